@@ -1,0 +1,95 @@
+"""What both Faust apps share: settings for record batches, topics made and checked before start, the writer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.types.auth import CredentialsT
+
+from streams.batches import BatchSchema, BatchWriter, batch_scheduler
+from streams.settings import KafkaSettings, Settings
+from streams.table import BatchTable
+from streams.topics import create_topics
+
+
+class StreamApp(faust.App):
+    """A Faust app whose unit of work is a record batch."""
+
+    def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings = settings
+        self.writer = BatchWriter(settings.kafka)
+
+    async def on_first_start(self) -> None:
+        """Create or check the topics, then connect the writer, before anything is consumed."""
+        Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
+        await create_topics(self.settings.kafka)
+        await self.writer.start()
+        await super().on_first_start()
+
+    async def on_stop(self) -> None:
+        """Stop consuming first; then flush the writer."""
+        await super().on_stop()
+        await self.writer.stop()
+
+    def batch_topic(self, name: str) -> faust.TopicT:
+        """Return a topic of the contract whose messages are record batches."""
+        return self.topic(
+            self.settings.kafka.topic(name),
+            schema=BatchSchema(),
+            key_type=bytes,
+            value_type=bytes,
+            partitions=self.settings.kafka.partitions,
+        )
+
+
+def build_app(name: str, settings: Settings, *, batch_max_records: int, batch_max_bytes: int, **options: Any) -> StreamApp:
+    """Return an app without agents; connects to nothing.
+
+    ``stream_wait_empty`` makes a rebalance wait until the batches in flight are delivered and committed;
+    ``stream_buffer_maxsize`` counts record batches, so a small number bounds memory; a much smaller one pauses partitions so
+    often that the last records of a burst wait for the next poll.
+    """
+    kafka = settings.kafka
+    return StreamApp(
+        f"{kafka.topic_prefix}headrace-{name}",
+        settings=settings,
+        broker=[f"aiokafka://{server.strip()}" for server in kafka.broker.split(",")],
+        broker_credentials=credentials(kafka),
+        ConsumerScheduler=batch_scheduler(batch_max_records, batch_max_bytes),
+        Table=BatchTable,
+        broker_max_poll_records=batch_max_records,
+        broker_session_timeout=kafka.session_timeout_ms / 1000,
+        broker_heartbeat_interval=kafka.session_timeout_ms / 4000,
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=batch_max_bytes,
+        stream_buffer_maxsize=16,
+        stream_wait_empty=True,
+        stream_publish_on_commit=False,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_replication_factor=kafka.replication,
+        topic_partitions=kafka.partitions,
+        table_cleanup_interval=3_600.0,
+        web_enabled=True,
+        web_bind="127.0.0.1",
+        web_in_thread=False,
+        autodiscover=False,
+        **options,
+    )
+
+
+def credentials(kafka: KafkaSettings) -> CredentialsT | None:
+    """Return Faust's form of the connection's security, or None for plain text."""
+    context = kafka.ssl_context()
+    if kafka.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            mechanism=kafka.sasl_mechanism,
+            username=kafka.sasl_username,
+            password=kafka.sasl_password,
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context is not None else None

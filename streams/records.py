@@ -1,0 +1,299 @@
+"""The records on the wire: their fields, their limits, and how bytes become records.
+
+The contract is written for readers in ``docs/contract/asyncapi.yaml``; a test holds the two together. Records are msgpack
+maps; on the input topics JSON objects are taken too. The two are told apart by the first byte: a msgpack map begins with
+0x80-0x8f, 0xde or 0xdf, a JSON object with ``{`` or white space, and no msgpack map begins so.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from streams.errors import RecordError
+
+VERSION: Final = 1
+MAX_ID_LENGTH: Final = 128
+MAX_RECORD_BYTES: Final = 65_536
+MAX_TS_MS: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
+
+EventType = Literal["click", "view", "purchase"]
+EVENT_TYPES: Final[tuple[EventType, ...]] = ("click", "view", "purchase")
+Degraded = Literal["none", "stale-vector", "mf-only", "popular"]
+
+Version = Annotated[int, Meta(ge=VERSION, le=VERSION)]
+Identifier = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
+TimestampMs = Annotated[int, Meta(ge=0, le=MAX_TS_MS)]
+Amount = Annotated[float, Meta(ge=-1e12, le=1e12)]
+ShortText = Annotated[str, Meta(max_length=2_000)]
+LongText = Annotated[str, Meta(max_length=20_000)]
+
+#: Why a record was rejected; the value of the header ``reason`` on ``events.rejected``.
+REASONS: Final[dict[str, str]] = {
+    "empty": "the record has no value",
+    "too-large": f"the value is above {MAX_RECORD_BYTES} bytes",
+    "malformed": "the value is neither a msgpack map nor a JSON object, or is broken, or not UTF-8",
+    "missing": "a required field is absent",
+    "type": "a field has the wrong type",
+    "length": "a string or list is too short or too long",
+    "range": "a number is outside its range or not finite",
+    "value": "a field holds none of its allowed values",
+    "future": "the time lies further in the future than the allowed skew",
+    "key": "the record key is absent or is not the user_id",
+}
+
+
+class Event(msgspec.Struct, gc=False, omit_defaults=True):
+    """One shop event, as published on ``events``.
+
+    ``run`` and ``seq`` are set by a replay: the replay's name and the event's position in it, growing per user. They make a
+    repeated replay harmless at any distance in time, as a producer's sequence number does in Kafka.
+    """
+
+    v: Version
+    event_id: Identifier
+    user_id: Identifier
+    item_id: Identifier
+    type: EventType
+    ts: TimestampMs
+    session_id: Identifier | None = None
+    value: Amount | None = None
+    run: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    seq: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+
+
+class Item(msgspec.Struct, omit_defaults=True):
+    """One catalogue entry, as published on ``items``; a record without value removes it."""
+
+    v: Version
+    item_id: Identifier
+    title: ShortText
+    text: LongText | None = None
+    category: ShortText | None = None
+    tags: Annotated[list[ShortText], Meta(max_length=100)] | None = None
+    price: Annotated[float, Meta(ge=0, le=1e12)] | None = None
+    features: Annotated[dict[ShortText, float | str | None], Meta(max_length=100)] | None = None
+    relations: Annotated[dict[ShortText, list[Identifier]], Meta(max_length=20)] | None = None
+    vectors: Annotated[dict[ShortText, list[float]], Meta(max_length=4)] | None = None
+
+
+class User(msgspec.Struct, omit_defaults=True):
+    """Features and follows of a user, as published on ``users``; a record without value removes them."""
+
+    v: Version
+    user_id: Identifier
+    features: Annotated[dict[ShortText, float | str | None], Meta(max_length=100)] | None = None
+    follows: Annotated[list[Identifier], Meta(max_length=5_000)] | None = None
+
+
+class WindowItem(NamedTuple):
+    """One behaviour in a window. Windows are ordered by ``(ts, event_id)``."""
+
+    ts: int
+    event_id: str
+    item_id: str
+    type: str
+
+
+class Trigger(NamedTuple):
+    """The event that caused a revision, and its offset on ``events`` (same partition)."""
+
+    event_id: str
+    ts: int
+    offset: int
+
+
+class WindowState(msgspec.Struct, gc=False, omit_defaults=True):
+    """A user's window, as published on ``sequences``.
+
+    ``recent`` holds ``(ts, event_id)`` of accepted events that have left the window by count but may still be repeated;
+    ``floor`` is the greatest key that was forgotten, and nothing at or below it is accepted again. ``seen`` packs one
+    little-endian uint32 (``streams.window.seen_hash``) for each item that left the window.
+    """
+
+    v: int
+    revision: int
+    newest_ts: int
+    items: list[WindowItem]
+    trigger: Trigger
+    recent: list[tuple[int, str]] = []
+    floor: tuple[int, str] | None = None
+    seen: bytes = b""
+    runs: dict[str, int] = {}
+
+
+class UserVector(msgspec.Struct, omit_defaults=True):
+    """A user's vectors, as published on ``user-vectors``; both are little-endian float32."""
+
+    v: int
+    user_id: str
+    revision: int
+    artifact: str
+    vector: bytes
+    factors: bytes
+
+
+class SourceRank(NamedTuple):
+    """An item's place in one source of candidates: rank from 1, and that source's own score."""
+
+    rank: int
+    score: float
+
+
+class RecommendedItem(msgspec.Struct):
+    """One item of a list: its probability, where each source ranked it, and the past item that pulled it in."""
+
+    item_id: str
+    score: float
+    sources: dict[str, SourceRank]
+    because: str | None
+
+
+class Recommendation(msgspec.Struct):
+    """One list, as published on ``recommendations``."""
+
+    v: int
+    list_id: str
+    user_id: str
+    revision: int
+    event_id: str
+    offset: int
+    event_ts: int
+    produced_ts: int
+    artifact: str
+    index_generation: int
+    degraded: Degraded
+    items: list[RecommendedItem]
+
+
+class ModelAnnouncement(msgspec.Struct):
+    """Which artifact is live, as published on ``models``."""
+
+    v: Version
+    artifact: Identifier
+    uri: ShortText
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    created_ts: TimestampMs
+    metrics: dict[str, float]
+
+
+class PrivacyRequest(msgspec.Struct):
+    """A request to forget a user, as published on ``privacy``."""
+
+    v: Version
+    user_id: Identifier
+    action: Literal["forget"]
+    requested_ts: TimestampMs
+
+
+RecordT = TypeVar("RecordT")
+
+_JSON_STARTS: Final = frozenset(b"{ \t\r\n")
+_MAP_STARTS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
+_PATH = re.compile(r"`\$\.?([A-Za-z0-9_]*)")
+_MISSING = re.compile(r"missing required field `([A-Za-z0-9_]+)`")
+
+
+def _record_error(exc: msgspec.ValidationError) -> RecordError:
+    """Turn msgspec's message into reason and field."""
+    text = str(exc)
+    missing = _MISSING.search(text)
+    path = _PATH.search(text)
+    field = missing.group(1) if missing else (path.group(1) if path else "")
+    if missing:
+        reason = "missing"
+    elif "of length" in text:
+        reason = "length"
+    elif "Invalid enum" in text or "matching regex" in text:
+        reason = "value"
+    elif re.search(r"(>=|<=|out of range)", text):
+        reason = "range"
+    else:
+        reason = "type"
+    return RecordError(reason, field, text)
+
+
+class RecordDecoder(Generic[RecordT]):
+    """Decodes and checks records of one struct type, from msgpack or JSON.
+
+    Not for use by two threads at once: the decoders underneath are reused.
+    """
+
+    def __init__(self, struct: type[RecordT]) -> None:
+        self._msgpack = msgspec.msgpack.Decoder(struct)
+        self._json = msgspec.json.Decoder(struct)
+
+    def decode(self, value: bytes | None) -> RecordT:
+        """Return the record in ``value``.
+
+        Raises
+        ------
+        RecordError
+            With reason and field, when ``value`` is absent, too large, malformed or breaks a limit.
+        """
+        if not value:
+            raise RecordError("empty", "", "no value; publish a msgpack map or a JSON object")
+        if len(value) > MAX_RECORD_BYTES:
+            raise RecordError("too-large", "", f"{len(value)} bytes, limit {MAX_RECORD_BYTES}; publish smaller records")
+        first = value[0]
+        try:
+            if first in _MAP_STARTS:
+                return self._msgpack.decode(value)
+            if first in _JSON_STARTS:
+                return self._json.decode(value)
+        except msgspec.ValidationError as exc:
+            raise _record_error(exc) from exc
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise RecordError("malformed", "", str(exc)) from exc
+        raise RecordError("malformed", "", f"first byte 0x{first:02x} begins neither a msgpack map nor a JSON object")
+
+
+class EventDecoder(RecordDecoder[Event]):
+    """Decodes events and checks what a schema cannot say: the key, the clock skew, finiteness."""
+
+    def __init__(self, max_future_skew_ms: int) -> None:
+        super().__init__(Event)
+        self._skew_ms = max_future_skew_ms
+
+    def decode_event(self, key: bytes | None, value: bytes | None, now_ms: int) -> Event:
+        """Return the event of a record read at ``now_ms``; raise :class:`RecordError` if it breaks the contract."""
+        event = self.decode(value)
+        if event.ts > now_ms + self._skew_ms:
+            raise RecordError("future", "ts", f"{event.ts} is {event.ts - now_ms} ms ahead, limit {self._skew_ms} ms; check the producer's clock")
+        if event.value is not None and not math.isfinite(event.value):
+            raise RecordError("range", "value", f"{event.value} is not finite")
+        if key != event.user_id.encode():
+            shown = "absent" if not key else repr(key[:40])
+            raise RecordError("key", "key", f"{shown}, must be the user_id; publish with the user_id as record key")
+        return event
+
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(record: msgspec.Struct, *, as_json: bool = False) -> bytes:
+    """Return the bytes of a record: msgpack, or JSON where the reader is a person."""
+    return msgspec.json.encode(record) if as_json else _encoder.encode(record)
+
+
+_window_decoder = msgspec.msgpack.Decoder(WindowState)
+
+
+def decode_window(value: bytes) -> WindowState:
+    """Return the window in a ``sequences`` value; raise :class:`RecordError` if it is none."""
+    try:
+        return _window_decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise RecordError("malformed", "", str(exc)) from exc
+
+
+def decode_any(value: bytes) -> Any:
+    """Return plain Python objects for display; works on msgpack and JSON of any shape."""
+    if value[:1] and value[0] in _JSON_STARTS:
+        return json.loads(value)
+    return msgspec.msgpack.decode(value)

@@ -1,0 +1,161 @@
+"""The sequencer: events in, windows out. ``faust -A streams.sequencer worker`` loads this module.
+
+::
+
+    events ──► sequence_batch ──► sequences (changelog of the table ``windows``)
+                      └─────────► events.rejected
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from typing import Any
+
+import faust
+from faust.types import TP, EventT
+
+from streams.app import StreamApp, build_app
+from streams.batches import OutRecord, delivered
+from streams.metrics import Metrics
+from streams.records import EventDecoder
+from streams.sequencing import BatchResult, RejectCeiling, absorb_batch
+from streams.settings import Settings, load_settings
+from streams.table import ROCKSDB, BatchTable
+from streams.web import serve
+
+
+class Sequencer:
+    """Runs batches through :func:`~streams.sequencing.absorb_batch` and delivers the outcome.
+
+    Batches of one partition are acknowledged in order, each after the broker has its windows and rejects. While one awaits
+    delivery the next is computed; ``in_flight_batches`` bounds how many.
+    """
+
+    def __init__(self, app: StreamApp, windows: BatchTable, metrics: Metrics) -> None:
+        settings = app.settings.sequencer
+        self.app = app
+        self.windows = windows
+        self.metrics = metrics
+        self._bounds = settings.bounds()
+        self._decoder = EventDecoder(settings.max_future_skew_ms)
+        self._ceilings: defaultdict[TP, RejectCeiling] = defaultdict(
+            lambda: RejectCeiling(settings.reject_ceiling_share, settings.reject_window)
+        )
+        self._slots = asyncio.Semaphore(settings.in_flight_batches)
+        self._last: dict[TP, asyncio.Task[None]] = {}
+
+    async def sequence(self, batches: faust.StreamT[Any]) -> None:
+        """Process record batches until the stream ends. A failure stops the worker; its batch is read again after restart."""
+        async for event in batches.noack().events():
+            await self._slots.acquire()
+            try:
+                await self._start(event)
+            except Exception as exc:  # the agent boundary: anything here must stop the worker, not skip a batch
+                await self.app.crash(exc)
+                raise
+
+    async def _start(self, event: EventT) -> None:
+        message = event.message
+        tp, partition = message.tp, message.partition
+        result = absorb_batch(
+            event.value,
+            lambda key: self.windows.read(partition, key),
+            self._decoder,
+            self._bounds,
+            int(time.time() * 1000),
+        )
+        self._ceilings[tp].check(result.counts, result.rejects)
+        self.windows.stage(partition, result.windows)
+        sequences = await self.app.writer.send(
+            self.windows.changelog_topic.get_topic_name(),
+            partition,
+            (OutRecord(key, value) for key, value in result.windows.items()),
+        )
+        rejected = await self.app.writer.send(
+            self.app.settings.kafka.topic("events.rejected"), partition, (reject.as_record() for reject in result.rejects)
+        )
+        previous = self._last.get(tp)
+        self._last[tp] = asyncio.ensure_future(self._finish(event, result, sequences, rejected, previous))
+
+    async def _finish(
+        self,
+        event: EventT,
+        result: BatchResult,
+        sequences: list[asyncio.Future[Any]],
+        rejected: list[asyncio.Future[Any]],
+        previous: asyncio.Task[None] | None,
+    ) -> None:
+        try:
+            if previous is not None:
+                await previous
+            offset = await delivered(sequences)
+            await delivered(rejected)
+        except Exception as exc:  # as above: an undelivered batch must be read again, by a restarted worker
+            await self.app.crash(exc)
+            raise
+        finally:
+            self._slots.release()
+        partition = event.message.partition
+        self.windows.store(partition, result.windows, offset)
+        self.metrics.count_batch(partition, result.counts, event.message.offset)
+        event.ack()
+
+    async def forget_partitions(self, revoked: set[TP]) -> None:
+        """Drop what is staged for partitions that were taken away; called after their batches in flight have ended."""
+        self.windows.discard_staged(tp.partition for tp in revoked)
+        for tp in revoked:
+            self._last.pop(tp, None)
+
+
+def build_sequencer(settings: Settings) -> StreamApp:
+    """Return the sequencer's app; connects to nothing."""
+    group = settings.sequencer
+    store = "memory://"
+    options: dict[str, Any] = {}
+    if group.sequence_store == ROCKSDB:
+        store = "rocksdb://"
+        options = {"driver": "rocksdict", "block_cache_size": group.rocksdb_cache_bytes, "write_buffer_size": 16 << 20}
+    app = build_app(
+        "sequencer",
+        settings,
+        batch_max_records=group.batch_max_records,
+        batch_max_bytes=group.batch_max_bytes,
+        store=store,
+        datadir=group.data_dir,
+    )
+    metrics = Metrics()
+    windows = app.Table(
+        "windows",
+        key_type=bytes,
+        value_type=bytes,
+        changelog_topic=app.batch_topic("sequences"),
+        partitions=settings.kafka.partitions,
+        recovery_buffer_size=4,  # record batches, not records
+        options=options,
+    )
+    sequencer = Sequencer(app, windows, metrics)
+    app.agent(app.batch_topic("events"), name="sequence", concurrency=1)(sequencer.sequence)
+    app.on_partitions_revoked.connect(_revoked_handler(sequencer))
+    serve(app, metrics)
+    return app
+
+
+def _revoked_handler(sequencer: Sequencer) -> Any:
+    async def on_partitions_revoked(_app: faust.App, revoked: set[TP], **_: Any) -> None:
+        await sequencer.forget_partitions(revoked)
+
+    return on_partitions_revoked
+
+
+def __getattr__(name: str) -> Any:
+    """Build the app when the Faust command asks for it, so that importing this module for its functions has no effect."""
+    if name == "app":
+        import uvloop
+
+        uvloop.install()
+        app = build_sequencer(load_settings())
+        globals()["app"] = app
+        return app
+    raise AttributeError(name)

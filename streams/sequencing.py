@@ -1,0 +1,143 @@
+"""From a batch of events to new windows: the pure half of the sequencer."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from streams.batches import ConsumedRecord, OutRecord
+from streams.errors import RecordError, RejectCeilingError
+from streams.records import Event, EventDecoder, decode_window, encode
+from streams.window import WindowBounds, absorb
+
+#: The ceiling is not judged on fewer records than this: a handful of bad ones proves nothing.
+CEILING_MIN_RECORDS: Final = 1_000
+
+
+@dataclass(slots=True)
+class Counts:
+    """How events ended. ``read`` is always the sum of the other four."""
+
+    read: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    late: int = 0
+    rejected: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Add another batch's counts."""
+        self.read += other.read
+        self.accepted += other.accepted
+        self.duplicate += other.duplicate
+        self.late += other.late
+        self.rejected += other.rejected
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the counts by name."""
+        names = ("read", "accepted", "duplicate", "late", "rejected")
+        return {name: getattr(self, name) for name in names}
+
+
+class Reject(NamedTuple):
+    """A record that broke the contract, and how."""
+
+    record: ConsumedRecord
+    error: RecordError
+
+    def as_record(self) -> OutRecord:
+        """Return the record for ``events.rejected``: original key and bytes; reason and coordinates in the headers."""
+        source = self.record
+        headers = {
+            "reason": self.error.reason,
+            "field": self.error.field,
+            "detail": self.error.detail[:500],
+            "topic": source.topic,
+            "partition": str(source.partition),
+            "offset": str(source.offset),
+            "ts": str(source.timestamp),
+        }
+        return OutRecord(source.key, source.value, [(name, text.encode()) for name, text in headers.items()])
+
+
+@dataclass(slots=True)
+class BatchResult:
+    """What a batch of events led to: new windows by user key, rejects, counts."""
+
+    windows: dict[bytes, bytes] = field(default_factory=dict)
+    rejects: list[Reject] = field(default_factory=list)
+    counts: Counts = field(default_factory=Counts)
+
+
+def absorb_batch(
+    records: Sequence[ConsumedRecord],
+    read_window: Callable[[bytes], bytes | None],
+    decoder: EventDecoder,
+    bounds: WindowBounds,
+    now_ms: int,
+) -> BatchResult:
+    """Fold a batch of one partition's event records into its users' windows; each touched user is read and written once.
+
+    Repeat-safe: the same batch again gives duplicates and no windows.
+
+    Parameters
+    ----------
+    records : consumed records, in offset order
+    read_window : gives the encoded window of a user key, or None
+    now_ms : the time against which future events are judged
+    """
+    result = BatchResult()
+    by_user: dict[bytes, list[tuple[Event, int]]] = {}
+    decode = decoder.decode_event
+    for record in records:
+        key = record.key
+        try:
+            event = decode(key, record.value, now_ms)
+        except RecordError as error:
+            result.rejects.append(Reject(record, error))
+            continue
+        if key in by_user:
+            by_user[key].append((event, record.offset))
+        else:
+            by_user[key] = [(event, record.offset)]  # type: ignore[index]  # decode_event refuses an absent key
+    counts = result.counts
+    for user_key, events in by_user.items():
+        value = read_window(user_key)
+        outcome = absorb(decode_window(value) if value else None, events, bounds)
+        counts.accepted += outcome.accepted
+        counts.duplicate += outcome.duplicate
+        counts.late += outcome.late
+        if outcome.state is not None:
+            result.windows[user_key] = encode(outcome.state)
+    counts.read = len(records)
+    counts.rejected = len(result.rejects)
+    return result
+
+
+class RejectCeiling:
+    """Judges the share of rejects among the last records of one partition."""
+
+    def __init__(self, share: float, window: int) -> None:
+        self._share = share
+        self._window = window
+        self._batches: deque[Counts] = deque()
+        self._read = 0
+        self._rejected = 0
+
+    def check(self, counts: Counts, rejects: Sequence[Reject]) -> None:
+        """Take in a batch; raise :class:`RejectCeilingError` when the share is above the ceiling."""
+        self._batches.append(counts)
+        self._read += counts.read
+        self._rejected += counts.rejected
+        while len(self._batches) > 1 and self._read - self._batches[0].read >= self._window:
+            old = self._batches.popleft()
+            self._read -= old.read
+            self._rejected -= old.rejected
+        if self._read < CEILING_MIN_RECORDS or self._rejected <= self._share * self._read:
+            return
+        example = rejects[-1].error if rejects else "no example in this batch"
+        raise RejectCeilingError(
+            f"{self._rejected} of the last {self._read} records were rejected, ceiling {self._share:.0%}: not consuming on; "
+            f"last: {example}; fix the producers, or raise HEADRACE_REJECT_CEILING_SHARE"
+        )

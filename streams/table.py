@@ -1,0 +1,89 @@
+"""A Faust table that is written and recovered in record batches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import faust
+from faust.types import EventT
+
+ROCKSDB: Final = "rocksdb"
+
+
+class BatchTable(faust.Table):
+    """A table of raw bytes by raw bytes key, one value per user.
+
+    To everyone else it is a ``faust.Table``: reading by key, recovery, standby and routing are Faust's. New values are first
+    *staged* and become part of the store only when the broker has them in the changelog: the store never holds a window
+    that its readers could miss after a crash.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._staged: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
+
+    def read(self, partition: int, key: bytes) -> bytes | None:
+        """Return the newest value of a key, staged or stored."""
+        staged = self._staged[partition].get(key)
+        if staged is not None:
+            return staged
+        if self._is_rocksdb:
+            value: bytes | None = self.data._db_for_partition(partition).get(key)
+            return value
+        return self.data.data.get(key)  # type: ignore[no-any-return]
+
+    def stage(self, partition: int, values: Mapping[bytes, bytes]) -> None:
+        """Make values visible to :meth:`read` before they are delivered."""
+        self._staged[partition].update(values)
+
+    def store(self, partition: int, values: Mapping[bytes, bytes | None], offset: int | None) -> None:
+        """Put delivered values into the store; ``offset`` is that of the last changelog record. None deletes. Repeat-safe."""
+        staged = self._staged[partition]
+        for key, value in values.items():
+            if staged.get(key) is value:  # a later batch may have staged a newer one
+                del staged[key]
+        if self._is_rocksdb:
+            self._store_rocksdb(partition, values, offset)
+        else:
+            self._store_memory(partition, values)
+
+    def discard_staged(self, partitions: Iterable[int]) -> None:
+        """Forget undelivered values of partitions that another worker owns now."""
+        for partition in partitions:
+            self._staged.pop(partition, None)
+
+    def apply_changelog_batch(self, batch: Iterable[EventT]) -> None:
+        """Apply recovered record batches, each at once."""
+        for event in batch:
+            values = {record.key: record.value for record in event.value if record.key is not None}
+            self.store(event.message.partition, values, event.message.offset)
+
+    @property
+    def _is_rocksdb(self) -> bool:
+        return bool(self.data.url.scheme == ROCKSDB)
+
+    def _store_memory(self, partition: int, values: Mapping[bytes, bytes | None]) -> None:
+        data, partition_of = self.data.data, self.data._key_partition
+        for key, value in values.items():
+            if value is None:
+                data.pop(key, None)
+                partition_of.pop(key, None)
+            else:
+                data[key] = value
+                partition_of[key] = partition
+
+    def _store_rocksdb(self, partition: int, values: Mapping[bytes, bytes | None], offset: int | None) -> None:
+        import rocksdict
+
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, value in values.items():
+            if value is None:
+                batch.delete(key)
+            else:
+                batch.put(key, value)
+        if offset is not None:
+            batch.put(self.data.offset_key, str(offset).encode())
+        self.data._db_for_partition(partition).write(batch)
+

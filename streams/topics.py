@@ -1,0 +1,182 @@
+"""The topics of the contract: how each must be configured, creating them, and comparing them with what exists."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from streams.errors import BrokerError, TopicError
+from streams.settings import KafkaSettings
+
+DAY_MS: Final = 86_400_000
+#: Compacted topics keep a tombstone this long, so that a reader that was down still sees it.
+TOMBSTONE_RETENTION_MS: Final = DAY_MS
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """What a topic must be: its name in the contract, its key, and its cleanup.
+
+    ``is_keyed_by_user`` topics share one partition count, so that a user's records meet on one worker. ``retention_ms`` is
+    None for compacted topics, which never expire by time.
+    """
+
+    name: str
+    key: str
+    cleanup: str
+    retention_ms: int | None = None
+    is_keyed_by_user: bool = True
+
+    def configs(self) -> dict[str, str]:
+        """Return the topic's Kafka configuration."""
+        if self.cleanup == "compact":
+            return {"cleanup.policy": "compact", "delete.retention.ms": str(TOMBSTONE_RETENTION_MS)}
+        return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+
+    def n_partitions(self, settings: KafkaSettings) -> int:
+        """Return the partition count: the configured one for topics keyed by user, one for the small catalogues."""
+        return settings.partitions if self.is_keyed_by_user else 1
+
+
+TOPICS: Final[tuple[TopicSpec, ...]] = (
+    TopicSpec("events", "user_id", "delete", 7 * DAY_MS),
+    TopicSpec("items", "item_id", "compact", is_keyed_by_user=False),
+    TopicSpec("users", "user_id", "compact"),
+    TopicSpec("sequences", "user_id", "compact"),
+    TopicSpec("user-vectors", "user_id", "compact"),
+    TopicSpec("recommendations", "user_id", "delete", DAY_MS),
+    TopicSpec("models", "name", "compact", is_keyed_by_user=False),
+    TopicSpec("events.rejected", "as read", "delete", 30 * DAY_MS),
+    TopicSpec("privacy", "user_id", "compact"),
+)
+
+
+@dataclass(frozen=True)
+class TopicDifference:
+    """One way in which a topic is unlike the contract."""
+
+    topic: str
+    setting: str
+    expected: str
+    found: str
+
+    @property
+    def remedy(self) -> str:
+        """Return what to do about it."""
+        if self.setting == "exists":
+            return "run: headrace topics create"
+        if self.setting == "partitions":
+            return "partitions cannot be changed in place; use another HEADRACE_TOPIC_PREFIX, or set HEADRACE_PARTITIONS to what exists"
+        if self.setting == "replication":
+            return "reassign the partitions with Kafka's tools, or set HEADRACE_REPLICATION to what exists"
+        return f"run: kafka-configs.sh --alter --topic {self.topic} --add-config {self.setting}={self.expected}"
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.setting} is {self.found}, must be {self.expected}; {self.remedy}"
+
+
+def _unreachable(settings: KafkaSettings, exc: BaseException) -> BrokerError:
+    return BrokerError(
+        f"broker {settings.broker} ({settings.security_protocol}) does not answer: {type(exc).__name__}: {exc}; "
+        "start one with: headrace broker start, or name yours with --broker; a broker with TLS needs HEADRACE_SECURITY_PROTOCOL=SSL or SASL_SSL"
+    )
+
+
+async def open_admin(settings: KafkaSettings, timeout_ms: int = 10_000) -> AIOKafkaAdminClient:
+    """Return a started admin client; raise :class:`BrokerError` when the broker does not answer."""
+    admin = AIOKafkaAdminClient(request_timeout_ms=timeout_ms, **settings.client_arguments())
+    try:
+        await admin.start()
+    except (KafkaError, OSError, TimeoutError) as exc:
+        await admin.close()
+        raise _unreachable(settings, exc) from exc
+    return admin
+
+
+async def create_topics(settings: KafkaSettings, names: Sequence[str] | None = None) -> list[str]:
+    """Create the topics that do not exist; return the full names of those created. Repeat-safe.
+
+    Raises
+    ------
+    TopicError
+        When the broker refuses one, or one exists with settings unlike the contract.
+    """
+    admin = await open_admin(settings)
+    created: list[str] = []
+    try:
+        for spec in TOPICS:
+            if names is not None and spec.name not in names:
+                continue
+            topic = NewTopic(
+                settings.topic(spec.name), spec.n_partitions(settings), settings.replication, topic_configs=spec.configs()
+            )
+            try:
+                response = await admin.create_topics([topic])
+            except TopicAlreadyExistsError:
+                continue
+            for name, code, *message in response.topic_errors:
+                error = for_code(code)
+                if error is TopicAlreadyExistsError:
+                    continue
+                if code != 0:
+                    raise TopicError(f"{name}: the broker refused to create it: {error.__name__} {message[:1]}")
+                created.append(name)
+    finally:
+        await admin.close()
+    differences = await compare(settings)
+    if differences:
+        raise TopicError("; ".join(map(str, differences)))
+    return created
+
+
+async def compare(settings: KafkaSettings) -> list[TopicDifference]:
+    """Return how the existing topics differ from the contract; an empty list means that all is as it must be."""
+    admin = await open_admin(settings)
+    try:
+        existing = set(await admin.list_topics())
+        specs = {settings.topic(spec.name): spec for spec in TOPICS}
+        present = [name for name in specs if name in existing]
+        missing = [TopicDifference(name, "exists", "yes", "no") for name in specs if name not in existing]
+        if not present:
+            return missing
+        described = {topic["topic"]: topic for topic in await admin.describe_topics(present)}
+        configs = await _read_configs(admin, present)
+        found = [difference for name in present for difference in _differences(name, specs[name], described[name], configs[name], settings)]
+        return missing + found
+    finally:
+        await admin.close()
+
+
+async def _read_configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    """Return each topic's configuration; empty where the broker does not tell (small development brokers)."""
+    configs: dict[str, dict[str, str]] = {name: {} for name in names}
+    try:
+        responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
+    except KafkaError:
+        return configs
+    for response in responses:
+        for _code, _message, _kind, name, entries, *_ in response.resources:
+            configs[name] = {entry[0]: entry[1] for entry in entries}
+    return configs
+
+
+def _differences(
+    name: str, spec: TopicSpec, described: dict[str, list[dict[str, list[int]]]], configs: dict[str, str], settings: KafkaSettings
+) -> list[TopicDifference]:
+    """Compare one existing topic with its specification."""
+    partitions = described["partitions"]
+    found = []
+    if len(partitions) != spec.n_partitions(settings):
+        found.append(TopicDifference(name, "partitions", str(spec.n_partitions(settings)), str(len(partitions))))
+    n_replicas = {len(partition["replicas"]) for partition in partitions}
+    if n_replicas and n_replicas != {settings.replication}:
+        found.append(TopicDifference(name, "replication", str(settings.replication), "/".join(map(str, sorted(n_replicas)))))
+    for setting, expected in spec.configs().items():
+        if setting in configs and configs[setting] != expected:
+            found.append(TopicDifference(name, setting, expected, configs[setting]))
+    return found

@@ -1,0 +1,161 @@
+"""The sliding window of one user: pure functions over :class:`~streams.records.WindowState`.
+
+Events have a total order, ``(ts, event_id)``. Whatever the order of arrival, the window holds the last events of that order,
+each once::
+
+    arrival   e1(t=10)  e3(t=30)  e2(t=20)  e3(t=30)
+    outcome   accepted  accepted  accepted  duplicate
+    window    e1        e1 e3     e1 e2 e3  e1 e2 e3
+
+Bounds count back from the user's newest event, never from the wall clock, so that replaying history gives the windows that
+living through it gave.
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_right, insort
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from streams.records import VERSION, Event, Trigger, WindowItem, WindowState
+
+MAX_RUNS: Final = 4  # replays remembered per user; each costs its name and one integer
+SEEN_BYTES: Final = 4
+
+
+@dataclass(frozen=True)
+class WindowBounds:
+    """How far a window reaches back.
+
+    Parameters
+    ----------
+    max_events : most behaviours in a window
+    max_age_ms : greatest age of a behaviour, counted back from the user's newest event
+    allowed_lateness_ms : an event older than the user's newest by more than this is late
+    max_recent : accepted events remembered, beyond the window, to recognise repeats
+    max_seen : items remembered, beyond the window, as already seen
+    """
+
+    max_events: int = 50
+    max_age_ms: int = 30 * 86_400_000
+    allowed_lateness_ms: int = 86_400_000
+    max_recent: int = 100
+    max_seen: int = 500
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of some events of one user: three counts, and the new state or None when nothing changed."""
+
+    accepted: int = 0
+    duplicate: int = 0
+    late: int = 0
+    state: WindowState | None = None
+
+
+def seen_hash(item_id: str) -> bytes:
+    """Return the 4 bytes by which an item that left the window is remembered (CRC-32, little-endian)."""
+    return zlib.crc32(item_id.encode()).to_bytes(SEEN_BYTES, "little")
+
+
+def absorb(state: WindowState | None, events: Iterable[tuple[Event, int]], bounds: WindowBounds) -> Outcome:
+    """Fold events of one user, each with its offset, into that user's window.
+
+    Repeat-safe: a repeated event is a duplicate and changes nothing. ``state`` is not modified.
+
+    Parameters
+    ----------
+    state : the window so far, or None for a new user
+    events : ``(event, offset)`` in order of arrival
+    """
+    return _Fold(state, bounds).run(events)
+
+
+class _Fold:
+    """The working state of one :func:`absorb` call."""
+
+    def __init__(self, state: WindowState | None, bounds: WindowBounds) -> None:
+        self.bounds = bounds
+        self.items: list[WindowItem] = list(state.items) if state else []
+        self.recent: list[tuple[int, str]] = list(state.recent) if state else []
+        self.floor = state.floor if state else None
+        self.seen = state.seen if state else b""
+        self.runs = dict(state.runs) if state and state.runs else {}
+        self.newest_ts = state.newest_ts if state else -1
+        self.revision = state.revision if state else 0
+        self.trigger: Trigger | None = None
+        self.ids = {item[1] for item in self.items}
+        self.ids.update(event_id for _, event_id in self.recent)
+
+    def run(self, events: Iterable[tuple[Event, int]]) -> Outcome:
+        outcome = Outcome()
+        for event, offset in events:
+            if event.event_id in self.ids or self._is_repeat_of_run(event):
+                outcome.duplicate += 1
+                continue
+            if event.run is not None and event.seq is not None:
+                self._mark_run(event.run, event.seq)
+            if self._is_late(event):
+                outcome.late += 1
+                continue
+            self._insert(event, offset)
+            outcome.accepted += 1
+        if self.trigger is not None:
+            outcome.state = self._freeze(self.trigger)
+        return outcome
+
+    def _is_repeat_of_run(self, event: Event) -> bool:
+        return event.run is not None and event.seq is not None and event.seq <= self.runs.get(event.run, -1)
+
+    def _mark_run(self, run: str, seq: int) -> None:
+        self.runs.pop(run, None)  # dicts keep insertion order: the run used last moves to the end
+        self.runs[run] = seq
+        if len(self.runs) > MAX_RUNS:
+            del self.runs[next(iter(self.runs))]
+
+    def _is_late(self, event: Event) -> bool:
+        if event.ts < self.newest_ts - self.bounds.allowed_lateness_ms:
+            return True
+        return self.floor is not None and (event.ts, event.event_id) <= self.floor
+
+    def _insert(self, event: Event, offset: int) -> None:
+        item = WindowItem(event.ts, event.event_id, event.item_id, event.type)
+        if not self.items or item > self.items[-1]:
+            self.items.append(item)
+        else:
+            self.items.insert(bisect_right(self.items, item), item)
+        self.ids.add(event.event_id)
+        self.newest_ts = max(self.newest_ts, event.ts)
+        self.revision += 1
+        self.trigger = Trigger(event.event_id, event.ts, offset)
+        while len(self.items) > self.bounds.max_events or self.items[0].ts < self.newest_ts - self.bounds.max_age_ms:
+            self._leave_window()
+
+    def _leave_window(self) -> None:
+        item = self.items.pop(0)
+        mark = seen_hash(item.item_id)
+        self.seen = (self.seen + mark)[-SEEN_BYTES * self.bounds.max_seen :] if self.bounds.max_seen else b""
+        insort(self.recent, (item.ts, item.event_id))
+        while self.recent and (len(self.recent) > self.bounds.max_recent or self._is_past_lateness(self.recent[0][0])):
+            key = self.recent.pop(0)
+            self.ids.discard(key[1])
+            if not self._is_past_lateness(key[0]):
+                self.floor = key if self.floor is None else max(self.floor, key)
+
+    def _is_past_lateness(self, ts: int) -> bool:
+        return ts < self.newest_ts - self.bounds.allowed_lateness_ms
+
+    def _freeze(self, trigger: Trigger) -> WindowState:
+        return WindowState(
+            v=VERSION,
+            revision=self.revision,
+            newest_ts=self.newest_ts,
+            items=self.items,
+            trigger=trigger,
+            recent=self.recent,
+            floor=self.floor,
+            seen=self.seen,
+            runs=self.runs,
+        )

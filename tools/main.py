@@ -1,0 +1,66 @@
+"""The ``headrace`` command: finds the module of the named command and runs it.
+
+A command is a module of this package with ``SUMMARY``, ``add_arguments(parser)`` and ``run(args) -> int``.
+Only the named command's module is imported, so that ``headrace --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from streams.errors import HeadraceError
+from tools.cli import RunError, UsageError, add_common_arguments
+
+COMMANDS: dict[str, str] = {
+    "broker": "start, inspect and stop a local broker",
+    "topics": "create and verify the topics",
+    "up": "run the sequencer and the recommender until Ctrl-C",
+    "produce": "publish JSON-lines events",
+    "replay": "publish a historical log",
+    "subscribe": "print recommendations as they arrive",
+    "items": "put, delete and list catalogue items",
+    "train": "train an artifact from a log",
+    "evaluate": "evaluate an artifact against baselines",
+    "doctor": "check the installation, the broker, the topics, the device, the artifact",
+    "bench": "measure against peers, side by side",
+    "demo": "the main job from nothing to lists",
+}
+INTERRUPTED = 130  # 128 + SIGINT, as shells count it
+
+
+def build_parser(command: str | None) -> argparse.ArgumentParser:
+    """Return the parser; only ``command``'s own arguments are filled in."""
+    parser = argparse.ArgumentParser(prog="headrace", description="A Kafka stream of shop events in, fresh recommendations out.")
+    sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        child = sub.add_parser(name, help=summary, description=summary)
+        if name == command:
+            module = importlib.import_module(f"tools.{name}")
+            add_common_arguments(child)
+            module.add_arguments(child)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return 0 on success, 2 for bad usage or input, 1 for a failed run, 130 for Ctrl-C."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = next((a for a in arguments if a in COMMANDS), None)
+    args = build_parser(command).parse_args(arguments)
+    try:
+        return int(importlib.import_module(f"tools.{args.command}").run(args))
+    except UsageError as exc:
+        sys.stderr.write(f"headrace {args.command}: {exc}\n")
+        return 2
+    except (RunError, HeadraceError) as exc:
+        sys.stderr.write(f"headrace {args.command}: {exc}\n")
+        return exc.exit_code if isinstance(exc, HeadraceError) else 1
+    except KeyboardInterrupt:
+        sys.stderr.write(f"headrace {args.command}: interrupted\n")
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
