@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import faust
 from faust.types.auth import CredentialsT
@@ -14,8 +14,20 @@ from streams.table import BatchTable
 from streams.topics import create_topics
 
 
+class Serving(Protocol):
+    """What an app runs beside its agents."""
+
+    async def start(self) -> None:
+        """Get ready; called before anything is consumed."""
+
+    async def stop(self) -> None:
+        """Let go; called after consuming has ended."""
+
+
 class StreamApp(faust.App):
     """A Faust app whose unit of work is a record batch."""
+
+    serving: Serving | None = None
 
     def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -27,11 +39,15 @@ class StreamApp(faust.App):
         Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
         await create_topics(self.settings.kafka)
         await self.writer.start()
+        if self.serving is not None:
+            await self.serving.start()
         await super().on_first_start()
 
     async def on_stop(self) -> None:
         """Stop consuming first; then flush the writer."""
         await super().on_stop()
+        if self.serving is not None:
+            await self.serving.stop()
         await self.writer.stop()
 
     def batch_topic(self, name: str) -> faust.TopicT:

@@ -109,8 +109,9 @@ class Sequencer:
             self._last.pop(tp, None)
 
 
-def build_sequencer(settings: Settings) -> StreamApp:
+def build_sequencer(settings: Settings, metrics: Metrics | None = None) -> StreamApp:
     """Return the sequencer's app; connects to nothing."""
+    metrics = metrics or Metrics()
     group = settings.sequencer
     store = "memory://"
     options: dict[str, Any] = {}
@@ -125,7 +126,6 @@ def build_sequencer(settings: Settings) -> StreamApp:
         store=store,
         datadir=group.data_dir,
     )
-    metrics = Metrics()
     windows = app.Table(
         "windows",
         key_type=bytes,

@@ -1,0 +1,124 @@
+"""The recommender's own reader of the compacted ``items`` topic.
+
+Every recommender reads all of it (Faust's global tables hold only part of the keys on some workers), embeds only texts that
+the cache on disk does not have, and swaps in a new immutable catalogue; readers keep the one they started with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from models.artifact import Artifact
+from models.encoder import TextEncoder
+from models.recommend import Catalogue, build_catalogue
+from models.text import item_text
+from streams.embedding_cache import EmbeddingCache, embed_texts
+from streams.embedding_worker import EmbeddingWorker
+from streams.errors import RecordError
+from streams.metrics import Metrics
+from streams.records import Item, RecordDecoder
+from streams.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+#: Texts embedded in one job, so that lists go on between jobs while a large catalogue is embedded.
+TEXTS_PER_JOB: Final = 256
+#: A long poll: short ones leak memory on idle topics (aiokafka issue 628).
+POLL_MS: Final = 1_000
+
+
+class CatalogueReader:
+    """Follows ``items`` and keeps :attr:`catalogue` current. For one event loop; models run on the embedding worker."""
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        artifact: Artifact,
+        worker: EmbeddingWorker,
+        metrics: Metrics,
+        open_encoder: Callable[[], tuple[TextEncoder, EmbeddingCache]],
+    ) -> None:
+        self._settings = settings
+        self._artifact = artifact
+        self._worker = worker
+        self._metrics = metrics
+        self._open_encoder = open_encoder
+        self._encoder: tuple[TextEncoder, EmbeddingCache] | None = None
+        self._decoder = RecordDecoder(Item)
+        self._vectors: dict[str, Any] = {}
+        self._consumer: AIOKafkaConsumer | None = None
+        self._generation = 0
+        self.catalogue: Catalogue | None = None
+        self.on_swap: Callable[[Catalogue], None] = lambda _catalogue: None
+
+    async def start(self) -> None:
+        """Read ``items`` to its present end and build the first catalogue."""
+        topic = self._settings.topic("items")
+        consumer = AIOKafkaConsumer(auto_offset_reset="earliest", enable_auto_commit=False, **self._settings.client_arguments())
+        await consumer.start()
+        self._consumer = consumer
+        await consumer._client._wait_on_metadata(topic)
+        partitions = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends = await consumer.end_offsets(partitions)
+        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+            await self._apply(await consumer.getmany(timeout_ms=POLL_MS))
+        await self._swap()
+
+    async def follow(self) -> None:
+        """Apply changes as they come, until cancelled; each poll that changes something makes one new catalogue."""
+        if self._consumer is None:
+            raise RuntimeError("start() comes before follow()")
+        while True:
+            if await self._apply(await self._consumer.getmany(timeout_ms=POLL_MS)):
+                await self._swap()
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def _apply(self, fetched: dict[TopicPartition, list[Any]]) -> bool:
+        """Take in fetched records; return whether anything changed."""
+        texts: dict[str, str] = {}
+        is_changed = False
+        for record in (record for records in fetched.values() for record in records):
+            item_id = (record.key or b"").decode("utf-8", "replace")
+            if record.value is None:
+                texts.pop(item_id, None)
+                is_changed |= self._vectors.pop(item_id, None) is not None
+                continue
+            try:
+                item = self._decoder.decode(record.value)
+            except RecordError as error:
+                log.warning("items: offset %d of partition %d left out: %s", record.offset, record.partition, error)
+                continue
+            texts[item.item_id] = item_text(item.title, item.text, item.category, item.tags)
+        await self._embed(texts)
+        return is_changed or bool(texts)
+
+    async def _embed(self, texts: dict[str, str]) -> None:
+        item_ids = list(texts)
+        for start in range(0, len(item_ids), TEXTS_PER_JOB):
+            part = item_ids[start : start + TEXTS_PER_JOB]
+            vectors = await self._worker.run(self._embed_job, [texts[item_id] for item_id in part])
+            self._vectors.update(zip(part, vectors, strict=True))
+
+    def _embed_job(self, texts: list[str]) -> Any:
+        if self._encoder is None:
+            self._encoder = self._open_encoder()
+        encoder, cache = self._encoder
+        return embed_texts(texts, encoder, cache)
+
+    async def _swap(self) -> None:
+        self._generation += 1
+        self.catalogue = await self._worker.run(build_catalogue, self._artifact, dict(self._vectors), self._generation)
+        self._metrics.put("catalogue_items", len(self._vectors))
+        self._metrics.put("index_generation", self._generation)
+        self.on_swap(self.catalogue)

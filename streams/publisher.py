@@ -1,0 +1,232 @@
+"""Publishes records from outside the stream apps: fast, in order per partition, and never silently short of one.
+
+::
+
+    publish ──► builder of the partition ──► sealed when full or old ──► producer ──► broker
+                (murmur2 of the key)          (one handed over at a time, so order is kept)
+
+A record costs one append to a built batch; a future exists per batch, not per record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    IncompatibleBrokerVersion,
+    KafkaError,
+    UnsupportedVersionError,
+)
+from aiokafka.partitioner import DefaultPartitioner
+
+from streams.errors import BrokerError
+from streams.settings import KafkaSettings
+
+#: One record may have this many bytes; Kafka's default limit is 1,048,588 for the batch around it.
+MAX_RECORD_BYTES: Final = 1_000_000
+BATCH_BYTES: Final = 262_144
+LINGER_S: Final = 0.05
+STOP_TIMEOUT_S: Final = 10.0
+#: Keys whose partition is remembered: murmur2 in Python costs more than all the rest of a record.
+KEY_CACHE_SIZE: Final = 100_000
+#: A broker that refuses these takes the same records without idempotence.
+NO_IDEMPOTENCE: Final = (UnsupportedVersionError, IncompatibleBrokerVersion, ClusterAuthorizationFailedError)
+Headers = Sequence[tuple[str, bytes]]
+
+
+def partition_of(key: bytes, n_partitions: int) -> int:
+    """Return the partition of a key under Kafka's default (murmur2) partitioner, as producers in any language do."""
+    return int(DefaultPartitioner()(key, range(n_partitions), ()))
+
+
+class _Lane:
+    """One partition's batch being built, and the lock that keeps sealed batches in order."""
+
+    __slots__ = ("builder", "builder_since", "lock", "partition", "topic")
+
+    def __init__(self, topic: str, partition: int) -> None:
+        self.topic = topic
+        self.partition = partition
+        self.builder: Any = None
+        self.builder_since = 0.0
+        self.lock = asyncio.Lock()
+
+
+class Publisher:
+    """An async context manager that publishes records keyed by bytes.
+
+    Leaving the block without an error flushes. Memory is bounded: at most one batch per partition is built, one handed over
+    and one on its way. For use on one event loop.
+
+    Parameters
+    ----------
+    settings : the broker and how to reach it
+    linger_s : longest time that a record waits for its batch to fill, in seconds
+
+    Attributes
+    ----------
+    is_idempotent : whether the broker drops repeats that a retry of the client itself may cause
+    """
+
+    def __init__(self, settings: KafkaSettings, *, linger_s: float = LINGER_S) -> None:
+        self._settings = settings
+        self._linger_s = linger_s
+        self._producer: Any = None
+        self._lanes: dict[str, list[_Lane]] = {}
+        self._lane_of: dict[tuple[str, bytes], _Lane] = {}
+        self._handing: set[asyncio.Task[None]] = set()
+        self._outstanding: set[asyncio.Future[Any]] = set()
+        self._failure: BaseException | None = None
+        self._linger: asyncio.Task[None] | None = None
+        self.is_idempotent = True
+
+    async def __aenter__(self) -> Publisher:
+        try:
+            try:
+                self._producer = await self._connect()
+            except NO_IDEMPOTENCE:
+                self.is_idempotent = False
+                self._producer = await self._connect()
+        except (KafkaError, OSError) as exc:
+            raise BrokerError(
+                f"broker {self._settings.broker} ({self._settings.security_protocol}) does not answer: {exc}; "
+                "start one with: headrace broker start, or name yours with --broker"
+            ) from exc
+        self._linger = asyncio.create_task(self._seal_old_batches())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                await self.flush()
+        finally:
+            if self._linger is not None:
+                self._linger.cancel()
+            with contextlib.suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(self._producer.stop(), STOP_TIMEOUT_S)
+
+    async def _connect(self) -> Any:
+        producer = AIOKafkaProducer(
+            **self._settings.client_arguments(),
+            acks="all",
+            enable_idempotence=self.is_idempotent,
+            max_batch_size=BATCH_BYTES,
+            linger_ms=0,  # batches come built: waiting would gain nothing
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
+
+    async def publish(self, topic: str, key: bytes, value: bytes | None, headers: Headers | None = None) -> None:
+        """Take a record; it is delivered when a later :meth:`flush` returns.
+
+        Parameters
+        ----------
+        topic : full name
+        key : decides the partition
+        value : None for a tombstone
+
+        Raises
+        ------
+        BrokerError
+            When the record is above the limit, the topic does not exist, or an earlier record was not delivered.
+        """
+        if self._failure is not None:
+            raise self._delivery_error()
+        lane = self._lane_of.get((topic, key))
+        if lane is None:
+            lane = await self._find_lane(topic, key)
+        if value is not None and len(value) + len(key) > MAX_RECORD_BYTES - _size(headers):
+            size = len(value) + len(key) + _size(headers)
+            raise BrokerError(f"{topic}: a record of {size} bytes is above the limit of {MAX_RECORD_BYTES} bytes; publish smaller records")
+        while True:
+            if lane.builder is None:
+                lane.builder = self._producer.create_batch()
+                lane.builder_since = time.monotonic()
+            if lane.builder.append(timestamp=None, key=key, value=value, headers=headers or []) is not None:
+                return
+            await self._seal(lane)
+
+    async def flush(self) -> None:
+        """Wait until the broker has acknowledged every record taken so far.
+
+        Raises
+        ------
+        BrokerError
+            When a record was not delivered, now or at any time before.
+        """
+        for lanes in self._lanes.values():
+            for lane in lanes:
+                if lane.builder is not None:
+                    await self._seal(lane)
+        while self._handing or self._outstanding:
+            await asyncio.wait([*self._handing, *self._outstanding])
+        if self._failure is not None:
+            raise self._delivery_error()
+
+    async def _find_lane(self, topic: str, key: bytes) -> _Lane:
+        lanes = self._lanes.get(topic)
+        if lanes is None:
+            try:
+                partitions = await self._producer.partitions_for(topic)
+            except KafkaError as exc:
+                raise BrokerError(f"topic {topic}: {exc}; run: headrace topics create") from exc
+            lanes = self._lanes.setdefault(topic, [_Lane(topic, partition) for partition in sorted(partitions)])
+        if len(self._lane_of) >= KEY_CACHE_SIZE:
+            self._lane_of.clear()
+        lane = self._lane_of[topic, key] = lanes[partition_of(key, len(lanes))]
+        return lane
+
+    async def _seal(self, lane: _Lane) -> None:
+        """Hand a lane's batch over; a cancelled caller does not take the batch with it."""
+        builder, lane.builder = lane.builder, None
+        if builder is None:
+            return
+        builder.close()
+        task = asyncio.ensure_future(self._hand_over(lane, builder))
+        self._handing.add(task)
+        task.add_done_callback(self._handing.discard)
+        await asyncio.shield(task)
+
+    async def _hand_over(self, lane: _Lane, builder: Any) -> None:
+        async with lane.lock:
+            try:
+                future = await self._producer.send_batch(builder, lane.topic, partition=lane.partition)
+            except KafkaError as exc:
+                self._failure = self._failure or exc
+                return
+        self._outstanding.add(future)
+        future.add_done_callback(self._note_delivery)
+
+    def _note_delivery(self, future: asyncio.Future[Any]) -> None:
+        self._outstanding.discard(future)
+        error = asyncio.CancelledError("cancelled") if future.cancelled() else future.exception()
+        self._failure = self._failure or error
+
+    async def _seal_old_batches(self) -> None:
+        while True:
+            await asyncio.sleep(self._linger_s)
+            oldest = time.monotonic() - self._linger_s
+            for lane in [lane for lanes in self._lanes.values() for lane in lanes]:
+                if lane.builder is not None and lane.builder_since <= oldest and not lane.lock.locked():
+                    await self._seal(lane)
+
+    def _delivery_error(self) -> BrokerError:
+        failure = self._failure
+        return BrokerError(f"broker {self._settings.broker}: a record batch was not delivered: {type(failure).__name__}: {failure}")
+
+
+def _size(headers: Headers | None) -> int:
+    return sum(len(name.encode()) + len(value) for name, value in headers) if headers else 0

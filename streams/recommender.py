@@ -1,0 +1,257 @@
+"""The recommender: windows in, lists out. ``faust -A streams.recommender worker`` loads this module.
+
+::
+
+    sequences ──► collect ──► PendingWindows ──► EmbeddingWorker ──► recommendations
+    items ──────► CatalogueReader ──────────────────┘     └────────► user-vectors (changelog of the table ``user_vectors``)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import faust
+import msgspec
+from faust.types import TP, EventT
+
+from models.artifact import Artifact, load_artifact
+from models.cold_start import DecayedCounts
+from models.encoder import TextEncoder
+from models.recommend import Catalogue, Pipeline, RankedList
+from streams.app import StreamApp, build_app
+from streams.batches import OutRecord, delivered
+from streams.catalogue import CatalogueReader
+from streams.embedding_cache import EmbeddingCache
+from streams.embedding_worker import EmbeddingWorker, resolve_device
+from streams.metrics import Metrics
+from streams.pending import PendingWindow, PendingWindows
+from streams.recommending import (
+    SeenIndex,
+    Versions,
+    behaviours,
+    new_behaviours,
+    newest_windows,
+    recommendation,
+    user_vector,
+)
+from streams.records import UserVector, encode
+from streams.settings import Settings, load_settings
+from streams.table import BatchTable
+from streams.web import serve
+
+log = logging.getLogger(__name__)
+
+#: Live popularity moves slowly: refreshing it this often is enough.
+POPULARITY_REFRESH_S: Final = 0.25
+Window = PendingWindow[EventT]
+
+
+class Recommender:
+    """Collects windows, runs them through the model in micro-batches, delivers lists and vectors, acknowledges.
+
+    A batch of windows is acknowledged when every window in it is delivered or replaced by a newer delivered one.
+    """
+
+    def __init__(self, app: StreamApp, vectors: BatchTable, metrics: Metrics) -> None:
+        self.app = app
+        self.vectors = vectors
+        self.metrics = metrics
+        self.settings = app.settings.recommender
+        self.worker = EmbeddingWorker()
+        self.pending: PendingWindows[EventT] = PendingWindows()
+        self._arrived = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._popularity = DecayedCounts()
+        self._popularity_at = 0.0
+        self._newest_ms = 0
+        self._vector_decoder = msgspec.msgpack.Decoder(UserVector)
+
+    async def start(self) -> None:
+        """Load the artifact, read the catalogue, then begin to serve. Fails when the artifact is missing or damaged."""
+        device = resolve_device(self.settings.device)
+        self.artifact: Artifact = await self.worker.run(load_artifact, Path(self.settings.artifact), device)
+        self.pipeline = Pipeline(self.artifact, k=self.settings.list_size, n_candidates=self.settings.n_candidates)
+        log.info("artifact %s on %s", self.artifact.version, device)
+        self.reader = CatalogueReader(
+            self.app.settings.kafka, self.artifact, self.worker, self.metrics, lambda: self._open_encoder(device)
+        )
+        self.reader.on_swap = self._swap
+        await self.reader.start()
+        self._tasks = [asyncio.ensure_future(self._guard(self.reader.follow())), asyncio.ensure_future(self._guard(self._pump()))]
+
+    async def stop(self) -> None:
+        """Stop the reader and the thread; windows in flight are read again by the next worker."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if hasattr(self, "reader"):
+            await self.reader.stop()
+        self.worker.stop()
+
+    async def collect(self, batches: faust.StreamT[Any]) -> None:
+        """Queue the windows of each record batch; waits, and so pauses the partitions, while too many users wait."""
+        async for event in batches.noack().events():
+            await self._has_room.wait()
+            windows, n_malformed = newest_windows(event.value)
+            self.metrics.add("windows_read", len(event.value))
+            self.metrics.add("windows_malformed", n_malformed)
+            partition = event.message.partition
+            fresh = [w for w in windows if w[1].revision > self._last_revision(partition, w[0])]
+            for finished in self.pending.add(partition, fresh, event):
+                finished.ack()
+            self._update_pressure()
+            self._arrived.set()
+
+    async def _guard(self, job: Any) -> None:
+        """Run a background job; its failure stops the worker."""
+        try:
+            await job
+        except asyncio.CancelledError:
+            raise
+        except Exception as exc:  # the worker loop: anything here must stop the worker, not leave windows waiting for ever
+            log.exception("recommender stops")
+            await self.app.crash(exc)
+
+    async def _pump(self) -> None:
+        """Run micro-batches for ever: each is full, or its oldest window has waited for the deadline."""
+        deadline_s = self.settings.micro_batch_deadline_ms / 1000
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while len(self.pending):
+                wait_s = deadline_s - self.pending.oldest_age_s()
+                if wait_s > 0 and self.pending.n_tokens(self.settings.micro_batch_tokens) < self.settings.micro_batch_tokens:
+                    await asyncio.sleep(wait_s)
+                await self._run_batch(self.pending.take(self.settings.micro_batch_tokens))
+                self._update_pressure()
+
+    async def _run_batch(self, windows: list[Window]) -> None:
+        catalogue = self._current_catalogue(windows)
+        versions = Versions(self.artifact.version, catalogue.generation)
+        lists = await self.worker.run(
+            self.pipeline.recommend,
+            catalogue,
+            [behaviours(window.state) for window in windows],
+            [self._seen.items(window.state.seen) for window in windows],
+        )
+        await self._deliver(windows, lists, versions)
+        self.metrics.add("model_batches")
+        self.metrics.add("model_windows", len(windows))
+        for event in self.pending.done(windows):
+            event.ack()
+
+    async def _deliver(self, windows: list[Window], lists: list[RankedList], versions: Versions) -> None:
+        """Publish the lists, then the vectors: a stored vector's revision says that its list was delivered."""
+        by_partition: dict[int, list[tuple[Window, RankedList]]] = {}
+        for window, ranked in zip(windows, lists, strict=True):
+            by_partition.setdefault(window.partition, []).append((window, ranked))
+        as_json = self.app.settings.kafka.output_format == "json"
+        now_ms = int(time.time() * 1000)
+        futures = []
+        for partition, pairs in by_partition.items():
+            records = (
+                OutRecord(w.key, encode(recommendation(w.key.decode(), w.state, r, versions, now_ms), as_json=as_json))
+                for w, r in pairs
+            )
+            futures += await self.app.writer.send(self.app.settings.kafka.topic("recommendations"), partition, records)
+        await delivered(futures)
+        delivered_ms = time.time() * 1000
+        self.metrics.add("lists", len(windows))
+        self.metrics.add_freshness(delivered_ms - window.written_ms for window in windows)
+        for partition, pairs in by_partition.items():
+            values = {w.key: encode(user_vector(w.key.decode(), w.state, r, versions)) for w, r in pairs}
+            records = (OutRecord(key, value) for key, value in values.items())
+            offset = await delivered(
+                await self.app.writer.send(self.vectors.changelog_topic.get_topic_name(), partition, records)
+            )
+            self.vectors.store(partition, values, offset)
+
+    def _current_catalogue(self, windows: list[Window]) -> Catalogue:
+        """Count the new behaviours of these windows, and return the catalogue with popularity as of now."""
+        for window in windows:
+            for behaviour in new_behaviours(window.state, self._last_revision(window.partition, window.key)):
+                self._popularity.add(behaviour.item_id, behaviour.ts_ms)
+            self._newest_ms = max(self._newest_ms, window.state.newest_ts)
+        now = time.monotonic()
+        if now - self._popularity_at > POPULARITY_REFRESH_S:
+            self._popularity_at = now
+            scores = self._popularity.scores(self._catalogue.item_ids, self._newest_ms)
+            self._catalogue = self._catalogue.with_popularity(scores)
+        return self._catalogue
+
+    def _last_revision(self, partition: int, key: bytes) -> int:
+        """Return the newest delivered revision of a user's list, 0 when there is none by this artifact."""
+        value = self.vectors.read(partition, key)
+        return self._vector_decoder.decode(value).revision if value else 0
+
+    def _swap(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._seen = SeenIndex(catalogue.item_ids)
+        self._popularity_at = 0.0
+        log.info("catalogue generation %d: %d items", catalogue.generation, len(catalogue.item_ids))
+
+    def _open_encoder(self, device: str) -> tuple[TextEncoder, EmbeddingCache]:
+        """Open the artifact's encoder and its cache; called on the embedding worker's thread, when a text must be embedded."""
+        from streams.encoders import open_encoder
+
+        return open_encoder(self.artifact, device, self.settings.encoder_cache_dir)
+
+    def _update_pressure(self) -> None:
+        self.metrics.put("pending_windows", len(self.pending))
+        self.metrics.put("windows_superseded", self.pending.n_superseded)
+        if len(self.pending) < self.settings.max_pending_windows:
+            self._has_room.set()
+        else:
+            self._has_room.clear()
+
+
+def build_recommender(settings: Settings) -> StreamApp:
+    """Return the recommender's app; connects to nothing."""
+    app = build_app(
+        "recommender",
+        settings,
+        batch_max_records=500,
+        batch_max_bytes=1 << 20,
+        store="memory://",
+        datadir=settings.sequencer.data_dir,
+    )
+    metrics = Metrics()
+    vectors = app.Table(
+        "user_vectors",
+        key_type=bytes,
+        value_type=bytes,
+        changelog_topic=app.batch_topic("user-vectors"),
+        partitions=settings.kafka.partitions,
+        recovery_buffer_size=4,  # record batches, not records
+    )
+    recommender = Recommender(app, vectors, metrics)
+    app.agent(app.batch_topic("sequences"), name="collect", concurrency=1)(recommender.collect)
+    app.serving = recommender
+    app.on_partitions_revoked.connect(_revoked_handler(recommender))
+    serve(app, metrics)
+    return app
+
+
+def _revoked_handler(recommender: Recommender) -> Any:
+    async def on_partitions_revoked(_app: faust.App, revoked: set[TP], **_: Any) -> None:
+        recommender.pending.forget(tp.partition for tp in revoked)
+
+    return on_partitions_revoked
+
+
+def __getattr__(name: str) -> Any:
+    """Build the app when the Faust command asks for it, so that importing this module for its functions has no effect."""
+    if name == "app":
+        import uvloop
+
+        uvloop.install()
+        app = build_recommender(load_settings())
+        globals()["app"] = app
+        return app
+    raise AttributeError(name)

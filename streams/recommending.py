@@ -1,0 +1,123 @@
+"""From windows to lists on the wire: the pure half of the recommender."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from models.recommend import RankedList
+from models.types import Behaviour
+from streams.batches import ConsumedRecord
+from streams.errors import RecordError
+from streams.records import (
+    VERSION,
+    Recommendation,
+    RecommendedItem,
+    SourceRank,
+    UserVector,
+    WindowState,
+    decode_window,
+)
+from streams.window import SEEN_BYTES, seen_hash
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What made a list: the artifact, and the generation of the catalogue snapshot."""
+
+    artifact: str
+    index_generation: int
+
+
+def list_id(user_id: str, revision: int, artifact: str) -> str:
+    """Return the id of a list: equal for equal user, revision and artifact, so that a consumer can drop repeats."""
+    text = f"{len(user_id)}:{user_id}:{revision}:{artifact}"
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+def newest_windows(records: Iterable[ConsumedRecord]) -> tuple[list[tuple[bytes, WindowState, int]], int]:
+    """Return the newest window per user of a batch as ``(key, state, written_ms)``, and the number of malformed records.
+
+    Tombstones and records without key are passed over: they hold no window.
+    """
+    newest: dict[bytes, ConsumedRecord] = {}
+    for record in records:
+        if record.key is not None:
+            newest.pop(record.key, None)
+            newest[record.key] = record
+    windows: list[tuple[bytes, WindowState, int]] = []
+    n_malformed = 0
+    for key, record in newest.items():
+        if record.value is None:
+            continue
+        try:
+            windows.append((key, decode_window(record.value), record.timestamp))
+        except RecordError:
+            n_malformed += 1
+    return windows, n_malformed
+
+
+def behaviours(state: WindowState) -> list[Behaviour]:
+    """Return a window's behaviours as the models take them, oldest first."""
+    return [Behaviour(item.item_id, item.type, item.ts) for item in state.items]
+
+
+def new_behaviours(state: WindowState, last_revision: int) -> list[Behaviour]:
+    """Return about those behaviours that came since ``last_revision``: a revision is one event, so the last so many."""
+    n_new = min(state.revision - last_revision, len(state.items))
+    return behaviours(state)[-n_new:] if n_new > 0 else []
+
+
+class SeenIndex:
+    """Finds catalogue items by the 4-byte hash under which a window remembers them once they have left it."""
+
+    def __init__(self, item_ids: Iterable[str]) -> None:
+        self._items: dict[bytes, list[str]] = {}
+        for item_id in item_ids:
+            self._items.setdefault(seen_hash(item_id), []).append(item_id)
+
+    def items(self, seen: bytes) -> set[str]:
+        """Return the item ids behind packed hashes; items outside the catalogue are left out."""
+        found: set[str] = set()
+        for start in range(0, len(seen), SEEN_BYTES):
+            found.update(self._items.get(seen[start : start + SEEN_BYTES], ()))
+        return found
+
+
+def recommendation(
+    user_id: str, state: WindowState, ranked: RankedList, versions: Versions, produced_ms: int
+) -> Recommendation:
+    """Return the list's record for ``recommendations``."""
+    return Recommendation(
+        v=VERSION,
+        list_id=list_id(user_id, state.revision, versions.artifact),
+        user_id=user_id,
+        revision=state.revision,
+        event_id=state.trigger.event_id,
+        offset=state.trigger.offset,
+        event_ts=state.trigger.ts,
+        produced_ts=produced_ms,
+        artifact=versions.artifact,
+        index_generation=versions.index_generation,
+        degraded=ranked.degraded,
+        items=[
+            RecommendedItem(item.item_id, item.score, _sources(item.sources), item.because) for item in ranked.items
+        ],
+    )
+
+
+def _sources(sources: Mapping[str, Sequence[float]]) -> dict[str, SourceRank]:
+    return {name: SourceRank(int(rank), float(score)) for name, (rank, score) in sources.items()}
+
+
+def user_vector(user_id: str, state: WindowState, ranked: RankedList, versions: Versions) -> UserVector:
+    """Return the vectors' record for ``user-vectors``; little-endian float32."""
+    return UserVector(
+        v=VERSION,
+        user_id=user_id,
+        revision=state.revision,
+        artifact=versions.artifact,
+        vector=ranked.user_vector.astype("<f4").tobytes(),
+        factors=ranked.factors.astype("<f4").tobytes(),
+    )

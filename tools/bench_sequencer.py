@@ -1,0 +1,178 @@
+"""``headrace bench sequencer``: our sequencer, two bare client loops and the obvious agent, interleaved, on one core each.
+
+All four do one job: decode, keep each user's last 50 events, write the window to a changelog, commit after delivery. The first
+three share the window function and write once per touched user and batch; the obvious agent writes once per event, because
+that is what one writes first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from aiokafka.partitioner import DefaultPartitioner
+
+from streams.batches import BatchWriter, OutRecord, delivered
+from streams.records import EVENT_TYPES, VERSION, Event, encode
+from streams.settings import Settings, load_settings
+from streams.topics import create_topics
+from tools.cli import RunError, UsageError, console, emit, progress
+
+PROGRAMS: Final = ("sequencer", "aiokafka", "confluent", "obvious")
+RUN_LIMIT_S: Final = 300
+FILL_CHUNK: Final = 20_000
+
+
+def synthetic_events(n_events: int, n_users: int, seed: int) -> Iterator[Event]:
+    """Yield seeded events in time order; a few users and items have most of them, as in a shop."""
+    rng = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret
+    start_ms = 1_700_000_000_000
+    for i in range(n_events):
+        user = int(n_users * rng.random() ** 2)
+        item = int(10_000 * rng.random() ** 2)
+        yield Event(VERSION, f"e{i:09d}", f"u{user}", f"i{item}", EVENT_TYPES[i % 3], start_ms + 10 * i)
+
+
+async def fill(settings: Settings, n_events: int, n_users: int, *, as_json: bool, seed: int = 1) -> None:
+    """Create the topics under the settings' prefix and publish ``n_events`` to ``events``."""
+    await create_topics(settings.kafka)
+    writer = BatchWriter(settings.kafka)
+    await writer.start()
+    partitions = list(range(settings.kafka.partitions))
+    partition_of = DefaultPartitioner()
+    waiting: dict[int, list[OutRecord]] = {p: [] for p in partitions}
+    futures: list[asyncio.Future[Any]] = []
+    try:
+        for i, event in enumerate(synthetic_events(n_events, n_users, seed), 1):
+            key = event.user_id.encode()
+            waiting[partition_of(key, partitions, partitions)].append(OutRecord(key, encode(event, as_json=as_json)))
+            if i % FILL_CHUNK == 0 or i == n_events:
+                for partition, records in waiting.items():
+                    futures += await writer.send(settings.kafka.topic("events"), partition, records)
+                    waiting[partition] = []
+        await delivered(futures)
+    finally:
+        await writer.stop()
+
+
+def run_program(program: str, n_events: int, settings: Settings, work_dir: Path) -> dict[str, float]:
+    """Run one program as a child on the first core; return its events/s and CPU microseconds per event."""
+    environment = os.environ | {
+        "HEADRACE_BROKER": settings.kafka.broker,
+        "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
+        "HEADRACE_DATA_DIR": str(work_dir / program),
+    }
+    command = [sys.executable, "-m", "tools.bench_programs", program, str(n_events)]
+    log_path = work_dir / f"{program}.log"
+    with log_path.open("w") as log:
+        try:
+            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=log, timeout=RUN_LIMIT_S, check=False)
+        except subprocess.TimeoutExpired as exc:
+            raise RunError(f"{program}: not done after {RUN_LIMIT_S} s; its log ends: {log_path.read_text()[-500:]}") from exc
+    lines = done.stdout.decode().strip().splitlines()
+    if not lines:
+        raise RunError(f"{program}: exit {done.returncode} without a result; its log ends: {log_path.read_text()[-500:]}")
+    result: dict[str, float] = json.loads(lines[-1])
+    return result
+
+
+def pin_broker(pid: int | None) -> bool:
+    """Keep the broker's threads off the first core, so that each program has it alone; False where that is not possible."""
+    cores = sorted(os.sched_getaffinity(0))
+    if pid is None or len(cores) < 2:
+        return False
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), set(cores[1:]))
+    return True
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and report."""
+    if args.repeats < 1 or args.events < 50_000 or args.obvious_events < 1_000:
+        raise UsageError("--repeats must be at least 1, --events at least 50000, --obvious-events at least 1000")
+    from tools.local_broker import running_broker
+
+    with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
+        work_dir = Path(folder)
+        with running_broker(args.broker, data_dir=work_dir / "broker") as broker:
+            is_pinned = pin_broker(broker.pid)
+            runs = _measure(args, broker.bootstrap, work_dir)
+    result = summarize(runs) | {
+        "events": args.events,
+        "obvious_events": args.obvious_events,
+        "users": args.users,
+        "repeats": args.repeats,
+        "broker": f"{broker.engine} {broker.version}",
+        "broker_on_other_core": is_pinned,
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    emit(args, result, as_table(result))
+    return 0
+
+
+def _measure(args: argparse.Namespace, bootstrap: str, work_dir: Path) -> dict[str, list[dict[str, float]]]:
+    runs: dict[str, list[dict[str, float]]] = {program: [] for program in PROGRAMS}
+    stamp = f"{int(time.time())}"
+    with progress() as bar:
+        task = bar.add_task("bench sequencer", total=args.repeats * len(PROGRAMS))
+        for repeat in range(args.repeats):
+            for program in PROGRAMS:
+                n_events = args.obvious_events if program == "obvious" else args.events
+                settings = load_settings(broker=bootstrap, topic_prefix=f"bench{stamp}.{program}{repeat}.")
+                asyncio.run(fill(settings, n_events, args.users, as_json=program == "obvious", seed=repeat))
+                runs[program].append(run_program(program, n_events, settings, work_dir))
+                rate = runs[program][-1]["events_per_s"]
+                console().print(f"  {program} run {repeat + 1}: {rate:,.0f} events/s")
+                bar.advance(task)
+    return runs
+
+
+def summarize(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Return median, minimum and maximum of each program, and the ratios of interleaved pairs (median of the pairs)."""
+    programs = {}
+    for program, results in runs.items():
+        rates = [result["events_per_s"] for result in results]
+        programs[program] = {
+            "events_per_s": statistics.median(rates),
+            "min": min(rates),
+            "max": max(rates),
+            "cpu_us_per_event": statistics.median(result["cpu_us_per_event"] for result in results),
+        }
+
+    def ratio(other: str) -> float:
+        pairs = zip(runs["sequencer"], runs[other], strict=True)
+        return statistics.median(ours["events_per_s"] / theirs["events_per_s"] for ours, theirs in pairs)
+
+    return {
+        "programs": programs,
+        "ratio_vs_raw_aiokafka": ratio("aiokafka"),
+        "ratio_vs_raw_confluent": ratio("confluent"),
+        "ratio_vs_obvious_agent": ratio("obvious"),
+    }
+
+
+def as_table(result: dict[str, Any]) -> str:
+    """Return the result for people."""
+    lines = [f"{'program':<12} {'events/s':>10} {'min':>10} {'max':>10} {'CPU us/event':>13}"]
+    for program, row in result["programs"].items():
+        lines.append(
+            f"{program:<12} {row['events_per_s']:>10,.0f} {row['min']:>10,.0f} {row['max']:>10,.0f} {row['cpu_us_per_event']:>13.1f}"
+        )
+    for name in ("raw_aiokafka", "raw_confluent", "obvious_agent"):
+        lines.append(f"sequencer / {name}: {result[f'ratio_vs_{name}']:.2f}")
+    lines.append(f"{result['machine']}; {result['broker']}; {result['date']}; {result['repeats']} interleaved runs")
+    return "\n".join(lines)
