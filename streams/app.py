@@ -9,6 +9,7 @@ import faust
 from faust.types.auth import CredentialsT
 
 from streams.batches import BatchSchema, BatchWriter, batch_scheduler
+from streams.consumer import BatchTransport
 from streams.settings import KafkaSettings, Settings
 from streams.table import BatchTable
 from streams.topics import create_topics
@@ -50,6 +51,9 @@ class StreamApp(faust.App):
             await self.serving.stop()
         await self.writer.stop()
 
+    def _new_transport(self) -> BatchTransport:
+        return BatchTransport(self.conf.broker_consumer, self)
+
     def batch_topic(self, name: str) -> faust.TopicT:
         """Return a topic of the contract whose messages are record batches."""
         return self.topic(
@@ -61,7 +65,9 @@ class StreamApp(faust.App):
         )
 
 
-def build_app(name: str, settings: Settings, *, batch_max_records: int, batch_max_bytes: int, **options: Any) -> StreamApp:
+def build_app(
+    name: str, settings: Settings, *, batch_max_records: int, batch_max_bytes: int, **options: Any
+) -> StreamApp:
     """Return an app without agents; connects to nothing.
 
     ``stream_wait_empty`` makes a rebalance wait until the batches in flight are delivered and committed;

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -46,6 +47,20 @@ class OutRecord(NamedTuple):
     headers: Headers = ()
 
 
+class FetchedRecords(list[ConsumedRecord]):
+    """Consecutive records of one partition.
+
+    ``follows`` is the offset that was fetched just before the first of them, or -1 where they begin a new reading (a first fetch, or
+    one after a seek back). An agent that has not seen that offset has missed something.
+    """
+
+    __slots__ = ("follows",)
+
+    def __init__(self, records: Iterable[ConsumedRecord], follows: int = -1) -> None:
+        super().__init__(records)
+        self.follows = follows
+
+
 class RecordBatch:
     """Consecutive records of one partition, shaped like one consumed record; its offset is that of the last record."""
 
@@ -58,7 +73,7 @@ class RecordBatch:
     serialized_key_size = 0
     serialized_value_size = 0
 
-    def __init__(self, tp: TP, records: list[ConsumedRecord]) -> None:
+    def __init__(self, tp: TP, records: FetchedRecords) -> None:
         last = records[-1]
         self.topic = tp.topic
         self.partition = tp.partition
@@ -89,15 +104,27 @@ def batch_scheduler(max_records: int, max_bytes: int) -> type[SchedulingStrategy
     class BatchScheduler(SchedulingStrategyT):
         """Yields record batches in turn over the partitions."""
 
+        def __init__(self) -> None:
+            self._fetched: dict[TP, int] = {}  # last offset fetched, whether or not Faust goes on to deliver it
+
         def iterate(self, records: Mapping[TP, list[ConsumedRecord]]) -> Iterator[tuple[TP, RecordBatch]]:
-            queues = {tp: split_by_size(fetched, max_records, max_bytes) for tp, fetched in records.items()}
+            queues = {tp: deque(self._cut(tp, fetched)) for tp, fetched in records.items() if fetched}
+            return self._in_turn(queues)
+
+        def _cut(self, tp: TP, fetched: list[ConsumedRecord]) -> Iterator[FetchedRecords]:
+            follows = self._fetched.get(tp, -1)
+            if follows >= fetched[0].offset:
+                follows = -1
+            for records in split_by_size(fetched, max_records, max_bytes):
+                yield FetchedRecords(records, follows)
+                follows = self._fetched[tp] = records[-1].offset
+
+        def _in_turn(self, queues: dict[TP, deque[FetchedRecords]]) -> Iterator[tuple[TP, RecordBatch]]:
             while queues:
                 for tp in list(queues):
-                    batch = next(queues[tp], None)
-                    if batch is None:
+                    yield tp, RecordBatch(tp, queues[tp].popleft())
+                    if not queues[tp]:
                         del queues[tp]
-                    else:
-                        yield tp, RecordBatch(tp, batch)
 
     return BatchScheduler
 
@@ -153,9 +180,7 @@ class BatchWriter:
             await self._producer.stop()
             self._producer = None
 
-    async def send(
-        self, topic: str, partition: int, records: Iterable[OutRecord]
-    ) -> list[asyncio.Future[Any]]:
+    async def send(self, topic: str, partition: int, records: Iterable[OutRecord]) -> list[asyncio.Future[Any]]:
         """Hand records of one partition to the producer, in order; return one future per built batch.
 
         Raises
@@ -177,7 +202,9 @@ class BatchWriter:
             builder = self._producer.create_batch()
             if builder.append(timestamp=now_ms, key=record.key, value=record.value, headers=headers) is None:
                 size = len(record.value or b"")
-                raise BrokerError(f"{topic}: a record of {size} bytes is above the batch limit of {MAX_BATCH_BYTES} bytes")
+                raise BrokerError(
+                    f"{topic}: a record of {size} bytes is above the batch limit of {MAX_BATCH_BYTES} bytes"
+                )
         if builder.record_count():
             builder.close()
             futures.append(await self._producer.send_batch(builder, topic, partition=partition))

@@ -6,17 +6,16 @@ the cache on disk does not have, and swaps in a new immutable catalogue; readers
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-
 from models.artifact import Artifact
 from models.encoder import TextEncoder
 from models.recommend import Catalogue, build_catalogue
 from models.text import item_text
+
 from streams.embedding_cache import EmbeddingCache, embed_texts
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import RecordError
@@ -59,7 +58,9 @@ class CatalogueReader:
     async def start(self) -> None:
         """Read ``items`` to its present end and build the first catalogue."""
         topic = self._settings.topic("items")
-        consumer = AIOKafkaConsumer(auto_offset_reset="earliest", enable_auto_commit=False, **self._settings.client_arguments())
+        consumer = AIOKafkaConsumer(
+            auto_offset_reset="earliest", enable_auto_commit=False, **self._settings.client_arguments()
+        )
         await consumer.start()
         self._consumer = consumer
         await consumer._client._wait_on_metadata(topic)

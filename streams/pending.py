@@ -52,9 +52,7 @@ class PendingWindows(Generic[BatchT]):
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(
-        self, partition: int, windows: Iterable[tuple[bytes, WindowState, int]], batch: BatchT
-    ) -> list[BatchT]:
+    def add(self, partition: int, windows: Iterable[tuple[bytes, WindowState, int]], batch: BatchT) -> list[BatchT]:
         """Queue a batch's windows, each ``(key, state, written_ms)`` in offset order; return batches finished at once."""
         owner = PendingBatch(batch)
         self._batches.setdefault(partition, deque()).append(owner)

@@ -150,7 +150,9 @@ class Publisher:
             lane = await self._find_lane(topic, key)
         if value is not None and len(value) + len(key) > MAX_RECORD_BYTES - _size(headers):
             size = len(value) + len(key) + _size(headers)
-            raise BrokerError(f"{topic}: a record of {size} bytes is above the limit of {MAX_RECORD_BYTES} bytes; publish smaller records")
+            raise BrokerError(
+                f"{topic}: a record of {size} bytes is above the limit of {MAX_RECORD_BYTES} bytes; publish smaller records"
+            )
         while True:
             if lane.builder is None:
                 lane.builder = self._producer.create_batch()
@@ -177,17 +179,21 @@ class Publisher:
             raise self._delivery_error()
 
     async def _find_lane(self, topic: str, key: bytes) -> _Lane:
-        lanes = self._lanes.get(topic)
-        if lanes is None:
-            try:
-                partitions = await self._producer.partitions_for(topic)
-            except KafkaError as exc:
-                raise BrokerError(f"topic {topic}: {exc}; run: headrace topics create") from exc
-            lanes = self._lanes.setdefault(topic, [_Lane(topic, partition) for partition in sorted(partitions)])
+        lanes = self._lanes.get(topic) or await self._open_lanes(topic)
         if len(self._lane_of) >= KEY_CACHE_SIZE:
             self._lane_of.clear()
         lane = self._lane_of[topic, key] = lanes[partition_of(key, len(lanes))]
         return lane
+
+    async def _open_lanes(self, topic: str) -> list[_Lane]:
+        """Learn a topic's partitions; the list of all topics is read first, for asking about one alone may create it."""
+        try:
+            if topic not in (await self._producer.client.fetch_all_metadata()).topics():
+                raise BrokerError(f"topic {topic} does not exist; run: headrace topics create")
+            partitions = await self._producer.partitions_for(topic)
+        except KafkaError as exc:
+            raise BrokerError(f"topic {topic}: {type(exc).__name__}: {exc}; see: headrace doctor") from exc
+        return self._lanes.setdefault(topic, [_Lane(topic, partition) for partition in sorted(partitions)])
 
     async def _seal(self, lane: _Lane) -> None:
         """Hand a lane's batch over; a cancelled caller does not take the batch with it."""
@@ -225,7 +231,9 @@ class Publisher:
 
     def _delivery_error(self) -> BrokerError:
         failure = self._failure
-        return BrokerError(f"broker {self._settings.broker}: a record batch was not delivered: {type(failure).__name__}: {failure}")
+        return BrokerError(
+            f"broker {self._settings.broker}: a record batch was not delivered: {type(failure).__name__}: {failure}"
+        )
 
 
 def _size(headers: Headers | None) -> int:

@@ -17,11 +17,11 @@ from typing import Any, Final
 import faust
 import msgspec
 from faust.types import TP, EventT
-
 from models.artifact import Artifact, load_artifact
 from models.cold_start import DecayedCounts
 from models.encoder import TextEncoder
 from models.recommend import Catalogue, Pipeline, RankedList
+
 from streams.app import StreamApp, build_app
 from streams.batches import OutRecord, delivered
 from streams.catalogue import CatalogueReader
@@ -83,7 +83,10 @@ class Recommender:
         )
         self.reader.on_swap = self._swap
         await self.reader.start()
-        self._tasks = [asyncio.ensure_future(self._guard(self.reader.follow())), asyncio.ensure_future(self._guard(self._pump()))]
+        self._tasks = [
+            asyncio.ensure_future(self._guard(self.reader.follow())),
+            asyncio.ensure_future(self._guard(self._pump())),
+        ]
 
     async def stop(self) -> None:
         """Stop the reader and the thread; windows in flight are read again by the next worker."""
@@ -97,6 +100,8 @@ class Recommender:
     async def collect(self, batches: faust.StreamT[Any]) -> None:
         """Queue the windows of each record batch; waits, and so pauses the partitions, while too many users wait."""
         async for event in batches.noack().events():
+            if not await self.app.consumer.accept(event):
+                continue
             await self._has_room.wait()
             windows, n_malformed = newest_windows(event.value)
             self.metrics.add("windows_read", len(event.value))
@@ -104,7 +109,7 @@ class Recommender:
             partition = event.message.partition
             fresh = [w for w in windows if w[1].revision > self._last_revision(partition, w[0])]
             for finished in self.pending.add(partition, fresh, event):
-                finished.ack()
+                self.app.consumer.deliver(finished)
             self._update_pressure()
             self._arrived.set()
 
@@ -114,7 +119,9 @@ class Recommender:
             await job
         except asyncio.CancelledError:
             raise
-        except Exception as exc:  # the worker loop: anything here must stop the worker, not leave windows waiting for ever
+        except (
+            Exception
+        ) as exc:  # the worker loop: anything here must stop the worker, not leave windows waiting for ever
             log.exception("recommender stops")
             await self.app.crash(exc)
 
@@ -126,7 +133,10 @@ class Recommender:
             self._arrived.clear()
             while len(self.pending):
                 wait_s = deadline_s - self.pending.oldest_age_s()
-                if wait_s > 0 and self.pending.n_tokens(self.settings.micro_batch_tokens) < self.settings.micro_batch_tokens:
+                if (
+                    wait_s > 0
+                    and self.pending.n_tokens(self.settings.micro_batch_tokens) < self.settings.micro_batch_tokens
+                ):
                     await asyncio.sleep(wait_s)
                 await self._run_batch(self.pending.take(self.settings.micro_batch_tokens))
                 self._update_pressure()
@@ -144,7 +154,7 @@ class Recommender:
         self.metrics.add("model_batches")
         self.metrics.add("model_windows", len(windows))
         for event in self.pending.done(windows):
-            event.ack()
+            self.app.consumer.deliver(event)
 
     async def _deliver(self, windows: list[Window], lists: list[RankedList], versions: Versions) -> None:
         """Publish the lists, then the vectors: a stored vector's revision says that its list was delivered."""

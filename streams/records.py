@@ -264,7 +264,11 @@ class EventDecoder(RecordDecoder[Event]):
         """Return the event of a record read at ``now_ms``; raise :class:`RecordError` if it breaks the contract."""
         event = self.decode(value)
         if event.ts > now_ms + self._skew_ms:
-            raise RecordError("future", "ts", f"{event.ts} is {event.ts - now_ms} ms ahead, limit {self._skew_ms} ms; check the producer's clock")
+            raise RecordError(
+                "future",
+                "ts",
+                f"{event.ts} is {event.ts - now_ms} ms ahead, limit {self._skew_ms} ms; check the producer's clock",
+            )
         if event.value is not None and not math.isfinite(event.value):
             raise RecordError("range", "value", f"{event.value} is not finite")
         if key != event.user_id.encode():

@@ -49,6 +49,8 @@ class Sequencer:
     async def sequence(self, batches: faust.StreamT[Any]) -> None:
         """Process record batches until the stream ends. A failure stops the worker; its batch is read again after restart."""
         async for event in batches.noack().events():
+            if not await self.app.consumer.accept(event):
+                continue
             await self._slots.acquire()
             try:
                 await self._start(event)
@@ -74,7 +76,9 @@ class Sequencer:
             (OutRecord(key, value) for key, value in result.windows.items()),
         )
         rejected = await self.app.writer.send(
-            self.app.settings.kafka.topic("events.rejected"), partition, (reject.as_record() for reject in result.rejects)
+            self.app.settings.kafka.topic("events.rejected"),
+            partition,
+            (reject.as_record() for reject in result.rejects),
         )
         previous = self._last.get(tp)
         self._last[tp] = asyncio.ensure_future(self._finish(event, result, sequences, rejected, previous))
@@ -100,7 +104,7 @@ class Sequencer:
         partition = event.message.partition
         self.windows.store(partition, result.windows, offset)
         self.metrics.count_batch(partition, result.counts, event.message.offset)
-        event.ack()
+        self.app.consumer.deliver(event)
 
     async def forget_partitions(self, revoked: set[TP]) -> None:
         """Drop what is staged for partitions that were taken away; called after their batches in flight have ended."""

@@ -25,7 +25,9 @@ OTHER_VARIABLES = frozenset({"HEADRACE_TEST_BROKER"})
 
 def _check(condition: bool, name: str, value: object, limit: str) -> None:
     if not condition:
-        raise SettingsError(f"{name}={value!r} is out of range: {limit}; set {PREFIX}{name.upper()} or {name} in headrace.toml")
+        raise SettingsError(
+            f"{name}={value!r} is out of range: {limit}; set {PREFIX}{name.upper()} or {name} in headrace.toml"
+        )
 
 
 @dataclass(frozen=True)
@@ -61,10 +63,14 @@ class KafkaSettings:
     def __post_init__(self) -> None:
         for server in self.broker.split(","):
             host, _, port = server.strip().rpartition(":")
-            _check(bool(host) and port.isdigit() and 0 < int(port) < 65_536, "broker", self.broker, "host:port[,host:port]")
+            _check(
+                bool(host) and port.isdigit() and 0 < int(port) < 65_536, "broker", self.broker, "host:port[,host:port]"
+            )
         _check(1 <= self.partitions <= 10_000, "partitions", self.partitions, "1 to 10000")
         _check(1 <= self.replication <= 32, "replication", self.replication, "1 to 32")
-        _check(6_000 <= self.session_timeout_ms <= 300_000, "session_timeout_ms", self.session_timeout_ms, "6000 to 300000")
+        _check(
+            6_000 <= self.session_timeout_ms <= 300_000, "session_timeout_ms", self.session_timeout_ms, "6000 to 300000"
+        )
 
     def topic(self, name: str) -> str:
         """Return the full name of a topic of the contract."""
@@ -134,16 +140,30 @@ class SequencerSettings:
         _check(1 <= self.window_max_events <= 1_000, "window_max_events", self.window_max_events, "1 to 1000")
         _check(1 <= self.window_max_age_ms, "window_max_age_ms", self.window_max_age_ms, "at least 1")
         limit = f"0 to window_max_age_ms ({self.window_max_age_ms})"
-        _check(0 <= self.allowed_lateness_ms <= self.window_max_age_ms, "allowed_lateness_ms", self.allowed_lateness_ms, limit)
+        _check(
+            0 <= self.allowed_lateness_ms <= self.window_max_age_ms,
+            "allowed_lateness_ms",
+            self.allowed_lateness_ms,
+            limit,
+        )
         _check(0 <= self.window_max_recent <= 1_000, "window_max_recent", self.window_max_recent, "0 to 1000")
         _check(0 <= self.window_max_seen <= 20_000, "window_max_seen", self.window_max_seen, "0 to 20000")
-        _check(0 <= self.max_future_skew_ms <= 86_400_000, "max_future_skew_ms", self.max_future_skew_ms, "0 to 86400000")
+        _check(
+            0 <= self.max_future_skew_ms <= 86_400_000, "max_future_skew_ms", self.max_future_skew_ms, "0 to 86400000"
+        )
         _check(1 <= self.batch_max_records <= 100_000, "batch_max_records", self.batch_max_records, "1 to 100000")
         _check(65_536 <= self.batch_max_bytes <= 64 << 20, "batch_max_bytes", self.batch_max_bytes, "65536 to 67108864")
         _check(1 <= self.in_flight_batches <= 64, "in_flight_batches", self.in_flight_batches, "1 to 64")
-        _check(0 < self.reject_ceiling_share <= 1, "reject_ceiling_share", self.reject_ceiling_share, "above 0, at most 1")
+        _check(
+            0 < self.reject_ceiling_share <= 1, "reject_ceiling_share", self.reject_ceiling_share, "above 0, at most 1"
+        )
         _check(100 <= self.reject_window <= 1_000_000, "reject_window", self.reject_window, "100 to 1000000")
-        _check(1 << 20 <= self.rocksdb_cache_bytes <= 4 << 30, "rocksdb_cache_bytes", self.rocksdb_cache_bytes, "1 MiB to 4 GiB")
+        _check(
+            1 << 20 <= self.rocksdb_cache_bytes <= 4 << 30,
+            "rocksdb_cache_bytes",
+            self.rocksdb_cache_bytes,
+            "1 MiB to 4 GiB",
+        )
 
     def bounds(self) -> WindowBounds:
         """Return the bounds of a window."""
@@ -185,9 +205,24 @@ class RecommenderSettings:
         _check(1 <= self.list_size <= 1_000, "list_size", self.list_size, "1 to 1000")
         limit = f"list_size ({self.list_size}) to 10000"
         _check(self.list_size <= self.n_candidates <= 10_000, "n_candidates", self.n_candidates, limit)
-        _check(1_000 <= self.micro_batch_tokens <= 10_000_000, "micro_batch_tokens", self.micro_batch_tokens, "1000 to 10000000")
-        _check(0 <= self.micro_batch_deadline_ms <= 10_000, "micro_batch_deadline_ms", self.micro_batch_deadline_ms, "0 to 10000")
-        _check(100 <= self.max_pending_windows <= 10_000_000, "max_pending_windows", self.max_pending_windows, "100 to 10000000")
+        _check(
+            1_000 <= self.micro_batch_tokens <= 10_000_000,
+            "micro_batch_tokens",
+            self.micro_batch_tokens,
+            "1000 to 10000000",
+        )
+        _check(
+            0 <= self.micro_batch_deadline_ms <= 10_000,
+            "micro_batch_deadline_ms",
+            self.micro_batch_deadline_ms,
+            "0 to 10000",
+        )
+        _check(
+            100 <= self.max_pending_windows <= 10_000_000,
+            "max_pending_windows",
+            self.max_pending_windows,
+            "100 to 10000000",
+        )
 
 
 @dataclass(frozen=True)

@@ -86,4 +86,3 @@ class BatchTable(faust.Table):
         if offset is not None:
             batch.put(self.data.offset_key, str(offset).encode())
         self.data._db_for_partition(partition).write(batch)
-

@@ -16,6 +16,9 @@ from streams.settings import KafkaSettings
 DAY_MS: Final = 86_400_000
 #: Compacted topics keep a tombstone this long, so that a reader that was down still sees it.
 TOMBSTONE_RETENTION_MS: Final = DAY_MS
+#: The largest record that ``events`` takes (Kafka's default limit is 1,048,588 bytes) must fit on ``events.rejected`` with the
+#: reject headers around it; else one such record would stop the sequencer for good.
+REJECTED_MAX_BYTES: Final = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,7 @@ class TopicSpec:
     """What a topic must be: its name in the contract, its key, and its cleanup.
 
     ``is_keyed_by_user`` topics share one partition count, so that a user's records meet on one worker. ``retention_ms`` is
-    None for compacted topics, which never expire by time.
+    None for compacted topics, which never expire by time. ``max_message_bytes`` is None for the broker's own limit.
     """
 
     name: str
@@ -31,12 +34,14 @@ class TopicSpec:
     cleanup: str
     retention_ms: int | None = None
     is_keyed_by_user: bool = True
+    max_message_bytes: int | None = None
 
     def configs(self) -> dict[str, str]:
         """Return the topic's Kafka configuration."""
+        limit = {} if self.max_message_bytes is None else {"max.message.bytes": str(self.max_message_bytes)}
         if self.cleanup == "compact":
-            return {"cleanup.policy": "compact", "delete.retention.ms": str(TOMBSTONE_RETENTION_MS)}
-        return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms)}
+            return {"cleanup.policy": "compact", "delete.retention.ms": str(TOMBSTONE_RETENTION_MS), **limit}
+        return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms), **limit}
 
     def n_partitions(self, settings: KafkaSettings) -> int:
         """Return the partition count: the configured one for topics keyed by user, one for the small catalogues."""
@@ -51,7 +56,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
     TopicSpec("user-vectors", "user_id", "compact"),
     TopicSpec("recommendations", "user_id", "delete", DAY_MS),
     TopicSpec("models", "name", "compact", is_keyed_by_user=False),
-    TopicSpec("events.rejected", "as read", "delete", 30 * DAY_MS),
+    TopicSpec("events.rejected", "as read", "delete", 30 * DAY_MS, max_message_bytes=REJECTED_MAX_BYTES),
     TopicSpec("privacy", "user_id", "compact"),
 )
 
@@ -83,7 +88,8 @@ class TopicDifference:
 def _unreachable(settings: KafkaSettings, exc: BaseException) -> BrokerError:
     return BrokerError(
         f"broker {settings.broker} ({settings.security_protocol}) does not answer: {type(exc).__name__}: {exc}; "
-        "start one with: headrace broker start, or name yours with --broker; a broker with TLS needs HEADRACE_SECURITY_PROTOCOL=SSL or SASL_SSL"
+        "start one with: headrace broker start, or name yours with --broker; "
+        "a broker with TLS needs HEADRACE_SECURITY_PROTOCOL=SSL or SASL_SSL"
     )
 
 
@@ -113,7 +119,10 @@ async def create_topics(settings: KafkaSettings, names: Sequence[str] | None = N
             if names is not None and spec.name not in names:
                 continue
             topic = NewTopic(
-                settings.topic(spec.name), spec.n_partitions(settings), settings.replication, topic_configs=spec.configs()
+                settings.topic(spec.name),
+                spec.n_partitions(settings),
+                settings.replication,
+                topic_configs=spec.configs(),
             )
             try:
                 response = await admin.create_topics([topic])
@@ -146,7 +155,11 @@ async def compare(settings: KafkaSettings) -> list[TopicDifference]:
             return missing
         described = {topic["topic"]: topic for topic in await admin.describe_topics(present)}
         configs = await _read_configs(admin, present)
-        found = [difference for name in present for difference in _differences(name, specs[name], described[name], configs[name], settings)]
+        found = [
+            difference
+            for name in present
+            for difference in _differences(name, specs[name], described[name], configs[name], settings)
+        ]
         return missing + found
     finally:
         await admin.close()
@@ -166,7 +179,11 @@ async def _read_configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[st
 
 
 def _differences(
-    name: str, spec: TopicSpec, described: dict[str, list[dict[str, list[int]]]], configs: dict[str, str], settings: KafkaSettings
+    name: str,
+    spec: TopicSpec,
+    described: dict[str, list[dict[str, list[int]]]],
+    configs: dict[str, str],
+    settings: KafkaSettings,
 ) -> list[TopicDifference]:
     """Compare one existing topic with its specification."""
     partitions = described["partitions"]
@@ -175,7 +192,9 @@ def _differences(
         found.append(TopicDifference(name, "partitions", str(spec.n_partitions(settings)), str(len(partitions))))
     n_replicas = {len(partition["replicas"]) for partition in partitions}
     if n_replicas and n_replicas != {settings.replication}:
-        found.append(TopicDifference(name, "replication", str(settings.replication), "/".join(map(str, sorted(n_replicas)))))
+        found.append(
+            TopicDifference(name, "replication", str(settings.replication), "/".join(map(str, sorted(n_replicas))))
+        )
     for setting, expected in spec.configs().items():
         if setting in configs and configs[setting] != expected:
             found.append(TopicDifference(name, setting, expected, configs[setting]))

@@ -95,11 +95,11 @@ class _Fold:
             if event.event_id in self.ids or self._is_repeat_of_run(event):
                 outcome.duplicate += 1
                 continue
-            if event.run is not None and event.seq is not None:
-                self._mark_run(event.run, event.seq)
             if self._is_late(event):
                 outcome.late += 1
                 continue
+            if event.run is not None and event.seq is not None:
+                self._mark_run(event.run, event.seq)
             self._insert(event, offset)
             outcome.accepted += 1
         if self.trigger is not None:

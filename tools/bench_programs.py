@@ -161,7 +161,15 @@ def run_confluent(settings: Settings, stopwatch: Stopwatch) -> None:
 
     kafka, job = settings.kafka, Job(settings)
     topic = kafka.topic("sequences")
-    producer = Producer({"bootstrap.servers": kafka.broker, "enable.idempotence": True, "linger.ms": 5, "batch.size": 900_000, "queue.buffering.max.messages": 1_000_000})
+    producer = Producer(
+        {
+            "bootstrap.servers": kafka.broker,
+            "enable.idempotence": True,
+            "linger.ms": 5,
+            "batch.size": 900_000,
+            "queue.buffering.max.messages": 1_000_000,
+        }
+    )
     consumer = Consumer(
         {
             "bootstrap.servers": kafka.broker,

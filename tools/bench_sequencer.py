@@ -79,12 +79,18 @@ def run_program(program: str, n_events: int, settings: Settings, work_dir: Path)
     log_path = work_dir / f"{program}.log"
     with log_path.open("w") as log:
         try:
-            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=log, timeout=RUN_LIMIT_S, check=False)
+            done = subprocess.run(
+                command, env=environment, stdout=subprocess.PIPE, stderr=log, timeout=RUN_LIMIT_S, check=False
+            )
         except subprocess.TimeoutExpired as exc:
-            raise RunError(f"{program}: not done after {RUN_LIMIT_S} s; its log ends: {log_path.read_text()[-500:]}") from exc
+            raise RunError(
+                f"{program}: not done after {RUN_LIMIT_S} s; its log ends: {log_path.read_text()[-500:]}"
+            ) from exc
     lines = done.stdout.decode().strip().splitlines()
     if not lines:
-        raise RunError(f"{program}: exit {done.returncode} without a result; its log ends: {log_path.read_text()[-500:]}")
+        raise RunError(
+            f"{program}: exit {done.returncode} without a result; its log ends: {log_path.read_text()[-500:]}"
+        )
     result: dict[str, float] = json.loads(lines[-1])
     return result
 

@@ -33,7 +33,9 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
     """Return the parser; only ``command``'s own arguments are filled in."""
-    parser = argparse.ArgumentParser(prog="headrace", description="A Kafka stream of shop events in, fresh recommendations out.")
+    parser = argparse.ArgumentParser(
+        prog="headrace", description="A Kafka stream of shop events in, fresh recommendations out."
+    )
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         child = sub.add_parser(name, help=summary, description=summary)

@@ -1,0 +1,215 @@
+"""A trained model as a directory: ``tensors.safetensors`` and ``manifest.json``. Never pickle; loading checks everything."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from models.encoder import Whitening
+from models.factors import ItemFactors
+from models.fusion import FusionModel
+from models.sequence import SequenceConfig, SequenceModel
+from models.types import Float32, Int64
+
+FORMAT: Final = 1
+TENSORS: Final = "tensors.safetensors"
+MANIFEST: Final = "manifest.json"
+REMEDY: Final = "train it again with headrace train, or restore the directory from its source"
+
+
+class ArtifactError(Exception):
+    """An artifact cannot be used; the message is one line: file, what is wrong, remedy."""
+
+    def __init__(self, where: Path, problem: str) -> None:
+        super().__init__(f"{where}: {problem}; {REMEDY}")
+
+
+class TensorSpec(msgspec.Struct):
+    """Type and shape of one tensor."""
+
+    dtype: str
+    shape: list[int]
+
+
+class Manifest(msgspec.Struct, kw_only=True):
+    """What an artifact is and what made it. ``item_ids[row]`` is the external id of an item row."""
+
+    format: int
+    sha256: str
+    created_ms: int
+    encoder_name: str
+    encoder_version: str
+    text_version: str
+    sequence: dict[str, float]
+    alpha: float
+    regularisation: float
+    trained_from_ms: int
+    trained_to_ms: int
+    n_events: int
+    n_users: int
+    preset: str
+    seed: int
+    epochs: int
+    metrics: dict[str, float]
+    tensors: dict[str, TensorSpec]
+    item_ids: list[str]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A checked model, ready to serve.
+
+    ``next_rows`` (n_items, n_next) int64 holds each item's most frequent followers, -1 where there are fewer, and
+    ``next_weights`` their shares; ``popularity`` (n_items,) counts in training; ``recent_popularity`` (n_items,) the decayed
+    counts as of ``manifest.trained_to_ms``.
+    """
+
+    manifest: Manifest
+    version: str
+    tensors: dict[str, Tensor]
+    sequence: SequenceModel
+    fusion: FusionModel
+    whitening: Whitening
+    factors: ItemFactors
+    next_rows: Int64
+    next_weights: Float32
+    popularity: Float32
+    recent_popularity: Float32
+    device: str
+
+    @property
+    def encoder_name(self) -> str:
+        """Name of the language model whose embeddings the item vectors are projected from."""
+        return self.manifest.encoder_name
+
+    @property
+    def encoder_version(self) -> str:
+        """Version of that language model."""
+        return self.manifest.encoder_version
+
+    @property
+    def text_version(self) -> str:
+        """Version of the text cleaning."""
+        return self.manifest.text_version
+
+
+def make_artifact(
+    tensors: Mapping[str, Tensor], config: SequenceConfig, info: Mapping[str, Any], device: str = "cpu"
+) -> Artifact:
+    """Return an artifact of trained tensors; ``info`` holds the manifest's remaining fields."""
+    kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    manifest = Manifest(
+        format=FORMAT,
+        sha256=hashlib.sha256(safetensors.torch.save(kept)).hexdigest(),
+        sequence=asdict(config),
+        tensors={name: TensorSpec(str(t.dtype), list(t.shape)) for name, t in kept.items()},
+        **info,
+    )
+    return _assemble(manifest, kept, device)
+
+
+def save_artifact(artifact: Artifact, directory: Path) -> None:
+    """Write an artifact in one step: another one at ``directory`` is replaced, an interruption leaves it as it was."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as scratch_name:
+        scratch = Path(scratch_name) / "new"
+        scratch.mkdir()
+        (scratch / TENSORS).write_bytes(safetensors.torch.save(artifact.tensors))
+        (scratch / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(artifact.manifest)))
+        if directory.exists():
+            os.rename(directory, Path(scratch_name) / "old")
+        os.rename(scratch, directory)
+        shutil.rmtree(Path(scratch_name) / "old", ignore_errors=True)
+
+
+def load_artifact(directory: Path, device: str = "cpu") -> Artifact:
+    """Read an artifact and check it whole.
+
+    Raises
+    ------
+    ArtifactError
+        For a missing or unreadable file, an unknown format, a wrong checksum, a tensor that is missing or of another type or
+        shape, a weight that is not finite, a repeated item id.
+    """
+    directory = Path(directory)
+    for name in (MANIFEST, TENSORS):
+        if not (directory / name).is_file():
+            raise ArtifactError(directory, f"{name} is missing")
+    try:
+        manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise ArtifactError(directory / MANIFEST, f"not a manifest: {exc}") from exc
+    if manifest.format != FORMAT:
+        raise ArtifactError(directory / MANIFEST, f"format {manifest.format}, this version reads {FORMAT}")
+    data = (directory / TENSORS).read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != manifest.sha256:
+        raise ArtifactError(directory / TENSORS, f"checksum {found[:12]}, the manifest says {manifest.sha256[:12]}")
+    try:
+        tensors = safetensors.torch.load(data)
+    except (SafetensorError, ValueError) as exc:
+        raise ArtifactError(directory / TENSORS, f"not safetensors: {exc}") from exc
+    _check_tensors(directory / TENSORS, manifest, tensors)
+    try:
+        return _assemble(manifest, tensors, device)
+    except (KeyError, RuntimeError, TypeError, ValueError) as exc:
+        raise ArtifactError(directory, f"tensors and configuration do not fit: {str(exc).splitlines()[0]}") from exc
+
+
+def _check_tensors(where: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
+    if tensors.keys() != manifest.tensors.keys():
+        raise ArtifactError(where, f"tensors unlike the manifest's: {sorted(tensors.keys() ^ manifest.tensors.keys())}")
+    for name, spec in manifest.tensors.items():
+        tensor = tensors[name]
+        if str(tensor.dtype) != spec.dtype or list(tensor.shape) != spec.shape:
+            shown = f"{tensor.dtype} {list(tensor.shape)}, the manifest says {spec.dtype} {spec.shape}"
+            raise ArtifactError(where, f"tensor {name} is {shown}")
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ArtifactError(where, f"tensor {name} holds values that are not finite")
+    n_items = len(manifest.item_ids)
+    if len(set(manifest.item_ids)) != n_items:
+        raise ArtifactError(where.parent / MANIFEST, "item_ids holds an id twice")
+    for name in ("mf.factors", "mf.biases", "next.rows", "next.weights", "popularity", "recent_popularity"):
+        if name not in tensors or tensors[name].shape[0] != n_items:
+            raise ArtifactError(where, f"tensor {name} does not have {n_items} rows, one for each of item_ids")
+
+
+def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Artifact:
+    config = SequenceConfig(**{k: v if k == "dropout" else int(v) for k, v in manifest.sequence.items()})
+    sequence = SequenceModel(config, len(manifest.item_ids))
+    _load(sequence, "sequence.", tensors)
+    fusion = FusionModel(config.dim + 1)
+    _load(fusion, "fusion.", tensors)
+    ids = hashlib.sha256("\n".join(manifest.item_ids).encode()).hexdigest()
+    version = hashlib.sha256(f"{manifest.sha256}{ids}{manifest.encoder_version}".encode()).hexdigest()[:12]
+    return Artifact(
+        manifest=manifest,
+        version=version,
+        tensors=tensors,
+        sequence=sequence.to(device).eval(),
+        fusion=fusion.to(device).eval(),
+        whitening=Whitening(tensors["whitening.mean"].numpy(), tensors["whitening.matrix"].numpy()),
+        factors=ItemFactors(tensors["mf.factors"].numpy(), tensors["mf.biases"].numpy()),
+        next_rows=tensors["next.rows"].numpy().astype(np.int64),
+        next_weights=tensors["next.weights"].numpy(),
+        popularity=tensors["popularity"].numpy(),
+        recent_popularity=tensors["recent_popularity"].numpy(),
+        device=device,
+    )
+
+
+def _load(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> None:
+    module.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})

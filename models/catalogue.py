@@ -1,0 +1,132 @@
+"""All items that can be recommended now, as arrays: an immutable snapshot of one generation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from models.artifact import Artifact
+from models.cold_start import log_share
+from models.factors import gram
+from models.index import ItemIndex
+from models.types import Bool, Float32, Int64
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Arrays over the ``n`` items of one catalogue generation; rows follow ``item_ids``.
+
+    Parameters
+    ----------
+    vectors : (n, dim + 1) float32, item vector and bias: the retrieval score is their product with (user vector, 1)
+    unit : (n, dim) float32, item vectors of unit length
+    text_unit : (n, text_dim) float32, whitened text embeddings of unit length
+    factors : (n, f + 1) float32, matrix factorisation's item factors and bias
+    next_rows, next_weights : (n, n_next), most frequent followers of each item as rows here, -1 for none, and their shares
+    is_new : (n,) bool, items that training never saw; they have text alone
+    popularity, recent_popularity : (n,) float32, log shares
+    popular_rows : (n,) int64, rows by falling recent popularity
+    """
+
+    item_ids: tuple[str, ...]
+    row_of: dict[str, int]
+    generation: int
+    vectors: Float32
+    unit: Float32
+    text_unit: Float32
+    factors: Float32
+    gram: Float32
+    index: ItemIndex
+    factor_index: ItemIndex
+    next_rows: Int64
+    next_weights: Float32
+    is_new: Bool
+    popularity: Float32
+    recent_popularity: Float32
+    popular_rows: Int64
+
+    def with_popularity(self, scores: Float32) -> Catalogue:
+        """Return the same catalogue with recent popularity from new decayed counts, (n,) float32."""
+        return replace(self, recent_popularity=log_share(scores), popular_rows=_order(scores))
+
+
+def build_catalogue(artifact: Artifact, items: Mapping[str, Float32], generation: int) -> Catalogue:
+    """Return the catalogue of ``items``, each with its raw text embedding (d_text,) float32.
+
+    Items unknown to the artifact are retrievable at once: their vector is the projection of their text, their bias and factors
+    are such that nothing but text speaks for them.
+    """
+    item_ids = tuple(sorted(items))
+    n, known_row = len(item_ids), {item_id: row for row, item_id in enumerate(artifact.manifest.item_ids)}
+    rows = np.array([known_row.get(item_id, -1) for item_id in item_ids], dtype=np.int64)
+    is_new = rows < 0
+    raw_dim = artifact.whitening.mean.shape[0]
+    raw = np.stack([items[i] for i in item_ids]) if n else np.zeros((0, raw_dim), dtype=np.float32)
+    text = artifact.whitening.apply(raw.astype(np.float32))
+    item_vectors, biases = _item_vectors(artifact, text, rows, is_new)
+    factors = _take(np.column_stack([artifact.factors.factors, artifact.factors.biases]), rows)
+    if n and len(artifact.factors.biases):
+        factors[is_new, -1] = artifact.factors.biases.min()
+    vectors = np.column_stack([item_vectors, biases]).astype(np.float32)
+    next_rows, next_weights = _followers(artifact, rows)
+    recent = _take(artifact.recent_popularity, rows)
+    return Catalogue(
+        item_ids=item_ids,
+        row_of={item_id: row for row, item_id in enumerate(item_ids)},
+        generation=generation,
+        vectors=vectors,
+        unit=unit_rows(item_vectors),
+        text_unit=unit_rows(text),
+        factors=factors,
+        gram=gram(factors[:, :-1]),
+        index=ItemIndex.build(vectors),
+        factor_index=ItemIndex.build(factors),
+        next_rows=next_rows,
+        next_weights=next_weights,
+        is_new=is_new,
+        popularity=log_share(_take(artifact.popularity, rows)),
+        recent_popularity=log_share(recent),
+        popular_rows=_order(recent),
+    )
+
+
+def unit_rows(x: Float32) -> Float32:
+    """Return rows scaled to unit length, (n, dim) float32; zero rows stay zero."""
+    norms = np.linalg.norm(x, axis=1, keepdims=True)
+    return (x / np.maximum(norms, 1e-9)).astype(np.float32)
+
+
+def _item_vectors(artifact: Artifact, text: Float32, rows: Int64, is_new: Bool) -> tuple[Float32, Float32]:
+    model = artifact.sequence
+    with torch.inference_mode():
+        projected = model.text_projection(torch.from_numpy(text).to(artifact.device)).cpu().numpy()
+        ids = _take(model.id_embedding.weight.cpu().numpy(), rows)
+        all_biases = model.item_bias.cpu().numpy()
+    biases = _take(all_biases, rows)
+    if len(all_biases):
+        biases[is_new] = np.median(all_biases)
+    return (projected + ids).astype(np.float32), biases
+
+
+def _followers(artifact: Artifact, rows: Int64) -> tuple[Int64, Float32]:
+    """Return next-item counts with the artifact's rows renamed to the catalogue's."""
+    renamed = np.full(len(artifact.manifest.item_ids) + 1, -1, dtype=np.int64)  # the last entry is for -1
+    renamed[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
+    found = _take(artifact.next_rows, rows)
+    found[rows < 0] = -1
+    next_rows = renamed[found]
+    return next_rows, np.where(next_rows < 0, 0.0, _take(artifact.next_weights, rows)).astype(np.float32)
+
+
+def _take(values: np.ndarray, rows: Int64) -> np.ndarray:
+    """Return ``values[rows]`` with zeros where a row is -1."""
+    taken = np.zeros((len(rows), *values.shape[1:]), dtype=values.dtype)
+    taken[rows >= 0] = values[rows[rows >= 0]]
+    return taken
+
+
+def _order(scores: Float32) -> Int64:
+    return np.argsort(-scores, kind="stable").astype(np.int64)

@@ -1,0 +1,180 @@
+"""Windows in, ranked lists out: retrieve, score, fuse, filter, take the best k. Served and evaluated by the same code."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+
+from models.artifact import Artifact
+from models.candidates import N_MF, N_POPULAR, Candidates, gather, seen_rows, user_states
+from models.catalogue import Catalogue, build_catalogue
+from models.sequence import pack
+from models.types import Behaviour, Float32, Int64
+
+__all__ = ["Catalogue", "Pipeline", "RankedItem", "RankedList", "build_catalogue"]
+
+Degraded = Literal["none", "stale-vector", "mf-only", "popular"]
+
+
+@dataclass(frozen=True)
+class RankedItem:
+    """One item of a list.
+
+    Parameters
+    ----------
+    score : probability that this is the user's next item
+    sources : source name to its rank (from 1) and score
+    because : the item of the window that is most like this one, or None
+    """
+
+    item_id: str
+    score: float
+    sources: dict[str, tuple[int, float]]
+    because: str | None
+
+
+@dataclass(frozen=True)
+class RankedList:
+    """A user's list, best first, and the vectors behind it; ``degraded`` says what it had to do without."""
+
+    user_vector: Float32
+    factors: Float32
+    items: tuple[RankedItem, ...]
+    degraded: Degraded
+
+
+class Pipeline:
+    """The serving pipeline of one artifact. For use by one thread at a time.
+
+    Parameters
+    ----------
+    k : items in a list; fewer only where the catalogue has fewer unseen ones
+    n_candidates : what retrieval brings to fusion
+    """
+
+    def __init__(self, artifact: Artifact, *, k: int = 10, n_candidates: int = 100) -> None:
+        self._artifact = artifact
+        self._k = k
+        self._n_candidates = max(n_candidates, k)
+
+    def recommend(
+        self,
+        catalogue: Catalogue,
+        windows: Sequence[Sequence[Behaviour]],
+        extra_seen: Sequence[AbstractSet[str]] | None = None,
+    ) -> list[RankedList]:
+        """Return one list per window, in order.
+
+        Items of the window and of ``extra_seen`` (per user, optional) never appear. A window without any item of the catalogue
+        gets popular items and says so.
+        """
+        if not windows:
+            return []
+        if not catalogue.item_ids:
+            return [self._empty(catalogue) for _ in windows]
+        found = gather(self._artifact, catalogue, windows, extra_seen, self._n_candidates)
+        probabilities = np.where(found.valid, self._probabilities(catalogue, found), -1.0)
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._k]
+        because = self._because(catalogue, found, best)
+        seen = seen_rows(catalogue, windows, extra_seen)
+        return [
+            self._ranked_list(catalogue, found, i, best[i], probabilities[i], because[i], seen[i])
+            for i in range(len(windows))
+        ]
+
+    def score_all(self, catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]]) -> dict[str, Float32]:
+        """Return the raw scores of the parts over the whole catalogue, each (n, n_items) float32, nothing left out."""
+        packed = pack(windows, catalogue.row_of, self._artifact.sequence.config.max_length)
+        vectors, factors = user_states(self._artifact, catalogue, packed)
+        return {
+            "sequence": vectors @ catalogue.vectors.T,
+            "mf": factors @ catalogue.factors[:, :-1].T + catalogue.factors[:, -1],
+        }
+
+    def _probabilities(self, catalogue: Catalogue, found: Candidates) -> Float32:
+        n, c = found.rows.shape
+        device = self._artifact.device
+        users = np.repeat(found.user_vectors, c, axis=0)
+        items = catalogue.vectors[found.rows.reshape(-1)]
+        with torch.inference_mode():
+            logits = self._artifact.fusion(
+                torch.from_numpy(found.features.reshape(n * c, -1)).to(device),
+                torch.from_numpy(users).to(device),
+                torch.from_numpy(items).to(device),
+            )
+            result: Float32 = torch.sigmoid(logits).cpu().numpy().reshape(n, c)
+        return result
+
+    def _because(self, catalogue: Catalogue, found: Candidates, best: Int64) -> Int64:
+        """Return, for each listed item, the catalogue row of the most similar item of the window, (n, k) int64."""
+        rows = np.take_along_axis(found.rows, best, axis=1)
+        window = found.packed.rows
+        similarity = np.einsum("nkd,nld->nkl", catalogue.unit[rows], catalogue.unit[window])
+        absent = np.arange(window.shape[1]) >= found.packed.lengths[:, None]
+        similarity[np.broadcast_to(absent[:, None, :], similarity.shape)] = -np.inf
+        return np.take_along_axis(window, similarity.argmax(axis=2), axis=1)
+
+    def _ranked_list(
+        self,
+        catalogue: Catalogue,
+        found: Candidates,
+        i: int,
+        best: Int64,
+        probabilities: Float32,
+        because: Int64,
+        seen: Int64,
+    ) -> RankedList:
+        is_cold = found.packed.lengths[i] == 0
+        items = []
+        for j, column in enumerate(best):
+            if not found.valid[i, column]:
+                break
+            reason = None if is_cold else catalogue.item_ids[because[j]]
+            row = int(found.rows[i, column])
+            sources = self._sources(catalogue, found, i, int(column), is_cold=bool(is_cold))
+            items.append(RankedItem(catalogue.item_ids[row], float(probabilities[column]), sources, reason))
+        if len(items) < self._k:
+            items += self._popular(catalogue, {item.item_id for item in items}, seen, self._k - len(items))
+        vector, factors = found.user_vectors[i], found.factors[i]
+        return RankedList(vector, factors, tuple(items), "popular" if is_cold else "none")
+
+    def _sources(
+        self, catalogue: Catalogue, found: Candidates, i: int, column: int, *, is_cold: bool
+    ) -> dict[str, tuple[int, float]]:
+        """Return the sources that brought an item: those that rank it within what they bring."""
+        row = int(found.rows[i, column])
+        retrieval, mf, following = (float(found.features[i, column, j]) for j in (0, 2, 4))
+        scores = {
+            "retrieval": retrieval,
+            "content": retrieval,
+            "mf": mf,
+            "next": following,
+            "popular": float(catalogue.recent_popularity[row]),
+        }
+        reach = {"retrieval": self._n_candidates, "content": self._n_candidates, "mf": N_MF, "popular": N_POPULAR}
+        names = ("popular",) if is_cold else tuple(scores)
+        ranks = {name: int(found.ranks[name][i, column]) for name in names}
+        brought = {name: (rank, scores[name]) for name, rank in ranks.items() if 0 < rank <= reach.get(name, rank)}
+        return brought or {"popular": (int(found.ranks["popular"][i, column]), scores["popular"])}
+
+    def _popular(self, catalogue: Catalogue, listed: set[str], seen: Int64, n: int) -> list[RankedItem]:
+        """Return up to ``n`` popular items that are neither listed nor seen: a last resort, so their probability is 0."""
+        items: list[RankedItem] = []
+        had = set(seen.tolist())
+        for rank, row in enumerate(catalogue.popular_rows.tolist(), 1):
+            if len(items) == n:
+                break
+            item_id = catalogue.item_ids[row]
+            if row not in had and item_id not in listed:
+                sources = {"popular": (rank, float(catalogue.recent_popularity[row]))}
+                items.append(RankedItem(item_id, 0.0, sources, None))
+        return items
+
+    def _empty(self, catalogue: Catalogue) -> RankedList:
+        dim, f = self._artifact.sequence.config.dim, catalogue.factors.shape[1] - 1
+        return RankedList(np.zeros(dim + 1, dtype=np.float32), np.zeros(f, dtype=np.float32), (), "popular")

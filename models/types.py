@@ -1,0 +1,24 @@
+"""Words that all models share. ``item_id`` is external, a *row* is an index into one artifact's or catalogue's arrays."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
+AnyArray = NDArray[Any]
+
+EVENT_TYPES: Final = ("click", "view", "purchase")
+TYPE_INDEX: Final = {name: i for i, name in enumerate(EVENT_TYPES)}
+
+
+class Behaviour(NamedTuple):
+    """One thing that a user did, with its event time in milliseconds since 1970, UTC."""
+
+    item_id: str
+    type: str
+    ts_ms: int

@@ -1,0 +1,39 @@
+"""Small real objects for tests: events, consumed records."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from streams.records import Event, EventType, encode
+
+T0 = 1_700_000_000_000
+
+
+class FakeRecord(NamedTuple):
+    """A consumed record, as aiokafka shapes it."""
+
+    key: bytes | None
+    value: bytes | None
+    offset: int = 0
+    partition: int = 0
+    topic: str = "events"
+    timestamp: int = T0
+    headers: Any = ()
+
+
+def make_event(
+    event_id: str,
+    ts: int = T0,
+    *,
+    user_id: str = "u1",
+    item_id: str | None = None,
+    type: EventType = "view",
+    **more: Any,
+) -> Event:
+    """Return an event; its item is named after its id unless given."""
+    return Event(1, event_id, user_id, item_id or f"item-{event_id}", type, ts, **more)
+
+
+def make_record(event: Event, offset: int = 0) -> FakeRecord:
+    """Return the event as a consumed record."""
+    return FakeRecord(event.user_id.encode(), encode(event), offset)

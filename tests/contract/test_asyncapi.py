@@ -1,0 +1,136 @@
+"""The written contract equals the code: every topic, every field, every limit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import yaml
+
+from streams import records
+from streams.batches import ConsumedRecord
+from streams.errors import RecordError
+from streams.records import MAX_RECORD_BYTES, REASONS
+from streams.sequencing import Reject
+from streams.topics import TOPICS, TopicSpec
+from tests.builders import FakeRecord
+
+DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "contract" / "asyncapi.yaml").read_text("utf-8"))
+SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
+STRUCTS: list[type[msgspec.Struct]] = [
+    records.Event,
+    records.Item,
+    records.User,
+    records.WindowState,
+    records.UserVector,
+    records.Recommendation,
+    records.ModelAnnouncement,
+    records.PrivacyRequest,
+]
+TEXTS = ("title", "description", "x-max-bytes")
+
+
+def normalise(schema: Any) -> Any:
+    """Return a schema without its texts, and with ``X or null`` written in one way."""
+    if isinstance(schema, list):
+        return [normalise(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: normalise(part) for name, part in schema.items() if name not in TEXTS and name != "properties"}
+    if "properties" in schema:
+        kept["properties"] = {name: normalise(part) for name, part in schema["properties"].items()}
+    choices = kept.get("anyOf", [])
+    if len(choices) == 2 and {"type": "null"} in choices:
+        other = next(choice for choice in choices if choice != {"type": "null"})
+        if isinstance(other.get("type"), str):
+            kept = (
+                {name: part for name, part in kept.items() if name != "anyOf"}
+                | other
+                | {"type": [other["type"], "null"]}
+            )
+    return kept
+
+
+def code_schemas() -> dict[str, Any]:
+    """Return the schemas that the structs themselves enforce."""
+    _, components = msgspec.json.schema_components(STRUCTS, ref_template="#/components/schemas/{name}")
+    return {name: normalise(schema) for name, schema in components.items()}
+
+
+@pytest.mark.parametrize("name", sorted(code_schemas()))
+def test_record_is_documented_as_it_is_checked(name: str) -> None:
+    """A field, limit, default or required mark that differs misleads every shop."""
+    assert normalise(SCHEMAS[name]) == code_schemas()[name]
+
+
+def test_no_record_is_documented_that_does_not_exist() -> None:
+    """A page about a record that is gone is worse than none."""
+    assert set(SCHEMAS) - {"RejectHeaders"} == set(code_schemas())
+
+
+def test_every_struct_of_the_wire_is_covered() -> None:
+    """A new struct of ``streams.records`` must be added here and to the contract."""
+    structs = {
+        value for value in vars(records).values() if isinstance(value, type) and issubclass(value, msgspec.Struct)
+    } - {msgspec.Struct}
+    assert {struct.__name__ for struct in structs} <= set(SCHEMAS)
+
+
+@pytest.mark.parametrize("name", [name for name, schema in SCHEMAS.items() if schema.get("properties")])
+def test_every_field_is_described(name: str) -> None:
+    """A field without a word of meaning cannot be published rightly."""
+    for field, schema in SCHEMAS[name]["properties"].items():
+        assert schema.get("description"), f"{name}.{field}"
+
+
+def test_size_limit_is_that_of_the_code() -> None:
+    """Who publishes must know the largest record."""
+    assert {schema["x-max-bytes"] for schema in SCHEMAS.values() if "x-max-bytes" in schema} == {MAX_RECORD_BYTES}
+
+
+def test_topics_are_those_of_the_code() -> None:
+    """Neither side may know a topic that the other does not."""
+    assert {channel["address"] for channel in DOCUMENT["channels"].values()} == {spec.name for spec in TOPICS}
+
+
+@pytest.mark.parametrize("spec", TOPICS, ids=lambda spec: spec.name)
+def test_topic_is_documented_as_it_is_created(spec: TopicSpec) -> None:
+    """Key, cleanup, retention and partitioning decide how a topic may be used."""
+    channel = next(channel for channel in DOCUMENT["channels"].values() if channel["address"] == spec.name)
+    config = channel["bindings"]["kafka"]["topicConfiguration"]
+    written = {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in config.items()}
+    assert written == spec.configs()
+    assert channel["x-key"] == spec.key
+    assert channel["x-partitions"] == ("HEADRACE_PARTITIONS" if spec.is_keyed_by_user else 1)
+
+
+def test_reject_headers_are_those_of_the_code() -> None:
+    """Redriving a record depends on its headers."""
+    record: ConsumedRecord = FakeRecord(b"u", b"x")  # type: ignore[assignment]  # a named tuple's fields are read-only
+    headers = [name for name, _ in Reject(record, RecordError("type", "ts", "no")).as_record().headers]
+    schema = SCHEMAS["RejectHeaders"]
+    assert headers == list(schema["properties"]) == schema["required"]
+    assert schema["properties"]["reason"]["enum"] == list(REASONS)
+
+
+def test_references_lead_somewhere() -> None:
+    """A dangling reference breaks every tool that reads the contract."""
+
+    def references(node: Any) -> list[str]:
+        if isinstance(node, dict):
+            own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+            return own + [found for part in node.values() for found in references(part)]
+        return [found for part in node for found in references(part)] if isinstance(node, list) else []
+
+    for reference in references(DOCUMENT):
+        node = DOCUMENT
+        for step in reference.removeprefix("#/").split("/"):
+            node = node[step]
+
+
+def test_example_event_keeps_the_contract() -> None:
+    """People copy examples."""
+    payload = DOCUMENT["components"]["messages"]["Event"]["examples"][0]["payload"]
+    records.RecordDecoder(records.Event).decode(msgspec.json.encode(payload))

@@ -1,0 +1,91 @@
+"""Windows that wait for the model: superseding, and the order in which batches finish."""
+
+from __future__ import annotations
+
+from streams.pending import PendingWindows
+from streams.records import Trigger, WindowItem, WindowState
+
+
+def window(revision: int, n_items: int = 1) -> WindowState:
+    """Return a window with a revision and a length."""
+    items = [WindowItem(i, f"e{i}", f"i{i}", "view") for i in range(n_items)]
+    return WindowState(1, revision, n_items, items, Trigger("e", 1, 1))
+
+
+def entry(user: str, revision: int, n_items: int = 1) -> tuple[bytes, WindowState, int]:
+    """Return what a batch brings for one user."""
+    return user.encode(), window(revision, n_items), 0
+
+
+def test_a_newer_window_replaces_the_waiting_one() -> None:
+    """Overload sheds only superseded work: one entry per user, the newest."""
+    pending: PendingWindows[str] = PendingWindows()
+    pending.add(0, [entry("a", 1)], "b1")
+    pending.add(0, [entry("a", 2)], "b2")
+    taken = pending.take(1_000)
+    assert [w.state.revision for w in taken] == [2]
+    assert pending.n_superseded == 1
+    assert pending.done(taken) == ["b1", "b2"]
+
+
+def test_a_batch_is_not_finished_while_one_of_its_windows_is_in_flight() -> None:
+    """Acknowledging earlier would lose the window in a crash."""
+    pending: PendingWindows[str] = PendingWindows()
+    pending.add(0, [entry("a", 1), entry("b", 1)], "b1")
+    first, second = pending.take(1), pending.take(1)
+    assert pending.done(second) == []
+    assert pending.done(first) == ["b1"]
+
+
+def test_batches_of_a_partition_finish_in_offset_order() -> None:
+    """A later batch that is done first must wait, or its commit would cover the earlier one."""
+    pending: PendingWindows[str] = PendingWindows()
+    pending.add(0, [entry("a", 1)], "b1")
+    pending.add(0, [entry("b", 1)], "b2")
+    first, second = pending.take(1), pending.take(1)
+    assert pending.done(second) == []
+    assert pending.done(first) == ["b1", "b2"]
+
+
+def test_partitions_do_not_wait_for_each_other() -> None:
+    """A slow partition must not hold up another one's commits."""
+    pending: PendingWindows[str] = PendingWindows()
+    pending.add(0, [entry("a", 1)], "p0")
+    pending.add(1, [entry("b", 1)], "p1")
+    _, second = pending.take(1), pending.take(1)
+    assert pending.done(second) == ["p1"]
+
+
+def test_a_window_that_arrives_while_its_user_is_in_flight_waits_again() -> None:
+    """The list in flight does not contain the new event, so the new batch must not finish with it."""
+    pending: PendingWindows[str] = PendingWindows()
+    pending.add(0, [entry("a", 1)], "b1")
+    flying = pending.take(1)
+    pending.add(0, [entry("a", 2)], "b2")
+    assert pending.done(flying) == ["b1"]
+    assert pending.done(pending.take(1)) == ["b2"]
+
+
+def test_a_batch_without_fresh_windows_finishes_at_once() -> None:
+    """Tombstones and repeats need no model; their batch must not block the partition."""
+    pending: PendingWindows[str] = PendingWindows()
+    assert pending.add(0, [], "b1") == ["b1"]
+
+
+def test_take_bounds_padded_tokens_but_always_makes_progress() -> None:
+    """Padding counts: 2 windows of 3 are 6 tokens; a window above the bound alone is taken alone."""
+    pending: PendingWindows[str] = PendingWindows()
+    pending.add(0, [entry("a", 1, 3), entry("b", 1, 3), entry("c", 1, 3), entry("d", 1, 50)], "b1")
+    assert pending.n_tokens(1_000) == 200
+    assert [len(pending.take(6)) for _ in range(3)] == [2, 1, 1]
+
+
+def test_forgotten_partitions_leave_nothing_behind() -> None:
+    """After a rebalance another worker owns the partition's windows."""
+    pending: PendingWindows[str] = PendingWindows()
+    pending.add(0, [entry("a", 1)], "b1")
+    pending.add(1, [entry("b", 1)], "b2")
+    flying = pending.take(1)
+    pending.forget([0])
+    assert len(pending) == 1
+    assert pending.done(flying) == []

@@ -1,0 +1,30 @@
+"""Keys and partitions: what producers in all languages must agree on. Delivery is tested on a real broker."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.publisher import partition_of
+
+#: Test vectors of murmur2 in Kafka's own Java client, as signed 32-bit integers.
+KAFKA_VECTORS = {
+    "21": -973932308,
+    "foobar": -790332482,
+    "a-little-bit-long-string": -985981536,
+    "a-little-bit-longer-string": -1486304829,
+    "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+    "abc": 479470107,
+}
+
+
+@pytest.mark.parametrize(("key", "murmur2"), KAFKA_VECTORS.items())
+@pytest.mark.parametrize("n_partitions", [1, 4, 7, 10_000])
+def test_partition_is_that_of_the_java_client(key: str, murmur2: int, n_partitions: int) -> None:
+    """An event on another partition than its user's window is lost to that window."""
+    assert partition_of(key.encode(), n_partitions) == (murmur2 & 0x7FFFFFFF) % n_partitions
+
+
+def test_keys_spread_over_all_partitions() -> None:
+    """No worker may idle."""
+    found = [partition_of(f"u{i}".encode(), 4) for i in range(4_000)]
+    assert all(800 < found.count(partition) < 1_200 for partition in range(4))

@@ -1,0 +1,83 @@
+"""The pure half of the sequencer: batches in, windows, rejects and counts out."""
+
+from __future__ import annotations
+
+import pytest
+
+from streams.errors import RejectCeilingError
+from streams.records import EventDecoder, decode_window
+from streams.sequencing import CEILING_MIN_RECORDS, Counts, RejectCeiling, absorb_batch
+from streams.window import WindowBounds
+from tests.builders import T0, FakeRecord, make_event, make_record
+
+DECODER = EventDecoder(60_000)
+BOUNDS = WindowBounds()
+NOW = T0 + 1_000_000
+
+
+def test_each_touched_user_is_read_and_written_once() -> None:
+    """A batch costs one read and one write per user, however many events the user has in it."""
+    reads: list[bytes] = []
+    records = [make_record(make_event(f"e{i}", T0 + i, user_id=f"u{i % 3}"), i) for i in range(30)]
+
+    def read(key: bytes) -> None:
+        reads.append(key)
+
+    result = absorb_batch(records, read, DECODER, BOUNDS, NOW)
+    assert sorted(reads) == [b"u0", b"u1", b"u2"] == sorted(result.windows)
+    assert decode_window(result.windows[b"u1"]).revision == 10
+
+
+def test_the_same_batch_again_changes_nothing() -> None:
+    """Repeat-safe: after a crash the batch is read again, and every event of it is a duplicate."""
+    records = [make_record(make_event(f"e{i}", T0 + i), i) for i in range(5)]
+    first = absorb_batch(records, lambda _key: None, DECODER, BOUNDS, NOW)
+    again = absorb_batch(records, first.windows.get, DECODER, BOUNDS, NOW)
+    assert again.windows == {}
+    assert again.counts == Counts(read=5, duplicate=5)
+
+
+def test_a_bad_record_is_rejected_and_the_rest_accepted() -> None:
+    """One poisoned record must not cost its neighbours."""
+    good = make_record(make_event("e1"), 0)
+    bad = FakeRecord(b"u1", b"\xff\x00 not a record", 1, 3)
+    result = absorb_batch([good, bad, make_record(make_event("e2"), 2)], lambda _key: None, DECODER, BOUNDS, NOW)
+    assert result.counts == Counts(read=3, accepted=2, rejected=1)
+    out = result.rejects[0].as_record()
+    headers = {name: value.decode() for name, value in out.headers}
+    assert (out.key, out.value) == (bad.key, bad.value), "the original bytes must survive"
+    assert headers["reason"] == "malformed"
+    assert (headers["topic"], headers["partition"], headers["offset"]) == ("events", "3", "1")
+
+
+def test_the_window_names_the_event_that_triggered_it() -> None:
+    """A list must be traceable to its event: id, time and offset of the last accepted one."""
+    records = [
+        make_record(make_event("e1", T0), 7),
+        make_record(make_event("e2", T0 + 5), 9),
+        make_record(make_event("e1", T0), 11),
+    ]
+    window = decode_window(absorb_batch(records, lambda _key: None, DECODER, BOUNDS, NOW).windows[b"u1"])
+    assert tuple(window.trigger) == ("e2", T0 + 5, 9)
+
+
+def test_ceiling_stops_when_most_records_are_rejected() -> None:
+    """A bad deployment upstream must not divert a whole topic."""
+    ceiling = RejectCeiling(0.5, 10_000)
+    ceiling.check(Counts(read=1_000, rejected=500), [])
+    with pytest.raises(RejectCeilingError, match="501 of the last 1001"):
+        ceiling.check(Counts(read=1, rejected=1), [])
+
+
+def test_ceiling_is_not_judged_on_a_handful() -> None:
+    """The first records of a quiet topic may all be bad: that proves nothing."""
+    RejectCeiling(0.5, 10_000).check(Counts(read=CEILING_MIN_RECORDS - 1, rejected=CEILING_MIN_RECORDS - 1), [])
+
+
+def test_ceiling_forgets_old_records() -> None:
+    """A million good records long ago must not buy credit for bad ones now."""
+    ceiling = RejectCeiling(0.5, 2_000)
+    ceiling.check(Counts(read=1_000_000), [])
+    ceiling.check(Counts(read=1_000, rejected=1_000), [])
+    with pytest.raises(RejectCeilingError):
+        ceiling.check(Counts(read=1_000, rejected=1_000), [])

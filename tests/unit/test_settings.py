@@ -1,0 +1,163 @@
+"""Settings are read once, checked at once, and never shown with their secrets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.errors import SettingsError
+from streams.settings import KafkaSettings, SequencerSettings, Settings, load_settings
+
+NOWHERE = Path("no-such-file.toml")
+
+OUT_OF_RANGE: list[tuple[str, object]] = [
+    ("broker", "no-port"),
+    ("broker", "host:0"),
+    ("broker", "host:65536"),
+    ("broker", ":9092"),
+    ("broker", "a:9092,b"),
+    ("partitions", 0),
+    ("partitions", 10_001),
+    ("replication", 0),
+    ("replication", 33),
+    ("session_timeout_ms", 5_999),
+    ("session_timeout_ms", 300_001),
+    ("window_max_events", 0),
+    ("window_max_events", 1_001),
+    ("window_max_age_ms", 0),
+    ("allowed_lateness_ms", -1),
+    ("allowed_lateness_ms", 30 * 86_400_000 + 1),
+    ("window_max_recent", -1),
+    ("window_max_recent", 1_001),
+    ("window_max_seen", -1),
+    ("window_max_seen", 20_001),
+    ("max_future_skew_ms", -1),
+    ("max_future_skew_ms", 86_400_001),
+    ("batch_max_records", 0),
+    ("batch_max_records", 100_001),
+    ("batch_max_bytes", 65_535),
+    ("batch_max_bytes", (64 << 20) + 1),
+    ("in_flight_batches", 0),
+    ("in_flight_batches", 65),
+    ("reject_ceiling_share", 0.0),
+    ("reject_ceiling_share", 1.01),
+    ("reject_ceiling_share", float("nan")),
+    ("reject_window", 99),
+    ("reject_window", 1_000_001),
+    ("rocksdb_cache_bytes", (1 << 20) - 1),
+    ("rocksdb_cache_bytes", (4 << 30) + 1),
+    ("list_size", 0),
+    ("list_size", 1_001),
+    ("n_candidates", 9),
+    ("n_candidates", 10_001),
+    ("micro_batch_tokens", 999),
+    ("micro_batch_tokens", 10_000_001),
+    ("micro_batch_deadline_ms", -1),
+    ("micro_batch_deadline_ms", 10_001),
+    ("max_pending_windows", 99),
+    ("max_pending_windows", 10_000_001),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE, ids=[f"{name}={value}" for name, value in OUT_OF_RANGE])
+def test_value_out_of_range_names_itself_and_its_remedy(name: str, value: object) -> None:
+    """A wrong setting stops the start, in one line with the field, the value, the limit and where to set it."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings({f"HEADRACE_{name.upper()}": str(value)}, file=NOWHERE)
+    message = str(caught.value)
+    assert name in message and "out of range" in message and f"HEADRACE_{name.upper()}" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("partitions", "many", "not a number"),
+        ("partitions", "1.5", "not a number"),
+        ("partitions", "", "not a number"),
+        ("output_format", "xml", "msgpack, json"),
+        ("security_protocol", "TLS", "PLAINTEXT, SSL"),
+        ("sequence_store", "disk", "memory, rocksdb"),
+        ("device", "gpu", "auto, cpu, cuda"),
+    ],
+)
+def test_value_of_the_wrong_kind_is_refused(name: str, value: str, told: str) -> None:
+    """Text where a number belongs, or a word outside the list, says what it should have been."""
+    with pytest.raises(SettingsError, match=told):
+        load_settings({f"HEADRACE_{name.upper()}": value}, file=NOWHERE)
+
+
+def test_unknown_name_is_refused() -> None:
+    """A misspelt setting that is passed over would be believed to act."""
+    with pytest.raises(SettingsError, match="unknown setting 'partitons'.*partitions"):
+        load_settings({"HEADRACE_PARTITONS": "3"}, file=NOWHERE)
+
+
+def test_foreign_variables_are_left_alone() -> None:
+    """Only variables with our prefix are ours."""
+    assert load_settings({"PARTITIONS": "9", "PATH": "x"}, file=NOWHERE) == Settings()
+
+
+def test_override_beats_environment_beats_file(tmp_path: Path) -> None:
+    """The nearest to the person wins: option, then variable, then file, then default."""
+    file = tmp_path / "headrace.toml"
+    file.write_text('broker = "file:1"\npartitions = 2\nreplication = 3\n')
+    settings = load_settings({"HEADRACE_BROKER": "env:1", "HEADRACE_PARTITIONS": "5"}, file=file, broker="option:1")
+    assert (settings.kafka.broker, settings.kafka.partitions, settings.kafka.replication) == ("option:1", 5, 3)
+    assert load_settings({}, file=file, broker=None).kafka.broker == "file:1", "an option not given does not count"
+
+
+@pytest.mark.parametrize("text", ["broker = ", "\x00", "[kafka]\npartitions = 3"])
+def test_bad_file_is_one_line(tmp_path: Path, text: str) -> None:
+    """A damaged file, or one with tables that we do not have, is named in one line."""
+    file = tmp_path / "headrace.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings({}, file=file)
+    assert "\n" not in str(caught.value)
+
+
+def test_secret_is_masked_wherever_settings_are_shown() -> None:
+    """Logs and reports are read by many."""
+    settings = load_settings({"HEADRACE_SASL_PASSWORD": "hunter2", "HEADRACE_SASL_USERNAME": "shop"}, file=NOWHERE)
+    assert settings.kafka.sasl_password == "hunter2"
+    assert settings.shown()["sasl_password"] == "***"
+    assert settings.shown()["sasl_username"] == "shop"
+    assert "hunter2" not in repr(settings) + repr(settings.kafka) + str(settings.shown())
+
+
+def test_security_reaches_the_client() -> None:
+    """TLS and SASL settings that are dropped on the way would connect in the clear, or not at all."""
+    kafka = KafkaSettings(
+        security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-512", sasl_username="u", sasl_password="p"
+    )
+    arguments: dict[str, Any] = kafka.client_arguments()
+    assert arguments["security_protocol"] == "SASL_SSL"
+    assert arguments["sasl_mechanism"] == "SCRAM-SHA-512"
+    assert (arguments["sasl_plain_username"], arguments["sasl_plain_password"]) == ("u", "p")
+    assert arguments["ssl_context"].check_hostname
+    assert set(KafkaSettings().client_arguments()) == {"bootstrap_servers", "security_protocol"}
+
+
+def test_prefix_is_put_before_topics() -> None:
+    """Two deployments on one cluster must not meet."""
+    assert KafkaSettings(topic_prefix="a.").topic("events") == "a.events"
+
+
+def test_bounds_are_those_of_the_settings() -> None:
+    """A bound that is not handed on does not act."""
+    settings = SequencerSettings(
+        window_max_events=1, window_max_age_ms=20, allowed_lateness_ms=3, window_max_recent=4, window_max_seen=5
+    )
+    bounds = settings.bounds()
+    assert (bounds.max_events, bounds.max_age_ms, bounds.allowed_lateness_ms) == (1, 20, 3)
+    assert (bounds.max_recent, bounds.max_seen) == (4, 5)
+
+
+def test_field_names_are_unique_over_all_groups() -> None:
+    """One flat name space of variables allows no second owner."""
+    settings = Settings()
+    n_fields = sum(len(vars(group)) for group in (settings.kafka, settings.sequencer, settings.recommender))
+    assert len(settings.shown()) == n_fields

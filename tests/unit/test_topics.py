@@ -1,0 +1,112 @@
+"""The topics of the contract: their settings, and what is said where they differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streams.errors import TopicError
+from streams.settings import KafkaSettings
+from streams.topics import TOPICS, TopicDifference, TopicSpec, _differences
+from tools.topics import as_result, refuse_other_partitions
+
+SETTINGS = KafkaSettings(partitions=4, replication=1)
+EVENTS = next(spec for spec in TOPICS if spec.name == "events")
+ITEMS = next(spec for spec in TOPICS if spec.name == "items")
+
+
+def described(n_partitions: int, n_replicas: int = 1) -> dict[str, Any]:
+    """Return a topic as an admin client describes it."""
+    return {"partitions": [{"replicas": list(range(n_replicas))} for _ in range(n_partitions)]}
+
+
+def found(spec: TopicSpec, topic: dict[str, Any], configs: dict[str, str]) -> list[tuple[str, str, str]]:
+    """Return the differences as plain tuples."""
+    return [(d.setting, d.expected, d.found) for d in _differences(spec.name, spec, topic, configs, SETTINGS)]
+
+
+def test_topic_as_it_must_be_has_no_difference() -> None:
+    """A check that cries on good topics is switched off."""
+    assert found(EVENTS, described(4), EVENTS.configs() | {"min.insync.replicas": "1"}) == []
+    assert found(ITEMS, described(1), ITEMS.configs()) == []
+
+
+@pytest.mark.parametrize(
+    ("topic", "configs", "difference"),
+    [
+        (described(3), {}, ("partitions", "4", "3")),
+        (described(4, 3), {}, ("replication", "1", "3")),
+        (described(4), {"cleanup.policy": "compact"}, ("cleanup.policy", "delete", "compact")),
+        (described(4), {"retention.ms": "1000"}, ("retention.ms", "604800000", "1000")),
+    ],
+)
+def test_each_difference_is_found(
+    topic: dict[str, Any], configs: dict[str, str], difference: tuple[str, str, str]
+) -> None:
+    """Each of these would lose or misplace records."""
+    assert found(EVENTS, topic, configs) == [difference]
+
+
+def test_all_differences_are_told_at_once() -> None:
+    """Mending one and finding the next costs a person an hour."""
+    assert len(found(EVENTS, described(3, 2), {"cleanup.policy": "compact", "retention.ms": "1"})) == 4
+
+
+def test_settings_that_a_broker_does_not_tell_are_not_judged() -> None:
+    """A small development broker has no configurations."""
+    assert found(EVENTS, described(4), {}) == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "remedy"),
+    [
+        ("exists", "headrace topics create"),
+        ("partitions", "HEADRACE_PARTITIONS"),
+        ("replication", "HEADRACE_REPLICATION"),
+        ("cleanup.policy", "kafka-configs.sh --alter --topic t --add-config cleanup.policy=x"),
+    ],
+)
+def test_each_difference_has_a_remedy(setting: str, remedy: str) -> None:
+    """An error without a next step is half an error."""
+    text = str(TopicDifference("t", setting, "x", "y"))
+    assert remedy in text and "\n" not in text and "t: " in text
+
+
+def test_compacted_topics_keep_tombstones_and_never_expire() -> None:
+    """A compacted topic with time retention loses the state of quiet users."""
+    for spec in TOPICS:
+        configs = spec.configs()
+        assert ("retention.ms" in configs) == (spec.cleanup == "delete")
+        assert ("delete.retention.ms" in configs) == (spec.cleanup == "compact")
+
+
+def test_topics_keyed_by_user_share_one_partition_count() -> None:
+    """A user's event, window and list must meet on one worker."""
+    counts = {spec.n_partitions(KafkaSettings(partitions=7)) for spec in TOPICS if spec.is_keyed_by_user}
+    assert counts == {7}
+    assert {spec.name for spec in TOPICS if not spec.is_keyed_by_user} == {"items", "models"}
+
+
+def test_largest_event_fits_among_the_rejected() -> None:
+    """Original bytes and reject headers together; else one record at the broker's limit stops the sequencer for good."""
+    broker_default, headers = 1_048_588, 2_000
+    rejected = next(spec for spec in TOPICS if spec.name == "events.rejected")
+    assert int(rejected.configs()["max.message.bytes"]) >= broker_default + headers
+
+
+def test_other_partition_count_is_one_line() -> None:
+    """``--partitions`` unlike what exists touches many topics; one line says it."""
+    differences = [TopicDifference(name, "partitions", "8", "4") for name in ("events", "users", "sequences")]
+    with pytest.raises(TopicError, match=r"events: partitions is 4, must be 8; .* \(and 2 more topics\)"):
+        refuse_other_partitions(differences)
+    refuse_other_partitions([TopicDifference("events", "exists", "yes", "no")])
+
+
+def test_result_tells_what_exists() -> None:
+    """The JSON result must show the truth, not the wish."""
+    result = as_result(SETTINGS, [], [TopicDifference("events", "partitions", "4", "3")])
+    events = next(topic for topic in result["topics"] if topic["name"] == "events")
+    assert (events["partitions"], events["ok"], result["ok"]) == (3, False, False)
+    assert [topic["name"] for topic in result["topics"]] == [spec.name for spec in TOPICS]
+    assert all(topic["ok"] for topic in result["topics"] if topic["name"] != "events")

@@ -1,0 +1,55 @@
+"""``headrace up``: what it starts, and what it refuses before it starts anything."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from streams.settings import KafkaSettings, RecommenderSettings, Settings
+from tools import up
+from tools.cli import UsageError
+from tools.workers import Worker
+
+
+def arguments(*argv: str) -> argparse.Namespace:
+    """Return the command's arguments."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--broker")
+    parser.add_argument("--json", action="store_true")
+    up.add_arguments(parser)
+    return parser.parse_args(list(argv))
+
+
+def test_each_worker_has_its_own_port_directory_and_log(tmp_path: Path) -> None:
+    """Two RocksDB stores in one directory, or two pages on one port, cannot be."""
+    settings = Settings(kafka=KafkaSettings(broker="b:1"), recommender=RecommenderSettings(artifact="art"))
+    workers = up.build_workers(settings, 2, tmp_path)
+    assert [worker.name for worker in workers] == ["sequencer", "sequencer", "recommender", "recommender"]
+    assert len({worker.env["HEADRACE_DATA_DIR"] for worker in workers}) == 4
+    assert len({worker.web_port for worker in workers}) == 4
+    assert len({worker.log_path for worker in workers}) == 4
+    assert {worker.env["HEADRACE_BROKER"] for worker in workers} == {"b:1"}
+    assert {worker.env["HEADRACE_ARTIFACT"] for worker in workers} == {"art"}
+
+
+@pytest.mark.parametrize("n", ["0", "-1", "5"])
+def test_more_workers_than_partitions_are_refused(n: str, tmp_path: Path) -> None:
+    """They would idle."""
+    with pytest.raises(UsageError, match="--workers .*1 to 4"):
+        up.run(arguments("--workers", n, "--artifact", str(tmp_path), "--broker", "127.0.0.1:1"))
+
+
+def test_missing_artifact_is_refused_before_a_broker_is_started(tmp_path: Path) -> None:
+    """The remedy is named."""
+    with pytest.raises(UsageError, match="--artifact .*headrace train"):
+        up.run(arguments("--artifact", str(tmp_path / "none"), "--broker", "127.0.0.1:1"))
+
+
+def test_all_workers_are_stopped_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A slow one must not keep the others running."""
+    stopped: list[int] = []
+    monkeypatch.setattr(Worker, "stop", lambda self, timeout_s: stopped.append(self.web_port))
+    up.stop_all([Worker("sequencer", {}, port, tmp_path / "log") for port in (1, 2, 3)])
+    assert sorted(stopped) == [1, 2, 3]

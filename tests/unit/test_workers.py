@@ -1,0 +1,202 @@
+"""Worker processes: started, watched, asked and stopped. A small script stands in for Faust."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tools.supervisor import Supervisor
+from tools.workers import Worker, WorkerError, free_port
+
+#: Serves /health and /counts on the port given; the pages and the end follow from the mode.
+SCRIPT = """
+import http.server, json, os, signal, sys
+mode, port = sys.argv[1], int(sys.argv[2])
+if mode == "dies":
+    sys.exit("ValueError: no artifact here")
+if mode == "stubborn":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+class Pages(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503 if mode == "busy" and self.path == "/health" else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"total": {"read": 3}, "broker": os.environ.get("HEADRACE_BROKER")}).encode())
+    def log_message(self, *_):
+        pass
+http.server.HTTPServer(("127.0.0.1", port), Pages).serve_forever()
+"""
+
+
+class ScriptWorker(Worker):
+    """A worker whose process is the script above."""
+
+    def __init__(self, mode: str, folder: Path) -> None:
+        super().__init__("sequencer", {"HEADRACE_BROKER": "named:1"}, free_port(), folder / "logs" / "worker.log")
+        self.mode = mode
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", SCRIPT, self.mode, str(self.web_port)]
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    """Wait for a condition, or fail."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "condition not met in time"
+        time.sleep(0.01)
+
+
+def test_command_is_the_one_of_the_documentation(tmp_path: Path) -> None:
+    """What the command starts, a person can start by hand."""
+    command = Worker("recommender", {}, 6066, tmp_path / "log").command()
+    assert command[1:] == [
+        "-m",
+        "faust",
+        "-A",
+        "streams.recommender",
+        "worker",
+        "--loglevel",
+        "info",
+        "--web-port",
+        "6066",
+    ]
+
+
+def test_worker_lives_as_long_as_the_block(tmp_path: Path) -> None:
+    """Ready means that the health page says so; leaving the block ends the process."""
+    with ScriptWorker("good", tmp_path) as worker:
+        worker.wait_ready(10)
+        assert worker.counts() == {"total": {"read": 3}, "broker": "named:1"}
+        assert worker.is_running and worker.returncode is None
+    assert not worker.is_running
+    assert worker.returncode == -15
+
+
+def test_proxy_of_the_environment_is_not_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy cannot reach our loopback."""
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with ScriptWorker("good", tmp_path) as worker:
+        worker.wait_ready(10)
+
+
+def test_death_before_ready_quotes_the_log(tmp_path: Path) -> None:
+    """Who waits learns at once, and why, in one line."""
+    with ScriptWorker("dies", tmp_path) as worker, pytest.raises(WorkerError) as caught:
+        worker.wait_ready(30)
+    assert "code 1" in str(caught.value) and "no artifact here" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_never_ready_ends_in_time(tmp_path: Path) -> None:
+    """A worker that answers 503 for ever is not waited for for ever."""
+    with ScriptWorker("busy", tmp_path) as worker, pytest.raises(WorkerError, match="not ready after 1 s"):
+        worker.wait_ready(1)
+
+
+def test_counts_of_a_dead_worker_are_an_error(tmp_path: Path) -> None:
+    """No answer is not a count of zero."""
+    worker = ScriptWorker("good", tmp_path)
+    with pytest.raises(WorkerError, match="no counts"):
+        worker.counts()
+
+
+def test_stubborn_worker_is_killed(tmp_path: Path) -> None:
+    """Stop always ends the process."""
+    worker = ScriptWorker("stubborn", tmp_path)
+    worker.start()
+    worker.wait_ready(10)
+    assert worker.stop(timeout_s=0.3) == -9
+    assert worker.stop() == -9, "stopping twice is harmless"
+
+
+def test_kill_is_at_once_and_start_works_again(tmp_path: Path) -> None:
+    """A drill kills and restarts; the log keeps both lives."""
+    worker = ScriptWorker("stubborn", tmp_path)
+    worker.start()
+    first = worker.pid
+    worker.kill()
+    assert worker.returncode == -9
+    worker.start()
+    worker.wait_ready(10)
+    assert worker.pid != first
+    worker.kill()
+
+
+def test_second_start_is_refused(tmp_path: Path) -> None:
+    """Two processes on one port and one directory would spoil each other."""
+    with ScriptWorker("good", tmp_path) as worker, pytest.raises(WorkerError, match="runs already"):
+        worker.start()
+
+
+def test_log_tail_prefers_errors(tmp_path: Path) -> None:
+    """The last lines of a log are of stopping services; the cause stands above them."""
+    worker = ScriptWorker("good", tmp_path)
+    assert worker.log_tail().endswith("empty")
+    worker.log_path.parent.mkdir()
+    worker.log_path.write_text("fine\nstreams.errors.BrokerError: gone\n" + "[INFO] Stopping...\n" * 50)
+    assert worker.log_tail().endswith("streams.errors.BrokerError: gone")
+
+
+def test_free_ports_differ() -> None:
+    """Each worker needs its own."""
+    assert all(1_024 <= free_port() < 65_536 for _ in range(3))
+
+
+def test_supervisor_restarts_with_growing_pauses_and_gives_up(tmp_path: Path) -> None:
+    """A worker that ends is restarted later and later, and not for ever."""
+    worker = ScriptWorker("dies", tmp_path)
+    worker.start()
+    supervisor = Supervisor([worker], max_restarts=2, window_s=100)
+    wait_until(lambda: not worker.is_running)
+    assert "restart in 1 s" in supervisor.check(0.0)[0]
+    first = worker.pid
+    assert supervisor.check(0.9) == [] and worker.pid == first, "too early"
+    assert supervisor.check(1.0) == [] and worker.pid != first
+    wait_until(lambda: not worker.is_running)
+    assert "restart in 2 s" in supervisor.check(1.0)[0]
+    supervisor.check(3.0)
+    wait_until(lambda: not worker.is_running)
+    with pytest.raises(WorkerError, match="ended 3 times within 100 s.*no artifact here"):
+        supervisor.check(4.0)
+
+
+def test_supervisor_forgets_old_restarts(tmp_path: Path) -> None:
+    """One crash a day is no crash loop."""
+    worker = ScriptWorker("dies", tmp_path)
+    supervisor = Supervisor([worker], max_restarts=1, window_s=10)
+    for now in (0.0, 100.0, 200.0):
+        worker.start()
+        wait_until(lambda: not worker.is_running)
+        assert "restart in 1 s" in supervisor.check(now)[0]
+        supervisor.check(now + 1.0)
+        wait_until(lambda: not worker.is_running)
+        supervisor._due.clear()
+
+
+def test_supervisor_leaves_living_workers_alone(tmp_path: Path) -> None:
+    """Nothing is said and nothing done while all is well."""
+    with ScriptWorker("good", tmp_path) as worker:
+        assert Supervisor([worker]).check(time.monotonic()) == []
+
+
+def test_children_of_the_worker_end_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker started must not outlive it."""
+
+    class ShellWorker(ScriptWorker):
+        def command(self) -> list[str]:
+            return ["sh", "-c", "sleep 300 & echo $! > child; wait"]
+
+    monkeypatch.chdir(tmp_path)
+    worker = ShellWorker("good", tmp_path)
+    worker.start()
+    child = tmp_path / "child"
+    wait_until(lambda: child.exists() and child.read_text().strip() != "")
+    worker.kill()
+    pid = child.read_text().strip()
+    wait_until(lambda: subprocess.run(["kill", "-0", pid], capture_output=True, check=False).returncode != 0)

@@ -1,0 +1,101 @@
+"""``headrace broker start|status|stop``: a local broker for development, tests and the demo."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from streams.settings import KafkaSettings, load_settings
+from tools.cli import RunError, UsageError, console, emit, progress
+from tools.kafka_jars import Progress
+from tools.local_broker import DEFAULT_DATA, ENGINES, BrokerInfo, broker_status, named_broker, start_broker, stop_broker
+
+SUMMARY = "start, inspect and stop a local broker"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("action", choices=("start", "status", "stop"))
+    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="auto: the best that works here")
+    parser.add_argument("--port", type=int, help="port to listen on; 0: any free one (default: 9092, or a free one)")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", default=DEFAULT_DATA, help="its data (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    if args.port is not None and not 0 <= args.port <= 65535:
+        raise UsageError(f"--port {args.port}: must be 0 to 65535; leave it out for 9092 or a free one")
+    return {"start": _run_start, "status": _run_status, "stop": _run_stop}[args.action](args)
+
+
+def _run_start(args: argparse.Namespace) -> int:
+    settings = load_settings(broker=args.broker).kafka
+    if names_broker(args):
+        info = named_broker(settings.broker, settings.client_arguments())
+        emit(args, _as_json(info), f"{info.bootstrap} answers; a named broker is used as it is, nothing was started")
+        return 0
+    with progress() as bar:
+        info = start_broker(args.engine, args.port, args.data, on_bar(bar))
+    for note in info.notes:
+        console().print(note, style="dim", highlight=False)
+    how = "started" if info.started else "runs already"
+    emit(args, _as_json(info), f"{_describe(info)} {how}; stop it with headrace broker stop")
+    return 0
+
+
+def _run_status(args: argparse.Namespace) -> int:
+    info = broker_status(args.data)
+    if info is None:
+        raise RunError(f"--data {args.data}: no broker runs there; start one with headrace broker start")
+    emit(args, _as_json(info), f"{_describe(info)} runs")
+    return 0
+
+
+def _run_stop(args: argparse.Namespace) -> int:
+    info = broker_status(args.data)
+    stopped = stop_broker(args.data)
+    result = {**(_as_json(info) if info is not None else {"data": str(args.data)}), "stopped": stopped}
+    text = "no broker was running"
+    if info is not None and stopped:
+        text = f"{_describe(info)} stopped; its records {'are gone' if info.engine == 'noida' else 'stay'}"
+    emit(args, result, text)
+    return 0
+
+
+def names_broker(args: argparse.Namespace) -> bool:
+    """Return whether the user named a broker: by option, by variable or in ``headrace.toml``."""
+    named = args.broker or os.environ.get("HEADRACE_BROKER")
+    return bool(named) or load_settings().kafka.broker != KafkaSettings().broker
+
+
+def on_bar(bar: Any) -> Progress:
+    """Return a progress callback that draws on a rich progress bar, one task per description."""
+    tasks: dict[str, Any] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done, total=total)
+
+    return show
+
+
+def _describe(info: BrokerInfo) -> str:
+    pid = f", pid {info.pid}" if info.pid is not None else ""
+    return f"{info.engine} {info.version} on {info.bootstrap}{pid}"
+
+
+def _as_json(info: BrokerInfo) -> dict[str, Any]:
+    return {
+        "engine": info.engine,
+        "version": info.version,
+        "bootstrap": info.bootstrap,
+        "pid": info.pid,
+        "data": None if info.data is None else str(info.data),
+        "started": info.started,
+        "notes": info.notes,
+    }

@@ -1,0 +1,149 @@
+"""Does a broker answer, and if not, why: nothing listens there, it asks for TLS or SASL, or is no Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+import threading
+from collections.abc import Coroutine, Iterator, Mapping
+from typing import Any, TypeVar
+
+from streams.errors import BrokerError, InputError
+
+CONNECT_TIMEOUT_S = 3.0
+T = TypeVar("T")
+
+
+def parse_bootstrap(bootstrap: str) -> list[tuple[str, int]]:
+    """Return the hosts and ports of ``HOST:PORT[,HOST:PORT]``.
+
+    Raises
+    ------
+    InputError : another form
+    """
+    found = []
+    for part in bootstrap.split(","):
+        host, colon, port = part.strip().rpartition(":")
+        if not colon or not host or not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+            raise InputError(f"--broker {bootstrap!r}: must be HOST:PORT[,HOST:PORT] with a port of 1 to 65535")
+        found.append((host.strip("[]"), int(port)))
+    return found
+
+
+def check_broker(bootstrap: str, client: Mapping[str, Any] | None = None, timeout_s: float = 10.0) -> int:
+    """Return the number of nodes that the named broker's cluster has.
+
+    Parameters
+    ----------
+    bootstrap
+        ``HOST:PORT[,HOST:PORT]``
+    client
+        further settings of the Kafka client, such as ``security_protocol``, ``ssl_context``, ``sasl_mechanism``
+    timeout_s
+        how long it may take to answer
+
+    Raises
+    ------
+    BrokerError : it does not answer; the message says why and what to do
+    """
+    addresses = parse_bootstrap(bootstrap)
+    if not any(_connects(*address) for address in addresses):
+        reason = "nothing listens there; run headrace broker start, or name another with --broker"
+    else:
+        try:
+            return run_async(answer(bootstrap, client, timeout_s))
+        except Exception as exc:  # noqa: BLE001 - the client raises its own and asyncio's
+            reason = _why_not(addresses, client, exc)
+    raise BrokerError(f"broker {bootstrap}: {reason}")
+
+
+async def answer(bootstrap: str, client: Mapping[str, Any] | None, timeout_s: float) -> int:
+    """Return the number of nodes in the cluster's metadata; raises the Kafka client's errors."""
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    settings = {name: value for name, value in (client or {}).items() if name != "bootstrap_servers"}
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(timeout_s * 1000), **settings)
+    with _quiet("aiokafka"):
+        try:
+            async with asyncio.timeout(timeout_s):
+                await admin.start()
+                return len((await admin.describe_cluster())["brokers"])
+        finally:
+            with contextlib.suppress(Exception):
+                await admin.close()
+
+
+def run_async(work: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine returns, also where an event loop runs already in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            results.append(asyncio.run(work))
+        except BaseException as exc:  # noqa: BLE001 - handed to the caller's thread
+            failures.append(exc)
+
+    thread = threading.Thread(target=target, name="broker-probe")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def _connects(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), CONNECT_TIMEOUT_S):
+            return True
+    except OSError:
+        return False
+
+
+def _why_not(addresses: list[tuple[str, int]], client: Mapping[str, Any] | None, error: Exception) -> str:
+    """Return why a broker that can be connected to gave no answer, and the remedy after a semicolon."""
+    protocol = str((client or {}).get("security_protocol", "PLAINTEXT"))
+    kind = type(error).__name__
+    if "SSL" not in protocol and any(_speaks_tls(*a) for a in addresses):
+        return f"it asks for TLS; set HEADRACE_SECURITY_PROTOCOL, which is {protocol}, to SSL or SASL_SSL"
+    if protocol != "PLAINTEXT":
+        return (
+            f"no answer over {protocol} ({kind}); check HEADRACE_SECURITY_PROTOCOL and HEADRACE_SSL_*, HEADRACE_SASL_*"
+        )
+    return (
+        f"it listens but gives no Kafka answer ({kind}); name a Kafka broker with --broker, "
+        "and set HEADRACE_SECURITY_PROTOCOL if it asks for SASL"
+    )
+
+
+def _speaks_tls(host: str, port: int) -> bool:
+    """Return whether a TLS handshake gets anywhere; which certificate it shows does not matter here."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), CONNECT_TIMEOUT_S) as raw, context.wrap_socket(raw):
+            return True
+    except ssl.SSLError as exc:
+        return "certificate required" in str(exc).lower()
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Hold a logger's lines back: a failed attempt is reported by its exception."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

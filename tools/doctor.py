@@ -1,0 +1,186 @@
+"""``headrace doctor``: checks the installation, the broker, the topics, the artifact and the device.
+
+Every check runs, also after one has failed, and each failure comes with what to do about it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from streams.errors import BrokerError, HeadraceError
+from streams.settings import KafkaSettings, RecommenderSettings, Settings, load_settings
+from tools.broker import names_broker
+from tools.broker_probe import check_broker, run_async
+from tools.cli import emit
+from tools.local_broker import broker_status
+
+SUMMARY = "check the installation, the broker, the topics, the device, the artifact"
+OLDEST_PYTHON = (3, 11)
+LOCK_FILE = Path(__file__).resolve().parent.parent / "requirements.lock"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check; ``remedy`` is empty where there is nothing to do."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("--artifact", metavar="DIR", help="artifact to check (or HEADRACE_ARTIFACT)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="device that must be there (default: auto)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run every check; return 1 if any failed."""
+    settings = load_settings(broker=args.broker, artifact=args.artifact, device=args.device)
+    if not names_broker(args):
+        local = broker_status()
+        if local is not None:
+            settings = load_settings(broker=local.bootstrap, artifact=args.artifact, device=args.device)
+    checks = list(all_checks(settings))
+    ok = all(check.ok for check in checks)
+    emit(args, {"ok": ok, "checks": [asdict(check) for check in checks]}, "\n".join(map(as_line, checks)))
+    return 0 if ok else 1
+
+
+def all_checks(settings: Settings) -> Iterator[Check]:
+    """Yield the outcome of every check, in the order in which a person would repair things."""
+    yield check_python(sys.version_info[:3])
+    yield check_packages()
+    broker = check_reachable(settings.kafka)
+    yield broker
+    yield from check_topics(settings.kafka) if broker.ok else [_unchecked_topics()]
+    is_named = settings.recommender.artifact != RecommenderSettings().artifact
+    yield check_artifact(Path(settings.recommender.artifact), must_exist=is_named)
+    yield check_device(settings.recommender.device)
+
+
+def as_line(check: Check) -> str:
+    """Return a check as one line for people."""
+    remedy = f"; {check.remedy}" if check.remedy else ""
+    return f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.detail}{remedy}"
+
+
+def check_python(version: tuple[int, ...]) -> Check:
+    """Check that this Python is new enough."""
+    ok = version >= OLDEST_PYTHON
+    oldest = ".".join(map(str, OLDEST_PYTHON))
+    remedy = "" if ok else f"install Python {oldest} or newer, then run make setup"
+    return Check("python", ok, f"{'.'.join(map(str, version))}, needs {oldest} or newer", remedy)
+
+
+def check_packages() -> Check:
+    """Check that every direct dependency has the version that the lock file pins."""
+    pins = locked_versions(LOCK_FILE)
+    wrong = []
+    names = direct_dependencies()
+    for name in names:
+        try:
+            found = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found = "missing"
+        expected = pins.get(canonicalize_name(name), found)
+        if found != expected or found == "missing":
+            wrong.append(f"{name} is {found}, must be {pins.get(canonicalize_name(name), 'installed')}")
+    if wrong:
+        return Check("packages", False, "; ".join(wrong), "run make setup")
+    against = LOCK_FILE.name if pins else "the project's own list (there is no lock file here)"
+    return Check("packages", True, f"{len(names)} direct ones as in {against}")
+
+
+def locked_versions(lock: Path) -> dict[str, str]:
+    """Return the version that a lock file pins for this Python, by package; empty if there is no such file."""
+    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
+    lines = re.findall(r"^([A-Za-z0-9][^\\\n]*==[^\\\n]*)", text, re.MULTILINE)
+    pins = [Requirement(line) for line in lines]
+    valid = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+    return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in valid}
+
+
+def direct_dependencies() -> list[str]:
+    """Return the names of what headrace itself requires, without the development extras."""
+    required = [Requirement(line) for line in importlib.metadata.requires("headrace") or []]
+    return [r.name for r in required if r.marker is None or r.marker.evaluate({"extra": ""})]
+
+
+def check_reachable(kafka: KafkaSettings) -> Check:
+    """Check that the broker answers."""
+    try:
+        n_nodes = check_broker(kafka.broker, kafka.client_arguments())
+    except BrokerError as exc:
+        detail, _, remedy = str(exc).rpartition("; ")
+        return Check("broker", False, detail, remedy)
+    except (OSError, ValueError) as exc:  # the TLS files of the settings
+        remedy = "correct HEADRACE_SSL_CAFILE, HEADRACE_SSL_CERTFILE and HEADRACE_SSL_KEYFILE"
+        return Check("broker", False, f"TLS settings cannot be used ({exc})", remedy)
+    return Check("broker", True, f"{kafka.broker} answers, {n_nodes} node{'s' if n_nodes > 1 else ''}")
+
+
+def check_topics(kafka: KafkaSettings) -> Iterator[Check]:
+    """Check the topics against the contract: one failure for the missing ones, one for each other difference."""
+    from streams.topics import TOPICS, compare
+
+    try:
+        differences = run_async(compare(kafka))
+    except HeadraceError as exc:
+        yield Check("topics", False, str(exc), "see the broker's log")
+        return
+    missing = [d for d in differences if d.setting == "exists"]
+    if missing:
+        yield Check("topics", False, f"missing: {', '.join(d.topic for d in missing)}", missing[0].remedy)
+    for d in differences:
+        if d.setting != "exists":
+            yield Check("topics", False, f"{d.topic}: {d.setting} is {d.found}, must be {d.expected}", d.remedy)
+    if not differences:
+        yield Check("topics", True, f"{len(TOPICS)} as the contract says")
+
+
+def _unchecked_topics() -> Check:
+    return Check("topics", False, "not checked, because the broker does not answer", "repair the broker first")
+
+
+def check_artifact(path: Path, *, must_exist: bool) -> Check:
+    """Check that the artifact loads: its manifest, checksums, shapes and values."""
+    from models.artifact import ArtifactError, load_artifact
+
+    remedy = f"train it anew with headrace train LOG --out {path}, or name another with --artifact"
+    if not path.exists():
+        return Check("artifact", not must_exist, f"there is none at {path}", remedy)
+    try:
+        load_artifact(path)
+    except (ArtifactError, OSError) as exc:
+        return Check("artifact", False, f"{path} cannot be loaded: {exc}", remedy)
+    return Check("artifact", True, f"{path} loads")
+
+
+def check_device(device: str) -> Check:
+    """Check that the model's device is there and computes."""
+    import torch
+
+    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
+        return Check("device", True, f"{device}: cpu, {torch.get_num_threads()} threads")
+    remedy = "use --device cpu or auto, or install the GPU's driver"
+    if not torch.cuda.is_available():
+        return Check("device", False, f"{device}: there is no CUDA device", remedy)
+    try:
+        name = torch.cuda.get_device_name()
+        torch.ones(1, device="cuda").sum().item()
+    except RuntimeError as exc:
+        return Check(
+            "device", False, f"{device}: the CUDA device does not compute ({str(exc).splitlines()[0]})", remedy
+        )
+    return Check("device", True, f"{device}: cuda, {name}")

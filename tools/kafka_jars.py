@@ -1,0 +1,182 @@
+"""The jars of the local Apache Kafka: fetched once from Maven Central, checked by hash, then used without a network.
+
+``kafka_jars.txt`` pins every jar by version and SHA-256, as the lock file pins the Python packages: a start needs no
+dependency resolution and runs nothing else than what was tested. ``python -m tools.kafka_jars`` resolves anew and
+prints that file's lines, for a change of version.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+from streams.errors import BrokerError
+from tools.broker_state import exclusive
+
+KAFKA_VERSION = "4.1.1"
+ROOTS = (
+    (f"org.apache.kafka:kafka_2.13:jar:{KAFKA_VERSION}:compile", True),
+    ("org.apache.logging.log4j:log4j-slf4j-impl:jar:2.24.3:compile", False),  # only Kafka's full archive has it
+)
+PINS = Path(__file__).with_name("kafka_jars.txt")
+FETCHERS = 8  # parallel downloads; 46 small files wait on round trips, not on bandwidth
+FETCH_TIMEOUT_S = 20
+REMEDY = (
+    "check that the machine reaches Maven Central and run it again, or use --engine docker, --engine noida or --broker"
+)
+
+Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
+
+
+def cache_dir() -> Path:
+    """Return the folder that keeps the jars between runs: under ``XDG_CACHE_HOME`` or ``~/.cache``."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "headrace" / f"kafka-{KAFKA_VERSION}"
+
+
+def pins() -> list[tuple[str, str]]:
+    """Return ``(group:artifact:version, sha256)`` of every jar that Kafka needs."""
+    lines = PINS.read_text(encoding="utf-8").splitlines()
+    return [(a, b) for a, b in (line.split() for line in lines if line and not line.startswith("#"))]
+
+
+def classpath(progress: Progress | None = None) -> list[Path]:
+    """Return the jars of Kafka, fetching what is missing.
+
+    A complete set is remembered in ``classpath.txt``, written last: while the pins are unchanged and every file is
+    there at its size, nothing is hashed and no network is used. Otherwise each jar is checked, and what is missing
+    or damaged is fetched anew, once.
+
+    Raises
+    ------
+    BrokerError : Maven Central cannot be reached, or sends something else than what is pinned
+    """
+    folder = cache_dir()
+    known = _remembered(folder)
+    if known is not None:
+        return known
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder / "lock", what="another fetch of Kafka's jars"):
+        known = _remembered(folder)
+        if known is not None:
+            return known
+        (folder / "classpath.txt").unlink(missing_ok=True)
+        jars = _fetch_all(folder, progress)
+        _remember(folder, jars)
+        return jars
+
+
+def _pins_digest() -> str:
+    return hashlib.sha256(PINS.read_bytes()).hexdigest()
+
+
+def _remember(folder: Path, jars: list[Path]) -> None:
+    """Write the complete set down, in one step."""
+    lines = [f"# pins {_pins_digest()}", *(f"{jar.stat().st_size} {jar.relative_to(folder)}" for jar in jars)]
+    draft = folder / "classpath.txt.part"
+    draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    draft.replace(folder / "classpath.txt")
+
+
+def _remembered(folder: Path) -> list[Path] | None:
+    """Return the remembered jars, or ``None`` unless all are there and belong to the present pins."""
+    try:
+        first, *rest = (folder / "classpath.txt").read_text(encoding="utf-8").splitlines()
+        jars = [(int(size), folder / name) for size, name in (line.split(" ", 1) for line in rest)]
+        whole = all(path.stat().st_size == size for size, path in jars)
+    except (OSError, ValueError):
+        return None
+    return [path for _, path in jars] if whole and jars and first == f"# pins {_pins_digest()}" else None
+
+
+def _fetch_all(folder: Path, progress: Progress | None) -> list[Path]:
+    """Fetch every jar that is missing or damaged, in parallel; return all paths in the order of the pins."""
+    wanted = pins()
+    paths: dict[str, Path] = {}
+    with ThreadPoolExecutor(FETCHERS) as pool:
+        jobs = {pool.submit(_fetch_one, folder, name, digest): name for name, digest in wanted}
+        try:
+            for job in as_completed(jobs):
+                paths[jobs[job]] = job.result()
+                if progress is not None:
+                    progress(f"fetching Apache Kafka {KAFKA_VERSION}", len(paths), len(wanted))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [paths[name] for name, _ in wanted]
+
+
+def _fetch_one(folder: Path, name: str, digest: str) -> Path:
+    """Return one jar's path, whole and with the pinned hash; what is not is thrown away and fetched anew, once."""
+    group, artifact, version = name.split(":")
+    final = folder / "jars" / f"{artifact}-{version}.jar"
+    if _good(final, digest):
+        return final
+    problem = ""
+    for _ in range(2):
+        scratch = folder / "part" / f"{group}-{artifact}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        try:
+            got = _context(scratch).create_dependency(f"{group}:{artifact}:jar:{version}:compile").artifact.resolve()
+        except Exception as exc:  # noqa: BLE001 - requests, jgo and the file system each have their own
+            problem = f"cannot be fetched ({_brief(exc)})"
+            continue
+        if _good(Path(got), digest):
+            final.parent.mkdir(parents=True, exist_ok=True)
+            Path(got).replace(final)
+            shutil.rmtree(scratch, ignore_errors=True)
+            return final
+        problem = "came damaged: its SHA-256 is not the pinned one"
+    raise BrokerError(f"engine kafka: {artifact}-{version}.jar {problem}, tried 2 times; {REMEDY}")
+
+
+def _brief(exc: Exception) -> str:
+    """Return an exception's kind and, where it is a short single line without an address, its text."""
+    text = str(exc).strip()
+    return f"{type(exc).__name__}: {text}" if text and len(text) < 80 and "\n" not in text else type(exc).__name__
+
+
+def _good(path: Path, digest: str) -> bool:
+    """Return whether the file is there, is a readable archive and has the pinned hash."""
+    try:
+        if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
+            return False
+        with zipfile.ZipFile(path) as archive:
+            return bool(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _context(folder: Path) -> Any:
+    """Return jgo's Maven context that keeps its files in ``folder`` and resolves in Python."""
+    from jgo.maven import MavenContext, PythonResolver
+
+    logging.getLogger("jgo").setLevel(logging.ERROR)
+    return MavenContext(resolver=PythonResolver(), repo_cache=folder, timeout=FETCH_TIMEOUT_S)
+
+
+def resolve_anew(folder: Path) -> Iterator[str]:
+    """Yield the pin lines that Maven Central's metadata gives today for ``ROOTS``, using the network."""
+    context = _context(folder)
+    found: dict[str, str] = {}
+    for root, transitive in ROOTS:
+        direct, indirect = context.resolver.resolve([context.create_dependency(root)], transitive=transitive)
+        for dependency in [*direct, *(d for d in indirect if d.scope in ("compile", "runtime"))]:
+            part = dependency.artifact
+            digest = hashlib.sha256(part.resolve().read_bytes()).hexdigest()
+            found[f"{part.groupId}:{part.artifactId}:{part.version}"] = digest
+    yield from (f"{name} {found[name]}" for name in sorted(found))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt):
+        sys.stdout.writelines(f"{line}\n" for line in resolve_anew(cache_dir() / "resolve"))

@@ -1,0 +1,273 @@
+"""A broker on this machine: start, status, stop. Used by ``headrace broker``, ``up``, ``demo`` and the tests.
+
+::
+
+    start_broker ── lock ── already running? ── port, disk ── engine.launch ── wait for an answer ── BrokerInfo
+                                                   auto: docker, kafka, noida: the first that works
+
+The broker outlives the process that started it; ``broker.json`` in the data directory tells the next one about it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from streams.errors import BrokerError
+from tools import engine_docker, engine_kafka, engine_noida
+from tools.broker_probe import answer, check_broker, run_async
+from tools.broker_state import (
+    LOG_FILE,
+    START_LOCK,
+    START_MARK,
+    BrokerState,
+    check_space,
+    choose_port,
+    clear_state,
+    end_process,
+    exclusive,
+    is_alive,
+    port_taken,
+    prepare_data_dir,
+    read_state,
+    write_state,
+)
+from tools.kafka_jars import Progress
+
+DEFAULT_DATA = Path(".headrace") / "broker"
+START_TIMEOUT_S = 60.0
+ATTEMPT_TIMEOUT_S = (1.0, 5.0)  # first and longest: a node that is starting may accept but not answer
+POLL_S = 0.05
+
+
+class Engine(Protocol):
+    """What a module ``engine_*`` offers."""
+
+    NAME: str
+
+    def problem(self) -> str | None:
+        """Return why the engine cannot work here, or ``None``."""
+
+    def launch(self, data: Path, port: int, progress: Progress | None = None) -> BrokerState:
+        """Start it and record it in the data directory."""
+
+
+ENGINES: dict[str, Engine] = {"docker": engine_docker, "kafka": engine_kafka, "noida": engine_noida}  # in auto's order
+
+
+@dataclass(frozen=True)
+class BrokerInfo:
+    """A broker that answers.
+
+    Attributes
+    ----------
+    engine : ``docker``, ``kafka``, ``noida``, or ``named`` for one that the user named
+    version : of the engine; ``""`` for a named broker
+    bootstrap : ``HOST:PORT`` for clients
+    pid : of the broker's process; ``None`` where there is none of ours
+    data : its data directory; ``None`` for a named broker
+    started : this call started it, so this caller may stop it
+    notes : what a person should know: why not a better engine, and the engine's limits
+    """
+
+    engine: str
+    version: str
+    bootstrap: str
+    pid: int | None
+    data: Path | None
+    started: bool
+    notes: list[str]
+
+
+def start_broker(
+    engine: str = "auto", port: int | None = None, data_dir: Path = DEFAULT_DATA, progress: Progress | None = None
+) -> BrokerInfo:
+    """Return a running broker of that data directory, started now if there is none; safe to repeat and to race.
+
+    Parameters
+    ----------
+    engine
+        ``auto``, ``docker``, ``kafka`` or ``noida``
+    port
+        to listen on; 0 for any free one, ``None`` for 9092 or else a free one
+    data_dir
+        its records and its log; they outlive stop and start
+    progress
+        called with what is being done, steps done and steps in all, when something is fetched
+
+    Raises
+    ------
+    BrokerError : no engine works, the port is taken, too little space, or no answer within 60 s
+    """
+    if engine != "auto" and engine not in ENGINES:
+        raise BrokerError(f"--engine {engine!r}: must be one of auto, {', '.join(ENGINES)}")
+    data = prepare_data_dir(data_dir)
+    with exclusive(data / START_LOCK, what="another start or stop"):
+        running = _running(data, engine, port)
+        if running is not None:
+            return running
+        check_space(data)
+        if engine != "auto":
+            trouble = ENGINES[engine].problem()
+            if trouble is not None:
+                raise BrokerError(f"--engine {engine}: {trouble}; or use --engine auto or --broker HOST:PORT")
+            return _start(ENGINES[engine], port, data, [], progress)
+        return _start_best(port, data, progress)
+
+
+def broker_status(data_dir: Path = DEFAULT_DATA) -> BrokerInfo | None:
+    """Return the running broker of a data directory, or ``None``; a record of a dead one is passed over."""
+    data = data_dir.expanduser().absolute()
+    state = read_state(data)
+    return _info(data, state, started=False) if state is not None and _alive(state) else None
+
+
+def stop_broker(data_dir: Path = DEFAULT_DATA) -> bool:
+    """Stop the broker that was started for a data directory; return whether one was running.
+
+    Ends nothing else: neither a broker that somebody else started, nor another process under a used-again id.
+    """
+    data = data_dir.expanduser().absolute()
+    if not data.is_dir():
+        return False
+    with exclusive(data / START_LOCK, what="another start or stop"):
+        state = read_state(data)
+        stopped = state is not None and _end(state)
+        clear_state(data)
+        return stopped
+
+
+@contextlib.contextmanager
+def running_broker(
+    bootstrap: str | None = None,
+    *,
+    client: Mapping[str, Any] | None = None,
+    engine: str = "auto",
+    port: int | None = None,
+    data_dir: Path = DEFAULT_DATA,
+    progress: Progress | None = None,
+) -> Iterator[BrokerInfo]:
+    """Give a broker for a block: the named one, the running one, or one that is started and stopped here."""
+    if bootstrap:
+        yield named_broker(bootstrap, client)
+        return
+    info = start_broker(engine, port, data_dir, progress)
+    try:
+        yield info
+    finally:
+        if info.started:
+            stop_broker(data_dir)
+
+
+def named_broker(bootstrap: str, client: Mapping[str, Any] | None = None) -> BrokerInfo:
+    """Return the broker that a user named, after it answered; ``client`` holds its TLS and SASL settings."""
+    check_broker(bootstrap, client)
+    return BrokerInfo("named", "", bootstrap, None, None, False, [])
+
+
+def _info(data: Path, state: BrokerState, *, started: bool) -> BrokerInfo:
+    return BrokerInfo(state.engine, state.version, state.bootstrap, state.pid, data, started, list(state.notes))
+
+
+def _alive(state: BrokerState) -> bool:
+    return engine_docker.alive(state) if state.pid is None else is_alive(state)
+
+
+def _end(state: BrokerState, patience_s: float = 15.0) -> bool:
+    """End a recorded broker; return whether it was running."""
+    if state.pid is not None:
+        return end_process(state.pid, state.identity, patience_s)
+    running = engine_docker.alive(state)
+    engine_docker.stop(state)
+    return running
+
+
+def _running(data: Path, engine: str, port: int | None) -> BrokerInfo | None:
+    """Return the broker that runs already, once it answers; clear the record of a dead one."""
+    state = read_state(data)
+    if state is None or not _alive(state):
+        clear_state(data)
+        return None
+    if engine not in ("auto", state.engine):
+        raise BrokerError(f"--engine {engine}: {state.engine} runs on {data} already; run headrace broker stop first")
+    if port not in (None, 0, state.port):
+        raise BrokerError(f"--port {port}: that of {data} listens on {state.port}; run headrace broker stop first")
+    _wait(data, state)
+    return _info(data, state, started=False)
+
+
+def _start_best(port: int | None, data: Path, progress: Progress | None) -> BrokerInfo:
+    """Start the first engine that works; the others' reasons become notes."""
+    chosen = choose_port(port)  # a taken port is no engine's fault
+    notes: list[str] = []
+    for name, engine in ENGINES.items():
+        trouble = engine.problem()
+        if trouble is None:
+            try:
+                return _start(engine, chosen, data, notes, progress)
+            except BrokerError as exc:
+                trouble = str(exc)
+        notes.append(f"not {name}: {trouble}")
+    raise BrokerError(f"--engine auto: no engine works ({'; '.join(notes)}); name a broker with --broker HOST:PORT")
+
+
+def _start(engine: Engine, port: int | None, data: Path, notes: list[str], progress: Progress | None) -> BrokerInfo:
+    """Start one engine and wait for its answer; whatever goes wrong, nothing of it stays behind."""
+    chosen = choose_port(port)
+    try:
+        state = engine.launch(data, chosen, progress)
+        limits = [engine_noida.LIMITS] if engine is engine_noida else []
+        state = BrokerState(state.engine, state.version, state.port, state.pid, state.identity, [*notes, *limits])
+        write_state(data, state)
+        _wait(data, state)
+    except BaseException:
+        left = read_state(data)
+        if left is not None:
+            with contextlib.suppress(BrokerError):
+                _end(left, patience_s=2.0)
+            clear_state(data)
+        raise
+    return _info(data, state, started=True)
+
+
+def _wait(data: Path, state: BrokerState) -> None:
+    """Wait until the broker answers a metadata request with itself in it.
+
+    Raises
+    ------
+    BrokerError : it ended, or gave no answer within 60 s; the message quotes its log
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    attempt_s, longest_s = ATTEMPT_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if state.pid is not None and not is_alive(state):
+            raise BrokerError(f"engine {state.engine}: ended while starting ({_quote(data)}); see {data / LOG_FILE}")
+        if port_taken(state.port):
+            with contextlib.suppress(Exception):
+                if run_async(answer(state.bootstrap, None, attempt_s)) > 0:
+                    return
+            attempt_s = min(2 * attempt_s, longest_s)
+        time.sleep(POLL_S)
+    raise BrokerError(
+        f"engine {state.engine}: no answer on {state.bootstrap} within {START_TIMEOUT_S:.0f} s ({_quote(data)}); "
+        f"see {data / LOG_FILE}, then headrace broker stop and start again"
+    )
+
+
+def _quote(data: Path) -> str:
+    """Return the most telling line that the broker logged since its start: the last exception, error or line."""
+    try:
+        with (data / LOG_FILE).open("rb") as log:
+            log.seek(max(0, log.seek(0, 2) - 50_000))
+            text = log.read().decode("utf-8", "replace")
+    except OSError:
+        text = ""
+    lines = [line.strip() for line in text.rpartition(START_MARK)[2].splitlines() if line.strip()]
+    exceptions = [x for x in lines if re.match(r"(Caused by: )?[\w.$]+(Exception|Error): ", x)]
+    errors = [x for x in lines if re.search(r"\b(ERROR|FATAL|[Ee]rror:)", x)]
+    return (exceptions or errors or lines or ["its log is empty"])[-1][:300]

@@ -1,0 +1,237 @@
+"""Raw rows of CSV, TSV, JSON-lines, Parquet and RecBole files, plain or in gzip or zstd, in bounded memory."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+import msgspec
+
+from streams.errors import InputError
+
+#: A longer line is no row: the limit keeps one missing line end from filling the memory.
+MAX_LINE_BYTES: Final = 1 << 20
+CHUNK_ROWS: Final = 65_536
+DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
+JSON_SUFFIXES: Final = frozenset({".jsonl", ".ndjson", ".json"})
+PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
+#: RecBole's atomic files write a column as ``name:type``.
+ATOMIC_SUFFIXES: Final = frozenset({".inter", ".item", ".user"})
+
+RawRow = tuple[int, "Sequence[Any] | str"]
+
+
+def raw_rows(
+    path: Path, columns: Mapping[str, str], fields: Sequence[str], required: Sequence[str], *, multiline: bool = False
+) -> Iterator[RawRow]:
+    """Yield ``(line, values)`` in the order of ``fields``, None where there is no value; a row that is none gives why, as text.
+
+    Parameters
+    ----------
+    columns : field to the file's column name, or to its position from 0; where all are positions, there is no header
+    required : fields without which the file cannot be read
+    multiline : whether a quoted CSV value may go over several lines (off for logs: a stray quote costs one row, not the rest)
+
+    Raises
+    ------
+    InputError
+        When the file is missing, damaged or lacks a column, or ``columns`` names an unknown field.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; name a CSV, TSV, JSON-lines or Parquet file")
+    unknown = sorted(set(columns) - set(fields))
+    if unknown:
+        raise InputError(f"columns: {unknown[0]!r} is not a field; the fields are {', '.join(fields)}")
+    suffix = _suffix(path)
+    wanted = {field: columns.get(field, field) for field in fields}
+    try:
+        if suffix in PARQUET_SUFFIXES:
+            yield from _parquet_rows(path, columns, wanted, required)
+        elif suffix in JSON_SUFFIXES:
+            yield from _json_rows(path, wanted)
+        else:
+            yield from _delimited_rows(path, columns, wanted, required, multiline=multiline)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as exc:
+        raise InputError(f"{path}: damaged gzip ({exc}); fetch the file again") from exc
+    except OSError as exc:
+        raise InputError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+
+
+def _suffix(path: Path) -> str:
+    """Return the suffix that tells the format, beneath that of the compression."""
+    suffixes = [s.lower() for s in path.suffixes]
+    while suffixes and suffixes[-1] in (".gz", ".zst"):
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """Open a file, through its decompression if its first bytes say so."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+        file.seek(0)
+        if magic[:2] == b"\x1f\x8b":
+            with gzip.open(file) as unpacked:
+                yield cast(BinaryIO, unpacked)
+        elif magic == b"\x28\xb5\x2f\xfd":
+            import zstandard
+
+            try:
+                with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as stream:
+                    yield cast(BinaryIO, io.BufferedReader(stream, 1 << 16))
+            except zstandard.ZstdError as exc:
+                raise InputError(f"{path}: damaged zstd ({exc}); fetch the file again") from exc
+        elif path.suffix.lower() in (".gz", ".zst") and magic:
+            raise InputError(f"{path}: its name ends in {path.suffix}, its content is not; rename it or fetch it again")
+        else:
+            yield file
+
+
+def _lines(file: BinaryIO) -> Iterator[tuple[int, str | None]]:
+    """Yield numbered lines; None for one that is too long. Bytes that are not UTF-8 come through as surrogates."""
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES:
+            while line and not line.endswith(b"\n"):
+                line = file.readline(MAX_LINE_BYTES)
+            yield number, None
+            continue
+        text = line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
+        yield number, text.rstrip("\r\n")
+
+
+def _json_rows(path: Path, wanted: Mapping[str, str]) -> Iterator[RawRow]:
+    decoder = msgspec.json.Decoder(dict[str, Any])
+    keys = list(wanted.values())
+    with _open(path) as file:
+        for number, line in _lines(file):
+            if line is None:
+                yield number, f"longer than {MAX_LINE_BYTES} bytes"
+            elif line.strip():
+                try:
+                    entry = decoder.decode(line.encode("utf-8", "surrogateescape"))
+                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+                    yield number, f"no JSON object: {exc}"
+                else:
+                    yield number, [entry.get(key) for key in keys]
+
+
+def _parquet_rows(
+    path: Path, columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
+) -> Iterator[RawRow]:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = list(file.schema_arrow.names)
+            positions = _positions(path, names, columns, wanted, required)
+            present = [names[p] for p in positions if p is not None]
+            number = 0
+            for batch in file.iter_batches(batch_size=CHUNK_ROWS, columns=present):
+                arrays = [None if p is None else batch.column(names[p]).to_pylist() for p in positions]
+                for i in range(batch.num_rows):
+                    number += 1
+                    yield number, [None if array is None else array[i] for array in arrays]
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowException) as exc:
+        raise InputError(f"{path}: no Parquet file ({str(exc).splitlines()[0]})") from exc
+
+
+def _delimited_rows(
+    path: Path, columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str], *, multiline: bool
+) -> Iterator[RawRow]:
+    suffix = _suffix(path)
+    is_headerless = bool(columns) and all(name.isdecimal() for name in columns.values())
+    with _open(path) as file:
+        lines = _lines(file)
+        first = next(lines, None)
+        if first is None:
+            return
+        head = first[1] or ""
+        delimiter = DELIMITERS.get(suffix) or next((d for d in ("\t", "::", "|", ";") if d in head), ",")
+        names = _split(head, delimiter)
+        if is_headerless:
+            positions = [int(columns[field]) if field in columns else None for field in wanted]
+            _check_width(path, columns, len(names))
+        else:
+            if suffix in ATOMIC_SUFFIXES:
+                names = [name.rsplit(":", 1)[0] for name in names]
+            positions = _positions(path, names, columns, wanted, required)
+        _check_required(path, positions, wanted, required, names)
+        if is_headerless:
+            yield _pick(*first, delimiter, positions)
+        if multiline and delimiter == ",":
+            yield from _csv_rows(lines, positions)
+            return
+        for number, line in lines:
+            if line is None or line.strip():
+                yield _pick(number, line, delimiter, positions)
+
+
+def _csv_rows(lines: Iterator[tuple[int, str | None]], positions: Sequence[int | None]) -> Iterator[RawRow]:
+    """Yield rows whose quoted values may go over several lines; a row's number is that of its last line."""
+    reader = csv.reader(f"{line}\n" for _number, line in lines if line is not None)
+    while True:
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as exc:
+            yield reader.line_num + 1, f"no CSV: {exc}"
+            continue
+        if values:
+            yield reader.line_num + 1, [None if p is None or p >= len(values) else values[p] for p in positions]
+
+
+def _pick(number: int, line: str | None, delimiter: str, positions: Sequence[int | None]) -> RawRow:
+    if line is None:
+        return number, f"longer than {MAX_LINE_BYTES} bytes"
+    values = _split(line, delimiter)
+    n = len(values)
+    return number, [None if p is None or p >= n else values[p] for p in positions]
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    if delimiter == "," and '"' in line:
+        return next(csv.reader([line]), [])
+    return line.split(delimiter)
+
+
+def _positions(
+    path: Path, names: Sequence[str], columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
+) -> list[int | None]:
+    """Return each field's place among the file's columns; None for an optional field that is not there."""
+    place = {name.strip(): i for i, name in enumerate(names)}
+    for field, name in columns.items():
+        if name not in place:
+            raise InputError(f"{path}: {field}: no column {name!r}; there are {', '.join(place)}; see --columns")
+    positions = [place.get(name) for name in wanted.values()]
+    _check_required(path, positions, wanted, required, list(place))
+    return positions
+
+
+def _check_required(
+    path: Path,
+    positions: Sequence[int | None],
+    wanted: Mapping[str, str],
+    required: Sequence[str],
+    names: Sequence[str],
+) -> None:
+    for field, position in zip(wanted, positions, strict=True):
+        if position is None and field in required:
+            shown = ", ".join(str(name) for name in names[:30])
+            raise InputError(f"{path}: no column {field!r}; there are {shown}; map one with --columns {field}=NAME")
+
+
+def _check_width(path: Path, columns: Mapping[str, str], width: int) -> None:
+    for field, position in columns.items():
+        if int(position) >= width:
+            raise InputError(f"{path}: {field}={position}: the first line has {width} columns, counted from 0")

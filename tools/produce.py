@@ -1,0 +1,114 @@
+"""``headrace produce``: publishes JSON-lines events after checking them against the contract.
+
+``v`` defaults to the current version and ``ts`` to now. A missing ``event_id`` is derived from the event's content, so that
+publishing a file twice changes nothing; where ``ts`` was filled in, two events of equal content are two events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from streams.errors import RecordError
+from streams.publisher import Publisher
+from streams.records import VERSION, Event, EventDecoder, encode
+from streams.settings import Settings, load_settings
+from streams.topics import create_topics
+from tools.cli import console, emit, progress
+from tools.json_lines import read_json_lines
+
+SUMMARY = "publish JSON-lines events"
+SHOWN_REFUSED: Final = 1_000
+
+
+class EventMaker:
+    """Turns lines into checked events."""
+
+    def __init__(self, max_future_skew_ms: int) -> None:
+        self._decoder = EventDecoder(max_future_skew_ms)
+        self._lines = msgspec.json.Decoder(dict[str, Any])
+
+    def make(self, number: int, line: bytes, now_ms: int) -> tuple[bytes, Event]:
+        """Return the record key and the event of a line.
+
+        Raises
+        ------
+        RecordError
+            With reason and field, when the line is no JSON object or breaks the contract.
+        """
+        try:
+            fields = self._lines.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+            raise RecordError("malformed", "", f"no JSON object: {exc}") from exc
+        fields.setdefault("v", VERSION)
+        is_timed = "ts" in fields
+        fields.setdefault("ts", now_ms)
+        fields.setdefault("event_id", derive_event_id(fields, salt="" if is_timed else str(number)))
+        user_id = fields.get("user_id")
+        key = user_id.encode() if isinstance(user_id, str) else b""
+        return key, self._decoder.decode_event(key, msgspec.json.encode(fields), now_ms)
+
+
+def derive_event_id(fields: dict[str, Any], salt: str = "") -> str:
+    """Return an id that follows from the event's content and sorts by its time."""
+    names = ("user_id", "item_id", "type", "ts", "session_id", "value")
+    content = msgspec.json.encode([fields.get(name) for name in names])
+    ts = fields["ts"] if isinstance(fields["ts"], int) else 0
+    return f"{ts:013d}-{hashlib.blake2b(content + salt.encode(), digest_size=8).hexdigest()}"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("file", metavar="FILE|-", help="one JSON object per line; - reads standard input")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code: 1 where a line was refused."""
+    settings = load_settings(broker=args.broker)
+    counts = {"sent": 0, "refused": 0}
+    lines = read_json_lines(None if args.file == "-" else Path(args.file))
+    try:
+        asyncio.run(_produce(settings, lines, counts))
+    except KeyboardInterrupt:
+        emit(args, counts)
+        raise
+    emit(args, counts, f"{counts['sent']} events sent, {counts['refused']} lines refused")
+    return 1 if counts["refused"] else 0
+
+
+async def _produce(settings: Settings, lines: AsyncIterator[tuple[int, bytes]], counts: dict[str, int]) -> None:
+    await create_topics(settings.kafka)
+    maker = EventMaker(settings.sequencer.max_future_skew_ms)
+    topic = settings.kafka.topic("events")
+    with progress() as bar:
+        task = bar.add_task("publishing", total=None)
+        async with Publisher(settings.kafka) as publisher:
+            try:
+                async for number, line in lines:
+                    try:
+                        key, event = maker.make(number, line, int(time.time() * 1000))
+                    except RecordError as exc:
+                        refuse(number, exc, counts)
+                        continue
+                    await publisher.publish(topic, key, encode(event))
+                    counts["sent"] += 1
+                    if counts["sent"] % 1_000 == 0:
+                        bar.update(task, completed=counts["sent"])
+            finally:
+                await publisher.flush()
+
+
+def refuse(number: int, error: RecordError, counts: dict[str, int]) -> None:
+    """Count a refused line and show it, up to a ceiling."""
+    counts["refused"] += 1
+    if counts["refused"] <= SHOWN_REFUSED:
+        console().print(f"line {number}: {error}", style="yellow", markup=False, highlight=False)
+    if counts["refused"] == SHOWN_REFUSED:
+        console().print(f"{SHOWN_REFUSED} refused lines shown: further ones are counted, not shown")

@@ -1,0 +1,146 @@
+"""``headrace replay``: publishes a historical log, in time order, so that doing it twice changes nothing."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, Final
+
+from streams.errors import InputError
+from streams.publisher import Publisher
+from streams.settings import Settings, load_settings
+from streams.topics import create_topics
+from tools.cli import UsageError, console, emit, progress
+from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
+from tools.replay_loop import Pace, Replay, Tally
+from tools.replay_run import check_run, default_run, load_checkpoint, parse_range, wire_run
+
+SUMMARY = "publish a historical log"
+STATE_DIR: Final = Path(".headrace") / "runs"
+INTERRUPTED: Final = 130
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("log", type=Path, metavar="LOG", help="CSV, TSV, JSON lines or Parquet; gzip or zstd too")
+    parser.add_argument(
+        "--columns",
+        metavar="A=B,...",
+        help="contract names to the log's columns: user_id=userId,ts=timestamp; a number is a position",
+    )
+    parser.add_argument("--types", metavar="A=B,...", help="the log's types to the contract's: pv=view,buy=purchase")
+    parser.add_argument(
+        "--time-unit",
+        choices=("auto", "s", "ms", "iso"),
+        default="auto",
+        help="of the log's times (default: %(default)s)",
+    )
+    parser.add_argument("--from", dest="start", metavar="T", help="first time to publish: ISO 8601 or ms")
+    parser.add_argument("--to", dest="end", metavar="T", help="publish what is before this time: ISO 8601 or ms")
+    parser.add_argument("--speed", default="max", metavar="N|max", help="times real event time (default: %(default)s)")
+    parser.add_argument("--run", metavar="ID", help="name of this replay (default: from the file's name and size)")
+    parser.add_argument(
+        "--resume", action="store_true", help="go on after what an earlier replay of this run delivered"
+    )
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        default=STATE_DIR,
+        metavar="DIR",
+        help="where checkpoints are kept (default: %(default)s)",
+    )
+
+
+def parse_speed(text: str) -> float | None:
+    """Return the factor of ``--speed``, or None for max."""
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed <= 1e12:
+        raise UsageError(f"--speed {text!r}: give max, or a number above 0 and at most 1e12")
+    return speed
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    settings = load_settings(broker=args.broker)
+    pace = Pace(parse_speed(args.speed))
+    times = parse_range(args.start, args.end)
+    if not args.log.is_file():
+        raise InputError(f"{args.log}: no such file; name a log in CSV, TSV, JSON lines or Parquet")
+    name = check_run(args.run or default_run(args.log))
+    wire = wire_run(name, args.log, args.columns, args.types, args.time_unit, times.start, times.end)
+    path = args.state_dir / f"{name}.json"
+    done = load_checkpoint(path, wire) if args.resume else None
+    if args.resume:
+        console().print(
+            f"resuming {name} after {done.sent} events" if done else f"{name} has no checkpoint: from the start",
+            style="dim",
+        )
+    replay = Replay(settings, wire, path, times, done)
+    began = time.monotonic()
+    try:
+        _drive(args, settings, replay, pace)
+    except KeyboardInterrupt:
+        console().print(
+            f"interrupted after {replay.tally.sent} events; go on with the same command and --resume", style="yellow"
+        )
+        _report(args, name, replay.tally, began)
+        return INTERRUPTED
+    _report(args, name, replay.tally, began)
+    return 0
+
+
+def _drive(args: argparse.Namespace, settings: Settings, replay: Replay, pace: Pace) -> None:
+    """Read and order the log, where Ctrl-C acts at once, then publish it on an event loop."""
+    reader = LogReader(
+        LogSpec(args.log, parse_columns(args.columns or ""), parse_columns(args.types or ""), args.time_unit),
+        replay.tally.refuse,
+    )
+    with progress() as bar:
+        task = bar.add_task("reading and ordering", total=None)
+        rows = iter(sorted_rows(reader))
+        first = next(rows, None)
+        if first is None:
+            raise InputError(f"{args.log}: no rows that can be read")
+        bar.update(task, description="replaying", total=reader.n_read - reader.n_bad)
+        everything: Iterator[LogRow] = chain([first], rows)
+        asyncio.run(_publish(settings, replay, everything, pace, lambda n: bar.update(task, completed=n)))
+    if replay.tally.sent == 0 and replay.tally.skipped == 0:
+        raise InputError(
+            f"{args.log}: none of {replay.tally.bad} rows keeps the contract; check --columns, --types and --time-unit"
+        )
+
+
+async def _publish(settings: Settings, replay: Replay, rows: Iterator[LogRow], pace: Pace, on_row: Any) -> None:
+    created = await create_topics(settings.kafka)
+    if created:
+        console().print(f"created topics: {', '.join(created)}", style="dim")
+    async with Publisher(settings.kafka) as publisher:
+        await replay.publish(rows, publisher, pace, on_row)
+
+
+def _report(args: argparse.Namespace, name: str, tally: Tally, began: float) -> None:
+    seconds = time.monotonic() - began
+    result = {
+        "run": name,
+        "read": tally.read,
+        "sent": tally.sent,
+        "skipped": tally.skipped,
+        "bad": tally.bad,
+        "seconds": round(seconds, 3),
+        "first_ts": tally.first_ts,
+        "last_ts": tally.last_ts,
+    }
+    emit(
+        args,
+        result,
+        f"run {name}: {tally.sent} events sent, {tally.skipped} skipped, {tally.bad} bad, in {seconds:.1f} s",
+    )

@@ -1,0 +1,147 @@
+"""The loop of a replay: ordered rows in, checked events out, a checkpoint after each delivery."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from streams.errors import InputError, RecordError
+from streams.records import EventDecoder, encode
+from streams.settings import Settings
+from tools.cli import console
+from tools.log_reader import LogRow
+from tools.replay_run import Checkpoint, TimeRange, to_event
+
+CHECKPOINT_ROWS: Final = 20_000
+CHECKPOINT_S: Final = 2.0
+SHOWN_BAD: Final = 1_000
+#: Above this many rows beyond the contract, a log of which they are the greater part is refused.
+BAD_CEILING: Final = 1_000
+
+
+class Sink(Protocol):
+    """Where events go: a :class:`~streams.publisher.Publisher`, or a list in tests."""
+
+    async def publish(self, topic: str, key: bytes, value: bytes | None) -> None:
+        """Take a record."""
+
+    async def flush(self) -> None:
+        """Wait for the delivery of all records taken."""
+
+
+@dataclass
+class Tally:
+    """What a replay did. ``read`` counts all rows; each is sent, skipped or bad."""
+
+    sent: int = 0
+    skipped: int = 0
+    bad: int = 0
+    first_ts: int | None = None
+    last_ts: int | None = None
+    shown: int = field(default=0, repr=False)
+
+    @property
+    def read(self) -> int:
+        """Return the number of rows read."""
+        return self.sent + self.skipped + self.bad
+
+    def refuse(self, line: int, reason: str) -> None:
+        """Count a bad row and show it, up to a ceiling."""
+        self.bad += 1
+        if self.shown < SHOWN_BAD:
+            self.shown += 1
+            console().print(f"line {line}: {reason}", style="yellow", markup=False, highlight=False)
+            if self.shown == SHOWN_BAD:
+                console().print(f"more than {SHOWN_BAD} bad rows: further ones are counted, not shown")
+
+
+class Pace:
+    """Waits so that event times pass ``speed`` times as fast as they did; None is as fast as possible."""
+
+    def __init__(self, speed: float | None) -> None:
+        self._speed = speed
+        self._start: tuple[int, float] | None = None
+
+    def delay_s(self, ts_ms: int) -> float:
+        """Return how long to wait before the event of that time, in seconds."""
+        if self._speed is None:
+            return 0.0
+        if self._start is None:
+            self._start = (ts_ms, time.monotonic())
+        first_ts, began = self._start
+        return max(0.0, began + (ts_ms - first_ts) / 1000 / self._speed - time.monotonic())
+
+
+class Replay:
+    """Publishes ordered rows and keeps the checkpoint. Rows at or below ``done`` were delivered by an earlier replay."""
+
+    def __init__(
+        self, settings: Settings, run: str, checkpoint: Path, times: TimeRange, done: Checkpoint | None
+    ) -> None:
+        self.tally = Tally()
+        self._topic = settings.kafka.topic("events")
+        self._decoder = EventDecoder(settings.sequencer.max_future_skew_ms)
+        self._run = run
+        self._path = checkpoint
+        self._times = times
+        self._done = done.seq if done else -1
+        self._sent_before = done.sent if done else 0
+        self._taken = self._done
+        self._saved_at = time.monotonic()
+        self._unsaved = 0
+
+    async def publish(self, rows: Iterable[LogRow], sink: Sink, pace: Pace, on_row: Any = None) -> None:
+        """Publish all rows; whatever ends it, what was taken is delivered and the checkpoint says so."""
+        try:
+            await self._publish(rows, sink, pace, on_row or (lambda n: None))
+        finally:
+            await self._save(sink)
+
+    async def _publish(self, rows: Iterable[LogRow], sink: Sink, pace: Pace, on_row: Any) -> None:
+        seq = -1
+        for n, row in enumerate(rows):
+            if n % 1_000 == 0:
+                on_row(n)
+                await asyncio.sleep(0)  # a place for Ctrl-C, also where all rows are skipped
+            if row.ts_ms not in self._times:
+                self.tally.skipped += 1
+                continue
+            seq += 1
+            if seq <= self._done:
+                self.tally.skipped += 1
+                continue
+            delay_s = pace.delay_s(row.ts_ms)
+            if self._unsaved >= CHECKPOINT_ROWS or delay_s + time.monotonic() - self._saved_at > CHECKPOINT_S:
+                await self._save(sink)
+            if delay_s > 0:
+                await asyncio.sleep(delay_s)
+            await self._publish_row(row, seq, sink)
+
+    async def _publish_row(self, row: LogRow, seq: int, sink: Sink) -> None:
+        value = encode(to_event(row, self._run, seq))
+        key = row.user_id.encode()
+        try:
+            self._decoder.decode_event(key, value, int(time.time() * 1000))
+        except RecordError as exc:
+            self.tally.refuse(row.line, str(exc))
+            if self.tally.bad > BAD_CEILING and self.tally.bad > self.tally.sent:
+                raise InputError(
+                    f"{self.tally.bad} rows break the contract, more than were good; last: line {row.line}: {exc}"
+                ) from exc
+        else:
+            await sink.publish(self._topic, key, value)
+            self.tally.sent += 1
+            self.tally.first_ts = row.ts_ms if self.tally.first_ts is None else self.tally.first_ts
+            self.tally.last_ts = row.ts_ms
+        self._taken = seq
+        self._unsaved += 1
+
+    async def _save(self, sink: Sink) -> None:
+        await sink.flush()
+        Checkpoint(self._run, self._taken, self._sent_before + self.tally.sent).save(self._path)
+        self._saved_at = time.monotonic()
+        self._unsaved = 0

@@ -1,0 +1,153 @@
+"""The identity of a replay: event ids, run names, time ranges and checkpoints. Nothing here talks to a broker.
+
+A replay is harmless to repeat because both of its marks follow from the log alone: ``event_id`` from the row, and ``run`` and
+``seq`` from what fixes the ordered sequence of rows. The sequencer takes an event of a run at or below the highest ``seq``
+that it has absorbed for that user as a repeat.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from streams.errors import InputError
+from streams.records import VERSION, Event, EventType
+from tools.log_reader import LogRow
+
+DIGEST_BYTES: Final = 4  # 8 hexadecimal digits
+MAX_RUN_LENGTH: Final = 55  # with "@" and the digest: the 64 that the contract allows
+_RUN = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_RUN_LENGTH - 1}}}")
+
+
+def digest(*parts: object) -> str:
+    """Return 8 hexadecimal digits that identify the parts."""
+    text = json.dumps(parts, ensure_ascii=False, sort_keys=True, default=str)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def event_id(row: LogRow) -> str:
+    """Return the row's own id, or one derived from it that sorts in file order."""
+    if row.event_id:
+        return row.event_id
+    content = f"{row.user_id}\0{row.item_id}\0{row.type}\0{row.ts_ms}".encode()
+    return f"{row.line:012d}-{hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()}"
+
+
+def to_event(row: LogRow, wire_run: str, seq: int) -> Event:
+    """Return the event that a row becomes; limits are not checked here."""
+    kind: EventType = row.type  # type: ignore[assignment]  # the decoder that checks the event refuses any other
+    return Event(
+        VERSION, event_id(row), row.user_id, row.item_id, kind, row.ts_ms, row.session_id, row.value, wire_run, seq
+    )
+
+
+@dataclass(frozen=True)
+class TimeRange:
+    """Event times to publish, in ms: from ``start`` on and before ``end``; None leaves a side open."""
+
+    start: int | None = None
+    end: int | None = None
+
+    def __contains__(self, ts_ms: int) -> bool:
+        return (self.start is None or ts_ms >= self.start) and (self.end is None or ts_ms < self.end)
+
+
+def parse_time(option: str, text: str | None) -> int | None:
+    """Return a time in ms since the epoch from ISO 8601 (UTC where no zone is given) or from ms."""
+    if text is None:
+        return None
+    if re.fullmatch(r"\d{5,15}", text):
+        return int(text)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise InputError(
+            f"{option} {text!r}: not a time; give ISO 8601, as 1998-03-01T12:00, or milliseconds since 1970"
+        ) from None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return int(moment.timestamp() * 1000)
+
+
+def parse_range(start: str | None, end: str | None) -> TimeRange:
+    """Return the range of ``--from`` and ``--to``."""
+    times = TimeRange(parse_time("--from", start), parse_time("--to", end))
+    if times.start is not None and times.end is not None and times.start >= times.end:
+        raise InputError(f"--from {start} is not before --to {end}: no event can lie between")
+    return times
+
+
+def default_run(log: Path) -> str:
+    """Return the run name of a log: from its file name and size."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", log.name).strip(".-_")[:30] or "log"
+    return f"{stem}-{log.stat().st_size}"
+
+
+def check_run(run: str) -> str:
+    """Return a run name if it can name a file and fits on the wire."""
+    if not _RUN.fullmatch(run):
+        raise InputError(
+            f"--run {run!r}: give 1 to {MAX_RUN_LENGTH} letters, digits, dots, dashes or underscores, no dot or dash first"
+        )
+    return run
+
+
+def wire_run(run: str, log: Path, *mapping: object) -> str:
+    """Return the run as events carry it: its name, and a digest of all that fixes the sequence of its rows.
+
+    Parameters
+    ----------
+    mapping : columns, types, time unit and time range, as the user gave them
+    """
+    return f"{run}@{digest(log.name, log.stat().st_size, *mapping)}"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """How far a replay has been delivered: every row up to position ``seq`` of its sequence; -1 for none."""
+
+    run: str
+    seq: int
+    sent: int
+
+    def save(self, path: Path) -> None:
+        """Replace the checkpoint file in one step."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            with partial.open("w", encoding="utf-8") as file:
+                json.dump(asdict(self), file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Path, expected_run: str) -> Checkpoint | None:
+    """Return the checkpoint in a file, or None where there is no file.
+
+    Raises
+    ------
+    InputError
+        When it is damaged, or belongs to another log or mapping.
+    """
+    if not path.exists():
+        return None
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Checkpoint)
+    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as exc:
+        raise InputError(f"{path}: not a checkpoint ({exc}); start over without --resume") from exc
+    if found.run != expected_run:
+        raise InputError(
+            f"--resume: {path} belongs to {found.run}, this is {expected_run}: the log, --columns, --types, --time-unit, "
+            "--from and --to must be as they were; or start over without --resume"
+        )
+    return found

@@ -1,0 +1,140 @@
+"""``headrace subscribe``: prints recommendation lists with titles, from the start of the topic on."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from streams.errors import RecordError, TopicError
+from streams.publisher import partition_of
+from streams.records import Recommendation, RecommendedItem, RecordDecoder, decode_any
+from streams.settings import KafkaSettings, load_settings
+from tools.cli import UsageError, console, emit
+from tools.topic_reader import partition_count, read_records
+
+SUMMARY = "print recommendations as they arrive"
+SHOWN_MALFORMED: Final = 10
+
+
+@dataclass
+class Seen:
+    """What was read so far."""
+
+    lists: int = 0
+    malformed: int = 0
+    users: set[str] = field(default_factory=set)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("--user", metavar="U", help="only the lists of this user")
+    parser.add_argument("--count", type=int, metavar="N", help="stop after N lists; fewer by the end is a failure")
+    parser.add_argument(
+        "--follow", action="store_true", help="go on waiting for new lists (default: stop at the end of the topic)"
+    )
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="json: one list per line (default: %(default)s)"
+    )
+    parser.add_argument("--timeout", type=float, metavar="S", help="stop after S seconds")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code: 1 where ``--count`` was not reached."""
+    if args.count is not None and args.count < 1:
+        raise UsageError(f"--count {args.count}: must be at least 1; leave it out for all")
+    if args.timeout is not None and not 0 < args.timeout < math.inf:
+        raise UsageError(f"--timeout {args.timeout}: must be a number of seconds above 0")
+    seen = Seen()
+    try:
+        asyncio.run(_print_lists(args, load_settings(broker=args.broker).kafka, seen))
+    finally:
+        result = {"lists": seen.lists, "users": len(seen.users), "malformed": seen.malformed}
+        with contextlib.suppress(BrokenPipeError):
+            emit(args, result)
+    if args.count is not None and seen.lists < args.count:
+        console().print(
+            f"only {seen.lists} of {args.count} lists; wait longer with --follow --timeout",
+            style="yellow",
+            highlight=False,
+        )
+        return 1
+    return 0
+
+
+async def _print_lists(args: argparse.Namespace, settings: KafkaSettings, seen: Seen) -> None:
+    deadline = None if args.timeout is None else time.monotonic() + args.timeout
+    titles = await read_titles(settings) if args.format == "text" else {}
+    topic = settings.topic("recommendations")
+    partitions = None
+    if args.user is not None:
+        partitions = [partition_of(args.user.encode(), await partition_count(settings, topic))]
+    decoder = RecordDecoder(Recommendation)
+    reading = read_records(settings, topic, partitions=partitions, is_following=args.follow, deadline=deadline)
+    async with contextlib.aclosing(reading) as records:  # type: ignore[type-var]
+        async for record in records:
+            try:
+                found = decoder.decode(record.value)
+            except RecordError as exc:
+                _warn(seen, f"{topic}[{record.partition}]@{record.offset}: {exc}")
+                continue
+            if args.user is not None and found.user_id != args.user:
+                continue
+            seen.lists += 1
+            seen.users.add(found.user_id)
+            text = msgspec.json.encode(found).decode() if args.format == "json" else format_list(found, titles)
+            sys.stdout.write(text + "\n")
+            sys.stdout.flush()
+            if seen.lists == args.count:
+                return
+
+
+async def read_titles(settings: KafkaSettings) -> dict[str, str]:
+    """Return the titles of the catalogue on ``items``; empty where there is none, for then ids are shown."""
+    titles: dict[str, str] = {}
+    with contextlib.suppress(TopicError):
+        async for record in read_records(settings, settings.topic("items")):
+            item_id = (record.key or b"").decode("utf-8", "replace")
+            if record.value is None:
+                titles.pop(item_id, None)
+                continue
+            with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
+                item = decode_any(record.value)
+                if isinstance(item, dict) and isinstance(item.get("title"), str):
+                    titles[item_id] = item["title"]
+    return titles
+
+
+def format_list(found: Recommendation, titles: Mapping[str, str]) -> str:
+    """Return a list as text: a line about it, then one line per item."""
+    at = datetime.fromtimestamp(found.produced_ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    head = f"user {found.user_id}  revision {found.revision}  {at}"
+    if found.degraded != "none":
+        head += f"  degraded: {found.degraded}"
+    return "\n".join([head, *(_format_item(rank, item, titles) for rank, item in enumerate(found.items, 1))])
+
+
+def _format_item(rank: int, item: RecommendedItem, titles: Mapping[str, str]) -> str:
+    sources = ", ".join(f"{name} #{place.rank}" for name, place in item.sources.items())
+    line = f"  {rank:3d}. {item.score:.3f}  {printable(titles.get(item.item_id, item.item_id))}  [{sources}]"
+    return line if item.because is None else f"{line}  because of {printable(titles.get(item.because, item.because))}"
+
+
+def printable(text: str) -> str:
+    """Return text without control characters, which a terminal would obey."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _warn(seen: Seen, message: str) -> None:
+    seen.malformed += 1
+    if seen.malformed <= SHOWN_MALFORMED:
+        console().print(message, style="yellow", markup=False, highlight=False)

@@ -1,0 +1,52 @@
+"""Restarts workers that end on their own. Used by ``headrace up``."""
+
+from __future__ import annotations
+
+from tools.workers import Worker, WorkerError
+
+
+class Supervisor:
+    """Restarts workers that end on their own, each after a growing pause, up to a limit.
+
+    Parameters
+    ----------
+    workers : already started
+    max_restarts : of one worker within ``window_s``; one more raises
+    window_s : restarts older than this, in seconds, are forgotten
+    """
+
+    def __init__(self, workers: list[Worker], *, max_restarts: int = 5, window_s: float = 300.0) -> None:
+        self._workers = workers
+        self._max_restarts = max_restarts
+        self._window_s = window_s
+        self._restarts: dict[int, list[float]] = {i: [] for i in range(len(workers))}
+        self._due: dict[int, float] = {}
+
+    def check(self, now: float) -> list[str]:
+        """Look once, at ``now`` seconds of a monotonic clock; restart what is due; return what there is to tell.
+
+        Raises
+        ------
+        WorkerError
+            When a worker ended more often than the limit allows.
+        """
+        told: list[str] = []
+        for i, worker in enumerate(self._workers):
+            if i in self._due:
+                if now >= self._due[i]:
+                    del self._due[i]
+                    worker.start()
+            elif not worker.is_running:
+                told.append(self._plan_restart(i, worker, now))
+        return told
+
+    def _plan_restart(self, i: int, worker: Worker, now: float) -> str:
+        recent = self._restarts[i] = [at for at in self._restarts[i] if at > now - self._window_s]
+        if len(recent) >= self._max_restarts:
+            raise WorkerError(
+                f"{worker.name}: ended {len(recent) + 1} times within {self._window_s:g} s; {worker.log_tail()}"
+            )
+        pause_s = float(2 ** len(recent))
+        recent.append(now)
+        self._due[i] = now + pause_s
+        return f"{worker.name} ended with code {worker.returncode}; restart in {pause_s:g} s; {worker.log_tail()}"

@@ -1,0 +1,83 @@
+"""Reads records of a topic for a person or a tool: without a consumer group, so that nothing is committed."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.batches import ConsumedRecord
+from streams.errors import BrokerError, TopicError
+from streams.settings import KafkaSettings
+from streams.topics import open_admin
+
+POLL_MS: Final = 500
+
+
+async def partition_count(settings: KafkaSettings, topic: str) -> int:
+    """Return how many partitions a topic has; raise :class:`TopicError` where it does not exist."""
+    admin = await open_admin(settings)
+    try:
+        if topic not in await admin.list_topics():
+            raise TopicError(f"topic {topic} does not exist; run: headrace topics create")
+        return len((await admin.describe_topics([topic]))[0]["partitions"])
+    finally:
+        await admin.close()
+
+
+async def read_records(
+    settings: KafkaSettings,
+    topic: str,
+    *,
+    partitions: Sequence[int] | None = None,
+    is_following: bool = False,
+    deadline: float | None = None,
+) -> AsyncIterator[ConsumedRecord]:
+    """Yield a topic's records from its beginning, each partition in order.
+
+    Parameters
+    ----------
+    partitions : only these; None for all
+    is_following : go on waiting for new records after those that were there at the start
+    deadline : stop at this value of ``time.monotonic()``
+
+    Raises
+    ------
+    BrokerError, TopicError
+        When the broker does not answer, or there is no such topic.
+    """
+    wanted = range(await partition_count(settings, topic)) if partitions is None else partitions
+    tps = [TopicPartition(topic, partition) for partition in wanted]
+    async with _open_consumer(settings) as consumer:
+        consumer.assign(tps)
+        await consumer.seek_to_beginning(*tps)
+        ends = await consumer.end_offsets(tps)
+        while is_following or await _is_behind(consumer, ends):
+            wait_ms = POLL_MS if deadline is None else min(POLL_MS, int((deadline - time.monotonic()) * 1000))
+            if wait_ms <= 0:
+                return
+            for records in (await consumer.getmany(timeout_ms=wait_ms)).values():
+                for record in records:
+                    yield record
+
+
+async def _is_behind(consumer: Any, ends: dict[TopicPartition, int]) -> bool:
+    return any([await consumer.position(tp) < end for tp, end in ends.items()])
+
+
+@contextlib.asynccontextmanager
+async def _open_consumer(settings: KafkaSettings) -> AsyncIterator[Any]:
+    consumer = AIOKafkaConsumer(**settings.client_arguments(), enable_auto_commit=False)
+    try:
+        await consumer.start()
+        yield consumer
+    except (KafkaError, OSError) as exc:
+        raise BrokerError(
+            f"broker {settings.broker} does not answer: {type(exc).__name__}: {exc}; see: headrace doctor"
+        ) from exc
+    finally:
+        await consumer.stop()

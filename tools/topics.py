@@ -1,0 +1,80 @@
+"""``headrace topics create|check``: the topics of the contract, made and verified."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from typing import Any
+
+from streams.errors import TopicError
+from streams.settings import KafkaSettings, load_settings
+from streams.topics import TOPICS, TopicDifference, compare, create_topics
+from tools.cli import console, emit
+
+SUMMARY = "create and verify the topics"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("action", choices=("create", "check"))
+    parser.add_argument(
+        "--partitions", type=int, metavar="N", help="partitions of the topics keyed by user (HEADRACE_PARTITIONS)"
+    )
+    parser.add_argument("--replication", type=int, metavar="N", help="replicas of every topic (HEADRACE_REPLICATION)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code: 1 where the topics are unlike the contract."""
+    settings = load_settings(broker=args.broker, partitions=args.partitions, replication=args.replication).kafka
+    created: list[str] = []
+    differences = asyncio.run(compare(settings))
+    if args.action == "create":
+        refuse_other_partitions(differences)
+        created = asyncio.run(_create(settings))
+        differences = asyncio.run(compare(settings))
+    for difference in differences:
+        console().print(str(difference), style="yellow", markup=False, highlight=False)
+    result = as_result(settings, created, differences)
+    text = "\n".join(
+        f"{t['name']}: {t['partitions']} partitions, {t['cleanup']}{'' if t['ok'] else ' - differs'}"
+        for t in result["topics"]
+    )
+    emit(args, result, text)
+    return 1 if differences else 0
+
+
+async def _create(settings: KafkaSettings) -> list[str]:
+    """Create what is missing; differences of what exists are reported by the caller."""
+    try:
+        return await create_topics(settings)
+    except TopicError:
+        if any(difference.setting == "exists" for difference in await compare(settings)):
+            raise  # one could not be created
+        return []
+
+
+def refuse_other_partitions(differences: list[TopicDifference]) -> None:
+    """Raise one :class:`TopicError` where partition counts differ, before anything is created beside them."""
+    unlike = [difference for difference in differences if difference.setting == "partitions"]
+    if unlike:
+        others = f" (and {len(unlike) - 1} more topics)" if len(unlike) > 1 else ""
+        raise TopicError(f"{unlike[0]}{others}")
+
+
+def as_result(settings: KafkaSettings, created: list[str], differences: list[TopicDifference]) -> dict[str, Any]:
+    """Return the command's result: per topic what is expected, and whether it is so."""
+    topics = []
+    for spec in TOPICS:
+        name = settings.topic(spec.name)
+        own = [difference for difference in differences if difference.topic == name]
+        found = {difference.setting: difference.found for difference in own}
+        topics.append(
+            {
+                "name": name,
+                "partitions": 0 if "exists" in found else int(found.get("partitions", spec.n_partitions(settings))),
+                "cleanup": found.get("cleanup.policy", spec.cleanup),
+                "ok": not own,
+                "differences": [str(difference) for difference in own],
+            }
+        )
+    return {"ok": not differences, "created": created, "topics": topics}

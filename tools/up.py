@@ -1,0 +1,128 @@
+"""``headrace up``: a broker if none is named, the topics, and both workers, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from streams.settings import Settings, load_settings
+from streams.topics import create_topics
+from tools.broker import names_broker, on_bar
+from tools.cli import UsageError, console, emit, progress
+from tools.local_broker import running_broker
+from tools.supervisor import Supervisor
+from tools.workers import POLL_S, Worker, WorkerName, free_port
+
+SUMMARY = "run the sequencer and the recommender until Ctrl-C"
+READY_TIMEOUT_S: Final = 180.0  # the recommender loads its models first
+STOP_TIMEOUT_S: Final = 15.0
+INTERRUPTED: Final = 130
+STATE_DIR: Final = Path(".headrace")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("--artifact", type=Path, metavar="DIR", help="the model artifact (HEADRACE_ARTIFACT)")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="sequencers, and recommenders (default: %(default)s)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    settings = load_settings(broker=args.broker, artifact=None if args.artifact is None else str(args.artifact))
+    if not 1 <= args.workers <= settings.kafka.partitions:
+        raise UsageError(
+            f"--workers {args.workers}: must be 1 to {settings.kafka.partitions}, the number of partitions; more would idle"
+        )
+    if not Path(settings.recommender.artifact).is_dir():
+        raise UsageError(
+            f"--artifact {settings.recommender.artifact}: no such directory; make one with headrace train, or run headrace demo"
+        )
+    named = settings.kafka.broker if names_broker(args) else None
+    with _terminate_as_interrupt(), progress() as bar:
+        with running_broker(
+            named, client=None if named is None else _security(settings), progress=on_bar(bar)
+        ) as broker:
+            bar.stop()
+            for note in broker.notes:
+                console().print(note, style="dim", highlight=False)
+            if broker.engine == "noida" and args.workers > 1:
+                raise UsageError(
+                    f"--workers {args.workers}: noida carries one worker only; use --workers 1, or another broker"
+                )
+            running = load_settings(broker=broker.bootstrap, artifact=settings.recommender.artifact)
+            asyncio.run(create_topics(running.kafka))
+            return _supervise(args, build_workers(running, args.workers))
+
+
+def _security(settings: Settings) -> dict[str, object]:
+    return {k: v for k, v in settings.kafka.client_arguments().items() if k != "bootstrap_servers"}
+
+
+def build_workers(settings: Settings, n_workers: int, state_dir: Path = STATE_DIR) -> list[Worker]:
+    """Return the workers of this command, not started: ``n_workers`` of each app, each with its own port and directory."""
+    workers = []
+    names: tuple[WorkerName, ...] = ("sequencer", "recommender")
+    for name in names:
+        for i in range(n_workers):
+            env = {
+                "HEADRACE_BROKER": settings.kafka.broker,
+                "HEADRACE_ARTIFACT": settings.recommender.artifact,
+                "HEADRACE_DATA_DIR": str(state_dir / f"{name}-{i}"),
+            }
+            workers.append(Worker(name, env, free_port(), state_dir / "logs" / f"{name}-{i}.log"))
+    return workers
+
+
+def _supervise(args: argparse.Namespace, workers: list[Worker]) -> int:
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.wait_ready(READY_TIMEOUT_S)
+            console().print(
+                f"{worker.name} ready, pid {worker.pid}: http://127.0.0.1:{worker.web_port}/counts", highlight=False
+            )
+        console().print("running; Ctrl-C stops", style="green")
+        supervisor = Supervisor(workers)
+        while True:
+            for line in supervisor.check(time.monotonic()):
+                console().print(line, style="yellow", markup=False, highlight=False)
+            time.sleep(POLL_S)
+    except KeyboardInterrupt:
+        console().print("stopping")
+        return INTERRUPTED
+    finally:
+        stop_all(workers)
+        emit(args, {"workers": [{"name": worker.name, "exit": worker.returncode} for worker in workers]})
+
+
+def stop_all(workers: list[Worker]) -> None:
+    """Stop all workers at once, each killed when it does not end in time."""
+    threads = [threading.Thread(target=worker.stop, args=(STOP_TIMEOUT_S,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        for worker in workers:
+            worker.kill()
+
+
+@contextlib.contextmanager
+def _terminate_as_interrupt() -> Iterator[None]:
+    """Take a supervisor's SIGTERM as Ctrl-C, so that the workers are stopped then too."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,183 @@
+"""The worker processes: started, watched, asked and stopped. Used by ``headrace up``, the demo and the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from streams.errors import HeadraceError
+from tools.broker_state import free_port
+
+__all__ = ["Worker", "WorkerError", "WorkerName", "free_port"]
+
+WorkerName = Literal["sequencer", "recommender"]
+POLL_S: Final = 0.1
+HTTP_TIMEOUT_S: Final = 5.0
+TAIL_BYTES: Final = 20_000
+TAIL_LINES: Final = 5
+TAIL_ERRORS: Final = 2
+_ERROR: Final = re.compile(r"\[ERROR\]|^[\w.]*(Error|Exception)\b")
+#: The workers listen on loopback: a proxy of the environment must not be asked.
+_opener: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class WorkerError(HeadraceError):
+    """A worker died, or does not become ready."""
+
+
+class Worker:
+    """One worker process: ``python -m faust -A streams.NAME worker``.
+
+    As a context manager it starts on entering and stops on leaving.
+
+    Parameters
+    ----------
+    name : which app
+    env : variables set beside those of this process, such as ``HEADRACE_BROKER``
+    web_port : its pages' port on loopback; each worker needs its own
+    log_path : its output is appended there
+    """
+
+    def __init__(self, name: WorkerName, env: Mapping[str, str], web_port: int, log_path: Path) -> None:
+        self.name = name
+        self.env = dict(env)
+        self.web_port = web_port
+        self.log_path = log_path
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Worker:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """Return the process id, or None before the start."""
+        return self._process.pid if self._process else None
+
+    @property
+    def returncode(self) -> int | None:
+        """Return the exit code (negative: the signal), or None while it runs or before the start."""
+        return self._process.poll() if self._process else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process lives."""
+        return self._process is not None and self._process.poll() is None
+
+    def command(self) -> list[str]:
+        """Return the command line of the process."""
+        faust = [sys.executable, "-m", "faust", "-A", f"streams.{self.name}", "worker"]
+        return [*faust, "--loglevel", "info", "--web-port", str(self.web_port)]
+
+    def start(self) -> None:
+        """Start the process, in a session of its own so that a terminal's Ctrl-C reaches only its parent."""
+        if self.is_running:
+            raise WorkerError(f"{self.name}: runs already, pid {self.pid}")
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.env},
+                start_new_session=True,
+            )
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Wait until ``/health`` answers 200: partitions assigned and state recovered.
+
+        Raises
+        ------
+        WorkerError
+            When the process died or the time is up; quotes the end of its log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not self.is_ready():
+            if not self.is_running:
+                raise WorkerError(
+                    f"{self.name}: ended with code {self.returncode} before it was ready; {self.log_tail()}"
+                )
+            if time.monotonic() > deadline:
+                raise WorkerError(f"{self.name}: not ready after {timeout_s:g} s; {self.log_tail()}")
+            time.sleep(POLL_S)
+
+    def is_ready(self) -> bool:
+        """Whether ``/health`` answers 200 now."""
+        try:
+            with self._get("/health") as response:
+                return bool(response.status == 200)
+        except (OSError, ValueError):  # urllib's errors are OSErrors
+            return False
+
+    def counts(self) -> dict[str, Any]:
+        """Return what the worker's ``/counts`` page says.
+
+        Raises
+        ------
+        WorkerError
+            When it does not answer.
+        """
+        try:
+            with self._get("/counts") as response:
+                found: dict[str, Any] = json.load(response)
+                return found
+        except (OSError, ValueError) as exc:
+            raise WorkerError(f"{self.name}: no counts from port {self.web_port}: {exc}; {self.log_tail()}") from exc
+
+    def stop(self, timeout_s: float = 15.0) -> int | None:
+        """Ask the process to end, kill it when it does not in time, and return its exit code. Repeat-safe."""
+        if self._process is None:
+            return None
+        if self.is_running:
+            self._signal_group(signal.SIGTERM)
+            try:
+                return self._process.wait(timeout_s)
+            except subprocess.TimeoutExpired:
+                pass
+            except BaseException:  # a second Ctrl-C does not wait any longer, and leaves nothing behind
+                self.kill()
+                raise
+        self.kill()
+        return self._process.returncode
+
+    def kill(self) -> None:
+        """End the process at once, as a crash would. Repeat-safe."""
+        if self._process is not None and self.is_running:
+            self._signal_group(signal.SIGKILL)
+            self._process.wait()
+
+    def log_tail(self) -> str:
+        """Return what the end of the log tells, on one line, for an error message: its last errors, else its last lines."""
+        try:
+            with self.log_path.open("rb") as log:
+                log.seek(max(0, self.log_path.stat().st_size - TAIL_BYTES))
+                lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        except OSError:
+            lines = []
+        errors = [line for line in lines if _ERROR.search(line)]
+        told = " | ".join(dict.fromkeys(errors[-TAIL_ERRORS:] or lines[-TAIL_LINES:]))
+        return f"log {self.log_path}: {told or 'empty'}"
+
+    def _get(self, page: str) -> Any:
+        return _opener.open(f"http://127.0.0.1:{self.web_port}{page}", timeout=HTTP_TIMEOUT_S)
+
+    def _signal_group(self, number: signal.Signals) -> None:
+        """Signal the process and what it started; its session is its own."""
+        try:
+            os.killpg(self._process.pid, number)  # type: ignore[union-attr]  # callers have checked
+        except ProcessLookupError:
+            pass
