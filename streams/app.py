@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 import faust
 from faust.types.auth import CredentialsT
+from mode.utils.queues import FlowControlEvent
 
 from streams.batches import BatchSchema, BatchWriter, batch_scheduler
-from streams.consumer import BatchTransport
+from streams.consumer import BatchTransport, KeepingFlowControl
 from streams.settings import KafkaSettings, Settings
 from streams.table import BatchTable
 from streams.topics import create_topics
@@ -50,6 +52,11 @@ class StreamApp(faust.App):
         if self.serving is not None:
             await self.serving.stop()
         await self.writer.stop()
+
+    @cached_property
+    def flow_control(self) -> FlowControlEvent:
+        """What suspends the agents' queues during a rebalance."""
+        return KeepingFlowControl()
 
     def _new_transport(self) -> BatchTransport:
         return BatchTransport(self.conf.broker_consumer, self)

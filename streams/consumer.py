@@ -1,24 +1,34 @@
-"""Faust's consumer with two changes: it commits only what is delivered, and it notices when a batch goes missing.
+"""Faust's consumer with what it takes to lose nothing.
 
 Faust 0.15.3 derives what to commit from acknowledgements: it fills the gaps between acknowledged messages, and it acknowledges
 messages that a stream skipped. Both can commit past an event that was never processed. Here acknowledgements only tell Faust
 what is still in flight; :meth:`BatchConsumer.deliver` moves the offset.
 
-Between the seek that ends a recovery and the worker's being ready, a fetched batch can also vanish on its way to the agent (seen
-on that release, in about one start in three, when the group has no committed offset to seek back to). So each batch says which
-offset was fetched before it (:class:`~streams.batches.FetchedRecords`), and :meth:`BatchConsumer.accept` reads again from the first one missing.
+Faust also resumes its flow a second time at the end of a recovery, and resuming empties the agents' queues: batches fetched since
+the first time were lost for good, while later ones were committed (seen on that release in one start in three).
+:class:`KeepingFlowControl` empties them only when flow really was suspended. As a guard, each batch says which offset was fetched
+before it (:class:`~streams.batches.FetchedRecords`), and :meth:`BatchConsumer.accept` stops the worker if the agent never saw that one.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT
+from mode.utils.queues import FlowControlEvent
 
-log = logging.getLogger(__name__)
+from streams.errors import StalledError
+
+
+class KeepingFlowControl(FlowControlEvent):
+    """Flow control whose :meth:`resume` leaves queues alone when flow is not suspended."""
+
+    def resume(self) -> None:
+        """Resume production into the queues; what they held before a suspension is stale and goes."""
+        if not self.is_active():
+            super().resume()
 
 
 class BatchConsumer(driver.Consumer):
@@ -29,23 +39,16 @@ class BatchConsumer(driver.Consumer):
         self._accepted: dict[TP, int] = {}  # offset of the last record that the agent took
         self._delivered: dict[TP, int] = {}  # offset to commit
 
-    async def accept(self, event: EventT) -> bool:
-        """Whether an agent may process a batch: True if no batch before it is missing.
-
-        If one is, this batch is put off and the partition is read again from the first missing record.
-        """
+    def accept(self, event: EventT) -> None:
+        """Note that an agent takes a batch; raise :class:`StalledError` if one before it went missing on its way to the agent."""
         tp, batch = event.message.tp, event.value
         first, last = batch[0].offset, self._accepted.get(tp, -1)
-        if batch.follows <= last or first <= last + 1:
-            self._accepted[tp] = max(last, event.message.offset)
-            return True
-        start = last + 1 if last >= 0 else self._committed_offset.get(tp)
-        if start is None:
-            start = (await self.earliest_offsets(tp))[tp]
-        log.warning("%s-%d: records %d to %d went missing before the agent: reading them again", *tp, start, first - 1)
-        event.ack()
-        await self.seek(tp, start)
-        return False
+        if batch.follows > last and first > last + 1 and tp in self._accepted:
+            raise StalledError(
+                f"{tp.topic}-{tp.partition}: records {last + 1} to {first - 1} went missing before the agent; "
+                "nothing after them is committed: restart the worker, it reads them again"
+            )
+        self._accepted[tp] = max(last, event.message.offset)
 
     def deliver(self, event: EventT) -> None:
         """Say that a record batch and all before it are done: its offset may be committed.

@@ -17,11 +17,11 @@ from typing import Any, Final
 import faust
 import msgspec
 from faust.types import TP, EventT
+
 from models.artifact import Artifact, load_artifact
 from models.cold_start import DecayedCounts
 from models.encoder import TextEncoder
 from models.recommend import Catalogue, Pipeline, RankedList
-
 from streams.app import StreamApp, build_app
 from streams.batches import OutRecord, delivered
 from streams.catalogue import CatalogueReader
@@ -100,18 +100,24 @@ class Recommender:
     async def collect(self, batches: faust.StreamT[Any]) -> None:
         """Queue the windows of each record batch; waits, and so pauses the partitions, while too many users wait."""
         async for event in batches.noack().events():
-            if not await self.app.consumer.accept(event):
-                continue
             await self._has_room.wait()
-            windows, n_malformed = newest_windows(event.value)
-            self.metrics.add("windows_read", len(event.value))
-            self.metrics.add("windows_malformed", n_malformed)
-            partition = event.message.partition
-            fresh = [w for w in windows if w[1].revision > self._last_revision(partition, w[0])]
-            for finished in self.pending.add(partition, fresh, event):
-                self.app.consumer.deliver(finished)
-            self._update_pressure()
-            self._arrived.set()
+            try:
+                self._collect(event)
+            except Exception as exc:  # the agent boundary: anything here must stop the worker, not skip a batch
+                await self.app.crash(exc)
+                raise
+
+    def _collect(self, event: EventT) -> None:
+        self.app.consumer.accept(event)
+        windows, n_malformed = newest_windows(event.value)
+        self.metrics.add("windows_read", len(event.value))
+        self.metrics.add("windows_malformed", n_malformed)
+        partition = event.message.partition
+        fresh = [w for w in windows if w[1].revision > self._last_revision(partition, w[0])]
+        for finished in self.pending.add(partition, fresh, event):
+            self.app.consumer.deliver(finished)
+        self._update_pressure()
+        self._arrived.set()
 
     async def _guard(self, job: Any) -> None:
         """Run a background job; its failure stops the worker."""

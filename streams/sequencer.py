@@ -49,10 +49,9 @@ class Sequencer:
     async def sequence(self, batches: faust.StreamT[Any]) -> None:
         """Process record batches until the stream ends. A failure stops the worker; its batch is read again after restart."""
         async for event in batches.noack().events():
-            if not await self.app.consumer.accept(event):
-                continue
             await self._slots.acquire()
             try:
+                self.app.consumer.accept(event)
                 await self._start(event)
             except Exception as exc:  # the agent boundary: anything here must stop the worker, not skip a batch
                 await self.app.crash(exc)

@@ -156,7 +156,7 @@ def _delimited_rows(
         if first is None:
             return
         head = first[1] or ""
-        delimiter = DELIMITERS.get(suffix) or next((d for d in ("\t", "::", "|", ";") if d in head), ",")
+        delimiter = _delimiter(suffix, head)
         names = _split(head, delimiter)
         if is_headerless:
             positions = [int(columns[field]) if field in columns else None for field in wanted]
@@ -174,6 +174,14 @@ def _delimited_rows(
         for number, line in lines:
             if line is None or line.strip():
                 yield _pick(number, line, delimiter, positions)
+
+
+def _delimiter(suffix: str, head: str) -> str:
+    """Return the delimiter that the suffix promises if the first line has it, else the one that it has."""
+    usual = DELIMITERS.get(suffix)
+    if usual is not None and usual in head:
+        return usual
+    return next((d for d in ("\t", "::", "|", ";") if d in head), usual or ",")
 
 
 def _csv_rows(lines: Iterator[tuple[int, str | None]], positions: Sequence[int | None]) -> Iterator[RawRow]:

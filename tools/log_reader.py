@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -115,7 +116,7 @@ class LogReader:
     def __iter__(self) -> Iterator[LogRow]:
         self.n_read = self.n_bad = 0
         rows = raw_rows(self._spec.path, self._spec.columns, FIELDS, REQUIRED)
-        head = [row for row, _ in zip(rows, range(HEAD_ROWS), strict=False)]
+        head = list(islice(rows, HEAD_ROWS))
         self.time_unit = self._find_unit(head)
         yield from self._checked(head)
         yield from self._checked(rows)
