@@ -18,11 +18,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from models.encoder import Whitening
 from models.factors import ItemFactors
 from models.fusion import FusionModel
 from models.sequence import SequenceConfig, SequenceModel
 from models.types import Float32, Int64
+from models.whitening import Whitening
 
 FORMAT: Final = 1
 TENSORS: Final = "tensors.safetensors"
@@ -188,7 +188,8 @@ def _check_tensors(where: Path, manifest: Manifest, tensors: Mapping[str, Tensor
 
 
 def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Artifact:
-    config = SequenceConfig(**{k: v if k == "dropout" else int(v) for k, v in manifest.sequence.items()})
+    sizes = {name: int(value) for name, value in manifest.sequence.items() if name != "dropout"}
+    config = SequenceConfig(dropout=float(manifest.sequence["dropout"]), **sizes)
     sequence = SequenceModel(config, len(manifest.item_ids))
     _load(sequence, "sequence.", tensors)
     fusion = FusionModel(config.dim + 1)

@@ -55,7 +55,9 @@ def user_states(artifact: Artifact, catalogue: Catalogue, packed: PackedWindows)
     device = artifact.device
     items = torch.from_numpy(catalogue.vectors[packed.rows][..., :-1]).to(device)
     with torch.inference_mode():
-        states = artifact.sequence(items, torch.from_numpy(packed.types).to(device), torch.from_numpy(packed.gaps).to(device))
+        states = artifact.sequence(
+            items, torch.from_numpy(packed.types).to(device), torch.from_numpy(packed.gaps).to(device)
+        )
         last = torch.from_numpy(np.maximum(packed.lengths - 1, 0)).to(device)
         newest = states[torch.arange(len(last), device=device), last].float().cpu().numpy()
     newest[packed.lengths == 0] = 0.0
@@ -88,7 +90,9 @@ def gather(
         "retrieval": catalogue.index.search(vectors, n_candidates + packed.rows.shape[1])[0],
         "mf": catalogue.factor_index.search(mf_users.astype(np.float32), N_MF)[0],
         "next": followers,
-        "popular": np.broadcast_to(catalogue.popular_rows[:N_POPULAR], (len(newest), min(N_POPULAR, len(catalogue.item_ids)))),
+        "popular": np.broadcast_to(
+            catalogue.popular_rows[:N_POPULAR], (len(newest), min(N_POPULAR, len(catalogue.item_ids)))
+        ),
     }
     rows = np.sort(np.concatenate(list(brought.values()), axis=1), axis=1)
     valid = rows >= 0
@@ -149,7 +153,7 @@ def _features(
         "next_score": np.log(following + 1e-3),
         "recent_popularity": recent,
         "popularity": catalogue.popularity[rows],
-        "similarity": np.where(mask.any(1)[:, None], similarity.max(axis=2), 0.0),
+        "similarity": np.where(packed.lengths[:, None] > 0, similarity.max(axis=2), 0.0),
         "text_similarity": np.einsum("ncd,nd->nc", catalogue.text_unit[rows], mean_text),
         "is_new": is_new.astype(np.float32),
         "window_length": np.broadcast_to(np.log1p(packed.lengths)[:, None], rows.shape),

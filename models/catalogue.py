@@ -12,7 +12,7 @@ from models.artifact import Artifact
 from models.cold_start import log_share
 from models.factors import gram
 from models.index import ItemIndex
-from models.types import Bool, Float32, Int64
+from models.types import AnyArray, Bool, Float32, Int64
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def build_catalogue(artifact: Artifact, items: Mapping[str, Float32], generation
 def unit_rows(x: Float32) -> Float32:
     """Return rows scaled to unit length, (n, dim) float32; zero rows stay zero."""
     norms = np.linalg.norm(x, axis=1, keepdims=True)
-    return (x / np.maximum(norms, 1e-9)).astype(np.float32)
+    unit: Float32 = (x / np.maximum(norms, 1e-9)).astype(np.float32)
+    return unit
 
 
 def _item_vectors(artifact: Artifact, text: Float32, rows: Int64, is_new: Bool) -> tuple[Float32, Float32]:
@@ -121,7 +122,7 @@ def _followers(artifact: Artifact, rows: Int64) -> tuple[Int64, Float32]:
     return next_rows, np.where(next_rows < 0, 0.0, _take(artifact.next_weights, rows)).astype(np.float32)
 
 
-def _take(values: np.ndarray, rows: Int64) -> np.ndarray:
+def _take(values: AnyArray, rows: Int64) -> AnyArray:
     """Return ``values[rows]`` with zeros where a row is -1."""
     taken = np.zeros((len(rows), *values.shape[1:]), dtype=values.dtype)
     taken[rows >= 0] = values[rows[rows >= 0]]

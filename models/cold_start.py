@@ -24,7 +24,9 @@ class DecayedCounts:
     The weight of an event of age ``a`` is ``2 ** (-a / half_life_ms)``. Adding is O(1) and order does not matter.
     """
 
-    def __init__(self, counts: Mapping[str, float] | None = None, at_ms: int = 0, half_life_ms: int = HALF_LIFE_MS) -> None:
+    def __init__(
+        self, counts: Mapping[str, float] | None = None, at_ms: int = 0, half_life_ms: int = HALF_LIFE_MS
+    ) -> None:
         self._half_life_ms = half_life_ms
         self._reference_ms = at_ms
         self._weights: dict[str, float] = dict(counts or {})
@@ -46,7 +48,9 @@ class DecayedCounts:
         """Return the decayed count of each item as of ``now_ms``, (n,) float32; 0 for items never counted."""
         scale = 2.0 ** float(np.clip((self._reference_ms - now_ms) / self._half_life_ms, -1_000.0, 1_000.0))
         get = self._weights.get
-        return (np.fromiter((get(i, 0.0) for i in item_ids), np.float64, len(item_ids)) * scale).astype(np.float32)
+        weights = np.fromiter((get(i, 0.0) for i in item_ids), np.float64, len(item_ids))
+        decayed: Float32 = (weights * scale).astype(np.float32)
+        return decayed
 
     def _move_reference(self, ts_ms: int) -> None:
         scale = 2.0 ** max((self._reference_ms - ts_ms) / self._half_life_ms, -1_000.0)
@@ -63,4 +67,5 @@ def log_share(scores: Float32) -> Float32:
     mean = float(scores.mean()) if scores.size else 0.0
     if mean <= 0.0:
         return np.zeros_like(scores)
-    return np.log(scores / mean + 0.05).astype(np.float32)
+    shares: Float32 = np.log(scores / mean + 0.05).astype(np.float32)
+    return shares

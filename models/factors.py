@@ -73,7 +73,7 @@ def fit_factors(
     loss_of = nn.BCEWithLogitsLoss()
     u, i = torch.from_numpy(users), torch.from_numpy(items)
     for epoch in range(config.epochs):
-        for batch in torch.randperm(len(u), generator=generator).split(config.batch_size):
+        for batch in torch.split(torch.randperm(len(u), generator=generator), config.batch_size):
             negatives = torch.randint(n_items, (len(batch), config.n_negatives), generator=generator)
             candidates = torch.cat([i[batch][:, None], negatives], dim=1)  # [batch, 1 + n_negatives]
             logits = (user_factors[u[batch]][:, None] * item_factors[candidates]).sum(-1) + biases[candidates]

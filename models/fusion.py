@@ -78,7 +78,7 @@ def fit_fusion(
     generator = torch.Generator().manual_seed(seed)
     for epoch in range(epochs):
         model.train()
-        for batch in torch.randperm(len(labels), generator=generator).split(4_096):
+        for batch in torch.split(torch.randperm(len(labels), generator=generator), 4_096):
             if len(batch) < 2:  # batch normalisation needs two rows
                 continue
             loss = loss_of(model(features[batch], users[batch], items[batch]), labels[batch])

@@ -55,7 +55,13 @@ class SequenceModel(nn.Module):
         self.position_embedding = nn.Embedding(config.max_length, config.dim)
         self.dropout = nn.Dropout(config.dropout)
         layer = nn.TransformerEncoderLayer(
-            config.dim, config.n_heads, 2 * config.dim, config.dropout, batch_first=True, norm_first=True, activation="gelu"
+            config.dim,
+            config.n_heads,
+            2 * config.dim,
+            config.dropout,
+            batch_first=True,
+            norm_first=True,
+            activation="gelu",
         )
         self.layers = nn.TransformerEncoder(layer, config.n_layers, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(config.dim)
@@ -71,7 +77,8 @@ class SequenceModel(nn.Module):
         id_keep : (n_items, 1) of 0 or 1; 0 leaves an item to its text, so that text alone learns to carry it
         """
         ids = self.id_embedding.weight
-        return (ids if id_keep is None else ids * id_keep) + self.text_projection(text)
+        table: Tensor = (ids if id_keep is None else ids * id_keep) + self.text_projection(text)
+        return table
 
     def forward(self, items: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
         """Return the state after each behaviour, (n, length, dim); states look back only.
@@ -86,7 +93,8 @@ class SequenceModel(nn.Module):
         x = items * self.config.dim**0.5 + self.type_embedding(types) + self.gap_embedding(gaps)
         x = self.dropout(x + self.position_embedding(positions))  # [n, length, dim]
         ahead = torch.ones(length, length, dtype=torch.bool, device=items.device).triu(1)
-        return self.norm(self.layers(x, mask=ahead))  # type: ignore[no-any-return]
+        states: Tensor = self.norm(self.layers(x, mask=ahead))
+        return states
 
 
 def gap_bucket(gap_ms: Int64) -> Int64:

@@ -19,7 +19,6 @@ from models.artifact import Artifact, make_artifact
 from models.candidates import gather
 from models.catalogue import Catalogue, build_catalogue
 from models.cold_start import DecayedCounts
-from models.encoder import fit_whitening
 from models.factors import FactorsConfig, ItemFactors, fit_factors
 from models.fusion import FusionModel, fit_fusion
 from models.metrics import summarize
@@ -27,6 +26,7 @@ from models.recommend import Pipeline
 from models.sequence import SequenceConfig
 from models.sequence_training import SequenceFit, SequenceTraining, fit_sequence
 from models.types import EVENT_TYPES, TYPE_INDEX, Behaviour, Float32, Int64
+from models.whitening import fit_whitening
 
 Progress = Callable[[str, int, int], None]
 #: Shares of the log's events: the parts are fitted to the first, fusion to the second, the rest measures.
@@ -69,7 +69,11 @@ class Preset:
 PRESETS: Final = {
     "demo": Preset(SequenceConfig(), SequenceTraining(epochs=16), FactorsConfig(), 3_000, 8),
     "best": Preset(
-        SequenceConfig(dim=128, text_dim=128, n_layers=2), SequenceTraining(epochs=100), FactorsConfig(dim=64, epochs=30), 10_000, 20
+        SequenceConfig(dim=128, text_dim=128, n_layers=2),
+        SequenceTraining(epochs=100),
+        FactorsConfig(dim=64, epochs=30),
+        10_000,
+        20,
     ),
 }
 
@@ -151,10 +155,14 @@ def train(
         When the log is too small to cut into slices.
     """
     if len(log) < MIN_EVENTS or len(log.item_ids) < 2:
-        raise ValueError(f"the log has {len(log)} events of {len(log.item_ids)} items: at least {MIN_EVENTS} of 2 are needed")
+        raise ValueError(
+            f"the log has {len(log)} events of {len(log.item_ids)} items: at least {MIN_EVENTS} of 2 are needed"
+        )
     preset = PRESETS[options.preset]
     dim = next((len(v) for v in vectors.values()), 1)
-    raw = np.stack([vectors.get(item_id, np.zeros(dim, dtype=np.float32)) for item_id in log.item_ids]).astype(np.float32)
+    raw = np.stack([vectors.get(item_id, np.zeros(dim, dtype=np.float32)) for item_id in log.item_ids]).astype(
+        np.float32
+    )
     whitening = fit_whitening(raw, preset.sequence.text_dim)
     text = whitening.apply(raw)
     n_fit = int(FIT_SHARE * len(log))
@@ -300,7 +308,9 @@ def _stack(parts: list[Any]) -> Tensor:
     return torch.from_numpy(np.concatenate(parts).astype(np.float32))
 
 
-def _measure(artifact: Artifact, catalogue: Catalogue, log: Interactions, positions: range, seed: int) -> dict[str, float]:
+def _measure(
+    artifact: Artifact, catalogue: Catalogue, log: Interactions, positions: range, seed: int
+) -> dict[str, float]:
     """Return hit rate, NDCG and MRR of the pipeline on the last slice, in test-then-learn order, beside recent popularity's."""
     chosen = _sample(log, positions, 2_000, seed)
     if not chosen:
@@ -346,7 +356,12 @@ def _tensors(parts: _Parts, fusion: FusionModel) -> dict[str, Tensor]:
 
 
 def _info(
-    log: Interactions, source: TextSource, options: TrainingOptions, preset: Preset, parts: _Parts, metrics: dict[str, float]
+    log: Interactions,
+    source: TextSource,
+    options: TrainingOptions,
+    preset: Preset,
+    parts: _Parts,
+    metrics: dict[str, float],
 ) -> dict[str, Any]:
     return {
         "created_ms": int(time.time() * 1000),

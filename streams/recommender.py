@@ -27,6 +27,7 @@ from streams.batches import OutRecord, delivered
 from streams.catalogue import CatalogueReader
 from streams.embedding_cache import EmbeddingCache
 from streams.embedding_worker import EmbeddingWorker, resolve_device
+from streams.encoders import open_artifact_encoder
 from streams.metrics import Metrics
 from streams.pending import PendingWindow, PendingWindows
 from streams.recommending import (
@@ -70,6 +71,8 @@ class Recommender:
         self._popularity = DecayedCounts()
         self._popularity_at = 0.0
         self._newest_ms = 0
+        self._catalogue: Catalogue
+        self._seen = SeenIndex(())
         self._vector_decoder = msgspec.msgpack.Decoder(UserVector)
 
     async def start(self) -> None:
@@ -214,9 +217,7 @@ class Recommender:
 
     def _open_encoder(self, device: str) -> tuple[TextEncoder, EmbeddingCache]:
         """Open the artifact's encoder and its cache; called on the embedding worker's thread, when a text must be embedded."""
-        from streams.encoders import open_encoder
-
-        return open_encoder(self.artifact, device, self.settings.encoder_cache_dir)
+        return open_artifact_encoder(self.artifact, device, self.settings.encoder_cache_dir)
 
     def _update_pressure(self) -> None:
         self.metrics.put("pending_windows", len(self.pending))

@@ -1,0 +1,40 @@
+"""Opens the language model that an artifact was trained with, and refuses any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from models.artifact import Artifact
+from models.encoder import FAKE_ENCODER, EncoderError, FakeEncoder, TextEncoder, load_encoder
+from models.text import TEXT_VERSION
+from streams.embedding_cache import EmbeddingCache
+from streams.errors import HeadraceError, InputError
+
+
+def open_encoder(name: str, device: str) -> TextEncoder:
+    """Return an encoder by name; raise :class:`InputError` when there is none of that name."""
+    try:
+        return FakeEncoder() if name == FAKE_ENCODER else load_encoder(name, device)
+    except EncoderError as exc:
+        raise InputError(f"encoder {name!r}: {exc}") from exc
+
+
+def open_artifact_encoder(artifact: Artifact, device: str, cache_dir: str) -> tuple[TextEncoder, EmbeddingCache]:
+    """Return the artifact's encoder and its cache (``cache_dir`` empty: in the user's cache directory).
+
+    Raises
+    ------
+    HeadraceError
+        When the encoder or the text cleaning here is another version than the artifact's: their vectors must not be mixed.
+    """
+    encoder = open_encoder(artifact.encoder_name, device)
+    for what, expected, found in (
+        ("encoder", artifact.encoder_version, encoder.version),
+        ("text cleaning", artifact.text_version, TEXT_VERSION),
+    ):
+        if expected != found:
+            raise HeadraceError(
+                f"{what} version {found} is not the artifact's {expected}: vectors would be mixed; "
+                "install the version it was trained with, or train again"
+            )
+    return encoder, EmbeddingCache(Path(cache_dir) if cache_dir else None, encoder.version, encoder.dim)
