@@ -13,10 +13,11 @@ import torch
 from models.artifact import Artifact
 from models.candidates import N_MF, N_POPULAR, Candidates, gather, seen_rows, user_states
 from models.catalogue import Catalogue, build_catalogue
+from models.cold_start import DecayedCounts
 from models.sequence import pack
 from models.types import Behaviour, Float32, Int64
 
-__all__ = ["Catalogue", "Pipeline", "RankedItem", "RankedList", "build_catalogue"]
+__all__ = ["Catalogue", "Pipeline", "RankedItem", "RankedList", "build_catalogue", "recent_counts"]
 
 Degraded = Literal["none", "stale-vector", "mf-only", "popular"]
 
@@ -46,6 +47,12 @@ class RankedList:
     factors: Float32
     items: tuple[RankedItem, ...]
     degraded: Degraded
+
+
+def recent_counts(artifact: Artifact) -> DecayedCounts:
+    """Return decayed counts as they stood at the end of training, for live events to be added to."""
+    counts = zip(artifact.manifest.item_ids, artifact.recent_popularity.tolist(), strict=True)
+    return DecayedCounts(dict(counts), artifact.manifest.trained_to_ms)
 
 
 class Pipeline:

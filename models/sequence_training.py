@@ -20,10 +20,12 @@ class SequenceTraining:
 
     Parameters
     ----------
+    refit_epochs : when going on from fitted weights, on a log that has grown
     id_dropout : share of items whose id part is left out of a step, so that text alone learns to carry an item
     """
 
     epochs: int = 16
+    refit_epochs: int = 6
     batch_size: int = 64
     learning_rate: float = 2e-3
     id_dropout: float = 0.1
@@ -50,6 +52,7 @@ def fit_sequence(
     seed: int,
     device: str,
     minutes: float | None,
+    start: SequenceFit | None = None,
     on_epoch: Callable[[int, int], None],
 ) -> SequenceFit:
     """Fit the model to a log in time order.
@@ -59,22 +62,26 @@ def fit_sequence(
     users, items, types, ts_ms : (n,) int64
     text : (n_items, text_dim) float32, whitened; also says how many items there are
     minutes : no epoch is started after this time
+    start : weights to go on from, so that vectors keep their meaning for what was fitted on them
     on_epoch : called with the epochs done and the total
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     text_tensor = torch.from_numpy(_pad_columns(text, config.text_dim)).to(device)
     model = SequenceModel(config, len(text)).to(device)
+    epochs = training.epochs if start is None else training.refit_epochs
+    if start is not None:
+        model.load_state_dict(start.state)
     optimizer = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.learning_rate, total_steps=training.epochs + 1, pct_start=0.2
+        optimizer, training.learning_rate, total_steps=epochs + 1, pct_start=0.2
     )
     loss_of = nn.CrossEntropyLoss(ignore_index=-1, label_smoothing=training.label_smoothing)
     order = np.argsort(users, kind="stable")
     histories = np.split(order, np.flatnonzero(np.diff(users[order])) + 1)
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     epoch = 0
-    for epoch in range(1, training.epochs + 1):
+    for epoch in range(1, epochs + 1):
         model.train()
         chunks = _chunks(histories, config.max_length, rng)
         for batch in _batches(chunks, training.batch_size, rng):
@@ -90,7 +97,7 @@ def fit_sequence(
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
         schedule.step()
-        on_epoch(epoch, training.epochs)
+        on_epoch(epoch, epochs)
         if deadline is not None and time.monotonic() > deadline:
             break
     return SequenceFit({name: value.detach().cpu().clone() for name, value in model.state_dict().items()}, epoch)

@@ -1,7 +1,8 @@
 """From a log to an artifact.
 
 The parts (sequence model, matrix factorisation, next-item counts) are fitted to the early part of the log; fusion to a later
-slice, where its inputs are honest; the last slice measures. Then the parts are fitted again to everything, and fusion is kept.
+slice, where its inputs are honest; the last slice measures. Then the parts are fitted to everything, the sequence model going on
+from its weights so that its vectors keep the meaning that fusion knows, and fusion is kept.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ PRESETS: Final = {
     "demo": Preset(SequenceConfig(), SequenceTraining(epochs=16), FactorsConfig(), 3_000, 8),
     "best": Preset(
         SequenceConfig(dim=128, text_dim=128, n_layers=2),
-        SequenceTraining(epochs=100),
+        SequenceTraining(epochs=100, refit_epochs=30),
         FactorsConfig(dim=64, epochs=30),
         10_000,
         20,
@@ -182,17 +183,23 @@ def train(
     catalogue = build_catalogue(plain, items, generation=0)
     fusion = _fit_fusion(plain, catalogue, log, range(n_fit, n_fusion), preset, options, on_progress)
     metrics = _measure(artifact(early, fusion, {}, n_fit), catalogue, log, range(n_fusion, len(log)), options.seed)
-    late = _fit_parts(log, text, preset, options, on_progress, "final fit")
+    late = _fit_parts(log, text, preset, options, on_progress, "final fit", early.sequence)
     return artifact(late, fusion, metrics, len(log))
 
 
 def _fit_parts(
-    log: Interactions, text: Float32, preset: Preset, options: TrainingOptions, on_progress: Progress, what: str
+    log: Interactions,
+    text: Float32,
+    preset: Preset,
+    options: TrainingOptions,
+    on_progress: Progress,
+    what: str,
+    start: SequenceFit | None = None,
 ) -> _Parts:
     n_items = len(log.item_ids)
     sequence = fit_sequence(
         log.users, log.items, log.types, log.ts_ms, text, preset.sequence, preset.sequence_training,
-        seed=options.seed, device=options.device, minutes=options.minutes,
+        seed=options.seed, device=options.device, minutes=options.minutes, start=start,
         on_epoch=lambda done, total: on_progress(f"{what}: sequence model", done, total),
     )  # fmt: skip
     factors = fit_factors(

@@ -78,8 +78,7 @@ def build_app(
     """Return an app without agents; connects to nothing.
 
     ``stream_wait_empty`` makes a rebalance wait until the batches in flight are delivered and committed;
-    ``stream_buffer_maxsize`` counts record batches, so a small number bounds memory; a much smaller one pauses partitions so
-    often that the last records of a burst wait for the next poll.
+    ``stream_buffer_maxsize`` counts record batches; a full buffer blocks fetching, so a small number bounds memory.
     """
     kafka = settings.kafka
     return StreamApp(
@@ -95,7 +94,7 @@ def build_app(
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=batch_max_bytes,
-        stream_buffer_maxsize=16,
+        stream_buffer_maxsize=4,
         stream_wait_empty=True,
         stream_publish_on_commit=False,
         topic_allow_declare=False,

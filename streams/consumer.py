@@ -71,6 +71,12 @@ class BatchConsumer(driver.Consumer):
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Remember nothing: batches span gaps."""
 
+    def on_buffer_full(self, tp: TP) -> None:
+        """Leave the partition active: a full queue already blocks the fetcher, and with all partitions inactive Faust sleeps a second."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Do nothing, as nothing was paused."""
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit what is delivered, then forget the partitions."""
         await super().on_partitions_revoked(revoked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
@@ -25,6 +26,7 @@ def resolve_device(device: str) -> str:
 
     from streams.errors import SettingsError
 
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # one core stays free for the event loop
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
         raise SettingsError("device='cuda': PyTorch finds no CUDA device; set HEADRACE_DEVICE=auto or cpu")

@@ -19,9 +19,8 @@ import msgspec
 from faust.types import TP, EventT
 
 from models.artifact import Artifact, load_artifact
-from models.cold_start import DecayedCounts
 from models.encoder import TextEncoder
-from models.recommend import Catalogue, Pipeline, RankedList
+from models.recommend import Catalogue, Pipeline, RankedList, recent_counts
 from streams.app import StreamApp, build_app
 from streams.batches import OutRecord, delivered
 from streams.catalogue import CatalogueReader
@@ -68,7 +67,6 @@ class Recommender:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._popularity = DecayedCounts()
         self._popularity_at = 0.0
         self._newest_ms = 0
         self._catalogue: Catalogue
@@ -79,6 +77,7 @@ class Recommender:
         """Load the artifact, read the catalogue, then begin to serve. Fails when the artifact is missing or damaged."""
         device = resolve_device(self.settings.device)
         self.artifact: Artifact = await self.worker.run(load_artifact, Path(self.settings.artifact), device)
+        self._popularity = recent_counts(self.artifact)
         self.pipeline = Pipeline(self.artifact, k=self.settings.list_size, n_candidates=self.settings.n_candidates)
         log.info("artifact %s on %s", self.artifact.version, device)
         self.reader = CatalogueReader(

@@ -32,7 +32,11 @@ def read_items(path: Path, columns: Mapping[str, str]) -> dict[str, dict[str, An
     for _line, values in raw_rows(path, columns, ITEM_FIELDS, ("item_id", "title"), multiline=True):
         if isinstance(values, str):
             continue
-        fields = {name: value for name, raw in zip(ITEM_FIELDS, values, strict=True) if (value := _value(name, raw))}
+        fields = {
+            name: value
+            for name, raw in zip(ITEM_FIELDS, values, strict=True)
+            if (value := _value(name, raw)) is not None
+        }
         item_id = fields.pop("item_id", None)
         if item_id:
             fields.setdefault("title", item_id)
@@ -51,7 +55,7 @@ def _value(name: str, raw: Any) -> Any:
     if name == "tags":
         parts = raw if isinstance(raw, list) else str(raw).split("|")
         return [text for part in parts if (text := _text(part))] or None
-    return _text(raw)
+    return _text(raw) or None
 
 
 def _text(raw: Any) -> str:

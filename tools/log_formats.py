@@ -8,16 +8,20 @@ import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 import msgspec
 
 from streams.errors import InputError
+from tools.zstd_stream import ZstdReader
 
 #: A longer line is no row: the limit keeps one missing line end from filling the memory.
 MAX_LINE_BYTES: Final = 1 << 20
 CHUNK_ROWS: Final = 65_536
+#: Rows of a JSON-lines file looked at to find which columns it has.
+HEAD_ROWS: Final = 200
 DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 JSON_SUFFIXES: Final = frozenset({".jsonl", ".ndjson", ".json"})
 PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
@@ -54,7 +58,7 @@ def raw_rows(
         if suffix in PARQUET_SUFFIXES:
             yield from _parquet_rows(path, columns, wanted, required)
         elif suffix in JSON_SUFFIXES:
-            yield from _json_rows(path, wanted)
+            yield from _checked_json_rows(path, columns, wanted, required)
         else:
             yield from _delimited_rows(path, columns, wanted, required, multiline=multiline)
     except (EOFError, gzip.BadGzipFile, zlib.error) as exc:
@@ -84,8 +88,7 @@ def _open(path: Path) -> Iterator[BinaryIO]:
             import zstandard
 
             try:
-                with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as stream:
-                    yield cast(BinaryIO, io.BufferedReader(stream, 1 << 16))
+                yield cast(BinaryIO, io.BufferedReader(ZstdReader(file), 1 << 16))
             except zstandard.ZstdError as exc:
                 raise InputError(f"{path}: damaged zstd ({exc}); fetch the file again") from exc
         elif path.suffix.lower() in (".gz", ".zst") and magic:
@@ -108,9 +111,23 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, str | None]]:
         yield number, text.rstrip("\r\n")
 
 
-def _json_rows(path: Path, wanted: Mapping[str, str]) -> Iterator[RawRow]:
+def _checked_json_rows(
+    path: Path, columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
+) -> Iterator[RawRow]:
+    """Yield the rows of a JSON-lines file, once its first objects show the required columns and those that were named."""
+    names: dict[str, None] = {}
+    rows = _json_rows(path, list(wanted.values()), names)
+    head = list(islice(rows, HEAD_ROWS))
+    if names:
+        named = {field: name for field, name in columns.items() if field in required}
+        _positions(path, list(names), named, wanted, required)
+    yield from chain(head, rows)
+
+
+def _json_rows(path: Path, keys: Sequence[str], names: dict[str, None]) -> Iterator[RawRow]:
+    """Yield rows; the keys of the first :data:`HEAD_ROWS` objects are added to ``names``."""
     decoder = msgspec.json.Decoder(dict[str, Any])
-    keys = list(wanted.values())
+    n_named = 0
     with _open(path) as file:
         for number, line in _lines(file):
             if line is None:
@@ -121,6 +138,9 @@ def _json_rows(path: Path, wanted: Mapping[str, str]) -> Iterator[RawRow]:
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
                     yield number, f"no JSON object: {exc}"
                 else:
+                    if n_named < HEAD_ROWS:
+                        n_named += 1
+                        names.update(dict.fromkeys(entry))
                     yield number, [entry.get(key) for key in keys]
 
 
@@ -157,7 +177,7 @@ def _delimited_rows(
             return
         head = first[1] or ""
         delimiter = _delimiter(suffix, head)
-        names = _split(head, delimiter)
+        names = _header(path, head, delimiter)
         if is_headerless:
             positions = [int(columns[field]) if field in columns else None for field in wanted]
             _check_width(path, columns, len(names))
@@ -202,9 +222,21 @@ def _csv_rows(lines: Iterator[tuple[int, str | None]], positions: Sequence[int |
 def _pick(number: int, line: str | None, delimiter: str, positions: Sequence[int | None]) -> RawRow:
     if line is None:
         return number, f"longer than {MAX_LINE_BYTES} bytes"
-    values = _split(line, delimiter)
+    try:
+        values = _split(line, delimiter)
+    except csv.Error as exc:
+        return number, f"no CSV: {exc}"
     n = len(values)
     return number, [None if p is None or p >= n else values[p] for p in positions]
+
+
+def _header(path: Path, head: str, delimiter: str) -> list[str]:
+    try:
+        return _split(head, delimiter)
+    except csv.Error as exc:
+        raise InputError(
+            f"{path}: the first line is no CSV ({exc}); name a CSV, TSV, JSON-lines or Parquet file"
+        ) from exc
 
 
 def _split(line: str, delimiter: str) -> list[str]:

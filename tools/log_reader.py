@@ -47,7 +47,7 @@ class LogSpec:
     types: Mapping[str, str] = field(default_factory=dict)
     time_unit: str | None = None
     max_bad: int = 1_000
-    max_bad_share: float = 0.01
+    max_bad_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,8 @@ class LogReader:
                 row = self._row(line, values)
             except ValueError as exc:
                 self._refuse(line, str(exc))
+            except OverflowError:
+                self._refuse(line, "ts: too large for a time")
             else:
                 yield row
 

@@ -1,0 +1,135 @@
+"""Encoders: a tiny BERT with random weights, made here, stands for any Hugging Face model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from models.encoder import EncoderError, FakeEncoder, TransformerEncoder, load_encoder, masked_mean, token_batches
+from models.whitening import fit_whitening
+
+WORDS = ["red", "green", "blue", "shoe", "hat", "耳", "机"]
+TEXTS = ["red shoe", "blue", "", "green hat red shoe blue hat", "unknown", "🎉", "red " * 5_000]
+
+
+def save_bert(folder: Path, *, seed: int = 0) -> Path:
+    """Save a BERT of two layers and its vocabulary."""
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder.mkdir()
+    vocabulary = folder / "words.txt"
+    vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=12, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=32,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    BertTokenizerFast(vocab=str(vocabulary)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give the folder of a tiny BERT."""
+    return save_bert(tmp_path_factory.mktemp("models") / "bert")
+
+
+def test_a_batch_gives_what_single_texts_give(bert: Path) -> None:
+    """Padding and order of a batch change no vector; all are finite, empty and overlong texts too."""
+    encoder = TransformerEncoder(str(bert), max_tokens_per_batch=64, max_length=32)
+    together = encoder.encode(TEXTS)
+    assert together.shape == (len(TEXTS), encoder.dim) == (7, 16)
+    assert together.dtype == np.float32
+    assert np.isfinite(together).all()
+    np.testing.assert_allclose(together, np.concatenate([encoder.encode([text]) for text in TEXTS]), atol=1e-5)
+    assert np.abs(together[0] - together[1]).max() > 1e-3
+    assert encoder.encode([]).shape == (0, 16)
+
+
+def test_a_vector_that_is_not_finite_is_computed_alone_and_then_given_up(
+    bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A NaN of a batch is repaired by a retry; one that stays becomes zeros and is counted; its neighbours are kept."""
+    encoder = TransformerEncoder(str(bert))
+    expected = encoder.encode(["red", "blue shoe"])
+    forward = encoder._forward
+    fails_alone = False
+
+    def broken(tokens: Any) -> Any:
+        vectors = forward(tokens)
+        if len(tokens) > 1 or fails_alone:
+            vectors[0] = np.nan
+        return vectors
+
+    monkeypatch.setattr(encoder, "_forward", broken)
+    np.testing.assert_allclose(encoder.encode(["red", "blue shoe"]), expected, atol=1e-5)
+    assert (encoder.n_retried, encoder.n_zeroed) == (1, 0)
+    fails_alone = True
+    found = encoder.encode(["red", "blue shoe"])
+    assert encoder.n_zeroed == 1
+    assert not found[1].any()
+    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+
+
+def test_padding_takes_no_part_in_the_mean() -> None:
+    """Only real tokens count, even where the padding is NaN in half precision."""
+    hidden = torch.tensor([[[1.0], [3.0], [torch.nan]]], dtype=torch.float16)
+    mean = masked_mean(hidden, torch.tensor([[1, 1, 0]]))
+    assert mean.dtype == torch.float32
+    assert mean.tolist() == [[2.0]]
+
+
+def test_batches_keep_to_their_tokens_and_hold_every_text_once() -> None:
+    """Count times longest is bounded; a text longer than the bound is a batch of its own."""
+    lengths = [3, 50, 7, 7, 1, 20, 4]
+    batches = list(token_batches(lengths, 24))
+    assert sorted(i for batch in batches for i in batch) == list(range(7))
+    assert all(len(batch) * max(lengths[i] for i in batch) <= 24 or len(batch) == 1 for batch in batches)
+    assert len(batches) < 7
+
+
+def test_the_version_follows_the_weights_not_the_folder(bert: Path, tmp_path: Path) -> None:
+    """A copy has the same version, other weights have another, and so has another length."""
+    version = TransformerEncoder(str(bert), max_length=32).version
+    assert TransformerEncoder(str(save_bert(tmp_path / "copy")), max_length=32).version == version
+    assert TransformerEncoder(str(save_bert(tmp_path / "other", seed=1)), max_length=32).version != version
+    assert TransformerEncoder(str(bert), max_length=16).version != version
+
+
+def test_a_folder_that_is_no_model_is_one_line(tmp_path: Path) -> None:
+    """A folder without a model is refused by name, without the network."""
+    with pytest.raises(EncoderError) as caught:
+        load_encoder(str(tmp_path))
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_fake_encoder_is_deterministic_and_shared_words_are_similar() -> None:
+    """Equal texts have equal vectors; a text without words has zeros."""
+    red_hat, red_shoe, other, empty = FakeEncoder(64).encode(["red hat", "red shoe", "cup tea", ""])
+    assert np.array_equal(red_hat, FakeEncoder(64).encode(["red hat"])[0])
+    assert red_hat @ red_shoe > red_hat @ other
+    assert not empty.any()
+
+
+def test_whitening_gives_uncorrelated_columns_of_unit_variance() -> None:
+    """The covariance of whitened data is the identity."""
+    x = (np.random.default_rng(1).normal(size=(500, 6)) @ np.diag([1, 2, 3, 4, 5, 6]) + 7).astype(np.float32)
+    white = fit_whitening(x, 4).apply(x)
+    np.testing.assert_allclose(white.T @ white / len(x), np.eye(4), atol=1e-3)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_whitening_of_few_rows_and_constant_columns_is_finite(n: int) -> None:
+    """Where there are fewer directions than columns, the rest are zeros."""
+    x = np.random.default_rng(1).normal(size=(n, 6)).astype(np.float32)
+    x[:, 2] = 5
+    white = fit_whitening(x, 8).apply(x)
+    assert white.shape == (n, 8)
+    assert np.isfinite(white).all()
+    assert not white[:, n:].any()

@@ -1,0 +1,211 @@
+"""Historical logs: every format, every kind of bad input, and a sort that needs little memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from streams.errors import InputError
+from tools import log_sort
+from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
+
+T = 1_600_000_000
+HEADER = "user_id,item_id,ts\n"
+#: Numbers that do not compress, so that half of a compressed file is half of its rows.
+GOOD = "".join(f"u{random.Random(i).random()},i{i},{T + i}\n" for i in range(3_000))
+
+
+def read(
+    path: Path, content: str | bytes, columns: Mapping[str, str] | None = None, **options: object
+) -> tuple[list[LogRow], list[tuple[int, str]]]:
+    """Write a log and read it; return its rows and what was reported as bad."""
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    bad: list[tuple[int, str]] = []
+    spec = LogSpec(path, columns or {}, **options)  # type: ignore[arg-type]
+    return list(LogReader(spec, lambda line, reason: bad.append((line, reason)))), bad
+
+
+def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
+    """One log in CSV, TSV, JSON lines, Parquet, RecBole and compressed is one log."""
+    records = [{"user_id": f"u{i}", "item_id": f"i{i}", "ts": T + i} for i in range(5)]
+    text = HEADER + "".join(f"{r['user_id']},{r['item_id']},{r['ts']}\n" for r in records)
+    atomic = text.replace(",", "\t").replace("user_id\titem_id\tts", "user_id:token\titem_id:token\tts:float")
+    pq.write_table(pa.Table.from_pylist(records), tmp_path / "made.parquet")
+    contents: dict[str, str | bytes] = {
+        "a.csv": text,
+        "a.tsv": text.replace(",", "\t"),
+        "a.inter": atomic,
+        "a.csv.gz": gzip.compress(text.encode()),
+        "a.csv.zst": zstandard.compress(text[:30].encode()) + zstandard.compress(text[30:].encode()),
+        "a.jsonl": "".join(json.dumps(r) + "\n" for r in records),
+        "a.parquet": (tmp_path / "made.parquet").read_bytes(),
+    }
+    expected = [(f"u{i}", f"i{i}", "view", (T + i) * 1000) for i in range(5)]
+    for name, content in contents.items():
+        rows, bad = read(tmp_path / name, content)
+        assert [(r.user_id, r.item_id, r.type, r.ts_ms) for r in rows] == expected, name
+        assert bad == [], name
+
+
+def test_columns_by_name_and_by_position(tmp_path: Path) -> None:
+    """Columns are mapped by name, or by position where there is no header."""
+    by_name = read(tmp_path / "a.csv", f"u,m,t\n1,2,{T}\n", parse_columns("user_id=u,item_id=m,ts=t"))[0]
+    by_place = read(tmp_path / "b.csv", f"{T},1,2\n", parse_columns("user_id=1,item_id=2,ts=0"))[0]
+    assert [(r.user_id, r.item_id, r.ts_ms) for r in by_name + by_place] == [("1", "2", T * 1000)] * 2
+
+
+@pytest.mark.parametrize("text", ["a", "a=", "=b", "a=b,a=c", "a=b,,"])
+def test_a_malformed_mapping_is_bad_input(text: str) -> None:
+    """A mapping is NAME=VALUE pairs, each name once; empty text is no mapping."""
+    assert parse_columns("") == {}
+    with pytest.raises(InputError, match="NAME=VALUE"):
+        parse_columns(text)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "unit"),
+    [(str(T), "s"), (f"{T}000", "ms"), ("2020-09-13T12:26:40", "iso"), ("2020-09-13 12:26:40Z", "iso")],
+)
+def test_the_unit_of_time_is_detected_and_said(tmp_path: Path, stamp: str, unit: str) -> None:
+    """Seconds, milliseconds and ISO 8601 (UTC without a zone) are told apart."""
+    path = tmp_path / "a.csv"
+    path.write_text(HEADER + f"u,i,{stamp}\n")
+    reader = LogReader(LogSpec(path), lambda _line, _reason: None)
+    assert [row.ts_ms for row in reader] == [T * 1000]
+    assert reader.time_unit == unit
+
+
+@pytest.mark.parametrize(
+    ("stamp", "asked", "fits"), [(f"{T}000", "s", "ms"), (str(T), "ms", "s"), ("2020-09-13", "s", "iso")]
+)
+def test_a_wrong_unit_of_time_names_the_one_that_fits(tmp_path: Path, stamp: str, asked: str, fits: str) -> None:
+    """A unit that gives times before 1990 or beyond 2100 is refused with the remedy."""
+    with pytest.raises(InputError, match=f"read as {asked} .*use --time-unit {fits}"):
+        read(tmp_path / "a.csv", HEADER + f"u,i,{stamp}\n", time_unit=asked)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.csv", f"user_id,movie,ts\nu,i,{T}\n"), ("a.jsonl", f'{{"user_id":"u","movie":"i","ts":{T}}}\n')],
+)
+def test_a_missing_column_is_named_with_those_that_exist(tmp_path: Path, name: str, content: str) -> None:
+    """A log without a required column ends in one line that lists its columns."""
+    with pytest.raises(InputError, match="no column 'item_id'; there are user_id, movie, ts; map one"):
+        read(tmp_path / name, content)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """A file that is not there is bad input."""
+    with pytest.raises(InputError, match=r"none\.csv: no such file"):
+        list(LogReader(LogSpec(tmp_path / "none.csv"), lambda _line, _reason: None))
+
+
+@pytest.mark.parametrize("content", ["", HEADER])
+def test_a_log_without_rows_is_bad_input(tmp_path: Path, content: str) -> None:
+    """No rows, with a header or without, is an error and not an empty result."""
+    with pytest.raises(InputError, match="no rows"):
+        read(tmp_path / "a.csv", content)
+
+
+@pytest.mark.parametrize(("suffix", "word"), [("gz", "gzip"), ("zst", "zstd")])
+def test_a_truncated_compressed_log_is_refused(tmp_path: Path, suffix: str, word: str) -> None:
+    """The rows before the cut never pass for the whole log."""
+    text = (HEADER + GOOD).encode()
+    data = gzip.compress(text) if suffix == "gz" else zstandard.compress(text)
+    with pytest.raises(InputError, match=f"damaged {word}"):
+        read(tmp_path / f"a.csv.{suffix}", data[: len(data) // 2])
+    with pytest.raises(InputError, match="its content is not"):
+        read(tmp_path / f"b.csv.{suffix}", text)
+
+
+def test_types_are_mapped_and_unknown_ones_are_bad_rows(tmp_path: Path) -> None:
+    """An unknown type costs its row; where all rows have one, the log is refused with the remedy."""
+    text = f"user_id,item_id,ts,type\nu,i,{T},buy\nu,i,{T},\nu,i,{T},odd\n"
+    rows, bad = read(tmp_path / "a.csv", text, types={"buy": "purchase"})
+    assert [row.type for row in rows] == ["purchase", "view"]
+    assert [line for line, _ in bad] == [4]
+    with pytest.raises(InputError, match="none of 1 rows.*map it with --types odd=view"):
+        read(tmp_path / "b.csv", f"user_id,item_id,ts,type\nu,i,{T},odd\n")
+    with pytest.raises(InputError, match="'odd' is none of click, view, purchase"):
+        LogReader(LogSpec(tmp_path / "a.csv", types={"buy": "odd"}), lambda _line, _reason: None)
+
+
+BAD_ROWS = [
+    "u,,1600000000", "u,i,", "u,i,soon", "u,i,1e308", "u,i," + "9" * 400, "u,i,nan", "u,i,-5", "u", '"' + "x" * 200_000 + '",i,1',
+    "x" * (1 << 20) + ",i,1600000000",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", BAD_ROWS, ids=range(len(BAD_ROWS)))
+def test_a_bad_row_is_reported_by_line_and_stops_nothing(tmp_path: Path, row: str) -> None:
+    """A row that does not parse is counted and named; those around it are read."""
+    rows, bad = read(tmp_path / "a.csv", f"{HEADER}a,1,{T}\nb,2,{T}\n{row}\nc,3,{T}\n")
+    assert [r.user_id for r in rows] == ["a", "b", "c"]
+    assert [line for line, _ in bad] == [4]
+
+
+def test_bytes_that_are_not_utf8_and_broken_json_cost_their_row(tmp_path: Path) -> None:
+    """Undecodable ids, arrays, cut objects and numbers without bound are bad rows."""
+    rows, bad = read(tmp_path / "a.csv", HEADER.encode() + b"\xff\xfe,i,1600000000\n" + GOOD.encode())
+    assert (len(rows), [line for line, _ in bad]) == (3_000, [2])
+    good = f'{{"user_id":"u","item_id":"i","ts":{T}}}\n'
+    huge = good.replace(str(T), "1" + "0" * 400)
+    rows, bad = read(tmp_path / "a.jsonl", good + "[1]\n{\n" + huge + good)
+    assert (len(rows), [line for line, _ in bad]) == (2, [2, 3, 4])
+
+
+def test_the_ceiling_needs_both_many_bad_rows_and_more_than_half(tmp_path: Path) -> None:
+    """Beyond 1,000 bad rows that are most of the log, reading stops with the last reason; fewer never stop it."""
+    bad_rows = f"u,,{T}\n" * 1_200
+    assert len(read(tmp_path / "a.csv", HEADER + GOOD + bad_rows)[1]) == 1_200
+    with pytest.raises(InputError, match="1001 of .* rows are bad, more than 1000 and 50%"):
+        read(tmp_path / "b.csv", HEADER + GOOD[: GOOD.index("\n") + 1] + bad_rows)
+
+
+def test_the_external_sort_equals_the_one_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows come by time and then file order, whatever the memory; also where runs are merged on the way; nothing is left over."""
+    monkeypatch.setattr(log_sort, "MAX_RUNS", 4)
+    chance = random.Random(1)
+    text = HEADER + "".join(f"u{i},i,{T + chance.randrange(50)}\n" for i in range(2_000))
+    in_file_order, _ = read(tmp_path / "a.csv", text)
+    reader = LogReader(LogSpec(tmp_path / "a.csv"), lambda _line, _reason: None)
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    expected = sorted(in_file_order, key=lambda row: (row.ts_ms, row.line))
+    assert list(sorted_rows(reader, max_rows_in_memory=100, tmp_dir=runs)) == expected
+    assert list(sorted_rows(reader)) == expected
+    assert list(runs.iterdir()) == []
+
+
+def test_the_sort_holds_no_more_rows_than_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No part that is sorted in memory is larger than the bound."""
+    sizes: list[int] = []
+    add = log_sort.SortedRuns.add
+
+    def counted(self: log_sort.SortedRuns[LogRow], rows: list[LogRow]) -> None:
+        sizes.append(len(rows))
+        add(self, rows)
+
+    monkeypatch.setattr(log_sort.SortedRuns, "add", counted)
+    (tmp_path / "a.csv").write_text(HEADER + GOOD)
+    reader = LogReader(LogSpec(tmp_path / "a.csv"), lambda _line, _reason: None)
+    assert len(list(sorted_rows(reader, max_rows_in_memory=700, tmp_dir=tmp_path))) == 3_000
+    assert sizes == [700] * 4
+
+
+def test_items_keep_free_prices_and_leave_out_what_has_no_value(tmp_path: Path) -> None:
+    """A price of 0 is a price; an empty title is the id; tags are cut at bars."""
+    path = tmp_path / "items.csv"
+    path.write_text('item_id,title,tags,price,text\n1,"a, b",x|y,0,\n2,,,-1,"two\nlines"\n')
+    assert read_items(path, {}) == {
+        "1": {"title": "a, b", "tags": ["x", "y"], "price": 0.0},
+        "2": {"title": "2", "text": "two\nlines"},
+    }
