@@ -12,6 +12,7 @@ from mode.utils.queues import FlowControlEvent
 
 from streams.batches import BatchSchema, BatchWriter, batch_scheduler
 from streams.consumer import BatchTransport, KeepingFlowControl
+from streams.errors import HeadraceError
 from streams.settings import KafkaSettings, Settings
 from streams.table import BatchTable
 from streams.topics import create_topics
@@ -38,13 +39,23 @@ class StreamApp(faust.App):
         self.writer = BatchWriter(settings.kafka)
 
     async def on_first_start(self) -> None:
-        """Create or check the topics, then connect the writer, before anything is consumed."""
+        """Create or check the topics, then connect the writer, before anything is consumed.
+
+        What headrace raises on purpose ends the process with one line in its log, not with a traceback.
+        """
+        try:
+            await self._get_ready()
+        except HeadraceError as exc:
+            self.log.error("cannot start: %s", exc)
+            raise SystemExit(exc.exit_code) from exc
+        await super().on_first_start()
+
+    async def _get_ready(self) -> None:
         Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
         await create_topics(self.settings.kafka)
         await self.writer.start()
         if self.serving is not None:
             await self.serving.start()
-        await super().on_first_start()
 
     async def on_stop(self) -> None:
         """Stop consuming first; then flush the writer."""

@@ -24,6 +24,8 @@ from streams.settings import KafkaSettings
 
 #: Kafka's default limit for one record batch is 1,048,588 bytes; this leaves room for headers.
 MAX_BATCH_BYTES: Final = 900_000
+#: More than a batch and its only record add to what :func:`record_bytes` counts.
+BATCH_OVERHEAD_BYTES: Final = 1_024
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -45,6 +47,12 @@ class OutRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: Headers = ()
+
+
+def record_bytes(record: OutRecord) -> int:
+    """Return the bytes of key, value and headers."""
+    size = len(record.key or b"") + len(record.value or b"")
+    return size + sum(len(name.encode()) + len(value) for name, value in record.headers) if record.headers else size
 
 
 class FetchedRecords(list[ConsumedRecord]):
@@ -180,13 +188,17 @@ class BatchWriter:
             await self._producer.stop()
             self._producer = None
 
-    async def send(self, topic: str, partition: int, records: Iterable[OutRecord]) -> list[asyncio.Future[Any]]:
+    async def send(
+        self, topic: str, partition: int, records: Iterable[OutRecord], *, max_record_bytes: int = MAX_BATCH_BYTES
+    ) -> list[asyncio.Future[Any]]:
         """Hand records of one partition to the producer, in order; return one future per built batch.
+
+        A record above :data:`MAX_BATCH_BYTES` goes out as a batch of its own, where ``max_record_bytes`` allows it.
 
         Raises
         ------
         BrokerError
-            When a record alone is above the batch limit: it could never be delivered.
+            When a record is above ``max_record_bytes``: the topic would refuse it for ever.
         """
         if self._producer is None:
             raise BrokerError("producer is not started")
@@ -194,17 +206,17 @@ class BatchWriter:
         builder = self._producer.create_batch()
         now_ms = int(time.time() * 1000)
         for record in records:
+            size = record_bytes(record)
+            if size > max_record_bytes:
+                raise BrokerError(f"{topic}: a record of {size} bytes is above the limit of {max_record_bytes} bytes")
             headers = list(record.headers)
             if builder.append(timestamp=now_ms, key=record.key, value=record.value, headers=headers) is not None:
                 continue
-            if builder.record_count():
-                futures.append(await self._producer.send_batch(builder, topic, partition=partition))
+            futures.append(await self._producer.send_batch(builder, topic, partition=partition))
             builder = self._producer.create_batch()
-            if builder.append(timestamp=now_ms, key=record.key, value=record.value, headers=headers) is None:
-                size = len(record.value or b"")
-                raise BrokerError(
-                    f"{topic}: a record of {size} bytes is above the batch limit of {MAX_BATCH_BYTES} bytes"
-                )
+            builder.append(
+                timestamp=now_ms, key=record.key, value=record.value, headers=headers
+            )  # a first one always fits
         if builder.record_count():
             builder.close()
             futures.append(await self._producer.send_batch(builder, topic, partition=partition))

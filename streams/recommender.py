@@ -18,7 +18,7 @@ import faust
 import msgspec
 from faust.types import TP, EventT
 
-from models.artifact import Artifact, load_artifact
+from models.artifact import Artifact, ArtifactError, load_artifact
 from models.encoder import TextEncoder
 from models.recommend import Catalogue, Pipeline, RankedList, recent_counts
 from streams.app import StreamApp, build_app
@@ -27,6 +27,7 @@ from streams.catalogue import CatalogueReader
 from streams.embedding_cache import EmbeddingCache
 from streams.embedding_worker import EmbeddingWorker, resolve_device
 from streams.encoders import open_artifact_encoder
+from streams.errors import HeadraceError
 from streams.metrics import Metrics
 from streams.pending import PendingWindow, PendingWindows
 from streams.recommending import (
@@ -76,7 +77,10 @@ class Recommender:
     async def start(self) -> None:
         """Load the artifact, read the catalogue, then begin to serve. Fails when the artifact is missing or damaged."""
         device = resolve_device(self.settings.device)
-        self.artifact: Artifact = await self.worker.run(load_artifact, Path(self.settings.artifact), device)
+        try:
+            self.artifact: Artifact = await self.worker.run(load_artifact, Path(self.settings.artifact), device)
+        except ArtifactError as exc:
+            raise HeadraceError(str(exc)) from exc
         self._popularity = recent_counts(self.artifact)
         self.pipeline = Pipeline(self.artifact, k=self.settings.list_size, n_candidates=self.settings.n_candidates)
         log.info("artifact %s on %s", self.artifact.version, device)

@@ -17,12 +17,13 @@ import faust
 from faust.types import TP, EventT
 
 from streams.app import StreamApp, build_app
-from streams.batches import OutRecord, delivered
+from streams.batches import BATCH_OVERHEAD_BYTES, OutRecord, delivered
 from streams.metrics import Metrics
 from streams.records import EventDecoder
 from streams.sequencing import BatchResult, RejectCeiling, absorb_batch
 from streams.settings import Settings, load_settings
 from streams.table import ROCKSDB, BatchTable
+from streams.topics import REJECTED_MAX_BYTES
 from streams.web import serve
 
 
@@ -78,6 +79,7 @@ class Sequencer:
             self.app.settings.kafka.topic("events.rejected"),
             partition,
             (reject.as_record() for reject in result.rejects),
+            max_record_bytes=REJECTED_MAX_BYTES - BATCH_OVERHEAD_BYTES,
         )
         previous = self._last.get(tp)
         self._last[tp] = asyncio.ensure_future(self._finish(event, result, sequences, rejected, previous))

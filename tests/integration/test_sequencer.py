@@ -80,7 +80,11 @@ def events_of(n_events: int, n_users: int, seed: int = 1) -> list[Event]:
     rng = random.Random(seed)
     events = [
         make_event(
-            f"e{i:06d}", T0 + 1_000 * i, user_id=f"u{rng.randrange(n_users)}", item_id=f"i{rng.randrange(500)}", type=rng.choice(EVENT_TYPES)
+            f"e{i:06d}",
+            T0 + 1_000 * i,
+            user_id=f"u{rng.randrange(n_users)}",
+            item_id=f"i{rng.randrange(500)}",
+            type=rng.choice(EVENT_TYPES),
         )
         for i in range(n_events)
     ]
@@ -153,9 +157,7 @@ def test_kill_in_mid_stream_loses_nothing(settings: Settings, tmp_path: Path, st
 def test_a_repeated_replay_is_all_duplicates(settings: Settings, tmp_path: Path) -> None:
     """The same run again, however far back in time, changes no window and writes none."""
     day_ms = 86_400_000
-    events = [
-        make_event(f"e{i:04d}", T0 + i * day_ms, user_id=f"u{i % 3}", run="history@1", seq=i) for i in range(600)
-    ]
+    events = [make_event(f"e{i:04d}", T0 + i * day_ms, user_id=f"u{i % 3}", run="history@1", seq=i) for i in range(600)]
     publish(settings, map(as_record, events))
     with sequencer(settings, tmp_path) as worker:
         assert wait_read(worker, 600)["accepted"] == 600

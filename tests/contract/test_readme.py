@@ -1,0 +1,18 @@
+"""The README holds to the code."""
+
+from __future__ import annotations
+
+from tools.main import COMMANDS
+from tools.settings_table import README, with_table
+
+
+def test_settings_table_is_that_of_the_code() -> None:
+    """Names and defaults in the README are the dataclasses'; write it anew with python -m tools.settings_table."""
+    text = README.read_text("utf-8")
+    assert with_table(text) == text
+
+
+def test_every_command_is_in_the_readme_or_the_changelog() -> None:
+    """A command that nobody can find does not exist."""
+    text = README.read_text("utf-8") + (README.parent / "CHANGELOG.md").read_text("utf-8")
+    assert [command for command in COMMANDS if command not in text] == []
