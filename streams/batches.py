@@ -32,13 +32,26 @@ Headers = Sequence[tuple[str, bytes]]
 class ConsumedRecord(Protocol):
     """What this package reads of a record as aiokafka delivers it."""
 
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
+    @property
+    def topic(self) -> str: ...  # noqa: D102 - as in Kafka
+
+    @property
+    def partition(self) -> int: ...  # noqa: D102 - as in Kafka
+
+    @property
+    def offset(self) -> int: ...  # noqa: D102 - as in Kafka
+
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102 - as in Kafka
+
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102 - as in Kafka
+
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102 - as in Kafka
+
+    @property
+    def headers(self) -> Headers: ...  # noqa: D102 - as in Kafka
 
 
 class OutRecord(NamedTuple):

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+
 from models.artifact import Artifact
 from models.encoder import TextEncoder
 from models.recommend import Catalogue, build_catalogue
 from models.text import item_text
-
 from streams.embedding_cache import EmbeddingCache, embed_texts
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import RecordError

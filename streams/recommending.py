@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from models.recommend import RankedList
 from models.types import Behaviour
-
 from streams.batches import ConsumedRecord
 from streams.errors import RecordError
 from streams.records import (

@@ -108,7 +108,7 @@ def test_topic_is_documented_as_it_is_created(spec: TopicSpec) -> None:
 
 def test_reject_headers_are_those_of_the_code() -> None:
     """Redriving a record depends on its headers."""
-    record: ConsumedRecord = FakeRecord(b"u", b"x")  # type: ignore[assignment]  # a named tuple's fields are read-only
+    record: ConsumedRecord = FakeRecord(b"u", b"x")
     headers = [name for name, _ in Reject(record, RecordError("type", "ts", "no")).as_record().headers]
     schema = SCHEMAS["RejectHeaders"]
     assert headers == list(schema["properties"]) == schema["required"]

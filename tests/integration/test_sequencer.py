@@ -146,7 +146,7 @@ def test_kill_in_mid_stream_loses_nothing(settings: Settings, tmp_path: Path, st
         end = sum(1 for _ in read_all(settings, "events"))
 
         def has_caught_up() -> bool:
-            return sum(offset + 1 for offset in worker.counts()["delivered_offsets"].values()) >= end
+            return bool(sum(offset + 1 for offset in worker.counts()["delivered_offsets"].values()) >= end)
 
         wait_until(has_caught_up, WAIT_S, lambda: str(worker.counts()))
         counts = worker.counts()["total"]
