@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from streams.records import WindowState
+from streams.records import WindowState, decode_window, encode
 
 BatchT = TypeVar("BatchT")
 
@@ -34,7 +34,17 @@ class PendingWindow(Generic[BatchT]):
     state: WindowState
     written_ms: int
     owner: PendingBatch[BatchT]
-    since: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True)
+class _Waiting(Generic[BatchT]):
+    """A waiting window, encoded: decoded ones take about eight times the memory."""
+
+    value: bytes
+    n_behaviours: int
+    written_ms: int
+    owner: PendingBatch[BatchT]
+    since: float
 
 
 class PendingWindows(Generic[BatchT]):
@@ -45,7 +55,7 @@ class PendingWindows(Generic[BatchT]):
     """
 
     def __init__(self) -> None:
-        self._waiting: OrderedDict[tuple[int, bytes], PendingWindow[BatchT]] = OrderedDict()
+        self._waiting: OrderedDict[tuple[int, bytes], _Waiting[BatchT]] = OrderedDict()
         self._batches: dict[int, deque[PendingBatch[BatchT]]] = {}
         self.n_superseded = 0
 
@@ -57,12 +67,14 @@ class PendingWindows(Generic[BatchT]):
         owner = PendingBatch(batch)
         self._batches.setdefault(partition, deque()).append(owner)
         for key, state, written_ms in windows:
+            value, n_behaviours = encode(state), len(state.items)
             waiting = self._waiting.get((partition, key))
             if waiting is not None:
-                waiting.state, waiting.written_ms = state, written_ms
+                waiting.value, waiting.n_behaviours, waiting.written_ms = value, n_behaviours, written_ms
                 self.n_superseded += 1
             else:
-                self._waiting[(partition, key)] = PendingWindow(partition, key, state, written_ms, owner)
+                entry = _Waiting(value, n_behaviours, written_ms, owner, time.monotonic())
+                self._waiting[(partition, key)] = entry
                 owner.remaining += 1
         return self._finished(partition)
 
@@ -76,7 +88,7 @@ class PendingWindows(Generic[BatchT]):
         """Return the tokens of a batch of all that waits, padding included, counted up to ``limit``."""
         longest = n_windows = 0
         for window in self._waiting.values():
-            longest = max(longest, len(window.state.items))
+            longest = max(longest, window.n_behaviours)
             n_windows += 1
             if longest * n_windows >= limit:
                 return limit
@@ -87,12 +99,13 @@ class PendingWindows(Generic[BatchT]):
         taken: list[PendingWindow[BatchT]] = []
         longest = 0
         while self._waiting:
-            key, window = next(iter(self._waiting.items()))
-            longest = max(longest, len(window.state.items))
+            (partition, key), waiting = next(iter(self._waiting.items()))
+            longest = max(longest, waiting.n_behaviours)
             if taken and longest * (len(taken) + 1) > max_tokens:
                 break
-            del self._waiting[key]
-            taken.append(window)
+            del self._waiting[partition, key]
+            state = decode_window(waiting.value)
+            taken.append(PendingWindow(partition, key, state, waiting.written_ms, waiting.owner))
         return taken
 
     def done(self, windows: Sequence[PendingWindow[BatchT]]) -> list[BatchT]:
