@@ -136,12 +136,12 @@ def _features(
     followers: Int64,
 ) -> tuple[Float32, dict[str, Int64]]:
     mask = np.arange(packed.rows.shape[1]) < packed.lengths[:, None]
-    retrieval = np.einsum("nd,ncd->nc", vectors, catalogue.vectors[rows])
-    mf = np.einsum("nd,ncd->nc", mf_users, catalogue.factors[rows])
+    retrieval = _products(catalogue.vectors[rows], vectors)
+    mf = _products(catalogue.factors[rows], mf_users)
     following = _next_scores(catalogue, packed, rows, followers)
     recent = catalogue.recent_popularity[rows]
-    similarity = np.einsum("ncd,nld->ncl", catalogue.unit[rows], catalogue.unit[packed.rows] * mask[..., None])
-    mean_text = np.einsum("nld,nl->nd", catalogue.text_unit[packed.rows], mask.astype(np.float32))
+    similarity = np.matmul(catalogue.unit[rows], (catalogue.unit[packed.rows] * mask[..., None]).transpose(0, 2, 1))
+    mean_text = np.matmul(mask.astype(np.float32)[:, None, :], catalogue.text_unit[packed.rows])[:, 0]
     mean_text /= np.maximum(np.linalg.norm(mean_text, axis=1, keepdims=True), 1e-9)
     retrieval_rank, mf_rank = _ranks(retrieval, valid), _ranks(mf, valid)
     is_new = catalogue.is_new[rows]
@@ -154,7 +154,7 @@ def _features(
         "recent_popularity": recent,
         "popularity": catalogue.popularity[rows],
         "similarity": np.where(packed.lengths[:, None] > 0, similarity.max(axis=2), 0.0),
-        "text_similarity": np.einsum("ncd,nd->nc", catalogue.text_unit[rows], mean_text),
+        "text_similarity": _products(catalogue.text_unit[rows], mean_text),
         "is_new": is_new.astype(np.float32),
         "window_length": np.broadcast_to(np.log1p(packed.lengths)[:, None], rows.shape),
     }
@@ -167,6 +167,12 @@ def _features(
         "popular": _ranks(recent, valid),
     }
     return features, ranks
+
+
+def _products(items: Float32, users: Float32) -> Float32:
+    """Return each item's product with its user's vector: (n, c, dim) and (n, dim) to (n, c) float32."""
+    products: Float32 = np.matmul(items, users[:, :, None])[..., 0]
+    return products
 
 
 def _next_scores(catalogue: Catalogue, packed: PackedWindows, rows: Int64, followers: Int64) -> Float32:

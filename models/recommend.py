@@ -121,7 +121,7 @@ class Pipeline:
         """Return, for each listed item, the catalogue row of the most similar item of the window, (n, k) int64."""
         rows = np.take_along_axis(found.rows, best, axis=1)
         window = found.packed.rows
-        similarity = np.einsum("nkd,nld->nkl", catalogue.unit[rows], catalogue.unit[window])
+        similarity = np.matmul(catalogue.unit[rows], catalogue.unit[window].transpose(0, 2, 1))
         absent = np.arange(window.shape[1]) >= found.packed.lengths[:, None]
         similarity[np.broadcast_to(absent[:, None, :], similarity.shape)] = -np.inf
         return np.take_along_axis(window, similarity.argmax(axis=2), axis=1)
