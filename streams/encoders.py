@@ -25,7 +25,8 @@ def open_artifact_encoder(artifact: Artifact, device: str, cache_dir: str) -> tu
     Raises
     ------
     HeadraceError
-        When the encoder or the text cleaning here is another version than the artifact's: their vectors must not be mixed.
+        When the encoder or the text cleaning here is another version than the artifact's, for their vectors must not be mixed,
+        or when the encoder's vectors are of another dimension.
     """
     encoder = open_encoder(artifact.encoder_name, device)
     for what, expected, found in (
@@ -37,4 +38,10 @@ def open_artifact_encoder(artifact: Artifact, device: str, cache_dir: str) -> tu
                 f"{what} version {found} is not the artifact's {expected}: vectors would be mixed; "
                 "install the version it was trained with, or train again"
             )
+    n_dims = artifact.whitening.mean.shape[0]
+    if encoder.dim != n_dims:
+        raise HeadraceError(
+            f"encoder {artifact.encoder_name} gives {encoder.dim} dimensions, the artifact takes {n_dims}: "
+            "it is damaged or of another encoder; train it again with headrace train"
+        )
     return encoder, EmbeddingCache(Path(cache_dir) if cache_dir else None, encoder.version, encoder.dim)

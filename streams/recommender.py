@@ -120,6 +120,7 @@ class Recommender:
         self.metrics.add("windows_malformed", n_malformed)
         partition = event.message.partition
         fresh = [w for w in windows if w[1].revision > self._last_revision(partition, w[0])]
+        event.value.clear()  # from here on only its offset is needed, and it may wait long to be acknowledged
         for finished in self.pending.add(partition, fresh, event):
             self.app.consumer.deliver(finished)
         self._update_pressure()
@@ -131,9 +132,7 @@ class Recommender:
             await job
         except asyncio.CancelledError:
             raise
-        except (
-            Exception
-        ) as exc:  # the worker loop: anything here must stop the worker, not leave windows waiting for ever
+        except Exception as exc:  # the worker loop: windows must not be left waiting for ever
             log.exception("recommender stops")
             await self.app.crash(exc)
 

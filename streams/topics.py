@@ -86,8 +86,9 @@ class TopicDifference:
 
 
 def _unreachable(settings: KafkaSettings, exc: BaseException) -> BrokerError:
+    reason = str(exc) or type(exc).__name__  # a KafkaError's text begins with its name
     return BrokerError(
-        f"broker {settings.broker} ({settings.security_protocol}) does not answer: {type(exc).__name__}: {exc}; "
+        f"broker {settings.broker} ({settings.security_protocol}) does not answer: {reason}; "
         "start one with: headrace broker start, or name yours with --broker; "
         "a broker with TLS needs HEADRACE_SECURITY_PROTOCOL=SSL or SASL_SSL"
     )
