@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -114,7 +113,7 @@ def make_artifact(
     manifest = Manifest(
         format=FORMAT,
         sha256=hashlib.sha256(safetensors.torch.save(kept)).hexdigest(),
-        sequence=asdict(config),
+        sequence={name: float(value) for name, value in asdict(config).items()},
         tensors={name: TensorSpec(str(t.dtype), list(t.shape)) for name, t in kept.items()},
         **info,
     )
@@ -129,10 +128,16 @@ def save_artifact(artifact: Artifact, directory: Path) -> None:
         scratch.mkdir()
         (scratch / TENSORS).write_bytes(safetensors.torch.save(artifact.tensors))
         (scratch / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(artifact.manifest)))
-        if directory.exists():
-            os.rename(directory, Path(scratch_name) / "old")
-        os.rename(scratch, directory)
-        shutil.rmtree(Path(scratch_name) / "old", ignore_errors=True)
+        old = Path(scratch_name) / "old"
+        had_one = directory.exists()
+        if had_one:
+            os.rename(directory, old)
+        try:
+            os.rename(scratch, directory)
+        except BaseException:
+            if had_one:
+                os.rename(old, directory)
+            raise
 
 
 def load_artifact(directory: Path, device: str = "cpu") -> Artifact:
@@ -149,12 +154,15 @@ def load_artifact(directory: Path, device: str = "cpu") -> Artifact:
         if not (directory / name).is_file():
             raise ArtifactError(directory, f"{name} is missing")
     try:
-        manifest = msgspec.json.decode((directory / MANIFEST).read_bytes(), type=Manifest)
+        text, data = (directory / MANIFEST).read_bytes(), (directory / TENSORS).read_bytes()
+    except OSError as exc:
+        raise ArtifactError(directory, f"cannot be read: {exc}") from exc
+    try:
+        manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ArtifactError(directory / MANIFEST, f"not a manifest: {exc}") from exc
     if manifest.format != FORMAT:
         raise ArtifactError(directory / MANIFEST, f"format {manifest.format}, this version reads {FORMAT}")
-    data = (directory / TENSORS).read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != manifest.sha256:
         raise ArtifactError(directory / TENSORS, f"checksum {found[:12]}, the manifest says {manifest.sha256[:12]}")
@@ -165,8 +173,9 @@ def load_artifact(directory: Path, device: str = "cpu") -> Artifact:
     _check_tensors(directory / TENSORS, manifest, tensors)
     try:
         return _assemble(manifest, tensors, device)
-    except (KeyError, RuntimeError, TypeError, ValueError) as exc:
-        raise ArtifactError(directory, f"tensors and configuration do not fit: {str(exc).splitlines()[0]}") from exc
+    except (ArithmeticError, AssertionError, KeyError, RuntimeError, TypeError, ValueError) as exc:
+        reason = " ".join(str(exc).split())
+        raise ArtifactError(directory, f"tensors and configuration do not fit: {reason}") from exc
 
 
 def _check_tensors(where: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
@@ -185,6 +194,9 @@ def _check_tensors(where: Path, manifest: Manifest, tensors: Mapping[str, Tensor
     for name in ("mf.factors", "mf.biases", "next.rows", "next.weights", "popularity", "recent_popularity"):
         if name not in tensors or tensors[name].shape[0] != n_items:
             raise ArtifactError(where, f"tensor {name} does not have {n_items} rows, one for each of item_ids")
+    followers = tensors["next.rows"]
+    if followers.shape != tensors["next.weights"].shape or bool(((followers < -1) | (followers >= n_items)).any()):
+        raise ArtifactError(where, f"tensor next.rows does not name followers by rows below {n_items}")
 
 
 def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Artifact:
@@ -194,15 +206,16 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
     _load(sequence, "sequence.", tensors)
     fusion = FusionModel(config.dim + 1)
     _load(fusion, "fusion.", tensors)
-    ids = hashlib.sha256("\n".join(manifest.item_ids).encode()).hexdigest()
-    version = hashlib.sha256(f"{manifest.sha256}{ids}{manifest.encoder_version}".encode()).hexdigest()[:12]
+    whitening = Whitening(tensors["whitening.mean"].numpy(), tensors["whitening.matrix"].numpy())
+    if whitening.mean.ndim != 1 or whitening.matrix.shape != (len(whitening.mean), config.text_dim):
+        raise ValueError(f"whitening of shape {whitening.matrix.shape} does not give {config.text_dim} columns")
     return Artifact(
         manifest=manifest,
-        version=version,
+        version=_version(manifest),
         tensors=tensors,
         sequence=sequence.to(device).eval(),
         fusion=fusion.to(device).eval(),
-        whitening=Whitening(tensors["whitening.mean"].numpy(), tensors["whitening.matrix"].numpy()),
+        whitening=whitening,
         factors=ItemFactors(tensors["mf.factors"].numpy(), tensors["mf.biases"].numpy()),
         next_rows=tensors["next.rows"].numpy().astype(np.int64),
         next_weights=tensors["next.weights"].numpy(),
@@ -210,6 +223,15 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
         recent_popularity=tensors["recent_popularity"].numpy(),
         device=device,
     )
+
+
+def _version(manifest: Manifest) -> str:
+    """Return 12 hexadecimal digits over all of a manifest that changes a list; when it was made and how good it is does not."""
+    made_of = (
+        manifest.format, manifest.sha256, manifest.item_ids, manifest.encoder_version, manifest.text_version,
+        sorted(manifest.sequence.items()), manifest.alpha, manifest.regularisation, manifest.trained_to_ms,
+    )  # fmt: skip
+    return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:12]
 
 
 def _load(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> None:

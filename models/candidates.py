@@ -87,7 +87,7 @@ def gather(
     followers = catalogue.next_rows[newest].reshape(len(newest), -1)  # [n, 3 * n_next]
     followers = np.where(np.repeat(newest >= 0, catalogue.next_rows.shape[1], axis=1), followers, -1)
     brought = {
-        "retrieval": catalogue.index.search(vectors, n_candidates + packed.rows.shape[1])[0],
+        "retrieval": _retrieved(catalogue, vectors, n_candidates + packed.lengths),
         "mf": catalogue.factor_index.search(mf_users.astype(np.float32), N_MF)[0],
         "next": followers,
         "popular": np.broadcast_to(
@@ -100,9 +100,16 @@ def gather(
     seen = seen_rows(catalogue, windows, extra_seen)
     for i, had in enumerate(seen):
         valid[i] &= ~np.isin(rows[i], had)
+    following = _next_scores(catalogue, packed, rows, followers)  # before padding becomes row 0, which is an item
     rows = np.maximum(rows, 0)
-    features, ranks = _features(catalogue, packed, rows, valid, vectors, mf_users, followers)
+    features, ranks = _features(catalogue, packed, rows, valid, vectors, mf_users, following)
     return Candidates(rows, valid, features, ranks, vectors, factors, packed)
+
+
+def _retrieved(catalogue: Catalogue, vectors: Float32, wanted: Int64) -> Int64:
+    """Return the best rows of each user, as many as ``wanted`` (n,) says, -1 beyond: who else is in the batch must not matter."""
+    rows = catalogue.index.search(vectors, int(wanted.max()))[0]
+    return np.where(np.arange(rows.shape[1]) < wanted[:, None], rows, -1)
 
 
 def seen_rows(
@@ -133,14 +140,14 @@ def _features(
     valid: Bool,
     vectors: Float32,
     mf_users: Float32,
-    followers: Int64,
+    following: Float32,
 ) -> tuple[Float32, dict[str, Int64]]:
     mask = np.arange(packed.rows.shape[1]) < packed.lengths[:, None]
     retrieval = _products(catalogue.vectors[rows], vectors)
     mf = _products(catalogue.factors[rows], mf_users)
-    following = _next_scores(catalogue, packed, rows, followers)
     recent = catalogue.recent_popularity[rows]
-    similarity = np.matmul(catalogue.unit[rows], (catalogue.unit[packed.rows] * mask[..., None]).transpose(0, 2, 1))
+    similarity = np.matmul(catalogue.unit[rows], catalogue.unit[packed.rows].transpose(0, 2, 1))
+    similarity = np.where(mask[:, None, :], similarity, -np.inf)
     mean_text = np.matmul(mask.astype(np.float32)[:, None, :], catalogue.text_unit[packed.rows])[:, 0]
     mean_text /= np.maximum(np.linalg.norm(mean_text, axis=1, keepdims=True), 1e-9)
     retrieval_rank, mf_rank = _ranks(retrieval, valid), _ranks(mf, valid)

@@ -62,6 +62,7 @@ def build_catalogue(artifact: Artifact, items: Mapping[str, Float32], generation
     item_ids = tuple(sorted(items))
     n, known_row = len(item_ids), {item_id: row for row, item_id in enumerate(artifact.manifest.item_ids)}
     rows = np.array([known_row.get(item_id, -1) for item_id in item_ids], dtype=np.int64)
+    rows = np.where(_take(artifact.popularity, rows) > 0, rows, -1)  # a row without events is as new as no row
     is_new = rows < 0
     raw_dim = artifact.whitening.mean.shape[0]
     raw = np.stack([items[i] for i in item_ids]) if n else np.zeros((0, raw_dim), dtype=np.float32)

@@ -5,6 +5,7 @@ A new item needs nothing from here: its text vector makes it retrievable at once
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -16,6 +17,8 @@ from models.types import Float32
 HALF_LIFE_MS: Final = 7 * 86_400_000
 #: Weights are kept relative to a reference time, which moves on before 2 ** 256 is near the end of float64.
 MAX_EXPONENT: Final = 256.0
+#: Scores lie within 2 ** -100 and 2 ** 100, which float32 holds, whatever time they are asked for; their ratios are kept.
+MAX_SCORE_EXPONENT: Final = 100.0
 
 
 class DecayedCounts:
@@ -46,10 +49,14 @@ class DecayedCounts:
 
     def scores(self, item_ids: Sequence[str], now_ms: int) -> Float32:
         """Return the decayed count of each item as of ``now_ms``, (n,) float32; 0 for items never counted."""
-        scale = 2.0 ** float(np.clip((self._reference_ms - now_ms) / self._half_life_ms, -1_000.0, 1_000.0))
         get = self._weights.get
         weights = np.fromiter((get(i, 0.0) for i in item_ids), np.float64, len(item_ids))
-        decayed: Float32 = (weights * scale).astype(np.float32)
+        peak = float(weights.max(initial=0.0))
+        if peak <= 0.0:
+            return np.zeros(len(item_ids), dtype=np.float32)
+        exponent = (self._reference_ms - now_ms) / self._half_life_ms + math.log2(peak)  # of the greatest score
+        greatest = 2.0 ** min(max(exponent, -MAX_SCORE_EXPONENT), MAX_SCORE_EXPONENT)
+        decayed: Float32 = (weights / peak * greatest).astype(np.float32)
         return decayed
 
     def _move_reference(self, ts_ms: int) -> None:

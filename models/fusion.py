@@ -87,4 +87,15 @@ def fit_fusion(
             optimizer.step()
         schedule.step()
         on_epoch(epoch)
+    _silence(model, features.amax(dim=0) == features.amin(dim=0))
     return model.eval()
+
+
+@torch.no_grad()
+def _silence(model: FusionModel, constant: Tensor) -> None:
+    """Take away the say of features that never varied in training, (len(FEATURES),) bool.
+
+    Their variance is about 0 and their weights are untrained, so another value in serving would outweigh everything else.
+    """
+    for weight in (model.body.get_parameter("0.weight"), model.shortcut.weight):
+        weight[:, : len(FEATURES)][:, constant] = 0.0

@@ -1,4 +1,7 @@
-"""Fits the sequence model: next item at every position, full softmax over all items."""
+"""Fits the sequence model: next item at every position, full softmax over all items.
+
+Rows are looked up with ``embedding``, whose gradient is summed in a fixed order; that of indexing is not, with several threads.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +92,7 @@ def fit_sequence(
             rows, kinds, gaps, targets = arrays
             keep = (torch.rand(len(text), 1, device=device) >= training.id_dropout).float()
             table = model.item_table(text_tensor, keep)
-            states = model(table[rows], kinds, gaps)[targets >= 0]
+            states = model(nn.functional.embedding(rows, table), kinds, gaps)[targets >= 0]
             logits = states @ table.T + model.item_bias
             loss = loss_of(logits, targets[targets >= 0])
             optimizer.zero_grad()

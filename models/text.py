@@ -12,9 +12,11 @@ from importlib.metadata import version
 from typing import Any, Final
 
 #: Part of every vector's version: change the number with any change of the rules below.
-TEXT_VERSION: Final = f"1+jieba-{version('jieba')}+stopwordsiso-{version('stopwordsiso')}"
+TEXT_VERSION: Final = f"2+jieba-{version('jieba')}+stopwordsiso-{version('stopwordsiso')}"
 #: Encoders read a few hundred tokens, so text beyond this changes no vector.
 MAX_CHARS: Final = 20_000
+#: Of an item's text; its title and the beginning of its description say what it is.
+MAX_ITEM_CHARS: Final = 2_000
 
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
 #: A Chinese run, or letters and digits of any other script joined by marks that model numbers use: iphone15-pro, c++, 1/2.
@@ -49,8 +51,12 @@ def clean(text: str) -> str:
 def item_text(
     title: str, text: str | None = None, category: str | None = None, tags: Sequence[str] | None = None
 ) -> str:
-    """Return the cleaned text that stands for an item: title first, for encoders read only the beginning."""
-    return clean(" ".join(part for part in (title, category, *(tags or ()), text) if part))
+    """Return the cleaned text that stands for an item: title first, for encoders read only the beginning.
+
+    Of the text given, as of the result, no more than :data:`MAX_ITEM_CHARS` characters count.
+    """
+    joined = " ".join(part for part in (title, category, *(tags or ()), text) if part)
+    return clean(joined[:MAX_ITEM_CHARS])[:MAX_ITEM_CHARS].rstrip()
 
 
 @lru_cache(maxsize=1)

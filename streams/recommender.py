@@ -270,7 +270,10 @@ def __getattr__(name: str) -> Any:
         import uvloop
 
         uvloop.install()
-        app = build_recommender(load_settings())
+        try:
+            app = build_recommender(load_settings())
+        except HeadraceError as exc:
+            raise SystemExit(f"recommender: cannot start: {exc}") from None
         globals()["app"] = app
         return app
     raise AttributeError(name)

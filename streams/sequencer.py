@@ -18,6 +18,7 @@ from faust.types import TP, EventT
 
 from streams.app import StreamApp, build_app
 from streams.batches import BATCH_OVERHEAD_BYTES, OutRecord, delivered
+from streams.errors import HeadraceError
 from streams.metrics import Metrics
 from streams.records import EventDecoder
 from streams.sequencing import BatchResult, RejectCeiling, absorb_batch
@@ -160,7 +161,10 @@ def __getattr__(name: str) -> Any:
         import uvloop
 
         uvloop.install()
-        app = build_sequencer(load_settings())
+        try:
+            app = build_sequencer(load_settings())
+        except HeadraceError as exc:
+            raise SystemExit(f"sequencer: cannot start: {exc}") from None
         globals()["app"] = app
         return app
     raise AttributeError(name)

@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", default="auto", choices=["auto", "docker", "kafka", "noida"], help="the local broker"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the training")
+    parser.add_argument("--encoder", metavar="NAME", help="language model, as for train (default: train's)")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--log and --items go together: name both or neither")
     log = movielens_100k() if args.log is None else DemoLog(args.log, args.items, args.columns, args.item_columns)
     split = split_by_time(log)
+    encoder = ["--encoder", args.encoder] if args.encoder else []
     say = console().print
     say(f"log: {len(split.history) + len(split.replayed):,} events; training on the first {len(split.history):,}")
     with running_broker(args.broker, engine=args.engine, data_dir=DIRECTORY / "broker") as broker:
@@ -78,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         settings = load_settings(
             broker=broker.bootstrap, topic_prefix=prefix, artifact=str(DIRECTORY / "demo" / prefix / "artifact")
         )
-        report = _run_on(settings, log, split, args.seed, say)
+        report = _run_on(settings, log, split, ["--seed", str(args.seed), *encoder], say)
     report |= {"engine": broker.engine, "engine_version": broker.version, "seconds": time.monotonic() - started}
     emit(args, report)
     problem = find_problem(report)
@@ -98,7 +100,9 @@ def split_by_time(log: DemoLog) -> Split:
     return Split(history, rows[len(history) :], at_ms)
 
 
-def _run_on(settings: Settings, log: DemoLog, split: Split, seed: int, say: Callable[[str], None]) -> dict[str, Any]:
+def _run_on(
+    settings: Settings, log: DemoLog, split: Split, training: Sequence[str], say: Callable[[str], None]
+) -> dict[str, Any]:
     environment = os.environ | {
         "HEADRACE_BROKER": settings.kafka.broker,
         "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
@@ -111,7 +115,7 @@ def _run_on(settings: Settings, log: DemoLog, split: Split, seed: int, say: Call
     command(environment, "items", "put", str(log.items), *item_columns)
     trained = command(
         environment, "train", str(log.events), "--items", str(log.items), "--out", settings.recommender.artifact,
-        "--until", str(split.at_ms), "--preset", "demo", "--seed", str(seed), *columns, *train_columns,
+        "--until", str(split.at_ms), "--preset", "demo", *training, *columns, *train_columns,
     )  # fmt: skip
     say(f"trained artifact {trained['artifact']} in {trained['seconds']:.0f} s")
     with workers(environment) as (sequencer, recommender):

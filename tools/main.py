@@ -51,19 +51,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0 on success, 2 for bad usage or input, 1 for a failed run, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in COMMANDS), None)
-    args = build_parser(command).parse_args(arguments)
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what matters of it is in our one line of error
+    name = f"headrace {command}" if command else "headrace"
     try:
+        args = build_parser(command).parse_args(arguments)
         return int(importlib.import_module(f"tools.{args.command}").run(args))
     except UsageError as exc:
-        sys.stderr.write(f"headrace {args.command}: {exc}\n")
+        _say(f"{name}: {exc}")
         return 2
     except (RunError, HeadraceError) as exc:
-        sys.stderr.write(f"headrace {args.command}: {exc}\n")
+        _say(f"{name}: {exc}")
         return exc.exit_code if isinstance(exc, HeadraceError) else 1
     except KeyboardInterrupt:
-        sys.stderr.write(f"headrace {args.command}: interrupted\n")
+        _say(f"{name}: interrupted")
         return INTERRUPTED
+
+
+def _say(message: str) -> None:
+    """Write one line to standard error; what a file put into it can neither break the line nor steer the terminal."""
+    line = " ".join(message.split("\n"))
+    sys.stderr.write("".join(c if c.isprintable() else "?" for c in line) + "\n")
 
 
 if __name__ == "__main__":

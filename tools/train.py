@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streams.errors import InputError
-from tools.cli import UsageError, console, emit, progress
+from tools.cli import UsageError, emit, progress
 from tools.log_reader import LogReader, LogSpec, parse_columns, read_items, sorted_rows
+from tools.replay_loop import Tally
 from tools.replay_run import parse_time
 
 if TYPE_CHECKING:
@@ -48,14 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def read_log(args: argparse.Namespace, until_ms: int | None = None) -> Interactions:
-    """Return the log's events before ``until_ms`` in time order; bad rows are shown with their line."""
+    """Return the log's events before ``until_ms`` in time order; bad rows are shown with their line, up to a ceiling."""
     from models.training import Interactions
 
-    def on_bad(line: int, reason: str) -> None:
-        console().print(f"line {line}: {reason}", style="yellow", markup=False, highlight=False)
-
     spec = LogSpec(args.log, parse_columns(args.columns), parse_columns(args.types), args.time_unit)
-    rows = sorted_rows(LogReader(spec, on_bad))
+    rows = sorted_rows(LogReader(spec, Tally().refuse))
     log = Interactions.from_rows(
         (row.user_id, row.item_id, row.type, row.ts_ms) for row in rows if until_ms is None or row.ts_ms < until_ms
     )

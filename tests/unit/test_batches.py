@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP
 
-from streams.batches import batch_scheduler, split_by_size
+from streams.batches import MAX_BATCH_BYTES, BatchWriter, OutRecord, batch_scheduler, split_by_size
+from streams.errors import BrokerError
+from streams.settings import KafkaSettings
 from tests.builders import FakeRecord
 
 
@@ -40,3 +47,52 @@ def test_partitions_take_turns() -> None:
     long, short = TP("events", 0), TP("events", 1)
     order = [(tp.partition, batch.offset) for tp, batch in scheduler.iterate({long: records(6), short: records(2)})]
     assert order == [(0, 1), (1, 1), (0, 3), (0, 5)]
+
+
+class CountingProducer:
+    """Builds real batches and notes the size of each one it is given."""
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+
+    def create_batch(self) -> BatchBuilder:
+        """Return a builder as aiokafka's producer makes it."""
+        return BatchBuilder(MAX_BATCH_BYTES, 0)
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Any]:
+        """Take a batch."""
+        self.sent.append(batch.record_count())
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        future.set_result(None)
+        return future
+
+
+def send(records: list[OutRecord], **limits: int) -> list[int]:
+    """Return how many records each batch held that the writer sent."""
+    writer, producer = BatchWriter(KafkaSettings()), CountingProducer()
+    writer._producer = producer
+    asyncio.run(writer.send("topic", 0, records, **limits))
+    return producer.sent
+
+
+def test_a_record_above_the_limit_is_refused_before_it_is_sent() -> None:
+    """Aiokafka takes any first record of a batch: unchecked, it would go out and come back as a delivery failure."""
+    exact = OutRecord(b"key", b"x" * (MAX_BATCH_BYTES - 3))
+    assert send([exact]) == [1]
+    for too_large in (
+        OutRecord(b"key", b"x" * (MAX_BATCH_BYTES - 2)),
+        OutRecord(b"key", b"x" * (MAX_BATCH_BYTES - 10), [("reason", b"12")]),
+    ):
+        with pytest.raises(BrokerError, match=f"a record of {MAX_BATCH_BYTES + 1} bytes is above"):
+            send([OutRecord(b"k", b"small"), too_large])
+
+
+def test_a_larger_limit_lets_a_large_record_go_as_a_batch_of_its_own() -> None:
+    """Rejects carry original bytes of up to the broker's limit, and headers: their topic takes more."""
+    large = OutRecord(b"key", b"x" * (MAX_BATCH_BYTES + 200_000), [("reason", b"too-large")])
+    assert send([OutRecord(b"k", b"a"), large, OutRecord(b"k", b"b")], max_record_bytes=2_000_000) == [1, 1, 1]
+
+
+def test_many_records_are_cut_into_batches_within_the_limit() -> None:
+    """Nothing is lost at the border of two batches."""
+    assert send([OutRecord(b"k", b"x" * 300_000) for _ in range(5)]) == [2, 2, 1]

@@ -16,7 +16,7 @@ WORDS = ["red", "green", "blue", "shoe", "hat", "耳", "机"]
 TEXTS = ["red shoe", "blue", "", "green hat red shoe blue hat", "unknown", "🎉", "red " * 5_000]
 
 
-def save_bert(folder: Path, *, seed: int = 0) -> Path:
+def save_bert(folder: Path, *, seed: int = 0, n_heads: int = 2) -> Path:
     """Save a BERT of two layers and its vocabulary."""
     from transformers import BertConfig, BertModel, BertTokenizerFast
 
@@ -25,7 +25,7 @@ def save_bert(folder: Path, *, seed: int = 0) -> Path:
     vocabulary.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
     torch.manual_seed(seed)
     config = BertConfig(
-        vocab_size=12, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        vocab_size=12, hidden_size=16, num_hidden_layers=2, num_attention_heads=n_heads, intermediate_size=32,
         max_position_embeddings=32,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
@@ -99,6 +99,23 @@ def test_the_version_follows_the_weights_not_the_folder(bert: Path, tmp_path: Pa
     assert TransformerEncoder(str(save_bert(tmp_path / "copy")), max_length=32).version == version
     assert TransformerEncoder(str(save_bert(tmp_path / "other", seed=1)), max_length=32).version != version
     assert TransformerEncoder(str(bert), max_length=16).version != version
+
+
+def test_the_version_follows_the_configuration(bert: Path, tmp_path: Path) -> None:
+    """Another number of heads has the same weights and other vectors, so another version."""
+    other = TransformerEncoder(str(save_bert(tmp_path / "heads", n_heads=4)))
+    encoder = TransformerEncoder(str(bert))
+    assert np.abs(other.encode(["red shoe"]) - encoder.encode(["red shoe"])).max() > 1e-6
+    assert other.version != encoder.version
+
+
+def test_a_lone_surrogate_is_encoded(bert: Path) -> None:
+    """Half a surrogate pair, which JSON can bring, is no error; what stands beside it is read."""
+    for encoder in (TransformerEncoder(str(bert)), FakeEncoder(16)):
+        vectors = encoder.encode(["red \ud800", "\udfff"])
+        assert vectors.shape == (2, 16)
+        assert np.isfinite(vectors).all()
+        assert vectors[0] @ encoder.encode(["red"])[0] > 0.1
 
 
 def test_a_folder_that_is_no_model_is_one_line(tmp_path: Path) -> None:

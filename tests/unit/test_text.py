@@ -43,6 +43,15 @@ def test_a_huge_text_has_a_bounded_result() -> None:
     assert 0 < len(clean("耳机 abc " * 16_667)) <= 40_000
 
 
+@pytest.mark.parametrize("word", ["耳机", "abc ", "\ufdfa"])
+def test_an_items_text_has_a_bounded_length(word: str) -> None:
+    """At most 2,000 characters stand for an item, also where cleaning makes a text longer; the title stays."""
+    found = item_text("zebra", word * 5_000)
+    assert 1_000 < len(found) <= 2_000
+    assert found.startswith("zebra ")
+    assert found == found.strip()
+
+
 def test_an_item_is_one_text_with_its_title_first() -> None:
     """Title, category, tags and text are embedded together; missing ones leave nothing behind."""
     assert item_text("Zebra", "stripes", "animal", ["wild"]) == "zebra animal wild stripes"

@@ -1,0 +1,47 @@
+"""A tiny log with its catalogue, and one artifact trained on it, shared by all tests of a session."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tools.main import main
+
+T0 = 1_600_000_000_000
+N_USERS, N_EVENTS_EACH, N_ITEMS = 60, 15, 40
+#: Where artifacts of this session lie; removed when the process ends.
+_folder = TemporaryDirectory(prefix="headrace-tiny-")
+
+
+def write_log(path: Path, n_users: int = N_USERS, n_each: int = N_EVENTS_EACH) -> Path:
+    """Write a log in which users walk through the items, so that there is something to learn."""
+    rng = random.Random(7)
+    rows: list[tuple[int, str, str]] = []
+    for user in range(n_users):
+        ts = T0 + 1_000 * user
+        for step in range(n_each):
+            ts += rng.randrange(60_000, 600_000)
+            rows.append((ts, f"u{user}", f"i{(3 * user + 2 * step + rng.randrange(4)) % N_ITEMS}"))
+    lines = [f"{user},{item},{ts}" for ts, user, item in sorted(rows)]
+    path.write_text("\n".join(["user_id,item_id,ts", *lines, ""]))
+    return path
+
+
+def write_items(path: Path) -> Path:
+    """Write the catalogue of that log."""
+    lines = [f"i{i},Item number {i},category {i % 5}" for i in range(N_ITEMS)]
+    path.write_text("\n".join(["item_id,title,category", *lines, ""]))
+    return path
+
+
+@cache
+def artifact() -> Path:
+    """Return the folder of an artifact of that log, trained once; callers must not change it."""
+    folder = Path(_folder.name)
+    log, items = write_log(folder / "log.csv"), write_items(folder / "items.csv")
+    out = folder / "artifact"
+    code = main(["train", str(log), "--items", str(items), "--out", str(out), "--encoder", "fake", "--device", "cpu"])
+    assert code == 0
+    return out

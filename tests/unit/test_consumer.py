@@ -1,0 +1,125 @@
+"""The consumer that loses nothing: what is committed, what stops the worker, which queues keep their items."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from faust.types import TP
+from mode.utils.queues import FlowControlEvent, FlowControlQueue
+
+from streams.batches import FetchedRecords
+from streams.consumer import BatchConsumer, KeepingFlowControl
+from streams.errors import StalledError
+from tests.builders import FakeRecord
+
+PLACE = TP("sequences", 0)
+GENERATION = 7
+
+
+def consumer() -> Any:
+    """Return a consumer that is connected to nothing."""
+    made: Any = BatchConsumer.__new__(BatchConsumer)
+    made.app = SimpleNamespace(consumer_generation_id=GENERATION)
+    made._accepted, made._delivered = {}, {}
+    return made
+
+
+def batch(first: int, last: int, follows: int = -1, generation: int = GENERATION) -> Any:
+    """Return the event of a record batch; its ``acks`` counts acknowledgements."""
+    records = FetchedRecords([FakeRecord(b"u", b"w", offset) for offset in range(first, last + 1)], follows)
+    acks: list[int] = []
+    message = SimpleNamespace(tp=PLACE, offset=last, generation_id=generation)
+    return SimpleNamespace(message=message, value=records, acks=acks, ack=lambda: acks.append(last))
+
+
+def test_a_delivered_batch_moves_the_commit_past_its_last_record() -> None:
+    """Kafka's committed offset is that of the next record to read."""
+    made, event = consumer(), batch(10, 19)
+    assert list(made._filter_tps_with_pending_acks()) == []
+    made.deliver(event)
+    assert made._new_offset(PLACE) == 20
+    assert list(made._filter_tps_with_pending_acks()) == [PLACE]
+    assert list(made._filter_tps_with_pending_acks({"other"})) == []
+    assert event.acks == [19]
+
+
+def test_an_accepted_batch_alone_moves_nothing() -> None:
+    """What the agent has taken but not delivered must be read again after a crash."""
+    made = consumer()
+    made.accept(batch(0, 9))
+    assert made._new_offset(PLACE) is None
+
+
+def test_a_batch_of_an_ended_assignment_is_not_committed() -> None:
+    """Its partition may belong to another worker: committing would skip what that one has not read."""
+    made, stale = consumer(), batch(10, 19, generation=GENERATION - 1)
+    made.deliver(stale)
+    assert made._new_offset(PLACE) is None
+    assert stale.acks == [19], "Faust still waits for it"
+
+
+def test_a_hole_before_the_agent_stops_the_worker() -> None:
+    """A batch that was fetched but never came would be lost by the next commit."""
+    made = consumer()
+    made.accept(batch(0, 9))
+    with pytest.raises(StalledError, match="records 10 to 19 went missing"):
+        made.accept(batch(20, 29, follows=19))
+
+
+def test_offsets_that_the_broker_has_not_are_no_hole() -> None:
+    """Compaction and transaction markers leave gaps: what counts is what was fetched before."""
+    made = consumer()
+    made.accept(batch(0, 9))
+    made.accept(batch(15, 19, follows=9))
+    made.accept(batch(20, 29, follows=19))
+
+
+def test_reading_again_is_no_hole() -> None:
+    """After a seek back a batch begins a new reading, and older offsets come again."""
+    made = consumer()
+    made.accept(batch(0, 9))
+    made.accept(batch(10, 19, follows=9))
+    made.accept(batch(5, 14))
+    made.accept(batch(15, 24, follows=14))
+    made.accept(batch(30, 39))
+
+
+def test_a_partition_that_comes_back_may_begin_anywhere() -> None:
+    """While another worker had the partition, its offsets moved on."""
+    made = consumer()
+    made.accept(batch(0, 9))
+    made._accepted.clear()  # as on_partitions_revoked does
+    made.accept(batch(500, 509, follows=499))
+
+
+@pytest.mark.parametrize(("control", "kept"), [(KeepingFlowControl, ["batch"]), (FlowControlEvent, [])])
+def test_a_second_resume_keeps_queued_batches(control: type[FlowControlEvent], kept: list[str]) -> None:
+    """Faust resumes twice at the end of a recovery; its own flow control then throws fetched batches away."""
+
+    async def run() -> list[str]:
+        flow = control(initially_suspended=True)
+        queue: FlowControlQueue = FlowControlQueue(flow_control=flow, clear_on_resume=True)
+        flow.resume()
+        await queue.put("batch")
+        flow.resume()
+        return [queue.get_nowait() for _ in range(queue.qsize())]
+
+    assert asyncio.run(run()) == kept
+
+
+def test_a_resume_after_a_suspension_clears_the_queue() -> None:
+    """What was queued before a rebalance may belong to another worker now."""
+
+    async def run() -> int:
+        flow = KeepingFlowControl(initially_suspended=False)
+        queue: FlowControlQueue = FlowControlQueue(flow_control=flow, clear_on_resume=True)
+        await queue.put("stale")
+        flow.suspend()
+        flow.resume()
+        n_items: int = queue.qsize()
+        return n_items
+
+    assert asyncio.run(run()) == 0

@@ -1,0 +1,240 @@
+"""Lists: never what the user has had, never twice, as long as the catalogue allows, the same alone and in a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+
+from models.encoder import FakeEncoder
+from models.recommend import Catalogue, Pipeline, RankedList, build_catalogue, recent_counts
+from models.types import Behaviour
+from tests.tiny_models import T0, artifact, catalogue, text_of, text_vectors, window
+
+WINDOWS = [
+    window("i03"),
+    window(*(f"i{i:02}" for i in range(0, 24, 2))),
+    [],
+    window("unknown"),
+    window("i05", "unknown", "i05", "i07", "i00"),
+    window("i23", "i00", "i01"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Use one thread, so that results do not depend on the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def ids(ranked: RankedList) -> list[str]:
+    """Return a list's items."""
+    return [item.item_id for item in ranked.items]
+
+
+@cache
+def large_catalogue() -> Catalogue:
+    """Return a catalogue with many more items than retrieval brings, most of them new."""
+    known = text_vectors(artifact().manifest.item_ids)
+    names = [f"n{i:03}" for i in range(300)]
+    new = FakeEncoder(16).encode([f"word{i} group{i % 3} colour{i % 7}" for i in range(300)])
+    return build_catalogue(artifact(), known | dict(zip(names, new, strict=True)), 2)
+
+
+@pytest.mark.parametrize("n_candidates", [4, 100])
+def test_a_batch_gives_what_single_windows_give(n_candidates: int) -> None:
+    """Who else is in the batch changes nothing: not items, not scores, not sources."""
+    pipeline = Pipeline(artifact(), k=4, n_candidates=n_candidates)
+    together = pipeline.recommend(large_catalogue(), WINDOWS)
+    assert len(together) == len(WINDOWS)
+    for found, single in zip(together, WINDOWS, strict=True):
+        alone = pipeline.recommend(large_catalogue(), [single])[0]
+        assert ids(found) == ids(alone)
+        assert found.degraded == alone.degraded
+        assert [item.because for item in found.items] == [item.because for item in alone.items]
+        for one, other in zip(found.items, alone.items, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+            assert {name: rank for name, (rank, _) in one.sources.items()} == {
+                name: rank for name, (rank, _) in other.sources.items()
+            }
+        np.testing.assert_allclose(found.user_vector, alone.user_vector, atol=1e-5)
+        np.testing.assert_allclose(found.factors, alone.factors, atol=1e-5)
+
+
+def test_nothing_the_user_has_had_is_listed_and_nothing_twice() -> None:
+    """Items of the window, also those beyond the model's length, and of extra_seen never appear."""
+    extra = [{"i10", "i11", "gone"}, set(), {"i00", "i01", "i02"}, set(), {"i08"}, {"i02", "i03"}]
+    long = window(*(f"i{i:02}" for i in range(16)))  # the model looks at the newest ten
+    for window_, had, ranked in zip(
+        [*WINDOWS, long],
+        [*extra, set()],
+        Pipeline(artifact(), k=24).recommend(catalogue(), [*WINDOWS, long], [*extra, set()]),
+        strict=True,
+    ):
+        seen = {behaviour.item_id for behaviour in window_} | had
+        assert not seen & set(ids(ranked))
+        assert len(set(ids(ranked))) == len(ids(ranked))
+        assert set(ids(ranked)) == set(catalogue().item_ids) - seen
+
+
+@pytest.mark.parametrize("k", [1, 5, 10, 40])
+def test_a_list_has_k_items_or_all_there_are(k: int) -> None:
+    """k items where the catalogue has as many that the user has not had, else those."""
+    for window_, ranked in zip(WINDOWS, Pipeline(artifact(), k=k).recommend(catalogue(), WINDOWS), strict=True):
+        had = {behaviour.item_id for behaviour in window_} & set(catalogue().item_ids)
+        assert len(ranked.items) == min(k, 24 - len(had))
+
+
+def test_a_list_is_filled_with_popular_items_where_all_candidates_were_had() -> None:
+    """A user who has had all that the sources bring still gets k items: popular ones with a score of 0, at the end."""
+    found = large_catalogue()
+    first = Pipeline(artifact(), k=324, n_candidates=324).recommend(found, [WINDOWS[0]])[0]
+    brought = Pipeline(artifact(), k=10, n_candidates=10).recommend(found, [WINDOWS[0]], [set(ids(first)[:-12])])[0]
+    assert len(brought.items) == 10
+    assert {item.item_id for item in brought.items} <= set(ids(first)[-12:])
+    filled = [item for item in brought.items if item.score == 0.0]
+    assert filled
+    assert brought.items[-len(filled) :] == tuple(filled)
+    assert all(set(item.sources) == {"popular"} and item.because is None for item in filled)
+
+
+def test_scores_fall_and_are_probabilities() -> None:
+    """The best item is first."""
+    for ranked in Pipeline(artifact(), k=24).recommend(catalogue(), WINDOWS):
+        scores = [item.score for item in ranked.items]
+        assert scores == sorted(scores, reverse=True)
+        assert all(0.0 <= score <= 1.0 for score in scores)
+        assert len(set(scores)) > 1
+
+
+@pytest.mark.parametrize("cold", [[], window("unknown", "gone")])
+def test_without_a_known_item_the_list_is_popular_and_says_so(cold: list[Behaviour]) -> None:
+    """An empty window and one of unknown items are degraded to popular, by that source alone, without a reason."""
+    ranked, warm = Pipeline(artifact(), k=5).recommend(catalogue(), [cold, window("i03")])
+    assert ranked.degraded == "popular"
+    assert len(ranked.items) == 5
+    assert all(set(item.sources) == {"popular"} and item.because is None for item in ranked.items)
+    assert ranked.user_vector.tolist() == [0.0] * 16 + [1.0]
+    assert not ranked.factors.any()
+    assert warm.degraded == "none"
+
+
+def test_a_new_item_is_found_by_its_text() -> None:
+    """An item that training never saw, with the text of an item of the window, is listed, and content brought it."""
+    vectors = text_vectors(artifact().manifest.item_ids)
+    vectors["fresh"] = FakeEncoder(16).encode([text_of("i03")])[0]
+    found = build_catalogue(artifact(), vectors, 3)
+    ranked = Pipeline(artifact(), k=24).recommend(found, [window("i02", "i03")])[0]
+    fresh = next(item for item in ranked.items if item.item_id == "fresh")
+    assert set(fresh.sources) == {"content"}
+    assert fresh.because == "i03"
+    assert not any("content" in item.sources for item in ranked.items if item.item_id != "fresh")
+
+
+def test_a_window_of_new_items_alone_is_not_cold() -> None:
+    """A behaviour on an item that only the catalogue knows counts at once."""
+    ranked = Pipeline(artifact(), k=5).recommend(large_catalogue(), [window("n001", "n004")])[0]
+    assert ranked.degraded == "none"
+    assert {item.because for item in ranked.items if item.score > 0} <= {"n001", "n004"}
+    assert np.abs(ranked.user_vector[:-1]).max() > 0.01
+
+
+def test_the_reason_is_the_most_similar_item_of_the_window() -> None:
+    """``because`` names an item of the window that the catalogue has, the one with the greatest cosine."""
+    shown = catalogue()
+    for window_, ranked in zip(WINDOWS, Pipeline(artifact(), k=10).recommend(shown, WINDOWS), strict=True):
+        rows = [shown.row_of[b.item_id] for b in window_ if b.item_id in shown.row_of][-10:]
+        for item in ranked.items if rows else ():
+            assert item.because is not None
+            cosines = shown.unit[rows] @ shown.unit[shown.row_of[item.item_id]]
+            assert shown.unit[shown.row_of[item.because]] @ shown.unit[shown.row_of[item.item_id]] == pytest.approx(
+                cosines.max(), abs=1e-5
+            )
+            assert shown.row_of[item.because] in rows
+
+
+def test_sources_say_what_brought_an_item() -> None:
+    """Ranks start at 1, every item has a source, and each source's best item is listed with rank 1 when all are listed."""
+    ranked = Pipeline(artifact(), k=24).recommend(catalogue(), [window("i03", "i04")])[0]
+    ranks: dict[str, list[int]] = {}
+    for item in ranked.items:
+        assert item.sources
+        for name, (rank, score) in item.sources.items():
+            ranks.setdefault(name, []).append(rank)
+            assert np.isfinite(score)
+    assert set(ranks) == {"retrieval", "mf", "next", "popular"}
+    assert all(min(found) == 1 and len(set(found)) == len(found) for found in ranks.values())
+
+
+def test_an_empty_catalogue_gives_empty_lists() -> None:
+    """Before the first item there is nothing to show, and no error."""
+    empty = build_catalogue(artifact(), {}, 0)
+    for ranked in Pipeline(artifact()).recommend(empty, [window("i01"), []]):
+        assert ranked.items == ()
+        assert ranked.degraded == "popular"
+        assert ranked.user_vector.shape == (17,)
+        assert ranked.factors.shape == (8,)
+
+
+def test_no_windows_give_no_lists() -> None:
+    """An empty batch is no error."""
+    assert Pipeline(artifact()).recommend(catalogue(), []) == []
+
+
+def test_a_catalogue_of_one_item() -> None:
+    """It is shown to those who have not had it, and to nobody else."""
+    one = build_catalogue(artifact(), text_vectors(["i05"]), 0)
+    had, unknown, cold = Pipeline(artifact()).recommend(one, [window("i05"), window("i06"), []])
+    assert ids(had) == []
+    assert ids(unknown) == ids(cold) == ["i05"]
+
+
+def test_a_user_who_has_had_everything_gets_an_empty_list() -> None:
+    """Rather nothing than something twice; others in the batch get theirs."""
+    full, other = Pipeline(artifact(), k=5).recommend(
+        catalogue(), [window("i01"), window("i01")], [set(catalogue().item_ids), set()]
+    )
+    assert full.items == ()
+    assert len(other.items) == 5
+
+
+def test_popularity_of_the_moment_orders_cold_lists() -> None:
+    """New counts change what the catalogue calls popular; the catalogue they were given to stays as it is."""
+    counts = recent_counts(artifact())
+    before = catalogue().popular_rows.copy()
+    counts.add_all([("i17", T0 + 86_400_000)] * 1_000)
+    now = catalogue().with_popularity(counts.scores(catalogue().item_ids, T0 + 86_400_000))
+    assert now.item_ids[now.popular_rows[0]] == "i17"
+    assert now.recent_popularity.argmax() == now.row_of["i17"]
+    np.testing.assert_array_equal(catalogue().popular_rows, before)
+
+
+def test_counts_go_on_from_training() -> None:
+    """Without a live event the recent counts are the artifact's."""
+    model = artifact()
+    found = recent_counts(model).scores(model.manifest.item_ids, model.manifest.trained_to_ms)
+    np.testing.assert_allclose(found, model.recent_popularity, rtol=1e-5)
+
+
+def test_a_replay_from_long_before_training_gives_finite_lists() -> None:
+    """Popularity as of decades before the end of training breaks no score."""
+    now = catalogue().with_popularity(recent_counts(artifact()).scores(catalogue().item_ids, 0))
+    for ranked in Pipeline(artifact(), k=5).recommend(now, WINDOWS):
+        assert len(ranked.items) == 5
+        assert np.isfinite([item.score for item in ranked.items]).all()
+
+
+def test_all_scores_are_those_of_the_parts() -> None:
+    """score_all leaves nothing out and multiplies what recommend returns."""
+    pipeline = Pipeline(artifact())
+    scores = pipeline.score_all(catalogue(), WINDOWS)
+    for i, ranked in enumerate(pipeline.recommend(catalogue(), WINDOWS)):
+        np.testing.assert_allclose(scores["sequence"][i], catalogue().vectors @ ranked.user_vector, atol=1e-4)
+        with_bias = np.append(ranked.factors, 1.0)
+        np.testing.assert_allclose(scores["mf"][i], catalogue().factors @ with_bias, atol=1e-4)

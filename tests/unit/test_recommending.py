@@ -1,0 +1,128 @@
+"""From windows to lists on the wire: list ids, newest windows, new behaviours, items already seen."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+import numpy as np
+import pytest
+
+from models.recommend import RankedItem, RankedList
+from streams.recommending import (
+    SeenIndex,
+    Versions,
+    behaviours,
+    list_id,
+    new_behaviours,
+    newest_windows,
+    recommendation,
+    user_vector,
+)
+from streams.records import Trigger, WindowItem, WindowState, encode
+from streams.window import seen_hash
+from tests.builders import T0, FakeRecord
+
+
+def window(revision: int, n_items: int = 3) -> WindowState:
+    """Return a window whose trigger tells its revision."""
+    items = [WindowItem(T0 + i, f"e{i}", f"i{i}", "view") for i in range(n_items)]
+    return WindowState(1, revision, T0 + n_items, items, Trigger(f"e{revision}", T0 + revision, 100 + revision))
+
+
+def test_list_id_is_equal_for_equal_input() -> None:
+    """A list that is published again after a crash has the id it had, so that a consumer drops it."""
+    assert list_id("u", 1, "a") == list_id("u", 1, "a")
+
+
+def test_list_id_differs_with_each_part_and_with_their_borders() -> None:
+    """Two lists never share an id, not even where user, revision and artifact join to one text."""
+    inputs = [
+        ("u", 1, "a"),
+        ("v", 1, "a"),
+        ("u", 2, "a"),
+        ("u", 1, "b"),
+        ("u:1", 1, "a"),
+        ("u", 11, "a"),
+        ("u1", 1, "a"),
+        ("", 1, "u1a"),
+    ]
+    ids = [list_id(*parts) for parts in inputs]
+    assert all(one != other for one, other in itertools.combinations(ids, 2))
+
+
+def test_only_a_users_newest_window_of_a_batch_counts() -> None:
+    """Older windows of the batch are contained in the newest; it carries its own time of writing."""
+    records = [
+        FakeRecord(b"a", encode(window(1)), 0, timestamp=10),
+        FakeRecord(b"b", encode(window(1)), 1, timestamp=11),
+        FakeRecord(b"a", encode(window(2)), 2, timestamp=12),
+    ]
+    windows, n_malformed = newest_windows(records)
+    assert [(key, state.revision, written) for key, state, written in windows] == [(b"b", 1, 11), (b"a", 2, 12)]
+    assert n_malformed == 0
+
+
+def test_a_removed_window_gives_no_list() -> None:
+    """A tombstone after a window says that the user is gone."""
+    records = [FakeRecord(b"a", encode(window(1)), 0), FakeRecord(b"a", None, 1), FakeRecord(None, b"x", 2)]
+    assert newest_windows(records) == ([], 0)
+
+
+def test_malformed_windows_are_counted_and_cost_only_themselves() -> None:
+    """One broken record on ``sequences`` must not stop the lists of other users."""
+    windows, n_malformed = newest_windows([FakeRecord(b"a", b"\xc1", 0), FakeRecord(b"b", encode(window(4)), 1)])
+    assert [state.revision for _, state, _ in windows] == [4]
+    assert n_malformed == 1
+
+
+@pytest.mark.parametrize(
+    ("last", "expected"), [(5, []), (4, ["i2"]), (3, ["i1", "i2"]), (0, ["i0", "i1", "i2"]), (9, [])]
+)
+def test_new_behaviours_are_those_since_the_last_delivered_revision(last: int, expected: list[str]) -> None:
+    """Live popularity counts each behaviour once; a window that has lost old ones gives what it has."""
+    assert [b.item_id for b in new_behaviours(window(5), last)] == expected
+
+
+def test_seen_index_finds_items_by_hash_and_only_those_of_the_catalogue() -> None:
+    """Items that have left the window stay seen; hashes of unknown items are passed over."""
+    index = SeenIndex(["i1", "i2", "i3"])
+    assert index.items(seen_hash("i3") + seen_hash("gone") + seen_hash("i1")) == {"i1", "i3"}
+    assert index.items(b"") == set()
+
+
+def test_items_of_one_hash_are_all_seen() -> None:
+    """Where two ids share a hash, leaving out one too many beats showing one again."""
+    one, other = "plumless", "buckeroo"  # a well-known CRC-32 collision
+    assert seen_hash(one) == seen_hash(other)
+    assert SeenIndex([one, other]).items(seen_hash(one)) == {one, other}
+
+
+def test_a_list_tells_what_caused_it_and_what_made_it() -> None:
+    """Event, offset, artifact and catalogue generation let a reader trace every list."""
+    ranked = RankedList(
+        np.array([1.5, -2.0, 0.0], dtype=np.float32),
+        np.array([0.25], dtype=np.float32),
+        (RankedItem("i9", 0.75, {"sequence": (2, 1.25)}, "i1"),),
+        "none",
+    )
+    state, versions = window(5), Versions("abc", 3)
+    made = recommendation("u", state, ranked, versions, T0)
+    assert (made.revision, made.event_id, made.offset, made.event_ts) == (5, "e5", 105, T0 + 5)
+    assert (made.artifact, made.index_generation, made.produced_ts, made.degraded) == ("abc", 3, T0, "none")
+    assert made.list_id == list_id("u", 5, "abc")
+    assert msgspec.to_builtins(made.items) == [
+        {"item_id": "i9", "score": 0.75, "sources": {"sequence": (2, 1.25)}, "because": "i1"}
+    ]
+    vector = user_vector("u", state, ranked, versions)
+    assert np.frombuffer(vector.vector, "<f4").tolist() == [1.5, -2.0, 0.0]
+    assert np.frombuffer(vector.factors, "<f4").tolist() == [0.25]
+    assert (vector.revision, vector.artifact) == (5, "abc")
+
+
+def test_behaviours_keep_order_and_fields() -> None:
+    """The model reads a window oldest first."""
+    assert [(b.item_id, b.type, b.ts_ms) for b in behaviours(window(1, 2))] == [
+        ("i0", "view", T0),
+        ("i1", "view", T0 + 1),
+    ]
