@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from mode.utils.queues import FlowControlEvent
 from streams.batches import BatchSchema, BatchWriter, batch_scheduler
 from streams.consumer import BatchTransport, KeepingFlowControl
 from streams.errors import HeadraceError
-from streams.settings import KafkaSettings, Settings
+from streams.settings import KafkaSettings, Settings, load_settings
 from streams.table import BatchTable
 from streams.topics import create_topics
 
@@ -132,3 +133,17 @@ def credentials(kafka: KafkaSettings) -> CredentialsT | None:
             ssl_context=context,
         )
     return faust.SSLCredentials(context) if context is not None else None
+
+
+def start_app(build: Callable[[Settings], StreamApp]) -> StreamApp:
+    """Return the app that a worker module names ``app``: settings read, uvloop installed.
+
+    A bad setting ends the process with one line on standard error.
+    """
+    import uvloop
+
+    uvloop.install()
+    try:
+        return build(load_settings())
+    except HeadraceError as exc:
+        raise SystemExit(f"cannot start: {exc}") from None

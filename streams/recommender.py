@@ -21,7 +21,7 @@ from faust.types import TP, EventT
 from models.artifact import Artifact, ArtifactError, load_artifact
 from models.encoder import TextEncoder
 from models.recommend import Catalogue, Pipeline, RankedList, recent_counts
-from streams.app import StreamApp, build_app
+from streams.app import StreamApp, build_app, start_app
 from streams.batches import OutRecord, delivered
 from streams.catalogue import CatalogueReader
 from streams.embedding_cache import EmbeddingCache
@@ -40,7 +40,7 @@ from streams.recommending import (
     user_vector,
 )
 from streams.records import UserVector, encode
-from streams.settings import Settings, load_settings
+from streams.settings import Settings
 from streams.table import BatchTable
 from streams.web import serve
 
@@ -266,14 +266,7 @@ def _revoked_handler(recommender: Recommender) -> Any:
 
 def __getattr__(name: str) -> Any:
     """Build the app when the Faust command asks for it, so that importing this module for its functions has no effect."""
-    if name == "app":
-        import uvloop
-
-        uvloop.install()
-        try:
-            app = build_recommender(load_settings())
-        except HeadraceError as exc:
-            raise SystemExit(f"recommender: cannot start: {exc}") from None
-        globals()["app"] = app
-        return app
-    raise AttributeError(name)
+    if name != "app":
+        raise AttributeError(name)
+    globals()["app"] = app = start_app(build_recommender)
+    return app

@@ -16,13 +16,12 @@ from typing import Any
 import faust
 from faust.types import TP, EventT
 
-from streams.app import StreamApp, build_app
+from streams.app import StreamApp, build_app, start_app
 from streams.batches import BATCH_OVERHEAD_BYTES, OutRecord, delivered
-from streams.errors import HeadraceError
 from streams.metrics import Metrics
 from streams.records import EventDecoder
 from streams.sequencing import BatchResult, RejectCeiling, absorb_batch
-from streams.settings import Settings, load_settings
+from streams.settings import Settings
 from streams.table import ROCKSDB, BatchTable
 from streams.topics import REJECTED_MAX_BYTES
 from streams.web import serve
@@ -157,14 +156,7 @@ def _revoked_handler(sequencer: Sequencer) -> Any:
 
 def __getattr__(name: str) -> Any:
     """Build the app when the Faust command asks for it, so that importing this module for its functions has no effect."""
-    if name == "app":
-        import uvloop
-
-        uvloop.install()
-        try:
-            app = build_sequencer(load_settings())
-        except HeadraceError as exc:
-            raise SystemExit(f"sequencer: cannot start: {exc}") from None
-        globals()["app"] = app
-        return app
-    raise AttributeError(name)
+    if name != "app":
+        raise AttributeError(name)
+    globals()["app"] = app = start_app(build_sequencer)
+    return app
