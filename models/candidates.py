@@ -87,7 +87,7 @@ def gather(
     followers = catalogue.next_rows[newest].reshape(len(newest), -1)  # [n, 3 * n_next]
     followers = np.where(np.repeat(newest >= 0, catalogue.next_rows.shape[1], axis=1), followers, -1)
     brought = {
-        "retrieval": _retrieved(catalogue, vectors, n_candidates + packed.lengths),
+        "retrieval": _retrieved(catalogue, vectors, np.where(packed.lengths > 0, n_candidates + packed.lengths, 0)),
         "mf": catalogue.factor_index.search(mf_users.astype(np.float32), N_MF)[0],
         "next": followers,
         "popular": np.broadcast_to(
@@ -107,8 +107,11 @@ def gather(
 
 
 def _retrieved(catalogue: Catalogue, vectors: Float32, wanted: Int64) -> Int64:
-    """Return the best rows of each user, as many as ``wanted`` (n,) says, -1 beyond: who else is in the batch must not matter."""
-    rows = catalogue.index.search(vectors, int(wanted.max()))[0]
+    """Return the best rows of each user, as many as ``wanted`` (n,) says, -1 beyond: who else is in the batch must not matter.
+
+    None are wanted without a window: all new items tie then, and which of them came first would be chance.
+    """
+    rows = catalogue.index.search(vectors, max(1, int(wanted.max())))[0]
     return np.where(np.arange(rows.shape[1]) < wanted[:, None], rows, -1)
 
 

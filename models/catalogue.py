@@ -25,6 +25,7 @@ class Catalogue:
     unit : (n, dim) float32, item vectors of unit length
     text_unit : (n, text_dim) float32, whitened text embeddings of unit length
     factors : (n, f + 1) float32, matrix factorisation's item factors and bias
+    factor_index : over the items that have factors, those that are not new
     next_rows, next_weights : (n, n_next), most frequent followers of each item as rows here, -1 for none, and their shares
     is_new : (n,) bool, items that training never saw; they have text alone
     popularity, recent_popularity : (n,) float32, log shares
@@ -84,7 +85,7 @@ def build_catalogue(artifact: Artifact, items: Mapping[str, Float32], generation
         factors=factors,
         gram=gram(factors[:, :-1]),
         index=ItemIndex.build(vectors),
-        factor_index=ItemIndex.build(factors),
+        factor_index=ItemIndex.build(factors[~is_new], np.flatnonzero(~is_new)),
         next_rows=next_rows,
         next_weights=next_weights,
         is_new=is_new,

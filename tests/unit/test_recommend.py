@@ -85,7 +85,7 @@ def test_nothing_the_user_has_had_is_listed_and_nothing_twice() -> None:
 
 @pytest.mark.parametrize("k", [1, 5, 10, 40])
 def test_a_list_has_k_items_or_all_there_are(k: int) -> None:
-    """k items where the catalogue has as many that the user has not had, else those."""
+    """As many as asked for, where the catalogue has so many that the user has not had, else those."""
     for window_, ranked in zip(WINDOWS, Pipeline(artifact(), k=k).recommend(catalogue(), WINDOWS), strict=True):
         had = {behaviour.item_id for behaviour in window_} & set(catalogue().item_ids)
         assert len(ranked.items) == min(k, 24 - len(had))
@@ -132,7 +132,8 @@ def test_a_new_item_is_found_by_its_text() -> None:
     found = build_catalogue(artifact(), vectors, 3)
     ranked = Pipeline(artifact(), k=24).recommend(found, [window("i02", "i03")])[0]
     fresh = next(item for item in ranked.items if item.item_id == "fresh")
-    assert set(fresh.sources) == {"content"}
+    assert "content" in fresh.sources
+    assert not {"retrieval", "mf", "next"} & set(fresh.sources)
     assert fresh.because == "i03"
     assert not any("content" in item.sources for item in ranked.items if item.item_id != "fresh")
 

@@ -1,0 +1,172 @@
+"""Candidates and their features: each at most once, ranked among the valid, each feature by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models.candidates import N_MF, NEXT_WEIGHTS, Candidates, gather, seen_rows
+from models.catalogue import build_catalogue
+from models.fusion import FEATURES
+from models.types import Behaviour, Float32
+from tests.tiny_models import artifact, catalogue, text_vectors, window
+
+WINDOWS = [window("i03", "i09", "i01"), window("i12"), []]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Use one thread, so that results do not depend on the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def gathered(windows: Sequence[Sequence[Behaviour]] = WINDOWS) -> Candidates:
+    """Return the candidates of windows from the whole tiny catalogue."""
+    return gather(artifact(), catalogue(), windows, None, 100)
+
+
+def feature(found: Candidates, user: int, name: str) -> dict[str, float]:
+    """Return one feature of a user's valid candidates, by item."""
+    shown = found.valid[user]
+    values = found.features[user, shown, FEATURES.index(name)].tolist()
+    return dict(zip((catalogue().item_ids[row] for row in found.rows[user, shown]), values, strict=True))
+
+
+def test_every_valid_candidate_is_there_once_and_was_not_had() -> None:
+    """All of a small catalogue but the window, each once; the rest is padding."""
+    found = gathered()
+    for user, window_ in enumerate(WINDOWS):
+        shown = found.rows[user, found.valid[user]]
+        expected = set(range(24)) - {catalogue().row_of[b.item_id] for b in window_}
+        assert sorted(shown.tolist()) == sorted(expected)
+    assert found.features.shape == (*found.rows.shape, len(FEATURES))
+    assert found.rows.min() >= 0
+    assert np.isfinite(found.features[found.valid]).all()
+
+
+def test_scores_are_products_of_the_vectors_that_are_returned() -> None:
+    """The score of retrieval and the logit of matrix factorisation, with their biases."""
+    found = gathered()
+    for user in range(3):
+        factors = np.append(found.factors[user], 1.0)
+        for item, score in feature(found, user, "retrieval_score").items():
+            row = catalogue().row_of[item]
+            assert score == pytest.approx(float(catalogue().vectors[row] @ found.user_vectors[user]), abs=1e-4)
+            assert feature(found, user, "mf_logit")[item] == pytest.approx(
+                float(catalogue().factors[row] @ factors), abs=1e-4
+            )
+
+
+@pytest.mark.parametrize(("rank", "score"), [("retrieval_rank", "retrieval_score"), ("mf_rank", "mf_logit")])
+def test_ranks_count_valid_candidates_only(rank: str, score: str) -> None:
+    """The best valid candidate has rank 1 and there are no gaps: neither padding nor what was had is counted."""
+    found = gathered()
+    for user in range(3):
+        ranks, scores = feature(found, user, rank), feature(found, user, score)
+        ordered = sorted(scores, key=lambda item: ranks[item])
+        assert [scores[item] for item in ordered] == sorted(scores.values(), reverse=True)
+        np.testing.assert_allclose([ranks[item] for item in ordered], np.log1p(np.arange(1, len(ordered) + 1)), 1e-5)
+
+
+def test_followers_of_the_newest_items_count_by_age() -> None:
+    """The share with which an item followed the newest three, weighted 1, 1/2, 1/4; by hand for every candidate."""
+    found = gathered()
+    shown = catalogue()
+    for user, window_ in enumerate(WINDOWS):
+        expected = np.zeros(24)
+        for weight, behaviour in zip(NEXT_WEIGHTS, window_[::-1], strict=False):
+            row = shown.row_of[behaviour.item_id]
+            for follower, share in zip(shown.next_rows[row], shown.next_weights[row], strict=True):
+                if follower >= 0:
+                    expected[follower] += weight * share
+        for item, value in feature(found, user, "next_score").items():
+            assert value == pytest.approx(float(np.log(expected[shown.row_of[item]] + 1e-3)), abs=1e-4)
+
+
+def test_the_first_item_of_the_catalogue_is_a_follower_like_any_other() -> None:
+    """Padding has row 0, and the item of row 0 must not lose its score to it."""
+    shown = catalogue()
+    leading = next(row for row in range(24) if 0 in shown.next_rows[row])
+    found = gathered([window(shown.item_ids[leading])])
+    assert (found.rows[0] == 0).sum() > 1  # there is padding beside it
+    place = shown.next_rows[leading].tolist().index(0)
+    share = float(shown.next_weights[leading, place])
+    assert feature(found, 0, "next_score")[shown.item_ids[0]] == pytest.approx(np.log(share + 1e-3), abs=1e-4)
+
+
+def test_similarities_are_to_the_window_not_to_padding() -> None:
+    """The greatest cosine to an item of the window, negative too, and the cosine to the mean of its texts."""
+    found = gathered()
+    shown = catalogue()
+    n_negative = 0
+    for user, window_ in enumerate(WINDOWS):
+        rows = [shown.row_of[b.item_id] for b in window_]
+        mean = shown.text_unit[rows].sum(axis=0)
+        for item, value in feature(found, user, "similarity").items():
+            expected = float((shown.unit[rows] @ shown.unit[shown.row_of[item]]).max(initial=-1.0)) if rows else 0.0
+            n_negative += expected < 0
+            assert value == pytest.approx(expected, abs=1e-4)
+        for item, value in feature(found, user, "text_similarity").items():
+            text = float(shown.text_unit[shown.row_of[item]] @ mean) / max(float(np.linalg.norm(mean)), 1e-9)
+            assert value == pytest.approx(text, abs=1e-4)
+    assert n_negative > 0
+
+
+def test_plain_features() -> None:
+    """Popularity of then and now, newness, and the window's length."""
+    shown = replace(catalogue(), recent_popularity=np.arange(24, dtype=np.float32))
+    found = gather(artifact(), shown, WINDOWS, None, 100)
+    for user, length in enumerate((3, 1, 0)):
+        for item, value in feature(found, user, "recent_popularity").items():
+            assert value == shown.row_of[item]
+        for item, value in feature(found, user, "popularity").items():
+            assert value == shown.popularity[shown.row_of[item]]
+        assert set(feature(found, user, "is_new").values()) == {0.0}
+        lengths = feature(found, user, "window_length").values()
+        assert set(lengths) == {float(np.float32(np.log1p(length)))}
+
+
+def test_retrieval_brings_as_many_as_asked_whoever_is_in_the_batch() -> None:
+    """A long window beside a short one adds no candidates to it."""
+    names = [f"n{i:03}" for i in range(200)]
+    rng = np.random.default_rng(6)
+    new = {name: rng.normal(size=16).astype(np.float32) for name in names}
+    shown = build_catalogue(artifact(), text_vectors(artifact().manifest.item_ids) | new, 0)
+    short, long = window("i03"), window(*(f"i{i:02}" for i in range(10)))
+    alone, beside = (gather(artifact(), shown, windows, None, 5) for windows in ([short], [short, long]))
+    rows: list[list[int]] = [found.rows[0, found.valid[0]].tolist() for found in (alone, beside)]
+    assert rows[0] == rows[1]
+
+
+def test_matrix_factorisation_brings_no_new_items() -> None:
+    """New items have no factors: all alike, they would be an arbitrary choice."""
+    names = [f"n{i:03}" for i in range(200)]
+    new: dict[str, Float32] = {name: np.full(16, i, dtype=np.float32) for i, name in enumerate(names)}
+    shown = build_catalogue(artifact(), text_vectors(artifact().manifest.item_ids) | new, 0)
+    rows, _ = shown.factor_index.search(np.ones((1, 9), dtype=np.float32), N_MF)
+    assert rows.shape == (1, 24)
+    assert not shown.is_new[rows].any()
+    found = gather(artifact(), shown, [window("i03")], None, 5)
+    assert not found.ranks["mf"][0][shown.is_new[found.rows[0]]].any()
+
+
+def test_a_catalogue_of_new_items_alone() -> None:
+    """Where training saw none of the items, text still ranks them."""
+    shown = build_catalogue(artifact(), text_vectors([f"i{i}" for i in range(50, 60)]), 0)
+    found = gather(artifact(), shown, [window("i50"), []], None, 5)
+    assert found.valid.sum(axis=1).tolist() == [9, 10]
+    assert np.isfinite(found.features).all()
+
+
+def test_seen_rows_hold_what_the_catalogue_has_of_windows_and_more() -> None:
+    """Items that the catalogue does not have are no error."""
+    rows = seen_rows(catalogue(), [window("i03", "gone", "i03"), []], [{"i05", "lost"}, {"i00"}])
+    assert [sorted(found.tolist()) for found in rows] == [[3, 5], [0]]
+    assert [found.tolist() for found in seen_rows(catalogue(), [window("i03"), []], None)] == [[3], []]
