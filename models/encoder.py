@@ -73,6 +73,10 @@ class TransformerEncoder:
         self, name_or_path: str, *, device: str = "cpu", max_tokens_per_batch: int = 8_192, max_length: int = 256
     ) -> None:
         from transformers import AutoModel, AutoTokenizer
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
 
         options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": Path(name_or_path).is_dir()}
         try:

@@ -11,9 +11,9 @@ import numpy as np
 from models.artifact import Artifact
 from models.catalogue import Catalogue, build_catalogue
 from models.cold_start import DecayedCounts
+from models.interactions import Interactions, next_item_counts
 from models.metrics import coverage, novelty, summarize
 from models.recommend import Pipeline
-from models.training import Interactions, next_item_counts
 from models.types import Behaviour, Float32
 
 K: Final = 10
@@ -26,13 +26,22 @@ MODELS: Final = ("pipeline", "sequence", "mf", "popularity", "recent_popularity"
 
 @dataclass(frozen=True)
 class Cases:
-    """What is asked and what came next. ``seen`` are all items the user had before; ``now_ms`` the time of the question."""
+    """What is asked and what came next. ``seen`` are all items the user had before; ``now_ms`` the time of the question.
+
+    Seen items are masked, so a target that the user had before is missed by every model; :attr:`n_repeats` counts them.
+    """
 
     windows: list[list[Behaviour]]
     seen: list[set[str]]
     targets: list[str]
     now_ms: list[int]
     train: Interactions
+    users: set[int]
+
+    @property
+    def n_repeats(self) -> int:
+        """Return how many targets their user had before."""
+        return sum(target in had for target, had in zip(self.targets, self.seen, strict=True))
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -66,11 +75,12 @@ def shuffle_ties(log: Interactions, seed: int) -> Interactions:
 def _cases(log: Interactions, positions: set[int], train: Interactions, max_length: int) -> Cases:
     windows: dict[int, list[Behaviour]] = {}
     had: dict[int, set[str]] = {}
-    cases = Cases([], [], [], [], train)
+    cases = Cases([], [], [], [], train, set())
     for position in range(len(log)):
         user, event = int(log.users[position]), log.behaviour(position)
         window, seen = windows.setdefault(user, []), had.setdefault(user, set())
         if position in positions and window:
+            cases.users.add(user)
             cases.windows.append(list(window))
             cases.seen.append(set(seen))
             cases.targets.append(event.item_id)
@@ -87,7 +97,7 @@ def evaluate(
     cases: Cases,
     on_progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> dict[str, dict[str, float]]:
-    """Return hit rate, NDCG and MRR at 10, coverage and novelty of each model in :data:`MODELS`.
+    """Return hit rate, NDCG and MRR (all cut at 10), coverage and novelty of each model in :data:`MODELS`.
 
     Parameters
     ----------

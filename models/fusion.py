@@ -50,6 +50,16 @@ class FusionModel(nn.Module):
         return (self.body(joined) + self.shortcut(x)).squeeze(1)  # type: ignore[no-any-return]
 
 
+def popularity_fusion(dim: int) -> FusionModel:
+    """Return a network that ranks by recent popularity alone, for logs too small to fit one."""
+    model = FusionModel(dim)
+    with torch.no_grad():
+        for parameter in (*model.body.parameters(), *model.shortcut.parameters()):
+            parameter.zero_()
+        model.shortcut.weight[0, FEATURES.index("recent_popularity")] = 1.0
+    return model.eval()
+
+
 def fit_fusion(
     features: Tensor,
     users: Tensor,

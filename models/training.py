@@ -8,7 +8,7 @@ from its weights so that its vectors keep the meaning that fusion knows, and fus
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -21,19 +21,19 @@ from models.candidates import gather
 from models.catalogue import Catalogue, build_catalogue
 from models.cold_start import DecayedCounts
 from models.factors import FactorsConfig, ItemFactors, fit_factors
-from models.fusion import FusionModel, fit_fusion
+from models.fusion import FusionModel, fit_fusion, popularity_fusion
+from models.interactions import Interactions, next_item_counts, sample_positions, windows_before
 from models.metrics import summarize
 from models.recommend import Pipeline
 from models.sequence import SequenceConfig
 from models.sequence_training import SequenceFit, SequenceTraining, fit_sequence
-from models.types import EVENT_TYPES, TYPE_INDEX, Behaviour, Float32, Int64
+from models.types import Float32, Int64
 from models.whitening import fit_whitening
 
 Progress = Callable[[str, int, int], None]
 #: Shares of the log's events: the parts are fitted to the first, fusion to the second, the rest measures.
 FIT_SHARE: Final = 0.80
 FUSION_SHARE: Final = 0.15
-N_NEXT: Final = 32
 MIN_EVENTS: Final = 100
 
 
@@ -77,50 +77,6 @@ PRESETS: Final = {
         20,
     ),
 }
-
-
-@dataclass(frozen=True)
-class Interactions:
-    """A log as arrays, in time order; ties keep the order given.
-
-    ``users`` and ``items`` (n,) int64 are rows into ``user_ids`` and ``item_ids``; ``types`` (n,) int64 into ``EVENT_TYPES``; ``ts_ms``
-    (n,) int64.
-    """
-
-    user_ids: tuple[str, ...]
-    item_ids: tuple[str, ...]
-    users: Int64
-    items: Int64
-    types: Int64
-    ts_ms: Int64
-
-    @classmethod
-    def from_rows(cls, rows: Iterable[tuple[str, str, str, int]]) -> Interactions:
-        """Return interactions from ``(user_id, item_id, type, ts_ms)``."""
-        user_row: dict[str, int] = {}
-        item_row: dict[str, int] = {}
-        numbers = [
-            (user_row.setdefault(u, len(user_row)), item_row.setdefault(i, len(item_row)), TYPE_INDEX[kind], ts)
-            for u, i, kind, ts in rows
-        ]
-        columns = np.array(numbers, dtype=np.int64).reshape(-1, 4)
-        columns = columns[np.argsort(columns[:, 3], kind="stable")]
-        return cls(tuple(user_row), tuple(item_row), *(columns[:, j].copy() for j in range(4)))
-
-    def __len__(self) -> int:
-        return len(self.ts_ms)
-
-    def part(self, start: int, stop: int) -> Interactions:
-        """Return the events from position ``start`` up to ``stop``; rows keep their meaning."""
-        window = slice(start, stop)
-        return Interactions(
-            self.user_ids, self.item_ids, self.users[window], self.items[window], self.types[window], self.ts_ms[window]
-        )
-
-    def behaviour(self, position: int) -> Behaviour:
-        """Return one event as a behaviour."""
-        kind = EVENT_TYPES[self.types[position]]
-        return Behaviour(self.item_ids[self.items[position]], kind, int(self.ts_ms[position]))
 
 
 @dataclass(frozen=True)
@@ -179,7 +135,7 @@ def train(
         return make_artifact(tensors, preset.sequence, info, options.device)
 
     early = _fit_parts(log.part(0, n_fit), text, preset, options, on_progress, "first fit")
-    plain = artifact(early, FusionModel(preset.sequence.dim + 1), {}, n_fit)
+    plain = artifact(early, popularity_fusion(preset.sequence.dim + 1), {}, n_fit)
     catalogue = build_catalogue(plain, items, generation=0)
     fusion = _fit_fusion(plain, catalogue, log, range(n_fit, n_fusion), preset, options, on_progress)
     metrics = _measure(artifact(early, fusion, {}, n_fit), catalogue, log, range(n_fusion, len(log)), options.seed)
@@ -214,66 +170,6 @@ def _fit_parts(
     return _Parts(sequence, factors, next_rows, next_weights, popularity, counts.scores(log.item_ids, to_ms), to_ms)
 
 
-def next_item_counts(users: Int64, items: Int64, n_items: int, n_next: int = N_NEXT) -> tuple[Int64, Float32]:
-    """Count which item follows which (a first-order Markov chain), for each item the ``n_next`` most frequent followers.
-
-    Returns
-    -------
-    rows (n_items, n_next) int64, -1 where there are fewer; shares (n_items, n_next) float32 of all steps from that item
-    """
-    order = np.argsort(users, kind="stable")
-    same = users[order][1:] == users[order][:-1]
-    pairs = items[order][:-1][same] * n_items + items[order][1:][same]
-    pair, count = np.unique(pairs, return_counts=True)
-    first, second = pair // n_items, pair % n_items
-    totals = np.bincount(first, weights=count, minlength=n_items)
-    ranking = np.lexsort((second, -count, first))
-    first, second, count = first[ranking], second[ranking], count[ranking]
-    place = np.arange(len(first)) - np.searchsorted(first, first)
-    kept = place < n_next
-    rows = np.full((n_items, n_next), -1, dtype=np.int64)
-    shares = np.zeros((n_items, n_next), dtype=np.float32)
-    rows[first[kept], place[kept]] = second[kept]
-    shares[first[kept], place[kept]] = count[kept] / totals[first[kept]]
-    return rows, shares
-
-
-def windows_before(
-    log: Interactions, positions: Iterable[int], max_length: int
-) -> tuple[list[list[Behaviour]], list[set[str]], list[str]]:
-    """Return, for each position, the user's window before that event, all items the user has had by then, and the item itself."""
-    wanted = set(positions)
-    windows: dict[int, list[Behaviour]] = {}
-    had: dict[int, set[str]] = {}
-    result: tuple[list[list[Behaviour]], list[set[str]], list[str]] = ([], [], [])
-    for position in range(max(wanted, default=-1) + 1):
-        user = int(log.users[position])
-        event = log.behaviour(position)
-        window, seen = windows.setdefault(user, []), had.setdefault(user, set())
-        if position in wanted:
-            result[0].append(list(window))
-            result[1].append(set(seen))
-            result[2].append(event.item_id)
-        window.append(event)
-        del window[:-max_length]
-        seen.add(event.item_id)
-    return result
-
-
-def _sample(log: Interactions, positions: range, n: int, seed: int) -> list[int]:
-    """Return at most ``n`` positions whose user has an earlier event, in order."""
-    last_of: set[int] = set(log.users[: positions.start].tolist())
-    usable = []
-    for position in positions:
-        user = int(log.users[position])
-        if user in last_of:
-            usable.append(position)
-        last_of.add(user)
-    if len(usable) > n:
-        usable = sorted(np.random.default_rng(seed).choice(usable, n, replace=False).tolist())
-    return usable
-
-
 def _fit_fusion(
     artifact: Artifact,
     catalogue: Catalogue,
@@ -284,7 +180,7 @@ def _fit_fusion(
     on_progress: Progress,
 ) -> FusionModel:
     """Fit fusion on candidates of events that the parts have not seen; popularity is that of the moment, as in serving."""
-    chosen = _sample(log, positions, preset.n_fusion_events, options.seed)
+    chosen = sample_positions(log, positions, preset.n_fusion_events, options.seed)
     windows, seen, targets = windows_before(log, chosen, preset.sequence.max_length)
     counts = DecayedCounts()
     next_position = 0
@@ -303,7 +199,7 @@ def _fit_fusion(
         items.append(catalogue.vectors[found.rows[found.valid]])
         on_progress("fusion: candidates", stop, len(chosen))
     if not labels or not np.concatenate(labels).any():
-        return FusionModel(preset.sequence.dim + 1).eval()
+        return popularity_fusion(preset.sequence.dim + 1)
     return fit_fusion(
         _stack(features), _stack(users), _stack(items), _stack(labels),
         seed=options.seed, epochs=preset.fusion_epochs,
@@ -319,7 +215,7 @@ def _measure(
     artifact: Artifact, catalogue: Catalogue, log: Interactions, positions: range, seed: int
 ) -> dict[str, float]:
     """Return hit rate, NDCG and MRR of the pipeline on the last slice, in test-then-learn order, beside recent popularity's."""
-    chosen = _sample(log, positions, 2_000, seed)
+    chosen = sample_positions(log, positions, 2_000, seed)
     if not chosen:
         return {}
     windows, seen, targets = windows_before(log, chosen, artifact.sequence.config.max_length)

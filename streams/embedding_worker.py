@@ -26,11 +26,17 @@ def resolve_device(device: str) -> str:
 
     from streams.errors import SettingsError
 
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))  # one core stays free for the event loop
     has_cuda = torch.cuda.is_available()
     if device == "cuda" and not has_cuda:
         raise SettingsError("device='cuda': PyTorch finds no CUDA device; set HEADRACE_DEVICE=auto or cpu")
     return "cuda" if has_cuda and device != "cpu" else "cpu"
+
+
+def leave_a_core() -> None:
+    """Keep PyTorch off one core, which stays free for the event loop."""
+    import torch
+
+    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
 
 
 class EmbeddingWorker:

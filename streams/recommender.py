@@ -25,7 +25,7 @@ from streams.app import StreamApp, build_app, start_app
 from streams.batches import OutRecord, delivered
 from streams.catalogue import CatalogueReader
 from streams.embedding_cache import EmbeddingCache
-from streams.embedding_worker import EmbeddingWorker, resolve_device
+from streams.embedding_worker import EmbeddingWorker, leave_a_core, resolve_device
 from streams.encoders import open_artifact_encoder
 from streams.errors import HeadraceError
 from streams.metrics import Metrics
@@ -76,6 +76,7 @@ class Recommender:
 
     async def start(self) -> None:
         """Load the artifact, read the catalogue, then begin to serve. Fails when the artifact is missing or damaged."""
+        leave_a_core()
         device = resolve_device(self.settings.device)
         try:
             self.artifact: Artifact = await self.worker.run(load_artifact, Path(self.settings.artifact), device)

@@ -12,10 +12,11 @@ from models import training
 from models.artifact import Artifact
 from models.encoder import FakeEncoder
 from models.factors import FactorsConfig
+from models.interactions import Interactions
 from models.recommend import Catalogue, build_catalogue
 from models.sequence import SequenceConfig
 from models.sequence_training import SequenceTraining
-from models.training import Interactions, Preset, TextSource, TrainingOptions
+from models.training import Preset, TextSource, TrainingOptions
 from models.types import Behaviour, Float32
 
 T0 = 1_600_000_000_000

@@ -8,7 +8,7 @@ from typing import Any
 
 from streams.errors import HeadraceError, InputError
 from tools.cli import UsageError, emit, progress
-from tools.train import add_log_arguments, embed_items, read_log
+from tools.train import add_log_arguments, check_seed, embed_items, read_log
 
 SUMMARY = "evaluate an artifact against baselines"
 
@@ -33,6 +33,7 @@ def run(args: argparse.Namespace) -> int:
     from streams.embedding_worker import resolve_device
     from streams.encoders import open_artifact_encoder
 
+    check_seed(args.seed)
     if not 0 < args.split < 1:
         raise UsageError(f"--split {args.split}: must be between 0 and 1")
     device = resolve_device(args.device)
@@ -55,8 +56,9 @@ def run(args: argparse.Namespace) -> int:
     result = {
         "artifact": artifact.version,
         "protocol": args.protocol,
-        "users": len({user for user in log.users.tolist()}),
+        "users": len(cases.users),
         "cases": len(cases),
+        "repeats": cases.n_repeats,
         "ties": args.ties,
         "seed": args.seed,
         "leaks": bool(artifact.manifest.trained_to_ms >= min(cases.now_ms)),
@@ -75,6 +77,10 @@ def as_table(result: dict[str, Any]) -> str:
     lines.append(
         f"{result['protocol']}, full ranking, seen items masked, ties {result['ties']}, {result['cases']} targets"
     )
+    if result["protocol"] == "loo":
+        lines.append("leave-one-out: all models know other users' events after the question, as in published protocols")
+    if result["repeats"]:
+        lines.append(f"{result['repeats']} targets are items the user had before: masked, and so missed by every model")
     if result["leaks"]:
         lines.append("the artifact was trained on events after some targets: its rows are too good; train with --until")
     return "\n".join(lines)

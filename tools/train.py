@@ -14,7 +14,7 @@ from tools.replay_loop import Tally
 from tools.replay_run import parse_time
 
 if TYPE_CHECKING:
-    from models.training import Interactions
+    from models.interactions import Interactions
     from models.types import Float32
 
 SUMMARY = "train an artifact from a log"
@@ -48,9 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that the random generators do not take."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed {seed}: must be from 0 to {2**32 - 1}")
+
+
 def read_log(args: argparse.Namespace, until_ms: int | None = None) -> Interactions:
     """Return the log's events before ``until_ms`` in time order; bad rows are shown with their line, up to a ceiling."""
-    from models.training import Interactions
+    from models.interactions import Interactions
 
     spec = LogSpec(args.log, parse_columns(args.columns), parse_columns(args.types), args.time_unit)
     rows = sorted_rows(LogReader(spec, Tally().refuse))
@@ -90,7 +96,8 @@ def run(args: argparse.Namespace) -> int:
 
     if args.out.exists() and not (args.out / MANIFEST).exists():
         raise UsageError(f"--out {args.out}: exists and is no artifact; name a new directory")
-    if args.minutes is not None and args.minutes <= 0:
+    check_seed(args.seed)
+    if args.minutes is not None and not args.minutes > 0:
         raise UsageError(f"--minutes {args.minutes}: must be above 0")
     started = time.monotonic()
     device = resolve_device(args.device)

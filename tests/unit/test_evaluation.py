@@ -7,7 +7,8 @@ import pytest
 
 from models.encoder import FakeEncoder
 from models.evaluation import evaluate, leave_one_out, shuffle_ties, time_split
-from models.training import Interactions, TextSource, TrainingOptions, train
+from models.interactions import Interactions
+from models.training import TextSource, TrainingOptions, train
 from models.types import Float32
 
 N_ITEMS = 12

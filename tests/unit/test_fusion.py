@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.fusion import FEATURES, FusionModel, fit_fusion
+from models.fusion import FEATURES, FusionModel, fit_fusion, popularity_fusion
 
 DIM, NEW = 5, FEATURES.index("is_new")
 
@@ -91,3 +91,13 @@ def test_a_batch_of_one_row_is_no_error(n: int) -> None:
     model = fit_fusion(features, users, items, labels, seed=1, epochs=2, on_epoch=told.append)
     assert bool(torch.isfinite(probabilities(model, features, users, items)).all())
     assert told == [0, 1]
+
+
+def test_the_fallback_ranks_by_recent_popularity_alone() -> None:
+    """A log too small to fit a network must not give lists in random order."""
+    features = torch.zeros(3, len(FEATURES))
+    features[:, FEATURES.index("recent_popularity")] = torch.tensor([0.5, 2.0, -1.0])
+    features[:, 0] = torch.tensor([9.0, 0.0, 5.0])
+    with torch.inference_mode():
+        logits = popularity_fusion(5)(features, torch.randn(3, 5), torch.randn(3, 5))
+    assert logits.argsort(descending=True).tolist() == [1, 0, 2]

@@ -12,8 +12,9 @@ import torch
 from models import training
 from models.artifact import Artifact, load_artifact, save_artifact
 from models.fusion import FEATURES, fit_fusion
+from models.interactions import Interactions, next_item_counts, sample_positions, windows_before
 from models.recommend import Catalogue, Pipeline, build_catalogue
-from models.training import FIT_SHARE, FUSION_SHARE, Interactions, TrainingOptions, next_item_counts, windows_before
+from models.training import FIT_SHARE, FUSION_SHARE, TrainingOptions
 from tests.tiny_models import SOURCE, T0, artifact, text_vectors, tiny_log, train_tiny, window
 
 
@@ -131,10 +132,10 @@ def test_a_window_ends_before_its_event() -> None:
 def test_only_events_of_users_with_a_history_are_asked_for() -> None:
     """A user's first event has no window; a sample is bounded, in order and deterministic."""
     log = Interactions.from_rows([(user, "x", "view", i) for i, user in enumerate("aabcabdd")])
-    assert training._sample(log, range(3, 8), 10, seed=1) == [4, 5, 7]
-    assert training._sample(log, range(0, 8), 10, seed=1) == [1, 4, 5, 7]
-    few = training._sample(tiny_log(), range(100, 300), 20, seed=1)
-    assert few == sorted(set(few)) == training._sample(tiny_log(), range(100, 300), 20, seed=1)
+    assert sample_positions(log, range(3, 8), 10, seed=1) == [4, 5, 7]
+    assert sample_positions(log, range(0, 8), 10, seed=1) == [1, 4, 5, 7]
+    few = sample_positions(tiny_log(), range(100, 300), 20, seed=1)
+    assert few == sorted(set(few)) == sample_positions(tiny_log(), range(100, 300), 20, seed=1)
     assert len(few) == 20
 
 

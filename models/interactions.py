@@ -1,0 +1,117 @@
+"""A log as arrays, and what follows from its order alone: windows before an event, and which item follows which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from models.types import EVENT_TYPES, TYPE_INDEX, Behaviour, Float32, Int64
+
+N_NEXT: Final = 32
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """A log as arrays, in time order; ties keep the order given.
+
+    ``users`` and ``items`` (n,) int64 are rows into ``user_ids`` and ``item_ids``; ``types`` (n,) int64 into ``EVENT_TYPES``; ``ts_ms``
+    (n,) int64.
+    """
+
+    user_ids: tuple[str, ...]
+    item_ids: tuple[str, ...]
+    users: Int64
+    items: Int64
+    types: Int64
+    ts_ms: Int64
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[tuple[str, str, str, int]]) -> Interactions:
+        """Return interactions from ``(user_id, item_id, type, ts_ms)``."""
+        user_row: dict[str, int] = {}
+        item_row: dict[str, int] = {}
+        numbers = [
+            (user_row.setdefault(u, len(user_row)), item_row.setdefault(i, len(item_row)), TYPE_INDEX[kind], ts)
+            for u, i, kind, ts in rows
+        ]
+        columns = np.array(numbers, dtype=np.int64).reshape(-1, 4)
+        columns = columns[np.argsort(columns[:, 3], kind="stable")]
+        return cls(tuple(user_row), tuple(item_row), *(columns[:, j].copy() for j in range(4)))
+
+    def __len__(self) -> int:
+        return len(self.ts_ms)
+
+    def part(self, start: int, stop: int) -> Interactions:
+        """Return the events from position ``start`` up to ``stop``; rows keep their meaning."""
+        window = slice(start, stop)
+        return Interactions(
+            self.user_ids, self.item_ids, self.users[window], self.items[window], self.types[window], self.ts_ms[window]
+        )
+
+    def behaviour(self, position: int) -> Behaviour:
+        """Return one event as a behaviour."""
+        kind = EVENT_TYPES[self.types[position]]
+        return Behaviour(self.item_ids[self.items[position]], kind, int(self.ts_ms[position]))
+
+
+def next_item_counts(users: Int64, items: Int64, n_items: int, n_next: int = N_NEXT) -> tuple[Int64, Float32]:
+    """Count which item follows which (a first-order Markov chain), for each item the ``n_next`` most frequent followers.
+
+    Returns
+    -------
+    rows (n_items, n_next) int64, -1 where there are fewer; shares (n_items, n_next) float32 of all steps from that item
+    """
+    order = np.argsort(users, kind="stable")
+    same = users[order][1:] == users[order][:-1]
+    pairs = items[order][:-1][same] * n_items + items[order][1:][same]
+    pair, count = np.unique(pairs, return_counts=True)
+    first, second = pair // n_items, pair % n_items
+    totals = np.bincount(first, weights=count, minlength=n_items)
+    ranking = np.lexsort((second, -count, first))
+    first, second, count = first[ranking], second[ranking], count[ranking]
+    place = np.arange(len(first)) - np.searchsorted(first, first)
+    kept = place < n_next
+    rows = np.full((n_items, n_next), -1, dtype=np.int64)
+    shares = np.zeros((n_items, n_next), dtype=np.float32)
+    rows[first[kept], place[kept]] = second[kept]
+    shares[first[kept], place[kept]] = count[kept] / totals[first[kept]]
+    return rows, shares
+
+
+def windows_before(
+    log: Interactions, positions: Iterable[int], max_length: int
+) -> tuple[list[list[Behaviour]], list[set[str]], list[str]]:
+    """Return, for each position, the user's window before that event, all items the user has had by then, and the item itself."""
+    wanted = set(positions)
+    windows: dict[int, list[Behaviour]] = {}
+    had: dict[int, set[str]] = {}
+    result: tuple[list[list[Behaviour]], list[set[str]], list[str]] = ([], [], [])
+    for position in range(max(wanted, default=-1) + 1):
+        user = int(log.users[position])
+        event = log.behaviour(position)
+        window, seen = windows.setdefault(user, []), had.setdefault(user, set())
+        if position in wanted:
+            result[0].append(list(window))
+            result[1].append(set(seen))
+            result[2].append(event.item_id)
+        window.append(event)
+        del window[:-max_length]
+        seen.add(event.item_id)
+    return result
+
+
+def sample_positions(log: Interactions, positions: range, n: int, seed: int) -> list[int]:
+    """Return at most ``n`` positions whose user has an earlier event, in order."""
+    last_of: set[int] = set(log.users[: positions.start].tolist())
+    usable = []
+    for position in positions:
+        user = int(log.users[position])
+        if user in last_of:
+            usable.append(position)
+        last_of.add(user)
+    if len(usable) > n:
+        usable = sorted(np.random.default_rng(seed).choice(usable, n, replace=False).tolist())
+    return usable
