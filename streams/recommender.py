@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +52,32 @@ POPULARITY_REFRESH_S: Final = 0.25
 Window = PendingWindow[EventT]
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """A micro-batch that the model has run: its lists, and its users' vectors encoded by partition."""
+
+    windows: list[Window]
+    ranked: list[RankedList]
+    versions: Versions
+    vectors: dict[int, dict[bytes, bytes]]
+
+    @classmethod
+    def of(cls, windows: list[Window], ranked: list[RankedList], versions: Versions) -> _Batch:
+        """Return the batch with its vectors encoded."""
+        vectors: dict[int, dict[bytes, bytes]] = {}
+        for w, r in zip(windows, ranked, strict=True):
+            vectors.setdefault(w.partition, {})[w.key] = encode(user_vector(w.key.decode(), w.state, r, versions))
+        return cls(windows, ranked, versions, vectors)
+
+    def lists(self, now_ms: int, *, as_json: bool) -> dict[int, list[OutRecord]]:
+        """Return the lists' records by partition."""
+        records: dict[int, list[OutRecord]] = {}
+        for w, r in zip(self.windows, self.ranked, strict=True):
+            made = recommendation(w.key.decode(), w.state, r, self.versions, now_ms)
+            records.setdefault(w.partition, []).append(OutRecord(w.key, encode(made, as_json=as_json)))
+        return records
+
+
 class Recommender:
     """Collects windows, runs them through the model in micro-batches, delivers lists and vectors, acknowledges.
 
@@ -68,6 +95,7 @@ class Recommender:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._delivery: asyncio.Task[None] | None = None
         self._popularity_at = 0.0
         self._newest_ms = 0
         self._catalogue: Catalogue
@@ -97,9 +125,10 @@ class Recommender:
 
     async def stop(self) -> None:
         """Stop the reader and the thread; windows in flight are read again by the next worker."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *([self._delivery] if self._delivery else [])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if hasattr(self, "reader"):
             await self.reader.stop()
         self.worker.stop()
@@ -162,37 +191,39 @@ class Recommender:
             [behaviours(window.state) for window in windows],
             [self._seen.items(window.state.seen) for window in windows],
         )
-        await self._deliver(windows, lists, versions)
         self.metrics.add("model_batches")
         self.metrics.add("model_windows", len(windows))
-        for event in self.pending.done(windows):
-            self.app.consumer.deliver(event)
+        batch = _Batch.of(windows, lists, versions)
+        for partition, values in batch.vectors.items():
+            self.vectors.stage(partition, values)  # from here on an older window of these users is no news
+        if self._delivery is not None:
+            await self._delivery  # one at a time, in order; the model runs on meanwhile
+        self._delivery = asyncio.ensure_future(self._guard(self._deliver(batch)))
 
-    async def _deliver(self, windows: list[Window], lists: list[RankedList], versions: Versions) -> None:
+    async def _deliver(self, batch: _Batch) -> None:
         """Publish the lists, then the vectors: a stored vector's revision says that its list was delivered."""
-        by_partition: dict[int, list[tuple[Window, RankedList]]] = {}
-        for window, ranked in zip(windows, lists, strict=True):
-            by_partition.setdefault(window.partition, []).append((window, ranked))
-        as_json = self.app.settings.kafka.output_format == "json"
-        now_ms = int(time.time() * 1000)
+        kafka = self.app.settings.kafka
+        as_json, now_ms = kafka.output_format == "json", int(time.time() * 1000)
         futures = []
-        for partition, pairs in by_partition.items():
-            records = (
-                OutRecord(w.key, encode(recommendation(w.key.decode(), w.state, r, versions, now_ms), as_json=as_json))
-                for w, r in pairs
-            )
-            futures += await self.app.writer.send(self.app.settings.kafka.topic("recommendations"), partition, records)
+        for partition, records in batch.lists(now_ms, as_json=as_json).items():
+            futures += await self.app.writer.send(kafka.topic("recommendations"), partition, records)
         await delivered(futures)
         delivered_ms = time.time() * 1000
-        self.metrics.add("lists", len(windows))
-        self.metrics.add_freshness(delivered_ms - window.written_ms for window in windows)
-        for partition, pairs in by_partition.items():
-            values = {w.key: encode(user_vector(w.key.decode(), w.state, r, versions)) for w, r in pairs}
-            records = (OutRecord(key, value) for key, value in values.items())
-            offset = await delivered(
-                await self.app.writer.send(self.vectors.changelog_topic.get_topic_name(), partition, records)
+        self.metrics.add("lists", len(batch.windows))
+        self.metrics.add_freshness(delivered_ms - window.written_ms for window in batch.windows)
+        topic = self.vectors.changelog_topic.get_topic_name()
+        sent = [
+            (
+                partition,
+                values,
+                await self.app.writer.send(topic, partition, (OutRecord(key, value) for key, value in values.items())),
             )
-            self.vectors.store(partition, values, offset)
+            for partition, values in batch.vectors.items()
+        ]
+        for partition, values, vector_futures in sent:
+            self.vectors.store(partition, values, await delivered(vector_futures))
+        for event in self.pending.done(batch.windows):
+            self.app.consumer.deliver(event)
 
     def _current_catalogue(self, windows: list[Window]) -> Catalogue:
         """Count the new behaviours of these windows, and return the catalogue with popularity as of now."""
@@ -208,7 +239,7 @@ class Recommender:
         return self._catalogue
 
     def _last_revision(self, partition: int, key: bytes) -> int:
-        """Return the newest delivered revision of a user's list, 0 when there is none by this artifact."""
+        """Return the newest revision of a user's list that is delivered or on its way, 0 when there is none."""
         value = self.vectors.read(partition, key)
         return self._vector_decoder.decode(value).revision if value else 0
 
@@ -260,7 +291,9 @@ def build_recommender(settings: Settings) -> StreamApp:
 
 def _revoked_handler(recommender: Recommender) -> Any:
     async def on_partitions_revoked(_app: faust.App, revoked: set[TP], **_: Any) -> None:
-        recommender.pending.forget(tp.partition for tp in revoked)
+        partitions = {tp.partition for tp in revoked}
+        recommender.pending.forget(partitions)
+        recommender.vectors.discard_staged(partitions)
 
     return on_partitions_revoked
 
