@@ -30,8 +30,13 @@ from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_ite
 SUMMARY = "the main job from nothing to lists"
 TRAIN_SHARE: Final = 0.8
 USERS_SHOWN: Final = 3
-#: The replay runs thousands of times faster than life: small batches keep more of the windows in between, and so more lists.
-DEMO_BATCH_RECORDS: Final = 4
+#: The replay runs thousands of times faster than life, and at full size a batch would hold whole sessions: small batches, one at a
+#: time, keep more of the windows in between, and so more lists.
+DEMO_BATCHES: Final = {
+    "HEADRACE_BATCH_MAX_RECORDS": "2",
+    "HEADRACE_IN_FLIGHT_BATCHES": "1",
+    "HEADRACE_MICRO_BATCH_DEADLINE_MS": "0",
+}
 READY_S: Final = 90
 DRAIN_S: Final = 240
 DIRECTORY: Final = Path(".headrace")
@@ -150,10 +155,7 @@ def workers(environment: dict[str, str]) -> Iterator[tuple[Any, Any]]:
     with ExitStack() as stack:
         running = []
         for name in ("sequencer", "recommender"):
-            env = environment | {
-                "HEADRACE_DATA_DIR": str(folder / name),
-                "HEADRACE_BATCH_MAX_RECORDS": str(DEMO_BATCH_RECORDS),
-            }
+            env = environment | DEMO_BATCHES | {"HEADRACE_DATA_DIR": str(folder / name)}
             running.append(stack.enter_context(Worker(name, env, free_port(), folder / f"{name}.log")))
         for worker in running:
             worker.wait_ready(READY_S)
