@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from models.candidates import N_MF, NEXT_WEIGHTS, Candidates, gather, seen_rows
 from models.catalogue import build_catalogue
@@ -16,15 +15,6 @@ from models.types import Behaviour, Float32
 from tests.tiny_models import artifact, catalogue, text_vectors, window
 
 WINDOWS = [window("i03", "i09", "i01"), window("i12"), []]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Use one thread, so that results do not depend on the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def gathered(windows: Sequence[Sequence[Behaviour]] = WINDOWS) -> Candidates:

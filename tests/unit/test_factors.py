@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-import pytest
-import torch
 
 from models.factors import FactorsConfig, fit_factors, fold_in, gram
 from models.types import Bool, Float32, Int64
 
 N_ITEMS, DIM, ALPHA, REGULARISATION = 15, 4, 7.0, 0.5
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Use one thread, so that results do not depend on the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def case(lengths: list[int]) -> tuple[Float32, list[Int64], Float32, Bool]:

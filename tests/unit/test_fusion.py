@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch import Tensor
@@ -11,15 +9,6 @@ from torch import Tensor
 from models.fusion import FEATURES, FusionModel, fit_fusion, popularity_fusion
 
 DIM, NEW = 5, FEATURES.index("is_new")
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Use one thread, so that results do not depend on the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def rows(n: int = 600, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:

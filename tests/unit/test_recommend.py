@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import cache
 
 import numpy as np
 import pytest
-import torch
 
 from models.encoder import FakeEncoder
 from models.recommend import Catalogue, Pipeline, RankedList, build_catalogue, recent_counts
@@ -22,15 +20,6 @@ WINDOWS = [
     window("i05", "unknown", "i05", "i07", "i00"),
     window("i23", "i00", "i01"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Use one thread, so that results do not depend on the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def ids(ranked: RankedList) -> list[str]:

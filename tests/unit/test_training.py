@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -16,15 +15,6 @@ from models.interactions import Interactions, next_item_counts, sample_positions
 from models.recommend import Catalogue, Pipeline, build_catalogue
 from models.training import FIT_SHARE, FUSION_SHARE, TrainingOptions
 from tests.tiny_models import SOURCE, T0, artifact, text_vectors, tiny_log, train_tiny, window
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Use one thread, so that results do not depend on the machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_a_tiny_log_end_to_end() -> None:
