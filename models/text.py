@@ -1,33 +1,61 @@
-"""Item text: one width, one case, Chinese cut into words, stop words dropped, model numbers kept whole."""
+"""Item text: one width, one case, one Chinese script, Chinese cut into words, stop words dropped, model numbers kept whole."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.metadata
 import logging
 import re
 import threading
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
-from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Final
 
-#: Part of every vector's version: change the number with any change of the rules below.
-TEXT_VERSION: Final = f"2+jieba-{version('jieba')}+stopwordsiso-{version('stopwordsiso')}"
+from models.user_words import UserWord, WholeWords, digest, read_user_words
+
+#: Change it with any change of the rules below: it is part of every vector's version.
+RULES: Final = 3
+#: ``jieba`` is the default; ``rjieba`` is the same in Rust, several times faster, and installed by the user.
+SEGMENTERS: Final = ("jieba", "rjieba")
 #: Encoders read a few hundred tokens, so text beyond this changes no vector.
 MAX_CHARS: Final = 20_000
 #: Of an item's text; its title and the beginning of its description say what it is.
 MAX_ITEM_CHARS: Final = 2_000
+#: Words of shop titles with letters of two scripts; jieba's dictionary has them in capitals, which normalised text has not.
+MIXED_WORDS: Final = ("t恤", "t恤衫", "u盘", "k歌", "x光", "ic卡", "sim卡", "ph值", "cd机", "4s店", "卡拉ok")
 
-_HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+_HAN: Final = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
+#: Vowel signs and accents that are characters of their own in Devanagari, Thai, Arabic and others; they end no word.
+_MARKS: Final = "".join(chr(c) for c in range(0x300, 0x1E00) if unicodedata.category(chr(c)).startswith("M"))
+_LETTER: Final = rf"(?:(?![{_HAN}])(?:[^\W_]|[{_MARKS}]))"
 #: A Chinese run, or letters and digits of any other script joined by marks that model numbers use: iphone15-pro, c++, 1/2.
-_TOKEN: Final = re.compile(rf"[{_HAN}]+|(?:(?![{_HAN}])[^\W_])+(?:[-+.'/&_](?:(?![{_HAN}])[^\W_])+)*[+#]*")
+_TOKEN: Final = re.compile(rf"[{_HAN}]+|{_LETTER}+(?:[-+.'/&_]{_LETTER}+)*[+#]*")
 _IS_HAN: Final = re.compile(rf"[{_HAN}]")
-_lock: Final = threading.Lock()
+_IS_LETTER: Final = re.compile(_LETTER)
+#: NFKC would make letters of these, and glue them to the name before: Nike and trade mark to niketm.
+_SIGNS: Final = str.maketrans({"\u2122": " ", "\u2120": " "})
+
+
+def text_rules(segmenter: str) -> str:
+    """Return the version of the cleaning with a segmenter and without a user dictionary."""
+    packages = (segmenter, "opencc", "stopwordsiso")
+    return "+".join([str(RULES), *(f"{package}-{importlib.metadata.version(package)}" for package in packages)])
+
+
+#: The version of the default segmenter without a user dictionary; :func:`text_version` has the effective one.
+TEXT_VERSION: Final = text_rules("jieba")
 
 
 def normalise(text: str) -> str:
-    """Return text in NFKC (full width becomes half width), lower case, at most :data:`MAX_CHARS` characters."""
-    return unicodedata.normalize("NFKC", text[:MAX_CHARS]).lower().replace("\u2019", "'")[:MAX_CHARS]
+    """Return text in NFKC (full width becomes half width), lower case and simplified Chinese, at most :data:`MAX_CHARS` long.
+
+    Half a surrogate pair, which JSON can bring and no converter takes, becomes a question mark.
+    """
+    text = text[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8").translate(_SIGNS)
+    text = unicodedata.normalize("NFKC", text)[:MAX_CHARS].lower().replace("\u2019", "'")[:MAX_CHARS]
+    return str(_converter().convert(text))[:MAX_CHARS] if _IS_HAN.search(text) else text
 
 
 def segment(text: str) -> list[str]:
@@ -36,11 +64,19 @@ def segment(text: str) -> list[str]:
     Safe to call from several threads. A text without words (empty, emoji only) gives an empty list; one that has nothing but
     stop words keeps them, because a title such as "It" must not vanish.
     """
+    segmenter = _state.segmenter()
     words: list[str] = []
-    for token in _TOKEN.findall(normalise(text)):
-        words.extend(_segmenter().cut(token) if _IS_HAN.match(token) else [token])
+    for piece, is_word in segmenter.whole_words.split(normalise(text)):
+        words.extend([piece] if is_word else _cut(piece, segmenter))
     kept = [word for word in words if word not in _stop_words()]
     return kept or words
+
+
+def _cut(piece: str, segmenter: _Segmenter) -> list[str]:
+    words: list[str] = []
+    for token in _TOKEN.findall(piece):
+        words.extend(segmenter.cut(token) if _IS_HAN.match(token) else [token])
+    return words
 
 
 def clean(text: str) -> str:
@@ -59,6 +95,43 @@ def item_text(
     return clean(joined[:MAX_ITEM_CHARS])[:MAX_ITEM_CHARS].rstrip()
 
 
+def use_segmenter(name: str) -> None:
+    """Choose the segmenter of this process, before the first text.
+
+    Raises
+    ------
+    ValueError
+        When there is none of that name, it is not installed, or texts were already cut by another one.
+    """
+    if name not in SEGMENTERS:
+        raise ValueError(f"segmenter {name!r}: there are {', '.join(SEGMENTERS)}; name one of them")
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError as exc:
+        raise ValueError(f"segmenter {name!r}: is not installed; pip install {name}, or use jieba") from exc
+    _state.set(name, _state.words)
+
+
+def load_user_words(path: Path) -> None:
+    """Read the user's words of this process, before the first text; they become part of :func:`text_version`.
+
+    A word that mixes Chinese with other letters, or has a space in it, is always found whole; a Chinese one takes part in the
+    segmentation with its frequency.
+
+    Raises
+    ------
+    ValueError
+        When the file cannot be read or is no dictionary, or texts were already cut with other words.
+    """
+    _state.set(_state.name, read_user_words(path, normalise))
+
+
+def text_version() -> str:
+    """Return the version of the cleaning in effect: rules, segmenter, converter, stop words, and the user's words if any."""
+    rules = text_rules(_state.name)
+    return f"{rules}+words-{digest(_state.words)}" if _state.words else rules
+
+
 @lru_cache(maxsize=1)
 def _stop_words() -> frozenset[str]:
     import stopwordsiso
@@ -67,31 +140,75 @@ def _stop_words() -> frozenset[str]:
     return frozenset(word for word in words if not word.isdecimal())
 
 
+_lock: Final = threading.Lock()
+_converters: Final[list[Any]] = []
+
+
+def _converter() -> Any:
+    """Return the one converter from traditional to simplified; it only reads, so threads share it."""
+    with _lock:
+        if not _converters:
+            from opencc import OpenCC
+
+            _converters.append(OpenCC("t2s"))
+    return _converters[0]
+
+
 class _Segmenter:
-    """jieba with its own dictionary, loaded once.
+    """A segmenter with its own dictionary and the user's words, loaded once; cutting is safe from several threads."""
 
-    ``Tokenizer.initialize`` is passed by: it reads and writes a cache of marshalled code objects in the shared temporary folder.
-    """
-
-    def __init__(self) -> None:
-        import jieba
-
-        jieba.default_logger.setLevel(logging.WARNING)
-        self._tokenizer: Any = jieba.Tokenizer()
-        self._tokenizer.FREQ, self._tokenizer.total = self._tokenizer.gen_pfdict(self._tokenizer.get_dict_file())
-        self._tokenizer.initialized = True
+    def __init__(self, name: str, words: Sequence[UserWord]) -> None:
+        self._tokenizer: Any = importlib.import_module(name).Jieba() if name == "rjieba" else _jieba()
+        whole = [*MIXED_WORDS]
+        for word in words:
+            if all(_IS_HAN.match(char) for char in word.word):
+                self._tokenizer.add_word(word.word, word.freq, word.tag)
+            else:
+                whole.append(word.word)
+        self.whole_words = WholeWords(whole, lambda char: bool(_IS_LETTER.match(char)))
 
     def cut(self, run: str) -> list[str]:
-        """Return the words of a run of Chinese characters; reading the dictionary is safe from several threads."""
+        """Return the words of a run of Chinese characters."""
         return list(self._tokenizer.cut(run))
 
 
-_segmenters: Final[list[_Segmenter]] = []
+def _jieba() -> Any:
+    """Return jieba's tokenizer with its dictionary loaded, which takes about a second.
+
+    ``Tokenizer.initialize`` is passed by: it reads and writes a cache of marshalled code objects in the shared temporary folder.
+    """
+    import jieba
+
+    jieba.default_logger.setLevel(logging.WARNING)
+    tokenizer: Any = jieba.Tokenizer()
+    tokenizer.FREQ, tokenizer.total = tokenizer.gen_pfdict(tokenizer.get_dict_file())
+    tokenizer.initialized = True
+    return tokenizer
 
 
-def _segmenter() -> _Segmenter:
-    """Return the one segmenter; the first call loads the dictionary, which takes about a second."""
-    with _lock:
-        if not _segmenters:
-            _segmenters.append(_Segmenter())
-    return _segmenters[0]
+class _State:
+    """What the process cuts texts with; fixed by the first text, for texts cut in two ways must not meet."""
+
+    def __init__(self) -> None:
+        self.name = SEGMENTERS[0]
+        self.words: tuple[UserWord, ...] = ()
+        self._lock = threading.Lock()
+        self._segmenter: _Segmenter | None = None
+
+    def set(self, name: str, words: tuple[UserWord, ...]) -> None:
+        with self._lock:
+            if self._segmenter and (name, words) != (self.name, self.words):
+                raise ValueError(
+                    f"text cleaning: texts were already cut by {self.name} with {len(self.words)} user words; "
+                    "choose segmenter and user dictionary before the first text"
+                )
+            self.name, self.words = name, words
+
+    def segmenter(self) -> _Segmenter:
+        with self._lock:
+            if self._segmenter is None:
+                self._segmenter = _Segmenter(self.name, self.words)
+            return self._segmenter
+
+
+_state: Final = _State()
