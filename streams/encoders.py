@@ -5,10 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.artifact import Artifact
-from models.encoder import FAKE_ENCODER, EncoderError, FakeEncoder, TextEncoder, load_encoder
-from models.text import TEXT_VERSION
+from models.encoder import FAKE_ENCODER, FakeEncoder, TextEncoder, load_encoder
+from models.encoder_loading import EncoderError
+from models.text import load_user_words, text_version, use_segmenter
 from streams.embedding_cache import EmbeddingCache
-from streams.errors import HeadraceError, InputError
+from streams.errors import HeadraceError, InputError, SettingsError
+from streams.settings import RecommenderSettings
+
+
+def prepare_text(settings: RecommenderSettings) -> None:
+    """Choose segmenter and user words of this process, before the first text; raise :class:`SettingsError` when they are not usable."""
+    try:
+        use_segmenter(settings.segmenter)
+        if settings.user_words:
+            load_user_words(Path(settings.user_words))
+    except ValueError as exc:
+        raise SettingsError(str(exc)) from exc
 
 
 def open_encoder(name: str, device: str) -> TextEncoder:
@@ -31,7 +43,7 @@ def open_artifact_encoder(artifact: Artifact, device: str, cache_dir: str) -> tu
     encoder = open_encoder(artifact.encoder_name, device)
     for what, expected, found in (
         ("encoder", artifact.encoder_version, encoder.version),
-        ("text cleaning", artifact.text_version, TEXT_VERSION),
+        ("text cleaning", artifact.text_version, text_version()),
     ):
         if expected != found:
             raise HeadraceError(

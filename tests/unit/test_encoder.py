@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoder import EncoderError, FakeEncoder, TransformerEncoder, load_encoder, masked_mean, token_batches
+from models.encoder import FakeEncoder, TransformerEncoder, batch_end, load_encoder
+from models.encoder_loading import EncoderError
+from models.encoder_pooling import masked_mean
 from models.whitening import fit_whitening
 
 WORDS = ["red", "green", "blue", "shoe", "hat", "耳", "机"]
@@ -84,13 +86,26 @@ def test_padding_takes_no_part_in_the_mean() -> None:
     assert mean.tolist() == [[2.0]]
 
 
-def test_batches_keep_to_their_tokens_and_hold_every_text_once() -> None:
-    """Count times longest is bounded; a text longer than the bound is a batch of its own."""
-    lengths = [3, 50, 7, 7, 1, 20, 4]
-    batches = list(token_batches(lengths, 24))
-    assert sorted(i for batch in batches for i in batch) == list(range(7))
-    assert all(len(batch) * max(lengths[i] for i in batch) <= 24 or len(batch) == 1 for batch in batches)
-    assert len(batches) < 7
+@pytest.mark.parametrize(
+    ("lengths", "max_tokens", "max_padding", "sizes"),
+    [
+        ([50, 20, 7, 7, 4, 3, 1], 24, 100, [1, 1, 3, 2]),
+        ([256, 10, 10, 10], 1_024, 64, [1, 3]),
+        ([10, 9, 8, 7], 1_024, 64, [4]),
+        ([10, 9, 8, 7], 1_024, 3, [3, 1]),
+        ([8] * 5, 16, 0, [2, 2, 1]),
+    ],
+)
+def test_batches_keep_to_their_tokens_and_padding(
+    lengths: list[int], max_tokens: int, max_padding: int, sizes: list[int]
+) -> None:
+    """Count times longest and padding are bounded; a text longer than the bound is a batch of its own."""
+    found, start = [], 0
+    while start < len(lengths):
+        end = batch_end(lengths, start, max_tokens, max_padding)
+        found.append(end - start)
+        start = end
+    assert found == sizes
 
 
 def test_the_version_follows_the_weights_not_the_folder(bert: Path, tmp_path: Path) -> None:
