@@ -1,25 +1,37 @@
-"""From a window of behaviours to a user vector: a causal transformer.
+"""From a window of behaviours to a user vector: a linear recurrence or a causal transformer over them.
 
-A behaviour is the sum of its item's vector, an embedding of its type, of the time since the one before, and of its position
-(after Kang and McAuley, Self-Attentive Sequential Recommendation, 2018; trained with full softmax as Klenitskiy and Vasilev,
-Turning Dross Into Gold Loss, 2023, found best). An item's vector is its own embedding plus a linear projection of its
-whitened text embedding, so an item that training never saw has a vector from its text alone.
+A behaviour is the sum of its item's vector, an embedding of its type and one of the time since the behaviour before. An item's vector
+is its own embedding plus a linear projection of its whitened text embedding, so an item that training never saw has a vector from
+its text alone. The third way to a user vector, the window written as text, is in ``models.window_text``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.types import EVENT_TYPES, TYPE_INDEX, Behaviour, Int64
+from models.linear_recurrence import LinearRecurrentEncoder
+from models.types import EVENT_TYPES, TYPE_INDEX, Behaviour, Float32, Int64
 
 N_GAPS: Final = 18
 NO_GAP: Final = 0  # of a window's first behaviour
+
+
+class UserEncoder(Protocol):
+    """What makes user vectors of windows: :class:`SequenceModel` in its two kinds, ``models.window_text.WindowTextEncoder``."""
+
+    def user_vectors(self, packed: PackedWindows, items: Float32) -> Float32:
+        """Return one vector per window, (n, dim) float32; zeros for an empty window.
+
+        Parameters
+        ----------
+        items : (n_rows, dim) float32, the vectors that the windows' rows and the retrieval score mean
+        """
 
 
 @dataclass(frozen=True)
@@ -28,21 +40,47 @@ class SequenceConfig:
 
     Parameters
     ----------
+    kind : ``linear_recurrence`` (state of fixed size, one step per behaviour) or ``transformer`` (self-attention)
     dim : width of item and user vectors
     text_dim : width of a whitened text embedding
     max_length : behaviours looked at, the newest ones
+    n_heads : of the transformer
+    dropout, input_dropout : inside the layers, and on what enters them
     """
 
+    kind: Literal["linear_recurrence", "transformer"] = "linear_recurrence"
     dim: int = 64
     text_dim: int = 64
     max_length: int = 50
     n_layers: int = 1
     n_heads: int = 2
     dropout: float = 0.2
+    input_dropout: float = 0.2
+
+
+class CausalTransformer(nn.Module):
+    """Self-attention that looks back only, with learned positions (Kang and McAuley, Self-Attentive Sequential Recommendation, 2018)."""
+
+    def __init__(self, config: SequenceConfig) -> None:
+        super().__init__()
+        self.position_embedding = nn.Embedding(config.max_length, config.dim)
+        nn.init.normal_(self.position_embedding.weight, std=0.02)
+        layer = nn.TransformerEncoderLayer(
+            config.dim, config.n_heads, 4 * config.dim, config.dropout,
+            batch_first=True, norm_first=True, activation="gelu",
+        )  # fmt: skip
+        self.layers = nn.TransformerEncoder(layer, config.n_layers, enable_nested_tensor=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the output after each behaviour, (n, length, dim) from (n, length, dim)."""
+        length = x.shape[1]
+        ahead = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
+        output: Tensor = self.layers(x + self.position_embedding.weight[:length], mask=ahead)
+        return output
 
 
 class SequenceModel(nn.Module):
-    """Item vectors and the transformer over them."""
+    """Item vectors and the encoder over them."""
 
     def __init__(self, config: SequenceConfig, n_items: int) -> None:
         super().__init__()
@@ -52,21 +90,16 @@ class SequenceModel(nn.Module):
         self.text_projection = nn.Linear(config.text_dim, config.dim, bias=False)
         self.type_embedding = nn.Embedding(len(EVENT_TYPES), config.dim)
         self.gap_embedding = nn.Embedding(N_GAPS, config.dim)
-        self.position_embedding = nn.Embedding(config.max_length, config.dim)
-        self.dropout = nn.Dropout(config.dropout)
-        layer = nn.TransformerEncoderLayer(
-            config.dim,
-            config.n_heads,
-            2 * config.dim,
-            config.dropout,
-            batch_first=True,
-            norm_first=True,
-            activation="gelu",
+        for layer in (self.id_embedding, self.text_projection, self.type_embedding, self.gap_embedding):
+            nn.init.normal_(layer.weight, std=0.02)
+        self.input_norm = nn.LayerNorm(config.dim)
+        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.encoder = (
+            LinearRecurrentEncoder(config.dim, config.n_layers, config.dropout)
+            if config.kind == "linear_recurrence"
+            else CausalTransformer(config)
         )
-        self.layers = nn.TransformerEncoder(layer, config.n_layers, enable_nested_tensor=False)
         self.norm = nn.LayerNorm(config.dim)
-        for embedding in (self.id_embedding, self.type_embedding, self.gap_embedding, self.position_embedding):
-            nn.init.normal_(embedding.weight, std=0.02)
 
     def item_table(self, text: Tensor, id_keep: Tensor | None = None) -> Tensor:
         """Return the vectors of the trained items, (n_items, dim).
@@ -88,13 +121,43 @@ class SequenceModel(nn.Module):
         items : (n, length, dim) float32, item vectors, oldest first, padded at the end
         types, gaps : (n, length) int64, from :func:`pack`
         """
-        length = items.shape[1]
-        positions = torch.arange(length, device=items.device)
-        x = items * self.config.dim**0.5 + self.type_embedding(types) + self.gap_embedding(gaps)
-        x = self.dropout(x + self.position_embedding(positions))  # [n, length, dim]
-        ahead = torch.ones(length, length, dtype=torch.bool, device=items.device).triu(1)
-        states: Tensor = self.norm(self.layers(x, mask=ahead))
+        states: Tensor = self.norm(self.encoder(self._inputs(items, types, gaps)))
         return states
+
+    def step(self, item: Tensor, type_: Tensor, gap: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Return the state after one more behaviour, (n, dim), at a cost that does not depend on how many came before.
+
+        For the linear recurrence alone.
+
+        Parameters
+        ----------
+        item : (n, dim) float32
+        type_, gap : (n,) int64
+        states : from ``encoder.initial_state`` or the step before
+        """
+        if not isinstance(self.encoder, LinearRecurrentEncoder):
+            raise ValueError(f"kind {self.config.kind!r} has no step: use linear_recurrence, or the whole window")
+        output, states = self.encoder.step(self._inputs(item, type_, gap), states)
+        return self.norm(output), states
+
+    def user_vectors(self, packed: PackedWindows, items: Float32) -> Float32:
+        """Return one vector per window, (n, dim) float32; see :class:`UserEncoder`."""
+        device = self.item_bias.device
+        with torch.inference_mode():
+            states = self(
+                torch.from_numpy(items[packed.rows]).to(device),
+                torch.from_numpy(packed.types).to(device),
+                torch.from_numpy(packed.gaps).to(device),
+            )
+            last = torch.from_numpy(np.maximum(packed.lengths - 1, 0)).to(device)
+            newest: Float32 = states[torch.arange(len(last), device=device), last].float().cpu().numpy()
+        newest[packed.lengths == 0] = 0.0
+        return newest
+
+    def _inputs(self, items: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
+        joined = items + self.type_embedding(types) + self.gap_embedding(gaps)
+        inputs: Tensor = self.input_dropout(self.input_norm(joined))
+        return inputs
 
 
 def gap_bucket(gap_ms: Int64) -> Int64:

@@ -1,20 +1,32 @@
-"""Fits the sequence model: next item at every position, full softmax over all items.
+"""Fits the sequence model: next item at every position, softmax over all items or a sample of them.
 
 Rows are looked up with ``embedding``, whose gradient is summed in a fixed order; that of indexing is not, with several threads.
 """
 
 from __future__ import annotations
 
+import ctypes
+import math
+import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.checkpoint import Checkpoint
 from models.sequence import NO_GAP, SequenceConfig, SequenceModel, gap_bucket
+from models.softmax_loss import full_softmax, sampled_softmax
 from models.types import Float32, Int64
+
+#: Share of the training in which the learning rate rises to its full value; it falls to 0 along a cosine after that.
+WARM_UP_SHARE: Final = 0.05
+#: glibc's names: the number of blocks taken by mmap, and the free memory above which the heap is given back.
+_M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
 
 
 @dataclass(frozen=True)
@@ -23,87 +35,259 @@ class SequenceTraining:
 
     Parameters
     ----------
-    refit_epochs : when going on from fitted weights, on a log that has grown
+    epochs, refit_epochs : at most; ``refit_epochs`` when going on from fitted weights, on a log that has grown
+    learning_rate, refit_learning_rate : at their highest
     id_dropout : share of items whose id part is left out of a step, so that text alone learns to carry an item
+    n_negatives : items sampled for the softmax; None for all items
+    patience : epochs without a better validation score after which training stops
     """
 
     epochs: int = 16
     refit_epochs: int = 6
     batch_size: int = 64
     learning_rate: float = 2e-3
+    refit_learning_rate: float = 5e-4
     id_dropout: float = 0.1
-    label_smoothing: float = 0.0
+    weight_decay: float = 1e-2
+    n_negatives: int | None = None
+    patience: int = 6
 
 
 @dataclass(frozen=True)
 class SequenceFit:
-    """The fitted weights by name, and the epochs that were run."""
+    """The fitted weights by name, the epoch they are from, and the losses and validation scores of all epochs, as (epoch, value)."""
 
     state: dict[str, Tensor]
     epochs: int
+    losses: list[tuple[int, float]] = field(default_factory=list)
+    scores: list[tuple[int, float]] = field(default_factory=list)
 
 
-def fit_sequence(
-    users: Int64,
-    items: Int64,
-    types: Int64,
-    ts_ms: Int64,
-    text: Float32,
-    config: SequenceConfig,
-    training: SequenceTraining,
-    *,
-    seed: int,
-    device: str,
-    minutes: float | None,
-    start: SequenceFit | None = None,
-    on_epoch: Callable[[int, int], None],
-) -> SequenceFit:
-    """Fit the model to a log in time order.
+@dataclass(frozen=True)
+class SequenceData:
+    """What is fitted: events in time order, and the items' texts.
 
     Parameters
     ----------
     users, items, types, ts_ms : (n,) int64
     text : (n_items, text_dim) float32, whitened; also says how many items there are
-    minutes : no epoch is started after this time
-    start : weights to go on from, so that vectors keep their meaning for what was fitted on them
-    on_epoch : called with the epochs done and the total
     """
-    torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    text_tensor = torch.from_numpy(_pad_columns(text, config.text_dim)).to(device)
-    model = SequenceModel(config, len(text)).to(device)
-    epochs = training.epochs if start is None else training.refit_epochs
-    if start is not None:
-        model.load_state_dict(start.state)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, training.learning_rate, total_steps=epochs + 1, pct_start=0.2
-    )
-    loss_of = nn.CrossEntropyLoss(ignore_index=-1, label_smoothing=training.label_smoothing)
-    order = np.argsort(users, kind="stable")
-    histories = np.split(order, np.flatnonzero(np.diff(users[order])) + 1)
-    deadline = None if minutes is None else time.monotonic() + 60 * minutes
-    epoch = 0
-    for epoch in range(1, epochs + 1):
-        model.train()
-        chunks = _chunks(histories, config.max_length, rng)
-        for batch in _batches(chunks, training.batch_size, rng):
-            arrays = (torch.from_numpy(a).to(device) for a in _pad(batch, items, types, ts_ms))
-            rows, kinds, gaps, targets = arrays
-            keep = (torch.rand(len(text), 1, device=device) >= training.id_dropout).float()
-            table = model.item_table(text_tensor, keep)
-            states = model(nn.functional.embedding(rows, table), kinds, gaps)[targets >= 0]
-            logits = states @ table.T + model.item_bias
-            loss = loss_of(logits, targets[targets >= 0])
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-        schedule.step()
-        on_epoch(epoch, epochs)
-        if deadline is not None and time.monotonic() > deadline:
-            break
-    return SequenceFit({name: value.detach().cpu().clone() for name, value in model.state_dict().items()}, epoch)
+
+    users: Int64
+    items: Int64
+    types: Int64
+    ts_ms: Int64
+    text: Float32
+
+
+@dataclass(frozen=True)
+class FitControl:
+    """What bounds and watches a fit.
+
+    Parameters
+    ----------
+    minutes : the learning rate has fallen to 0 and no epoch is started after this time
+    start : weights to go on from, so that vectors keep their meaning for what was fitted on them
+    validate : returns the score, greater is better, by which the best epoch is kept; without it the last is
+    checkpoint : written after each epoch, and gone on from where it holds one
+    on_epoch : called with the epochs done, the total, the mean loss and the validation score
+    """
+
+    minutes: float | None = None
+    start: SequenceFit | None = None
+    validate: Callable[[SequenceModel], float] | None = None
+    checkpoint: Checkpoint | None = None
+    on_epoch: Callable[[int, int, float, float | None], None] = lambda _done, _total, _loss, _score: None
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None and not self.minutes > 0:
+            raise ValueError(f"minutes={self.minutes}: must be above 0; None for no bound")
+
+
+def fit_sequence(
+    data: SequenceData,
+    config: SequenceConfig,
+    training: SequenceTraining,
+    *,
+    seed: int,
+    device: str,
+    control: FitControl,
+) -> SequenceFit:
+    """Fit the model to a log; the same input, seed and machine give the same weights unless ``minutes`` cuts it short."""
+    return _Fit(data, config, training, seed, device, control).run()
+
+
+class _Fit:
+    """One fit: everything that a checkpoint keeps, and the loop over it."""
+
+    def __init__(
+        self,
+        data: SequenceData,
+        config: SequenceConfig,
+        training: SequenceTraining,
+        seed: int,
+        device: str,
+        control: FitControl,
+    ) -> None:
+        _keep_freed_memory()
+        torch.manual_seed(seed)
+        self._data, self._config, self._training, self._control, self._device = data, config, training, control, device
+        self._rng = np.random.default_rng(seed)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._text = torch.from_numpy(_pad_columns(data.text, config.text_dim)).to(device)
+        self._model = SequenceModel(config, len(data.text)).to(device)
+        is_refit = control.start is not None
+        if control.start is not None:
+            self._model.load_state_dict(control.start.state)
+        self._epochs = training.refit_epochs if is_refit else training.epochs
+        self._rate = training.refit_learning_rate if is_refit else training.learning_rate
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self._model.parameters() if p.ndim > 1], "weight_decay": training.weight_decay},
+            {"params": [p for p in self._model.parameters() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self._optimizer = torch.optim.AdamW(groups, lr=self._rate)
+        order = np.argsort(data.users, kind="stable")
+        self._histories = np.split(order, np.flatnonzero(np.diff(data.users[order])) + 1) if len(order) else []
+        self._done, self._seconds = 0, 0.0
+        self._losses: list[tuple[int, float]] = []
+        self._scores: list[tuple[int, float]] = []
+        self._best = self._weights()
+
+    def run(self) -> SequenceFit:
+        """Run the epochs that are left."""
+        self._restore()
+        while self._done < self._epochs and not self._is_over():
+            started = time.monotonic()
+            loss = self._epoch()
+            self._done += 1
+            self._losses.append((self._done, loss))
+            score = self._judge()
+            self._seconds += time.monotonic() - started
+            self._save()
+            self._control.on_epoch(self._done, self._epochs, loss, score)
+        return SequenceFit(self._best, self._best_epoch(), self._losses, self._scores)
+
+    def _is_over(self) -> bool:
+        minutes = self._control.minutes
+        is_late = minutes is not None and self._seconds > 60 * minutes
+        return is_late or bool(self._scores) and self._done - self._best_epoch() >= self._training.patience
+
+    def _best_epoch(self) -> int:
+        return max(self._scores, key=lambda pair: (pair[1], -pair[0]))[0] if self._scores else self._done
+
+    def _judge(self) -> float | None:
+        """Keep these weights if they are the best so far, or if nothing can judge them."""
+        if self._control.validate is None:
+            self._best = self._weights()
+            return None
+        self._model.eval()
+        score = self._control.validate(self._model)
+        self._scores.append((self._done, score))
+        if self._best_epoch() == self._done:
+            self._best = self._weights()
+        return score
+
+    def _epoch(self) -> float:
+        """Go once through all chunks and return the mean loss."""
+        self._model.train()
+        data, total, n = self._data, 0.0, 0
+        chunks = _chunks(self._histories, self._config.max_length, self._rng)
+        batches = list(_batches(chunks, self._training.batch_size, self._rng))
+        for j, batch in enumerate(batches):
+            share = (self._done + j / len(batches)) / self._epochs
+            if self._control.minutes is not None:
+                share = max(share, self._seconds / (60 * self._control.minutes))
+            for group in self._optimizer.param_groups:
+                group["lr"] = self._rate * learning_rate_share(share)
+            rows, types, gaps, targets = (
+                torch.from_numpy(a).to(self._device) for a in _pad(batch, data.items, data.types, data.ts_ms)
+            )
+            loss = self._loss(rows, types, gaps, targets)
+            self._optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+            self._optimizer.step()
+            n_targets = int((targets >= 0).sum())
+            total, n = total + float(loss.detach()) * n_targets, n + n_targets
+        if not math.isfinite(total):
+            raise ValueError(
+                f"training diverged in epoch {self._done + 1}: the loss is {total}; lower the learning rate"
+            )
+        return total / max(n, 1)
+
+    def _loss(self, rows: Tensor, types: Tensor, gaps: Tensor, targets: Tensor) -> Tensor:
+        keep = None
+        if self._training.id_dropout:
+            drawn = torch.rand(len(self._data.text), 1, generator=self._generator)
+            keep = (drawn >= self._training.id_dropout).float().to(self._device)
+        table = self._model.item_table(self._text, keep)
+        states = self._model(nn.functional.embedding(rows, table), types, gaps)[targets >= 0]
+        wanted = targets[targets >= 0]
+        if self._training.n_negatives is None:
+            return full_softmax(states, table, self._model.item_bias, wanted)
+        n_negatives = self._training.n_negatives
+        return sampled_softmax(states, table, self._model.item_bias, wanted, n_negatives, self._generator)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.detach().cpu().clone() for name, value in self._model.state_dict().items()}
+
+    def _save(self) -> None:
+        if self._control.checkpoint is None:
+            return
+        tensors = {f"model.{name}": value for name, value in self._weights().items()}
+        tensors |= {f"best.{name}": value for name, value in self._best.items()}
+        for i, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{i}.{name}": value for name, value in state.items()}
+        tensors |= {"generator": self._generator.get_state(), "torch": torch.get_rng_state()}
+        if self._device == "cuda":
+            tensors["cuda"] = torch.cuda.get_rng_state()
+        state = {
+            "done": self._done, "seconds": self._seconds, "losses": self._losses, "scores": self._scores,
+            "rng": self._rng.bit_generator.state,
+        }  # fmt: skip
+        self._control.checkpoint.save(tensors, state)
+
+    def _restore(self) -> None:
+        found = self._control.checkpoint.load() if self._control.checkpoint is not None else None
+        if found is None:
+            return
+        tensors, state = found
+        self._model.load_state_dict(_with_prefix(tensors, "model."))
+        self._best = _with_prefix(tensors, "best.")
+        by_parameter: dict[int, dict[str, Tensor]] = {}
+        for name, value in _with_prefix(tensors, "optimizer.").items():
+            number, field_name = name.split(".", 1)
+            by_parameter.setdefault(int(number), {})[field_name] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": by_parameter, "param_groups": groups})
+        self._generator.set_state(tensors["generator"])
+        torch.set_rng_state(tensors["torch"])
+        if "cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["cuda"])
+        self._rng.bit_generator.state = state["rng"]
+        self._done, self._seconds = int(state["done"]), float(state["seconds"])
+        self._losses = [(int(e), float(v)) for e, v in state["losses"]]
+        self._scores = [(int(e), float(v)) for e, v in state["scores"]]
+
+
+def learning_rate_share(share: float) -> float:
+    """Return what part of the highest learning rate applies when ``share`` of the training is done: up a line, down a cosine."""
+    if share < WARM_UP_SHARE:
+        return 0.02 + 0.98 * share / WARM_UP_SHARE
+    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (share - WARM_UP_SHARE) / (1.0 - WARM_UP_SHARE)))
+
+
+def _keep_freed_memory() -> None:
+    """Have glibc keep freed blocks for the next step: giving tens of megabytes back and forth is half of an epoch's time."""
+    if sys.platform == "linux":
+        with suppress(AttributeError, OSError):
+            libc = ctypes.CDLL(None)
+            libc.mallopt(_M_MMAP_MAX, 0)
+            libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def _pad_columns(text: Float32, width: int) -> Float32:
@@ -113,7 +297,10 @@ def _pad_columns(text: Float32, width: int) -> Float32:
 
 
 def _chunks(histories: list[Int64], length: int, rng: np.random.Generator) -> list[Int64]:
-    """Cut histories into chunks of ``length`` steps (``length + 1`` events), from a random start, so that cuts move."""
+    """Cut histories into chunks of ``length`` steps (``length + 1`` events), from a random start, so that cuts move.
+
+    A history longer than one chunk also gives its first ``length`` steps, which chunks from the random start miss or begin within.
+    """
     chunks = []
     for history in histories:
         offset = int(rng.integers(length)) if len(history) > length + 1 else 0

@@ -1,27 +1,38 @@
-"""The sequence model: states look back only, padding takes no part, windows are packed newest first to go."""
+"""The sequence model in its two kinds: states look back only, padding takes no part, a step is as good as the whole window."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from models.linear_recurrence import LinearRecurrentEncoder
 from models.sequence import N_GAPS, NO_GAP, SequenceConfig, SequenceModel, gap_bucket, pack
 from models.types import Behaviour
 from tests.tiny_models import T0, artifact, text_vectors, window
 
 CONFIG = SequenceConfig(dim=16, text_dim=8, max_length=12, n_layers=2)
+KINDS: tuple[Literal["linear_recurrence", "transformer"], ...] = ("linear_recurrence", "transformer")
+ROW_OF = {f"i{row}": row for row in range(20)}
 
 
-@pytest.fixture(scope="module")
-def model() -> SequenceModel:
-    """Give a model with random weights, large enough that every input matters."""
+def model_of(kind: Literal["linear_recurrence", "transformer"]) -> SequenceModel:
+    """Return a model with random weights, large enough that every input matters."""
     torch.manual_seed(0)
-    made = SequenceModel(CONFIG, 20).eval()
+    made = SequenceModel(replace(CONFIG, kind=kind), 20).eval()
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return made
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model(request: pytest.FixtureRequest) -> SequenceModel:
+    """Give a model of each kind."""
+    return model_of(request.param)
 
 
 def inputs(length: int, n: int = 1, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,6 +79,64 @@ def test_padding_does_not_change_the_last_real_state(model: SequenceModel) -> No
         for row, length in enumerate((1, 4, 9)):
             alone = model(*(x[row : row + 1, :length] for x in (items, types, gaps)))
             torch.testing.assert_close(together[row, length - 1], alone[0, -1], atol=1e-5, rtol=1e-5)
+
+
+def test_a_users_vector_is_the_state_after_the_newest_behaviour(model: SequenceModel) -> None:
+    """Each window's vector is its own last state, whatever stands beside it in the batch; an empty window has zeros."""
+    table = torch.randn(20, CONFIG.dim, generator=torch.Generator().manual_seed(2)).numpy()
+    windows = [window("i1", "i2", "i3"), [], window("i4"), window("nowhere"), window(*ROW_OF, step_ms=10**6)]
+    vectors = model.user_vectors(pack(windows, ROW_OF, CONFIG.max_length), table)
+    assert vectors.shape == (5, CONFIG.dim)
+    assert vectors.dtype == np.float32
+    assert not vectors[[1, 3]].any()
+    for i in (0, 2, 4):
+        packed = pack([windows[i]], ROW_OF, CONFIG.max_length)
+        with torch.inference_mode():
+            items, types, gaps = (torch.from_numpy(a) for a in (table[packed.rows], packed.types, packed.gaps))
+            expected = model(items, types, gaps)[0, -1].numpy()
+        np.testing.assert_allclose(vectors[i], expected, atol=1e-5)
+        assert np.abs(expected).max() > 0.01
+
+
+def test_no_window_has_no_vector(model: SequenceModel) -> None:
+    """All windows empty is no error, nor is none at all."""
+    table = np.ones((20, CONFIG.dim), dtype=np.float32)
+    assert model.user_vectors(pack([], ROW_OF, 5), table).shape == (0, CONFIG.dim)
+    assert not model.user_vectors(pack([[], []], ROW_OF, 5), table).any()
+
+
+def test_step_by_step_is_the_whole_window() -> None:
+    """One behaviour after the other, each with its type and gap, gives the states of the whole window."""
+    model = model_of("linear_recurrence")
+    items, types, gaps = inputs(12, n=3)
+    assert isinstance(model.encoder, LinearRecurrentEncoder)
+    states = model.encoder.initial_state(3)
+    with torch.inference_mode():
+        whole = model(items, types, gaps)
+        for t in range(12):
+            state, states = model.step(items[:, t], types[:, t], gaps[:, t], states)
+            torch.testing.assert_close(state, whole[:, t], atol=1e-5, rtol=0)
+            assert [kept.shape for kept in states] == [(3, 2 * CONFIG.dim)] * CONFIG.n_layers
+
+
+def test_a_step_depends_on_its_type_and_gap() -> None:
+    """The same item at another time or of another type gives another state."""
+    model = model_of("linear_recurrence")
+    assert isinstance(model.encoder, LinearRecurrentEncoder)
+    start, (items, types, gaps) = model.encoder.initial_state(1), (x[:, 0] for x in inputs(1))
+    with torch.inference_mode():
+        state, _ = model.step(items, types, gaps, start)
+        other_type, _ = model.step(items, (types + 1) % 3, gaps, start)
+        other_gap, _ = model.step(items, types, (gaps + 1) % N_GAPS, start)
+    assert (other_type - state).abs().max() > 1e-3
+    assert (other_gap - state).abs().max() > 1e-3
+
+
+def test_a_transformer_has_no_step() -> None:
+    """It would need all that came before; the error names the kind and what to do."""
+    items, types, gaps = (x[:, 0] for x in inputs(1))
+    with pytest.raises(ValueError, match="kind 'transformer' has no step: use linear_recurrence"):
+        model_of("transformer").step(items, types, gaps, [])
 
 
 def test_pack_keeps_the_newest_and_leaves_unknown_items_out() -> None:

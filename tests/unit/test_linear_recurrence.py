@@ -1,0 +1,162 @@
+"""The linear recurrence: in parallel, in a loop and step by step it is the same, and it never grows without bound."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from models.linear_recurrence import LinearRecurrence, LinearRecurrentEncoder
+
+DIM = 6
+
+
+def recurrence(seed: int = 0) -> LinearRecurrence:
+    """Return a recurrence with weights large enough that every input matters."""
+    torch.manual_seed(seed)
+    made = LinearRecurrence(DIM)
+    for layer in (made.read, made.write):
+        torch.nn.init.normal_(layer.weight, std=0.5)
+        torch.nn.init.normal_(layer.bias, std=0.5)
+    return made
+
+
+def encoder(n_layers: int = 2) -> LinearRecurrentEncoder:
+    """Return an encoder in evaluation mode, its dropout off."""
+    torch.manual_seed(1)
+    return LinearRecurrentEncoder(DIM, n_layers, dropout=0.5).eval()
+
+
+def sequences(length: int, n: int = 3) -> Tensor:
+    """Return random inputs, (n, length, DIM)."""
+    return torch.randn(n, length, DIM, generator=torch.Generator().manual_seed(length))
+
+
+def in_steps(model: LinearRecurrence | LinearRecurrentEncoder, x: Tensor) -> Tensor:
+    """Return the outputs of one step after the other, (n, length, DIM)."""
+    outputs = []
+    if isinstance(model, LinearRecurrence):
+        state = torch.zeros(len(x), 2 * DIM)
+        for t in range(x.shape[1]):
+            output, state = model.step(x[:, t], state)
+            outputs.append(output)
+    else:
+        states = model.initial_state(len(x))
+        for t in range(x.shape[1]):
+            output, states = model.step(x[:, t], states)
+            outputs.append(output)
+    return torch.stack(outputs, dim=1)
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7, 8, 33])
+def test_the_parallel_form_is_the_formula(length: int) -> None:
+    """``h[t] = a h[t-1] + g B x[t]``, ``y[t] = Re(C h[t]) + d``, written with NumPy's complex numbers."""
+    model, x = recurrence(), sequences(length)
+    weights = {name: value.detach().double().numpy() for name, value in model.named_parameters()}
+    a = np.exp(-np.exp(weights["log_decay"]) + 1j * np.exp(weights["log_phase"]))
+    b = weights["read.weight"][:DIM] + 1j * weights["read.weight"][DIM:]
+    b_bias = weights["read.bias"][:DIM] + 1j * weights["read.bias"][DIM:]
+    c = weights["write.weight"][:, :DIM] - 1j * weights["write.weight"][:, DIM:]
+    h = np.zeros((len(x), DIM), dtype=np.complex128)
+    expected = []
+    for t in range(length):
+        h = a * h + np.exp(weights["log_gain"]) * (x[:, t].double().numpy() @ b.T + b_bias)
+        expected.append((h @ c.T).real + weights["write.bias"])
+    with torch.inference_mode():
+        np.testing.assert_allclose(model(x).numpy(), np.stack(expected, axis=1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5, 16, 19])
+@pytest.mark.parametrize("model", [recurrence(), encoder(1), encoder(3)], ids=["recurrence", "one layer", "three"])
+def test_step_by_step_is_the_whole_sequence(model: LinearRecurrence | LinearRecurrentEncoder, length: int) -> None:
+    """One behaviour after the other gives what the whole sequence gives at every place."""
+    x = sequences(length)
+    with torch.inference_mode():
+        torch.testing.assert_close(in_steps(model, x), model(x), atol=1e-5, rtol=0)
+
+
+def test_the_gradients_are_those_of_the_loop() -> None:
+    """Training by doubling learns what training in a loop would."""
+    model, x = recurrence(), sequences(9)
+    weight = torch.linspace(-0.5, 1.0, 9)[:, None]
+    parallel = torch.autograd.grad((model(x) * weight).sum(), list(model.parameters()))
+    looped = torch.autograd.grad((in_steps(model, x) * weight).sum(), list(model.parameters()))
+    for (name, _), one, other in zip(model.named_parameters(), parallel, looped, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-4, msg=f"gradient of {name}")
+        assert other.abs().max() > 1e-3, name
+
+
+def test_outputs_look_back_only() -> None:
+    """What comes later changes no earlier output, and what came before changes every later one."""
+    model, x = encoder(), sequences(8)
+    changed = x.clone()
+    changed[:, 4] *= -1.0
+    with torch.inference_mode():
+        difference = (model(changed) - model(x)).abs().amax(dim=(0, 2))
+    assert difference[:4].max() == 0.0
+    assert difference[4:].min() > 1e-4
+
+
+def test_a_step_costs_the_same_after_any_number_of_others() -> None:
+    """The state has the same shapes before the first behaviour and after many, one per block."""
+    model = encoder(3)
+    x = sequences(20)
+    states = model.initial_state(len(x))
+    assert [state.shape for state in states] == [(3, 2 * DIM)] * 3
+    with torch.inference_mode():
+        for t in range(20):
+            output, states = model.step(x[:, t], states)
+            assert output.shape == (3, DIM)
+            assert [state.shape for state in states] == [(3, 2 * DIM)] * 3
+
+
+def test_a_step_leaves_the_state_before_as_it_is() -> None:
+    """The old state may be used again: a window can go on in two ways."""
+    model, x = encoder(), sequences(2)
+    with torch.inference_mode():
+        _, states = model.step(x[:, 0], model.initial_state(3))
+        kept = [state.clone() for state in states]
+        first, _ = model.step(x[:, 1], states)
+        again, _ = model.step(x[:, 1], states)
+    assert torch.equal(first, again)
+    assert all(torch.equal(state, copy) for state, copy in zip(states, kept, strict=True))
+
+
+@pytest.mark.parametrize("log_phase", [-9.0, 0.0, 1.1])
+@pytest.mark.parametrize("log_decay", [-12.0, -6.0, -1.0, 0.0, 3.0, 20.0])
+def test_a_state_shrinks_whatever_the_parameters(log_decay: float, log_phase: float) -> None:
+    """Without input each channel's state gets smaller: every eigenvalue is below 1 in magnitude."""
+    model = recurrence()
+    with torch.no_grad():
+        model.log_decay.fill_(log_decay)
+        model.log_phase.fill_(log_phase)
+        model.read.bias.zero_()
+        _, state = model.step(torch.zeros(1, DIM), torch.ones(1, 2 * DIM))
+    magnitudes = state.view(2, DIM).square().sum(dim=0).sqrt()
+    assert (magnitudes < 2**0.5).all()
+
+
+@pytest.mark.parametrize("log_decay", [-8.0, None])
+def test_a_long_constant_input_stays_bounded(log_decay: float | None) -> None:
+    """The sum of a geometric series bounds the state, as begun and with eigenvalues close to 1."""
+    model = recurrence()
+    with torch.no_grad():
+        if log_decay is not None:
+            model.log_decay.fill_(log_decay)
+        x = torch.ones(1, 4_000, DIM)
+        outputs = model(x)
+        magnitude = torch.exp(-model.log_decay.exp())
+        entering = (model.read(x[0, 0]).abs() * model.log_gain.exp().repeat(2)).view(2, DIM).sum(dim=0)
+        bound = (entering / (1.0 - magnitude)).repeat(2) @ model.write.weight.abs().T + model.write.bias.abs()
+    assert outputs.isfinite().all()
+    assert (outputs[0].abs() <= bound).all()
+
+
+def test_new_parameters_give_memories_of_a_few_to_a_hundred() -> None:
+    """At the beginning the magnitudes lie between the two radii."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        magnitudes = torch.exp(-LinearRecurrence(500).log_decay.exp())
+    assert 0.39 < magnitudes.min() < 0.5
+    assert 0.95 < magnitudes.max() < 0.991
