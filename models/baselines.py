@@ -1,0 +1,226 @@
+"""Baselines for evaluation, under one protocol: each learns from training events and scores every item for given histories.
+
+Seen items are not masked here: who asks masks them. Rows are of the catalogue that is evaluated, external ids do not occur.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+
+from models.als import AlsConfig, fit_als, fold_in_als
+from models.cold_start import HALF_LIFE_MS, MAX_SCORE_EXPONENT, DecayedCounts
+from models.interactions import next_item_counts
+from models.neighbours import ease_weights, item_neighbours
+from models.types import Bool, Float32, Int64
+
+#: Followers kept per item for ``markov1``, neighbours kept per item for ``item_knn``.
+N_NEXT: Final = 200
+N_NEIGHBOURS: Final = 100
+#: Hundreds, as in the EASE paper's data sets.
+EASE_REGULARISATION: Final = 300.0
+#: Popularity orders what the chain has not seen, below everything that it has.
+PADDING_WEIGHT: Final = 1e-3
+
+
+class Baseline(Protocol):
+    """A fitted baseline. Its constructor takes ``(users, items, ts_ms, n_users, n_items)`` of training events in time order.
+
+    ``users``, ``items`` and ``ts_ms`` are (n,) int64: rows, rows and milliseconds since 1970, UTC.
+    """
+
+    name: str
+
+    def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
+        """Return each item's score for each history, (n, n_items) float32; the caller's to write on.
+
+        Only their order within a row has a meaning.
+
+        Parameters
+        ----------
+        histories : for each question, the rows of all items that its user had, oldest first; may be empty
+        now_ms : for each question, its time
+        """
+        ...
+
+
+class Popularity:
+    """How many training events an item has."""
+
+    name = "popularity"
+
+    def __init__(self, users: Int64, items: Int64, ts_ms: Int64, n_users: int, n_items: int) -> None:
+        self._counts = np.bincount(items, minlength=n_items).astype(np.float32)
+
+    def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
+        """Return the same counts for everyone, (n, n_items) float32."""
+        return np.tile(self._counts, (len(histories), 1))
+
+
+class RecentPopularity:
+    """Training events of an item, halved for each half-life between the event and the question.
+
+    Events after a question count for more than 1. That does not occur where training ends before the first question.
+    """
+
+    name = "recent_popularity"
+
+    def __init__(
+        self,
+        users: Int64,
+        items: Int64,
+        ts_ms: Int64,
+        n_users: int,
+        n_items: int,
+        half_life_ms: int = HALF_LIFE_MS,
+    ) -> None:
+        counts = DecayedCounts(half_life_ms=half_life_ms)
+        counts.add_all((str(item), ts) for item, ts in zip(items.tolist(), ts_ms.tolist(), strict=True))
+        self._half_life_ms, self._at_ms = half_life_ms, int(ts_ms.max(initial=0))
+        self._counts = counts.scores([str(item) for item in range(n_items)], self._at_ms)
+
+    def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
+        """Return :meth:`models.cold_start.DecayedCounts.scores` at each question's own time, (n, n_items) float32.
+
+        All counts decay alike, so they are taken once and scaled per question, within the same limits.
+        """
+        peak = float(self._counts.max(initial=0.0))
+        if peak <= 0.0:
+            return np.zeros((len(histories), len(self._counts)), dtype=np.float32)
+        ages = (self._at_ms - np.array(now_ms, dtype=np.float64)) / self._half_life_ms
+        greatest = 2.0 ** np.clip(ages + math.log2(peak), -MAX_SCORE_EXPONENT, MAX_SCORE_EXPONENT)  # [n]
+        return (greatest[:, None] * (self._counts / peak)).astype(np.float32)
+
+
+class Markov1:
+    """How often an item came right after the user's last one; popularity orders the rest."""
+
+    name = "markov1"
+
+    def __init__(self, users: Int64, items: Int64, ts_ms: Int64, n_users: int, n_items: int) -> None:
+        popularity = np.bincount(items, minlength=n_items).astype(np.float32)
+        self._padding: Float32 = popularity / max(float(popularity.sum()), 1.0) * PADDING_WEIGHT
+        self._rows, self._shares = next_item_counts(users, items, n_items, n_next=min(n_items, N_NEXT))
+
+    def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
+        """Return the share of each follower of the last item, plus a little popularity, (n, n_items) float32."""
+        result = np.tile(self._padding, (len(histories), 1))
+        rows, mask = padded([history[-1:] for history in histories], len(self._padding))
+        for i in np.flatnonzero(mask.any(axis=1)):
+            known = self._rows[rows[i, 0]] >= 0
+            result[i, self._rows[rows[i, 0]][known]] += self._shares[rows[i, 0]][known]
+        return result
+
+
+class ItemKNN:
+    """Sum of cosines between an item and the user's items that have it among their nearest.
+
+    Deshpande and Karypis, Item-Based Top-N Recommendation Algorithms, 2004; similarities as in
+    :func:`models.neighbours.item_neighbours`.
+    """
+
+    name = "item_knn"
+
+    def __init__(
+        self,
+        users: Int64,
+        items: Int64,
+        ts_ms: Int64,
+        n_users: int,
+        n_items: int,
+        n_neighbours: int = N_NEIGHBOURS,
+    ) -> None:
+        self._rows, self._weights = item_neighbours(users, items, n_items, n_neighbours)
+
+    def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
+        """Return the sums, (n, n_items) float32; an item had twice counts once."""
+        n_items = len(self._rows)
+        result = np.zeros((len(histories), n_items), dtype=np.float32)
+        for i, had in enumerate(_distinct(histories, n_items)):
+            rows, weights = self._rows[had].ravel(), self._weights[had].ravel()
+            result[i] = np.bincount(rows[rows >= 0], weights=weights[rows >= 0], minlength=n_items)
+        return result
+
+
+class EASE:
+    """The user's items, times the weights of a linear autoencoder (:func:`models.neighbours.ease_weights`)."""
+
+    name = "ease"
+
+    def __init__(
+        self,
+        users: Int64,
+        items: Int64,
+        ts_ms: Int64,
+        n_users: int,
+        n_items: int,
+        regularisation: float = EASE_REGULARISATION,
+    ) -> None:
+        self._weights = ease_weights(users, items, n_users, n_items, regularisation)
+
+    def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
+        """Return the sum of the rows of the user's items, (n, n_items) float32; an item had twice counts once."""
+        result = np.zeros((len(histories), len(self._weights)), dtype=np.float32)
+        for i, had in enumerate(_distinct(histories, len(self._weights))):
+            result[i] = self._weights[had].sum(axis=0)
+        return result
+
+
+class IALS:
+    """Scalar product of item factors and the user's factors, folded in from the history (:mod:`models.als`)."""
+
+    name = "ials"
+
+    def __init__(
+        self,
+        users: Int64,
+        items: Int64,
+        ts_ms: Int64,
+        n_users: int,
+        n_items: int,
+        config: AlsConfig | None = None,
+        seed: int = 0,
+    ) -> None:
+        self._config = config or AlsConfig()
+        self._factors = fit_als(users, items, n_users, n_items, self._config, seed).items
+        self._gram = self._factors.T @ self._factors
+
+    def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
+        """Return the products, (n, n_items) float32; a user whose items all are new gets zeros."""
+        n_items = len(self._factors)
+        rows, mask = padded(histories, n_items)
+        users = fold_in_als(self._factors, self._gram, rows, mask, n_items=n_items, config=self._config)
+        scores: Float32 = users @ self._factors.T
+        return scores
+
+
+#: Every baseline by name; call with ``(users, items, ts_ms, n_users, n_items)``, and its own keywords where it has any.
+BASELINES: Final[dict[str, Callable[..., Baseline]]] = {
+    kind.name: kind for kind in (Popularity, RecentPopularity, Markov1, ItemKNN, EASE, IALS)
+}
+
+
+def padded(histories: Sequence[Int64], n_items: int) -> tuple[Int64, Bool]:
+    """Return histories as arrays: rows (n, longest) int64, 0 where there is none, and mask (n, longest) bool.
+
+    Raises
+    ------
+    ValueError
+        When a row is not from 0 to ``n_items - 1``.
+    """
+    lengths = np.array([len(history) for history in histories], dtype=np.int64)
+    mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    rows = np.zeros(mask.shape, dtype=np.int64)
+    if lengths.any():
+        rows[mask] = np.concatenate(histories)
+        if rows.min() < 0 or rows.max() >= n_items:
+            raise ValueError(f"histories: item rows {rows.min()} to {rows.max()} must be from 0 to {n_items - 1}")
+    return rows, mask
+
+
+def _distinct(histories: Sequence[Int64], n_items: int) -> list[Int64]:
+    rows, mask = padded(histories, n_items)
+    return [np.unique(row[there]) for row, there in zip(rows, mask, strict=True)]

@@ -1,0 +1,179 @@
+"""Which items go together: cosine neighbours (sparse, small enough to serve) and the weights of a linear autoencoder (dense)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import numpy as np
+from scipy import sparse
+from scipy.linalg import lapack
+
+from models.types import Float32, Int64
+
+#: Cells of ``X'X`` that are counted at a time: bounds the working memory of co-occurrence to about 100 MB.
+BLOCK_CELLS: Final = 8_000_000
+#: EASE holds one dense n_items x n_items matrix in float32, 0.9 GB at this limit, and its time grows with the cube.
+MAX_EASE_ITEMS: Final = 15_000
+#: The tile in which a symmetric matrix is completed: small beside the matrix, large beside the cost of a step.
+TILE: Final = 1_024
+
+
+def interaction_matrix(users: Int64, items: Int64, n_users: int, n_items: int) -> Any:
+    """Return who had what as a scipy CSR matrix (n_users, n_items) of float32 ones; a repeated pair counts once.
+
+    Parameters
+    ----------
+    users, items : (n,) int64, rows of each interaction
+
+    Raises
+    ------
+    ValueError
+        When the arrays differ in length or a row lies outside its range.
+    """
+    if users.ndim != 1 or users.shape != items.shape:
+        raise ValueError(f"users of shape {users.shape}, items of shape {items.shape}: both must be (n,)")
+    for name, rows, limit in (("users", users, n_users), ("items", items, n_items)):
+        if len(rows) and (rows.min() < 0 or rows.max() >= limit):
+            raise ValueError(
+                f"{name}: rows {rows.min()} to {rows.max()} must be from 0 to {limit - 1}; pass n_{name} of the log"
+            )
+    ones = np.ones(len(users), dtype=np.float32)
+    matrix = sparse.csr_matrix((ones, (users, items)), shape=(n_users, n_items))
+    matrix.sum_duplicates()
+    matrix.data[:] = 1.0
+    return matrix
+
+
+def _co_occurrences(matrix: Any) -> Iterator[tuple[int, Any]]:
+    """Yield blocks of ``X'X`` as ``(first item, CSR of the block's rows)``; no block has more cells than memory is meant for."""
+    by_item = matrix.T.tocsr()
+    n_items = by_item.shape[0]
+    step = max(1, BLOCK_CELLS // max(n_items, 1))
+    for start in range(0, n_items, step):
+        yield start, by_item[start : start + step] @ matrix
+
+
+def item_neighbours(
+    users: Int64, items: Int64, n_items: int, n_neighbours: int, shrinkage: float = 10.0
+) -> tuple[Int64, Float32]:
+    """Return each item's most similar items by cosine of who had them.
+
+    ``w_ij = c_ij / sqrt(n_i * n_j) * c_ij / (c_ij + shrinkage)``, with ``c_ij`` the users who had both and ``n_i`` those who had
+    ``i``. The first factor is the cosine of Sarwar, Karypis, Konstan and Riedl, Item-Based Collaborative Filtering Recommendation
+    Algorithms, 2001; the second keeps pairs with little support from the top (Bell and Koren, Improved Neighborhood-based
+    Collaborative Filtering, 2007).
+
+    Parameters
+    ----------
+    users, items : (n,) int64, rows of each interaction, in any order; a repeated pair counts once
+    shrinkage : users in common at which the cosine is halved; 0 for the plain cosine
+
+    Returns
+    -------
+    rows (n_items, n_neighbours) int64, best first, ties to the lower row, -1 where there are fewer, never the item itself;
+    weights (n_items, n_neighbours) float32, 0 at -1
+
+    Raises
+    ------
+    ValueError
+        When an argument is out of range.
+    """
+    if n_neighbours < 1:
+        raise ValueError(f"n_neighbours={n_neighbours}: must be at least 1")
+    if not shrinkage >= 0.0:
+        raise ValueError(f"shrinkage={shrinkage}: must be at least 0; 0 gives the plain cosine")
+    matrix = interaction_matrix(users, items, int(users.max(initial=-1)) + 1, n_items)
+    n_users_of = np.bincount(matrix.indices, minlength=n_items).astype(np.float64)
+    rows = np.full((n_items, n_neighbours), -1, dtype=np.int64)
+    weights = np.zeros((n_items, n_neighbours), dtype=np.float32)
+    for start, block in _co_occurrences(matrix):
+        for item in range(start, start + block.shape[0]):
+            part = slice(block.indptr[item - start], block.indptr[item - start + 1])
+            others, counts = block.indices[part], block.data[part]
+            others, counts = others[others != item], counts[others != item]
+            cosines = counts / np.sqrt(n_users_of[item] * n_users_of[others])
+            best, values = _best(others, (cosines * counts / (counts + shrinkage)).astype(np.float32), n_neighbours)
+            rows[item, : len(best)], weights[item, : len(best)] = best, values
+    return rows, weights
+
+
+def _best(rows: Int64, weights: Float32, n: int) -> tuple[Int64, Float32]:
+    """Return the ``n`` greatest weights with their rows, in order; ties go to the lower row."""
+    if len(rows) > n:
+        kept = weights >= np.partition(weights, -n)[-n]  # with all ties of the last place
+        rows, weights = rows[kept], weights[kept]
+    order = np.lexsort((rows, -weights))[:n]
+    return rows[order], weights[order]
+
+
+def ease_weights(users: Int64, items: Int64, n_users: int, n_items: int, regularisation: float) -> Float32:
+    """Return item-to-item weights that best rebuild each user's items from the user's other items.
+
+    ``B = argmin |X - XB|^2 + regularisation * |B|^2`` with a diagonal of zeros, in closed form ``B_ij = -P_ij / P_jj`` with
+    ``P = (X'X + regularisation * I)^-1`` (Steck, Embarrassingly Shallow Autoencoders for Sparse Data, 2019, equation 8). A user's
+    scores are the sum of the rows of the user's items.
+
+    Parameters
+    ----------
+    users, items : (n,) int64, rows of each interaction, in any order; a repeated pair counts once
+    regularisation : hundreds for dense logs; greater values trust co-occurrence less
+
+    Returns
+    -------
+    (n_items, n_items) float32
+
+    Raises
+    ------
+    ValueError
+        When there are more than :data:`MAX_EASE_ITEMS` items, an argument is out of range, or float32 does not suffice.
+
+    Notes
+    -----
+    One dense matrix, inverted where it lies by a Cholesky factor: ``4 * n_items^2`` bytes and about ``n_items^3`` operations.
+    """
+    if n_items > MAX_EASE_ITEMS:
+        raise ValueError(
+            f"n_items={n_items}: EASE takes at most {MAX_EASE_ITEMS}; keep the most frequent items or use item_neighbours"
+        )
+    if not 0.0 < regularisation < np.inf:
+        raise ValueError(f"regularisation={regularisation}: must be above 0 and finite")
+    matrix = interaction_matrix(users, items, n_users, n_items)
+    if not n_items:
+        return np.zeros((0, 0), dtype=np.float32)
+    p = np.empty((n_items, n_items), dtype=np.float32, order="F")  # LAPACK's order, or it would copy
+    for start, block in _co_occurrences(matrix):
+        p[:, start : start + block.shape[0]] = block.toarray().T  # symmetric: a block of rows is one of columns
+    diagonal = np.einsum("ii->i", p)  # a view
+    diagonal += regularisation
+    _invert(p)
+    weights: Float32 = p.T  # the same by symmetry, and now a user's items are contiguous rows
+    weights *= -1.0 / diagonal  # by columns
+    diagonal[:] = 0.0
+    return weights
+
+
+def _invert(p: Float32) -> None:
+    """Replace a symmetric positive definite matrix in Fortran order by its inverse."""
+    _, info = lapack.spotrf(p, lower=1, overwrite_a=1, clean=0)
+    if not info:
+        _, info = lapack.spotri(p, lower=1, overwrite_c=1)
+    if info:
+        raise ValueError("regularisation: X'X is not positive definite in float32; use a greater one")
+    _mirror(p)
+
+
+def _tiles(n: int) -> Iterator[tuple[slice, slice]]:
+    for i in range(0, n, TILE):
+        for j in range(0, i + 1, TILE):
+            yield slice(i, i + TILE), slice(j, j + TILE)
+
+
+def _mirror(p: Float32) -> None:
+    """Copy the lower triangle to the upper one, tile by tile, so that nothing of the matrix's size is allocated."""
+    for below, right in _tiles(len(p)):
+        tile = p[below, right]
+        if below == right:
+            p[below, right] = np.tril(tile) + np.tril(tile, -1).T
+        else:
+            p[right, below] = tile.T

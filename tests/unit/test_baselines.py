@@ -1,0 +1,121 @@
+"""Baselines by hand on four items, and each against the part of the library that it stands on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.als import AlsConfig, fit_als
+from models.baselines import BASELINES, EASE, IALS, Baseline, ItemKNN, Markov1, Popularity, RecentPopularity, padded
+from models.cold_start import HALF_LIFE_MS, DecayedCounts
+from models.neighbours import ease_weights
+from models.types import Float32, Int64
+
+T0 = 1_700_000_000_000
+N_USERS, N_ITEMS = 3, 4
+# User 0 has 0, 1, 2; user 1 has 0, 1, 0; user 2 has 0, 2. Nobody has 3. One event a half-life, the last at T0.
+USERS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
+ITEMS = np.array([0, 0, 0, 1, 1, 2, 2, 0])
+TS_MS = T0 + HALF_LIFE_MS * np.arange(-7, 1)
+COUNTS = [4.0, 2.0, 2.0, 0.0]
+
+
+def rows(*items: int) -> Int64:
+    return np.array(items, dtype=np.int64)
+
+
+def fitted(name: str) -> Baseline:
+    return BASELINES[name](USERS, ITEMS, TS_MS, N_USERS, N_ITEMS)
+
+
+@pytest.mark.parametrize("name", list(BASELINES))
+def test_the_protocol(name: str) -> None:
+    """Every baseline has its name and gives finite float32 scores for every item, for any history, alone as in a batch."""
+    baseline = fitted(name)
+    assert baseline.name == name
+    histories = [rows(0, 1, 0), rows(), rows(3), rows(2)]
+    now_ms = [T0, T0, T0 + 1, T0]
+    together = baseline.scores(histories, now_ms)
+    assert together.shape == (4, N_ITEMS)
+    assert together.dtype == np.float32
+    assert np.isfinite(together).all()
+    assert together.flags.writeable
+    for row, history, now in zip(together, histories, now_ms, strict=True):
+        np.testing.assert_allclose(baseline.scores([history], [now])[0], row, atol=1e-5)
+    assert baseline.scores([], []).shape == (0, N_ITEMS)
+
+
+@pytest.mark.parametrize("name", ["markov1", "item_knn", "ease", "ials"])
+def test_a_row_outside_the_catalogue_is_an_error(name: str) -> None:
+    """A negative row would otherwise be taken from the end."""
+    for wrong in (-1, N_ITEMS):
+        with pytest.raises(ValueError, match=r"histories: item rows .* must be from 0 to 3"):
+            fitted(name).scores([rows(wrong)], [T0])
+
+
+def test_names_are_those_that_reports_use() -> None:
+    """The order is that of tables."""
+    assert list(BASELINES) == ["popularity", "recent_popularity", "markov1", "item_knn", "ease", "ials"]
+
+
+def test_popularity_counts_events() -> None:
+    """Everyone gets the same counts; seen items are not masked."""
+    scores = Popularity(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS).scores([rows(0), rows()], [T0, T0])
+    assert scores.tolist() == [COUNTS, COUNTS]
+
+
+def test_recent_popularity_is_asked_at_each_questions_time() -> None:
+    """Ages of 0 to 7 half-lives by hand; a week later a half is left; as DecayedCounts at any time."""
+    baseline = RecentPopularity(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS)
+    scores = baseline.scores([rows()] * 2, [T0, T0 + HALF_LIFE_MS])
+    expected = np.array([1 + 2**-5 + 2**-6 + 2**-7, 2**-3 + 2**-4, 2**-1 + 2**-2, 0.0])
+    np.testing.assert_allclose(scores, [expected, expected / 2], rtol=1e-6)
+    counts = DecayedCounts()
+    counts.add_all((f"i{item}", int(ts)) for item, ts in zip(ITEMS, TS_MS, strict=True))
+    for now in (T0 - 400 * HALF_LIFE_MS, T0 - 5, T0 + 12_345_678, T0 + 500 * HALF_LIFE_MS):
+        wanted = counts.scores([f"i{row}" for row in range(N_ITEMS)], now)
+        np.testing.assert_allclose(baseline.scores([rows()], [now])[0], wanted, rtol=1e-5)
+
+
+def test_markov1_counts_what_follows_the_last_item() -> None:
+    """After 0 came 1, 1, 2; after 1 came 2 and 0; nothing came after 2; popularity's share, a thousandth, orders the rest."""
+    baseline = Markov1(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS)
+    scores = baseline.scores([rows(2, 0), rows(0, 1), rows(0, 2), rows()], [T0] * 4)
+    chain = np.array([[0, 2 / 3, 1 / 3, 0], [1 / 2, 0, 1 / 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
+    np.testing.assert_allclose(scores, chain + 1e-3 * np.array(COUNTS) / 8, rtol=1e-6)
+
+
+def test_item_knn_sums_over_the_neighbours_of_the_items_had() -> None:
+    """Items 0 (3 users) and 1 (2) share 2, 0 and 2 (2) share 2, 1 and 2 share 1; each cosine times shared / (shared + 10)."""
+    scores = ItemKNN(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS).scores([rows(0, 1, 0), rows(3)], [T0, T0])
+    near, far = 2 / 6**0.5 * 2 / 12, 1 / 2 * 1 / 11
+    np.testing.assert_allclose(scores, [[near, near, near + far, 0.0], [0.0] * 4], rtol=1e-5)
+    one = ItemKNN(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS, n_neighbours=1).scores([rows(0)], [T0])
+    np.testing.assert_allclose(one, [[0.0, near, 0.0, 0.0]], rtol=1e-5)
+
+
+def test_ease_sums_the_rows_of_the_items_had() -> None:
+    """Two items' weights by hand: with X'X + I = [[4, 2], [2, 3]], one item's weight for the other is 2 / 4 and 2 / 3."""
+    users, items = rows(0, 0, 1, 1, 2), rows(0, 1, 0, 1, 0)
+    scores = EASE(users, items, np.arange(5), 3, 2, regularisation=1.0).scores([rows(0), rows(1, 1), rows()], [0] * 3)
+    np.testing.assert_allclose(scores, [[0.0, 2 / 4], [2 / 3, 0.0], [0.0, 0.0]], rtol=1e-5)
+    weights = ease_weights(USERS, ITEMS, N_USERS, N_ITEMS, 300.0)
+    np.testing.assert_allclose(fitted("ease").scores([rows(2, 0)], [T0])[0], weights[0] + weights[2], rtol=1e-5)
+
+
+def test_ials_folds_the_history_in() -> None:
+    """A training user's own history gives the products of the fit, with the settings and the seed that were passed."""
+    config = AlsConfig(dim=3, n_sweeps=5, regularisation=0.02)
+    fit = fit_als(USERS, ITEMS, N_USERS, N_ITEMS, config, seed=4)
+    baseline = IALS(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS, config=config, seed=4)
+    scores = baseline.scores([rows(0, 1, 2), rows(0, 1, 0), rows(0, 2), rows()], [T0] * 4)
+    expected: Float32 = fit.users @ fit.items.T
+    np.testing.assert_allclose(scores[:3], expected, atol=1e-4)
+    assert not scores[3].any()
+
+
+def test_padding_keeps_order_and_marks_what_is_there() -> None:
+    """Short histories are filled with row 0, which the mask tells from item 0."""
+    table, mask = padded([rows(2, 0), rows(), rows(3)], 4)
+    assert table.tolist() == [[2, 0], [0, 0], [3, 0]]
+    assert mask.tolist() == [[True, True], [False, False], [True, False]]

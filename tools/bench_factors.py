@@ -1,0 +1,214 @@
+"""``headrace bench factors``: our ALS and that of ``implicit``, on one synthetic log, interleaved, one thread each.
+
+The two do not minimise the same function: ``implicit`` has the classic objective of Hu, Koren and Volinsky (2008) with one
+regularisation for all rows, ours scales it by a row's data (Rendle et al., 2021). The peer gets our weights as far as its
+objective has them: the same ratio of observed to unobserved, and the mean of our regularisation. It runs as its users run it, with
+three steps of conjugate gradients per row, and with the exact solver that ours is to be compared to. Times are CPU times: with
+one thread that is the time itself, and other programs on the machine do not change it much.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from models.als import AlsConfig, fit_als
+from models.metrics import ranks_of_targets, summarize
+from models.neighbours import interaction_matrix
+from models.types import Float32, Int64
+from tools.cli import RunError, UsageError, emit, progress
+
+DIFFERENCE: Final = (
+    "implicit minimises the classic objective (one regularisation for all rows), ours scales it by each row's data; "
+    "same weights otherwise; full ranking, seen items masked"
+)
+TASTE_DIM: Final = 12
+#: Users whose scores are in memory at a time.
+USERS_AT_A_TIME: Final = 500
+
+Fit = Callable[[int], tuple[Float32, Float32]]
+
+
+@dataclass(frozen=True)
+class TasteLog:
+    """A synthetic log without repeats: ``users`` and ``items`` (n,) int64 to learn from, ``targets`` (n_users,) int64 held out."""
+
+    users: Int64
+    items: Int64
+    targets: Int64
+    n_items: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this benchmark's arguments."""
+    parser.add_argument("--users", type=int, default=6_000, help="users (default 6000)")
+    parser.add_argument("--items", type=int, default=3_400, help="items (default 3400)")
+    parser.add_argument("--per-user", type=int, default=40, help="mean number of items of a user (default 40)")
+    parser.add_argument("--dim", type=int, default=64, help="factors (default 64)")
+    parser.add_argument("--sweeps", type=int, default=16, help="sweeps of each fit (default 16)")
+    parser.add_argument("--repeats", type=int, default=3, help="fits of each program, interleaved (default 3)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the log and of the fits (default 1)")
+
+
+def taste_log(*, n_users: int, n_items: int, per_user: int, seed: int) -> TasteLog:
+    """Return a log of users who each draw items by latent taste and popularity, without replacement; one of each is held out.
+
+    A user has at least 3 items; how many is exponential with mean about ``per_user``. Drawing is by the Gumbel trick: the greatest
+    of log-weight plus noise are a sample without replacement.
+    """
+    rng = np.random.default_rng(seed)
+    tastes = rng.standard_normal((n_users, TASTE_DIM), dtype=np.float32)
+    traits = rng.standard_normal((n_items, TASTE_DIM), dtype=np.float32)
+    popularity = -0.7 * np.log1p(rng.permutation(n_items)).astype(np.float32)
+    lengths = np.clip(rng.exponential(per_user, n_users).astype(np.int64), 3, n_items // 2)
+    held: list[Int64] = []
+    for start in range(0, n_users, USERS_AT_A_TIME):
+        part = slice(start, start + USERS_AT_A_TIME)
+        weights = 0.7 * tastes[part] @ traits.T + popularity
+        order = np.argsort(rng.gumbel(size=weights.shape) + weights, axis=1)[:, ::-1]
+        # Drawn in order of weight, roughly: without a shuffle the held-out item would be the least typical one.
+        held += [rng.permutation(row[:length]) for row, length in zip(order, lengths[part], strict=True)]
+    users = np.repeat(np.arange(n_users), lengths - 1)
+    return TasteLog(users, np.concatenate([row[:-1] for row in held]), np.array([row[-1] for row in held]), n_items)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure and report."""
+    if min(args.users, args.repeats, args.dim, args.sweeps) < 1 or args.items < 20 or args.per_user < 3:
+        raise UsageError("--users, --repeats, --dim and --sweeps must be at least 1, --items 20, --per-user 3")
+    log = taste_log(n_users=args.users, n_items=args.items, per_user=args.per_user, seed=args.seed)
+    config = AlsConfig(dim=args.dim, n_sweeps=args.sweeps)
+    with threadpool_limits(1):
+        runs = _measure(programs(log, config), log, args)
+    result = summarize_runs(runs) | {
+        "users": args.users,
+        "items": args.items,
+        "interactions": len(log.users),
+        "dim": args.dim,
+        "sweeps": args.sweeps,
+        "repeats": args.repeats,
+        "difference": DIFFERENCE,
+        "machine": f"1 thread of {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    emit(args, result, as_table(result))
+    return 0
+
+
+def programs(log: TasteLog, config: AlsConfig) -> dict[str, Fit]:
+    """Return what is measured: by name, a function from a seed to user factors and item factors."""
+    try:
+        from implicit.cpu.als import AlternatingLeastSquares
+    except ImportError as exc:
+        raise RunError("the peer is not installed: pip install implicit==0.7.3") from exc
+    matrix = interaction_matrix(log.users, log.items, len(log.targets), log.n_items)
+    alpha, regularisation = peer_weights(log, config)
+
+    def ours(seed: int) -> tuple[Float32, Float32]:
+        fitted = fit_als(log.users, log.items, len(log.targets), log.n_items, config, seed)
+        return fitted.users, fitted.items
+
+    def peer(seed: int, *, use_cg: bool) -> tuple[Float32, Float32]:
+        model = AlternatingLeastSquares(
+            factors=config.dim,
+            regularization=regularisation,
+            alpha=alpha,
+            iterations=config.n_sweeps,
+            use_cg=use_cg,
+            num_threads=1,
+            random_state=seed,
+        )
+        model.fit(matrix, show_progress=False)
+        return model.user_factors, model.item_factors
+
+    return {
+        "headrace": ours,
+        "implicit_cg": lambda seed: peer(seed, use_cg=True),
+        "implicit_exact": lambda seed: peer(seed, use_cg=False),
+    }
+
+
+def peer_weights(log: TasteLog, config: AlsConfig) -> tuple[float, float]:
+    """Return the classic objective's confidence and regularisation that are closest to ours.
+
+    Ours weighs an observed pair ``1 + w`` and an unobserved one ``w``; the classic one weighs them ``alpha`` and 1. Divided by
+    ``w`` ours has the same form, with the mean over users and items of our frequency-scaled regularisation.
+    """
+    w, (n_users, n_items) = config.unobserved_weight, (len(log.targets), log.n_items)
+    by_user = (np.bincount(log.users, minlength=n_users) + w * n_items) ** config.frequency_exponent
+    by_item = (np.bincount(log.items, minlength=n_items) + w * n_users) ** config.frequency_exponent
+    mean = float(np.concatenate([by_user, by_item]).mean())
+    return (1.0 + w) / w, config.regularisation * mean / w
+
+
+def _measure(fits: dict[str, Fit], log: TasteLog, args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in fits}
+    with progress() as bar:
+        task = bar.add_task("bench factors", total=args.repeats * len(fits))
+        for repeat in range(args.repeats):
+            for name, fit in fits.items():
+                start = time.process_time()
+                users, items = fit(args.seed + repeat)
+                seconds = (time.process_time() - start) / args.sweeps
+                runs[name].append(
+                    {"cpu_s_per_sweep": seconds} | summarize(np.concatenate(list(_ranks(users, items, log))))
+                )
+                bar.advance(task)
+    return runs
+
+
+def _ranks(user_factors: Float32, item_factors: Float32, log: TasteLog) -> Iterator[Int64]:
+    seen = interaction_matrix(log.users, log.items, len(log.targets), log.n_items)
+    for start in range(0, len(log.targets), USERS_AT_A_TIME):
+        part = slice(start, start + USERS_AT_A_TIME)
+        scores = user_factors[part] @ item_factors.T
+        scores[seen[part].nonzero()] = -np.inf
+        yield ranks_of_targets(scores, log.targets[part])
+
+
+def summarize_runs(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
+    """Return medians of each program, and the ratios of interleaved pairs (median of the pairs): theirs / ours, above 1 is faster."""
+    rows = {}
+    for name, results in runs.items():
+        seconds = [result["cpu_s_per_sweep"] for result in results]
+        rows[name] = {
+            "cpu_s_per_sweep": statistics.median(seconds),
+            "min": min(seconds),
+            "max": max(seconds),
+            "ndcg@10": statistics.median(result["ndcg@10"] for result in results),
+        }
+    ratios = {
+        f"speed_vs_{name}": statistics.median(
+            theirs["cpu_s_per_sweep"] / ours["cpu_s_per_sweep"]
+            for theirs, ours in zip(results, runs["headrace"], strict=True)
+        )
+        for name, results in runs.items()
+        if name != "headrace"
+    }
+    return {"programs": rows} | ratios
+
+
+def as_table(result: dict[str, Any]) -> str:
+    """Return the result for people."""
+    lines = [f"{'program':<15} {'CPU ms/sweep':>12} {'min':>9} {'max':>9} {'NDCG@10':>8}"]
+    for name, row in result["programs"].items():
+        median, least, most = (1e3 * row[key] for key in ("cpu_s_per_sweep", "min", "max"))
+        lines.append(f"{name:<15} {median:>12.1f} {least:>9.1f} {most:>9.1f} {row['ndcg@10']:>8.4f}")
+    for name in ("implicit_cg", "implicit_exact"):
+        lines.append(f"{name} / headrace, CPU time of a sweep: {result[f'speed_vs_{name}']:.2f}")
+    lines.append(result["difference"])
+    size = (
+        f"{result['interactions']} interactions, {result['users']} users, {result['items']} items, dim {result['dim']}"
+    )
+    lines.append(f"{size}; {result['machine']}; {result['date']}; {result['repeats']} interleaved fits")
+    return "\n".join(lines)
