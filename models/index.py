@@ -1,35 +1,171 @@
 """Retrieval: the items whose vectors have the largest inner product with a user vector.
 
-Exact search with FAISS (Douze et al., The Faiss library, 2024): on one core a flat index of ten thousand items answers in well under
-a millisecond, and it has no recall to lose. An index never changes once built: a reader keeps using the one it holds while a
-writer makes the next, so no lock is needed.
+With FAISS (Douze et al., The Faiss library, 2024), exactly or approximately, behind one contract. An index never changes once
+built: a reader keeps using the one it holds while a writer makes the next, so no lock is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
 
-import faiss
 import numpy as np
 
-from models.types import AnyArray, Float32, Int64
+from models.index_faiss import Kind, build_faiss, search_approximate, search_exact
+from models.index_file import Tuning, read_index, write_index
+from models.index_recall import least_effort
+from models.types import AnyArray, Bool, Float32, Int64
+
+#: Up to so many vectors one exact search takes about half a millisecond of a quiet core (docs/results/index.md), and it has no
+#: recall to lose.
+EXACT_UP_TO: Final = 50_000
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Give FAISS one OpenMP thread inside the block, and what it had before after it.
+class ItemIndex:
+    """An immutable inner-product index; make one with :meth:`build` or :meth:`load`.
 
-    A search of this size is over before a pool of threads has woken, and a busy pool would take the cores of the event loop. The
-    number belongs to the calling thread or the whole process, as the OpenMP runtime has it: that is why it is put back.
+    Attributes
+    ----------
+    dim : width of its vectors
+    kind : ``exact``, ``ivf`` or ``hnsw``, what is in use
+    recall : measured share of the exact answers that a search finds; 1 for exact
+    tuning : the kind and recall with all that made them, and why exact stands in for another kind where it does
     """
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)
+
+    def __init__(self, flat: Any, approximate: Any, rows: Int64, tuning: Tuning) -> None:
+        self._flat = flat  # holds the vectors, and is exact
+        self._approximate = approximate  # None if kind is exact
+        self._rows = rows  # (n,) int64, the row of each vector
+        self.tuning = tuning
+        self.dim = int(flat.d)
+        self.kind: Kind = tuning.kind
+        self.recall = tuning.recall
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return len(self._rows)
+
+    @classmethod
+    def build(
+        cls,
+        vectors: AnyArray,
+        rows: AnyArray | None = None,
+        *,
+        kind: Literal["auto"] | Kind = "auto",
+        recall_target: float = 0.98,
+        seed: int = 1,
+    ) -> ItemIndex:
+        """Return an index of vectors.
+
+        Parameters
+        ----------
+        vectors : (n, d) of float, all finite; n may be 0. They are copied.
+        rows : (n,) of int, distinct, what :meth:`search` names them by; 0 to n - 1 unless given
+        kind : ``auto`` is exact up to ``EXACT_UP_TO`` vectors and ivf beyond
+        recall_target : above 0, at most 1. An approximate index searches as hard as this recall of the best 100 takes. Where that
+            would be no faster than exact search, the index is exact, and ``tuning.fallback`` says why.
+        seed : of all that is random; one seed gives one index
+
+        Raises
+        ------
+        ValueError
+            For a shape, a row, a value or a setting that cannot be used.
+        """
+        checked = _checked_vectors(vectors, "vectors")
+        numbers = _checked_rows(np.arange(len(checked)) if rows is None else rows, len(checked))
+        _check_settings(kind, recall_target, seed)
+        flat = build_faiss(checked, "exact", seed)
+        tuning = Tuning(recall_target=recall_target, seed=seed)
+        if kind == "auto":
+            kind = "exact" if len(checked) <= EXACT_UP_TO else "ivf"
+        if kind == "exact" or not len(checked):
+            return cls(flat, None, numbers, tuning)
+        _check_lengths(checked)
+        index = build_faiss(checked, kind, seed)
+        effort, recall = least_effort(index, flat, kind, checked, target=recall_target, seed=seed)
+        if recall < recall_target:
+            why = f"{kind} finds {recall:.3f} of the exact answers at effort {effort}, and more effort is no faster than exact"
+            return cls(flat, None, numbers, Tuning(recall_target=recall_target, seed=seed, fallback=why))
+        tuning = Tuning(kind=kind, effort=effort, recall=recall, recall_target=recall_target, seed=seed)
+        return cls(flat, index, numbers, tuning)
+
+    def search(self, queries: AnyArray, k: int, allowed: AnyArray | None = None) -> tuple[Int64, Float32]:
+        """Return the rows with the largest inner products, best first.
+
+        Parameters
+        ----------
+        queries : (q, d) of float, all finite
+        k : rows wanted, at least 1
+        allowed : rows that may be returned, all unless given: bool with an entry for each row number, True for those allowed, or
+            (m,) int of their numbers; numbers that the index does not hold are passed over
+
+        Returns
+        -------
+        rows : (q, w) int64, each at most once per query, where w is ``k`` or the number of rows that may be returned, the smaller
+            of both; FAISS's -1 for "none" cannot occur. Of rows that tie any may come first.
+        scores : (q, w) float32, descending
+
+        Raises
+        ------
+        ValueError
+            For a width unlike the index's, a value that is not finite, a ``k`` below 1, or ``allowed`` of another form.
+
+        Notes
+        -----
+        ``recall`` is measured for the best 100 without a filter. An approximate index finds less for a larger ``k``, and for a filter
+        that allows only what lies far from the query.
+        """
+        checked = _checked_vectors(queries, "queries", self.dim)
+        if k < 1:
+            raise ValueError(f"k={k}: must be at least 1")
+        mask = None if allowed is None else _allowed_positions(allowed, self._rows)
+        n_allowed = len(self) if mask is None else int(mask.sum())
+        width = min(k, n_allowed)
+        if width == 0 or not len(checked):
+            return np.zeros((len(checked), width), np.int64), np.zeros((len(checked), width), np.float32)
+        scores, positions = self._best(checked, width, None if n_allowed == len(self) else mask, n_allowed)
+        if not np.isfinite(scores).all() or positions.min() < 0:
+            raise ValueError("queries: an inner product is beyond float32; vectors must be smaller")
+        return self._rows[positions], scores
+
+    def _best(self, queries: Float32, k: int, mask: Bool | None, n_allowed: int) -> tuple[Float32, Int64]:
+        """Return scores and positions, each (q, k). What an approximate search leaves open, exact search answers."""
+        few = mask is not None and n_allowed <= max(
+            EXACT_UP_TO, len(self) // 4
+        )  # then exact is fast, and a filtered walk is not
+        if self._approximate is None or self.kind == "exact" or few:
+            return search_exact(self._flat, queries, k, mask)
+        scores, positions = search_approximate(self._approximate, self.kind, queries, k, self.tuning.effort, mask)
+        short = positions.min(axis=1) < 0
+        if short.any():
+            scores[short], positions[short] = search_exact(self._flat, queries[short], k, mask)
+        return scores, positions
+
+    def save(self, path: Path) -> None:
+        """Write the index as one file, in one step, with a checksum; what was at ``path`` is replaced."""
+        n = len(self)
+        vectors = self._flat.reconstruct_n(0, n) if n else np.zeros((0, self.dim), np.float32)
+        write_index(path, vectors, self._rows, self.tuning)
+
+    @classmethod
+    def load(cls, path: Path) -> ItemIndex:
+        """Return the index that :meth:`save` wrote: same answers, same attributes. Cells or graph are built again, recall is kept.
+
+        Raises
+        ------
+        OSError
+            For a file that is missing or cannot be read.
+        ValueError
+            For a damaged file; the message names the file and the problem.
+        """
+        vectors, rows, tuning = read_index(path)
+        try:
+            vectors, rows = _checked_vectors(vectors, "vectors"), _checked_rows(rows, len(vectors))
+        except ValueError as exc:
+            raise ValueError(f"{path}: {exc}") from exc
+        flat = build_faiss(vectors, "exact", tuning.seed)
+        approximate = None if tuning.kind == "exact" else build_faiss(vectors, tuning.kind, tuning.seed)
+        return cls(flat, approximate, rows, tuning)
 
 
 def _checked_vectors(vectors: AnyArray, name: str, dim: int | None = None) -> Float32:
@@ -43,6 +179,14 @@ def _checked_vectors(vectors: AnyArray, name: str, dim: int | None = None) -> Fl
     if not finite.all():
         raise ValueError(f"{name}: vector {int(np.argmin(finite))} is not finite; every value must be a float32 number")
     return array
+
+
+def _check_lengths(vectors: Float32) -> None:
+    """Refuse vectors whose squared length is beyond float32: k-means and graphs compare vectors with one another."""
+    squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
+    longest = int(np.argmax(squares))
+    if squares[longest] > np.finfo(np.float32).max:
+        raise ValueError(f"vectors: vector {longest} of length {squares[longest] ** 0.5:.3g}: must be below 1.8e19")
 
 
 def _checked_rows(rows: AnyArray, n: int) -> Int64:
@@ -59,89 +203,27 @@ def _checked_rows(rows: AnyArray, n: int) -> Int64:
     return array
 
 
-class ItemIndex:
-    """An immutable flat inner-product index; make one with :meth:`build`.
+def _check_settings(kind: str, recall_target: float, seed: int) -> None:
+    if kind not in ("auto", *get_args(Kind)):
+        raise ValueError(f"kind={kind!r}: must be one of auto, {', '.join(get_args(Kind))}")
+    if not 0.0 < recall_target <= 1.0:
+        raise ValueError(f"recall_target={recall_target}: must be above 0 and at most 1")
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed={seed}: must be from 0 to 2147483647")
 
-    Attributes
-    ----------
-    dim : width of its vectors
-    """
 
-    def __init__(self, vectors: Float32, rows: Int64, flat: Any) -> None:
-        self._vectors = vectors  # (n, dim) float32
-        self._rows = rows  # (n,) int64, the row of each vector
-        self._flat = flat
-        self.dim = int(vectors.shape[1])
-
-    def __len__(self) -> int:
-        """Return the number of vectors."""
-        return len(self._rows)
-
-    @classmethod
-    def build(cls, vectors: AnyArray, rows: AnyArray | None = None) -> ItemIndex:
-        """Return an index of vectors.
-
-        Parameters
-        ----------
-        vectors : (n, d) of float, all finite; n may be 0. They are copied.
-        rows : (n,) of int, distinct, what :meth:`search` names them by; 0 to n - 1 unless given
-
-        Raises
-        ------
-        ValueError
-            For a shape, a row or a value that cannot be indexed.
-        """
-        checked = _checked_vectors(vectors, "vectors").copy()
-        numbers = _checked_rows(np.arange(len(checked)) if rows is None else rows, len(checked))
-        flat = faiss.IndexFlatIP(checked.shape[1])
-        with _one_thread():
-            if len(checked):
-                flat.add(checked)
-        return cls(checked, numbers, flat)
-
-    def search(self, queries: AnyArray, k: int) -> tuple[Int64, Float32]:
-        """Return the rows with the largest inner products, best first.
-
-        Parameters
-        ----------
-        queries : (q, d) of float, all finite
-        k : rows wanted, at least 1
-
-        Returns
-        -------
-        rows : (q, min(k, n)) int64; FAISS's -1 for "none" cannot occur
-        scores : (q, min(k, n)) float32, descending
-
-        Raises
-        ------
-        ValueError
-            For a width unlike the index's, a value that is not finite, or a ``k`` below 1.
-        """
-        checked = _checked_vectors(queries, "queries", self.dim)
-        if k < 1:
-            raise ValueError(f"k={k}: must be at least 1")
-        found = min(k, len(self))
-        if found == 0 or not len(checked):
-            return np.zeros((len(checked), found), np.int64), np.zeros((len(checked), found), np.float32)
-        with _one_thread():
-            scores, positions = self._flat.search(checked, found)
-        if not np.isfinite(scores).all() or positions.min() < 0:
-            raise ValueError("queries: an inner product is beyond float32; vectors must be smaller")
-        return self._rows[positions], scores
-
-    def upserted(self, vectors: AnyArray, rows: AnyArray) -> ItemIndex:
-        """Return a new index in which these rows have these vectors; this one stays as it is.
-
-        Rows that were there are removed and added again, rows that were not are added.
-
-        Parameters
-        ----------
-        vectors : (m, d) of float, all finite
-        rows : (m,) of int, distinct
-        """
-        checked = _checked_vectors(vectors, "vectors", self.dim)
-        numbers = _checked_rows(rows, len(checked))
-        kept = ~np.isin(self._rows, numbers)
-        return ItemIndex.build(
-            np.concatenate([self._vectors[kept], checked]), np.concatenate([self._rows[kept], numbers])
+def _allowed_positions(allowed: AnyArray, rows: Int64) -> Bool:
+    """Return (n,) bool, whether each vector's row is allowed."""
+    array = np.asarray(allowed)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "biu"):
+        raise ValueError(
+            f"allowed of shape {array.shape} and type {array.dtype}: must be (n_rows,) bool or (m,) int rows"
         )
+    if array.dtype.kind != "b":
+        return np.isin(rows, array)
+    if len(rows) and len(array) <= rows.max():
+        raise ValueError(
+            f"allowed of length {len(array)}: must be above {rows.max()}, with an entry for each row number"
+        )
+    found: Bool = array[rows]
+    return found

@@ -1,57 +1,260 @@
-"""The FAISS index against exact search, and what it must refuse."""
+"""One contract for the exact, ivf and hnsw index, and what each must refuse."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import models.index as index_module
 from models.index import ItemIndex
+from models.index_faiss import Kind, build_faiss
+from models.index_recall import measured_recall
+from models.types import Float32, Int64
+
+KINDS: tuple[Kind, ...] = ("exact", "ivf", "hnsw")
 
 
-def vectors(n: int, dim: int = 8, seed: int = 1) -> np.ndarray:
-    """Return seeded vectors."""
-    return np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
+def vectors(n: int, dim: int = 8, seed: int = 1) -> Float32:
+    """Return seeded vectors in eight clusters."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).standard_normal((8, dim))
+    return (centres[rng.integers(8, size=n)] + 0.5 * rng.standard_normal((n, dim))).astype(np.float32)
 
 
-def test_equals_exact_search() -> None:
-    """A flat index is exact: same rows, same order, same scores."""
+def exact_rows(items: Float32, queries: Float32, k: int) -> Int64:
+    """Return the best rows by comparing with everything."""
+    order: Int64 = np.argsort(-(queries @ items.T), axis=1)[:, :k]
+    return order
+
+
+def share_found(found: Int64, wanted: Int64) -> float:
+    """Return the mean share of wanted rows that were found."""
+    return float(np.mean([np.isin(w, f).mean() for f, w in zip(found, wanted, strict=True)]))
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Return each kind in turn."""
+    return request.param  # type: ignore[no-any-return]
+
+
+def build(items: Float32, kind: Kind, rows: Int64 | None = None) -> ItemIndex:
+    """Return an index that is surely of this kind: small ones seldom reach a high recall in less time than exact search."""
+    index = ItemIndex.build(items, rows, kind=kind, recall_target=0.3)
+    assert index.kind == (kind if len(items) else "exact")
+    return index
+
+
+def test_an_exact_index_equals_a_sort() -> None:
+    """Same rows, same order, same scores."""
     items, queries = vectors(200), vectors(7, seed=2)
     rows, scores = ItemIndex.build(items).search(queries, 10)
-    exact = queries @ items.T
-    assert rows.tolist() == np.argsort(-exact, axis=1)[:, :10].tolist()
-    np.testing.assert_allclose(scores, -np.sort(-exact, axis=1)[:, :10], rtol=1e-5, atol=1e-5)
+    assert rows.tolist() == exact_rows(items, queries, 10).tolist()
+    np.testing.assert_allclose(scores, -np.sort(-(queries @ items.T), axis=1)[:, :10], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("n", [0, 1, 3])
-def test_fewer_items_than_asked_for(n: int) -> None:
-    """FAISS's -1 never escapes: the answer is as wide as there are items."""
-    rows, _ = ItemIndex.build(vectors(n)).search(vectors(2), 10)
-    assert rows.shape == (2, n)
-    assert (rows >= 0).all()
+def test_scores_belong_to_their_rows(kind: Kind) -> None:
+    """Rows keep the names they were given; scores are their inner products, falling; no row comes twice."""
+    items, queries = vectors(600), vectors(9, seed=2)
+    numbers = np.random.default_rng(3).permutation(10_000)[:600]
+    rows, scores = build(items, kind, numbers).search(queries, 50)
+    position = {int(number): i for i, number in enumerate(numbers)}
+    for query, found, given in zip(queries, rows, scores, strict=True):
+        assert len(set(found.tolist())) == 50
+        np.testing.assert_allclose(given, items[[position[int(row)] for row in found]] @ query, rtol=1e-4, atol=1e-4)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    assert rows.dtype == np.int64 and scores.dtype == np.float32
 
 
-def test_upsert_replaces_and_leaves_the_old_one_alone() -> None:
-    """A reader keeps its snapshot; a row has one vector."""
-    old = ItemIndex.build(vectors(5))
-    far = np.full((1, 8), 100.0, dtype=np.float32)
-    new = old.upserted(far, np.array([3]))
-    assert len(new) == 5
-    assert new.search(far, 1)[0].tolist() == [[3]]
-    assert old.search(far, 5)[1].max() < 1_000 < new.search(far, 1)[1].max()
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 40, 300])
+def test_the_answer_is_as_wide_as_promised(kind: Kind, n: int) -> None:
+    """FAISS's -1 never escapes: with more asked for than there is, all rows come, each once."""
+    rows, scores = build(vectors(n), kind).search(vectors(2), 400)
+    assert np.sort(rows, axis=1).tolist() == [list(range(n))] * 2
+    assert np.isfinite(scores).all()
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_refuses_what_is_not_finite(bad: float) -> None:
-    """One NaN vector would poison every search."""
-    items = vectors(3)
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_vectors_that_are_all_equal(kind: Kind, value: float) -> None:
+    """Nothing to cluster and no neighbour nearer than another: any rows are right, as many as asked for."""
+    rows, scores = build(np.full((300, 8), value, np.float32), kind).search(np.ones((2, 8)), 120)
+    assert all(len(set(found.tolist())) == 120 for found in rows)
+    assert (scores == 8 * value).all()
+
+
+@pytest.mark.parametrize("exact_up_to", [0, 50_000])
+@pytest.mark.parametrize("n_allowed", [0, 1, 3, 150, 450, 599, 600])
+def test_only_allowed_rows_come(kind: Kind, n_allowed: int, exact_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mask and a list of rows say the same, by row number, and the width promise holds, filtered by FAISS or beside it."""
+    items, queries = vectors(600), vectors(9, seed=2)
+    numbers = 2 * np.arange(600)
+    index = build(items, kind, numbers)
+    monkeypatch.setattr(index_module, "EXACT_UP_TO", exact_up_to)
+    mask = np.zeros(1_200, dtype=bool)
+    mask[np.random.default_rng(4).permutation(numbers)[:n_allowed]] = True
+    mask[1::2] = True  # rows that the index does not hold
+    rows, _ = index.search(queries, 40, mask)
+    assert rows.shape == (9, min(40, n_allowed))
+    assert mask[rows].all() and all(len(set(found.tolist())) == len(found) for found in rows)
+    assert index.search(queries, 40, np.flatnonzero(mask))[0].tolist() == rows.tolist()
+    wanted = numbers[exact_rows(np.where(mask[numbers, None], items, 0), queries, 600)]
+    best = np.array([found[mask[found]][: rows.shape[1]] for found in wanted])
+    assert n_allowed == 0 or share_found(rows, best) >= (1.0 if kind == "exact" else 0.3)
+
+
+@pytest.mark.parametrize("kind", ["exact", "ivf"])  # a graph is connected, and leaves nothing open here
+def test_what_is_found_too_little_is_filled(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Allowed rows that lie far from where an approximate search looks are found all the same, and best first."""
+    items = np.concatenate([vectors(500) + 20, vectors(500, seed=5) - 20]).astype(np.float32)
+    index = build(items, kind)
+    monkeypatch.setattr(index_module, "EXACT_UP_TO", 0)
+    far = np.arange(500, 1_000)
+    rows, _ = index.search(items[:3], 30, far)
+    assert rows.tolist() == (500 + exact_rows(items[500:], items[:3], 30)).tolist()
+
+
+def test_the_recall_target_holds() -> None:
+    """On other queries than it was measured with, an approximate index finds about what it says."""
+    items, queries = vectors(8_000), vectors(200, seed=2)
+    index = ItemIndex.build(items, kind="ivf", recall_target=0.95)
+    assert index.kind == "ivf" and 0.95 <= index.recall < 1 and not index.tuning.fallback
+    assert share_found(index.search(queries, 100)[0], exact_rows(items, queries, 100)) > 0.93
+
+
+def test_a_filter_costs_no_recall(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best 100 of a third are spread over more cells than the best 100 of all."""
+    items, queries = vectors(4_000), vectors(100, seed=2)
+    index = ItemIndex.build(items, kind="ivf", recall_target=0.9)
+    monkeypatch.setattr(index_module, "EXACT_UP_TO", 0)
+    mask = np.random.default_rng(3).random(4_000) < 0.33
+    wanted = np.flatnonzero(mask)[exact_rows(items[mask], queries, 100)]
+    assert share_found(index.search(queries, 100, mask)[0], wanted) >= index.recall
+
+
+def test_more_recall_takes_more_effort() -> None:
+    """The effort is the least that reaches the target, not merely enough."""
+    efforts = [ItemIndex.build(vectors(3_000), kind="ivf", recall_target=t).tuning.effort for t in (0.2, 0.7, 0.95)]
+    assert efforts == sorted(set(efforts))
+
+
+@pytest.mark.parametrize("approximate", ["ivf", "hnsw"])
+def test_falls_back_to_exact_and_says_so(approximate: Kind) -> None:
+    """Noise in many dimensions has no structure to use."""
+    noise = np.random.default_rng(1).standard_normal((1_500, 48)).astype(np.float32)
+    index = ItemIndex.build(noise, kind=approximate, recall_target=1.0)
+    assert index.kind == "exact" and index.recall == 1.0
+    assert index.tuning.fallback.startswith(f"{approximate} finds 0.")
+
+
+def test_auto_goes_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Exact while that is fast, ivf beyond."""
+    monkeypatch.setattr(index_module, "EXACT_UP_TO", 500)
+    assert ItemIndex.build(vectors(500)).kind == "exact"
+    assert ItemIndex.build(vectors(501), recall_target=0.5).kind == "ivf"
+
+
+def test_recall_counts_ties_and_not_gaps() -> None:
+    """Worked example: of two answers wanted, the last scoring 3, one is as good and one is missing."""
+    scores = np.array([[3.0, 9.0]], np.float32)
+    exact = np.array([[5.0, 3.0]], np.float32)
+    assert measured_recall(scores, np.array([[7, -1]]), exact, np.zeros(1, np.float32)) == 0.5
+    assert measured_recall(scores, np.array([[7, 4]]), exact, np.zeros(1, np.float32)) == 1.0
+    assert measured_recall(scores - 1, np.array([[7, 4]]), exact, np.zeros(1, np.float32)) == 0.5
+
+
+def test_one_seed_one_index(kind: Kind) -> None:
+    """Built twice, it answers the same and says the same; another seed gives other cells."""
+    items, queries = vectors(900), vectors(20, seed=2)
+    first, second = build(items, kind), build(items, kind)
+    assert first.tuning == second.tuning
+    assert first.search(queries, 30)[0].tolist() == second.search(queries, 30)[0].tolist()
+    if kind == "ivf":
+        other = [build_faiss(items, kind, seed) for seed in (1, 2)]
+        assert not np.array_equal(*[index.quantizer.reconstruct_n(0, 10) for index in other])
+
+
+def test_builds_and_searches_in_silence(kind: Kind, capfd: pytest.CaptureFixture[str]) -> None:
+    """FAISS warns on stderr of few training points."""
+    build(vectors(60), kind).search(vectors(3), 5)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_caller_may_change_its_arrays_afterwards(kind: Kind) -> None:
+    """An index is a snapshot."""
+    items, queries, numbers = vectors(300), vectors(4, seed=2), np.arange(300)
+    index = build(items, kind, numbers)
+    before = index.search(queries, 10)[0].tolist()
+    items[:], numbers[:] = 0, 7
+    assert index.search(queries, 10)[0].tolist() == before
+
+
+@pytest.mark.parametrize("n", [0, 1, 500])
+def test_save_and_load_give_the_same_answers(kind: Kind, n: int, tmp_path: Path) -> None:
+    """A loaded index is the saved one: attributes, rows, scores; a second save replaces the first and leaves nothing beside it."""
+    index, queries = build(vectors(n), kind, 3 * np.arange(n)), vectors(6, seed=2)
+    path = tmp_path / "items.index"
+    build(vectors(5), "exact").save(path)
+    index.save(path)
+    loaded = ItemIndex.load(path)
+    assert (loaded.tuning, loaded.dim, len(loaded)) == (index.tuning, 8, n)
+    for found, wanted in zip(loaded.search(queries, 20), index.search(queries, 20), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_damage_anywhere_is_noticed(tmp_path: Path) -> None:
+    """A file cut short or with any byte changed is refused, with its name and one line."""
+    path = tmp_path / "items.index"
+    build(vectors(30), "ivf").save(path)
+    whole = path.read_bytes()
+    damaged = [whole[:size] for size in (0, 4, 8, 60, len(whole) - 1)] + [whole + b"x"]
+    damaged += [whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in range(0, len(whole), 7)]
+    for data in damaged:
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"items\.index: [^\n]+; build the index again and save it$"):
+            ItemIndex.load(path)
+    with pytest.raises(FileNotFoundError):
+        ItemIndex.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])
+def test_refuses_what_is_not_finite(kind: Kind, bad: float) -> None:
+    """One NaN vector would poison every search; the message names it."""
+    items = vectors(300).astype(np.float64)
     items[1, 2] = bad
-    with pytest.raises(ValueError):
-        ItemIndex.build(items)
+    with np.errstate(over="ignore"):
+        with pytest.raises(ValueError, match="vectors: vector 1 is not finite"):
+            ItemIndex.build(items, kind=kind)
+        with pytest.raises(ValueError, match="queries: vector 1 is not finite"):
+            build(vectors(300), kind).search(items, 5)
 
 
-def test_refuses_repeated_rows_and_other_widths() -> None:
+def test_refuses_products_beyond_float32(kind: Kind) -> None:
+    """Finite vectors can have an infinite product: at the latest, the search says so."""
+    items = vectors(300)
+    items[4] = 1e30
+    with pytest.raises(ValueError, match="vector 4 of length|an inner product is beyond float32"):
+        ItemIndex.build(items, kind=kind).search(items[4:5], 5)
+
+
+def test_refuses_repeated_rows_and_other_shapes(kind: Kind) -> None:
     """FAISS keeps duplicate ids and returns both."""
-    with pytest.raises(ValueError):
-        ItemIndex.build(vectors(2), np.array([4, 4]))
-    with pytest.raises(ValueError):
-        ItemIndex.build(vectors(3)).search(vectors(1, dim=5), 1)
+    with pytest.raises(ValueError, match="row 4 is given 2 times"):
+        ItemIndex.build(vectors(2), np.array([4, 4]), kind=kind)
+    with pytest.raises(ValueError, match="queries of width 5: must be 8"):
+        build(vectors(3), kind).search(vectors(1, dim=5), 1)
+    with pytest.raises(ValueError, match="k=0: must be at least 1"):
+        build(vectors(3), kind).search(vectors(1), 0)
+    for allowed in (np.zeros(2, bool), np.zeros((1, 3), bool), np.array([0.5])):
+        with pytest.raises(ValueError, match="allowed of "):
+            build(vectors(3), kind).search(vectors(1), 1, allowed)
+
+
+@pytest.mark.parametrize("setting", [{"kind": "flat"}, {"recall_target": 0.0}, {"recall_target": 1.01}, {"seed": -1}])
+def test_refuses_settings_out_of_range(setting: dict[str, object]) -> None:
+    """The message begins with the setting and its value."""
+    (name, value), *_ = setting.items()
+    with pytest.raises(ValueError, match=f"^{name}={value!r}: must be"):
+        ItemIndex.build(vectors(3), **setting)  # type: ignore[arg-type]

@@ -1,0 +1,115 @@
+"""FAISS behind :class:`models.index.ItemIndex`: how the three kinds are built and searched, always by inner product.
+
+*exact* compares with every vector. *ivf* compares with the vectors of the ``nprobe`` cells nearest to the query (Sivic and Zisserman,
+Video Google, 2003; cells by k-means). *hnsw* walks a graph of neighbours and keeps the ``efSearch`` best (Malkov and Yashunin,
+Efficient and robust approximate nearest neighbor search using hierarchical navigable small world graphs, 2018).
+``effort`` stands for nprobe and efSearch alike: more of it costs time and gains recall.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from math import ceil, isqrt
+from typing import Any, Final, Literal
+
+import faiss
+import numpy as np
+
+from models.types import Bool, Float32, Int64
+
+Kind = Literal["exact", "ivf", "hnsw"]
+
+_faiss: Any = faiss  # its stubs lack the classes and arguments that its Python layer adds
+
+#: Training points per cell: k-means gains little beyond, and its time is what a build costs.
+_POINTS_PER_CELL: Final = 64
+#: Neighbours per node and candidates while building.
+_HNSW_M: Final = 32
+_HNSW_EF_CONSTRUCTION: Final = 80
+_LEAST_EF: Final = 100
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Give FAISS one OpenMP thread inside the block, and what it had before after it.
+
+    A search of this size is over before a pool of threads has woken, and a busy pool would take the cores of the event loop. The
+    number belongs to the calling thread or the whole process, as the OpenMP runtime has it: that is why it is put back.
+    """
+    before = _faiss.omp_get_max_threads()
+    _faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        _faiss.omp_set_num_threads(before)
+
+
+def build_faiss(vectors: Float32, kind: Kind, seed: int) -> Any:
+    """Return the FAISS index of (n, d) vectors; the same vectors, kind and seed give the same index. Cells need n at least 1."""
+    with one_thread():
+        if kind == "ivf":
+            return _ivf(vectors, seed)
+        dim = vectors.shape[1]
+        index = _faiss.IndexFlatIP(dim)
+        if kind == "hnsw":
+            index = _faiss.IndexHNSWFlat(dim, _HNSW_M, _faiss.METRIC_INNER_PRODUCT)
+            index.hnsw.efConstruction = _HNSW_EF_CONSTRUCTION
+            index.hnsw.rng = _faiss.RandomGenerator(seed)  # draws the level of each node
+        if len(vectors):
+            index.add(vectors)
+        return index
+
+
+def _ivf(vectors: Float32, seed: int) -> Any:
+    n, dim = vectors.shape
+    n_cells = max(1, min(2 * isqrt(n), n // 8))
+    index = _faiss.IndexIVFFlat(_faiss.IndexFlatIP(dim), dim, n_cells, _faiss.METRIC_INNER_PRODUCT)
+    index.cp.seed = seed
+    index.cp.min_points_per_centroid = 1  # FAISS would print a warning
+    index.cp.max_points_per_centroid = _POINTS_PER_CELL
+    index.train(vectors)
+    index.add(vectors)
+    return index
+
+
+def efforts(index: Any, kind: Kind) -> list[int]:
+    """Return the efforts worth trying, rising; beyond the last one exact search is as fast (docs/results/index.md)."""
+    if kind == "ivf":
+        first, last = 1, max(1, index.nlist // 2)
+    else:
+        first, last = _LEAST_EF, max(_LEAST_EF, index.ntotal // 100)
+    steps = [first]
+    while steps[-1] < last:
+        steps.append(min(last, max(steps[-1] + 1, ceil(steps[-1] * 1.4))))
+    return steps
+
+
+def search_exact(flat: Any, queries: Float32, k: int, allowed: Bool | None = None) -> tuple[Float32, Int64]:
+    """Return scores and positions, each (q, k), of the best ``allowed`` (n,) positions; at least ``k`` are allowed."""
+    params = None
+    if allowed is not None:  # FAISS visits an array's positions only, whereas a bitmap makes it pass over all
+        params = _faiss.SearchParameters(sel=_faiss.IDSelectorArray(np.flatnonzero(allowed)))
+    with one_thread():
+        scores, positions = flat.search(queries, k, params=params)
+    return scores, positions
+
+
+def search_approximate(
+    index: Any, kind: Kind, queries: Float32, k: int, effort: int, allowed: Bool | None = None
+) -> tuple[Float32, Int64]:
+    """Return scores and positions, each (q, k); position -1 where fewer than ``k`` were found.
+
+    What is not allowed takes room in a search all the same, so the effort grows as the share that is allowed shrinks.
+    """
+    sel = None
+    if allowed is not None:
+        sel = _faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        effort = ceil(effort * len(allowed) / max(1, int(allowed.sum())))
+    if kind == "ivf":
+        params = _faiss.SearchParametersIVF(nprobe=min(effort, index.nlist), sel=sel)
+    else:
+        params = _faiss.SearchParametersHNSW(efSearch=max(effort, k), sel=sel)
+    with one_thread():
+        scores, positions = index.search(queries, k, params=params)
+    return scores, positions

@@ -1,0 +1,53 @@
+"""What an approximate index finds, measured against exact search, and the least effort that finds enough."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from models.index_faiss import Kind, efforts, search_approximate, search_exact
+from models.types import Float32, Int64
+
+#: Recall is measured over this many answers to this many queries; a search for more answers finds a smaller share of them.
+RECALL_K: Final = 100
+N_QUERIES: Final = 256
+#: Queries are stored vectors with noise of this many standard deviations of each column: a user is near items, not on one.
+_NOISE: Final = 0.5
+
+
+def least_effort(index: Any, flat: Any, kind: Kind, vectors: Float32, *, target: float, seed: int) -> tuple[int, float]:
+    """Return the least effort tried that reaches the ``target`` recall, and its recall; else the largest effort and its recall."""
+    queries = _sample_queries(vectors, seed)
+    k = min(RECALL_K, len(vectors))
+    exact_scores, _ = search_exact(flat, queries, k)
+    longest = float(np.linalg.norm(vectors, axis=1).max())
+    slack = 1e-6 * longest * np.linalg.norm(queries, axis=1)  # [q]; two roundings of one product differ by as much
+    effort, recall = 0, 0.0
+    for effort in efforts(index, kind):
+        scores, positions = search_approximate(index, kind, queries, k, effort)
+        recall = measured_recall(scores, positions, exact_scores, slack)
+        if recall >= target:
+            break
+    return effort, recall
+
+
+def measured_recall(scores: Float32, positions: Int64, exact_scores: Float32, slack: Float32) -> float:
+    """Return the share of answers that are as good as the exact ones: any of those that tie at the end is right.
+
+    Parameters
+    ----------
+    scores, positions : (q, k) of the approximate search, position -1 for none
+    exact_scores : (q, k) descending
+    slack : (q,) by how much two computations of one score may differ
+    """
+    least = exact_scores[:, -1:] - slack[:, None]
+    return float(((scores >= least) & (positions >= 0)).mean())
+
+
+def _sample_queries(vectors: Float32, seed: int) -> Float32:
+    rng = np.random.default_rng(seed)
+    chosen = vectors[rng.integers(len(vectors), size=N_QUERIES)]
+    noise = _NOISE * vectors.std(axis=0) * rng.standard_normal(chosen.shape)
+    queries: Float32 = (chosen + noise).astype(np.float32)
+    return queries
