@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.types import AnyArray, Int64
+
+#: Lists per step of :func:`intra_list_diversity`: the gathered vectors of one step stay at some tens of megabytes.
+_LISTS_PER_STEP: Final = 2048
+
+#: A rank past every cut-off: the target is not in the list.
+MISSED: Final = 1_000_000
 
 
 def check_k(k: int) -> int:
@@ -49,18 +57,6 @@ def ndcg_at_k(ranked: Sequence[str], target: str, k: int) -> float:
     """
     rank = _rank_in(ranked, target, k)
     return 0.0 if rank is None else 1.0 / math.log2(1 + rank)
-
-
-def reciprocal_rank(ranked: Sequence[str], target: str) -> float:
-    """Return ``1 / rank`` of the target, 0 if it is not in the list.
-
-    (Voorhees, The TREC-8 Question Answering Track Report, 1999.)
-
-    >>> reciprocal_rank(["a", "b"], "b"), reciprocal_rank([], "b")
-    (0.5, 0.0)
-    """
-    rank = _rank_in(ranked, target, max(len(ranked), 1))
-    return 0.0 if rank is None else 1.0 / rank
 
 
 def recall_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
@@ -105,6 +101,57 @@ def novelty(lists: Sequence[Sequence[str]], item_counts: Mapping[str, float]) ->
     return sum(-math.log2((item_counts.get(item, 0.0) + 1.0) / total) for item in entries) / len(entries)
 
 
+def intra_list_diversity(vectors: AnyArray, rows: Int64) -> float:
+    """Return how unlike each other the items of a list are: the mean pairwise ``1 - cosine``, averaged over lists.
+
+    The intra-list similarity of Ziegler, McNee, Konstan and Lausen (Improving Recommendation Lists Through Topic
+    Diversification, 2005), turned round and divided by the number of pairs. 0 is a list of one direction, 1 of unrelated ones.
+
+    Parameters
+    ----------
+    vectors : (n_items, dim) of float, of any length; a zero vector has cosine 0 to every vector
+    rows : (n, k) int64, rows of ``vectors``; -1 where a list has no more items
+
+    Returns
+    -------
+    From 0 to 2. Lists of fewer than two items have no pair and are left out; 0 where no list has one.
+
+    Raises
+    ------
+    ValueError
+        For wrong shapes, a row outside ``vectors``, or a vector that is not finite.
+
+    Notes
+    -----
+    ``sum over pairs of u.v = (|sum of u|^2 - sum of |u|^2) / 2``, so a list costs k additions, not k^2 products.
+
+    Examples
+    --------
+    >>> intra_list_diversity(np.eye(3), np.array([[0, 1, 2], [1, 1, -1]]))
+    0.5
+    """
+    if vectors.ndim != 2 or rows.ndim != 2:
+        raise ValueError(f"vectors of shape {vectors.shape}, rows {rows.shape}: need (n_items, dim) and (n, k)")
+    if rows.size and (rows.min() < -1 or rows.max() >= len(vectors)):
+        raise ValueError(f"rows from {rows.min()} to {rows.max()}: must be from -1 (none) to {len(vectors) - 1}")
+    if not np.isfinite(vectors).all():
+        raise ValueError("vectors: NaN or infinity has no direction; every value must be a finite number")
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = np.vstack(
+        [vectors / np.where(lengths > 0, lengths, 1.0), np.zeros((1, vectors.shape[1]))]
+    )  # row -1: no item
+    total, n_lists = 0.0, 0
+    for start in range(0, len(rows), _LISTS_PER_STEP):
+        part = rows[start : start + _LISTS_PER_STEP]
+        n_listed = (part >= 0).sum(axis=1)
+        part, n_listed = part[n_listed > 1], n_listed[n_listed > 1]
+        listed = unit[part]  # (lists, k, dim)
+        similarity = (listed.sum(axis=1) ** 2).sum(axis=1) - (listed**2).sum(axis=(1, 2))
+        total += float((1.0 - similarity / (n_listed * (n_listed - 1))).sum())
+        n_lists += len(part)
+    return total / n_lists if n_lists else 0.0
+
+
 def ranks_of_targets(scores: AnyArray, targets: Int64) -> Int64:
     """Return each target's rank among all items, from 1.
 
@@ -141,10 +188,39 @@ def ranks_of_targets(scores: AnyArray, targets: Int64) -> Int64:
     return ranks
 
 
-def summarize(ranks: AnyArray, k: int = 10) -> dict[str, float]:
-    """Return the means of hit rate and NDCG at ``k``, and the mean reciprocal rank over the whole catalogue; 0 without ranks.
+def values_of_ranks(ranks: AnyArray, k: int = 10) -> dict[str, NDArray[np.float64]]:
+    """Return each case's hit, NDCG and reciprocal rank, all cut at ``k``: what intervals and tests of a difference need.
 
-    Formulae and sources as in :func:`hit_at_k`, :func:`ndcg_at_k` and :func:`reciprocal_rank`.
+    Formulae and sources of the first two as in :func:`hit_at_k` and :func:`ndcg_at_k`. ``RR@k = 1 / rank`` for ``rank <= k``,
+    else 0 (Voorhees, The TREC-8 Question Answering Track Report, 1999). With one target per case, recall@k is the hit.
+
+    Parameters
+    ----------
+    ranks : (n,) of int, from 1; any rank above ``k`` is a miss
+
+    Returns
+    -------
+    ``hr@k``, ``ndcg@k`` and ``mrr@k``, each (n,) float64 in the order of ``ranks``.
+
+    Examples
+    --------
+    >>> {name: values.tolist() for name, values in values_of_ranks(np.array([1, 3, 4]), 3).items()}
+    {'hr@3': [1.0, 1.0, 0.0], 'ndcg@3': [1.0, 0.5, 0.0], 'mrr@3': [1.0, 0.3333333333333333, 0.0]}
+    """
+    check_k(k)
+    values = np.asarray(ranks, dtype=np.float64)
+    if values.size and not values.min() >= 1:  # so written, NaN fails too
+        raise ValueError(f"rank {values.min():g}: must be at least 1")
+    hits = values <= k
+    return {
+        f"hr@{k}": hits.astype(np.float64),
+        f"ndcg@{k}": np.where(hits, 1.0 / np.log2(1.0 + values), 0.0),
+        f"mrr@{k}": np.where(hits, 1.0 / values, 0.0),
+    }
+
+
+def summarize(ranks: AnyArray, k: int = 10) -> dict[str, float]:
+    """Return the means of :func:`values_of_ranks`: hit rate, NDCG and reciprocal rank at ``k``; 0 without ranks.
 
     Parameters
     ----------
@@ -155,12 +231,50 @@ def summarize(ranks: AnyArray, k: int = 10) -> dict[str, float]:
     >>> summarize(np.array([1, 4, 11]))["hr@10"].__round__(4)
     0.6667
     """
-    check_k(k)
-    values = np.asarray(ranks, dtype=np.float64)
-    if not values.size:
-        return {f"hr@{k}": 0.0, f"ndcg@{k}": 0.0, "mrr": 0.0}
-    if values.min() < 1:
-        raise ValueError(f"rank {values.min():g}: must be at least 1")
-    hits = values <= k
-    gains = np.where(hits, 1.0 / np.log2(1.0 + values), 0.0)
-    return {f"hr@{k}": float(hits.mean()), f"ndcg@{k}": float(gains.mean()), "mrr": float((1.0 / values).mean())}
+    return {name: float(each.mean()) if each.size else 0.0 for name, each in values_of_ranks(ranks, k).items()}
+
+
+class McNemar(NamedTuple):
+    """Two models on the same cases: how many only the one hit, and how likely such a difference is between equal models."""
+
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+def mcnemar(first: AnyArray, second: AnyArray) -> McNemar:
+    """Return McNemar's exact test of two models' hits on the same cases.
+
+    Cases on which both agree say nothing. Of the ``n = b + c`` others, each model hits half if they are equal:
+    ``p = min(1, 2 * sum over i <= min(b, c) of C(n, i) / 2^n)`` (McNemar, Note on the Sampling Error of the Difference Between
+    Correlated Proportions or Percentages, 1947; here the exact binomial form, not its chi-square approximation).
+
+    Parameters
+    ----------
+    first, second : (n,) of bool or of 0 and 1, in the same order of cases
+
+    Returns
+    -------
+    The two counts and the two-sided p-value; 1 where the models never differ. The test takes cases as independent: where users
+    have several, :func:`models.bootstrap.difference_interval` with clusters is the better one.
+
+    Examples
+    --------
+    >>> round(mcnemar(np.array([1, 1, 1, 0]), np.array([0, 0, 0, 0])).p_value, 4)
+    0.25
+    """
+    if first.shape != second.shape or first.ndim != 1:
+        raise ValueError(f"hits of shapes {first.shape} and {second.shape}: need (n,) for the same n cases")
+    for name, hits in (("first", first), ("second", second)):
+        if not np.isin(hits, (0, 1)).all():
+            raise ValueError(f"{name}: hits must be 0 or 1; give values of hr@k, not of another measure")
+    b, c = int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum())
+    return McNemar(b, c, _two_sided_p(min(b, c), b + c))
+
+
+def _two_sided_p(fewer: int, n: int) -> float:
+    """Return the exact two-sided p of a fair coin; in logarithms, as C(n, i) leaves the range of floats at n = 1030."""
+    if 2 * fewer >= n:
+        return 1.0
+    logs = [math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in range(fewer + 1)]
+    return min(1.0, float(2.0 * np.exp(np.array(logs) - n * math.log(2.0)).sum()))

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 import doctest
 import math
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 
 from models import metrics
-from models.metrics import coverage, hit_at_k, ndcg_at_k, novelty, ranks_of_targets, reciprocal_rank, summarize
+from models.metrics import (
+    coverage,
+    hit_at_k,
+    intra_list_diversity,
+    mcnemar,
+    ndcg_at_k,
+    novelty,
+    ranks_of_targets,
+    recall_at_k,
+    summarize,
+    values_of_ranks,
+)
 
 RANKED = ["a", "b", "c", "d"]
 
@@ -31,9 +44,11 @@ def test_hit_and_ndcg_of_one_target(target: str, k: int, hit: int, ndcg: float) 
     assert ndcg_at_k(RANKED, target, k) == pytest.approx(ndcg)
 
 
-def test_reciprocal_rank() -> None:
-    """The reciprocal of the rank, 0 for an absent item."""
-    assert [reciprocal_rank(RANKED, target) for target in ("a", "d", "x")] == [1.0, 0.25, 0.0]
+def test_recall_of_a_set() -> None:
+    """Two of three relevant items are in the first three; an item that is listed twice counts once; nothing relevant is 0."""
+    assert recall_at_k(RANKED, {"a", "c", "d"}, 3) == pytest.approx(2 / 3)
+    assert recall_at_k(["a", "a"], {"a", "b"}, 2) == 0.5
+    assert recall_at_k(RANKED, set(), 3) == 0.0
 
 
 def test_coverage_counts_each_item_once() -> None:
@@ -57,7 +72,99 @@ def test_ranks_from_scores() -> None:
 
 
 def test_summary_of_ranks() -> None:
-    """Ranks 1, 2 and 11 at a cut-off of 10."""
+    """Ranks 1, 2 and 11 at a cut-off of 10: the third is a hit of nothing but the uncut reciprocal rank."""
     found = summarize(np.array([1, 2, 11]), 10)
-    assert found["hr@10"] == pytest.approx(2 / 3)
-    assert found["ndcg@10"] == pytest.approx((1 + 1 / math.log2(3)) / 3)
+    assert found == pytest.approx(
+        {
+            "hr@10": 2 / 3,
+            "ndcg@10": (1 + 1 / math.log2(3)) / 3,
+            "mrr@10": (1 + 1 / 2) / 3,
+            "mrr": (1 + 1 / 2 + 1 / 11) / 3,
+        }
+    )
+
+
+def test_summary_is_the_mean_of_the_cases() -> None:
+    """An interval around a mean must be around the mean that is reported."""
+    ranks = np.random.default_rng(3).integers(1, 30, 200)
+    found = summarize(ranks, 5)
+    assert {name: float(values.mean()) for name, values in values_of_ranks(ranks, 5).items()}.items() <= found.items()
+
+
+def test_summary_of_nothing_is_zero() -> None:
+    """No case at all gives 0 and no warning of an empty mean."""
+    assert set(summarize(np.zeros(0, dtype=np.int64)).values()) == {0.0}
+
+
+@pytest.mark.parametrize("ranks", [np.array([1, 0]), np.array([np.nan, 2.0])], ids=["zero", "nan"])
+def test_a_rank_below_one_is_refused(ranks: Any) -> None:
+    """Ranks start at 1: a row index given by mistake must not count as a hit."""
+    with pytest.raises(ValueError, match="at least 1"):
+        values_of_ranks(ranks)
+
+
+def test_diversity_equals_all_pairs() -> None:
+    """The short formula equals the mean over pairs written out, over more lists than one step takes, of lists of two lengths."""
+    rng = np.random.default_rng(0)
+    vectors, rows = rng.normal(size=(30, 4)), rng.integers(0, 30, (2100, 3))
+    rows[::2, 2] = -1
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    pairs = [[(a, b) for i, a in enumerate(one) for b in one[i + 1 :] if a >= 0 <= b] for one in rows.tolist()]
+    by_hand = np.mean([np.mean([1 - cosine[a, b] for a, b in of_list]) for of_list in pairs])
+    assert intra_list_diversity(vectors, rows) == pytest.approx(by_hand)
+
+
+def test_diversity_without_a_pair() -> None:
+    """Lists of one item or none say nothing, also beside a list that does; a zero vector is like nothing."""
+    vectors = np.array([[2.0, 0.0], [-1.0, 0.0], [0.0, 0.0]])
+    assert intra_list_diversity(vectors, np.array([[0, -1], [-1, -1]])) == 0.0
+    assert intra_list_diversity(vectors, np.array([[0, 1], [0, -1]])) == pytest.approx(2.0)
+    assert intra_list_diversity(vectors, np.array([[0, 2]])) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("vectors", "rows", "message"),
+    [
+        (np.eye(2), np.array([[0, 2]]), "to 1"),
+        (np.eye(2), np.array([0, 1]), "shape"),
+        (np.full((2, 2), np.nan), np.array([[0, 1]]), "finite"),
+    ],
+    ids=["outside", "flat", "nan"],
+)
+def test_diversity_refuses(vectors: Any, rows: Any, message: str) -> None:
+    """The error names what is wrong."""
+    with pytest.raises(ValueError, match=message):
+        intra_list_diversity(vectors, rows)
+
+
+def test_mcnemar_by_hand() -> None:
+    """Five cases only of the first, one only of the second: 2 * (C(6,0) + C(6,1)) / 2^6 = 14 / 64; agreement changes nothing."""
+    first = np.array([1] * 5 + [0] + [1, 0, 0])
+    second = np.array([0] * 5 + [1] + [1, 0, 0])
+    found = mcnemar(first, second)
+    assert (found.only_first, found.only_second) == (5, 1)
+    assert found.p_value == pytest.approx(14 / 64)
+    assert mcnemar(second, first).p_value == found.p_value
+
+
+def test_mcnemar_of_many_cases() -> None:
+    """Past the range of floats the p-value equals whole-number arithmetic."""
+    n, fewer = 3000, 1440
+    exact = 2 * Fraction(sum(math.comb(n, i) for i in range(fewer + 1)), 2**n)
+    first = np.arange(n) >= fewer
+    assert mcnemar(first, ~first).p_value == pytest.approx(float(exact), rel=1e-9)
+
+
+def test_mcnemar_of_equal_models() -> None:
+    """Models that never differ, or differ equally often, are not told apart."""
+    hits = np.array([True, False])
+    assert mcnemar(hits, hits) == (0, 0, 1.0)
+    assert mcnemar(hits, ~hits) == (1, 1, 1.0)
+
+
+@pytest.mark.parametrize("second", [np.array([1]), np.array([1.0, 0.63])], ids=["length", "not hits"])
+def test_mcnemar_refuses(second: Any) -> None:
+    """Other cases, or values of NDCG, are no hits of the same cases."""
+    with pytest.raises(ValueError, match="hits"):
+        mcnemar(np.array([1, 0]), second)

@@ -1,0 +1,107 @@
+"""Our metrics equal those of torchmetrics, which others wrote, on random data without ties at the cut-off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchmetrics.classification import (
+    BinaryAccuracy,
+    BinaryAUROC,
+    BinaryCalibrationError,
+    BinaryF1Score,
+    BinaryPrecision,
+    BinaryRecall,
+)
+from torchmetrics.regression import MeanSquaredError
+from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalNormalizedDCG, RetrievalRecall
+
+from models.classification_metrics import summarize_probabilities
+from models.metrics import hit_at_k, ndcg_at_k, ranks_of_targets, recall_at_k, summarize
+
+N_CASES, N_ITEMS = 60, 40
+TOLERANCE = 1e-6
+
+
+def of_lists(metric: Any, scores: Any, relevant: Any) -> float:
+    """Return a retrieval metric of torchmetrics; ``scores`` and ``relevant`` are (n_cases, n_items)."""
+    case = torch.arange(len(scores)).repeat_interleave(scores.shape[1])
+    value = metric(torch.from_numpy(scores).flatten(), torch.from_numpy(relevant).flatten(), indexes=case)
+    return float(value)
+
+
+def random_scores(seed: int) -> Any:
+    """Return scores above 0 without ties, (N_CASES, N_ITEMS) float64: torchmetrics counts no item of score 0."""
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.permutation(N_ITEMS) + 1.0 for _ in range(N_CASES)])
+
+
+@pytest.mark.parametrize("k", [1, 5, 10, N_ITEMS])
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [("hr", RetrievalHitRate), ("ndcg", RetrievalNormalizedDCG), ("mrr", RetrievalMRR), ("hr", RetrievalRecall)],
+    ids=["hit rate", "ndcg", "mrr", "recall of one target"],
+)
+def test_ranking_of_one_target(name: str, metric: Any, k: int) -> None:
+    """Scores to ranks to means: the whole way from a model's output to the reported number."""
+    scores = random_scores(k)
+    targets = np.random.default_rng(1).integers(0, N_ITEMS, N_CASES)
+    relevant = np.arange(N_ITEMS) == targets[:, None]
+    ours = summarize(ranks_of_targets(scores, targets), k)[f"{name}@{k}"]
+    assert 0.0 < ours
+    assert ours == pytest.approx(of_lists(metric(top_k=k), scores, relevant), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("ours", "metric"), [(hit_at_k, RetrievalHitRate), (ndcg_at_k, RetrievalNormalizedDCG)], ids=["hit", "ndcg"]
+)
+def test_lists_of_one_target(ours: Any, metric: Any) -> None:
+    """The metrics of a list of ids are the same."""
+    scores = random_scores(2)
+    targets = np.random.default_rng(2).integers(0, N_ITEMS, N_CASES)
+    lists = [[str(item) for item in row] for row in np.argsort(-scores, axis=1)]
+    mean = np.mean([ours(one, str(target), 10) for one, target in zip(lists, targets, strict=True)])
+    relevant = np.arange(N_ITEMS) == targets[:, None]
+    assert mean == pytest.approx(of_lists(metric(top_k=10), scores, relevant), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("k", [1, 10])
+def test_recall_of_sets(k: int) -> None:
+    """Recall with none to many relevant items per case."""
+    scores = random_scores(3)
+    relevant = np.random.default_rng(3).random((N_CASES, N_ITEMS)) < 0.05
+    assert 0 < (relevant.sum(axis=1) == 0).sum() < N_CASES
+    ours = np.mean(
+        [
+            recall_at_k([str(i) for i in np.argsort(-s)], {str(i) for i in np.flatnonzero(r)}, k)
+            for s, r in zip(scores, relevant, strict=True)
+        ]
+    )
+    assert ours == pytest.approx(of_lists(RetrievalRecall(top_k=k), scores, relevant), abs=TOLERANCE)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("accuracy", BinaryAccuracy(threshold=0.4)),
+        ("precision", BinaryPrecision(threshold=0.4)),
+        ("recall", BinaryRecall(threshold=0.4)),
+        ("f1", BinaryF1Score(threshold=0.4)),
+        ("mse", MeanSquaredError()),
+        ("rmse", MeanSquaredError(squared=False)),
+        ("auc", BinaryAUROC()),
+        ("ece", BinaryCalibrationError(n_bins=15, norm="l1")),
+    ],
+)
+def test_probabilities(name: str, metric: Any, seed: int) -> None:
+    """Skewed probabilities that know something of rare positives, with the threshold off its default."""
+    rng = np.random.default_rng(seed)
+    p = rng.random(500) ** 2
+    y = (rng.random(500) < 0.2 + 0.5 * p).astype(np.int64)
+    theirs = float(metric.set_dtype(torch.float64)(torch.from_numpy(p), torch.from_numpy(y)))
+    metric.reset()
+    assert 0.0 < theirs < 1.0
+    assert summarize_probabilities(p, y, 0.4)[name] == pytest.approx(theirs, abs=TOLERANCE)
