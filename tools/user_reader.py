@@ -1,0 +1,47 @@
+"""Users of a file: their features and follows, as fields of the contract's ``User``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from streams.errors import InputError
+from tools.item_reader import feature_columns, list_value, read_features, text_value
+from tools.log_formats import raw_rows
+
+USER_FIELDS: Final = ("user_id", "features", "follows")
+
+
+def read_users(path: Path, columns: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the users of a file by id, each with ``features`` (name to number or text) and ``follows`` (user ids, each once).
+
+    Both are empty where the file has none. ``features`` come from an object in the file, and from the columns that are named for
+    them; a value that is neither a finite number nor a text is left out. ``follows`` is a list, or a text cut at ``|``; an id is
+    taken once, and not the user's own. A user who is there twice keeps the last entry.
+
+    Parameters
+    ----------
+    columns : contract name to the file's column, or to its position (from 0) where there is no header; ``features.NAME`` for
+        a feature. MovieLens-100K's ``u.user`` is read by ``user_id=0,features.age=1,features.gender=2,features.occupation=3``
+
+    Raises
+    ------
+    InputError
+        When the file cannot be read, lacks the column of the ids or one that is named, or has no users.
+    """
+    users: dict[str, dict[str, Any]] = {}
+    names = (*USER_FIELDS, *feature_columns(columns))
+    for _line, values in raw_rows(path, columns, names, ("user_id",), multiline=True):
+        if isinstance(values, str):
+            continue
+        raws = dict(zip(names, values, strict=True))
+        raw_id = raws["user_id"]
+        user_id = "" if raw_id is None or isinstance(raw_id, bool) else text_value(raw_id)
+        if user_id:
+            follows = dict.fromkeys(list_value(raws["follows"]))
+            follows.pop(user_id, None)
+            users[user_id] = {"features": read_features(raws), "follows": list(follows)}
+    if not users:
+        raise InputError(f"{path}: no users; map the columns with user_id=NAME,features.age=NAME,follows=NAME")
+    return users
