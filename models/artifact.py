@@ -20,12 +20,17 @@ from torch import Tensor, nn
 from models.factors import ItemFactors
 from models.fusion import FusionModel
 from models.sequence import SequenceConfig, SequenceModel
+from models.side_features import SideFeatures
 from models.types import Float32, Int64
 from models.whitening import Whitening
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 TENSORS: Final = "tensors.safetensors"
 MANIFEST: Final = "manifest.json"
+_PER_ITEM: Final = (
+    "mf.factors", "mf.biases", "next.rows", "next.weights", "neighbours.rows", "neighbours.weights",
+    "popularity", "recent_popularity", "first_ms",
+)  # fmt: skip
 REMEDY: Final = "train it again with headrace train, or restore the directory from its source"
 
 
@@ -52,7 +57,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     encoder_name: str
     encoder_version: str
     text_version: str
-    sequence: dict[str, float]
+    sequence: dict[str, int | float | str]
     alpha: float
     regularisation: float
     trained_from_ms: int
@@ -61,8 +66,11 @@ class Manifest(msgspec.Struct, kw_only=True):
     n_users: int
     preset: str
     seed: int
+    left_out: str
     epochs: int
     metrics: dict[str, float]
+    item_features: dict[str, Any]
+    user_features: dict[str, Any]
     tensors: dict[str, TensorSpec]
     item_ids: list[str]
 
@@ -72,8 +80,9 @@ class Artifact:
     """A checked model, ready to serve.
 
     ``next_rows`` (n_items, n_next) int64 holds each item's most frequent followers, -1 where there are fewer, and
-    ``next_weights`` their shares; ``popularity`` (n_items,) counts in training; ``recent_popularity`` (n_items,) the decayed
-    counts as of ``manifest.trained_to_ms``.
+    ``next_weights`` their shares; ``neighbour_rows`` and ``neighbour_weights`` (n_items, n_neighbours) likewise the items most often had
+    by the same users, and their cosines; ``popularity`` (n_items,) counts in training; ``recent_popularity`` (n_items,) the decayed
+    counts as of ``manifest.trained_to_ms``; ``first_ms`` (n_items,) int64 the time of an item's first event, -1 without one.
     """
 
     manifest: Manifest
@@ -85,8 +94,13 @@ class Artifact:
     factors: ItemFactors
     next_rows: Int64
     next_weights: Float32
+    neighbour_rows: Int64
+    neighbour_weights: Float32
+    item_features: SideFeatures
+    user_features: SideFeatures
     popularity: Float32
     recent_popularity: Float32
+    first_ms: Int64
     device: str
 
     @property
@@ -113,7 +127,7 @@ def make_artifact(
     manifest = Manifest(
         format=FORMAT,
         sha256=hashlib.sha256(safetensors.torch.save(kept)).hexdigest(),
-        sequence={name: float(value) for name, value in asdict(config).items()},
+        sequence=asdict(config),
         tensors={name: TensorSpec(str(t.dtype), list(t.shape)) for name, t in kept.items()},
         **info,
     )
@@ -191,20 +205,23 @@ def _check_tensors(where: Path, manifest: Manifest, tensors: Mapping[str, Tensor
     n_items = len(manifest.item_ids)
     if len(set(manifest.item_ids)) != n_items:
         raise ArtifactError(where.parent / MANIFEST, "item_ids holds an id twice")
-    for name in ("mf.factors", "mf.biases", "next.rows", "next.weights", "popularity", "recent_popularity"):
+    for name in _PER_ITEM:
         if name not in tensors or tensors[name].shape[0] != n_items:
             raise ArtifactError(where, f"tensor {name} does not have {n_items} rows, one for each of item_ids")
-    followers = tensors["next.rows"]
-    if followers.shape != tensors["next.weights"].shape or bool(((followers < -1) | (followers >= n_items)).any()):
-        raise ArtifactError(where, f"tensor next.rows does not name followers by rows below {n_items}")
+    for table in ("next", "neighbours"):
+        named, weights = tensors[f"{table}.rows"], tensors[f"{table}.weights"]
+        if named.shape != weights.shape or bool(((named < -1) | (named >= n_items)).any()):
+            raise ArtifactError(where, f"tensor {table}.rows does not name items by rows below {n_items}")
 
 
 def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Artifact:
-    sizes = {name: int(value) for name, value in manifest.sequence.items() if name != "dropout"}
-    config = SequenceConfig(dropout=float(manifest.sequence["dropout"]), **sizes)
+    config = msgspec.convert(manifest.sequence, SequenceConfig)
     sequence = SequenceModel(config, len(manifest.item_ids))
     _load(sequence, "sequence.", tensors)
-    fusion = FusionModel(config.dim + 1)
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    item_features = SideFeatures.restore(manifest.item_features, arrays, "item_imputer.")
+    user_features = SideFeatures.restore(manifest.user_features, arrays, "user_imputer.")
+    fusion = FusionModel(config.dim + 1 + user_features.width, config.dim + 1 + item_features.width)
     _load(fusion, "fusion.", tensors)
     whitening = Whitening(tensors["whitening.mean"].numpy(), tensors["whitening.matrix"].numpy())
     if whitening.mean.ndim != 1 or whitening.matrix.shape != (len(whitening.mean), config.text_dim):
@@ -219,8 +236,13 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
         factors=ItemFactors(tensors["mf.factors"].numpy(), tensors["mf.biases"].numpy()),
         next_rows=tensors["next.rows"].numpy().astype(np.int64),
         next_weights=tensors["next.weights"].numpy(),
+        neighbour_rows=tensors["neighbours.rows"].numpy().astype(np.int64),
+        neighbour_weights=tensors["neighbours.weights"].numpy(),
+        item_features=item_features,
+        user_features=user_features,
         popularity=tensors["popularity"].numpy(),
         recent_popularity=tensors["recent_popularity"].numpy(),
+        first_ms=tensors["first_ms"].numpy(),
         device=device,
     )
 
@@ -229,7 +251,8 @@ def _version(manifest: Manifest) -> str:
     """Return 12 hexadecimal digits over all of a manifest that changes a list; when it was made and how good it is does not."""
     made_of = (
         manifest.format, manifest.sha256, manifest.item_ids, manifest.encoder_version, manifest.text_version,
-        sorted(manifest.sequence.items()), manifest.alpha, manifest.regularisation, manifest.trained_to_ms,
+        sorted(manifest.sequence.items()),
+        manifest.item_features, manifest.user_features, manifest.alpha, manifest.regularisation, manifest.trained_to_ms,
     )  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:12]
 

@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
-import torch
 
 from models.artifact import Artifact
 from models.catalogue import Catalogue
 from models.factors import fold_in
+from models.features import Row
 from models.fusion import FEATURES
 from models.sequence import PackedWindows, pack
 from models.types import Behaviour, Bool, Float32, Int64
 
 #: The newest behaviours whose followers are candidates, and how much each counts.
 NEXT_WEIGHTS: Final = np.array([1.0, 0.5, 0.25], dtype=np.float32)
+#: The newest behaviours whose neighbours are candidates; each counts this share of the one after it.
+N_NEIGHBOURS_OF: Final = 10
+NEIGHBOUR_DECAY: Final = 0.8
 N_MF: Final = 50
 N_POPULAR: Final = 60
 
@@ -32,7 +35,8 @@ class Candidates:
     rows : (n, c) int64 catalogue rows, each at most once per user
     valid : (n, c) bool, False for padding and for items the user has had
     features : (n, c, len(FEATURES)) float32
-    ranks : source name to (n, c) int64 rank from 1 among the candidates; 0 where the source did not bring the item
+    ranks : source name to (n, c) int64, rank from 1 among the candidates by that source's score
+    given : source name to (n, c) bool, whether the source brought the item
     user_vectors : (n, dim + 1) float32, the last entry is 1
     factors : (n, f) float32
     """
@@ -41,6 +45,7 @@ class Candidates:
     valid: Bool
     features: Float32
     ranks: dict[str, Int64]
+    given: dict[str, Bool]
     user_vectors: Float32
     factors: Float32
     packed: PackedWindows
@@ -52,15 +57,7 @@ def user_states(artifact: Artifact, catalogue: Catalogue, packed: PackedWindows)
     if not len(catalogue.item_ids):
         n, dim, f = len(packed.lengths), artifact.sequence.config.dim, catalogue.factors.shape[1] - 1
         return np.zeros((n, dim + 1), dtype=np.float32), np.zeros((n, f), dtype=np.float32)
-    device = artifact.device
-    items = torch.from_numpy(catalogue.vectors[packed.rows][..., :-1]).to(device)
-    with torch.inference_mode():
-        states = artifact.sequence(
-            items, torch.from_numpy(packed.types).to(device), torch.from_numpy(packed.gaps).to(device)
-        )
-        last = torch.from_numpy(np.maximum(packed.lengths - 1, 0)).to(device)
-        newest = states[torch.arange(len(last), device=device), last].float().cpu().numpy()
-    newest[packed.lengths == 0] = 0.0
+    newest = artifact.sequence.user_vectors(packed, catalogue.vectors[:, :-1])
     vectors = np.column_stack([newest, np.ones(len(newest), dtype=np.float32)]).astype(np.float32)
     factors = fold_in(
         catalogue.factors[packed.rows][..., :-1],
@@ -72,38 +69,57 @@ def user_states(artifact: Artifact, catalogue: Catalogue, packed: PackedWindows)
     return vectors, factors
 
 
+def user_side(artifact: Artifact, vectors: Float32, features: Sequence[Row] | None) -> Float32:
+    """Return what fusion knows a user by, (n, dim + 1 + user features) float32: vector, 1, features without gaps.
+
+    Parameters
+    ----------
+    vectors : (n, dim + 1) float32, from :func:`user_states`
+    features : per user, by name; None where nothing is known of anyone
+    """
+    rows = features if features is not None else [{}] * len(vectors)
+    encoded = artifact.user_features.encode(rows, np.zeros((len(vectors), 0), dtype=np.float32))
+    return np.concatenate([vectors, encoded], axis=1)
+
+
 def gather(
     artifact: Artifact,
     catalogue: Catalogue,
     windows: Sequence[Sequence[Behaviour]],
     extra_seen: Sequence[AbstractSet[str]] | None,
     n_candidates: int,
+    *,
+    mask_seen: bool = True,
 ) -> Candidates:
-    """Return the candidates of each window: retrieval, matrix factorisation, followers of the newest items, popular ones."""
+    """Return the candidates of each window: retrieval, matrix factorisation, followers and neighbours of its items, popular ones."""
     packed = pack(windows, catalogue.row_of, artifact.sequence.config.max_length)
     vectors, factors = user_states(artifact, catalogue, packed)
     mf_users = np.column_stack([factors, np.ones(len(factors), dtype=np.float32)])
-    newest = _newest_rows(packed)
-    followers = catalogue.next_rows[newest].reshape(len(newest), -1)  # [n, 3 * n_next]
-    followers = np.where(np.repeat(newest >= 0, catalogue.next_rows.shape[1], axis=1), followers, -1)
+    followers, neighbours = followers_of(catalogue, packed), neighbours_of(catalogue, packed)
     brought = {
         "retrieval": _retrieved(catalogue, vectors, np.where(packed.lengths > 0, n_candidates + packed.lengths, 0)),
         "mf": catalogue.factor_index.search(mf_users.astype(np.float32), N_MF)[0],
-        "next": followers,
+        "next": followers[0],
+        "neighbours": neighbours[0],
         "popular": np.broadcast_to(
-            catalogue.popular_rows[:N_POPULAR], (len(newest), min(N_POPULAR, len(catalogue.item_ids)))
+            catalogue.popular_rows[:N_POPULAR], (len(windows), min(N_POPULAR, len(catalogue.item_ids)))
         ),
     }
     rows = np.sort(np.concatenate(list(brought.values()), axis=1), axis=1)
     valid = rows >= 0
     valid[:, 1:] &= rows[:, 1:] != rows[:, :-1]
-    seen = seen_rows(catalogue, windows, extra_seen)
-    for i, had in enumerate(seen):
+    for i, had in enumerate(seen_rows(catalogue, windows, extra_seen) if mask_seen else ()):
         valid[i] &= ~np.isin(rows[i], had)
-    following = _next_scores(catalogue, packed, rows, followers)  # before padding becomes row 0, which is an item
+    n_last = catalogue.next_rows.shape[1]  # before padding becomes row 0, which is an item
+    counts = _Counts(
+        _sums(rows, followers[0][:, :n_last], followers[1][:, :n_last]),
+        _sums(rows, *followers),
+        _sums(rows, *neighbours),
+    )
     rows = np.maximum(rows, 0)
-    features, ranks = _features(catalogue, packed, rows, valid, vectors, mf_users, following)
-    return Candidates(rows, valid, features, ranks, vectors, factors, packed)
+    features, ranks = _features(catalogue, packed, rows, valid, vectors, mf_users, counts)
+    given = {name: _is_among(rows, source) for name, source in brought.items()}
+    return Candidates(rows, valid, features, ranks, given, vectors, factors, packed)
 
 
 def _retrieved(catalogue: Catalogue, vectors: Float32, wanted: Int64) -> Int64:
@@ -129,11 +145,41 @@ def seen_rows(
     return result
 
 
-def _newest_rows(packed: PackedWindows) -> Int64:
-    """Return the rows of the newest behaviours, newest first, (n, 3) int64; -1 where the window is shorter."""
-    columns = packed.lengths[:, None] - 1 - np.arange(len(NEXT_WEIGHTS))
-    rows = packed.rows[np.arange(len(columns))[:, None], np.maximum(columns, 0)]
-    return np.where(columns >= 0, rows, -1)
+class _Counts(NamedTuple):
+    """What item-to-item tables say of each candidate, (n, c) float32 each."""
+
+    last: Float32
+    following: Float32
+    neighbouring: Float32
+
+
+def followers_of(catalogue: Catalogue, packed: PackedWindows) -> tuple[Int64, Float32]:
+    """Return the followers of the newest behaviours, newest first: rows (n, m) int64, -1 for none, and decayed shares (n, m) float32."""
+    return _entries(catalogue.next_rows, catalogue.next_weights, packed, NEXT_WEIGHTS)
+
+
+def neighbours_of(catalogue: Catalogue, packed: PackedWindows) -> tuple[Int64, Float32]:
+    """Return the neighbours of the newest behaviours, as :func:`followers_of` does, with decayed cosines."""
+    decay = NEIGHBOUR_DECAY ** np.arange(N_NEIGHBOURS_OF, dtype=np.float32)
+    return _entries(catalogue.neighbour_rows, catalogue.neighbour_weights, packed, decay)
+
+
+def dense(entries: tuple[Int64, Float32], n_items: int) -> Float32:
+    """Return the sums of entries' weights over the whole catalogue, (n, n_items) float32."""
+    sums = np.zeros((len(entries[0]), n_items), dtype=np.float32)
+    for total, rows, weights in zip(sums, *entries, strict=True):
+        total += np.bincount(rows[rows >= 0], weights=weights[rows >= 0], minlength=n_items)
+    return sums
+
+
+def _entries(table: Int64, weights: Float32, packed: PackedWindows, decay: Float32) -> tuple[Int64, Float32]:
+    """Return the table's entries for the newest behaviours, newest first: rows and decayed weights, (n, len(decay) * m), -1 for none."""
+    columns = packed.lengths[:, None] - 1 - np.arange(min(len(decay), packed.rows.shape[1]))
+    newest = packed.rows[np.arange(len(columns))[:, None], np.maximum(columns, 0)]
+    is_there = (columns >= 0)[:, :, None]
+    rows = np.where(is_there, table[newest] if len(table) else -1, -1)  # [n, behaviours, m]
+    values = np.where(rows >= 0, (weights[newest] if len(table) else 0.0) * decay[: columns.shape[1], None], 0.0)
+    return rows.reshape(len(rows), -1), values.reshape(len(rows), -1).astype(np.float32)
 
 
 def _features(
@@ -143,7 +189,7 @@ def _features(
     valid: Bool,
     vectors: Float32,
     mf_users: Float32,
-    following: Float32,
+    counts: _Counts,
 ) -> tuple[Float32, dict[str, Int64]]:
     mask = np.arange(packed.rows.shape[1]) < packed.lengths[:, None]
     retrieval = _products(catalogue.vectors[rows], vectors)
@@ -153,27 +199,33 @@ def _features(
     similarity = np.where(mask[:, None, :], similarity, -np.inf)
     mean_text = np.matmul(mask.astype(np.float32)[:, None, :], catalogue.text_unit[packed.rows])[:, 0]
     mean_text /= np.maximum(np.linalg.norm(mean_text, axis=1, keepdims=True), 1e-9)
+    newest_text = catalogue.text_unit[packed.rows[np.arange(len(rows)), np.maximum(packed.lengths - 1, 0)]]
+    newest_text = newest_text * (packed.lengths > 0)[:, None]
     retrieval_rank, mf_rank = _ranks(retrieval, valid), _ranks(mf, valid)
     is_new = catalogue.is_new[rows]
     by_name = {
         "retrieval_score": retrieval,
+        "retrieval_share": _log_shares(retrieval, valid),
         "retrieval_rank": np.log1p(retrieval_rank),
         "mf_logit": mf,
         "mf_rank": np.log1p(mf_rank),
-        "next_score": np.log(following + 1e-3),
+        "next_share": np.log(counts.last + 1e-3),
+        "next_score": np.log(counts.following + 1e-3),
+        "neighbour_score": np.log(counts.neighbouring + 1e-3),
         "recent_popularity": recent,
         "popularity": catalogue.popularity[rows],
         "similarity": np.where(packed.lengths[:, None] > 0, similarity.max(axis=2), 0.0),
         "text_similarity": _products(catalogue.text_unit[rows], mean_text),
+        "newest_text_similarity": _products(catalogue.text_unit[rows], newest_text),
         "is_new": is_new.astype(np.float32),
         "window_length": np.broadcast_to(np.log1p(packed.lengths)[:, None], rows.shape),
     }
     features = np.stack([by_name[name] for name in FEATURES], axis=2).astype(np.float32)  # [n, c, f]
     ranks = {
-        "retrieval": np.where(is_new, 0, retrieval_rank),
-        "content": np.where(is_new, retrieval_rank, 0),
-        "mf": np.where(is_new, 0, mf_rank),
-        "next": np.where(following > 0, _ranks(following, valid), 0),
+        "retrieval": retrieval_rank,
+        "mf": mf_rank,
+        "next": _ranks(counts.following, valid),
+        "neighbours": _ranks(counts.neighbouring, valid),
         "popular": _ranks(recent, valid),
     }
     return features, ranks
@@ -185,18 +237,27 @@ def _products(items: Float32, users: Float32) -> Float32:
     return products
 
 
-def _next_scores(catalogue: Catalogue, packed: PackedWindows, rows: Int64, followers: Int64) -> Float32:
-    """Return the weighted share with which each candidate followed the newest behaviours, (n, c) float32."""
-    newest = _newest_rows(packed)
-    weights = catalogue.next_weights[newest] * NEXT_WEIGHTS[None, :, None]  # [n, 3, n_next]
-    weights = np.where(followers >= 0, weights.reshape(len(newest), -1), 0.0)
-    scores = np.zeros(rows.shape, dtype=np.float32)
-    for i in range(len(rows)):  # scatter by row: a dense comparison would be c times n_next
-        positions = np.searchsorted(rows[i], followers[i])
-        positions = np.minimum(positions, rows.shape[1] - 1)
-        hit = rows[i, positions] == followers[i]
-        np.add.at(scores[i], positions[hit], weights[i, hit])
-    return scores
+def _is_among(rows: Int64, entries: Int64) -> Bool:
+    """Return whether each candidate is one of its user's entries, (n, c) bool; rows rise within a user."""
+    return _sums(rows, entries, np.ones(entries.shape, dtype=np.float32)) > 0
+
+
+def _sums(rows: Int64, entries: Int64, weights: Float32) -> Float32:
+    """Return the sum of the weights of the entries that are each candidate, (n, c) float32; rows rise within a user."""
+    sums = np.zeros(rows.shape, dtype=np.float32)
+    for i in range(len(rows)):  # scatter by row: a dense comparison would be c times the entries
+        positions = np.minimum(np.searchsorted(rows[i], entries[i]), rows.shape[1] - 1)
+        hit = (rows[i, positions] == entries[i]) & (entries[i] >= 0)
+        sums[i] = np.bincount(positions[hit], weights=weights[i, hit], minlength=rows.shape[1])
+    return sums
+
+
+def _log_shares(scores: Float32, valid: Bool) -> Float32:
+    """Return the logarithm of the softmax over the valid candidates, (n, c) float32; 0 elsewhere."""
+    masked = np.where(valid, scores, -np.inf)
+    greatest = np.max(masked, axis=1, keepdims=True, initial=-1e30)
+    sums = np.exp(masked - greatest).sum(axis=1, keepdims=True)
+    return np.where(valid, masked - greatest - np.log(np.maximum(sums, 1e-30)), 0.0).astype(np.float32)
 
 
 def _ranks(scores: Float32, valid: Bool) -> Int64:

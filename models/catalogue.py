@@ -11,6 +11,7 @@ import torch
 from models.artifact import Artifact
 from models.cold_start import log_share
 from models.factors import gram
+from models.features import Row
 from models.index import ItemIndex
 from models.types import AnyArray, Bool, Float32, Int64
 
@@ -26,7 +27,9 @@ class Catalogue:
     text_unit : (n, text_dim) float32, whitened text embeddings of unit length
     factors : (n, f + 1) float32, matrix factorisation's item factors and bias
     factor_index : over the items that have factors, those that are not new
+    side : (n, dim + 1 + item features) float32, what fusion knows an item by: vector, bias, features without gaps
     next_rows, next_weights : (n, n_next), most frequent followers of each item as rows here, -1 for none, and their shares
+    neighbour_rows, neighbour_weights : (n, n_neighbours), items most often had by the same users likewise, and their cosines
     is_new : (n,) bool, items that training never saw; they have text alone
     popularity, recent_popularity : (n,) float32, log shares
     popular_rows : (n,) int64, rows by falling recent popularity
@@ -42,8 +45,11 @@ class Catalogue:
     gram: Float32
     index: ItemIndex
     factor_index: ItemIndex
+    side: Float32
     next_rows: Int64
     next_weights: Float32
+    neighbour_rows: Int64
+    neighbour_weights: Float32
     is_new: Bool
     popularity: Float32
     recent_popularity: Float32
@@ -54,11 +60,17 @@ class Catalogue:
         return replace(self, recent_popularity=log_share(scores), popular_rows=_order(scores))
 
 
-def build_catalogue(artifact: Artifact, items: Mapping[str, Float32], generation: int) -> Catalogue:
+def build_catalogue(
+    artifact: Artifact, items: Mapping[str, Float32], generation: int, features: Mapping[str, Row] | None = None
+) -> Catalogue:
     """Return the catalogue of ``items``, each with its raw text embedding (d_text,) float32.
 
     Items unknown to the artifact are retrievable at once: their vector is the projection of their text, their bias and factors
     are such that nothing but text speaks for them.
+
+    Parameters
+    ----------
+    features : item id to its features (``models.features.item_row``); what is missing is imputed
     """
     item_ids = tuple(sorted(items))
     n, known_row = len(item_ids), {item_id: row for row, item_id in enumerate(artifact.manifest.item_ids)}
@@ -73,7 +85,10 @@ def build_catalogue(artifact: Artifact, items: Mapping[str, Float32], generation
     if n and len(artifact.factors.biases):
         factors[is_new, -1] = artifact.factors.biases.min()
     vectors = np.column_stack([item_vectors, biases]).astype(np.float32)
-    next_rows, next_weights = _followers(artifact, rows)
+    next_rows, next_weights = _renamed(artifact.next_rows, artifact.next_weights, rows)
+    neighbour_rows, neighbour_weights = _renamed(artifact.neighbour_rows, artifact.neighbour_weights, rows)
+    first_ms = np.where(rows >= 0, _take(artifact.first_ms, rows), -1)
+    side = artifact.item_features.encode([(features or {}).get(item_id, {}) for item_id in item_ids], text, first_ms)
     recent = _take(artifact.recent_popularity, rows)
     return Catalogue(
         item_ids=item_ids,
@@ -86,8 +101,11 @@ def build_catalogue(artifact: Artifact, items: Mapping[str, Float32], generation
         gram=gram(factors[:, :-1]),
         index=ItemIndex.build(vectors),
         factor_index=ItemIndex.build(factors[~is_new], np.flatnonzero(~is_new)),
+        side=np.concatenate([vectors, side], axis=1),
         next_rows=next_rows,
         next_weights=next_weights,
+        neighbour_rows=neighbour_rows,
+        neighbour_weights=neighbour_weights,
         is_new=is_new,
         popularity=log_share(_take(artifact.popularity, rows)),
         recent_popularity=log_share(recent),
@@ -114,14 +132,14 @@ def _item_vectors(artifact: Artifact, text: Float32, rows: Int64, is_new: Bool) 
     return (projected + ids).astype(np.float32), biases
 
 
-def _followers(artifact: Artifact, rows: Int64) -> tuple[Int64, Float32]:
-    """Return next-item counts with the artifact's rows renamed to the catalogue's."""
-    renamed = np.full(len(artifact.manifest.item_ids) + 1, -1, dtype=np.int64)  # the last entry is for -1
+def _renamed(table: Int64, weights: Float32, rows: Int64) -> tuple[Int64, Float32]:
+    """Return a table of items, (n_items, m) rows with -1 for none, and its weights, with the artifact's rows renamed to the catalogue's."""
+    renamed = np.full(len(table) + 1, -1, dtype=np.int64)  # the last entry is for -1
     renamed[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
-    found = _take(artifact.next_rows, rows)
+    found = _take(table, rows)
     found[rows < 0] = -1
-    next_rows = renamed[found]
-    return next_rows, np.where(next_rows < 0, 0.0, _take(artifact.next_weights, rows)).astype(np.float32)
+    new = renamed[found]
+    return new, np.where(new < 0, 0.0, _take(weights, rows)).astype(np.float32)
 
 
 def _take(values: AnyArray, rows: Int64) -> AnyArray:

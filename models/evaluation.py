@@ -1,181 +1,281 @@
-"""Offline evaluation: full ranking over the catalogue, seen items masked, the served pipeline beside its parts and baselines."""
+"""Offline evaluation: full ranking over the catalogue, the served pipeline beside its sources and baselines."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Any, Final
 
 import numpy as np
 
+from models.ablation import Ablation
 from models.artifact import Artifact
+from models.baselines import BASELINES, Baseline
+from models.bootstrap import mean_interval
+from models.candidates import gather, seen_rows
 from models.catalogue import Catalogue, build_catalogue
+from models.classification_metrics import summarize_probabilities
 from models.cold_start import DecayedCounts
-from models.interactions import Interactions, next_item_counts
-from models.metrics import coverage, novelty, summarize
+from models.features import Row
+from models.interactions import windows_before
+from models.metrics import MISSED, coverage, intra_list_diversity, novelty, summarize, values_of_ranks
+from models.protocols import Cases
 from models.recommend import Pipeline
-from models.types import Behaviour, Float32
+from models.types import Behaviour, Bool, Float32, Int64
 
 K: Final = 10
 BATCH: Final = 128
-MIN_EVENTS_LOO: Final = 3
-#: A rank past every cut-off: the target is not in the list.
-MISSED: Final = 1_000_000
-MODELS: Final = ("pipeline", "sequence", "mf", "popularity", "recent_popularity", "markov1")
+#: Blocks of a prequential evaluation: baselines learn a block once it has been asked.
+N_BLOCKS: Final = 20
+#: The sources of candidates, each on its own; they are models of the evaluation beside the pipeline and the baselines.
+SOURCES: Final = ("sequence", "mf", "next", "neighbours", "recent_popularity")
+DEFAULT_BASELINES: Final = tuple(name for name in BASELINES if name != "recent_popularity")
 
 
 @dataclass(frozen=True)
-class Cases:
-    """What is asked and what came next. ``seen`` are all items the user had before; ``now_ms`` the time of the question.
-
-    Seen items are masked, so a target that the user had before is missed by every model; :attr:`n_repeats` counts them.
-    """
-
-    windows: list[list[Behaviour]]
-    seen: list[set[str]]
-    targets: list[str]
-    now_ms: list[int]
-    train: Interactions
-    users: set[int]
-
-    @property
-    def n_repeats(self) -> int:
-        """Return how many targets their user had before."""
-        return sum(target in had for target, had in zip(self.targets, self.seen, strict=True))
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-
-def leave_one_out(log: Interactions, max_length: int) -> Cases:
-    """Return each user's last event as target, for users with at least three; baselines learn from everything but the targets."""
-    last = {int(user): i for i, user in enumerate(log.users)}
-    n_events = np.bincount(log.users, minlength=len(log.user_ids))
-    positions = {i for user, i in last.items() if n_events[user] >= MIN_EVENTS_LOO}
-    kept = np.array([i not in positions for i in range(len(log))])
-    train = Interactions(log.user_ids, log.item_ids, log.users[kept], log.items[kept], log.types[kept], log.ts_ms[kept])
-    return _cases(log, positions, train, max_length)
-
-
-def time_split(log: Interactions, share: float, max_length: int) -> Cases:
-    """Return every event after the ``share`` quantile of time whose user has an earlier one; each is asked before it is learnt."""
-    cut_ms = int(np.quantile(log.ts_ms, share))
-    n_train = int(np.searchsorted(log.ts_ms, cut_ms, side="right"))
-    return _cases(log, set(range(n_train, len(log))), log.part(0, n_train), max_length)
-
-
-def shuffle_ties(log: Interactions, seed: int) -> Interactions:
-    """Return the log with events of equal time in random order: some logs' order gives the answer away."""
-    order = np.lexsort((np.random.default_rng(seed).random(len(log)), log.ts_ms))
-    return Interactions(
-        log.user_ids, log.item_ids, log.users[order], log.items[order], log.types[order], log.ts_ms[order]
-    )
-
-
-def _cases(log: Interactions, positions: set[int], train: Interactions, max_length: int) -> Cases:
-    windows: dict[int, list[Behaviour]] = {}
-    had: dict[int, set[str]] = {}
-    cases = Cases([], [], [], [], train, set())
-    for position in range(len(log)):
-        user, event = int(log.users[position]), log.behaviour(position)
-        window, seen = windows.setdefault(user, []), had.setdefault(user, set())
-        if position in positions and window:
-            cases.users.add(user)
-            cases.windows.append(list(window))
-            cases.seen.append(set(seen))
-            cases.targets.append(event.item_id)
-            cases.now_ms.append(event.ts_ms)
-        window.append(event)
-        del window[:-max_length]
-        seen.add(event.item_id)
-    return cases
-
-
-def evaluate(
-    artifact: Artifact,
-    vectors: Mapping[str, Float32],
-    cases: Cases,
-    on_progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> dict[str, dict[str, float]]:
-    """Return hit rate, NDCG and MRR (all cut at 10), coverage and novelty of each model in :data:`MODELS`.
+class Inputs:
+    """What is evaluated.
 
     Parameters
     ----------
     vectors : the catalogue: item id to raw text embedding; items of the log without one get zeros
+    item_features, user_features : id to features by name
+    baselines : names from ``models.baselines.BASELINES``
+    mask_seen : whether items that the user had before are left out of every list
+    others : further models by name: catalogue and windows to scores, (n, n_items) float32
+    """
+
+    artifact: Artifact
+    vectors: Mapping[str, Float32]
+    item_features: Mapping[str, Row] = field(default_factory=dict)
+    user_features: Mapping[str, Row] = field(default_factory=dict)
+    baselines: Sequence[str] = DEFAULT_BASELINES
+    mask_seen: bool = True
+    others: Mapping[str, Callable[[Catalogue, Sequence[Sequence[Behaviour]]], Float32]] = field(default_factory=dict)
+
+
+@dataclass
+class _Ranked:
+    """One model's answers so far: the target's rank (from 1) and the listed rows (-1 beyond the end) of each case."""
+
+    ranks: list[Int64] = field(default_factory=list)
+    rows: list[Int64] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Questions of about one time, with the catalogue as it stood."""
+
+    catalogue: Catalogue
+    cases: slice
+    windows: list[list[Behaviour]]
+    seen: list[set[str]]
+    histories: list[Int64]
+    targets: Int64
+    now_ms: list[int]
+    users: list[Row]
+
+
+def evaluate(
+    inputs: Inputs, cases: Cases, *, seed: int, on_progress: Callable[[int, int], None] = lambda _done, _total: None
+) -> dict[str, Any]:
+    """Return what a report says: ``models``, ``ablation``, ``sigmoid``, ``cold``, and ``curves`` for a prequential evaluation.
+
+    A list holds 10 items; its rank, NDCG and MRR are cut there, so recall of the one target is the hit rate. Intervals are percentile
+    bootstrap, 95 %, over users. ``ablation`` silences a source or a feature without fitting fusion again.
 
     Raises
     ------
     ValueError
-        When there is nothing to evaluate.
+        When there is nothing to evaluate, or a baseline is unknown.
     """
     if not len(cases):
         raise ValueError("no user has enough events: nothing to evaluate")
-    dim = artifact.whitening.mean.shape[0]
-    items = {item_id: vectors.get(item_id, np.zeros(dim, dtype=np.float32)) for item_id in cases.train.item_ids}
-    catalogue = build_catalogue(artifact, items | dict(vectors), generation=1)
-    baselines = _Baselines(cases.train, catalogue)
-    pipeline = Pipeline(artifact, k=K)
-    lists: dict[str, list[list[str]]] = {name: [] for name in MODELS}
-    for start in range(0, len(cases), BATCH):
-        part = slice(start, start + BATCH)
-        windows, seen = cases.windows[part], cases.seen[part]
-        now = catalogue.with_popularity(baselines.recent_scores(cases.now_ms[start]))
-        ranked = pipeline.recommend(now, windows, seen)
-        lists["pipeline"] += [[item.item_id for item in one.items] for one in ranked]
-        scores = pipeline.score_all(now, windows) | baselines.scores(windows, cases.now_ms[part])
-        for name, values in scores.items():
-            lists[name] += list(_top(values, catalogue, seen))
-        on_progress(min(start + BATCH, len(cases)), len(cases))
-    counts = dict(
-        zip(cases.train.item_ids, np.bincount(cases.train.items, minlength=len(cases.train.item_ids)), strict=True)
-    )
-    return {name: _metrics(lists[name], cases.targets, len(catalogue.item_ids), counts) for name in MODELS}
+    unknown = sorted(set(inputs.baselines) - set(BASELINES))
+    if unknown:
+        raise ValueError(f"baseline {unknown[0]!r}: must be of {', '.join(BASELINES)}")
+    return _Evaluation(inputs, cases, seed).run(on_progress)
 
 
-def _metrics(
-    lists: Sequence[Sequence[str]], targets: Sequence[str], n_items: int, counts: Mapping[str, float]
-) -> dict[str, float]:
-    ranks = [one.index(t) + 1 if t in one else MISSED for one, t in zip(lists, targets, strict=True)]
-    found = summarize(np.array(ranks), K)
-    return found | {"coverage": coverage(lists, n_items), "novelty": novelty(lists, counts)}
+class _Evaluation:
+    def __init__(self, inputs: Inputs, cases: Cases, seed: int) -> None:
+        self._inputs, self._cases, self._seed = inputs, cases, seed
+        log, artifact = cases.log, inputs.artifact
+        nothing = np.zeros(artifact.whitening.mean.shape[0], dtype=np.float32)
+        items = {item_id: inputs.vectors.get(item_id, nothing) for item_id in log.item_ids} | dict(inputs.vectors)
+        self._catalogue = build_catalogue(artifact, items, generation=1, features=inputs.item_features)
+        self._row_of = np.array([self._catalogue.row_of[item_id] for item_id in log.item_ids])
+        self._pipeline = Pipeline(artifact, k=K)
+        self._ranked: dict[str, _Ranked] = {}
+        self._ablation = Ablation(artifact, len(cases), seed)
+        self._probabilities: list[Float32] = []
+        self._labels: list[Bool] = []
 
-
-def _top(scores: Float32, catalogue: Catalogue, seen: Sequence[set[str]]) -> Iterator[list[str]]:
-    """Yield the K best unseen items of each row of scores; ties go to the lower row."""
-    for row, had in zip(scores, seen, strict=True):
-        order = np.argsort(-row, kind="stable")[: K + len(had)]
-        yield [catalogue.item_ids[i] for i in order if catalogue.item_ids[i] not in had][:K]
-
-
-class _Baselines:
-    """Popularity, recent popularity and next-item counts, from the training part alone."""
-
-    def __init__(self, train: Interactions, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
-        self._counts = DecayedCounts()
-        self._counts.add_all((train.item_ids[item], int(ts)) for item, ts in zip(train.items, train.ts_ms, strict=True))
-        row_of = np.array([catalogue.row_of[item_id] for item_id in train.item_ids])
-        n = len(catalogue.item_ids)
-        self._popularity = np.bincount(row_of[train.items], minlength=n).astype(np.float32)
-        self._next_rows, self._next_shares = next_item_counts(train.users, row_of[train.items], n, n_next=min(n, 200))
-
-    def recent_scores(self, now_ms: int) -> Float32:
-        """Return decayed counts over the catalogue, (n_items,) float32."""
-        return self._counts.scores(self._catalogue.item_ids, now_ms)
-
-    def scores(self, windows: Sequence[Sequence[Behaviour]], now_ms: Sequence[int]) -> dict[str, Float32]:
-        """Return each baseline's scores, (n, n_items) float32; next-item counts are padded with popularity."""
-        n, total = len(windows), max(float(self._popularity.sum()), 1.0)
-        padding = self._popularity / total * 1e-3
-        markov = np.tile(padding, (n, 1))
-        for i, window in enumerate(windows):
-            row = self._catalogue.row_of.get(window[-1].item_id)
-            if row is not None:
-                known = self._next_rows[row] >= 0
-                markov[i, self._next_rows[row][known]] += self._next_shares[row][known]
-        recent = self.recent_scores(now_ms[0])
-        return {
-            "popularity": np.broadcast_to(self._popularity, (n, len(padding))),
-            "recent_popularity": np.broadcast_to(recent, (n, len(padding))),
-            "markov1": markov.astype(np.float32),
+    def run(self, on_progress: Callable[[int, int], None]) -> dict[str, Any]:
+        """Ask everything, model by model within a batch, and summarise."""
+        n = len(self._cases)
+        for block in self._blocks():
+            baselines = self._fit_baselines(block.start)
+            for batch in self._batches(block):
+                self._ask_pipeline(batch)
+                for name, scores in self._pipeline.score_all(batch.catalogue, batch.windows).items():
+                    self._add_scores(name, scores, batch)
+                for name, score in self._inputs.others.items():
+                    self._add_scores(name, score(batch.catalogue, batch.windows), batch)
+                for baseline in baselines:
+                    self._add_scores(baseline.name, baseline.scores(batch.histories, batch.now_ms), batch)
+                on_progress(batch.cases.stop, n)
+        threshold = self._inputs.artifact.manifest.metrics.get("threshold", 0.5)
+        result: dict[str, Any] = {
+            "models": {name: self._summary(found) for name, found in self._ranked.items()},
+            "ablation": self._ablation.summary(),
+            "sigmoid": summarize_probabilities(
+                np.concatenate(self._probabilities), np.concatenate(self._labels), threshold
+            ),
         }
+        result["cold"] = self._cold()
+        if self._cases.protocol == "prequential":
+            result["curves"] = self._curves()
+        return result
+
+    def _blocks(self) -> Iterator[slice]:
+        n = len(self._cases)
+        size = n if self._cases.protocol != "prequential" else max(1, -(-n // N_BLOCKS))
+        for start in range(0, n, size):
+            yield slice(start, min(start + size, n))
+
+    def _fit_baselines(self, first_case: int) -> list[Baseline]:
+        cases, log = self._cases, self._cases.log
+        known = cases.learnt.copy()
+        if cases.protocol == "prequential":
+            known[: cases.positions[first_case]] = True
+        sizes = len(log.user_ids), len(self._catalogue.item_ids)
+        arrays = log.users[known], self._row_of[log.items[known]], log.ts_ms[known]
+        return [BASELINES[name](*arrays, *sizes) for name in self._inputs.baselines]
+
+    def _batches(self, block: slice) -> Iterator[_Batch]:
+        """Yield batches in time order; popularity is of the learnt events, or all if time split them, before a batch's first."""
+        cases, log, row_of = self._cases, self._cases.log, self._catalogue.row_of
+        max_length = self._inputs.artifact.sequence.config.max_length
+        positions = cases.positions[block].tolist()
+        windows, seen, targets = windows_before(log, positions, max_length)
+        histories = _histories(log.users, self._row_of[log.items], positions)
+        is_counted = cases.learnt if cases.protocol == "loo" else np.ones(len(log), dtype=np.bool_)
+        counts, done = DecayedCounts(), 0
+        for start in range(0, len(positions), BATCH):
+            part, first = slice(start, start + BATCH), positions[start]
+            new = np.flatnonzero(is_counted[done:first]) + done
+            done = max(done, first)
+            counts.add_all(
+                (log.item_ids[i], ts) for i, ts in zip(log.items[new].tolist(), log.ts_ms[new].tolist(), strict=True)
+            )
+            now = self._catalogue.with_popularity(counts.scores(self._catalogue.item_ids, int(log.ts_ms[first])))
+            user_ids = [log.user_ids[user] for user in log.users[positions[part]].tolist()]
+            yield _Batch(
+                now,
+                slice(block.start + start, min(block.start + start + BATCH, block.stop)),
+                windows[part],
+                seen[part] if self._inputs.mask_seen else [set() for _ in positions[part]],
+                histories[part],
+                np.array([row_of[item] for item in targets[part]]),
+                log.ts_ms[positions[part]].tolist(),
+                [self._inputs.user_features.get(user_id, {}) for user_id in user_ids],
+            )
+
+    def _ask_pipeline(self, batch: _Batch) -> None:
+        artifact, mask_seen = self._inputs.artifact, self._inputs.mask_seen
+        found = gather(artifact, batch.catalogue, batch.windows, batch.seen, 100, mask_seen=mask_seen)
+        probabilities = self._pipeline.probabilities(batch.catalogue, found, batch.users)
+        lists = self._pipeline.rank(batch.catalogue, found, probabilities, batch.windows, batch.seen)
+        rows = np.full((len(lists), K), -1, dtype=np.int64)
+        for i, one in enumerate(lists):
+            rows[i, : len(one.items)] = [batch.catalogue.row_of[item.item_id] for item in one.items]
+        self._add("pipeline", _ranks_in(rows, batch.targets), rows)
+        is_target = found.rows == batch.targets[:, None]
+        self._probabilities.append(probabilities[found.valid])
+        self._labels.append(is_target[found.valid])
+        self._ablation.add(batch.cases, batch.catalogue, found, batch.users, is_target & found.valid)
+
+    def _add_scores(self, name: str, scores: Float32, batch: _Batch) -> None:
+        """Rank the whole catalogue; ties count against the target."""
+        scores = np.array(scores, dtype=np.float32)
+        if self._inputs.mask_seen:
+            for i, had in enumerate(seen_rows(batch.catalogue, batch.windows, batch.seen)):
+                scores[i, had] = -np.inf
+        own = scores[np.arange(len(scores)), batch.targets]
+        ranks = (scores >= own[:, None]).sum(axis=1)
+        ranks[~np.isfinite(own)] = MISSED
+        k = min(K, scores.shape[1])
+        best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
+        self._add(name, ranks, np.take_along_axis(best, order, axis=1))
+
+    def _add(self, name: str, ranks: Int64, rows: Int64) -> None:
+        found = self._ranked.setdefault(name, _Ranked())
+        found.ranks.append(ranks)
+        found.rows.append(rows)
+
+    def _summary(self, found: _Ranked) -> dict[str, Any]:
+        ranks, rows = np.concatenate(found.ranks), np.concatenate(found.rows)
+        users, values = self._cases.users, values_of_ranks(ranks, K)
+        lists = [[str(row) for row in one if row >= 0] for one in rows.tolist()]
+        log, learnt = self._cases.log, self._cases.learnt
+        n_items = len(self._catalogue.item_ids)
+        counts = np.bincount(self._row_of[log.items[learnt]], minlength=n_items)
+        summary: dict[str, Any] = summarize(ranks, K) | {"recall@10": float(values["hr@10"].mean())}
+        for name in ("hr@10", "ndcg@10"):
+            summary[f"{name}_ci"] = list(mean_interval(values[name], seed=self._seed, clusters=users))
+        return summary | {
+            "coverage": coverage(lists, n_items),
+            "novelty": novelty(lists, {str(row): count for row, count in enumerate(counts.tolist())}),
+            "diversity": intra_list_diversity(self._catalogue.text_unit, rows),
+        }
+
+    def _cold(self) -> list[dict[str, Any]]:
+        """Return each model's metrics on cold cases alone: items and users that training never saw, and short histories."""
+        log, learnt, positions = self._cases.log, self._cases.learnt, self._cases.positions
+        is_known_item = np.bincount(log.items[learnt], minlength=len(log.item_ids)) > 0
+        is_known_user = np.bincount(log.users[learnt], minlength=len(log.user_ids)) > 0
+        n_before = np.array([len(history) for history in _histories(log.users, log.items, positions.tolist())])
+        subsets = {
+            "new items": ~is_known_item[log.items[positions]],
+            "new users": ~is_known_user[log.users[positions]],
+            "new users, 1 event": ~is_known_user[log.users[positions]] & (n_before == 1),
+            "new users, 2 to 5 events": ~is_known_user[log.users[positions]] & (n_before >= 2) & (n_before <= 5),
+        }
+        table = []
+        for what, subset in subsets.items():
+            for name, found in self._ranked.items() if subset.any() else ():
+                values = summarize(np.concatenate(found.ranks)[subset], K)
+                table.append({"cases": what, "n": int(subset.sum()), "model": name} | values)
+        return table
+
+    def _curves(self, window: int = 1_000) -> dict[str, list[list[float]]]:
+        """Return the moving average of recall@10 over the questions, at most 200 points a model."""
+        curves = {}
+        for name, found in self._ranked.items():
+            hits = np.concatenate(found.ranks) <= K
+            width = min(window, len(hits))
+            means = np.convolve(hits, np.full(width, 1.0 / width), mode="valid")
+            step = max(1, len(means) // 200)
+            curves[name] = [[float(i + width), float(means[i])] for i in range(0, len(means), step)]
+        return curves
+
+
+def _histories(users: Int64, rows: Int64, positions: Sequence[int]) -> list[Int64]:
+    """Return, for each position, the rows of all items its user had before, oldest first."""
+    order = np.argsort(users, kind="stable")
+    starts = np.searchsorted(users[order], np.arange(users.max(initial=0) + 2))
+    result = []
+    for position in positions:
+        user = users[position]
+        events = order[starts[user] : starts[user + 1]]
+        result.append(rows[events[: np.searchsorted(events, position)]])
+    return result
+
+
+def _ranks_in(rows: Int64, targets: Int64) -> Int64:
+    """Return each target's rank in its list, from 1; :data:`MISSED` where it is not in it."""
+    is_target = rows == targets[:, None]
+    ranks: Int64 = np.where(is_target.any(axis=1), is_target.argmax(axis=1) + 1, MISSED)
+    return ranks

@@ -1,58 +1,133 @@
-"""One probability per candidate from everything that is known about it: a small network that ends in a sigmoid."""
+"""One probability per candidate from everything that is known about it: a small network that ends in a sigmoid.
+
+The network learns to order a user's candidates (softmax over the list: Cao et al., Learning to Rank: From Pairwise Approach to Listwise
+Approach, 2007); the sigmoid is then fitted to how often the ordered candidates came true (Platt, Probabilistic Outputs for Support
+Vector Machines, 1999), so that a probability of 0.1 is right once in ten times.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-#: The scalar features of a candidate, in order; ``models.recommend`` computes them, in training as in serving.
+#: The scalar features of a candidate, in order; ``models.candidates`` computes them, in training as in serving.
 FEATURES: Final = (
     "retrieval_score",  # user vector . item vector
+    "retrieval_share",  # log of its softmax over the candidates
     "retrieval_rank",  # log of its rank by that score
     "mf_logit",  # user factors . item factors + bias
     "mf_rank",
-    "next_score",  # weighted share of followers of the newest behaviours (next-item counts)
+    "next_share",  # log of the share with which it followed the newest behaviour (next-item counts)
+    "next_score",  # log of the weighted share of followers of the newest behaviours
+    "neighbour_score",  # log of the weighted cosine to the window's items, of who had them (item neighbours)
     "recent_popularity",  # log share, decayed
     "popularity",  # log share in training
     "similarity",  # greatest cosine to an item of the window
     "text_similarity",  # cosine of its text to the mean text of the window
+    "newest_text_similarity",  # cosine of its text to that of the newest behaviour
     "is_new",  # 1 when training never saw the item
     "window_length",  # log of the number of behaviours
 )
+#: Standardised features beyond this are cut: the network was never trained there.
+MAX_DEVIATIONS: Final = 8.0
+BATCH: Final = 64
+#: Share of the cases that the network is not fitted to: they choose its best epoch, and the sigmoid is fitted to them.
+CALIBRATION_SHARE: Final = 0.2
+
+
+@dataclass(frozen=True)
+class FusionData:
+    """Candidates of ``n`` users, ``c`` each, padded, and which of them came next.
+
+    Parameters
+    ----------
+    features : (n, c, len(FEATURES)) float32
+    rows : (n, c) int64, rows of ``items``
+    valid : (n, c) bool
+    users : (n, user_width) float32, user vector and user features
+    items : (n_items, item_width) float32, item vector and item features
+    targets : (n,) int64, the column of the next item, -1 where it is no candidate
+    """
+
+    features: Tensor
+    rows: Tensor
+    valid: Tensor
+    users: Tensor
+    items: Tensor
+    targets: Tensor
+
+    def part(self, cases: Tensor) -> FusionData:
+        """Return some of the users."""
+        return FusionData(
+            self.features[cases],
+            self.rows[cases],
+            self.valid[cases],
+            self.users[cases],
+            self.items,
+            self.targets[cases],
+        )
+
+    def logits(self, model: FusionModel) -> Tensor:
+        """Return the network's logits, (n, c)."""
+        logits: Tensor = model(self.features, self.users, nn.functional.embedding(self.rows, self.items))
+        return logits
 
 
 class FusionModel(nn.Module):
-    """Scalar features, and small projections of user and item vectors, into one logit."""
+    """Scalar features, and small projections of what describes user and item, into one logit."""
 
-    def __init__(self, dim: int, projected: int = 8, hidden: int = 32) -> None:
+    feature_mean: Tensor
+    feature_scale: Tensor
+    calibration: Tensor
+
+    def __init__(self, user_width: int, item_width: int, projected: int = 8, hidden: int = 32) -> None:
         super().__init__()
-        self.feature_norm = nn.BatchNorm1d(len(FEATURES))
-        self.user_projection = nn.Linear(dim, projected)
-        self.item_projection = nn.Linear(dim, projected)
+        n = len(FEATURES)
+        self.register_buffer("feature_mean", torch.zeros(n))
+        self.register_buffer("feature_scale", torch.ones(n))  # what features are multiplied by; 0 silences one
+        self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
+        self.user_projection = nn.Linear(user_width, projected)
+        self.item_projection = nn.Linear(item_width, projected)
         self.body = nn.Sequential(
-            nn.Linear(len(FEATURES) + 2 * projected, hidden), nn.GELU(), nn.Dropout(0.1), nn.Linear(hidden, 1)
+            nn.Linear(n + 3 * projected, hidden), nn.GELU(), nn.Dropout(0.1), nn.Linear(hidden, 1)
         )
-        self.shortcut = nn.Linear(len(FEATURES), 1)  # the linear part is learnt at once; the network corrects it
+        self.shortcut = nn.Linear(n, 1)  # the linear part is learnt at once; the network corrects it
 
-    def forward(self, features: Tensor, user: Tensor, item: Tensor) -> Tensor:
-        """Return logits, (n,); their sigmoid is the probability.
+    def forward(self, features: Tensor, users: Tensor, items: Tensor) -> Tensor:
+        """Return logits, (n, c): they order a user's candidates.
 
         Parameters
         ----------
-        features : (n, len(FEATURES)) float32
-        user, item : (n, dim) float32
+        features : (n, c, len(FEATURES)) float32
+        users : (n, user_width) float32
+        items : (n, c, item_width) float32
         """
-        x = self.feature_norm(features)
-        joined = torch.cat([x, self.user_projection(user), self.item_projection(item)], dim=1)
-        return (self.body(joined) + self.shortcut(x)).squeeze(1)  # type: ignore[no-any-return]
+        x = ((features - self.feature_mean) * self.feature_scale).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
+        item = self.item_projection(items)  # [n, c, projected]
+        user = self.user_projection(users)[:, None].expand_as(item)
+        logits: Tensor = self.body(torch.cat([x, user, item, user * item], dim=2)) + self.shortcut(x)
+        return logits.squeeze(2)
+
+    def probabilities(self, logits: Tensor, valid: Tensor) -> Tensor:
+        """Return each candidate's probability to be the user's next item, (n, c); 0 where it is not valid."""
+        shares = _log_softmax(logits, valid)
+        return torch.sigmoid(self.calibration[0] * shares + self.calibration[1]) * valid
 
 
-def popularity_fusion(dim: int) -> FusionModel:
+def _log_softmax(logits: Tensor, valid: Tensor) -> Tensor:
+    """Return the logarithm of the softmax over the valid candidates, (n, c); a large negative number elsewhere."""
+    masked = logits.masked_fill(~valid, -1e9)
+    return torch.log_softmax(masked, dim=1)
+
+
+def popularity_fusion(user_width: int, item_width: int) -> FusionModel:
     """Return a network that ranks by recent popularity alone, for logs too small to fit one."""
-    model = FusionModel(dim)
+    model = FusionModel(user_width, item_width)
     with torch.no_grad():
         for parameter in (*model.body.parameters(), *model.shortcut.parameters()):
             parameter.zero_()
@@ -61,51 +136,114 @@ def popularity_fusion(dim: int) -> FusionModel:
 
 
 def fit_fusion(
-    features: Tensor,
-    users: Tensor,
-    items: Tensor,
-    labels: Tensor,
+    data: FusionData,
     *,
     seed: int,
     epochs: int,
     on_epoch: Callable[[int], None] = lambda _epoch: None,
 ) -> FusionModel:
-    """Fit the network by binary cross-entropy.
+    """Fit the network, then its sigmoid.
 
-    The rows must come from a time after the training of what made the features, or it learns to trust memorised scores.
-
-    Parameters
-    ----------
-    features : (n, len(FEATURES)) float32
-    users, items : (n, dim) float32
-    labels : (n,) float32, 1 where the candidate was the next item
+    The cases must come from a time after the training of what made the features, or it learns to trust memorised scores. With no
+    case whose next item is a candidate there is nothing to learn: recent popularity ranks.
     """
+    user_width, item_width = data.users.shape[1], data.items.shape[1]
+    if not bool((data.targets >= 0).any()):
+        return popularity_fusion(user_width, item_width)
     torch.manual_seed(seed)
-    model = FusionModel(users.shape[1])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    loss_of = nn.BCEWithLogitsLoss()
     generator = torch.Generator().manual_seed(seed)
+    model = FusionModel(user_width, item_width)
+    order = torch.randperm(len(data.targets), generator=generator)
+    n_kept = int(CALIBRATION_SHARE * len(order))
+    kept, learnt = data.part(order[:n_kept].sort().values), data.part(order[n_kept:].sort().values)
+    if not bool((learnt.targets >= 0).any()) or not bool((kept.targets >= 0).any()):
+        kept = learnt = data  # too few cases to keep some apart
+    _standardise(model, data.features[data.valid])
+    _begin_with_retrieval(model)
+    _fit_network(model, learnt, kept, epochs, generator, on_epoch)
+    _calibrate(model, kept)
+    return model
+
+
+def _fit_network(
+    model: FusionModel,
+    data: FusionData,
+    kept: FusionData,
+    epochs: int,
+    generator: torch.Generator,
+    on_epoch: Callable[[int], None],
+) -> None:
+    """Fit by listwise cross-entropy, and keep the weights of the epoch that was best on the cases kept apart."""
+    cases = torch.nonzero(data.targets >= 0).flatten()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-len(cases) // BATCH))
+    best, best_loss = copy.deepcopy(model.state_dict()), _listwise_loss(model, kept)
     for epoch in range(epochs):
         model.train()
-        for batch in torch.split(torch.randperm(len(labels), generator=generator), 4_096):
-            if len(batch) < 2:  # batch normalisation needs two rows
-                continue
-            loss = loss_of(model(features[batch], users[batch], items[batch]), labels[batch])
+        for batch in torch.split(cases[torch.randperm(len(cases), generator=generator)], BATCH):
+            part = data.part(batch)
+            loss = nn.functional.nll_loss(_log_softmax(part.logits(model), part.valid), part.targets)
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-        schedule.step()
+            schedule.step()
+        if (found := _listwise_loss(model, kept)) < best_loss:
+            best, best_loss = copy.deepcopy(model.state_dict()), found
         on_epoch(epoch)
-    _silence(model, features.amax(dim=0) == features.amin(dim=0))
-    return model.eval()
+    model.load_state_dict(best)
+    model.eval()
 
 
 @torch.no_grad()
-def _silence(model: FusionModel, constant: Tensor) -> None:
-    """Take away the say of features that never varied in training, (len(FEATURES),) bool.
+def _listwise_loss(model: FusionModel, data: FusionData) -> float:
+    model.eval()
+    total = 0.0
+    cases = torch.nonzero(data.targets >= 0).flatten()
+    for batch in torch.split(cases, BATCH):
+        part = data.part(batch)
+        shares = _log_softmax(part.logits(model), part.valid)
+        total += float(nn.functional.nll_loss(shares, part.targets, reduction="sum"))
+    return total / max(len(cases), 1)
 
-    Their variance is about 0 and their weights are untrained, so another value in serving would outweigh everything else.
-    """
-    for weight in (model.body.get_parameter("0.weight"), model.shortcut.weight):
-        weight[:, : len(FEATURES)][:, constant] = 0.0
+
+@torch.no_grad()
+def _begin_with_retrieval(model: FusionModel) -> None:
+    """Begin with the order of retrieval: what is learnt from a few hundred cases is better than it, or is not kept."""
+    nn.init.normal_(model.body.get_parameter("3.weight"), std=1e-3)
+    model.shortcut.weight.zero_()
+    column = FEATURES.index("retrieval_share")
+    scale = float(model.feature_scale[column])
+    model.shortcut.weight[0, column] = 1.0 / scale if scale else 0.0
+
+
+@torch.no_grad()
+def _standardise(model: FusionModel, features: Tensor) -> None:
+    """Keep mean and spread of features, (n, len(FEATURES)); one that never varied in training has no say afterwards either."""
+    is_constant = features.amax(dim=0) == features.amin(dim=0)
+    model.feature_mean.copy_(features.mean(dim=0))
+    scale = 1.0 / features.std(dim=0, correction=0).clamp_min(1e-6)
+    model.feature_scale.copy_(torch.where(is_constant, 0.0, scale))
+
+
+@torch.no_grad()
+def _calibrate(model: FusionModel, data: FusionData, n_steps: int = 30) -> None:
+    """Fit scale and offset of the sigmoid by Newton's method on the binary cross-entropy of all pairs of user and candidate."""
+    parts = []
+    for batch in torch.split(torch.arange(len(data.targets)), BATCH):
+        part = data.part(batch)
+        logits = part.logits(model)
+        is_next = torch.arange(part.rows.shape[1]) == part.targets[:, None]
+        parts.append(torch.stack([_log_softmax(logits, part.valid)[part.valid], is_next[part.valid].float()]))
+    shares, labels = torch.cat(parts, dim=1).double()
+    if not bool((labels > 0).any()):
+        return
+    x = torch.stack([shares, torch.ones_like(shares)], dim=1)  # [pairs, 2]
+    weights = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    ridge = 1e-3 * torch.eye(2, dtype=torch.float64)  # towards the softmax itself: few cases must not give a wild slope
+    for _ in range(n_steps):
+        p = torch.sigmoid(x @ weights)
+        gradient = x.T @ (p - labels) + ridge @ (weights - torch.tensor([1.0, 0.0], dtype=torch.float64))
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge
+        weights -= torch.linalg.solve(hessian, gradient)
+    if bool(torch.isfinite(weights).all()) and float(weights[0]) > 0:  # a falling sigmoid would turn the order round
+        model.calibration.copy_(weights.float())

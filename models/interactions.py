@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from models.types import EVENT_TYPES, TYPE_INDEX, Behaviour, Float32, Int64
+from models.types import EVENT_TYPES, TYPE_INDEX, Behaviour, Bool, Float32, Int64
 
 N_NEXT: Final = 32
 
@@ -46,10 +46,19 @@ class Interactions:
 
     def part(self, start: int, stop: int) -> Interactions:
         """Return the events from position ``start`` up to ``stop``; rows keep their meaning."""
-        window = slice(start, stop)
+        return self.where(slice(start, stop))
+
+    def where(self, kept: slice | Bool | Int64) -> Interactions:
+        """Return the events at these positions, or where this is True; rows keep their meaning."""
         return Interactions(
-            self.user_ids, self.item_ids, self.users[window], self.items[window], self.types[window], self.ts_ms[window]
+            self.user_ids, self.item_ids, self.users[kept], self.items[kept], self.types[kept], self.ts_ms[kept]
         )
+
+    def first_ms_of_items(self) -> Int64:
+        """Return the time of each item's first event, (n_items,) int64; -1 without one."""
+        first = np.full(len(self.item_ids), -1, dtype=np.int64)
+        first[self.items[::-1]] = self.ts_ms[::-1]  # the earliest write stays
+        return first
 
     def behaviour(self, position: int) -> Behaviour:
         """Return one event as a behaviour."""
@@ -103,15 +112,11 @@ def windows_before(
     return result
 
 
-def sample_positions(log: Interactions, positions: range, n: int, seed: int) -> list[int]:
-    """Return at most ``n`` positions whose user has an earlier event, in order."""
-    last_of: set[int] = set(log.users[: positions.start].tolist())
-    usable = []
-    for position in positions:
-        user = int(log.users[position])
-        if user in last_of:
-            usable.append(position)
-        last_of.add(user)
+def sample_positions(log: Interactions, positions: Sequence[int], n: int, seed: int) -> list[int]:
+    """Return at most ``n`` of the positions, rising, whose user has an earlier event."""
+    first = np.full(len(log.user_ids), len(log), dtype=np.int64)
+    first[log.users[::-1]] = np.arange(len(log))[::-1]  # the earliest write stays
+    usable = [position for position in positions if first[log.users[position]] < position]
     if len(usable) > n:
         usable = sorted(np.random.default_rng(seed).choice(usable, n, replace=False).tolist())
     return usable

@@ -11,9 +11,20 @@ import numpy as np
 import torch
 
 from models.artifact import Artifact
-from models.candidates import N_MF, N_POPULAR, Candidates, gather, seen_rows, user_states
+from models.candidates import (
+    Candidates,
+    dense,
+    followers_of,
+    gather,
+    neighbours_of,
+    seen_rows,
+    user_side,
+    user_states,
+)
 from models.catalogue import Catalogue, build_catalogue
 from models.cold_start import DecayedCounts
+from models.features import Row
+from models.fusion import FEATURES
 from models.sequence import pack
 from models.types import Behaviour, Float32, Int64
 
@@ -74,18 +85,31 @@ class Pipeline:
         catalogue: Catalogue,
         windows: Sequence[Sequence[Behaviour]],
         extra_seen: Sequence[AbstractSet[str]] | None = None,
+        user_features: Sequence[Row] | None = None,
     ) -> list[RankedList]:
         """Return one list per window, in order.
 
         Items of the window and of ``extra_seen`` (per user, optional) never appear. A window without any item of the catalogue
-        gets popular items and says so.
+        gets popular items and says so. ``user_features`` (per user, optional) are features by name; what is missing is imputed.
         """
         if not windows:
             return []
         if not catalogue.item_ids:
             return [self._empty(catalogue) for _ in windows]
         found = gather(self._artifact, catalogue, windows, extra_seen, self._n_candidates)
-        probabilities = np.where(found.valid, self._probabilities(catalogue, found), -1.0)
+        probabilities = self.probabilities(catalogue, found, user_features)
+        return self.rank(catalogue, found, probabilities, windows, extra_seen)
+
+    def rank(
+        self,
+        catalogue: Catalogue,
+        found: Candidates,
+        probabilities: Float32,
+        windows: Sequence[Sequence[Behaviour]],
+        extra_seen: Sequence[AbstractSet[str]] | None = None,
+    ) -> list[RankedList]:
+        """Return the lists that these probabilities, (n, c) float32, make of candidates."""
+        probabilities = np.where(found.valid, probabilities, -1.0)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._k]
         because = self._because(catalogue, found, best)
         seen = seen_rows(catalogue, windows, extra_seen)
@@ -98,23 +122,29 @@ class Pipeline:
         """Return the raw scores of the parts over the whole catalogue, each (n, n_items) float32, nothing left out."""
         packed = pack(windows, catalogue.row_of, self._artifact.sequence.config.max_length)
         vectors, factors = user_states(self._artifact, catalogue, packed)
+        n = len(windows), len(catalogue.item_ids)
         return {
             "sequence": vectors @ catalogue.vectors.T,
             "mf": factors @ catalogue.factors[:, :-1].T + catalogue.factors[:, -1],
+            "next": dense(followers_of(catalogue, packed), n[1]),
+            "neighbours": dense(neighbours_of(catalogue, packed), n[1]),
+            "recent_popularity": np.broadcast_to(catalogue.recent_popularity, n),
         }
 
-    def _probabilities(self, catalogue: Catalogue, found: Candidates) -> Float32:
-        n, c = found.rows.shape
+    def probabilities(
+        self, catalogue: Catalogue, found: Candidates, user_features: Sequence[Row] | None = None
+    ) -> Float32:
+        """Return each candidate's probability to be its user's next item, (n, c) float32; 0 where it is not valid."""
+        users = user_side(self._artifact, found.user_vectors, user_features)
         device = self._artifact.device
-        users = np.repeat(found.user_vectors, c, axis=0)
-        items = catalogue.vectors[found.rows.reshape(-1)]
         with torch.inference_mode():
             logits = self._artifact.fusion(
-                torch.from_numpy(found.features.reshape(n * c, -1)).to(device),
+                torch.from_numpy(found.features).to(device),
                 torch.from_numpy(users).to(device),
-                torch.from_numpy(items).to(device),
+                torch.from_numpy(catalogue.side[found.rows]).to(device),
             )
-            result: Float32 = torch.sigmoid(logits).cpu().numpy().reshape(n, c)
+            valid = torch.from_numpy(found.valid).to(device)
+            result: Float32 = self._artifact.fusion.probabilities(logits, valid).cpu().numpy()
         return result
 
     def _because(self, catalogue: Catalogue, found: Candidates, best: Int64) -> Int64:
@@ -153,20 +183,21 @@ class Pipeline:
     def _sources(
         self, catalogue: Catalogue, found: Candidates, i: int, column: int, *, is_cold: bool
     ) -> dict[str, tuple[int, float]]:
-        """Return the sources that brought an item: those that rank it within what they bring."""
+        """Return the sources that brought an item, each with its rank and score there; retrieval of a new item is by content."""
         row = int(found.rows[i, column])
-        retrieval, mf, following = (float(found.features[i, column, j]) for j in (0, 2, 4))
+        of = dict(zip(FEATURES, found.features[i, column].tolist(), strict=True))
         scores = {
-            "retrieval": retrieval,
-            "content": retrieval,
-            "mf": mf,
-            "next": following,
+            "retrieval": of["retrieval_score"],
+            "mf": of["mf_logit"],
+            "next": of["next_score"],
+            "neighbours": of["neighbour_score"],
             "popular": float(catalogue.recent_popularity[row]),
         }
-        reach = {"retrieval": self._n_candidates, "content": self._n_candidates, "mf": N_MF, "popular": N_POPULAR}
-        names = ("popular",) if is_cold else tuple(scores)
-        ranks = {name: int(found.ranks[name][i, column]) for name in names}
-        brought = {name: (rank, scores[name]) for name, rank in ranks.items() if 0 < rank <= reach.get(name, rank)}
+        brought = {}
+        for name in ("popular",) if is_cold else tuple(scores):
+            if found.given[name][i, column]:
+                shown = "content" if name == "retrieval" and catalogue.is_new[row] else name
+                brought[shown] = (int(found.ranks[name][i, column]), scores[name])
         return brought or {"popular": (int(found.ranks["popular"][i, column]), scores["popular"])}
 
     def _popular(self, catalogue: Catalogue, listed: set[str], seen: Int64, n: int) -> list[RankedItem]:

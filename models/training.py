@@ -1,50 +1,73 @@
 """From a log to an artifact.
 
-The parts (sequence model, matrix factorisation, next-item counts) are fitted to the early part of the log; fusion to a later
-slice, where its inputs are honest; the last slice measures. Then the parts are fitted to everything, the sequence model going on
-from its weights so that its vectors keep the meaning that fusion knows, and fusion is kept.
+The parts (sequence model, matrix factorisation, item-to-item tables) are fitted to one slice of the log; fusion to a later one,
+where its inputs are honest; a third validates: it stops the sequence model and measures. Then the parts are fitted to
+everything, the sequence model going on from its weights so that its vectors keep the meaning that fusion knows, and fusion is kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.als import AlsConfig, fit_als
 from models.artifact import Artifact, make_artifact
-from models.candidates import gather
-from models.catalogue import Catalogue, build_catalogue
+from models.catalogue import build_catalogue
+from models.checkpoint import Checkpoint
 from models.cold_start import DecayedCounts
 from models.factors import FactorsConfig, ItemFactors, fit_factors
+from models.features import Row
 from models.fusion import FusionModel, fit_fusion, popularity_fusion
-from models.interactions import Interactions, next_item_counts, sample_positions, windows_before
-from models.metrics import summarize
-from models.recommend import Pipeline
+from models.fusion_training import collect, measure, questions
+from models.imputation import STRATEGIES
+from models.interactions import Interactions, next_item_counts, sample_positions
+from models.neighbours import item_neighbours
 from models.sequence import SequenceConfig
-from models.sequence_training import SequenceFit, SequenceTraining, fit_sequence
+from models.sequence_training import FitControl, SequenceData, SequenceFit, SequenceTraining, fit_sequence
+from models.sequence_validation import Validator
+from models.side_features import SideFeatures, fit_side_features
+from models.slices import Cut, cut
 from models.types import Float32, Int64
-from models.whitening import fit_whitening
+from models.whitening import Whitening, fit_whitening
 
-Progress = Callable[[str, int, int], None]
-#: Shares of the log's events: the parts are fitted to the first, fusion to the second, the rest measures.
-FIT_SHARE: Final = 0.80
-FUSION_SHARE: Final = 0.15
 MIN_EVENTS: Final = 100
+N_NEIGHBOURS: Final = 32
+N_VALIDATION: Final = 5_000
+#: Of the minutes given, what the first fit may take; the final one goes on from it.
+FIRST_FIT_SHARE: Final = 0.85
+#: Fold-in with factors of iALS: a little, relative to the Gram matrix of all items.
+ALS_FOLD_IN_REGULARISATION: Final = 1.0
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How to train. ``minutes`` bounds the fitting of the sequence model, by epochs that are started."""
+    """How to train.
+
+    Parameters
+    ----------
+    minutes : bounds the fitting of the sequence model; its learning rate falls to 0 in that time
+    cut : how slices are cut: by ``time``, or the ``last`` event of each user as leave-one-out protocols do
+    imputation : how missing features are filled
+    checkpoints : a directory from which an interrupted training goes on; None for none
+    left_out : ``last`` when the log lacks each user's last event on purpose, to be asked for in an evaluation; kept in the artifact
+    """
 
     preset: Literal["demo", "best"] = "demo"
     seed: int = 1
     device: str = "cpu"
     minutes: float | None = None
+    cut: Cut = "time"
+    imputation: str = "median"
+    checkpoints: Path | None = None
+    left_out: Literal["none", "last"] = "none"
 
 
 @dataclass(frozen=True)
@@ -62,21 +85,52 @@ class Preset:
 
     sequence: SequenceConfig
     sequence_training: SequenceTraining
-    factors: FactorsConfig
+    factors: FactorsConfig | AlsConfig
     n_fusion_events: int
     fusion_epochs: int
 
 
 PRESETS: Final = {
-    "demo": Preset(SequenceConfig(), SequenceTraining(epochs=16), FactorsConfig(), 3_000, 8),
+    "demo": Preset(SequenceConfig(), SequenceTraining(), FactorsConfig(), 3_000, 10),
     "best": Preset(
-        SequenceConfig(dim=128, text_dim=128, n_layers=2),
-        SequenceTraining(epochs=100, refit_epochs=30),
-        FactorsConfig(dim=64, epochs=30),
-        10_000,
+        SequenceConfig(text_dim=128, max_length=100, n_layers=2, input_dropout=0.3),
+        SequenceTraining(epochs=20, refit_epochs=3),
+        AlsConfig(),
+        20_000,
         20,
     ),
 }
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What is learnt from.
+
+    Parameters
+    ----------
+    vectors : item id to raw text embedding, (d_text,) float32; items without one get zeros
+    item_features, user_features : id to features by name (``models.features.item_row`` and ``user_row``)
+    """
+
+    log: Interactions
+    vectors: Mapping[str, Float32]
+    source: TextSource
+    item_features: Mapping[str, Row] = field(default_factory=dict)
+    user_features: Mapping[str, Row] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Who is told of a training.
+
+    Parameters
+    ----------
+    on_progress : what is being done, how much of it is done, and the total
+    on_scalar : a curve's name, its value and the step
+    """
+
+    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
+    on_scalar: Callable[[str, float, int], None] = lambda _name, _value, _step: None
 
 
 @dataclass(frozen=True)
@@ -85,201 +139,217 @@ class _Parts:
 
     sequence: SequenceFit
     factors: ItemFactors
-    next_rows: Int64
-    next_weights: Float32
+    following: tuple[Int64, Float32]
+    neighbours: tuple[Int64, Float32]
     popularity: Float32
     recent_popularity: Float32
+    first_ms: Int64
     to_ms: int
 
 
-def train(
-    log: Interactions,
-    vectors: Mapping[str, Float32],
-    source: TextSource,
-    options: TrainingOptions,
-    on_progress: Progress = lambda _what, _done, _total: None,
-) -> Artifact:
-    """Train an artifact. The same log, vectors, options and machine give the same artifact (but for its creation time).
-
-    Parameters
-    ----------
-    vectors : item id to raw text embedding, (d_text,) float32; items without one get zeros
-    on_progress : called with what is being done, how much of it is done, and the total
+def train(data: TrainingData, options: TrainingOptions, observer: Observer = Observer()) -> Artifact:  # noqa: B008 (frozen)
+    """Train an artifact. The same data, options and machine give the same artifact (but for its creation time).
 
     Raises
     ------
     ValueError
-        When the log is too small to cut into slices.
+        When the log is too small to cut into slices, or an option is none.
     """
-    if len(log) < MIN_EVENTS or len(log.item_ids) < 2:
-        raise ValueError(
-            f"the log has {len(log)} events of {len(log.item_ids)} items: at least {MIN_EVENTS} of 2 are needed"
+    return _Training(data, options, observer).run()
+
+
+class _Training:
+    """One training: what its steps share."""
+
+    def __init__(self, data: TrainingData, options: TrainingOptions, observer: Observer) -> None:
+        log = data.log
+        if len(log) < MIN_EVENTS or len(log.item_ids) < 2:
+            raise ValueError(
+                f"the log has {len(log)} events of {len(log.item_ids)} items: at least {MIN_EVENTS} of 2 are needed"
+            )
+        if options.imputation not in STRATEGIES:
+            raise ValueError(f"imputation {options.imputation!r}: must be one of {', '.join(STRATEGIES)}")
+        self._data, self._options, self._observer = data, options, observer
+        self._preset = PRESETS[options.preset]
+        self._slices = cut(log, options.cut, options.seed)
+        dim = next((len(v) for v in data.vectors.values()), 1)
+        nothing = np.zeros(dim, dtype=np.float32)
+        self._raw = np.stack([data.vectors.get(item_id, nothing) for item_id in log.item_ids]).astype(np.float32)
+        self._whitening = fit_whitening(self._raw, self._preset.sequence.text_dim)
+        self._text = self._whitening.apply(self._raw)
+        self._item_features, self._user_features = self._fit_side_features()
+
+    def run(self) -> Artifact:
+        """Fit the parts, fusion on top of them, and the parts again."""
+        log, slices = self._data.log, self._slices
+        early = self._fit_parts(log.where(slices.fit), "first fit")
+        widths = (self._preset.sequence.dim + 1 + side.width for side in (self._user_features, self._item_features))
+        plain = self._artifact(early, popularity_fusion(*widths), {})
+        fusion = self._fit_fusion(plain)
+        validated = self._artifact(early, fusion, {})
+        positions = sample_positions(log, slices.validation.tolist(), 2_000, self._options.seed)
+        metrics = measure(validated, self._questions(validated, positions))
+        for name, value in metrics.items():
+            self._observer.on_scalar(f"validation/{name}", value, early.sequence.epochs)
+        late = self._fit_parts(log, "final fit", early.sequence)
+        return self._artifact(late, fusion, metrics)
+
+    def _fit_side_features(self) -> tuple[SideFeatures, SideFeatures]:
+        """Fit the features of the items and users that the first slice knows, and of no others."""
+        log, fit = self._data.log, self._slices.fit
+        items, users = np.unique(log.items[fit]), np.unique(log.users[fit])
+        first_ms = log.where(fit).first_ms_of_items()
+        item_rows = [self._data.item_features.get(log.item_ids[i], {}) for i in items]
+        user_rows = [self._data.user_features.get(log.user_ids[u], {}) for u in users]
+        strategy = self._options.imputation
+        of_items = fit_side_features(item_rows, self._text[items], strategy, first_ms[items])
+        no_text = np.zeros((len(users), 0), dtype=np.float32)
+        # users have neither text nor a time of their own: what needs those falls back to the mean
+        return of_items, fit_side_features(user_rows, no_text, "mean" if strategy in ("time", "model") else strategy)
+
+    def _fit_parts(self, log: Interactions, what: str, start: SequenceFit | None = None) -> _Parts:
+        preset, options, on_progress = self._preset, self._options, self._observer.on_progress
+        n_items = len(log.item_ids)
+
+        def on_epoch(done: int, total: int, loss: float, score: float | None) -> None:
+            on_progress(f"{what}: sequence model", done, total)
+            self._observer.on_scalar(f"{what}/loss", loss, done)
+            if score is not None:
+                self._observer.on_scalar(f"{what}/validation ndcg@10", score, done)
+
+        share = FIRST_FIT_SHARE if start is None else 1 - FIRST_FIT_SHARE
+        control = FitControl(
+            minutes=None if options.minutes is None else options.minutes * share,
+            start=start,
+            validate=self._validator(log) if start is None else None,
+            checkpoint=self._checkpoint(what, start),
+            on_epoch=on_epoch,
         )
-    preset = PRESETS[options.preset]
-    dim = next((len(v) for v in vectors.values()), 1)
-    raw = np.stack([vectors.get(item_id, np.zeros(dim, dtype=np.float32)) for item_id in log.item_ids]).astype(
-        np.float32
-    )
-    whitening = fit_whitening(raw, preset.sequence.text_dim)
-    text = whitening.apply(raw)
-    n_fit = int(FIT_SHARE * len(log))
-    n_fusion = int((FIT_SHARE + FUSION_SHARE) * len(log))
-    items = {item_id: raw[row] for row, item_id in enumerate(log.item_ids)}
+        sequence = fit_sequence(
+            SequenceData(log.users, log.items, log.types, log.ts_ms, self._text),
+            preset.sequence, preset.sequence_training, seed=options.seed, device=options.device, control=control,
+        )  # fmt: skip
+        factors = self._fit_factors(log, what)
+        counts = DecayedCounts()
+        counts.add_all((log.item_ids[item], int(ts)) for item, ts in zip(log.items, log.ts_ms, strict=True))
+        to_ms = int(log.ts_ms[-1])
+        return _Parts(
+            sequence,
+            factors,
+            next_item_counts(log.users, log.items, n_items),
+            item_neighbours(log.users, log.items, n_items, min(N_NEIGHBOURS, n_items)),
+            np.bincount(log.items, minlength=n_items).astype(np.float32),
+            counts.scores(log.item_ids, to_ms),
+            log.first_ms_of_items(),
+            to_ms,
+        )
 
-    def artifact(parts: _Parts, fusion: FusionModel, metrics: dict[str, float], n_events: int) -> Artifact:
-        tensors = _tensors(parts, fusion) | {
-            "whitening.mean": torch.from_numpy(whitening.mean),
-            "whitening.matrix": torch.from_numpy(whitening.matrix),
+    def _fit_factors(self, log: Interactions, what: str) -> ItemFactors:
+        config, n_users, n_items = self._preset.factors, len(log.user_ids), len(log.item_ids)
+        seed, on_progress = self._options.seed, self._observer.on_progress
+        if isinstance(config, FactorsConfig):
+            return fit_factors(
+                log.users, log.items, n_users, n_items, config, seed,
+                lambda epoch: on_progress(f"{what}: factors", epoch + 1, config.epochs),
+            )  # fmt: skip
+        found = fit_als(
+            log.users, log.items, n_users, n_items, config, seed,
+            lambda sweep: on_progress(f"{what}: factors", sweep + 1, config.n_sweeps),
+        )  # fmt: skip
+        return ItemFactors(found.items, np.zeros(n_items, dtype=np.float32))
+
+    def _validator(self, fitted: Interactions) -> Validator | None:
+        positions = sample_positions(self._data.log, self._slices.validation.tolist(), N_VALIDATION, self._options.seed)
+        if not positions:
+            return None
+        return Validator(self._data.log, positions, fitted, self._text, self._preset.sequence)
+
+    def _checkpoint(self, what: str, start: SequenceFit | None) -> Checkpoint | None:
+        log, options = self._data.log, self._options
+        if options.checkpoints is None:
+            return None
+        digest = hashlib.sha256(repr((what, self._preset, options.seed, options.cut, options.minutes)).encode())
+        for array in (log.users, log.items, log.types, log.ts_ms, self._text):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        for value in start.state.values() if start is not None else ():
+            digest.update(value.numpy().tobytes())
+        return Checkpoint(options.checkpoints / f"{what.replace(' ', '-')}.safetensors", digest.hexdigest())
+
+    def _questions(self, artifact: Artifact, positions: list[int]) -> Any:
+        items = {item_id: self._raw[row] for row, item_id in enumerate(self._data.log.item_ids)}
+        catalogue = build_catalogue(artifact, items, generation=0, features=self._data.item_features)
+        max_length = self._preset.sequence.max_length
+        return questions(catalogue, self._data.log, positions, max_length, self._data.user_features)
+
+    def _fit_fusion(self, artifact: Artifact) -> FusionModel:
+        preset, options, on_progress = self._preset, self._options, self._observer.on_progress
+        positions = sample_positions(self._data.log, self._slices.fusion.tolist(), preset.n_fusion_events, options.seed)
+        data = collect(
+            artifact,
+            self._questions(artifact, positions),
+            lambda done: on_progress("fusion: candidates", done, len(positions)),
+        )
+        if data is None:
+            return artifact.fusion
+        return fit_fusion(
+            data,
+            seed=options.seed,
+            epochs=preset.fusion_epochs,
+            on_epoch=lambda epoch: on_progress("fusion", epoch + 1, preset.fusion_epochs),
+        )
+
+    def _artifact(self, parts: _Parts, fusion: FusionModel, metrics: dict[str, float]) -> Artifact:
+        tensors = _tensors(parts, fusion, self._whitening)
+        for side, prefix in ((self._item_features, "item_imputer."), (self._user_features, "user_imputer.")):
+            tensors |= {name: torch.from_numpy(array) for name, array in side.tensors(prefix).items()}
+        return make_artifact(tensors, self._preset.sequence, self._info(parts, metrics), self._options.device)
+
+    def _info(self, parts: _Parts, metrics: dict[str, float]) -> dict[str, Any]:
+        log, options = self._data.log, self._options
+        alpha, regularisation = _fold_in_weights(self._preset.factors)
+        return {
+            "created_ms": int(time.time() * 1000),
+            "encoder_name": self._data.source.encoder_name,
+            "encoder_version": self._data.source.encoder_version,
+            "text_version": self._data.source.text_version,
+            "alpha": alpha,
+            "regularisation": regularisation,
+            "trained_from_ms": int(log.ts_ms[0]),
+            "trained_to_ms": parts.to_ms,
+            "n_events": int(parts.popularity.sum()),
+            "n_users": len(log.user_ids),
+            "preset": options.preset,
+            "seed": options.seed,
+            "left_out": options.left_out,
+            "epochs": parts.sequence.epochs,
+            "metrics": metrics,
+            "item_features": self._item_features.to_plain(),
+            "user_features": self._user_features.to_plain(),
+            "item_ids": list(log.item_ids),
         }
-        info = _info(log.part(0, n_events), source, options, preset, parts, metrics)
-        return make_artifact(tensors, preset.sequence, info, options.device)
-
-    early = _fit_parts(log.part(0, n_fit), text, preset, options, on_progress, "first fit")
-    plain = artifact(early, popularity_fusion(preset.sequence.dim + 1), {}, n_fit)
-    catalogue = build_catalogue(plain, items, generation=0)
-    fusion = _fit_fusion(plain, catalogue, log, range(n_fit, n_fusion), preset, options, on_progress)
-    metrics = _measure(artifact(early, fusion, {}, n_fit), catalogue, log, range(n_fusion, len(log)), options.seed)
-    late = _fit_parts(log, text, preset, options, on_progress, "final fit", early.sequence)
-    return artifact(late, fusion, metrics, len(log))
 
 
-def _fit_parts(
-    log: Interactions,
-    text: Float32,
-    preset: Preset,
-    options: TrainingOptions,
-    on_progress: Progress,
-    what: str,
-    start: SequenceFit | None = None,
-) -> _Parts:
-    n_items = len(log.item_ids)
-    sequence = fit_sequence(
-        log.users, log.items, log.types, log.ts_ms, text, preset.sequence, preset.sequence_training,
-        seed=options.seed, device=options.device, minutes=options.minutes, start=start,
-        on_epoch=lambda done, total: on_progress(f"{what}: sequence model", done, total),
-    )  # fmt: skip
-    factors = fit_factors(
-        log.users, log.items, len(log.user_ids), n_items, preset.factors, options.seed,
-        lambda epoch: on_progress(f"{what}: factors", epoch + 1, preset.factors.epochs),
-    )  # fmt: skip
-    next_rows, next_weights = next_item_counts(log.users, log.items, n_items)
-    counts = DecayedCounts()
-    counts.add_all((log.item_ids[item], int(ts)) for item, ts in zip(log.items, log.ts_ms, strict=True))
-    to_ms = int(log.ts_ms[-1])
-    popularity = np.bincount(log.items, minlength=n_items).astype(np.float32)
-    return _Parts(sequence, factors, next_rows, next_weights, popularity, counts.scores(log.item_ids, to_ms), to_ms)
+def _fold_in_weights(config: FactorsConfig | AlsConfig) -> tuple[float, float]:
+    """Return alpha and regularisation of the fold-in that goes with the factors."""
+    if isinstance(config, AlsConfig):
+        return 1.0 / config.unobserved_weight, ALS_FOLD_IN_REGULARISATION
+    return config.alpha, config.regularisation
 
 
-def _fit_fusion(
-    artifact: Artifact,
-    catalogue: Catalogue,
-    log: Interactions,
-    positions: range,
-    preset: Preset,
-    options: TrainingOptions,
-    on_progress: Progress,
-) -> FusionModel:
-    """Fit fusion on candidates of events that the parts have not seen; popularity is that of the moment, as in serving."""
-    chosen = sample_positions(log, positions, preset.n_fusion_events, options.seed)
-    windows, seen, targets = windows_before(log, chosen, preset.sequence.max_length)
-    counts = DecayedCounts()
-    next_position = 0
-    features, users, items, labels = [], [], [], []
-    for start in range(0, len(chosen), 64):
-        stop = min(start + 64, len(chosen))
-        while next_position < chosen[start]:
-            counts.add(log.item_ids[log.items[next_position]], int(log.ts_ms[next_position]))
-            next_position += 1
-        now = catalogue.with_popularity(counts.scores(catalogue.item_ids, int(log.ts_ms[chosen[start]])))
-        found = gather(artifact, now, windows[start:stop], seen[start:stop], 100)
-        target_rows = np.array([now.row_of[item] for item in targets[start:stop]])
-        labels.append((found.rows == target_rows[:, None])[found.valid])
-        features.append(found.features[found.valid])
-        users.append(np.repeat(found.user_vectors, found.valid.sum(axis=1), axis=0))
-        items.append(catalogue.vectors[found.rows[found.valid]])
-        on_progress("fusion: candidates", stop, len(chosen))
-    if not labels or not np.concatenate(labels).any():
-        return popularity_fusion(preset.sequence.dim + 1)
-    return fit_fusion(
-        _stack(features), _stack(users), _stack(items), _stack(labels),
-        seed=options.seed, epochs=preset.fusion_epochs,
-        on_epoch=lambda epoch: on_progress("fusion", epoch + 1, preset.fusion_epochs),
-    )  # fmt: skip
-
-
-def _stack(parts: list[Any]) -> Tensor:
-    return torch.from_numpy(np.concatenate(parts).astype(np.float32))
-
-
-def _measure(
-    artifact: Artifact, catalogue: Catalogue, log: Interactions, positions: range, seed: int
-) -> dict[str, float]:
-    """Return hit rate, NDCG and MRR of the pipeline on the last slice, in test-then-learn order, beside recent popularity's."""
-    chosen = sample_positions(log, positions, 2_000, seed)
-    if not chosen:
-        return {}
-    windows, seen, targets = windows_before(log, chosen, artifact.sequence.config.max_length)
-    counts = DecayedCounts()
-    next_position = 0
-    pipeline = Pipeline(artifact, k=10)
-    ranks: list[int] = []
-    popular_ranks: list[int] = []
-    for start in range(0, len(chosen), 64):
-        while next_position < chosen[start]:
-            counts.add(log.item_ids[log.items[next_position]], int(log.ts_ms[next_position]))
-            next_position += 1
-        now = catalogue.with_popularity(counts.scores(catalogue.item_ids, int(log.ts_ms[chosen[start]])))
-        batch = slice(start, start + 64)
-        for ranked, target in zip(pipeline.recommend(now, windows[batch], seen[batch]), targets[batch], strict=True):
-            ranks.append(_rank([item.item_id for item in ranked.items], target))
-        for had, target in zip(seen[batch], targets[batch], strict=True):
-            popular = [now.item_ids[r] for r in now.popular_rows[: 10 + len(had)] if now.item_ids[r] not in had]
-            popular_ranks.append(_rank(popular[:10], target))
-    ours, theirs = summarize(np.array(ranks)), summarize(np.array(popular_ranks))
-    return ours | {f"recent_popularity_{name}": value for name, value in theirs.items()} | {"n": float(len(ranks))}
-
-
-def _rank(listed: list[str], target: str) -> int:
-    """Return the target's rank from 1; one past the list where it is missing, so far that no cut-off reaches it."""
-    return listed.index(target) + 1 if target in listed else 1_000_000
-
-
-def _tensors(parts: _Parts, fusion: FusionModel) -> dict[str, Tensor]:
+def _tensors(parts: _Parts, fusion: FusionModel, whitening: Whitening) -> dict[str, Tensor]:
     tensors = {f"sequence.{name}": value for name, value in parts.sequence.state.items()}
     tensors |= {f"fusion.{name}": value for name, value in fusion.state_dict().items()}
     arrays = {
         "mf.factors": parts.factors.factors,
         "mf.biases": parts.factors.biases,
-        "next.rows": parts.next_rows.astype(np.int32),
-        "next.weights": parts.next_weights,
+        "next.rows": parts.following[0].astype(np.int32),
+        "next.weights": parts.following[1],
+        "neighbours.rows": parts.neighbours[0].astype(np.int32),
+        "neighbours.weights": parts.neighbours[1],
         "popularity": parts.popularity,
         "recent_popularity": parts.recent_popularity,
+        "first_ms": parts.first_ms,
+        "whitening.mean": whitening.mean,
+        "whitening.matrix": whitening.matrix,
     }
     return tensors | {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-
-
-def _info(
-    log: Interactions,
-    source: TextSource,
-    options: TrainingOptions,
-    preset: Preset,
-    parts: _Parts,
-    metrics: dict[str, float],
-) -> dict[str, Any]:
-    return {
-        "created_ms": int(time.time() * 1000),
-        "encoder_name": source.encoder_name,
-        "encoder_version": source.encoder_version,
-        "text_version": source.text_version,
-        "alpha": preset.factors.alpha,
-        "regularisation": preset.factors.regularisation,
-        "trained_from_ms": int(log.ts_ms[0]),
-        "trained_to_ms": parts.to_ms,
-        "n_events": len(log),
-        "n_users": len(np.unique(log.users)),
-        "preset": options.preset,
-        "seed": options.seed,
-        "epochs": parts.sequence.epochs,
-        "metrics": metrics,
-        "item_ids": list(log.item_ids),
-    }

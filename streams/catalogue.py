@@ -10,10 +10,12 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.artifact import Artifact
 from models.encoder import TextEncoder
+from models.features import Row, item_row
 from models.recommend import Catalogue, build_catalogue
 from models.text import item_text
 from streams.embedding_cache import EmbeddingCache, embed_texts
@@ -50,6 +52,7 @@ class CatalogueReader:
         self._encoder: tuple[TextEncoder, EmbeddingCache] | None = None
         self._decoder = RecordDecoder(Item)
         self._vectors: dict[str, Any] = {}
+        self._features: dict[str, Row] = {}
         self._consumer: AIOKafkaConsumer | None = None
         self._generation = 0
         self.catalogue: Catalogue | None = None
@@ -93,6 +96,7 @@ class CatalogueReader:
             item_id = (record.key or b"").decode("utf-8", "replace")
             if record.value is None:
                 texts.pop(item_id, None)
+                self._features.pop(item_id, None)
                 is_changed |= self._vectors.pop(item_id, None) is not None
                 continue
             try:
@@ -101,6 +105,7 @@ class CatalogueReader:
                 log.warning("items: offset %d of partition %d left out: %s", record.offset, record.partition, error)
                 continue
             texts[item.item_id] = item_text(item.title, item.text, item.category, item.tags)
+            self._features[item.item_id] = item_row(msgspec.structs.asdict(item))
         await self._embed(texts)
         return is_changed or bool(texts)
 
@@ -119,7 +124,10 @@ class CatalogueReader:
 
     async def _swap(self) -> None:
         self._generation += 1
-        self.catalogue = await self._worker.run(build_catalogue, self._artifact, dict(self._vectors), self._generation)
+        features = dict(self._features) if self._artifact.item_features.width else None
+        self.catalogue = await self._worker.run(
+            build_catalogue, self._artifact, dict(self._vectors), self._generation, features
+        )
         self._metrics.put("catalogue_items", len(self._vectors))
         self._metrics.put("index_generation", self._generation)
         self.on_swap(self.catalogue)

@@ -27,7 +27,7 @@ from streams.batches import OutRecord, delivered
 from streams.catalogue import CatalogueReader
 from streams.embedding_cache import EmbeddingCache
 from streams.embedding_worker import EmbeddingWorker, leave_a_core, resolve_device
-from streams.encoders import open_artifact_encoder
+from streams.encoders import open_artifact_encoder, prepare_text
 from streams.errors import HeadraceError
 from streams.metrics import Metrics
 from streams.pending import PendingWindow, PendingWindows
@@ -105,6 +105,7 @@ class Recommender:
     async def start(self) -> None:
         """Load the artifact, read the catalogue, then begin to serve. Fails when the artifact is missing or damaged."""
         leave_a_core()
+        prepare_text(self.settings)
         device = resolve_device(self.settings.device)
         try:
             self.artifact: Artifact = await self.worker.run(load_artifact, Path(self.settings.artifact), device)

@@ -12,11 +12,12 @@ from models import training
 from models.artifact import Artifact
 from models.encoder import FakeEncoder
 from models.factors import FactorsConfig
+from models.features import Row
 from models.interactions import Interactions
 from models.recommend import Catalogue, build_catalogue
 from models.sequence import SequenceConfig
 from models.sequence_training import SequenceTraining
-from models.training import Preset, TextSource, TrainingOptions
+from models.training import Observer, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Behaviour, Float32
 
 T0 = 1_600_000_000_000
@@ -54,18 +55,60 @@ def text_vectors(item_ids: Sequence[str]) -> dict[str, Float32]:
     return dict(zip(item_ids, FakeEncoder(16).encode([text_of(item_id) for item_id in item_ids]), strict=True))
 
 
-def train_tiny(log: Interactions | None = None, *, seed: int = 1, preset: Preset = PRESET) -> Artifact:
-    """Train on a log with the small preset."""
-    log = log or tiny_log()
+def item_features(item_ids: Sequence[str]) -> dict[str, Row]:
+    """Return a price and a category of items; every fifth lacks the price, every seventh has no features at all."""
+    rows: dict[str, Row] = {}
+    for item_id in item_ids:
+        number = int(item_id[1:])
+        price = {} if number % 5 == 0 else {"price": float(number)}
+        rows |= {} if number % 7 == 0 else {item_id: price | {"category": "odd" if number % 2 else "even"}}
+    return rows
+
+
+def user_features(user_ids: Sequence[str]) -> dict[str, Row]:
+    """Return an age of users."""
+    return {user_id: {"features.age": 20.0 + int(user_id[1:]) % 40} for user_id in user_ids}
+
+
+def tiny_data(log: Interactions | None = None) -> TrainingData:
+    """Return a log with fake text embeddings, without features."""
+    log = tiny_log() if log is None else log
+    return TrainingData(log, text_vectors(log.item_ids), SOURCE)
+
+
+def train_tiny(
+    log: Interactions | None = None,
+    *,
+    seed: int = 1,
+    preset: Preset = PRESET,
+    data: TrainingData | None = None,
+    options: TrainingOptions | None = None,
+    observer: Observer | None = None,
+) -> Artifact:
+    """Train on a log, or on ``data``, with the small preset."""
+    data = data or tiny_data(log)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "PRESETS", {"demo": preset})
-        return training.train(log, text_vectors(log.item_ids), SOURCE, TrainingOptions(seed=seed))
+        return training.train(data, options or TrainingOptions(seed=seed), observer or Observer())
 
 
 @cache
 def artifact() -> Artifact:
     """Return one artifact of the tiny log, trained once a session; callers must not change it."""
     return train_tiny()
+
+
+def featured_data() -> TrainingData:
+    """Return the tiny log with features of its items and users."""
+    log = tiny_log()
+    vectors = text_vectors(log.item_ids)
+    return TrainingData(log, vectors, SOURCE, item_features(log.item_ids), user_features(log.user_ids))
+
+
+@cache
+def featured_artifact() -> Artifact:
+    """Return an artifact with features of items and users, trained once a session; callers must not change it."""
+    return train_tiny(data=featured_data())
 
 
 @cache

@@ -3,23 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+from typing import Any
+
+from tools.cli import add_common_arguments
 
 SUMMARY = "measure against peers, side by side"
+#: What can be measured; each has a module ``tools.bench_NAME`` with ``add_arguments`` and ``run``.
+SUBJECTS = {
+    "sequencer": "events a second, beside bare clients and the obvious agent",
+    "encoder": "texts a second, beside a plain loop over batches of 32",
+    "factors": "matrix factorisation, beside the implicit package",
+    "imputation": "lists with features missing, by what fills them",
+    "cold-start": "users and items without events, beside popularity",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments."""
-    parser.add_argument("what", choices=["sequencer"], help="what to measure")
-    parser.add_argument("--events", type=int, default=300_000, help="events of each run (default 300000)")
-    parser.add_argument(
-        "--obvious-events", type=int, default=10_000, help="events of each run of the per-event agent (default 10000)"
-    )
-    parser.add_argument("--users", type=int, default=50_000, help="users (default 50000)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each program, interleaved (default 3)")
+    """Add a subcommand for each subject."""
+    subjects = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
+    for name, summary in SUBJECTS.items():
+        child = subjects.add_parser(name, help=summary, description=summary)
+        add_common_arguments(child)
+        _module(name).add_arguments(child)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the benchmark named by ``args.what``."""
-    from tools import bench_sequencer
+    code: int = _module(args.what).run(args)
+    return code
 
-    return bench_sequencer.run(args)
+
+def _module(subject: str) -> Any:
+    return importlib.import_module(f"tools.bench_{subject.replace('-', '_')}")

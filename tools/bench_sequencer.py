@@ -36,6 +36,16 @@ RUN_LIMIT_S: Final = 300
 FILL_CHUNK: Final = 20_000
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this benchmark's arguments."""
+    parser.add_argument("--events", type=int, default=300_000, help="events of each run (default 300000)")
+    parser.add_argument(
+        "--obvious-events", type=int, default=10_000, help="events of each run of the per-event agent (default 10000)"
+    )
+    parser.add_argument("--users", type=int, default=50_000, help="users (default 50000)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each program, interleaved (default 3)")
+
+
 def synthetic_events(n_events: int, n_users: int, seed: int) -> Iterator[Event]:
     """Yield seeded events in time order; a few users and items have most of them, as in a shop."""
     rng = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret

@@ -1,86 +1,197 @@
-"""``headrace evaluate``: the served pipeline and its parts against baselines, on a log."""
+"""``headrace evaluate``: the served pipeline, its sources and baselines on a log; trains first where asked to."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import platform
+import resource
+import sys
+import time
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from streams.errors import HeadraceError, InputError
 from tools.cli import UsageError, emit, progress
-from tools.train import add_log_arguments, check_seed, embed_items, read_log
+from tools.train import (
+    Sides,
+    add_log_arguments,
+    add_training_arguments,
+    check_training,
+    embed_items,
+    read_log,
+    read_sides,
+    train_artifact,
+)
+
+if TYPE_CHECKING:
+    from models.artifact import Artifact
+    from models.interactions import Interactions
+    from models.protocols import Cases
 
 SUMMARY = "evaluate an artifact against baselines"
+#: Columns of the table for people: key of a model's metrics, and its head.
+TABLE = {
+    "hr@10": "HR@10",
+    "ndcg@10": "NDCG@10",
+    "mrr@10": "MRR@10",
+    "coverage": "coverage",
+    "novelty": "novelty",
+    "diversity": "diversity",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument("artifact", type=Path, metavar="DIR", help="the artifact")
+    parser.add_argument("artifact", type=Path, metavar="DIR", help="the artifact; with --train, where it goes")
     add_log_arguments(parser)
-    parser.add_argument("--protocol", choices=("loo", "time"), default="loo", help="leave one out, or split at a time")
+    parser.add_argument(
+        "--protocol", choices=("loo", "time", "prequential"), default="loo",
+        help="leave one out, split at a time, or that with baselines that go on learning",
+    )  # fmt: skip
     parser.add_argument(
         "--split", type=float, default=0.9, help="share of events before the split (default: %(default)s)"
     )
+    parser.add_argument(
+        "--targets", choices=("successive", "last"), default="successive",
+        help="after a split: every event of a user, or the last one",
+    )  # fmt: skip
     parser.add_argument("--ties", choices=("file", "shuffled"), default="file", help="order of events of equal time")
-    parser.add_argument("--seed", type=int, default=1, help="of the shuffling (default: %(default)s)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the models run")
+    parser.add_argument("--keep-seen", action="store_true", help="let items that the user had before be listed")
+    parser.add_argument(
+        "--baselines", default="popularity,markov1,item_knn,ease,ials", metavar="A,B,...", help="(default: all of them)"
+    )
+    parser.add_argument(
+        "--train", choices=("demo", "best"), metavar="PRESET", help="train first, on what may be learnt"
+    )
+    parser.add_argument(
+        "--window-text", action="store_true", help="evaluate windows written as text, too (one run of the encoder each)"
+    )
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html and report.json there")
+    add_training_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and report."""
-    from models.artifact import ArtifactError, load_artifact
-    from models.evaluation import evaluate, leave_one_out, shuffle_ties, time_split
-    from streams.embedding_worker import resolve_device
+    from models.evaluation import Inputs, evaluate
+    from models.protocols import shuffle_ties
     from streams.encoders import open_artifact_encoder
+    from tools.report import write_report
+    from tools.window_text import window_text_scorer
 
-    check_seed(args.seed)
+    check_training(args, args.artifact)
     if not 0 < args.split < 1:
         raise UsageError(f"--split {args.split}: must be between 0 and 1")
-    device = resolve_device(args.device)
-    try:
-        artifact = load_artifact(args.artifact, device)
-    except ArtifactError as exc:
-        raise HeadraceError(str(exc)) from exc
-    log = read_log(args)
+    seconds, started = {}, time.monotonic()
+    log, sides = read_log(args), read_sides(args)
     if args.ties == "shuffled":
         log = shuffle_ties(log, args.seed)
-    vectors = embed_items(args, *open_artifact_encoder(artifact, device, "")) if args.items else {}
-    length = artifact.sequence.config.max_length
-    cases = leave_one_out(log, length) if args.protocol == "loo" else time_split(log, args.split, length)
+    cases = _cases(args, log)
+    seconds["read"] = time.monotonic() - started
+    artifact, seconds["train"] = _artifact(args, cases, sides)
+    started = time.monotonic()
+    encoder, cache = open_artifact_encoder(artifact, artifact.device, "")
+    vectors = embed_items(sides.items, encoder, cache)
+    others: dict[str, Any] = {}
+    if args.window_text:
+        scorer = window_text_scorer(artifact, encoder, cases.train, sides.items, vectors, seed=args.seed)
+        others["window_text"] = scorer
+    seconds["embed"] = time.monotonic() - started
+    started = time.monotonic()
+    baselines = [name for name in args.baselines.split(",") if name]
+    inputs = Inputs(artifact, vectors, sides.item_features, sides.user_features, baselines, not args.keep_seen, others)
     with progress() as bar:
         task = bar.add_task("evaluate", total=len(cases))
         try:
-            models = evaluate(artifact, vectors, cases, lambda done, _total: bar.update(task, completed=done))
+            found = evaluate(
+                inputs, cases, seed=args.seed, on_progress=lambda done, _total: bar.update(task, completed=done)
+            )
         except ValueError as exc:
             raise InputError(f"{args.log}: {exc}") from exc
-    result = {
-        "artifact": artifact.version,
-        "protocol": args.protocol,
-        "users": len(cases.users),
-        "cases": len(cases),
-        "repeats": cases.n_repeats,
-        "ties": args.ties,
-        "seed": args.seed,
-        "leaks": bool(artifact.manifest.trained_to_ms >= min(cases.now_ms)),
-        "models": models,
-    }
+    seconds["evaluate"] = time.monotonic() - started
+    result = _circumstances(args, log, cases, artifact) | {"seconds": seconds} | found
+    if args.report:
+        write_report(args.report, result)
+        result["report"] = str(args.report / "report.html")
     emit(args, result, as_table(result))
     return 0
 
 
+def _cases(args: argparse.Namespace, log: Interactions) -> Cases:
+    from models.protocols import leave_one_out, time_split
+
+    if args.protocol == "loo":
+        return leave_one_out(log)
+    is_prequential = args.protocol == "prequential"
+    return time_split(log, args.split, last_only=args.targets == "last", prequential=is_prequential)
+
+
+def _artifact(args: argparse.Namespace, cases: Cases, sides: Sides) -> tuple[Artifact, float]:
+    """Return the artifact, trained first where asked to, and the seconds that training took."""
+    from models.artifact import ArtifactError, load_artifact
+    from streams.embedding_worker import resolve_device
+
+    started = time.monotonic()
+    if args.train:
+        left_out: Literal["none", "last"] = "last" if cases.protocol == "loo" else "none"
+        artifact = train_artifact(args, cases.train, sides, args.train, args.artifact, left_out)
+        return artifact, time.monotonic() - started
+    try:
+        return load_artifact(args.artifact, resolve_device(args.device)), 0.0
+    except ArtifactError as exc:
+        raise HeadraceError(str(exc)) from exc
+
+
+def _circumstances(args: argparse.Namespace, log: Interactions, cases: Cases, artifact: Artifact) -> dict[str, Any]:
+    manifest = artifact.manifest
+    if cases.protocol == "loo":
+        leaks = manifest.left_out != "last"
+    else:
+        leaks = bool(len(cases)) and manifest.trained_to_ms > int(log.ts_ms[cases.learnt].max(initial=0))
+    peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
+    return {
+        "data": {
+            "log": args.log.name,
+            "events": len(log),
+            "users": len(log.user_ids),
+            "items": len(log.item_ids),
+        },
+        "artifact": artifact.version,
+        "preset": manifest.preset,
+        "encoder": manifest.encoder_name,
+        "epochs": manifest.epochs,
+        "protocol": cases.protocol,
+        "targets": args.targets if cases.protocol != "loo" else "last",
+        "split": args.split if cases.protocol != "loo" else None,
+        "ties": args.ties,
+        "seed": args.seed,
+        "masked": not args.keep_seen,
+        "cases": len(cases),
+        "repeats": cases.n_repeats,
+        "leaks": leaks,
+        "date": datetime.now(UTC).date().isoformat(),
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "memory_mb": peak_kb / 1024,
+    }
+
+
 def as_table(result: dict[str, Any]) -> str:
     """Return the result for people."""
-    lines = [f"{'model':<18} {'HR@10':>8} {'NDCG@10':>8} {'MRR':>8} {'coverage':>9} {'novelty':>8}"]
+    lines = [f"{'model':<18}" + "".join(f" {head:>9}" for head in TABLE.values())]
     for name, m in result["models"].items():
-        values = f"{m['hr@10']:>8.4f} {m['ndcg@10']:>8.4f} {m['mrr']:>8.4f} {m['coverage']:>9.4f} {m['novelty']:>8.2f}"
-        lines.append(f"{name:<18} {values}")
+        lines.append(f"{name:<18}" + "".join(f" {m[key]:>9.4f}" for key in TABLE))
+    masked = "masked" if result["masked"] else "kept"
     lines.append(
-        f"{result['protocol']}, full ranking, seen items masked, ties {result['ties']}, {result['cases']} targets"
+        f"{result['protocol']}, full ranking, seen items {masked}, ties {result['ties']}, {result['cases']} targets"
     )
     if result["protocol"] == "loo":
         lines.append("leave-one-out: all models know other users' events after the question, as in published protocols")
-    if result["repeats"]:
+    if result["repeats"] and result["masked"]:
         lines.append(f"{result['repeats']} targets are items the user had before: masked, and so missed by every model")
     if result["leaks"]:
-        lines.append("the artifact was trained on events after some targets: its rows are too good; train with --until")
+        remedy = "--leave-out last" if result["protocol"] == "loo" else "--until"
+        lines.append(
+            f"the artifact was trained on events it is asked for: its rows are too good; train with {remedy}, or --train here"
+        )
     return "\n".join(lines)

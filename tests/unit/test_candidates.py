@@ -8,11 +8,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.candidates import N_MF, NEXT_WEIGHTS, Candidates, gather, seen_rows
+from models.candidates import (
+    N_MF,
+    NEIGHBOUR_DECAY,
+    NEXT_WEIGHTS,
+    Candidates,
+    dense,
+    followers_of,
+    gather,
+    neighbours_of,
+    seen_rows,
+    user_side,
+)
 from models.catalogue import build_catalogue
 from models.fusion import FEATURES
+from models.sequence import pack
 from models.types import Behaviour, Float32
-from tests.tiny_models import artifact, catalogue, text_vectors, window
+from tests.tiny_models import artifact, catalogue, featured_artifact, text_vectors, window
 
 WINDOWS = [window("i03", "i09", "i01"), window("i12"), []]
 
@@ -144,7 +156,8 @@ def test_matrix_factorisation_brings_no_new_items() -> None:
     assert rows.shape == (1, 24)
     assert not shown.is_new[rows].any()
     found = gather(artifact(), shown, [window("i03")], None, 5)
-    assert not found.ranks["mf"][0][shown.is_new[found.rows[0]]].any()
+    assert not found.given["mf"][0][shown.is_new[found.rows[0]]].any()
+    assert found.given["mf"][0].any()
 
 
 def test_a_catalogue_of_new_items_alone() -> None:
@@ -160,3 +173,101 @@ def test_seen_rows_hold_what_the_catalogue_has_of_windows_and_more() -> None:
     rows = seen_rows(catalogue(), [window("i03", "gone", "i03"), []], [{"i05", "lost"}, {"i00"}])
     assert [sorted(found.tolist()) for found in rows] == [[3, 5], [0]]
     assert [found.tolist() for found in seen_rows(catalogue(), [window("i03"), []], None)] == [[3], []]
+
+
+def test_without_the_mask_what_was_had_is_a_candidate_too() -> None:
+    """All of the catalogue, each once."""
+    found = gather(artifact(), catalogue(), WINDOWS, [{"i05"}, set(), {"i00"}], 100, mask_seen=False)
+    for user in range(3):
+        assert sorted(found.rows[user, found.valid[user]].tolist()) == list(range(24))
+
+
+def test_each_candidate_says_which_sources_brought_it() -> None:
+    """By the sources' own lists, the item of row 0 like any other; every valid candidate has a source."""
+    found = gathered()
+    shown = catalogue()
+    for user, window_ in enumerate(WINDOWS):
+        packed = pack([window_], shown.row_of, 10)
+        expected = {
+            "next": set(followers_of(shown, packed)[0][0].tolist()),
+            "neighbours": set(neighbours_of(shown, packed)[0][0].tolist()),
+            "retrieval": set(range(24)) if window_ else set(),
+            "mf": set(range(24)),
+            "popular": set(range(24)),
+        }
+        valid = set(found.rows[user, found.valid[user]].tolist())
+        for name, rows in expected.items():
+            given = set(found.rows[user, found.given[name][user] & found.valid[user]].tolist())
+            assert given == rows & valid, name
+    assert set(found.given) == set(found.ranks) == {"retrieval", "mf", "next", "neighbours", "popular"}
+
+
+def test_neighbours_of_the_window_count_by_age() -> None:
+    """Cosines of the newest ten behaviours, each a fifth less than the one after it; by hand for every candidate."""
+    found, shown = gathered(), catalogue()
+    for user, window_ in enumerate(WINDOWS):
+        expected = np.zeros(24)
+        for age, behaviour in enumerate(window_[::-1][:10]):
+            row = shown.row_of[behaviour.item_id]
+            for other, cosine in zip(shown.neighbour_rows[row], shown.neighbour_weights[row], strict=True):
+                if other >= 0:
+                    expected[other] += NEIGHBOUR_DECAY**age * cosine
+        for item, value in feature(found, user, "neighbour_score").items():
+            assert value == pytest.approx(float(np.log(expected[shown.row_of[item]] + 1e-3)), abs=1e-4)
+        totals = dense(neighbours_of(shown, pack([window_], shown.row_of, 10)), 24)
+        np.testing.assert_allclose(totals[0], expected, atol=1e-5)
+
+
+def test_the_share_of_followers_is_of_the_newest_behaviour_alone() -> None:
+    """Older ones do not count in it."""
+    found, shown = gathered(), catalogue()
+    for user, window_ in enumerate(WINDOWS):
+        expected = np.zeros(24)
+        for behaviour in window_[-1:]:
+            row = shown.row_of[behaviour.item_id]
+            for other, share in zip(shown.next_rows[row], shown.next_weights[row], strict=True):
+                expected[other] += share if other >= 0 else 0.0
+        for item, value in feature(found, user, "next_share").items():
+            assert value == pytest.approx(float(np.log(expected[shown.row_of[item]] + 1e-3)), abs=1e-4)
+
+
+def test_retrieval_shares_are_a_softmax_over_the_valid_candidates() -> None:
+    """They add up to 1, and their differences are those of the scores."""
+    found = gathered()
+    for user in range(3):
+        scores, shares = feature(found, user, "retrieval_score"), feature(found, user, "retrieval_share")
+        assert sum(np.exp(list(shares.values()))) == pytest.approx(1.0, abs=1e-4)
+        gaps = [shares[item] - scores[item] for item in scores]
+        assert max(gaps) - min(gaps) < 1e-3
+
+
+def test_text_similarity_to_the_newest_behaviour() -> None:
+    """Not to the mean of all; 0 without any."""
+    found, shown = gathered(), catalogue()
+    for user, window_ in enumerate(WINDOWS):
+        for item, value in feature(found, user, "newest_text_similarity").items():
+            expected = 0.0
+            if window_:
+                newest = shown.text_unit[shown.row_of[window_[-1].item_id]]
+                expected = float(shown.text_unit[shown.row_of[item]] @ newest)
+            assert value == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_batch_of_empty_windows_alone() -> None:
+    """Neither followers nor neighbours nor retrieval, but popular items."""
+    found = gathered([[], []])
+    assert found.valid.sum(axis=1).tolist() == [24, 24]
+    assert not any(found.given[name].any() for name in ("retrieval", "next", "neighbours"))
+    assert np.isfinite(found.features).all()
+
+
+def test_a_users_side_is_vector_and_features() -> None:
+    """Known features standardised, missing ones imputed; none of anyone known is no error."""
+    vectors = np.ones((2, 17), dtype=np.float32)
+    side = user_side(featured_artifact(), vectors, [{"features.age": 1e9}, {}])
+    assert side.shape == (2, 18)
+    np.testing.assert_array_equal(side[:, :17], vectors)
+    assert side[0, 17] == 10.0  # cut
+    assert side[1, 17] == pytest.approx(float(featured_artifact().user_features.imputer.statistics[0]))
+    np.testing.assert_array_equal(user_side(featured_artifact(), vectors, None)[0], side[1])
+    assert user_side(artifact(), vectors, None).shape == (2, 17)

@@ -7,10 +7,21 @@ from functools import cache
 import numpy as np
 import pytest
 
+from models.candidates import gather
 from models.encoder import FakeEncoder
 from models.recommend import Catalogue, Pipeline, RankedList, build_catalogue, recent_counts
 from models.types import Behaviour
-from tests.tiny_models import T0, artifact, catalogue, text_of, text_vectors, window
+from tests.tiny_models import (
+    T0,
+    artifact,
+    catalogue,
+    featured_artifact,
+    featured_data,
+    text_of,
+    text_vectors,
+    user_features,
+    window,
+)
 
 WINDOWS = [
     window("i03"),
@@ -122,7 +133,7 @@ def test_a_new_item_is_found_by_its_text() -> None:
     ranked = Pipeline(artifact(), k=24).recommend(found, [window("i02", "i03")])[0]
     fresh = next(item for item in ranked.items if item.item_id == "fresh")
     assert "content" in fresh.sources
-    assert not {"retrieval", "mf", "next"} & set(fresh.sources)
+    assert not {"retrieval", "mf", "next", "neighbours"} & set(fresh.sources)
     assert fresh.because == "i03"
     assert not any("content" in item.sources for item in ranked.items if item.item_id != "fresh")
 
@@ -158,8 +169,9 @@ def test_sources_say_what_brought_an_item() -> None:
         for name, (rank, score) in item.sources.items():
             ranks.setdefault(name, []).append(rank)
             assert np.isfinite(score)
-    assert set(ranks) == {"retrieval", "mf", "next", "popular"}
+    assert set(ranks) == {"retrieval", "mf", "next", "neighbours", "popular"}
     assert all(min(found) == 1 and len(set(found)) == len(found) for found in ranks.values())
+    assert {name for name in ranks if len(ranks[name]) == 22} >= {"retrieval", "mf", "popular"}  # they bring everything
 
 
 def test_an_empty_catalogue_gives_empty_lists() -> None:
@@ -228,3 +240,64 @@ def test_all_scores_are_those_of_the_parts() -> None:
         np.testing.assert_allclose(scores["sequence"][i], catalogue().vectors @ ranked.user_vector, atol=1e-4)
         with_bias = np.append(ranked.factors, 1.0)
         np.testing.assert_allclose(scores["mf"][i], catalogue().factors @ with_bias, atol=1e-4)
+
+
+def featured_catalogue(*, known: bool = True) -> Catalogue:
+    """Return the catalogue of the artifact with features, with the items' features or without."""
+    data = featured_data()
+    return build_catalogue(featured_artifact(), data.vectors, 1, features=data.item_features if known else None)
+
+
+def test_features_of_users_and_items_change_probabilities() -> None:
+    """Both reach fusion: without them, or with others, the probabilities are others."""
+    pipeline, windows = Pipeline(featured_artifact(), k=5), [window("i03")] * 3
+    shown, blank = featured_catalogue(), featured_catalogue(known=False)
+    found = gather(featured_artifact(), shown, windows, None, 100)
+    users = user_features(["u0", "u39"])
+    of_users = pipeline.probabilities(shown, found, [users["u0"], users["u39"], {}])
+    assert np.abs(of_users[0] - of_users[1]).max() > 1e-4
+    assert np.abs(of_users - pipeline.probabilities(blank, found, [users["u0"], users["u39"], {}])).max() > 1e-4
+
+
+def test_a_user_of_whom_nothing_is_known_gets_what_is_imputed() -> None:
+    """No features at all, an empty row, a name that training never saw and the median itself are the same."""
+    pipeline, shown = Pipeline(featured_artifact(), k=5), featured_catalogue()
+    ages = [float(row["features.age"] or 0.0) for row in featured_data().user_features.values()]
+    rows = [{}, {"features.shoe_size": 44.0}, {"features.age": None}, {"features.age": float(np.median(ages))}]
+    found = pipeline.recommend(shown, [window("i03")] * 4, user_features=rows)
+    unknown = pipeline.recommend(shown, [window("i03")])[0]
+    for ranked in found:
+        assert ids(ranked) == ids(unknown)
+        for one, other in zip(ranked.items, unknown.items, strict=True):
+            assert one.score == pytest.approx(other.score, abs=1e-5)
+
+
+def test_the_list_is_that_of_the_probabilities() -> None:
+    """Recommend is gather, probabilities and rank: highest first, invalid ones 0 and never listed."""
+    pipeline = Pipeline(artifact(), k=24)
+    found = gather(artifact(), catalogue(), WINDOWS, None, 100)
+    probabilities = pipeline.probabilities(catalogue(), found)
+    assert not probabilities[~found.valid].any()
+    assert probabilities[found.valid].min() > 0
+    turned = np.where(found.valid, 1.0 - probabilities, 0.0).astype(np.float32)
+    straight, reverse = (pipeline.rank(catalogue(), found, p, WINDOWS) for p in (probabilities, turned))
+    for served, one, other in zip(pipeline.recommend(catalogue(), WINDOWS), straight, reverse, strict=True):
+        assert ids(one) == ids(served)
+        assert ids(other)[0] == ids(one)[-1]
+        assert sorted(ids(other)) == sorted(ids(one))
+
+
+def test_all_scores_have_every_part() -> None:
+    """Tables of followers and neighbours and popularity too, over the whole catalogue, nothing left out."""
+    scores = Pipeline(artifact()).score_all(catalogue(), WINDOWS)
+    assert set(scores) == {"sequence", "mf", "next", "neighbours", "recent_popularity"}
+    assert all(each.shape == (len(WINDOWS), 24) for each in scores.values())
+    shown = catalogue()
+    row = shown.row_of["i03"]
+    expected = np.zeros(24)
+    for follower, share in zip(shown.next_rows[row], shown.next_weights[row], strict=True):
+        expected[follower] += share if follower >= 0 else 0.0
+    np.testing.assert_allclose(scores["next"][0], expected, atol=1e-6)
+    assert not scores["next"][2].any()
+    assert not scores["neighbours"][2].any()
+    np.testing.assert_array_equal(scores["recent_popularity"][4], shown.recent_popularity)

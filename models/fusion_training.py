@@ -1,0 +1,140 @@
+"""Cases for fusion: candidates of events that the parts have not seen, in time order, with popularity as it stood then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import torch
+
+from models.artifact import Artifact
+from models.candidates import gather, user_side
+from models.catalogue import Catalogue
+from models.cold_start import DecayedCounts
+from models.features import Row
+from models.fusion import FusionData
+from models.interactions import Interactions, windows_before
+from models.metrics import MISSED, summarize
+from models.recommend import Pipeline
+from models.types import AnyArray, Behaviour, Bool, Float32
+
+BATCH: Final = 64
+N_CANDIDATES: Final = 100
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A batch of questions of about one time: what each user had done, what came next, and the catalogue as it stood."""
+
+    catalogue: Catalogue
+    windows: list[list[Behaviour]]
+    seen: list[set[str]]
+    targets: list[str]
+    users: list[Row]
+    n_done: int
+
+
+def questions(
+    catalogue: Catalogue,
+    log: Interactions,
+    positions: Sequence[int],
+    max_length: int,
+    user_features: Mapping[str, Row],
+) -> Iterator[Questions]:
+    """Yield questions in time order; each sees popularity from the events before the first of its batch alone."""
+    windows, seen, targets = windows_before(log, positions, max_length)
+    counts, next_position = DecayedCounts(), 0
+    for start in range(0, len(positions), BATCH):
+        part = slice(start, start + BATCH)
+        first = positions[start]
+        items, times = log.items[next_position:first].tolist(), log.ts_ms[next_position:first].tolist()
+        counts.add_all((log.item_ids[item], ts) for item, ts in zip(items, times, strict=True))
+        next_position = max(next_position, first)
+        now = catalogue.with_popularity(counts.scores(catalogue.item_ids, int(log.ts_ms[first])))
+        users = [user_features.get(log.user_ids[log.users[p]], {}) for p in positions[part]]
+        yield Questions(now, windows[part], seen[part], targets[part], users, min(start + BATCH, len(positions)))
+
+
+def collect(
+    artifact: Artifact, asked: Iterator[Questions], on_progress: Callable[[int], None] = lambda _done: None
+) -> FusionData | None:
+    """Return the candidates of all questions as one block, None where there is no question."""
+    features, rows, valid, users, targets = [], [], [], [], []
+    items = None
+    for batch in asked:
+        items = batch.catalogue.side
+        found = gather(artifact, batch.catalogue, batch.windows, batch.seen, N_CANDIDATES)
+        target_rows = np.array([batch.catalogue.row_of.get(item, -1) for item in batch.targets])
+        is_target = (found.rows == target_rows[:, None]) & found.valid
+        targets.append(np.where(is_target.any(axis=1), is_target.argmax(axis=1), -1))
+        features.append(found.features)
+        rows.append(found.rows)
+        valid.append(found.valid)
+        users.append(user_side(artifact, found.user_vectors, batch.users))
+        on_progress(batch.n_done)
+    if items is None:
+        return None
+    width = max(block.shape[1] for block in rows)
+    return FusionData(
+        features=torch.from_numpy(_joined(features, width)),
+        rows=torch.from_numpy(_joined(rows, width)),
+        valid=torch.from_numpy(_joined(valid, width)),
+        users=torch.from_numpy(np.concatenate(users)),
+        items=torch.from_numpy(items),
+        targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
+    )
+
+
+def measure(artifact: Artifact, asked: Iterator[Questions]) -> dict[str, float]:
+    """Return hit rate, NDCG and MRR of the served lists, beside recent popularity's; empty where there is no question.
+
+    ``threshold`` is the probability from which a candidate is called the next item so that F1 is greatest.
+    """
+    pipeline = Pipeline(artifact, k=10, n_candidates=N_CANDIDATES)
+    ranks: list[int] = []
+    popular_ranks: list[int] = []
+    pairs: list[tuple[Float32, Bool]] = []
+    for batch in asked:
+        found = gather(artifact, batch.catalogue, batch.windows, batch.seen, N_CANDIDATES)
+        probabilities = pipeline.probabilities(batch.catalogue, found, batch.users)
+        target_rows = np.array([batch.catalogue.row_of.get(item, -1) for item in batch.targets])
+        pairs.append((probabilities[found.valid], (found.rows == target_rows[:, None])[found.valid]))
+        lists = pipeline.rank(batch.catalogue, found, probabilities, batch.windows, batch.seen)
+        for ranked, had, target in zip(lists, batch.seen, batch.targets, strict=True):
+            ranks.append(_rank([item.item_id for item in ranked.items], target))
+            popular = (batch.catalogue.item_ids[r] for r in batch.catalogue.popular_rows[: 10 + len(had)])
+            popular_ranks.append(_rank([item for item in popular if item not in had][:10], target))
+    if not ranks:
+        return {}
+    ours, theirs = summarize(np.array(ranks)), summarize(np.array(popular_ranks))
+    threshold = best_threshold(np.concatenate([p for p, _ in pairs]), np.concatenate([y for _, y in pairs]))
+    others = {f"recent_popularity_{name}": value for name, value in theirs.items()}
+    return ours | others | {"threshold": threshold, "n": float(len(ranks))}
+
+
+def best_threshold(probabilities: Float32, labels: Bool) -> float:
+    """Return the probability at which F1 of the decision ``probability >= threshold`` is greatest; 0.5 without a positive."""
+    order = np.argsort(-probabilities, kind="stable")
+    hits = np.cumsum(labels[order])
+    if not len(hits) or not hits[-1]:
+        return 0.5
+    f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
+    is_last = np.append(np.diff(probabilities[order]) < 0, True)  # equal probabilities are decided alike
+    return float(probabilities[order][np.argmax(np.where(is_last, f1, -1.0))])
+
+
+def _joined(blocks: list[AnyArray], width: int) -> AnyArray:
+    """Return blocks (n, c, ...) as one, padded to ``width`` candidates with zeros."""
+    total = sum(len(block) for block in blocks)
+    out = np.zeros((total, width, *blocks[0].shape[2:]), dtype=blocks[0].dtype)
+    start = 0
+    for block in blocks:
+        out[start : start + len(block), : block.shape[1]] = block
+        start += len(block)
+    return out
+
+
+def _rank(listed: list[str], target: str) -> int:
+    return listed.index(target) + 1 if target in listed else MISSED

@@ -1,0 +1,92 @@
+"""Evaluation protocols: which events of a log are asked for, and which may be learnt from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from models.interactions import Interactions
+from models.types import Bool, Int64
+
+Protocol = Literal["loo", "time", "prequential"]
+MIN_EVENTS_LOO: Final = 3
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What is asked.
+
+    Parameters
+    ----------
+    log : in time order
+    positions : (n,) int64, rising: the events asked for, each with an earlier event of the same user
+    learnt : (n_events,) bool, the events that models may learn from before the first question
+    """
+
+    protocol: Protocol
+    log: Interactions
+    positions: Int64
+    learnt: Bool
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    @property
+    def train(self) -> Interactions:
+        """Return the events to learn from."""
+        return self.log.where(self.learnt)
+
+    @property
+    def users(self) -> Int64:
+        """Return each question's user, (n,) int64 rows of the log's users."""
+        return self.log.users[self.positions]
+
+    @property
+    def n_repeats(self) -> int:
+        """Return how many targets their user had before: masked with the seen items, they are missed by every model."""
+        pairs = self.log.users * len(self.log.item_ids) + self.log.items
+        _, first = np.unique(pairs, return_index=True)
+        is_first = np.zeros(len(pairs), dtype=np.bool_)
+        is_first[first] = True
+        return int((~is_first[self.positions]).sum())
+
+
+def leave_one_out(log: Interactions) -> Cases:
+    """Ask for each user's last event, of users with at least three; learn from everything but those events.
+
+    Learnt events of other users may be later than a question, as in published protocols.
+    """
+    last = np.full(len(log.user_ids), -1, dtype=np.int64)
+    last[log.users] = np.arange(len(log))  # the last write of a user stays
+    positions = np.sort(last[np.bincount(log.users, minlength=len(last)) >= MIN_EVENTS_LOO])
+    learnt = np.ones(len(log), dtype=np.bool_)
+    learnt[positions] = False
+    return Cases("loo", log, positions, learnt)
+
+
+def time_split(log: Interactions, share: float, *, last_only: bool = False, prequential: bool = False) -> Cases:
+    """Ask for every event after the ``share`` quantile of time whose user has an earlier one; learn from the events up to it.
+
+    Each event belongs to its user's window once it has been asked (successive targets); ``last_only`` asks for each user's last
+    event alone. With ``prequential`` the baselines learn what was asked, too (Vinagre, Jorge and Gama, Evaluation of Recommender
+    Systems in Streaming Environments, 2014).
+    """
+    cut_ms = int(np.quantile(log.ts_ms, share))
+    n_train = int(np.searchsorted(log.ts_ms, cut_ms, side="right"))
+    first = np.full(len(log.user_ids), len(log), dtype=np.int64)
+    last = np.full(len(log.user_ids), -1, dtype=np.int64)
+    first[log.users[::-1]] = np.arange(len(log))[::-1]
+    last[log.users] = np.arange(len(log))
+    positions = np.arange(n_train, len(log))
+    positions = positions[first[log.users[positions]] < positions]
+    if last_only:
+        positions = positions[last[log.users[positions]] == positions]
+    return Cases("prequential" if prequential else "time", log, positions, np.arange(len(log)) < n_train)
+
+
+def shuffle_ties(log: Interactions, seed: int) -> Interactions:
+    """Return the log with events of equal time in random order: some logs' order gives the answer away."""
+    order = np.lexsort((np.random.default_rng(seed).random(len(log)), log.ts_ms))
+    return log.where(order)

@@ -1,0 +1,54 @@
+"""How a log is cut for training: what the parts are fitted to, what fusion learns from later, and what validates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from models.interactions import Interactions
+from models.types import Bool, Int64
+
+Cut = Literal["time", "last"]
+
+#: By time: shares of the events that the parts are fitted to, and that fusion learns from; the rest validates.
+FIT_SHARE: Final = 0.80
+FUSION_SHARE: Final = 0.15
+#: By last event: share of the users whose last event fusion learns from; the last events of the others validate.
+FUSION_USERS: Final = 0.75
+MIN_EVENTS_LAST: Final = 3
+
+
+@dataclass(frozen=True)
+class Slices:
+    """A log cut in three; no event is in two slices.
+
+    Parameters
+    ----------
+    fit : (n,) bool, the events that the parts are fitted to
+    fusion, validation : positions in the log, rising; each lies after all of its user's events in ``fit``
+    """
+
+    fit: Bool
+    fusion: Int64
+    validation: Int64
+
+
+def cut(log: Interactions, how: Cut, seed: int) -> Slices:
+    """Cut a log.
+
+    ``time`` is what serving meets: fitted to the past, judged on what came later. ``last`` holds back the last event of each user
+    with at least three, as leave-one-out protocols do, and so fits to some events that are later than those it is judged on.
+    """
+    n = len(log)
+    if how == "time":
+        n_fit, n_fusion = int(FIT_SHARE * n), int((FIT_SHARE + FUSION_SHARE) * n)
+        return Slices(np.arange(n) < n_fit, np.arange(n_fit, n_fusion), np.arange(n_fusion, n))
+    last = np.full(len(log.user_ids), -1, dtype=np.int64)
+    last[log.users] = np.arange(n)  # the last write of a user stays
+    positions = last[np.bincount(log.users, minlength=len(last)) >= MIN_EVENTS_LAST]
+    is_fusion = np.random.default_rng(seed).random(len(positions)) < FUSION_USERS
+    fit = np.ones(n, dtype=np.bool_)
+    fit[positions] = False
+    return Slices(fit, np.sort(positions[is_fusion]), np.sort(positions[~is_fusion]))

@@ -1,0 +1,57 @@
+"""The window written as text, as one more model of an evaluation: fitted to what may be learnt, scored over the whole catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from models.artifact import Artifact
+from models.catalogue import Catalogue, unit_rows
+from models.encoder import TextEncoder
+from models.interactions import Interactions
+from models.sequence import pack
+from models.text import item_text
+from models.types import Behaviour, Float32
+from models.window_text import WindowTextData, WindowTextEncoder, WindowTextTraining, fit_window_text
+
+Scorer = Callable[[Catalogue, Sequence[Sequence[Behaviour]]], Float32]
+
+
+def window_text_scorer(
+    artifact: Artifact,
+    encoder: TextEncoder,
+    train: Interactions,
+    items: Mapping[str, dict[str, Any]],
+    vectors: Mapping[str, Float32],
+    *,
+    seed: int,
+) -> Scorer:
+    """Return the scorer; fitting runs the language model over some thousand windows.
+
+    Parameters
+    ----------
+    train : what may be learnt
+    items : contract fields by item id
+    vectors : raw text embeddings by item id
+    """
+
+    def text_of(item_id: str) -> str:
+        item = items.get(item_id)
+        return item_text(item["title"], item.get("text"), item.get("category"), item.get("tags")) if item else ""
+
+    nothing = np.zeros(encoder.dim, dtype=np.float32)
+    raw = np.stack([vectors.get(item_id, nothing) for item_id in train.item_ids])
+    unit = unit_rows(artifact.whitening.apply(raw)) * raw.any(axis=1, keepdims=True)
+    data = WindowTextData(train, [text_of(item_id) for item_id in train.item_ids], unit.astype(np.float32))
+    matrix = fit_window_text(data, encoder, artifact.whitening, WindowTextTraining(), seed=seed)
+
+    def score(catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]]) -> Float32:
+        texts = [text_of(item_id) for item_id in catalogue.item_ids]
+        written = WindowTextEncoder(encoder, texts, artifact.whitening, matrix)
+        packed = pack(windows, catalogue.row_of, WindowTextTraining().max_length)
+        scores: Float32 = written.user_vectors(packed, catalogue.text_unit) @ catalogue.text_unit.T
+        return scores
+
+    return score
