@@ -6,7 +6,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,6 +46,10 @@ class TensorSpec(msgspec.Struct):
 
     dtype: str
     shape: list[int]
+
+
+class _Format(msgspec.Struct):
+    format: int
 
 
 class Manifest(msgspec.Struct, kw_only=True):
@@ -172,11 +176,12 @@ def load_artifact(directory: Path, device: str = "cpu") -> Artifact:
     except OSError as exc:
         raise ArtifactError(directory, f"cannot be read: {exc}") from exc
     try:
+        found_format = msgspec.json.decode(text, type=_Format).format
+        if found_format != FORMAT:
+            raise ArtifactError(directory / MANIFEST, f"format {found_format}, this version reads {FORMAT}")
         manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ArtifactError(directory / MANIFEST, f"not a manifest: {exc}") from exc
-    if manifest.format != FORMAT:
-        raise ArtifactError(directory / MANIFEST, f"format {manifest.format}, this version reads {FORMAT}")
     found = hashlib.sha256(data).hexdigest()
     if found != manifest.sha256:
         raise ArtifactError(directory / TENSORS, f"checksum {found[:12]}, the manifest says {manifest.sha256[:12]}")
@@ -215,6 +220,9 @@ def _check_tensors(where: Path, manifest: Manifest, tensors: Mapping[str, Tensor
 
 
 def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Artifact:
+    names = {field.name for field in fields(SequenceConfig)}
+    if manifest.sequence.keys() != names:
+        raise ValueError(f"sequence names other sizes than {', '.join(sorted(names))}")
     config = msgspec.convert(manifest.sequence, SequenceConfig)
     sequence = SequenceModel(config, len(manifest.item_ids))
     _load(sequence, "sequence.", tensors)

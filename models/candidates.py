@@ -110,7 +110,9 @@ def gather(
     valid[:, 1:] &= rows[:, 1:] != rows[:, :-1]
     for i, had in enumerate(seen_rows(catalogue, windows, extra_seen) if mask_seen else ()):
         valid[i] &= ~np.isin(rows[i], had)
-    n_last = catalogue.next_rows.shape[1]  # before padding becomes row 0, which is an item
+    # before padding becomes row 0, which is an item
+    given = {name: _is_among(rows, source) for name, source in brought.items()}
+    n_last = catalogue.next_rows.shape[1]
     counts = _Counts(
         _sums(rows, followers[0][:, :n_last], followers[1][:, :n_last]),
         _sums(rows, *followers),
@@ -118,7 +120,6 @@ def gather(
     )
     rows = np.maximum(rows, 0)
     features, ranks = _features(catalogue, packed, rows, valid, vectors, mf_users, counts)
-    given = {name: _is_among(rows, source) for name, source in brought.items()}
     return Candidates(rows, valid, features, ranks, given, vectors, factors, packed)
 
 

@@ -40,7 +40,7 @@ class Inputs:
     ----------
     vectors : the catalogue: item id to raw text embedding; items of the log without one get zeros
     item_features, user_features : id to features by name
-    baselines : names from ``models.baselines.BASELINES``
+    baselines : names from ``models.baselines.BASELINES``; recent popularity is there anyway, as a source
     mask_seen : whether items that the user had before are left out of every list
     others : further models by name: catalogue and windows to scores, (n, n_items) float32
     """
@@ -125,14 +125,14 @@ class _Evaluation:
                 for baseline in baselines:
                     self._add_scores(baseline.name, baseline.scores(batch.histories, batch.now_ms), batch)
                 on_progress(batch.cases.stop, n)
-        threshold = self._inputs.artifact.manifest.metrics.get("threshold", 0.5)
         result: dict[str, Any] = {
             "models": {name: self._summary(found) for name, found in self._ranked.items()},
             "ablation": self._ablation.summary(),
-            "sigmoid": summarize_probabilities(
-                np.concatenate(self._probabilities), np.concatenate(self._labels), threshold
-            ),
         }
+        probabilities = np.concatenate(self._probabilities)
+        if len(probabilities):  # a user who has had the whole catalogue has no candidates
+            threshold = self._inputs.artifact.manifest.metrics.get("threshold", 0.5)
+            result["sigmoid"] = summarize_probabilities(probabilities, np.concatenate(self._labels), threshold)
         result["cold"] = self._cold()
         if self._cases.protocol == "prequential":
             result["curves"] = self._curves()
@@ -151,7 +151,7 @@ class _Evaluation:
             known[: cases.positions[first_case]] = True
         sizes = len(log.user_ids), len(self._catalogue.item_ids)
         arrays = log.users[known], self._row_of[log.items[known]], log.ts_ms[known]
-        return [BASELINES[name](*arrays, *sizes) for name in self._inputs.baselines]
+        return [BASELINES[name](*arrays, *sizes) for name in self._inputs.baselines if name not in SOURCES]
 
     def _batches(self, block: slice) -> Iterator[_Batch]:
         """Yield batches in time order; popularity is of the learnt events, or all if time split them, before a batch's first."""
@@ -207,8 +207,11 @@ class _Evaluation:
         ranks[~np.isfinite(own)] = MISSED
         k = min(K, scores.shape[1])
         best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        order = np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable")
-        self._add(name, ranks, np.take_along_axis(best, order, axis=1))
+        best = np.take_along_axis(
+            best, np.argsort(-np.take_along_axis(scores, best, axis=1), axis=1, kind="stable"), axis=1
+        )
+        is_shown = np.isfinite(np.take_along_axis(scores, best, axis=1))
+        self._add(name, ranks, np.where(is_shown, best, -1))
 
     def _add(self, name: str, ranks: Int64, rows: Int64) -> None:
         found = self._ranked.setdefault(name, _Ranked())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -192,6 +192,8 @@ class _Training:
         for name, value in metrics.items():
             self._observer.on_scalar(f"validation/{name}", value, early.sequence.epochs)
         late = self._fit_parts(log, "final fit", early.sequence)
+        n_epochs = early.sequence.epochs + late.sequence.epochs
+        late = replace(late, sequence=replace(late.sequence, epochs=n_epochs))
         return self._artifact(late, fusion, metrics)
 
     def _fit_side_features(self) -> tuple[SideFeatures, SideFeatures]:
@@ -271,7 +273,7 @@ class _Training:
         digest = hashlib.sha256(repr((what, self._preset, options.seed, options.cut, options.minutes)).encode())
         for array in (log.users, log.items, log.types, log.ts_ms, self._text):
             digest.update(np.ascontiguousarray(array).tobytes())
-        for value in start.state.values() if start is not None else ():
+        for _name, value in sorted(start.state.items()) if start is not None else ():
             digest.update(value.numpy().tobytes())
         return Checkpoint(options.checkpoints / f"{what.replace(' ', '-')}.safetensors", digest.hexdigest())
 

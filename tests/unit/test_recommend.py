@@ -255,8 +255,8 @@ def test_features_of_users_and_items_change_probabilities() -> None:
     found = gather(featured_artifact(), shown, windows, None, 100)
     users = user_features(["u0", "u39"])
     of_users = pipeline.probabilities(shown, found, [users["u0"], users["u39"], {}])
-    assert np.abs(of_users[0] - of_users[1]).max() > 1e-4
-    assert np.abs(of_users - pipeline.probabilities(blank, found, [users["u0"], users["u39"], {}])).max() > 1e-4
+    assert np.abs(of_users[0] - of_users[1]).max() > 1e-6
+    assert np.abs(of_users - pipeline.probabilities(blank, found, [users["u0"], users["u39"], {}])).max() > 1e-6
 
 
 def test_a_user_of_whom_nothing_is_known_gets_what_is_imputed() -> None:
@@ -269,7 +269,7 @@ def test_a_user_of_whom_nothing_is_known_gets_what_is_imputed() -> None:
     for ranked in found:
         assert ids(ranked) == ids(unknown)
         for one, other in zip(ranked.items, unknown.items, strict=True):
-            assert one.score == pytest.approx(other.score, abs=1e-5)
+            assert one.score == pytest.approx(other.score, abs=1e-7)
 
 
 def test_the_list_is_that_of_the_probabilities() -> None:

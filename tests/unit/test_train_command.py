@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+import tools.train
 from models.artifact import load_artifact
+from models.encoder import DEFAULT_ENCODER
 from tools.main import main
 
 HEADER = "user_id,item_id,ts\n"
@@ -31,6 +34,13 @@ def write_log(folder: Path, n_users: int = 20) -> Path:
 def train(log: Path, out: Path, *more: str) -> int:
     """Run the command on the CPU with the fake encoder; ``more`` comes last and wins."""
     return main(["train", str(log), "--out", str(out), "--encoder", "fake", "--device", "cpu", *more])
+
+
+def test_the_default_encoder_is_one() -> None:
+    """The command's default is written out, so that its help needs no PyTorch."""
+    parser = argparse.ArgumentParser()
+    tools.train.add_arguments(parser)
+    assert parser.get_default("encoder") == DEFAULT_ENCODER
 
 
 @pytest.mark.parametrize(
