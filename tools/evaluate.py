@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     from tools.report import write_report
     from tools.window_text import window_text_scorer
 
-    check_training(args, args.artifact)
+    check_training(args, args.artifact if args.train else None)
     if not 0 < args.split < 1:
         raise UsageError(f"--split {args.split}: must be between 0 and 1")
     seconds, started = {}, time.monotonic()

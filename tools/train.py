@@ -73,12 +73,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_training_arguments(parser)
 
 
-def check_training(args: argparse.Namespace, out: Path) -> None:
+def check_training(args: argparse.Namespace, out: Path | None) -> None:
     """Refuse options that cannot be trained with, and a directory that is something else; choose how texts are cut."""
     from models.artifact import MANIFEST
     from streams.encoders import prepare_text
 
-    if out.exists() and not (out / MANIFEST).exists():
+    if out is not None and out.exists() and not (out / MANIFEST).exists():
         raise UsageError(f"{out}: exists and is no artifact; name a new directory")
     check_seed(args.seed)
     if args.minutes is not None and not args.minutes > 0:

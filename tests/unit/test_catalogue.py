@@ -49,8 +49,8 @@ def test_tables_are_renamed_to_the_catalogues_rows(name: str, added: tuple[str, 
 def test_fusion_knows_an_item_by_vector_bias_and_features() -> None:
     """In the catalogue's order, whatever the order of the mappings; without features, by vector and bias alone."""
     data, model = featured_data(), featured_artifact()
-    features = dict(reversed(data.item_features.items()))
-    shown = build_catalogue(model, dict(reversed(data.vectors.items())), 0, features=features)
+    features = dict(reversed(list(data.item_features.items())))
+    shown = build_catalogue(model, dict(reversed(list(data.vectors.items()))), 0, features=features)
     np.testing.assert_array_equal(shown.side[:, :17], shown.vectors)
     rows = [item_features(shown.item_ids).get(item_id, {}) for item_id in shown.item_ids]
     text = model.whitening.apply(np.stack([data.vectors[item_id] for item_id in shown.item_ids]))
@@ -61,7 +61,7 @@ def test_fusion_knows_an_item_by_vector_bias_and_features() -> None:
 def test_missing_features_are_imputed() -> None:
     """All of an item, some, and of an item that training never saw: what training found is filled in."""
     data, model = featured_data(), featured_artifact()
-    vectors = data.vectors | {"new": np.ones(16, dtype=np.float32)}
+    vectors = {**data.vectors, "new": np.ones(16, dtype=np.float32)}
     shown = build_catalogue(model, vectors, 0, features={"i01": {"category": "odd"}})
     statistics = model.item_features.imputer.statistics
     np.testing.assert_allclose(shown.side[shown.row_of["new"], 17:], statistics, atol=1e-6)

@@ -9,6 +9,7 @@ import pytest
 
 from models.candidates import gather
 from models.encoder import FakeEncoder
+from models.features import Row
 from models.recommend import Catalogue, Pipeline, RankedList, build_catalogue, recent_counts
 from models.types import Behaviour
 from tests.tiny_models import (
@@ -263,7 +264,12 @@ def test_a_user_of_whom_nothing_is_known_gets_what_is_imputed() -> None:
     """No features at all, an empty row, a name that training never saw and the median itself are the same."""
     pipeline, shown = Pipeline(featured_artifact(), k=5), featured_catalogue()
     ages = [float(row["features.age"] or 0.0) for row in featured_data().user_features.values()]
-    rows = [{}, {"features.shoe_size": 44.0}, {"features.age": None}, {"features.age": float(np.median(ages))}]
+    rows: list[Row] = [
+        {},
+        {"features.shoe_size": 44.0},
+        {"features.age": None},
+        {"features.age": float(np.median(ages))},
+    ]
     found = pipeline.recommend(shown, [window("i03")] * 4, user_features=rows)
     unknown = pipeline.recommend(shown, [window("i03")])[0]
     for ranked in found:

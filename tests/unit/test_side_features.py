@@ -39,7 +39,8 @@ def test_a_gap_gets_the_median_of_training() -> None:
     side = fitted()
     prices = np.array([row["price"] for row in ROWS if "price" in row], dtype=float)
     expected = np.median((prices - prices.mean()) / prices.std())
-    for rows in ([{}], [{}, {"price": 1e6}]):
+    batches: list[list[Row]] = [[{}], [{}, {"price": 1e6}]]
+    for rows in batches:
         assert side.encode(rows, TEXT[: len(rows)])[0, 0] == pytest.approx(expected, abs=1e-5)
 
 
