@@ -83,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     check_training(args, args.artifact if args.train else None)
     if not 0 < args.split < 1:
         raise UsageError(f"--split {args.split}: must be between 0 and 1")
+    if args.window_text and not args.items:
+        raise UsageError("--window-text: windows are written with the items' texts; name them with --items")
     seconds, started = {}, time.monotonic()
     log, sides = read_log(args), read_sides(args)
     if args.ties == "shuffled":
@@ -91,12 +93,14 @@ def run(args: argparse.Namespace) -> int:
     seconds["read"] = time.monotonic() - started
     artifact, seconds["train"] = _artifact(args, cases, sides)
     started = time.monotonic()
-    encoder, cache = open_artifact_encoder(artifact, artifact.device, "")
-    vectors = embed_items(sides.items, encoder, cache)
+    vectors: dict[str, Any] = {}
     others: dict[str, Any] = {}
-    if args.window_text:
-        scorer = window_text_scorer(artifact, encoder, cases.train, sides.items, vectors, seed=args.seed)
-        others["window_text"] = scorer
+    if sides.items:
+        encoder, cache = open_artifact_encoder(artifact, artifact.device, "")
+        vectors = embed_items(sides.items, encoder, cache)
+        if args.window_text:
+            scorer = window_text_scorer(artifact, encoder, cases.train, sides.items, vectors, seed=args.seed)
+            others["window_text"] = scorer
     seconds["embed"] = time.monotonic() - started
     started = time.monotonic()
     baselines = [name for name in args.baselines.split(",") if name]
