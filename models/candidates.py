@@ -110,6 +110,7 @@ def gather(
     valid[:, 1:] &= rows[:, 1:] != rows[:, :-1]
     for i, had in enumerate(seen_rows(catalogue, windows, extra_seen) if mask_seen else ()):
         valid[i] &= ~np.isin(rows[i], had)
+    rows, valid = _compact(rows, valid, len(catalogue.item_ids))
     # before padding becomes row 0, which is an item
     given = {name: _is_among(rows, source) for name, source in brought.items()}
     n_last = catalogue.next_rows.shape[1]
@@ -118,7 +119,7 @@ def gather(
         _sums(rows, *followers),
         _sums(rows, *neighbours),
     )
-    rows = np.maximum(rows, 0)
+    rows = np.where(valid, rows, 0)
     features, ranks = _features(catalogue, packed, rows, valid, vectors, mf_users, counts)
     return Candidates(rows, valid, features, ranks, given, vectors, factors, packed)
 
@@ -236,6 +237,17 @@ def _products(items: Float32, users: Float32) -> Float32:
     """Return each item's product with its user's vector: (n, c, dim) and (n, dim) to (n, c) float32."""
     products: Float32 = np.matmul(items, users[:, :, None])[..., 0]
     return products
+
+
+def _compact(rows: Int64, valid: Bool, beyond: int) -> tuple[Int64, Bool]:
+    """Return rows and validity with the valid candidates first, in rising order, as wide as the longest needs; then ``beyond``.
+
+    Sources agree on much and users have had some: what is left is often less than half of what was brought.
+    """
+    width = max(1, int(valid.sum(axis=1).max(initial=0)))
+    order = np.argsort(~valid, axis=1, kind="stable")[:, :width]
+    valid = np.take_along_axis(valid, order, axis=1)
+    return np.where(valid, np.take_along_axis(rows, order, axis=1), beyond), valid
 
 
 def _is_among(rows: Int64, entries: Int64) -> Bool:

@@ -31,6 +31,7 @@ class Catalogue:
     next_rows, next_weights : (n, n_next), most frequent followers of each item as rows here, -1 for none, and their shares
     neighbour_rows, neighbour_weights : (n, n_neighbours), items most often had by the same users likewise, and their cosines
     is_new : (n,) bool, items that training never saw; they have text alone
+    is_unseen : (n,) bool, new items that nobody has had since training either
     popularity, recent_popularity : (n,) float32, log shares
     popular_rows : (n,) int64, rows by falling recent popularity
     """
@@ -51,13 +52,19 @@ class Catalogue:
     neighbour_rows: Int64
     neighbour_weights: Float32
     is_new: Bool
+    is_unseen: Bool
     popularity: Float32
     recent_popularity: Float32
     popular_rows: Int64
 
     def with_popularity(self, scores: Float32) -> Catalogue:
         """Return the same catalogue with recent popularity from new decayed counts, (n,) float32."""
-        return replace(self, recent_popularity=log_share(scores), popular_rows=_order(scores))
+        return replace(
+            self,
+            is_unseen=self.is_new & (scores <= 0),
+            recent_popularity=log_share(scores),
+            popular_rows=_order(scores),
+        )
 
 
 def build_catalogue(
@@ -107,6 +114,7 @@ def build_catalogue(
         neighbour_rows=neighbour_rows,
         neighbour_weights=neighbour_weights,
         is_new=is_new,
+        is_unseen=is_new & (recent <= 0),
         popularity=log_share(_take(artifact.popularity, rows)),
         recent_popularity=log_share(recent),
         popular_rows=_order(recent),

@@ -108,6 +108,7 @@ class _Evaluation:
         self._pipeline = Pipeline(artifact, k=K)
         self._ranked: dict[str, _Ranked] = {}
         self._ablation = Ablation(artifact, len(cases), seed)
+        self._new_ranks: dict[str, list[Int64]] = {"content": [], "recent_popularity": []}
         self._probabilities: list[Float32] = []
         self._labels: list[Bool] = []
 
@@ -118,8 +119,10 @@ class _Evaluation:
             baselines = self._fit_baselines(block.start)
             for batch in self._batches(block):
                 self._ask_pipeline(batch)
-                for name, scores in self._pipeline.score_all(batch.catalogue, batch.windows).items():
+                scores_of = self._pipeline.score_all(batch.catalogue, batch.windows)
+                for name, scores in scores_of.items():
                     self._add_scores(name, scores, batch)
+                self._rank_new(batch, scores_of)
                 for name, score in self._inputs.others.items():
                     self._add_scores(name, score(batch.catalogue, batch.windows), batch)
                 for baseline in baselines:
@@ -213,6 +216,15 @@ class _Evaluation:
         is_shown = np.isfinite(np.take_along_axis(scores, best, axis=1))
         self._add(name, ranks, np.where(is_shown, best, -1))
 
+    def _rank_new(self, batch: _Batch, scores_of: Mapping[str, Float32]) -> None:
+        """Rank new targets among the new items alone: by their text, and by what others did since training; ties count against."""
+        is_new = batch.catalogue.is_new
+        for name, source in (("content", "sequence"), ("recent_popularity", "recent_popularity")):
+            scores = scores_of[source]
+            own = scores[np.arange(len(scores)), batch.targets]
+            ranks = (scores[:, is_new] >= own[:, None]).sum(axis=1)
+            self._new_ranks[name].append(np.where(is_new[batch.targets], ranks, MISSED))
+
     def _add(self, name: str, ranks: Int64, rows: Int64) -> None:
         found = self._ranked.setdefault(name, _Ranked())
         found.ranks.append(ranks)
@@ -240,17 +252,28 @@ class _Evaluation:
         is_known_item = np.bincount(log.items[learnt], minlength=len(log.item_ids)) > 0
         is_known_user = np.bincount(log.users[learnt], minlength=len(log.user_ids)) > 0
         n_before = np.array([len(history) for history in _histories(log.users, log.items, positions.tolist())])
+        is_new_item, is_new_user = ~is_known_item[log.items[positions]], ~is_known_user[log.users[positions]]
+        first = np.full(len(log.item_ids), len(log), dtype=np.int64)
+        first[log.items[::-1]] = np.arange(len(log))[::-1]  # the earliest write stays
+        is_first = first[log.items[positions]] == positions
         subsets = {
-            "new items": ~is_known_item[log.items[positions]],
-            "new users": ~is_known_user[log.users[positions]],
-            "new users, 1 event": ~is_known_user[log.users[positions]] & (n_before == 1),
-            "new users, 2 to 5 events": ~is_known_user[log.users[positions]] & (n_before >= 2) & (n_before <= 5),
+            "new items": is_new_item,
+            "new items, no event yet": is_new_item & is_first,
+            "new users": is_new_user,
+            "new users, 1 event": is_new_user & (n_before == 1),
+            "new users, 2 to 5 events": is_new_user & (n_before >= 2) & (n_before <= 5),
         }
+        ranks = {name: np.concatenate(found.ranks) for name, found in self._ranked.items()}
+        among_new = {name: np.concatenate(found) for name, found in self._new_ranks.items()}
         table = []
         for what, subset in subsets.items():
-            for name, found in self._ranked.items() if subset.any() else ():
-                values = summarize(np.concatenate(found.ranks)[subset], K)
-                table.append({"cases": what, "n": int(subset.sum()), "model": name} | values)
+            asked = [(what, ranks)] + (
+                [(f"{what}, among new items", among_new)] if what.startswith("new items") else []
+            )
+            for cases, models in asked if subset.any() else ():
+                for name, values in models.items():
+                    row: dict[str, Any] = {"cases": cases, "n": int(subset.sum()), "model": name}
+                    table.append(row | summarize(values[subset], K))
         return table
 
     def _curves(self, window: int = 1_000) -> dict[str, list[list[float]]]:

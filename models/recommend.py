@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from models.artifact import Artifact
 from models.candidates import (
@@ -144,8 +145,21 @@ class Pipeline:
                 torch.from_numpy(catalogue.side[found.rows]).to(device),
             )
             valid = torch.from_numpy(found.valid).to(device)
+            logits = self._with_unseen(catalogue, found, logits, valid)
             result: Float32 = self._artifact.fusion.probabilities(logits, valid).cpu().numpy()
         return result
+
+    def _with_unseen(self, catalogue: Catalogue, found: Candidates, logits: Tensor, valid: Tensor) -> Tensor:
+        """Return logits in which an item that nobody has had yet has its share of retrieval's softmax, (n, c).
+
+        Fusion has learnt from logs, in which such an item is one that was not there yet, and would never list it.
+        """
+        unseen = torch.from_numpy(catalogue.is_unseen[found.rows]).to(logits.device)
+        if not bool(unseen.any()):
+            return logits
+        shares = torch.from_numpy(found.features[..., FEATURES.index("retrieval_share")]).to(logits.device)
+        others = torch.logsumexp(logits.masked_fill(~valid | unseen, -1e9), dim=1, keepdim=True)
+        return torch.where(unseen & valid & (others > -1e8), shares + others, logits)
 
     def _because(self, catalogue: Catalogue, found: Candidates, best: Int64) -> Int64:
         """Return, for each listed item, the catalogue row of the most similar item of the window, (n, k) int64."""

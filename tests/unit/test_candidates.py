@@ -96,11 +96,12 @@ def test_the_first_item_of_the_catalogue_is_a_follower_like_any_other() -> None:
     """Padding has row 0, and the item of row 0 must not lose its score to it."""
     shown = catalogue()
     leading = next(row for row in range(24) if 0 in shown.next_rows[row])
-    found = gathered([window(shown.item_ids[leading])])
-    assert (found.rows[0] == 0).sum() > 1  # there is padding beside it
+    others = (item_id for row, item_id in enumerate(shown.item_ids) if row not in (0, leading))
+    found = gathered([[], window(next(others), shown.item_ids[leading])])  # who has had more has fewer candidates
+    assert (found.rows[1] == 0).sum() > 1  # there is padding beside it
     place = shown.next_rows[leading].tolist().index(0)
     share = float(shown.next_weights[leading, place])
-    assert feature(found, 0, "next_score")[shown.item_ids[0]] == pytest.approx(np.log(share + 1e-3), abs=1e-4)
+    assert feature(found, 1, "next_share")[shown.item_ids[0]] == pytest.approx(np.log(share + 1e-3), abs=1e-4)
 
 
 def test_similarities_are_to_the_window_not_to_padding() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
 from models.candidates import gather
 from models.encoder import FakeEncoder
 from models.features import Row
+from models.fusion import FEATURES
 from models.recommend import Catalogue, Pipeline, RankedList, build_catalogue, recent_counts
 from models.types import Behaviour
 from tests.tiny_models import (
@@ -137,6 +141,33 @@ def test_a_new_item_is_found_by_its_text() -> None:
     assert not {"retrieval", "mf", "next", "neighbours"} & set(fresh.sources)
     assert fresh.because == "i03"
     assert not any("content" in item.sources for item in ranked.items if item.item_id != "fresh")
+
+
+def test_an_item_that_nobody_has_had_keeps_its_share_of_retrieval() -> None:
+    """Fusion has learnt that such items do not come next, for in logs they were not there; once had, it is asked again."""
+    hates_new = copy.deepcopy(artifact().fusion)
+    with torch.no_grad():
+        hates_new.shortcut.weight[0, FEATURES.index("is_new")] = -1_000.0
+        hates_new.feature_scale[FEATURES.index("is_new")] = 1.0
+    sullen = replace(artifact(), fusion=hates_new)
+    vectors = text_vectors(artifact().manifest.item_ids)
+    vectors["fresh"] = FakeEncoder(16).encode([text_of("i03")])[0]
+    unseen = build_catalogue(sullen, vectors, 3)
+    windows = [window("i02", "i03")]
+    found = gather(sullen, unseen, windows, None, 24)
+    pipeline = Pipeline(sullen, k=10)
+    probabilities = pipeline.probabilities(unseen, found)
+    place = np.flatnonzero((found.rows[0] == unseen.row_of["fresh"]) & found.valid[0])[0]
+    share = found.features[0, place, FEATURES.index("retrieval_share")]
+    scale, offset = hates_new.calibration.tolist()
+    others = found.valid[0] & (np.arange(found.rows.shape[1]) != place)
+    shrunk = share - np.log1p(np.exp(share))  # the others' mass and its own add up to more than one
+    assert probabilities[0, place] == pytest.approx(1 / (1 + np.exp(-scale * shrunk - offset)), rel=1e-4)
+    assert probabilities[0, others].max() > 0
+    counted = {item_id: 1.0 for item_id in vectors}
+    had = unseen.with_popularity(np.array([counted[item_id] for item_id in unseen.item_ids], dtype=np.float32))
+    assert not had.is_unseen.any()
+    assert pipeline.probabilities(had, found)[0, place] < 1e-6
 
 
 def test_a_window_of_new_items_alone_is_not_cold() -> None:
