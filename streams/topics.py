@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,6 +21,8 @@ TOMBSTONE_RETENTION_MS: Final = DAY_MS
 #: The largest record that ``events`` takes (Kafka's default limit is 1,048,588 bytes) must fit on ``events.rejected`` with the
 #: reject headers around it; else one such record would stop the sequencer for good.
 REJECTED_MAX_BYTES: Final = 2 << 20
+#: A topic that was just created is in the metadata within this time, on a busy machine too.
+VISIBLE_WITHIN_S: Final = 10.0
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,10 @@ async def create_topics(settings: KafkaSettings, names: Sequence[str] | None = N
     finally:
         await admin.close()
     differences = await compare(settings)
+    deadline = time.monotonic() + VISIBLE_WITHIN_S
+    while any(d.topic in created for d in differences) and time.monotonic() < deadline:
+        await asyncio.sleep(0.1)  # a broker answers before all of its threads know the topic
+        differences = await compare(settings)
     if differences:
         raise TopicError("; ".join(map(str, differences)))
     return created

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from streams import topics
 from streams.errors import TopicError
 from streams.settings import KafkaSettings
 from streams.topics import TOPICS, TopicDifference, TopicSpec, _differences
@@ -110,3 +113,40 @@ def test_result_tells_what_exists() -> None:
     assert (events["partitions"], events["ok"], result["ok"]) == (3, False, False)
     assert [topic["name"] for topic in result["topics"]] == [spec.name for spec in TOPICS]
     assert all(topic["ok"] for topic in result["topics"] if topic["name"] != "events")
+
+
+class FakeAdmin:
+    """Answers that every topic was created."""
+
+    async def create_topics(self, topics: list[Any]) -> Any:
+        """Return what a broker returns."""
+        return SimpleNamespace(topic_errors=[(topic.name, 0) for topic in topics])
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(("n_looks_missing", "is_refused"), [(2, False), (1_000, True)])
+def test_a_topic_just_created_may_take_a_moment_to_show(
+    monkeypatch: pytest.MonkeyPatch, n_looks_missing: int, is_refused: bool
+) -> None:
+    """A broker answers before all of its threads know the topic; one that never shows is an error all the same."""
+    looks = 0
+
+    async def open_admin(_settings: KafkaSettings) -> FakeAdmin:
+        return FakeAdmin()
+
+    async def compare(_settings: KafkaSettings) -> list[TopicDifference]:
+        nonlocal looks
+        looks += 1
+        return [TopicDifference("privacy", "exists", "yes", "no")] if looks <= n_looks_missing else []
+
+    monkeypatch.setattr(topics, "open_admin", open_admin)
+    monkeypatch.setattr(topics, "compare", compare)
+    monkeypatch.setattr(topics, "VISIBLE_WITHIN_S", 0.5)
+    if is_refused:
+        with pytest.raises(TopicError, match="privacy"):
+            asyncio.run(topics.create_topics(SETTINGS))
+    else:
+        assert len(asyncio.run(topics.create_topics(SETTINGS))) == len(TOPICS)
+        assert looks == n_looks_missing + 1
