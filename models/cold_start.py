@@ -8,7 +8,6 @@ its text vector makes it retrievable at once (``models.catalogue.build_catalogue
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -23,11 +22,6 @@ HALF_LIFE_MS: Final = 7 * 86_400_000
 MAX_EXPONENT: Final = 256.0
 #: Scores lie within 2 ** -100 and 2 ** 100, which float32 holds, whatever time they are asked for; their ratios are kept.
 MAX_SCORE_EXPONENT: Final = 100.0
-#: A category that only one user has says nothing about others.
-MIN_USERS_OF_CATEGORY: Final = 2
-
-#: What is known of a user before any event, by name: numbers and categories. None, NaN and absent are the same.
-Features = Mapping[str, float | str | None]
 
 
 class DecayedCounts:
@@ -88,56 +82,6 @@ def log_share(scores: Float32) -> Float32:
 
 
 @dataclass(frozen=True)
-class FeatureCoding:
-    """How users' features become columns: numbers standardised, categories one column each.
-
-    Parameters
-    ----------
-    numbers : feature name to its mean and standard deviation, a column each
-    categories : (feature name, value), a column each, after the numbers
-    """
-
-    numbers: dict[str, tuple[float, float]]
-    categories: tuple[tuple[str, str], ...]
-
-    def encode(self, users: Sequence[Features]) -> Float32:
-        """Return users' features, (n, p) float32; what is missing or unknown is 0, which for numbers is the mean."""
-        encoded = np.zeros((len(users), len(self.numbers) + len(self.categories)), dtype=np.float32)
-        first = len(self.numbers)
-        column_of = {pair: first + i for i, pair in enumerate(self.categories)}
-        for row, user in enumerate(users):
-            for column, (name, (mean, scale)) in enumerate(self.numbers.items()):
-                number = _number(user.get(name))
-                encoded[row, column] = 0.0 if number is None else (number - mean) / scale
-            for name, value in user.items():
-                if isinstance(value, str) and (name, value) in column_of:
-                    encoded[row, column_of[name, value]] = 1.0
-        return encoded
-
-
-def fit_coding(users: Sequence[Features]) -> FeatureCoding:
-    """Return the coding of the features that these users have.
-
-    A feature with numbers gets one column, a feature with categories one for each value that at least two users have; the columns
-    are in the order of names, whatever the order of users.
-    """
-    values: dict[str, list[float]] = {}
-    counts: Counter[tuple[str, str]] = Counter()
-    for user in users:
-        for name, value in user.items():
-            if isinstance(value, str):
-                counts[name, value] += 1
-            elif (number := _number(value)) is not None:
-                values.setdefault(name, []).append(number)
-    numbers = {name: (float(np.mean(values[name])), float(np.std(values[name])) or 1.0) for name in sorted(values)}
-    return FeatureCoding(numbers, tuple(sorted(pair for pair, n in counts.items() if n >= MIN_USERS_OF_CATEGORY)))
-
-
-def _number(value: float | str | None) -> float | None:
-    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
-
-
-@dataclass(frozen=True)
 class FeatureModel:
     """A linear map from users' features to their factors: ``coefficients`` (p, f) float32, ``intercept`` (f,) float32."""
 
@@ -148,7 +92,7 @@ class FeatureModel:
         """Return the factors to expect of users with these features, (n, p) float32 to (n, f) float32."""
         if features.ndim != 2 or features.shape[1] != len(self.coefficients):
             raise ValueError(
-                f"features of shape {features.shape}: need (n, {len(self.coefficients)}); encode them with the model's coding"
+                f"features of shape {features.shape}: need (n, {len(self.coefficients)}); encode them as for training"
             )
         predicted: Float32 = (features @ self.coefficients + self.intercept).astype(np.float32)
         return predicted
@@ -176,7 +120,9 @@ def fit_feature_model(
     if not regularisation > 0:
         raise ValueError(f"regularisation={regularisation}: must be above 0; without it equal features cannot be told")
     if not (np.isfinite(features).all() and np.isfinite(factors).all()):
-        raise ValueError("features or factors: NaN or infinite; encode features with fit_coding")
+        raise ValueError(
+            "features or factors: NaN or infinite; encode and impute features first (models.side_features)"
+        )
     w = weights.astype(np.float64)
     total = float(w.sum())
     if not (total > 0 and w.min() >= 0 and math.isfinite(total)):

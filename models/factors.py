@@ -95,56 +95,25 @@ def gram(factors: Float32) -> Float32:
     return product
 
 
-def fold_in(
-    seen: Float32,
-    mask: Bool,
-    gram_matrix: Float32,
-    *,
-    alpha: float,
-    regularisation: float,
-    prior: Float32 | None = None,
-) -> Float32:
+def fold_in(seen: Float32, mask: Bool, gram_matrix: Float32, *, alpha: float, regularisation: float) -> Float32:
     """Return users' factors from the items they have, in closed form.
 
     Solves ``(G + alpha * Y'Y + regularisation * I) x = (1 + alpha) * Y'1`` per user, with ``Y`` the factors of that user's items
-    and ``G`` the Gram matrix of all items. A user without items gets zeros, or the prior.
+    and ``G`` the Gram matrix of all items. A user without items gets zeros.
 
     Parameters
     ----------
     seen : (n, length, dim) float32, factors of each user's items
     mask : (n, length) bool, which of them are there
     gram_matrix : (dim, dim) float32
-    prior : (n, dim) float32, what each user's factors are expected to be before any item is known; zeros by default
 
     Returns
     -------
     (n, dim) float32
-
-    Raises
-    ------
-    ValueError
-        When the prior has another shape.
-
-    Notes
-    -----
-    With a prior ``m`` the result is the maximum a posteriori of ``x ~ N(m, I / regularisation)``, where an item that the user has
-    is an observation of preference 1 with confidence ``1 + alpha``, and one that the user lacks is no evidence of preference 0: it
-    is an observation, with confidence 1, of what the prior itself expects, ``m'y``. The gradient of
-
-    ``sum over lacked of (m'y - x'y)^2 + (1 + alpha) * sum over had of (1 - x'y)^2 + regularisation * |x - m|^2``
-
-    is zero where ``(G + alpha * Y'Y + regularisation * I) x = (1 + alpha) * Y'1 + (G - Y'Y + regularisation * I) m``. Without
-    items both matrices are equal, so that ``x = m``; with ``m = 0`` this is equation 4 of Hu, Koren and Volinsky. Every item
-    moves weight from the prior to the evidence, in the directions that the item speaks of; in others the prior stays.
     """
     dim = gram_matrix.shape[0]
     y = seen * mask[..., None]  # [n, length, dim]
-    ridge = gram_matrix + regularisation * np.eye(dim, dtype=np.float32)
-    left = ridge + alpha * np.matmul(y.transpose(0, 2, 1), y)  # [n, dim, dim]
+    left = gram_matrix + alpha * np.matmul(y.transpose(0, 2, 1), y)  # [n, dim, dim]
+    left = left + regularisation * np.eye(dim, dtype=np.float32)
     right = (1.0 + alpha) * y.sum(axis=1)  # [n, dim]
-    if prior is not None:
-        if prior.shape != right.shape:
-            raise ValueError(f"prior of shape {prior.shape}: must be (n, dim) = {right.shape}, one row per user")
-        expected = np.matmul(y, prior[..., None])  # [n, length, 1], m'y of the items that are there
-        right = right + prior @ ridge - (y * expected).sum(axis=1)
     return np.linalg.solve(left, right[..., None])[..., 0].astype(np.float32)

@@ -201,7 +201,7 @@ def _delimiter(suffix: str, head: str) -> str:
     usual = DELIMITERS.get(suffix)
     if usual is not None and usual in head:
         return usual
-    return next((d for d in ("\t", "::", "|", ";") if d in head), usual or ",")
+    return next((d for d in ("\t", "::", "|", ";", ",", " ") if d in head), usual or ",")
 
 
 def _csv_rows(lines: Iterator[tuple[int, str | None]], positions: Sequence[int | None]) -> Iterator[RawRow]:

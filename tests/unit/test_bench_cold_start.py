@@ -12,10 +12,8 @@ import pytest
 
 from streams.errors import InputError
 from tools import bench_cold_start
-from tools.bench_cold_start import median_of, parse_columns, read_data, read_rows
+from tools.bench_cold_start import median_of, read_data, read_pairs
 from tools.cli import UsageError, add_common_arguments
-
-POSITIONS = {"user": "0", "item": "1"}
 
 
 def parsed(*argv: object) -> argparse.Namespace:
@@ -32,50 +30,15 @@ def written(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "columns"),
-    [
-        ("a.txt", "1 7 3.5\n2 8 1\n", POSITIONS),
-        ("a.tsv", "userID\tartistID\tweight\n1\t7\t3\n2\t8\t1\n", POSITIONS),
-        ("a.dat.gz", "1\t7\n\n2\t8\n", POSITIONS),
-        ("a.csv", "weight,item,user\n3,7,1\n1,8,2\n", {"user": "user", "item": "item"}),
-        ("a.item", "1|x y, z|7\n2|w|8\n", {"user": "0", "item": "2"}),
-    ],
-)
-def test_files_of_several_forms_read_alike(tmp_path: Path, name: str, text: str, columns: dict[str, str]) -> None:
-    """White space, tab, comma, bar; with a header, by name or seen by its lack of digits, or without; plain or gzip."""
-    rows = list(read_rows(written(tmp_path / name, text), columns))
-    assert rows == [{"user": "1", "item": "7"}, {"user": "2", "item": "8"}]
-
-
-def test_names_without_digits_are_no_header(tmp_path: Path) -> None:
-    """A first line like all others is data."""
-    assert len(list(read_rows(written(tmp_path / "a", "ann tea\nbob rum\n"), POSITIONS))) == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "columns", "message"),
-    [
-        ("1 2\n3\n", POSITIONS, "line 2 has 1 fields, needs 2"),
-        ("user,item\n1,2\n", {"user": "user", "item": "artist"}, "no column 'artist' in the first line"),
-    ],
-)
-def test_bad_lines_are_named(tmp_path: Path, text: str, columns: dict[str, str], message: str) -> None:
-    """A short line and an absent column are errors that say where."""
-    with pytest.raises(InputError, match=message):
-        list(read_rows(written(tmp_path / "a", text), columns))
-
-
-def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
-    """Absent, cut short, and empty."""
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    """A short line with its number, an absent file, and an empty one."""
+    short = written(tmp_path / "short", "1 2\n3\n")
+    with pytest.raises(InputError, match="line 2: needs user_id and item_id"):
+        read_pairs(short, {"user_id": "0", "item_id": "1"}, ("user_id", "item_id"))
     with pytest.raises(InputError, match="absent"):
-        list(read_rows(tmp_path / "absent", POSITIONS))
-    cut = tmp_path / "cut.gz"
-    cut.write_bytes(gzip.compress(b"1 2\n" * 99)[:-9])
-    with pytest.raises(InputError, match=r"cut\.gz"):
-        list(read_rows(cut, POSITIONS))
+        read_data(parsed("--interactions", tmp_path / "absent", "--follows", short))
     with pytest.raises(InputError, match="no interactions"):
-        read_data(parsed("--interactions", written(tmp_path / "empty", ""), "--follows", cut))
+        read_data(parsed("--interactions", written(tmp_path / "empty", ""), "--follows", short))
 
 
 def test_data_is_of_users_with_interactions(tmp_path: Path) -> None:
@@ -85,13 +48,14 @@ def test_data_is_of_users_with_interactions(tmp_path: Path) -> None:
             "--interactions", written(tmp_path / "i", "u1 a1\nu1 a1\nu2 a1\nu3 a2\n"),
             "--follows", written(tmp_path / "f", "u1 u3\nu1 u2\nu1 u3\nu1 u1\nu2 u9\nu9 u1\n"),
             "--users", written(tmp_path / "u", "u3|9|Brno\nu1|3|Brno\nu9|1|Linz\nu2||Linz\n"),
-            "--user-columns", "user=0,age=1,city=2",
+            "--user-columns", "user_id=0,features.age=1,features.city=2",
         )
     )  # fmt: skip
     assert (data.n_users, data.n_items, len(data.users)) == (3, 2, 3)
     assert data.follows[0][data.mask[0]].tolist() == [1, 2]
     assert data.mask.sum() == 2
-    np.testing.assert_allclose(data.features, [[-1, 1], [0, 0], [1, 1]])
+    np.testing.assert_allclose(data.features[:, 0], [-1, 0, 1])  # age: the second user's is not known
+    assert data.features[0, 1:].tolist() == data.features[2, 1:].tolist() != data.features[1, 1:].tolist()
 
 
 def test_a_run_reports_and_friends_help(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,13 +89,6 @@ def test_bad_usage_is_named(argv: tuple[str, ...], message: str) -> None:
     """Missing files and no runs are errors of usage."""
     with pytest.raises(UsageError, match=message):
         bench_cold_start.run(parsed(*argv))
-
-
-@pytest.mark.parametrize("text", ["user", "user=", "user=0"])
-def test_bad_columns_are_named(text: str) -> None:
-    """A column without a place, and one that is not given."""
-    with pytest.raises(UsageError, match=r"--columns '.*' must be|--columns '.*': must be"):
-        parse_columns("--columns", text, ("user", "item"))
 
 
 def test_medians_are_of_each_number() -> None:

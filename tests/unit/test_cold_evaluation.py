@@ -9,22 +9,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from models import cold_evaluation
+from models import set_metrics
 from models.als import AlsConfig
-from models.cold_evaluation import (
-    ColdData,
-    Histories,
-    ask,
-    choose_weights,
-    evaluate_cold,
-    evaluate_unseen,
-    fit_cold,
-    list_metrics,
-    mix,
-    split_users,
-    standardised,
-    top_rows,
-)
+from models.cold_evaluation import choose_weights, evaluate_cold, evaluate_unseen
+from models.cold_sources import ColdData, Histories, ask, fit_cold, mix, split_users, standardised
+from models.set_metrics import list_metrics, top_rows
 
 N_USERS, N_ITEMS, N_GROUPS = 120, 60, 4
 CONFIG = AlsConfig(dim=6, n_sweeps=5)
@@ -44,7 +33,7 @@ def homophily() -> ColdData:
 
 def test_docstring_examples_hold() -> None:
     """The worked example beside the metrics is right."""
-    result = doctest.testmod(cold_evaluation)
+    result = doctest.testmod(set_metrics)
     assert result.attempted > 0
     assert result.failed == 0
 

@@ -9,10 +9,8 @@ from models.cold_start import (
     HALF_LIFE_MS,
     MAX_EXPONENT,
     DecayedCounts,
-    Features,
     Prior,
     blend,
-    fit_coding,
     fit_feature_model,
     log_share,
 )
@@ -98,30 +96,6 @@ def test_log_share_does_not_depend_on_the_scale() -> None:
 def test_log_share_of_nothing_is_zero(n: int) -> None:
     """No items and no counts are no error, and say nothing."""
     assert log_share(np.zeros(n, dtype=np.float32)).tolist() == [0.0] * n
-
-
-USERS: list[Features] = [
-    {"age": 20.0, "city": "Brno", "spare": None},
-    {"age": 40.0, "city": "Brno"},
-    {"city": "Linz", "age": float("nan")},
-    {"age": 60.0, "spare": "x"},
-]
-
-
-def test_coding_standardises_numbers_and_spreads_categories() -> None:
-    """Mean 40 and deviation 16.33; a category of one user has no column; what is missing is 0."""
-    coding = fit_coding(USERS)
-    assert coding.categories == (("city", "Brno"),)
-    encoded = coding.encode([*USERS, {}, {"age": "old", "city": 3.0, "new": "y"}])
-    deviation = float(np.std([20, 40, 60]))
-    np.testing.assert_allclose(encoded[:, 0], [-20 / deviation, 0, 0, 20 / deviation, 0, 0], atol=1e-6)
-    assert encoded[:, 1].tolist() == [1, 1, 0, 0, 0, 0]
-
-
-def test_coding_does_not_depend_on_the_order_of_users() -> None:
-    """The columns are the same whoever comes first; users without features have none."""
-    assert fit_coding(USERS) == fit_coding(USERS[::-1])
-    assert fit_coding([{}, {}]).encode([{"age": 1.0}]).shape == (1, 0)
 
 
 def linear_users(n: int = 200) -> tuple[Float32, Float32]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from models.factors import FactorsConfig, fit_factors, fold_in, gram
 from models.types import Bool, Float32, Int64
@@ -22,9 +21,9 @@ def case(lengths: list[int]) -> tuple[Float32, list[Int64], Float32, Bool]:
     return y, had, y[rows], np.arange(rows.shape[1]) < np.array(lengths)[:, None]
 
 
-def fold(seen: Float32, mask: Bool, y: Float32, prior: Float32 | None = None) -> Float32:
+def fold(seen: Float32, mask: Bool, y: Float32) -> Float32:
     """Fold in with the weights of these tests."""
-    return fold_in(seen, mask, gram(y), alpha=ALPHA, regularisation=REGULARISATION, prior=prior)
+    return fold_in(seen, mask, gram(y), alpha=ALPHA, regularisation=REGULARISATION)
 
 
 def test_fold_in_solves_the_normal_equations() -> None:
@@ -37,58 +36,6 @@ def test_fold_in_solves_the_normal_equations() -> None:
         wide = y.astype(np.float64)
         left = wide.T @ confidence @ wide + REGULARISATION * np.eye(DIM)
         np.testing.assert_allclose(factors, np.linalg.solve(left, wide.T @ confidence @ preference), atol=1e-4)
-
-
-def priors(n: int) -> Float32:
-    """Return one expected user vector per user."""
-    return np.random.default_rng(8).normal(size=(n, DIM)).astype(np.float32)
-
-
-def test_a_prior_is_the_map_estimate() -> None:
-    """The full equation again: items had are worth 1, items lacked what the prior expects, and x is drawn to the prior."""
-    y, had, seen, mask = case([1, 6, 3])
-    prior = priors(3)
-    found = fold(seen, mask, y, prior)
-    wide = y.astype(np.float64)
-    for factors, items, m in zip(found, had, prior.astype(np.float64), strict=True):
-        is_had = np.isin(np.arange(N_ITEMS), items)
-        preference = np.where(is_had, 1.0, wide @ m)
-        confidence = np.diag(1.0 + ALPHA * is_had)
-        left = wide.T @ confidence @ wide + REGULARISATION * np.eye(DIM)
-        right = wide.T @ confidence @ preference + REGULARISATION * m
-        np.testing.assert_allclose(factors, np.linalg.solve(left, right), atol=1e-4)
-
-
-def test_a_user_without_items_gets_the_prior_and_a_prior_of_zeros_is_none() -> None:
-    """No evidence leaves the expectation as it is; without an expectation nothing changes."""
-    y, _, seen, mask = case([0, 3])
-    prior = priors(2)
-    found = fold(seen, mask, y, prior)
-    np.testing.assert_allclose(found[0], prior[0], atol=1e-5)
-    without = fold(seen, mask, y)
-    np.testing.assert_allclose(fold(seen, mask, y, np.zeros_like(prior)), without, atol=1e-6)
-
-
-def test_evidence_takes_over_from_the_prior() -> None:
-    """The share of a prior in the result falls with every item, to almost nothing for a user who has all of them."""
-    y, _, seen, _ = case([N_ITEMS])
-    prior = priors(1)
-    shares = []
-    for n in range(N_ITEMS + 1):
-        mask = np.arange(N_ITEMS)[None] < n
-        part = fold(seen, mask, y, prior) - fold(seen, mask, y)
-        had = seen[0, :n]
-        weight = gram(y) + ALPHA * had.T @ had + REGULARISATION * np.eye(DIM, dtype=np.float32)
-        shares.append(float(prior[0] @ weight @ part[0]))  # m'(G - Y'Y + rI)m: what is left of the prior's pull
-    assert np.all(np.diff(shares) < 0.0)
-    assert np.linalg.norm(part) < 0.05 * np.linalg.norm(prior)
-
-
-def test_a_prior_of_another_shape_is_an_error() -> None:
-    """One row for all users is not silently broadcast."""
-    y, _, seen, mask = case([1, 2])
-    with pytest.raises(ValueError, match=r"prior of shape \(1, 4\): must be \(n, dim\) = \(2, 4\)"):
-        fold(seen, mask, y, priors(1))
 
 
 def test_a_user_without_items_gets_zeros() -> None:

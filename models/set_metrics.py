@@ -1,0 +1,60 @@
+"""How good lists are where several items are relevant, over score matrices of the whole catalogue."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.metrics import check_k
+from models.types import Bool, Float32, Int64
+
+
+def list_metrics(scores: Float32, relevant: Bool, k: int = 10) -> dict[str, float]:
+    """Return the means over users of hit rate, NDCG and recall at ``k``, with several relevant items for each user.
+
+    ``HR@k = [any of the first k is relevant]``; ``NDCG@k = DCG / ideal DCG`` with gain 1 and discount ``1 / log2(1 + rank)`` (Järvelin
+    and Kekäläinen, Cumulated Gain-Based Evaluation of IR Techniques, 2002); ``recall@k = |first k and relevant| / |relevant|``.
+    Users with nothing relevant are left out; without users all are 0. Of equal scores the lower row comes first.
+
+    Parameters
+    ----------
+    scores : (n, n_items) float32, ``-inf`` for what must not be listed
+    relevant : (n, n_items) bool
+
+    Examples
+    --------
+    >>> found = list_metrics(np.array([[3.0, 2.0, 1.0]], np.float32), np.array([[False, True, True]]), k=2)
+    >>> found["hr@2"], found["recall@2"], round(found["ndcg@2"], 4)
+    (1.0, 0.5, 0.3869)
+    """
+    check_k(k)
+    if scores.shape != relevant.shape:
+        raise ValueError(f"scores of shape {scores.shape}, relevant of shape {relevant.shape}: must be alike")
+    if np.isnan(scores).any():
+        raise ValueError("scores: NaN has no rank; every score must be a number")
+    is_asked = relevant.any(axis=1)
+    if not is_asked.any():
+        return {f"hr@{k}": 0.0, f"ndcg@{k}": 0.0, f"recall@{k}": 0.0}
+    truth = relevant[is_asked]
+    best = top_rows(scores[is_asked], k)
+    hits = np.take_along_axis(truth, best, axis=1)  # [n, k]
+    discounts = 1.0 / np.log2(np.arange(2, best.shape[1] + 2))
+    n_relevant = truth.sum(axis=1)
+    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(n_relevant, best.shape[1])]
+    return {
+        f"hr@{k}": float(hits.any(axis=1).mean()),
+        f"ndcg@{k}": float((hits @ discounts / ideal).mean()),
+        f"recall@{k}": float((hits.sum(axis=1) / n_relevant).mean()),
+    }
+
+
+def top_rows(scores: Float32, k: int) -> Int64:
+    """Return the rows of each user's best ``k`` items, (n, min(k, n_items)) int64, best first; of equals the lower row first."""
+    n_items = scores.shape[1]
+    if k >= n_items:
+        return np.argsort(-scores, axis=1, kind="stable").astype(np.int64)
+    worst_listed = np.partition(scores, n_items - k, axis=1)[:, n_items - k, None]
+    best = np.empty((len(scores), k), dtype=np.int64)
+    for row, (values, least) in enumerate(zip(scores, worst_listed, strict=True)):
+        candidates = np.flatnonzero(values >= least)  # in rising row, so that a stable sort breaks ties by row
+        best[row] = candidates[np.argsort(-values[candidates], kind="stable")[:k]]
+    return best
