@@ -18,7 +18,7 @@ from models.classification_metrics import summarize_probabilities
 from models.cold_start import DecayedCounts
 from models.features import Row
 from models.interactions import windows_before
-from models.metrics import MISSED, coverage, intra_list_diversity, novelty, summarize, values_of_ranks
+from models.metrics import MISSED, coverage, intra_list_diversity, mcnemar, novelty, summarize, values_of_ranks
 from models.protocols import Cases
 from models.recommend import Pipeline
 from models.types import Behaviour, Bool, Float32, Int64
@@ -79,7 +79,7 @@ class _Batch:
 def evaluate(
     inputs: Inputs, cases: Cases, *, seed: int, on_progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> dict[str, Any]:
-    """Return what a report says: ``models``, ``ablation``, ``sigmoid``, ``cold``, and ``curves`` for a prequential evaluation.
+    """Return what a report says: ``models``, ``ablation``, ``sigmoid``, ``cold``; ``curves`` and ``mcnemar`` too if it is prequential.
 
     A list holds 10 items; its rank, NDCG and MRR are cut there, so recall of the one target is the hit rate. Intervals are percentile
     bootstrap, 95 %, over users. ``ablation`` silences a source or a feature without fitting fusion again.
@@ -139,6 +139,7 @@ class _Evaluation:
         result["cold"] = self._cold()
         if self._cases.protocol == "prequential":
             result["curves"] = self._curves()
+            result["mcnemar"] = self._mcnemar()
         return result
 
     def _blocks(self) -> Iterator[slice]:
@@ -275,6 +276,16 @@ class _Evaluation:
                     row: dict[str, Any] = {"cases": cases, "n": int(subset.sum()), "model": name}
                     table.append(row | summarize(values[subset], K))
         return table
+
+    def _mcnemar(self) -> dict[str, dict[str, float]]:
+        """Return, for each other model, on how many questions it alone and the pipeline alone hit, and McNemar's p-value."""
+        hits = {name: np.concatenate(found.ranks) <= K for name, found in self._ranked.items()}
+        ours = hits.pop("pipeline")
+        tests = {name: mcnemar(ours, theirs) for name, theirs in hits.items()}
+        return {
+            name: {"only_pipeline": test.only_first, "only_model": test.only_second, "p_value": test.p_value}
+            for name, test in tests.items()
+        }
 
     def _curves(self, window: int = 1_000) -> dict[str, list[list[float]]]:
         """Return the moving average of recall@10 over the questions, at most 200 points a model."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Final
+
 import numpy as np
 import torch
 
 from models.interactions import Interactions, windows_before
 from models.metrics import summarize
 from models.sequence import SequenceConfig, SequenceModel, pack
-from models.types import Float32
+from models.types import Float32, Int64
 
-BATCH = 256
+BATCH: Final = 256
 
 
 class Validator:
@@ -31,7 +34,7 @@ class Validator:
         self._batches = [
             pack(windows[start : start + BATCH], row_of, config.max_length) for start in range(0, len(windows), BATCH)
         ]
-        self._seen = [np.array([row_of[item_id] for item_id in had], dtype=np.int64) for had in seen]
+        self._seen = [_places(seen[start : start + BATCH], row_of) for start in range(0, len(windows), BATCH)]
         self._targets = np.array([row_of[item_id] for item_id in targets], dtype=np.int64)
         known = np.bincount(fitted.items, minlength=len(log.item_ids)) > 0
         self._keep = torch.from_numpy(known.astype(np.float32))[:, None]
@@ -42,16 +45,22 @@ class Validator:
         """Return NDCG@10 of a model in evaluation mode."""
         device = model.item_bias.device
         with torch.inference_mode():
-            table = model.item_table(self._text.to(device), self._keep.to(device)).cpu().numpy()
-            biases = model.item_bias.cpu().numpy()
+            table = model.item_table(self._text.to(device), self._keep.to(device)).cpu()
+            biases = model.item_bias.detach().cpu()
         ranks = []
-        for number, packed in enumerate(self._batches):
-            scores = model.user_vectors(packed, table) @ table.T + biases
-            first = number * BATCH
-            for i, row in enumerate(scores):
-                target = self._targets[first + i]
-                own = row[target]
-                row[self._seen[first + i]] = -np.inf
-                row[target] = own  # a target that the user had before is asked for all the same
-                ranks.append(int((row >= own).sum()))
-        return summarize(np.array(ranks))["ndcg@10"]
+        for number, (packed, seen) in enumerate(zip(self._batches, self._seen, strict=True)):
+            # in PyTorch: NumPy's threads and PyTorch's, taking turns, keep each other waiting
+            vectors = torch.from_numpy(model.user_vectors(packed, table.numpy()))
+            scores = torch.addmm(biases, vectors, table.T).numpy()
+            users, targets = np.arange(len(scores)), self._targets[number * BATCH :][: len(scores)]
+            own = scores[users, targets]
+            scores[seen] = -np.inf
+            scores[users, targets] = own  # a target that the user had before is asked for all the same
+            ranks.append((scores >= own[:, None]).sum(axis=1))
+        return summarize(np.concatenate(ranks))["ndcg@10"]
+
+
+def _places(seen: Sequence[set[str]], row_of: Mapping[str, int]) -> tuple[Int64, Int64]:
+    """Return where what users have had lies in a score matrix: users (m,) and items (m,), int64 each."""
+    users = np.repeat(np.arange(len(seen)), [len(had) for had in seen])
+    return users, np.array([row_of[item_id] for had in seen for item_id in had], dtype=np.int64)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any, Final, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -24,19 +22,20 @@ from models.catalogue import build_catalogue
 from models.checkpoint import Checkpoint
 from models.cold_start import DecayedCounts
 from models.factors import FactorsConfig, ItemFactors, fit_factors
-from models.features import Row
 from models.fusion import FusionModel, fit_fusion, popularity_fusion
 from models.fusion_training import collect, measure, questions
 from models.imputation import STRATEGIES
 from models.interactions import Interactions, next_item_counts, sample_positions
 from models.neighbours import item_neighbours
-from models.sequence import SequenceConfig
-from models.sequence_training import FitControl, SequenceData, SequenceFit, SequenceTraining, fit_sequence
+from models.sequence_training import FitControl, SequenceData, SequenceFit, fit_sequence
 from models.sequence_validation import Validator
 from models.side_features import SideFeatures, fit_side_features
-from models.slices import Cut, cut
+from models.slices import cut
+from models.training_options import PRESETS, Observer, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Float32, Int64
 from models.whitening import Whitening, fit_whitening
+
+__all__ = ["PRESETS", "Observer", "Preset", "TextSource", "TrainingData", "TrainingOptions", "train"]
 
 MIN_EVENTS: Final = 100
 N_NEIGHBOURS: Final = 32
@@ -45,92 +44,6 @@ N_VALIDATION: Final = 5_000
 FIRST_FIT_SHARE: Final = 0.85
 #: Fold-in with factors of iALS: a little, relative to the Gram matrix of all items.
 ALS_FOLD_IN_REGULARISATION: Final = 1.0
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How to train.
-
-    Parameters
-    ----------
-    minutes : bounds the fitting of the sequence model; its learning rate falls to 0 in that time
-    cut : how slices are cut: by ``time``, or the ``last`` event of each user as leave-one-out protocols do
-    imputation : how missing features are filled
-    checkpoints : a directory from which an interrupted training goes on; None for none
-    left_out : ``last`` when the log lacks each user's last event on purpose, to be asked for in an evaluation; kept in the artifact
-    """
-
-    preset: Literal["demo", "best"] = "demo"
-    seed: int = 1
-    device: str = "cpu"
-    minutes: float | None = None
-    cut: Cut = "time"
-    imputation: str = "median"
-    checkpoints: Path | None = None
-    left_out: Literal["none", "last"] = "none"
-
-
-@dataclass(frozen=True)
-class TextSource:
-    """What made the text embeddings; kept in the artifact, which refuses any other."""
-
-    encoder_name: str
-    encoder_version: str
-    text_version: str
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Sizes of a training."""
-
-    sequence: SequenceConfig
-    sequence_training: SequenceTraining
-    factors: FactorsConfig | AlsConfig
-    n_fusion_events: int
-    fusion_epochs: int
-
-
-PRESETS: Final = {
-    "demo": Preset(SequenceConfig(), SequenceTraining(), FactorsConfig(), 3_000, 10),
-    "best": Preset(
-        SequenceConfig(text_dim=128, max_length=100, n_layers=2, input_dropout=0.3),
-        SequenceTraining(epochs=20, refit_epochs=3),
-        AlsConfig(),
-        20_000,
-        20,
-    ),
-}
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What is learnt from.
-
-    Parameters
-    ----------
-    vectors : item id to raw text embedding, (d_text,) float32; items without one get zeros
-    item_features, user_features : id to features by name (``models.features.item_row`` and ``user_row``)
-    """
-
-    log: Interactions
-    vectors: Mapping[str, Float32]
-    source: TextSource
-    item_features: Mapping[str, Row] = field(default_factory=dict)
-    user_features: Mapping[str, Row] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Observer:
-    """Who is told of a training.
-
-    Parameters
-    ----------
-    on_progress : what is being done, how much of it is done, and the total
-    on_scalar : a curve's name, its value and the step
-    """
-
-    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
-    on_scalar: Callable[[str, float, int], None] = lambda _name, _value, _step: None
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def read_pairs(path: Path, columns: Mapping[str, str], fields: Sequence[str]) ->
         if isinstance(values, str) or not all(values):
             problem = values if isinstance(values, str) else f"needs {' and '.join(fields)}"
             raise InputError(f"{path}: line {line}: {problem}; mend the line or map the columns")
-        pairs.append((str(values[0]), str(values[1])))
+        pairs.append((str(values[0]).strip(), str(values[1]).strip()))
     return pairs
 
 

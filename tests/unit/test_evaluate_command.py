@@ -78,7 +78,13 @@ def test_prequential_has_curves_and_shuffled_ties_a_seed(
     )
     result = run(capsys, "evaluate", str(tmp_path / "artifact"), str(files[0]), "--train", "demo", *arguments)
     assert result["leaks"] is False
-    assert set(result["curves"]) == set(result["models"])
+    assert set(result["curves"]) == set(result["models"]) == {"pipeline", *result["mcnemar"]}
+    asked = result["mcnemar"]["popularity"]
+    difference = (asked["only_pipeline"] - asked["only_model"]) / result["cases"]
+    assert difference == pytest.approx(
+        result["models"]["pipeline"]["hr@10"] - result["models"]["popularity"]["hr@10"], abs=1e-9
+    )
+    assert 0.0 <= asked["p_value"] <= 1.0
     assert set(result["models"]) == {
         "pipeline", "sequence", "mf", "next", "neighbours", "recent_popularity", "popularity", "markov1",
     }  # fmt: skip
