@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import faust
+from faust.types import TP
 from faust.types.auth import CredentialsT
 from mode.utils.queues import FlowControlEvent
 
-from streams.batches import BatchSchema, BatchWriter, batch_scheduler
+from streams.acls import Role
+from streams.batches import BatchSchema, batch_scheduler
 from streams.consumer import BatchTransport, KeepingFlowControl
 from streams.errors import HeadraceError
+from streams.fencing import PartitionWriters
+from streams.health import Health, checked_stores
+from streams.recovery import BatchTableManager
+from streams.rights import prepare
 from streams.settings import KafkaSettings, Settings, load_settings
 from streams.table import BatchTable
-from streams.topics import create_topics
 
 
 class Serving(Protocol):
@@ -34,13 +39,15 @@ class StreamApp(faust.App):
 
     serving: Serving | None = None
 
-    def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, app_id: str, *, role: Role, settings: Settings, changelog: str, **kwargs: Any) -> None:
+        super().__init__(app_id, **kwargs)
+        self.role = role
         self.settings = settings
-        self.writer = BatchWriter(settings.kafka)
+        self.writer = PartitionWriters(settings.kafka, app_id, settings.kafka.topic(changelog))
+        self.health = Health(self)
 
     async def on_first_start(self) -> None:
-        """Create or check the topics, then connect the writer, before anything is consumed.
+        """Create or check the topics and check the rights, before anything is consumed.
 
         What headrace raises on purpose ends the process with one line in its log, not with a traceback.
         """
@@ -53,8 +60,8 @@ class StreamApp(faust.App):
 
     async def _get_ready(self) -> None:
         Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
-        await create_topics(self.settings.kafka)
-        await self.writer.start()
+        await prepare(self.settings.kafka, self.role)
+        await self.health.start()
         if self.serving is not None:
             await self.serving.start()
 
@@ -64,6 +71,22 @@ class StreamApp(faust.App):
         if self.serving is not None:
             await self.serving.stop()
         await self.writer.stop()
+        await self.health.stop()
+
+    async def on_started(self) -> None:
+        """Serve the pages before recovery is done, so that ``/health`` can say so."""
+        await self.on_started_init_web_server()
+        await super().on_started()
+
+    async def crash(self, reason: BaseException) -> None:
+        """Stop the worker, non-zero; damage of the store is noted for the next start."""
+        self.health.note_crash(reason)
+        await super().crash(reason)
+
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Check the stores of new partitions before Faust opens and recovers them."""
+        if self.should_stop or await checked_stores(self, assigned):
+            await super()._on_partitions_assigned(assigned, generation_id)
 
     @cached_property
     def flow_control(self) -> FlowControlEvent:
@@ -85,7 +108,7 @@ class StreamApp(faust.App):
 
 
 def build_app(
-    name: str, settings: Settings, *, batch_max_records: int, batch_max_bytes: int, **options: Any
+    name: Role, settings: Settings, *, changelog: str, batch_max_records: int, batch_max_bytes: int, **options: Any
 ) -> StreamApp:
     """Return an app without agents; connects to nothing.
 
@@ -95,11 +118,15 @@ def build_app(
     kafka = settings.kafka
     return StreamApp(
         f"{kafka.topic_prefix}headrace-{name}",
+        role=name,
         settings=settings,
+        changelog=changelog,
         broker=[f"aiokafka://{server.strip()}" for server in kafka.broker.split(",")],
         broker_credentials=credentials(kafka),
         ConsumerScheduler=batch_scheduler(batch_max_records, batch_max_bytes),
         Table=BatchTable,
+        TableManager=BatchTableManager,
+        table_standby_replicas=0,  # a changelog partition is read in seconds; a standby would read it all the time
         broker_max_poll_records=batch_max_records,
         broker_session_timeout=kafka.session_timeout_ms / 1000,
         broker_heartbeat_interval=kafka.session_timeout_ms / 4000,
@@ -129,7 +156,7 @@ def credentials(kafka: KafkaSettings) -> CredentialsT | None:
         return faust.SASLCredentials(
             mechanism=kafka.sasl_mechanism,
             username=kafka.sasl_username,
-            password=kafka.sasl_password,
+            password=kafka.password(),
             ssl_context=context,
         )
     return faust.SSLCredentials(context) if context is not None else None

@@ -8,24 +8,27 @@ untouched. :class:`BatchWriter` is the way out: built record batches, one future
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import faust
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, ProducerFenced, TransactionalIdAuthorizationFailed
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
 
-from streams.errors import BrokerError
+from streams.errors import BrokerError, FencedError
 from streams.settings import KafkaSettings
 
 #: Kafka's default limit for one record batch is 1,048,588 bytes; this leaves room for headers.
 MAX_BATCH_BYTES: Final = 900_000
 #: More than a batch and its only record add to what :func:`record_bytes` counts.
 BATCH_OVERHEAD_BYTES: Final = 1_024
+START_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 10.0
 Headers = Sequence[tuple[str, bytes]]
 
 
@@ -116,38 +119,42 @@ def split_by_size(records: list[ConsumedRecord], max_records: int, max_bytes: in
         yield records[start:]
 
 
-def batch_scheduler(max_records: int, max_bytes: int) -> type[SchedulingStrategyT]:
-    """Return a scheduling strategy (Faust's setting ``ConsumerScheduler``) that yields record batches.
+class BatchScheduler(SchedulingStrategyT):
+    """Yields record batches in turn over the partitions, one each, so that none starves; see :func:`batch_scheduler`."""
 
-    Partitions take turns, one batch each, so that none starves.
-    """
+    max_records: ClassVar[int]
+    max_bytes: ClassVar[int]
 
-    class BatchScheduler(SchedulingStrategyT):
-        """Yields record batches in turn over the partitions."""
+    def __init__(self) -> None:
+        self._fetched: dict[TP, int] = {}  # last offset fetched, whether or not Faust goes on to deliver it
 
-        def __init__(self) -> None:
-            self._fetched: dict[TP, int] = {}  # last offset fetched, whether or not Faust goes on to deliver it
+    def iterate(self, records: Mapping[TP, list[ConsumedRecord]]) -> Iterator[tuple[TP, RecordBatch]]:
+        """Cut what was fetched into batches."""
+        return self._in_turn({tp: deque(self._cut(tp, fetched)) for tp, fetched in records.items() if fetched})
 
-        def iterate(self, records: Mapping[TP, list[ConsumedRecord]]) -> Iterator[tuple[TP, RecordBatch]]:
-            queues = {tp: deque(self._cut(tp, fetched)) for tp, fetched in records.items() if fetched}
-            return self._in_turn(queues)
+    def forget(self, tp: TP) -> None:
+        """Begin a new reading of a partition: its next records follow nothing."""
+        self._fetched.pop(tp, None)
 
-        def _cut(self, tp: TP, fetched: list[ConsumedRecord]) -> Iterator[FetchedRecords]:
-            follows = self._fetched.get(tp, -1)
-            if follows >= fetched[0].offset:
-                follows = -1
-            for records in split_by_size(fetched, max_records, max_bytes):
-                yield FetchedRecords(records, follows)
-                follows = self._fetched[tp] = records[-1].offset
+    def _cut(self, tp: TP, fetched: list[ConsumedRecord]) -> Iterator[FetchedRecords]:
+        follows = self._fetched.get(tp, -1)
+        if follows >= fetched[0].offset:
+            follows = -1
+        for records in split_by_size(fetched, self.max_records, self.max_bytes):
+            yield FetchedRecords(records, follows)
+            follows = self._fetched[tp] = records[-1].offset
 
-        def _in_turn(self, queues: dict[TP, deque[FetchedRecords]]) -> Iterator[tuple[TP, RecordBatch]]:
-            while queues:
-                for tp in list(queues):
-                    yield tp, RecordBatch(tp, queues[tp].popleft())
-                    if not queues[tp]:
-                        del queues[tp]
+    def _in_turn(self, queues: dict[TP, deque[FetchedRecords]]) -> Iterator[tuple[TP, RecordBatch]]:
+        while queues:
+            for tp in list(queues):
+                yield tp, RecordBatch(tp, queues[tp].popleft())
+                if not queues[tp]:
+                    del queues[tp]
 
-    return BatchScheduler
+
+def batch_scheduler(max_records: int, max_bytes: int) -> type[BatchScheduler]:
+    """Return the scheduling strategy (Faust's setting ``ConsumerScheduler``, a class) of these bounds."""
+    return type("BoundedBatchScheduler", (BatchScheduler,), {"max_records": max_records, "max_bytes": max_bytes})
 
 
 class BatchSchema(faust.Schema):
@@ -167,24 +174,41 @@ class BatchWriter:
     """Writes records as built batches through one idempotent aiokafka producer.
 
     For use on the event loop that started it.
+
+    Parameters
+    ----------
+    transactional_id : makes the broker refuse, from this writer's first record on, older writers of this id
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, *, transactional_id: str | None = None) -> None:
         self._settings = settings
-        self._producer: AIOKafkaProducer | None = None
+        self._transactional_id = transactional_id
+        self._producer: Any = None
 
     async def start(self) -> None:
-        """Connect; raise :class:`BrokerError` when the broker does not answer."""
+        """Connect; raise :class:`BrokerError` when the broker does not answer or does not grant the transactional id."""
+        name = f"producer {self._transactional_id or ''}".strip()
         try:
-            self._producer = await self._connect(enable_idempotence=True)
+            self._producer = await asyncio.wait_for(self._connect(), START_TIMEOUT_S)
+        except TimeoutError as exc:
+            raise BrokerError(
+                f"{name}: broker {self._settings.broker} gave no producer id within {START_TIMEOUT_S:g} s; "
+                "is its transaction coordinator up?"
+            ) from exc
+        except TransactionalIdAuthorizationFailed as exc:
+            raise BrokerError(
+                f"{name}: broker {self._settings.broker} does not grant this transactional id; "
+                "allow Write and Describe on it, see docs/security.md"
+            ) from exc
         except KafkaError as exc:
-            raise BrokerError(f"producer: broker {self._settings.broker} refused: {exc}") from exc
+            raise BrokerError(f"{name}: broker {self._settings.broker} refused: {exc}") from exc
 
-    async def _connect(self, *, enable_idempotence: bool) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
+    async def _connect(self) -> Any:
+        producer: Any = AIOKafkaProducer(
             **self._settings.client_arguments(),
             acks="all",
-            enable_idempotence=enable_idempotence,
+            enable_idempotence=True,
+            transactional_id=self._transactional_id,
             max_batch_size=MAX_BATCH_BYTES,
             linger_ms=0,  # batches come built: waiting would gain nothing
         )
@@ -193,13 +217,16 @@ class BatchWriter:
         except BaseException:
             await producer.stop()
             raise
+        # It has id and epoch now. From here on it is a plain idempotent producer: aiokafka would insist on transactions.
+        producer._txn_manager.transactional_id = None
         return producer
 
     async def stop(self) -> None:
-        """Flush and disconnect."""
-        if self._producer is not None:
-            await self._producer.stop()
-            self._producer = None
+        """Flush and disconnect; what a fenced or unreachable broker does not take is given up after a while."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with contextlib.suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(producer.stop(), STOP_TIMEOUT_S)
 
     async def send(
         self, topic: str, partition: int, records: Iterable[OutRecord], *, max_record_bytes: int = MAX_BATCH_BYTES
@@ -244,6 +271,8 @@ async def delivered(futures: Sequence[asyncio.Future[Any]]) -> int | None:
 
     Raises
     ------
+    FencedError
+        When another worker has taken the partition over.
     BrokerError
         When a batch was not delivered.
     """
@@ -251,6 +280,11 @@ async def delivered(futures: Sequence[asyncio.Future[Any]]) -> int | None:
     for future in futures:
         try:
             metadata = await future
+        except ProducerFenced as exc:
+            raise FencedError(
+                "the broker refused a record batch: another worker owns the partition now, as this one was silent for longer than "
+                "HEADRACE_SESSION_TIMEOUT_MS; nothing is lost, restart the worker"
+            ) from exc
         except KafkaError as exc:
             raise BrokerError(f"a record batch was not delivered: {exc}") from exc
         last = metadata.offset

@@ -4,6 +4,9 @@ Faust 0.15.3 derives what to commit from acknowledgements: it fills the gaps bet
 messages that a stream skipped. Both can commit past an event that was never processed. Here acknowledgements only tell Faust
 what is still in flight; :meth:`BatchConsumer.deliver` moves the offset.
 
+aiokafka seeks back to the committed offset only where there is one. A rebalance before the first commit of a partition left it where
+its dropped records ended, and they were never read: :meth:`BatchConsumer.seek_to_committed` seeks such partitions to their beginning.
+
 Faust also resumes its flow a second time at the end of a recovery, and resuming empties the agents' queues: batches fetched since
 the first time were lost for good, while later ones were committed (seen on that release in one start in three).
 :class:`KeepingFlowControl` empties them only when flow really was suspended. As a guard, each batch says which offset was fetched
@@ -12,7 +15,7 @@ before it (:class:`~streams.batches.FetchedRecords`), and :meth:`BatchConsumer.a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from faust.transport.drivers import aiokafka as driver
@@ -43,7 +46,7 @@ class BatchConsumer(driver.Consumer):
         """Note that an agent takes a batch; raise :class:`StalledError` if one before it went missing on its way to the agent."""
         tp, batch = event.message.tp, event.value
         first, last = batch[0].offset, self._accepted.get(tp, -1)
-        if batch.follows > last and first > last + 1 and tp in self._accepted:
+        if batch.follows > last and first > last + 1:
             raise StalledError(
                 f"{tp.topic}-{tp.partition}: records {last + 1} to {first - 1} went missing before the agent; "
                 "nothing after them is committed: restart the worker, it reads them again"
@@ -77,12 +80,36 @@ class BatchConsumer(driver.Consumer):
     def on_buffer_drop(self, tp: TP) -> None:
         """Do nothing, as nothing was paused."""
 
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek every partition to its committed offset, or to its beginning where nothing was committed yet."""
+        committed: Mapping[TP, int] = await super().seek_to_committed()
+        unread = [tp for tp, offset in committed.items() if not offset and not self._is_changelog_tp(tp)]
+        if unread:
+            await self._thread.seek_to_beginning(*unread)
+        return committed
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit what is delivered, then forget the partitions."""
         await super().on_partitions_revoked(revoked)
-        for tp in revoked:
+        self._forget(revoked)
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Begin a new reading of every partition: what was fetched before does not count."""
+        self._forget(assigned)
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit; the broker's yes proves that the partitions are ours now, which is the moment to renew old writers."""
+        is_committed: bool = await super()._commit(offsets)
+        if is_committed:
+            await self.app.writer.renew(tp.partition for tp in offsets)
+        return is_committed
+
+    def _forget(self, partitions: set[TP]) -> None:
+        for tp in partitions:
             self._accepted.pop(tp, None)
             self._delivered.pop(tp, None)
+            self.scheduler.forget(tp)
 
 
 class BatchTransport(driver.Transport):

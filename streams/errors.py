@@ -9,6 +9,7 @@
     ├── RejectCeilingError        too many rejects: the sequencer stops rather than divert a topic
     ├── TopicError                topics missing or unlike the contract
     ├── BrokerError               no broker, or it refused
+    ├── FencedError              another worker has taken a partition over: this one must stop writing to it
     └── StalledError              offsets do not move: the supervisor must restart the worker
 """
 
@@ -59,6 +60,10 @@ class TopicError(HeadraceError):
 
 class BrokerError(HeadraceError):
     """The broker cannot be reached or refused a request."""
+
+
+class FencedError(HeadraceError):
+    """Another worker has taken a partition over; this one is a zombie and must end."""
 
 
 class StalledError(HeadraceError):

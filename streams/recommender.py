@@ -270,6 +270,7 @@ def build_recommender(settings: Settings) -> StreamApp:
     app = build_app(
         "recommender",
         settings,
+        changelog="user-vectors",
         batch_max_records=500,
         batch_max_bytes=1 << 20,
         store="memory://",

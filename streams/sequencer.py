@@ -126,6 +126,7 @@ def build_sequencer(settings: Settings, metrics: Metrics | None = None) -> Strea
     app = build_app(
         "sequencer",
         settings,
+        changelog="sequences",
         batch_max_records=group.batch_max_records,
         batch_max_bytes=group.batch_max_bytes,
         store=store,

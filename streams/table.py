@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import faust
-from faust.types import EventT
+from faust.types import TP
 
 ROCKSDB: Final = "rocksdb"
 
@@ -23,6 +23,7 @@ class BatchTable(faust.Table):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._staged: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
+        self._offsets: dict[int, int] = {}  # of the in-memory store: where each partition's next recovery begins
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         """Return the newest value of a key, staged or stored."""
@@ -42,23 +43,34 @@ class BatchTable(faust.Table):
         """Put delivered values into the store; ``offset`` is that of the last changelog record. None deletes. Repeat-safe."""
         staged = self._staged[partition]
         for key, value in values.items():
-            if staged.get(key) is value:  # a later batch may have staged a newer one
+            if value is not None and staged.get(key) is value:  # a later batch may have staged a newer one
                 del staged[key]
         if self._is_rocksdb:
             self._store_rocksdb(partition, values, offset)
         else:
             self._store_memory(partition, values)
+            if offset is not None:
+                self._offsets[partition] = offset
 
     def discard_staged(self, partitions: Iterable[int]) -> None:
         """Forget undelivered values of partitions that another worker owns now."""
         for partition in partitions:
             self._staged.pop(partition, None)
 
-    def apply_changelog_batch(self, batch: Iterable[EventT]) -> None:
-        """Apply recovered record batches, each at once."""
-        for event in batch:
-            values = {record.key: record.value for record in event.value if record.key is not None}
-            self.store(event.message.partition, values, event.message.offset)
+    def persisted_offset(self, tp: TP) -> int | None:
+        """Return the changelog offset from which a partition's recovery reads on, or None for all of it."""
+        if self._is_rocksdb:
+            return super().persisted_offset(tp)  # type: ignore[no-any-return]
+        return self._offsets.get(tp.partition)
+
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
+        """Forget the partitions that another worker owns now; RocksDB keeps them on disk."""
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
+        lost = {tp.partition for tp in revoked if tp.topic == self.changelog_topic_name}
+        if lost and not self._is_rocksdb:
+            self._drop_memory(lost)
 
     @property
     def _is_rocksdb(self) -> bool:
@@ -73,6 +85,13 @@ class BatchTable(faust.Table):
             else:
                 data[key] = value
                 partition_of[key] = partition
+
+    def _drop_memory(self, partitions: set[int]) -> None:
+        data, partition_of = self.data.data, self.data._key_partition
+        for key in [key for key, partition in partition_of.items() if partition in partitions]:
+            del data[key], partition_of[key]
+        for partition in partitions:
+            self._offsets.pop(partition, None)
 
     def _store_rocksdb(self, partition: int, values: Mapping[bytes, bytes | None], offset: int | None) -> None:
         import rocksdict

@@ -9,13 +9,13 @@ import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP
 
-from streams.batches import MAX_BATCH_BYTES, BatchWriter, OutRecord, batch_scheduler, split_by_size
+from streams.batches import MAX_BATCH_BYTES, BatchWriter, ConsumedRecord, OutRecord, batch_scheduler, split_by_size
 from streams.errors import BrokerError
 from streams.settings import KafkaSettings
 from tests.builders import FakeRecord
 
 
-def records(n: int, size: int = 10) -> list[FakeRecord]:
+def records(n: int, size: int = 10) -> list[ConsumedRecord]:
     """Return n records of ``size`` bytes with offsets 0..n-1."""
     return [FakeRecord(None, b"x" * size, i) for i in range(n)]
 
@@ -73,6 +73,21 @@ def send(records: list[OutRecord], **limits: int) -> list[int]:
     writer._producer = producer
     asyncio.run(writer.send("topic", 0, records, **limits))
     return producer.sent
+
+
+def test_batches_say_what_was_fetched_before_them() -> None:
+    """So that a reader sees a hole; reading again, and a new reading, follow nothing."""
+    tp = TP("events", 0)
+    scheduler = batch_scheduler(2, 1_000)()
+
+    def follows(fetched: list[ConsumedRecord]) -> list[int]:
+        return [batch.value.follows for _, batch in scheduler.iterate({tp: fetched})]
+
+    assert follows(records(4)) == [-1, 1]
+    assert follows([FakeRecord(b"k", b"v", 7)]) == [3]
+    assert follows(records(2)) == [-1], "read again from the beginning"
+    scheduler.forget(tp)
+    assert follows([FakeRecord(b"k", b"v", 500)]) == [-1], "another worker has read on meanwhile"
 
 
 def test_a_record_above_the_limit_is_refused_before_it_is_sent() -> None:

@@ -24,6 +24,8 @@ def consumer() -> Any:
     made: Any = BatchConsumer.__new__(BatchConsumer)
     made.app = SimpleNamespace(consumer_generation_id=GENERATION)
     made._accepted, made._delivered = {}, {}
+    forgotten: list[TP] = []
+    made.scheduler = SimpleNamespace(forgotten=forgotten, forget=forgotten.append)
     return made
 
 
@@ -88,11 +90,38 @@ def test_reading_again_is_no_hole() -> None:
 
 
 def test_a_partition_that_comes_back_may_begin_anywhere() -> None:
-    """While another worker had the partition, its offsets moved on."""
+    """While another worker had the partition, its offsets moved on; the new reading follows nothing."""
     made = consumer()
     made.accept(batch(0, 9))
-    made._accepted.clear()  # as on_partitions_revoked does
-    made.accept(batch(500, 509, follows=499))
+    made._forget({PLACE})
+    made.accept(batch(500, 509))
+    assert made.scheduler.forgotten == [PLACE]
+
+
+def test_a_first_batch_that_went_missing_stops_the_worker() -> None:
+    """The first batch of an assignment is guarded like every other: the second one says that it was fetched."""
+    made = consumer()
+    with pytest.raises(StalledError, match="records 0 to 499 went missing"):
+        made.accept(batch(500, 509, follows=499))
+
+
+@pytest.mark.parametrize(("committed", "expected"), [(None, [PLACE]), (0, [PLACE]), (500, [])])
+def test_a_partition_without_commit_is_read_from_its_beginning(committed: int | None, expected: list[TP]) -> None:
+    """Where nothing was committed aiokafka does not seek back: records dropped in a rebalance would be skipped."""
+    made = consumer()
+    sought: list[TP] = []
+    changelog = TP("user-vectors", 0)
+
+    async def seek_to_committed() -> dict[TP, int | None]:
+        return {PLACE: committed, changelog: None}
+
+    async def seek_to_beginning(*partitions: TP) -> None:
+        sought.extend(partitions)
+
+    made._thread = SimpleNamespace(seek_to_committed=seek_to_committed, seek_to_beginning=seek_to_beginning)
+    made.app.tables = SimpleNamespace(changelog_topics={changelog.topic})
+    assert asyncio.run(made.seek_to_committed()) == {PLACE: committed, changelog: None}
+    assert sought == expected, "a changelog is not read through this consumer"
 
 
 @pytest.mark.parametrize(("control", "kept"), [(KeepingFlowControl, ["batch"]), (FlowControlEvent, [])])

@@ -1,0 +1,102 @@
+"""Writers that only the owner of a partition can use: Kafka's producer fencing, without transactions.
+
+A worker that was paused beyond its session timeout wakes up with a batch in hand, and would write old windows over those of the
+partition's new owner. Each partition therefore has a producer of its own, whose transactional id names app and partition.
+Opening it makes the broker raise the *producer epoch* of that id; the first record of the new epoch in a topic's partition, a
+fence record, makes the broker refuse every older epoch there from then on::
+
+    worker A  epoch 7   w1 w2 w3 ....paused.................... w4 ► refused, the worker stops
+    worker B  epoch 8              fence ► recover w1 w2 w3 ► w4' w5
+
+No transaction is ever begun: the epoch is checked for plain idempotent batches too, so a batch costs what it cost before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+from streams.batches import MAX_BATCH_BYTES, BatchWriter, OutRecord, delivered
+from streams.records import MAX_ID_LENGTH
+from streams.settings import KafkaSettings
+
+#: Longer than any user_id, so that it is nobody's key. Its value is a tombstone: nothing for readers, and compaction removes it.
+FENCE_KEY: Final = b"fence".ljust(MAX_ID_LENGTH + 1, b".")
+#: Brokers forget an unused transactional id after 7 days (transactional.id.expiration.ms), and with it which epoch is the older.
+RENEW_AFTER_S: Final = 86_400.0
+
+
+class PartitionWriters:
+    """One fenced writer for each partition that this worker owns. For use on one event loop.
+
+    Parameters
+    ----------
+    app_id : the app's consumer group; with the partition it makes the transactional id
+    changelog : full name of the topic whose partitions are fenced
+    """
+
+    def __init__(self, settings: KafkaSettings, app_id: str, changelog: str) -> None:
+        self._settings = settings
+        self._app_id = app_id
+        self._changelog = changelog
+        self._writers: dict[int, BatchWriter] = {}
+        self._opened: dict[int, float] = {}
+        self._locks: dict[int, asyncio.Lock] = {}
+
+    async def own(self, partitions: Iterable[int]) -> None:
+        """Begin a new epoch for these partitions, which fences off their earlier owners, and let go of all others.
+
+        Comes before recovery: what an earlier owner managed to write lies before the fence, and recovery reads it.
+
+        Raises
+        ------
+        BrokerError
+            When the broker does not grant the transactional id or the write.
+        """
+        await asyncio.gather(*(self._close(partition) for partition in list(self._writers)))
+        await asyncio.gather(*(self._open(partition) for partition in set(partitions)))
+
+    async def renew(self, partitions: Iterable[int]) -> None:
+        """Open those writers again that are a day old. Only for partitions that are known to be owned at this moment."""
+        oldest = time.monotonic() - RENEW_AFTER_S
+        for partition in set(partitions):
+            if self._opened.get(partition, oldest + 1) <= oldest:
+                async with self._lock(partition):
+                    await self._close(partition)
+                    await self._open(partition)
+
+    async def send(
+        self, topic: str, partition: int, records: Iterable[OutRecord], *, max_record_bytes: int = MAX_BATCH_BYTES
+    ) -> list[asyncio.Future[Any]]:
+        """Hand records to the partition's writer, as :meth:`streams.batches.BatchWriter.send`.
+
+        Raises
+        ------
+        KeyError
+            When the partition is not owned.
+        """
+        async with self._lock(partition):
+            return await self._writers[partition].send(topic, partition, records, max_record_bytes=max_record_bytes)
+
+    async def stop(self) -> None:
+        """Flush and disconnect."""
+        await self.own(())
+
+    def _lock(self, partition: int) -> asyncio.Lock:
+        return self._locks.setdefault(partition, asyncio.Lock())
+
+    async def _open(self, partition: int) -> None:
+        writer = BatchWriter(self._settings, transactional_id=f"{self._app_id}-{partition}")
+        await writer.start()
+        try:
+            await delivered(await writer.send(self._changelog, partition, [OutRecord(FENCE_KEY, None)]))
+        except BaseException:
+            await writer.stop()
+            raise
+        self._writers[partition] = writer
+        self._opened[partition] = time.monotonic()
+
+    async def _close(self, partition: int) -> None:
+        await self._writers.pop(partition).stop()

@@ -1,0 +1,153 @@
+"""Recovery of a table from its changelog, by a reader of its own.
+
+Faust 0.15.3 recovers through the app's consumer, and loses changelog records there: what a fetch returns while flow is suspended is
+dropped with its position moved on, as is what the last reading left in the queue; a recovery that is over before anyone waits for its
+end is never seen to end; and an error while applying is one warning. A window lost so takes its user's events with it, for their offsets
+are committed. Here each partition is read from the offset that its store holds to the end that it had when its writer was fenced,
+with a consumer that nothing else touches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from faust.tables.manager import TableManager
+from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
+from faust.types import TP
+from mode import Service
+
+from streams.errors import BrokerError, HeadraceError, StalledError
+from streams.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+POLL_MS: Final = 1_000
+FETCH_BYTES: Final = 8 << 20
+#: A recovery that reads nothing for this long, while records are left, is stuck.
+STUCK_AFTER_S: Final = 60.0
+
+
+async def restore(settings: KafkaSettings, table: Any, partitions: Iterable[TP]) -> int:
+    """Bring a table's partitions up to the end of their changelog; return the number of records read. Repeat-safe.
+
+    Parameters
+    ----------
+    table : a :class:`~streams.table.BatchTable`
+
+    Raises
+    ------
+    StalledError
+        When nothing comes for :data:`STUCK_AFTER_S` although records are left.
+    BrokerError
+        When the broker does not answer.
+    """
+    tps = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
+    if not tps:
+        return 0
+    consumer: Any = AIOKafkaConsumer(
+        **settings.client_arguments(),
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=FETCH_BYTES,
+    )
+    try:
+        await consumer.start()
+        consumer.assign(tps)
+        ends = await _seek(consumer, table, tps)
+        return await _read(consumer, table, ends)
+    except KafkaError as exc:
+        raise BrokerError(f"recovery: broker {settings.broker}: {exc}; see: headrace doctor") from exc
+    finally:
+        await consumer.stop()
+
+
+async def _seek(consumer: Any, table: Any, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """Go to where each partition's store stands; return the partitions' ends."""
+    beginnings, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+    for tp in tps:
+        stored = table.persisted_offset(TP(tp.topic, tp.partition))
+        consumer.seek(tp, beginnings[tp] if stored is None else max(beginnings[tp], stored))
+    return dict(ends)
+
+
+async def _read(consumer: Any, table: Any, ends: dict[TopicPartition, int]) -> int:
+    n_records, moved_at = 0, time.monotonic()
+    behind = dict(ends)
+    while behind := {tp: end for tp, end in behind.items() if await consumer.position(tp) < end}:
+        fetched = await consumer.getmany(*behind, timeout_ms=POLL_MS)
+        for tp, records in fetched.items():
+            values = {record.key: record.value for record in records if record.key is not None}
+            table.store(tp.partition, values, records[-1].offset)
+            n_records += len(records)
+            moved_at = time.monotonic()
+            await asyncio.sleep(0)  # heartbeats and pages go on
+        if time.monotonic() - moved_at > STUCK_AFTER_S:
+            raise await _stuck(consumer, behind)
+    return n_records
+
+
+async def _stuck(consumer: Any, behind: dict[TopicPartition, int]) -> StalledError:
+    places = [f"{tp.topic}-{tp.partition}: at {await consumer.position(tp)} of {end}" for tp, end in behind.items()]
+    return StalledError(
+        f"recovery read nothing for {STUCK_AFTER_S:g} s ({', '.join(places)}); restart the worker, see: headrace doctor"
+    )
+
+
+class BatchRecovery(Recovery):
+    """Faust's recovery service, with the reading of the changelog replaced; what follows it is Faust's."""
+
+    @Service.task
+    async def _restart_recovery(self) -> None:
+        while not self.should_stop:
+            if await self.wait_for_stopped(self.signal_recovery_start):
+                return
+            self.signal_recovery_start.clear()
+            try:
+                await self._recover(self._generation_id)
+            except RebalanceAgain:
+                continue
+            except ServiceStopped:
+                return
+            except HeadraceError as exc:
+                await self.app.crash(exc)
+                return
+
+    async def _recover(self, generation_id: int) -> None:
+        self._set_recovery_started()
+        began = time.monotonic()
+        app: Any = self.app
+        actives = {table: set(tps) for table, tps in self.actives_for_table.items()}
+        await self._wait(app.writer.own({tp.partition for tps in actives.values() for tp in tps}))
+        for table, partitions in actives.items():
+            reading = asyncio.ensure_future(restore(app.settings.kafka, table, partitions))
+            await self._wait(reading)
+            log.info("%s: %d records recovered in %.1f s", table.name, reading.result(), time.monotonic() - began)
+        await self._wait(self.on_recovery_completed(generation_id))
+
+    @Service.task
+    async def _slurp_changelogs(self) -> None:
+        """Drop what the app's consumer fetches of changelogs: a full queue would hold up the fetching of all the rest."""
+        while not self.should_stop:
+            await self.tables.changelog_queue.get()
+
+    @Service.task
+    async def _publish_stats(self) -> None:
+        """Say nothing: the log line at the end of a recovery tells."""
+
+
+class BatchTableManager(TableManager):
+    """Faust's table manager with that recovery."""
+
+    _recovery: BatchRecovery | None = None
+
+    @property
+    def recovery(self) -> Recovery:
+        """Return the recovery service."""
+        if self._recovery is None:
+            self._recovery = BatchRecovery(self.app, self, beacon=self.beacon, loop=self.loop)
+        return self._recovery
