@@ -203,3 +203,23 @@ def test_late_event_of_a_run_leaves_no_mark_that_a_batch_border_could_lose() -> 
         ROOMY,
     )
     assert together == apart.state
+
+
+def test_a_run_that_goes_on_is_not_the_one_forgotten() -> None:
+    """The run that was used least recently goes, not the one that began first."""
+    state: WindowState | None = None
+    for i, run in enumerate([*(f"r{n}" for n in range(MAX_RUNS)), "r0", "new"]):
+        state = absorb(state, [(make_event(f"e{i}", T0 + i, run=run, seq=i), i)], ROOMY).state
+    assert state is not None
+    assert "r0" in state.runs
+    assert "r1" not in state.runs
+
+
+def test_what_left_the_window_is_forgotten_oldest_first() -> None:
+    """An event that is inserted late and leaves at once is older than those that left before it."""
+    bounds = bounded(max_events=2, max_recent=2)
+    state = feed("c3 d4 e5 f6 a1", bounds).state
+    assert state is not None
+    assert [event_id for _, event_id in state.recent] == ["c", "d"]
+    assert state.floor == (T0 + MINUTE_MS, "a")
+    assert feed("a1", bounds, state).late == 1

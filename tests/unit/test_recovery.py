@@ -1,0 +1,109 @@
+"""Recovery of a table from its changelog: where it begins, where it ends, what stops it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from faust.types import TP
+
+from streams import recovery
+from streams.errors import StalledError
+from streams.recovery import _read, _seek
+from tests.builders import FakeRecord
+
+PLACE = TopicPartition("sequences", 0)
+
+
+class FakeTable:
+    """Keeps what is stored, and the offset that recovery begins from."""
+
+    def __init__(self, offset: int | None = None) -> None:
+        self.offset = offset
+        self.values: dict[bytes, bytes | None] = {}
+
+    def persisted_offset(self, _tp: TP) -> int | None:
+        return self.offset
+
+    def store(self, _partition: int, values: dict[bytes, bytes | None], offset: int) -> None:
+        self.values.update(values)
+        self.offset = offset
+
+
+class FakeConsumer:
+    """One partition's log; gives a few records a fetch, and none at all once it is ``silent``."""
+
+    def __init__(self, records: list[FakeRecord], beginning: int, end: int, *, silent: bool = False) -> None:
+        self.records = records
+        self.beginning, self.end, self.silent = beginning, end, silent
+        self.at = -1
+
+    async def beginning_offsets(self, tps: Any) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, self.beginning)
+
+    async def end_offsets(self, tps: Any) -> dict[TopicPartition, int]:
+        return dict.fromkeys(tps, self.end)
+
+    def seek(self, _tp: TopicPartition, offset: int) -> None:
+        self.at = offset
+
+    async def position(self, _tp: TopicPartition) -> int:
+        return self.at
+
+    async def getmany(self, *_tps: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[FakeRecord]]:
+        found = [] if self.silent else [record for record in self.records if record.offset >= self.at][:2]
+        self.at = found[-1].offset + 1 if found else self.at
+        return {PLACE: found} if found else {}
+
+
+def log(*offsets: int) -> list[FakeRecord]:
+    """Return a compacted log: one key per offset."""
+    return [FakeRecord(b"u%d" % offset, b"w%d" % offset, offset, topic=PLACE.topic) for offset in offsets]
+
+
+def recover(consumer: FakeConsumer, table: FakeTable) -> int:
+    """Run a recovery; return the records read."""
+
+    async def run() -> int:
+        return await _read(consumer, table, await _seek(consumer, table, [PLACE]))
+
+    return asyncio.run(run())
+
+
+def test_all_of_the_changelog_is_read_into_an_empty_store() -> None:
+    """Gaps of compaction do not stop it, nor does what was written after the end was asked for."""
+    table = FakeTable()
+    n_records = recover(FakeConsumer(log(3, 4, 9, 10, 15, 20, 40), beginning=3, end=16), table)
+    assert n_records == 6, "what came along with the last fetch is kept"
+    assert set(table.values) == {b"u3", b"u4", b"u9", b"u10", b"u15", b"u20"}
+    assert table.offset == 20
+
+
+def test_recovery_goes_on_from_the_stored_offset() -> None:
+    """The stored offset is that of the last batch's first record: it is read again, and nothing before it."""
+    table = FakeTable(offset=9)
+    assert recover(FakeConsumer(log(3, 4, 9, 10), beginning=3, end=11), table) == 2
+    assert set(table.values) == {b"u9", b"u10"}
+
+
+def test_an_offset_that_retention_has_removed_begins_at_the_beginning() -> None:
+    """The topic may begin later than the store stands."""
+    table = FakeTable(offset=1)
+    assert recover(FakeConsumer(log(30, 31), beginning=30, end=32), table) == 2
+
+
+def test_a_tombstone_deletes_and_a_store_at_the_end_reads_nothing() -> None:
+    """A record without value takes its key away."""
+    table = FakeTable()
+    recover(FakeConsumer([FakeRecord(b"u", b"w", 0), FakeRecord(b"u", None, 1)], beginning=0, end=2), table)
+    assert table.values == {b"u": None}
+    assert recover(FakeConsumer(log(0, 1), beginning=0, end=2), FakeTable(offset=2)) == 0
+
+
+def test_a_recovery_that_reads_nothing_stops_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It must end, for a worker that waits for ever holds partitions that another could serve."""
+    monkeypatch.setattr(recovery, "STUCK_AFTER_S", -1.0)
+    with pytest.raises(StalledError, match="sequences-0: at 3 of 11"):
+        recover(FakeConsumer(log(3), beginning=3, end=11, silent=True), FakeTable())
