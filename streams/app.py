@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -30,8 +31,11 @@ class Serving(Protocol):
     async def start(self) -> None:
         """Get ready; called before anything is consumed."""
 
+    def let_go(self) -> None:
+        """Drop what waits, uncommitted: a rebalance or the end of the worker must not wait for it."""
+
     async def stop(self) -> None:
-        """Let go; called after consuming has ended."""
+        """Release what it holds; called after consuming has ended."""
 
 
 class StreamApp(faust.App):
@@ -143,7 +147,13 @@ def build_app(
         table_cleanup_interval=3_600.0,
         web_enabled=True,
         web_bind="127.0.0.1",
+        env={},  # else WEB_BIND, BROKER_URL, APP_VALUE_SERIALIZER and sixty other variables would win over all that stands here
         web_in_thread=False,
+        web_tables_enabled=False,  # Faust's own pages would show every window to every user of the machine
+        web_router_enabled=False,
+        web_graph_enabled=False,
+        web_stats_enabled=False,
+        web_metrics_enabled=False,
         autodiscover=False,
         **options,
     )
@@ -170,6 +180,7 @@ def start_app(build: Callable[[Settings], StreamApp]) -> StreamApp:
     import uvloop
 
     uvloop.install()
+    logging.getLogger("aiokafka.conn").setLevel(logging.INFO)  # its debug lines hold the password as it is sent
     try:
         return build(load_settings())
     except HeadraceError as exc:

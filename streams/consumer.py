@@ -88,6 +88,12 @@ class BatchConsumer(driver.Consumer):
             await self._thread.seek_to_beginning(*unread)
         return committed
 
+    async def wait_empty(self) -> None:
+        """Before a rebalance or the end, wait for what is on its way to the broker, not for what only waits its turn."""
+        if self.app.serving is not None:
+            self.app.serving.let_go()
+        await super().wait_empty()
+
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit what is delivered, then forget the partitions."""
         await super().on_partitions_revoked(revoked)

@@ -18,7 +18,14 @@ Name = Literal[
     "catalogue_items",  # items that can be recommended now
     "index_generation",  # version of the catalogue snapshot
     "pending_windows",  # users waiting for the model
+    "lists_degraded",  # lists made without the model, a full one follows
+    "windows_poisoned",  # windows that the model can make nothing of; their users got popular items
+    "windows_held",  # users who wait because of lists_per_minute
+    "model_late",  # forward passes that took longer than model_timeout_ms
+    "model_failures",  # times that the model failed whatever it was given
+    "items_left_out",  # item records without a usable vector
     "windows_malformed",  # records on sequences that are no windows
+    "stores_rebuilt",  # partitions whose RocksDB files could not be used
 ]
 LATENCY_SAMPLES: Final = 100_000
 
@@ -30,6 +37,7 @@ class Metrics:
         self.counts: defaultdict[int, Counts] = defaultdict(Counts)
         self.values: defaultdict[Name, int] = defaultdict(int)
         self.delivered_offsets: dict[int, int] = {}
+        self.lag: dict[int, int] = {}  # per partition: offsets that are not committed, as the broker last said
         self._freshness_ms: deque[float] = deque(maxlen=LATENCY_SAMPLES)
 
     def count_batch(self, partition: int, counts: Counts, offset: int) -> None:
@@ -67,6 +75,7 @@ class Metrics:
             "total": self.total().as_dict(),
             "partitions": {str(p): counts.as_dict() for p, counts in sorted(self.counts.items())},
             "delivered_offsets": {str(p): offset for p, offset in sorted(self.delivered_offsets.items())},
+            "lag": {str(p): lag for p, lag in sorted(self.lag.items())},
             "values": dict(self.values),
             "freshness_ms": {"p50": self.freshness_quantile_ms(0.5), "p99": self.freshness_quantile_ms(0.99)},
         }
@@ -77,6 +86,8 @@ class Metrics:
         for partition, counts in sorted(self.counts.items()):
             for outcome, n in counts.as_dict().items():
                 lines.append(f'headrace_events_total{{partition="{partition}",outcome="{outcome}"}} {n}')
+        lines += ["# TYPE headrace_lag gauge"] if self.lag else []
+        lines += [f'headrace_lag{{partition="{partition}"}} {lag}' for partition, lag in sorted(self.lag.items())]
         for name, value in sorted(self.values.items()):
             lines += [f"# TYPE headrace_{name} gauge", f"headrace_{name} {value}"]
         for q in (0.5, 0.99):

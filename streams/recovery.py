@@ -29,21 +29,20 @@ log = logging.getLogger(__name__)
 
 POLL_MS: Final = 1_000
 FETCH_BYTES: Final = 8 << 20
-#: A recovery that reads nothing for this long, while records are left, is stuck.
-STUCK_AFTER_S: Final = 60.0
 
 
-async def restore(settings: KafkaSettings, table: Any, partitions: Iterable[TP]) -> int:
+async def restore(settings: KafkaSettings, table: Any, partitions: Iterable[TP], timeout_s: float) -> int:
     """Bring a table's partitions up to the end of their changelog; return the number of records read. Repeat-safe.
 
     Parameters
     ----------
     table : a :class:`~streams.table.BatchTable`
+    timeout_s : a recovery that reads nothing for this long, while records are left, is stuck
 
     Raises
     ------
     StalledError
-        When nothing comes for :data:`STUCK_AFTER_S` although records are left.
+        When it is stuck.
     BrokerError
         When the broker does not answer.
     """
@@ -59,7 +58,7 @@ async def restore(settings: KafkaSettings, table: Any, partitions: Iterable[TP])
         await consumer.start()
         consumer.assign(tps)
         ends = await _seek(consumer, table, tps)
-        return await _read(consumer, table, ends)
+        return await _read(consumer, table, ends, timeout_s)
     except KafkaError as exc:
         raise BrokerError(f"recovery: broker {settings.broker}: {exc}; see: headrace doctor") from exc
     finally:
@@ -75,7 +74,7 @@ async def _seek(consumer: Any, table: Any, tps: list[TopicPartition]) -> dict[To
     return dict(ends)
 
 
-async def _read(consumer: Any, table: Any, ends: dict[TopicPartition, int]) -> int:
+async def _read(consumer: Any, table: Any, ends: dict[TopicPartition, int], timeout_s: float) -> int:
     n_records, moved_at = 0, time.monotonic()
     behind = dict(ends)
     while behind := {tp: end for tp, end in behind.items() if await consumer.position(tp) < end}:
@@ -86,15 +85,15 @@ async def _read(consumer: Any, table: Any, ends: dict[TopicPartition, int]) -> i
             n_records += len(records)
             moved_at = time.monotonic()
             await asyncio.sleep(0)  # heartbeats and pages go on
-        if time.monotonic() - moved_at > STUCK_AFTER_S:
-            raise await _stuck(consumer, behind)
+        if time.monotonic() - moved_at > timeout_s:
+            raise await _stuck(consumer, behind, timeout_s)
     return n_records
 
 
-async def _stuck(consumer: Any, behind: dict[TopicPartition, int]) -> StalledError:
+async def _stuck(consumer: Any, behind: dict[TopicPartition, int], timeout_s: float) -> StalledError:
     places = [f"{tp.topic}-{tp.partition}: at {await consumer.position(tp)} of {end}" for tp, end in behind.items()]
     return StalledError(
-        f"recovery read nothing for {STUCK_AFTER_S:g} s ({', '.join(places)}); restart the worker, see: headrace doctor"
+        f"recovery read nothing for recovery_timeout_s={timeout_s:g} ({', '.join(places)}); restart the worker, see: headrace doctor"
     )
 
 
@@ -121,10 +120,11 @@ class BatchRecovery(Recovery):
         self._set_recovery_started()
         began = time.monotonic()
         app: Any = self.app
+        timeout_s = app.settings.health.recovery_timeout_s
         actives = {table: set(tps) for table, tps in self.actives_for_table.items()}
         await self._wait(app.writer.own({tp.partition for tps in actives.values() for tp in tps}))
         for table, partitions in actives.items():
-            reading = asyncio.ensure_future(restore(app.settings.kafka, table, partitions))
+            reading = asyncio.ensure_future(restore(app.settings.kafka, table, partitions, timeout_s))
             await self._wait(reading)
             log.info("%s: %d records recovered in %.1f s", table.name, reading.result(), time.monotonic() - began)
         await self._wait(self.on_recovery_completed(generation_id))

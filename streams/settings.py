@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from streams.errors import SettingsError
+from streams.security import read_secret, tls_context
 from streams.window import WindowBounds
 
 PREFIX = "HEADRACE_"
 SECRETS = frozenset({"sasl_password"})
 #: Read by ``tools``, not settings of the streams.
-OTHER_VARIABLES = frozenset({"HEADRACE_TEST_BROKER"})
+OTHER_VARIABLES = frozenset({"HEADRACE_TEST_BROKER", "HEADRACE_DRILL_FAULTS", "HEADRACE_PARENT_PID"})
 
 
 def _check(condition: bool, name: str, value: object, limit: str) -> None:
@@ -44,6 +45,10 @@ class KafkaSettings:
     session_timeout_ms : after this silence a worker's partitions go to another one
     security_protocol, sasl_mechanism, sasl_username, sasl_password, ssl_cafile, ssl_certfile, ssl_keyfile
         as in Kafka's own clients; empty means none
+    sasl_password_file : a file that holds the password alone, instead of ``sasl_password``: no child process inherits it
+    user_id_key_file : a file with a key; with it, producers publish a keyed hash in place of each user_id, and ``subscribe --user``
+        looks for it
+    ssl_key_password_file : a file that holds the password of an encrypted ``ssl_keyfile``
     """
 
     broker: str = "127.0.0.1:9092"
@@ -59,6 +64,9 @@ class KafkaSettings:
     ssl_cafile: str = ""
     ssl_certfile: str = ""
     ssl_keyfile: str = ""
+    sasl_password_file: str = ""
+    ssl_key_password_file: str = ""
+    user_id_key_file: str = ""
 
     def __post_init__(self) -> None:
         for server in self.broker.split(","):
@@ -76,14 +84,34 @@ class KafkaSettings:
         """Return the full name of a topic of the contract."""
         return f"{self.topic_prefix}{name}"
 
+    def addresses(self) -> list[tuple[str, int]]:
+        """Return host and port of each bootstrap server."""
+        parts = [server.strip().rpartition(":") for server in self.broker.split(",")]
+        return [(host.strip("[]"), int(port)) for host, _, port in parts]
+
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return the TLS context, or None where the protocol has no TLS."""
         if self.security_protocol not in ("SSL", "SASL_SSL"):
             return None
-        context = ssl.create_default_context(cafile=self.ssl_cafile or None)
-        if self.ssl_certfile:
-            context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile or None)
-        return context
+        return tls_context(self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile, self.ssl_key_password_file)
+
+    def password(self) -> str:
+        """Return the SASL password, read now where it lies in a file; raise :class:`SettingsError` where there is none."""
+        if self.sasl_password and self.sasl_password_file:
+            raise SettingsError("sasl_password and sasl_password_file are both set: leave one of them out")
+        if not self.sasl_username or not (self.sasl_password or self.sasl_password_file):
+            missing = "sasl_password_file" if self.sasl_username else "sasl_username"
+            raise SettingsError(
+                f"security_protocol={self.security_protocol!r} needs {missing}; set {PREFIX}{missing.upper()}"
+            )
+        return self.sasl_password or read_secret(self.sasl_password_file, "sasl_password_file")
+
+    @property
+    def principal(self) -> str:
+        """Who this client is to the broker, for error texts."""
+        if self.security_protocol.startswith("SASL"):
+            return f"user {self.sasl_username!r}"
+        return f"the owner of certificate {self.ssl_certfile}" if self.ssl_certfile else "a client without a name"
 
     def client_arguments(self) -> dict[str, Any]:
         """Return the connection arguments of an aiokafka client."""
@@ -95,7 +123,7 @@ class KafkaSettings:
             arguments |= {
                 "sasl_mechanism": self.sasl_mechanism,
                 "sasl_plain_username": self.sasl_username,
-                "sasl_plain_password": self.sasl_password,
+                "sasl_plain_password": self.password(),
             }
         return arguments
 
@@ -183,24 +211,37 @@ class RecommenderSettings:
     Parameters
     ----------
     artifact : directory of the model artifact
+    artifact_roots : folders, with commas between, of which one must contain the artifact, links followed; empty means the folder that
+        ``artifact`` names it in
     device : where the model runs; ``auto`` takes CUDA if there is one
     list_size : items in a list
     n_candidates : candidates that retrieval hands to fusion
     micro_batch_tokens : behaviours (padding included) in one forward pass
     micro_batch_deadline_ms : longest time that a window waits for its micro-batch to fill
     max_pending_windows : distinct users waiting for the model; above it consumption pauses
+    model_timeout_ms : when a forward pass takes longer, users get degraded lists meanwhile; ten times longer for the first one
+    model_restart_s : the worker ends, for its supervisor to restart it, when a job of the model's thread takes longer, or the model
+        fails for longer
+    live_popularity : ``on`` counts the events that come in; ``off`` leaves popularity as the artifact has it, so that a list depends
+        on window, catalogue and artifact alone
+    lists_per_minute : most lists per user and minute; between two lies at least 60 s over it. The newest window always gets its list
     encoder_cache_dir : text embeddings on disk, by text hash and encoder version; empty means the user's cache directory
     segmenter : what cuts Chinese text; ``rjieba`` is several times faster and installed apart
     user_words : a file of words that stay whole, one a line, in jieba's format; as in training
     """
 
     artifact: str = ".headrace/artifact"
+    artifact_roots: str = ""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     list_size: int = 10
     n_candidates: int = 100
     micro_batch_tokens: int = 16_384
     micro_batch_deadline_ms: int = 20
     max_pending_windows: int = 20_000
+    model_timeout_ms: int = 3_000
+    model_restart_s: int = 45
+    live_popularity: Literal["on", "off"] = "on"
+    lists_per_minute: int = 600
     encoder_cache_dir: str = ""
     segmenter: Literal["jieba", "rjieba"] = "jieba"
     user_words: str = ""
@@ -227,6 +268,35 @@ class RecommenderSettings:
             self.max_pending_windows,
             "100 to 10000000",
         )
+        _check(10 <= self.model_timeout_ms <= 600_000, "model_timeout_ms", self.model_timeout_ms, "10 to 600000")
+        _check(1 <= self.model_restart_s <= 86_400, "model_restart_s", self.model_restart_s, "1 to 86400")
+        _check(1 <= self.lists_per_minute <= 60_000, "lists_per_minute", self.lists_per_minute, "1 to 60000")
+
+    def roots(self) -> list[Path]:
+        """Return the folders that artifacts may lie in."""
+        named = [Path(root.strip()) for root in self.artifact_roots.split(",") if root.strip()]
+        return named or [Path(self.artifact).absolute().parent]
+
+
+@dataclass(frozen=True)
+class HealthSettings:
+    """When a worker ends itself, non-zero, for its supervisor to restart.
+
+    Parameters
+    ----------
+    stall_timeout_s : longest time that a partition's committed offset may stand still while records wait
+    recovery_timeout_s : longest time without progress in joining the group and in recovering state
+    stop_timeout_s : longest time from SIGTERM to the end, in which what is in flight is delivered and committed
+    """
+
+    stall_timeout_s: float = 60.0
+    recovery_timeout_s: float = 120.0
+    stop_timeout_s: float = 12.0
+
+    def __post_init__(self) -> None:
+        _check(5 <= self.stall_timeout_s <= 3_600, "stall_timeout_s", self.stall_timeout_s, "5 to 3600")
+        _check(10 <= self.recovery_timeout_s <= 86_400, "recovery_timeout_s", self.recovery_timeout_s, "10 to 86400")
+        _check(1 <= self.stop_timeout_s <= 600, "stop_timeout_s", self.stop_timeout_s, "1 to 600")
 
 
 @dataclass(frozen=True)
@@ -236,11 +306,12 @@ class Settings:
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     sequencer: SequencerSettings = field(default_factory=SequencerSettings)
     recommender: RecommenderSettings = field(default_factory=RecommenderSettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
 
     def shown(self) -> dict[str, object]:
         """Return every setting by name, secrets masked."""
         values: dict[str, object] = {}
-        for group in (self.kafka, self.sequencer, self.recommender):
+        for group in (self.kafka, self.sequencer, self.recommender, self.health):
             for f in fields(group):
                 value = getattr(group, f.name)
                 values[f.name] = "***" if f.name in SECRETS and value else value

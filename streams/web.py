@@ -1,26 +1,29 @@
-"""The worker's three pages, on loopback: ``/health``, ``/counts`` (JSON) and ``/metrics`` (Prometheus)."""
+"""The worker's pages, on loopback: ``/health`` (ready), ``/live``, ``/counts`` (JSON) and ``/metrics`` (Prometheus)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import faust
-
+from streams.app import StreamApp
 from streams.metrics import Metrics
 
 
-def is_ready(app: faust.App) -> bool:
-    """Whether the worker has its partitions and its state: recovery ended and no rebalance is under way."""
-    return bool(app.tables.recovery.completed.is_set() and not app.rebalancing)
+def serve(app: StreamApp, metrics: Metrics) -> None:
+    """Attach the pages to an app.
 
-
-def serve(app: faust.App, metrics: Metrics) -> None:
-    """Attach the pages to an app. ``/health`` answers 200 when the worker is ready, else 503."""
+    ``/health`` answers 200 when the worker has its partitions and its state, else 503: during recovery, a rebalance, and while
+    stopping. ``/live`` answers 200 while the worker is not stuck; a stuck one soon ends itself.
+    """
+    app.health.metrics = metrics
 
     @app.page("/health", name="health")
     async def health(self: Any, request: Any) -> Any:
-        ready = is_ready(app)
-        return self.json({"ready": ready}, status=200 if ready else 503)
+        why = app.health.not_ready()
+        return self.json({"ready": not why, "why": why}, status=503 if why else 200)
+
+    @app.page("/live", name="live")
+    async def live(self: Any, request: Any) -> Any:
+        return self.json(app.health.as_dict(), status=503 if app.health.stalled else 200)
 
     @app.page("/counts", name="counts")
     async def counts(self: Any, request: Any) -> Any:

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-
+from streams.lag import GroupWatch
 from streams.settings import KafkaSettings
-from streams.topics import open_admin
 
 
 async def group_lag(settings: KafkaSettings, group: str, topic: str) -> int:
     """Return how many records of a topic a consumer group has not committed, over all partitions."""
-    name = settings.topic(topic)
-    admin = await open_admin(settings)
-    consumer = AIOKafkaConsumer(**settings.client_arguments())
+    watch = GroupWatch(settings, group)
     try:
-        await consumer.start()
-        committed = await admin.list_consumer_group_offsets(group)
-        partitions = [TopicPartition(name, p) for p in range(settings.partitions)]
-        ends = await consumer.end_offsets(partitions)
-        return sum(end - (committed[tp].offset if tp in committed else 0) for tp, end in ends.items())
+        offsets = await watch.offsets(settings.topic(topic), range(settings.partitions))
+        return sum(at.lag for at in offsets.values())
     finally:
-        await consumer.stop()
-        await admin.close()
+        await watch.stop()

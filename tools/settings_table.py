@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from streams.settings import KafkaSettings, RecommenderSettings, SequencerSettings
+from streams.settings import HealthSettings, KafkaSettings, RecommenderSettings, SequencerSettings
 
 README = Path(__file__).parent.parent / "README.md"
 _PARAMETER = re.compile(r"^    (?P<names>[a-z_, ]+) : (?P<meaning>.+(?:\n        .+)*)", re.MULTILINE)
@@ -15,7 +15,7 @@ _PARAMETER = re.compile(r"^    (?P<names>[a-z_, ]+) : (?P<meaning>.+(?:\n       
 def settings_table() -> str:
     """Return the table in Markdown: name, default, meaning."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for group in (KafkaSettings, SequencerSettings, RecommenderSettings):
+    for group in (KafkaSettings, SequencerSettings, RecommenderSettings, HealthSettings):
         meanings: dict[str, str] = {}
         text = re.sub(r"(?m)^    ((?:[a-z_]+, )+[a-z_]+)\n        ", r"    \1 : ", group.__doc__ or "")
         for match in _PARAMETER.finditer(text):

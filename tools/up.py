@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from streams.acls import topics_of
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
 from tools.broker import names_broker, on_bar
@@ -22,8 +23,10 @@ from tools.workers import POLL_S, Worker, WorkerName, free_port
 
 SUMMARY = "run the sequencer and the recommender until Ctrl-C"
 READY_TIMEOUT_S: Final = 180.0  # the recommender loads its models first
-STOP_TIMEOUT_S: Final = 15.0
+STOP_MARGIN_S: Final = 3.0  # above the limit at which a worker ends itself
 INTERRUPTED: Final = 130
+#: What the two workers cannot do without; other topics are made too where this client may.
+WORKER_TOPICS: Final = topics_of("sequencer") + topics_of("recommender")
 STATE_DIR: Final = Path(".headrace")
 
 
@@ -59,8 +62,8 @@ def run(args: argparse.Namespace) -> int:
                     f"--workers {args.workers}: noida carries one worker only; use --workers 1, or another broker"
                 )
             running = load_settings(broker=broker.bootstrap, artifact=settings.recommender.artifact)
-            asyncio.run(create_topics(running.kafka))
-            return _supervise(args, build_workers(running, args.workers))
+            asyncio.run(create_topics(running.kafka, WORKER_TOPICS))
+            return _supervise(args, build_workers(running, args.workers), running.health.stop_timeout_s + STOP_MARGIN_S)
 
 
 def _security(settings: Settings) -> dict[str, object]:
@@ -82,7 +85,7 @@ def build_workers(settings: Settings, n_workers: int, state_dir: Path = STATE_DI
     return workers
 
 
-def _supervise(args: argparse.Namespace, workers: list[Worker]) -> int:
+def _supervise(args: argparse.Namespace, workers: list[Worker], stop_timeout_s: float) -> int:
     try:
         for worker in workers:
             worker.start()
@@ -101,13 +104,13 @@ def _supervise(args: argparse.Namespace, workers: list[Worker]) -> int:
         console().print("stopping")
         return INTERRUPTED
     finally:
-        stop_all(workers)
+        stop_all(workers, stop_timeout_s)
         emit(args, {"workers": [{"name": worker.name, "exit": worker.returncode} for worker in workers]})
 
 
-def stop_all(workers: list[Worker]) -> None:
+def stop_all(workers: list[Worker], timeout_s: float = 15.0) -> None:
     """Stop all workers at once, each killed when it does not end in time."""
-    threads = [threading.Thread(target=worker.stop, args=(STOP_TIMEOUT_S,)) for worker in workers]
+    threads = [threading.Thread(target=worker.stop, args=(timeout_s,)) for worker in workers]
     for thread in threads:
         thread.start()
     try:

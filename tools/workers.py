@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from streams.errors import HeadraceError
+from streams.guard import PARENT_VARIABLE
 from tools.broker_state import free_port
 
-__all__ = ["Worker", "WorkerError", "WorkerName", "free_port"]
+__all__ = ["Worker", "WorkerError", "WorkerName", "free_port", "opener"]
 
 WorkerName = Literal["sequencer", "recommender"]
 POLL_S: Final = 0.1
@@ -27,8 +28,10 @@ TAIL_BYTES: Final = 20_000
 TAIL_LINES: Final = 5
 TAIL_ERRORS: Final = 2
 _ERROR: Final = re.compile(r"\[ERROR\]|^[\w.]*(Error|Exception)\b")
+#: An error that headrace raised on purpose tells more than what went wrong in the stopping after it.
+_OWN_ERROR: Final = re.compile(r"^(streams|models)\.[\w.]*Error: |\[ERROR\] (cannot start|the (event loop|worker) has)")
 #: The workers listen on loopback: a proxy of the environment must not be asked.
-_opener: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+opener: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class WorkerError(HeadraceError):
@@ -54,6 +57,7 @@ class Worker:
         self.web_port = web_port
         self.log_path = log_path
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_begin = 0  # where this start's lines begin; restarts append
 
     def __enter__(self) -> Worker:
         self.start()
@@ -88,12 +92,13 @@ class Worker:
             raise WorkerError(f"{self.name}: runs already, pid {self.pid}")
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
+            self._log_begin = log.tell()
             self._process = subprocess.Popen(
                 self.command(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.env},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid()), **self.env},
                 start_new_session=True,
             )
 
@@ -131,12 +136,11 @@ class Worker:
         WorkerError
             When it does not answer.
         """
-        try:
-            with self._get("/counts") as response:
-                found: dict[str, Any] = json.load(response)
-                return found
-        except (OSError, ValueError) as exc:
-            raise WorkerError(f"{self.name}: no counts from port {self.web_port}: {exc}; {self.log_tail()}") from exc
+        return self._json("/counts")
+
+    def live(self) -> dict[str, Any]:
+        """Return what the worker's ``/live`` page says; raise :class:`WorkerError` when it does not answer, or is stuck."""
+        return self._json("/live")
 
     def stop(self, timeout_s: float = 15.0) -> int | None:
         """Ask the process to end, kill it when it does not in time, and return its exit code. Repeat-safe."""
@@ -164,16 +168,27 @@ class Worker:
         """Return what the end of the log tells, on one line, for an error message: its last errors, else its last lines."""
         try:
             with self.log_path.open("rb") as log:
-                log.seek(max(0, self.log_path.stat().st_size - TAIL_BYTES))
+                log.seek(max(self._log_begin, self.log_path.stat().st_size - TAIL_BYTES))
                 lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
         except OSError:
             lines = []
         errors = [line for line in lines if _ERROR.search(line)]
-        told = " | ".join(dict.fromkeys(errors[-TAIL_ERRORS:] or lines[-TAIL_LINES:]))
+        own = [line for line in errors if _OWN_ERROR.search(line)]
+        told = " | ".join(dict.fromkeys(own[-1:] or errors[-TAIL_ERRORS:] or lines[-TAIL_LINES:]))
         return f"log {self.log_path}: {told or 'empty'}"
 
+    def _json(self, page: str) -> dict[str, Any]:
+        try:
+            with self._get(page) as response:
+                found: dict[str, Any] = json.load(response)
+                return found
+        except (OSError, ValueError) as exc:
+            raise WorkerError(
+                f"{self.name}: no {page.strip('/')} from port {self.web_port}: {exc}; {self.log_tail()}"
+            ) from exc
+
     def _get(self, page: str) -> Any:
-        return _opener.open(f"http://127.0.0.1:{self.web_port}{page}", timeout=HTTP_TIMEOUT_S)
+        return opener.open(f"http://127.0.0.1:{self.web_port}{page}", timeout=HTTP_TIMEOUT_S)
 
     def _signal_group(self, number: signal.Signals) -> None:
         """Signal the process and what it started; its session is its own."""

@@ -58,6 +58,17 @@ OUT_OF_RANGE: list[tuple[str, object]] = [
     ("micro_batch_deadline_ms", 10_001),
     ("max_pending_windows", 99),
     ("max_pending_windows", 10_000_001),
+    ("model_timeout_ms", 9),
+    ("model_timeout_ms", 600_001),
+    ("model_restart_s", 0),
+    ("model_restart_s", 86_401),
+    ("lists_per_minute", 0),
+    ("lists_per_minute", 60_001),
+    ("stall_timeout_s", 4.9),
+    ("stall_timeout_s", "nan"),
+    ("recovery_timeout_s", 9),
+    ("stop_timeout_s", 0),
+    ("stop_timeout_s", 601),
 ]
 
 
@@ -159,5 +170,5 @@ def test_bounds_are_those_of_the_settings() -> None:
 def test_field_names_are_unique_over_all_groups() -> None:
     """One flat name space of variables allows no second owner."""
     settings = Settings()
-    n_fields = sum(len(vars(group)) for group in (settings.kafka, settings.sequencer, settings.recommender))
+    n_fields = sum(len(vars(group)) for group in vars(settings).values())
     assert len(settings.shown()) == n_fields

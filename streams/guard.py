@@ -1,0 +1,113 @@
+"""A thread that ends the process when its event loop no longer can.
+
+The loop itself judges offsets (:mod:`streams.health`). Three things it cannot judge: that it is blocked, that its own stop does not
+end, and that the program which started it is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+#: EX_SOFTWARE of sysexits.h: the process could not end in the orderly way.
+EXIT_FORCED: Final = 70
+TICK_S: Final = 0.5
+#: The process id of the program that started the worker and wants it to end with it.
+PARENT_VARIABLE: Final = "HEADRACE_PARENT_PID"
+
+
+def end_process(reason: str) -> None:
+    """Write the reason and every thread's stack to standard error, and end the process at once with :data:`EXIT_FORCED`.
+
+    Past the logging module: a thread that is stuck may hold its lock.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        os.write(2, f"[ERROR] {reason}\n".encode())
+        faulthandler.dump_traceback(file=sys.__stderr__)  # type: ignore[arg-type]  # standard error is open in a worker
+    os._exit(EXIT_FORCED)
+
+
+def parent_pid() -> int | None:
+    """Return the process with which this one ends: its parent, where :data:`PARENT_VARIABLE` names one."""
+    value = os.environ.get(PARENT_VARIABLE, "")
+    return int(value) if value.isdigit() else None
+
+
+class ProcessGuard:
+    """Watches the event loop's beat, the time that stopping takes, and the parent.
+
+    Parameters
+    ----------
+    block_timeout_s : longest time without a beat
+    stop_timeout_s : longest time from the begin of stopping to the end of the process
+    is_stopping : whether stopping has begun
+    parent : process id of the program to end with, or None
+    end : ends the process; called with the reason
+    ask_to_stop : begins an orderly stop
+    """
+
+    def __init__(
+        self,
+        *,
+        block_timeout_s: float,
+        stop_timeout_s: float,
+        is_stopping: Callable[[], bool],
+        parent: int | None = None,
+        end: Callable[[str], None] = end_process,
+        ask_to_stop: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGTERM),
+    ) -> None:
+        self._block_timeout_s = block_timeout_s
+        self._stop_timeout_s = stop_timeout_s
+        self._is_stopping = is_stopping
+        self._parent = parent
+        self._end = end
+        self._ask_to_stop = ask_to_stop
+        self._beat_s = self._checked_s = time.monotonic()
+        self._stopping_s: float | None = None
+        self._done = threading.Event()
+
+    def start(self) -> None:
+        """Start the thread; it lives as long as the process."""
+        threading.Thread(target=self._run, name="process-guard", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the thread; a worker never does."""
+        self._done.set()
+
+    def beat(self, now_s: float | None = None) -> None:
+        """Say that the event loop runs."""
+        self._beat_s = time.monotonic() if now_s is None else now_s
+
+    def check(self, now_s: float, getppid: Callable[[], int] = os.getppid) -> None:
+        """Look once, at ``now_s`` seconds of the monotonic clock."""
+        if now_s - self._checked_s > 10 * TICK_S:  # the whole process was paused: that is not the loop's fault
+            self._beat_s = now_s
+            if self._stopping_s is not None:
+                self._stopping_s = now_s
+        self._checked_s = now_s
+        if self._is_stopping():
+            self._stopping_s = now_s if self._stopping_s is None else self._stopping_s
+            if now_s - self._stopping_s > self._stop_timeout_s:
+                self._end(
+                    f"the worker has not stopped within stop_timeout_s={self._stop_timeout_s:g} s: ended; "
+                    "what was not committed is read again; set HEADRACE_STOP_TIMEOUT_S higher if its work takes longer"
+                )
+        elif now_s - self._beat_s > self._block_timeout_s:
+            self._end(
+                f"the event loop has been blocked for {now_s - self._beat_s:.0f} s, above "
+                f"stall_timeout_s={self._block_timeout_s:g}: ended; the stacks of all threads follow"
+            )
+        if self._parent is not None and getppid() != self._parent:
+            self._parent = None
+            self._ask_to_stop()
+
+    def _run(self) -> None:
+        while not self._done.wait(TICK_S):
+            self.check(time.monotonic())

@@ -1,0 +1,266 @@
+"""Whether this worker is alive, ready, and on sound files; it ends itself when it is stuck.
+
+::
+
+    every few seconds    broker ──► GroupWatch ──► StallJudge, ProgressJudge ──► StalledError ──► the process ends non-zero
+    at an assignment     RocksDB files ──► store_check ──► rebuilt where damaged, before recovery
+    twice a second       ProcessGuard (a thread): loop blocked, stop takes too long, parent gone
+
+A broker that does not answer is no stall: the worker waits for it, and all clocks start anew when it answers again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Any, Final
+
+from faust.types import TP
+
+from streams import store_check
+from streams.errors import BrokerError, HeadraceError, StalledError
+from streams.guard import ProcessGuard, parent_pid
+from streams.lag import Group, GroupWatch
+from streams.liveness import PartitionOffsets, Place, ProgressJudge, Stall, StallJudge
+from streams.metrics import Metrics
+from streams.table import ROCKSDB, BatchTable
+
+if TYPE_CHECKING:
+    from streams.app import StreamApp
+
+#: The broker is asked this often, or five times within the stall timeout where that is short.
+CHECK_INTERVAL_S: Final = 5.0
+BEAT_S: Final = 1.0
+RESTART: Final = "the supervisor restarts the worker, which reads on from what is committed"
+
+
+class Health:
+    """Watches one worker. For its event loop."""
+
+    def __init__(self, app: StreamApp) -> None:
+        self.app = app
+        self.metrics: Metrics | None = None
+        self.settings = app.settings.health
+        self.watch = GroupWatch(app.settings.kafka, app.conf.id)
+        self.broker_answers = True
+        self.stalled = ""
+        self._judge = StallJudge(self.settings.stall_timeout_s)
+        self._recovery, self._membership = ProgressJudge(), ProgressJudge()
+        self._empty: dict[Place, tuple[int, int]] = {}  # committed and end between which nothing is to be read
+        self._checked_s = time.monotonic()
+        self._cluster = ""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._guard = ProcessGuard(
+            block_timeout_s=self.settings.stall_timeout_s,
+            stop_timeout_s=self.settings.stop_timeout_s,
+            is_stopping=lambda: app.should_stop,
+            parent=parent_pid(),
+        )
+
+    async def start(self) -> None:
+        """Begin to watch; called before anything is consumed."""
+        self._cluster = await self.watch.cluster_id()
+        self._guard.beat()
+        self._guard.start()
+        self._tasks = [asyncio.ensure_future(self._beat()), asyncio.ensure_future(self._run())]
+
+    async def stop(self) -> None:
+        """Let go of the broker; the guard goes on until the process has ended."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.watch.stop()
+
+    def not_ready(self) -> str:
+        """Return why the worker cannot serve now, or ``""``: its partitions and its state must be there."""
+        if self.app.should_stop:
+            return "stopping"
+        if not self.app.tables.recovery.completed.is_set() or self.app.tables.recovery.in_recovery:
+            return "recovering"
+        return "rebalancing" if self.app.rebalancing else ""
+
+    def as_dict(self) -> dict[str, object]:
+        """Return what is known, for ``/live``."""
+        standing = self._judge.standing_s(time.monotonic())
+        return {
+            "live": not self.stalled,
+            "why": self.stalled,
+            "broker_answers": self.broker_answers,
+            "standing_s": {f"{topic}-{partition}": round(s, 1) for (topic, partition), s in sorted(standing.items())},
+        }
+
+    async def check_stores(self, assigned: set[TP]) -> None:
+        """Open the RocksDB files of newly assigned partitions, rebuilt where they cannot be used; called before recovery."""
+        for table in self._rocksdb_tables():
+            topic = table.changelog_topic.get_topic_name()
+            new = [tp for tp in assigned if tp.topic == topic and tp.partition not in table.data._dbs]
+            if not new:
+                continue
+            ends = await self.app.consumer.highwaters(*new)
+            origin = store_check.Origin(self._cluster, topic, self.app.settings.kafka.partitions)
+            for tp in sorted(new):
+                why = await store_check.prepare(table, tp.partition, origin, ends[tp] or 0)
+                if why and self.metrics is not None:
+                    self.metrics.add("stores_rebuilt")
+
+    def note_crash(self, reason: BaseException) -> None:
+        """Remember damage that a crash tells of, so that the next start rebuilds the partition."""
+        for table in self._rocksdb_tables():
+            for partition in store_check.note_damage(table, str(reason)):
+                self.app.log.error("store of partition %d is damaged: the next start rebuilds it", partition)
+
+    def _rocksdb_tables(self) -> list[BatchTable]:
+        return [table for table in self.app.tables.values() if table.data.url.scheme == ROCKSDB]
+
+    async def _beat(self) -> None:
+        while True:
+            self._guard.beat()
+            await asyncio.sleep(BEAT_S)
+
+    async def _run(self) -> None:
+        interval_s = min(CHECK_INTERVAL_S, self.settings.stall_timeout_s / 5)
+        while True:
+            await asyncio.sleep(interval_s)
+            now_s = time.monotonic()
+            if now_s - self._checked_s > 10 * interval_s + self.settings.stall_timeout_s:
+                self._restart_clocks()  # the process was paused
+            self._checked_s = now_s
+            if self.app.should_stop or not self._consumes():
+                continue
+            try:
+                await self.look(now_s)
+            except StalledError as exc:
+                self.stalled = str(exc)
+                await self.app.crash(exc)
+            except Exception as exc:  # the worker loop: a watchdog that has died must not pass for health
+                await self.app.crash(exc)
+
+    async def look(self, now_s: float) -> None:
+        """Look once, at ``now_s`` seconds of the monotonic clock; raise :class:`StalledError` when the worker is stuck."""
+        try:
+            await self._check(now_s)
+            self.broker_answers = True
+        except BrokerError as exc:
+            self.broker_answers = False
+            self._restart_clocks()
+            self.app.log.warning("health: %s; waiting for it", exc)
+
+    def _consumes(self) -> bool:
+        """Whether the consumer has started; before that the model and the catalogue load, which may take its time."""
+        consumer: Any = self.app._consumer
+        return consumer is not None and consumer._thread._consumer is not None
+
+    def _restart_clocks(self) -> None:
+        self._judge.restart()
+        self._recovery, self._membership = ProgressJudge(), ProgressJudge()
+
+    async def _check(self, now_s: float) -> None:
+        """Look once; raise :class:`StalledError` when stuck, :class:`BrokerError` when the broker does not answer."""
+        assigned = {(tp.topic, tp.partition) for tp in self._source_partitions()}
+        offsets = await self._offsets(assigned)
+        await self._check_membership(now_s, assigned)
+        state = self._recovery_state() if self.not_ready() else None
+        seconds = self._recovery.observe(now_s, state)
+        if state is not None:
+            self._judge.restart()
+            if seconds > self.settings.recovery_timeout_s:
+                raise StalledError(
+                    f"{self.not_ready()} without progress for {seconds:.0f} s, above recovery_timeout_s="
+                    f"{self.settings.recovery_timeout_s:g}: at {state}; {RESTART}"
+                )
+            return
+        stalls = [stall for stall in self._judge.observe(now_s, offsets) if not await self._is_empty(stall)]
+        if stalls:
+            raise StalledError("; ".join(self._describe(stall) for stall in stalls) + f"; {RESTART}")
+
+    async def _offsets(self, assigned: set[Place]) -> dict[Place, PartitionOffsets]:
+        held = {(m.tp.topic, m.tp.partition) for m in list(self.app.consumer.unacked) if not m.acked}
+        offsets: dict[Place, PartitionOffsets] = {}
+        for topic in sorted(self._source_topics()):
+            found = await self.watch.offsets(topic, [partition for name, partition in assigned if name == topic])
+            for place, at in found.items():
+                if self._empty.get(place) == (at.committed, at.end):
+                    at = PartitionOffsets(at.end, at.end)
+                offsets[place] = PartitionOffsets(at.committed, at.end, place in held)
+        if self.metrics is not None:
+            self.metrics.lag = {place[1]: at.lag for place, at in offsets.items()}
+        return offsets
+
+    async def _is_empty(self, stall: Stall) -> bool:
+        """Whether nothing but markers and compacted records lies behind the committed offset: no stall then."""
+        at = stall.offsets
+        if await self.watch.has_records(stall.place, at.committed):
+            return False
+        self._empty[stall.place] = (at.committed, at.end)
+        return True
+
+    async def _check_membership(self, now_s: float, assigned: set[Place]) -> None:
+        group = await self.watch.describe()
+        lost = None if group is None else lost_consumer(group, self._member_id(), self._all_places())
+        seconds = self._membership.observe(now_s, lost)
+        if lost is not None and seconds > self.settings.stall_timeout_s:
+            raise StalledError(
+                f"group {self.watch.group}: {lost} for {seconds:.0f} s, above stall_timeout_s="
+                f"{self.settings.stall_timeout_s:g}, with {len(assigned)} partitions here; {RESTART}"
+            )
+
+    def _recovery_state(self) -> Hashable:
+        """Return what changes as joining and recovery go on: the offsets that the tables have reached, above all."""
+        reached = [
+            (tp, table.persisted_offset(tp))
+            for table, partitions in self.app.tables.recovery.actives_for_table.items()
+            for tp in sorted(partitions)
+            if table.data.url.scheme != ROCKSDB or tp.partition in table.data._dbs
+        ]
+        return (self.app.rebalancing_count, self.app.consumer_generation_id, tuple(reached))
+
+    def _source_topics(self) -> set[str]:
+        return {topic for agent in self.app.agents.values() for topic in agent.channel.topics}
+
+    def _source_partitions(self) -> set[TP]:
+        topics = self._source_topics()
+        return {tp for tp in self.app.consumer.assignment() if tp.topic in topics}
+
+    def _all_places(self) -> set[Place]:
+        return {(topic, p) for topic in self._source_topics() for p in range(self.app.settings.kafka.partitions)}
+
+    def _member_id(self) -> str:
+        client: Any = self.app.consumer._thread._consumer
+        return "" if client is None else str(client._coordinator.member_id)
+
+    def _describe(self, stall: Stall) -> str:
+        topic, partition = stall.place
+        at = stall.offsets
+        return (
+            f"{topic}-{partition}: committed {at.committed} stands still for {stall.seconds:.0f} s while records wait up to {at.end}, "
+            f"above stall_timeout_s={self.settings.stall_timeout_s:g}"
+        )
+
+
+async def checked_stores(app: StreamApp, assigned: set[TP]) -> bool:
+    """Run :meth:`Health.check_stores`; on an error that headrace raises on purpose the app crashes, and False is returned."""
+    try:
+        await app.health.check_stores(assigned)
+    except HeadraceError as exc:
+        await app.crash(exc)
+        return False
+    return True
+
+
+def lost_consumer(group: Group, member_id: str, places: set[Place]) -> str | None:
+    """Return in which way a consumer has been lost from its group, or None.
+
+    Parameters
+    ----------
+    group : as the broker has it
+    member_id : the worker's own, empty before it has one
+    places : all partitions that the group consumes
+    """
+    own = next((member for member in group.members if member.member_id == member_id), None)
+    if own is None:
+        return "the broker does not have this worker as a member"
+    free = places - {place for member in group.members for place in member.partitions}
+    if group.state == "Stable" and free and not own.partitions & places:
+        return "no partition is assigned to this worker although some are free"
+    return None

@@ -1,0 +1,151 @@
+"""What the broker says of a consumer group: committed and end offsets, members. A connection of its own, apart from the worker's.
+
+That the answers come by another way than the records is the point: the consumer under watch may be the part that hangs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaError
+
+from streams.errors import BrokerError
+from streams.liveness import PartitionOffsets, Place
+from streams.settings import KafkaSettings
+
+#: A broker that takes longer than this for one answer counts as one that does not answer.
+ANSWER_TIMEOUT_S: Final = 10.0
+
+
+@dataclass(frozen=True)
+class Member:
+    """One consumer of a group and the partitions that it has."""
+
+    member_id: str
+    client_id: str
+    host: str
+    partitions: frozenset[Place]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A consumer group: its state as Kafka names it (Stable, PreparingRebalance, Empty, Dead ...) and its members."""
+
+    state: str
+    members: tuple[Member, ...]
+
+
+class GroupWatch:
+    """Asks the broker about one consumer group. Connects when first asked, and anew after a failure. For one event loop."""
+
+    def __init__(self, kafka: KafkaSettings, group: str) -> None:
+        self._kafka = kafka
+        self.group = group
+        self._admin: AIOKafkaAdminClient | None = None
+        self._reader: AIOKafkaConsumer | None = None
+
+    async def stop(self) -> None:
+        """Disconnect. Repeat-safe."""
+        reader, admin, self._reader, self._admin = self._reader, self._admin, None, None
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            if reader is not None:
+                await asyncio.wait_for(reader.stop(), ANSWER_TIMEOUT_S)
+        with contextlib.suppress(KafkaError, OSError, TimeoutError):
+            if admin is not None:
+                await asyncio.wait_for(admin.close(), ANSWER_TIMEOUT_S)
+
+    async def cluster_id(self) -> str:
+        """Return the cluster's id; empty where the broker has none."""
+        async with self._connected() as (admin, _):
+            return str((await admin.describe_cluster()).get("cluster_id") or "")
+
+    async def offsets(self, topic: str, partitions: Iterable[int]) -> dict[Place, PartitionOffsets]:
+        """Return the committed and the end offset of partitions.
+
+        Raises
+        ------
+        BrokerError
+            When the broker does not answer.
+        """
+        async with self._connected() as (admin, reader):
+            committed = await admin.list_consumer_group_offsets(self.group)
+            wanted = [TopicPartition(topic, partition) for partition in partitions]
+            if not wanted:
+                return {}
+            begins, ends = await reader.beginning_offsets(wanted), await reader.end_offsets(wanted)
+        return {
+            (tp.topic, tp.partition): PartitionOffsets(
+                max(begins[tp], committed[tp].offset if tp in committed else -1), ends[tp]
+            )
+            for tp in wanted
+        }
+
+    async def describe(self) -> Group | None:
+        """Return the group's state and members; None where the broker cannot tell (small development brokers)."""
+        try:
+            async with self._connected() as (admin, _):
+                responses = await admin.describe_consumer_groups([self.group])
+        except BrokerError as exc:
+            if isinstance(exc.__cause__, KafkaError) and not exc.__cause__.retriable:
+                return None
+            raise
+        for response in responses:
+            for error, _name, state, _kind, _protocol, members, *_ in response.groups:
+                if error == 0:
+                    return Group(state, tuple(_member(*member[:5]) for member in members))
+        return None
+
+    async def has_records(self, place: Place, offset: int) -> bool:
+        """Return whether a record is there to read at or behind an offset: not only transaction markers and compacted ones."""
+        tp = TopicPartition(*place)
+        async with self._connected() as (_, reader):
+            end = (await reader.end_offsets([tp]))[tp]
+            reader.assign([tp])
+            try:
+                reader.seek(tp, offset)
+                while await reader.position(tp) < end:
+                    if any((await reader.getmany(tp, timeout_ms=500, max_records=1)).values()):
+                        return True
+                return False
+            finally:
+                reader.unsubscribe()
+
+    @contextlib.asynccontextmanager
+    async def _connected(self) -> AsyncIterator[tuple[AIOKafkaAdminClient, AIOKafkaConsumer]]:
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                if self._admin is None or self._reader is None:
+                    await self._connect()
+                assert self._admin is not None and self._reader is not None
+                yield self._admin, self._reader
+        except (KafkaError, OSError, TimeoutError) as exc:
+            await self.stop()
+            raise BrokerError(
+                f"broker {self._kafka.broker} does not answer about group {self.group}: "
+                f"{str(exc) or type(exc).__name__}; see: headrace doctor"
+            ) from exc
+
+    async def _connect(self) -> None:
+        arguments = self._kafka.client_arguments()
+        self._admin = AIOKafkaAdminClient(request_timeout_ms=int(ANSWER_TIMEOUT_S * 1000), **arguments)
+        await self._admin.start()
+        self._reader = AIOKafkaConsumer(
+            isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest", **arguments
+        )
+        await self._reader.start()
+
+
+def _member(member_id: str, client_id: str, host: str, _metadata: bytes, assignment: bytes) -> Member:
+    """Return a member of a DescribeGroups response."""
+    partitions: list[Place] = []
+    if assignment:
+        decoded: Any = ConsumerProtocolMemberAssignment.decode(assignment)
+        partitions = [(topic, partition) for topic, numbers in decoded.assignment for partition in numbers]
+    return Member(member_id, client_id, host, frozenset(partitions))

@@ -1,0 +1,113 @@
+"""When a worker is stuck: pure judgement over offsets and a clock that the caller reads.
+
+A worker is alive when what it commits moves while records wait, not when its process answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+#: A partition: topic and number.
+Place = tuple[str, int]
+#: Records that the worker itself holds may wait this many times longer, as long as it commits anything else: under back-pressure
+#: the partitions take turns, and a slow model is no reason for a restart.
+HELD_FACTOR: Final = 5
+
+
+@dataclass(frozen=True)
+class PartitionOffsets:
+    """What the broker says of a partition and a consumer group.
+
+    Parameters
+    ----------
+    committed : offset of the next record to read; where nothing is committed, the partition's first
+    end : offset that the next written record gets
+    is_held : whether the worker holds records of it that are not done
+    """
+
+    committed: int
+    end: int
+    is_held: bool = False
+
+    @property
+    def lag(self) -> int:
+        """Return how many offsets are not committed; transaction markers and compacted records count too."""
+        return max(0, self.end - self.committed)
+
+
+@dataclass(frozen=True)
+class Stall:
+    """A partition that stands still although records wait, for ``seconds``."""
+
+    place: Place
+    offsets: PartitionOffsets
+    seconds: float
+
+
+class StallJudge:
+    """Finds partitions whose committed offset stands still while records wait.
+
+    Parameters
+    ----------
+    timeout_s : standing still longer than this is a stall; :data:`HELD_FACTOR` times that for a partition whose records the
+        worker holds while it commits others
+    """
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._committed: dict[Place, int] = {}
+        self._since_s: dict[Place, float] = {}
+        self._waiting: set[Place] = set()
+        self._moved_s: float | None = None
+
+    def restart(self) -> None:
+        """Forget all that was seen: what happened while the broker did not answer says nothing about the worker."""
+        self._committed.clear()
+        self._since_s.clear()
+        self._waiting.clear()
+        self._moved_s = None
+
+    def standing_s(self, now_s: float) -> dict[Place, float]:
+        """Return for how long each partition has had waiting records and not moved, in seconds."""
+        return {place: now_s - self._since_s[place] for place in self._waiting}
+
+    def observe(self, now_s: float, partitions: Mapping[Place, PartitionOffsets]) -> list[Stall]:
+        """Take what the broker says at ``now_s`` of the partitions assigned now; return those that are stalled.
+
+        A partition that is new here starts its time now.
+        """
+        for place in self._since_s.keys() - partitions.keys():
+            del self._since_s[place], self._committed[place]
+        for place, offsets in partitions.items():
+            known = self._committed.get(place)
+            if known is not None and offsets.committed > known:
+                self._moved_s = now_s
+            if known != offsets.committed or not offsets.lag:
+                self._since_s[place] = now_s
+            self._committed[place] = offsets.committed
+        self._waiting = {place for place, offsets in partitions.items() if offsets.lag}
+        return [
+            Stall(place, offsets, now_s - self._since_s[place])
+            for place, offsets in partitions.items()
+            if now_s - self._since_s[place] > self._limit_s(now_s, offsets)
+        ]
+
+    def _limit_s(self, now_s: float, offsets: PartitionOffsets) -> float:
+        moves = self._moved_s is not None and now_s - self._moved_s <= self._timeout_s
+        return self._timeout_s * HELD_FACTOR if offsets.is_held and moves else self._timeout_s
+
+
+class ProgressJudge:
+    """Measures for how long a condition has held without any change."""
+
+    def __init__(self) -> None:
+        self._seen: Hashable = None
+        self._since_s = 0.0
+
+    def observe(self, now_s: float, state: Hashable) -> float:
+        """Return for how many seconds ``state`` has been as it is; None is nothing to wait for, and gives 0."""
+        if state is None or state != self._seen:
+            self._seen, self._since_s = state, now_s
+        return now_s - self._since_s

@@ -1,0 +1,187 @@
+"""RocksDB files that recovery may not build on: damaged ones, and those of another changelog.
+
+A partition's database is opened and compared with its changelog before Faust recovers it. What cannot be used is deleted and comes
+back from the changelog, which holds all of it. Structure is checked at the opening; the checksum of each block when it is read:
+a damaged block stops the worker, leaves a note, and the next start rebuilds that partition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from streams.errors import HeadraceError
+from streams.table import BatchTable
+
+log = logging.getLogger(__name__)
+
+#: A worker that was just killed holds its lock for a moment longer; one that still runs holds it for good.
+LOCK_WAIT_S: Final = 5.0
+LOCK_POLL_S: Final = 0.2
+ORIGIN_SUFFIX: Final = ".origin.json"
+DAMAGE_SUFFIX: Final = ".damaged"
+
+
+class StoreError(HeadraceError):
+    """A store's files cannot be opened, and deleting them would not help."""
+
+
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Which changelog a partition's database was built from.
+
+    Parameters
+    ----------
+    cluster : the Kafka cluster's id; empty where the broker has none
+    topic : the changelog topic's full name
+    partitions : its partition count
+    """
+
+    cluster: str
+    topic: str
+    partitions: int
+
+
+def is_locked(error: str) -> bool:
+    """Return whether RocksDB refused to open because another process, or this one, has the database open."""
+    return "While lock file" in error or "lock hold by current process" in error
+
+
+def is_damage(error: str) -> bool:
+    """Return whether RocksDB's message tells of damaged or missing files; a full disk or a denied right is not damage."""
+    return error.startswith("Corruption") or "No such file or directory" in error
+
+
+def difference(found: Origin | None, expected: Origin) -> str:
+    """Return how a database's origin differs from the changelog at hand, or ``""``."""
+    if found is None:
+        return "nothing says which changelog it was built from"
+    for name in ("topic", "partitions", "cluster"):
+        has, needs = getattr(found, name), getattr(expected, name)
+        if has != needs and not (name == "cluster" and "" in (has, needs)):
+            return f"it was built from {name} {has}, the worker reads {needs}"
+    return ""
+
+
+def beyond_end(stored: int | None, end: int) -> str:
+    """Return why a stored changelog offset cannot be, or ``""``; ``end`` is the offset that the next record gets."""
+    if stored is not None and stored >= end:
+        return f"it holds offset {stored}, the changelog ends at {end}: its records were deleted, or it was made anew"
+    return ""
+
+
+async def prepare(table: BatchTable, partition: int, origin: Origin, end: int) -> str:
+    """Open a partition's database for the table, made anew where it cannot be used; return why it was, or ``""``.
+
+    Parameters
+    ----------
+    table : a table whose store is RocksDB
+    origin : of the changelog at hand
+    end : the changelog partition's end offset
+
+    Raises
+    ------
+    StoreError
+        When another process has the database open, or the disk is full, or the right to write is missing.
+    """
+    path = table.data.partition_path(partition)
+    why, database = _left_behind(path, origin), None
+    try:
+        if path.exists():  # opened even if it is not wanted: what another process has open is not deleted
+            database = await _open(table, path)
+            stored = database.get(table.data.offset_key)
+            why = why or beyond_end(None if stored is None else int(stored), end)
+    except StoreError:
+        raise
+    except Exception as exc:  # rocksdict raises bare Exceptions
+        if not is_damage(str(exc)):
+            raise _cannot_open(path, str(exc)) from exc
+        why = why or str(exc).splitlines()[0]
+    if why:
+        if database is not None:
+            database.close()
+        log.warning(
+            "store of %s-%d (%s) cannot be used: %s; it is deleted and rebuilt from the changelog",
+            origin.topic,
+            partition,
+            path,
+            why,
+        )
+        _delete(path)
+        database = None
+    if database is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside(path, ORIGIN_SUFFIX).write_bytes(
+            msgspec.json.encode(origin)
+        )  # first: files without one are never trusted
+        database = await _open(table, path)
+    table.data._dbs[partition] = database
+    return why
+
+
+def note_damage(table: BatchTable, error: str) -> list[int]:
+    """Leave a note beside the open databases that an error of RocksDB tells of; return their partitions.
+
+    Where the error names no file of this table, all of its open databases are noted: rebuilding is safe.
+    """
+    if not error.startswith("Corruption"):
+        return []
+    open_partitions = sorted(table.data._dbs)
+    paths = {partition: table.data.partition_path(partition) for partition in open_partitions}
+    named = [partition for partition, path in paths.items() if f"{path}/" in error]
+    for partition in named or open_partitions:
+        beside(paths[partition], DAMAGE_SUFFIX).write_text(error.splitlines()[0], "utf-8")
+    return named or open_partitions
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path of a file beside a partition's database."""
+    return path.with_name(path.name + suffix)
+
+
+def _left_behind(path: Path, origin: Origin) -> str:
+    """Return why files on disk cannot be used, from what lies beside them."""
+    damage = beside(path, DAMAGE_SUFFIX)
+    if damage.exists():
+        return damage.read_text("utf-8", "replace") or "it was found damaged"
+    if not path.exists():
+        return ""
+    try:
+        found: Origin | None = msgspec.json.decode(beside(path, ORIGIN_SUFFIX).read_bytes(), type=Origin)
+    except (OSError, msgspec.MsgspecError):
+        found = None
+    return difference(found, origin)
+
+
+async def _open(table: BatchTable, path: Path) -> Any:
+    deadline = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            return table.data.rocksdb_options.open(path)
+        except Exception as exc:  # rocksdict raises bare Exceptions
+            if not is_locked(str(exc)):
+                raise
+            if time.monotonic() > deadline:
+                raise StoreError(
+                    f"data_dir={table.app.conf.datadir}: the store {path} is open in another process; "
+                    "give each worker a directory of its own with HEADRACE_DATA_DIR, or end the other one"
+                ) from exc
+        await asyncio.sleep(LOCK_POLL_S)
+
+
+def _cannot_open(path: Path, error: str) -> StoreError:
+    return StoreError(
+        f"store {path} cannot be opened: {error.splitlines()[0]}; make room or grant the right, then restart"
+    )
+
+
+def _delete(path: Path) -> None:
+    """Delete a database; the note of its damage last, so that a stop in between does not lose it."""
+    if path.exists():
+        shutil.rmtree(path)
+    beside(path, DAMAGE_SUFFIX).unlink(missing_ok=True)

@@ -1,0 +1,79 @@
+"""The thread that ends a process which no longer can."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+
+from streams.guard import PARENT_VARIABLE, TICK_S, ProcessGuard, parent_pid
+
+
+class Process:
+    """Records what the guard does to it; ``run`` lets the guard's clock tick on."""
+
+    def __init__(self, **options: Any) -> None:
+        self.stopping = False
+        self.ended: list[str] = []
+        self.asked = 0
+        self.guard = ProcessGuard(
+            block_timeout_s=60,
+            stop_timeout_s=10,
+            is_stopping=lambda: self.stopping,
+            end=self.ended.append,
+            ask_to_stop=self._ask,
+            **options,
+        )
+        self.now_s = 0.0
+        self.guard.beat(0.0)
+        self.guard._checked_s = 0.0
+
+    def _ask(self) -> None:
+        self.asked += 1
+
+    def run(self, seconds: float, *, beats: bool, ppid: int = 7) -> None:
+        for _ in range(int(seconds / TICK_S)):
+            self.now_s += TICK_S
+            if beats:
+                self.guard.beat(self.now_s)
+            self.guard.check(self.now_s, getppid=lambda: ppid)
+
+
+def test_a_blocked_loop_ends_the_process() -> None:
+    process = Process()
+    process.run(600, beats=True)
+    process.run(60, beats=False)
+    assert process.ended == []
+    process.run(1, beats=False)
+    assert "blocked for 60 s" in process.ended[0] and "stall_timeout_s=60" in process.ended[0]
+
+
+def test_stopping_has_a_limit() -> None:
+    process = Process()
+    process.stopping = True
+    process.run(10, beats=True)
+    assert process.ended == []
+    process.run(1, beats=True)
+    assert "stop_timeout_s=10" in process.ended[0] and "HEADRACE_STOP_TIMEOUT_S" in process.ended[0]
+
+
+def test_a_pause_of_the_whole_process_is_not_the_loops_fault() -> None:
+    process = Process()
+    process.now_s = 3_600
+    process.run(50, beats=False)
+    assert process.ended == []
+
+
+def test_a_process_whose_parent_is_gone_stops_once() -> None:
+    process = Process(parent=7)
+    process.run(5, beats=True, ppid=7)
+    assert process.asked == 0
+    process.run(5, beats=True, ppid=1)
+    assert process.asked == 1
+
+
+def test_only_a_named_parent_is_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert parent_pid() is None
+    monkeypatch.setenv(PARENT_VARIABLE, str(os.getpid()))
+    assert parent_pid() == os.getpid()

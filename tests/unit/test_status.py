@@ -1,0 +1,120 @@
+"""What ``headrace status`` calls healthy."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from streams.lag import Group, Member
+from streams.liveness import PartitionOffsets, Place
+from tools.cli import UsageError
+from tools.status import Flow, as_dict, as_lines, page, problems_of
+
+A: Place = ("events", 0)
+B: Place = ("events", 1)
+
+
+def flow(
+    before: int,
+    after: int,
+    *,
+    end: int = 100,
+    state: str = "Stable",
+    owned: tuple[Place, ...] = (A, B),
+    empty: tuple[Place, ...] = (),
+) -> Flow:
+    """Return a flow of two partitions: A goes from ``before`` to ``after``, B is read to its end."""
+    members = (Member("m-1", "faust", "/127.0.0.1", frozenset(owned)),) if owned else ()
+    done = PartitionOffsets(100, 100)
+    return Flow(
+        "sequencer",
+        "events",
+        Group(state, members),
+        {A: PartitionOffsets(before, end), B: done},
+        {A: PartitionOffsets(after, end), B: done},
+        frozenset(empty),
+    )
+
+
+@pytest.mark.parametrize(
+    ("looked", "problem"),
+    [
+        (flow(100, 100), ""),
+        (flow(10, 11), ""),
+        (flow(99, 99, empty=(A,)), ""),
+        (flow(10, 10), "partitions 0 of events do not move"),
+        (flow(100, 100, owned=(B,)), "partitions 0 of events have no worker"),
+        (flow(100, 100, owned=()), "no worker is in the group"),
+        (flow(100, 100, state="PreparingRebalance"), "PreparingRebalance"),
+    ],
+)
+def test_healthy_means_that_waiting_records_are_worked_on(looked: Flow, problem: str) -> None:
+    problems = problems_of(looked)
+    assert len(problems) == bool(problem)
+    assert problem in "".join(problems)
+
+
+def test_a_broker_that_cannot_tell_members_leaves_the_offsets_to_judge() -> None:
+    looked = flow(10, 10)
+    assert len(problems_of(Flow("sequencer", "events", None, looked.before, looked.after))) == 1
+
+
+def test_json_and_text_say_the_same() -> None:
+    looked = flow(10, 30, owned=(A,))
+    found = as_dict(looked)
+    assert found["lag"] == 70
+    assert found["partitions"][0] == {
+        "partition": 0, "committed": 30, "end": 100, "lag": 70, "moved": 20, "has_worker": True,
+    }  # fmt: skip
+    text = "\n".join(as_lines([looked], [], ["sequencer: x"]))
+    assert (
+        "partition 0: committed 30, end 100, lag 70" in text
+        and "partition 1: committed 100, end 100, lag 0, no worker" in text
+    )
+    assert text.endswith("NOT healthy: sequencer: x")
+
+
+@pytest.fixture
+def pages() -> Iterator[tuple[str, dict[str, int]]]:
+    """Give a worker's pages, and the status that ``/health`` answers."""
+    answer = {"status": 200}
+
+    class Pages(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the base class's name
+            is_health = self.path == "/health"
+            self.send_response(answer["status"] if is_health else 200)
+            self.end_headers()
+            counts = {"read": 3, "accepted": 2, "duplicate": 1, "late": 0, "rejected": 0}
+            self.wfile.write(json.dumps({"ready": True} if is_health else {"total": counts}).encode())
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Pages)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", answer
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_workers_page_tells_its_counts_and_its_readiness(pages: tuple[str, dict[str, int]]) -> None:
+    url, answer = pages
+    assert page(f"{url}/") == {
+        "url": url,
+        "counts": {"read": 3, "accepted": 2, "duplicate": 1, "late": 0, "rejected": 0},
+        "why": "",
+    }
+    answer["status"] = 503
+    assert "503" in page(url)["why"]
+
+
+def test_an_unreachable_page_is_a_problem_and_no_url_is_bad_usage() -> None:
+    assert "not ready or not there" in page("http://127.0.0.1:1")["why"]
+    with pytest.raises(UsageError, match="must begin with http"):
+        page("file:///etc/passwd")

@@ -1,0 +1,176 @@
+"""``headrace status``: lag per partition, group members, the four counts, and whether the workers are healthy.
+
+Healthy means that records which wait are being worked on: where a partition has lag, its committed offset must move while the command
+looks on. An answering process alone is no proof.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from streams.lag import Group, GroupWatch
+from streams.liveness import PartitionOffsets, Place
+from streams.settings import Settings, load_settings
+from tools.broker import names_broker
+from tools.cli import UsageError, emit
+from tools.local_broker import broker_status
+from tools.workers import opener
+
+SUMMARY = "lag, members and health of the workers"
+#: App, and the topic that it consumes.
+FLOWS: Final = (("sequencer", "events"), ("recommender", "sequences"))
+POLL_S: Final = 0.5
+PAGE_TIMEOUT_S: Final = 5.0
+COUNTS: Final = ("read", "accepted", "duplicate", "late", "rejected")
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One app as the broker sees it, before and after looking on; ``group`` is None where the broker cannot tell."""
+
+    app: str
+    topic: str
+    group: Group | None
+    before: Mapping[Place, PartitionOffsets]
+    after: Mapping[Place, PartitionOffsets]
+    empty: frozenset[Place] = frozenset()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, metavar="S", help="look on for at most this long (default: %(default)s)"
+    )
+    parser.add_argument("--workers", nargs="+", default=[], metavar="URL", help="workers' pages, http://HOST:PORT each")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return 0 when healthy, 1 when not."""
+    if not 0 <= args.seconds <= 600:
+        raise UsageError(f"--seconds {args.seconds:g}: must be 0 to 600")
+    settings = load_settings(broker=args.broker)
+    local = None if names_broker(args) else broker_status()
+    if local is not None:
+        settings = load_settings(broker=local.bootstrap)
+    flows = asyncio.run(look(settings, args.seconds))
+    pages = [page(url) for url in args.workers]
+    problems = [problem for flow in flows for problem in problems_of(flow)] + [p["why"] for p in pages if p["why"]]
+    result = {"healthy": not problems, "why": problems, "flows": [as_dict(flow) for flow in flows], "workers": pages}
+    emit(args, result, "\n".join(as_lines(flows, pages, problems)))
+    return 1 if problems else 0
+
+
+async def look(settings: Settings, seconds: float) -> list[Flow]:
+    """Return both flows, looked at until all that lags has moved, or ``seconds`` are over."""
+    return list(await asyncio.gather(*(_look(settings, app, topic, seconds) for app, topic in FLOWS)))
+
+
+async def _look(settings: Settings, app: str, name: str, seconds: float) -> Flow:
+    kafka = settings.kafka
+    topic, partitions = kafka.topic(name), range(kafka.partitions)
+    watch = GroupWatch(kafka, f"{kafka.topic_prefix}headrace-{app}")
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    try:
+        before = after = await watch.offsets(topic, partitions)
+        while still(before, after) and loop.time() < deadline:
+            await asyncio.sleep(POLL_S)
+            after = await watch.offsets(topic, partitions)
+        empty = [place for place in still(before, after) if not await watch.has_records(place, after[place].committed)]
+        return Flow(app, topic, await watch.describe(), before, after, frozenset(empty))
+    finally:
+        await watch.stop()
+
+
+def still(before: Mapping[Place, PartitionOffsets], after: Mapping[Place, PartitionOffsets]) -> list[Place]:
+    """Return the partitions with lag whose committed offset has not moved between two looks."""
+    return [place for place, at in after.items() if at.lag and at.committed <= before[place].committed]
+
+
+def problems_of(flow: Flow) -> list[str]:
+    """Return what is wrong with an app, one line each; empty when it is healthy."""
+    problems = []
+    stands = [place for place in still(flow.before, flow.after) if place not in flow.empty]
+    if flow.group is not None:
+        owned = {place for member in flow.group.members for place in member.partitions}
+        free = sorted(number for topic, number in flow.after if (topic, number) not in owned)
+        if not flow.group.members:
+            problems.append(f"{flow.app}: no worker is in the group; start one")
+        elif flow.group.state != "Stable":
+            problems.append(f"{flow.app}: the group is {flow.group.state}, not Stable; look again in a few seconds")
+        elif free:
+            problems.append(f"{flow.app}: partitions {_numbers(free)} of {flow.topic} have no worker")
+    if stands:
+        problems.append(
+            f"{flow.app}: partitions {_numbers(sorted(number for _, number in stands))} of {flow.topic} do not move while "
+            "records wait; see the worker's log"
+        )
+    return problems
+
+
+def page(url: str) -> dict[str, Any]:
+    """Return a worker's readiness and counts, and ``why`` it is not well."""
+    base = url.rstrip("/")
+    if not base.startswith(("http://", "https://")):
+        raise UsageError(f"--workers {url}: must begin with http://")
+    try:
+        with opener.open(f"{base}/counts", timeout=PAGE_TIMEOUT_S) as response:
+            counts = json.load(response)["total"]
+        with opener.open(f"{base}/health", timeout=PAGE_TIMEOUT_S) as response:
+            json.load(response)
+    except (OSError, ValueError, KeyError) as exc:
+        return {"url": base, "counts": None, "why": f"worker {base}: not ready or not there: {exc}"}
+    return {"url": base, "counts": counts, "why": ""}
+
+
+def as_dict(flow: Flow) -> dict[str, Any]:
+    """Return a flow for ``--json``."""
+    members = () if flow.group is None else flow.group.members
+    owner = {place: member.client_id for member in members for place in member.partitions}
+    return {
+        "app": flow.app,
+        "topic": flow.topic,
+        "state": None if flow.group is None else flow.group.state,
+        "members": [{"id": m.member_id, "host": m.host, "partitions": len(m.partitions)} for m in members],
+        "lag": sum(at.lag for at in flow.after.values()),
+        "partitions": [
+            {
+                "partition": place[1],
+                "committed": at.committed,
+                "end": at.end,
+                "lag": at.lag,
+                "moved": at.committed - flow.before[place].committed,
+                "has_worker": place in owner,
+            }
+            for place, at in sorted(flow.after.items())
+        ],
+    }
+
+
+def as_lines(flows: Sequence[Flow], pages: Sequence[Mapping[str, Any]], problems: Sequence[str]) -> list[str]:
+    """Return the result for people."""
+    lines = []
+    for flow in flows:
+        found = as_dict(flow)
+        lines.append(
+            f"{flow.app}: group {found['state'] or 'unknown'}, {len(found['members'])} members, lag {found['lag']} on {flow.topic}"
+        )
+        lines += [
+            f"  partition {p['partition']}: committed {p['committed']}, end {p['end']}, lag {p['lag']}"
+            + ("" if p["has_worker"] or flow.group is None else ", no worker")
+            for p in found["partitions"]
+        ]
+    for found_page in pages:
+        if found_page["counts"] is not None:
+            counts = ", ".join(f"{name} {found_page['counts'][name]}" for name in COUNTS)
+            lines.append(f"worker {found_page['url']}: {counts}")
+    return [*lines, *(["healthy"] if not problems else [f"NOT healthy: {problem}" for problem in problems])]
+
+
+def _numbers(partitions: Sequence[int]) -> str:
+    return ", ".join(map(str, partitions))
