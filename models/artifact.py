@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +17,15 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from models.artifact_files import (
+    MAX_MANIFEST_BYTES,
+    MAX_TENSORS_BYTES,
+    FileError,
+    check_header,
+    check_sizes,
+    placed,
+    read_limited,
+)
 from models.factors import ItemFactors
 from models.fusion import FusionModel
 from models.sequence import SequenceConfig, SequenceModel
@@ -158,35 +167,41 @@ def save_artifact(artifact: Artifact, directory: Path) -> None:
             raise
 
 
-def load_artifact(directory: Path, device: str = "cpu") -> Artifact:
+def load_artifact(directory: Path, device: str = "cpu", roots: Sequence[Path] = ()) -> Artifact:
     """Read an artifact and check it whole.
+
+    Parameters
+    ----------
+    roots : folders of which one must contain it, symbolic links followed; none allows every place
 
     Raises
     ------
     ArtifactError
-        For a missing or unreadable file, an unknown format, a wrong checksum, a tensor that is missing or of another type or
-        shape, a weight that is not finite, a repeated item id.
+        For a place outside the roots, a missing, unreadable or too large file, a link in place of a file, an unknown format, a wrong
+        checksum, a tensor that is missing or of another type or shape, a weight that is not finite, a repeated item id.
     """
     directory = Path(directory)
-    for name in (MANIFEST, TENSORS):
-        if not (directory / name).is_file():
-            raise ArtifactError(directory, f"{name} is missing")
     try:
-        text, data = (directory / MANIFEST).read_bytes(), (directory / TENSORS).read_bytes()
-    except OSError as exc:
-        raise ArtifactError(directory, f"cannot be read: {exc}") from exc
+        folder = placed(directory, roots)
+        text = read_limited(folder / MANIFEST, MAX_MANIFEST_BYTES)
+        data = read_limited(folder / TENSORS, MAX_TENSORS_BYTES)
+    except FileError as exc:
+        raise ArtifactError(directory, str(exc)) from exc
     try:
         found_format = msgspec.json.decode(text, type=_Format).format
         if found_format != FORMAT:
             raise ArtifactError(directory / MANIFEST, f"format {found_format}, this version reads {FORMAT}")
         manifest = msgspec.json.decode(text, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ArtifactError(directory / MANIFEST, f"not a manifest: {exc}") from exc
     found = hashlib.sha256(data).hexdigest()
     if found != manifest.sha256:
         raise ArtifactError(directory / TENSORS, f"checksum {found[:12]}, the manifest says {manifest.sha256[:12]}")
     try:
+        check_header(data)
         tensors = safetensors.torch.load(data)
+    except FileError as exc:
+        raise ArtifactError(directory / TENSORS, str(exc)) from exc
     except (SafetensorError, ValueError) as exc:
         raise ArtifactError(directory / TENSORS, f"not safetensors: {exc}") from exc
     _check_tensors(directory / TENSORS, manifest, tensors)
@@ -223,6 +238,7 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
     names = {field.name for field in fields(SequenceConfig)}
     if manifest.sequence.keys() != names:
         raise ValueError(f"sequence names other sizes than {', '.join(sorted(names))}")
+    check_sizes(manifest.sequence)
     config = msgspec.convert(manifest.sequence, SequenceConfig)
     sequence = SequenceModel(config, len(manifest.item_ids))
     _load(sequence, "sequence.", tensors)

@@ -29,7 +29,9 @@ def load_model(name_or_path: str) -> tuple[Any, Any, str]:
     options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": Path(name_or_path).is_dir()}
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(name_or_path, **options)
-        model, info = AutoModel.from_pretrained(name_or_path, dtype=torch.float32, output_loading_info=True, **options)
+        model, info = AutoModel.from_pretrained(
+            name_or_path, dtype=torch.float32, output_loading_info=True, use_safetensors=True, **options
+        )
         pooling = pooling_of(model.config.model_type, _pooling_config(name_or_path))
     except (OSError, ValueError, KeyError) as exc:
         reason = (str(exc).splitlines() or ["no reason given"])[0]

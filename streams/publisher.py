@@ -26,6 +26,7 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import DefaultPartitioner
 
+from streams.connecting import why_not
 from streams.errors import BrokerError
 from streams.settings import KafkaSettings
 
@@ -95,10 +96,10 @@ class Publisher:
                 self.is_idempotent = False
                 self._producer = await self._connect()
         except (KafkaError, OSError) as exc:
+            reason = await why_not(self._settings.addresses(), self._settings.client_arguments(), exc)
             raise BrokerError(
-                f"broker {self._settings.broker} ({self._settings.security_protocol}) does not answer: {exc}; "
-                "start one with: headrace broker start, or name yours with --broker"
-            ) from exc
+                f"broker {self._settings.broker} ({self._settings.security_protocol}) does not answer: {reason}"
+            ) from None
         self._linger = asyncio.create_task(self._seal_old_batches())
         return self
 

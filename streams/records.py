@@ -297,7 +297,10 @@ def decode_window(value: bytes) -> WindowState:
 
 
 def decode_any(value: bytes) -> Any:
-    """Return plain Python objects for display; works on msgpack and JSON of any shape."""
-    if value[:1] and value[0] in _JSON_STARTS:
-        return json.loads(value)
-    return msgspec.msgpack.decode(value)
+    """Return plain Python objects for display, from msgpack or JSON of any shape; raise :class:`RecordError` if it is neither."""
+    try:
+        if value[:1] and value[0] in _JSON_STARTS:
+            return json.loads(value)
+        return msgspec.msgpack.decode(value)
+    except (msgspec.DecodeError, ValueError, RecursionError) as exc:
+        raise RecordError("malformed", "", str(exc)) from exc

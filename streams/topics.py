@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
+from streams.connecting import quiet, why_not
 from streams.errors import BrokerError, TopicError
 from streams.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
 
 DAY_MS: Final = 86_400_000
 #: Compacted topics keep a tombstone this long, so that a reader that was down still sees it.
@@ -78,7 +82,9 @@ class TopicDifference:
     def remedy(self) -> str:
         """Return what to do about it."""
         if self.setting == "exists":
-            return "run: headrace topics create"
+            return (
+                "run: headrace topics create; if it exists, it is hidden from this client, which needs Describe on it"
+            )
         if self.setting == "partitions":
             return "partitions cannot be changed in place; use another HEADRACE_TOPIC_PREFIX, or set HEADRACE_PARTITIONS to what exists"
         if self.setting == "replication":
@@ -89,66 +95,79 @@ class TopicDifference:
         return f"{self.topic}: {self.setting} is {self.found}, must be {self.expected}; {self.remedy}"
 
 
-def _unreachable(settings: KafkaSettings, exc: BaseException) -> BrokerError:
-    reason = str(exc) or type(exc).__name__  # a KafkaError's text begins with its name
-    return BrokerError(
-        f"broker {settings.broker} ({settings.security_protocol}) does not answer: {reason}; "
-        "start one with: headrace broker start, or name yours with --broker; "
-        "a broker with TLS needs HEADRACE_SECURITY_PROTOCOL=SSL or SASL_SSL"
-    )
-
-
 async def open_admin(settings: KafkaSettings, timeout_ms: int = 10_000) -> AIOKafkaAdminClient:
-    """Return a started admin client; raise :class:`BrokerError` when the broker does not answer."""
-    admin = AIOKafkaAdminClient(request_timeout_ms=timeout_ms, **settings.client_arguments())
+    """Return a started admin client; raise :class:`BrokerError`, with the reason, when the broker does not answer."""
+    arguments = settings.client_arguments()
+    admin = AIOKafkaAdminClient(request_timeout_ms=timeout_ms, **arguments)
     try:
-        await admin.start()
+        with quiet("aiokafka"):
+            await admin.start()
     except (KafkaError, OSError, TimeoutError) as exc:
         await admin.close()
-        raise _unreachable(settings, exc) from exc
+        reason = await why_not(settings.addresses(), arguments, exc)
+        raise BrokerError(
+            f"broker {settings.broker} ({settings.security_protocol}) does not answer: {reason}"
+        ) from None
     return admin
 
 
 async def create_topics(settings: KafkaSettings, names: Sequence[str] | None = None) -> list[str]:
     """Create the topics that do not exist; return the full names of those created. Repeat-safe.
 
+    The right to create, to see and to read the configuration of a topic is asked for only where it is missing and needed: a client with
+    the least rights finds its topics there, and their configurations unjudged.
+
+    Parameters
+    ----------
+    names : the topics, as the contract names them, without which the caller cannot work; None for all
+
     Raises
     ------
     TopicError
-        When the broker refuses one, or one exists with settings unlike the contract.
+        When the broker refuses one of them, or one exists with settings unlike the contract.
     """
+    needed = {settings.topic(spec.name) for spec in TOPICS if names is None or spec.name in names}
     admin = await open_admin(settings)
-    created: list[str] = []
     try:
-        for spec in TOPICS:
-            if names is not None and spec.name not in names:
-                continue
-            topic = NewTopic(
-                settings.topic(spec.name),
-                spec.n_partitions(settings),
-                settings.replication,
-                topic_configs=spec.configs(),
-            )
-            try:
-                response = await admin.create_topics([topic])
-            except TopicAlreadyExistsError:
-                continue
-            for name, code, *message in response.topic_errors:
-                error = for_code(code)
-                if error is TopicAlreadyExistsError:
-                    continue
-                if code != 0:
-                    raise TopicError(f"{name}: the broker refused to create it: {error.__name__} {message[:1]}")
-                created.append(name)
+        created = await _create_missing(admin, settings, needed)
     finally:
         await admin.close()
-    differences = await compare(settings)
+    differences = await _needed_differences(settings, needed)
     deadline = time.monotonic() + VISIBLE_WITHIN_S
     while any(d.topic in created for d in differences) and time.monotonic() < deadline:
         await asyncio.sleep(0.1)  # a broker answers before all of its threads know the topic
-        differences = await compare(settings)
+        differences = await _needed_differences(settings, needed)
     if differences:
         raise TopicError("; ".join(map(str, differences)))
+    return created
+
+
+async def _needed_differences(settings: KafkaSettings, needed: Set[str]) -> list[TopicDifference]:
+    """Return the differences that matter to the caller: a topic that it does not use may be missing, or hidden from it."""
+    return [d for d in await compare(settings) if d.topic in needed or d.setting != "exists"]
+
+
+async def _create_missing(admin: AIOKafkaAdminClient, settings: KafkaSettings, needed: Set[str]) -> list[str]:
+    existing = set(await admin.list_topics())
+    created: list[str] = []
+    for spec in TOPICS:
+        name = settings.topic(spec.name)
+        if name in existing:
+            continue
+        topic = NewTopic(name, spec.n_partitions(settings), settings.replication, topic_configs=spec.configs())
+        response = await admin.create_topics([topic])
+        for _, code, *message in response.topic_errors:
+            error = for_code(code)
+            if error is TopicAuthorizationFailedError:
+                if name in needed:
+                    raise TopicError(
+                        f"{name}: does not exist, or is hidden from {settings.principal}, who may not create it; an operator runs "
+                        "headrace topics create, or grants Describe on it, see docs/security.md"
+                    )
+            elif code == 0:
+                created.append(name)
+            elif error is not TopicAlreadyExistsError:
+                raise TopicError(f"{name}: the broker refused to create it: {error.__name__} {message[:1]}")
     return created
 
 
@@ -175,15 +194,20 @@ async def compare(settings: KafkaSettings) -> list[TopicDifference]:
 
 
 async def _read_configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    """Return each topic's configuration; empty where the broker does not tell (small development brokers)."""
+    """Return each topic's configuration; empty where the broker does not tell: a small development one, or for want of a right."""
     configs: dict[str, dict[str, str]] = {name: {} for name in names}
     try:
         responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
     except KafkaError:
-        return configs
+        responses = []
     for response in responses:
         for _code, _message, _kind, name, entries, *_ in response.resources:
             configs[name] = {entry[0]: entry[1] for entry in entries}
+    untold = sum(not entries for entries in configs.values())
+    if untold:
+        log.info(
+            "configurations of %d topics are not judged: the broker does not tell, or DescribeConfigs is denied", untold
+        )
     return configs
 
 

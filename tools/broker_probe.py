@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-import socket
-import ssl
 import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
+from streams.connecting import quiet, why_not
 from streams.errors import BrokerError, InputError
 
-CONNECT_TIMEOUT_S = 3.0
 T = TypeVar("T")
 
 
@@ -50,13 +47,10 @@ def check_broker(bootstrap: str, client: Mapping[str, Any] | None = None, timeou
     BrokerError : it does not answer; the message says why and what to do
     """
     addresses = parse_bootstrap(bootstrap)
-    if not any(_connects(*address) for address in addresses):
-        reason = "nothing listens there; run headrace broker start, or name another with --broker"
-    else:
-        try:
-            return run_async(answer(bootstrap, client, timeout_s))
-        except Exception as exc:  # noqa: BLE001 - the client raises its own and asyncio's
-            reason = _why_not(addresses, client, exc)
+    try:
+        return run_async(answer(bootstrap, client, timeout_s))
+    except Exception as exc:  # noqa: BLE001 - the client raises its own and asyncio's
+        reason = run_async(why_not(addresses, client or {}, exc))
     raise BrokerError(f"broker {bootstrap}: {reason}")
 
 
@@ -66,7 +60,7 @@ async def answer(bootstrap: str, client: Mapping[str, Any] | None, timeout_s: fl
 
     settings = {name: value for name, value in (client or {}).items() if name != "bootstrap_servers"}
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(timeout_s * 1000), **settings)
-    with _quiet("aiokafka"):
+    with quiet("aiokafka"):
         try:
             async with asyncio.timeout(timeout_s):
                 await admin.start()
@@ -97,53 +91,3 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     if failures:
         raise failures[0]
     return results[0]
-
-
-def _connects(host: str, port: int) -> bool:
-    try:
-        with socket.create_connection((host, port), CONNECT_TIMEOUT_S):
-            return True
-    except OSError:
-        return False
-
-
-def _why_not(addresses: list[tuple[str, int]], client: Mapping[str, Any] | None, error: Exception) -> str:
-    """Return why a broker that can be connected to gave no answer, and the remedy after a semicolon."""
-    protocol = str((client or {}).get("security_protocol", "PLAINTEXT"))
-    kind = type(error).__name__
-    if "SSL" not in protocol and any(_speaks_tls(*a) for a in addresses):
-        return f"it asks for TLS; set HEADRACE_SECURITY_PROTOCOL, which is {protocol}, to SSL or SASL_SSL"
-    if protocol != "PLAINTEXT":
-        return (
-            f"no answer over {protocol} ({kind}); check HEADRACE_SECURITY_PROTOCOL and HEADRACE_SSL_*, HEADRACE_SASL_*"
-        )
-    return (
-        f"it listens but gives no Kafka answer ({kind}); name a Kafka broker with --broker, "
-        "and set HEADRACE_SECURITY_PROTOCOL if it asks for SASL"
-    )
-
-
-def _speaks_tls(host: str, port: int) -> bool:
-    """Return whether a TLS handshake gets anywhere; which certificate it shows does not matter here."""
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    try:
-        with socket.create_connection((host, port), CONNECT_TIMEOUT_S) as raw, context.wrap_socket(raw):
-            return True
-    except ssl.SSLError as exc:
-        return "certificate required" in str(exc).lower()
-    except OSError:
-        return False
-
-
-@contextlib.contextmanager
-def _quiet(name: str) -> Iterator[None]:
-    """Hold a logger's lines back: a failed attempt is reported by its exception."""
-    logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

@@ -9,14 +9,14 @@ import argparse
 import importlib.metadata
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from streams.errors import BrokerError, HeadraceError
+from streams.errors import BrokerError, HeadraceError, SettingsError
 from streams.settings import KafkaSettings, RecommenderSettings, Settings, load_settings
 from tools.broker import names_broker
 from tools.broker_probe import check_broker, run_async
@@ -65,7 +65,7 @@ def all_checks(settings: Settings) -> Iterator[Check]:
     yield broker
     yield from check_topics(settings.kafka) if broker.ok else [_unchecked_topics()]
     is_named = settings.recommender.artifact != RecommenderSettings().artifact
-    yield check_artifact(Path(settings.recommender.artifact), must_exist=is_named)
+    yield check_artifact(Path(settings.recommender.artifact), must_exist=is_named, roots=settings.recommender.roots())
     yield check_device(settings.recommender.device)
 
 
@@ -121,12 +121,9 @@ def check_reachable(kafka: KafkaSettings) -> Check:
     """Check that the broker answers."""
     try:
         n_nodes = check_broker(kafka.broker, kafka.client_arguments())
-    except BrokerError as exc:
+    except (BrokerError, SettingsError) as exc:
         detail, _, remedy = str(exc).rpartition("; ")
         return Check("broker", False, detail, remedy)
-    except (OSError, ValueError) as exc:  # the TLS files of the settings
-        remedy = "correct HEADRACE_SSL_CAFILE, HEADRACE_SSL_CERTFILE and HEADRACE_SSL_KEYFILE"
-        return Check("broker", False, f"TLS settings cannot be used ({exc})", remedy)
     return Check("broker", True, f"{kafka.broker} answers, {n_nodes} node{'s' if n_nodes > 1 else ''}")
 
 
@@ -153,7 +150,7 @@ def _unchecked_topics() -> Check:
     return Check("topics", False, "not checked, because the broker does not answer", "repair the broker first")
 
 
-def check_artifact(path: Path, *, must_exist: bool) -> Check:
+def check_artifact(path: Path, *, must_exist: bool, roots: Sequence[Path] = ()) -> Check:
     """Check that the artifact loads: its manifest, checksums, shapes and values."""
     from models.artifact import ArtifactError, load_artifact
 
@@ -161,7 +158,7 @@ def check_artifact(path: Path, *, must_exist: bool) -> Check:
     if not path.exists():
         return Check("artifact", not must_exist, f"there is none at {path}", remedy)
     try:
-        load_artifact(path)
+        load_artifact(path, roots=roots)
     except (ArtifactError, OSError) as exc:
         return Check("artifact", False, f"{path} cannot be loaded: {exc}", remedy)
     return Check("artifact", True, f"{path} loads")

@@ -12,6 +12,7 @@ import secrets
 import shutil
 import subprocess
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from pathlib import Path
 
 from streams.errors import BrokerError
@@ -81,16 +82,26 @@ def problem() -> str | None:
     return None
 
 
-def launch(data: Path, port: int, progress: Progress | None = None) -> BrokerState:
+def launch(
+    data: Path, port: int, progress: Progress | None = None, *, listeners: Sequence[str] = (), properties: str = ""
+) -> BrokerState:
     """Start the node on ``port`` with its records under ``data/kafka``, formatting that folder the first time.
+
+    Parameters
+    ----------
+    listeners
+        further ones beside the plain one, each ``NAME://HOST:PORT``
+    properties
+        further lines of the node's properties, such as those of TLS; a later line wins
 
     Raises
     ------
     BrokerError : a jar cannot be had, or the folder cannot be formatted
     """
     jars = os.pathsep.join(str(jar) for jar in classpath(progress))
-    properties = data / "server.properties"
-    properties.write_text(FIXED_PROPERTIES + _variable_properties(data, port), encoding="ascii")
+    file = data / "server.properties"
+    file.touch(mode=0o600)  # further properties may hold a password
+    file.write_text(FIXED_PROPERTIES + _variable_properties(data, port, listeners) + properties, encoding="ascii")
     (data / "log4j2.properties").write_text(LOG4J, encoding="ascii")
     scratch = data / "tmp"  # the codecs unpack themselves there; what a killed node left is removed
     shutil.rmtree(scratch, ignore_errors=True)
@@ -98,8 +109,8 @@ def launch(data: Path, port: int, progress: Progress | None = None) -> BrokerSta
     options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={scratch}", f"-Dlog4j2.configurationFile={data / 'log4j2.properties'}"]
     java = [str(_java()), *options, "-cp", jars]
     if not (data / "kafka" / "meta.properties").exists():
-        _format(java, data, properties)
-    return spawn(data, NAME, KAFKA_VERSION, port, [*java, "kafka.Kafka", str(properties)], _environment())
+        _format(java, data, file)
+    return spawn(data, NAME, KAFKA_VERSION, port, [*java, "kafka.Kafka", str(file)], _environment())
 
 
 def cluster_id(data: Path) -> str | None:
@@ -121,14 +132,15 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in JAVA_VARIABLES}
 
 
-def _variable_properties(data: Path, port: int) -> str:
+def _variable_properties(data: Path, port: int, listeners: Sequence[str]) -> str:
     """Return the properties that depend on this start: ports and folder."""
     controller = free_port()
     while controller == port:
         controller = free_port()
+    clients = ",".join([f"PLAINTEXT://{HOST}:{port}", *listeners])
     return (
-        f"listeners=PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller}\n"
-        f"advertised.listeners=PLAINTEXT://{HOST}:{port}\n"
+        f"listeners={clients},CONTROLLER://{HOST}:{controller}\n"
+        f"advertised.listeners={clients}\n"
         f"controller.quorum.voters=1@{HOST}:{controller}\n"
         f"log.dirs={escape_property(str(data / 'kafka'))}\n"
     )

@@ -15,8 +15,8 @@ import msgspec
 from streams.errors import InputError, RecordError
 from streams.publisher import Publisher
 from streams.records import MAX_RECORD_BYTES, VERSION, Item, RecordDecoder, encode
+from streams.rights import prepare
 from streams.settings import KafkaSettings, load_settings
-from streams.topics import create_topics
 from tools.cli import UsageError, console, emit, progress
 from tools.log_reader import parse_columns, read_items
 from tools.subscribe import printable, read_titles
@@ -106,7 +106,7 @@ def _check_items(entries: Iterable[tuple[str, Any]], refused: list[str]) -> Iter
 
 async def _publish(settings: KafkaSettings, records: Iterable[tuple[str, bytes | None]]) -> int:
     """Publish records by item id; return how many were delivered."""
-    await create_topics(settings)
+    await prepare(settings, "catalogue")
     topic = settings.topic("items")
     sent = 0
     with progress() as bar:

@@ -17,10 +17,11 @@ from typing import Any, Final
 import msgspec
 
 from streams.errors import RecordError
+from streams.pseudonyms import Pseudonyms, open_pseudonyms
 from streams.publisher import Publisher
 from streams.records import VERSION, Event, EventDecoder, encode
+from streams.rights import prepare
 from streams.settings import Settings, load_settings
-from streams.topics import create_topics
 from tools.cli import console, emit, progress
 from tools.json_lines import read_json_lines
 
@@ -29,9 +30,10 @@ SHOWN_REFUSED: Final = 1_000
 
 
 class EventMaker:
-    """Turns lines into checked events."""
+    """Turns lines into checked events; with ``pseudonyms``, nothing of an event holds or is derived from the raw user id."""
 
-    def __init__(self, max_future_skew_ms: int) -> None:
+    def __init__(self, max_future_skew_ms: int, pseudonyms: Pseudonyms | None = None) -> None:
+        self._pseudonyms = pseudonyms
         self._decoder = EventDecoder(max_future_skew_ms)
         self._lines = msgspec.json.Decoder(dict[str, Any])
 
@@ -47,6 +49,8 @@ class EventMaker:
             fields = self._lines.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise RecordError("malformed", "", f"no JSON object: {exc}") from exc
+        if self._pseudonyms is not None and isinstance(fields.get("user_id"), str):
+            fields["user_id"] = self._pseudonyms.of(fields["user_id"])
         fields.setdefault("v", VERSION)
         is_timed = "ts" in fields
         fields.setdefault("ts", now_ms)
@@ -84,8 +88,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _produce(settings: Settings, lines: AsyncIterator[tuple[int, bytes]], counts: dict[str, int]) -> None:
-    await create_topics(settings.kafka)
-    maker = EventMaker(settings.sequencer.max_future_skew_ms)
+    await prepare(settings.kafka, "producer")
+    maker = EventMaker(settings.sequencer.max_future_skew_ms, open_pseudonyms(settings.kafka))
     topic = settings.kafka.topic("events")
     with progress() as bar:
         task = bar.add_task("publishing", total=None)

@@ -1,4 +1,7 @@
-"""``headrace replay``: publishes a historical log, in time order, so that doing it twice changes nothing."""
+"""``headrace replay``: publishes a historical log, in time order, so that doing it twice changes nothing.
+
+With ``--into``, ``--compare`` or ``--promote`` it rebuilds state on topics of its own instead: ``tools.rebuild``.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.errors import InputError
+from streams.pseudonyms import open_pseudonyms
 from streams.publisher import Publisher
+from streams.rights import prepare
 from streams.settings import Settings, load_settings
-from streams.topics import create_topics
+from tools import rebuild_options
 from tools.cli import UsageError, console, emit, progress
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
 from tools.replay_loop import Pace, Replay, Tally
@@ -26,7 +31,9 @@ INTERRUPTED: Final = 130
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("log", type=Path, metavar="LOG", help="CSV, TSV, JSON lines or Parquet; gzip or zstd too")
+    parser.add_argument(
+        "log", type=Path, nargs="?", metavar="LOG", help="CSV, TSV, JSON lines or Parquet; gzip or zstd too"
+    )
     parser.add_argument(
         "--columns",
         metavar="A=B,...",
@@ -53,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where checkpoints are kept (default: %(default)s)",
     )
+    rebuild_options.add_arguments(parser)
 
 
 def parse_speed(text: str) -> float | None:
@@ -70,13 +78,20 @@ def parse_speed(text: str) -> float | None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
+    code = rebuild_options.dispatch(args)
+    if code is not None:
+        return code
+    if args.log is None:
+        raise UsageError("LOG is missing: name a log, or --into RUN --from-topic")
     settings = load_settings(broker=args.broker)
     pace = Pace(parse_speed(args.speed))
     times = parse_range(args.start, args.end)
     if not args.log.is_file():
         raise InputError(f"{args.log}: no such file; name a log in CSV, TSV, JSON lines or Parquet")
     name = check_run(args.run or default_run(args.log))
-    wire = wire_run(name, args.log, args.columns, args.types, args.time_unit, times.start, times.end)
+    pseudonyms = open_pseudonyms(settings.kafka)
+    under_key = [] if pseudonyms is None else [pseudonyms.fingerprint()]  # another key makes other users
+    wire = wire_run(name, args.log, args.columns, args.types, args.time_unit, times.start, times.end, *under_key)
     path = args.state_dir / f"{name}.json"
     done = load_checkpoint(path, wire) if args.resume else None
     if args.resume:
@@ -87,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
     replay = Replay(settings, wire, path, times, done)
     began = time.monotonic()
     try:
-        _drive(args, settings, replay, pace)
+        drive(args, settings, replay, pace)
     except KeyboardInterrupt:
         console().print(
             f"interrupted after {replay.tally.sent} events; go on with the same command and --resume", style="yellow"
@@ -98,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _drive(args: argparse.Namespace, settings: Settings, replay: Replay, pace: Pace) -> None:
+def drive(args: argparse.Namespace, settings: Settings, replay: Replay, pace: Pace) -> None:
     """Read and order the log, where Ctrl-C acts at once, then publish it on an event loop."""
     reader = LogReader(
         LogSpec(args.log, parse_columns(args.columns or ""), parse_columns(args.types or ""), args.time_unit),
@@ -120,7 +135,7 @@ def _drive(args: argparse.Namespace, settings: Settings, replay: Replay, pace: P
 
 
 async def _publish(settings: Settings, replay: Replay, rows: Iterator[LogRow], pace: Pace, on_row: Any) -> None:
-    created = await create_topics(settings.kafka)
+    created = await prepare(settings.kafka, "producer")
     if created:
         console().print(f"created topics: {', '.join(created)}", style="dim")
     async with Publisher(settings.kafka) as publisher:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from streams.errors import InputError, RecordError
+from streams.pseudonyms import open_pseudonyms
 from streams.records import EventDecoder, encode
 from streams.settings import Settings
 from tools.cli import console
@@ -84,6 +85,7 @@ class Replay:
     ) -> None:
         self.tally = Tally()
         self._topic = settings.kafka.topic("events")
+        self._pseudonyms = open_pseudonyms(settings.kafka)
         self._decoder = EventDecoder(settings.sequencer.max_future_skew_ms)
         self._run = run
         self._path = checkpoint
@@ -122,6 +124,8 @@ class Replay:
             await self._publish_row(row, seq, sink)
 
     async def _publish_row(self, row: LogRow, seq: int, sink: Sink) -> None:
+        if self._pseudonyms is not None:  # before anything is derived from the row
+            row = replace(row, user_id=self._pseudonyms.of(row.user_id))
         value = encode(to_event(row, self._run, seq))
         key = row.user_id.encode()
         try:

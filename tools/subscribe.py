@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from streams.errors import RecordError, TopicError
+from streams.pseudonyms import open_pseudonyms
 from streams.publisher import partition_of
 from streams.records import Recommendation, RecommendedItem, RecordDecoder, decode_any
 from streams.settings import KafkaSettings, load_settings
@@ -37,7 +38,9 @@ class Seen:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("--user", metavar="U", help="only the lists of this user")
+    parser.add_argument(
+        "--user", metavar="U", help="only the lists of this user; the shop's own id, also with pseudonyms"
+    )
     parser.add_argument("--count", type=int, metavar="N", help="stop after N lists; fewer by the end is a failure")
     parser.add_argument(
         "--follow", action="store_true", help="go on waiting for new lists (default: stop at the end of the topic)"
@@ -56,7 +59,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--timeout {args.timeout}: must be a number of seconds above 0")
     seen = Seen()
     try:
-        asyncio.run(_print_lists(args, load_settings(broker=args.broker).kafka, seen))
+        settings = load_settings(broker=args.broker).kafka
+        pseudonyms = open_pseudonyms(settings)
+        if args.user is not None and pseudonyms is not None:
+            args.user = pseudonyms.of(args.user)
+        asyncio.run(_print_lists(args, settings, seen))
     finally:
         result = {"lists": seen.lists, "users": len(seen.users), "malformed": seen.malformed}
         with contextlib.suppress(BrokenPipeError):
@@ -107,7 +114,7 @@ async def read_titles(settings: KafkaSettings) -> dict[str, str]:
             if record.value is None:
                 titles.pop(item_id, None)
                 continue
-            with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
+            with contextlib.suppress(RecordError):
                 item = decode_any(record.value)
                 if isinstance(item, dict) and isinstance(item.get("title"), str):
                     titles[item_id] = item["title"]

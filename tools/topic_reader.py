@@ -10,8 +10,10 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from streams.acls import Acl
 from streams.batches import ConsumedRecord
 from streams.errors import BrokerError, TopicError
+from streams.rights import check_rights
 from streams.settings import KafkaSettings
 from streams.topics import open_admin
 
@@ -23,7 +25,9 @@ async def partition_count(settings: KafkaSettings, topic: str) -> int:
     admin = await open_admin(settings)
     try:
         if topic not in await admin.list_topics():
-            raise TopicError(f"topic {topic} does not exist; run: headrace topics create")
+            raise TopicError(
+                f"topic {topic} does not exist, or is hidden from this client; run: headrace topics create"
+            )
         return len((await admin.describe_topics([topic]))[0]["partitions"])
     finally:
         await admin.close()
@@ -51,6 +55,7 @@ async def read_records(
         When the broker does not answer, or there is no such topic.
     """
     wanted = range(await partition_count(settings, topic)) if partitions is None else partitions
+    await check_rights(settings, [Acl("topic", topic, ("Read",))])
     tps = [TopicPartition(topic, partition) for partition in wanted]
     async with _open_consumer(settings) as consumer:
         consumer.assign(tps)

@@ -113,10 +113,10 @@ def test_a_missing_directory_is_named(tmp_path: Path) -> None:
 def test_an_unreadable_file_is_named(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the disk or of permissions is refused like any other fault."""
 
-    def fail(path: Path) -> bytes:
+    def fail(path: Path, _flags: int) -> int:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", fail)
+    monkeypatch.setattr(os, "open", fail)
     assert "Permission denied" in refused(saved)
 
 

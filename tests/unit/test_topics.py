@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from streams import topics
 from streams.errors import TopicError
@@ -116,11 +118,18 @@ def test_result_tells_what_exists() -> None:
 
 
 class FakeAdmin:
-    """Answers that every topic was created."""
+    """Answers that every topic was created, or that this client may not."""
+
+    def __init__(self, visible: Sequence[str] = (), code: int = 0) -> None:
+        self.visible, self.code = list(visible), code
+
+    async def list_topics(self) -> list[str]:
+        """Return the topics that the client may see."""
+        return self.visible
 
     async def create_topics(self, topics: list[Any]) -> Any:
         """Return what a broker returns."""
-        return SimpleNamespace(topic_errors=[(topic.name, 0) for topic in topics])
+        return SimpleNamespace(topic_errors=[(topic.name, self.code) for topic in topics])
 
     async def close(self) -> None:
         """Do nothing."""
@@ -150,3 +159,27 @@ def test_a_topic_just_created_may_take_a_moment_to_show(
     else:
         assert len(asyncio.run(topics.create_topics(SETTINGS))) == len(TOPICS)
         assert looks == n_looks_missing + 1
+
+
+@pytest.mark.parametrize(
+    ("visible", "told"),
+    [(["events"], None), ([], "events: does not exist, or is hidden from a client without a name")],
+)
+def test_who_may_not_create_needs_only_the_topics_it_uses(
+    monkeypatch: pytest.MonkeyPatch, visible: list[str], told: str | None
+) -> None:
+    """With the least rights the other topics are hidden; that is no reason to refuse, and neither to ask for more rights."""
+
+    async def open_admin(_settings: KafkaSettings) -> FakeAdmin:
+        return FakeAdmin(visible, TopicAuthorizationFailedError.errno)
+
+    async def compare(_settings: KafkaSettings) -> list[TopicDifference]:
+        return [TopicDifference(spec.name, "exists", "yes", "no") for spec in TOPICS if spec.name not in visible]
+
+    monkeypatch.setattr(topics, "open_admin", open_admin)
+    monkeypatch.setattr(topics, "compare", compare)
+    if told is None:
+        assert asyncio.run(topics.create_topics(SETTINGS, ["events"])) == []
+    else:
+        with pytest.raises(TopicError, match=told):
+            asyncio.run(topics.create_topics(SETTINGS, ["events"]))

@@ -1,0 +1,83 @@
+"""Who needs which rights on the broker: the smallest list of access control entries of each part. Pure data.
+
+The names are Kafka's. Entries with ``is_prefix`` are prefixed patterns, the others literal. Kafka implies ``Describe`` by ``Read``,
+``Write``, ``Delete`` and ``Alter``; it is written out, so that the list says what is used.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, Literal, get_args
+
+from streams.settings import KafkaSettings
+
+Role = Literal["sequencer", "recommender", "producer", "catalogue", "subscriber", "operator"]
+Kind = Literal["topic", "group", "transactional-id", "cluster"]
+ROLES: Final[tuple[Role, ...]] = get_args(Role)
+CLUSTER: Final = "kafka-cluster"
+
+#: What each role reads and writes, by name in the contract. The workers' two output topics that are also their state are read too.
+READS: Final[dict[Role, tuple[str, ...]]] = {
+    "sequencer": ("events", "sequences"),
+    "recommender": ("sequences", "items", "user-vectors"),
+    "producer": (),
+    "catalogue": ("items", "users"),
+    "subscriber": ("recommendations", "items"),
+    "operator": (),
+}
+WRITES: Final[dict[Role, tuple[str, ...]]] = {
+    "sequencer": ("sequences", "events.rejected"),
+    "recommender": ("recommendations", "user-vectors"),
+    "producer": ("events",),
+    "catalogue": ("items", "users"),
+    "subscriber": (),
+    "operator": (),
+}
+ALL_TOPICS: Final = (
+    "events", "items", "users", "sequences", "user-vectors", "recommendations", "models", "events.rejected", "privacy",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Acl:
+    """Operations that a principal is allowed on one resource."""
+
+    kind: Kind
+    name: str
+    operations: tuple[str, ...]
+    is_prefix: bool = False
+
+    def command(self, bootstrap: str, principal: str) -> str:
+        """Return the line for Kafka's own tool that grants it."""
+        words = ["kafka-acls.sh", "--bootstrap-server", bootstrap, "--add", "--allow-principal", f"User:{principal}"]
+        for operation in self.operations:
+            words += ["--operation", operation]
+        words += ["--cluster"] if self.kind == "cluster" else [f"--{self.kind}", self.name]
+        return shlex.join(words + (["--resource-pattern-type", "prefixed"] if self.is_prefix else []))
+
+
+def topics_of(role: Role) -> tuple[str, ...]:
+    """Return the topics of the contract that a role uses; the operator's are all."""
+    return ALL_TOPICS if role == "operator" else tuple(dict.fromkeys(READS[role] + WRITES[role]))
+
+
+def acls(role: Role, kafka: KafkaSettings) -> tuple[Acl, ...]:
+    """Return the smallest list of entries with which a role does its work."""
+    return tuple(_entries(role, kafka))
+
+
+def _entries(role: Role, kafka: KafkaSettings) -> Iterator[Acl]:
+    if role == "operator":
+        for name in ALL_TOPICS:
+            yield Acl("topic", kafka.topic(name), ("Create", "Describe", "DescribeConfigs"))
+        yield Acl("group", f"{kafka.topic_prefix}headrace-", ("Describe",), is_prefix=True)
+        return
+    for name in topics_of(role):
+        operations = ("Read",) * (name in READS[role]) + ("Write",) * (name in WRITES[role]) + ("Describe",)
+        yield Acl("topic", kafka.topic(name), operations)
+    if role in ("sequencer", "recommender"):
+        app = f"{kafka.topic_prefix}headrace-{role}"
+        yield Acl("group", app, ("Read", "Describe"))
+        yield Acl("transactional-id", f"{app}-", ("Write", "Describe"), is_prefix=True)

@@ -1,0 +1,163 @@
+"""Why a broker cannot be used: one reason and one remedy, found by connecting once more and looking closely.
+
+Kafka's clients say "unable to bootstrap" for everything from a wrong password to a foreign certificate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from aiokafka.conn import create_conn
+from aiokafka.errors import IllegalSaslStateError, KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
+
+CONNECT_TIMEOUT_S: Final = 3.0
+#: A broker that refuses a client's certificate says so this soon after the handshake (TLS 1.3 ends before it has looked).
+ALERT_TIMEOUT_S: Final = 1.0
+_OTHER_HOST: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
+_EXPIRED: Final = 10
+_NOT_YET_VALID: Final = 9
+
+
+async def why_not(addresses: Sequence[tuple[str, int]], client: Mapping[str, Any], error: BaseException) -> str:
+    """Return why a broker gave no answer, and what to do, after a semicolon.
+
+    Parameters
+    ----------
+    client : the client's arguments: ``security_protocol``, ``ssl_context``, ``sasl_mechanism`` and so on
+    error : what the client raised
+    """
+    reachable = [address for address in addresses if await asyncio.to_thread(_connects, *address)]
+    if not reachable:
+        return "nothing listens there; run headrace broker start, or name another with --broker"
+    protocol = str(client.get("security_protocol", "PLAINTEXT"))
+    context = client.get("ssl_context")
+    if context is None and await asyncio.to_thread(_speaks_tls, *reachable[0]):
+        return f"it asks for TLS; set HEADRACE_SECURITY_PROTOCOL, which is {protocol}, to SSL or SASL_SSL"
+    if context is not None:
+        reason = await asyncio.to_thread(why_no_tls, *reachable[0], context)
+        if reason:
+            return reason
+    return await _why_no_kafka(reachable[0], protocol, client, error)
+
+
+def why_no_tls(host: str, port: int, context: ssl.SSLContext) -> str:
+    """Return why a TLS connection fails, and the remedy; ``""`` where it works."""
+    is_open = False
+    try:
+        with (
+            socket.create_connection((host, port), CONNECT_TIMEOUT_S) as raw,
+            context.wrap_socket(raw, server_hostname=host) as tls,
+        ):
+            is_open = True
+            tls.settimeout(ALERT_TIMEOUT_S)
+            if tls.recv(1):
+                return ""
+    except ssl.SSLCertVerificationError as exc:
+        return _why_untrusted(host, exc)
+    except TimeoutError:
+        return "" if is_open else "it does not answer a TLS handshake; name the port of a listener with TLS"
+    except ssl.SSLError as exc:
+        if "CERTIFICATE" in (exc.reason or "") or "UNKNOWN_CA" in (exc.reason or ""):
+            return _why_client_refused()
+        return _no_tls_there(exc.reason)
+    except OSError as exc:
+        return _why_client_refused() if is_open else _no_tls_there(exc.strerror)
+    return _why_client_refused()  # closed without a word, after the handshake
+
+
+def _no_tls_there(reason: str | None) -> str:
+    said = (reason or "the connection was closed").replace("_", " ").lower()
+    return (
+        f"it does not speak TLS ({said}); name the port of a listener with TLS, "
+        "or set HEADRACE_SECURITY_PROTOCOL to PLAINTEXT or SASL_PLAINTEXT"
+    )
+
+
+def _why_untrusted(host: str, exc: ssl.SSLCertVerificationError) -> str:
+    if exc.verify_code in _OTHER_HOST:
+        return f"its certificate is not for the host name {host!r}; name the broker in HEADRACE_BROKER as its certificate does"
+    if exc.verify_code in (_EXPIRED, _NOT_YET_VALID):
+        return f"its certificate is not valid now ({exc.verify_message}); renew it, or correct this machine's clock"
+    return (
+        f"its certificate is not trusted ({exc.verify_message}); "
+        "name the file with its authority's certificate in HEADRACE_SSL_CAFILE"
+    )
+
+
+def _why_client_refused() -> str:
+    return (
+        "it refuses this client's certificate, or asks for one and got none; "
+        "name one that its authority has signed, and the key, in HEADRACE_SSL_CERTFILE and HEADRACE_SSL_KEYFILE"
+    )
+
+
+async def _why_no_kafka(
+    address: tuple[str, int], protocol: str, client: Mapping[str, Any], error: BaseException
+) -> str:
+    """Connect once more for the error that the client's bootstrap keeps to itself."""
+    names = ("security_protocol", "ssl_context", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password")
+    arguments = {name: client[name] for name in names if name in client}
+    try:
+        with quiet("aiokafka"):
+            connection = await create_conn(*address, request_timeout_ms=int(CONNECT_TIMEOUT_S * 1000), **arguments)
+            connection.close()
+    except SaslAuthenticationFailed:
+        return (
+            f"it refuses user {client.get('sasl_plain_username')!r} or the password, by {client.get('sasl_mechanism')}; correct "
+            "HEADRACE_SASL_USERNAME, HEADRACE_SASL_PASSWORD_FILE (or HEADRACE_SASL_PASSWORD) or HEADRACE_SASL_MECHANISM"
+        )
+    except UnsupportedSaslMechanismError:
+        return f"it does not offer HEADRACE_SASL_MECHANISM={client.get('sasl_mechanism')}; set one that it offers"
+    except IllegalSaslStateError:
+        return f"it does not ask for SASL; set HEADRACE_SECURITY_PROTOCOL, which is {protocol}, to {protocol.removeprefix('SASL_')}"
+    except (KafkaError, OSError, TimeoutError) as exc:
+        error = exc
+    if protocol == "PLAINTEXT":
+        return (
+            f"it listens but gives no Kafka answer ({type(error).__name__}); name a Kafka broker with --broker, "
+            "and set HEADRACE_SECURITY_PROTOCOL if it asks for SASL"
+        )
+    return (
+        f"no answer over {protocol} ({type(error).__name__}); check HEADRACE_SSL_*, HEADRACE_SASL_* and "
+        "HEADRACE_SECURITY_PROTOCOL: where the broker asks for SASL it is SASL_SSL or SASL_PLAINTEXT"
+    )
+
+
+def _connects(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), CONNECT_TIMEOUT_S):
+            return True
+    except OSError:
+        return False
+
+
+def _speaks_tls(host: str, port: int) -> bool:
+    """Return whether a TLS handshake gets anywhere; which certificate it shows does not matter here."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with socket.create_connection((host, port), CONNECT_TIMEOUT_S) as raw, context.wrap_socket(raw):
+            return True
+    except ssl.SSLError as exc:
+        return "certificate required" in str(exc).lower()
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def quiet(name: str) -> Iterator[None]:
+    """Hold a logger's lines back: a failed attempt is reported by its exception."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

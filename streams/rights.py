@@ -1,0 +1,127 @@
+"""Checks rights before work begins: the broker itself tells what this client may do, so that nothing starts that cannot go on.
+
+Without this, each of Kafka's clients meets a missing right in its own way, some by retrying for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+
+from streams.acls import Acl, Role, acls, topics_of
+from streams.errors import BrokerError
+from streams.operations import GroupOperations, TopicOperations
+from streams.settings import KafkaSettings
+from streams.topics import create_topics, open_admin
+
+#: Kafka's codes of operations: bit ``code`` of the broker's answer is set where the operation is allowed.
+CODES: Final = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Alter": 7, "Describe": 8, "DescribeConfigs": 10}
+#: The answer of a broker that does not tell.
+UNTOLD: Final = -(2**31)
+GROUP, TRANSACTION = 0, 1
+
+
+async def prepare(kafka: KafkaSettings, role: Role) -> list[str]:
+    """Create the topics that are missing, as far as this client may, and check the rights of a role.
+
+    Returns the full names of the topics created. Where the role's topics exist, the right to create is not needed.
+
+    Raises
+    ------
+    TopicError
+        When a topic that the role uses is missing, or unlike the contract.
+    BrokerError
+        When the broker does not answer, or denies one of the role's rights; all denied ones are named.
+    """
+    created = await create_topics(kafka, topics_of(role))
+    await check_rights(kafka, acls(role, kafka), f"; an operator grants what headrace acls {role} lists")
+    return created
+
+
+async def check_rights(
+    kafka: KafkaSettings, needed: Sequence[Acl], remedy: str = "; an operator must grant it"
+) -> None:
+    """Raise one :class:`BrokerError` that names every right of a list which the broker denies this client.
+
+    ``Write`` on a transactional id shows only when it is used, so only ``Describe`` is checked there.
+    """
+    admin = await open_admin(kafka)
+    try:
+        missing = await _missing(admin, needed)
+    except KafkaError as exc:
+        raise BrokerError(f"broker {kafka.broker}: rights cannot be checked: {exc}; see its log") from exc
+    finally:
+        await admin.close()
+    if missing:
+        raise BrokerError(
+            f"broker {kafka.broker} denies {kafka.principal}: {', '.join(missing)}{remedy}, see docs/security.md"
+        )
+
+
+async def _missing(admin: AIOKafkaAdminClient, needed: Sequence[Acl]) -> list[str]:
+    told = await _topic_operations(admin, [acl.name for acl in needed if acl.kind == "topic"])
+    missing = []
+    for acl in needed:
+        allowed: int | None = None
+        if acl.kind == "topic":
+            allowed = told.get(acl.name)
+        elif acl.kind == "group":
+            allowed = await _group_operations(admin, acl.name)
+        elif acl.kind == "transactional-id":
+            allowed = await _transaction_operations(admin, acl.name)
+        denied = [] if allowed is None else denied_operations(allowed, acl.operations)
+        missing += [f"{operation} on {acl.kind} {acl.name}{'*' * acl.is_prefix}" for operation in denied]
+    return missing
+
+
+def denied_operations(allowed: int, operations: Sequence[str]) -> list[str]:
+    """Return those operations whose bit is not set; none where the broker does not tell."""
+    return [] if allowed == UNTOLD else [operation for operation in operations if not allowed >> CODES[operation] & 1]
+
+
+async def _topic_operations(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    """Return the allowed operations of each topic; nothing of topics that do not exist, or where the broker does not tell."""
+    if not names:
+        return {}
+    try:
+        answer: Any = await admin._send_request(TopicOperations(names))
+    except NotImplementedError:  # a broker before 2.3, or a small development one
+        return {}
+    denied = TopicAuthorizationFailedError.errno
+    return {
+        name: 0 if code == denied else operations
+        for code, name, _internal, _partitions, operations in answer.topics
+        if code in (0, denied)
+    }
+
+
+async def _group_operations(admin: AIOKafkaAdminClient, group: str) -> int | None:
+    try:
+        node = await admin._client.coordinator_lookup(GROUP, group)
+        answer: Any = await admin._send_request(GroupOperations([group]), node)
+    except GroupAuthorizationFailedError:
+        return 0
+    except (KafkaError, NotImplementedError):  # a coordinator that is not up yet tells nothing
+        return None
+    code, *_, operations = answer.groups[0]
+    if code == GroupAuthorizationFailedError.errno:
+        return 0
+    return int(operations) if code == 0 else None
+
+
+async def _transaction_operations(admin: AIOKafkaAdminClient, transactional_id: str) -> int | None:
+    try:
+        await admin._client.coordinator_lookup(TRANSACTION, f"{transactional_id}0")
+    except TransactionalIdAuthorizationFailed:
+        return 0
+    except KafkaError:
+        return None
+    return None

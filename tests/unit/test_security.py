@@ -1,0 +1,153 @@
+"""Secrets in files and TLS files: each fault is one line with the setting's name, and never with the secret."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from pathlib import Path
+
+import pytest
+
+from streams import security
+from streams.errors import SettingsError
+from streams.security import MAX_SECRET_BYTES, read_secret, tls_context
+from streams.settings import KafkaSettings, load_settings
+from tests.certificates import OPENSSL, Certificate, make_authority, sign
+
+MARKER = "marker-of-a-secret"
+needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="needs the openssl program")
+
+
+def secret_file(folder: Path, content: bytes = MARKER.encode(), mode: int = 0o600) -> str:
+    """Return a file with a secret."""
+    path = folder / "secret"
+    path.write_bytes(content)
+    path.chmod(mode)
+    return str(path)
+
+
+@pytest.mark.parametrize("content", [MARKER.encode(), f"{MARKER}\n".encode(), f"{MARKER}\r\n".encode()])
+def test_a_secret_is_the_line_in_the_file(tmp_path: Path, content: bytes) -> None:
+    """Editors end a line; the broker would take the line break for a part of the password."""
+    assert read_secret(secret_file(tmp_path, content), "sasl_password_file") == MARKER
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        (b"", 0o600, "is empty"),
+        (b"\n", 0o600, "is empty"),
+        (f"{MARKER}\n{MARKER}\n".encode(), 0o600, "more than one line"),
+        (f"{MARKER}\xff".encode("latin-1"), 0o600, "not UTF-8"),
+        (MARKER.encode() * MAX_SECRET_BYTES, 0o600, f"above {MAX_SECRET_BYTES} bytes"),
+        (MARKER.encode(), 0o602, "may be written by every user"),
+    ],
+)
+def test_a_bad_secret_file_is_refused_without_showing_it(tmp_path: Path, content: bytes, mode: int, told: str) -> None:
+    """One line: setting, file, what is wrong, what to do."""
+    file = secret_file(tmp_path, content, mode)
+    with pytest.raises(SettingsError, match=told) as caught:
+        read_secret(file, "sasl_password_file")
+    message = str(caught.value)
+    assert file in message and "HEADRACE_SASL_PASSWORD_FILE" in message
+    assert "\n" not in message and MARKER not in message
+    assert caught.value.__context__ is None or caught.value.__suppress_context__, "a traceback shows no more"
+
+
+def test_a_missing_secret_file_is_refused(tmp_path: Path) -> None:
+    """An unreadable one likewise; the system's word is quoted."""
+    with pytest.raises(SettingsError, match="cannot be read \\(No such file or directory\\)"):
+        read_secret(str(tmp_path / "none"), "sasl_password_file")
+    with pytest.raises(SettingsError, match="cannot be read \\(Is a directory\\)"):
+        read_secret(str(tmp_path), "sasl_password_file")
+
+
+def test_a_world_readable_secret_file_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A warning, because Kubernetes mounts secrets so."""
+    security._warn_once.cache_clear()
+    file = secret_file(tmp_path, mode=0o644)
+    with caplog.at_level(logging.WARNING):
+        assert {read_secret(file, "sasl_password_file") for _ in range(3)} == {MARKER}
+    assert [f"chmod 600 {file}" in record.getMessage() for record in caplog.records] == [True]
+    assert MARKER not in caplog.text
+
+
+def test_the_password_of_a_file_reaches_the_client_and_nothing_else(tmp_path: Path) -> None:
+    """Settings are logged and shown; the secret is not among them."""
+    file = secret_file(tmp_path)
+    settings = load_settings(
+        {
+            "HEADRACE_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+            "HEADRACE_SASL_USERNAME": "u",
+            "HEADRACE_SASL_PASSWORD_FILE": file,
+        },
+        file=Path("no-such-file.toml"),
+    )
+    assert settings.kafka.client_arguments()["sasl_plain_password"] == MARKER
+    assert MARKER not in repr(settings) + str(settings.shown())
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"sasl_username": "u"}, "needs sasl_password_file"),
+        ({"sasl_password": MARKER}, "needs sasl_username"),
+        ({"sasl_username": "u", "sasl_password": MARKER, "sasl_password_file": "f"}, "both set"),
+    ],
+)
+def test_half_a_login_is_refused(more: dict[str, str], told: str) -> None:
+    """An empty password would be refused by the broker, with its retries and its delay."""
+    with pytest.raises(SettingsError, match=told) as caught:
+        KafkaSettings(security_protocol="SASL_PLAINTEXT", **more).client_arguments()  # type: ignore[arg-type]
+    assert MARKER not in str(caught.value)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Certificate:
+    """Give a client's certificate whose key is encrypted."""
+    return sign(make_authority(tmp_path, "authority"), tmp_path, "client", password=MARKER)
+
+
+@needs_openssl
+def test_an_encrypted_key_opens_with_its_password_file(own: Certificate, tmp_path: Path) -> None:
+    """And the broker's certificate and host name are checked whatever else is set."""
+    context = tls_context(str(tmp_path / "authority.pem"), str(own.cert), str(own.key), secret_file(tmp_path))
+    assert context.check_hostname and context.verify_mode == ssl.CERT_REQUIRED
+    assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
+
+
+@needs_openssl
+def test_an_encrypted_key_without_its_password_does_not_ask_on_the_terminal(own: Certificate, tmp_path: Path) -> None:
+    """A worker that waits for a key press starts never."""
+    with pytest.raises(SettingsError, match="the key is encrypted; set HEADRACE_SSL_KEY_PASSWORD_FILE"):
+        tls_context("", str(own.cert), str(own.key), "")
+    with pytest.raises(SettingsError, match="HEADRACE_SSL_CERTFILE") as caught:
+        tls_context("", str(own.cert), str(own.key), secret_file(tmp_path, b"wrong-" + MARKER.encode()))
+    assert MARKER not in str(caught.value) and "\n" not in str(caught.value)
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    ("files", "setting"),
+    [
+        (("{none}", "", ""), "HEADRACE_SSL_CAFILE"),
+        (("{text}", "", ""), "HEADRACE_SSL_CAFILE"),
+        (("", "{none}", ""), "HEADRACE_SSL_CERTFILE"),
+        (("", "{cert}", "{other}"), "HEADRACE_SSL_CERTFILE"),
+        (("", "", "{other}"), "HEADRACE_SSL_CERTFILE"),
+    ],
+)
+def test_a_bad_tls_file_names_its_setting(tmp_path: Path, files: tuple[str, str, str], setting: str) -> None:
+    """OpenSSL itself names neither the file nor the setting."""
+    authority = make_authority(tmp_path, "authority")
+    (tmp_path / "text").write_text("hello")
+    places = {
+        "none": tmp_path / "none",
+        "text": tmp_path / "text",
+        "cert": authority.cert,
+        "other": sign(authority, tmp_path, "x").key,
+    }
+    with pytest.raises(SettingsError, match=setting) as caught:
+        cafile, certfile, keyfile = (file.format(**places) for file in files)
+        tls_context(cafile, certfile, keyfile, "")
+    assert "\n" not in str(caught.value)

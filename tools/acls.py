@@ -1,0 +1,27 @@
+"""``headrace acls ROLE``: prints the smallest list of access control entries of a role; grants nothing itself."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+
+from streams.acls import ROLES, acls
+from streams.settings import load_settings
+from tools.cli import emit
+
+SUMMARY = "print the rights that each part needs on the broker"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument("role", choices=ROLES)
+    parser.add_argument("--principal", metavar="NAME", help="whom to grant them to (default: the role's name)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the commands of Kafka's own tool, one for each entry."""
+    kafka = load_settings(broker=args.broker).kafka
+    entries = acls(args.role, kafka)
+    text = "\n".join(entry.command(kafka.broker, args.principal or args.role) for entry in entries)
+    emit(args, {"role": args.role, "acls": [asdict(entry) for entry in entries]}, text)
+    return 0
