@@ -67,6 +67,20 @@ def recent_counts(artifact: Artifact) -> DecayedCounts:
     return DecayedCounts(dict(counts), artifact.manifest.trained_to_ms)
 
 
+def popular_items(catalogue: Catalogue, listed: set[str], seen: Int64, n: int) -> list[RankedItem]:
+    """Return up to ``n`` popular items that are neither listed nor seen (rows): a last resort, so their probability is 0."""
+    items: list[RankedItem] = []
+    had = set(seen.tolist())
+    for rank, row in enumerate(catalogue.popular_rows.tolist(), 1):
+        if len(items) == n:
+            break
+        item_id = catalogue.item_ids[row]
+        if row not in had and item_id not in listed:
+            sources = {"popular": (rank, float(catalogue.recent_popularity[row]))}
+            items.append(RankedItem(item_id, 0.0, sources, None))
+    return items
+
+
 class Pipeline:
     """The serving pipeline of one artifact. For use by one thread at a time.
 
@@ -190,7 +204,7 @@ class Pipeline:
             sources = self._sources(catalogue, found, i, int(column), is_cold=bool(is_cold))
             items.append(RankedItem(catalogue.item_ids[row], float(probabilities[column]), sources, reason))
         if len(items) < self._k:
-            items += self._popular(catalogue, {item.item_id for item in items}, seen, self._k - len(items))
+            items += popular_items(catalogue, {item.item_id for item in items}, seen, self._k - len(items))
         vector, factors = found.user_vectors[i], found.factors[i]
         return RankedList(vector, factors, tuple(items), "popular" if is_cold else "none")
 
@@ -213,19 +227,6 @@ class Pipeline:
                 shown = "content" if name == "retrieval" and catalogue.is_new[row] else name
                 brought[shown] = (int(found.ranks[name][i, column]), scores[name])
         return brought or {"popular": (int(found.ranks["popular"][i, column]), scores["popular"])}
-
-    def _popular(self, catalogue: Catalogue, listed: set[str], seen: Int64, n: int) -> list[RankedItem]:
-        """Return up to ``n`` popular items that are neither listed nor seen: a last resort, so their probability is 0."""
-        items: list[RankedItem] = []
-        had = set(seen.tolist())
-        for rank, row in enumerate(catalogue.popular_rows.tolist(), 1):
-            if len(items) == n:
-                break
-            item_id = catalogue.item_ids[row]
-            if row not in had and item_id not in listed:
-                sources = {"popular": (rank, float(catalogue.recent_popularity[row]))}
-                items.append(RankedItem(item_id, 0.0, sources, None))
-        return items
 
     def _empty(self, catalogue: Catalogue) -> RankedList:
         dim, f = self._artifact.sequence.config.dim, catalogue.factors.shape[1] - 1

@@ -17,18 +17,18 @@ from models.artifact import Artifact
 from models.encoder import TextEncoder
 from models.features import Row, item_row
 from models.recommend import Catalogue, build_catalogue
-from models.text import item_text
 from streams.embedding_cache import EmbeddingCache, embed_texts
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import RecordError
+from streams.item_vectors import item_vectors, n_imputed
 from streams.metrics import Metrics
 from streams.records import Item, RecordDecoder
 from streams.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
-#: Texts embedded in one job, so that lists go on between jobs while a large catalogue is embedded.
-TEXTS_PER_JOB: Final = 256
+#: Items embedded in one job, so that lists go on between jobs while a large catalogue is embedded.
+ITEMS_PER_JOB: Final = 256
 #: A long poll: short ones leak memory on idle topics (aiokafka issue 628).
 POLL_MS: Final = 1_000
 
@@ -90,37 +90,42 @@ class CatalogueReader:
 
     async def _apply(self, fetched: dict[TopicPartition, list[Any]]) -> bool:
         """Take in fetched records; return whether anything changed."""
-        texts: dict[str, str] = {}
+        items: dict[str, Item] = {}
         is_changed = False
         for record in (record for records in fetched.values() for record in records):
             item_id = (record.key or b"").decode("utf-8", "replace")
             if record.value is None:
-                texts.pop(item_id, None)
+                items.pop(item_id, None)
                 self._features.pop(item_id, None)
                 is_changed |= self._vectors.pop(item_id, None) is not None
                 continue
             try:
                 item = self._decoder.decode(record.value)
             except RecordError as error:
+                self._metrics.add("items_left_out")
                 log.warning("items: offset %d of partition %d left out: %s", record.offset, record.partition, error)
                 continue
-            texts[item.item_id] = item_text(item.title, item.text, item.category, item.tags)
+            items[item.item_id] = item
             self._features[item.item_id] = item_row(msgspec.structs.asdict(item))
-        await self._embed(texts)
-        return is_changed or bool(texts)
+        await self._embed(list(items.values()))
+        return is_changed or bool(items)
 
-    async def _embed(self, texts: dict[str, str]) -> None:
-        item_ids = list(texts)
-        for start in range(0, len(item_ids), TEXTS_PER_JOB):
-            part = item_ids[start : start + TEXTS_PER_JOB]
-            vectors = await self._worker.run(self._embed_job, [texts[item_id] for item_id in part])
-            self._vectors.update(zip(part, vectors, strict=True))
+    async def _embed(self, items: list[Item]) -> None:
+        for start in range(0, len(items), ITEMS_PER_JOB):
+            vectors, left_out = await self._worker.run(self._embed_job, items[start : start + ITEMS_PER_JOB])
+            self._vectors.update(vectors)
+            for item_id, why in left_out.items():
+                self._vectors.pop(item_id, None)
+                log.warning("items: %r left out: %s", item_id, why)
+            self._metrics.add("items_left_out", len(left_out))
+        if n := n_imputed(items):
+            log.warning("items: %d with a price or feature that is not finite: taken as missing", n)
 
-    def _embed_job(self, texts: list[str]) -> Any:
+    def _embed_job(self, items: list[Item]) -> tuple[dict[str, Any], dict[str, str]]:
         if self._encoder is None:
             self._encoder = self._open_encoder()
         encoder, cache = self._encoder
-        return embed_texts(texts, encoder, cache)
+        return item_vectors(items, lambda texts: embed_texts(texts, encoder, cache))
 
     async def _swap(self) -> None:
         self._generation += 1

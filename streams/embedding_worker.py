@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import queue
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
 ResultT = TypeVar("ResultT")
 
 #: One job runs while the next is ready: more would only delay the newest windows.
 QUEUE_SIZE: Final = 2
+#: How long the end of the process waits for the job at hand. One that hangs must not keep the process alive.
+STOP_TIMEOUT_S: Final = 5.0
+_Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
 def resolve_device(device: str) -> str:
@@ -40,11 +46,24 @@ def leave_a_core() -> None:
 
 
 class EmbeddingWorker:
-    """A single thread with a bounded queue. Every job resolves its caller, with a result or with the job's error."""
+    """A single thread with a bounded queue. Every job resolves its caller, with a result or with the job's error.
 
-    def __init__(self) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding-worker")
+    The thread is a daemon, for a job that hangs must not keep a process alive that wants to end. A thread that is dead is
+    replaced.
+    """
+
+    def __init__(self, name: str = "embedding-worker") -> None:
+        self._name = name
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._slots = asyncio.Semaphore(QUEUE_SIZE)
+        self._thread: threading.Thread | None = None
+        self._began_s: float | None = None
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that the job at hand has been running; 0 while there is none."""
+        began_s = self._began_s
+        return 0.0 if began_s is None else time.monotonic() - began_s
 
     async def run(self, job: Callable[..., ResultT], *args: Any) -> ResultT:
         """Run ``job(*args)`` on the thread and return its result; waits while the queue is full.
@@ -52,8 +71,40 @@ class EmbeddingWorker:
         A caller that is cancelled leaves its job running: a forward pass cannot be interrupted.
         """
         async with self._slots:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, job, *args)
+            future: Future[ResultT] = Future()
+            self._jobs.put((future, job, args))
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+                self._thread.start()
+            return await asyncio.wrap_future(future)
 
     def stop(self) -> None:
         """End the thread after the job at hand; queued jobs are cancelled."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        while not self._jobs.empty():
+            job = self._jobs.get()
+            if job is not None:
+                job[0].cancel()
+        self._jobs.put(None)
+
+    async def ended(self) -> None:
+        """Wait until the thread has ended, but not for a job that hangs."""
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, STOP_TIMEOUT_S)
+
+    def _work(self) -> None:
+        while (item := self._jobs.get()) is not None:
+            future, job, args = item
+            if not future.set_running_or_notify_cancel():
+                continue
+            self._began_s = time.monotonic()
+            try:
+                result = job(*args)
+            except Exception as exc:  # belongs to the caller
+                # asyncio's futures do not take a StopIteration: its caller would wait for ever
+                future.set_exception(RuntimeError(repr(exc)) if isinstance(exc, StopIteration) else exc)
+            except BaseException as exc:  # a library that wants to end its thread must not end the event loop instead
+                future.set_exception(RuntimeError(f"{self._name}: the job ended its thread: {exc!r}"))
+            else:
+                future.set_result(result)
+            finally:
+                self._began_s = None

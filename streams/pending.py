@@ -1,39 +1,53 @@
 """Windows that wait for the model: the newest one per user, and which record batches they finish.
 
 When the recommender falls behind, a newer window replaces the older one of the same user. Nothing is lost by that: a window
-holds all the events before it. Work per event falls as load grows.
+holds all the events before it. Work per event falls as load grows. A user above the list rate is *held* until the next list is
+due, and holds up nobody else::
+
+    add ──► ready ──► take ──► (the model) ──► done
+      └───► held ──┘    ▲                 └──► give_back, when the model fails
+                        └── without_list: for a degraded list meanwhile; the window stays
 """
 
 from __future__ import annotations
 
+import heapq
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from streams.list_rate import ListRate
 from streams.records import WindowState, decode_window, encode
 
 BatchT = TypeVar("BatchT")
+#: Partition and user key.
+Key = tuple[int, bytes]
 
 
 @dataclass(slots=True)
 class PendingBatch(Generic[BatchT]):
-    """A record batch and how many entries must be delivered before it is done."""
+    """A record batch and how many entries must be delivered before it is done; forgotten once its partition is taken away."""
 
     batch: BatchT
     remaining: int = 0
+    is_forgotten: bool = False
 
 
 @dataclass(slots=True)
 class PendingWindow(Generic[BatchT]):
-    """A user's newest window; ``owner`` is the batch that brought the first of the windows it stands for."""
+    """A user's newest window; ``owner`` is the batch that brought the first of the windows it stands for.
+
+    ``has_list`` says that a degraded list of this very window was made.
+    """
 
     partition: int
     key: bytes
     state: WindowState
     written_ms: int
     owner: PendingBatch[BatchT]
+    has_list: bool = False
 
 
 @dataclass(slots=True)
@@ -44,7 +58,11 @@ class _Waiting(Generic[BatchT]):
     n_behaviours: int
     written_ms: int
     owner: PendingBatch[BatchT]
-    since: float
+    since_s: float
+
+    def replace(self, value: bytes, n_behaviours: int, written_ms: int) -> None:
+        """Put a newer window of the user in its place."""
+        self.value, self.n_behaviours, self.written_ms = value, n_behaviours, written_ms
 
 
 class PendingWindows(Generic[BatchT]):
@@ -52,42 +70,76 @@ class PendingWindows(Generic[BatchT]):
 
     A batch is finished when all windows it owns are delivered and all earlier batches of its partition are finished, so that
     finishing follows offset order.
+
+    Parameters
+    ----------
+    rate : how often one user may get a list; unless given, as often as windows come
+    clock : seconds, steady
     """
 
-    def __init__(self) -> None:
-        self._waiting: OrderedDict[tuple[int, bytes], _Waiting[BatchT]] = OrderedDict()
+    def __init__(self, rate: ListRate | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = ListRate(float("inf")) if rate is None else rate
+        self._clock = clock
+        self._ready: OrderedDict[Key, _Waiting[BatchT]] = OrderedDict()
+        self._held: dict[Key, _Waiting[BatchT]] = {}
+        self._due: list[tuple[float, Key]] = []  # heap of when held users are due
+        self._without_list: OrderedDict[Key, None] = OrderedDict()  # ready windows that had no degraded list
         self._batches: dict[int, deque[PendingBatch[BatchT]]] = {}
         self.n_superseded = 0
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        """Return the number of users waiting, held ones too."""
+        return len(self._ready) + len(self._held)
+
+    @property
+    def n_held(self) -> int:
+        """Users held back by the list rate."""
+        return len(self._held)
 
     def add(self, partition: int, windows: Iterable[tuple[bytes, WindowState, int]], batch: BatchT) -> list[BatchT]:
         """Queue a batch's windows, each ``(key, state, written_ms)`` in offset order; return batches finished at once."""
         owner = PendingBatch(batch)
         self._batches.setdefault(partition, deque()).append(owner)
         for key, state, written_ms in windows:
-            value, n_behaviours = encode(state), len(state.items)
-            waiting = self._waiting.get((partition, key))
-            if waiting is not None:
-                waiting.value, waiting.n_behaviours, waiting.written_ms = value, n_behaviours, written_ms
-                self.n_superseded += 1
-            else:
-                entry = _Waiting(value, n_behaviours, written_ms, owner, time.monotonic())
-                self._waiting[(partition, key)] = entry
+            value, n_behaviours, user = encode(state), len(state.items), (partition, key)
+            ready = self._ready.get(user)
+            waiting = ready or self._held.get(user)
+            if waiting is None:
                 owner.remaining += 1
+                self._put(user, _Waiting(value, n_behaviours, written_ms, owner, self._clock()))
+                continue
+            waiting.replace(value, n_behaviours, written_ms)
+            self.n_superseded += 1
+            if ready is not None:
+                self._without_list[user] = None
         return self._finished(partition)
 
+    def release(self) -> float | None:
+        """Make held users ready whose list is due now; return in how many seconds the next one is, None when none is held."""
+        now_s = self._clock()
+        while self._due and (self._due[0][0] <= now_s or self._due[0][1] not in self._held):
+            _, user = heapq.heappop(self._due)
+            waiting = self._held.pop(user, None)
+            if waiting is not None:
+                waiting.since_s = now_s
+                self._ready[user] = waiting
+                self._without_list[user] = None
+        return self._due[0][0] - now_s if self._due else None
+
+    def n_ready(self) -> int:
+        """Return how many users the model may have now."""
+        return len(self._ready)
+
     def oldest_age_s(self) -> float:
-        """Return how long the oldest window has waited, in seconds; 0 when none waits."""
-        if not self._waiting:
+        """Return how long the oldest ready window has waited, in seconds; 0 when there is none."""
+        if not self._ready:
             return 0.0
-        return time.monotonic() - next(iter(self._waiting.values())).since
+        return self._clock() - next(iter(self._ready.values())).since_s
 
     def n_tokens(self, limit: int) -> int:
-        """Return the tokens of a batch of all that waits, padding included, counted up to ``limit``."""
+        """Return the tokens of a batch of all that is ready, padding included, counted up to ``limit``."""
         longest = n_windows = 0
-        for window in self._waiting.values():
+        for window in self._ready.values():
             longest = max(longest, window.n_behaviours)
             n_windows += 1
             if longest * n_windows >= limit:
@@ -95,18 +147,64 @@ class PendingWindows(Generic[BatchT]):
         return longest * n_windows
 
     def take(self, max_tokens: int) -> list[PendingWindow[BatchT]]:
-        """Remove and return the oldest windows whose padded batch stays within ``max_tokens``; at least one, if any waits."""
+        """Remove and return the oldest ready windows whose padded batch stays within ``max_tokens``; at least one, if any is."""
         taken: list[PendingWindow[BatchT]] = []
-        longest = 0
-        while self._waiting:
-            (partition, key), waiting = next(iter(self._waiting.items()))
+        longest, now_s = 0, self._clock()
+        while self._ready:
+            user, waiting = next(iter(self._ready.items()))
             longest = max(longest, waiting.n_behaviours)
             if taken and longest * (len(taken) + 1) > max_tokens:
                 break
-            del self._waiting[partition, key]
-            state = decode_window(waiting.value)
-            taken.append(PendingWindow(partition, key, state, waiting.written_ms, waiting.owner))
+            del self._ready[user]
+            self._rate.note(user, now_s)
+            taken.append(_decoded(user, waiting, has_list=user not in self._without_list))
+            self._without_list.pop(user, None)
         return taken
+
+    def without_list(self, n: int) -> list[PendingWindow[BatchT]]:
+        """Return up to ``n`` ready windows for a degraded list, each window once; they go on waiting for their full list.
+
+        Users above the list rate come later. Looks at no more than ``2 * n`` of them, so that it takes little time.
+        """
+        chosen: list[PendingWindow[BatchT]] = []
+        now_s = self._clock()
+        for _ in range(min(2 * n, len(self._without_list))):
+            user, _ = self._without_list.popitem(last=False)
+            if self._rate.ready_at_s(user) > now_s:
+                self._without_list[user] = None
+                continue
+            self._rate.note(user, now_s)
+            chosen.append(_decoded(user, self._ready[user], has_list=True))
+            if len(chosen) == n:
+                break
+        return chosen
+
+    def is_waiting(self, window: PendingWindow[BatchT]) -> bool:
+        """Whether a newer window of this user waits."""
+        user = (window.partition, window.key)
+        return user in self._ready or user in self._held
+
+    def give_back(self, windows: Sequence[PendingWindow[BatchT]]) -> None:
+        """Queue taken windows again, in front: the model failed on them. Newer ones of the same user supersede them."""
+        for window in reversed(windows):
+            if window.owner.is_forgotten:
+                continue
+            user = (window.partition, window.key)
+            if not window.has_list:
+                self._rate.take_back(user)
+            newer = self._ready.get(user) or self._held.get(user)
+            if newer is not None:
+                # The earlier batch stays open until the newer window is delivered, and the later one cannot finish before it.
+                newer.owner.remaining -= 1
+                newer.owner = window.owner
+                self.n_superseded += 1
+                continue
+            value = encode(window.state)
+            waiting = _Waiting(value, len(window.state.items), window.written_ms, window.owner, self._clock())
+            self._ready[user] = waiting
+            self._ready.move_to_end(user, last=False)
+            if not window.has_list:
+                self._without_list[user] = None
 
     def done(self, windows: Sequence[PendingWindow[BatchT]]) -> list[BatchT]:
         """Mark taken windows as delivered; return the batches that this finishes, in offset order per partition."""
@@ -114,12 +212,25 @@ class PendingWindows(Generic[BatchT]):
             window.owner.remaining -= 1
         return [batch for partition in {w.partition for w in windows} for batch in self._finished(partition)]
 
-    def forget(self, partitions: Iterable[int]) -> None:
-        """Drop what waits for partitions that another worker owns now."""
-        for partition in set(partitions):
-            self._batches.pop(partition, None)
-            for key in [key for key in self._waiting if key[0] == partition]:
-                del self._waiting[key]
+    def forget(self, partitions: Iterable[int] | None = None) -> list[BatchT]:
+        """Drop what waits for partitions that another worker owns now, all unless given; return their unfinished batches."""
+        gone = set(self._batches if partitions is None else partitions)
+        dropped = [owner for partition in gone for owner in self._batches.pop(partition, ())]
+        for owner in dropped:
+            owner.is_forgotten = True
+        for waiting in (self._ready, self._held, self._without_list):
+            for user in [user for user in waiting if user[0] in gone]:
+                del waiting[user]
+        return [owner.batch for owner in dropped]
+
+    def _put(self, user: Key, waiting: _Waiting[BatchT]) -> None:
+        due_s = self._rate.ready_at_s(user)
+        if due_s > self._clock():
+            self._held[user] = waiting
+            heapq.heappush(self._due, (due_s, user))
+        else:
+            self._ready[user] = waiting
+            self._without_list[user] = None
 
     def _finished(self, partition: int) -> list[BatchT]:
         batches = self._batches.get(partition, deque())
@@ -127,3 +238,8 @@ class PendingWindows(Generic[BatchT]):
         while batches and batches[0].remaining == 0:
             finished.append(batches.popleft().batch)
         return finished
+
+
+def _decoded(user: Key, waiting: _Waiting[BatchT], *, has_list: bool) -> PendingWindow[BatchT]:
+    partition, key = user
+    return PendingWindow(partition, key, decode_window(waiting.value), waiting.written_ms, waiting.owner, has_list)

@@ -2,86 +2,50 @@
 
 ::
 
-    sequences ──► collect ──► PendingWindows ──► EmbeddingWorker ──► recommendations
-    items ──────► CatalogueReader ──────────────────┘     └────────► user-vectors (changelog of the table ``user_vectors``)
+    sequences ──► collect ──► PendingWindows ──► ModelLoop ──► recommendations
+    items ──────► CatalogueReader ──────────────────┘  └─────► user-vectors (changelog of the table ``user_vectors``)
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import faust
-import msgspec
 from faust.types import TP, EventT
 
 from models.artifact import Artifact, ArtifactError, load_artifact
 from models.encoder import TextEncoder
-from models.recommend import Catalogue, Pipeline, RankedList, recent_counts
+from models.recommend import Pipeline
 from streams.app import StreamApp, build_app, start_app
-from streams.batches import OutRecord, delivered
 from streams.catalogue import CatalogueReader
+from streams.delivery import Delivery
 from streams.embedding_cache import EmbeddingCache
 from streams.embedding_worker import EmbeddingWorker, leave_a_core, resolve_device
 from streams.encoders import open_artifact_encoder, prepare_text
 from streams.errors import HeadraceError
+from streams.list_rate import ListRate
+from streams.live_popularity import LivePopularity
 from streams.metrics import Metrics
-from streams.pending import PendingWindow, PendingWindows
-from streams.recommending import (
-    SeenIndex,
-    Versions,
-    behaviours,
-    new_behaviours,
-    newest_windows,
-    recommendation,
-    user_vector,
-)
-from streams.records import UserVector, encode
+from streams.model_loop import ModelLoop
+from streams.pending import PendingWindows
+from streams.recommending import newest_windows, revision_of
 from streams.settings import Settings
+from streams.standing_in import StandIn
 from streams.table import BatchTable
 from streams.web import serve
 
 log = logging.getLogger(__name__)
 
-#: Live popularity moves slowly: refreshing it this often is enough.
-POPULARITY_REFRESH_S: Final = 0.25
-Window = PendingWindow[EventT]
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """A micro-batch that the model has run: its lists, and its users' vectors encoded by partition."""
-
-    windows: list[Window]
-    ranked: list[RankedList]
-    versions: Versions
-    vectors: dict[int, dict[bytes, bytes]]
-
-    @classmethod
-    def of(cls, windows: list[Window], ranked: list[RankedList], versions: Versions) -> _Batch:
-        """Return the batch with its vectors encoded."""
-        vectors: dict[int, dict[bytes, bytes]] = {}
-        for w, r in zip(windows, ranked, strict=True):
-            vectors.setdefault(w.partition, {})[w.key] = encode(user_vector(w.key.decode(), w.state, r, versions))
-        return cls(windows, ranked, versions, vectors)
-
-    def lists(self, now_ms: int, *, as_json: bool) -> dict[int, list[OutRecord]]:
-        """Return the lists' records by partition."""
-        records: dict[int, list[OutRecord]] = {}
-        for w, r in zip(self.windows, self.ranked, strict=True):
-            made = recommendation(w.key.decode(), w.state, r, self.versions, now_ms)
-            records.setdefault(w.partition, []).append(OutRecord(w.key, encode(made, as_json=as_json)))
-        return records
-
 
 class Recommender:
-    """Collects windows, runs them through the model in micro-batches, delivers lists and vectors, acknowledges.
+    """Collects windows for the model and acknowledges their batches.
 
-    A batch of windows is acknowledged when every window in it is delivered or replaced by a newer delivered one.
+    A batch of windows is acknowledged when every window in it has its full list delivered, or is replaced by a newer one that has.
+    A degraded list acknowledges nothing.
     """
 
     def __init__(self, app: StreamApp, vectors: BatchTable, metrics: Metrics) -> None:
@@ -90,17 +54,15 @@ class Recommender:
         self.metrics = metrics
         self.settings = app.settings.recommender
         self.worker = EmbeddingWorker()
-        self.pending: PendingWindows[EventT] = PendingWindows()
-        self._arrived = asyncio.Event()
+        self.pending: PendingWindows[EventT] = PendingWindows(ListRate(self.settings.lists_per_minute))
+        self.pipeline: Pipeline
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._delivery: asyncio.Task[None] | None = None
-        self._popularity_at = 0.0
-        self._newest_ms = 0
-        self._catalogue: Catalogue
-        self._seen = SeenIndex(())
-        self._vector_decoder = msgspec.msgpack.Decoder(UserVector)
+        self._left_generation: int | None = None
+        self._loop: ModelLoop
+        self._stand_in: StandIn
+        self._reader: CatalogueReader
 
     async def start(self) -> None:
         """Load the artifact, read the catalogue, then begin to serve. Fails when the artifact is missing or damaged."""
@@ -108,31 +70,47 @@ class Recommender:
         prepare_text(self.settings)
         device = resolve_device(self.settings.device)
         try:
-            self.artifact: Artifact = await self.worker.run(load_artifact, Path(self.settings.artifact), device)
+            artifact = await self.worker.run(load_artifact, Path(self.settings.artifact), device, self.settings.roots())
         except ArtifactError as exc:
             raise HeadraceError(str(exc)) from exc
-        self._popularity = recent_counts(self.artifact)
-        self.pipeline = Pipeline(self.artifact, k=self.settings.list_size, n_candidates=self.settings.n_candidates)
-        log.info("artifact %s on %s", self.artifact.version, device)
-        self.reader = CatalogueReader(
-            self.app.settings.kafka, self.artifact, self.worker, self.metrics, lambda: self._open_encoder(device)
+        log.info("artifact %s on %s", artifact.version, device)
+        self.pipeline = Pipeline(artifact, k=self.settings.list_size, n_candidates=self.settings.n_candidates)
+        self._loop = self._model_loop(artifact)
+        self._reader = CatalogueReader(
+            self.app.settings.kafka, artifact, self.worker, self.metrics, lambda: self._open_encoder(artifact, device)
         )
-        self.reader.on_swap = self._swap
-        await self.reader.start()
+        self._reader.on_swap = self._loop.swap
+        await self._reader.start()
         self._tasks = [
-            asyncio.ensure_future(self._guard(self.reader.follow())),
-            asyncio.ensure_future(self._guard(self._pump())),
+            asyncio.ensure_future(self._guard(self._reader.follow())),
+            asyncio.ensure_future(self._guard(self._loop.run())),
         ]
 
     async def stop(self) -> None:
-        """Stop the reader and the thread; windows in flight are read again by the next worker."""
-        tasks = [*self._tasks, *([self._delivery] if self._delivery else [])]
-        for task in tasks:
+        """Stop the reader and the threads; windows in flight are read again by the next worker."""
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if hasattr(self, "reader"):
-            await self.reader.stop()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if hasattr(self, "_reader"):
+            await self._reader.stop()
+        if hasattr(self, "_stand_in"):
+            await self._stand_in.stop()
         self.worker.stop()
+        await self.worker.ended()
+
+    def let_go(self) -> None:
+        """Drop all that waits for the model, without committing it: a rebalance or the end then need not wait for the model."""
+        self._left_generation = self.app.consumer_generation_id
+        for event in self.pending.forget():
+            event.ack()
+        self._update_pressure()
+
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Drop what waits and what is staged for partitions that were taken away."""
+        gone = set(partitions)
+        self.pending.forget(gone)
+        self.vectors.discard_staged(gone)
+        self._update_pressure()
 
     async def collect(self, batches: faust.StreamT[Any]) -> None:
         """Queue the windows of each record batch; waits, and so pauses the partitions, while too many users wait."""
@@ -145,119 +123,66 @@ class Recommender:
                 raise
 
     def _collect(self, event: EventT) -> None:
+        if event.message.generation_id == self._left_generation:
+            event.ack()  # it came too late: the partition's next owner reads it
+            return
         self.app.consumer.accept(event)
         windows, n_malformed = newest_windows(event.value)
         self.metrics.add("windows_read", len(event.value))
         self.metrics.add("windows_malformed", n_malformed)
         partition = event.message.partition
-        fresh = [w for w in windows if w[1].revision > self._last_revision(partition, w[0])]
+        fresh = [w for w in windows if w[1].revision > revision_of(self.vectors.read(partition, w[0]))]
         event.value.clear()  # from here on only its offset is needed, and it may wait long to be acknowledged
         for finished in self.pending.add(partition, fresh, event):
             self.app.consumer.deliver(finished)
         self._update_pressure()
-        self._arrived.set()
+        self._loop.wake()
 
-    async def _guard(self, job: Any) -> None:
+    def _done(self, finished: Iterable[EventT]) -> None:
+        for event in finished:
+            self.app.consumer.deliver(event)
+
+    async def _guard(self, job: Awaitable[None]) -> None:
         """Run a background job; its failure stops the worker."""
         try:
             await job
         except asyncio.CancelledError:
             raise
         except Exception as exc:  # the worker loop: windows must not be left waiting for ever
-            log.exception("recommender stops")
+            log.error("recommender stops: %s", exc, exc_info=not isinstance(exc, HeadraceError))
             await self.app.crash(exc)
 
-    async def _pump(self) -> None:
-        """Run micro-batches for ever: each is full, or its oldest window has waited for the deadline."""
-        deadline_s = self.settings.micro_batch_deadline_ms / 1000
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            while len(self.pending):
-                wait_s = deadline_s - self.pending.oldest_age_s()
-                if (
-                    wait_s > 0
-                    and self.pending.n_tokens(self.settings.micro_batch_tokens) < self.settings.micro_batch_tokens
-                ):
-                    await asyncio.sleep(wait_s)
-                await self._run_batch(self.pending.take(self.settings.micro_batch_tokens))
-                self._update_pressure()
-
-    async def _run_batch(self, windows: list[Window]) -> None:
-        catalogue = self._current_catalogue(windows)
-        versions = Versions(self.artifact.version, catalogue.generation)
-        lists = await self.worker.run(
-            self.pipeline.recommend,
-            catalogue,
-            [behaviours(window.state) for window in windows],
-            [self._seen.items(window.state.seen) for window in windows],
+    def _model_loop(self, artifact: Artifact) -> ModelLoop:
+        delivery = Delivery(self.app, self.vectors, self.metrics)
+        as_json = self.app.settings.kafka.output_format == "json"
+        self._stand_in = StandIn(
+            artifact, self.settings, self.pending, self.vectors, delivery, self.metrics, as_json=as_json
         )
-        self.metrics.add("model_batches")
-        self.metrics.add("model_windows", len(windows))
-        batch = _Batch.of(windows, lists, versions)
-        for partition, values in batch.vectors.items():
-            self.vectors.stage(partition, values)  # from here on an older window of these users is no news
-        if self._delivery is not None:
-            await self._delivery  # one at a time, in order; the model runs on meanwhile
-        self._delivery = asyncio.ensure_future(self._guard(self._deliver(batch)))
+        return ModelLoop(
+            pipeline=self.pipeline,
+            artifact_version=artifact.version,
+            worker=self.worker,
+            pending=self.pending,
+            popularity=LivePopularity(artifact, is_on=self.settings.live_popularity == "on"),
+            stand_in=self._stand_in,
+            delivery=delivery,
+            vectors=self.vectors,
+            settings=self.settings,
+            metrics=self.metrics,
+            on_done=self._done,
+            on_change=self._update_pressure,
+            guard=self._guard,
+        )
 
-    async def _deliver(self, batch: _Batch) -> None:
-        """Publish the lists, then the vectors: a stored vector's revision says that its list was delivered."""
-        kafka = self.app.settings.kafka
-        as_json, now_ms = kafka.output_format == "json", int(time.time() * 1000)
-        futures = []
-        for partition, records in batch.lists(now_ms, as_json=as_json).items():
-            futures += await self.app.writer.send(kafka.topic("recommendations"), partition, records)
-        await delivered(futures)
-        delivered_ms = time.time() * 1000
-        self.metrics.add("lists", len(batch.windows))
-        self.metrics.add_freshness(delivered_ms - window.written_ms for window in batch.windows)
-        topic = self.vectors.changelog_topic.get_topic_name()
-        sent = [
-            (
-                partition,
-                values,
-                await self.app.writer.send(topic, partition, (OutRecord(key, value) for key, value in values.items())),
-            )
-            for partition, values in batch.vectors.items()
-        ]
-        for partition, values, vector_futures in sent:
-            self.vectors.store(partition, values, await delivered(vector_futures))
-        for event in self.pending.done(batch.windows):
-            self.app.consumer.deliver(event)
-
-    def _current_catalogue(self, windows: list[Window]) -> Catalogue:
-        """Count the new behaviours of these windows, and return the catalogue with popularity as of now."""
-        for window in windows:
-            for behaviour in new_behaviours(window.state, self._last_revision(window.partition, window.key)):
-                self._popularity.add(behaviour.item_id, behaviour.ts_ms)
-            self._newest_ms = max(self._newest_ms, window.state.newest_ts)
-        now = time.monotonic()
-        if now - self._popularity_at > POPULARITY_REFRESH_S:
-            self._popularity_at = now
-            scores = self._popularity.scores(self._catalogue.item_ids, self._newest_ms)
-            self._catalogue = self._catalogue.with_popularity(scores)
-        return self._catalogue
-
-    def _last_revision(self, partition: int, key: bytes) -> int:
-        """Return the newest revision of a user's list that is delivered or on its way, 0 when there is none."""
-        value = self.vectors.read(partition, key)
-        return self._vector_decoder.decode(value).revision if value else 0
-
-    def _swap(self, catalogue: Catalogue) -> None:
-        self._catalogue = catalogue
-        self._seen = SeenIndex(catalogue.item_ids)
-        self._popularity_at = 0.0
-        log.info("catalogue generation %d: %d items", catalogue.generation, len(catalogue.item_ids))
-
-    def _open_encoder(self, device: str) -> tuple[TextEncoder, EmbeddingCache]:
+    def _open_encoder(self, artifact: Artifact, device: str) -> tuple[TextEncoder, EmbeddingCache]:
         """Open the artifact's encoder and its cache; called on the embedding worker's thread, when a text must be embedded."""
-        encoder, cache = open_artifact_encoder(self.artifact, device, self.settings.encoder_cache_dir)
+        encoder, cache = open_artifact_encoder(artifact, device, self.settings.encoder_cache_dir)
         encoder.warm_up()
         return encoder, cache
 
     def _update_pressure(self) -> None:
         self.metrics.put("pending_windows", len(self.pending))
+        self.metrics.put("windows_held", self.pending.n_held)
         self.metrics.put("windows_superseded", self.pending.n_superseded)
         if len(self.pending) < self.settings.max_pending_windows:
             self._has_room.set()
@@ -295,9 +220,7 @@ def build_recommender(settings: Settings) -> StreamApp:
 
 def _revoked_handler(recommender: Recommender) -> Any:
     async def on_partitions_revoked(_app: faust.App, revoked: set[TP], **_: Any) -> None:
-        partitions = {tp.partition for tp in revoked}
-        recommender.pending.forget(partitions)
-        recommender.vectors.discard_staged(partitions)
+        recommender.forget(tp.partition for tp in revoked)
 
     return on_partitions_revoked
 

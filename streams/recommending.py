@@ -6,6 +6,10 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+import numpy as np
+
+from models.degraded import UserVectors
 from models.recommend import RankedList
 from models.types import Behaviour
 from streams.batches import ConsumedRecord
@@ -21,6 +25,8 @@ from streams.records import (
 )
 from streams.window import SEEN_BYTES, seen_hash
 
+_vector_decoder = msgspec.msgpack.Decoder(UserVector)
+
 
 @dataclass(frozen=True)
 class Versions:
@@ -30,9 +36,14 @@ class Versions:
     index_generation: int
 
 
-def list_id(user_id: str, revision: int, artifact: str) -> str:
-    """Return the id of a list: equal for equal user, revision and artifact, so that a consumer can drop repeats."""
-    text = f"{len(user_id)}:{user_id}:{revision}:{artifact}"
+def list_id(user_id: str, revision: int, artifact: str, instead: str = "") -> str:
+    """Return the id of a list: equal for equal user, revision and artifact, so that a consumer can drop repeats.
+
+    Parameters
+    ----------
+    instead : of a list that only stands in until the full one comes: how it is degraded. Such a list has an id of its own
+    """
+    text = f"{len(user_id)}:{user_id}:{revision}:{artifact}" + (f":{instead}" if instead else "")
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
@@ -85,13 +96,29 @@ class SeenIndex:
         return found
 
 
+def is_final(made: Recommendation) -> bool:
+    """Whether no other list of this revision follows: its id says nothing but user, revision and artifact."""
+    return made.list_id == list_id(made.user_id, made.revision, made.artifact)
+
+
 def recommendation(
-    user_id: str, state: WindowState, ranked: RankedList, versions: Versions, produced_ms: int
+    user_id: str,
+    state: WindowState,
+    ranked: RankedList,
+    versions: Versions,
+    produced_ms: int,
+    *,
+    stands_in: bool = False,
 ) -> Recommendation:
-    """Return the list's record for ``recommendations``."""
+    """Return the list's record for ``recommendations``.
+
+    Parameters
+    ----------
+    stands_in : whether the full list of this revision follows
+    """
     return Recommendation(
         v=VERSION,
-        list_id=list_id(user_id, state.revision, versions.artifact),
+        list_id=list_id(user_id, state.revision, versions.artifact, ranked.degraded if stands_in else ""),
         user_id=user_id,
         revision=state.revision,
         event_id=state.trigger.event_id,
@@ -109,6 +136,34 @@ def recommendation(
 
 def _sources(sources: Mapping[str, Sequence[float]]) -> dict[str, SourceRank]:
     return {name: SourceRank(int(rank), float(score)) for name, (rank, score) in sources.items()}
+
+
+def stored_vectors(value: bytes | None, artifact: str, dim: int, n_factors: int) -> UserVectors | None:
+    """Return what the model last said of a user, or None where it said nothing that this artifact can use.
+
+    Parameters
+    ----------
+    value : an encoded :class:`~streams.records.UserVector`, or None
+    dim, n_factors : widths of the artifact's user vectors and factors
+    """
+    if value is None:
+        return None
+    stored = _vector_decoder.decode(value)
+    if stored.artifact != artifact or (len(stored.vector), len(stored.factors)) != (4 * dim, 4 * n_factors):
+        return None
+    vector, factors = np.frombuffer(stored.vector, "<f4"), np.frombuffer(stored.factors, "<f4")
+    is_usable = np.isfinite(vector).all() and np.isfinite(factors).all() and vector.any()
+    return UserVectors(vector, factors) if is_usable else None
+
+
+def revision_of(value: bytes | None) -> int:
+    """Return the revision in an encoded user vector, 0 when there is none."""
+    return _vector_decoder.decode(value).revision if value else 0
+
+
+def short_name(key: bytes) -> str:
+    """Return a name for a user in logs that does not tell who it is, but finds the same user again."""
+    return hashlib.blake2b(key, digest_size=4).hexdigest()
 
 
 def user_vector(user_id: str, state: WindowState, ranked: RankedList, versions: Versions) -> UserVector:

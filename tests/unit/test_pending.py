@@ -89,3 +89,55 @@ def test_forgotten_partitions_leave_nothing_behind() -> None:
     pending.forget([0])
     assert len(pending) == 1
     assert pending.done(flying) == []
+
+
+def test_windows_given_back_wait_in_front_and_lose_nothing() -> None:
+    """The model failed on them: they come first again, in order, and their batch is still open."""
+    pending: PendingWindows[str] = PendingWindows()
+    pending.add(0, [entry("a", 1), entry("b", 1), entry("c", 1)], "b1")
+    pending.give_back(pending.take(2))
+    taken = pending.take(1_000)
+    assert [w.key for w in taken] == [b"a", b"b", b"c"]
+    assert pending.done(taken) == ["b1"]
+
+
+def test_a_newer_window_supersedes_one_that_is_given_back() -> None:
+    """Both batches finish with the newer window's list, neither before."""
+    pending: PendingWindows[str] = PendingWindows()
+    pending.add(0, [entry("a", 1)], "b1")
+    flying = pending.take(1)
+    pending.add(0, [entry("a", 2)], "b2")
+    pending.add(0, [entry("b", 1)], "b3")
+    pending.give_back(flying)
+    first, second = pending.take(1), pending.take(1)
+    assert [w.state.revision for w in first] == [2]
+    assert pending.done(second) == []
+    assert pending.done(first) == ["b1", "b2", "b3"]
+
+
+def test_a_window_is_served_without_the_model_once_and_waits_on() -> None:
+    """A degraded list finishes nothing; a newer window may have another one."""
+    pending: PendingWindows[str] = PendingWindows()
+    pending.add(0, [entry("a", 1), entry("b", 1)], "b1")
+    assert [w.key for w in pending.without_list(1)] == [b"a"]
+    assert [w.key for w in pending.without_list(10)] == [b"b"]
+    assert pending.without_list(10) == []
+    pending.add(0, [entry("a", 2)], "b2")
+    assert [(w.key, w.state.revision) for w in pending.without_list(10)] == [(b"a", 2)]
+    taken = pending.take(1_000)
+    assert [w.has_list for w in taken] == [True, True]
+    pending.give_back(taken)
+    assert pending.without_list(10) == [] and len(pending) == 2
+
+
+def test_what_comes_back_of_a_forgotten_partition_is_dropped() -> None:
+    """The partition may be ours again, with the same batch read anew: the old window must not come between."""
+    pending: PendingWindows[str] = PendingWindows()
+    pending.add(0, [entry("a", 1)], "b1")
+    flying = pending.take(1)
+    assert pending.forget() == ["b1"]
+    pending.add(0, [entry("b", 1)], "b1 again")
+    pending.give_back(flying)
+    assert len(pending) == 1 and flying[0].owner.is_forgotten
+    assert pending.done(flying) == []
+    assert pending.done(pending.take(1)) == ["b1 again"]

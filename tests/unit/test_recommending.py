@@ -8,15 +8,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.recommend import RankedItem, RankedList
+from models.recommend import Degraded, RankedItem, RankedList
 from streams.recommending import (
     SeenIndex,
     Versions,
     behaviours,
+    is_final,
     list_id,
     new_behaviours,
     newest_windows,
     recommendation,
+    revision_of,
+    short_name,
+    stored_vectors,
     user_vector,
 )
 from streams.records import Trigger, WindowItem, WindowState, encode
@@ -126,3 +130,42 @@ def test_behaviours_keep_order_and_fields() -> None:
         ("i0", "view", T0),
         ("i1", "view", T0 + 1),
     ]
+
+
+def ranked(degraded: Degraded, vector: list[float]) -> RankedList:
+    """Return a list without items."""
+    return RankedList(np.array(vector, dtype=np.float32), np.array([0.5], dtype=np.float32), (), degraded)
+
+
+@pytest.mark.parametrize("degraded", ["stale-vector", "mf-only", "popular"])
+def test_a_list_that_stands_in_has_an_id_of_its_own(degraded: Degraded) -> None:
+    """So that the full one of the same revision is news, also for a user of whom the model knows nothing either."""
+    args = ("u", window(5), ranked(degraded, [1.0, 1.0]), Versions("abc", 3), T0)
+    stand_in, final = recommendation(*args, stands_in=True), recommendation(*args)
+    assert (is_final(stand_in), is_final(final)) == (False, True)
+    assert stand_in.list_id == recommendation(*args, stands_in=True).list_id != final.list_id
+    assert final.list_id == list_id("u", 5, "abc")
+    assert stand_in.degraded == final.degraded == degraded
+
+
+def test_a_stored_vector_is_used_only_where_it_fits() -> None:
+    """Of this artifact, of its widths, finite, and not that of a user of whom nothing was known."""
+
+    def stored(vector: list[float], artifact: str = "abc") -> bytes:
+        return encode(user_vector("u", window(5), ranked("none", vector), Versions(artifact, 1)))
+
+    found = stored_vectors(stored([1.5, 1.0]), "abc", 2, 1)
+    assert found is not None and (found.vector.tolist(), found.factors.tolist()) == ([1.5, 1.0], [0.5])
+    assert stored_vectors(None, "abc", 2, 1) is None
+    assert stored_vectors(stored([1.5, 1.0], "other"), "abc", 2, 1) is None
+    assert stored_vectors(stored([1.5, 1.0, 1.0]), "abc", 2, 1) is None
+    assert stored_vectors(stored([1.5, 1.0]), "abc", 2, 2) is None
+    assert stored_vectors(stored([np.nan, 1.0]), "abc", 2, 1) is None
+    assert stored_vectors(stored([0.0, 0.0]), "abc", 2, 1) is None
+    assert (revision_of(stored([1.0, 1.0])), revision_of(None)) == (5, 0)
+
+
+def test_names_in_logs_do_not_tell_who_it_is() -> None:
+    """But the same user again is the same name."""
+    assert short_name(b"alice") == short_name(b"alice") != short_name(b"bob")
+    assert "alice" not in short_name(b"alice")

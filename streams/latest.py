@@ -1,0 +1,28 @@
+"""The consumer's recipe: which of the lists on ``recommendations`` are news.
+
+The topic is delivered at least once, and a degraded list may come before the full one of the same window. Taking only news makes
+its effect that of delivery exactly once: see ``docs/contract/consuming.md``.
+"""
+
+from __future__ import annotations
+
+from streams.records import Recommendation
+
+
+class LatestLists:
+    """Remembers, per user, how new the last accepted list was; some hundred bytes a user. For one thread."""
+
+    def __init__(self) -> None:
+        self._accepted: dict[str, tuple[int, bool]] = {}
+
+    def accept(self, recommendation: Recommendation) -> bool:
+        """Tell whether a list is news, and if so remember it: True once per news, whatever is repeated and in whatever order.
+
+        A list is news when ``(revision, is full)`` is greater than that of the user's last accepted list: a later window always, and
+        for the same window a full list (``degraded`` is ``none``) after a degraded one.
+        """
+        rank = (recommendation.revision, recommendation.degraded == "none")
+        if rank <= self._accepted.get(recommendation.user_id, (-1, False)):
+            return False
+        self._accepted[recommendation.user_id] = rank
+        return True

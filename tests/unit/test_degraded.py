@@ -1,0 +1,101 @@
+"""Lists without the model: what they are made of, and what must never be in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from models.catalogue import build_catalogue
+from models.degraded import UserVectors, WithoutModel, is_finite
+from models.recommend import Pipeline, RankedItem, RankedList
+from models.types import Behaviour
+from tests import tiny_models
+from tests.tiny_models import window
+
+MAKES = WithoutModel(k=5, n_candidates=10, max_length=10, alpha=10.0, regularisation=1.0)
+CATALOGUE = tiny_models.catalogue()
+
+
+def vectors_of(behaviours: Sequence[Behaviour]) -> UserVectors:
+    """Return what the model says of a window."""
+    (made,) = Pipeline(tiny_models.artifact()).recommend(CATALOGUE, [behaviours])
+    return UserVectors(made.user_vector, made.factors)
+
+
+def ids(made: RankedList) -> list[str]:
+    """Return the items of a list."""
+    return [item.item_id for item in made.items]
+
+
+def test_a_stored_vector_gives_the_nearest_unseen_items() -> None:
+    """By brute force over the catalogue: the greatest inner products, without what the user has had."""
+    behaviours, extra = window("i01", "i02"), {"i03"}
+    stored = vectors_of(behaviours)
+    (made,) = MAKES.lists(CATALOGUE, [behaviours], [extra], [stored])
+    scores = CATALOGUE.vectors @ stored.vector
+    unseen = [row for row in np.argsort(-scores) if CATALOGUE.item_ids[row] not in {"i01", "i02", "i03"}]
+    assert ids(made) == [CATALOGUE.item_ids[row] for row in unseen[:5]]
+    assert made.degraded == "stale-vector"
+    best = scores[unseen[:10]].astype(np.float64)
+    shares = np.exp(best - best.max()) / np.exp(best - best.max()).sum()
+    assert [item.score for item in made.items] == pytest.approx(shares[:5].tolist(), rel=1e-4)
+    assert made.items[0].sources["retrieval"] == pytest.approx((1, float(best[0])), rel=1e-5)
+
+
+def test_without_a_vector_the_window_is_folded_in() -> None:
+    """Factors as the model folds them in; scores are sigmoids of the logits."""
+    behaviours = window("i01", "i02", "i05")
+    artifact = tiny_models.artifact()
+    makes = WithoutModel(5, 10, 10, artifact.manifest.alpha, artifact.manifest.regularisation)
+    (made,) = makes.lists(CATALOGUE, [behaviours], [set()], [None])
+    logits = CATALOGUE.factors @ np.append(vectors_of(behaviours).factors, 1.0)
+    unseen = [row for row in np.argsort(-logits) if CATALOGUE.item_ids[row] not in {"i01", "i02", "i05"}]
+    assert (ids(made), made.degraded) == ([CATALOGUE.item_ids[row] for row in unseen[:5]], "mf-only")
+    assert made.items[0].score == pytest.approx(1 / (1 + np.exp(-logits[unseen[0]])), rel=1e-4)
+
+
+@pytest.mark.parametrize("behaviours", [[], window("unknown")])
+def test_nothing_known_gives_popular_items(behaviours: list[Behaviour]) -> None:
+    """Without a vector and without a known item there is only popularity."""
+    (made,) = MAKES.lists(CATALOGUE, [behaviours], [{"i00"}], [None])
+    popular = [CATALOGUE.item_ids[row] for row in CATALOGUE.popular_rows if CATALOGUE.item_ids[row] != "i00"]
+    assert (ids(made), made.degraded) == (popular[:5], "popular")
+
+
+@pytest.mark.parametrize("has_vector", [True, False])
+def test_seen_items_never_come_back_and_lists_are_filled_up(has_vector: bool) -> None:
+    """All but four of the catalogue seen: a list of those four, each once."""
+    behaviours, extra = window("i00", "i01"), {f"i{n:02}" for n in range(2, 20)}
+    stored = vectors_of(behaviours) if has_vector else None
+    (made,) = MAKES.lists(CATALOGUE, [behaviours], [extra], [stored])
+    assert sorted(ids(made)) == ["i20", "i21", "i22", "i23"]
+
+
+def test_lists_do_not_depend_on_who_else_is_served() -> None:
+    """Each user for itself."""
+    windows = [window("i01"), window("i02", "i07"), window("unknown")]
+    stored = [vectors_of(windows[0]), None, None]
+    together = MAKES.lists(CATALOGUE, windows, [set()] * 3, stored)
+    alone = [MAKES.lists(CATALOGUE, [w], [set()], [s])[0] for w, s in zip(windows, stored, strict=True)]
+    assert [made.items for made in together] == [made.items for made in alone]
+    assert [made.degraded for made in together] == ["stale-vector", "mf-only", "popular"]
+
+
+def test_an_empty_catalogue_gives_empty_lists() -> None:
+    """Nothing to list is no reason to fail."""
+    empty = build_catalogue(tiny_models.artifact(), {}, generation=1)
+    stored = vectors_of(window("i01"))
+    made = MAKES.lists(empty, [window("i01")] * 2, [set()] * 2, [stored, None])
+    assert [(m.items, m.degraded) for m in made] == [((), "popular")] * 2
+
+
+@pytest.mark.parametrize("where", ["user_vector", "factors", "score"])
+def test_a_list_with_any_number_that_is_not_finite_is_found(where: str) -> None:
+    """It must reach nobody, nor its vector the store."""
+    good, bad = np.ones(2, np.float32), np.array([1, np.nan], np.float32)
+    items = (RankedItem("a", np.inf if where == "score" else 1.0, {}, None),)
+    made = RankedList(bad if where == "user_vector" else good, bad if where == "factors" else good, items, "none")
+    assert not is_finite(made)
+    assert is_finite(RankedList(good, good, (), "none"))

@@ -1,0 +1,122 @@
+"""A recommender whose model can be made slow, hung, broken or mad, for drills: ``faust -A tools.drill_faults worker``.
+
+It is the same app as ``streams.recommender``; only its pipeline's answers pass through here. What is wrong with the model says the
+JSON file that ``HEADRACE_DRILL_FAULTS`` names, read anew on each call; a missing file means nothing is wrong::
+
+    {"mode": "none"}                     in order
+    {"mode": "slow", "factor": 100}      each call takes so many times as long
+    {"mode": "hang"}                     a call ends only when the file says something else
+    {"mode": "crash"}                    every call raises
+    {"mode": "nan", "item_id": "i7"}     scores are not finite for users whose window holds the item
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from models.recommend import RankedList
+from models.types import Behaviour
+from streams.app import StreamApp, start_app
+from streams.errors import SettingsError
+from streams.recommender import build_recommender
+from streams.settings import Settings
+
+VARIABLE: Final = "HEADRACE_DRILL_FAULTS"
+POLL_S: Final = 0.05
+Recommend = Callable[..., list[RankedList]]
+
+
+class Fault(msgspec.Struct, forbid_unknown_fields=True):
+    """What is wrong with the model now."""
+
+    mode: Literal["none", "slow", "hang", "crash", "nan"] = "none"
+    factor: Annotated[float, msgspec.Meta(ge=1)] = 1.0
+    item_id: str = ""
+
+
+class InjectedError(Exception):
+    """What a model raises that a drill has crashed."""
+
+
+def read_fault(path: Path) -> Fault:
+    """Return the fault in a file; one that is missing means none.
+
+    Raises
+    ------
+    SettingsError
+        When the file holds something else.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Fault)
+    except FileNotFoundError:
+        return Fault()
+    except msgspec.DecodeError as exc:
+        raise SettingsError(f"{path}: not a fault: {exc}; see tools/drill_faults.py for the form") from exc
+
+
+def write_fault(path: Path, fault: Fault) -> None:
+    """Put a fault into the file, in one step."""
+    temporary = path.with_suffix(".new")
+    temporary.write_bytes(msgspec.json.encode(fault))
+    temporary.replace(path)
+
+
+def with_faults(recommend: Recommend, path: Path) -> Recommend:
+    """Return ``Pipeline.recommend`` as the fault in a file makes it."""
+
+    def faulty(catalogue: Any, windows: Sequence[Sequence[Behaviour]], *args: Any, **kwargs: Any) -> list[RankedList]:
+        fault = read_fault(path)
+        while fault.mode == "hang":
+            time.sleep(POLL_S)
+            fault = read_fault(path)
+        if fault.mode == "crash":
+            raise InjectedError("the drill has crashed the model")
+        began_s = time.monotonic()
+        lists = recommend(catalogue, windows, *args, **kwargs)
+        if fault.mode == "slow":
+            time.sleep((fault.factor - 1) * (time.monotonic() - began_s))
+        if fault.mode == "nan":
+            lists = [
+                _spoilt(made) if any(b.item_id == fault.item_id for b in window) else made
+                for made, window in zip(lists, windows, strict=True)
+            ]
+        return lists
+
+    return faulty
+
+
+def _spoilt(made: RankedList) -> RankedList:
+    return dataclasses.replace(made, items=tuple(dataclasses.replace(item, score=math.nan) for item in made.items))
+
+
+def build_faulty_recommender(settings: Settings) -> StreamApp:
+    """Return the recommender's app with a model that the fault file governs; connects to nothing."""
+    name = os.environ.get(VARIABLE)
+    if not name:
+        raise SettingsError(f"{VARIABLE} is not set: name the JSON file with the fault")
+    app = build_recommender(settings)
+    recommender: Any = app.serving
+    start = recommender.start
+
+    async def start_with_faults() -> None:
+        await start()
+        recommender.pipeline.recommend = with_faults(recommender.pipeline.recommend, Path(name))
+
+    recommender.start = start_with_faults
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    """Build the app when the Faust command asks for it."""
+    if name != "app":
+        raise AttributeError(name)
+    globals()["app"] = app = start_app(build_faulty_recommender)
+    return app
