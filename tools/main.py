@@ -18,6 +18,7 @@ from tools.cli import RunError, UsageError, add_common_arguments
 COMMANDS: dict[str, str] = {
     "broker": "start, inspect and stop a local broker",
     "topics": "create and verify the topics",
+    "acls": "print the rights that each part needs on the broker",
     "up": "run the sequencer and the recommender until Ctrl-C",
     "produce": "publish JSON-lines events",
     "replay": "publish a historical log",
@@ -25,7 +26,10 @@ COMMANDS: dict[str, str] = {
     "items": "put, delete and list catalogue items",
     "train": "train an artifact from a log",
     "evaluate": "evaluate an artifact against baselines",
+    "oracle": "print the window and the list that each user's events must lead to",
+    "status": "lag, members and health of the workers",
     "doctor": "check the installation, the broker, the topics, the device, the artifact",
+    "drill": "break things on purpose, and count what was lost",
     "bench": "measure against peers, side by side",
     "demo": "the main job from nothing to lists",
 }

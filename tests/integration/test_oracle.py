@@ -1,0 +1,48 @@
+"""``headrace oracle`` on a real broker: the topic and the log that was replayed to it give one answer."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny
+from tools.local_broker import BrokerInfo
+from tools.main import main
+
+pytestmark = pytest.mark.kafka
+
+
+def lines(capsys: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, Any]]:
+    """Run the oracle with ``--json`` and return its lines."""
+    capsys.readouterr()
+    assert main(["oracle", *argv, "--artifact", str(tiny.artifact()), "--json"]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_topic_and_log_give_one_answer(
+    broker: BrokerInfo, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same windows with the same offsets, the same lists, the same counts: so also what a deployment must hold."""
+    tiny.artifact()
+    for name, value in {"BROKER": broker.bootstrap, "TOPIC_PREFIX": prefix, "PARTITIONS": "2", "DEVICE": "cpu"}.items():
+        monkeypatch.setenv(f"HEADRACE_{name}", value)
+    monkeypatch.setenv("HEADRACE_ENCODER_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    log = tiny.write_log(tmp_path / "log.csv", n_users=12, n_each=5)
+    log.write_text(log.read_text() + "u0,,1600000000000\n" + f"{'x' * 200},i1,1600000000000\n")
+    items = tiny.write_items(tmp_path / "items.csv")
+    assert main(["items", "put", str(items)]) == 0
+    assert main(["replay", str(log)]) == 0
+
+    from_topic = lines(capsys)
+    assert lines(capsys, str(log), "--items", str(items)) == from_topic
+    *users, summary = from_topic
+    assert [line["user_id"] for line in users] == sorted(f"u{i}" for i in range(12))
+    assert {(line["window"]["revision"], len(line["list"]["items"])) for line in users} == {(5, 10)}
+    assert (summary["users"], summary["lists"], summary["read"], summary["accepted"]) == (12, 12, 60, 60)
+    assert sum(counts["read"] for counts in summary["partitions"].values()) == 60
+    offsets = {line["window"]["trigger"][2] for line in users}
+    assert max(offsets) == max(counts["read"] for counts in summary["partitions"].values()) - 1

@@ -1,0 +1,53 @@
+"""The oracle's command: a log becomes the records that a replay would publish; the catalogue of a file is checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streams.publisher import partition_of
+from streams.records import Event, RecordDecoder
+from streams.settings import KafkaSettings, Settings
+from tests.builders import T0
+from tools.log_reader import LogRow
+from tools.main import main
+from tools.oracle_command import items_of_file, log_records
+
+
+def make_row(line: int, user_id: str) -> LogRow:
+    """Return a row of a log."""
+    return LogRow(line, None, user_id, f"i{line}", "view", T0 + line, None, None)
+
+
+def test_a_log_becomes_the_records_of_its_replay() -> None:
+    """Each partition's offsets are without gaps; a row that a replay refuses takes a place in the run but no offset."""
+    users = ["u1", "u2", "u3", "x" * 200, "u1", "u2", "u4"]
+    settings = Settings(kafka=KafkaSettings(topic_prefix="p-", partitions=3))
+    records = list(log_records([make_row(i, user) for i, user in enumerate(users)], "r@1", settings))
+    decoder = RecordDecoder(Event)
+    events = [decoder.decode(record.value) for record in records]
+    assert [(event.user_id, event.run, event.seq) for event in events] == [
+        (user, "r@1", seq) for seq, user in enumerate(users) if user[0] == "u"
+    ]
+    offsets: dict[int, int] = {}
+    for record, event in zip(records, events, strict=True):
+        assert record.key == event.user_id.encode()
+        assert record.partition == partition_of(record.key, 3)
+        assert (record.topic, record.offset) == ("p-events", offsets.get(record.partition, 0))
+        offsets[record.partition] = record.offset + 1
+
+
+def test_items_of_a_file_keep_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As ``headrace items put`` publishes them; an entry beyond the contract is said and left out."""
+    path = tmp_path / "items.csv"
+    path.write_text(f"item_id,name,price\ni1,One,2.5\n{'x' * 200},Two,1\n")
+    (item,) = items_of_file(path, "title=name")
+    assert (item.item_id, item.title, item.price) == ("i1", "One", 2.5)
+    assert "length" in capsys.readouterr().err
+
+
+def test_options_of_a_log_need_a_log(capsys: pytest.CaptureFixture[str]) -> None:
+    """An option that would be passed over is refused."""
+    assert main(["oracle", "--columns", "user_id=u"]) == 2
+    assert "--columns: is for a log" in capsys.readouterr().err

@@ -1,0 +1,222 @@
+"""Compares what a deployment holds with what it must hold: windows byte by byte, lists field by field.
+
+Windows must be equal to the last byte. Scores need not: a matrix product sums in another order for a batch of another size, so one
+window's list differs in its last digits with who shared its batch. On one core, over 300 windows in batches of 1, 2, 7, 64 and 300, the
+same probability moved by up to 2.3e-5 of itself (MovieLens-1M and Amazon Beauty artifacts), a source's score by up to 1e-6 of itself, or
+1e-7 near 0; one list of 300 had two neighbours in the other order, and twice a source had ranked an item one place off. That,
+with some room, is what is allowed here. ``because`` is compared exactly, for it has not been seen to move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isclose
+from typing import Any, Final, Literal
+
+from streams.errors import RecordError
+from streams.records import Recommendation, RecommendedItem, WindowItem, WindowState, decode_window
+from streams.window import SEEN_BYTES
+
+#: Shares of itself by which a score may differ, and by which two scores may and still count as equal.
+SCORE_TOLERANCE: Final = 1e-4
+#: What a source's score may differ by near 0: it is a sum whose parts are of the order of 1.
+SOURCE_SCORE_TOLERANCE: Final = 1e-5
+#: Ids and characters shown of each value: a difference is one line.
+SHOWN_IDS: Final = 3
+SHOWN_CHARACTERS: Final = 80
+
+What = Literal["missing", "extra", "wrong"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One user's window or list that is not as it must be; ``why`` names the first field that differs, with both values."""
+
+    user_id: str
+    what: What
+    why: str
+
+
+def compare_windows(
+    found: Mapping[bytes, bytes], expected: Mapping[bytes, bytes], *, with_offsets: bool = True
+) -> list[Difference]:
+    """Return what differs, in order of user keys; empty when all is as it must be.
+
+    Parameters
+    ----------
+    found, expected : user key to encoded window
+    with_offsets : False leaves ``trigger.offset`` out, for events that were copied to another topic
+    """
+    differences = []
+    for key in sorted(found.keys() | expected.keys()):
+        if key not in found:
+            differences.append(_missing(key, f"no window, expected revision {_revision(expected[key])}"))
+        elif key not in expected:
+            differences.append(_extra(key, f"a window of revision {_revision(found[key])}, expected none"))
+        elif found[key] != expected[key]:
+            why = _windows_why(found[key], expected[key], with_offsets)
+            differences += [_wrong(key, why)] if why else []
+    return differences
+
+
+def compare_lists(found: Mapping[bytes, Recommendation], expected: Mapping[bytes, Recommendation]) -> list[Difference]:
+    """Return what differs, in order of user keys; empty when all is as it must be.
+
+    Never compared: ``produced_ts`` and ``index_generation``. ``list_id`` is compared where the expected list is not degraded. Two items
+    whose scores are equal within :data:`SCORE_TOLERANCE` may have changed places; the last may have given way to one of equal score.
+
+    Parameters
+    ----------
+    found, expected : user key to the user's last list
+    """
+    differences = []
+    for key in sorted(found.keys() | expected.keys()):
+        if key not in found:
+            differences.append(_missing(key, f"no list, expected revision {expected[key].revision}"))
+        elif key not in expected:
+            differences.append(_extra(key, f"a list of revision {found[key].revision}, expected none"))
+        else:
+            why = _lists_why(found[key], expected[key])
+            differences += [_wrong(key, why)] if why else []
+    return differences
+
+
+def _missing(key: bytes, why: str) -> Difference:
+    return Difference(_shown_key(key), "missing", why)
+
+
+def _extra(key: bytes, why: str) -> Difference:
+    return Difference(_shown_key(key), "extra", why)
+
+
+def _wrong(key: bytes, why: str) -> Difference:
+    return Difference(_shown_key(key), "wrong", why)
+
+
+def _shown_key(key: bytes) -> str:
+    return key.decode("utf-8", "replace")
+
+
+def _revision(value: bytes) -> str:
+    try:
+        return str(decode_window(value).revision)
+    except RecordError:
+        return "unknown (it does not decode)"
+
+
+def _windows_why(found: bytes, expected: bytes, with_offsets: bool) -> str:
+    """Return the first field that differs, or nothing where only what is left out does."""
+    is_right = decode_window(expected)
+    try:
+        is_found = decode_window(found)
+    except RecordError as exc:
+        return f"does not decode: {exc}"
+    if not with_offsets:
+        is_found.trigger = is_found.trigger._replace(offset=is_right.trigger.offset)
+    why = _first_difference(_window_fields(is_found, is_right))
+    return why or (f"{len(found)} bytes unlike the {len(expected)} expected, all fields equal" if with_offsets else "")
+
+
+def _window_fields(found: WindowState, expected: WindowState) -> Iterator[tuple[str, Any, Any]]:
+    """Yield name and both values of each field, the telling ones first; ``runs`` as pairs, for their order counts."""
+    yield "v", found.v, expected.v
+    yield "revision", found.revision, expected.revision
+    yield from _item_fields(found.items, expected.items)
+    for name in ("trigger", "newest_ts", "recent", "floor"):
+        yield name, getattr(found, name), getattr(expected, name)
+    yield "seen", _marks(found.seen), _marks(expected.seen)
+    yield "runs", list(found.runs.items()), list(expected.runs.items())
+
+
+def _marks(seen: bytes) -> list[str]:
+    return [seen[start : start + SEEN_BYTES].hex() for start in range(0, len(seen), SEEN_BYTES)]
+
+
+def _item_fields(found: Sequence[WindowItem], expected: Sequence[WindowItem]) -> Iterator[tuple[str, Any, Any]]:
+    ids, expected_ids = [item.event_id for item in found], [item.event_id for item in expected]
+    yield "events missing", [], sorted(set(expected_ids) - set(ids))
+    yield "events extra", sorted(set(ids) - set(expected_ids)), []
+    yield "order of events", ids, expected_ids
+    yield from ((f"event {e.event_id}", tuple(f), tuple(e)) for f, e in zip(found, expected, strict=True))
+
+
+def _first_difference(fields: Iterable[tuple[str, Any, Any]]) -> str:
+    """Return the first field whose values differ, with both; nothing where none does. Later fields are not looked at."""
+    for name, found, expected in fields:
+        if found == expected:
+            continue
+        if name == "events missing":
+            return f"{name}: {_some(expected)}"
+        if name == "events extra":
+            return f"{name}: {_some(found)}"
+        if isinstance(found, list) and isinstance(expected, list):
+            return _first_unlike(name, found, expected)
+        return f"{name} {_cut(found)}, expected {_cut(expected)}"
+    return ""
+
+
+def _some(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - SHOWN_IDS} more" if len(ids) > SHOWN_IDS else ""
+    return ", ".join(ids[:SHOWN_IDS]) + more
+
+
+def _first_unlike(name: str, found: Sequence[Any], expected: Sequence[Any]) -> str:
+    """Return the first place where two lists differ."""
+    for place, (one, other) in enumerate(zip(found, expected, strict=False)):
+        if one != other:
+            return f"{name}: entry {place} {_cut(one)}, expected {_cut(other)}"
+    return f"{name}: {len(found)} entries, expected {len(expected)}"
+
+
+def _cut(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"
+
+
+def _lists_why(found: Recommendation, expected: Recommendation) -> str:
+    names = ["v", "user_id", "revision", "event_id", "offset", "event_ts", "artifact", "degraded"]
+    if expected.degraded == "none":
+        names.append("list_id")
+    why = _first_difference((name, getattr(found, name), getattr(expected, name)) for name in names)
+    return why or _items_why(found.items, expected.items)
+
+
+def _items_why(found: Sequence[RecommendedItem], expected: Sequence[RecommendedItem]) -> str:
+    if len(found) != len(expected):
+        return f"{len(found)} items, expected {len(expected)}"
+    if len({item.item_id for item in found}) < len(found):
+        return "an item is listed twice"
+    expected_of = {item.item_id: item for item in expected}
+    for rank, (item, in_place) in enumerate(zip(found, expected, strict=True), 1):
+        twin = expected_of.get(item.item_id)
+        if twin is not in_place and not _may_stand_for(item if twin is None else twin, in_place):
+            return f"item {rank} {item.item_id} ({item.score:.6g}), expected {in_place.item_id} ({in_place.score:.6g})"
+        if twin is None and not _is_close(item.score, expected[-1].score):
+            return f"item {rank} {item.item_id} ({item.score:.6g}), expected none below {expected[-1].score:.6g}"
+        if twin is not None and (why := _item_why(item, twin)):
+            return f"item {rank} {item.item_id}: {why}"
+    return ""
+
+
+def _may_stand_for(item: RecommendedItem, other: RecommendedItem) -> bool:
+    """Tell whether rounding may have put ``item`` where ``other`` was expected; 0 is no rounded score, but the mark of a stopgap."""
+    return item.score > 0 and _is_close(item.score, other.score)
+
+
+def _item_why(found: RecommendedItem, expected: RecommendedItem) -> str:
+    if not _is_close(found.score, expected.score):
+        return f"score {found.score:.9g}, expected {expected.score:.9g}"
+    if found.because != expected.because:
+        return f"because {found.because}, expected {expected.because}"
+    if found.sources.keys() != expected.sources.keys():
+        return f"sources {', '.join(found.sources)}, expected {', '.join(expected.sources)}"
+    for name, place in expected.sources.items():
+        rank, score = found.sources[name]
+        if abs(rank - place.rank) > 1 or not _is_close(score, place.score, SOURCE_SCORE_TOLERANCE):
+            return f"source {name} #{rank} {score:.9g}, expected #{place.rank} {place.score:.9g}"
+    return ""
+
+
+def _is_close(one: float, other: float, near_zero: float = 0.0) -> bool:
+    return isclose(one, other, rel_tol=SCORE_TOLERANCE, abs_tol=near_zero)

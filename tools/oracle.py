@@ -1,0 +1,219 @@
+"""What the topics must hold: every window and every list of a log of events, worked out in one place, without Kafka.
+
+The windows come from the same pure functions that the sequencer runs, the lists from the same pipeline; what is left out is all
+that can go wrong between them: batches, partitions, restarts, repeats. So what a deployment holds after any disturbance can be
+compared with what it must hold (``tools.compare``), byte by byte for windows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from models.artifact import Artifact, ArtifactError, load_artifact
+from models.features import Row, item_row
+from models.recommend import Catalogue, Pipeline, build_catalogue
+from models.text import item_text
+from streams.batches import ConsumedRecord
+from streams.embedding_cache import embed_texts
+from streams.embedding_worker import resolve_device
+from streams.encoders import open_artifact_encoder, prepare_text
+from streams.errors import InputError, RecordError
+from streams.recommending import SeenIndex, Versions, behaviours, recommendation
+from streams.records import Event, EventDecoder, Item, Recommendation, WindowState, decode_window, encode
+from streams.sequencing import Counts
+from streams.settings import RecommenderSettings
+from streams.window import WindowBounds, absorb
+
+SUMMARY = "print the window and the list that each user's events must lead to"
+#: Events held back, over all users, before they are absorbed: a user's events are then absorbed together, not one by one.
+EVENTS_PER_FOLD: Final = 200_000
+#: Windows that the model sees at once.
+WINDOWS_PER_CHUNK: Final = 256
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What a log of events must lead to.
+
+    Parameters
+    ----------
+    windows : user key to the encoded window, byte for byte what is on ``sequences``
+    counts : partition to how its events end when each is read once
+    rejected : partition and offset of each event that goes to ``events.rejected``
+    """
+
+    windows: dict[bytes, bytes] = field(default_factory=dict)
+    counts: dict[int, Counts] = field(default_factory=dict)
+    rejected: set[tuple[int, int]] = field(default_factory=set)
+
+
+def windows_of(records: Iterable[ConsumedRecord], bounds: WindowBounds, *, max_future_skew_ms: int) -> Truth:
+    """Return what the records of ``events`` must lead to, in one pass.
+
+    The clock of each event is its record's timestamp, so that the answer depends on the records alone. A sequencer takes its own
+    clock, which is later: only an event ahead of its record's time by more than the skew can end otherwise there. The ceiling for
+    rejects is not judged.
+
+    Parameters
+    ----------
+    records : of all partitions in any mixture, each partition in offset order, each record once
+    max_future_skew_ms : how far an event's time may lie ahead of its record's
+
+    Raises
+    ------
+    InputError
+        When offsets of a partition do not rise, or a user has windows in two partitions.
+    """
+    oracle = WindowOracle(bounds, max_future_skew_ms=max_future_skew_ms)
+    for record in records:
+        oracle.add(record)
+    return oracle.truth()
+
+
+class WindowOracle:
+    """:func:`windows_of` for records that come one by one. States stay as they are in memory; only the last ones are encoded."""
+
+    def __init__(self, bounds: WindowBounds, *, max_future_skew_ms: int) -> None:
+        self._bounds = bounds
+        self._decode = EventDecoder(max_future_skew_ms).decode_event
+        self._truth = Truth()
+        self._offsets: dict[int, int] = {}
+        self._states: dict[int, dict[bytes, WindowState]] = {}
+        self._waiting: dict[tuple[int, bytes], list[tuple[Event, int]]] = {}
+        self._n_waiting = 0
+
+    def add(self, record: ConsumedRecord) -> None:
+        """Take in one record; raise :class:`InputError` when its offset is not above the last of its partition."""
+        partition, offset, key = record.partition, record.offset, record.key
+        last = self._offsets.get(partition, -1)
+        if offset <= last:
+            raise InputError(
+                f"partition {partition}: offset {offset} after {last}; give each partition's records once, in offset order"
+            )
+        self._offsets[partition] = offset
+        counts = self._truth.counts.setdefault(partition, Counts())
+        counts.read += 1
+        try:
+            event = self._decode(key, record.value, record.timestamp)
+        except RecordError:
+            counts.rejected += 1
+            self._truth.rejected.add((partition, offset))
+            return
+        assert key is not None  # decode_event refuses an absent key
+        self._waiting.setdefault((partition, key), []).append((event, offset))
+        self._n_waiting += 1
+        if self._n_waiting >= EVENTS_PER_FOLD:
+            self._absorb()
+
+    def truth(self) -> Truth:
+        """Return what all records so far must lead to; raise :class:`InputError` for a user in two partitions."""
+        self._absorb()
+        home: dict[bytes, int] = {}
+        for partition, states in sorted(self._states.items()):
+            for key, state in states.items():
+                if key in home:
+                    raise InputError(
+                        f"user {key!r} has events in partitions {home[key]} and {partition}, must be in one; publish with "
+                        "Kafka's murmur2 partitioner and one partition count"
+                    )
+                home[key] = partition
+                self._truth.windows[key] = encode(state)
+        return self._truth
+
+    def _absorb(self) -> None:
+        for (partition, key), events in self._waiting.items():
+            states, counts = self._states.setdefault(partition, {}), self._truth.counts[partition]
+            outcome = absorb(states.get(key), events, self._bounds)
+            counts.accepted += outcome.accepted
+            counts.duplicate += outcome.duplicate
+            counts.late += outcome.late
+            if outcome.state is not None:
+                states[key] = outcome.state
+        self._waiting.clear()
+        self._n_waiting = 0
+
+
+class ListOracle:
+    """Makes the list that each window must lead to, from window, catalogue and artifact alone.
+
+    Popularity is as the artifact has it: a recommender gives the same lists with ``live_popularity`` off and at rest, for a live
+    one also counts what it has read since it started.
+
+    Parameters
+    ----------
+    artifact : directory of the artifact
+    items : the catalogue as it is at last, the later of two entries of one id counting
+    settings : device, sizes of lists, text cleaning and embedding cache, as the recommender has them
+
+    Raises
+    ------
+    InputError
+        When the artifact is missing or damaged.
+    HeadraceError
+        When its encoder or text cleaning is of another version.
+    """
+
+    def __init__(self, artifact: Path, items: Iterable[Item], settings: RecommenderSettings) -> None:
+        prepare_text(settings)
+        device = resolve_device(settings.device)
+        try:
+            loaded = load_artifact(artifact, device)
+        except ArtifactError as exc:
+            raise InputError(str(exc)) from exc
+        self._versions = Versions(loaded.version, index_generation=0)
+        self._pipeline = Pipeline(loaded, k=settings.list_size, n_candidates=settings.n_candidates)
+        self._catalogue = _catalogue(loaded, {item.item_id: item for item in items}, device, settings.encoder_cache_dir)
+        self._seen = SeenIndex(self._catalogue.item_ids)
+
+    def lists(self, windows: Mapping[bytes, bytes]) -> dict[bytes, Recommendation]:
+        """Return the list of each window, by user key; ``produced_ts`` and ``index_generation`` are 0.
+
+        Parameters
+        ----------
+        windows : user key to encoded window, as in :class:`Truth`
+        """
+        found: dict[bytes, Recommendation] = {}
+        pairs = iter(windows.items())
+        while chunk := list(islice(pairs, WINDOWS_PER_CHUNK)):
+            found.update(self._chunk([(key, decode_window(value)) for key, value in chunk]))
+        return found
+
+    def _chunk(self, windows: Sequence[tuple[bytes, WindowState]]) -> Iterator[tuple[bytes, Recommendation]]:
+        ranked = self._pipeline.recommend(
+            self._catalogue,
+            [behaviours(state) for _, state in windows],
+            [self._seen.items(state.seen) for _, state in windows],
+        )
+        for (key, state), made in zip(windows, ranked, strict=True):
+            yield key, recommendation(key.decode(), state, made, self._versions, 0)
+
+
+def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, cache_dir: str) -> Catalogue:
+    """Return the catalogue of items as ``streams.catalogue`` builds it; the encoder is opened only where there is a text."""
+    texts = [item_text(item.title, item.text, item.category, item.tags) for item in items.values()]
+    vectors = embed_texts(texts, *open_artifact_encoder(artifact, device, cache_dir)) if texts else ()
+    features: dict[str, Row] | None = None
+    if artifact.item_features.width:
+        features = {item_id: item_row(msgspec.structs.asdict(item)) for item_id, item in items.items()}
+    return build_catalogue(artifact, dict(zip(items, vectors, strict=True)), 0, features)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the command ``headrace oracle``. It is apart, so that the oracle itself does without Kafka."""
+    from tools.oracle_command import add_arguments as add
+
+    add(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command; return its exit code."""
+    from tools.oracle_command import run as run_command
+
+    return run_command(args)
