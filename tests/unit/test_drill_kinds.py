@@ -1,0 +1,129 @@
+"""The pure parts of the kinds: the plan of kills, waves, bounds, poison, and the command's limits."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from pathlib import Path
+
+import pytest
+
+from models.artifact import ArtifactError, load_artifact
+from streams.errors import RecordError
+from streams.records import Item, Recommendation, RecordDecoder
+from tests import tiny
+from tools.cli import UsageError
+from tools.drill import KINDS, add_arguments, check_plan
+from tools.drill_artifact import catalogue_of
+from tools.drill_kill import MOMENTS, plan_faults
+from tools.drill_overload import busiest_minute, freshness_ms, wrong
+from tools.drill_poison import damaged_copy, poisoned_items
+from tools.drill_soak import MAX_SLOPE_MB_PER_MIN, creeping, rate_of
+from tools.drill_watch import MB, Sample, after_warm_up, slope_mb_per_min
+
+
+def parsed(*argv: str) -> argparse.Namespace:
+    """Return the command's parsed arguments."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_its_module(kind: str) -> None:
+    """A kind that cannot be loaded is found here, not in the night."""
+    assert check_plan(parsed(kind)).kind == kind
+
+
+@pytest.mark.parametrize("option", ["--users=0", "--rate=0", "--kills=0", "--minutes=0", "--malformed-share=0.2"])
+def test_a_number_out_of_range_is_one_line(option: str) -> None:
+    """Names the option, the value and the limits."""
+    with pytest.raises(UsageError, match=rf"^{option.split('=')[0]} [\d.]+: must be [\d.]+ to [\d.]+$"):
+        check_plan(parsed("kill", option))
+
+
+def test_kills_come_at_every_moment_to_both_apps_in_an_order_of_the_seed() -> None:
+    """Each of the bad moments once, a zombie at least once, and the rest at any moment."""
+    plan = plan_faults(10, random.Random(1))
+    moments = [moment for moment, _ in plan]
+    assert set(MOMENTS) | {"zombie"} == set(moments) and moments.count("zombie") == 2 and len(moments) == 12
+    assert {app for _, app in plan} == {"sequencer", "recommender"}
+    assert plan == plan_faults(10, random.Random(1)) != plan_faults(10, random.Random(2))
+    assert [m for m, _ in plan_faults(1, random.Random(1))].count("zombie") == 1
+
+
+def test_memory_that_creeps_is_seen_and_warm_up_is_not() -> None:
+    """Least squares over the samples after warm-up: a line of 3 MB a minute has that slope, whatever came before."""
+    warming = [Sample(t, 500 * MB, 9) for t in range(0, 60, 5)]
+    creeps = [Sample(t, 100 * MB + int(t * 3 * MB / 60), 9) for t in range(60, 300, 5)]
+    assert slope_mb_per_min(after_warm_up(warming + creeps, 60)) == pytest.approx(3.0, rel=1e-3)
+    assert slope_mb_per_min(warming) == slope_mb_per_min([]) == slope_mb_per_min(warming[:1]) == 0.0
+
+
+def test_only_long_lives_are_judged() -> None:
+    """A process that has just started still fills its windows."""
+    fast = MAX_SLOPE_MB_PER_MIN + 1
+    lives: list[dict[str, float | str]] = [
+        {"worker": "young", "seconds": 60.0, "slope_mb_per_min": fast},
+        {"worker": "old", "seconds": 4_000.0, "slope_mb_per_min": fast},
+        {"worker": "steady", "seconds": 4_000.0, "slope_mb_per_min": 0.1},
+    ]
+    assert [line.split(":")[0] for line in creeping(lives)] == ["old"]
+
+
+def test_a_wave_swings_around_the_rate() -> None:
+    """Half to one and a half; a pause is silence."""
+    rates = [rate_of("wave", 100, at_s) for at_s in range(60)]
+    assert (min(rates), max(rates)) == pytest.approx((50, 150), rel=0.01)
+    assert (rate_of("burst", 100, 3), rate_of("pause", 100, 3)) == (500, 0)
+
+
+def made(user: str, age_ms: int) -> Recommendation:
+    """Return a list made so long after its event."""
+    return Recommendation(1, "x", user, 1, "e", 0, 0, age_ms, "a", 1, "none", [])
+
+
+def test_lists_of_the_busiest_minute_are_counted_in_a_sliding_one() -> None:
+    """A minute that begins anywhere."""
+    arrivals = [(at, made("crawler", 0)) for at in (0.0, 50.0, 59.0, 61.0, 100.0, 110.5)] + [(59.5, made("u1", 0))]
+    assert busiest_minute(sorted(arrivals, key=lambda a: a[0]), "crawler") == 4
+    assert busiest_minute([], "crawler") == 0
+
+
+def test_freshness_is_that_of_others_and_not_of_late_events() -> None:
+    """Neither the hot user, nor the crawler, nor an event that was hours old when it came."""
+    arrivals = [(0.0, made(user, age)) for user, age in (("u1", 100), ("u2", 300), ("hot", 9_000), ("u3", 7_200_000))]
+    assert freshness_ms(arrivals) == {"p50": 200.0, "p99": pytest.approx(298.0), "n": 2.0}
+
+
+def test_every_bound_of_the_overload_can_be_broken() -> None:
+    """Lists of one user, memory, and freshness afterwards."""
+    good = {
+        "crawler_lists_per_minute": 600,
+        "hot_lists_per_minute": 600,
+        "growth_mb": {"sequencer-0": 20.0},
+        "recovered_freshness_ms": {"p99": 200.0},
+    }
+    assert wrong(good, 600) == []
+    assert len(wrong(good | {"crawler_lists_per_minute": 700}, 600)) == 1
+    assert len(wrong(good | {"growth_mb": {"sequencer-0": 2_000.0}}, 600)) == 1
+    assert len(wrong(good | {"recovered_freshness_ms": {"p99": 60_000.0}}, 600)) == 1
+    assert len(wrong(good | {"recovered_freshness_ms": {"p99": None}}, 600)) == 1
+
+
+def test_poison_for_the_catalogue_is_poison() -> None:
+    """Every record of it is refused or removes nothing: else the drill would expect other lists."""
+    decoder = RecordDecoder(Item)
+    for key, value in poisoned_items("i1"):
+        if value is None:
+            assert key != b"i1"
+            continue
+        with pytest.raises(RecordError):
+            decoder.decode(value)
+
+
+def test_a_damaged_copy_is_refused_and_the_original_is_not(tmp_path: Path) -> None:
+    """The drill damages its own copy."""
+    with pytest.raises(ArtifactError, match="checksum"):
+        load_artifact(damaged_copy(tiny.artifact(), tmp_path / "damaged"))
+    assert len(catalogue_of(tiny.artifact())) == len(load_artifact(tiny.artifact()).manifest.item_ids) > 0

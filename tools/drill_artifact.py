@@ -1,0 +1,70 @@
+"""The artifact and the catalogue of a drill: small, seeded, made in a few seconds unless an artifact is named."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+from streams.records import VERSION, Item
+from tools.cli import RunError
+
+N_ITEMS: Final = 300
+N_USERS: Final = 60
+N_EVENTS_EACH: Final = 30
+TRAIN_LIMIT_S: Final = 300
+START_MS: Final = 1_700_000_000_000
+
+
+def make_artifact(folder: Path, seed: int) -> Path:
+    """Train an artifact on a log in which users walk through the items; the text encoder is the fake one.
+
+    Raises
+    ------
+    RunError
+        When the training fails or takes longer than five minutes.
+    """
+    rng = random.Random(seed)  # noqa: S311 - a reproducible log, nothing secret
+    rows = []
+    for user in range(N_USERS):
+        item = rng.randrange(N_ITEMS)
+        for step in range(N_EVENTS_EACH):
+            item = (item + rng.randrange(1, 4)) % N_ITEMS
+            rows.append((START_MS + 600_000 * step + 1_000 * user, f"u{user}", f"i{item}"))
+    log, items, out = folder / "log.csv", folder / "items.csv", folder / "artifact"
+    log.write_text("user_id,item_id,ts\n" + "".join(f"{user},{item},{ts}\n" for ts, user, item in sorted(rows)))
+    listed = "".join(f"i{i},Item number {i},category {i % 7}\n" for i in range(N_ITEMS))
+    items.write_text(f"item_id,title,category\n{listed}")
+    argv = [sys.executable, "-m", "tools.main", "train", str(log), "--items", str(items), "--out", str(out)]
+    _run([*argv, "--encoder", "fake", "--device", "cpu", "--seed", str(seed), "--json"])
+    return out
+
+
+def _run(argv: list[str]) -> None:
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=TRAIN_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired as exc:
+        raise RunError(f"training: not done after {TRAIN_LIMIT_S} s; name an artifact with --artifact DIR") from exc
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise RunError(f"training: exit code {done.returncode}: {last}; name an artifact with --artifact DIR")
+
+
+def catalogue_of(artifact: Path) -> list[Item]:
+    """Return an item for each that the artifact was trained on, with a title made from its id.
+
+    Raises
+    ------
+    RunError
+        When there is no readable manifest; the workers will say more.
+    """
+    try:
+        item_ids = json.loads((artifact / "manifest.json").read_bytes())["item_ids"]
+    except (OSError, ValueError, KeyError) as exc:
+        raise RunError(f"--artifact {artifact}: no readable manifest: {exc}; make one with headrace train") from exc
+    return [Item(VERSION, item_id, f"Item {item_id}") for item_id in item_ids]

@@ -1,0 +1,63 @@
+"""``headrace drill broker-restart``: the broker is killed and comes back, then stands still for a while, under load."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from dataclasses import replace
+from typing import Final
+
+from tools.drill_run import Drill, Plan
+from tools.local_broker import start_broker
+
+#: The broker is away for this long after its death, and unreachable for so long at most, in seconds.
+DEAD_S: Final = 5.0
+UNREACHABLE_S: Final = 60.0
+FLOWS_WITHIN_S: Final = 180.0
+
+
+def adapt(plan: Plan) -> Plan:
+    """Return the plan with a broker of the drill's own."""
+    return replace(plan, has_own_broker=True)
+
+
+async def script(drill: Drill) -> None:
+    """Kill the broker and start it again; then stop it where it is, for a minute or ``--minutes`` if that is less."""
+    async with drill.fault("broker killed", FLOWS_WITHIN_S):
+        await _kill_and_start(drill)
+        answered = time.monotonic()
+    drill.extra["flows_again_s"] = [_since(answered)]
+    async with drill.fault("broker unreachable", FLOWS_WITHIN_S):
+        await _stand_still(drill, min(UNREACHABLE_S, 60 * drill.plan.minutes))
+        answered = time.monotonic()
+    drill.extra["flows_again_s"].append(_since(answered))
+
+
+async def _kill_and_start(drill: Drill) -> None:
+    os.kill(broker_pid(drill), signal.SIGKILL)
+    await asyncio.sleep(DEAD_S)
+    port, data = int(drill.broker.bootstrap.rpartition(":")[2]), drill.broker.data
+    assert data is not None  # a broker of ours has one
+    drill.broker = await asyncio.to_thread(start_broker, drill.broker.engine, port, data)
+
+
+async def _stand_still(drill: Drill, seconds: float) -> None:
+    pid = broker_pid(drill)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def broker_pid(drill: Drill) -> int:
+    """Return the process id of the drill's own broker."""
+    assert drill.broker.pid is not None  # the plan asks for one of ours
+    return drill.broker.pid
+
+
+def _since(answered: float) -> float:
+    """Return the seconds from the broker's answer until all was well again."""
+    return round(time.monotonic() - answered, 2)

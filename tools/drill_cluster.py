@@ -1,0 +1,211 @@
+"""The workers of a drill: started, supervised, killed, paused, looked at."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from streams.settings import Settings
+from tools.cli import RunError
+from tools.supervisor import Supervisor
+from tools.workers import Worker, WorkerError, WorkerName, free_port
+
+APPS: Final[tuple[WorkerName, ...]] = ("sequencer", "recommender")
+READY_S: Final = 180.0
+STOP_S: Final = 15.0
+POLL_S: Final = 0.1
+COUNTED: Final = ("accepted", "duplicate", "late", "rejected")
+
+
+class DrillWorker(Worker):
+    """A worker that can be paused, as a long garbage collection or a stopped virtual machine would.
+
+    Parameters
+    ----------
+    app : what is run instead of ``streams.NAME``, if anything
+    """
+
+    def __init__(self, name: WorkerName, env: Mapping[str, str], log_path: Path, app: str = "") -> None:
+        super().__init__(name, env, free_port(), log_path)
+        self._app = app
+        self.label = log_path.stem
+
+    def command(self) -> list[str]:
+        """Return the command line of the process."""
+        argv = super().command()
+        return [self._app if self._app and part == f"streams.{self.name}" else part for part in argv]
+
+    def pause(self) -> None:
+        """Stop the process where it is."""
+        self._signal_group(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal_group(signal.SIGCONT)
+
+    def answers(self) -> bool:
+        """Whether its pages answer, ready or not."""
+        try:
+            self.counts()
+        except WorkerError:
+            return False
+        return True
+
+    def rss_bytes(self) -> int:
+        """Return the resident memory of the process, 0 when it does not run."""
+        return _proc_number(self.pid, "statm", 1) * os.sysconf("SC_PAGE_SIZE") if self.is_running else 0
+
+    def n_files(self) -> int:
+        """Return how many files the process has open, 0 when it does not run."""
+        try:
+            return len(os.listdir(f"/proc/{self.pid}/fd")) if self.is_running else 0
+        except OSError:
+            return 0
+
+
+def _proc_number(pid: int | None, file: str, field: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/{file}").read_text().split()[field])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+class Cluster:
+    """Some workers of each app. A background task restarts those that end; each restart after a second.
+
+    Parameters
+    ----------
+    settings : broker, prefix and artifact of the drill
+    folder : data directories and logs of the workers
+    env : variables of every worker, beside those
+
+    Attributes
+    ----------
+    ended : what was told of workers that ended without being killed by the drill
+    """
+
+    def __init__(self, settings: Settings, folder: Path, env: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._env = dict(env)
+        self._supervisors: dict[DrillWorker, Supervisor] = {}
+        self._killed: set[int] = set()
+        self._numbers = dict.fromkeys(APPS, 0)
+        self.ended: list[str] = []
+        self.n_restarts = 0
+
+    @property
+    def workers(self) -> list[DrillWorker]:
+        """Return the workers that are supervised now."""
+        return list(self._supervisors)
+
+    def of_app(self, name: WorkerName) -> list[DrillWorker]:
+        """Return the workers of one app."""
+        return [worker for worker in self._supervisors if worker.name == name]
+
+    def make_worker(self, name: WorkerName, *, app: str = "", env: Mapping[str, str] | None = None) -> DrillWorker:
+        """Return one more worker, not started, with a directory, a port and a log of its own.
+
+        Parameters
+        ----------
+        app : module that is run instead of ``streams.NAME``, if any
+        env : variables of this worker alone
+        """
+        label = f"{name}-{self._numbers[name]}"
+        self._numbers[name] += 1
+        variables = {
+            "HEADRACE_BROKER": self._settings.kafka.broker,
+            "HEADRACE_TOPIC_PREFIX": self._settings.kafka.topic_prefix,
+            "HEADRACE_ARTIFACT": self._settings.recommender.artifact,
+            "HEADRACE_DATA_DIR": str(self._folder / label),
+            "HEADRACE_ENCODER_CACHE_DIR": str(self._folder / "encoder-cache"),
+            "OMP_NUM_THREADS": "1",
+        }
+        return DrillWorker(name, variables | self._env | dict(env or {}), self._folder / f"{label}.log", app)
+
+    def start_worker(self, name: WorkerName, *, app: str = "", env: Mapping[str, str] | None = None) -> DrillWorker:
+        """Start one more worker, see :meth:`make_worker`, and supervise it."""
+        worker = self.make_worker(name, app=app, env=env)
+        worker.start()
+        self._supervisors[worker] = Supervisor(
+            [worker], window_s=0.0
+        )  # pauses of a second, no limit: a drill is bounded
+        return worker
+
+    async def supervise(self) -> None:
+        """Restart workers that end, until cancelled."""
+        while True:
+            now = time.monotonic()
+            for worker, supervisor in list(self._supervisors.items()):
+                pid = worker.pid
+                for line in supervisor.check(now):
+                    self.n_restarts += 1
+                    if pid not in self._killed:
+                        self.ended.append(f"{worker.label}: {line}")
+            await asyncio.sleep(POLL_S)
+
+    def kill(self, worker: DrillWorker) -> None:
+        """``kill -9``; the supervisor starts it again."""
+        if worker.pid is not None:
+            self._killed.add(worker.pid)
+        worker.kill()
+
+    async def retire(self, worker: DrillWorker) -> None:
+        """Stop a worker in order, for good."""
+        self._supervisors.pop(worker)
+        await asyncio.to_thread(worker.stop, STOP_S)
+
+    async def wait_ready(self, timeout_s: float = READY_S) -> None:
+        """Return when all workers answer that they are ready.
+
+        Raises
+        ------
+        RunError
+            When that takes longer than ``timeout_s``; quotes the log of one that is not.
+        """
+        deadline = time.monotonic() + timeout_s
+        for worker in self.workers:
+            while not await is_ready(worker):
+                if time.monotonic() > deadline:
+                    raise RunError(f"{worker.label}: not ready after {timeout_s:g} s; {worker.log_tail()}")
+                await asyncio.sleep(POLL_S)
+
+    async def counts(self) -> dict[str, dict[str, Any]]:
+        """Return the pages ``/counts`` of those workers that answer, by label."""
+        found: dict[str, dict[str, Any]] = {}
+        for worker in self.workers:
+            try:
+                found[worker.label] = await asyncio.to_thread(worker.counts)
+            except WorkerError:
+                continue  # it is just being restarted
+        return found
+
+    async def stop(self) -> None:
+        """Stop all workers at once, each killed when it does not end in time. Repeat-safe."""
+        workers = self.workers
+        self._supervisors.clear()
+        try:
+            await asyncio.gather(*(asyncio.to_thread(worker.stop, STOP_S) for worker in workers))
+        finally:
+            for worker in workers:
+                worker.kill()
+
+
+async def is_ready(worker: DrillWorker) -> bool:
+    """Whether a worker runs and says that it is ready."""
+    return worker.is_running and await asyncio.to_thread(worker.is_ready)
+
+
+def unbalanced(pages: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the pages, by label, on which ``read`` is not the sum of the four ways an event can end."""
+    found = []
+    for label, page in pages.items():
+        totals: Iterable[Mapping[str, int]] = [page["total"], *page["partitions"].values()]
+        if any(total["read"] != sum(total[name] for name in COUNTED) for total in totals):
+            found.append(label)
+    return found

@@ -1,0 +1,110 @@
+"""The events of a drill: seeded, now-based, with repeats, late and malformed ones among them. Pure but for the clock it is given.
+
+Users and items are drawn log-uniformly, so that the one of rank r comes with a share proportional to 1 / r: Zipf's law with exponent
+1 (Zipf, *Human Behavior and the Principle of Least Effort*, 1949), as in shops.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from streams.batches import OutRecord
+from streams.records import EVENT_TYPES, VERSION, Event, encode
+from tools.drill_malformed import MALFORMED
+
+#: Events that may be repeated: the last so many.
+REPEATABLE: Final = 10_000
+HOUR_MS: Final = 3_600_000
+Sort = Literal["new", "repeat", "late-inserted", "late-dropped", "malformed"]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Shares of the events, each 0 to 1.
+
+    Parameters
+    ----------
+    repeat : an event of the last ten thousand, once more, byte for byte
+    late : half of them within the allowed lateness, so that the window takes them in; half beyond it
+    malformed : breaks the contract, kind after kind
+    """
+
+    repeat: float = 0.10
+    late: float = 0.05
+    malformed: float = 0.01
+
+
+class EventSource:
+    """Makes a drill's events one by one, each as the record to publish.
+
+    Equal arguments and equal clocks give equal events.
+
+    Parameters
+    ----------
+    item_ids : what the events are about
+    lateness_ms : the sequencer's allowed lateness
+    """
+
+    def __init__(
+        self, n_users: int, item_ids: Sequence[str], seed: int, shares: Shares, *, lateness_ms: int = 24 * HOUR_MS
+    ) -> None:
+        self.sent: Counter[Sort] = Counter()
+        self._n_users = n_users
+        self._item_ids = item_ids
+        self._shares = shares
+        self._lateness_ms = lateness_ms
+        self._rng = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret
+        self._recent: deque[OutRecord] = deque(maxlen=REPEATABLE)
+        self._kinds = tuple(MALFORMED.values())
+        self._n = 0
+
+    def first_events(self, now_ms: int) -> Iterator[OutRecord]:
+        """Yield one new event of each user."""
+        for user in range(self._n_users):
+            self.sent["new"] += 1
+            yield self._event(f"u{user}", now_ms)
+
+    def next(self, now_ms: int) -> OutRecord:
+        """Return the next event, at ``now_ms`` milliseconds since the Unix epoch."""
+        draw, shares = self._rng.random(), self._shares
+        if draw < shares.malformed:
+            self.sent["malformed"] += 1
+            return self._kinds[self.sent["malformed"] % len(self._kinds)](self.sent["malformed"])
+        draw -= shares.malformed
+        if draw < shares.repeat and self._recent:
+            self.sent["repeat"] += 1
+            return self._rng.choice(self._recent)
+        draw -= shares.repeat
+        user = f"u{self._rank(self._n_users)}"
+        if 0 <= draw < shares.late:
+            return self._late(user, now_ms)
+        self.sent["new"] += 1
+        return self._event(user, now_ms)
+
+    def of_user(self, user_id: str, now_ms: int) -> OutRecord:
+        """Return a new event of one user."""
+        self.sent["new"] += 1
+        return self._event(user_id, now_ms)
+
+    def _late(self, user: str, now_ms: int) -> OutRecord:
+        if self._rng.random() < 0.5:
+            self.sent["late-inserted"] += 1
+            return self._event(user, now_ms - self._rng.randrange(60_000, self._lateness_ms // 2))
+        self.sent["late-dropped"] += 1
+        return self._event(user, now_ms - self._lateness_ms - self._rng.randrange(HOUR_MS, 48 * HOUR_MS))
+
+    def _event(self, user: str, ts_ms: int) -> OutRecord:
+        self._n += 1
+        item = self._item_ids[self._rank(len(self._item_ids))]
+        event = Event(VERSION, f"e{self._n:010d}", user, item, EVENT_TYPES[self._n % 3], ts_ms)
+        record = OutRecord(user.encode(), encode(event))
+        self._recent.append(record)
+        return record
+
+    def _rank(self, n: int) -> int:
+        """Return a rank from 0 below ``n``, log-uniformly."""
+        return min(n - 1, int((n + 1) ** self._rng.random()) - 1)

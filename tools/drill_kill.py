@@ -1,0 +1,113 @@
+"""``headrace drill kill``: workers are killed at bad moments, and paused beyond their session timeout, under load."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final, Literal
+
+from tools.drill_cluster import APPS, DrillWorker, is_ready
+from tools.drill_run import SESSION_TIMEOUT_MS, Drill
+from tools.workers import WorkerName
+
+Moment = Literal["any", "start", "recovery", "rebalance", "zombie"]
+#: One of each comes first in the plan; the others are at any moment.
+MOMENTS: Final[tuple[Moment, ...]] = ("any", "start", "recovery", "rebalance")
+#: One pause beyond the session timeout for so many kills, and at least one.
+KILLS_PER_ZOMBIE: Final = 5
+ZOMBIE_S: Final = (SESSION_TIMEOUT_MS / 1000 + 2.0, SESSION_TIMEOUT_MS / 1000 + 4.0)
+#: Load before a pause, in events a second, and how long it lasts, in seconds.
+BURST_PER_S: Final = 10_000.0
+BURST_S: Final = (0.5, 1.0)
+#: Between two faults, in seconds.
+PAUSE_S: Final = (0.5, 3.0)
+#: How long the right moment is waited for, in seconds: a rebalance after a kill begins when the session times out.
+MOMENT_S: Final = 20.0
+POLL_S: Final = 0.02
+
+
+def plan_faults(n_kills: int, rng: random.Random) -> list[tuple[Moment, WorkerName]]:
+    """Return the moments and the apps of the faults, in seeded order; both apps get their share."""
+    moments: list[Moment] = [MOMENTS[i] if i < len(MOMENTS) else "any" for i in range(n_kills)]
+    moments += ["zombie"] * max(1, n_kills // KILLS_PER_ZOMBIE)
+    rng.shuffle(moments)
+    first = rng.randrange(len(APPS))
+    return [(moment, APPS[(first + i) % len(APPS)]) for i, moment in enumerate(moments)]
+
+
+async def script(drill: Drill) -> None:
+    """Bring about the faults of the plan, each after all is well again."""
+    for moment, app in plan_faults(drill.plan.kills, drill.rng):
+        await asyncio.sleep(drill.rng.uniform(*PAUSE_S))
+        victim = drill.rng.choice(drill.cluster.of_app(app))
+        others = [worker for worker in drill.cluster.of_app(app) if worker is not victim]
+        async with drill.fault(f"{moment} {victim.label}") as fault:
+            if not await _strike(drill, moment, victim, drill.rng.choice(others) if others else victim):
+                fault.name += " (moment not met)"
+
+
+async def _strike(drill: Drill, moment: Moment, victim: DrillWorker, other: DrillWorker) -> bool:
+    """Bring one fault about; return whether the moment was met."""
+    cluster = drill.cluster
+    if moment == "zombie":
+        await _pause_at_work(drill, victim)
+        return True
+    first_pid = victim.pid
+    cluster.kill(victim)
+    if moment == "start":  # the other one dies while this one starts
+        met = await _until(lambda: _is_started(victim, first_pid))
+        cluster.kill(other)
+        return met
+    if moment == "recovery":  # the same one dies again, before it is ready
+        met = await _until(lambda: _is_recovering(victim, first_pid))
+        cluster.kill(victim)
+        return met
+    if moment == "rebalance":  # the other one dies while it takes over
+        met = other is not victim and await _until(lambda: _is_unready(other))
+        cluster.kill(other)
+        return met
+    return True
+
+
+async def _pause_at_work(drill: Drill, worker: DrillWorker) -> None:
+    """Pause a worker amid a burst, so that it has batches in hand: an idle one would wake up and find nothing to write."""
+    drill.load.rate_per_s = BURST_PER_S
+    try:
+        await asyncio.sleep(drill.rng.uniform(*BURST_S))
+        worker.pause()
+    finally:
+        drill.load.rate_per_s = drill.plan.rate_per_s
+    await pause(worker, drill.rng.uniform(*ZOMBIE_S))
+
+
+async def pause(worker: DrillWorker, seconds: float) -> None:
+    """Stop a worker where it is, for longer than its session lasts, then let it go on: a zombie."""
+    worker.pause()
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        worker.resume()
+
+
+async def _until(condition: Callable[[], Awaitable[bool]]) -> bool:
+    deadline = time.monotonic() + MOMENT_S
+    while time.monotonic() < deadline:
+        if await condition():
+            return True
+        await asyncio.sleep(POLL_S)
+    return False
+
+
+async def _is_started(worker: DrillWorker, before: int | None) -> bool:
+    return worker.is_running and worker.pid != before
+
+
+async def _is_recovering(worker: DrillWorker, before: int | None) -> bool:
+    """Whether a restarted worker serves its pages but is not ready: it has joined and reads its state."""
+    return await _is_started(worker, before) and await asyncio.to_thread(worker.answers) and not await is_ready(worker)
+
+
+async def _is_unready(worker: DrillWorker) -> bool:
+    return worker.is_running and not await is_ready(worker)

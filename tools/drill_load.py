@@ -1,0 +1,110 @@
+"""The load of a drill: publishes its events at a rate that may change on the way, whatever the broker does meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Final
+
+from streams.batches import OutRecord
+from streams.errors import BrokerError
+from streams.publisher import Publisher
+from streams.settings import KafkaSettings
+from tools.cli import RunError
+from tools.drill_events import EventSource
+
+TICK_S: Final = 0.05
+#: Overdue events sent at once after an outage; bounds memory and the length of one flush.
+MAX_CHUNK: Final = 5_000
+#: A broker that is away for longer than this ends the drill.
+OUTAGE_LIMIT_S: Final = 300.0
+RETRY_PAUSE_S: Final = 0.5
+
+
+class Load:
+    """Publishes a source's events. For one event loop.
+
+    A chunk that the broker did not acknowledge is published again as a whole: the events in it are then repeats.
+
+    Attributes
+    ----------
+    rate_per_s : events a second, now; may be set at any time
+    make : makes the next event at a time in milliseconds; may be replaced
+    n_sent : events acknowledged by the broker
+    """
+
+    def __init__(self, settings: KafkaSettings, source: EventSource, rate_per_s: float) -> None:
+        self.source = source
+        self.rate_per_s = rate_per_s
+        self.make: Callable[[int], OutRecord] = source.next
+        self.n_sent = 0
+        self._settings = settings
+        self._topic = settings.topic("events")
+        self._publisher: Publisher | None = None
+        self._is_stopping = False
+
+    async def prefill(self) -> None:
+        """Publish one event of each user, as fast as it goes."""
+        chunk: list[OutRecord] = []
+        for record in self.source.first_events(_now_ms()):
+            chunk.append(record)
+            if len(chunk) == MAX_CHUNK:
+                await self.publish(chunk)
+                chunk = []
+        await self.publish(chunk)
+
+    async def run(self) -> None:
+        """Publish at the rate until :meth:`stop`."""
+        due, last = 0.0, time.monotonic()
+        while not self._is_stopping:
+            await asyncio.sleep(TICK_S)
+            now = time.monotonic()
+            due, last = due + self.rate_per_s * (now - last), now
+            n = min(int(due), MAX_CHUNK)
+            due -= n
+            now_ms = _now_ms()
+            await self.publish([self.make(now_ms) for _ in range(n)])
+
+    def stop(self) -> None:
+        """Let :meth:`run` return after the chunk at hand."""
+        self._is_stopping = True
+
+    async def publish(self, records: list[OutRecord]) -> None:
+        """Publish records to ``events`` and wait until the broker has them.
+
+        Raises
+        ------
+        RunError
+            When the broker is away for longer than five minutes.
+        """
+        deadline = time.monotonic() + OUTAGE_LIMIT_S
+        while records:
+            try:
+                await self._send(records)
+                self.n_sent += len(records)
+                return
+            except BrokerError as exc:
+                await self.close()
+                if time.monotonic() > deadline:
+                    raise RunError(f"load: {exc}; away for more than {OUTAGE_LIMIT_S:g} s, the drill ends") from exc
+                await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def close(self) -> None:
+        """Disconnect. Repeat-safe."""
+        publisher, self._publisher = self._publisher, None
+        if publisher is not None:
+            with contextlib.suppress(BrokerError):
+                await publisher.__aexit__(None, None, None)
+
+    async def _send(self, records: list[OutRecord]) -> None:
+        if self._publisher is None:
+            self._publisher = await Publisher(self._settings).__aenter__()
+        for record in records:
+            await self._publisher.publish(self._topic, record.key or b"", record.value)
+        await self._publisher.flush()
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

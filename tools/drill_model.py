@@ -1,0 +1,74 @@
+"""``headrace drill slow-model``: the model is slowed a hundred times, hangs, crashes; lists must go on, marked degraded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import replace
+from typing import Final, Literal
+
+from tools.drill_faults import Fault, write_fault
+from tools.drill_run import Drill, Plan
+from tools.drill_watch import Watch
+
+#: Each fault lasts so long, in seconds: longer than ``model_timeout_ms``, shorter than ``model_restart_s``.
+LASTS_S: Final = 15.0
+SLOW_FACTOR: Final = 100.0
+Mode = Literal["slow", "hang", "crash"]
+MODES: Final[tuple[Mode, ...]] = ("slow", "hang", "crash")
+#: A recommender may grow by this much while its model is away, in MB.
+MAX_GROWTH_MB: Final = 300.0
+
+
+def adapt(plan: Plan) -> Plan:
+    """Return the plan with recommenders whose model can be disturbed."""
+    return replace(plan, has_model_faults=True)
+
+
+async def script(drill: Drill) -> None:
+    """Disturb the model in each way; lists must flow on meanwhile, and full ones follow."""
+    watch = Watch(drill)
+    watching = asyncio.create_task(watch.run())
+    try:
+        await asyncio.sleep(1.0)
+        started = time.monotonic()
+        for mode in MODES:
+            await _disturb(drill, mode)
+    finally:
+        watching.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watching
+    drill.extra |= watch.report(0.0)
+    grown = watch.growth_mb(started)
+    drill.extra["growth_mb"] = grown
+    drill.found += [
+        f"{label}: memory grew by {mb} MB, limit {MAX_GROWTH_MB:g}" for label, mb in grown.items() if mb > MAX_GROWTH_MB
+    ]
+
+
+async def _disturb(drill: Drill, mode: Mode) -> None:
+    ledger = drill.observer.ledger
+    async with drill.fault(f"model {mode}"):
+        n_lists, n_degraded = ledger.n_lists, ledger.n_degraded
+        write_fault(drill.fault_file, Fault(mode, factor=SLOW_FACTOR))
+        await asyncio.sleep(LASTS_S)
+        n_lists, n_degraded = ledger.n_lists - n_lists, ledger.n_degraded - n_degraded
+        most_pending = max(_pending(await drill.cluster.counts()), default=0)
+        write_fault(drill.fault_file, Fault())
+    recovery_s = await drill.come_near_the_end()
+    drill.extra[mode] = {
+        "lists": n_lists,
+        "degraded": n_degraded,
+        "pending": most_pending,
+        "recovery_s": round(recovery_s, 1),
+    }
+    if mode != "slow" and not n_degraded:
+        drill.found.append(f"model {mode}: no degraded list within {LASTS_S:g} s")
+    limit = drill.settings.recommender.max_pending_windows + drill.settings.kafka.partitions * 500
+    if most_pending > limit:
+        drill.found.append(f"model {mode}: {most_pending} windows wait, limit {limit}")
+
+
+def _pending(pages: dict[str, dict[str, dict[str, int]]]) -> list[int]:
+    return [page["values"]["pending_windows"] for page in pages.values() if "pending_windows" in page["values"]]

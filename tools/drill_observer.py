@@ -1,0 +1,99 @@
+"""The observer of a drill: follows ``sequences`` and ``recommendations`` in the drill's own process, without a group."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from types import TracebackType
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from streams.records import Recommendation
+from streams.settings import KafkaSettings
+from tools.cli import RunError
+from tools.drill_ledger import Gaps, ListLedger
+
+TOPICS: Final = ("sequences", "recommendations")
+POLL_MS: Final = 500
+POLL_S: Final = 0.1
+
+
+class Observer:
+    """An async context manager that reads while the block runs.
+
+    Attributes
+    ----------
+    ledger : the lists
+    gaps : the pauses
+    users : of each accepted list with its arrival in seconds of the monotonic clock; empty unless ``keeps_arrivals`` is set
+    """
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._settings = settings
+        self._lanes = [
+            TopicPartition(settings.topic(topic), partition)
+            for topic in TOPICS
+            for partition in range(settings.partitions)
+        ]
+        self.ledger = ListLedger()
+        self.gaps = Gaps([(tp.topic, tp.partition) for tp in self._lanes], time.monotonic())
+        self.keeps_arrivals = False
+        self.arrivals: list[tuple[float, Recommendation]] = []
+        self._consumer: Any = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Observer:
+        self._consumer = AIOKafkaConsumer(
+            auto_offset_reset="earliest", enable_auto_commit=False, **self._settings.client_arguments()
+        )
+        await self._consumer.start()
+        self._consumer.assign(self._lanes)
+        await self._consumer.seek_to_beginning(*self._lanes)
+        self._task = asyncio.create_task(self._follow())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._consumer.stop()
+
+    async def _follow(self) -> None:
+        lists = self._settings.topic("recommendations")
+        while True:
+            fetched = await self._consumer.getmany(timeout_ms=POLL_MS)
+            now = time.monotonic()
+            for tp, records in fetched.items():
+                self.gaps.arrive((tp.topic, tp.partition), now)
+                if tp.topic == lists:
+                    self._add_lists(records, now)
+            await asyncio.sleep(0)
+
+    def _add_lists(self, records: list[Any], now: float) -> None:
+        for record in records:
+            made = self.ledger.add(record.value)
+            if made is not None and self.keeps_arrivals:
+                self.arrivals.append((now, made))
+
+    async def catch_up(self, timeout_s: float) -> None:
+        """Return when everything that is on the topics now was read.
+
+        Raises
+        ------
+        RunError
+            When that takes longer than ``timeout_s``, or reading has failed.
+        """
+        deadline = time.monotonic() + timeout_s
+        ends = await self._consumer.end_offsets(self._lanes)
+        while any([await self._consumer.position(tp) < end for tp, end in ends.items()]):
+            if self._task is not None and self._task.done():
+                await self._task
+            if time.monotonic() > deadline:
+                raise RunError(f"observer: has not read all lists after {timeout_s:g} s; is the broker overloaded?")
+            await asyncio.sleep(POLL_S)
+        await asyncio.sleep(POLL_S)  # a position moves before its records are handed over

@@ -1,0 +1,119 @@
+"""``headrace drill poison``: malformed events of every kind, a poisoned catalogue, a damaged artifact, a model that gives NaN."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from models.artifact import TENSORS
+from streams.publisher import Publisher
+from streams.records import MAX_RECORD_BYTES, VERSION
+from tools.drill_faults import Fault, write_fault
+from tools.drill_malformed import MALFORMED
+from tools.drill_run import Drill, Plan
+
+#: Malformed events of each kind.
+N_EACH: Final = 3
+#: A recommender that cannot use its artifact ends within this time, in seconds: it loads PyTorch first.
+REFUSED_WITHIN_S: Final = 60.0
+#: Recommenders read changes of the catalogue within this time, in seconds.
+READ_WITHIN_S: Final = 3.0
+#: The model gives NaN for this long, in seconds.
+NAN_S: Final = 5.0
+POLL_S: Final = 0.2
+
+
+def adapt(plan: Plan) -> Plan:
+    """Return the plan with recommenders whose model can be made to give NaN."""
+    return replace(plan, has_model_faults=True)
+
+
+async def script(drill: Drill) -> None:
+    """Bring one poison after the other, each while load goes on."""
+    async with drill.fault("malformed events"):
+        await drill.load.publish([make(i) for make in MALFORMED.values() for i in range(N_EACH)])
+    async with drill.fault("poisoned catalogue"):
+        await _poison_catalogue(drill)
+        await asyncio.sleep(READ_WITHIN_S)
+    async with drill.fault("damaged artifact"):
+        await _start_with_damaged_artifact(drill)
+    async with drill.fault("model gives NaN"):
+        await _give_nan(drill)
+
+
+def poisoned_items(known_id: str) -> Iterator[tuple[bytes, bytes | None]]:
+    """Yield records for ``items`` that must change nothing; some bear the id of an item that is there."""
+    good = {"v": VERSION, "item_id": known_id, "title": "poison"}
+    bad: list[dict[str, Any]] = [
+        {"v": VERSION, "item_id": known_id},
+        {**good, "v": 9},
+        {**good, "title": 7},
+        {**good, "price": float("nan")},
+        {**good, "price": -1},
+        {**good, "features": {"weight": [1]}},
+        {**good, "vectors": {"image": "none"}},
+        {**good, "item_id": ""},
+        {**good, "text": "x" * (MAX_RECORD_BYTES + 1)},
+    ]
+    key = known_id.encode()
+    for fields in bad:
+        yield key, msgspec.msgpack.encode(fields)
+    yield key, b"\xc1 neither msgpack nor JSON"
+    yield key, msgspec.msgpack.encode(good)[:-3]
+    yield key, b""
+    yield b"no-such-item", None
+    yield b"\xff\xfe", None
+
+
+async def _give_nan(drill: Drill) -> None:
+    """Make the model fail on windows with one item; its users get popular items, and full lists after their next event."""
+    before = drill.observer.ledger.n_degraded
+    item_id = drill.items[0].item_id
+    write_fault(drill.fault_file, Fault("nan", item_id=item_id))
+    await asyncio.sleep(NAN_S)
+    write_fault(drill.fault_file, Fault())
+    drill.extra["nan_degraded_lists"] = drill.observer.ledger.n_degraded - before
+    if not drill.extra["nan_degraded_lists"]:
+        drill.found.append(f"model gives NaN for windows with {item_id}: no list is marked degraded")
+    await drill.come_near_the_end()
+    now_ms = int(time.time() * 1000)
+    await drill.load.publish([drill.load.source.of_user(u, now_ms) for u in drill.observer.ledger.degraded_users()])
+
+
+async def _poison_catalogue(drill: Drill) -> None:
+    kafka = drill.settings.kafka
+    async with Publisher(kafka) as publisher:
+        for key, value in poisoned_items(drill.items[0].item_id):
+            await publisher.publish(kafka.topic("items"), key, value)
+
+
+async def _start_with_damaged_artifact(drill: Drill) -> None:
+    """Start one more recommender on an artifact with a flipped byte: it must refuse, and disturb nobody."""
+    folder = damaged_copy(Path(drill.settings.recommender.artifact), drill.folder / "damaged")
+    worker = drill.cluster.make_worker("recommender", env={"HEADRACE_ARTIFACT": str(folder)})
+    worker.start()
+    deadline = time.monotonic() + REFUSED_WITHIN_S
+    try:
+        while worker.is_running and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_S)
+        drill.extra["damaged_artifact_exit"] = worker.returncode
+        if worker.returncode != 1 or "checksum" not in worker.log_tail():
+            drill.found.append(f"damaged artifact: exit code {worker.returncode}, must be 1; {worker.log_tail()}")
+    finally:
+        worker.kill()
+
+
+def damaged_copy(artifact: Path, to: Path) -> Path:
+    """Copy an artifact and flip the bits of its last byte."""
+    shutil.copytree(artifact, to)
+    tensors = bytearray((to / TENSORS).read_bytes())
+    tensors[-1] ^= 0xFF
+    (to / TENSORS).write_bytes(tensors)
+    return to

@@ -1,0 +1,35 @@
+"""``headrace drill rebalance``: workers of each app join and leave, one by one, under load."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Final
+
+from tools.drill_cluster import APPS
+from tools.drill_run import Drill, Plan
+
+#: From one worker to three, and back.
+N_JOINING: Final = 2
+PAUSE_S: Final = 2.0
+
+
+def adapt(plan: Plan) -> Plan:
+    """Return the plan with one worker of each app to begin with."""
+    return replace(plan, n_workers=1)
+
+
+async def script(drill: Drill) -> None:
+    """Let workers join and leave; report the longest pause of each."""
+    for app in APPS:
+        joined = []
+        for _ in range(N_JOINING):
+            await asyncio.sleep(PAUSE_S)
+            async with drill.fault(f"join {app}"):
+                joined.append(drill.start_worker(app))
+        for worker in joined:
+            await asyncio.sleep(PAUSE_S)
+            async with drill.fault(f"leave {app}"):
+                await drill.cluster.retire(worker)
+    for what in ("join", "leave"):
+        drill.extra[f"{what}_s"] = [fault.downtime_s for fault in drill.faults if fault.name.startswith(what)]

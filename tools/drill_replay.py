@@ -1,0 +1,214 @@
+"""``headrace drill replay``: history is rebuilt on topics of its own, killed twice on the way, and must equal what was lived through.
+
+::
+
+    live     prefill ─ history ─ load goes on ────────────────── load ends ─ caught up ─┐
+    rebuild            --into ─ kill ─ --into ─ kill ─ --into (done) ───────── --into ──┴─ --compare
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from streams.errors import InputError
+from streams.latest import LatestLists
+from streams.records import Recommendation, RecordDecoder
+from streams.settings import KafkaSettings
+from tools.cli import RunError
+from tools.drill_load import MAX_CHUNK
+from tools.drill_run import CATCH_UP_S, Drill, Plan, delete_topics, variables_of
+from tools.rebuild_run import load_manifest, run_settings
+from tools.rebuild_workers import READS, worker_variables
+from tools.topic_reader import read_records
+
+RUN: Final = "again"
+N_KILLS: Final = 2
+#: Without a log: events of history for each user, so that the default of 100,000 users makes a million.
+EVENTS_PER_USER: Final = 10
+#: Longest time of one command, in seconds.
+COMMAND_LIMIT_S: Final = 3_600.0
+#: A kill strikes at a share of the events copied that is drawn from this range, then after a pause, in seconds.
+KILL_SHARE: Final = (0.0, 0.9)
+KILL_PAUSE_S: Final = (0.0, 3.0)
+POLL_S: Final = 0.05
+
+
+def adapt(plan: Plan) -> Plan:
+    """Return the plan with two kills, both of the rebuild: the live workers are left alone, one of each app."""
+    return replace(plan, kills=N_KILLS, n_workers=1)
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The lists of a run: how many, how many were no news to a consumer, how many it took although it had taken them before."""
+
+    n_lists: int
+    n_repeated: int
+    n_duplicate: int
+
+
+async def script(drill: Drill) -> None:
+    """Make history, rebuild it with kills, end the load, rebuild the rest, compare."""
+    settings = run_settings(drill.settings, RUN, drill.settings.kafka.partitions)
+    try:
+        n_history = await _make_history(drill)
+        drill.say(f"{n_history} events of history; rebuilding, to be killed {drill.plan.kills} times")
+        began = time.monotonic()
+        for n in range(drill.plan.kills):
+            await _rebuild_and_kill(drill, n_history, n)
+        await _command(drill, "--into", RUN, "--from-topic")
+        drill.extra["rebuild_s"] = round(time.monotonic() - began, 1)
+        drill.load.stop()
+        await drill.catch_up(max(CATCH_UP_S, COMMAND_LIMIT_S))
+        rebuilt = await _command(drill, "--into", RUN, "--from-topic")
+        compared = await _command(drill, "--compare", RUN, may_differ=True)
+        lists = await count_lists(settings.kafka)
+    finally:
+        for name, _ in READS:  # of a rebuild that the drill itself left behind
+            kill_workers(settings.kafka.topic_prefix, name)
+        await delete_topics(settings.kafka)
+    _report(drill, rebuilt, compared, lists)
+
+
+def _report(drill: Drill, rebuilt: dict[str, Any], compared: dict[str, Any], lists: Lists) -> None:
+    wrong = {where: sum(compared[where].values()) for where in ("windows", "lists")}
+    drill.extra |= {
+        "rebuilt_events": rebuilt["events"],
+        "events_copied_twice": rebuilt["repeated"],
+        "rebuilt_users": compared["users"],
+        "rebuilt_wrong_windows": wrong["windows"],
+        "rebuilt_wrong_lists": wrong["lists"],
+        "rebuilt_lists": lists.n_lists,
+        "rebuilt_repeated_lists": lists.n_repeated,
+        "rebuilt_duplicate_lists": lists.n_duplicate,
+    }
+    drill.found += [f"rebuilt {where}: {n} differ from the live ones" for where, n in wrong.items() if n]
+    drill.found += [f"{d['where']} {d['user_id']}: {d['what']}: {d['why']}" for d in compared["first"][:3]]
+    if lists.n_duplicate:
+        drill.found.append(f"{lists.n_duplicate} rebuilt lists taken twice")
+
+
+async def _make_history(drill: Drill) -> int:
+    """Publish history onto the live events: a log, or made events; return how many."""
+    if drill.plan.log is not None:
+        options = ["--columns", drill.plan.log_columns] if drill.plan.log_columns else []
+        done = await _command(drill, str(drill.plan.log), "--run", "history", *options)
+        n_events = int(done["sent"])
+    else:
+        n_events = EVENTS_PER_USER * drill.plan.n_users
+        for first in range(0, n_events, MAX_CHUNK):
+            now_ms = int(time.time() * 1000)
+            n_chunk = min(MAX_CHUNK, n_events - first)
+            await drill.load.publish([drill.load.make(now_ms) for _ in range(n_chunk)])
+    return n_events
+
+
+async def _rebuild_and_kill(drill: Drill, n_history: int, n: int) -> None:
+    """Begin the rebuild, or go on with it, and kill command and workers at a random moment."""
+    share, pause_s = drill.rng.uniform(*KILL_SHARE), drill.rng.uniform(*KILL_PAUSE_S)
+    process = await _start(drill, "--into", RUN, "--from-topic")
+    running = asyncio.create_task(process.communicate())
+    try:
+        deadline = time.monotonic() + COMMAND_LIMIT_S
+        while n_copied(drill.folder) < share * n_history and not running.done():
+            if time.monotonic() > deadline:
+                raise RunError(f"rebuild: {share:.0%} of the events not copied after {COMMAND_LIMIT_S:g} s")
+            await asyncio.sleep(POLL_S)
+        await asyncio.wait([running], timeout=pause_s)
+        drill.say(f"kill {n + 1}: rebuild has {n_copied(drill.folder)} events; finished already: {running.done()}")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        prefix = run_settings(drill.settings, RUN, drill.settings.kafka.partitions).kafka.topic_prefix
+        for name, _ in READS:
+            kill_workers(prefix, name)
+        await running
+
+
+def n_copied(folder: Path) -> int:
+    """Return how many events the manifest says are copied; 0 before there is one."""
+    try:
+        manifest = load_manifest(folder / "runs" / RUN)
+    except InputError:
+        return 0
+    return sum(manifest.copied.values()) - sum(manifest.begins.values())
+
+
+def kill_workers(prefix: str, name: str) -> int:
+    """Kill the workers of an app that run on topics of a prefix; return how many. No other process has that prefix."""
+    n_killed = 0
+    for pid in worker_pids(prefix, name):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # a worker leads its own process group
+            n_killed += 1
+    return n_killed
+
+
+def worker_pids(prefix: str, name: str) -> Iterator[int]:
+    """Yield the process ids of the workers of an app on topics of a prefix. Reads ``/proc``, as Linux has it."""
+    variable = f"HEADRACE_TOPIC_PREFIX={prefix}".encode()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            argv = (folder / "cmdline").read_bytes().split(b"\0")
+            if f"streams.{name}".encode() in argv and variable in (folder / "environ").read_bytes().split(b"\0"):
+                yield int(folder.name)
+        except OSError:  # it has ended, or is not ours
+            continue
+
+
+async def _start(drill: Drill, *argv: str) -> asyncio.subprocess.Process:
+    """Start ``headrace replay`` against the drill's topics."""
+    settings = drill.settings
+    env = os.environ | worker_variables(settings, drill.folder, "replay") | variables_of(settings, drill.plan)
+    env |= {"HEADRACE_ARTIFACT": settings.recommender.artifact, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "tools.main", "replay", *argv, "--state-dir", str(drill.folder / "runs"), "--json"]
+    return await asyncio.create_subprocess_exec(
+        *command, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )  # fmt: skip
+
+
+async def _command(drill: Drill, *argv: str, may_differ: bool = False) -> dict[str, Any]:
+    """Run ``headrace replay`` to its end and return its JSON.
+
+    Raises
+    ------
+    RunError
+        When it fails, or takes longer than :data:`COMMAND_LIMIT_S`.
+    """
+    process = await _start(drill, *argv)
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), COMMAND_LIMIT_S)
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        raise
+    lines = out.decode().splitlines()
+    if process.returncode != 0 and not (may_differ and process.returncode == 1 and lines):
+        last = (err.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
+        raise RunError(f"headrace replay {' '.join(argv)}: exit code {process.returncode}: {last}")
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found
+
+
+async def count_lists(kafka: KafkaSettings) -> Lists:
+    """Read all lists of a run as a consumer does, and count."""
+    latest, decoder = LatestLists(), RecordDecoder(Recommendation)
+    n_lists = n_news = 0
+    taken: set[str] = set()
+    async for record in read_records(kafka, kafka.topic("recommendations")):
+        made = decoder.decode(record.value)
+        n_lists += 1
+        if latest.accept(made):
+            n_news += 1
+            taken.add(made.list_id)
+    return Lists(n_lists, n_lists - n_news, n_news - len(taken))

@@ -1,0 +1,309 @@
+"""What all drills share: topics of their own, load, workers, observer, a fault's downtime, the verdict, and cleaning up.
+
+::
+
+    topics ─ artifact ─ items ─ workers ─ prefill ─ caught up ─┬─ load ───────────┬─ caught up ─ verdict
+                                                               └─ faults of a kind ┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from streams.publisher import Publisher
+from streams.records import Item, encode
+from streams.settings import KafkaSettings, Settings
+from streams.topics import TOPICS, create_topics, open_admin
+from tools.cli import RunError
+from tools.drill_artifact import catalogue_of
+from tools.drill_cluster import APPS, Cluster, DrillWorker, is_ready, unbalanced
+from tools.drill_events import EventSource, Shares
+from tools.drill_load import Load
+from tools.drill_observer import Observer
+from tools.drill_report import Fault, report_of
+from tools.drill_verdict import judge
+from tools.local_broker import BrokerInfo
+from tools.offsets import group_lag
+from tools.workers import WorkerName
+
+#: Longest time that a drill waits, in seconds: for both groups to have caught up, and for lists to flow again after a fault.
+CATCH_UP_S: Final = 300.0
+HEALTHY_S: Final = 120.0
+POLL_S: Final = 0.2
+#: The recommender whose model can be disturbed, and how it is told; its module is not imported here, for it brings PyTorch.
+FAULTY_APP: Final = "tools.drill_faults"
+FAULT_VARIABLE: Final = "HEADRACE_DRILL_FAULTS"
+#: Commits come once a second: under load some seconds of it are always uncommitted.
+NEAR_S: Final = 4.0
+#: Load goes on this long after the last fault, in seconds.
+AFTER_LAST_FAULT_S: Final = 3.0
+SESSION_TIMEOUT_MS: Final = 6_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    rate_per_s : events a second
+    minutes : of the kinds that last for a time
+    has_model_faults : whether recommenders run with ``tools.drill_faults``, which can slow, hang and crash the model
+    has_own_broker : whether the drill starts a broker that it may kill
+    log, log_columns : the history that is replayed and its columns, as ``headrace replay`` takes them; None for made events
+    """
+
+    kind: str
+    n_users: int
+    rate_per_s: float
+    kills: int
+    minutes: float
+    seed: int
+    n_workers: int
+    store: str
+    shares: Shares = field(default_factory=Shares)
+    has_model_faults: bool = False
+    has_own_broker: bool = False
+    log: Path | None = None
+    log_columns: str = ""
+
+
+class Drill:
+    """What the script of a kind has in hand.
+
+    Attributes
+    ----------
+    items : the catalogue, as it is at last: a script that changes it keeps this right
+    extra : what the kind reports beside the verdict
+    found : what the kind found wrong, one line each
+    prefill_s : from the first event of the prefill to its last list
+    pages : the workers' pages ``/counts``, as last seen
+    """
+
+    def __init__(
+        self, settings: Settings, plan: Plan, broker: BrokerInfo, folder: Path, say: Callable[[str], None]
+    ) -> None:
+        self.settings = settings
+        self.plan = plan
+        self.broker = broker
+        self.folder = folder
+        self.say = say
+        self.rng = random.Random(plan.seed)  # noqa: S311 - a reproducible order of faults, nothing secret
+        self.items: list[Item] = catalogue_of(Path(settings.recommender.artifact))
+        self.cluster = Cluster(settings, folder, variables_of(settings, plan))
+        source = EventSource(
+            plan.n_users,
+            [item.item_id for item in self.items],
+            plan.seed,
+            plan.shares,
+            lateness_ms=settings.sequencer.allowed_lateness_ms,
+        )
+        self.load = Load(settings.kafka, source, plan.rate_per_s)
+        self.observer = Observer(settings.kafka)
+        self.faults: list[Fault] = []
+        self.extra: dict[str, Any] = {}
+        self.found: list[str] = []
+        self.prefill_s = 0.0
+        self.pages: dict[str, dict[str, Any]] = {}
+
+    def start_worker(self, name: WorkerName) -> DrillWorker:
+        """Start one more worker of an app; recommenders are those that faults can be put into, where the plan says so."""
+        if name == "recommender" and self.plan.has_model_faults:
+            return self.cluster.start_worker(name, app=FAULTY_APP, env={FAULT_VARIABLE: str(self.fault_file)})
+        return self.cluster.start_worker(name)
+
+    @property
+    def fault_file(self) -> Path:
+        """Return the file that says what is wrong with the model, see ``tools.drill_faults``."""
+        return self.folder / "faults.json"
+
+    @contextlib.asynccontextmanager
+    async def fault(self, name: str, healthy_within_s: float = HEALTHY_S) -> AsyncIterator[Fault]:
+        """Measure a disturbance, which the block brings about; returns when all is well again."""
+        fault = Fault(name)
+        self.say(f"fault: {name}")
+        started = time.monotonic()
+        self.observer.gaps.mark(started)
+        yield fault
+        await self.healthy(healthy_within_s)
+        now = time.monotonic()
+        fault.downtime_s, fault.healthy_s = round(self.observer.gaps.longest_s(now), 2), round(now - started, 2)
+        self.faults.append(fault)
+        self.say(f"  longest pause {fault.downtime_s:.1f} s, all well after {fault.healthy_s:.1f} s")
+        await self.look_at_pages()
+
+    async def healthy(self, timeout_s: float = HEALTHY_S) -> None:
+        """Return when all workers are ready and every partition of both topics flows, under load.
+
+        Raises
+        ------
+        RunError
+            When that takes longer than ``timeout_s``.
+        """
+        deadline = time.monotonic() + timeout_s
+        is_well = False
+        while not is_well:
+            await self.cluster.wait_ready(max(1.0, deadline - time.monotonic()))
+            self.observer.gaps.restart_arrivals()  # what arrived before all were ready proves nothing
+            while not self.observer.gaps.all_flow():
+                if time.monotonic() > deadline:
+                    raise RunError(f"no windows or lists on some partition for {timeout_s:g} s; logs: {self.folder}")
+                await asyncio.sleep(POLL_S)
+            is_well = await self._all_ready()
+
+    async def _all_ready(self) -> bool:
+        return all([await is_ready(worker) for worker in self.cluster.workers])
+
+    async def lag(self) -> dict[str, int]:
+        """Return how many records each app's group has not committed."""
+        kafka = self.settings.kafka
+        return {
+            name: await group_lag(kafka, f"{kafka.topic_prefix}headrace-{name}", topic)
+            for name, topic in zip(APPS, ("events", "sequences"), strict=True)
+        }
+
+    async def catch_up(self, timeout_s: float = CATCH_UP_S) -> float:
+        """Wait until both groups have committed all there is and the observer has read it; return the seconds it took.
+
+        Raises
+        ------
+        RunError
+            When that takes longer than ``timeout_s``.
+        """
+        started = time.monotonic()
+        while any((lag := await self.lag()).values()):
+            if time.monotonic() - started > timeout_s:
+                raise RunError(f"not caught up after {timeout_s:g} s, lag {lag}; logs: {self.folder}")
+            await asyncio.sleep(POLL_S)
+        await self.observer.catch_up(timeout_s)
+        return time.monotonic() - started
+
+    async def prefill(self) -> None:
+        """Publish one event of each user and wait for the lists."""
+        started = time.monotonic()
+        await self.load.prefill()
+        await self.catch_up()
+        self.prefill_s = time.monotonic() - started
+        self.say(f"prefill: {self.plan.n_users:,} users have their lists after {self.prefill_s:.1f} s")
+
+    async def come_near_the_end(self, timeout_s: float = CATCH_UP_S) -> float:
+        """Wait, under load, until no more is uncommitted than a few seconds bring; return the seconds it took.
+
+        Raises
+        ------
+        RunError
+            When that takes longer than ``timeout_s``.
+        """
+        started = time.monotonic()
+        while max((lag := await self.lag()).values()) > NEAR_S * self.plan.rate_per_s:
+            if time.monotonic() - started > timeout_s:
+                raise RunError(f"still behind after {timeout_s:g} s, lag {lag}; logs: {self.folder}")
+            await asyncio.sleep(POLL_S)
+        return time.monotonic() - started
+
+    async def look_at_pages(self) -> None:
+        """Check that the four counts add up on every page that answers."""
+        self.pages = await self.cluster.counts()
+        self.found += [f"{label}: counts do not add up" for label in unbalanced(self.pages)]
+
+
+def variables_of(settings: Settings, plan: Plan) -> dict[str, str]:
+    """Return the variables of every worker, beside broker, prefix and artifact.
+
+    With popularity as the artifact has it, a list follows from window, catalogue and artifact alone, as the oracle needs.
+    """
+    return {
+        "HEADRACE_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
+        "HEADRACE_SEQUENCE_STORE": plan.store,
+        "HEADRACE_LIVE_POPULARITY": "off",
+        "HEADRACE_DEVICE": "cpu",
+    }
+
+
+async def run_drill(drill: Drill, script: Callable[[Drill], Any]) -> dict[str, Any]:
+    """Run a drill from its topics to its report. Its workers and its load have ended when it returns or raises.
+
+    Returns
+    -------
+    the report; its ``problems`` is empty when all went as it must
+    """
+    started = time.monotonic()
+    kafka = drill.settings.kafka
+    await create_topics(kafka)
+    await publish_items(kafka, drill.items)
+    jobs: list[asyncio.Task[Any]] = []
+    try:
+        for name in APPS:
+            for _ in range(drill.plan.n_workers):
+                drill.start_worker(name)
+        jobs.append(asyncio.create_task(drill.cluster.supervise()))
+        async with drill.observer:
+            await drill.cluster.wait_ready()
+            await drill.prefill()
+            await _script_under_load(drill, script, jobs)
+            settle_s = await drill.catch_up()
+            await drill.look_at_pages()
+        await drill.cluster.stop()
+        drill.say("comparing with what the events must lead to")
+        verdict = await judge(drill.settings, drill.items, drill.observer.ledger.newest())
+    finally:
+        await _end(drill, jobs)
+    return report_of(drill, verdict) | {
+        "settle_s": round(settle_s, 1),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+async def _script_under_load(drill: Drill, script: Callable[[Drill], Any], jobs: list[asyncio.Task[Any]]) -> None:
+    load = asyncio.create_task(drill.load.run())
+    faults = asyncio.create_task(_faults(drill, script))
+    jobs += [load, faults]
+    await asyncio.wait([*jobs], return_when=asyncio.FIRST_COMPLETED)
+    if not faults.done():  # load or supervision ended: it failed
+        for job in jobs:
+            if job.done():
+                await job
+    await faults
+    await load
+
+
+async def _faults(drill: Drill, script: Callable[[Drill], Any]) -> None:
+    try:
+        await drill.healthy()
+        await script(drill)
+        await asyncio.sleep(AFTER_LAST_FAULT_S)
+    finally:
+        drill.load.stop()
+
+
+async def _end(drill: Drill, jobs: list[asyncio.Task[Any]]) -> None:
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    await drill.load.close()
+    await drill.cluster.stop()
+
+
+async def publish_items(kafka: KafkaSettings, items: list[Item]) -> None:
+    """Publish a catalogue."""
+    async with Publisher(kafka) as publisher:
+        for item in items:
+            await publisher.publish(kafka.topic("items"), item.item_id.encode(), encode(item))
+
+
+async def delete_topics(kafka: KafkaSettings) -> None:
+    """Delete the topics of the drill's prefix."""
+    admin = await open_admin(kafka)
+    try:
+        names = {kafka.topic(spec.name) for spec in TOPICS} & set(await admin.list_topics())
+        if names:
+            await admin.delete_topics(sorted(names))
+    finally:
+        await admin.close()
