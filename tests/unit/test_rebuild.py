@@ -1,0 +1,244 @@
+"""What a rebuild decides without a broker: names, manifest, lock, partitions, what a promotion writes, what a comparison says."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from aiokafka.errors import KafkaError
+
+from streams.errors import BrokerError, InputError
+from streams.latest import LatestLists
+from streams.publisher import partition_of
+from streams.recommending import list_id
+from streams.records import Recommendation, UserVector, WindowState, decode_window, encode
+from streams.settings import Settings
+from streams.window import WindowBounds, absorb
+from tests.builders import FakeRecord, make_event
+from tools import replay
+from tools.cli import RunError, UsageError
+from tools.rebuild_compare import Held, compare_held, settings_notes, source_notes, was_promoted
+from tools.rebuild_copy import EventCopier, target_of
+from tools.rebuild_options import check_usage
+from tools.rebuild_plan import NOT_ON_EVENTS, promoted_vectors, promoted_windows, renewed_users
+from tools.rebuild_run import (
+    Manifest,
+    begin_or_go_on,
+    bounds_of,
+    folder_of,
+    load_manifest,
+    run_lock,
+    run_settings,
+    save_manifest,
+)
+
+
+def make_manifest(**changes: object) -> Manifest:
+    """Return a manifest of a run from the live topic."""
+    fields: dict[str, object] = {
+        "run": "r", "live_prefix": "", "source": "topic", "live_partitions": 2, "partitions": 2,
+        "bounds": bounds_of(Settings()), "artifact": "a1", "begins": {0: 0, 1: 0}, "copied": {0: 5, 1: 7}, "counts": {"repeated": 0},
+    }  # fmt: skip
+    return Manifest(**(fields | changes))  # type: ignore[arg-type]  # the fields of the struct
+
+
+def window(*ids: str, revision: int | None = None, first_offset: int = 0) -> bytes:
+    """Return the encoded window of events of u1."""
+    events = [(make_event(name, 1_000 + i), first_offset + i) for i, name in enumerate(ids)]
+    state = absorb(None, events, WindowBounds()).state
+    assert state is not None
+    state.revision = state.revision if revision is None else revision
+    return encode(state)
+
+
+def vector(revision: int, artifact: str = "a1") -> bytes:
+    """Return the encoded vectors of u1."""
+    return encode(UserVector(1, "u1", revision, artifact, b"\0\0\0\0", b""))
+
+
+def made_list(revision: int, *, offset: int = 0, artifact: str = "a1") -> Recommendation:
+    """Return a list of u1."""
+    made = list_id("u1", revision, artifact)
+    return Recommendation(1, made, "u1", revision, "e", offset, 1, 2, artifact, 1, "none", [])
+
+
+def offsets(at: int) -> Callable[[bytes, WindowState], int]:
+    """Return an offset for every trigger."""
+    return lambda _key, _state: at
+
+
+@pytest.mark.parametrize("run", ["../x", "", ".x", "a/b", "x" * 56])
+def test_a_run_name_cannot_leave_its_folder(tmp_path: Path, run: str) -> None:
+    with pytest.raises(InputError, match="letters"):
+        folder_of(tmp_path, run)
+
+
+def test_a_run_has_topics_of_its_own() -> None:
+    live = Settings(kafka=replace(Settings().kafka, topic_prefix="shop-"))
+    into = run_settings(live, "wider", 8)
+    assert (into.kafka.topic("events"), into.kafka.partitions) == ("shop-wider.events", 8)
+    assert into.sequencer == live.sequencer
+
+
+def test_the_manifest_survives_and_holds_the_run_to_what_it_was_begun_with(tmp_path: Path) -> None:
+    begun = begin_or_go_on(tmp_path, make_manifest())
+    begun.copied[0] = 9
+    save_manifest(tmp_path, begun)
+    assert begin_or_go_on(tmp_path, make_manifest(copied={})).copied == {0: 9, 1: 7}
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+    with pytest.raises(InputError, match="artifact is a2, the run was begun with a1"):
+        begin_or_go_on(tmp_path, make_manifest(artifact="a2"))
+    with pytest.raises(InputError, match="bounds is"):
+        begin_or_go_on(tmp_path, make_manifest(bounds={}))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1}', b"\xff\xfe"])
+def test_a_damaged_manifest_is_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(InputError, match="not a manifest"):
+        load_manifest(tmp_path)
+
+
+def test_a_run_is_worked_on_by_one_command(tmp_path: Path) -> None:
+    with run_lock(tmp_path), pytest.raises(RunError, match="worked on by process"), run_lock(tmp_path):
+        pass
+    with run_lock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"counts": {"repeated": 1}}, False),
+        ({"begins": {0: 3, 1: 0}}, False),
+        ({"partitions": 3}, False),
+        ({"source": "log@1"}, False),
+    ],
+)
+def test_offsets_are_the_live_ones_only_where_all_was_copied_once(changes: dict[str, object], expected: bool) -> None:
+    assert make_manifest(**changes).has_live_offsets is expected
+
+
+def test_a_copied_record_keeps_its_partition_or_follows_its_key() -> None:
+    record = FakeRecord(b"u1", b"", partition=1)
+    assert target_of(record, 2, 2, {}) == 1
+    assert target_of(record, 2, 16, {}) == partition_of(b"u1", 16)
+    assert target_of(FakeRecord(None, b"", partition=5), 8, 3, {}) == 2
+
+
+def test_a_checkpoint_comes_after_delivery() -> None:
+    """A batch that the broker did not take moves no position: it is copied again."""
+    positions, saved = {0: 0}, list[int]()
+
+    async def fail() -> None:
+        copier = EventCopier(Settings().kafka, Settings().kafka, positions, lambda: saved.append(1))
+        copier._read = {0: 5}
+        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        lost.set_exception(KafkaError("gone"))
+        copier._futures = [lost]
+        await copier._checkpoint(None)
+
+    with pytest.raises(BrokerError):
+        asyncio.run(fail())
+    assert (positions, saved) == ({0: 0}, [])
+
+
+def test_a_promotion_raises_revisions_above_both_sides_and_is_repeat_safe() -> None:
+    """The four cases; what is written, once it is there, is not written again."""
+    run = {b"same": window("a"), b"less": window("a", "b"), b"more": window("a", "b", revision=90), b"new": window("a")}
+    live = {
+        b"same": window("a", first_offset=4),
+        b"less": window("b", revision=9),
+        b"more": window("b"),
+        b"gone": window("c"),
+    }
+    written = promoted_windows(run, live, offsets(77))
+    revisions = {key: decode_window(value).revision for key, value in written.items()}
+    assert revisions == {b"less": 10, b"more": 91, b"new": 1, b"gone": 2}
+    assert decode_window(written[b"gone"]).items == []
+    assert decode_window(written[b"less"]).trigger.offset == 77
+    assert promoted_windows(run, live | written, offsets(NOT_ON_EVENTS)) == {}
+
+
+def test_a_user_emptied_by_a_promotion_who_returns_is_heard_by_consumers() -> None:
+    """The next event's revision follows the old one; after a tombstone it would be 1 and the list dropped."""
+    latest = LatestLists()
+    assert latest.accept(made_list(57))
+    emptied = decode_window(promoted_windows({}, {b"u1": window("a", revision=57)}, offsets(0))[b"u1"])
+    state = absorb(emptied, [(make_event("back", 500), 8)], WindowBounds()).state
+    assert state is not None and [item.event_id for item in state.items] == ["back"]
+    assert latest.accept(made_list(state.revision))
+
+
+def test_promoted_vectors_leave_each_written_window_in_need_of_its_list() -> None:
+    windows = {b"u1": window("a", revision=10), b"u2": window("a", revision=4), b"u3": encode(absorbed_empty(6))}
+    written = promoted_vectors(
+        {b"u1": vector(3), b"u2": vector(4)}, {b"u1": vector(9, "old"), b"u2": vector(4), b"u3": vector(5)}, windows
+    )
+    assert written == {b"u1": vector(9), b"u3": None}
+
+
+def absorbed_empty(revision: int) -> WindowState:
+    """Return a window without events."""
+    state = decode_window(window("a"))
+    return WindowState(1, revision, 0, [], state.trigger)
+
+
+def test_an_equal_window_is_renewed_where_the_artifact_is_another() -> None:
+    renewed = renewed_users({b"u1": vector(1, "a2"), b"u2": vector(1)}, {b"u1": vector(1), b"u2": vector(1)})
+    assert renewed == {b"u1"}
+    written = promoted_windows({b"u1": window("a")}, {b"u1": window("a")}, offsets(0), renewed=renewed)
+    assert decode_window(written[b"u1"]).revision == 2
+
+
+def test_a_comparison_leaves_out_what_it_must_and_nothing_else() -> None:
+    run = Held({b"u1": window("a", first_offset=3)}, {b"u1": made_list(1, offset=3)})
+    live = Held({b"u1": window("a", revision=2), b"gone": encode(absorbed_empty(3))}, {b"u1": made_list(2)})
+    assert not compare_held(run, live, with_offsets=False, with_revisions=True).is_equal
+    assert not compare_held(run, live, with_offsets=True, with_revisions=False).is_equal
+    assert compare_held(run, live, with_offsets=False, with_revisions=False).is_equal
+    other = Held({b"u1": window("b", revision=2)}, live.lists)
+    found = compare_held(run, other, with_offsets=False, with_revisions=False)
+    assert found.as_dict()["windows"] == {"missing": 0, "extra": 0, "wrong": 1}
+    assert found.as_dict()["first"][0]["where"] == "sequences"
+
+
+def test_notes_name_what_may_be_the_reason() -> None:
+    settings = Settings(sequencer=replace(Settings().sequencer, window_max_events=20))
+    assert any("max_events is 20 here, 50 in the run" in note for note in settings_notes(make_manifest(), settings))
+    assert source_notes(make_manifest(state="caught-up"), {0: 5, 1: 7}) == []
+    notes = " ".join(source_notes(make_manifest(to_ts=9, counts={}), {0: 6, 1: 7}))
+    assert (
+        "interrupted" in notes and "outside of its range" in notes and "1 live events" in notes and "offsets" in notes
+    )
+
+
+def test_a_promotion_is_remembered_for_its_live_topics(tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir()
+    save_manifest(tmp_path / "r", make_manifest(promotions=1))
+    assert was_promoted(tmp_path, "") and not was_promoted(tmp_path, "other-")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--into", "r"],
+        ["log.csv", "--into", "r", "--from-topic"],
+        ["--from-topic"],
+        ["log.csv", "--partitions", "3"],
+        ["log.csv", "--into", "r", "--to-ts", "1700000000000"],
+        ["log.csv", "--compare", "r"],
+        ["--into", "r", "--from-topic", "--resume"],
+        ["--into", "r", "--from-topic", "--partitions", "0"],
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(argv: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    replay.add_arguments(parser)
+    with pytest.raises(UsageError):
+        check_usage(parser.parse_args(argv))

@@ -1,0 +1,155 @@
+"""``headrace replay --into RUN``: history goes through both apps again, on topics of its own.
+
+::
+
+    log, or live events ──copy──► RUN.events ──► sequencer of the run ──► RUN.sequences ──► recommender of the run ──► RUN.recommendations
+    live items ───────────copy──► RUN.items ─────────────────────────────────────────────────────┘
+
+The live topics are only read. Whatever ends the command, the same command goes on from its last checkpoint; what is copied twice
+around a kill changes no window, for each event keeps its id, or its run and seq.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import time
+from pathlib import Path
+from typing import Final
+
+from models.artifact import ArtifactError, load_artifact
+from streams.errors import InputError, TopicError
+from streams.lag import GroupWatch
+from streams.settings import Settings, load_settings
+from streams.topics import create_topics
+from tools.cli import console, emit
+from tools.rebuild_copy import EventCopier, copy_items, event_range
+from tools.rebuild_log import publish_log, source_of
+from tools.rebuild_run import (
+    Manifest,
+    begin_or_go_on,
+    bounds_of,
+    folder_of,
+    group_of,
+    run_lock,
+    run_settings,
+    save_manifest,
+)
+from tools.rebuild_workers import catch_up, running_workers, wait_until_idle
+from tools.replay_run import parse_time
+from tools.topic_reader import partition_count
+
+SHOW_EVERY_S: Final = 5.0
+
+
+def run_into(args: argparse.Namespace) -> int:
+    """Run ``headrace replay --into``; return its exit code."""
+    began = time.monotonic()
+    settings = load_settings(broker=args.broker)
+    folder = folder_of(args.state_dir, args.into)
+    n_partitions = args.partitions or settings.kafka.partitions
+    into = run_settings(settings, args.into, n_partitions)
+    wanted = _wanted(args, settings, n_partitions)
+    with run_lock(folder):
+        manifest = begin_or_go_on(folder, wanted)
+        # A run of another partition count, once promoted, is what workers and producers use: it is added to, no more.
+        is_live = manifest.state == "promoted" and manifest.partitions != manifest.live_partitions
+        if not is_live and manifest.state != "copying":
+            manifest.state = "copying"
+            save_manifest(folder, manifest)
+        if not is_live:
+            asyncio.run(_prepare(settings, into, manifest))
+        with contextlib.ExitStack() as stack:
+            workers = [] if is_live else stack.enter_context(running_workers(into, folder))
+            _say(f"copying to {into.kafka.topic_prefix}events")
+            n_new = (
+                asyncio.run(_copy_topic(settings, into, manifest, folder))
+                if manifest.is_from_topic
+                else publish_log(args, into, folder)
+            )
+            _say(f"{n_new} events copied; waiting for windows and lists")
+            asyncio.run(catch_up(into, workers, _Progress().show))
+        asyncio.run(_count_events(into, manifest))
+        manifest.state = "promoted" if is_live else "caught-up"
+        save_manifest(folder, manifest)
+    seconds = round(time.monotonic() - began, 3)
+    result = {
+        "run": args.into, "prefix": into.kafka.topic_prefix, "sent": n_new, **manifest.counts, "partitions": n_partitions,
+        "copied": manifest.copied, "seconds": seconds, "manifest": str(folder / "manifest.json"),
+    }  # fmt: skip
+    emit(
+        args, result, f"run {args.into}: {n_new} events copied, {manifest.counts['events']} in all, in {seconds:.1f} s"
+    )
+    return 0
+
+
+def _wanted(args: argparse.Namespace, settings: Settings, n_partitions: int) -> Manifest:
+    """Return the manifest of a run that begins now."""
+    try:
+        artifact = load_artifact(Path(settings.recommender.artifact)).version
+    except ArtifactError as exc:
+        raise InputError(str(exc)) from exc
+    source, n_live = "topic", settings.kafka.partitions
+    if args.log is not None:
+        source = source_of(args)
+    elif n_live != (found := asyncio.run(partition_count(settings.kafka, settings.kafka.topic("events")))):
+        raise TopicError(
+            f"{settings.kafka.topic('events')} has {found} partitions, HEADRACE_PARTITIONS is {n_live}; set it so"
+        )
+    return Manifest(
+        run=args.into,
+        live_prefix=settings.kafka.topic_prefix,
+        source=source,
+        from_ts=parse_time("--from-ts", args.from_ts),
+        to_ts=parse_time("--to-ts", args.to_ts),
+        live_partitions=n_live,
+        partitions=n_partitions,
+        bounds=bounds_of(settings),
+        artifact=artifact,
+    )
+
+
+async def _prepare(settings: Settings, into: Settings, manifest: Manifest) -> None:
+    """Create the run's topics, see that no worker of an earlier, killed command is left, and copy the catalogue."""
+    await create_topics(into.kafka)
+    await wait_until_idle(into.kafka)
+    manifest.counts["items"] = await copy_items(settings.kafka, into.kafka)
+
+
+async def _copy_topic(settings: Settings, into: Settings, manifest: Manifest, folder: Path) -> int:
+    begins, ends = await event_range(settings.kafka, manifest.from_ts, manifest.to_ts)
+    if not manifest.begins:
+        manifest.begins, manifest.copied = begins, dict(begins)
+        save_manifest(folder, manifest)
+    copier = EventCopier(settings.kafka, into.kafka, manifest.copied, lambda: save_manifest(folder, manifest))
+    return await copier.copy(ends)
+
+
+async def _count_events(into: Settings, manifest: Manifest) -> None:
+    """Count the events on the run's topic, and how many of them were copied more than once."""
+    watch = GroupWatch(into.kafka, group_of(into.kafka, "sequencer"))
+    try:
+        offsets = await watch.offsets(into.kafka.topic("events"), range(into.kafka.partitions))
+    finally:
+        await watch.stop()
+    manifest.counts["events"] = sum(place.end for place in offsets.values())
+    if manifest.is_from_topic:
+        n_wanted = sum(manifest.copied.values()) - sum(manifest.begins.values())
+        manifest.counts["repeated"] = manifest.counts["events"] - n_wanted
+
+
+class _Progress:
+    """Shows what is left, now and then."""
+
+    def __init__(self) -> None:
+        self._shown_at = time.monotonic()
+
+    def show(self, n_events: int, n_windows: int) -> None:
+        if time.monotonic() - self._shown_at > SHOW_EVERY_S:
+            self._shown_at = time.monotonic()
+            _say(f"left: {n_events} events, {n_windows} windows")
+
+
+def _say(line: str) -> None:
+    console().print(line, markup=False, highlight=False)

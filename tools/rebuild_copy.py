@@ -1,0 +1,240 @@
+"""Copies live topics to those of a run: ``events`` byte for byte and in order, ``items`` as they are at last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from streams.batches import ConsumedRecord, delivered
+from streams.errors import BrokerError, InputError, TopicError
+from streams.publisher import KEY_CACHE_SIZE, Publisher, partition_of
+from streams.settings import KafkaSettings
+from tools.topic_reader import read_records
+
+POLL_MS: Final = 500
+FETCH_RECORDS: Final = 5_000
+FETCH_BYTES: Final = 4 << 20
+#: Room for the largest record that ``events`` takes, headers included.
+BATCH_BYTES: Final = 1_000_000
+CHECKPOINT_S: Final = 1.0
+STUCK_AFTER_S: Final = 60.0
+
+
+def target_of(record: ConsumedRecord, n_from: int, n_to: int, cache: dict[bytes, int]) -> int:
+    """Return the partition that a copied record goes to: its own where the counts are equal, else that of its key.
+
+    A record without key, which the sequencer will reject, goes anywhere.
+    """
+    if n_from == n_to or record.key is None:
+        return record.partition % n_to
+    found = cache.get(record.key)
+    if found is None:
+        if len(cache) >= KEY_CACHE_SIZE:
+            cache.clear()
+        found = cache[record.key] = partition_of(record.key, n_to)
+    return found
+
+
+class EventCopier:
+    """Copies the live ``events`` from given offsets to given ends. For one event loop.
+
+    Order per live partition is kept, and with it the order per user. Key, value, headers and timestamp stay as they are.
+
+    Parameters
+    ----------
+    live, into : the deployment and the run
+    positions : live partition to the next offset to copy; moves on
+    on_checkpoint : called when all before ``positions`` is delivered
+    """
+
+    def __init__(
+        self, live: KafkaSettings, into: KafkaSettings, positions: dict[int, int], on_checkpoint: Callable[[], None]
+    ) -> None:
+        self.positions = positions
+        self._live = live
+        self._into = into
+        self._on_checkpoint = on_checkpoint
+        self._targets: dict[bytes, int] = {}
+        self._builders: dict[int, Any] = {}
+        self._futures: list[asyncio.Future[Any]] = []
+        self._read: dict[int, int] = {}
+
+    async def copy(self, ends: Mapping[int, int]) -> int:
+        """Copy up to the ends; return the number of records copied.
+
+        Raises
+        ------
+        BrokerError
+            When the broker does not answer, does not take a record, or gives none for :data:`STUCK_AFTER_S`.
+        """
+        n_copied = 0
+        async with _producer(self._into) as producer:
+            self._read = dict(self.positions)
+            saved_at = time.monotonic()
+            async for records in read_ranges(self._live, self._live.topic("events"), self._read, ends):
+                n_copied += len(records)
+                await self._send(producer, records)
+                if time.monotonic() - saved_at > CHECKPOINT_S:
+                    await self._checkpoint(producer)
+                    saved_at = time.monotonic()
+            await self._checkpoint(producer)
+        return n_copied
+
+    async def _send(self, producer: Any, records: list[Any]) -> None:
+        for record in records:
+            target = target_of(record, self._live.partitions, self._into.partitions, self._targets)
+            arguments = {
+                "timestamp": record.timestamp, "key": record.key, "value": record.value, "headers": list(record.headers),
+            }  # fmt: skip
+            builder = self._builders.get(target) or producer.create_batch()
+            if builder.append(**arguments) is None:
+                await self._hand_over(producer, target, builder)
+                builder = producer.create_batch()
+                builder.append(**arguments)  # a first one always fits
+            self._builders[target] = builder
+
+    async def _hand_over(self, producer: Any, target: int, builder: Any) -> None:
+        builder.close()
+        self._futures.append(await producer.send_batch(builder, self._into.topic("events"), partition=target))
+
+    async def _checkpoint(self, producer: Any) -> None:
+        for target, builder in self._builders.items():
+            await self._hand_over(producer, target, builder)
+        self._builders.clear()
+        await delivered(self._futures)
+        self._futures.clear()
+        self.positions.update(self._read)
+        self._on_checkpoint()
+
+
+async def read_ranges(
+    settings: KafkaSettings, topic: str, positions: dict[int, int], ends: Mapping[int, int]
+) -> AsyncIterator[list[Any]]:
+    """Yield records of one partition at a time, in order, from ``positions``, which moves on, up to and without ``ends``.
+
+    Raises
+    ------
+    InputError
+        When records from a position on are gone.
+    BrokerError
+        When the broker does not answer, or gives nothing for :data:`STUCK_AFTER_S` although records are left.
+    """
+    async with open_reader(settings) as consumer:
+        tps = {TopicPartition(topic, p): end for p, end in ends.items() if positions[p] < end}
+        if not tps:
+            return
+        consumer.assign(list(tps))
+        for tp, first in (await consumer.beginning_offsets(list(tps))).items():
+            if positions[tp.partition] < first:
+                raise InputError(
+                    f"{topic}-{tp.partition}: offsets {positions[tp.partition]} to {first - 1} are deleted by retention; "
+                    "begin another run"
+                )
+            consumer.seek(tp, positions[tp.partition])
+        moved_at = time.monotonic()
+        while left := [tp for tp, end in tps.items() if positions[tp.partition] < end]:
+            fetched = await consumer.getmany(*left, timeout_ms=POLL_MS, max_records=FETCH_RECORDS)
+            for tp, records in fetched.items():
+                yield [record for record in records if record.offset < tps[tp]]
+            for tp in left:  # the consumer's own position also passes what is no record, such as transaction markers
+                position = min(await consumer.position(tp), tps[tp])
+                moved_at = time.monotonic() if position > positions[tp.partition] else moved_at
+                positions[tp.partition] = position
+            if time.monotonic() - moved_at > STUCK_AFTER_S:
+                raise BrokerError(f"{topic}: nothing came for {STUCK_AFTER_S:g} s of {left}; see: headrace doctor")
+
+
+async def event_range(
+    settings: KafkaSettings, from_ts: int | None, to_ts: int | None
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Return first offsets and ends of the live ``events`` by partition, within a range of record timestamps in ms."""
+    topic = settings.topic("events")
+    tps = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
+    async with open_reader(settings) as consumer:
+        begins, ends = dict(await consumer.beginning_offsets(tps)), dict(await consumer.end_offsets(tps))
+        for bound, ts in ((begins, from_ts), (ends, to_ts)):
+            if ts is None:
+                continue
+            for tp, found in (await consumer.offsets_for_times(dict.fromkeys(tps, ts))).items():
+                bound[tp] = ends[tp] if found is None else found.offset
+    return {tp.partition: n for tp, n in begins.items()}, {tp.partition: n for tp, n in ends.items()}
+
+
+async def newest_values(
+    settings: KafkaSettings, topic: str, homes: dict[bytes, int] | None = None
+) -> dict[bytes, bytes]:
+    """Return the newest value of each key of a topic of the contract; keys that were removed are left out.
+
+    Parameters
+    ----------
+    homes : takes up the partition of each key
+    """
+    found: dict[bytes, bytes] = {}
+    async for record in read_records(settings, settings.topic(topic)):
+        if record.key is None:
+            continue
+        if record.value is None:
+            found.pop(record.key, None)
+        else:
+            found[record.key] = record.value
+            if homes is not None:
+                homes[record.key] = record.partition
+    return found
+
+
+async def copy_items(live: KafkaSettings, into: KafkaSettings) -> int:
+    """Bring the run's catalogue to what the live one is now; return its number of items. Repeat-safe."""
+    try:
+        wanted = await newest_values(live, "items")
+    except TopicError:  # a deployment that does not exist yet has no catalogue
+        wanted = {}
+    found = await newest_values(into, "items")
+    topic = into.topic("items")
+    async with Publisher(into) as publisher:
+        for key, value in wanted.items():
+            if found.get(key) != value:
+                await publisher.publish(topic, key, value)
+        for key in found.keys() - wanted.keys():
+            await publisher.publish(topic, key, None)
+    return len(wanted)
+
+
+@contextlib.asynccontextmanager
+async def open_reader(settings: KafkaSettings, group: str | None = None) -> AsyncIterator[Any]:
+    """Give a consumer of committed records that commits nothing by itself."""
+    consumer = AIOKafkaConsumer(
+        **settings.client_arguments(),
+        group_id=group,
+        enable_auto_commit=False,
+        isolation_level="read_committed",
+        auto_offset_reset="none",  # records that retention deletes meanwhile are an error, not a jump to the end
+        max_partition_fetch_bytes=FETCH_BYTES,
+    )
+    try:
+        await consumer.start()
+        yield consumer
+    except (KafkaError, OSError) as exc:
+        raise BrokerError(f"broker {settings.broker}: {type(exc).__name__}: {exc}; see: headrace doctor") from exc
+    finally:
+        await consumer.stop()
+
+
+@contextlib.asynccontextmanager
+async def _producer(settings: KafkaSettings) -> AsyncIterator[Any]:
+    producer = AIOKafkaProducer(
+        **settings.client_arguments(), acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES, linger_ms=0
+    )
+    try:
+        await producer.start()
+        yield producer
+    except (KafkaError, OSError) as exc:
+        raise BrokerError(f"broker {settings.broker}: {type(exc).__name__}: {exc}; see: headrace doctor") from exc
+    finally:
+        with contextlib.suppress(TimeoutError, KafkaError):
+            await asyncio.wait_for(producer.stop(), 10.0)

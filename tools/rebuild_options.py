@@ -1,0 +1,65 @@
+"""The options of ``headrace replay`` for rebuilding on topics of its own, and which of them go together."""
+
+from __future__ import annotations
+
+import argparse
+
+from tools.cli import UsageError
+
+MAX_PARTITIONS = 10_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of a rebuild to those of ``headrace replay``."""
+    group = parser.add_argument_group("rebuilding on topics of its own", "see docs/replaying.md")
+    mode = group.add_mutually_exclusive_group()
+    mode.add_argument("--into", metavar="RUN", help="put LOG, or the live events, through both apps on topics of RUN")
+    mode.add_argument("--compare", metavar="RUN", help="compare the windows and lists of RUN with the live ones")
+    mode.add_argument("--promote", metavar="RUN", help="make the state of RUN the live one")
+    group.add_argument("--from-topic", action="store_true", help="into: copy the live events, not a log")
+    group.add_argument("--from-ts", metavar="T", help="into: first time of the record to copy: ISO 8601 or ms")
+    group.add_argument("--to-ts", metavar="T", help="into: copy what was published before: ISO 8601 or ms")
+    group.add_argument(
+        "--partitions", type=int, metavar="N", help="into: partitions of RUN (default: as the live topics)"
+    )
+    group.add_argument("--yes", action="store_true", help="promote: needed, for it overwrites the live windows")
+
+
+def check_usage(args: argparse.Namespace) -> None:
+    """Raise :class:`UsageError` for options that do not go together."""
+    ranged = [name for name in ("from_ts", "to_ts") if getattr(args, name) is not None]
+    if args.into and args.from_topic == (args.log is not None):
+        raise UsageError("--into: name one source: LOG or --from-topic")
+    if not args.into and (args.from_topic or ranged or args.partitions is not None):
+        raise UsageError("--from-topic, --from-ts, --to-ts and --partitions need --into RUN")
+    if ranged and not args.from_topic:
+        raise UsageError("--from-ts and --to-ts need --from-topic; a log has --from and --to")
+    if (args.compare or args.promote) and args.log is not None:
+        raise UsageError(f"LOG {args.log}: --compare and --promote take none")
+    if args.into and (args.speed != "max" or args.resume):
+        raise UsageError(
+            "--into goes as fast as it can, and on from where it was by itself: leave out --speed and --resume"
+        )
+    if args.partitions is not None and not 1 <= args.partitions <= MAX_PARTITIONS:
+        raise UsageError(f"--partitions {args.partitions}: must be 1 to {MAX_PARTITIONS}")
+
+
+def dispatch(args: argparse.Namespace) -> int | None:
+    """Run the mode that the options name and return its exit code; None where they name a plain replay.
+
+    The modules are imported when needed: they load the models, which a plain replay does without.
+    """
+    check_usage(args)
+    if args.into:
+        from tools.rebuild import run_into
+
+        return run_into(args)
+    if args.compare:
+        from tools.rebuild_compare import run_compare
+
+        return run_compare(args)
+    if args.promote:
+        from tools.rebuild_promote import run_promote
+
+        return run_promote(args)
+    return None

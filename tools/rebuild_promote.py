@@ -1,0 +1,271 @@
+"""``headrace replay --promote RUN``: makes the state of a run the live one.
+
+With the live partition count, in place, while the live workers are stopped and producers go on::
+
+    1 rewind    sequencer group back to what the run has copied, where it is further
+    2 windows   the run's windows onto ``sequences``
+    3 vectors   the run's vectors onto ``user-vectors``
+    4 offsets   sequencer group to exactly what the run has copied
+
+The order makes a crash between any two steps harmless: at each moment the offsets lie at or before the last event of each window, and an
+event that is read again is a repeat. The live sequencer then reads the events since, the live recommender makes lists of every window
+that was written: its own offset is never beyond them, and stays as it is.
+
+With another partition count topics cannot be replaced; then the run's topics become the live ones, by two settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from aiokafka import TopicPartition
+from aiokafka.errors import CommitFailedError
+from aiokafka.structs import OffsetAndMetadata
+
+from streams.batches import BatchWriter, OutRecord, delivered
+from streams.errors import BrokerError, InputError, RecordError
+from streams.records import Event, RecordDecoder, WindowState, decode_window
+from streams.settings import KafkaSettings, Settings, load_settings
+from streams.topics import create_topics
+from tools.cli import RunError, UsageError, console, emit
+from tools.rebuild_copy import event_range, newest_values, open_reader, read_ranges
+from tools.rebuild_plan import NOT_ON_EVENTS, promoted_vectors, promoted_windows, renewed_users
+from tools.rebuild_run import Manifest, folder_of, group_of, load_manifest, run_lock, run_settings, save_manifest
+from tools.rebuild_workers import busy_groups
+
+#: Records handed to the producer at once.
+CHUNK_RECORDS: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What is to be written onto the live topics, and from where the live sequencer goes on."""
+
+    windows: dict[bytes, bytes]
+    vectors: dict[bytes, bytes | None]
+    homes: dict[bytes, int]
+    positions: dict[int, int]
+
+    @property
+    def n_emptied(self) -> int:
+        """Return how many users lose all events, for the run has none of them."""
+        return sum(not decode_window(value).items for value in self.windows.values())
+
+
+def run_promote(args: argparse.Namespace) -> int:
+    """Run ``headrace replay --promote``; return its exit code."""
+    settings = load_settings(broker=args.broker)
+    folder = folder_of(args.state_dir, args.promote)
+    load_manifest(folder)  # a run that does not exist gets no folder
+    with run_lock(folder):
+        manifest = load_manifest(folder)
+        if manifest.live_prefix != settings.kafka.topic_prefix:
+            raise InputError(
+                f"--promote {manifest.run}: it rebuilds topic prefix {manifest.live_prefix!r}, HEADRACE_TOPIC_PREFIX is "
+                f"{settings.kafka.topic_prefix!r}; set it to that of the run"
+            )
+        if manifest.state == "copying":
+            raise InputError(
+                f"--promote {manifest.run}: the run is not finished; finish it with the --into command that began it"
+            )
+        if manifest.partitions == settings.kafka.partitions:
+            return _promote_in_place(args, settings, manifest, folder)
+        return _promote_elsewhere(args, settings, manifest, folder)
+
+
+def _promote_in_place(args: argparse.Namespace, settings: Settings, manifest: Manifest, folder: Path) -> int:
+    began = time.monotonic()
+    if manifest.state == "promoted":
+        emit(args, {"run": manifest.run, "windows": 0, "vectors": 0}, f"run {manifest.run} is promoted already")
+        return 0
+    asyncio.run(create_topics(settings.kafka))
+    _refuse_while_busy(settings.kafka)
+    plan = asyncio.run(_plan(settings, manifest))
+    told = (
+        f"{len(plan.windows)} windows ({plan.n_emptied} of them of users whom the run does not have: emptied), "
+        f"{len(plan.vectors)} vectors"
+    )
+    if not args.yes:
+        raise UsageError(f"--promote {manifest.run}: would write {told} and set the sequencer's offsets; add --yes")
+    if manifest.state != "promoting":
+        manifest.state, manifest.promotions = "promoting", manifest.promotions + 1
+    manifest.steps = []
+    save_manifest(folder, manifest)
+    asyncio.run(_write(settings.kafka, plan, _step_saver(manifest, folder)))
+    manifest.state = "promoted"
+    save_manifest(folder, manifest)
+    result = {
+        "run": manifest.run, "windows": len(plan.windows), "emptied": plan.n_emptied, "vectors": len(plan.vectors),
+        "positions": plan.positions, "seconds": round(time.monotonic() - began, 3),
+    }  # fmt: skip
+    emit(args, result, f"run {manifest.run} promoted: {told}; start the workers now: headrace up")
+    return 0
+
+
+def _refuse_while_busy(kafka: KafkaSettings) -> None:
+    """Raise :class:`RunError` while live workers are members of their groups."""
+    busy = asyncio.run(busy_groups(kafka))
+    if busy:
+        raise RunError(
+            f"live workers run: {', '.join(busy)}; stop them (headrace up: Ctrl-C; a killed one counts until its session ends, "
+            f"{kafka.session_timeout_ms / 1000:g} s), and promote again; producers may go on"
+        )
+
+
+def _step_saver(manifest: Manifest, folder: Path) -> Callable[[str], None]:
+    def save(step: str) -> None:
+        manifest.steps.append(step)
+        save_manifest(folder, manifest)
+        console().print(f"done: {step}", style="dim")
+
+    return save
+
+
+async def _plan(settings: Settings, manifest: Manifest) -> Promotion:
+    """Read both sides and work out what to write.
+
+    Raises
+    ------
+    InputError
+        When live events since the copied offsets are gone already: windows could not be brought up to date.
+    """
+    live, into = settings.kafka, run_settings(settings, manifest.run, manifest.partitions).kafka
+    begins, _ = await event_range(live, None, None)
+    positions = dict(manifest.copied) if manifest.is_from_topic else begins
+    for partition, first in begins.items():
+        if positions.get(partition, 0) < first:
+            raise InputError(
+                f"--promote {manifest.run}: events-{partition} begins at offset {first}, the run ends at {positions.get(partition, 0)}: "
+                "what lies between is deleted by retention; begin another run"
+            )
+    homes: dict[bytes, int] = {}
+    live_windows = await newest_values(live, "sequences", homes)
+    run_windows = await newest_values(into, "sequences", homes)
+    live_vectors, run_vectors = await newest_values(live, "user-vectors"), await newest_values(into, "user-vectors")
+    offset_of = await _trigger_offsets(live, manifest, run_windows, begins)
+    windows = promoted_windows(run_windows, live_windows, offset_of, renewed=renewed_users(run_vectors, live_vectors))
+    vectors = promoted_vectors(run_vectors, live_vectors, {**live_windows, **windows})
+    return Promotion(windows, vectors, homes, positions)
+
+
+async def _trigger_offsets(
+    live: KafkaSettings, manifest: Manifest, windows: Mapping[bytes, bytes], begins: Mapping[int, int]
+) -> Callable[[bytes, WindowState], int]:
+    """Return what gives the offset on the live ``events`` of a run window's trigger.
+
+    Where the run's offsets are others, the copied part of the live topic is searched for the triggers.
+    """
+    if manifest.has_live_offsets:
+        return lambda _key, state: state.trigger.offset
+    wanted = {key: decode_window(value).trigger.event_id for key, value in windows.items()}
+    found: dict[bytes, int] = {}
+    decoder = RecordDecoder(Event)
+    positions = {p: max(first, manifest.begins.get(p, first)) for p, first in begins.items()}
+    async for records in read_ranges(live, live.topic("events"), positions, manifest.copied):
+        for record in records:
+            if record.key not in wanted or record.key in found:
+                continue
+            try:
+                event = decoder.decode(record.value)
+            except RecordError:
+                continue
+            if event.event_id == wanted[record.key]:
+                found[record.key] = record.offset
+    return lambda key, _state: found.get(key, NOT_ON_EVENTS)
+
+
+async def _write(live: KafkaSettings, plan: Promotion, on_step: Callable[[str], None]) -> None:
+    """Carry a promotion out. Each step may be repeated."""
+    group, events = group_of(live, "sequencer"), live.topic("events")
+    committed = await committed_offsets(live, group, events)
+    await set_offsets(live, group, events, {p: min(at, plan.positions.get(p, 0)) for p, at in committed.items()})
+    on_step("rewind")
+    await _write_records(live, live.topic("sequences"), plan.homes, plan.windows)
+    on_step("windows")
+    await _write_records(live, live.topic("user-vectors"), plan.homes, plan.vectors)
+    on_step("vectors")
+    await set_offsets(live, group, events, plan.positions)
+    on_step("offsets")
+
+
+async def _write_records(
+    kafka: KafkaSettings, topic: str, homes: Mapping[bytes, int], values: Mapping[bytes, bytes | None]
+) -> None:
+    by_partition: dict[int, list[OutRecord]] = {}
+    for key, value in values.items():
+        by_partition.setdefault(homes[key], []).append(OutRecord(key, value))
+    writer = BatchWriter(kafka)
+    await writer.start()
+    try:
+        for partition, records in by_partition.items():
+            left = iter(records)
+            while chunk := list(islice(left, CHUNK_RECORDS)):
+                await delivered(await writer.send(topic, partition, chunk))
+    finally:
+        await writer.stop()
+
+
+async def committed_offsets(kafka: KafkaSettings, group: str, topic: str) -> dict[int, int]:
+    """Return the committed offset of each partition of a topic; those without one are left out."""
+    async with open_reader(kafka, group) as consumer:
+        tps = [TopicPartition(topic, partition) for partition in range(kafka.partitions)]
+        consumer.assign(tps)
+        found = {tp.partition: await consumer.committed(tp) for tp in tps}
+    return {partition: offset for partition, offset in found.items() if offset is not None}
+
+
+async def set_offsets(kafka: KafkaSettings, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """Commit offsets for a group without members.
+
+    Raises
+    ------
+    BrokerError
+        When a worker has joined the group meanwhile: the broker refuses then.
+    """
+    if not offsets:
+        return
+    async with open_reader(kafka, group) as consumer:
+        wanted: dict[Any, Any] = {TopicPartition(topic, p): OffsetAndMetadata(n, "") for p, n in offsets.items()}
+        consumer.assign(list(wanted))
+        try:
+            await consumer.commit(wanted)
+        except CommitFailedError as exc:
+            raise BrokerError(f"group {group}: a worker joined meanwhile; stop it and promote again: {exc}") from exc
+
+
+def _promote_elsewhere(args: argparse.Namespace, settings: Settings, manifest: Manifest, folder: Path) -> int:
+    """Check that a run of another partition count has all live events, and say what to switch."""
+    n_behind = asyncio.run(_n_behind(settings.kafka, manifest))
+    into = run_settings(settings, manifest.run, manifest.partitions).kafka
+    if n_behind:
+        raise RunError(
+            f"--promote {manifest.run}: {n_behind} live events are not in the run; copy them with: "
+            f"headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}"
+        )
+    manifest.state = "promoted"
+    save_manifest(folder, manifest)
+    variables = {"HEADRACE_TOPIC_PREFIX": into.topic_prefix, "HEADRACE_PARTITIONS": str(manifest.partitions)}
+    text = "\n".join(
+        [
+            f"run {manifest.run} has all live events. Topics cannot change their partition count: switch to those of the run.",
+            "Set for workers, producers and consumers:",
+            *(f"  {name}={value}" for name, value in variables.items()),
+            "Start the workers with them, then switch producers, then consumers. What producers sent to the old topics in between",
+            f"is copied by: headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}",
+        ]
+    )
+    emit(args, {"run": manifest.run, "switch": variables}, text)
+    return 0
+
+
+async def _n_behind(live: KafkaSettings, manifest: Manifest) -> int:
+    """Return how many live events the run has not copied."""
+    begins, ends = await event_range(live, None, None)
+    return sum(max(0, end - manifest.copied.get(p, begins[p])) for p, end in ends.items())

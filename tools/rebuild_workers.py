@@ -1,0 +1,120 @@
+"""The two workers of a run, and waiting until they are done."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from streams.lag import GroupWatch
+from streams.settings import KafkaSettings, Settings
+from tools.cli import RunError
+from tools.rebuild_run import group_of
+from tools.supervisor import Supervisor
+from tools.up import stop_all
+from tools.workers import Worker, WorkerName, free_port
+
+#: App and the topic that it reads, in the order in which they are done.
+READS: Final[tuple[tuple[WorkerName, str], ...]] = (("sequencer", "events"), ("recommender", "sequences"))
+READY_S: Final = 180.0  # the recommender loads its models first
+STUCK_AFTER_S: Final = 300.0
+#: A killed worker stays a member of its group until its session times out.
+EMPTY_WITHIN_S: Final = 60.0
+POLL_S: Final = 0.5
+
+
+def worker_variables(settings: Settings, folder: Path, app: str) -> dict[str, str]:
+    """Return what a run's worker has in its environment beside that of this command: its own topics and directory."""
+    return {
+        "HEADRACE_BROKER": settings.kafka.broker,
+        "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
+        "HEADRACE_PARTITIONS": str(settings.kafka.partitions),
+        "HEADRACE_DATA_DIR": str(folder / app),
+    }
+
+
+@contextlib.contextmanager
+def running_workers(settings: Settings, folder: Path) -> Iterator[list[Worker]]:
+    """Run a sequencer and a recommender of a run, ready; they have stopped when the block ends."""
+    workers = [
+        Worker(app, worker_variables(settings, folder, app), free_port(), folder / "logs" / f"{app}.log")
+        for app, _ in READS
+    ]
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.wait_ready(READY_S)
+        yield workers
+    finally:
+        stop_all(workers)
+
+
+async def backlog(kafka: KafkaSettings, watches: list[GroupWatch]) -> list[int]:
+    """Return how many records the sequencer and the recommender have not committed.
+
+    The sequencer's comes first: only when it is 0 does the recommender's say that nothing more will come.
+    """
+    found = []
+    for watch, (_, topic) in zip(watches, READS, strict=True):
+        offsets = await watch.offsets(kafka.topic(topic), range(kafka.partitions))
+        found.append(sum(place.end - place.committed for place in offsets.values()))
+    return found
+
+
+async def catch_up(settings: Settings, workers: list[Worker], on_backlog: Callable[[int, int], None]) -> None:
+    """Wait until both groups have committed all there is; restart workers that end on their own.
+
+    Raises
+    ------
+    RunError
+        When nothing moves for :data:`STUCK_AFTER_S`.
+    WorkerError
+        When a worker ends again and again.
+    """
+    supervisor = Supervisor(workers)
+    watches = [GroupWatch(settings.kafka, group_of(settings.kafka, app)) for app, _ in READS]
+    before, moved_at = [-1, -1], time.monotonic()
+    try:
+        while any(left := await backlog(settings.kafka, watches)):
+            supervisor.check(time.monotonic())
+            on_backlog(*left)
+            if left != before:
+                before, moved_at = left, time.monotonic()
+            if time.monotonic() - moved_at > STUCK_AFTER_S:
+                raise RunError(
+                    f"nothing moved for {STUCK_AFTER_S:g} s: {left[0]} events and {left[1]} windows are left; "
+                    f"{'; '.join(worker.log_tail() for worker in workers)}"
+                )
+            await asyncio.sleep(POLL_S)
+    finally:
+        for watch in watches:
+            await watch.stop()
+
+
+async def busy_groups(kafka: KafkaSettings) -> list[str]:
+    """Return the names of the groups of both apps that have members, each with how many."""
+    busy = []
+    for app, _ in READS:
+        watch = GroupWatch(kafka, group_of(kafka, app))
+        try:
+            group = await watch.describe()
+        finally:
+            await watch.stop()
+        if group is not None and (group.members or group.state not in ("Empty", "Dead")):
+            busy.append(f"{watch.group} ({len(group.members)} members, {group.state})")
+    return busy
+
+
+async def wait_until_idle(kafka: KafkaSettings, timeout_s: float = EMPTY_WITHIN_S) -> None:
+    """Wait until no worker of these topics is left; raise :class:`RunError` when some are after ``timeout_s``."""
+    deadline = time.monotonic() + timeout_s
+    while busy := await busy_groups(kafka):
+        if time.monotonic() > deadline:
+            raise RunError(
+                f"workers still run after {timeout_s:g} s: {', '.join(busy)}; stop them (headrace up: Ctrl-C)"
+            )
+        await asyncio.sleep(POLL_S)
