@@ -1,0 +1,166 @@
+"""What fuzzing holds the decoders to, whatever bytes come: only the errors that they promise, and what decodes keeps its meaning.
+
+Input is one byte that chooses the target, then the target's bytes. Shared by the seeded smoke test and by the coverage-guided run.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from streams.errors import InputError, RecordError
+from streams.records import (
+    REASONS,
+    Event,
+    EventDecoder,
+    Item,
+    ModelAnnouncement,
+    PrivacyRequest,
+    RecordDecoder,
+    User,
+    decode_any,
+    decode_window,
+    encode,
+)
+from streams.sequencing import Reject, absorb_batch
+from streams.window import WindowBounds
+from tests.builders import T0, FakeRecord
+from tools.json_lines import LineSplitter
+from tools.log_reader import LogReader, LogSpec, read_items
+
+KEY: Final = b"u1"
+NOW_MS: Final = T0 + 1_000
+#: Processor time for one input of up to 64 KiB; a decoder that is not linear goes far beyond.
+MAX_SECONDS: Final = 1.0
+
+_events = EventDecoder(60_000)
+_decoders: dict[type[msgspec.Struct], RecordDecoder[Any]] = {
+    struct: RecordDecoder(struct) for struct in (Event, Item, User, ModelAnnouncement, PrivacyRequest)
+}
+
+
+def record(struct: type[msgspec.Struct], data: bytes) -> None:
+    """Hold a decoder of records to its promise: a record, or a RecordError with a reason from the list."""
+    decoder = _decoders[struct]
+    try:
+        decoded = decoder.decode(data)
+    except RecordError as error:
+        _check_reject(error, data)
+        return
+    same(encode(decoded), lambda value: encode(decoder.decode(value)))
+
+
+def event(data: bytes) -> None:
+    """Hold the sequencer's way of an event to it: counted once, and a window that decodes; again, a duplicate."""
+    try:
+        key = _events.decode_event(KEY, data, NOW_MS).user_id.encode()
+    except RecordError as error:
+        _check_reject(error, data)
+        key = KEY
+    batch = [FakeRecord(key, data)]
+    first = absorb_batch(batch, lambda _key: None, _events, WindowBounds(), NOW_MS)
+    counts = first.counts
+    assert counts.read == 1 == counts.accepted + counts.duplicate + counts.late + counts.rejected, counts
+    again = absorb_batch(batch, first.windows.get, _events, WindowBounds(), NOW_MS)
+    assert not again.windows, "an event counted twice"
+    for value in first.windows.values():
+        window(value)
+
+
+def window(data: bytes) -> None:
+    """Hold the decoder of windows to its promise."""
+    try:
+        state = decode_window(data)
+    except RecordError as error:
+        assert error.reason in REASONS
+        return
+    same(encode(state), lambda value: encode(decode_window(value)))
+
+
+def anything(data: bytes) -> None:
+    """Hold the decoder for display to the errors that its caller expects."""
+    try:
+        decode_any(data)
+    except RecordError:
+        pass
+
+
+def lines(data: bytes) -> None:
+    """However lines come in chunks, they are the same lines."""
+    whole, parts = LineSplitter(), LineSplitter()
+    expected = [*whole.split(data), *(whole.split(b"") if data else ())]
+    cut = len(data) // 3 + 1
+    found = [line for i in range(0, len(data), cut) for line in parts.split(data[i : i + cut])]
+    found += parts.split(b"") if data else ()
+    assert found == expected, "chunks change the lines"
+
+
+def log(data: bytes, folder: Path, suffix: str) -> None:
+    """Hold the reader of logs to it: each row good or reported, or an InputError on one line."""
+    path = folder / f"log{suffix}"
+    path.write_bytes(data)
+    bad: list[int] = []
+    reader = LogReader(LogSpec(path), lambda line, reason: bad.append(line))
+    try:
+        n_good = sum(1 for _ in reader)
+    except InputError as error:
+        assert "\n" not in str(error), f"an error of several lines: {error!s}"
+        return
+    assert n_good + len(bad) == reader.n_read, "a row vanished"
+
+
+def items(data: bytes, folder: Path, suffix: str) -> None:
+    """Hold the reader of catalogues to it: what it reads has texts that Kafka takes, or an InputError."""
+    path = folder / f"items{suffix}"
+    path.write_bytes(data)
+    try:
+        found = read_items(path, {})
+    except InputError:
+        return
+    for item_id, fields in found.items():
+        msgspec.msgpack.encode({"item_id": item_id, **fields})
+
+
+def same(value: bytes, again: Callable[[bytes], bytes]) -> None:
+    """Raise unless a value that is decoded and encoded again keeps its bytes."""
+    assert again(value) == value, f"{value!r} changes when it is decoded and encoded again"
+
+
+def _check_reject(error: RecordError, data: bytes) -> None:
+    assert error.reason in REASONS, f"reason {error.reason!r} is not in the contract"
+    out = Reject(FakeRecord(KEY, data), error).as_record()
+    assert out.value == data and all(isinstance(value, bytes) for _, value in out.headers)
+
+
+def targets(folder: Path) -> list[Callable[[bytes], None]]:
+    """Return the targets in the order of the first byte; files are written to ``folder``."""
+
+    def of(struct: type[msgspec.Struct]) -> Callable[[bytes], None]:
+        return lambda data: record(struct, data)
+
+    def file_of(check: Callable[[bytes, Path, str], None], suffix: str) -> Callable[[bytes], None]:
+        return lambda data: check(data, folder, suffix)
+
+    return [
+        event,
+        *(of(struct) for struct in _decoders),
+        window,
+        anything,
+        lines,
+        *(file_of(log, suffix) for suffix in (".csv", ".tsv", ".jsonl")),
+        *(file_of(items, suffix) for suffix in (".csv", ".tsv", ".jsonl")),
+    ]
+
+
+def run(data: bytes, checks: list[Callable[[bytes], None]]) -> None:
+    """Run the target that the first byte chooses, in bounded time."""
+    if not data:
+        return
+    started = time.process_time()
+    checks[data[0] % len(checks)](data[1:])
+    seconds = time.process_time() - started
+    assert seconds < MAX_SECONDS, f"{len(data)} bytes took {seconds:.1f} s"
