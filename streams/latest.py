@@ -1,6 +1,6 @@
 """The consumer's recipe: which of the lists on ``recommendations`` are news.
 
-The topic is delivered at least once, and a degraded list may come before the full one of the same window. Taking only news makes
+The topic is delivered at least once, and a provisional list may come before the full one of the same window. Taking only news makes
 its effect that of delivery exactly once: see ``docs/contract/consuming.md``.
 """
 
@@ -18,10 +18,10 @@ class LatestLists:
     def accept(self, recommendation: Recommendation) -> bool:
         """Tell whether a list is news, and if so remember it: True once per news, whatever is repeated and in whatever order.
 
-        A list is news when ``(revision, is full)`` is greater than that of the user's last accepted list: a later window always, and
-        for the same window a full list (``degraded`` is ``none``) after a degraded one.
+        A list is news when ``(revision, not provisional)`` is greater than that of the user's last accepted list: a later window
+        always, and for the same window the full list after one that stood in for it.
         """
-        rank = (recommendation.revision, recommendation.degraded == "none")
+        rank = (recommendation.revision, not recommendation.provisional)
         if rank <= self._accepted.get(recommendation.user_id, (-1, False)):
             return False
         self._accepted[recommendation.user_id] = rank

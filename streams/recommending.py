@@ -96,11 +96,6 @@ class SeenIndex:
         return found
 
 
-def is_final(made: Recommendation) -> bool:
-    """Whether no other list of this revision follows: its id says nothing but user, revision and artifact."""
-    return made.list_id == list_id(made.user_id, made.revision, made.artifact)
-
-
 def recommendation(
     user_id: str,
     state: WindowState,
@@ -131,6 +126,7 @@ def recommendation(
         items=[
             RecommendedItem(item.item_id, item.score, _sources(item.sources), item.because) for item in ranked.items
         ],
+        provisional=stands_in,
     )
 
 

@@ -155,7 +155,10 @@ class RecommendedItem(msgspec.Struct):
 
 
 class Recommendation(msgspec.Struct):
-    """One list, as published on ``recommendations``."""
+    """One list, as published on ``recommendations``.
+
+    ``provisional`` says that it only stands in: the full list of the same revision follows.
+    """
 
     v: int
     list_id: str
@@ -169,6 +172,7 @@ class Recommendation(msgspec.Struct):
     index_generation: int
     degraded: Degraded
     items: list[RecommendedItem]
+    provisional: bool = False
 
 
 class ModelAnnouncement(msgspec.Struct):

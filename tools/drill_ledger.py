@@ -52,7 +52,7 @@ class ListLedger:
         if not self._recipe.accept(made):
             self.n_repeated += 1
             return None
-        rank, id_hash = (made.revision, made.degraded == "none"), hash(made.list_id) & _HASH_MASK
+        rank, id_hash = (made.revision, not made.provisional), hash(made.list_id) & _HASH_MASK
         last = self._newest.get(made.user_id)
         if last is not None and (rank <= last.rank or id_hash == last.id_hash):
             self.n_duplicate += 1

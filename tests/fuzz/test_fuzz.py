@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,6 @@ def test_the_targets_find_an_error_that_escapes(tmp_path: Path, monkeypatch: pyt
 def test_the_bound_on_time_is_far_above_what_a_large_record_needs(tmp_path: Path) -> None:
     """The greatest record decodes in a small part of the bound, so that the bound says something."""
     checks = targets(tmp_path)
-    import time
-
     started = time.process_time()
     run(b"\x00" + b'{"v":1,"x":[' + b"1," * 32_000 + b"1]}", checks)
     assert time.process_time() - started < MAX_SECONDS / 4

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from streams.batches import OutRecord
-from streams.recommending import is_final
 from streams.records import Recommendation, RecordDecoder, UserVector, WindowState, encode
 from streams.settings import Settings
 from streams.window import WindowBounds, absorb
@@ -62,7 +61,7 @@ def finals(settings: Settings) -> dict[str, Recommendation]:
     """Return each user's newest list that no other one of its revision follows."""
     newest: dict[str, Recommendation] = {}
     for _, made in read_lists(settings):
-        if is_final(made) and made.revision >= (newest[made.user_id].revision if made.user_id in newest else 0):
+        if not made.provisional and made.revision >= (newest[made.user_id].revision if made.user_id in newest else 0):
             newest[made.user_id] = made
     return newest
 
@@ -86,7 +85,7 @@ def test_lists_go_on_without_the_model_and_full_ones_follow(settings: Settings, 
         publish(settings, "sequences", windows_of(50, 1, states))
         expected = {user: state.revision for user, state in states.items() if state}
         wait_until(lambda: newest_revisions(settings) == expected, WAIT_S, lambda: str(worker.counts()["values"]))
-        stand_ins = {made.user_id: made for _, made in read_lists(settings) if not is_final(made)}
+        stand_ins = {made.user_id: made for _, made in read_lists(settings) if made.provisional}
         assert stand_ins.keys() == states.keys()
         assert {made.degraded for user, made in stand_ins.items() if int(user[1:]) < 40} == {"stale-vector"}
         assert {made.degraded for user, made in stand_ins.items() if int(user[1:]) >= 40} == {"mf-only"}

@@ -12,19 +12,19 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
-from streams.batches import ConsumedRecord, split_by_size
+from streams.batches import split_by_size
 from streams.records import Event, EventDecoder
 from streams.sequencing import BatchResult, Counts, absorb_batch
 from streams.window import WindowBounds
 from tests.builders import T0, FakeRecord
+from tests.property.delivery_broker import FENCE_KEY, Fenced, PartitionLog, replayed
 
 BOUNDS: Final = WindowBounds(max_events=4, max_age_ms=60, allowed_lateness_ms=20, max_recent=3, max_seen=4)
 NOW_MS: Final = T0 + 1_000
-FENCE_KEY: Final = b"fence"
 MAX_IN_FLIGHT: Final = 3
 PRODUCE_RECORDS: Final = 2  # windows in one produce batch: small, so that deliveries can be partial
 MAX_BATCH_BYTES: Final = 250  # about three events
@@ -43,73 +43,6 @@ class Fault(enum.Enum):
     STAGED_UNREAD = "a batch does not see the windows of batches in flight"
     RECOVERY_GAP = "recovery drops the first records that it fetched"
     NO_DEDUP = "repeated events are not recognised"
-
-
-class Fenced(Exception):
-    """The broker refused a write of an older epoch."""
-
-
-class Change(NamedTuple):
-    """One changelog record."""
-
-    offset: int
-    key: bytes
-    value: bytes | None
-
-
-@dataclass(slots=True)
-class PartitionLog:
-    """What the broker holds of one partition: events, changelog, rejects, and who may write and commit."""
-
-    events: list[ConsumedRecord] = field(default_factory=list)
-    changes: list[Change] = field(default_factory=list)
-    end: int = 0
-    rejected: set[int] = field(default_factory=set)
-    covered: set[int] = field(default_factory=set)  # event offsets whose batch was delivered
-    epoch: int = 0  # newest that the transaction coordinator gave out
-    fenced: int = 0  # newest that has written to the changelog: older ones are refused
-    generation: int = 0
-    committed: int = 0
-
-    def write(self, epoch: int, values: list[tuple[bytes, bytes | None]], *, checked: bool = True) -> int:
-        """Append a produce batch to the changelog and return its base offset; raise :class:`Fenced`."""
-        if checked and epoch < self.fenced:
-            raise Fenced
-        if values:
-            self.fenced = max(self.fenced, epoch)
-        base = self.end
-        self.changes.extend(Change(base + i, key, value) for i, (key, value) in enumerate(values))
-        self.end += len(values)
-        return base
-
-    def commit(self, generation: int, offset: int) -> None:
-        """Commit, unless the group has moved on."""
-        if generation == self.generation:
-            self.committed = offset
-
-    def latest(self) -> dict[bytes, bytes]:
-        """Return the last value of each key."""
-        return replayed({}, self.changes)
-
-    def compact(self) -> None:
-        """Keep the last change of each key; drop old tombstones; the newest record always stays."""
-        last = {change.key: change.offset for change in self.changes}
-        self.changes = [
-            change
-            for change in self.changes
-            if change.offset == self.end - 1 or (change.offset == last[change.key] and change.value is not None)
-        ]
-
-
-def replayed(values: Mapping[bytes, bytes], changes: list[Change]) -> dict[bytes, bytes]:
-    """Return what ``values`` become when changes are applied in order."""
-    result = dict(values)
-    for change in changes:
-        if change.value is None:
-            result.pop(change.key, None)
-        else:
-            result[change.key] = change.value
-    return result
 
 
 @dataclass(slots=True)

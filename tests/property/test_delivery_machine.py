@@ -17,7 +17,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from streams.records import EventDecoder, decode_window, encode
 from streams.sequencing import Counts, absorb_batch
 from tests.builders import T0, make_event
-from tests.property.delivery_model import BOUNDS, FENCE_KEY, NOW_MS, Cluster, Fault, replayed
+from tests.property.delivery_broker import FENCE_KEY, replayed
+from tests.property.delivery_model import BOUNDS, NOW_MS, Cluster, Fault
 
 N_WORKERS: Final = 2
 USERS: Final = ("u0", "u1", "u2")

@@ -12,7 +12,7 @@ from tools.drill_ledger import Gaps, ListLedger
 def encoded(revision: int, degraded: Degraded = "none", *, user: str = "u1", list_id: str = "") -> bytes:
     """Return a list on the wire."""
     name = list_id or f"{user}-{revision}-{degraded}"
-    return encode(Recommendation(1, name, user, revision, "e", 0, 0, 0, "a", 1, degraded, []))
+    return encode(Recommendation(1, name, user, revision, "e", 0, 0, 0, "a", 1, degraded, [], degraded != "none"))
 
 
 def test_news_repeats_and_degraded_lists_are_told_apart() -> None:

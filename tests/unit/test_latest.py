@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.latest import LatestLists
 from streams.recommending import list_id
-from streams.records import Degraded, Recommendation
+from streams.records import Recommendation
 
 
-def make_list(revision: int, degraded: Degraded = "none", user_id: str = "u", artifact: str = "a") -> Recommendation:
+def make_list(revision: int, *, provisional: bool = False, user_id: str = "u", artifact: str = "a") -> Recommendation:
     """Return an empty list."""
     made_id = list_id(user_id, revision, artifact)
-    return Recommendation(1, made_id, user_id, revision, f"e{revision}", revision, 0, 0, artifact, 1, degraded, [])
+    return Recommendation(1, made_id, user_id, revision, "e", revision, 0, 0, artifact, 1, "none", [], provisional)
 
 
 def accepted(*lists: Recommendation) -> list[bool]:
@@ -34,16 +33,11 @@ def test_a_list_is_news_once() -> None:
     ]
 
 
-@pytest.mark.parametrize("degraded", ["stale-vector", "mf-only", "popular"])
-def test_a_full_list_follows_a_degraded_one_of_the_same_window(degraded: Degraded) -> None:
-    """Also when both have one id; the degraded one does not come back."""
-    assert accepted(make_list(3, degraded), make_list(3), make_list(3, degraded)) == [True, True, False]
-    assert accepted(make_list(3), make_list(4, degraded), make_list(3), make_list(4)) == [True, True, False, True]
-
-
-def test_another_degraded_list_of_the_same_window_is_no_news() -> None:
-    """Which of two stopgaps a user sees must not change to and fro."""
-    assert accepted(make_list(3, "popular"), make_list(3, "mf-only")) == [True, False]
+def test_a_full_list_follows_a_provisional_one_of_the_same_window() -> None:
+    """The provisional one does not come back, and a second one is no news: what a user sees must not change to and fro."""
+    stand_in, full = make_list(3, provisional=True), make_list(3)
+    assert accepted(stand_in, stand_in, full, stand_in, full) == [True, False, True, False, False]
+    assert accepted(full, make_list(4, provisional=True), full, make_list(4)) == [True, True, False, True]
 
 
 def test_users_do_not_mix() -> None:
@@ -51,13 +45,13 @@ def test_users_do_not_mix() -> None:
     assert accepted(make_list(5), make_list(1, user_id="v"), make_list(1, user_id="v")) == [True, True, False]
 
 
-RANKS = st.tuples(st.integers(1, 6), st.sampled_from(["none", "popular"]))
+RANKS = st.tuples(st.integers(1, 6), st.booleans())
 
 
 @given(st.lists(RANKS, min_size=1, max_size=20))
-def test_what_is_accepted_only_rises_and_ends_with_the_best(ranks: list[tuple[int, Degraded]]) -> None:
+def test_what_is_accepted_only_rises_and_ends_with_the_best(ranks: list[tuple[int, bool]]) -> None:
     """In any order with any repeats, the last accepted list is the newest, and full if a full one of it came."""
     latest = LatestLists()
-    taken = [(revision, how == "none") for revision, how in ranks if latest.accept(make_list(revision, how))]
+    taken = [(revision, full) for revision, full in ranks if latest.accept(make_list(revision, provisional=not full))]
     assert taken == sorted(set(taken))
-    assert taken[-1] == max((revision, how == "none") for revision, how in ranks)
+    assert taken[-1] == max(ranks)

@@ -13,7 +13,6 @@ from streams.recommending import (
     SeenIndex,
     Versions,
     behaviours,
-    is_final,
     list_id,
     new_behaviours,
     newest_windows,
@@ -142,7 +141,7 @@ def test_a_list_that_stands_in_has_an_id_of_its_own(degraded: Degraded) -> None:
     """So that the full one of the same revision is news, also for a user of whom the model knows nothing either."""
     args = ("u", window(5), ranked(degraded, [1.0, 1.0]), Versions("abc", 3), T0)
     stand_in, final = recommendation(*args, stands_in=True), recommendation(*args)
-    assert (is_final(stand_in), is_final(final)) == (False, True)
+    assert (stand_in.provisional, final.provisional) == (True, False)
     assert stand_in.list_id == recommendation(*args, stands_in=True).list_id != final.list_id
     assert final.list_id == list_id("u", 5, "abc")
     assert stand_in.degraded == final.degraded == degraded
