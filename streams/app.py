@@ -126,6 +126,7 @@ def build_app(
         settings=settings,
         changelog=changelog,
         broker=[f"aiokafka://{server.strip()}" for server in kafka.broker.split(",")],
+        broker_client_id=kafka.client_id or f"headrace-{name}",
         broker_credentials=credentials(kafka),
         ConsumerScheduler=batch_scheduler(batch_max_records, batch_max_bytes),
         Table=BatchTable,
@@ -133,7 +134,7 @@ def build_app(
         table_standby_replicas=0,  # a changelog partition is read in seconds; a standby would read it all the time
         broker_max_poll_records=batch_max_records,
         broker_session_timeout=kafka.session_timeout_ms / 1000,
-        broker_heartbeat_interval=kafka.session_timeout_ms / 4000,
+        broker_heartbeat_interval=kafka.session_timeout_ms / 12_000,  # also how soon a member learns of a rebalance
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=batch_max_bytes,

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
+from aiokafka.protocol.group import LeaveGroupRequest
 
 from streams.errors import BrokerError
 from streams.liveness import PartitionOffsets, Place
@@ -101,6 +102,19 @@ class GroupWatch:
                 if error == 0:
                     return Group(state, tuple(_member(*member[:5]) for member in members))
         return None
+
+    async def evict(self, client_id: str) -> int:
+        """Take the members of a client id out of the group; return how many. Only for a process that is known to be dead.
+
+        The others take over at once, and need not wait until the dead one's session times out.
+        """
+        found = await self.describe()
+        members = [m for m in found.members if m.client_id == client_id] if found else []
+        async with self._connected() as (admin, _):
+            for member in members:
+                coordinator = await admin.find_coordinator(self.group)
+                await admin._send_request(LeaveGroupRequest(self.group, member.member_id), coordinator)
+        return len(members)
 
     async def has_records(self, place: Place, offset: int) -> bool:
         """Return whether a record is there to read at or behind an offset: not only transaction markers and compacted ones."""

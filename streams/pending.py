@@ -16,12 +16,15 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from streams.list_rate import ListRate
 from streams.records import WindowState, decode_window, encode
 
 BatchT = TypeVar("BatchT")
+
+#: Each list costs its candidates too, however short the window: more at once would hold up all of them.
+MAX_WINDOWS: Final = 512
 #: Partition and user key.
 Key = tuple[int, bytes]
 
@@ -142,7 +145,7 @@ class PendingWindows(Generic[BatchT]):
         for window in self._ready.values():
             longest = max(longest, window.n_behaviours)
             n_windows += 1
-            if longest * n_windows >= limit:
+            if longest * n_windows >= limit or n_windows == MAX_WINDOWS:
                 return limit
         return longest * n_windows
 
@@ -153,7 +156,7 @@ class PendingWindows(Generic[BatchT]):
         while self._ready:
             user, waiting = next(iter(self._ready.items()))
             longest = max(longest, waiting.n_behaviours)
-            if taken and longest * (len(taken) + 1) > max_tokens:
+            if len(taken) == MAX_WINDOWS or (taken and longest * (len(taken) + 1) > max_tokens):
                 break
             del self._ready[user]
             self._rate.note(user, now_s)

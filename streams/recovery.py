@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 POLL_MS: Final = 1_000
 FETCH_BYTES: Final = 8 << 20
+#: A partition that is at its end must not hold up the others, nor the end of the recovery.
+FETCH_WAIT_MS: Final = 20
 
 
 async def restore(settings: KafkaSettings, table: Any, partitions: Iterable[TP], timeout_s: float) -> int:
@@ -53,6 +55,7 @@ async def restore(settings: KafkaSettings, table: Any, partitions: Iterable[TP],
         **settings.client_arguments(),
         enable_auto_commit=False,
         max_partition_fetch_bytes=FETCH_BYTES,
+        fetch_max_wait_ms=FETCH_WAIT_MS,
     )
     try:
         await consumer.start()

@@ -41,6 +41,7 @@ class KafkaSettings:
     topic_prefix : put before every topic name and group id; keeps deployments on one cluster apart
     partitions : partitions of the topics keyed by user; cannot be changed once they exist
     replication : replicas of every topic
+    client_id : this process's name at the broker, in its logs and quotas; empty means ``headrace-`` and the app
     output_format : encoding of ``recommendations``; ``json`` is for people
     session_timeout_ms : after this silence a worker's partitions go to another one
     security_protocol, sasl_mechanism, sasl_username, sasl_password, ssl_cafile, ssl_certfile, ssl_keyfile
@@ -55,6 +56,7 @@ class KafkaSettings:
     topic_prefix: str = ""
     partitions: int = 4
     replication: int = 1
+    client_id: str = ""
     output_format: Literal["msgpack", "json"] = "msgpack"
     session_timeout_ms: int = 6_000
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"

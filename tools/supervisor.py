@@ -46,6 +46,7 @@ class Supervisor:
             raise WorkerError(
                 f"{worker.name}: ended {len(recent) + 1} times within {self._window_s:g} s; {worker.log_tail()}"
             )
+        worker.leave_group()
         pause_s = float(2 ** len(recent))
         recent.append(now)
         self._due[i] = now + pause_s

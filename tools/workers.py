@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from streams.errors import HeadraceError
 from streams.guard import PARENT_VARIABLE
+from streams.lag import GroupWatch
+from streams.settings import load_settings
 from tools.broker_state import free_port
 
 __all__ = ["Worker", "WorkerError", "WorkerName", "free_port", "opener"]
@@ -57,6 +63,7 @@ class Worker:
         self.web_port = web_port
         self.log_path = log_path
         self._process: subprocess.Popen[bytes] | None = None
+        self.client_id = ""  # of the last start
         self._log_begin = 0  # where this start's lines begin; restarts append
 
     def __enter__(self) -> Worker:
@@ -90,6 +97,7 @@ class Worker:
         """Start the process, in a session of its own so that a terminal's Ctrl-C reaches only its parent."""
         if self.is_running:
             raise WorkerError(f"{self.name}: runs already, pid {self.pid}")
+        self.client_id = f"headrace-{self.name}-{uuid.uuid4().hex[:12]}"
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self._log_begin = log.tell()
@@ -98,7 +106,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid()), **self.env},
+                env=self._environment() | {"PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(os.getpid())},
                 start_new_session=True,
             )
 
@@ -163,6 +171,24 @@ class Worker:
         if self._process is not None and self.is_running:
             self._signal_group(signal.SIGKILL)
             self._process.wait()
+
+    def leave_group(self) -> None:
+        """Tell the broker, in a thread of its own, that this process is dead, so that others take its partitions over at once.
+
+        Where that fails, they take over when its session has timed out.
+        """
+        kafka = load_settings(self._environment()).kafka
+        watch = GroupWatch(kafka, f"{kafka.topic_prefix}headrace-{self.name}")
+
+        async def run(client_id: str) -> None:
+            with contextlib.suppress(HeadraceError):
+                await watch.evict(client_id)
+            await watch.stop()
+
+        threading.Thread(target=lambda name: asyncio.run(run(name)), args=(self.client_id,), daemon=True).start()
+
+    def _environment(self) -> dict[str, str]:
+        return {**os.environ, **self.env, "HEADRACE_CLIENT_ID": self.client_id}
 
     def log_tail(self) -> str:
         """Return what the end of the log tells, on one line, for an error message: its last errors, else its last lines."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.pending import PendingWindows
+from streams.pending import MAX_WINDOWS, PendingWindows
 from streams.records import Trigger, WindowItem, WindowState
 
 
@@ -141,3 +141,12 @@ def test_what_comes_back_of_a_forgotten_partition_is_dropped() -> None:
     assert len(pending) == 1 and flying[0].owner.is_forgotten
     assert pending.done(flying) == []
     assert pending.done(pending.take(1)) == ["b1 again"]
+
+
+def test_a_batch_of_short_windows_is_bounded_too() -> None:
+    """A list costs its candidates however short its window is: sixteen thousand windows of one event would hold up everybody."""
+    pending: PendingWindows[str] = PendingWindows()
+    pending.add(0, [entry(f"u{i}", 1) for i in range(MAX_WINDOWS + 5)], "batch")
+    assert pending.n_tokens(10 * MAX_WINDOWS) == 10 * MAX_WINDOWS, "full, so nobody waits for more"
+    assert len(pending.take(10 * MAX_WINDOWS)) == MAX_WINDOWS
+    assert len(pending.take(10 * MAX_WINDOWS)) == 5

@@ -1,0 +1,70 @@
+"""A worker that was killed is taken out of its group by its supervisor: the others need not wait for its session to time out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from streams.lag import GroupWatch
+from streams.settings import Settings, load_settings
+from streams.topics import create_topics
+from tests.waiting import wait_until
+from tools.broker_state import free_port
+from tools.local_broker import BrokerInfo
+from tools.supervisor import Supervisor
+from tools.workers import Worker
+
+pytestmark = pytest.mark.kafka
+WAIT_S = 60.0
+SESSION_TIMEOUT_S = 30.0
+
+
+@pytest.fixture
+def settings(broker: BrokerInfo, prefix: str) -> Settings:
+    """Give settings for topics of this test alone."""
+    if broker.engine == "noida":
+        pytest.skip("noida carries one worker only")
+    return load_settings({}, broker=broker.bootstrap, topic_prefix=prefix)
+
+
+def members(settings: Settings) -> set[str]:
+    """Return the client ids of the group's members that have partitions."""
+
+    async def run() -> set[str]:
+        watch = GroupWatch(settings.kafka, f"{settings.kafka.topic_prefix}headrace-sequencer")
+        try:
+            group = await watch.describe()
+            return {m.client_id for m in group.members if m.partitions} if group and group.state == "Stable" else set()
+        finally:
+            await watch.stop()
+
+    return asyncio.run(run())
+
+
+def test_the_partitions_of_a_killed_worker_go_to_another_at_once(settings: Settings, tmp_path: Path) -> None:
+    """Within a tenth of the session timeout; who is alive stays, and an id that nobody has evicts nobody."""
+    asyncio.run(create_topics(settings.kafka))
+    env = {
+        "HEADRACE_BROKER": settings.kafka.broker,
+        "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
+        "HEADRACE_SESSION_TIMEOUT_MS": str(int(SESSION_TIMEOUT_S * 1000)),
+    }
+    one, other = (
+        Worker("sequencer", {**env, "HEADRACE_DATA_DIR": str(tmp_path / name)}, free_port(), tmp_path / f"{name}.log")
+        for name in ("one", "other")
+    )
+    try:
+        one.start()
+        other.start()
+        both = {one.client_id, other.client_id}
+        wait_until(lambda: members(settings) == both, WAIT_S, lambda: f"{members(settings)} of {both}")
+        one.kill()
+        Supervisor([one]).check(time.monotonic())
+        within_s = SESSION_TIMEOUT_S / 5
+        wait_until(lambda: members(settings) == {other.client_id}, within_s, lambda: str(members(settings)))
+    finally:
+        one.stop()
+        other.stop()
