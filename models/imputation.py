@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import Ridge
 
 from models.types import AnyArray, Bool, Float32, Int64
 
@@ -185,6 +183,8 @@ def _statistics(known: Float32, strategy: str, groups: Int64) -> Float32:
     """
     if not known.size:
         return np.zeros(known.shape[1], dtype=np.float32)
+    from sklearn.impute import SimpleImputer  # takes a second to load, which a worker that only serves does not need
+
     simple = SimpleImputer(strategy=strategy, keep_empty_features=True)
     statistics: Float32 = simple.fit(known.astype(np.float64)).statistics_.astype(np.float32)
     names, widths = np.unique(groups, return_counts=True)
@@ -212,6 +212,8 @@ def _knots(values: Float32, times_ms: Int64) -> tuple[Int64, Float32]:
 
 def _fit_rounds(known: Float32, text: Float32, statistics: Float32, groups: Int64) -> tuple[Float32, Float32]:
     """Return the intercepts and coefficients of each round; a feature that fewer than two rows have keeps its statistic."""
+    from sklearn.linear_model import Ridge  # as above
+
     n_text, n_features = text.shape[1], known.shape[1]
     is_known = np.isfinite(known)
     inputs = np.concatenate([text, np.where(is_known, known, statistics)], axis=1).astype(np.float64)

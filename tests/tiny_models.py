@@ -7,6 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+import torch
 
 from models import training
 from models.artifact import Artifact
@@ -87,9 +88,14 @@ def train_tiny(
 ) -> Artifact:
     """Train on a log, or on ``data``, with the small preset."""
     data = data or tiny_data(log)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "PRESETS", {"demo": preset})
-        return training.train(data, options or TrainingOptions(seed=seed), observer or Observer())
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # whichever test asks first for a shared artifact: its bytes depend on the threads
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(training, "PRESETS", {"demo": preset})
+            return training.train(data, options or TrainingOptions(seed=seed), observer or Observer())
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 @cache

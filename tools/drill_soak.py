@@ -21,10 +21,10 @@ TICK_S: Final = 1.0
 CYCLE: Final = ("wave", "burst", "wave", "pause")
 #: A worker is killed about this often, in seconds.
 KILL_EVERY_S: Final = 180.0
-#: A process is judged once it has lived this long after warming up; windows still fill for a while, so growth is not zero.
+#: A process is judged once it has lived this long after warming up.
 WARM_UP_S: Final = 120.0
-JUDGED_S: Final = 600.0
-MAX_SLOPE_MB_PER_MIN: Final = 5.0
+JUDGED_S: Final = 300.0
+MAX_SLOPE_MB_PER_MIN: Final = 1.0
 
 
 async def script(drill: Drill) -> None:

@@ -6,7 +6,7 @@ from tools.workers import Worker, WorkerError
 
 
 class Supervisor:
-    """Restarts workers that end on their own, each after a growing pause, up to a limit.
+    """Restarts workers that end on their own, the first time at once, then each after a growing pause, up to a limit.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class Supervisor:
                 f"{worker.name}: ended {len(recent) + 1} times within {self._window_s:g} s; {worker.log_tail()}"
             )
         worker.leave_group()
-        pause_s = float(2 ** len(recent))
+        pause_s = float(2 ** (len(recent) - 1)) if recent else 0.0
         recent.append(now)
         self._due[i] = now + pause_s
         return f"{worker.name} ended with code {worker.returncode}; restart in {pause_s:g} s; {worker.log_tail()}"
