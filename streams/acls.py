@@ -25,7 +25,7 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     "producer": (),
     "catalogue": ("items", "users"),
     "subscriber": ("recommendations", "items"),
-    "operator": (),
+    "operator": ("events", "sequences"),  # status looks whether a partition that stands still has records left
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
     "sequencer": ("sequences", "events.rejected"),
@@ -71,7 +71,8 @@ def acls(role: Role, kafka: KafkaSettings) -> tuple[Acl, ...]:
 def _entries(role: Role, kafka: KafkaSettings) -> Iterator[Acl]:
     if role == "operator":
         for name in ALL_TOPICS:
-            yield Acl("topic", kafka.topic(name), ("Create", "Describe", "DescribeConfigs"))
+            operations = ("Read",) * (name in READS[role]) + ("Create", "Describe", "DescribeConfigs")
+            yield Acl("topic", kafka.topic(name), operations)
         yield Acl("group", f"{kafka.topic_prefix}headrace-", ("Describe",), is_prefix=True)
         return
     for name in topics_of(role):

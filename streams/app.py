@@ -84,8 +84,10 @@ class StreamApp(faust.App):
 
     async def crash(self, reason: BaseException) -> None:
         """Stop the worker, non-zero; damage of the store is noted for the next start."""
-        self.health.note_crash(reason)
-        await super().crash(reason)
+        try:
+            self.health.note_crash(reason)
+        finally:
+            await super().crash(reason)
 
     async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Check the stores of new partitions before Faust opens and recovers them."""

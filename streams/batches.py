@@ -221,12 +221,12 @@ class BatchWriter:
         producer._txn_manager.transactional_id = None
         return producer
 
-    async def stop(self) -> None:
-        """Flush and disconnect; what a fenced or unreachable broker does not take is given up after a while."""
+    async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Flush and disconnect; what a fenced or unreachable broker has not taken after ``timeout_s`` is given up."""
         producer, self._producer = self._producer, None
         if producer is not None:
             with contextlib.suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(producer.stop(), STOP_TIMEOUT_S)
+                await asyncio.wait_for(producer.stop(), timeout_s)
 
     async def send(
         self, topic: str, partition: int, records: Iterable[OutRecord], *, max_record_bytes: int = MAX_BATCH_BYTES
@@ -240,10 +240,11 @@ class BatchWriter:
         BrokerError
             When a record is above ``max_record_bytes``: the topic would refuse it for ever.
         """
-        if self._producer is None:
+        producer = self._producer  # stop() may come while this waits
+        if producer is None:
             raise BrokerError("producer is not started")
         futures: list[asyncio.Future[Any]] = []
-        builder = self._producer.create_batch()
+        builder = producer.create_batch()
         now_ms = int(time.time() * 1000)
         for record in records:
             size = record_bytes(record)
@@ -252,15 +253,23 @@ class BatchWriter:
             headers = list(record.headers)
             if builder.append(timestamp=now_ms, key=record.key, value=record.value, headers=headers) is not None:
                 continue
-            futures.append(await self._producer.send_batch(builder, topic, partition=partition))
-            builder = self._producer.create_batch()
+            futures.append(await _handed_over(producer, builder, topic, partition))
+            builder = producer.create_batch()
             builder.append(
                 timestamp=now_ms, key=record.key, value=record.value, headers=headers
             )  # a first one always fits
         if builder.record_count():
             builder.close()
-            futures.append(await self._producer.send_batch(builder, topic, partition=partition))
+            futures.append(await _handed_over(producer, builder, topic, partition))
         return futures
+
+
+async def _handed_over(producer: Any, builder: Any, topic: str, partition: int) -> asyncio.Future[Any]:
+    try:
+        future: asyncio.Future[Any] = await producer.send_batch(builder, topic, partition=partition)
+    except KafkaError as exc:
+        raise BrokerError(f"{topic}: a record batch was not taken: {exc!r}") from exc
+    return future
 
 
 async def delivered(futures: Sequence[asyncio.Future[Any]]) -> int | None:

@@ -69,6 +69,8 @@ class BatchConsumer(driver.Consumer):
         return iter(pending)
 
     def _new_offset(self, tp: TP) -> int | None:
+        self._acked.pop(tp, None)  # Faust's own derivation is not used, and nothing else trims its lists
+        self._acked_index.pop(tp, None)
         return self._delivered.get(tp)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:

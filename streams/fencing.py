@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from streams.batches import MAX_BATCH_BYTES, BatchWriter, OutRecord, delivered
+from streams.batches import MAX_BATCH_BYTES, STOP_TIMEOUT_S, BatchWriter, OutRecord, delivered
 from streams.records import MAX_ID_LENGTH
 from streams.settings import KafkaSettings
 
@@ -26,6 +26,8 @@ from streams.settings import KafkaSettings
 FENCE_KEY: Final = b"fence".ljust(MAX_ID_LENGTH + 1, b".")
 #: Brokers forget an unused transactional id after 7 days (transactional.id.expiration.ms), and with it which epoch is the older.
 RENEW_AFTER_S: Final = 86_400.0
+#: A rebalance waits no longer than this for what a former writer still has: its batches were awaited before, or are refused.
+FORMER_TIMEOUT_S: Final = 1.0
 
 
 class PartitionWriters:
@@ -55,7 +57,7 @@ class PartitionWriters:
         BrokerError
             When the broker does not grant the transactional id or the write.
         """
-        await asyncio.gather(*(self._close(partition) for partition in list(self._writers)))
+        await asyncio.gather(*(self._close(partition, FORMER_TIMEOUT_S) for partition in list(self._writers)))
         await asyncio.gather(*(self._open(partition) for partition in set(partitions)))
 
     async def renew(self, partitions: Iterable[int]) -> None:
@@ -82,7 +84,7 @@ class PartitionWriters:
 
     async def stop(self) -> None:
         """Flush and disconnect."""
-        await self.own(())
+        await asyncio.gather(*(self._close(partition) for partition in list(self._writers)))
 
     def _lock(self, partition: int) -> asyncio.Lock:
         return self._locks.setdefault(partition, asyncio.Lock())
@@ -98,5 +100,5 @@ class PartitionWriters:
         self._writers[partition] = writer
         self._opened[partition] = time.monotonic()
 
-    async def _close(self, partition: int) -> None:
-        await self._writers.pop(partition).stop()
+    async def _close(self, partition: int, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        await self._writers.pop(partition).stop(timeout_s)

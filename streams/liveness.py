@@ -24,7 +24,7 @@ class PartitionOffsets:
     ----------
     committed : offset of the next record to read; where nothing is committed, the partition's first
     end : offset that the next written record gets
-    is_held : whether the worker holds records of it that are not done
+    is_held : whether the worker holds records that are not done, of this partition or another: it has no room for more
     """
 
     committed: int

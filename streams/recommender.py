@@ -105,6 +105,10 @@ class Recommender:
             event.ack()
         self._update_pressure()
 
+    def begin(self) -> None:
+        """Take batches again: a new assignment has begun. Generations may begin anew, so an old number proves nothing."""
+        self._left_generation = None
+
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop what waits and what is staged for partitions that were taken away."""
         gone = set(partitions)
@@ -208,12 +212,12 @@ def build_recommender(settings: Settings) -> StreamApp:
         value_type=bytes,
         changelog_topic=app.batch_topic("user-vectors"),
         partitions=settings.kafka.partitions,
-        recovery_buffer_size=4,  # record batches, not records
     )
     recommender = Recommender(app, vectors, metrics)
     app.agent(app.batch_topic("sequences"), name="collect", concurrency=1)(recommender.collect)
     app.serving = recommender
     app.on_partitions_revoked.connect(_revoked_handler(recommender))
+    app.on_partitions_assigned.connect(_assigned_handler(recommender))
     serve(app, metrics)
     return app
 
@@ -223,6 +227,13 @@ def _revoked_handler(recommender: Recommender) -> Any:
         recommender.forget(tp.partition for tp in revoked)
 
     return on_partitions_revoked
+
+
+def _assigned_handler(recommender: Recommender) -> Any:
+    async def on_partitions_assigned(_app: faust.App, _assigned: set[TP], **_: Any) -> None:
+        recommender.begin()
+
+    return on_partitions_assigned
 
 
 def __getattr__(name: str) -> Any:

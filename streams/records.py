@@ -157,7 +157,7 @@ class RecommendedItem(msgspec.Struct):
 class Recommendation(msgspec.Struct):
     """One list, as published on ``recommendations``.
 
-    ``provisional`` says that it only stands in: the full list of the same revision follows.
+    ``provisional`` says that it only stands in: the full list of the same or a later revision follows.
     """
 
     v: int

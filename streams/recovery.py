@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
@@ -103,17 +103,32 @@ async def _stuck(consumer: Any, behind: dict[TopicPartition, int], timeout_s: fl
 class BatchRecovery(Recovery):
     """Faust's recovery service, with the reading of the changelog replaced; what follows it is Faust's."""
 
+    _recovering: asyncio.Task[None] | None = None
+
+    def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Give up the recovery at hand: from here on it must neither store, nor seek, nor resume flow."""
+        if self._recovering is not None:
+            self._recovering.cancel()
+
     @Service.task
     async def _restart_recovery(self) -> None:
         while not self.should_stop:
             if await self.wait_for_stopped(self.signal_recovery_start):
                 return
             self.signal_recovery_start.clear()
+            self._recovering = asyncio.ensure_future(self._recover(self._generation_id))
             try:
-                await self._recover(self._generation_id)
-            except RebalanceAgain:
-                continue
+                await self._recovering
+            except asyncio.CancelledError:
+                if self.should_stop or not self._recovering.cancelled():
+                    raise
+            except (RebalanceAgain, IllegalStateError, AssertionError):
+                pass  # the last two: sought in an assignment that has ended; the next one starts another recovery
             except ServiceStopped:
+                if not self.should_stop:  # it is raised after a time-out too
+                    await self.app.crash(
+                        StalledError("recovery: the broker did not answer in time; restart the worker")
+                    )
                 return
             except HeadraceError as exc:
                 await self.app.crash(exc)

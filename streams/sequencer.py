@@ -97,14 +97,13 @@ class Sequencer:
                 await previous
             offset = await delivered(sequences)
             await delivered(rejected)
+            self.windows.store(event.message.partition, result.windows, offset)
         except Exception as exc:  # as above: an undelivered batch must be read again, by a restarted worker
             await self.app.crash(exc)
             raise
         finally:
             self._slots.release()
-        partition = event.message.partition
-        self.windows.store(partition, result.windows, offset)
-        self.metrics.count_batch(partition, result.counts, event.message.offset)
+        self.metrics.count_batch(event.message.partition, result.counts, event.message.offset)
         self.app.consumer.deliver(event)
 
     async def forget_partitions(self, revoked: set[TP]) -> None:
@@ -138,7 +137,6 @@ def build_sequencer(settings: Settings, metrics: Metrics | None = None) -> Strea
         value_type=bytes,
         changelog_topic=app.batch_topic("sequences"),
         partitions=settings.kafka.partitions,
-        recovery_buffer_size=4,  # record batches, not records
         options=options,
     )
     sequencer = Sequencer(app, windows, metrics)

@@ -223,10 +223,11 @@ class RecommenderSettings:
     max_pending_windows : distinct users waiting for the model; above it consumption pauses
     model_timeout_ms : when a forward pass takes longer, users get degraded lists meanwhile; ten times longer for the first one
     model_restart_s : the worker ends, for its supervisor to restart it, when a job of the model's thread takes longer, or the model
-        fails for longer
+        fails for longer; above ``stall_timeout_s`` the watchdog ends it first
     live_popularity : ``on`` counts the events that come in; ``off`` leaves popularity as the artifact has it, so that a list depends
         on window, catalogue and artifact alone
-    lists_per_minute : most lists per user and minute; between two lies at least 60 s over it. The newest window always gets its list
+    lists_per_minute : most lists per user and minute; between two lies at least 60 s over it. The newest window always gets its list; a
+        user above it holds up the commits of a partition for that long, so not below 120 / ``stall_timeout_s``
     encoder_cache_dir : text embeddings on disk, by text hash and encoder version; empty means the user's cache directory
     segmenter : what cuts Chinese text; ``rjieba`` is several times faster and installed apart
     user_words : a file of words that stay whole, one a line, in jieba's format; as in training

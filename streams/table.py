@@ -15,7 +15,7 @@ ROCKSDB: Final = "rocksdb"
 class BatchTable(faust.Table):
     """A table of raw bytes by raw bytes key, one value per user.
 
-    To everyone else it is a ``faust.Table``: reading by key, recovery, standby and routing are Faust's. New values are first
+    To everyone else it is a ``faust.Table``: reading by key, and routing are Faust's. New values are first
     *staged* and become part of the store only when the broker has them in the changelog: the store never holds a window
     that its readers could miss after a crash.
     """

@@ -24,6 +24,7 @@ def consumer() -> Any:
     made: Any = BatchConsumer.__new__(BatchConsumer)
     made.app = SimpleNamespace(consumer_generation_id=GENERATION)
     made._accepted, made._delivered = {}, {}
+    made._acked, made._acked_index = {PLACE: [1, 2]}, {PLACE: {1, 2}}
     forgotten: list[TP] = []
     made.scheduler = SimpleNamespace(forgotten=forgotten, forget=forgotten.append)
     return made
@@ -43,6 +44,7 @@ def test_a_delivered_batch_moves_the_commit_past_its_last_record() -> None:
     assert list(made._filter_tps_with_pending_acks()) == []
     made.deliver(event)
     assert made._new_offset(PLACE) == 20
+    assert made._acked == made._acked_index == {}, "Faust's lists of acknowledgements do not grow for ever"
     assert list(made._filter_tps_with_pending_acks()) == [PLACE]
     assert list(made._filter_tps_with_pending_acks({"other"})) == []
     assert event.acks == [19]

@@ -10,7 +10,7 @@ from aiokafka import TopicPartition
 from faust.types import TP
 
 from streams.errors import StalledError
-from streams.recovery import _read, _seek
+from streams.recovery import BatchRecovery, _read, _seek
 from tests.builders import FakeRecord
 
 PLACE = TopicPartition("sequences", 0)
@@ -105,3 +105,20 @@ def test_a_recovery_that_reads_nothing_stops_the_worker() -> None:
     """It must end, for a worker that waits for ever holds partitions that another could serve."""
     with pytest.raises(StalledError, match="sequences-0: at 3 of 11"):
         recover(FakeConsumer(log(3), beginning=3, end=11, silent=True), FakeTable(), timeout_s=-1.0)
+
+
+def test_a_revoke_gives_the_recovery_at_hand_up() -> None:
+    """Else it would go on storing into partitions that were just dropped, and a later recovery would begin behind what is gone."""
+
+    async def run() -> tuple[bool, int]:
+        table, consumer = FakeTable(), FakeConsumer(log(*range(1_000)), beginning=0, end=1_000)
+        service: Any = BatchRecovery.__new__(BatchRecovery)
+        service.on_partitions_revoked({TP(*PLACE)})  # nothing to give up yet
+        service._recovering = asyncio.ensure_future(_read(consumer, table, await _seek(consumer, table, [PLACE]), 60.0))
+        await asyncio.sleep(0)
+        service.on_partitions_revoked({TP(*PLACE)})
+        n_stored = len(table.values)
+        await asyncio.wait([service._recovering])
+        return service._recovering.cancelled(), len(table.values) - n_stored
+
+    assert asyncio.run(run()) == (True, 0)
