@@ -28,12 +28,22 @@ class DrillWorker(Worker):
     Parameters
     ----------
     app : what is run instead of ``streams.NAME``, if anything
+
+    Attributes
+    ----------
+    was_paused : whether the process was paused since its start: one that others took over from ends by itself
     """
 
     def __init__(self, name: WorkerName, env: Mapping[str, str], log_path: Path, app: str = "") -> None:
         super().__init__(name, env, free_port(), log_path)
         self._app = app
         self.label = log_path.stem
+        self.was_paused = False
+
+    def start(self) -> None:
+        """Start the process; no pause of the one before counts."""
+        self.was_paused = False
+        super().start()
 
     def command(self) -> list[str]:
         """Return the command line of the process."""
@@ -42,6 +52,7 @@ class DrillWorker(Worker):
 
     def pause(self) -> None:
         """Stop the process where it is."""
+        self.was_paused = True
         self._signal_group(signal.SIGSTOP)
 
     def resume(self) -> None:
@@ -76,7 +87,7 @@ def _proc_number(pid: int | None, file: str, field: int) -> int:
 
 
 class Cluster:
-    """Some workers of each app. A background task restarts those that end; each restart after a second.
+    """Some workers of each app. A background task restarts at once those that end.
 
     Parameters
     ----------
@@ -86,7 +97,8 @@ class Cluster:
 
     Attributes
     ----------
-    ended : what was told of workers that ended without being killed by the drill
+    ended : what was told of workers that ended without being killed by the drill, or not with 0 when they were stopped in order
+    unexpected : those of them that had not been paused
     """
 
     def __init__(self, settings: Settings, folder: Path, env: Mapping[str, str]) -> None:
@@ -94,9 +106,10 @@ class Cluster:
         self._folder = folder
         self._env = dict(env)
         self._supervisors: dict[DrillWorker, Supervisor] = {}
-        self._killed: set[int] = set()
+        self._accounted: set[int | None] = set()  # process ids that were killed, or are in ``ended`` already
         self._numbers = dict.fromkeys(APPS, 0)
         self.ended: list[str] = []
+        self.unexpected: list[str] = []
         self.n_restarts = 0
 
     @property
@@ -132,9 +145,7 @@ class Cluster:
         """Start one more worker, see :meth:`make_worker`, and supervise it."""
         worker = self.make_worker(name, app=app, env=env)
         worker.start()
-        self._supervisors[worker] = Supervisor(
-            [worker], window_s=0.0
-        )  # pauses of a second, no limit: a drill is bounded
+        self._supervisors[worker] = Supervisor([worker], window_s=0.0)  # restarts at once, no limit: a drill is bounded
         return worker
 
     async def supervise(self) -> None:
@@ -145,20 +156,33 @@ class Cluster:
                 pid = worker.pid
                 for line in supervisor.check(now):
                     self.n_restarts += 1
-                    if pid not in self._killed:
-                        self.ended.append(f"{worker.label}: {line}")
+                    self._note_end(worker, pid, line)
             await asyncio.sleep(POLL_S)
+
+    def _note_end(self, worker: DrillWorker, pid: int | None, line: str) -> None:
+        if pid in self._accounted:
+            return
+        self._accounted.add(pid)
+        self.ended.append(f"{worker.label}: {line}")
+        if not worker.was_paused:
+            self.unexpected.append(f"{worker.label}: {line}")
 
     def kill(self, worker: DrillWorker) -> None:
         """``kill -9``; the supervisor starts it again."""
-        if worker.pid is not None:
-            self._killed.add(worker.pid)
+        if worker.is_running:
+            self._accounted.add(worker.pid)
         worker.kill()
 
     async def retire(self, worker: DrillWorker) -> None:
         """Stop a worker in order, for good."""
         self._supervisors.pop(worker)
-        await asyncio.to_thread(worker.stop, STOP_S)
+        await self._stop(worker)
+
+    async def _stop(self, worker: DrillWorker) -> None:
+        code = await asyncio.to_thread(worker.stop, STOP_S)
+        if code:
+            line = f"{worker.name} stopped with code {code}, must be 0; {worker.log_tail()}"
+            self._note_end(worker, worker.pid, line)
 
     async def wait_ready(self, timeout_s: float = READY_S) -> None:
         """Return when all workers answer that they are ready.
@@ -190,7 +214,7 @@ class Cluster:
         workers = self.workers
         self._supervisors.clear()
         try:
-            await asyncio.gather(*(asyncio.to_thread(worker.stop, STOP_S) for worker in workers))
+            await asyncio.gather(*(self._stop(worker) for worker in workers))
         finally:
             for worker in workers:
                 worker.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -29,16 +30,21 @@ POLL_S: Final = 0.02
 
 
 def plan_faults(n_kills: int, rng: random.Random) -> list[tuple[Moment, WorkerName]]:
-    """Return the moments and the apps of the faults, in seeded order; both apps get their share."""
+    """Return the moments and the apps of the faults, in seeded order.
+
+    Kills and pauses go in turn over the apps; the first pause is of a sequencer, whose writes are fenced.
+    """
     moments: list[Moment] = [MOMENTS[i] if i < len(MOMENTS) else "any" for i in range(n_kills)]
     moments += ["zombie"] * max(1, n_kills // KILLS_PER_ZOMBIE)
     rng.shuffle(moments)
     first = rng.randrange(len(APPS))
-    return [(moment, APPS[(first + i) % len(APPS)]) for i, moment in enumerate(moments)]
+    kills, pauses = itertools.cycle(APPS[first:] + APPS[:first]), itertools.cycle(APPS)
+    return [(moment, next(pauses if moment == "zombie" else kills)) for moment in moments]
 
 
 async def script(drill: Drill) -> None:
     """Bring about the faults of the plan, each after all is well again."""
+    drill.extra["moments_not_met"] = 0
     for moment, app in plan_faults(drill.plan.kills, drill.rng):
         await asyncio.sleep(drill.rng.uniform(*PAUSE_S))
         victim = drill.rng.choice(drill.cluster.of_app(app))
@@ -46,6 +52,7 @@ async def script(drill: Drill) -> None:
         async with drill.fault(f"{moment} {victim.label}") as fault:
             if not await _strike(drill, moment, victim, drill.rng.choice(others) if others else victim):
                 fault.name += " (moment not met)"
+                drill.extra["moments_not_met"] += 1
 
 
 async def _strike(drill: Drill, moment: Moment, victim: DrillWorker, other: DrillWorker) -> bool:

@@ -1,9 +1,11 @@
-"""What a drill's observer keeps: the newest list of each user under the consumer's recipe, and the pauses of each partition. Pure."""
+"""What a drill's observer keeps: each user's newest list under the consumer's recipe, stale windows, the partitions' pauses. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from streams.errors import RecordError
 from streams.latest import LatestLists
@@ -19,8 +21,15 @@ class Newest:
     """A user's last accepted list, encoded."""
 
     rank: tuple[int, bool]
+    offset: int
     id_hash: int
+    is_degraded: bool
     value: bytes
+
+    def is_news_after(self, last: Newest) -> bool:
+        """Whether this list may follow ``last``: of a higher rank, under another id, and a later window by a later event."""
+        is_same_window = self.rank[0] == last.rank[0]
+        return self.rank > last.rank and self.id_hash != last.id_hash and (is_same_window or self.offset > last.offset)
 
 
 class ListLedger:
@@ -53,11 +62,11 @@ class ListLedger:
             self.n_repeated += 1
             return None
         rank, id_hash = (made.revision, not made.provisional), hash(made.list_id) & _HASH_MASK
+        newest = Newest(rank, made.offset, id_hash, made.degraded != "none", value or b"")
         last = self._newest.get(made.user_id)
-        if last is not None and (rank <= last.rank or id_hash == last.id_hash):
-            self.n_duplicate += 1
-        self.n_degraded += made.degraded != "none"
-        self._newest[made.user_id] = Newest(rank, id_hash, value or b"")
+        self.n_duplicate += last is not None and not newest.is_news_after(last)
+        self.n_degraded += newest.is_degraded
+        self._newest[made.user_id] = newest
         return made
 
     def __len__(self) -> int:
@@ -65,11 +74,54 @@ class ListLedger:
 
     def degraded_users(self) -> list[str]:
         """Return the users whose last accepted list is marked degraded."""
-        return [user for user, kept in self._newest.items() if not kept.rank[1]]
+        return [user for user, kept in self._newest.items() if kept.is_degraded]
 
     def newest(self) -> dict[bytes, Recommendation]:
         """Return the last accepted list of each user, by user key."""
         return {user.encode(): self._decoder.decode(kept.value) for user, kept in self._newest.items()}
+
+
+class WindowLog:
+    """Judges ``sequences``, record by record as they come: windows that came after a newer one.
+
+    Such a stale window is often hidden by the next one of its user; a worker that recovers in between would go on from it.
+
+    Attributes
+    ----------
+    n_stale : windows whose revision was not above that of the one before, repeats byte for byte left out
+    """
+
+    def __init__(self) -> None:
+        self.n_stale = 0
+        self._last: dict[bytes, tuple[int, int]] = {}  # revision and hash
+
+    def add(self, key: bytes, value: bytes | None) -> None:
+        """Take in the next record of the key's partition; one without value removes the window, as compaction would."""
+        if value is None:
+            self._last.pop(key, None)
+            return
+        last_revision, last_hash = self._last.get(key, (0, 0))
+        revision, value_hash = revision_in(value), hash(value)
+        if revision <= last_revision and value_hash != last_hash:
+            self.n_stale += 1
+        self._last[key] = revision, value_hash
+
+
+class _Revision(msgspec.Struct):
+    """The one field of a window that matters here."""
+
+    revision: int
+
+
+_revision_decoder = msgspec.msgpack.Decoder(_Revision)
+
+
+def revision_in(value: bytes) -> int:
+    """Return the revision of an encoded window; 0 where it is none, which is below any."""
+    try:
+        return _revision_decoder.decode(value).revision
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 0
 
 
 class Gaps:

@@ -19,11 +19,15 @@ Mode = Literal["slow", "hang", "crash"]
 MODES: Final[tuple[Mode, ...]] = ("slow", "hang", "crash")
 #: A recommender may grow by this much while its model is away, in MB.
 MAX_GROWTH_MB: Final = 300.0
+MAX_PENDING_WINDOWS: Final = 2_000
+#: Windows of one record batch, by which a recommender may go beyond.
+BATCH_WINDOWS: Final = 500
+PENDING_EVERY_S: Final = 1.0
 
 
 def adapt(plan: Plan) -> Plan:
-    """Return the plan with recommenders whose model can be disturbed."""
-    return replace(plan, has_model_faults=True)
+    """Return the plan with recommenders whose model can be disturbed, and that pause consumption within a hang."""
+    return replace(plan, has_model_faults=True, max_pending_windows=MAX_PENDING_WINDOWS)
 
 
 async def script(drill: Drill) -> None:
@@ -52,9 +56,8 @@ async def _disturb(drill: Drill, mode: Mode) -> None:
     async with drill.fault(f"model {mode}"):
         n_lists, n_degraded = ledger.n_lists, ledger.n_degraded
         write_fault(drill.fault_file, Fault(mode, factor=SLOW_FACTOR))
-        await asyncio.sleep(LASTS_S)
+        most_pending = await _most_pending(drill, time.monotonic() + LASTS_S)
         n_lists, n_degraded = ledger.n_lists - n_lists, ledger.n_degraded - n_degraded
-        most_pending = max(_pending(await drill.cluster.counts()), default=0)
         write_fault(drill.fault_file, Fault())
     recovery_s = await drill.come_near_the_end()
     drill.extra[mode] = {
@@ -65,9 +68,20 @@ async def _disturb(drill: Drill, mode: Mode) -> None:
     }
     if mode != "slow" and not n_degraded:
         drill.found.append(f"model {mode}: no degraded list within {LASTS_S:g} s")
-    limit = drill.settings.recommender.max_pending_windows + drill.settings.kafka.partitions * 500
+    if not n_lists:
+        drill.found.append(f"model {mode}: no list within {LASTS_S:g} s")
+    limit = MAX_PENDING_WINDOWS + BATCH_WINDOWS * (1 if mode == "hang" else drill.settings.kafka.partitions)
     if most_pending > limit:
         drill.found.append(f"model {mode}: {most_pending} windows wait, limit {limit}")
+
+
+async def _most_pending(drill: Drill, until: float) -> int:
+    """Return the most windows seen waiting at one recommender until a time of the monotonic clock."""
+    most = 0
+    while (left_s := until - time.monotonic()) > 0:
+        await asyncio.sleep(min(PENDING_EVERY_S, left_s))
+        most = max([most, *_pending(await drill.cluster.counts())])
+    return most
 
 
 def _pending(pages: dict[str, dict[str, dict[str, int]]]) -> list[int]:

@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from streams.records import Recommendation
 from streams.settings import KafkaSettings
 from tools.cli import RunError
-from tools.drill_ledger import Gaps, ListLedger
+from tools.drill_ledger import Gaps, ListLedger, WindowLog
 
 TOPICS: Final = ("sequences", "recommendations")
 POLL_MS: Final = 500
@@ -26,6 +26,7 @@ class Observer:
     Attributes
     ----------
     ledger : the lists
+    windows : the windows
     gaps : the pauses
     users : of each accepted list with its arrival in seconds of the monotonic clock; empty unless ``keeps_arrivals`` is set
     """
@@ -38,6 +39,7 @@ class Observer:
             for partition in range(settings.partitions)
         ]
         self.ledger = ListLedger()
+        self.windows = WindowLog()
         self.gaps = Gaps([(tp.topic, tp.partition) for tp in self._lanes], time.monotonic())
         self.keeps_arrivals = False
         self.arrivals: list[tuple[float, Recommendation]] = []
@@ -72,6 +74,8 @@ class Observer:
                 self.gaps.arrive((tp.topic, tp.partition), now)
                 if tp.topic == lists:
                     self._add_lists(records, now)
+                else:
+                    self._add_windows(records)
             await asyncio.sleep(0)
 
     def _add_lists(self, records: list[Any], now: float) -> None:
@@ -79,6 +83,11 @@ class Observer:
             made = self.ledger.add(record.value)
             if made is not None and self.keeps_arrivals:
                 self.arrivals.append((now, made))
+
+    def _add_windows(self, records: list[Any]) -> None:
+        for record in records:
+            if record.key is not None:
+                self.windows.add(record.key, record.value)
 
     async def catch_up(self, timeout_s: float) -> None:
         """Return when everything that is on the topics now was read.

@@ -1,15 +1,26 @@
-"""The report of a drill: its verdict, the lists that were seen, the faults and how long each stopped the flow."""
+"""The report of a drill: its verdict, the lists that were seen, the faults and how long each stopped the flow.
+
+Downtimes, lag and sizes of stores are reported, not judged: how long is too long is the reader's to say.
+"""
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from tools.drill_events import Sort
 from tools.drill_verdict import Verdict
 
 if TYPE_CHECKING:
     from tools.drill_run import Drill
+
+
+#: Sorts of events that may be accepted, each once; one beyond the allowed lateness is, when it is its user's first.
+ACCEPTABLE: Final[tuple[Sort, ...]] = ("new", "late-inserted", "late-dropped")
+#: The kind in which workers may end by themselves: without a broker they must.
+MAY_END: Final = "broker-restart"
 
 
 @dataclass
@@ -24,11 +35,15 @@ class Fault:
 def report_of(drill: Drill, verdict: Verdict) -> dict[str, Any]:
     """Return the report of a finished drill."""
     ledger, plan = drill.observer.ledger, drill.plan
-    problems = [*verdict.problems(), *drill.found]
+    problems = [*verdict.problems(), *n_sent_problems(verdict, drill.load.n_sent), *drill.found]
+    if plan.log is None:
+        problems += sort_problems(verdict, drill.load.source.sent)
     if ledger.n_duplicate:
         problems.append(f"duplicate_lists {ledger.n_duplicate}")
     if ledger.n_malformed:
         problems.append(f"malformed lists {ledger.n_malformed}")
+    if plan.kind != MAY_END:
+        problems += [f"ended by itself: {line}" for line in drill.cluster.unexpected]
     return {
         "kind": plan.kind,
         "seed": plan.seed,
@@ -48,6 +63,25 @@ def report_of(drill: Drill, verdict: Verdict) -> dict[str, Any]:
         **drill.extra,
         "problems": problems,
     }
+
+
+def n_sent_problems(verdict: Verdict, n_sent: int) -> list[str]:
+    """Return a line when the topic holds fewer events than the broker has acknowledged."""
+    if verdict.events >= n_sent:
+        return []
+    return [f"lost before the sequencer: {n_sent} events acknowledged, {verdict.events} on the topic"]
+
+
+def sort_problems(verdict: Verdict, sent: Mapping[Sort, int]) -> list[str]:
+    """Return in what the oracle's counts contradict what the events were made to be; it shares its functions with the workers."""
+    most = sum(sent.get(sort, 0) for sort in ACCEPTABLE)
+    found = []
+    if verdict.accepted > most:
+        found.append(f"accepted {verdict.accepted}, but only {most} events sent could be")
+    least = sent.get("malformed", 0)
+    if verdict.rejected < least:
+        found.append(f"rejected {verdict.rejected}, but {least} malformed events sent")
+    return found
 
 
 def downtime(faults: list[Fault]) -> dict[str, Any]:

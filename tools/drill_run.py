@@ -57,6 +57,7 @@ class Plan:
     minutes : of the kinds that last for a time
     has_model_faults : whether recommenders run with ``tools.drill_faults``, which can slow, hang and crash the model
     has_own_broker : whether the drill starts a broker that it may kill
+    max_pending_windows : of the recommenders; 0 for the setting as it is
     log, log_columns : the history that is replayed and its columns, as ``headrace replay`` takes them; None for made events
     """
 
@@ -71,6 +72,7 @@ class Plan:
     shares: Shares = field(default_factory=Shares)
     has_model_faults: bool = False
     has_own_broker: bool = False
+    max_pending_windows: int = 0
     log: Path | None = None
     log_columns: str = ""
 
@@ -219,12 +221,15 @@ def variables_of(settings: Settings, plan: Plan) -> dict[str, str]:
 
     With popularity as the artifact has it, a list follows from window, catalogue and artifact alone, as the oracle needs.
     """
-    return {
+    variables = {
         "HEADRACE_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),
         "HEADRACE_SEQUENCE_STORE": plan.store,
         "HEADRACE_LIVE_POPULARITY": "off",
         "HEADRACE_DEVICE": "cpu",
     }
+    if plan.max_pending_windows:
+        variables["HEADRACE_MAX_PENDING_WINDOWS"] = str(plan.max_pending_windows)
+    return variables
 
 
 async def run_drill(drill: Drill, script: Callable[[Drill], Any]) -> dict[str, Any]:
@@ -253,6 +258,7 @@ async def run_drill(drill: Drill, script: Callable[[Drill], Any]) -> dict[str, A
         await drill.cluster.stop()
         drill.say("comparing with what the events must lead to")
         verdict = await judge(drill.settings, drill.items, drill.observer.ledger.newest())
+        verdict.stale_windows = drill.observer.windows.n_stale
     finally:
         await _end(drill, jobs)
     return report_of(drill, verdict) | {

@@ -1,4 +1,4 @@
-"""``headrace drill soak``: waves, bursts and pauses of load for a long time, a kill now and then; memory must not creep."""
+"""``headrace drill soak``: waves, bursts and pauses of load for a long time, a kill now and then; neither memory nor files may creep."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import random
 import time
 from typing import Final
 
+from tools.drill_cluster import APPS
 from tools.drill_run import Drill
 from tools.drill_watch import Watch
 
@@ -25,6 +26,9 @@ KILL_EVERY_S: Final = 180.0
 WARM_UP_S: Final = 120.0
 JUDGED_S: Final = 300.0
 MAX_SLOPE_MB_PER_MIN: Final = 1.0
+MAX_GROWN_FILES: Final = 20
+#: A process samples this much later than the drill starts and this much before it ends, in seconds: shorter soaks judge nobody.
+MARGIN_S: Final = 30.0
 
 
 async def script(drill: Drill) -> None:
@@ -49,6 +53,11 @@ async def script(drill: Drill) -> None:
     report = watch.report(WARM_UP_S)
     drill.extra |= report
     drill.found += creeping(report["lives"])
+    unjudged = not_judged(report["lives"])
+    if 60 * drill.plan.minutes >= WARM_UP_S + JUDGED_S + MARGIN_S:
+        drill.found += unjudged
+    elif unjudged:
+        drill.extra["soak_note"] = "; ".join(unjudged)
 
 
 def kill_pause_s(rng: random.Random) -> float:
@@ -56,13 +65,30 @@ def kill_pause_s(rng: random.Random) -> float:
     return rng.uniform(0.5, 1.5) * KILL_EVERY_S
 
 
-def creeping(lives: list[dict[str, float | str]]) -> list[str]:
-    """Return what is wrong with the memory of processes that lived long enough to be judged."""
-    return [
-        f"{life['worker']}: memory grows by {life['slope_mb_per_min']} MB/min, limit {MAX_SLOPE_MB_PER_MIN:g}"
-        for life in lives
-        if float(life["seconds"]) >= WARM_UP_S + JUDGED_S and float(life["slope_mb_per_min"]) > MAX_SLOPE_MB_PER_MIN
-    ]
+Lives = list[dict[str, float | str]]
+
+
+def creeping(lives: Lives) -> list[str]:
+    """Return what is wrong with memory and open files of processes that lived long enough to be judged."""
+    found = []
+    for life in filter(_is_long, lives):
+        if float(life["slope_mb_per_min"]) > MAX_SLOPE_MB_PER_MIN:
+            slope = life["slope_mb_per_min"]
+            found.append(f"{life['worker']}: memory grows by {slope} MB/min, limit {MAX_SLOPE_MB_PER_MIN:g}")
+        if float(life["grown_files"]) > MAX_GROWN_FILES:
+            found.append(f"{life['worker']}: {life['grown_files']} more open files, limit {MAX_GROWN_FILES}")
+    return found
+
+
+def not_judged(lives: Lives) -> list[str]:
+    """Return a line for each app of which no process lived long enough to be judged."""
+    judged = {str(life["worker"]).rpartition("-")[0] for life in filter(_is_long, lives)}
+    seconds = WARM_UP_S + JUDGED_S
+    return [f"no {app} lived {seconds:g} s: memory not judged; raise --minutes" for app in APPS if app not in judged]
+
+
+def _is_long(life: dict[str, float | str]) -> bool:
+    return float(life["seconds"]) >= WARM_UP_S + JUDGED_S
 
 
 def rate_of(phase: str, rate_per_s: float, at_s: float) -> float:
@@ -83,6 +109,10 @@ async def _phase(drill: Drill, phase: str, end: float) -> None:
 
 
 async def _kill(drill: Drill) -> None:
-    victim = drill.rng.choice(drill.cluster.workers)
+    """Kill any worker but the first of each app, whose life is long enough to be judged; with one of each, nobody is killed."""
+    victims = [worker for app in APPS for worker in drill.cluster.of_app(app)[1:]]
+    if not victims:
+        return
+    victim = drill.rng.choice(victims)
     async with drill.fault(f"kill {victim.label}"):
         drill.cluster.kill(victim)

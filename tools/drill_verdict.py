@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
-
 from streams.batches import ConsumedRecord
 from streams.errors import RecordError
-from streams.records import Item, Recommendation, WindowState, decode_window
+from streams.records import REASONS, Item, Recommendation, WindowState, decode_window
 from streams.settings import KafkaSettings, Settings
 from tools.compare import compare_lists, compare_windows
 from tools.oracle import ListOracle, Truth, WindowOracle
@@ -31,8 +29,9 @@ class Verdict:
     events : records on ``events``
     lost : accepted events whose effect is missing from their user's window
     wrong_windows, wrong_lists : users whose last window or list is not as it must be; missing ones included
-    stale_windows : windows that were written after one of the same or a later revision, as a zombie would
+    stale_windows : as the observer counts them: windows that were written after one of the same or a later revision, as a zombie would
     rejected_missing, rejected_extra : malformed events that are not on ``events.rejected``, and others that are
+    rejected_wrong : records there without a reason, and events whose key or value is another there
     rejected_repeats : records there of events that are there already, as a restart may cause
     n_unread : events that the oracle did not see although their offsets exist
     """
@@ -49,6 +48,7 @@ class Verdict:
     wrong_lists: int = 0
     rejected_missing: int = 0
     rejected_extra: int = 0
+    rejected_wrong: int = 0
     rejected_repeats: int = 0
     n_unread: int = 0
     examples: list[str] = field(default_factory=list)
@@ -62,6 +62,7 @@ class Verdict:
             "wrong_lists",
             "rejected_missing",
             "rejected_extra",
+            "rejected_wrong",
             "n_unread",
         )
         return [f"{name} {getattr(self, name)}" for name in names if getattr(self, name)]
@@ -74,7 +75,7 @@ class Verdict:
 async def judge(
     settings: Settings, items: Iterable[Item], lists: Mapping[bytes, Recommendation], *, with_lists: bool = True
 ) -> Verdict:
-    """Read the topics back and compare them with the oracle.
+    """Read the topics back and compare them with the oracle. ``stale_windows`` stays 0: it is counted live.
 
     Parameters
     ----------
@@ -83,15 +84,15 @@ async def judge(
     with_lists : False leaves the lists out, for a drill that leaves them behind on purpose
     """
     kafka = settings.kafka
-    truth, verdict = await _truth(settings)
-    log = await _window_log(kafka)
-    windows, verdict.stale_windows = log.newest, log.n_stale
+    rejects = await _reject_log(kafka)
+    truth, verdict = await _truth(settings, rejects)
+    rejects.judge(truth.rejected, verdict)
+    windows = await _windows(kafka)
     differences = compare_windows(windows, truth.windows)
     verdict.wrong_windows = len(differences)
     verdict.examples = [f"window of {d.user_id}: {d.what}: {d.why}" for d in differences[:EXAMPLES]]
     wrong = {d.user_id.encode() for d in differences}
     verdict.lost = sum(n_lost(windows.get(key), truth.windows[key]) for key in wrong & truth.windows.keys())
-    await _judge_rejects(kafka, truth, verdict)
     if with_lists:
         expected = await asyncio.to_thread(_expected_lists, settings, items, truth)
         list_differences = compare_lists(lists, expected)
@@ -105,12 +106,13 @@ def _expected_lists(settings: Settings, items: Iterable[Item], truth: Truth) -> 
     return oracle.lists(truth.windows)
 
 
-async def _truth(settings: Settings) -> tuple[Truth, Verdict]:
+async def _truth(settings: Settings, rejects: RejectLog) -> tuple[Truth, Verdict]:
     group = settings.sequencer
     oracle = WindowOracle(group.bounds(), max_future_skew_ms=group.max_future_skew_ms)
     next_offsets: Counter[int] = Counter()
     async for record in read_records(settings.kafka, settings.kafka.topic("events")):
         oracle.add(record)
+        rejects.check(record)
         next_offsets[record.partition] = record.offset + 1
     truth = oracle.truth()
     verdict = Verdict(users=len(truth.windows))
@@ -124,64 +126,57 @@ async def _truth(settings: Settings) -> tuple[Truth, Verdict]:
     return truth, verdict
 
 
-class WindowLog:
-    """What ``sequences`` holds, record by record: the last window of each user, and windows that came after a newer one.
+async def _windows(kafka: KafkaSettings) -> dict[bytes, bytes]:
+    """Return the last window of each user; a record without value removes one, as compaction would."""
+    newest: dict[bytes, bytes] = {}
+    async for record in read_records(kafka, kafka.topic("sequences")):
+        if record.key is None:
+            continue
+        if record.value is None:
+            newest.pop(record.key, None)
+        else:
+            newest[record.key] = record.value
+    return newest
 
-    Such a stale window is often hidden by the next one of its user; a worker that recovers in between would go on from it.
+
+class RejectLog:
+    """What ``events.rejected`` holds: for each event that a record there names, what the record holds.
 
     Attributes
     ----------
-    newest : user key to encoded window; a record without value removes one, as compaction would
-    n_stale : windows whose revision was not above that of the one before, repeats byte for byte left out
+    n_records : all, repeats included
+    n_wrong : those without a reason of the contract, and events of which a record holds another key or value
     """
 
     def __init__(self) -> None:
-        self.newest: dict[bytes, bytes] = {}
-        self.n_stale = 0
-        self._revisions: dict[bytes, int] = {}
+        self.n_records = self.n_wrong = 0
+        self._contents: dict[tuple[int, int], set[int]] = {}
 
-    def add(self, key: bytes, value: bytes | None) -> None:
-        """Take in the next record of the key's partition."""
-        if value is None:
-            self.newest.pop(key, None)
-            self._revisions.pop(key, None)
-            return
-        revision = revision_in(value)
-        if revision <= self._revisions.get(key, 0) and value != self.newest.get(key):
-            self.n_stale += 1
-        self.newest[key], self._revisions[key] = value, revision
+    def add(self, record: ConsumedRecord) -> None:
+        """Take in a record of ``events.rejected``."""
+        self.n_records += 1
+        self.n_wrong += dict(record.headers).get("reason", b"").decode("utf-8", "replace") not in REASONS
+        self._contents.setdefault(coordinates(record), set()).add(hash((record.key, record.value)))
 
+    def check(self, event: ConsumedRecord) -> None:
+        """Compare a record of ``events`` with what was said to be its content; call once for each, after all of :meth:`add`."""
+        contents = self._contents.get((event.partition, event.offset))
+        self.n_wrong += contents is not None and contents != {hash((event.key, event.value))}
 
-class _Revision(msgspec.Struct):
-    """The one field of a window that matters here."""
-
-    revision: int
-
-
-_revision_decoder = msgspec.msgpack.Decoder(_Revision)
+    def judge(self, rejected: Set[tuple[int, int]], verdict: Verdict) -> None:
+        """Put the differences from the events that must be there into the verdict."""
+        found = self._contents.keys()
+        verdict.rejected_missing = len(rejected - found)
+        verdict.rejected_extra = len(found - rejected)
+        verdict.rejected_repeats = self.n_records - len(found)
+        verdict.rejected_wrong = self.n_wrong
 
 
-def revision_in(value: bytes) -> int:
-    """Return the revision of an encoded window; 0 where it is none, which is below any."""
-    try:
-        return _revision_decoder.decode(value).revision
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return 0
-
-
-async def _window_log(kafka: KafkaSettings) -> WindowLog:
-    log = WindowLog()
-    async for record in read_records(kafka, kafka.topic("sequences")):
-        if record.key is not None:
-            log.add(record.key, record.value)
+async def _reject_log(kafka: KafkaSettings) -> RejectLog:
+    log = RejectLog()
+    async for record in read_records(kafka, kafka.topic("events.rejected")):
+        log.add(record)
     return log
-
-
-async def _judge_rejects(kafka: KafkaSettings, truth: Truth, verdict: Verdict) -> None:
-    found = Counter([coordinates(r) async for r in read_records(kafka, kafka.topic("events.rejected"))])
-    verdict.rejected_missing = len(truth.rejected - found.keys())
-    verdict.rejected_extra = len(found.keys() - truth.rejected)
-    verdict.rejected_repeats = found.total() - len(found)
 
 
 def coordinates(record: ConsumedRecord) -> tuple[int, int]:

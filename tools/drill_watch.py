@@ -42,6 +42,11 @@ def after_warm_up(samples: Sequence[Sample], warm_up_s: float) -> list[Sample]:
     return [sample for sample in samples if sample.at_s >= samples[0].at_s + warm_up_s]
 
 
+def grown_files(samples: Sequence[Sample]) -> int:
+    """Return by how many the open files went above those of the first sample (0 for no samples)."""
+    return max((s.n_files - samples[0].n_files for s in samples), default=0)
+
+
 class Watch:
     """Samples every few seconds, until cancelled.
 
@@ -95,6 +100,7 @@ class Watch:
                     "slope_mb_per_min": round(slope_mb_per_min(after_warm_up(samples, warm_up_s)), 2),
                     "files": samples[-1].n_files,
                     "max_files": max(s.n_files for s in samples),
+                    "grown_files": grown_files(after_warm_up(samples, warm_up_s)),
                 }
                 for (label, _pid), samples in self.lives.items()
             ],

@@ -60,11 +60,12 @@ def test_a_killed_worker_loses_nothing(
         "duplicate_lists",
         "rejected_missing",
         "rejected_extra",
+        "rejected_wrong",
     )
     assert {name: report[name] for name in names} == dict.fromkeys(names, 0)
     assert report["users"] == 100 and report["events"] == report["sent"] > 200
     assert report["restarts"] == 1 and report["ended_by_themselves"] == []
-    assert 1.0 < report["downtime_s"]["max"] < 60.0, "a second passes before the restart"
+    assert 0.0 < report["downtime_s"]["max"] < 60.0, "the restart is at once; loading takes a while"
     assert topics(broker) <= before
 
 
@@ -97,7 +98,13 @@ def test_a_window_written_over_and_a_forged_list_are_found(
     assert (report["wrong_windows"], report["stale_windows"], report["wrong_lists"]) == (1, 1, 1) and report[
         "lost"
     ] >= 1
-    assert report["problems"] == [f"lost {report['lost']}", "wrong_windows 1", "stale_windows 1", "wrong_lists 1"]
+    assert report["problems"] == [
+        f"lost {report['lost']}",
+        "wrong_windows 1",
+        "stale_windows 1",
+        "wrong_lists 1",
+        "duplicate_lists 1",
+    ]
 
 
 def test_a_drill_that_needs_its_own_broker_refuses_a_named_one(broker: BrokerInfo) -> None:

@@ -18,7 +18,7 @@ from tools.drill_artifact import catalogue_of
 from tools.drill_kill import MOMENTS, plan_faults
 from tools.drill_overload import busiest_minute, freshness_ms, wrong
 from tools.drill_poison import damaged_copy, poisoned_items
-from tools.drill_soak import MAX_SLOPE_MB_PER_MIN, creeping, rate_of
+from tools.drill_soak import MAX_GROWN_FILES, MAX_SLOPE_MB_PER_MIN, creeping, not_judged, rate_of
 from tools.drill_watch import MB, Sample, after_warm_up, slope_mb_per_min
 
 
@@ -49,7 +49,10 @@ def test_kills_come_at_every_moment_to_both_apps_in_an_order_of_the_seed() -> No
     assert set(MOMENTS) | {"zombie"} == set(moments) and moments.count("zombie") == 2 and len(moments) == 12
     assert {app for _, app in plan} == {"sequencer", "recommender"}
     assert plan == plan_faults(10, random.Random(1)) != plan_faults(10, random.Random(2))
-    assert [m for m, _ in plan_faults(1, random.Random(1))].count("zombie") == 1
+    for seed in range(10):
+        pauses = [app for moment, app in plan_faults(10, random.Random(seed)) if moment == "zombie"]
+        assert pauses == ["sequencer", "recommender"]
+        assert ("zombie", "sequencer") in plan_faults(1, random.Random(seed))
 
 
 def test_memory_that_creeps_is_seen_and_warm_up_is_not() -> None:
@@ -64,11 +67,13 @@ def test_only_long_lives_are_judged() -> None:
     """A process that has just started still fills its windows."""
     fast = MAX_SLOPE_MB_PER_MIN + 1
     lives: list[dict[str, float | str]] = [
-        {"worker": "young", "seconds": 60.0, "slope_mb_per_min": fast},
-        {"worker": "old", "seconds": 4_000.0, "slope_mb_per_min": fast},
-        {"worker": "steady", "seconds": 4_000.0, "slope_mb_per_min": 0.1},
+        {"worker": "sequencer-0", "seconds": 60.0, "slope_mb_per_min": fast, "grown_files": 99},
+        {"worker": "recommender-0", "seconds": 4_000.0, "slope_mb_per_min": fast, "grown_files": 0},
+        {"worker": "recommender-1", "seconds": 4_000.0, "slope_mb_per_min": 0.1, "grown_files": MAX_GROWN_FILES + 1},
+        {"worker": "recommender-2", "seconds": 4_000.0, "slope_mb_per_min": 0.1, "grown_files": MAX_GROWN_FILES},
     ]
-    assert [line.split(":")[0] for line in creeping(lives)] == ["old"]
+    assert [line.split(":")[0] for line in creeping(lives)] == ["recommender-0", "recommender-1"]
+    assert not_judged(lives) == ["no sequencer lived 420 s: memory not judged; raise --minutes"]
 
 
 def test_a_wave_swings_around_the_rate() -> None:
@@ -102,6 +107,7 @@ def test_every_bound_of_the_overload_can_be_broken() -> None:
         "crawler_lists_per_minute": 600,
         "hot_lists_per_minute": 600,
         "growth_mb": {"sequencer-0": 20.0},
+        "others_freshness_ms": {"p99": 2_000.0},
         "recovered_freshness_ms": {"p99": 200.0},
     }
     assert wrong(good, 600) == []
@@ -109,6 +115,7 @@ def test_every_bound_of_the_overload_can_be_broken() -> None:
     assert len(wrong(good | {"growth_mb": {"sequencer-0": 2_000.0}}, 600)) == 1
     assert len(wrong(good | {"recovered_freshness_ms": {"p99": 60_000.0}}, 600)) == 1
     assert len(wrong(good | {"recovered_freshness_ms": {"p99": None}}, 600)) == 1
+    assert len(wrong(good | {"others_freshness_ms": {"p99": 60_000.0}}, 600)) == 1
 
 
 def test_poison_for_the_catalogue_is_poison() -> None:

@@ -9,10 +9,20 @@ from streams.records import Degraded, Recommendation, encode
 from tools.drill_ledger import Gaps, ListLedger
 
 
-def encoded(revision: int, degraded: Degraded = "none", *, user: str = "u1", list_id: str = "") -> bytes:
-    """Return a list on the wire."""
+def encoded(
+    revision: int,
+    degraded: Degraded = "none",
+    *,
+    user: str = "u1",
+    list_id: str = "",
+    offset: int = -1,
+    provisional: bool | None = None,
+) -> bytes:
+    """Return a list on the wire; its event's offset rises with the revision, and it is provisional when degraded, unless given."""
     name = list_id or f"{user}-{revision}-{degraded}"
-    return encode(Recommendation(1, name, user, revision, "e", 0, 0, 0, "a", 1, degraded, [], degraded != "none"))
+    is_provisional = degraded != "none" if provisional is None else provisional
+    at = 10 * revision if offset < 0 else offset
+    return encode(Recommendation(1, name, user, revision, "e", at, 0, 0, "a", 1, degraded, [], is_provisional))
 
 
 def test_news_repeats_and_degraded_lists_are_told_apart() -> None:
@@ -24,6 +34,24 @@ def test_news_repeats_and_degraded_lists_are_told_apart() -> None:
     assert (ledger.n_lists, ledger.n_repeated, ledger.n_duplicate, ledger.n_degraded) == (7, 3, 0, 2)
     assert {key: made.revision for key, made in ledger.newest().items()} == {b"u1": 3, b"u2": 1}
     assert ledger.degraded_users() == ["u2"]
+
+
+def test_a_degraded_list_that_is_final_counts_as_degraded() -> None:
+    """A window on which the model gives NaN gets popular items for good: no full list follows until the next event."""
+    ledger = ListLedger()
+    ledger.add(encoded(1, "popular", provisional=False))
+    ledger.add(encoded(1, user="u2"))
+    assert ledger.degraded_users() == ["u1"]
+    ledger.add(encoded(2))
+    assert ledger.degraded_users() == []
+
+
+def test_a_higher_revision_for_no_later_event_is_a_double() -> None:
+    """An event that was counted twice raises the revision, and the recipe takes its list for news."""
+    ledger = ListLedger()
+    for value in (encoded(1, offset=7), encoded(2, offset=7), encoded(3, offset=6), encoded(4, offset=9)):
+        ledger.add(value)
+    assert (ledger.n_repeated, ledger.n_duplicate) == (0, 2)
 
 
 def test_a_recipe_that_lets_repeats_through_is_found_out() -> None:

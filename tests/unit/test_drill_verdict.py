@@ -6,8 +6,9 @@ from streams.records import encode
 from streams.window import WindowBounds, absorb
 from tests.builders import T0, FakeRecord, make_event
 from tools.drill_cluster import unbalanced
-from tools.drill_report import Fault, downtime
-from tools.drill_verdict import Verdict, WindowLog, coordinates, n_lost
+from tools.drill_ledger import WindowLog
+from tools.drill_report import Fault, downtime, n_sent_problems, sort_problems
+from tools.drill_verdict import RejectLog, Verdict, coordinates, n_lost
 
 
 def window(*event_ids: str) -> bytes:
@@ -33,7 +34,7 @@ def test_a_window_after_a_newer_one_is_stale_though_the_next_hides_it() -> None:
     first, second, other, third = window("a"), window("a", "b"), window("a", "x"), window("a", "b", "c")
     for value in (first, second, second, third, None, first):
         log.add(b"u1", value)
-    assert log.n_stale == 0 and log.newest == {b"u1": first}
+    assert log.n_stale == 0
     for value in (second, first, third, window("x", "y", "z"), b"\xc1"):
         log.add(b"u1", value)
     assert log.n_stale == 3
@@ -47,6 +48,40 @@ def test_a_reject_says_which_event_it_holds() -> None:
     headers = [("reason", b"type"), ("partition", b"2"), ("offset", b"17")]
     assert coordinates(FakeRecord(b"k", b"v", headers=headers)) == (2, 17)
     assert coordinates(FakeRecord(b"k", b"v")) == (-1, -1)
+
+
+def reject(value: bytes, offset: int, reason: bytes = b"type") -> FakeRecord:
+    """Return a record of events.rejected."""
+    return FakeRecord(b"k", value, headers=[("reason", reason), ("partition", b"0"), ("offset", b"%d" % offset)])
+
+
+def test_a_reject_must_hold_its_event_and_a_reason() -> None:
+    """Other bytes under the right coordinates, in any of several records, would lose the event; so would a missing one."""
+    log = RejectLog()
+    for record in (
+        reject(b"a", 1),
+        reject(b"a", 1),
+        reject(b"x", 2),
+        reject(b"c", 3, b""),
+        reject(b"d", 4),
+        reject(b"x", 4),
+    ):
+        log.add(record)
+    for offset, value in enumerate((b"fine", b"a", b"b", b"c", b"d", b"e")):
+        log.check(FakeRecord(b"k", value, offset))
+    verdict = Verdict()
+    log.judge({(0, 1), (0, 2), (0, 3), (0, 5)}, verdict)
+    assert (verdict.rejected_missing, verdict.rejected_extra, verdict.rejected_repeats) == (1, 1, 2)
+    assert verdict.rejected_wrong == 3 and "rejected_wrong 3" in verdict.problems()
+
+
+def test_what_was_sent_is_known_without_the_oracle() -> None:
+    """Acknowledged events that vanished, and counts that the events cannot have led to."""
+    verdict = Verdict(events=10, accepted=6, rejected=2)
+    assert n_sent_problems(verdict, 10) == []
+    assert n_sent_problems(verdict, 12) == ["lost before the sequencer: 12 events acknowledged, 10 on the topic"]
+    assert sort_problems(verdict, {"new": 4, "late-inserted": 1, "late-dropped": 1, "repeat": 2, "malformed": 2}) == []
+    assert [line.split()[0] for line in sort_problems(verdict, {"new": 5, "malformed": 3})] == ["accepted", "rejected"]
 
 
 def test_counts_must_add_up_on_every_page_and_partition() -> None:
