@@ -20,6 +20,7 @@ import msgspec
 
 from streams.batches import Headers
 from streams.errors import InputError, RecordError, TopicError
+from streams.pseudonyms import open_pseudonyms
 from streams.publisher import partition_of
 from streams.records import VERSION, EventDecoder, Item, RecordDecoder, decode_window, encode
 from streams.sequencing import Counts
@@ -27,7 +28,7 @@ from streams.settings import KafkaSettings, Settings, load_settings
 from tools.cli import UsageError, console, emit
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 from tools.oracle import ListOracle, Truth, WindowOracle
-from tools.replay_run import check_run, default_run, to_event, wire_run
+from tools.replay_run import TimeRange, run_of, to_event, with_pseudonym
 from tools.topic_reader import read_records
 
 SHOWN_BAD: Final = 100
@@ -90,9 +91,7 @@ def _truth(args: argparse.Namespace, settings: Settings) -> Truth:
         raise InputError(f"{args.log}: no such file; name a log in CSV, TSV, JSON lines or Parquet")
     columns, types = parse_columns(args.columns or ""), parse_columns(args.types or "")
     reader = LogReader(LogSpec(args.log, columns, types, args.time_unit), _BadRows().warn)
-    name = wire_run(
-        check_run(args.run or default_run(args.log)), args.log, args.columns, args.types, args.time_unit, None, None
-    )
+    name = run_of(args, TimeRange(), open_pseudonyms(settings.kafka))
     for record in log_records(sorted_rows(reader), name, settings):
         oracle.add(record)
     return oracle.truth()
@@ -103,13 +102,14 @@ def log_records(rows: Iterable[LogRow], run: str, settings: Settings) -> Iterato
 
     Parameters
     ----------
-    run : the replay's name on the wire (``tools.replay_run.wire_run``)
+    run : the replay's name on the wire (``tools.replay_run.run_of``)
     """
     decoder = EventDecoder(settings.sequencer.max_future_skew_ms)
     topic, now_ms = settings.kafka.topic("events"), int(time.time() * 1000)
     home = lru_cache(maxsize=100_000)(lambda key: partition_of(key, settings.kafka.partitions))
-    offsets = [0] * settings.kafka.partitions
-    for seq, row in enumerate(rows):
+    offsets, pseudonyms = [0] * settings.kafka.partitions, open_pseudonyms(settings.kafka)
+    for seq, found in enumerate(rows):
+        row = with_pseudonym(found, pseudonyms)
         key, value = row.user_id.encode(), encode(to_event(row, run, seq))
         with contextlib.suppress(RecordError):
             decoder.decode_event(key, value, now_ms)

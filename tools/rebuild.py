@@ -3,7 +3,7 @@
 ::
 
     log, or live events ──copy──► RUN.events ──► sequencer of the run ──► RUN.sequences ──► recommender of the run ──► RUN.recommendations
-    live items ───────────copy──► RUN.items ─────────────────────────────────────────────────────┘
+    live items, users ────copy──► RUN.items, RUN.users ──────────────────────────────────────────┘
 
 The live topics are only read. Whatever ends the command, the same command goes on from its last checkpoint; what is copied twice
 around a kill changes no window, for each event keeps its id, or its run and seq.
@@ -24,7 +24,7 @@ from streams.lag import GroupWatch
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
 from tools.cli import console, emit
-from tools.rebuild_copy import EventCopier, copy_items, event_range
+from tools.rebuild_copy import EventCopier, copy_compacted, event_range
 from tools.rebuild_log import publish_log, source_of
 from tools.rebuild_run import (
     Manifest,
@@ -58,8 +58,7 @@ def run_into(args: argparse.Namespace) -> int:
         if not is_live and manifest.state != "copying":
             manifest.state = "copying"
             save_manifest(folder, manifest)
-        if not is_live:
-            asyncio.run(_prepare(settings, into, manifest))
+        asyncio.run(_prepare(settings, into, manifest, is_live=is_live))
         with contextlib.ExitStack() as stack:
             workers = [] if is_live else stack.enter_context(running_workers(into, folder))
             _say(f"copying to {into.kafka.topic_prefix}events")
@@ -92,7 +91,7 @@ def _wanted(args: argparse.Namespace, settings: Settings, n_partitions: int) -> 
         raise InputError(str(exc)) from exc
     source, n_live = "topic", settings.kafka.partitions
     if args.log is not None:
-        source = source_of(args)
+        source = source_of(args, settings.kafka)
     elif n_live != (found := asyncio.run(partition_count(settings.kafka, settings.kafka.topic("events")))):
         raise TopicError(
             f"{settings.kafka.topic('events')} has {found} partitions, HEADRACE_PARTITIONS is {n_live}; set it so"
@@ -110,11 +109,13 @@ def _wanted(args: argparse.Namespace, settings: Settings, n_partitions: int) -> 
     )
 
 
-async def _prepare(settings: Settings, into: Settings, manifest: Manifest) -> None:
-    """Create the run's topics, see that no worker of an earlier, killed command is left, and copy the catalogue."""
-    await create_topics(into.kafka)
-    await wait_until_idle(into.kafka)
-    manifest.counts["items"] = await copy_items(settings.kafka, into.kafka)
+async def _prepare(settings: Settings, into: Settings, manifest: Manifest, *, is_live: bool) -> None:
+    """Create the run's topics, see that no worker of an earlier, killed command is left, and copy the catalogue and the users."""
+    if not is_live:
+        await create_topics(into.kafka)
+        await wait_until_idle(into.kafka)
+    for topic in ("items", "users"):
+        manifest.counts[topic] = await copy_compacted(settings.kafka, into.kafka, topic, is_live=is_live)
 
 
 async def _copy_topic(settings: Settings, into: Settings, manifest: Manifest, folder: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,14 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
-from streams.errors import RecordError, TopicError
+from streams.errors import InputError, RecordError, TopicError
 from streams.latest import LatestLists
 from streams.recommending import list_id
 from streams.records import Recommendation, RecordDecoder, decode_window, encode
 from streams.settings import KafkaSettings, Settings, load_settings
 from tools.cli import emit
 from tools.compare import Difference, compare_lists, compare_windows
-from tools.rebuild_copy import event_range, newest_values
+from tools.rebuild_copy import event_range, has_lost_records, newest_values
 from tools.rebuild_run import MANIFEST, Manifest, bounds_of, folder_of, load_manifest, run_lock, run_settings
 from tools.topic_reader import read_records
 
@@ -28,10 +29,16 @@ SHOWN: Final = 10
 
 @dataclass(frozen=True)
 class Held:
-    """What a deployment holds: the newest window and the newest list of each user, by user key."""
+    """What a deployment holds: the newest window and the newest list of each user, by user key.
+
+    Parameters
+    ----------
+    is_trimmed : whether retention has deleted lists, so that a user may be without one
+    """
 
     windows: dict[bytes, bytes]
     lists: dict[bytes, Recommendation]
+    is_trimmed: bool = False
 
 
 @dataclass
@@ -81,6 +88,7 @@ def compare_held(run: Held, live: Held, *, with_offsets: bool, with_revisions: b
     """Compare what a run holds with what the live topics hold, which counts as right.
 
     A live window without events is what a promotion leaves of a user whom the promoted run did not have: it counts as none.
+    Where retention has deleted lists, only those of users who have one on both sides are compared.
 
     Parameters
     ----------
@@ -97,10 +105,18 @@ def compare_held(run: Held, live: Held, *, with_offsets: bool, with_revisions: b
         key: _alike(made, lists.get(key), with_offsets=with_offsets, with_revisions=with_revisions)
         for key, made in run_lists.items()
     }
+    notes = []
+    if run.is_trimmed or live.is_trimmed:
+        n_all, both = len(run_lists.keys() | lists.keys()), run_lists.keys() & lists.keys()
+        run_lists, lists = ({key: side[key] for key in both} for side in (run_lists, lists))
+        notes.append(
+            f"retention has deleted lists: those of {n_all - len(both)} users are on one side only, and left out"
+        )
     return Comparison(
         len(run_windows.keys() | windows.keys()),
         compare_windows(run_windows, windows, with_offsets=with_offsets),
         compare_lists(run_lists, lists),
+        notes,
     )
 
 
@@ -150,7 +166,8 @@ async def read_held(kafka: KafkaSettings) -> Held:
             ) from exc
         if latest.accept(made):
             lists[made.user_id.encode()] = made
-    return Held(await newest_values(kafka, "sequences"), lists)
+    is_trimmed = await has_lost_records(kafka, "recommendations")
+    return Held(await newest_values(kafka, "sequences"), lists, is_trimmed)
 
 
 def settings_notes(manifest: Manifest, settings: Settings) -> list[str]:
@@ -207,9 +224,16 @@ def artifact_notes(run: Held, live: Held) -> list[str]:
 
 
 def was_promoted(state_dir: Path, live_prefix: str) -> bool:
-    """Tell whether a run kept here was ever promoted onto these live topics: revisions do not count events only since then."""
-    folders = [path.parent for path in sorted(state_dir.glob(f"*/{MANIFEST}"))]
-    return any(m.promotions and m.live_prefix == live_prefix for m in map(load_manifest, folders))
+    """Tell whether a run kept here was ever promoted onto these live topics: revisions do not count events only since then.
+
+    A damaged run among them is passed over.
+    """
+    for path in sorted(state_dir.glob(f"*/{MANIFEST}")):
+        with contextlib.suppress(InputError):
+            manifest = load_manifest(path.parent)
+            if manifest.promotions and manifest.live_prefix == live_prefix:
+                return True
+    return False
 
 
 def run_compare(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Copies live topics to those of a run: ``events`` byte for byte and in order, ``items`` as they are at last."""
+"""Copies live topics to those of a run: ``events`` byte for byte and in order, ``items`` and ``users`` as they are at last."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -188,21 +188,61 @@ async def newest_values(
     return found
 
 
-async def copy_items(live: KafkaSettings, into: KafkaSettings) -> int:
-    """Bring the run's catalogue to what the live one is now; return its number of items. Repeat-safe."""
+class Kept(NamedTuple):
+    """The newest record of a key: its value, None where it was removed, and its timestamp in ms."""
+
+    value: bytes | None
+    timestamp: int
+
+
+async def copy_compacted(live: KafkaSettings, into: KafkaSettings, topic: str, *, is_live: bool = False) -> int:
+    """Bring a compacted topic of the run, ``items`` or ``users``, to what the live one is now. Repeat-safe.
+
+    Parameters
+    ----------
+    is_live : the run is in use already: what was put there after the live record stays
+
+    Returns
+    -------
+    Number of keys that the live topic has.
+    """
     try:
-        wanted = await newest_values(live, "items")
-    except TopicError:  # a deployment that does not exist yet has no catalogue
+        wanted = await _newest_records(live, topic)
+    except TopicError:  # a deployment that does not exist yet has none
         wanted = {}
-    found = await newest_values(into, "items")
-    topic = into.topic("items")
+    changes = changes_of(wanted, await _newest_records(into, topic), is_live=is_live)
     async with Publisher(into) as publisher:
-        for key, value in wanted.items():
-            if found.get(key) != value:
-                await publisher.publish(topic, key, value)
-        for key in found.keys() - wanted.keys():
-            await publisher.publish(topic, key, None)
-    return len(wanted)
+        for key, value in changes.items():
+            await publisher.publish(into.topic(topic), key, value)
+    return sum(kept.value is not None for kept in wanted.values())
+
+
+def changes_of(
+    wanted: Mapping[bytes, Kept], found: Mapping[bytes, Kept], *, is_live: bool
+) -> dict[bytes, bytes | None]:
+    """Return what to write, by key, so that a run's topic is as the live one; where the run is in use, only what is newer."""
+    none = Kept(None, -1)
+    changes: dict[bytes, bytes | None] = {}
+    for key in wanted if is_live else wanted.keys() | found.keys():
+        kept, before = wanted.get(key, none), found.get(key, none)
+        if kept.value != before.value and not (is_live and kept.timestamp <= before.timestamp):
+            changes[key] = kept.value
+    return changes
+
+
+async def _newest_records(settings: KafkaSettings, topic: str) -> dict[bytes, Kept]:
+    found: dict[bytes, Kept] = {}
+    async for record in read_records(settings, settings.topic(topic)):
+        if record.key is not None:
+            found[record.key] = Kept(record.value, record.timestamp)
+    return found
+
+
+async def has_lost_records(settings: KafkaSettings, topic: str) -> bool:
+    """Tell whether a topic of the contract no longer begins with its first records."""
+    tps = [TopicPartition(settings.topic(topic), partition) for partition in range(settings.partitions)]
+    async with open_reader(settings) as consumer:
+        return any((await consumer.beginning_offsets(tps)).values())
 
 
 @contextlib.asynccontextmanager

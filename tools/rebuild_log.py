@@ -6,28 +6,27 @@ import argparse
 from pathlib import Path
 
 from streams.errors import InputError
-from streams.settings import Settings
+from streams.pseudonyms import open_pseudonyms
+from streams.settings import KafkaSettings, Settings
 from tools.rebuild_run import LOG_CHECKPOINT
 from tools.replay import drive
 from tools.replay_loop import Pace, Replay
-from tools.replay_run import check_run, default_run, load_checkpoint, parse_range, wire_run
+from tools.replay_run import load_checkpoint, parse_range, run_of
 
 
-def source_of(args: argparse.Namespace) -> str:
+def source_of(args: argparse.Namespace, kafka: KafkaSettings) -> str:
     """Return the run that the log's events carry: the one that a plain ``headrace replay`` with the same options gives them.
 
     So the windows of both are equal to the byte.
     """
     if not args.log.is_file():
         raise InputError(f"{args.log}: no such file; name a log in CSV, TSV, JSON lines or Parquet")
-    times = parse_range(args.start, args.end)
-    name = check_run(args.run or default_run(args.log))
-    return wire_run(name, args.log, args.columns, args.types, args.time_unit, times.start, times.end)
+    return run_of(args, parse_range(args.start, args.end), open_pseudonyms(kafka))
 
 
 def publish_log(args: argparse.Namespace, into: Settings, folder: Path) -> int:
     """Publish what is left of the log onto the run's ``events``; return how many events were sent."""
-    wire, path = source_of(args), folder / LOG_CHECKPOINT
+    wire, path = source_of(args, into.kafka), folder / LOG_CHECKPOINT
     times = parse_range(args.start, args.end)
     replay = Replay(into, wire, path, times, load_checkpoint(path, wire))
     drive(args, into, replay, Pace(None))

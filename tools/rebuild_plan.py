@@ -69,6 +69,20 @@ def promoted_windows(
     return written
 
 
+def n_losing(written: Mapping[bytes, bytes | None], live: Mapping[bytes, bytes]) -> int:
+    """Return how many users have events in their live window that the one to be written does not hold.
+
+    Parameters
+    ----------
+    written, live : user key to encoded window; what is not written stays
+    """
+    return sum(not _event_ids(live[key]) <= _event_ids(value) for key, value in written.items() if key in live)
+
+
+def _event_ids(window: bytes | None) -> set[str]:
+    return set() if window is None else {item.event_id for item in decode_window(window).items}
+
+
 def renewed_users(run: Mapping[bytes, bytes], live: Mapping[bytes, bytes]) -> frozenset[bytes]:
     """Return the users whose vectors were made by another artifact in the run: their lists are to be made anew.
 

@@ -1,6 +1,7 @@
 """``headrace replay --promote RUN``: makes the state of a run the live one.
 
-With the live partition count, in place, while the live workers are stopped and producers go on::
+With the live partition count, in place, while the live workers are stopped and producers go on, once ``--into`` has copied all that
+the live workers had read::
 
     1 rewind    sequencer group back to what the run has copied, where it is further
     2 windows   the run's windows onto ``sequences``
@@ -36,27 +37,53 @@ from streams.settings import KafkaSettings, Settings, load_settings
 from streams.topics import create_topics
 from tools.cli import RunError, UsageError, console, emit
 from tools.rebuild_copy import event_range, newest_values, open_reader, read_ranges
-from tools.rebuild_plan import NOT_ON_EVENTS, promoted_vectors, promoted_windows, renewed_users
+from tools.rebuild_plan import NOT_ON_EVENTS, n_losing, promoted_vectors, promoted_windows, renewed_users
 from tools.rebuild_run import Manifest, folder_of, group_of, load_manifest, run_lock, run_settings, save_manifest
 from tools.rebuild_workers import busy_groups
 
 #: Records handed to the producer at once.
 CHUNK_RECORDS: Final = 10_000
+GONE: Final = "the run does not reach back to the first event: what live windows hold from before is lost for good"
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What is to be written onto the live topics, and from where the live sequencer goes on."""
+    """What is to be written onto the live topics, and from where the live sequencer goes on.
+
+    Parameters
+    ----------
+    windows, vectors : user key to what is written
+    homes : user key to its partition
+    positions : partition to the offset on ``events`` from which the live sequencer goes on
+    n_beyond : live events from there on
+    n_losing : users whose live window holds events that the written one lacks
+    is_history_gone : whether live events older than those of the run are deleted, or left out by its range
+    """
 
     windows: dict[bytes, bytes]
     vectors: dict[bytes, bytes | None]
     homes: dict[bytes, int]
     positions: dict[int, int]
+    n_beyond: int
+    n_losing: int
+    is_history_gone: bool
 
     @property
     def n_emptied(self) -> int:
         """Return how many users lose all events, for the run has none of them."""
         return sum(not decode_window(value).items for value in self.windows.values())
+
+    def as_text(self) -> str:
+        """Return for people what the promotion writes, and what is lost by it."""
+        parts = [
+            f"{len(self.windows)} windows ({self.n_emptied} of them of users whom the run does not have: emptied), "
+            f"{len(self.vectors)} vectors",
+            f"{self.n_losing} users have events in their live window that the run lacks",
+            f"the live sequencer reads {self.n_beyond} events that come after the run's",
+        ]
+        if self.is_history_gone:
+            parts.append(GONE)
+        return "; ".join(parts)
 
 
 def run_promote(args: argparse.Namespace) -> int:
@@ -71,6 +98,7 @@ def run_promote(args: argparse.Namespace) -> int:
                 f"--promote {manifest.run}: it rebuilds topic prefix {manifest.live_prefix!r}, HEADRACE_TOPIC_PREFIX is "
                 f"{settings.kafka.topic_prefix!r}; set it to that of the run"
             )
+        check_live_partitions(manifest, settings.kafka)
         if manifest.state == "copying":
             raise InputError(
                 f"--promote {manifest.run}: the run is not finished; finish it with the --into command that began it"
@@ -80,6 +108,15 @@ def run_promote(args: argparse.Namespace) -> int:
         return _promote_elsewhere(args, settings, manifest, folder)
 
 
+def check_live_partitions(manifest: Manifest, live: KafkaSettings) -> None:
+    """Raise :class:`InputError` where the settings have another partition count than the live topics that the run was made of."""
+    if live.partitions != manifest.live_partitions:
+        raise InputError(
+            f"--promote {manifest.run}: the live topics have {manifest.live_partitions} partitions, HEADRACE_PARTITIONS is "
+            f"{live.partitions}; set it to {manifest.live_partitions} for this command"
+        )
+
+
 def _promote_in_place(args: argparse.Namespace, settings: Settings, manifest: Manifest, folder: Path) -> int:
     began = time.monotonic()
     if manifest.state == "promoted":
@@ -87,13 +124,12 @@ def _promote_in_place(args: argparse.Namespace, settings: Settings, manifest: Ma
         return 0
     asyncio.run(create_topics(settings.kafka))
     _refuse_while_busy(settings.kafka)
+    group, events = group_of(settings.kafka, "sequencer"), settings.kafka.topic("events")
+    check_copied(manifest, asyncio.run(committed_offsets(settings.kafka, group, events)))
     plan = asyncio.run(_plan(settings, manifest))
-    told = (
-        f"{len(plan.windows)} windows ({plan.n_emptied} of them of users whom the run does not have: emptied), "
-        f"{len(plan.vectors)} vectors"
-    )
+    told = plan.as_text()
     if not args.yes:
-        raise UsageError(f"--promote {manifest.run}: would write {told} and set the sequencer's offsets; add --yes")
+        raise UsageError(f"--promote {manifest.run}: would set the sequencer's offsets and write {told}; add --yes")
     if manifest.state != "promoting":
         manifest.state, manifest.promotions = "promoting", manifest.promotions + 1
     manifest.steps = []
@@ -103,10 +139,30 @@ def _promote_in_place(args: argparse.Namespace, settings: Settings, manifest: Ma
     save_manifest(folder, manifest)
     result = {
         "run": manifest.run, "windows": len(plan.windows), "emptied": plan.n_emptied, "vectors": len(plan.vectors),
+        "losing": plan.n_losing, "history_gone": plan.is_history_gone, "beyond": plan.n_beyond,
         "positions": plan.positions, "seconds": round(time.monotonic() - began, 3),
     }  # fmt: skip
     emit(args, result, f"run {manifest.run} promoted: {told}; start the workers now: headrace up")
     return 0
+
+
+def check_copied(manifest: Manifest, committed: Mapping[int, int]) -> None:
+    """Raise :class:`RunError` where live windows know events that the run could have copied: they would go backwards for a while.
+
+    A log, and a range with an end, hold by intention other events than the live windows.
+
+    Parameters
+    ----------
+    committed : partition to the offset up to which the live sequencer has read
+    """
+    if not manifest.is_from_topic or manifest.to_ts is not None:
+        return
+    n_missing = sum(max(0, at - manifest.copied.get(p, 0)) for p, at in committed.items())
+    if n_missing:
+        raise RunError(
+            f"--promote {manifest.run}: the live sequencer has read {n_missing} events that the run has not; leave the live workers "
+            f"stopped, run the --into {manifest.run} command again, and promote then"
+        )
 
 
 def _refuse_while_busy(kafka: KafkaSettings) -> None:
@@ -137,7 +193,7 @@ async def _plan(settings: Settings, manifest: Manifest) -> Promotion:
         When live events since the copied offsets are gone already: windows could not be brought up to date.
     """
     live, into = settings.kafka, run_settings(settings, manifest.run, manifest.partitions).kafka
-    begins, _ = await event_range(live, None, None)
+    begins, ends = await event_range(live, None, None)
     positions = dict(manifest.copied) if manifest.is_from_topic else begins
     for partition, first in begins.items():
         if positions.get(partition, 0) < first:
@@ -152,7 +208,22 @@ async def _plan(settings: Settings, manifest: Manifest) -> Promotion:
     offset_of = await _trigger_offsets(live, manifest, run_windows, begins)
     windows = promoted_windows(run_windows, live_windows, offset_of, renewed=renewed_users(run_vectors, live_vectors))
     vectors = promoted_vectors(run_vectors, live_vectors, {**live_windows, **windows})
-    return Promotion(windows, vectors, homes, positions)
+    n_beyond = sum(max(0, end - positions.get(partition, 0)) for partition, end in ends.items())
+    return Promotion(
+        windows, vectors, homes, positions, n_beyond, n_losing(windows, live_windows), is_history_gone(manifest, begins)
+    )
+
+
+def is_history_gone(manifest: Manifest, begins: Mapping[int, int]) -> bool:
+    """Tell whether a run lacks live events from before its first one, which a promotion takes out of the windows for good.
+
+    Parameters
+    ----------
+    begins : live partition to the first offset that is still there
+    """
+    if manifest.is_from_topic:
+        return manifest.from_ts is not None or any(manifest.begins.values())
+    return any(begins.values())
 
 
 async def _trigger_offsets(
@@ -245,15 +316,18 @@ def _promote_elsewhere(args: argparse.Namespace, settings: Settings, manifest: M
     n_behind = asyncio.run(_n_behind(settings.kafka, manifest))
     into = run_settings(settings, manifest.run, manifest.partitions).kafka
     if n_behind:
-        raise RunError(
-            f"--promote {manifest.run}: {n_behind} live events are not in the run; copy them with: "
-            f"headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}"
+        remedy = (
+            f"copy them with: headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}"
         )
+        if not manifest.is_from_topic:
+            remedy = "a log's run cannot take them; begin one without --partitions"
+        raise RunError(f"--promote {manifest.run}: {n_behind} live events are not in the run; {remedy}")
     manifest.state = "promoted"
     save_manifest(folder, manifest)
     variables = {"HEADRACE_TOPIC_PREFIX": into.topic_prefix, "HEADRACE_PARTITIONS": str(manifest.partitions)}
     text = "\n".join(
         [
+            *([GONE] if is_history_gone(manifest, {}) else []),
             f"run {manifest.run} has all live events. Topics cannot change their partition count: switch to those of the run.",
             "Set for workers, producers and consumers:",
             *(f"  {name}={value}" for name, value in variables.items()),

@@ -87,12 +87,22 @@ async def catch_up(settings: Settings, workers: list[Worker], on_backlog: Callab
             if time.monotonic() - moved_at > STUCK_AFTER_S:
                 raise RunError(
                     f"nothing moved for {STUCK_AFTER_S:g} s: {left[0]} events and {left[1]} windows are left; "
-                    f"{'; '.join(worker.log_tail() for worker in workers)}"
+                    f"{what_to_see(settings.kafka, workers)}"
                 )
             await asyncio.sleep(POLL_S)
     finally:
         for watch in watches:
             await watch.stop()
+
+
+def what_to_see(into: KafkaSettings, workers: list[Worker]) -> str:
+    """Return what to do when nothing moves: the logs of the workers, or to start them where this command has none."""
+    if workers:
+        return "; ".join(worker.log_tail() for worker in workers)
+    return (
+        "start the workers of the run, with "
+        f"HEADRACE_TOPIC_PREFIX={into.topic_prefix} and HEADRACE_PARTITIONS={into.partitions}"
+    )
 
 
 async def busy_groups(kafka: KafkaSettings) -> list[str]:

@@ -22,7 +22,7 @@ from tools import rebuild_options
 from tools.cli import UsageError, console, emit, progress
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
 from tools.replay_loop import Pace, Replay, Tally
-from tools.replay_run import check_run, default_run, load_checkpoint, parse_range, wire_run
+from tools.replay_run import check_run, default_run, load_checkpoint, parse_range, run_of
 
 SUMMARY = "publish a historical log"
 STATE_DIR: Final = Path(".headrace") / "runs"
@@ -89,9 +89,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.log.is_file():
         raise InputError(f"{args.log}: no such file; name a log in CSV, TSV, JSON lines or Parquet")
     name = check_run(args.run or default_run(args.log))
-    pseudonyms = open_pseudonyms(settings.kafka)
-    under_key = [] if pseudonyms is None else [pseudonyms.fingerprint()]  # another key makes other users
-    wire = wire_run(name, args.log, args.columns, args.types, args.time_unit, times.start, times.end, *under_key)
+    wire = run_of(args, times, open_pseudonyms(settings.kafka))
     path = args.state_dir / f"{name}.json"
     done = load_checkpoint(path, wire) if args.resume else None
     if args.resume:

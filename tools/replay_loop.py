@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -15,7 +15,7 @@ from streams.records import EventDecoder, encode
 from streams.settings import Settings
 from tools.cli import console
 from tools.log_reader import LogRow
-from tools.replay_run import Checkpoint, TimeRange, to_event
+from tools.replay_run import Checkpoint, TimeRange, to_event, with_pseudonym
 
 CHECKPOINT_ROWS: Final = 20_000
 CHECKPOINT_S: Final = 2.0
@@ -124,8 +124,7 @@ class Replay:
             await self._publish_row(row, seq, sink)
 
     async def _publish_row(self, row: LogRow, seq: int, sink: Sink) -> None:
-        if self._pseudonyms is not None:  # before anything is derived from the row
-            row = replace(row, user_id=self._pseudonyms.of(row.user_id))
+        row = with_pseudonym(row, self._pseudonyms)  # before anything is derived from it
         value = encode(to_event(row, self._run, seq))
         key = row.user_id.encode()
         try:

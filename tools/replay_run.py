@@ -7,11 +7,12 @@ that it has absorbed for that user as a repeat.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from typing import Final
 import msgspec
 
 from streams.errors import InputError
+from streams.pseudonyms import Pseudonyms
 from streams.records import VERSION, Event, EventType
 from tools.log_reader import LogRow
 
@@ -107,6 +109,23 @@ def wire_run(run: str, log: Path, *mapping: object) -> str:
     mapping : columns, types, time unit and time range, as the user gave them
     """
     return f"{run}@{digest(log.name, log.stat().st_size, *mapping)}"
+
+
+def run_of(args: argparse.Namespace, times: TimeRange, pseudonyms: Pseudonyms | None) -> str:
+    """Return the run that the events of ``args.log`` carry: another key of the user ids makes another one.
+
+    Parameters
+    ----------
+    args : the options ``log``, ``run``, ``columns``, ``types`` and ``time_unit``
+    """
+    name = check_run(args.run or default_run(args.log))
+    under_key = [] if pseudonyms is None else [pseudonyms.fingerprint()]
+    return wire_run(name, args.log, args.columns, args.types, args.time_unit, times.start, times.end, *under_key)
+
+
+def with_pseudonym(row: LogRow, pseudonyms: Pseudonyms | None) -> LogRow:
+    """Return a row with its user's pseudonym where there is a key."""
+    return row if pseudonyms is None else replace(row, user_id=pseudonyms.of(row.user_id))
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from streams.lag import GroupWatch
@@ -240,7 +242,9 @@ def test_a_promotion_changes_bounds_and_loses_and_repeats_nothing(
 ) -> None:
     """Wider windows, events that came meanwhile, a user whom the run lacks: all as the events say, and consumers take each new list."""
     kafka = live.settings.kafka
-    assert live.replay("--into", "wider", "--from-topic", HEADRACE_WINDOW_MAX_EVENTS=str(WIDER)) == 0
+    until = ("--to-ts", str(int(time.time() * 1000) + 1))
+    time.sleep(0.01)
+    assert live.replay("--into", "wider", "--from-topic", *until, HEADRACE_WINDOW_MAX_EVENTS=str(WIDER)) == 0
     capsys.readouterr()
     assert live.replay("--compare", "wider") == 1
     assert any(f"max_events is {MAX_EVENTS} here, {WIDER} in the run" in note for note in last_json(capsys)["notes"])
@@ -260,7 +264,17 @@ def test_a_promotion_changes_bounds_and_loses_and_repeats_nothing(
     for made in before.lists.values():
         latest.accept(made)
 
+    manifest = load_manifest(live.folder / "runs" / "wider")
+    save_manifest(live.folder / "runs" / "wider", msgspec.structs.replace(manifest, to_ts=None))
+    capsys.readouterr()
+    assert live.replay("--promote", "wider", "--yes") == 1, (
+        "without an end, the run must have what the live windows have"
+    )
+    assert "has read 4 events that the run has not" in capsys.readouterr().err
+    save_manifest(live.folder / "runs" / "wider", manifest)
     assert live.replay("--promote", "wider") == 2, "needs --yes"
+    told = capsys.readouterr().err
+    assert "2 users have events in their live window" in told and "reads 5 events" in told
     assert held(live.settings).windows == before.windows
     copied = load_manifest(live.folder / "runs" / "wider").copied
     for step in ("rewind", "windows", "vectors"):
@@ -287,8 +301,8 @@ def test_a_promotion_changes_bounds_and_loses_and_repeats_nothing(
     vectors = asyncio.run(newest_values(kafka, "user-vectors"))
     assert vectors.keys() == now.windows.keys()
 
-    assert after.replay("--into", "wider", "--from-topic") == 0
-    assert after.replay("--compare", "wider") == 0, "all but the revisions is equal again"
+    assert after.replay("--into", "whole", "--from-topic") == 0
+    assert after.replay("--compare", "whole") == 0, "all but the revisions is equal again"
 
 
 def promote_until(live: Live, run: str, last_step: str) -> None:

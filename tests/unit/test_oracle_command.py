@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from streams.pseudonyms import Pseudonyms
 from streams.publisher import partition_of
-from streams.records import Event, RecordDecoder
+from streams.records import Event, RecordDecoder, encode
 from streams.settings import KafkaSettings, Settings
 from tests.builders import T0
 from tools.log_reader import LogRow
 from tools.main import main
 from tools.oracle_command import items_of_file, log_records
+from tools.replay_run import to_event
 
 
 def make_row(line: int, user_id: str) -> LogRow:
@@ -36,6 +39,16 @@ def test_a_log_becomes_the_records_of_its_replay() -> None:
         assert record.partition == partition_of(record.key, 3)
         assert (record.topic, record.offset) == ("p-events", offsets.get(record.partition, 0))
         offsets[record.partition] = record.offset + 1
+
+
+def test_a_log_under_a_key_has_the_users_of_its_replay(tmp_path: Path) -> None:
+    """Key, value and the event ids derived from them hold the pseudonym."""
+    (tmp_path / "key").write_text("k" * 32)
+    settings = Settings(kafka=KafkaSettings(user_id_key_file=str(tmp_path / "key")))
+    (record,) = log_records([make_row(1, "u1")], "r@1", settings)
+    row = replace(make_row(1, "u1"), user_id=Pseudonyms("k" * 32).of("u1"))
+    assert record.key == row.user_id.encode()
+    assert record.value == encode(to_event(row, "r@1", 0))
 
 
 def test_items_of_a_file_keep_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

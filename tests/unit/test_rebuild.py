@@ -22,9 +22,11 @@ from tests.builders import FakeRecord, make_event
 from tools import replay
 from tools.cli import RunError, UsageError
 from tools.rebuild_compare import Held, compare_held, settings_notes, source_notes, was_promoted
-from tools.rebuild_copy import EventCopier, target_of
+from tools.rebuild_copy import EventCopier, Kept, changes_of, target_of
+from tools.rebuild_log import source_of
 from tools.rebuild_options import check_usage
-from tools.rebuild_plan import NOT_ON_EVENTS, promoted_vectors, promoted_windows, renewed_users
+from tools.rebuild_plan import NOT_ON_EVENTS, n_losing, promoted_vectors, promoted_windows, renewed_users
+from tools.rebuild_promote import Promotion, check_copied, check_live_partitions, is_history_gone
 from tools.rebuild_run import (
     Manifest,
     begin_or_go_on,
@@ -35,6 +37,7 @@ from tools.rebuild_run import (
     run_settings,
     save_manifest,
 )
+from tools.rebuild_workers import what_to_see
 
 
 def make_manifest(**changes: object) -> Manifest:
@@ -196,6 +199,85 @@ def test_an_equal_window_is_renewed_where_the_artifact_is_another() -> None:
     assert decode_window(written[b"u1"]).revision == 2
 
 
+def test_a_promotion_counts_users_who_lose_events() -> None:
+    """Whoever only gains, or is not written, loses nothing; an emptied user does."""
+    live = {b"less": window("a", "b"), b"more": window("a"), b"gone": window("c"), b"kept": window("d")}
+    written = {b"less": window("b"), b"more": window("a", "z"), b"new": window("n"), b"gone": encode(absorbed_empty(3))}
+    assert n_losing(written, live) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "begins", "expected"),
+    [
+        ({}, {0: 0, 1: 0}, False),
+        ({}, {0: 4, 1: 0}, False),  # deleted after it was copied
+        ({"begins": {0: 3, 1: 0}}, {0: 3, 1: 0}, True),
+        ({"from_ts": 5}, {0: 0, 1: 0}, True),
+        ({"source": "log@1", "begins": {}}, {0: 0, 1: 0}, False),
+        ({"source": "log@1", "begins": {}}, {0: 0, 1: 2}, True),
+    ],
+)
+def test_history_is_gone_where_the_run_begins_later(
+    changes: dict[str, object], begins: dict[int, int], expected: bool
+) -> None:
+    assert is_history_gone(make_manifest(**changes), begins) is expected
+
+
+def test_a_promotion_says_what_is_lost() -> None:
+    plan = Promotion({b"u1": encode(absorbed_empty(3))}, {}, {}, {0: 5}, 4, 1, True)
+    for said in ("1 of them of users", "1 users have events", "reads 4 events", "lost for good"):
+        assert said in plan.as_text()
+    assert "lost for good" not in replace(plan, is_history_gone=False).as_text()
+
+
+def test_a_run_that_lacks_what_the_live_windows_know_is_not_promoted() -> None:
+    """A log, and a range with an end, lack it by intention."""
+    check_copied(make_manifest(), {0: 5, 1: 6})
+    with pytest.raises(RunError, match="has read 2 events that the run has not; leave the live workers stopped"):
+        check_copied(make_manifest(), {0: 7, 1: 6})
+    check_copied(make_manifest(to_ts=9), {0: 7})
+    check_copied(make_manifest(source="log@1", copied={}), {0: 7})
+
+
+def test_a_promotion_needs_the_partition_count_of_the_live_topics() -> None:
+    """With the new count in the settings, the old topics would be taken for ones that can be written in place."""
+    kafka = Settings().kafka
+    check_live_partitions(make_manifest(partitions=16), replace(kafka, partitions=2))
+    with pytest.raises(InputError, match="HEADRACE_PARTITIONS is 16; set it to 2"):
+        check_live_partitions(make_manifest(partitions=16), replace(kafka, partitions=16))
+
+
+def test_without_workers_of_its_own_a_command_says_which_to_start() -> None:
+    into = run_settings(Settings(), "p16", 16).kafka
+    assert "HEADRACE_TOPIC_PREFIX=p16. and HEADRACE_PARTITIONS=16" in what_to_see(into, [])
+
+
+def test_a_run_in_use_takes_only_what_is_newer() -> None:
+    """Before that its catalogue is made the live one, removed items included."""
+    live = {b"a": Kept(b"1", 10), b"b": Kept(b"2", 10), b"c": Kept(None, 30), b"n": Kept(b"4", 1), b"e": Kept(b"5", 40)}
+    run = {b"a": Kept(b"x", 20), b"b": Kept(b"y", 5), b"c": Kept(b"3", 20), b"o": Kept(b"6", 1), b"e": Kept(b"5", 20)}
+    assert changes_of(live, run, is_live=True) == {b"b": b"2", b"c": None, b"n": b"4"}
+    assert changes_of(live, run, is_live=False) == {b"a": b"1", b"b": b"2", b"c": None, b"n": b"4", b"o": None}
+
+
+def test_the_run_of_a_log_depends_on_the_key_of_user_ids(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("x")
+    (tmp_path / "key").write_text("k" * 32)
+    parser = argparse.ArgumentParser()
+    replay.add_arguments(parser)
+    args = parser.parse_args([str(tmp_path / "log.csv"), "--into", "r"])
+    kafka = Settings().kafka
+    assert source_of(args, kafka) != source_of(args, replace(kafka, user_id_key_file=str(tmp_path / "key")))
+
+
+def test_lists_that_retention_may_have_deleted_are_left_out() -> None:
+    run = Held({}, {b"u1": made_list(1), b"u2": made_list(1)})
+    live = Held({}, {b"u1": made_list(1), b"u3": made_list(1)}, is_trimmed=True)
+    found = compare_held(run, live, with_offsets=True, with_revisions=True)
+    assert found.is_equal and "of 2 users are on one side only" in found.notes[0]
+    assert not compare_held(run, replace(live, is_trimmed=False), with_offsets=True, with_revisions=True).is_equal
+
+
 def test_a_comparison_leaves_out_what_it_must_and_nothing_else() -> None:
     run = Held({b"u1": window("a", first_offset=3)}, {b"u1": made_list(1, offset=3)})
     live = Held({b"u1": window("a", revision=2), b"gone": encode(absorbed_empty(3))}, {b"u1": made_list(2)})
@@ -221,6 +303,8 @@ def test_notes_name_what_may_be_the_reason() -> None:
 def test_a_promotion_is_remembered_for_its_live_topics(tmp_path: Path) -> None:
     (tmp_path / "r").mkdir()
     save_manifest(tmp_path / "r", make_manifest(promotions=1))
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "manifest.json").write_bytes(b"{")
     assert was_promoted(tmp_path, "") and not was_promoted(tmp_path, "other-")
 
 
