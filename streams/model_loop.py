@@ -32,7 +32,7 @@ from streams.embedding_worker import EmbeddingWorker
 from streams.errors import StalledError
 from streams.live_popularity import LivePopularity
 from streams.metrics import Metrics
-from streams.pending import PendingWindows
+from streams.pending import MAX_WINDOWS, PendingWindows
 from streams.recommending import SeenIndex, Versions, behaviours, new_behaviours, revision_of
 from streams.scoring import Scored, score
 from streams.settings import RecommenderSettings
@@ -84,6 +84,7 @@ class ModelLoop:
         self._seen = SeenIndex(())
         self._timeout_s = self.settings.model_timeout_ms / 1000
         self._has_answered = self._is_late = False
+        self._max_windows = MAX_WINDOWS
         self._failing_since_s: float | None = None
 
     def wake(self) -> None:
@@ -109,7 +110,7 @@ class ModelLoop:
         try:
             while True:
                 await self._wait_for_batch()
-                await self._run_batch(self.pending.take(self.settings.micro_batch_tokens))
+                await self._run_batch(self.pending.take(self.settings.micro_batch_tokens, self._max_windows))
                 self.on_change()
         finally:
             if self._delivering is not None:
@@ -176,7 +177,7 @@ class ModelLoop:
                 self._check_alive()
                 if not await self.stand_in.serve(windows, self._catalogue, self._seen):
                     await asyncio.wait({job}, timeout=POLL_S)
-            self._note_time(time.monotonic() - began_s, limit_s)
+            self._note_time(time.monotonic() - began_s, limit_s, len(windows))
             return job.result()
         finally:
             job.cancel()
@@ -188,11 +189,13 @@ class ModelLoop:
         ranked = self.pipeline.recommend(catalogue, windows, seen)
         return [made if is_finite(made) else None for made in ranked]
 
-    def _note_time(self, took_s: float, limit_s: float) -> None:
+    def _note_time(self, took_s: float, limit_s: float, n_windows: int) -> None:
         if took_s > limit_s:
             self.metrics.add("model_late")
         elif self._is_late:
             log.warning("model: answers in time again")
+        # As many as the time limit allows at this pace: a slow model gets few, so that full lists come and no job runs too long.
+        self._max_windows = max(1, min(MAX_WINDOWS, int(limit_s * n_windows / max(took_s, 1e-9))))
         self._is_late = took_s > limit_s
         self._has_answered = True
 

@@ -149,14 +149,14 @@ class PendingWindows(Generic[BatchT]):
                 return limit
         return longest * n_windows
 
-    def take(self, max_tokens: int) -> list[PendingWindow[BatchT]]:
-        """Remove and return the oldest ready windows whose padded batch stays within ``max_tokens``; at least one, if any is."""
+    def take(self, max_tokens: int, max_windows: int = MAX_WINDOWS) -> list[PendingWindow[BatchT]]:
+        """Remove and return the oldest ready windows whose padded batch stays within both bounds; at least one, if any is."""
         taken: list[PendingWindow[BatchT]] = []
         longest, now_s = 0, self._clock()
         while self._ready:
             user, waiting = next(iter(self._ready.items()))
             longest = max(longest, waiting.n_behaviours)
-            if len(taken) == MAX_WINDOWS or (taken and longest * (len(taken) + 1) > max_tokens):
+            if len(taken) == max_windows or (taken and longest * (len(taken) + 1) > max_tokens):
                 break
             del self._ready[user]
             self._rate.note(user, now_s)

@@ -28,7 +28,7 @@ from streams.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 POLL_MS: Final = 1_000
-FETCH_BYTES: Final = 8 << 20
+FETCH_BYTES: Final = 2 << 20
 #: A partition that is at its end must not hold up the others, nor the end of the recovery.
 FETCH_WAIT_MS: Final = 20
 

@@ -179,3 +179,17 @@ def test_what_does_not_heal_ends_the_loop(how: str) -> None:
         assert setting.out.degraded == {b"a": (1, "mf-only")} and setting.done == []
 
     asyncio.run(run())
+
+
+def test_a_slow_model_gets_small_batches() -> None:
+    """As many windows as its time limit allows at the pace of the last batch, so that no job runs into ``model_restart_s``."""
+
+    async def run() -> list[int]:
+        setting, sizes = Setting(), []
+        for took_s, n_windows in ((10.0, 100), (50.0, 10), (0.01, 1)):
+            setting.loop._note_time(took_s, 3.0, n_windows)
+            sizes.append(setting.loop._max_windows)
+        setting.worker.stop()
+        return sizes
+
+    assert asyncio.run(run()) == [30, 1, 300]
