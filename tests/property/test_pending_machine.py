@@ -249,9 +249,9 @@ class KeepsWaiting(PendingWindows[Any]):
 class FinishesWhenTaken(PendingWindows[Any]):
     """Takes a window in the model's hands for delivered."""
 
-    def take(self, max_tokens: int) -> list[PendingWindow[Any]]:
+    def take(self, max_tokens: int, max_windows: int = MAX_WINDOWS) -> list[PendingWindow[Any]]:
         """Take, and count as delivered."""
-        windows = super().take(max_tokens)
+        windows = super().take(max_tokens, max_windows)
         for window in windows:
             window.owner.remaining -= 1
         return windows
