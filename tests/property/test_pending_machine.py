@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from streams.list_rate import ListRate
-from streams.pending import PendingBatch, PendingWindow, PendingWindows
+from streams.pending import MAX_WINDOWS, PendingBatch, PendingWindow, PendingWindows
 from streams.records import Trigger, WindowItem, WindowState
 
 N_PARTITIONS: Final = 2
