@@ -166,7 +166,7 @@ def test_a_worker_ends_with_the_program_that_started_it(settings: Settings, tmp_
     )
     port, log = free_port(), tmp_path / "worker.log"
     env = {**os.environ, **variables(settings, tmp_path)}
-    del env["HEADRACE_TEST_BROKER"]
+    env.pop("HEADRACE_TEST_BROKER", None)
     starter = subprocess.Popen(
         [sys.executable, "-c", program, str(port), str(log)], env=env, stdout=subprocess.PIPE, text=True
     )
