@@ -73,12 +73,12 @@ def _entries(role: Role, kafka: KafkaSettings) -> Iterator[Acl]:
         for name in ALL_TOPICS:
             operations = ("Read",) * (name in READS[role]) + ("Create", "Describe", "DescribeConfigs")
             yield Acl("topic", kafka.topic(name), operations)
-        yield Acl("group", f"{kafka.topic_prefix}headrace-", ("Describe",), is_prefix=True)
+        yield Acl("group", kafka.group(""), ("Describe",), is_prefix=True)
         return
     for name in topics_of(role):
         operations = ("Read",) * (name in READS[role]) + ("Write",) * (name in WRITES[role]) + ("Describe",)
         yield Acl("topic", kafka.topic(name), operations)
     if role in ("sequencer", "recommender"):
-        app = f"{kafka.topic_prefix}headrace-{role}"
+        app = kafka.group(role)
         yield Acl("group", app, ("Read", "Describe"))
         yield Acl("transactional-id", f"{app}-", ("Write", "Describe"), is_prefix=True)

@@ -13,12 +13,14 @@ from faust.types import TP
 from faust.types.auth import CredentialsT
 from mode.utils.queues import FlowControlEvent
 
+from streams import event_loop
 from streams.acls import Role
 from streams.batches import BatchSchema, batch_scheduler
 from streams.consumer import BatchTransport, KeepingFlowControl
 from streams.errors import HeadraceError
 from streams.fencing import PartitionWriters
 from streams.health import Health, checked_stores
+from streams.heap import give_memory_back
 from streams.recovery import BatchTableManager
 from streams.rights import prepare
 from streams.settings import KafkaSettings, Settings, load_settings
@@ -123,7 +125,7 @@ def build_app(
     """
     kafka = settings.kafka
     return StreamApp(
-        f"{kafka.topic_prefix}headrace-{name}",
+        kafka.group(name),
         role=name,
         settings=settings,
         changelog=changelog,
@@ -180,9 +182,8 @@ def start_app(build: Callable[[Settings], StreamApp]) -> StreamApp:
 
     A bad setting ends the process with one line on standard error.
     """
-    import uvloop
-
-    uvloop.install()
+    event_loop.install()
+    give_memory_back()
     logging.getLogger("aiokafka.conn").setLevel(logging.INFO)  # its debug lines hold the password as it is sent
     try:
         return build(load_settings())

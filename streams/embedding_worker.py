@@ -38,11 +38,16 @@ def resolve_device(device: str) -> str:
     return "cuda" if has_cuda and device != "cpu" else "cpu"
 
 
-def leave_a_core() -> None:
-    """Keep PyTorch off one core, which stays free for the event loop."""
+def tame_pytorch() -> None:
+    """Keep PyTorch off one core, which stays free for the event loop, and keep it from hoarding kernels.
+
+    oneDNN, which PyTorch uses for the GELU, compiles a kernel for each new shape and keeps a thousand of them, 1.3 MB each. Every
+    micro-batch is another shape: a recommender grew by a gigabyte within the hour. PyTorch's own GELU costs the same over all.
+    """
     import torch
 
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
+    torch.backends.mkldnn.set_flags(_enabled=False)  # type: ignore[no-untyped-call]
 
 
 class EmbeddingWorker:

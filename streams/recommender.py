@@ -24,7 +24,7 @@ from streams.app import StreamApp, build_app, start_app
 from streams.catalogue import CatalogueReader
 from streams.delivery import Delivery
 from streams.embedding_cache import EmbeddingCache
-from streams.embedding_worker import EmbeddingWorker, leave_a_core, resolve_device
+from streams.embedding_worker import EmbeddingWorker, resolve_device, tame_pytorch
 from streams.encoders import open_artifact_encoder, prepare_text
 from streams.errors import HeadraceError
 from streams.list_rate import ListRate
@@ -66,7 +66,7 @@ class Recommender:
 
     async def start(self) -> None:
         """Load the artifact, read the catalogue, then begin to serve. Fails when the artifact is missing or damaged."""
-        leave_a_core()
+        tame_pytorch()
         prepare_text(self.settings)
         device = resolve_device(self.settings.device)
         try:

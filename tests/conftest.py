@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import uuid
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.settings import load_settings
+from streams.topics import open_admin
 from tools.local_broker import BrokerInfo, named_broker, running_broker, start_broker, stop_broker
 
 
@@ -32,9 +35,27 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerInfo]:
 
 
 @pytest.fixture
-def prefix() -> str:
-    """Give a topic prefix, also usable as a group id, that no other test has."""
-    return f"t{uuid.uuid4().hex[:12]}-"
+def prefix(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Give a topic prefix, also usable as a group id, that no other test has; its topics are deleted after the test."""
+    name = f"t{uuid.uuid4().hex[:12]}-"
+    yield name
+    if "broker" in request.fixturenames:
+        delete_topics(request.getfixturevalue("broker").bootstrap, name)
+
+
+def delete_topics(bootstrap: str, prefix: str) -> None:
+    """Delete the topics of a test: a broker that keeps them all runs out of memory in a long session."""
+
+    async def delete() -> None:
+        admin = await open_admin(load_settings({}, broker=bootstrap).kafka)
+        try:
+            names = [name for name in await admin.list_topics() if name.startswith(prefix)]
+            if names:
+                await admin.delete_topics(names)
+        finally:
+            await admin.close()
+
+    asyncio.run(delete())
 
 
 @pytest.fixture

@@ -19,12 +19,14 @@ from typing import Any, Final
 
 from streams.acls import Acl
 from tests.certificates import Certificate, make_authority, sign
+from tests.waiting import wait_until
 from tools import engine_kafka
 from tools.broker_state import HOST, end_process, free_port
 from tools.local_broker import _wait
 
 PASSWORD: Final = "marker-5ecret-of-alice"  # noqa: S105 - searched for in all output
 PLAIN_USER: Final = "petra"
+ANSWER_S: Final = 30.0
 PROPERTIES: Final = """\
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,MISNAMED:SSL
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
@@ -63,32 +65,32 @@ class SecuredBroker:
         bindings = [AclBinding(*parts) for acl in acls for parts in _parts(principal, acl)]
         admin = self._admin()  # alive as long as its answers are awaited
         for future in admin.create_acls(bindings).values():
-            future.result(30)
-        time.sleep(0.3)  # the node learns of them from its own metadata log
+            future.result(ANSWER_S)
+        wait_until(lambda: set(bindings) <= _entries(admin, principal), ANSWER_S, lambda: f"no rights for {principal}")
 
     def revoke(self, principal: str, *acls: Acl) -> None:
-        """Take rights away again."""
+        """Take rights away again, and wait until the node knows."""
         from confluent_kafka.admin import AclBindingFilter
 
         filters = [AclBindingFilter(*parts) for acl in acls for parts in _parts(principal, acl)]
         admin = self._admin()
-        for future in admin.delete_acls(filters).values():
-            future.result(30)
-        time.sleep(0.3)
+        gone = {entry for future in admin.delete_acls(filters).values() for entry in future.result(ANSWER_S)}
+        wait_until(lambda: not gone & _entries(admin, principal), ANSWER_S, lambda: f"rights stay with {principal}")
 
-    def add_user(self, name: str, password: str = PASSWORD) -> None:
-        """Add a user for both SCRAM mechanisms."""
+    def add_users(self, *names: str) -> None:
+        """Add users for both SCRAM mechanisms, and wait until the node knows."""
         from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
         changes = [
-            UserScramCredentialUpsertion(name, ScramCredentialInfo(mechanism, 4096), password.encode())
+            UserScramCredentialUpsertion(name, ScramCredentialInfo(mechanism, 4096), PASSWORD.encode())
+            for name in names
             for mechanism in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512)
         ]
         admin = self._admin()
-        for change in changes:
+        for change in changes:  # one request must not name a user twice
             for future in admin.alter_user_scram_credentials([change]).values():
-                future.result(30)
-        time.sleep(0.3)
+                future.result(ANSWER_S)
+        time.sleep(0.3)  # the node learns of the last one from its own metadata log
 
     def variables(self, user: str = "", mechanism: str = "SCRAM-SHA-512", **more: str) -> dict[str, str]:
         """Return a client's variables: the user over SASL_SSL, its password in a file only the owner can read."""
@@ -109,6 +111,21 @@ class SecuredBroker:
         from confluent_kafka.admin import AdminClient
 
         return AdminClient({"bootstrap.servers": self.plain})
+
+
+def _entries(admin: Any, principal: str) -> set[Any]:
+    """Return what the node itself goes by: it learns of a change from its own metadata log, after the change was answered."""
+    from confluent_kafka.admin import (
+        AclBindingFilter,
+        AclOperation,
+        AclPermissionType,
+        ResourcePatternType,
+        ResourceType,
+    )
+
+    anything = (ResourceType.ANY, None, ResourcePatternType.ANY, f"User:{principal}", None)
+    wanted = AclBindingFilter(*anything, AclOperation.ANY, AclPermissionType.ANY)
+    return set(admin.describe_acls(wanted).result(ANSWER_S))
 
 
 def _parts(principal: str, acl: Acl) -> Iterator[tuple[object, ...]]:

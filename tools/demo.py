@@ -167,7 +167,7 @@ def drain(settings: Settings, sequencer: Any, recommender: Any, n_sent: int) -> 
     from tools.offsets import group_lag
 
     deadline = time.monotonic() + DRAIN_S
-    group = f"{settings.kafka.topic_prefix}headrace-recommender"
+    group = settings.kafka.group("recommender")
     with progress() as bar:
         task = bar.add_task("events", total=n_sent)
         while time.monotonic() < deadline:

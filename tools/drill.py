@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import importlib
+import os
 import shutil
 import signal
 import tempfile
@@ -39,6 +40,8 @@ KINDS: Final = {
     "overload": "drill_overload",
     "replay": "drill_replay",
 }
+#: Unless one is named, the broker of a drill is its own, for another command's broker ends with that command.
+BROKER: Final = "broker"
 MAX_USERS: Final = 5_000_000
 MAX_RATE: Final = 100_000
 
@@ -75,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
         named = load_settings(broker=args.broker, topic_prefix=prefix) if names_broker(args) else None
         with _broker(named, plan, folder) as broker:
             artifact = args.artifact or make_artifact(folder, plan.seed)
-            settings = load_settings(broker=broker.bootstrap, topic_prefix=prefix, artifact=str(artifact), device="cpu")
+            environ = os.environ | dict(plan.variables)
+            settings = load_settings(environ, broker=broker.bootstrap, topic_prefix=prefix, artifact=str(artifact))
             if plan.n_workers > settings.kafka.partitions:
                 raise UsageError(
                     f"--workers {plan.n_workers}: must be 1 to {settings.kafka.partitions}, the partitions"
@@ -87,8 +91,10 @@ def run(args: argparse.Namespace) -> int:
             raise RunError(f"{plan.kind}: {'; '.join(report['problems'])}; logs: {folder}")
         is_good = True
     finally:
-        if not args.keep and (is_good or not any(folder.glob("*.log"))):  # logs of a failure are kept
-            shutil.rmtree(folder, ignore_errors=True)
+        if not args.keep:
+            shutil.rmtree(folder / BROKER, ignore_errors=True)
+            if is_good or not any(folder.glob("*.log")):  # logs of a failure are kept
+                shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 
@@ -126,14 +132,11 @@ def _broker(named: Settings | None, plan: Plan, folder: Path) -> Any:
                 f"{plan.kind}: kills its broker and starts one of its own for that; leave --broker and HEADRACE_BROKER out"
             )
         if named is not None:
-            client = {k: v for k, v in named.kafka.client_arguments().items() if k != "bootstrap_servers"}
-            with running_broker(named.kafka.broker, client=client) as broker:
+            with running_broker(named.kafka.broker, client=named.kafka.security_arguments()) as broker:
                 yield broker
             return
-        own: dict[str, Any] = (
-            {"engine": "kafka", "port": 0, "data_dir": folder / "broker"} if plan.has_own_broker else {}
-        )
-        with running_broker(**own, progress=on_bar(bar)) as broker:
+        engine = "kafka" if plan.has_own_broker else "auto"
+        with running_broker(engine=engine, port=0, data_dir=folder / BROKER, progress=on_bar(bar)) as broker:
             bar.stop()
             for note in broker.notes:
                 _say(f"broker: {note}")

@@ -27,7 +27,7 @@ PENDING_EVERY_S: Final = 1.0
 
 def adapt(plan: Plan) -> Plan:
     """Return the plan with recommenders whose model can be disturbed, and that pause consumption within a hang."""
-    return replace(plan, has_model_faults=True, max_pending_windows=MAX_PENDING_WINDOWS)
+    return replace(plan, has_model_faults=True, variables={"HEADRACE_MAX_PENDING_WINDOWS": str(MAX_PENDING_WINDOWS)})
 
 
 async def script(drill: Drill) -> None:

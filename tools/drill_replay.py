@@ -1,9 +1,10 @@
-"""``headrace drill replay``: history is rebuilt on topics of its own, killed twice on the way, and must equal what was lived through.
+"""``headrace drill replay``: history is rebuilt on topics of its own, killed twice on the way, must equal what was lived through, and
+is promoted.
 
 ::
 
-    live     prefill ─ history ─ load goes on ────────────────── load ends ─ caught up ─┐
-    rebuild            --into ─ kill ─ --into ─ kill ─ --into (done) ───────── --into ──┴─ --compare
+    live     prefill ─ history ─ load ───────────────────────── at rest ─ caught up ─┐            load again ─────────┬─ verdict
+    rebuild            --into ─ kill ─ --into ─ kill ─ --into (done) ──────── --into ┴─ --compare ─ promotion ────────┘
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,6 +28,7 @@ from streams.records import Recommendation, RecordDecoder
 from streams.settings import KafkaSettings
 from tools.cli import RunError
 from tools.drill_load import MAX_CHUNK
+from tools.drill_promote import load_at_rest, promote
 from tools.drill_run import CATCH_UP_S, Drill, Plan, delete_topics, variables_of
 from tools.rebuild_run import load_manifest, run_settings
 from tools.rebuild_workers import READS, worker_variables
@@ -58,7 +61,7 @@ class Lists:
 
 
 async def script(drill: Drill) -> None:
-    """Make history, rebuild it with kills, end the load, rebuild the rest, compare."""
+    """Make history, rebuild it with kills, compare at rest, promote under load."""
     settings = run_settings(drill.settings, RUN, drill.settings.kafka.partitions)
     try:
         n_history = await _make_history(drill)
@@ -68,16 +71,18 @@ async def script(drill: Drill) -> None:
             await _rebuild_and_kill(drill, n_history, n)
         await _command(drill, "--into", RUN, "--from-topic")
         drill.extra["rebuild_s"] = round(time.monotonic() - began, 1)
-        drill.load.stop()
-        await drill.catch_up(max(CATCH_UP_S, COMMAND_LIMIT_S))
-        rebuilt = await _command(drill, "--into", RUN, "--from-topic")
-        compared = await _command(drill, "--compare", RUN, may_differ=True)
-        lists = await count_lists(settings.kafka)
+        async with load_at_rest(drill.load):
+            await drill.catch_up(max(CATCH_UP_S, COMMAND_LIMIT_S))
+            rebuilt = await _command(drill, "--into", RUN, "--from-topic")
+            compared = await _command(drill, "--compare", RUN, may_end_with=1)
+            lists = await count_lists(settings.kafka)
+        _report(drill, rebuilt, compared, lists)
+        if compared["equal"]:
+            await promote(drill, RUN, partial(_command, drill))
     finally:
         for name, _ in READS:  # of a rebuild that the drill itself left behind
             kill_workers(settings.kafka.topic_prefix, name)
         await delete_topics(settings.kafka)
-    _report(drill, rebuilt, compared, lists)
 
 
 def _report(drill: Drill, rebuilt: dict[str, Any], compared: dict[str, Any], lists: Lists) -> None:
@@ -177,8 +182,12 @@ async def _start(drill: Drill, *argv: str) -> asyncio.subprocess.Process:
     )  # fmt: skip
 
 
-async def _command(drill: Drill, *argv: str, may_differ: bool = False) -> dict[str, Any]:
-    """Run ``headrace replay`` to its end and return its JSON.
+async def _command(drill: Drill, *argv: str, may_end_with: int = 0) -> dict[str, Any]:
+    """Run ``headrace replay`` to its end and return its JSON; an empty one where it prints none.
+
+    Parameters
+    ----------
+    may_end_with : exit code, beside 0, that is no failure
 
     Raises
     ------
@@ -193,10 +202,10 @@ async def _command(drill: Drill, *argv: str, may_differ: bool = False) -> dict[s
             process.kill()
         raise
     lines = out.decode().splitlines()
-    if process.returncode != 0 and not (may_differ and process.returncode == 1 and lines):
+    if process.returncode not in (0, may_end_with):
         last = (err.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
         raise RunError(f"headrace replay {' '.join(argv)}: exit code {process.returncode}: {last}")
-    found: dict[str, Any] = json.loads(lines[-1])
+    found: dict[str, Any] = json.loads(lines[-1]) if lines else {}
     return found
 
 

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -57,7 +57,7 @@ class Plan:
     minutes : of the kinds that last for a time
     has_model_faults : whether recommenders run with ``tools.drill_faults``, which can slow, hang and crash the model
     has_own_broker : whether the drill starts a broker that it may kill
-    max_pending_windows : of the recommenders; 0 for the setting as it is
+    variables : settings that the kind needs otherwise, as variables of the environment
     log, log_columns : the history that is replayed and its columns, as ``headrace replay`` takes them; None for made events
     """
 
@@ -72,7 +72,7 @@ class Plan:
     shares: Shares = field(default_factory=Shares)
     has_model_faults: bool = False
     has_own_broker: bool = False
-    max_pending_windows: int = 0
+    variables: Mapping[str, str] = field(default_factory=dict)
     log: Path | None = None
     log_columns: str = ""
 
@@ -167,7 +167,7 @@ class Drill:
         """Return how many records each app's group has not committed."""
         kafka = self.settings.kafka
         return {
-            name: await group_lag(kafka, f"{kafka.topic_prefix}headrace-{name}", topic)
+            name: await group_lag(kafka, kafka.group(name), topic)
             for name, topic in zip(APPS, ("events", "sequences"), strict=True)
         }
 
@@ -227,9 +227,7 @@ def variables_of(settings: Settings, plan: Plan) -> dict[str, str]:
         "HEADRACE_LIVE_POPULARITY": "off",
         "HEADRACE_DEVICE": "cpu",
     }
-    if plan.max_pending_windows:
-        variables["HEADRACE_MAX_PENDING_WINDOWS"] = str(plan.max_pending_windows)
-    return variables
+    return variables | dict(plan.variables)
 
 
 async def run_drill(drill: Drill, script: Callable[[Drill], Any]) -> dict[str, Any]:

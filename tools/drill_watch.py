@@ -67,7 +67,8 @@ class Watch:
             self.look()
             for name, lag in (await self._drill.lag()).items():
                 self.max_lag[name] = max(lag, self.max_lag.get(name, 0))
-            self.store_bytes.append(await asyncio.to_thread(folder_bytes, self._drill.folder))
+            folders = [self._drill.folder / worker.label for worker in self._drill.cluster.workers]
+            self.store_bytes.append(sum([await asyncio.to_thread(folder_bytes, folder) for folder in folders]))
             await asyncio.sleep(EVERY_S)
 
     def look(self) -> None:

@@ -22,7 +22,7 @@ from models.recommend import Catalogue, Pipeline, build_catalogue
 from models.text import item_text
 from streams.batches import ConsumedRecord
 from streams.embedding_cache import embed_texts
-from streams.embedding_worker import resolve_device
+from streams.embedding_worker import resolve_device, tame_pytorch
 from streams.encoders import open_artifact_encoder, prepare_text
 from streams.errors import InputError, RecordError
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation
@@ -162,6 +162,7 @@ class ListOracle:
 
     def __init__(self, artifact: Path, items: Iterable[Item], settings: RecommenderSettings) -> None:
         prepare_text(settings)
+        tame_pytorch()  # the recommender's GELU: the last bits of a score can decide which item is the last candidate
         device = resolve_device(settings.device)
         try:
             loaded = load_artifact(artifact, device)

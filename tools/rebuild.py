@@ -31,7 +31,6 @@ from tools.rebuild_run import (
     begin_or_go_on,
     bounds_of,
     folder_of,
-    group_of,
     run_lock,
     run_settings,
     save_manifest,
@@ -129,7 +128,7 @@ async def _copy_topic(settings: Settings, into: Settings, manifest: Manifest, fo
 
 async def _count_events(into: Settings, manifest: Manifest) -> None:
     """Count the events on the run's topic, and how many of them were copied more than once."""
-    watch = GroupWatch(into.kafka, group_of(into.kafka, "sequencer"))
+    watch = GroupWatch(into.kafka, into.kafka.group("sequencer"))
     try:
         offsets = await watch.offsets(into.kafka.topic("events"), range(into.kafka.partitions))
     finally:

@@ -4,18 +4,20 @@
 
     user in        live window afterwards                                   revision
     both, equal    as it is
-    both, unlike   the run's                                                max(live, run) + 1
+    both, unlike   the run's                                                the run's, at least live + 1
     run only       the run's                                                the run's
     live only      one without events                                       live + 1
 
 Consumers take a list only when its revision is above the last one that they took, so no revision may go down. For the same reason a user
 whom the run does not have gets an empty window and not a tombstone: after a tombstone the next event would begin at revision 1,
-and consumers would drop that user's lists until the old revision is passed.
+and consumers would drop that user's lists until the old revision is passed. A run that has all the live events and more keeps its own
+revisions, so that they still count the accepted events.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -24,8 +26,50 @@ from streams.records import RecordDecoder, UserVector, WindowState, decode_windo
 
 #: Offset of a trigger that is not on the live ``events``: it came from a log.
 NOT_ON_EVENTS: Final = -1
+GONE: Final = "the run does not reach back to the first event: what live windows hold from before is lost for good"
 
 _decoder = RecordDecoder(UserVector)
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """What is to be written onto the live topics, and from where the live sequencer goes on.
+
+    Parameters
+    ----------
+    windows, vectors : user key to what is written
+    homes : user key to its partition
+    begins, positions : partition to the first offset on ``events`` that the run was made of, and to the end of it
+    n_beyond : live events from that end on
+    n_losing : users whose live window holds events that the written one lacks
+    is_history_gone : whether live events older than those of the run are deleted, or left out by its range
+    """
+
+    windows: dict[bytes, bytes]
+    vectors: dict[bytes, bytes | None]
+    homes: dict[bytes, int]
+    begins: dict[int, int]
+    positions: dict[int, int]
+    n_beyond: int
+    n_losing: int
+    is_history_gone: bool
+
+    @property
+    def n_emptied(self) -> int:
+        """Return how many users lose all events, for the run has none of them."""
+        return sum(not decode_window(value).items for value in self.windows.values())
+
+    def as_text(self) -> str:
+        """Return for people what the promotion writes, and what is lost by it."""
+        parts = [
+            f"{len(self.windows)} windows ({self.n_emptied} of them of users whom the run does not have: emptied), "
+            f"{len(self.vectors)} vectors",
+            f"{self.n_losing} users have events in their live window that the run lacks",
+            f"the live sequencer reads {self.n_beyond} events that come after the run's",
+        ]
+        if self.is_history_gone:
+            parts.append(GONE)
+        return "; ".join(parts)
 
 
 def has_same_events(one: WindowState, other: WindowState) -> bool:
@@ -59,7 +103,7 @@ def promoted_windows(
         if before is not None:
             if key not in renewed and has_same_events(state, before):
                 continue
-            state.revision = max(state.revision, before.revision) + 1
+            state.revision = max(state.revision, before.revision + 1)
         state.trigger = state.trigger._replace(offset=offset_of(key, state))
         written[key] = encode(state)
     for key in live.keys() - run.keys():
@@ -70,17 +114,42 @@ def promoted_windows(
 
 
 def n_losing(written: Mapping[bytes, bytes | None], live: Mapping[bytes, bytes]) -> int:
-    """Return how many users have events in their live window that the one to be written does not hold.
+    """Return how many users have events in their live window that the one to be written lacks.
+
+    Events older than a window that has let go of others are not lacking: they have left it, or would have.
 
     Parameters
     ----------
     written, live : user key to encoded window; what is not written stays
     """
-    return sum(not _event_ids(live[key]) <= _event_ids(value) for key, value in written.items() if key in live)
+    return sum(_is_losing(value, live[key]) for key, value in written.items() if key in live)
 
 
-def _event_ids(window: bytes | None) -> set[str]:
-    return set() if window is None else {item.event_id for item in decode_window(window).items}
+def _is_losing(written: bytes | None, live: bytes) -> bool:
+    before = decode_window(live).items
+    if written is None:
+        return bool(before)
+    after = decode_window(written)
+    ids = {item.event_id for item in after.items}
+    has_let_go = bool(after.seen or after.recent or after.floor)
+    oldest = after.items[0] if after.items and has_let_go else None
+    return any(item.event_id not in ids and (oldest is None or item > oldest) for item in before)
+
+
+def resume_offsets(
+    committed: Mapping[int, int], begins: Mapping[int, int], copied: Mapping[int, int]
+) -> dict[int, int]:
+    """Return from where the live sequencer goes on: never beyond what it has read, though windows hold the events up to the copy's end.
+
+    It reads these as repeats, which change no window. Left out, the malformed ones among them would not be on the live
+    ``events.rejected``, for the run has put them on its own.
+
+    Parameters
+    ----------
+    committed : partition to the offset up to which the live sequencer has read; none where it never has
+    begins, copied : partition to the first offset of what the run was made of, and to the end of it
+    """
+    return {p: min(max(committed.get(p, 0), begins.get(p, 0)), end) for p, end in copied.items()}
 
 
 def renewed_users(run: Mapping[bytes, bytes], live: Mapping[bytes, bytes]) -> frozenset[bytes]:

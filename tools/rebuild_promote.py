@@ -6,11 +6,12 @@ the live workers had read::
     1 rewind    sequencer group back to what the run has copied, where it is further
     2 windows   the run's windows onto ``sequences``
     3 vectors   the run's vectors onto ``user-vectors``
-    4 offsets   sequencer group to exactly what the run has copied
+    4 offsets   sequencer group, where it has not read so far, to the first event of the run; else it stays
 
 The order makes a crash between any two steps harmless: at each moment the offsets lie at or before the last event of each window, and an
-event that is read again is a repeat. The live sequencer then reads the events since, the live recommender makes lists of every window
-that was written: its own offset is never beyond them, and stays as it is.
+event that is read again is a repeat. The live sequencer then goes on where it was: what the run has copied since is a repeat too, but for
+malformed events, which it has to reject. The live recommender makes lists of every window that was written: its own offset is never
+beyond them, and stays as it is.
 
 With another partition count topics cannot be replaced; then the run's topics become the live ones, by two settings.
 """
@@ -21,7 +22,6 @@ import argparse
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -37,53 +37,21 @@ from streams.settings import KafkaSettings, Settings, load_settings
 from streams.topics import create_topics
 from tools.cli import RunError, UsageError, console, emit
 from tools.rebuild_copy import event_range, newest_values, open_reader, read_ranges
-from tools.rebuild_plan import NOT_ON_EVENTS, n_losing, promoted_vectors, promoted_windows, renewed_users
-from tools.rebuild_run import Manifest, folder_of, group_of, load_manifest, run_lock, run_settings, save_manifest
+from tools.rebuild_plan import (
+    GONE,
+    NOT_ON_EVENTS,
+    Promotion,
+    n_losing,
+    promoted_vectors,
+    promoted_windows,
+    renewed_users,
+    resume_offsets,
+)
+from tools.rebuild_run import Manifest, folder_of, load_manifest, run_lock, run_settings, save_manifest
 from tools.rebuild_workers import busy_groups
 
 #: Records handed to the producer at once.
 CHUNK_RECORDS: Final = 10_000
-GONE: Final = "the run does not reach back to the first event: what live windows hold from before is lost for good"
-
-
-@dataclass(frozen=True)
-class Promotion:
-    """What is to be written onto the live topics, and from where the live sequencer goes on.
-
-    Parameters
-    ----------
-    windows, vectors : user key to what is written
-    homes : user key to its partition
-    positions : partition to the offset on ``events`` from which the live sequencer goes on
-    n_beyond : live events from there on
-    n_losing : users whose live window holds events that the written one lacks
-    is_history_gone : whether live events older than those of the run are deleted, or left out by its range
-    """
-
-    windows: dict[bytes, bytes]
-    vectors: dict[bytes, bytes | None]
-    homes: dict[bytes, int]
-    positions: dict[int, int]
-    n_beyond: int
-    n_losing: int
-    is_history_gone: bool
-
-    @property
-    def n_emptied(self) -> int:
-        """Return how many users lose all events, for the run has none of them."""
-        return sum(not decode_window(value).items for value in self.windows.values())
-
-    def as_text(self) -> str:
-        """Return for people what the promotion writes, and what is lost by it."""
-        parts = [
-            f"{len(self.windows)} windows ({self.n_emptied} of them of users whom the run does not have: emptied), "
-            f"{len(self.vectors)} vectors",
-            f"{self.n_losing} users have events in their live window that the run lacks",
-            f"the live sequencer reads {self.n_beyond} events that come after the run's",
-        ]
-        if self.is_history_gone:
-            parts.append(GONE)
-        return "; ".join(parts)
 
 
 def run_promote(args: argparse.Namespace) -> int:
@@ -124,7 +92,7 @@ def _promote_in_place(args: argparse.Namespace, settings: Settings, manifest: Ma
         return 0
     asyncio.run(create_topics(settings.kafka))
     _refuse_while_busy(settings.kafka)
-    group, events = group_of(settings.kafka, "sequencer"), settings.kafka.topic("events")
+    group, events = settings.kafka.group("sequencer"), settings.kafka.topic("events")
     check_copied(manifest, asyncio.run(committed_offsets(settings.kafka, group, events)))
     plan = asyncio.run(_plan(settings, manifest))
     told = plan.as_text()
@@ -134,13 +102,13 @@ def _promote_in_place(args: argparse.Namespace, settings: Settings, manifest: Ma
         manifest.state, manifest.promotions = "promoting", manifest.promotions + 1
     manifest.steps = []
     save_manifest(folder, manifest)
-    asyncio.run(_write(settings.kafka, plan, _step_saver(manifest, folder)))
+    resumed = asyncio.run(_write(settings.kafka, plan, _step_saver(manifest, folder)))
     manifest.state = "promoted"
     save_manifest(folder, manifest)
     result = {
         "run": manifest.run, "windows": len(plan.windows), "emptied": plan.n_emptied, "vectors": len(plan.vectors),
         "losing": plan.n_losing, "history_gone": plan.is_history_gone, "beyond": plan.n_beyond,
-        "positions": plan.positions, "seconds": round(time.monotonic() - began, 3),
+        "positions": resumed, "seconds": round(time.monotonic() - began, 3),
     }  # fmt: skip
     emit(args, result, f"run {manifest.run} promoted: {told}; start the workers now: headrace up")
     return 0
@@ -210,8 +178,9 @@ async def _plan(settings: Settings, manifest: Manifest) -> Promotion:
     vectors = promoted_vectors(run_vectors, live_vectors, {**live_windows, **windows})
     n_beyond = sum(max(0, end - positions.get(partition, 0)) for partition, end in ends.items())
     return Promotion(
-        windows, vectors, homes, positions, n_beyond, n_losing(windows, live_windows), is_history_gone(manifest, begins)
-    )
+        windows, vectors, homes, dict(manifest.begins) if manifest.is_from_topic else begins, positions, n_beyond,
+        n_losing(windows, live_windows), is_history_gone(manifest, begins),
+    )  # fmt: skip
 
 
 def is_history_gone(manifest: Manifest, begins: Mapping[int, int]) -> bool:
@@ -252,9 +221,9 @@ async def _trigger_offsets(
     return lambda key, _state: found.get(key, NOT_ON_EVENTS)
 
 
-async def _write(live: KafkaSettings, plan: Promotion, on_step: Callable[[str], None]) -> None:
-    """Carry a promotion out. Each step may be repeated."""
-    group, events = group_of(live, "sequencer"), live.topic("events")
+async def _write(live: KafkaSettings, plan: Promotion, on_step: Callable[[str], None]) -> dict[int, int]:
+    """Carry a promotion out; return from where the live sequencer goes on. Each step may be repeated."""
+    group, events = live.group("sequencer"), live.topic("events")
     committed = await committed_offsets(live, group, events)
     await set_offsets(live, group, events, {p: min(at, plan.positions.get(p, 0)) for p, at in committed.items()})
     on_step("rewind")
@@ -262,8 +231,10 @@ async def _write(live: KafkaSettings, plan: Promotion, on_step: Callable[[str], 
     on_step("windows")
     await _write_records(live, live.topic("user-vectors"), plan.homes, plan.vectors)
     on_step("vectors")
-    await set_offsets(live, group, events, plan.positions)
+    resumed = resume_offsets(committed, plan.begins, plan.positions)
+    await set_offsets(live, group, events, resumed)
     on_step("offsets")
+    return resumed
 
 
 async def _write_records(

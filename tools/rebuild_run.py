@@ -106,11 +106,6 @@ def run_settings(settings: Settings, run: str, partitions: int) -> Settings:
     return replace(settings, kafka=kafka)
 
 
-def group_of(kafka: KafkaSettings, app: str) -> str:
-    """Return the consumer group of an app (``sequencer`` or ``recommender``), which is its Faust app id."""
-    return f"{kafka.topic_prefix}headrace-{app}"
-
-
 def bounds_of(settings: Settings) -> dict[str, int]:
     """Return the window bounds by name."""
     return asdict(settings.sequencer.bounds())

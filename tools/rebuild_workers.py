@@ -12,7 +12,6 @@ from typing import Final
 from streams.lag import GroupWatch
 from streams.settings import KafkaSettings, Settings
 from tools.cli import RunError
-from tools.rebuild_run import group_of
 from tools.supervisor import Supervisor
 from tools.up import stop_all
 from tools.workers import Worker, WorkerName, free_port
@@ -76,7 +75,7 @@ async def catch_up(settings: Settings, workers: list[Worker], on_backlog: Callab
         When a worker ends again and again.
     """
     supervisor = Supervisor(workers)
-    watches = [GroupWatch(settings.kafka, group_of(settings.kafka, app)) for app, _ in READS]
+    watches = [GroupWatch(settings.kafka, settings.kafka.group(app)) for app, _ in READS]
     before, moved_at = [-1, -1], time.monotonic()
     try:
         while any(left := await backlog(settings.kafka, watches)):
@@ -109,7 +108,7 @@ async def busy_groups(kafka: KafkaSettings) -> list[str]:
     """Return the names of the groups of both apps that have members, each with how many."""
     busy = []
     for app, _ in READS:
-        watch = GroupWatch(kafka, group_of(kafka, app))
+        watch = GroupWatch(kafka, kafka.group(app))
         try:
             group = await watch.describe()
         finally:

@@ -73,7 +73,7 @@ async def look(settings: Settings, seconds: float) -> list[Flow]:
 async def _look(settings: Settings, app: str, name: str, seconds: float) -> Flow:
     kafka = settings.kafka
     topic, partitions = kafka.topic(name), range(kafka.partitions)
-    watch = GroupWatch(kafka, f"{kafka.topic_prefix}headrace-{app}")
+    watch = GroupWatch(kafka, kafka.group(app))
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     try:

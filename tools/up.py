@@ -51,9 +51,8 @@ def run(args: argparse.Namespace) -> int:
         )
     named = settings.kafka.broker if names_broker(args) else None
     with _terminate_as_interrupt(), progress() as bar:
-        with running_broker(
-            named, client=None if named is None else _security(settings), progress=on_bar(bar)
-        ) as broker:
+        client = None if named is None else settings.kafka.security_arguments()
+        with running_broker(named, client=client, progress=on_bar(bar)) as broker:
             bar.stop()
             for note in broker.notes:
                 console().print(note, style="dim", highlight=False)
@@ -64,10 +63,6 @@ def run(args: argparse.Namespace) -> int:
             running = load_settings(broker=broker.bootstrap, artifact=settings.recommender.artifact)
             asyncio.run(create_topics(running.kafka, WORKER_TOPICS))
             return _supervise(args, build_workers(running, args.workers), running.health.stop_timeout_s + STOP_MARGIN_S)
-
-
-def _security(settings: Settings) -> dict[str, object]:
-    return {k: v for k, v in settings.kafka.client_arguments().items() if k != "bootstrap_servers"}
 
 
 def build_workers(settings: Settings, n_workers: int, state_dir: Path = STATE_DIR) -> list[Worker]:

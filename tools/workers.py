@@ -178,7 +178,7 @@ class Worker:
         Where that fails, they take over when its session has timed out.
         """
         kafka = load_settings(self._environment()).kafka
-        watch = GroupWatch(kafka, f"{kafka.topic_prefix}headrace-{self.name}")
+        watch = GroupWatch(kafka, kafka.group(self.name))
 
         async def run(client_id: str) -> None:
             with contextlib.suppress(HeadraceError):

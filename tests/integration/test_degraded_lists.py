@@ -14,7 +14,7 @@ from streams.records import Recommendation, RecordDecoder, UserVector, WindowSta
 from streams.settings import Settings
 from streams.window import WindowBounds, absorb
 from tests.builders import T0, make_event
-from tests.integration.test_recommender import (
+from tests.integration.recommender_runs import (
     WAIT_S,
     committed_offsets,
     lag,
@@ -25,12 +25,11 @@ from tests.integration.test_recommender import (
     variables_of,
     windows_of,
 )
-from tests.integration.test_recommender import settings as settings  # a fixture
 from tests.waiting import wait_until
 from tools.drill_faults import Fault, write_fault
 from tools.workers import Worker, free_port
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("catalogue")]
 QUICK = {"HEADRACE_MODEL_TIMEOUT_MS": "300", "HEADRACE_MAX_PENDING_WINDOWS": "100"}
 
 

@@ -9,32 +9,23 @@ from pathlib import Path
 import pytest
 
 from streams.lag import GroupWatch
-from streams.settings import Settings, load_settings
+from streams.settings import Settings
 from streams.topics import create_topics
 from tests.waiting import wait_until
 from tools.broker_state import free_port
-from tools.local_broker import BrokerInfo
 from tools.supervisor import Supervisor
 from tools.workers import Worker
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]
 WAIT_S = 60.0
 SESSION_TIMEOUT_S = 30.0
-
-
-@pytest.fixture
-def settings(broker: BrokerInfo, prefix: str) -> Settings:
-    """Give settings for topics of this test alone."""
-    if broker.engine == "noida":
-        pytest.skip("noida carries one worker only")
-    return load_settings({}, broker=broker.bootstrap, topic_prefix=prefix)
 
 
 def members(settings: Settings) -> set[str]:
     """Return the client ids of the group's members that have partitions."""
 
     async def run() -> set[str]:
-        watch = GroupWatch(settings.kafka, f"{settings.kafka.topic_prefix}headrace-sequencer")
+        watch = GroupWatch(settings.kafka, settings.kafka.group("sequencer"))
         try:
             group = await watch.describe()
             return {m.client_id for m in group.members if m.partitions} if group and group.state == "Stable" else set()

@@ -17,7 +17,7 @@ from streams.batches import ConsumedRecord, OutRecord, delivered
 from streams.errors import FencedError
 from streams.fencing import FENCE_KEY, RENEW_AFTER_S, PartitionWriters
 from streams.records import MAX_ID_LENGTH
-from streams.settings import Settings, load_settings
+from streams.settings import Settings
 from streams.topics import create_topics
 from tests.integration.test_sequencer import (
     WAIT_S,
@@ -30,26 +30,17 @@ from tests.integration.test_sequencer import (
 )
 from tests.waiting import wait_until
 from tools.broker_state import free_port
-from tools.local_broker import BrokerInfo
 from tools.offsets import group_lag
 from tools.topic_reader import read_records
 from tools.workers import Worker
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]
 ZOMBIE_S = 9.0  # beyond the session timeout of 6 s
-
-
-@pytest.fixture
-def settings(broker: BrokerInfo, prefix: str) -> Settings:
-    """Give settings for topics of this test alone."""
-    if broker.engine == "noida":
-        pytest.skip("noida has no transaction coordinator, and carries one worker only")
-    return load_settings({}, broker=broker.bootstrap, topic_prefix=prefix)
 
 
 def writers(settings: Settings) -> PartitionWriters:
     """Return what a sequencer of these settings writes with."""
-    return PartitionWriters(settings.kafka, f"{settings.kafka.topic_prefix}headrace-sequencer", topic(settings))
+    return PartitionWriters(settings.kafka, settings.kafka.group("sequencer"), topic(settings))
 
 
 def topic(settings: Settings) -> str:
@@ -174,7 +165,7 @@ def test_a_zombie_cannot_damage_the_windows_of_its_successor(settings: Settings,
         publish(settings, map(as_record, events[9_000:]))
         time.sleep(ZOMBIE_S)
         os.killpg(zombie.pid, signal.SIGCONT)
-        group = f"{settings.kafka.topic_prefix}headrace-sequencer"
+        group = settings.kafka.group("sequencer")
 
         def lag() -> int:
             return asyncio.run(group_lag(settings.kafka, group, "events"))

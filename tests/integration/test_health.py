@@ -43,11 +43,6 @@ from tools.workers import Worker, WorkerError, opener
 pytestmark = pytest.mark.kafka
 
 
-@pytest.fixture
-def settings(broker: BrokerInfo, prefix: str) -> Settings:
-    return load_settings({}, broker=broker.bootstrap, topic_prefix=prefix)
-
-
 class StuckWorker(Worker):
     """A sequencer whose agent stands still."""
 
@@ -68,7 +63,7 @@ def ask(settings: Settings, question: Callable[[GroupWatch], Awaitable[Any]]) ->
     """Ask the broker about the sequencer's group."""
 
     async def run() -> Any:
-        watch = GroupWatch(settings.kafka, f"{settings.kafka.topic_prefix}headrace-sequencer")
+        watch = GroupWatch(settings.kafka, settings.kafka.group("sequencer"))
         try:
             return await question(watch)
         finally:

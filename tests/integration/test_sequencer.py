@@ -14,25 +14,18 @@ import pytest
 from streams.batches import ConsumedRecord, OutRecord
 from streams.publisher import Publisher
 from streams.records import EVENT_TYPES, Event, WindowState, decode_window, encode
-from streams.settings import Settings, load_settings
+from streams.settings import Settings
 from streams.topics import create_topics
 from streams.window import WindowBounds, absorb
 from tests.builders import T0, make_event
 from tests.malformed import MALFORMED, malformed
 from tests.waiting import wait_until
 from tools.broker_state import free_port
-from tools.local_broker import BrokerInfo
 from tools.topic_reader import read_records
 from tools.workers import Worker
 
 pytestmark = pytest.mark.kafka
 WAIT_S = 60.0
-
-
-@pytest.fixture
-def settings(broker: BrokerInfo, prefix: str) -> Settings:
-    """Give settings for topics of this test alone."""
-    return load_settings({}, broker=broker.bootstrap, topic_prefix=prefix)
 
 
 @contextmanager

@@ -1,16 +1,25 @@
-"""The parts of the replay drill that need no broker: what it kills, what it reads of a run."""
+"""The parts of the replay drill that need no broker: what it kills, what it reads of a run, in what order it promotes."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from tests.waiting import wait_until
+from tools.cli import RunError
+from tools.drill_promote import NEEDS_YES, load_at_rest, promote
 from tools.drill_replay import N_KILLS, RUN, adapt, kill_workers, n_copied, worker_pids
+from tools.drill_report import Fault
 from tools.drill_run import Plan
 from tools.rebuild_run import Manifest, save_manifest
 
@@ -52,3 +61,94 @@ def test_progress_is_read_from_the_manifest(tmp_path: Path) -> None:
 def test_the_kills_are_of_the_rebuild() -> None:
     plan = adapt(Plan("replay", 10, 1.0, 10, 1.0, 1, 2, "memory"))
     assert (plan.kills, plan.n_workers) == (N_KILLS, 1)
+
+
+class FakeDrill:
+    """Notes what is done to it; its fault lasts 7 s."""
+
+    def __init__(self, losing: int = 0) -> None:
+        self.done: list[str] = []
+        self.extra: dict[str, Any] = {}
+        self.found: list[str] = []
+        self.cluster = SimpleNamespace(stop=self._stop)
+        self._losing = losing
+
+    async def _stop(self) -> None:
+        self.done.append("stop")
+
+    def start_worker(self, name: str) -> None:
+        self.done.append(name)
+
+    @asynccontextmanager
+    async def fault(self, name: str) -> AsyncIterator[Fault]:
+        fault = Fault(name)
+        yield fault
+        self.done.append("healthy")
+        fault.downtime_s = 7.0
+
+    async def replay(self, *argv: str, may_end_with: int = 0) -> dict[str, Any]:
+        self.done.append(" ".join(argv) + (f" [{may_end_with}]" if may_end_with else ""))
+        is_carried_out = "--yes" in argv
+        return {"windows": 3, "vectors": 2, "beyond": 4, "losing": self._losing} if is_carried_out else {}
+
+
+def promoted(losing: int = 0) -> FakeDrill:
+    """Return a drill that has promoted."""
+    drill = FakeDrill(losing)
+    asyncio.run(promote(drill, "r", drill.replay))  # type: ignore[arg-type]  # what it needs of a drill
+    return drill
+
+
+def test_a_promotion_is_done_as_a_user_is_told_to() -> None:
+    """Nobody works from before the last copy until after the promotion; the pause until all is well is reported."""
+    drill = promoted()
+    told = f"--promote r [{NEEDS_YES}]"
+    assert drill.done == [
+        "stop", "--into r --from-topic", told, "--promote r --yes", "sequencer", "recommender", "healthy",
+    ]  # fmt: skip
+    assert drill.extra == {"promotion_s": 7.0, "promoted_windows": 3, "promoted_vectors": 2, "promoted_beyond": 4}
+    assert drill.found == []
+
+
+def test_events_that_a_promotion_takes_out_of_windows_are_found() -> None:
+    assert promoted(losing=2).found == ["promotion: 2 users lose events that their live windows have"]
+
+
+class FakeLoad:
+    """Has made events of which some are not acknowledged yet."""
+
+    def __init__(self, n_made: int, n_sent: int) -> None:
+        self.rate_per_s = 50.0
+        self.source = SimpleNamespace(sent=Counter({"new": n_made}))
+        self.n_sent = n_sent
+
+
+def test_the_load_is_at_rest_when_all_that_was_made_is_acknowledged() -> None:
+    """And goes on at its rate afterwards."""
+
+    async def run() -> None:
+        load = FakeLoad(5, 3)
+
+        async def acknowledge() -> None:
+            await asyncio.sleep(0.02)
+            load.source.sent["repeat"] += 1  # the chunk at hand
+            await asyncio.sleep(0.02)
+            load.n_sent = 6
+
+        task = asyncio.create_task(acknowledge())
+        async with load_at_rest(load, rest_s=0.005):  # type: ignore[arg-type]  # what it needs of a load
+            assert task.done() and load.rate_per_s == 0
+        assert load.rate_per_s == 50.0
+
+    asyncio.run(run())
+
+
+def test_a_load_that_never_rests_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.drill_promote.OUTAGE_LIMIT_S", 0.02)
+
+    async def run() -> None:
+        async with load_at_rest(FakeLoad(5, 3), rest_s=0.005):  # type: ignore[arg-type]
+            pytest.fail("events are in flight")
+
+    with pytest.raises(RunError, match="does not come to rest"):
+        asyncio.run(run())

@@ -157,6 +157,21 @@ def test_prefix_is_put_before_topics() -> None:
     assert KafkaSettings(topic_prefix="a.").topic("events") == "a.events"
 
 
+def test_prefix_is_put_before_groups() -> None:
+    """Workers, lag and entries must mean one group; an app's own begins with what all groups begin with."""
+    kafka = KafkaSettings(topic_prefix="a.")
+    assert kafka.group("sequencer") == "a.headrace-sequencer"
+    assert kafka.group("") == "a.headrace-"
+
+
+def test_security_without_the_address() -> None:
+    """For a broker whose address comes from elsewhere, a second one would contradict it."""
+    kafka = KafkaSettings(broker="b:1", security_protocol="SASL_PLAINTEXT", sasl_username="u", sasl_password="p")
+    assert kafka.client_arguments() == {"bootstrap_servers": "b:1"} | kafka.security_arguments()
+    assert "bootstrap_servers" not in kafka.security_arguments()
+    assert kafka.security_arguments()["sasl_plain_password"] == "p"
+
+
 def test_bounds_are_those_of_the_settings() -> None:
     """A bound that is not handed on does not act."""
     settings = SequencerSettings(

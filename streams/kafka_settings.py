@@ -1,0 +1,118 @@
+"""The group of settings for the broker: its address, names of topics and consumer groups, TLS and SASL."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from streams.errors import SettingsError
+from streams.security import read_secret, tls_context
+from streams.setting_check import PREFIX, check_setting
+
+
+@dataclass(frozen=True)
+class KafkaSettings:
+    """The broker, the topics and the consumer groups.
+
+    Parameters
+    ----------
+    broker : bootstrap servers, ``host:port[,host:port]``
+    topic_prefix : put before every topic name and group id; keeps deployments on one cluster apart
+    partitions : partitions of the topics keyed by user; cannot be changed once they exist
+    replication : replicas of every topic
+    client_id : this process's name at the broker, in its logs and quotas; empty means ``headrace-`` and the app
+    output_format : encoding of ``recommendations``; ``json`` is for people
+    session_timeout_ms : after this silence a worker's partitions go to another one
+    security_protocol, sasl_mechanism, sasl_username, sasl_password, ssl_cafile, ssl_certfile, ssl_keyfile
+        as in Kafka's own clients; empty means none
+    sasl_password_file : a file that holds the password alone, instead of ``sasl_password``: no child process inherits it
+    user_id_key_file : a file with a key; with it, producers publish a keyed hash in place of each user_id, and ``subscribe --user``
+        looks for it
+    ssl_key_password_file : a file that holds the password of an encrypted ``ssl_keyfile``
+    """
+
+    broker: str = "127.0.0.1:9092"
+    topic_prefix: str = ""
+    partitions: int = 4
+    replication: int = 1
+    client_id: str = ""
+    output_format: Literal["msgpack", "json"] = "msgpack"
+    session_timeout_ms: int = 6_000
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_username: str = ""
+    sasl_password: str = field(default="", repr=False)
+    ssl_cafile: str = ""
+    ssl_certfile: str = ""
+    ssl_keyfile: str = ""
+    sasl_password_file: str = ""
+    ssl_key_password_file: str = ""
+    user_id_key_file: str = ""
+
+    def __post_init__(self) -> None:
+        for server in self.broker.split(","):
+            host, _, port = server.strip().rpartition(":")
+            check_setting(
+                bool(host) and port.isdigit() and 0 < int(port) < 65_536, "broker", self.broker, "host:port[,host:port]"
+            )
+        check_setting(1 <= self.partitions <= 10_000, "partitions", self.partitions, "1 to 10000")
+        check_setting(1 <= self.replication <= 32, "replication", self.replication, "1 to 32")
+        check_setting(
+            6_000 <= self.session_timeout_ms <= 300_000, "session_timeout_ms", self.session_timeout_ms, "6000 to 300000"
+        )
+
+    def topic(self, name: str) -> str:
+        """Return the full name of a topic of the contract."""
+        return f"{self.topic_prefix}{name}"
+
+    def group(self, app: str) -> str:
+        """Return the consumer group of an app, which is its Faust app id too; of ``""``, what all groups here begin with."""
+        return f"{self.topic_prefix}headrace-{app}"
+
+    def addresses(self) -> list[tuple[str, int]]:
+        """Return host and port of each bootstrap server."""
+        parts = [server.strip().rpartition(":") for server in self.broker.split(",")]
+        return [(host.strip("[]"), int(port)) for host, _, port in parts]
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Return the TLS context, or None where the protocol has no TLS."""
+        if self.security_protocol not in ("SSL", "SASL_SSL"):
+            return None
+        return tls_context(self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile, self.ssl_key_password_file)
+
+    def password(self) -> str:
+        """Return the SASL password, read now where it lies in a file; raise :class:`SettingsError` where there is none."""
+        if self.sasl_password and self.sasl_password_file:
+            raise SettingsError("sasl_password and sasl_password_file are both set: leave one of them out")
+        if not self.sasl_username or not (self.sasl_password or self.sasl_password_file):
+            missing = "sasl_password_file" if self.sasl_username else "sasl_username"
+            raise SettingsError(
+                f"security_protocol={self.security_protocol!r} needs {missing}; set {PREFIX}{missing.upper()}"
+            )
+        return self.sasl_password or read_secret(self.sasl_password_file, "sasl_password_file")
+
+    @property
+    def principal(self) -> str:
+        """Who this client is to the broker, for error texts."""
+        if self.security_protocol.startswith("SASL"):
+            return f"user {self.sasl_username!r}"
+        return f"the owner of certificate {self.ssl_certfile}" if self.ssl_certfile else "a client without a name"
+
+    def client_arguments(self) -> dict[str, Any]:
+        """Return the connection arguments of an aiokafka client."""
+        return {"bootstrap_servers": self.broker} | self.security_arguments()
+
+    def security_arguments(self) -> dict[str, Any]:
+        """Return those of them that say how to connect and as whom, for a client that has the address from elsewhere."""
+        arguments: dict[str, Any] = {"security_protocol": self.security_protocol}
+        context = self.ssl_context()
+        if context is not None:
+            arguments["ssl_context"] = context
+        if self.security_protocol.startswith("SASL"):
+            arguments |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": self.password(),
+            }
+        return arguments

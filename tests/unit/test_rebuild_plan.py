@@ -1,0 +1,31 @@
+"""What a promotion takes out of windows, and where the live sequencer goes on after it."""
+
+from __future__ import annotations
+
+from streams.records import encode
+from streams.window import WindowBounds, absorb
+from tests.builders import make_event
+from tools.rebuild_plan import n_losing, resume_offsets
+
+
+def window(names: str, max_events: int = 50) -> bytes:
+    """Return the encoded window of events named by one letter each, which is also their time."""
+    events = [(make_event(name, ord(name)), at) for at, name in enumerate(names)]
+    state = absorb(None, events, WindowBounds(max_events=max_events)).state
+    assert state is not None
+    return encode(state)
+
+
+def test_events_that_have_left_a_full_window_are_not_lost() -> None:
+    """A window of two that went on: a has left it. An event that the run never had, newer than what it holds, is lost."""
+    full = window("abc", max_events=2)
+    assert n_losing({b"u1": full}, {b"u1": window("ab")}) == 0
+    assert n_losing({b"u1": full}, {b"u1": window("abcd")}) == 1
+    assert n_losing({b"u1": window("bc")}, {b"u1": window("abc")}) == 1, "one that has let go of nothing never had it"
+
+
+def test_the_live_sequencer_goes_on_where_it_was_but_not_beyond_the_copy_and_not_before_the_run() -> None:
+    """Else malformed events that only the run has read would never be rejected on the live topics."""
+    committed = {0: 3, 1: 9, 2: 0}
+    begins, copied = {0: 0, 1: 0, 2: 4, 3: 2}, {0: 5, 1: 7, 2: 8, 3: 6}
+    assert resume_offsets(committed, begins, copied) == {0: 3, 1: 7, 2: 4, 3: 2}
