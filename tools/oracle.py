@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import torch
 
 from models.artifact import Artifact, ArtifactError, load_artifact
 from models.features import Row, item_row
@@ -22,7 +23,7 @@ from models.recommend import Catalogue, Pipeline, build_catalogue
 from models.text import item_text
 from streams.batches import ConsumedRecord
 from streams.embedding_cache import embed_texts
-from streams.embedding_worker import resolve_device, tame_pytorch
+from streams.embedding_worker import resolve_device
 from streams.encoders import open_artifact_encoder, prepare_text
 from streams.errors import InputError, RecordError
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation
@@ -162,7 +163,6 @@ class ListOracle:
 
     def __init__(self, artifact: Path, items: Iterable[Item], settings: RecommenderSettings) -> None:
         prepare_text(settings)
-        tame_pytorch()  # the recommender's GELU: the last bits of a score can decide which item is the last candidate
         device = resolve_device(settings.device)
         try:
             loaded = load_artifact(artifact, device)
@@ -187,11 +187,13 @@ class ListOracle:
         return found
 
     def _chunk(self, windows: Sequence[tuple[bytes, WindowState]]) -> Iterator[tuple[bytes, Recommendation]]:
-        ranked = self._pipeline.recommend(
-            self._catalogue,
-            [behaviours(state) for _, state in windows],
-            [self._seen.items(state.seen) for _, state in windows],
-        )
+        # The recommender's GELU, see tame_pytorch: the last bits of a score can decide which item is the last candidate.
+        with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+            ranked = self._pipeline.recommend(
+                self._catalogue,
+                [behaviours(state) for _, state in windows],
+                [self._seen.items(state.seen) for _, state in windows],
+            )
         for (key, state), made in zip(windows, ranked, strict=True):
             yield key, recommendation(key.decode(), state, made, self._versions, 0)
 
