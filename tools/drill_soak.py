@@ -1,7 +1,7 @@
 """``headrace drill soak``: waves, bursts and pauses of load for a long time, a kill now and then; neither memory nor files may creep.
 
-Windows are short here, so that they are full early: what still grows then is a leak. One worker of each app is killed within the
-warm-up: whoever takes its partitions over grows by them, once.
+What still grows after the warm-up is a leak, therefore the warm-up holds the worst that follows: one worker of each app is killed in a
+burst, and whoever takes its partitions over grows by them and by the backlog. Windows are short here, so that they are full early.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ TICK_S: Final = 1.0
 CYCLE: Final = ("wave", "burst", "wave", "pause")
 #: A worker is killed about this often, in seconds.
 KILL_EVERY_S: Final = 180.0
-#: A process is judged once it has lived this long after warming up.
-WARM_UP_S: Final = 120.0
-JUDGED_S: Final = 300.0
+#: A process is judged once it has lived this long after warming up: a burst moves memory by 10 MB, which must not pass for a trend.
+WARM_UP_S: Final = 180.0
+JUDGED_S: Final = 600.0
 MAX_SLOPE_MB_PER_MIN: Final = 1.0
 MAX_GROWN_FILES: Final = 20
 #: A process samples this much later than the drill starts and this much before it ends, in seconds: shorter soaks judge nobody.
@@ -58,6 +58,7 @@ async def script(drill: Drill) -> None:
     end = time.monotonic() + 60 * drill.plan.minutes
     next_kill = time.monotonic() + kill_pause_s(drill.rng)
     try:
+        drill.load.rate_per_s = rate_of("burst", drill.plan.rate_per_s, 0.0)
         for app in APPS:
             await _kill(drill, [app])
         while time.monotonic() < end:

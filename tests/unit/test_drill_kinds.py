@@ -73,7 +73,7 @@ def test_only_long_lives_are_judged() -> None:
         {"worker": "recommender-2", "seconds": 4_000.0, "slope_mb_per_min": 0.1, "grown_files": MAX_GROWN_FILES},
     ]
     assert [line.split(":")[0] for line in creeping(lives)] == ["recommender-0", "recommender-1"]
-    assert not_judged(lives) == ["no sequencer lived 420 s: memory not judged; raise --minutes"]
+    assert not_judged(lives) == ["no sequencer lived 780 s: memory not judged; raise --minutes"]
 
 
 def test_a_wave_swings_around_the_rate() -> None:
