@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import subprocess
@@ -159,7 +160,8 @@ def test_a_damaged_block_is_found_when_read_and_noted_for_the_next_start(filled:
         for i in range(N_KEYS):
             table.data._dbs[0].get(b"key%d" % i)
     assert note_damage(table, str(caught.value)) == [0]
-    close(table)
+    with contextlib.suppress(Exception):  # closing fails as well, once a compaction in the background has met the block
+        close(table)
     table, why = opened(filled.parent)
     assert why.startswith("Corruption")
     assert table.data._dbs[0].get(OFFSET) is None
