@@ -146,6 +146,9 @@ def test_delivery_that_the_broker_refuses_reaches_flush(kafka: KafkaSettings) ->
         topic = kafka.topic("small")
         try:
             await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "2000"})])
+            async with asyncio.timeout(20):
+                while topic not in await admin.list_topics():  # a broker answers before it knows the topic
+                    await asyncio.sleep(0.05)
         finally:
             await admin.close()
         publisher = Publisher(kafka)
