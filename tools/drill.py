@@ -29,7 +29,8 @@ from tools.drill_run import Drill, Plan, delete_topics, run_drill
 from tools.local_broker import running_broker
 
 SUMMARY = "break things on purpose, and count what was lost"
-#: Kind and its module: ``script(drill)`` does the harm; ``adapt(plan)``, where there is one, says what it needs.
+#: Kind and its module: ``script(drill)`` does the harm. Where there is one, ``adapt(plan)`` says what it needs, and ``prepare(drill)`` does
+#: what comes before the workers.
 KINDS: Final = {
     "kill": "drill_kill",
     "rebalance": "drill_rebalance",
@@ -144,12 +145,14 @@ def _broker(named: Settings | None, plan: Plan, folder: Path) -> Any:
 
 
 async def _run(drill: Drill, keep: bool) -> dict[str, Any]:
-    script: Callable[[Drill], Any] = _module(drill.plan.kind).script
+    module = _module(drill.plan.kind)
+    prepare: Callable[[Drill], None] = getattr(module, "prepare", lambda drill: None)
+    prepare(drill)
     loop = asyncio.get_running_loop()
     # A supervisor's SIGTERM is taken as Ctrl-C, so that the workers are stopped then too.
     loop.add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
     try:
-        return await run_drill(drill, script)
+        return await run_drill(drill, module.script)
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
         if not keep:

@@ -1,4 +1,11 @@
-"""``headrace drill overload``: ten times the load that the workers sustain, most of it from a hot user and a crawler."""
+"""``headrace drill overload``: ten times the load that the workers sustain, most of it from a hot user and a crawler.
+
+One machine cannot publish ten times what it can work off; therefore the model is slowed, and the workers sustain less.
+
+What others may wait then follows from superseding alone: each user waits once, in order of arrival, hence for one list of everybody else
+at most. That is a *round*, all users over the lists that the workers sustain a second. Were a hot user's windows not superseded, or taken
+before the others', the wait would grow as long as the overload lasts.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +14,14 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from streams.batches import OutRecord
 from streams.records import Recommendation
 from tools.demo import quantile
-from tools.drill_run import Drill
+from tools.drill_faults import Fault, write_fault
+from tools.drill_run import Drill, Plan
 from tools.drill_watch import Watch
 
 HOT_USER: Final = "hot"
@@ -20,6 +29,8 @@ CRAWLER: Final = "crawler"
 HOT_SHARE: Final = 0.5
 CRAWLER_PER_MINUTE: Final = 5_000
 FACTOR: Final = 10.0
+#: The model takes so many times as long.
+MODEL_SLOWDOWN: Final = 5.0
 #: More than this the drill's own process cannot publish beside the workers.
 MAX_RATE_PER_S: Final = 10_000.0
 #: Of the wanted rate, so much must have been published.
@@ -27,11 +38,22 @@ MIN_ACHIEVED: Final = 0.9
 MAX_GROWTH_MB: Final = 500.0
 #: Lists of one user within a minute may be above the setting by this factor: arrivals jitter, and a restart forgets.
 RATE_SLACK: Final = 1.1
-#: Lists of other users come this fast during the overload and again after it, in milliseconds.
+#: Lists of other users come this fast after the overload, in milliseconds; during it within a round and a half, if that is longer.
 OTHERS_P99_MS: Final = 5_000.0
+ROUNDS: Final = 1.5
 RECOVERY_S: Final = 20.0
-#: Late events' own time is hours ago: their lists say nothing about freshness.
-LATE_MS: Final = 60_000
+#: Late events' own time is up to hours ago: their lists say nothing about freshness. Nobody waits as long as this.
+LATE_MS: Final = 600_000
+
+
+def adapt(plan: Plan) -> Plan:
+    """Return the plan with a model that can be slowed."""
+    return replace(plan, has_model_faults=True)
+
+
+def prepare(drill: Drill) -> None:
+    """Slow the model before the prefill, which measures what the workers sustain."""
+    write_fault(drill.fault_file, Fault("slow", factor=MODEL_SLOWDOWN))
 
 
 async def script(drill: Drill) -> None:
@@ -62,6 +84,7 @@ async def script(drill: Drill) -> None:
     after = [(at, made) for at, made in arrivals if at >= ended + recovery_s]
     drill.extra |= {
         "sustained_per_s": round(sustained),
+        "round_s": round(drill.plan.n_users / sustained, 1),
         "overload_per_s": round(achieved),
         "recovery_s": round(recovery_s, 1),
         "others_freshness_ms": freshness_ms(during),
@@ -133,8 +156,10 @@ def wrong(report: dict[str, Any], lists_per_minute: int) -> list[str]:
     for label, grown in report["growth_mb"].items():
         if grown > MAX_GROWTH_MB:
             found.append(f"{label}: memory grew by {grown} MB, limit {MAX_GROWTH_MB:g}")
-    for when, name in (("during", "others_freshness_ms"), ("after", "recovered_freshness_ms")):
+    within_ms = max(OTHERS_P99_MS, ROUNDS * 1000 * report["round_s"])
+    limits = {"during": ("others_freshness_ms", within_ms), "after": ("recovered_freshness_ms", OTHERS_P99_MS)}
+    for when, (name, limit_ms) in limits.items():
         p99 = report[name]["p99"]
-        if p99 is None or p99 > OTHERS_P99_MS:
-            found.append(f"freshness of others {when} the overload: p99 {p99} ms, limit {OTHERS_P99_MS:g}")
+        if p99 is None or p99 > limit_ms:
+            found.append(f"freshness of others {when} the overload: p99 {p99} ms, limit {limit_ms:g}")
     return found

@@ -1,7 +1,8 @@
 """``headrace drill soak``: waves, bursts and pauses of load for a long time, a kill now and then; neither memory nor files may creep.
 
-What still grows after the warm-up is a leak, therefore the warm-up holds the worst that follows: one worker of each app is killed in a
-burst, and whoever takes its partitions over grows by them and by the backlog. Windows are short here, so that they are full early.
+What still grows after the warm-up is a leak, therefore the warm-up holds the worst that follows: in a burst one worker of each app is
+killed, and whoever takes its partitions over grows by them and by the backlog. Three times: what comes and goes leaves holes that
+the next time only partly fills, and the heap reaches its high water by steps. Windows are short here, so that they are full early.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ CYCLE: Final = ("wave", "burst", "wave", "pause")
 KILL_EVERY_S: Final = 180.0
 #: A process is judged once it has lived this long after warming up: a burst moves memory by 10 MB, which must not pass for a trend.
 WARM_UP_S: Final = 180.0
+WARM_UP_KILLS: Final = 3
 JUDGED_S: Final = 600.0
 MAX_SLOPE_MB_PER_MIN: Final = 1.0
 MAX_GROWN_FILES: Final = 20
@@ -58,9 +60,12 @@ async def script(drill: Drill) -> None:
     end = time.monotonic() + 60 * drill.plan.minutes
     next_kill = time.monotonic() + kill_pause_s(drill.rng)
     try:
-        drill.load.rate_per_s = rate_of("burst", drill.plan.rate_per_s, 0.0)
-        for app in APPS:
-            await _kill(drill, [app])
+        for _ in range(WARM_UP_KILLS):
+            drill.load.rate_per_s = rate_of("burst", drill.plan.rate_per_s, 0.0)
+            for app in APPS:
+                await _kill(drill, [app])
+            drill.load.rate_per_s = drill.plan.rate_per_s
+            await asyncio.sleep(PAUSE_S)
         while time.monotonic() < end:
             for phase in CYCLE:
                 await _phase(drill, phase, end)

@@ -107,7 +107,8 @@ def test_every_bound_of_the_overload_can_be_broken() -> None:
         "crawler_lists_per_minute": 600,
         "hot_lists_per_minute": 600,
         "growth_mb": {"sequencer-0": 20.0},
-        "others_freshness_ms": {"p99": 2_000.0},
+        "round_s": 20.0,
+        "others_freshness_ms": {"p99": 29_000.0},
         "recovered_freshness_ms": {"p99": 200.0},
     }
     assert wrong(good, 600) == []
@@ -115,7 +116,9 @@ def test_every_bound_of_the_overload_can_be_broken() -> None:
     assert len(wrong(good | {"growth_mb": {"sequencer-0": 2_000.0}}, 600)) == 1
     assert len(wrong(good | {"recovered_freshness_ms": {"p99": 60_000.0}}, 600)) == 1
     assert len(wrong(good | {"recovered_freshness_ms": {"p99": None}}, 600)) == 1
-    assert len(wrong(good | {"others_freshness_ms": {"p99": 60_000.0}}, 600)) == 1
+    assert len(wrong(good | {"others_freshness_ms": {"p99": 31_000.0}}, 600)) == 1, "a round and a half is 30 s"
+    quick = good | {"round_s": 0.5, "others_freshness_ms": {"p99": 4_000.0}}
+    assert wrong(quick, 600) == [], "with few users a round is less than a pause of the machine"
 
 
 def test_poison_for_the_catalogue_is_poison() -> None:
