@@ -72,7 +72,9 @@ async def script(drill: Drill) -> None:
         await asyncio.sleep(60 * drill.plan.minutes)
         achieved = (drill.load.n_sent - n_before) / (time.monotonic() - began)
         drill.load.make, drill.load.rate_per_s = drill.load.source.next, drill.plan.rate_per_s
-        write_fault(drill.fault_file, Fault())  # slowed, and with full windows, the model does not sustain the normal rate
+        write_fault(
+            drill.fault_file, Fault()
+        )  # slowed, and with full windows, the model does not sustain the normal rate
         ended = time.monotonic()
         recovery_s = await drill.come_near_the_end()
         await asyncio.sleep(RECOVERY_S)
