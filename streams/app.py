@@ -20,7 +20,7 @@ from streams.consumer import BatchTransport, KeepingFlowControl
 from streams.errors import HeadraceError
 from streams.fencing import PartitionWriters
 from streams.health import Health, checked_stores
-from streams.heap import give_memory_back
+from streams.heap import give_memory_back, keep_for_good
 from streams.recovery import BatchTableManager
 from streams.rights import prepare
 from streams.settings import KafkaSettings, Settings, load_settings
@@ -70,6 +70,7 @@ class StreamApp(faust.App):
         await self.health.start()
         if self.serving is not None:
             await self.serving.start()
+        keep_for_good()
 
     async def on_stop(self) -> None:
         """Stop consuming first; then flush the writer."""

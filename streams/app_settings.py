@@ -104,7 +104,8 @@ class RecommenderSettings:
     n_candidates : candidates that retrieval hands to fusion
     micro_batch_tokens : behaviours (padding included) in one forward pass
     micro_batch_deadline_ms : longest time that a window waits for its micro-batch to fill
-    max_pending_windows : distinct users waiting for the model; above it consumption pauses
+    max_pending_windows : distinct users waiting for the model, each with 0.5 to 4 KB; above it consumption pauses, and windows are no
+        longer superseded in time
     model_timeout_ms : when a forward pass takes longer, users get degraded lists meanwhile; ten times longer for the first one
     model_restart_s : the worker ends, for its supervisor to restart it, when a job of the model's thread takes longer, or the model
         fails for longer; above ``stall_timeout_s`` the watchdog ends it first
@@ -124,7 +125,7 @@ class RecommenderSettings:
     n_candidates: int = 100
     micro_batch_tokens: int = 16_384
     micro_batch_deadline_ms: int = 20
-    max_pending_windows: int = 20_000
+    max_pending_windows: int = 100_000
     model_timeout_ms: int = 3_000
     model_restart_s: int = 45
     live_popularity: Literal["on", "off"] = "on"

@@ -10,6 +10,7 @@ with a consumer that nothing else touches.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import Iterable
@@ -145,6 +146,7 @@ class BatchRecovery(Recovery):
             reading = asyncio.ensure_future(restore(app.settings.kafka, table, partitions, timeout_s))
             await self._wait(reading)
             log.info("%s: %d records recovered in %.1f s", table.name, reading.result(), time.monotonic() - began)
+        gc.collect()  # the closed consumer, and writers of the partitions before: cycles with megabytes of buffers
         await self._wait(self.on_recovery_completed(generation_id))
 
     @Service.task

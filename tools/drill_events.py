@@ -6,12 +6,16 @@ Users and items are drawn log-uniformly, so that the one of rank r comes with a 
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
+
+from models.types import Float64
 from streams.batches import OutRecord
 from streams.records import EVENT_TYPES, VERSION, Event, encode
 from tools.drill_malformed import MALFORMED
@@ -36,6 +40,12 @@ class Shares:
     repeat: float = 0.10
     late: float = 0.05
     malformed: float = 0.01
+
+
+def shares_of_users(n_users: int) -> Float64:
+    """Return each user's share of the events, most active first: (n_users,) float64, of sum 1."""
+    ranks = np.arange(1, n_users + 1, dtype=np.float64)
+    return np.log1p(1 / ranks) / math.log(n_users + 1)
 
 
 class EventSource:

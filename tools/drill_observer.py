@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from streams.records import Recommendation
 from streams.settings import KafkaSettings
 from tools.cli import RunError
+from tools.drill_freshness import Arrival
 from tools.drill_ledger import Gaps, ListLedger, WindowLog
 
 TOPICS: Final = ("sequences", "recommendations")
@@ -28,7 +28,7 @@ class Observer:
     ledger : the lists
     windows : the windows
     gaps : the pauses
-    users : of each accepted list with its arrival in seconds of the monotonic clock; empty unless ``keeps_arrivals`` is set
+    arrivals : of each accepted list; empty unless ``keeps_arrivals`` is set
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -42,7 +42,7 @@ class Observer:
         self.windows = WindowLog()
         self.gaps = Gaps([(tp.topic, tp.partition) for tp in self._lanes], time.monotonic())
         self.keeps_arrivals = False
-        self.arrivals: list[tuple[float, Recommendation]] = []
+        self.arrivals: list[Arrival] = []
         self._consumer: Any = None
         self._task: asyncio.Task[None] | None = None
 
@@ -82,7 +82,7 @@ class Observer:
         for record in records:
             made = self.ledger.add(record.value)
             if made is not None and self.keeps_arrivals:
-                self.arrivals.append((now, made))
+                self.arrivals.append(Arrival.of(now, made))
 
     def _add_windows(self, records: list[Any]) -> None:
         for record in records:

@@ -1,10 +1,10 @@
 """``headrace drill overload``: ten times the load that the workers sustain, most of it from a hot user and a crawler.
 
-One machine cannot publish ten times what it can work off; therefore the model is slowed, and the workers sustain less.
+One machine cannot publish ten times what it can work off; therefore the model is slowed after the prefill, and the workers sustain less:
+what they sustain is how many full lists a second they make while all are busy.
 
-What others may wait then follows from superseding alone: each user waits once, in order of arrival, hence for one list of everybody else
-at most. That is a *round*, all users over the lists that the workers sustain a second. Were a hot user's windows not superseded, or taken
-before the others', the wait would grow as long as the overload lasts.
+What others may wait then follows from superseding alone (:func:`~tools.drill_freshness.superseding_wait_s`). Were the hot user's windows
+not superseded, or taken before the others', or were work done that nobody waits for, they would wait longer.
 """
 
 from __future__ import annotations
@@ -12,16 +12,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from streams.batches import OutRecord
-from streams.records import Recommendation
-from tools.demo import quantile
+from tools.drill_events import shares_of_users
 from tools.drill_faults import Fault, write_fault
-from tools.drill_run import Drill, Plan
+from tools.drill_freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
+from tools.drill_run import NEAR_S, Drill, Plan
 from tools.drill_watch import Watch
 
 HOT_USER: Final = "hot"
@@ -29,8 +28,6 @@ CRAWLER: Final = "crawler"
 HOT_SHARE: Final = 0.5
 CRAWLER_PER_MINUTE: Final = 5_000
 FACTOR: Final = 10.0
-#: The model takes so many times as long.
-MODEL_SLOWDOWN: Final = 5.0
 #: More than this the drill's own process cannot publish beside the workers.
 MAX_RATE_PER_S: Final = 10_000.0
 #: Of the wanted rate, so much must have been published.
@@ -38,12 +35,11 @@ MIN_ACHIEVED: Final = 0.9
 MAX_GROWTH_MB: Final = 500.0
 #: Lists of one user within a minute may be above the setting by this factor: arrivals jitter, and a restart forgets.
 RATE_SLACK: Final = 1.1
-#: Lists of other users come this fast after the overload, in milliseconds; during it within a round and a half, if that is longer.
+#: Lists of other users come this fast after the overload, in milliseconds.
 OTHERS_P99_MS: Final = 5_000.0
-ROUNDS: Final = 1.5
+#: During it their full lists take at most so many times what superseding alone costs, for the model's pace varies; and as above, if longer.
+WAIT_SLACK: Final = 1.5
 RECOVERY_S: Final = 20.0
-#: Late events' own time is up to hours ago: their lists say nothing about freshness. Nobody waits as long as this.
-LATE_MS: Final = 600_000
 
 
 def adapt(plan: Plan) -> Plan:
@@ -51,59 +47,70 @@ def adapt(plan: Plan) -> Plan:
     return replace(plan, has_model_faults=True)
 
 
-def prepare(drill: Drill) -> None:
-    """Slow the model before the prefill, which measures what the workers sustain."""
-    write_fault(drill.fault_file, Fault("slow", factor=MODEL_SLOWDOWN))
-
-
 async def script(drill: Drill) -> None:
     """Overload for ``--minutes``, then go back to the normal rate and see whether all is well again."""
-    sustained = drill.plan.n_users / drill.prefill_s
-    rate = min(FACTOR * sustained, MAX_RATE_PER_S)
-    drill.say(f"workers sustain about {sustained:,.0f} events/s; overload with {rate:,.0f}")
+    prefilled = drill.plan.n_users / drill.prefill_s
+    rate = min(FACTOR * prefilled, MAX_RATE_PER_S)
+    slowdown = FACTOR * prefilled / rate
+    drill.say(f"workers made {prefilled:,.0f} lists/s; model {slowdown:.1f} times slower, {rate:,.0f} events/s")
     watch = Watch(drill)
     watching = asyncio.create_task(watch.run())
     drill.observer.keeps_arrivals = True
-    started = time.monotonic()
     try:
         await asyncio.sleep(1.0)
+        write_fault(drill.fault_file, Fault("slow", factor=slowdown))
         drill.load.make, drill.load.rate_per_s = mixed(drill, rate), rate
         n_before, began = drill.load.n_sent, time.monotonic()
         await asyncio.sleep(60 * drill.plan.minutes)
-        achieved = (drill.load.n_sent - n_before) / (time.monotonic() - began)
-        drill.load.make, drill.load.rate_per_s = drill.load.source.next, drill.plan.rate_per_s
-        write_fault(
-            drill.fault_file, Fault()
-        )  # slowed, and with full windows, the model does not sustain the normal rate
         ended = time.monotonic()
+        achieved = (drill.load.n_sent - n_before) / (ended - began)
+        drill.load.make, drill.load.rate_per_s = drill.load.source.next, drill.plan.rate_per_s
+        write_fault(drill.fault_file, Fault())
         recovery_s = await drill.come_near_the_end()
-        await asyncio.sleep(RECOVERY_S)
+        await asyncio.sleep(NEAR_S + RECOVERY_S)
     finally:
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
     arrivals = drill.observer.arrivals
-    during = [(at, made) for at, made in arrivals if started <= at < ended]
-    after = [(at, made) for at, made in arrivals if at >= ended + recovery_s]
-    drill.extra |= {
+    during = [a for a in arrivals if began <= a.at_s < ended]
+    after = [
+        a for a in arrivals if a.at_s >= ended + recovery_s + NEAR_S
+    ]  # till then what is near the end may be that old
+    report = overload_report(during, after, achieved, ended - began, drill.plan.n_users)
+    drill.extra |= (
+        report | {"recovery_s": round(recovery_s, 1), "growth_mb": watch.growth_mb(began)} | watch.report(0.0)
+    )
+    if achieved < MIN_ACHIEVED * rate:
+        drill.found.append(f"overload: {achieved:.0f} events/s published, must be {MIN_ACHIEVED:g} of {rate:.0f}")
+    if report["overload_factor"] < FACTOR:
+        drill.extra["overload_note"] = (
+            f"less than {FACTOR:g} times what the workers sustain: raise --users or --minutes"
+        )
+    drill.found += wrong(drill.extra, drill.settings.recommender.lists_per_minute)
+
+
+def overload_report(
+    during: Sequence[Arrival], after: Sequence[Arrival], events_per_s: float, seconds: float, n_users: int
+) -> dict[str, Any]:
+    """Return the figures of an overload of ``events_per_s`` that lasted for ``seconds``, from the lists that came."""
+    both = (HOT_USER, CRAWLER)
+    full = [a for a in during if not a.is_provisional]
+    sustained = len(full) / seconds
+    others_per_s = sum(a.user_id not in both for a in full) / seconds
+    others_events_per_s = events_per_s * (1 - HOT_SHARE) - CRAWLER_PER_MINUTE / 60
+    wait_s = superseding_wait_s(max(0.0, others_events_per_s), shares_of_users(n_users), max(others_per_s, 1 / seconds))
+    return {
         "sustained_per_s": round(sustained),
-        "round_s": round(drill.plan.n_users / sustained, 1),
-        "overload_per_s": round(achieved),
-        "recovery_s": round(recovery_s, 1),
-        "others_freshness_ms": freshness_ms(during),
-        "recovered_freshness_ms": freshness_ms(after),
+        "overload_per_s": round(events_per_s),
+        "overload_factor": round(events_per_s / max(sustained, 1 / seconds), 1),
+        "superseding_wait_s": round(wait_s, 1),
+        "others_freshness_ms": freshness_ms(full, both),
+        "others_first_list_ms": freshness_ms(during, both),
+        "recovered_freshness_ms": freshness_ms(after, both),
         "crawler_lists_per_minute": busiest_minute(during, CRAWLER),
         "hot_lists_per_minute": busiest_minute(during, HOT_USER),
-        "growth_mb": watch.growth_mb(started + 1.0),
-    } | watch.report(0.0)
-    drill.extra["overload_factor"] = round(achieved / sustained, 1)
-    if rate < FACTOR * sustained:
-        drill.extra["overload_note"] = (
-            f"the generator's limit of {MAX_RATE_PER_S:g} events/s is below {FACTOR:g} times what the workers sustain"
-        )
-    elif achieved < MIN_ACHIEVED * rate:
-        drill.found.append(f"overload: {achieved:.0f} events/s published, must be {MIN_ACHIEVED:g} of {rate:.0f}")
-    drill.found += wrong(drill.extra, drill.settings.recommender.lists_per_minute)
+    }
 
 
 def mixed(drill: Drill, rate_per_s: float) -> Callable[[int], OutRecord]:
@@ -122,33 +129,6 @@ def mixed(drill: Drill, rate_per_s: float) -> Callable[[int], OutRecord]:
     return make
 
 
-Arrivals = Sequence[tuple[float, Recommendation]]
-
-
-def freshness_ms(arrivals: Arrivals) -> dict[str, float | None]:
-    """Return how long after their event the lists of other users were made: median and 99th percentile, in milliseconds.
-
-    Lists of late events are left out, for those events are old when they come.
-    """
-    others = [made for _, made in arrivals if made.user_id not in (HOT_USER, CRAWLER)]
-    ages = [float(made.produced_ts - made.event_ts) for made in others if made.produced_ts - made.event_ts < LATE_MS]
-    return {"p50": quantile(ages, 50), "p99": quantile(ages, 99), "n": float(len(ages))}
-
-
-def busiest_minute(arrivals: Arrivals, user_id: str) -> int:
-    """Return the most lists of one user within any 60 seconds."""
-    recent: deque[float] = deque()
-    most = 0
-    for at, made in arrivals:
-        if made.user_id != user_id:
-            continue
-        recent.append(at)
-        while recent[0] <= at - 60.0:
-            recent.popleft()
-        most = max(most, len(recent))
-    return most
-
-
 def wrong(report: dict[str, Any], lists_per_minute: int) -> list[str]:
     """Return which bounds the overload broke, one line each."""
     found = []
@@ -159,7 +139,7 @@ def wrong(report: dict[str, Any], lists_per_minute: int) -> list[str]:
     for label, grown in report["growth_mb"].items():
         if grown > MAX_GROWTH_MB:
             found.append(f"{label}: memory grew by {grown} MB, limit {MAX_GROWTH_MB:g}")
-    within_ms = max(OTHERS_P99_MS, ROUNDS * 1000 * report["round_s"])
+    within_ms = max(OTHERS_P99_MS, WAIT_SLACK * 1000 * report["superseding_wait_s"])
     limits = {"during": ("others_freshness_ms", within_ms), "after": ("recovered_freshness_ms", OTHERS_P99_MS)}
     for when, (name, limit_ms) in limits.items():
         p99 = report[name]["p99"]

@@ -10,13 +10,13 @@ import pytest
 
 from models.artifact import ArtifactError, load_artifact
 from streams.errors import RecordError
-from streams.records import Item, Recommendation, RecordDecoder
+from streams.records import Item, RecordDecoder
 from tests import tiny
 from tools.cli import UsageError
 from tools.drill import KINDS, add_arguments, check_plan
 from tools.drill_artifact import catalogue_of
 from tools.drill_kill import MOMENTS, plan_faults
-from tools.drill_overload import busiest_minute, freshness_ms, wrong
+from tools.drill_overload import wrong
 from tools.drill_poison import damaged_copy, poisoned_items
 from tools.drill_soak import MAX_GROWN_FILES, MAX_SLOPE_MB_PER_MIN, creeping, not_judged, rate_of
 from tools.drill_watch import MB, Sample, after_warm_up, slope_mb_per_min
@@ -83,31 +83,13 @@ def test_a_wave_swings_around_the_rate() -> None:
     assert (rate_of("burst", 100, 3), rate_of("pause", 100, 3)) == (500, 0)
 
 
-def made(user: str, age_ms: int) -> Recommendation:
-    """Return a list made so long after its event."""
-    return Recommendation(1, "x", user, 1, "e", 0, 0, age_ms, "a", 1, "none", [])
-
-
-def test_lists_of_the_busiest_minute_are_counted_in_a_sliding_one() -> None:
-    """A minute that begins anywhere."""
-    arrivals = [(at, made("crawler", 0)) for at in (0.0, 50.0, 59.0, 61.0, 100.0, 110.5)] + [(59.5, made("u1", 0))]
-    assert busiest_minute(sorted(arrivals, key=lambda a: a[0]), "crawler") == 4
-    assert busiest_minute([], "crawler") == 0
-
-
-def test_freshness_is_that_of_others_and_not_of_late_events() -> None:
-    """Neither the hot user, nor the crawler, nor an event that was hours old when it came."""
-    arrivals = [(0.0, made(user, age)) for user, age in (("u1", 100), ("u2", 300), ("hot", 9_000), ("u3", 7_200_000))]
-    assert freshness_ms(arrivals) == {"p50": 200.0, "p99": pytest.approx(298.0), "n": 2.0}
-
-
 def test_every_bound_of_the_overload_can_be_broken() -> None:
-    """Lists of one user, memory, and freshness afterwards."""
+    """Lists of one user, memory, and freshness during and afterwards."""
     good = {
         "crawler_lists_per_minute": 600,
         "hot_lists_per_minute": 600,
         "growth_mb": {"sequencer-0": 20.0},
-        "round_s": 20.0,
+        "superseding_wait_s": 20.0,
         "others_freshness_ms": {"p99": 29_000.0},
         "recovered_freshness_ms": {"p99": 200.0},
     }
@@ -116,9 +98,9 @@ def test_every_bound_of_the_overload_can_be_broken() -> None:
     assert len(wrong(good | {"growth_mb": {"sequencer-0": 2_000.0}}, 600)) == 1
     assert len(wrong(good | {"recovered_freshness_ms": {"p99": 60_000.0}}, 600)) == 1
     assert len(wrong(good | {"recovered_freshness_ms": {"p99": None}}, 600)) == 1
-    assert len(wrong(good | {"others_freshness_ms": {"p99": 31_000.0}}, 600)) == 1, "a round and a half is 30 s"
-    quick = good | {"round_s": 0.5, "others_freshness_ms": {"p99": 4_000.0}}
-    assert wrong(quick, 600) == [], "with few users a round is less than a pause of the machine"
+    assert len(wrong(good | {"others_freshness_ms": {"p99": 31_000.0}}, 600)) == 1, "half as much again is 30 s"
+    quick = good | {"superseding_wait_s": 0.5, "others_freshness_ms": {"p99": 4_000.0}}
+    assert wrong(quick, 600) == [], "with few users the wait is less than a pause of the machine"
 
 
 def test_poison_for_the_catalogue_is_poison() -> None:

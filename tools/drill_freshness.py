@@ -1,0 +1,82 @@
+"""How old lists are when they come, and how old superseding alone makes them: the pure half of ``headrace drill overload``."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Collection, Sequence
+from typing import Final, NamedTuple
+
+from models.types import Float64
+from streams.records import Recommendation
+from tools.demo import quantile
+
+#: Late events' own time is up to hours ago: their lists say nothing about freshness. Nobody waits as long as this.
+LATE_MS: Final = 600_000
+BISECTIONS: Final = 60
+
+
+class Arrival(NamedTuple):
+    """A list as it came: seconds of the monotonic clock, its user, its age, and whether it only stands in for a full one."""
+
+    at_s: float
+    user_id: str
+    age_ms: int
+    is_provisional: bool
+
+    @classmethod
+    def of(cls, at_s: float, made: Recommendation) -> Arrival:
+        """Return what counts of a list."""
+        return cls(at_s, made.user_id, made.produced_ts - made.event_ts, made.provisional)
+
+
+def freshness_ms(arrivals: Sequence[Arrival], without: Collection[str]) -> dict[str, float | None]:
+    """Return how long after their event lists were made: median and 99th percentile, in milliseconds, and of how many.
+
+    Lists of late events are left out, for those events are old when they come.
+
+    Parameters
+    ----------
+    without : users whose lists do not count
+    """
+    ages = [float(a.age_ms) for a in arrivals if a.user_id not in without and a.age_ms < LATE_MS]
+    return {"p50": quantile(ages, 50), "p99": quantile(ages, 99), "n": float(len(ages))}
+
+
+def busiest_minute(arrivals: Sequence[Arrival], user_id: str) -> int:
+    """Return the most lists of one user within any 60 seconds."""
+    recent: deque[float] = deque()
+    most = 0
+    for arrival in arrivals:
+        if arrival.user_id != user_id:
+            continue
+        recent.append(arrival.at_s)
+        while recent[0] <= arrival.at_s - 60.0:
+            recent.popleft()
+        most = max(most, len(recent))
+    return most
+
+
+def superseding_wait_s(events_per_s: float, shares: Float64, lists_per_s: float) -> float:
+    """Return how long users wait for a list, in seconds, when a newer window replaces the waiting one and nothing else is shed.
+
+    A user of ``x`` events a second waits ``w``, has a list, and waits again from the next event on: a list every ``w + 1/x`` seconds,
+    so ``x / (1 + w x)`` lists a second. The wait at which all users together take the lists that are made solves the sum of these for
+    ``w``: 0 where there are more lists than events.
+
+    Parameters
+    ----------
+    events_per_s : of all users
+    shares : (n_users,) float64: each user's share of the events
+    lists_per_s : above 0
+    """
+    rates = events_per_s * shares
+    low, high = 0.0, len(rates) / lists_per_s  # all users wait all the time
+    if float(rates.sum()) <= lists_per_s:
+        return 0.0
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        if float((rates / (1 + middle * rates)).sum()) > lists_per_s:
+            low = middle
+        else:
+            high = middle
+    return high
