@@ -4,8 +4,8 @@ glibc raises its mmap threshold to the greatest array ever freed, up to 32 MB. F
 that stay, and each burst of larger micro-batches leaves holes that no later array fits: memory grew by 10 to 20 MB a minute under varied
 load. Low fixed thresholds help as well, but cost a recommender a fifth of its speed: each array is then fresh pages from the kernel.
 
-Nor does trimming reach the end of the heaps that threads have of their own: 16 MB stayed in a sequencer whose consumer runs on a thread. One
-heap for all threads has none; most of what they do holds the GIL anyway.
+Nor does trimming reach the end of the heaps that threads have of their own: 16 MB stayed in a sequencer, whose consumer runs on a thread.
+Therefore all threads share one heap; most of what they do holds the GIL anyway.
 
 Python's collector of cycles looks at all objects only when their number has grown by a quarter: in a sequencer minutes pass, and where
 PyTorch is loaded it takes 0.2 s. aiokafka's clients are cycles that hold what they have fetched: a take-over left 17 MB behind.

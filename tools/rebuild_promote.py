@@ -30,8 +30,9 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError
 from aiokafka.structs import OffsetAndMetadata
 
-from streams.batches import BatchWriter, OutRecord, delivered
+from streams.batches import OutRecord, delivered
 from streams.errors import BrokerError, InputError, RecordError
+from streams.fencing import PartitionWriters
 from streams.records import Event, RecordDecoder, WindowState, decode_window
 from streams.settings import KafkaSettings, Settings, load_settings
 from streams.topics import create_topics
@@ -52,6 +53,8 @@ from tools.rebuild_workers import busy_groups
 
 #: Records handed to the producer at once.
 CHUNK_RECORDS: Final = 10_000
+#: What is written, and the app that owns its partitions.
+OWNERS: Final = {"sequences": "sequencer", "user-vectors": "recommender"}
 
 
 def run_promote(args: argparse.Namespace) -> int:
@@ -94,6 +97,8 @@ def _promote_in_place(args: argparse.Namespace, settings: Settings, manifest: Ma
     _refuse_while_busy(settings.kafka)
     group, events = settings.kafka.group("sequencer"), settings.kafka.topic("events")
     check_copied(manifest, asyncio.run(committed_offsets(settings.kafka, group, events)))
+    if args.yes:
+        asyncio.run(_fence_off(settings.kafka))
     plan = asyncio.run(_plan(settings, manifest))
     told = plan.as_text()
     if not args.yes:
@@ -227,9 +232,9 @@ async def _write(live: KafkaSettings, plan: Promotion, on_step: Callable[[str], 
     committed = await committed_offsets(live, group, events)
     await set_offsets(live, group, events, {p: min(at, plan.positions.get(p, 0)) for p, at in committed.items()})
     on_step("rewind")
-    await _write_records(live, live.topic("sequences"), plan.homes, plan.windows)
+    await _write_records(live, "sequences", plan.homes, plan.windows)
     on_step("windows")
-    await _write_records(live, live.topic("user-vectors"), plan.homes, plan.vectors)
+    await _write_records(live, "user-vectors", plan.homes, plan.vectors)
     on_step("vectors")
     resumed = resume_offsets(committed, plan.begins, plan.positions)
     await set_offsets(live, group, events, resumed)
@@ -237,21 +242,31 @@ async def _write(live: KafkaSettings, plan: Promotion, on_step: Callable[[str], 
     return resumed
 
 
+async def _fence_off(live: KafkaSettings) -> None:
+    """Make the broker refuse what a paused worker still writes when it wakes up: what is read from here on must stay as it is."""
+    for topic, app in OWNERS.items():
+        writers = PartitionWriters(live, live.group(app), live.topic(topic))
+        try:
+            await writers.own(range(live.partitions))
+        finally:
+            await writers.stop()
+
+
 async def _write_records(
-    kafka: KafkaSettings, topic: str, homes: Mapping[bytes, int], values: Mapping[bytes, bytes | None]
+    live: KafkaSettings, topic: str, homes: Mapping[bytes, int], values: Mapping[bytes, bytes | None]
 ) -> None:
     by_partition: dict[int, list[OutRecord]] = {}
     for key, value in values.items():
         by_partition.setdefault(homes[key], []).append(OutRecord(key, value))
-    writer = BatchWriter(kafka)
-    await writer.start()
+    writers = PartitionWriters(live, live.group(OWNERS[topic]), live.topic(topic))
     try:
+        await writers.own(by_partition)
         for partition, records in by_partition.items():
             left = iter(records)
             while chunk := list(islice(left, CHUNK_RECORDS)):
-                await delivered(await writer.send(topic, partition, chunk))
+                await delivered(await writers.send(live.topic(topic), partition, chunk))
     finally:
-        await writer.stop()
+        await writers.stop()
 
 
 async def committed_offsets(kafka: KafkaSettings, group: str, topic: str) -> dict[int, int]:

@@ -15,6 +15,9 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from streams.batches import OutRecord, delivered
+from streams.errors import FencedError
+from streams.fencing import PartitionWriters
 from streams.latest import LatestLists
 from streams.records import decode_window
 from streams.settings import load_settings
@@ -181,6 +184,8 @@ def test_a_promotion_changes_bounds_and_loses_and_repeats_nothing(
     assert live.replay("--promote", "wider", "--yes") == 1, "live workers run"
     assert "stop them" in capsys.readouterr().err
     live.stop()
+    zombie, writers = asyncio.Runner(), PartitionWriters(kafka, kafka.group("sequencer"), kafka.topic("sequences"))
+    zombie.run(writers.own({0}))  # a worker that seems to be dead, and has its partition yet
     live.publish([make_event("new-2", last_ts + 20, user_id="u2", item_id="i3")])  # while nobody sequences
     before = held(live.settings)
     latest = LatestLists()
@@ -207,6 +212,14 @@ def test_a_promotion_changes_bounds_and_loses_and_repeats_nothing(
         assert all(committed[p] <= copied[p] for p in copied), "workers that start now read all that the windows lack"
     assert live.replay("--promote", "wider", "--yes") == 0
     assert live.manifest("wider").promotions == 1
+
+    async def write_old() -> None:
+        await delivered(await writers.send(kafka.topic("sequences"), 0, [OutRecord(b"u1", b"old")]))
+
+    with zombie:
+        with pytest.raises(FencedError):
+            zombie.run(write_old())
+        zombie.run(writers.stop())
 
     live.window_max_events = WIDER
     whole = live.begin("--into", "whole", "--from-topic")
