@@ -18,10 +18,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-import msgspec
-
 from streams.list_rate import ListRate
-from streams.records import WindowState, decode_window, encode
+from streams.records import ListWindow, decode_list_window, encode
 
 BatchT = TypeVar("BatchT")
 
@@ -49,7 +47,7 @@ class PendingWindow(Generic[BatchT]):
 
     partition: int
     key: bytes
-    state: WindowState
+    state: ListWindow
     written_ms: int
     owner: PendingBatch[BatchT]
     has_list: bool = False
@@ -57,7 +55,7 @@ class PendingWindow(Generic[BatchT]):
 
 @dataclass(slots=True)
 class _Waiting(Generic[BatchT]):
-    """A waiting window, encoded: decoded ones take about eight times the memory. It holds what a list is made of, and no more."""
+    """A waiting window, encoded: decoded ones take about eight times the memory."""
 
     value: bytes
     n_behaviours: int
@@ -101,12 +99,12 @@ class PendingWindows(Generic[BatchT]):
         """Users held back by the list rate."""
         return len(self._held)
 
-    def add(self, partition: int, windows: Iterable[tuple[bytes, WindowState, int]], batch: BatchT) -> list[BatchT]:
+    def add(self, partition: int, windows: Iterable[tuple[bytes, ListWindow, int]], batch: BatchT) -> list[BatchT]:
         """Queue a batch's windows, each ``(key, state, written_ms)`` in offset order; return batches finished at once."""
         owner = PendingBatch(batch)
         self._batches.setdefault(partition, deque()).append(owner)
         for key, state, written_ms in windows:
-            value, n_behaviours, user = _encoded(state), len(state.items), (partition, key)
+            value, n_behaviours, user = encode(state), len(state.items), (partition, key)
             ready = self._ready.get(user)
             waiting = ready or self._held.get(user)
             if waiting is None:
@@ -204,7 +202,7 @@ class PendingWindows(Generic[BatchT]):
                 newer.owner = window.owner
                 self.n_superseded += 1
                 continue
-            value = _encoded(window.state)
+            value = encode(window.state)
             waiting = _Waiting(value, len(window.state.items), window.written_ms, window.owner, self._clock())
             self._ready[user] = waiting
             self._ready.move_to_end(user, last=False)
@@ -245,11 +243,6 @@ class PendingWindows(Generic[BatchT]):
         return finished
 
 
-def _encoded(state: WindowState) -> bytes:
-    """Return a window without what only the sequencer needs to recognise repeats: half the bytes of a long one."""
-    return encode(msgspec.structs.replace(state, recent=[], floor=None, runs={}))
-
-
 def _decoded(user: Key, waiting: _Waiting[BatchT], *, has_list: bool) -> PendingWindow[BatchT]:
     partition, key = user
-    return PendingWindow(partition, key, decode_window(waiting.value), waiting.written_ms, waiting.owner, has_list)
+    return PendingWindow(partition, key, decode_list_window(waiting.value), waiting.written_ms, waiting.owner, has_list)

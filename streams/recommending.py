@@ -16,12 +16,13 @@ from streams.batches import ConsumedRecord
 from streams.errors import RecordError
 from streams.records import (
     VERSION,
+    BaseWindow,
+    ListWindow,
     Recommendation,
     RecommendedItem,
     SourceRank,
     UserVector,
-    WindowState,
-    decode_window,
+    decode_list_window,
 )
 from streams.window import SEEN_BYTES, seen_hash
 
@@ -47,7 +48,7 @@ def list_id(user_id: str, revision: int, artifact: str, instead: str = "") -> st
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def newest_windows(records: Iterable[ConsumedRecord]) -> tuple[list[tuple[bytes, WindowState, int]], int]:
+def newest_windows(records: Iterable[ConsumedRecord]) -> tuple[list[tuple[bytes, ListWindow, int]], int]:
     """Return the newest window per user of a batch as ``(key, state, written_ms)``, and the number of malformed records.
 
     Tombstones and records without key are passed over: they hold no window.
@@ -57,24 +58,24 @@ def newest_windows(records: Iterable[ConsumedRecord]) -> tuple[list[tuple[bytes,
         if record.key is not None:
             newest.pop(record.key, None)
             newest[record.key] = record
-    windows: list[tuple[bytes, WindowState, int]] = []
+    windows: list[tuple[bytes, ListWindow, int]] = []
     n_malformed = 0
     for key, record in newest.items():
         if record.value is None:
             continue
         try:
-            windows.append((key, decode_window(record.value), record.timestamp))
+            windows.append((key, decode_list_window(record.value), record.timestamp))
         except RecordError:
             n_malformed += 1
     return windows, n_malformed
 
 
-def behaviours(state: WindowState) -> list[Behaviour]:
+def behaviours(state: BaseWindow) -> list[Behaviour]:
     """Return a window's behaviours as the models take them, oldest first."""
     return [Behaviour(item.item_id, item.type, item.ts) for item in state.items]
 
 
-def new_behaviours(state: WindowState, last_revision: int) -> list[Behaviour]:
+def new_behaviours(state: BaseWindow, last_revision: int) -> list[Behaviour]:
     """Return about those behaviours that came since ``last_revision``: a revision is one event, so the last so many."""
     n_new = min(state.revision - last_revision, len(state.items))
     return behaviours(state)[-n_new:] if n_new > 0 else []
@@ -98,7 +99,7 @@ class SeenIndex:
 
 def recommendation(
     user_id: str,
-    state: WindowState,
+    state: BaseWindow,
     ranked: RankedList,
     versions: Versions,
     produced_ms: int,
@@ -162,7 +163,7 @@ def short_name(key: bytes) -> str:
     return hashlib.blake2b(key, digest_size=4).hexdigest()
 
 
-def user_vector(user_id: str, state: WindowState, ranked: RankedList, versions: Versions) -> UserVector:
+def user_vector(user_id: str, state: BaseWindow, ranked: RankedList, versions: Versions) -> UserVector:
     """Return the vectors' record for ``user-vectors``; little-endian float32."""
     return UserVector(
         v=VERSION,

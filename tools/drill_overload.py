@@ -28,8 +28,8 @@ CRAWLER: Final = "crawler"
 HOT_SHARE: Final = 0.5
 CRAWLER_PER_MINUTE: Final = 5_000
 FACTOR: Final = 10.0
-#: More than this the drill's own process cannot publish beside the workers.
-MAX_RATE_PER_S: Final = 10_000.0
+#: With more than this the workers, the broker and the drill would want for processors, and not for the model.
+MAX_RATE_PER_S: Final = 4_000.0
 #: Of the wanted rate, so much must have been published.
 MIN_ACHIEVED: Final = 0.9
 MAX_GROWTH_MB: Final = 500.0

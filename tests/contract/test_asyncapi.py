@@ -74,7 +74,7 @@ def test_every_struct_of_the_wire_is_covered() -> None:
     """A new struct of ``streams.records`` must be added here and to the contract."""
     structs = {
         value for value in vars(records).values() if isinstance(value, type) and issubclass(value, msgspec.Struct)
-    } - {msgspec.Struct}
+    } - {msgspec.Struct, records.BaseWindow, records.ListWindow}  # parts of WindowState
     assert {struct.__name__ for struct in structs} <= set(SCHEMAS)
 
 

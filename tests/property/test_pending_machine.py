@@ -17,7 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from streams.list_rate import ListRate
 from streams.pending import MAX_WINDOWS, PendingBatch, PendingWindow, PendingWindows
-from streams.records import Trigger, WindowItem, WindowState
+from streams.records import ListWindow, Trigger, WindowItem
 
 N_PARTITIONS: Final = 2
 USERS: Final = (b"u0", b"u1", b"u2", b"u3")
@@ -215,10 +215,10 @@ class PendingMachine(RuleBasedStateMachine):
         hold(self.committed == [len(log) for log in self.logs], "a batch never finished")
 
 
-def window_of(revision: int) -> WindowState:
+def window_of(revision: int) -> ListWindow:
     """Return a window with a revision and one to three behaviours."""
     items = [WindowItem(i, f"e{i}", f"i{i}", "view") for i in range(1 + revision % 3)]
-    return WindowState(1, revision, revision, items, Trigger("e", 1, 1))
+    return ListWindow(1, revision, revision, items, Trigger("e", 1, 1))
 
 
 class LosesFailed(PendingWindows[Any]):
@@ -239,7 +239,7 @@ class ForgetsNothing(PendingWindows[Any]):
 class KeepsWaiting(PendingWindows[Any]):
     """Lets the window that waits win over a newer one."""
 
-    def add(self, partition: int, windows: Iterable[tuple[bytes, WindowState, int]], batch: Any) -> list[Any]:
+    def add(self, partition: int, windows: Iterable[tuple[bytes, ListWindow, int]], batch: Any) -> list[Any]:
         """Queue only users who do not wait."""
         owner = PendingBatch(batch)
         fresh = [w for w in windows if not self.is_waiting(PendingWindow(partition, w[0], w[1], w[2], owner))]

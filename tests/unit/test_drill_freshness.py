@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streams.pending import PendingWindows
-from streams.records import Recommendation, Trigger, WindowState
+from streams.records import ListWindow, Recommendation, Trigger
 from tools.drill_events import EventSource, Shares, shares_of_users
 from tools.drill_freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
 from tools.drill_overload import CRAWLER, CRAWLER_PER_MINUTE, HOT_USER, overload_report
@@ -74,7 +74,7 @@ def test_the_queue_before_the_model_keeps_to_the_wait() -> None:
         clock[0] = tick / 25
         for user in rng.choice(300, size=20, p=shares):
             since.setdefault(int(user), clock[0])
-            pending.add(0, [(b"%d" % user, WindowState(1, tick, 0, [], Trigger("e", 0, 0)), 0)], tick)
+            pending.add(0, [(b"%d" % user, ListWindow(1, tick, 0, [], Trigger("e", 0, 0)), 0)], tick)
         (taken,) = pending.take(1_000, 1)
         waits.append(clock[0] - since.pop(int(taken.key)))
     expected = superseding_wait_s(500.0, shares, 25.0)

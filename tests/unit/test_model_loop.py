@@ -18,7 +18,7 @@ from streams.metrics import Metrics
 from streams.model_loop import ModelLoop
 from streams.pending import PendingWindows
 from streams.recommending import Versions
-from streams.records import Recommendation, RecordDecoder, Trigger, WindowItem, WindowState
+from streams.records import ListWindow, Recommendation, RecordDecoder, Trigger, WindowItem
 from streams.settings import RecommenderSettings
 from streams.standing_in import StandIn
 from streams.table import BatchTable
@@ -91,7 +91,7 @@ class Setting:
     def add(self, batch: str, users: Sequence[str], revision: int) -> None:
         """Queue windows of users."""
         items = [WindowItem(tiny_models.T0, "e", "i01", "view")]
-        state = WindowState(1, revision, tiny_models.T0, items, Trigger("e", tiny_models.T0, 1))
+        state = ListWindow(1, revision, tiny_models.T0, items, Trigger("e", tiny_models.T0, 1))
         self.pending.add(0, [(user.encode(), state, 0) for user in users], batch)
         self.loop.wake()
 

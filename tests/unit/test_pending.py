@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from streams.pending import MAX_WINDOWS, PendingWindows
-from streams.records import Trigger, WindowItem, WindowState
+from streams.records import ListWindow, Trigger, WindowItem
 
 
-def window(revision: int, n_items: int = 1) -> WindowState:
+def window(revision: int, n_items: int = 1) -> ListWindow:
     """Return a window with a revision and a length."""
     items = [WindowItem(i, f"e{i}", f"i{i}", "view") for i in range(n_items)]
-    return WindowState(1, revision, n_items, items, Trigger("e", 1, 1))
+    return ListWindow(1, revision, n_items, items, Trigger("e", 1, 1))
 
 
-def entry(user: str, revision: int, n_items: int = 1) -> tuple[bytes, WindowState, int]:
+def entry(user: str, revision: int, n_items: int = 1) -> tuple[bytes, ListWindow, int]:
     """Return what a batch brings for one user."""
     return user.encode(), window(revision, n_items), 0
 
@@ -150,18 +150,3 @@ def test_a_batch_of_short_windows_is_bounded_too() -> None:
     assert pending.n_tokens(10 * MAX_WINDOWS) == 10 * MAX_WINDOWS, "full, so nobody waits for more"
     assert len(pending.take(10 * MAX_WINDOWS)) == MAX_WINDOWS
     assert len(pending.take(10 * MAX_WINDOWS)) == 5
-
-
-def test_a_waiting_window_holds_what_a_list_is_made_of_and_no_more() -> None:
-    """What only the sequencer needs, to recognise repeats, would double the memory of the queue; given back, it is the same."""
-    whole = window(7, 3)
-    whole.recent, whole.floor, whole.runs, whole.seen = [(1, "x")] * 100, (0, "y"), {"run": 3}, b"1234"
-    pending: PendingWindows[str] = PendingWindows()
-    pending.add(0, [(b"a", whole, 5)], "b1")
-    (taken,) = pending.take(1_000)
-    lean = window(7, 3)
-    lean.seen = b"1234"
-    assert (taken.state, taken.written_ms) == (lean, 5)
-    assert len(whole.recent) == 100, "the caller's own is left alone"
-    pending.give_back([taken])
-    assert pending.take(1_000)[0].state == lean

@@ -22,7 +22,7 @@ from streams.recommending import (
     stored_vectors,
     user_vector,
 )
-from streams.records import Trigger, WindowItem, WindowState, encode
+from streams.records import ListWindow, Trigger, WindowItem, WindowState, encode
 from streams.window import seen_hash
 from tests.builders import T0, FakeRecord
 
@@ -64,6 +64,15 @@ def test_only_a_users_newest_window_of_a_batch_counts() -> None:
     windows, n_malformed = newest_windows(records)
     assert [(key, state.revision, written) for key, state, written in windows] == [(b"b", 1, 11), (b"a", 2, 12)]
     assert n_malformed == 0
+
+
+def test_of_a_window_only_what_a_list_is_made_of_is_kept() -> None:
+    """The ids by which only the sequencer recognises repeats would double the queue, and triple the work of superseded windows."""
+    whole = window(7)
+    whole.recent, whole.floor, whole.runs, whole.seen = [(1, "x")] * 100, (0, "y"), {"run": 3}, b"1234"
+    (_, state, _) = newest_windows([FakeRecord(b"a", encode(whole), 0)])[0][0]
+    assert state == ListWindow(1, 7, whole.newest_ts, whole.items, whole.trigger, b"1234")
+    assert len(encode(state)) < len(encode(whole)) / 2
 
 
 def test_a_removed_window_gives_no_list() -> None:
