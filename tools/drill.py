@@ -85,7 +85,10 @@ def run(args: argparse.Namespace) -> int:
                 raise UsageError(
                     f"--workers {plan.n_workers}: must be 1 to {settings.kafka.partitions}, the partitions"
                 )
-            report = asyncio.run(_run(Drill(settings, plan, broker, folder, _say), args.keep))
+            try:
+                report = asyncio.run(_run(Drill(settings, plan, broker, folder, _say), args.keep))
+            except asyncio.CancelledError:
+                raise KeyboardInterrupt from None
         report["broker"] = f"{broker.engine} {broker.version}".strip()
         emit(args, report, as_text(report))
         if report["problems"]:
@@ -148,11 +151,11 @@ async def _run(drill: Drill, keep: bool) -> dict[str, Any]:
     module = _module(drill.plan.kind)
     prepare: Callable[[Drill], None] = getattr(module, "prepare", lambda drill: None)
     prepare(drill)
-    loop = asyncio.get_running_loop()
-    # A supervisor's SIGTERM is taken as Ctrl-C, so that the workers are stopped then too.
-    loop.add_signal_handler(signal.SIGTERM, signal.raise_signal, signal.SIGINT)
+    loop, running = asyncio.get_running_loop(), asyncio.ensure_future(run_drill(drill, module.script))
+    # A supervisor's SIGTERM stops the workers too, as Ctrl-C does; also where a script has Ctrl-C ignored.
+    loop.add_signal_handler(signal.SIGTERM, running.cancel)
     try:
-        return await run_drill(drill, module.script)
+        return await running
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
         if not keep:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
 from streams.publisher import Publisher
 from streams.records import encode
-from tests.integration.drills import assert_all_well, assert_nothing_left, run_drill
+from tests import tiny
+from tests.integration.drills import GONE_S, SMALL, assert_all_well, assert_nothing_left, run_drill, topics
+from tests.waiting import wait_until
 from tools import drill_kill
 from tools.drill_run import Drill
 from tools.local_broker import BrokerInfo
-from tools.main import main
+from tools.main import INTERRUPTED, main
 from tools.topic_reader import read_records
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
@@ -74,3 +79,23 @@ def test_a_window_written_over_and_a_forged_list_are_found(
 def test_a_drill_that_needs_its_own_broker_refuses_a_named_one(broker: BrokerInfo) -> None:
     """It would kill somebody's broker."""
     assert main(["drill", "broker-restart", "--broker", broker.bootstrap]) == 2
+
+
+def test_a_drill_that_is_told_to_end_cleans_up_even_where_ctrl_c_is_ignored(broker: BrokerInfo, tmp_path: Path) -> None:
+    """A script that starts it in the background has Ctrl-C ignored; a supervisor's SIGTERM must count all the same."""
+    options = ("--broker", broker.bootstrap, "--artifact", str(tiny.artifact()), "--minutes", "10", *SMALL)
+    drill = [sys.executable, "-m", "tools.main", "drill", "soak", *options]
+    told = tmp_path / "told"
+    with told.open("wb") as stderr:
+        process = subprocess.Popen(
+            ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *drill], stdout=subprocess.DEVNULL, stderr=stderr
+        )
+    try:
+        wait_until(lambda: b"prefill" in told.read_bytes() or process.poll() is not None, 90.0, told.read_text)
+        process.terminate()
+        assert process.wait(60.0) == INTERRUPTED, told.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert told.read_text().splitlines()[-1] == "headrace drill: interrupted"
+    wait_until(lambda: not topics(broker.bootstrap, "drill-soak-"), GONE_S, lambda: "its topics are left")
