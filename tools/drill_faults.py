@@ -4,7 +4,7 @@ It is the same app as ``streams.recommender``; only its pipeline's answers pass 
 JSON file that ``HEADRACE_DRILL_FAULTS`` names, read anew on each call; a missing file means nothing is wrong::
 
     {"mode": "none"}                     in order
-    {"mode": "slow", "factor": 100}      each call takes so many times as long
+    {"mode": "slow", "factor": 100}      each call takes so many times the processor time that it needs
     {"mode": "hang"}                     a call ends only when the file says something else
     {"mode": "crash"}                    every call raises
     {"mode": "nan", "item_id": "i7"}     scores are not finite for users whose window holds the item
@@ -79,10 +79,10 @@ def with_faults(recommend: Recommend, path: Path) -> Recommend:
             fault = read_fault(path)
         if fault.mode == "crash":
             raise InjectedError("the drill has crashed the model")
-        began_s = time.monotonic()
+        began_s = time.thread_time()
         lists = recommend(catalogue, windows, *args, **kwargs)
         if fault.mode == "slow":
-            time.sleep((fault.factor - 1) * (time.monotonic() - began_s))
+            time.sleep((fault.factor - 1) * (time.thread_time() - began_s))
         if fault.mode == "nan":
             lists = [
                 _spoilt(made) if any(b.item_id == fault.item_id for b in window) else made

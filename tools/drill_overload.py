@@ -38,7 +38,7 @@ RATE_SLACK: Final = 1.1
 #: Lists of other users come this fast after the overload, in milliseconds.
 OTHERS_P99_MS: Final = 5_000.0
 #: During it their full lists take at most so many times what superseding alone costs, for the model's pace varies; and as above, if longer.
-WAIT_SLACK: Final = 1.5
+WAIT_SLACK: Final = 1.25
 RECOVERY_S: Final = 20.0
 
 
