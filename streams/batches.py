@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,12 +17,19 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 
 import faust
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerFenced, TransactionalIdAuthorizationFailed
+from aiokafka.errors import (
+    KafkaError,
+    ProducerFenced,
+    TransactionalIdAuthorizationFailed,
+    UnknownTopicOrPartitionError,
+)
 from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
 
 from streams.errors import BrokerError, FencedError
 from streams.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
 
 #: Kafka's default limit for one record batch is 1,048,588 bytes; this leaves room for headers.
 MAX_BATCH_BYTES: Final = 900_000
@@ -265,11 +273,20 @@ class BatchWriter:
 
 
 async def _handed_over(producer: Any, builder: Any, topic: str, partition: int) -> asyncio.Future[Any]:
-    try:
-        future: asyncio.Future[Any] = await producer.send_batch(builder, topic, partition=partition)
-    except KafkaError as exc:
-        raise BrokerError(f"{topic}: a record batch was not taken: {exc!r}") from exc
-    return future
+    """Return the future of a batch that the producer has taken.
+
+    Waits while the broker is away, however long: a topic that this producer has not written to before is then unknown to it. That
+    the topic exists was checked at the start; one that is deleted later is found by the watchdog, for nothing moves any more.
+    """
+    while True:
+        try:
+            future: asyncio.Future[Any] = await producer.send_batch(builder, topic, partition=partition)
+        except UnknownTopicOrPartitionError:
+            log.warning("%s: the broker has not said where it is; asked again", topic)
+        except KafkaError as exc:
+            raise BrokerError(f"{topic}: a record batch was not taken: {exc!r}") from exc
+        else:
+            return future
 
 
 async def delivered(futures: Sequence[asyncio.Future[Any]]) -> int | None:

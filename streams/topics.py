@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Sequence, Set
+from collections.abc import AsyncIterator, Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -111,6 +112,20 @@ async def open_admin(settings: KafkaSettings, timeout_ms: int = 10_000) -> AIOKa
     return admin
 
 
+@contextlib.asynccontextmanager
+async def _asking(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Give an admin client; one that the broker leaves without an answer raises :class:`BrokerError`."""
+    admin = await open_admin(settings)
+    try:
+        yield admin
+    except KafkaError as exc:
+        raise BrokerError(
+            f"broker {settings.broker} does not answer about its topics: {exc}; it may be starting: try again, or see: headrace doctor"
+        ) from exc
+    finally:
+        await admin.close()
+
+
 async def create_topics(settings: KafkaSettings, names: Sequence[str] | None = None) -> list[str]:
     """Create the topics that do not exist; return the full names of those created. Repeat-safe.
 
@@ -125,13 +140,12 @@ async def create_topics(settings: KafkaSettings, names: Sequence[str] | None = N
     ------
     TopicError
         When the broker refuses one of them, or one exists with settings unlike the contract.
+    BrokerError
+        When the broker does not answer.
     """
     needed = {settings.topic(spec.name) for spec in TOPICS if names is None or spec.name in names}
-    admin = await open_admin(settings)
-    try:
+    async with _asking(settings) as admin:
         created = await _create_missing(admin, settings, needed)
-    finally:
-        await admin.close()
     differences = await _needed_differences(settings, needed)
     deadline = time.monotonic() + VISIBLE_WITHIN_S
     while any(d.topic in created for d in differences) and time.monotonic() < deadline:
@@ -173,8 +187,7 @@ async def _create_missing(admin: AIOKafkaAdminClient, settings: KafkaSettings, n
 
 async def compare(settings: KafkaSettings) -> list[TopicDifference]:
     """Return how the existing topics differ from the contract; an empty list means that all is as it must be."""
-    admin = await open_admin(settings)
-    try:
+    async with _asking(settings) as admin:
         existing = set(await admin.list_topics())
         specs = {settings.topic(spec.name): spec for spec in TOPICS}
         present = [name for name in specs if name in existing]
@@ -189,8 +202,6 @@ async def compare(settings: KafkaSettings) -> list[TopicDifference]:
             for difference in _differences(name, specs[name], described[name], configs[name], settings)
         ]
         return missing + found
-    finally:
-        await admin.close()
 
 
 async def _read_configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP
 
@@ -52,24 +53,28 @@ def test_partitions_take_turns() -> None:
 class CountingProducer:
     """Builds real batches and notes the size of each one it is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_away: int = 0) -> None:
         self.sent: list[int] = []
+        self.n_away = n_away
 
     def create_batch(self) -> BatchBuilder:
         """Return a builder as aiokafka's producer makes it."""
         return BatchBuilder(MAX_BATCH_BYTES, 0)
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Any]:
-        """Take a batch."""
+        """Take a batch, once the broker is back: until then a topic that was not written to before is unknown."""
+        if self.n_away:
+            self.n_away -= 1
+            raise UnknownTopicOrPartitionError
         self.sent.append(batch.record_count())
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         future.set_result(None)
         return future
 
 
-def send(records: list[OutRecord], **limits: int) -> list[int]:
+def send(records: list[OutRecord], n_away: int = 0, **limits: int) -> list[int]:
     """Return how many records each batch held that the writer sent."""
-    writer, producer = BatchWriter(KafkaSettings()), CountingProducer()
+    writer, producer = BatchWriter(KafkaSettings()), CountingProducer(n_away)
     writer._producer = producer
     asyncio.run(writer.send("topic", 0, records, **limits))
     return producer.sent
@@ -111,3 +116,8 @@ def test_a_larger_limit_lets_a_large_record_go_as_a_batch_of_its_own() -> None:
 def test_many_records_are_cut_into_batches_within_the_limit() -> None:
     """Nothing is lost at the border of two batches."""
     assert send([OutRecord(b"k", b"x" * 300_000) for _ in range(5)]) == [2, 2, 1]
+
+
+def test_a_first_batch_for_a_topic_waits_for_a_broker_that_is_away() -> None:
+    """A sequencer whose first reject came in an outage ended itself, and took twelve seconds for it: the longest pause of all."""
+    assert send([OutRecord(b"k", b"v"), OutRecord(b"k", b"w")], n_away=3) == [2]

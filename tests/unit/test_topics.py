@@ -8,10 +8,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.errors import NodeNotReadyError, TopicAuthorizationFailedError
 
 from streams import topics
-from streams.errors import TopicError
+from streams.errors import BrokerError, TopicError
 from streams.settings import KafkaSettings
 from streams.topics import TOPICS, TopicDifference, TopicSpec, _differences
 from tools.topics import as_result, refuse_other_partitions
@@ -183,3 +183,23 @@ def test_who_may_not_create_needs_only_the_topics_it_uses(
     else:
         with pytest.raises(TopicError, match=told):
             asyncio.run(topics.create_topics(SETTINGS, ["events"]))
+
+
+class WakingAdmin(FakeAdmin):
+    """Asks a broker that has just come back and does not know itself yet."""
+
+    async def list_topics(self) -> list[str]:
+        """Fail as aiokafka does then."""
+        raise NodeNotReadyError("node id None")
+
+
+def test_a_broker_that_is_waking_up_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that starts at that moment ended with a traceback."""
+
+    async def open_admin(_settings: KafkaSettings) -> FakeAdmin:
+        return WakingAdmin()
+
+    monkeypatch.setattr(topics, "open_admin", open_admin)
+    for ask in (topics.create_topics, topics.compare):
+        with pytest.raises(BrokerError, match=r"does not answer about its topics: .*; it may be starting"):
+            asyncio.run(ask(SETTINGS))
