@@ -306,16 +306,17 @@ _list_window_decoder = msgspec.msgpack.Decoder(ListWindow)
 
 def decode_window(value: bytes) -> WindowState:
     """Return the window in a ``sequences`` value; raise :class:`RecordError` if it is none."""
-    try:
-        return _window_decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise RecordError("malformed", "", str(exc)) from exc
+    return _decoded(_window_decoder, value)
 
 
 def decode_list_window(value: bytes) -> ListWindow:
     """Return of the window in a ``sequences`` value what a list is made of; raise :class:`RecordError` if it is none."""
+    return _decoded(_list_window_decoder, value)
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[RecordT], value: bytes) -> RecordT:
     try:
-        return _list_window_decoder.decode(value)
+        return decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise RecordError("malformed", "", str(exc)) from exc
 

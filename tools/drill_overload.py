@@ -74,9 +74,8 @@ async def script(drill: Drill) -> None:
             await watching
     arrivals = drill.observer.arrivals
     during = [a for a in arrivals if began <= a.at_s < ended]
-    after = [
-        a for a in arrivals if a.at_s >= ended + recovery_s + NEAR_S
-    ]  # till then what is near the end may be that old
+    well_s = ended + recovery_s + NEAR_S  # till then a list may be as old as what was still uncommitted
+    after = [a for a in arrivals if a.at_s >= well_s]
     report = overload_report(during, after, achieved, ended - began, drill.plan.n_users)
     drill.extra |= (
         report | {"recovery_s": round(recovery_s, 1), "growth_mb": watch.growth_mb(began)} | watch.report(0.0)
