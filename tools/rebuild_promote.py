@@ -8,7 +8,8 @@ the live workers had read::
     3 vectors   the run's vectors onto ``user-vectors``
     4 offsets   sequencer group, where it has not read so far, to the first event of the run; else it stays
 
-Before it reads the live windows it fences off workers that only seem to be dead, as a new owner of their partitions would: what is read stays.
+Before it reads the live windows it fences off workers that only seem to be dead, as a new owner of their partitions would: what is
+read then stays.
 
 The order makes a crash between any two steps harmless: at each moment the offsets lie at or before the last event of each window, and an
 event that is read again is a repeat. The live sequencer then goes on where it was: what the run has copied since is a repeat too, but for
