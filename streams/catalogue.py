@@ -22,6 +22,7 @@ from streams.embedding_worker import EmbeddingWorker
 from streams.errors import RecordError
 from streams.item_vectors import item_vectors, n_imputed
 from streams.metrics import Metrics
+from streams.readers import start_reader
 from streams.records import Item, RecordDecoder
 from streams.settings import KafkaSettings
 
@@ -61,10 +62,7 @@ class CatalogueReader:
     async def start(self) -> None:
         """Read ``items`` to its present end and build the first catalogue."""
         topic = self._settings.topic("items")
-        consumer = AIOKafkaConsumer(
-            auto_offset_reset="earliest", enable_auto_commit=False, **self._settings.client_arguments()
-        )
-        await consumer.start()
+        consumer = await start_reader(self._settings, auto_offset_reset="earliest")
         self._consumer = consumer
         await consumer._client._wait_on_metadata(topic)
         partitions = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]

@@ -18,11 +18,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT
 from mode.utils.queues import FlowControlEvent
 
 from streams.errors import StalledError
+from streams.readers import ISOLATION_LEVEL
 
 
 class KeepingFlowControl(FlowControlEvent):
@@ -41,6 +43,9 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._accepted: dict[TP, int] = {}  # offset of the last record that the agent took
         self._delivered: dict[TP, int] = {}  # offset to commit
+
+    def _new_consumer_thread(self) -> CommittedConsumerThread:
+        return CommittedConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     def accept(self, event: EventT) -> None:
         """Note that an agent takes a batch; raise :class:`StalledError` if one before it went missing on its way to the agent."""
@@ -118,6 +123,15 @@ class BatchConsumer(driver.Consumer):
             self._accepted.pop(tp, None)
             self._delivered.pop(tp, None)
             self.scheduler.forget(tp)
+
+
+class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
+    """Faust's consumer thread, reading committed records: Faust itself does so in its exactly-once mode alone."""
+
+    def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        consumer: Any = super()._create_worker_consumer(transport)
+        consumer._isolation_level = ISOLATION_LEVEL  # read when the consumer starts
+        return consumer
 
 
 class BatchTransport(driver.Transport):

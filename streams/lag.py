@@ -19,6 +19,7 @@ from aiokafka.protocol.group import LeaveGroupRequest
 
 from streams.errors import BrokerError
 from streams.liveness import PartitionOffsets, Place
+from streams.readers import start_reader
 from streams.settings import KafkaSettings
 
 #: A broker that takes longer than this for one answer counts as one that does not answer.
@@ -150,10 +151,7 @@ class GroupWatch:
         arguments = self._kafka.client_arguments()
         self._admin = AIOKafkaAdminClient(request_timeout_ms=int(ANSWER_TIMEOUT_S * 1000), **arguments)
         await self._admin.start()
-        self._reader = AIOKafkaConsumer(
-            isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="earliest", **arguments
-        )
-        await self._reader.start()
+        self._reader = await start_reader(self._kafka, auto_offset_reset="earliest")
 
 
 def _member(member_id: str, client_id: str, host: str, _metadata: bytes, assignment: bytes) -> Member:

@@ -16,14 +16,15 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalStateError
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
-from streams.errors import BrokerError, HeadraceError, StalledError
+from streams.errors import HeadraceError, StalledError
+from streams.readers import open_reader
 from streams.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -52,21 +53,12 @@ async def restore(settings: KafkaSettings, table: Any, partitions: Iterable[TP],
     tps = [TopicPartition(tp.topic, tp.partition) for tp in partitions]
     if not tps:
         return 0
-    consumer: Any = AIOKafkaConsumer(
-        **settings.client_arguments(),
-        enable_auto_commit=False,
-        max_partition_fetch_bytes=FETCH_BYTES,
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-    )
-    try:
-        await consumer.start()
+    async with open_reader(
+        settings, max_partition_fetch_bytes=FETCH_BYTES, fetch_max_wait_ms=FETCH_WAIT_MS
+    ) as consumer:
         consumer.assign(tps)
         ends = await _seek(consumer, table, tps)
         return await _read(consumer, table, ends, timeout_s)
-    except KafkaError as exc:
-        raise BrokerError(f"recovery: broker {settings.broker}: {exc}; see: headrace doctor") from exc
-    finally:
-        await consumer.stop()
 
 
 async def _seek(consumer: Any, table: Any, tps: list[TopicPartition]) -> dict[TopicPartition, int]:

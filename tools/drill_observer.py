@@ -8,8 +8,9 @@ import time
 from types import TracebackType
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
+from streams.readers import start_reader
 from streams.settings import KafkaSettings
 from tools.cli import RunError
 from tools.drill_freshness import Arrival
@@ -47,10 +48,7 @@ class Observer:
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Observer:
-        self._consumer = AIOKafkaConsumer(
-            auto_offset_reset="earliest", enable_auto_commit=False, **self._settings.client_arguments()
-        )
-        await self._consumer.start()
+        self._consumer = await start_reader(self._settings, auto_offset_reset="earliest")
         self._consumer.assign(self._lanes)
         await self._consumer.seek_to_beginning(*self._lanes)
         self._task = asyncio.create_task(self._follow())

@@ -8,12 +8,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.batches import ConsumedRecord, delivered
 from streams.errors import BrokerError, InputError, TopicError
 from streams.publisher import KEY_CACHE_SIZE, Publisher, partition_of
+from streams.readers import open_reader
 from streams.settings import KafkaSettings
 from tools.topic_reader import read_records
 
@@ -125,7 +126,7 @@ async def read_ranges(
     BrokerError
         When the broker does not answer, or gives nothing for :data:`STUCK_AFTER_S` although records are left.
     """
-    async with open_reader(settings) as consumer:
+    async with open_reader(settings, max_partition_fetch_bytes=FETCH_BYTES) as consumer:
         tps = {TopicPartition(topic, p): end for p, end in ends.items() if positions[p] < end}
         if not tps:
             return
@@ -156,7 +157,7 @@ async def event_range(
     """Return first offsets and ends of the live ``events`` by partition, within a range of record timestamps in ms."""
     topic = settings.topic("events")
     tps = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
-    async with open_reader(settings) as consumer:
+    async with open_reader(settings, max_partition_fetch_bytes=FETCH_BYTES) as consumer:
         begins, ends = dict(await consumer.beginning_offsets(tps)), dict(await consumer.end_offsets(tps))
         for bound, ts in ((begins, from_ts), (ends, to_ts)):
             if ts is None:
@@ -241,28 +242,8 @@ async def _newest_records(settings: KafkaSettings, topic: str) -> dict[bytes, Ke
 async def has_lost_records(settings: KafkaSettings, topic: str) -> bool:
     """Tell whether a topic of the contract no longer begins with its first records."""
     tps = [TopicPartition(settings.topic(topic), partition) for partition in range(settings.partitions)]
-    async with open_reader(settings) as consumer:
+    async with open_reader(settings, max_partition_fetch_bytes=FETCH_BYTES) as consumer:
         return any((await consumer.beginning_offsets(tps)).values())
-
-
-@contextlib.asynccontextmanager
-async def open_reader(settings: KafkaSettings, group: str | None = None) -> AsyncIterator[Any]:
-    """Give a consumer of committed records that commits nothing by itself."""
-    consumer = AIOKafkaConsumer(
-        **settings.client_arguments(),
-        group_id=group,
-        enable_auto_commit=False,
-        isolation_level="read_committed",
-        auto_offset_reset="none",  # records that retention deletes meanwhile are an error, not a jump to the end
-        max_partition_fetch_bytes=FETCH_BYTES,
-    )
-    try:
-        await consumer.start()
-        yield consumer
-    except (KafkaError, OSError) as exc:
-        raise BrokerError(f"broker {settings.broker}: {type(exc).__name__}: {exc}; see: headrace doctor") from exc
-    finally:
-        await consumer.stop()
 
 
 @contextlib.asynccontextmanager

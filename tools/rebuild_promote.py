@@ -36,11 +36,12 @@ from aiokafka.structs import OffsetAndMetadata
 from streams.batches import OutRecord, delivered
 from streams.errors import BrokerError, InputError, RecordError
 from streams.fencing import PartitionWriters
+from streams.readers import open_reader
 from streams.records import Event, RecordDecoder, WindowState, decode_window
 from streams.settings import KafkaSettings, Settings, load_settings
 from streams.topics import create_topics
 from tools.cli import RunError, UsageError, console, emit
-from tools.rebuild_copy import event_range, newest_values, open_reader, read_ranges
+from tools.rebuild_copy import event_range, newest_values, read_ranges
 from tools.rebuild_plan import (
     GONE,
     NOT_ON_EVENTS,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 
 from streams.acls import Acl
 from streams.batches import ConsumedRecord
-from streams.errors import BrokerError, TopicError
+from streams.errors import TopicError
+from streams.readers import open_reader
 from streams.rights import check_rights
 from streams.settings import KafkaSettings
 from streams.topics import open_admin
@@ -57,7 +56,7 @@ async def read_records(
     wanted = range(await partition_count(settings, topic)) if partitions is None else partitions
     await check_rights(settings, [Acl("topic", topic, ("Read",))])
     tps = [TopicPartition(topic, partition) for partition in wanted]
-    async with _open_consumer(settings) as consumer:
+    async with open_reader(settings) as consumer:
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
         ends = await consumer.end_offsets(tps)
@@ -72,17 +71,3 @@ async def read_records(
 
 async def _is_behind(consumer: Any, ends: dict[TopicPartition, int]) -> bool:
     return any([await consumer.position(tp) < end for tp, end in ends.items()])
-
-
-@contextlib.asynccontextmanager
-async def _open_consumer(settings: KafkaSettings) -> AsyncIterator[Any]:
-    consumer = AIOKafkaConsumer(**settings.client_arguments(), enable_auto_commit=False)
-    try:
-        await consumer.start()
-        yield consumer
-    except (KafkaError, OSError) as exc:
-        raise BrokerError(
-            f"broker {settings.broker} does not answer: {type(exc).__name__}: {exc}; see: headrace doctor"
-        ) from exc
-    finally:
-        await consumer.stop()
