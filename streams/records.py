@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from streams.errors import RecordError
+from streams.record_errors import record_error
+from streams.whole_numbers import whole_fields, with_integers
 
 VERSION: Final = 1
 MAX_ID_LENGTH: Final = 128
 MAX_RECORD_BYTES: Final = 65_536
+MIN_EVENT_TS_MS: Final = 631_152_000_000  # 1990-01-01T00:00:00Z: what lies before is a time in seconds
 MAX_TS_MS: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 
 EventType = Literal["click", "view", "purchase"]
@@ -29,6 +31,7 @@ Degraded = Literal["none", "stale-vector", "mf-only", "popular"]
 Version = Annotated[int, Meta(ge=VERSION, le=VERSION)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]
 TimestampMs = Annotated[int, Meta(ge=0, le=MAX_TS_MS)]
+EventTimeMs = Annotated[int, Meta(ge=MIN_EVENT_TS_MS, le=MAX_TS_MS)]
 Amount = Annotated[float, Meta(ge=-1e12, le=1e12)]
 ShortText = Annotated[str, Meta(max_length=2_000)]
 LongText = Annotated[str, Meta(max_length=20_000)]
@@ -60,7 +63,7 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     user_id: Identifier
     item_id: Identifier
     type: EventType
-    ts: TimestampMs
+    ts: EventTimeMs
     session_id: Identifier | None = None
     value: Amount | None = None
     run: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
@@ -210,27 +213,6 @@ RecordT = TypeVar("RecordT")
 
 _JSON_STARTS: Final = frozenset(b"{ \t\r\n")
 _MAP_STARTS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
-_PATH = re.compile(r"`\$\.?([A-Za-z0-9_]*)")
-_MISSING = re.compile(r"missing required field `([A-Za-z0-9_]+)`")
-
-
-def _record_error(exc: msgspec.ValidationError) -> RecordError:
-    """Turn msgspec's message into reason and field."""
-    text = str(exc)
-    missing = _MISSING.search(text)
-    path = _PATH.search(text)
-    field = missing.group(1) if missing else (path.group(1) if path else "")
-    if missing:
-        reason = "missing"
-    elif "of length" in text:
-        reason = "length"
-    elif "Invalid enum" in text or "matching regex" in text:
-        reason = "value"
-    elif re.search(r"(>=|<=|out of range)", text):
-        reason = "range"
-    else:
-        reason = "type"
-    return RecordError(reason, field, text)
 
 
 class RecordDecoder(Generic[RecordT]):
@@ -242,6 +224,7 @@ class RecordDecoder(Generic[RecordT]):
     def __init__(self, struct: type[RecordT]) -> None:
         self._msgpack = msgspec.msgpack.Decoder(struct)
         self._json = msgspec.json.Decoder(struct)
+        self._whole = whole_fields(struct)
 
     def decode(self, value: bytes | None) -> RecordT:
         """Return the record in ``value``.
@@ -258,14 +241,25 @@ class RecordDecoder(Generic[RecordT]):
         first = value[0]
         try:
             if first in _MAP_STARTS:
-                return self._msgpack.decode(value)
+                return self._checked(self._msgpack, msgspec.msgpack, value)
             if first in _JSON_STARTS:
-                return self._json.decode(value)
+                return self._checked(self._json, msgspec.json, value)
         except msgspec.ValidationError as exc:
-            raise _record_error(exc) from exc
+            raise record_error(exc) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise RecordError("malformed", "", str(exc)) from exc
         raise RecordError("malformed", "", f"first byte 0x{first:02x} begins neither a msgpack map nor a JSON object")
+
+    def _checked(self, decoder: Any, codec: Any, value: bytes) -> RecordT:
+        """Decode; where that fails, once more with whole numbers that are written as floats (``1.8e12``) made integers."""
+        try:
+            record: RecordT = decoder.decode(value)
+        except msgspec.ValidationError:
+            integral = with_integers(codec, value, self._whole)
+            if integral is None:
+                raise
+            record = decoder.decode(integral)
+        return record
 
 
 class EventDecoder(RecordDecoder[Event]):

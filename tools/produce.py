@@ -53,6 +53,8 @@ class EventMaker:
             fields["user_id"] = self._pseudonyms.of(fields["user_id"])
         fields.setdefault("v", VERSION)
         is_timed = "ts" in fields
+        if isinstance(fields.get("ts"), float) and fields["ts"].is_integer():
+            fields["ts"] = int(fields["ts"])  # one event, one id, however its time is written
         fields.setdefault("ts", now_ms)
         fields.setdefault("event_id", derive_event_id(fields, salt="" if is_timed else str(number)))
         user_id = fields.get("user_id")

@@ -123,10 +123,13 @@ def test_produce_publishes_good_lines_and_refuses_bad_ones(
 ) -> None:
     """One bad line costs itself alone."""
     file = tmp_path / "events.jsonl"
-    good = [json.dumps({"user_id": f"u{i}", "item_id": "i", "type": "click", "ts": i}) for i in range(100)]
+    good = [
+        json.dumps({"user_id": f"u{i}", "item_id": "i", "type": "click", "ts": 1_600_000_000_000 + i})
+        for i in range(100)
+    ]
     file.write_text("\n".join([*good[:50], "{broken", *good[50:]]))
     assert command(capsys, "produce", str(file)) == (1, {"sent": 100, "refused": 1})
-    assert {event.ts for event in events_of(kafka)} == set(range(100))
+    assert {event.ts for event in events_of(kafka)} == {1_600_000_000_000 + i for i in range(100)}
     assert main(["produce", str(tmp_path / "none")]) == 2
 
 

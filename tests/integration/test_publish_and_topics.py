@@ -226,7 +226,9 @@ def test_topic_that_does_not_exist_is_named(kafka: KafkaSettings) -> None:
 
 def test_json_from_a_person_is_an_event(kafka: KafkaSettings) -> None:
     """The wire takes what kcat and kafka-console-producer send."""
-    value = json.dumps({"v": 1, "event_id": "e", "user_id": "u", "item_id": "i", "type": "view", "ts": 1}).encode()
+    value = json.dumps(
+        {"v": 1, "event_id": "e", "user_id": "u", "item_id": "i", "type": "view", "ts": 1_700_000_000_000}
+    ).encode()
 
     async def work(publisher: Publisher) -> None:
         await publisher.publish(kafka.topic("events"), b"u", value)

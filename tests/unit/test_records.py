@@ -7,9 +7,21 @@ from typing import Any
 
 import msgpack
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.errors import RecordError
-from streams.records import MAX_RECORD_BYTES, REASONS, Event, EventDecoder, decode_any, decode_window, encode
+from streams.records import (
+    MAX_RECORD_BYTES,
+    REASONS,
+    Event,
+    EventDecoder,
+    Item,
+    RecordDecoder,
+    decode_any,
+    decode_window,
+    encode,
+)
 from tests.builders import T0, make_event
 
 NOW = T0 + 1_000
@@ -72,6 +84,11 @@ MALFORMED: list[tuple[str, bytes | None, str, str]] = [
     ("ts as text", changed(ts="2024-01-01"), "type", "ts"),
     ("ts as fraction", changed(ts=T0 + 0.5), "type", "ts"),
     ("ts negative", changed(ts=-1), "range", "ts"),
+    ("ts in seconds", changed(ts=T0 // 1_000), "range", "ts"),
+    ("ts in seconds, with a fraction of none", as_json(ts=T0 / 1_000), "range", "ts"),
+    ("ts just before 1990", changed(ts=631_151_999_999), "range", "ts"),
+    ("ts in microseconds", changed(ts=T0 * 1_000), "range", "ts"),
+    ("ts beyond all floats", as_json(ts=0).replace(b'"ts": 0', b'"ts": 1e999'), "range", "ts"),
     ("ts beyond the calendar", changed(ts=10**15), "range", "ts"),
     ("ts beyond 64 bits", as_json(ts=10**30), "range", "ts"),
     ("ts in the future", changed(ts=NOW + SKEW_MS + 1), "future", "ts"),
@@ -137,6 +154,82 @@ def test_good_forms_are_taken(value: bytes) -> None:
     """What the contract allows must not be refused, whatever the producer's library writes."""
     event = DECODER.decode_event(b"u1", value, NOW)
     assert event == Event(1, "e1", "u1", "i1", "view", T0)
+
+
+@pytest.mark.parametrize("form", ["%.1f", "%e", "%E", "%.0f", "%.3f"])
+def test_whole_json_number_is_a_time(form: str) -> None:
+    """``1.8e12`` is what many a JSON library makes of a time, of a version or a seq too."""
+    ts = 1_600_000_000_000
+    value = as_json(ts=0, seq=3).replace(b'"ts": 0', b'"ts": ' + (form % ts).encode()).replace(b'"v": 1', b'"v": 1.0')
+    event = DECODER.decode_event(b"u1", value, NOW)
+    assert (event.ts, type(event.ts), event.v, event.seq) == (ts, int, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "remedy"),
+    [
+        ({"ts": T0 // 1_000}, "seconds? publish milliseconds"),
+        ({"ts": T0 * 1_000}, "microseconds? publish milliseconds"),
+        ({"user_id": 17}, "quote it"),
+        ({"item_id": 17.5}, "quote it"),
+        ({"session_id": 17}, "quote it"),
+    ],
+)
+@pytest.mark.parametrize("encoded", [changed, as_json])
+def test_detail_names_the_remedy(encoded: Any, fields: dict[str, Any], remedy: str) -> None:
+    """The slips that producers make most."""
+    with pytest.raises(RecordError) as caught:
+        DECODER.decode_event(b"u1", encoded(**fields), NOW)
+    assert remedy in caught.value.detail
+
+
+def test_year_1990_itself_is_taken() -> None:
+    """The limit is the first time that is allowed."""
+    assert DECODER.decode_event(b"u1", changed(ts=631_152_000_000), NOW).ts == 631_152_000_000
+
+
+#: What a producer may put anywhere to be taken for a message of the check.
+HOSTILE = st.sampled_from(
+    [
+        "of length",
+        "missing required field `ts`",
+        "x' - at `$.user_id`",
+        "Object missing required field `v` - at `$.ts`",
+        "Expected `int` >= 1 - at `$.seq`",
+        "matching regex '' - at `key` in `$.session_id`",
+        "out of range",
+        "- at `$`\n",
+        "Expected `str`, got `int`",
+    ]
+) | st.text(max_size=20)
+
+
+@given(text=HOSTILE, key=HOSTILE, tail=HOSTILE, is_json=st.booleans())
+def test_content_does_not_choose_the_reason(text: str, key: str, tail: str, is_json: bool) -> None:
+    """Reason and field are those of the check, whatever the value, or a key beside it, says."""
+    encode_map = as_json if is_json else changed
+    beside = {key: tail} if key not in set(Event.__struct_fields__) else {}
+    for fields, reason, field in (
+        ({"type": f"{text}!{tail}"}, "value", "type"),
+        ({"ts": text}, "type", "ts"),
+        ({"user_id": [text]}, "type", "user_id"),
+        ({"user_id": (text + tail).ljust(129, "x")}, "length", "user_id"),
+        ({"value": {text: tail}}, "type", "value"),
+        ({"seq": -1, "session_id": f"{text}."}, "range", "seq"),
+    ):
+        with pytest.raises(RecordError) as caught:
+            DECODER.decode_event(b"u1", encode_map(**(beside | fields)), NOW)
+        assert (caught.value.reason, caught.value.field) == (reason, field), str(caught.value)
+        assert str(caught.value).isprintable() and len(caught.value.detail) < 300
+
+
+@given(key=HOSTILE.filter(bool), bad=st.sampled_from([[1], {"a": 1}]))
+def test_keys_inside_a_field_do_not_choose_it(key: str, bad: Any) -> None:
+    """The keys of ``features`` are the producer's own."""
+    value = msgpack.packb({"v": 1, "item_id": "i", "title": "t", "features": {key: bad}})
+    with pytest.raises(RecordError) as caught:
+        RecordDecoder(Item).decode(value)
+    assert (caught.value.reason, caught.value.field) == ("type", "features")
 
 
 def test_limits_themselves_are_allowed() -> None:

@@ -1,0 +1,61 @@
+"""From msgspec's message to reason, field and detail of a reject.
+
+A message is a fixed text and, at its end, the path of the value at fault. One of the texts quotes the producer: that of a value which is
+none of the allowed ones. So a text is told by how it begins, a path by how it ends, and nothing is searched for in between.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from streams.errors import RecordError
+
+_PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
+_FIELD: Final = re.compile(r"\.([A-Za-z0-9_]+)")
+_MISSING: Final = re.compile(r"Object missing required field `([A-Za-z0-9_]+)`\Z")
+_QUOTED_CHARACTERS: Final = 100
+#: How a text begins that says which check failed; the first that fits counts. All others are about types.
+_REASONS: Final = tuple(
+    (re.compile(beginning), reason)
+    for beginning, reason in (
+        (r"Invalid (?:enum )?value ", "value"),
+        (r"Expected `str` matching regex ", "value"),
+        (r"Expected `(?:str|bytes|array|object)` of (?:length|at least length|at most length) ", "length"),
+        (r"Expected `(?:int|float)` (?:<=|>=|<|>) ", "range"),
+        (r"(?:Integer value|Number) out of range\Z", "range"),
+    )
+)
+_NUMBER_FOR_TEXT: Final = re.compile(r"Expected `str(?: \| null)?`, got `(?:int|float)`\Z")
+
+
+def record_error(exc: msgspec.ValidationError) -> RecordError:
+    """Return the error of a record that msgspec refused."""
+    text = str(exc)
+    found = _PATH.search(text)
+    body = text[: found.start()] if found else text
+    first = _FIELD.match(found.group(1)) if found else None
+    field = first.group(1) if first else ""
+    missing = _MISSING.match(body)
+    if missing:
+        return RecordError("missing", field or missing.group(1), text)
+    reason = next((reason for beginning, reason in _REASONS if beginning.match(body)), "type")
+    return RecordError(reason, field, _shown(body) + (found.group() if found else "") + _remedy(reason, field, body))
+
+
+def _shown(body: str) -> str:
+    """Return a text with what it quotes cut short, in one printable line."""
+    cut = body if len(body) <= _QUOTED_CHARACTERS else f"{body[:_QUOTED_CHARACTERS]}..."
+    return "".join(c if c.isprintable() else "?" for c in cut)
+
+
+def _remedy(reason: str, field: str, body: str) -> str:
+    if reason == "type" and _NUMBER_FOR_TEXT.match(body):
+        return f"; quote it: publish {field or 'it'} as a string" if field else "; quote it"
+    if reason == "range" and field == "ts":
+        if body.startswith("Expected `int` >= "):
+            return "; it is before 1990: seconds? publish milliseconds"
+        return "; it is after 9999: microseconds? publish milliseconds"
+    return ""
