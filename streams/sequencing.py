@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from streams.batches import ConsumedRecord, OutRecord
 from streams.errors import RecordError, RejectCeilingError
+from streams.kept_headers import kept_headers
 from streams.records import Event, EventDecoder, decode_window, encode
 from streams.window import WindowBounds, absorb
 
@@ -47,7 +48,7 @@ class Reject(NamedTuple):
     error: RecordError
 
     def as_record(self) -> OutRecord:
-        """Return the record for ``events.rejected``: original key and bytes; reason and coordinates in the headers."""
+        """Return the record for ``events.rejected``: original key and bytes; in the headers reason and coordinates, then its own."""
         source = self.record
         headers = {
             "reason": self.error.reason,
@@ -58,7 +59,8 @@ class Reject(NamedTuple):
             "offset": str(source.offset),
             "ts": str(source.timestamp),
         }
-        return OutRecord(source.key, source.value, [(name, text.encode()) for name, text in headers.items()])
+        ours = [(name, text.encode()) for name, text in headers.items()]
+        return OutRecord(source.key, source.value, ours + kept_headers(source.headers))
 
 
 @dataclass(slots=True)

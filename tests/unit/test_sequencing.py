@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from streams.errors import RejectCeilingError
+from streams.batches import record_bytes
+from streams.errors import RecordError, RejectCeilingError
+from streams.kept_headers import LEFT_OUT, original_headers
 from streams.records import EventDecoder, decode_window
-from streams.sequencing import CEILING_MIN_RECORDS, Counts, RejectCeiling, absorb_batch
+from streams.sequencing import CEILING_MIN_RECORDS, Counts, Reject, RejectCeiling, absorb_batch
 from streams.window import WindowBounds
 from tests.builders import T0, FakeRecord, make_event, make_record
 
@@ -48,6 +50,33 @@ def test_a_bad_record_is_rejected_and_the_rest_accepted() -> None:
     assert (out.key, out.value) == (bad.key, bad.value), "the original bytes must survive"
     assert headers["reason"] == "malformed"
     assert (headers["topic"], headers["partition"], headers["offset"]) == ("events", "3", "1")
+
+
+def test_a_reject_keeps_the_headers_of_its_record() -> None:
+    """Tracing ids and schema ids come along; none of them can pose as the reason, and all of them can be given back."""
+    own = [
+        ("traceparent", b"00-ab\xff"),
+        ("reason", b"forged"),
+        ("traceparent", b"twice"),
+        ("nothing", None),
+        ("", b"x"),
+    ]
+    out = Reject(FakeRecord(b"u1", b"x", headers=own), RecordError("type", "ts", "no")).as_record()
+    assert dict(out.headers)["reason"] == b"type"
+    assert [name for name, _ in out.headers][:2] == ["reason", "field"], "ours come first"
+    assert original_headers(out.headers) == [(name, value or b"") for name, value in own]
+
+
+@pytest.mark.parametrize(
+    "own", [[("h", b"x" * 900_000)], [("x" * 90_000, b"")], [(f"h{i}", b"v" * 50) for i in range(9_000)]]
+)
+def test_headers_cannot_make_a_reject_too_large(own: list[tuple[str, bytes]]) -> None:
+    """What is left out is counted, and what fits beside it is kept."""
+    out = Reject(FakeRecord(b"u1", b"x", headers=[*own, ("id", b"7")]), RecordError("type", "ts", "no")).as_record()
+    assert record_bytes(out) < 20_000
+    kept = original_headers(out.headers)
+    assert len(kept) + int(dict(out.headers)[LEFT_OUT]) == len(own) + 1
+    assert len(own) > 1 or kept == [("id", b"7")]
 
 
 def test_the_window_names_the_event_that_triggered_it() -> None:
