@@ -13,7 +13,7 @@ from typing import Final, Literal, get_args
 
 from streams.settings import KafkaSettings
 
-Role = Literal["sequencer", "recommender", "producer", "catalogue", "subscriber", "operator"]
+Role = Literal["sequencer", "recommender", "producer", "catalogue", "subscriber", "redriver", "operator"]
 Kind = Literal["topic", "group", "transactional-id", "cluster"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 CLUSTER: Final = "kafka-cluster"
@@ -25,6 +25,7 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     "producer": (),
     "catalogue": ("items", "users"),
     "subscriber": ("recommendations", "items"),
+    "redriver": ("events.rejected",),
     "operator": ("events", "sequences"),  # status looks whether a partition that stands still has records left
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
@@ -33,6 +34,7 @@ WRITES: Final[dict[Role, tuple[str, ...]]] = {
     "producer": ("events",),
     "catalogue": ("items", "users"),
     "subscriber": (),
+    "redriver": ("events", "events.rejected"),  # sends, and marks what it has sent
     "operator": (),
 }
 ALL_TOPICS: Final = (

@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "replay": "publish a historical log",
     "subscribe": "print recommendations as they arrive",
     "items": "put, delete and list catalogue items",
+    "rejected": "list, show and redrive rejected events",
     "train": "train an artifact from a log",
     "evaluate": "evaluate an artifact against baselines",
     "oracle": "print the window and the list that each user's events must lead to",

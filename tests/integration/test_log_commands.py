@@ -196,7 +196,7 @@ def test_topics_create_and_check(kafka: KafkaSettings, capsys: pytest.CaptureFix
 
 @pytest.mark.parametrize(
     "argv",
-    [["subscribe"], ["items", "list"], ["topics", "check"], ["produce", "/dev/null"]],
+    [["subscribe"], ["rejected", "list"], ["items", "list"], ["topics", "check"], ["produce", "/dev/null"]],
     ids=lambda argv: " ".join(argv),
 )
 def test_no_broker_is_exit_code_1_and_names_the_remedy(
@@ -207,3 +207,50 @@ def test_no_broker_is_exit_code_1_and_names_the_remedy(
     assert main([*argv, "--broker", "127.0.0.1:1"]) == 1
     err = capsys.readouterr().err
     assert "headrace broker start" in err and "Traceback" not in err
+
+
+def test_rejected_events_are_listed_shown_and_redriven_once(
+    kafka: KafkaSettings, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The sequencer rejects; a person counts, looks, corrects and sends again; the sequencer accepts."""
+    good = {"v": 1, "event_id": "e", "user_id": "u1", "item_id": "i", "type": "view", "ts": 1_600_000_000_000}
+    in_seconds = [json.dumps(good | {"event_id": f"s{i}", "ts": 1_600_000_000 + i}).encode() for i in range(5)]
+    env = {"HEADRACE_BROKER": kafka.broker, "HEADRACE_TOPIC_PREFIX": kafka.topic_prefix, "HEADRACE_DATA_DIR": "seq"}
+
+    async def publish() -> None:
+        await create_topics(kafka)
+        async with Publisher(kafka) as publisher:
+            for value in in_seconds:
+                await publisher.publish(kafka.topic("events"), b"u1", value, [("trace", b"7")])
+            await publisher.publish(kafka.topic("events"), b"other", json.dumps(good).encode())
+            await publisher.publish(kafka.topic("events"), b"u1", b"\x1bhopeless")
+
+    def read_until(worker: Worker, read: int) -> dict[str, int]:
+        deadline = time.monotonic() + 30
+        while worker.counts()["total"]["read"] < read and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return worker.counts()["total"]
+
+    asyncio.run(publish())
+    with Worker("sequencer", env, free_port(), tmp_path / "sequencer.log") as worker:
+        worker.wait_ready(60)
+        assert read_until(worker, 7)["rejected"] == 7
+        code, listed = command(capsys, "rejected", "list")
+        by = {(row["reason"], row["field"]): row["rejects"] for row in listed["by"]}
+        assert code == 0 and by == {("range", "ts"): 5, ("key", "key"): 1, ("malformed", ""): 1}
+        assert main(["rejected", "show", "--reason", "malformed"]) == 0
+        assert "\\x1bhopeless" in capsys.readouterr().out
+        (shown,) = command(capsys, "rejected", "show", "--field", "ts", "--count", "1")[1]["records"]
+        assert shown["headers"] == [["trace", "Nw=="]] and "seconds? publish milliseconds" in shown["detail"]
+
+        assert command(capsys, "rejected", "redrive", "--reason", "key")[1]["sent"] == 0
+        assert command(capsys, "rejected", "redrive", "--reason", "key", "--yes")[1]["sent"] == 1
+        script = tmp_path / "edit.py"
+        script.write_text("import json, sys\ne = json.load(sys.stdin)\ne['ts'] *= 1000\njson.dump(e, sys.stdout)\n")
+        edit = ["--edit", f"{sys.executable} {script}", "--yes"]
+        code, redriven = command(capsys, "rejected", "redrive", *edit)
+        assert (code, redriven["sent"], redriven["left"], redriven["redriven_before"]) == (1, 5, 1, 1)
+        assert command(capsys, "rejected", "redrive", *edit)[1]["sent"] == 0
+        total = read_until(worker, 7 + 6)
+        assert (total["accepted"], total["rejected"]) == (6, 7)
+        assert command(capsys, "rejected", "list")[1]["redriven"] == 6

@@ -37,10 +37,15 @@ def test_only_the_operator_makes_topics_and_nobody_deletes_or_alters() -> None:
         )
 
 
-@pytest.mark.parametrize("topic", ["events", "sequences", "recommendations", "user-vectors"])
+@pytest.mark.parametrize("topic", ["sequences", "recommendations", "user-vectors"])
 def test_each_topic_has_one_writer(topic: str) -> None:
     """Whoever else could write there could forge windows or lists."""
     assert len([role for role in ROLES if topic in WRITES[role]]) == 1
+
+
+def test_only_producers_and_a_redrive_write_events() -> None:
+    """Nothing else may make up what users did."""
+    assert [role for role in ROLES if "events" in WRITES[role]] == ["producer", "redriver"]
 
 
 def test_the_workers_own_names_are_those_granted(monkeypatch: pytest.MonkeyPatch) -> None:

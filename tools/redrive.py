@@ -1,0 +1,162 @@
+"""Rejects go back onto ``events``: corrected, checked, sent, and marked as sent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from streams.errors import InputError, RecordError
+from streams.records import EventDecoder
+from streams.settings import KafkaSettings
+from tools.cli import console
+from tools.reject_reader import RejectedEvent, mark
+
+#: The header of a redriven event that names the original record.
+REDRIVEN_FROM: Final = "redriven-from"
+#: Events sent between two marks: as many may be sent again after a crash, which their event ids make harmless.
+MARK_EVERY: Final = 500
+EDIT_TIMEOUT_S: Final = 30.0
+SHOWN_LEFT: Final = 100
+
+
+class EditError(Exception):
+    """The edit command gave no value for a record; the message is one line."""
+
+
+class Sink(Protocol):
+    """Where events and marks go: a :class:`~streams.publisher.Publisher`, or a list in tests."""
+
+    async def publish(
+        self, topic: str, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]] | None = None
+    ) -> None:
+        """Take a record."""
+
+    async def flush(self) -> None:
+        """Wait for the delivery of all records taken."""
+
+
+@dataclass
+class Tally:
+    """What a redrive did with the rejects that were asked for: ``sent``, or would be; ``left`` would be rejected again."""
+
+    sent: int = 0
+    left: int = 0
+    redriven_before: int = 0
+    reasons_left: dict[str, int] = field(default_factory=dict)
+
+
+class Redriver:
+    """Sends rejects; without a sink it only says what it would send.
+
+    Parameters
+    ----------
+    edit : a command that gets a record's value on standard input and writes the corrected one on standard output
+    """
+
+    def __init__(self, kafka: KafkaSettings, decoder: EventDecoder, edit: str | None, sink: Sink | None) -> None:
+        self.tally = Tally()
+        self._kafka = kafka
+        self._decoder = decoder
+        self._edit = split_command(edit) if edit is not None else None
+        self._sink = sink
+        self._unmarked: list[str] = []
+
+    async def redrive(self, rejects: AsyncIterator[RejectedEvent], done: set[str]) -> None:
+        """Send the rejects that are not in ``done``; whatever ends it, what was sent is marked."""
+        try:
+            async for reject in rejects:
+                if reject.id in done:
+                    self.tally.redriven_before += 1
+                    continue
+                try:
+                    key, value = await self._corrected(reject)
+                except (RecordError, EditError) as exc:
+                    self._leave(reject, exc)
+                    continue
+                await self._send(reject, key, value)
+        finally:
+            await self._mark()
+
+    async def _corrected(self, reject: RejectedEvent) -> tuple[bytes, bytes]:
+        value = reject.value or b""
+        if self._edit is not None:
+            value = await edited(self._edit, value)
+        key = self._decoder.decode(value).user_id.encode()  # the key that the record should have had
+        self._decoder.decode_event(key, value, int(time.time() * 1000))
+        return key, value
+
+    async def _send(self, reject: RejectedEvent, key: bytes, value: bytes) -> None:
+        self.tally.sent += 1
+        if self._sink is None:
+            return
+        headers = [header for header in reject.headers if header[0] != REDRIVEN_FROM]
+        headers.append((REDRIVEN_FROM, reject.id.encode()))
+        await self._sink.publish(self._kafka.topic("events"), key, value, headers)
+        self._unmarked.append(reject.id)
+        if len(self._unmarked) >= MARK_EVERY:
+            await self._mark()
+
+    async def _mark(self) -> None:
+        if self._sink is None or not self._unmarked:
+            return
+        await self._sink.flush()  # events first: a reject that is marked has been sent
+        ids, self._unmarked = self._unmarked, []
+        await self._sink.publish(self._kafka.topic("events.rejected"), *mark(ids))
+        await self._sink.flush()
+
+    def _leave(self, reject: RejectedEvent, exc: Exception) -> None:
+        self.tally.left += 1
+        reason = exc.reason if isinstance(exc, RecordError) else "edit"
+        self.tally.reasons_left[reason] = self.tally.reasons_left.get(reason, 0) + 1
+        if self.tally.left <= SHOWN_LEFT:
+            console().print(f"{reject.id}: not sent: {exc}", style="yellow", markup=False, highlight=False)
+        if self.tally.left == SHOWN_LEFT:
+            console().print(f"{SHOWN_LEFT} records shown that are not sent: further ones are counted, not shown")
+
+
+def split_command(command: str) -> list[str]:
+    """Return the words of ``--edit``; no shell reads them."""
+    try:
+        words = shlex.split(command)
+    except ValueError as exc:
+        raise InputError(f"--edit {command!r}: {exc}; give a command as in a shell") from None
+    if not words:
+        raise InputError("--edit '': no command; give one that reads a value and writes the corrected one")
+    return words
+
+
+async def edited(command: list[str], value: bytes) -> bytes:
+    """Return what the edit command makes of a value.
+
+    Raises
+    ------
+    InputError
+        When there is no such command.
+    EditError
+        When it fails, writes nothing or does not end.
+    """
+    pipe = asyncio.subprocess.PIPE
+    try:
+        process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
+    except OSError as exc:
+        raise InputError(f"--edit {command[0]!r}: {exc.strerror}; name a program that can be run") from None
+    try:
+        out, err = await asyncio.wait_for(process.communicate(value), EDIT_TIMEOUT_S)
+    except TimeoutError:
+        raise EditError(f"edit: the command has not ended within {EDIT_TIMEOUT_S:g} s") from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        last = err.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it says nothing"]
+        raise EditError(f"edit: the command ended with {process.returncode}: {last[0][:200]}")
+    if not out:
+        raise EditError("edit: the command wrote no value")
+    return out
