@@ -225,7 +225,7 @@ def test_rejected_events_are_listed_shown_and_redriven_once(
             await publisher.publish(kafka.topic("events"), b"other", json.dumps(good).encode())
             await publisher.publish(kafka.topic("events"), b"u1", b"\x1bhopeless")
 
-    def read_until(worker: Worker, read: int) -> dict[str, int]:
+    def read_until(worker: Worker, read: int) -> Any:
         deadline = time.monotonic() + 30
         while worker.counts()["total"]["read"] < read and time.monotonic() < deadline:
             time.sleep(0.05)
