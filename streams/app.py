@@ -26,6 +26,8 @@ from streams.rights import prepare
 from streams.settings import KafkaSettings, Settings, load_settings
 from streams.table import BatchTable
 
+log = logging.getLogger(__name__)
+
 
 class Serving(Protocol):
     """What an app runs beside its agents."""
@@ -50,6 +52,7 @@ class StreamApp(faust.App):
         self.role = role
         self.settings = settings
         self.writer = PartitionWriters(settings.kafka, app_id, settings.kafka.topic(changelog))
+        self.failure: BaseException | None = None
         self.health = Health(self)
 
     async def on_first_start(self) -> None:
@@ -87,10 +90,28 @@ class StreamApp(faust.App):
 
     async def crash(self, reason: BaseException) -> None:
         """Stop the worker, non-zero; damage of the store is noted for the next start."""
+        self._fail(reason)
         try:
             self.health.note_crash(reason)
         finally:
             await super().crash(reason)
+
+    def _crash(self, reason: BaseException) -> None:
+        """As :meth:`crash`: Faust calls this one when a part of the app has crashed, such as the consumer's thread."""
+        self._fail(reason)
+        super()._crash(reason)
+
+    def _fail(self, reason: BaseException) -> None:
+        """Note the first failure, from which on no batch is taken or committed, and let the process end soon.
+
+        Faust restarts a failed agent while the app stops: it would take the batch after the failed one, and its commit would skip that
+        one. And the last commit of Faust's stop waits for ever on the consumer's thread, which has crashed with the app.
+        """
+        if self.failure is None:
+            self.failure = reason
+            told = " ".join(str(reason).split())
+            log.error("the worker ends: %s: %s", type(reason).__name__, told or "no message")
+            self.health.end_soon()
 
     async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Check the stores of new partitions before Faust opens and recovers them."""

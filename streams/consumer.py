@@ -62,10 +62,10 @@ class BatchConsumer(driver.Consumer):
         """Say that a record batch and all before it are done: its offset may be committed.
 
         A batch read under an assignment that has ended is not: its partition may belong to another worker now, and what
-        lies before it may be unread.
+        lies before it may be unread. Nor is one after the worker's first failure.
         """
         message = event.message
-        if message.generation_id == self.app.consumer_generation_id:
+        if message.generation_id == self.app.consumer_generation_id and self.app.failure is None:
             self._delivered[message.tp] = message.offset + 1
         event.ack()
 
@@ -112,7 +112,12 @@ class BatchConsumer(driver.Consumer):
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit; the broker's yes proves that the partitions are ours now, which is the moment to renew old writers."""
+        """Commit; the broker's yes proves that the partitions are ours now, which is the moment to renew old writers.
+
+        Not after the worker's first failure: the thread that commits has crashed with the app and never answers.
+        """
+        if self.app.failure is not None:
+            return False
         is_committed: bool = await super()._commit(offsets)
         if is_committed:
             await self.app.writer.renew(tp.partition for tp in offsets)

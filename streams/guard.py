@@ -1,7 +1,7 @@
 """A thread that ends the process when its event loop no longer can.
 
-The loop itself judges offsets (:mod:`streams.health`). Three things it cannot judge: that it is blocked, that its own stop does not
-end, and that the program which started it is gone.
+The loop itself judges offsets (:mod:`streams.health`). Four things it cannot judge: that it is blocked, that its own stop does not
+end, that what it waits for after a crash has crashed too, and that the program which started it is gone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from typing import Final
 
 #: EX_SOFTWARE of sysexits.h: the process could not end in the orderly way.
 EXIT_FORCED: Final = 70
+EXIT_CRASHED: Final = 1
+#: After a crash nothing is left to deliver or commit: the worker leaves its group, if it can, and ends.
+CRASH_TIMEOUT_S: Final = 1.0
 TICK_S: Final = 0.5
 #: The process id of the program that started the worker and wants it to end with it.
 PARENT_VARIABLE: Final = "HEADRACE_PARENT_PID"
@@ -34,6 +37,11 @@ def end_process(reason: str) -> None:
     os._exit(EXIT_FORCED)
 
 
+def end_crashed() -> None:
+    """End the process at once with :data:`EXIT_CRASHED`; its reason is in the log already."""
+    os._exit(EXIT_CRASHED)
+
+
 def parent_pid() -> int | None:
     """Return the process with which this one ends: its parent, where :data:`PARENT_VARIABLE` names one."""
     value = os.environ.get(PARENT_VARIABLE, "")
@@ -41,7 +49,7 @@ def parent_pid() -> int | None:
 
 
 class ProcessGuard:
-    """Watches the event loop's beat, the time that stopping takes, and the parent.
+    """Watches the event loop's beat, the time that stopping takes, after a crash or without one, and the parent.
 
     Parameters
     ----------
@@ -50,6 +58,7 @@ class ProcessGuard:
     is_stopping : whether stopping has begun
     parent : process id of the program to end with, or None
     end : ends the process; called with the reason
+    end_crashed : ends the process after a crash
     ask_to_stop : begins an orderly stop
     """
 
@@ -61,6 +70,7 @@ class ProcessGuard:
         is_stopping: Callable[[], bool],
         parent: int | None = None,
         end: Callable[[str], None] = end_process,
+        end_crashed: Callable[[], None] = end_crashed,
         ask_to_stop: Callable[[], None] = lambda: os.kill(os.getpid(), signal.SIGTERM),
     ) -> None:
         self._block_timeout_s = block_timeout_s
@@ -68,9 +78,11 @@ class ProcessGuard:
         self._is_stopping = is_stopping
         self._parent = parent
         self._end = end
+        self._end_crashed = end_crashed
         self._ask_to_stop = ask_to_stop
         self._beat_s = self._checked_s = time.monotonic()
         self._stopping_s: float | None = None
+        self._crashed_s: float | None = None
         self._done = threading.Event()
 
     def start(self) -> None:
@@ -85,6 +97,11 @@ class ProcessGuard:
         """Say that the event loop runs."""
         self._beat_s = time.monotonic() if now_s is None else now_s
 
+    def crashed(self, now_s: float | None = None) -> None:
+        """Say that the worker has crashed: it ends within :data:`CRASH_TIMEOUT_S` and a tick, whatever its stop waits for."""
+        if self._crashed_s is None:
+            self._crashed_s = time.monotonic() if now_s is None else now_s
+
     def check(self, now_s: float, getppid: Callable[[], int] = os.getppid) -> None:
         """Look once, at ``now_s`` seconds of the monotonic clock."""
         if now_s - self._checked_s > 10 * TICK_S:  # the whole process was paused: that is not the loop's fault
@@ -92,7 +109,10 @@ class ProcessGuard:
             if self._stopping_s is not None:
                 self._stopping_s = now_s
         self._checked_s = now_s
-        if self._is_stopping():
+        if self._crashed_s is not None:
+            if now_s - self._crashed_s > CRASH_TIMEOUT_S:
+                self._end_crashed()
+        elif self._is_stopping():
             self._stopping_s = now_s if self._stopping_s is None else self._stopping_s
             if now_s - self._stopping_s > self._stop_timeout_s:
                 self._end(

@@ -103,6 +103,10 @@ class Health:
                 if why and self.metrics is not None:
                     self.metrics.add("stores_rebuilt")
 
+    def end_soon(self) -> None:
+        """Say that the worker has crashed and is to end, whatever its stop waits for; from any thread."""
+        self._guard.crashed()
+
     def note_crash(self, reason: BaseException) -> None:
         """Remember damage that a crash tells of, so that the next start rebuilds the partition."""
         for table in self._rocksdb_tables():

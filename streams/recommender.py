@@ -120,6 +120,8 @@ class Recommender:
         """Queue the windows of each record batch; waits, and so pauses the partitions, while too many users wait."""
         async for event in batches.noack().events():
             await self._has_room.wait()
+            if self.app.failure is not None:
+                return  # Faust restarts a failed agent while the app stops
             try:
                 self._collect(event)
             except Exception as exc:  # the agent boundary: anything here must stop the worker, not skip a batch

@@ -51,6 +51,8 @@ class Sequencer:
         """Process record batches until the stream ends. A failure stops the worker; its batch is read again after restart."""
         async for event in batches.noack().events():
             await self._slots.acquire()
+            if self.app.failure is not None:
+                return  # Faust restarts a failed agent while the app stops
             try:
                 self.app.consumer.accept(event)
                 await self._start(event)

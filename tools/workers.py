@@ -30,12 +30,16 @@ __all__ = ["Worker", "WorkerError", "WorkerName", "free_port", "opener"]
 WorkerName = Literal["sequencer", "recommender"]
 POLL_S: Final = 0.1
 HTTP_TIMEOUT_S: Final = 5.0
-TAIL_BYTES: Final = 20_000
+TAIL_BYTES: Final = 200_000  # the stopping after a crash is long: a traceback for each part that was under way
 TAIL_LINES: Final = 5
 TAIL_ERRORS: Final = 2
 _ERROR: Final = re.compile(r"\[ERROR\]|^[\w.]*(Error|Exception)\b")
 #: An error that headrace raised on purpose tells more than what went wrong in the stopping after it.
-_OWN_ERROR: Final = re.compile(r"^(streams|models)\.[\w.]*Error: |\[ERROR\] (cannot start|the (event loop|worker) has)")
+_OWN_ERROR: Final = re.compile(
+    r"^(streams|models)\.[\w.]*Error: |\[ERROR\] (\[\^\w+\]: )?(cannot start|the (event loop|worker) has)"
+)
+#: The first of these is the cause; what crashes while the worker ends comes after it.
+_CAUSE: Final = re.compile(r"\[ERROR\] the worker ends: ")
 #: The workers listen on loopback: a proxy of the environment must not be asked.
 opener: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -191,7 +195,10 @@ class Worker:
         return {**os.environ, **self.env, "HEADRACE_CLIENT_ID": self.client_id}
 
     def log_tail(self) -> str:
-        """Return what the end of the log tells, on one line, for an error message: its last errors, else its last lines."""
+        """Return what the end of this start's log tells, on one line, for an error message.
+
+        That is the cause of a crash, else its last errors, else its last lines.
+        """
         try:
             with self.log_path.open("rb") as log:
                 log.seek(max(self._log_begin, self.log_path.stat().st_size - TAIL_BYTES))
@@ -200,7 +207,8 @@ class Worker:
             lines = []
         errors = [line for line in lines if _ERROR.search(line)]
         own = [line for line in errors if _OWN_ERROR.search(line)]
-        told = " | ".join(dict.fromkeys(own[-1:] or errors[-TAIL_ERRORS:] or lines[-TAIL_LINES:]))
+        cause = [line for line in errors if _CAUSE.search(line)]
+        told = " | ".join(dict.fromkeys(cause[:1] or own[-1:] or errors[-TAIL_ERRORS:] or lines[-TAIL_LINES:]))
         return f"log {self.log_path}: {told or 'empty'}"
 
     def _json(self, page: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ GENERATION = 7
 def consumer() -> Any:
     """Return a consumer that is connected to nothing."""
     made: Any = BatchConsumer.__new__(BatchConsumer)
-    made.app = SimpleNamespace(consumer_generation_id=GENERATION)
+    made.app = SimpleNamespace(consumer_generation_id=GENERATION, failure=None)
     made._accepted, made._delivered = {}, {}
     made._acked, made._acked_index = {PLACE: [1, 2]}, {PLACE: {1, 2}}
     forgotten: list[TP] = []
@@ -63,6 +63,16 @@ def test_a_batch_of_an_ended_assignment_is_not_committed() -> None:
     made.deliver(stale)
     assert made._new_offset(PLACE) is None
     assert stale.acks == [19], "Faust still waits for it"
+
+
+def test_nothing_is_committed_after_the_first_failure() -> None:
+    """The batch that failed lies before what others deliver now, and the thread that would commit answers nobody."""
+    made, event = consumer(), batch(10, 19)
+    made.app.failure = RuntimeError("first")
+    made.deliver(event)
+    assert made._new_offset(PLACE) is None
+    assert event.acks == [19], "the stop does not wait for it"
+    assert asyncio.run(made._commit({PLACE: 20})) is False
 
 
 def test_a_hole_before_the_agent_stops_the_worker() -> None:

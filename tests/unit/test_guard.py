@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.guard import PARENT_VARIABLE, TICK_S, ProcessGuard, parent_pid
+from streams.guard import CRASH_TIMEOUT_S, PARENT_VARIABLE, TICK_S, ProcessGuard, parent_pid
 
 
 class Process:
@@ -16,12 +16,13 @@ class Process:
     def __init__(self, **options: Any) -> None:
         self.stopping = False
         self.ended: list[str] = []
-        self.asked = 0
+        self.asked = self.crashed = 0
         self.guard = ProcessGuard(
             block_timeout_s=60,
             stop_timeout_s=10,
             is_stopping=lambda: self.stopping,
             end=self.ended.append,
+            end_crashed=self._end_crashed,
             ask_to_stop=self._ask,
             **options,
         )
@@ -31,6 +32,9 @@ class Process:
 
     def _ask(self) -> None:
         self.asked += 1
+
+    def _end_crashed(self) -> None:
+        self.crashed += 1
 
     def run(self, seconds: float, *, beats: bool, ppid: int = 7) -> None:
         for _ in range(int(seconds / TICK_S)):
@@ -77,3 +81,25 @@ def test_only_a_named_parent_is_watched(monkeypatch: pytest.MonkeyPatch) -> None
     assert parent_pid() is None
     monkeypatch.setenv(PARENT_VARIABLE, str(os.getpid()))
     assert parent_pid() == os.getpid()
+
+
+def test_a_crashed_worker_ends_within_a_second_and_a_tick_whatever_its_stop_waits_for() -> None:
+    """Its last commit would wait for ever on the consumer's thread, which has crashed too."""
+    process = Process()
+    process.run(5, beats=True)
+    process.guard.crashed(process.now_s)
+    process.stopping = True
+    process.run(1, beats=True)
+    assert process.crashed == 0, "time to leave the group"
+    process.run(TICK_S, beats=False)
+    assert (process.crashed, process.ended) == (1, [])
+    assert CRASH_TIMEOUT_S + TICK_S < 2
+
+
+def test_a_later_crash_does_not_put_the_end_off() -> None:
+    process = Process()
+    process.guard.crashed(0.0)
+    process.run(1, beats=True)
+    process.guard.crashed(process.now_s)
+    process.run(TICK_S, beats=True)
+    assert process.crashed == 1

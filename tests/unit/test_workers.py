@@ -143,6 +143,16 @@ def test_log_tail_prefers_errors(tmp_path: Path) -> None:
     assert worker.log_tail().endswith("streams.errors.BrokerError: gone")
 
 
+def test_log_tail_quotes_the_first_cause_of_a_crash(tmp_path: Path) -> None:
+    """What crashes while the worker ends is no cause, however much it writes."""
+    worker = ScriptWorker("good", tmp_path)
+    worker.log_path.parent.mkdir()
+    later = "[ERROR] the worker ends: StalledError: second\nstreams.errors.StalledError: second\n"
+    trace = "  File app.py, line 1\n" * 3_000
+    worker.log_path.write_text("[ERROR] the worker ends: BrokerError: first\n" + trace + later)
+    assert worker.log_tail().endswith("[ERROR] the worker ends: BrokerError: first")
+
+
 def test_free_ports_differ() -> None:
     """Each worker needs its own."""
     assert all(1_024 <= free_port() < 65_536 for _ in range(3))
