@@ -11,6 +11,7 @@ from streams.batches import ConsumedRecord, OutRecord
 from streams.errors import RecordError, RejectCeilingError
 from streams.kept_headers import kept_headers
 from streams.records import Event, EventDecoder, decode_window, encode
+from streams.reject_size import kept
 from streams.window import WindowBounds, absorb
 
 #: The ceiling is not judged on fewer records than this: a handful of bad ones proves nothing.
@@ -48,7 +49,10 @@ class Reject(NamedTuple):
     error: RecordError
 
     def as_record(self) -> OutRecord:
-        """Return the record for ``events.rejected``: original key and bytes; in the headers reason and coordinates, then its own."""
+        """Return the record for ``events.rejected``: original key and bytes; in the headers reason and coordinates, then its own.
+
+        What would not fit there is cut, and says so: see :mod:`streams.reject_size`.
+        """
         source = self.record
         headers = {
             "reason": self.error.reason,
@@ -60,7 +64,8 @@ class Reject(NamedTuple):
             "ts": str(source.timestamp),
         }
         ours = [(name, text.encode()) for name, text in headers.items()]
-        return OutRecord(source.key, source.value, ours + kept_headers(source.headers))
+        key, value, of_size = kept(source.key, source.value)
+        return OutRecord(key, value, ours + of_size + kept_headers(source.headers))
 
 
 @dataclass(slots=True)

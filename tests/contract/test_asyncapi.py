@@ -13,6 +13,7 @@ from streams import records
 from streams.batches import ConsumedRecord
 from streams.errors import RecordError
 from streams.records import MAX_RECORD_BYTES, REASONS
+from streams.reject_size import CUT_BYTES, MAX_WHOLE_BYTES
 from streams.sequencing import Reject
 from streams.topics import TOPICS, TopicSpec
 from tests.builders import FakeRecord
@@ -111,7 +112,12 @@ def test_reject_headers_are_those_of_the_code() -> None:
     record: ConsumedRecord = FakeRecord(b"u", b"x")
     headers = [name for name, _ in Reject(record, RecordError("type", "ts", "no")).as_record().headers]
     schema = SCHEMAS["RejectHeaders"]
-    assert headers == list(schema["properties"]) == schema["required"]
+    large: ConsumedRecord = FakeRecord(b"u", bytes(MAX_WHOLE_BYTES))
+    of_large = [name for name, _ in Reject(large, RecordError("type", "ts", "no")).as_record().headers]
+    assert headers == schema["required"]
+    assert of_large == list(schema["properties"])
+    assert f"more than {MAX_WHOLE_BYTES} bytes" in schema["description"]
+    assert f"first {CUT_BYTES} bytes" in schema["description"]
     assert schema["properties"]["reason"]["enum"] == list(REASONS)
 
 
