@@ -32,6 +32,7 @@ class Supervisor:
         """
         told: list[str] = []
         for i, worker in enumerate(self._workers):
+            worker.bound_log()
             if i in self._due:
                 if now >= self._due[i]:
                     del self._due[i]

@@ -19,6 +19,7 @@ from tools.broker import names_broker, on_bar
 from tools.cli import UsageError, console, emit, progress
 from tools.local_broker import running_broker
 from tools.supervisor import Supervisor
+from tools.worker_logs import new_log
 from tools.workers import POLL_S, Worker, WorkerName, free_port
 
 SUMMARY = "run the sequencer and the recommender until Ctrl-C"
@@ -76,7 +77,7 @@ def build_workers(settings: Settings, n_workers: int, state_dir: Path = STATE_DI
                 "HEADRACE_ARTIFACT": settings.recommender.artifact,
                 "HEADRACE_DATA_DIR": str(state_dir / f"{name}-{i}"),
             }
-            workers.append(Worker(name, env, free_port(), state_dir / "logs" / f"{name}-{i}.log"))
+            workers.append(Worker(name, env, free_port(), new_log(state_dir / "logs", f"{name}-{i}")))
     return workers
 
 
@@ -89,6 +90,7 @@ def _supervise(args: argparse.Namespace, workers: list[Worker], stop_timeout_s: 
             console().print(
                 f"{worker.name} ready, pid {worker.pid}: http://127.0.0.1:{worker.web_port}/counts", highlight=False
             )
+            console().print(f"  its log: {worker.log_path}", style="dim", markup=False, highlight=False, soft_wrap=True)
         console().print("running; Ctrl-C stops", style="green")
         supervisor = Supervisor(workers)
         while True:
@@ -100,7 +102,14 @@ def _supervise(args: argparse.Namespace, workers: list[Worker], stop_timeout_s: 
         return INTERRUPTED
     finally:
         stop_all(workers, stop_timeout_s)
-        emit(args, {"workers": [{"name": worker.name, "exit": worker.returncode} for worker in workers]})
+        emit(
+            args,
+            {
+                "workers": [
+                    {"name": worker.name, "exit": worker.returncode, "log": str(worker.log_path)} for worker in workers
+                ]
+            },
+        )
 
 
 def stop_all(workers: list[Worker], timeout_s: float = 15.0) -> None:

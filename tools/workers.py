@@ -24,6 +24,7 @@ from streams.guard import PARENT_VARIABLE
 from streams.lag import GroupWatch
 from streams.settings import load_settings
 from tools.broker_state import free_port
+from tools.worker_logs import MAX_BYTES, rotate
 
 __all__ = ["Worker", "WorkerError", "WorkerName", "free_port", "opener"]
 
@@ -193,6 +194,11 @@ class Worker:
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, **self.env, "HEADRACE_CLIENT_ID": self.client_id}
+
+    def bound_log(self, max_bytes: int = MAX_BYTES) -> None:
+        """Rotate the log when it has grown beyond ``max_bytes``; to be called now and then while the worker runs."""
+        if self.is_running and rotate(self.log_path, max_bytes):
+            self._log_begin = 0
 
     def log_tail(self) -> str:
         """Return what the end of this start's log tells, on one line, for an error message.

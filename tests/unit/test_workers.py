@@ -143,6 +143,20 @@ def test_log_tail_prefers_errors(tmp_path: Path) -> None:
     assert worker.log_tail().endswith("streams.errors.BrokerError: gone")
 
 
+def test_a_supervised_log_is_bounded_and_still_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that runs for months must not fill the disk, and its last words are found after the rotation."""
+    monkeypatch.setattr(ScriptWorker, "bound_log", lambda self: Worker.bound_log(self, 1_000))
+    with ScriptWorker("good", tmp_path) as worker:
+        worker._log_begin = 5_000  # as after restarts
+        with worker.log_path.open("ab") as log:
+            log.write(b"x" * 6_000)
+        assert Supervisor([worker]).check(time.monotonic()) == []
+        assert worker.log_path.stat().st_size == 0
+        with worker.log_path.open("ab") as log:
+            log.write(b"ValueError: last words\n")
+        assert worker.log_tail().endswith("ValueError: last words")
+
+
 def test_log_tail_quotes_the_first_cause_of_a_crash(tmp_path: Path) -> None:
     """What crashes while the worker ends is no cause, however much it writes."""
     worker = ScriptWorker("good", tmp_path)

@@ -1,0 +1,59 @@
+"""Where ``headrace up`` keeps its workers' output: a file for each worker and run, bounded in size and number.
+
+::
+
+    .headrace/logs/sequencer-0.20261129T061500-4711.log      begun then, by the ``up`` with that process id
+    .headrace/logs/sequencer-0.20261129T061500-4711.log.1    what came before, once that had grown beyond MAX_BYTES
+
+Two ``up`` in one folder so never write to, or quote, one file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Final
+
+MAX_BYTES: Final = 10_000_000
+#: Runs of which each worker's files are kept.
+KEPT_RUNS: Final = 5
+
+
+def new_log(folder: Path, stem: str) -> Path:
+    """Return the path of a worker's log for this run, and remove the files of its oldest runs that have ended."""
+    runs: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob(f"{stem}.*.log*")):
+        runs.setdefault(path.name.split(".")[1], []).append(path)
+    for run in sorted(runs)[: max(0, len(runs) + 1 - KEPT_RUNS)]:
+        if not _is_alive(run.rpartition("-")[2]):
+            for path in runs[run]:
+                path.unlink(missing_ok=True)
+    return folder / f"{stem}.{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.getpid()}.log"
+
+
+def rotate(path: Path, max_bytes: int = MAX_BYTES) -> bool:
+    """Move what a log holds to ``.1`` when it has grown beyond ``max_bytes``; return whether it did.
+
+    The file itself stays, emptied, because the worker goes on writing to it; it writes at the end, wherever that is.
+    """
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > max_bytes:
+            shutil.copyfile(path, path.with_name(path.name + ".1"))
+            os.truncate(path, 0)
+            return True
+    return False
+
+
+def _is_alive(pid: str) -> bool:
+    if not pid.isdigit() or int(pid) == os.getpid():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
