@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from streams.record_limits import check_window_fits
 from streams.setting_check import check_setting
 from streams.window import WindowBounds
 
@@ -16,7 +17,7 @@ class SequencerSettings:
 
     Parameters
     ----------
-    window_max_events : most behaviours in a window
+    window_max_events : most behaviours in a window; a record must hold the window with the longest ids: with the other defaults, up to 803
     window_max_age_ms : greatest age of a behaviour, counted back from the user's newest event
     allowed_lateness_ms : an event older than the user's newest by more than this is late
     window_max_recent : accepted events remembered beyond the window, to recognise repeats
@@ -78,6 +79,7 @@ class SequencerSettings:
             self.rocksdb_cache_bytes,
             "1 MiB to 4 GiB",
         )
+        check_window_fits(self.bounds())
 
     def bounds(self) -> WindowBounds:
         """Return the bounds of a window."""
@@ -100,7 +102,7 @@ class RecommenderSettings:
     artifact_roots : folders, with commas between, of which one must contain the artifact, links followed; empty means the folder that
         ``artifact`` names it in
     device : where the model runs; ``auto`` takes CUDA if there is one
-    list_size : items in a list
+    list_size : items in a list; 600 with the longest ids are as much as a record may hold
     n_candidates : candidates that retrieval hands to fusion
     micro_batch_tokens : behaviours (padding included) in one forward pass
     micro_batch_deadline_ms : longest time that a window waits for its micro-batch to fill
@@ -135,7 +137,7 @@ class RecommenderSettings:
     user_words: str = ""
 
     def __post_init__(self) -> None:
-        check_setting(1 <= self.list_size <= 1_000, "list_size", self.list_size, "1 to 1000")
+        check_setting(1 <= self.list_size <= 600, "list_size", self.list_size, "1 to 600")
         limit = f"list_size ({self.list_size}) to 10000"
         check_setting(self.list_size <= self.n_candidates <= 10_000, "n_candidates", self.n_candidates, limit)
         check_setting(

@@ -27,12 +27,13 @@ from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
 
 from streams.errors import BrokerError, FencedError
+from streams.record_limits import MAX_WRITTEN_BYTES
 from streams.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
-#: Kafka's default limit for one record batch is 1,048,588 bytes; this leaves room for headers.
-MAX_BATCH_BYTES: Final = 900_000
+#: A record batch holds as much as its largest record may have.
+MAX_BATCH_BYTES: Final = MAX_WRITTEN_BYTES
 #: More than a batch and its only record add to what :func:`record_bytes` counts.
 BATCH_OVERHEAD_BYTES: Final = 1_024
 START_TIMEOUT_S: Final = 30.0

@@ -49,7 +49,7 @@ OUT_OF_RANGE: list[tuple[str, object]] = [
     ("rocksdb_cache_bytes", (1 << 20) - 1),
     ("rocksdb_cache_bytes", (4 << 30) + 1),
     ("list_size", 0),
-    ("list_size", 1_001),
+    ("list_size", 601),
     ("n_candidates", 9),
     ("n_candidates", 10_001),
     ("micro_batch_tokens", 999),

@@ -1,0 +1,47 @@
+"""How large the records that headrace itself writes can become, whatever ids the producers use, and how large they may be."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streams.errors import SettingsError
+from streams.records import MAX_ID_LENGTH
+from streams.setting_check import PREFIX
+from streams.window import MAX_RUNS, SEEN_BYTES, WindowBounds
+
+#: Most bytes of a record's key, value and headers. Kafka's default limit for the batch around it is 1,048,588.
+MAX_WRITTEN_BYTES: Final = 900_000
+#: An id of 128 characters of 4 bytes in UTF-8, and its length in msgpack.
+ID_BYTES: Final = MAX_ID_LENGTH * 4 + 3
+#: An integer in msgpack.
+INT_BYTES: Final = 9
+#: A behaviour is (ts, event_id, item_id, type); a remembered event is (ts, event_id).
+BEHAVIOUR_BYTES: Final = 2 * ID_BYTES + 2 * INT_BYTES + 1
+REMEMBERED_BYTES: Final = ID_BYTES + INT_BYTES + 1
+#: Of any window: the key, the trigger, the floor, the runs (each a name of 64 characters and a number), field names, lengths.
+WINDOW_FIXED_BYTES: Final = 3 * ID_BYTES + 6 * INT_BYTES + MAX_RUNS * (64 * 4 + 3 + INT_BYTES) + 128
+
+
+def window_bytes(bounds: WindowBounds) -> int:
+    """Return the most bytes that key and value of a window with these bounds can have."""
+    return (
+        bounds.max_events * BEHAVIOUR_BYTES
+        + bounds.max_recent * REMEMBERED_BYTES
+        + bounds.max_seen * SEEN_BYTES
+        + WINDOW_FIXED_BYTES
+    )
+
+
+def check_window_fits(bounds: WindowBounds) -> None:
+    """Raise :class:`SettingsError`, with the arithmetic, where a window could become larger than a record may be."""
+    size = window_bytes(bounds)
+    if size <= MAX_WRITTEN_BYTES:
+        return
+    name = f"{PREFIX}WINDOW_MAX_"
+    raise SettingsError(
+        f"window_max_events={bounds.max_events}, window_max_recent={bounds.max_recent}, window_max_seen={bounds.max_seen}: a window "
+        f"with ids of {MAX_ID_LENGTH} characters could have {bounds.max_events} x {BEHAVIOUR_BYTES} + "
+        f"{bounds.max_recent} x {REMEMBERED_BYTES} + {bounds.max_seen} x {SEEN_BYTES} + {WINDOW_FIXED_BYTES} = "
+        f"{size} bytes, a record may have {MAX_WRITTEN_BYTES}; "
+        f"lower {name}EVENTS, {name}RECENT or {name}SEEN"
+    )
