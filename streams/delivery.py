@@ -54,10 +54,10 @@ class Delivery:
         self._as_json = app.settings.kafka.output_format == "json"
 
     def stage(self, made: Iterable[tuple[Window, RankedList]], versions: Versions) -> list[PartitionLists]:
-        """Return lists by partition; from here on an older window of these users is no news."""
+        """Return lists by partition, without those of removed users; from here on an older window of these users is no news."""
         parts: dict[int, PartitionLists] = {}
         for window, ranked in made:
-            if not window.owner.is_forgotten:
+            if not (window.owner.is_forgotten or window.is_removed):
                 part = parts.setdefault(window.partition, PartitionLists(window.partition))
                 part.made.append((window, ranked))
                 part.vectors[window.key] = encode(user_vector(window.key.decode(), window.state, ranked, versions))

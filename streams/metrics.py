@@ -25,6 +25,12 @@ Name = Literal[
     "model_failures",  # times that the model failed whatever it was given
     "items_left_out",  # item records without a usable vector
     "windows_malformed",  # records on sequences that are no windows
+    "windows_newer",  # windows of a newer version, which this worker does not read
+    "windows_older",  # windows of a lower revision than the user's last list
+    "windows_damaged",  # windows that the sequencer could not read, and began anew
+    "vectors_damaged",  # user vectors that could not be read
+    "keys_foreign",  # records on a changelog whose key is no user_id
+    "users_removed",  # users whose vector was removed after a tombstone on sequences
     "stores_rebuilt",  # partitions whose RocksDB files could not be used
 ]
 LATENCY_SAMPLES: Final = 100_000

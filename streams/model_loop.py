@@ -209,14 +209,26 @@ class ModelLoop:
     async def _hand_over(self, made: list[tuple[Window, RankedList]], versions: Versions) -> None:
         """Count the windows' news, stage the lists, and deliver them while the model runs on; one delivery at a time, in order."""
         for window, _ in made:
+            if window.is_removed:
+                continue
             last_revision = revision_of(self.vectors.read(window.partition, window.key))
             self.popularity.count(new_behaviours(window.state, last_revision), window.state.newest_ts)
         parts = self.delivery.stage(made, versions)
-        if self._delivering is not None:
-            await self._delivering
-        self._delivering = asyncio.ensure_future(self.guard(self._deliver(parts, versions)))
+        previous = self._delivering
+        self._delivering = asyncio.ensure_future(self.guard(self._deliver(parts, versions, previous)))
+        if previous is not None:
+            await previous
 
-    async def _deliver(self, parts: list[PartitionLists], versions: Versions) -> None:
+    async def settle(self) -> None:
+        """Wait until all that is staged is delivered; what the model has in hand does not count."""
+        if self._delivering is not None:
+            await asyncio.wait({self._delivering})
+
+    async def _deliver(
+        self, parts: list[PartitionLists], versions: Versions, previous: asyncio.Future[None] | None
+    ) -> None:
+        if previous is not None:
+            await asyncio.wait({previous})
         self.on_done(self.pending.done(await self.delivery.deliver(parts, versions)))
 
     async def _sit_out(self, windows: list[Window]) -> None:

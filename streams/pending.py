@@ -42,7 +42,7 @@ class PendingBatch(Generic[BatchT]):
 class PendingWindow(Generic[BatchT]):
     """A user's newest window; ``owner`` is the batch that brought the first of the windows it stands for.
 
-    ``has_list`` says that a degraded list of this very window was made.
+    ``has_list`` says that a degraded list of this very window was made; ``is_removed`` that the user was removed since.
     """
 
     partition: int
@@ -51,6 +51,7 @@ class PendingWindow(Generic[BatchT]):
     written_ms: int
     owner: PendingBatch[BatchT]
     has_list: bool = False
+    is_removed: bool = False
 
 
 @dataclass(slots=True)
@@ -87,6 +88,7 @@ class PendingWindows(Generic[BatchT]):
         self._held: dict[Key, _Waiting[BatchT]] = {}
         self._due: list[tuple[float, Key]] = []  # heap of when held users are due
         self._without_list: OrderedDict[Key, None] = OrderedDict()  # ready windows that had no degraded list
+        self._in_hand: dict[Key, list[PendingWindow[BatchT]]] = {}  # taken, neither done nor given back
         self._batches: dict[int, deque[PendingBatch[BatchT]]] = {}
         self.n_superseded = 0
 
@@ -161,6 +163,7 @@ class PendingWindows(Generic[BatchT]):
             del self._ready[user]
             self._rate.note(user, now_s)
             taken.append(_decoded(user, waiting, has_list=user not in self._without_list))
+            self._in_hand.setdefault(user, []).append(taken[-1])
             self._without_list.pop(user, None)
         return taken
 
@@ -190,7 +193,8 @@ class PendingWindows(Generic[BatchT]):
     def give_back(self, windows: Sequence[PendingWindow[BatchT]]) -> None:
         """Queue taken windows again, in front: the model failed on them. Newer ones of the same user supersede them."""
         for window in reversed(windows):
-            if window.owner.is_forgotten:
+            self._put_down(window)
+            if window.owner.is_forgotten or window.is_removed:
                 continue
             user = (window.partition, window.key)
             if not window.has_list:
@@ -212,8 +216,22 @@ class PendingWindows(Generic[BatchT]):
     def done(self, windows: Sequence[PendingWindow[BatchT]]) -> list[BatchT]:
         """Mark taken windows as delivered; return the batches that this finishes, in offset order per partition."""
         for window in windows:
-            window.owner.remaining -= 1
+            self._put_down(window)
+            if not window.is_removed:
+                window.owner.remaining -= 1
         return [batch for partition in {w.partition for w in windows} for batch in self._finished(partition)]
+
+    def remove(self, partition: int, keys: Iterable[bytes]) -> list[BatchT]:
+        """Drop what waits for removed users, and mark what was taken; return the batches that this finishes."""
+        for user in ((partition, key) for key in keys):
+            waiting = self._ready.pop(user, None) or self._held.pop(user, None)
+            self._without_list.pop(user, None)
+            if waiting is not None:
+                waiting.owner.remaining -= 1
+            for window in self._in_hand.pop(user, ()):
+                window.is_removed = True
+                window.owner.remaining -= 1
+        return self._finished(partition)
 
     def forget(self, partitions: Iterable[int] | None = None) -> list[BatchT]:
         """Drop what waits for partitions that another worker owns now, all unless given; return their unfinished batches."""
@@ -221,10 +239,16 @@ class PendingWindows(Generic[BatchT]):
         dropped = [owner for partition in gone for owner in self._batches.pop(partition, ())]
         for owner in dropped:
             owner.is_forgotten = True
-        for waiting in (self._ready, self._held, self._without_list):
+        for waiting in (self._ready, self._held, self._without_list, self._in_hand):
             for user in [user for user in waiting if user[0] in gone]:
                 del waiting[user]
         return [owner.batch for owner in dropped]
+
+    def _put_down(self, window: PendingWindow[BatchT]) -> None:
+        user = (window.partition, window.key)
+        left = [other for other in self._in_hand.pop(user, ()) if other is not window]
+        if left:
+            self._in_hand[user] = left
 
     def _put(self, user: Key, waiting: _Waiting[BatchT]) -> None:
         due_s = self._rate.ready_at_s(user)

@@ -26,13 +26,14 @@ from streams.delivery import Delivery
 from streams.embedding_cache import EmbeddingCache
 from streams.embedding_worker import EmbeddingWorker, resolve_device, tame_pytorch
 from streams.encoders import open_artifact_encoder, prepare_text
-from streams.errors import HeadraceError
+from streams.errors import BrokerError, FencedError, HeadraceError
 from streams.list_rate import ListRate
 from streams.live_popularity import LivePopularity
 from streams.metrics import Metrics
 from streams.model_loop import ModelLoop
 from streams.pending import PendingWindows
-from streams.recommending import newest_windows, revision_of
+from streams.recommending import newest_windows
+from streams.removal import fresh_windows, note_passed_over, remove_vectors
 from streams.settings import Settings
 from streams.standing_in import StandIn
 from streams.table import BatchTable
@@ -123,26 +124,45 @@ class Recommender:
             if self.app.failure is not None:
                 return  # Faust restarts a failed agent while the app stops
             try:
-                self._collect(event)
+                await self._collect(event)
             except Exception as exc:  # the agent boundary: anything here must stop the worker, not skip a batch
                 await self.app.crash(exc)
                 raise
 
-    def _collect(self, event: EventT) -> None:
-        if event.message.generation_id == self._left_generation:
+    async def _collect(self, event: EventT) -> None:
+        partition = event.message.partition
+        found = newest_windows(event.value)
+        if found.removed and not self._is_left(event):
+            await self._remove(event, found.removed)
+        if self._is_left(event):
             event.ack()  # it came too late: the partition's next owner reads it
             return
         self.app.consumer.accept(event)
-        windows, n_malformed = newest_windows(event.value)
         self.metrics.add("windows_read", len(event.value))
-        self.metrics.add("windows_malformed", n_malformed)
-        partition = event.message.partition
-        fresh = [w for w in windows if w[1].revision > revision_of(self.vectors.read(partition, w[0]))]
+        note_passed_over(event.message.topic, partition, found, self.metrics)
+        fresh = fresh_windows(found.newest, partition, self.vectors, self.metrics)
         event.value.clear()  # from here on only its offset is needed, and it may wait long to be acknowledged
         for finished in self.pending.add(partition, fresh, event):
             self.app.consumer.deliver(finished)
         self._update_pressure()
         self._loop.wake()
+
+    def _is_left(self, event: EventT) -> bool:
+        return bool(event.message.generation_id == self._left_generation)
+
+    async def _remove(self, event: EventT, keys: Iterable[bytes]) -> None:
+        """Drop what waits for users with a tombstone, and their vectors, before a window of their new life is queued."""
+        partition = event.message.partition
+        for finished in self.pending.remove(partition, keys):
+            self.app.consumer.deliver(finished)
+        await self._loop.settle()
+        try:
+            n_removed = await remove_vectors(self.app.writer, self.vectors, partition, keys)
+        except (BrokerError, FencedError, KeyError):
+            if not self._is_left(event):
+                raise
+        else:
+            self.metrics.add("users_removed", n_removed)
 
     def _done(self, finished: Iterable[EventT]) -> None:
         for event in finished:

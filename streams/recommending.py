@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 import msgspec
 import numpy as np
@@ -13,6 +14,7 @@ from models.degraded import UserVectors
 from models.recommend import RankedList
 from models.types import Behaviour
 from streams.batches import ConsumedRecord
+from streams.damage import PassedOver
 from streams.errors import RecordError
 from streams.records import (
     VERSION,
@@ -23,8 +25,12 @@ from streams.records import (
     SourceRank,
     UserVector,
     decode_list_window,
+    is_user_key,
 )
 from streams.window import SEEN_BYTES, seen_hash
+
+#: What :func:`revision_of` says of bytes that are no user vector: below all revisions, so that the user's next window gets a list.
+DAMAGED: Final = -1
 
 _vector_decoder = msgspec.msgpack.Decoder(UserVector)
 
@@ -48,26 +54,47 @@ def list_id(user_id: str, revision: int, artifact: str, instead: str = "") -> st
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
-def newest_windows(records: Iterable[ConsumedRecord]) -> tuple[list[tuple[bytes, ListWindow, int]], int]:
-    """Return the newest window per user of a batch as ``(key, state, written_ms)``, and the number of malformed records.
+@dataclass
+class BatchWindows:
+    """What a batch of ``sequences`` says.
 
-    Tombstones and records without key are passed over: they hold no window.
+    Parameters
+    ----------
+    newest : the newest window per user as ``(key, state, written_ms)``, in offset order
+    removed : users with a tombstone in the batch; one of them may have a newer window, which begins a new life
+    malformed, newer : records that are no windows, or windows of a newer version, which are passed over
     """
-    newest: dict[bytes, ConsumedRecord] = {}
-    for record in records:
-        if record.key is not None:
-            newest.pop(record.key, None)
-            newest[record.key] = record
-    windows: list[tuple[bytes, ListWindow, int]] = []
-    n_malformed = 0
-    for key, record in newest.items():
+
+    newest: list[tuple[bytes, ListWindow, int]] = field(default_factory=list)
+    removed: set[bytes] = field(default_factory=set)
+    malformed: list[PassedOver] = field(default_factory=list)
+    newer: list[PassedOver] = field(default_factory=list)
+
+
+def newest_windows(records: Sequence[ConsumedRecord]) -> BatchWindows:
+    """Return the newest windows and the removed users of a batch.
+
+    A record that cannot be read is passed over; the user's window before it in the batch counts then. Fence records are nobody's.
+    """
+    found = BatchWindows()
+    known: set[bytes] = set()  # users whose newest record is found: those before it no longer count
+    for record in reversed(records):
+        key = record.key
         if record.value is None:
-            continue
-        try:
-            windows.append((key, decode_list_window(record.value), record.timestamp))
-        except RecordError:
-            n_malformed += 1
-    return windows, n_malformed
+            if key is not None and is_user_key(key):
+                found.removed.add(key)
+                known.add(key)
+        elif key is None or not is_user_key(key):
+            found.malformed.append(PassedOver(record.offset, key, "the key is no user_id"))
+        elif key not in known:
+            try:
+                found.newest.append((key, decode_list_window(record.value), record.timestamp))
+                known.add(key)
+            except RecordError as exc:
+                passed_over = found.newer if exc.reason == "version" else found.malformed
+                passed_over.append(PassedOver(record.offset, key, exc.detail))
+    found.newest.reverse()
+    return found
 
 
 def behaviours(state: BaseWindow) -> list[Behaviour]:
@@ -145,8 +172,13 @@ def stored_vectors(value: bytes | None, artifact: str, dim: int, n_factors: int)
     """
     if value is None:
         return None
-    stored = _vector_decoder.decode(value)
-    if stored.artifact != artifact or (len(stored.vector), len(stored.factors)) != (4 * dim, 4 * n_factors):
+    stored = _vector(value)
+    if (
+        stored is None
+        or stored.v != VERSION
+        or stored.artifact != artifact
+        or (len(stored.vector), len(stored.factors)) != (4 * dim, 4 * n_factors)
+    ):
         return None
     vector, factors = np.frombuffer(stored.vector, "<f4"), np.frombuffer(stored.factors, "<f4")
     is_usable = np.isfinite(vector).all() and np.isfinite(factors).all() and vector.any()
@@ -154,8 +186,19 @@ def stored_vectors(value: bytes | None, artifact: str, dim: int, n_factors: int)
 
 
 def revision_of(value: bytes | None) -> int:
-    """Return the revision in an encoded user vector, 0 when there is none."""
-    return _vector_decoder.decode(value).revision if value else 0
+    """Return the revision in an encoded user vector, 0 when there is none, :data:`DAMAGED` when it cannot be read."""
+    if value is None:
+        return 0
+    stored = _vector(value)
+    return DAMAGED if stored is None else stored.revision
+
+
+def _vector(value: bytes) -> UserVector | None:
+    """Return a user vector, or None where the bytes are none: the next list of the user writes it anew."""
+    try:
+        return _vector_decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def short_name(key: bytes) -> str:

@@ -48,6 +48,7 @@ REASONS: Final[dict[str, str]] = {
     "value": "a field holds none of its allowed values",
     "future": "the time lies further in the future than the allowed skew",
     "key": "the record key is absent or is not the user_id",
+    "version": "the user's window was written by a newer headrace; nothing is wrong with the event: redrive it after the upgrade",
 }
 
 
@@ -294,12 +295,16 @@ def encode(record: msgspec.Struct, *, as_json: bool = False) -> bytes:
     return msgspec.json.encode(record) if as_json else _encoder.encode(record)
 
 
+WindowT = TypeVar("WindowT", bound=BaseWindow)
+#: So many events nobody has; one more must still fit into what msgpack calls an integer.
+MAX_REVISION: Final = 2**62
+
 _window_decoder = msgspec.msgpack.Decoder(WindowState)
 _list_window_decoder = msgspec.msgpack.Decoder(ListWindow)
 
 
 def decode_window(value: bytes) -> WindowState:
-    """Return the window in a ``sequences`` value; raise :class:`RecordError` if it is none."""
+    """Return the window in a ``sequences`` value; raise :class:`RecordError` if it is none, or of a newer version (``version``)."""
     return _decoded(_window_decoder, value)
 
 
@@ -308,11 +313,42 @@ def decode_list_window(value: bytes) -> ListWindow:
     return _decoded(_list_window_decoder, value)
 
 
-def _decoded(decoder: msgspec.msgpack.Decoder[RecordT], value: bytes) -> RecordT:
+def _decoded(decoder: msgspec.msgpack.Decoder[WindowT], value: bytes) -> WindowT:
     try:
-        return decoder.decode(value)
+        window = decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        _refuse_newer(_version_of(value))
         raise RecordError("malformed", "", str(exc)) from exc
+    _refuse_newer(window.v)
+    if window.v < VERSION or not 0 <= window.revision <= MAX_REVISION or window.newest_ts > MAX_TS_MS:
+        raise RecordError("malformed", "", f"v={window.v}, revision={window.revision}, newest_ts={window.newest_ts}")
+    return window
+
+
+def _version_of(value: bytes) -> Any:
+    """Return what a value that is no window of ours says of its version; its other fields may be anything."""
+    try:
+        found = msgspec.msgpack.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, ValueError):
+        return None
+    return found.get("v") if isinstance(found, dict) else None
+
+
+def _refuse_newer(version: Any) -> None:
+    if isinstance(version, int) and version > VERSION:
+        raise RecordError(
+            "version",
+            "v",
+            f"the user's window is of version {version}, this worker reads {VERSION}; upgrade all workers",
+        )
+
+
+def is_user_key(key: bytes) -> bool:
+    """Return whether a record key can be a ``user_id``: UTF-8, not empty, within the limit."""
+    try:
+        return 1 <= len(key.decode()) <= MAX_ID_LENGTH
+    except UnicodeDecodeError:
+        return False
 
 
 def decode_any(value: bytes) -> Any:

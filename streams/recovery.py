@@ -23,8 +23,11 @@ from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
+from streams.batches import ConsumedRecord
+from streams.damage import PassedOver
 from streams.errors import HeadraceError, StalledError
 from streams.readers import open_reader
+from streams.records import is_user_key
 from streams.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -77,6 +80,8 @@ async def _read(consumer: Any, table: Any, ends: dict[TopicPartition, int], time
         fetched = await consumer.getmany(*behind, timeout_ms=POLL_MS)
         for tp, records in fetched.items():
             values = {record.key: record.value for record in records if record.key is not None}
+            if foreign := _take_foreign(values, records):
+                table.note_foreign(tp.partition, foreign)
             table.store(tp.partition, values, records[-1].offset)
             n_records += len(records)
             moved_at = time.monotonic()
@@ -84,6 +89,14 @@ async def _read(consumer: Any, table: Any, ends: dict[TopicPartition, int], time
         if time.monotonic() - moved_at > timeout_s:
             raise await _stuck(consumer, behind, timeout_s)
     return n_records
+
+
+def _take_foreign(values: dict[bytes, bytes | None], records: Iterable[ConsumedRecord]) -> list[PassedOver]:
+    """Take values out whose key is no user_id; return their records. A tombstone, such as a fence record, says nothing."""
+    keys = {key for key, value in values.items() if value is not None and not is_user_key(key)}
+    for key in keys:
+        del values[key]
+    return [PassedOver(record.offset, record.key, "the key is no user_id") for record in records if record.key in keys]
 
 
 async def _stuck(consumer: Any, behind: dict[TopicPartition, int], timeout_s: float) -> StalledError:

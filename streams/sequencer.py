@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import defaultdict
 from typing import Any
@@ -17,14 +18,18 @@ import faust
 from faust.types import TP, EventT
 
 from streams.app import StreamApp, build_app, start_app
-from streams.batches import BATCH_OVERHEAD_BYTES, OutRecord, delivered
+from streams.batches import BATCH_OVERHEAD_BYTES, delivered
+from streams.mending import Mender
 from streams.metrics import Metrics
-from streams.records import EventDecoder
+from streams.records import EventDecoder, WindowState
 from streams.sequencing import BatchResult, RejectCeiling, absorb_batch
 from streams.settings import Settings
 from streams.table import ROCKSDB, BatchTable
 from streams.topics import REJECTED_MAX_BYTES
 from streams.web import serve
+
+#: Mending may take this part of stall_timeout_s.
+STALL_PARTS = 3
 
 
 class Sequencer:
@@ -43,6 +48,9 @@ class Sequencer:
         self._decoder = EventDecoder(settings.max_future_skew_ms)
         self._ceilings: defaultdict[TP, RejectCeiling] = defaultdict(
             lambda: RejectCeiling(settings.reject_ceiling_share, settings.reject_window)
+        )
+        self._mender = Mender(
+            app.settings.kafka, self._decoder, self._bounds, app.settings.health.stall_timeout_s / STALL_PARTS
         )
         self._slots = asyncio.Semaphore(settings.in_flight_batches)
         self._last: dict[TP, asyncio.Task[None]] = {}
@@ -63,19 +71,13 @@ class Sequencer:
     async def _start(self, event: EventT) -> None:
         message = event.message
         tp, partition = message.tp, message.partition
-        result = absorb_batch(
-            event.value,
-            lambda key: self.windows.read(partition, key),
-            self._decoder,
-            self._bounds,
-            int(time.time() * 1000),
-        )
+        result = await self._absorb(event)
         self._ceilings[tp].check(result.counts, result.rejects)
         self.windows.stage(partition, result.windows)
         sequences = await self.app.writer.send(
             self.windows.changelog_topic.get_topic_name(),
             partition,
-            (OutRecord(key, value) for key, value in result.windows.items()),
+            result.out_records(),
         )
         rejected = await self.app.writer.send(
             self.app.settings.kafka.topic("events.rejected"),
@@ -85,6 +87,20 @@ class Sequencer:
         )
         previous = self._last.get(tp)
         self._last[tp] = asyncio.ensure_future(self._finish(event, result, sequences, rejected, previous))
+
+    async def _absorb(self, event: EventT) -> BatchResult:
+        """Return what the batch leads to; where a window is damaged, the batch waits until it is mended."""
+        partition, now_ms = event.message.partition, int(time.time() * 1000)
+
+        def absorbed(mended: dict[bytes, WindowState | None] | None = None) -> BatchResult:
+            read = functools.partial(self.windows.read, partition)
+            return absorb_batch(event.value, read, self._decoder, self._bounds, now_ms, mended)
+
+        result = absorbed()
+        if not result.damaged:
+            return result
+        self.metrics.add("windows_damaged", len(result.damaged))
+        return absorbed(await self._mender.mend(partition, result.damaged, event.value[0].offset, now_ms))
 
     async def _finish(
         self,

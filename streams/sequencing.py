@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from streams.batches import ConsumedRecord, OutRecord
 from streams.errors import RecordError, RejectCeilingError
 from streams.kept_headers import kept_headers
-from streams.records import Event, EventDecoder, decode_window, encode
+from streams.records import Event, EventDecoder, WindowState, decode_window, encode
 from streams.reject_size import kept
 from streams.window import WindowBounds, absorb
 
@@ -70,11 +70,26 @@ class Reject(NamedTuple):
 
 @dataclass(slots=True)
 class BatchResult:
-    """What a batch of events led to: new windows by user key, rejects, counts."""
+    """What a batch of events led to: new windows by user key, rejects, counts.
+
+    Parameters
+    ----------
+    damaged : users whose window cannot be read, and why; their events are in no count: mend the windows, then take the batch again
+    anew : users whose damaged window was mended; readers must forget it before they see the new one
+    """
 
     windows: dict[bytes, bytes] = field(default_factory=dict)
+    damaged: dict[bytes, str] = field(default_factory=dict)
+    anew: frozenset[bytes] = frozenset()
     rejects: list[Reject] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
+
+    def out_records(self) -> Iterator[OutRecord]:
+        """Yield the records for ``sequences``."""
+        for key, value in self.windows.items():
+            if key in self.anew:
+                yield OutRecord(key, None)
+            yield OutRecord(key, value)
 
 
 def absorb_batch(
@@ -83,6 +98,7 @@ def absorb_batch(
     decoder: EventDecoder,
     bounds: WindowBounds,
     now_ms: int,
+    mended: Mapping[bytes, WindowState | None] | None = None,
 ) -> BatchResult:
     """Fold a batch of one partition's event records into its users' windows; each touched user is read and written once.
 
@@ -93,8 +109,10 @@ def absorb_batch(
     records : consumed records, in offset order
     read_window : gives the encoded window of a user key, or None
     now_ms : the time against which future events are judged
+    mended : windows that take the place of damaged ones; None begins anew
     """
-    result = BatchResult()
+    mended = mended or {}
+    result = BatchResult(anew=frozenset(mended))
     by_user: dict[bytes, list[tuple[Event, int]]] = {}
     decode = decoder.decode_event
     for record in records:
@@ -110,16 +128,31 @@ def absorb_batch(
             by_user[key] = [(event, record.offset)]  # type: ignore[index]  # decode_event refuses an absent key
     counts = result.counts
     for user_key, events in by_user.items():
-        value = read_window(user_key)
-        outcome = absorb(decode_window(value) if value else None, events, bounds)
+        try:
+            state = mended[user_key] if user_key in mended else _decoded(read_window(user_key))
+        except RecordError as error:
+            if (
+                error.reason == "version"
+            ):  # its window is left as it is, its events wait on events.rejected for the upgrade
+                offsets = {offset for _, offset in events}
+                result.rejects += [Reject(record, error) for record in records if record.offset in offsets]
+            else:
+                result.damaged[user_key] = error.detail
+            continue
+        outcome = absorb(state, events, bounds)
         counts.accepted += outcome.accepted
         counts.duplicate += outcome.duplicate
         counts.late += outcome.late
-        if outcome.state is not None:
-            result.windows[user_key] = encode(outcome.state)
+        changed = outcome.state or mended.get(user_key)  # a mended window is written even when no event changes it
+        if changed is not None:
+            result.windows[user_key] = encode(changed)
     counts.read = len(records)
     counts.rejected = len(result.rejects)
     return result
+
+
+def _decoded(value: bytes | None) -> WindowState | None:
+    return None if value is None else decode_window(value)
 
 
 class RejectCeiling:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import faust
 from faust.types import TP
 
+from streams.damage import PassedOver, describe
+
+log = logging.getLogger(__name__)
 ROCKSDB: Final = "rocksdb"
 
 
@@ -51,6 +55,13 @@ class BatchTable(faust.Table):
             self._store_memory(partition, values)
             if offset is not None:
                 self._offsets[partition] = offset
+
+    def note_foreign(self, partition: int, records: Sequence[PassedOver]) -> None:
+        """Log and count records of the changelog that recovery passed over."""
+        log.error("%s-%d: %s; something else writes to it", self.changelog_topic_name, partition, describe(records))
+        metrics = self.app.health.metrics
+        if metrics is not None:
+            metrics.add("keys_foreign", len(records))
 
     def discard_staged(self, partitions: Iterable[int]) -> None:
         """Forget undelivered values of partitions that another worker owns now."""

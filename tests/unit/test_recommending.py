@@ -61,7 +61,8 @@ def test_only_a_users_newest_window_of_a_batch_counts() -> None:
         FakeRecord(b"b", encode(window(1)), 1, timestamp=11),
         FakeRecord(b"a", encode(window(2)), 2, timestamp=12),
     ]
-    windows, n_malformed = newest_windows(records)
+    found = newest_windows(records)
+    windows, n_malformed = found.newest, len(found.malformed)
     assert [(key, state.revision, written) for key, state, written in windows] == [(b"b", 1, 11), (b"a", 2, 12)]
     assert n_malformed == 0
 
@@ -70,7 +71,7 @@ def test_of_a_window_only_what_a_list_is_made_of_is_kept() -> None:
     """The ids by which only the sequencer recognises repeats would double the queue, and triple the work of superseded windows."""
     whole = window(7)
     whole.recent, whole.floor, whole.runs, whole.seen = [(1, "x")] * 100, (0, "y"), {"run": 3}, b"1234"
-    (_, state, _) = newest_windows([FakeRecord(b"a", encode(whole), 0)])[0][0]
+    (_, state, _) = newest_windows([FakeRecord(b"a", encode(whole), 0)]).newest[0]
     assert state == ListWindow(1, 7, whole.newest_ts, whole.items, whole.trigger, b"1234")
     assert len(encode(state)) < len(encode(whole)) / 2
 
@@ -78,12 +79,15 @@ def test_of_a_window_only_what_a_list_is_made_of_is_kept() -> None:
 def test_a_removed_window_gives_no_list() -> None:
     """A tombstone after a window says that the user is gone."""
     records = [FakeRecord(b"a", encode(window(1)), 0), FakeRecord(b"a", None, 1), FakeRecord(None, b"x", 2)]
-    assert newest_windows(records) == ([], 0)
+    found = newest_windows(records)
+    assert (found.newest, found.removed) == ([], {b"a"})
+    assert [(passed.offset, passed.key) for passed in found.malformed] == [(2, None)]
 
 
 def test_malformed_windows_are_counted_and_cost_only_themselves() -> None:
     """One broken record on ``sequences`` must not stop the lists of other users."""
-    windows, n_malformed = newest_windows([FakeRecord(b"a", b"\xc1", 0), FakeRecord(b"b", encode(window(4)), 1)])
+    found = newest_windows([FakeRecord(b"a", b"\xc1", 0), FakeRecord(b"b", encode(window(4)), 1)])
+    windows, n_malformed = found.newest, len(found.malformed)
     assert [state.revision for _, state, _ in windows] == [4]
     assert n_malformed == 1
 

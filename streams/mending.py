@@ -1,0 +1,88 @@
+"""Damaged windows: rebuilt from ``events`` where they still are, else begun anew."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from aiokafka import TopicPartition
+
+from streams.batches import ConsumedRecord
+from streams.damage import PassedOver, describe
+from streams.errors import RecordError
+from streams.readers import open_reader
+from streams.records import Event, EventDecoder, WindowState
+from streams.settings import KafkaSettings
+from streams.window import WindowBounds, absorb
+
+log = logging.getLogger(__name__)
+
+POLL_MS: Final = 1_000
+FETCH_BYTES: Final = 2 << 20
+
+
+class Mender:
+    """Gives windows in the place of damaged ones.
+
+    Parameters
+    ----------
+    timeout_s : so long a batch may wait for it. Reading a whole partition must not look like a stall to the watchdog
+    """
+
+    def __init__(self, settings: KafkaSettings, decoder: EventDecoder, bounds: WindowBounds, timeout_s: float) -> None:
+        self._settings = settings
+        self._decoder = decoder
+        self._bounds = bounds
+        self._timeout_s = timeout_s
+
+    async def mend(
+        self, partition: int, damaged: dict[bytes, str], end: int, now_ms: int
+    ) -> dict[bytes, WindowState | None]:
+        """Return each user's window as the events before offset ``end`` make it; None where there are none, or no time.
+
+        Raises
+        ------
+        BrokerError
+            When the broker refuses: the batch is read again after a restart.
+        """
+        found = [PassedOver(None, key, why) for key, why in damaged.items()]
+        log.error("windows of partition %d are damaged: %s; rebuilt from events", partition, describe(found))
+        states: dict[bytes, WindowState | None] = dict.fromkeys(damaged)
+        try:
+            await asyncio.wait_for(self._rebuild(partition, states, end, now_ms), self._timeout_s)
+        except TimeoutError:
+            log.error(
+                "partition %d: its events were not read within %g s: %d damaged windows begin anew",
+                partition,
+                self._timeout_s,
+                len(damaged),
+            )
+            return dict.fromkeys(damaged)
+        n_events = sum(state.revision for state in states.values() if state is not None)
+        log.warning("partition %d: %d windows rebuilt from %d events", partition, len(damaged), n_events)
+        return states
+
+    async def _rebuild(self, partition: int, states: dict[bytes, WindowState | None], end: int, now_ms: int) -> None:
+        tp = TopicPartition(self._settings.topic("events"), partition)
+        async with open_reader(self._settings, max_partition_fetch_bytes=FETCH_BYTES) as consumer:
+            consumer.assign([tp])
+            consumer.seek(tp, (await consumer.beginning_offsets([tp]))[tp])
+            while await consumer.position(tp) < end:
+                fetched = await consumer.getmany(tp, timeout_ms=POLL_MS)
+                self.fold(states, (record for record in fetched.get(tp, ()) if record.offset < end), now_ms)
+                await asyncio.sleep(0)  # heartbeats and pages go on
+
+    def fold(self, states: dict[bytes, WindowState | None], records: Iterable[ConsumedRecord], now_ms: int) -> None:
+        """Fold the records of these users, in offset order, into their windows."""
+        by_user: dict[bytes, list[tuple[Event, int]]] = {}
+        for record in records:
+            if record.key in states:
+                try:
+                    event = self._decoder.decode_event(record.key, record.value, now_ms)
+                except RecordError:
+                    continue  # it was rejected when it came
+                by_user.setdefault(record.key, []).append((event, record.offset))
+        for key, events in by_user.items():
+            states[key] = absorb(states[key], events, self._bounds).state or states[key]

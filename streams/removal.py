@@ -1,0 +1,70 @@
+"""What the recommender does with records on its topics that are not plain windows: removed users, damage, older revisions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+
+from streams.batches import OutRecord, delivered
+from streams.damage import PassedOver, describe
+from streams.fencing import PartitionWriters
+from streams.metrics import Metrics
+from streams.recommending import DAMAGED, BatchWindows, revision_of
+from streams.records import ListWindow
+from streams.table import BatchTable
+
+log = logging.getLogger(__name__)
+Entry = tuple[bytes, ListWindow, int]
+
+
+async def remove_vectors(writer: PartitionWriters, vectors: BatchTable, partition: int, keys: Iterable[bytes]) -> int:
+    """Remove users' vectors from the topic and the table; return how many there were. Repeat-safe.
+
+    Nothing of these users may be staged: a vector that is delivered later would outlive the tombstone.
+
+    Raises
+    ------
+    BrokerError, FencedError, KeyError
+        When the broker did not take the tombstones, or the partition is another worker's now.
+    """
+    stored = [key for key in keys if vectors.read(partition, key) is not None]
+    if stored:
+        topic = vectors.changelog_topic.get_topic_name()
+        offset = await delivered(await writer.send(topic, partition, [OutRecord(key, None) for key in stored]))
+        vectors.store(partition, dict.fromkeys(stored), offset)
+    return len(stored)
+
+
+def fresh_windows(newest: Sequence[Entry], partition: int, vectors: BatchTable, metrics: Metrics) -> list[Entry]:
+    """Return the windows of a higher revision than the users' vectors; count and log those of a lower one, and damaged vectors.
+
+    A window of an equal revision is a repeat, whose list is out.
+    """
+    fresh, older, damaged = [], [], []
+    for entry in newest:
+        key, state, _ = entry
+        revision = revision_of(vectors.read(partition, key))
+        if state.revision > revision:
+            fresh.append(entry)
+        elif state.revision < revision:
+            older.append(PassedOver(None, key, f"revision {state.revision}, the user has a list of {revision}"))
+        if revision == DAMAGED:
+            damaged.append(PassedOver(None, key, "not a user vector; it is written anew with the user's next list"))
+    topic = vectors.changelog_topic.get_topic_name()
+    if older:
+        metrics.add("windows_older", len(older))
+        log.warning("windows of partition %d: %s; harmless where windows are read again", partition, describe(older))
+    if damaged:
+        metrics.add("vectors_damaged", len(damaged))
+        log.error("%s-%d: %s", topic, partition, describe(damaged))
+    return fresh
+
+
+def note_passed_over(topic: str, partition: int, found: BatchWindows, metrics: Metrics) -> None:
+    """Count and log the records of a batch that hold no window this worker can read."""
+    metrics.add("windows_malformed", len(found.malformed))
+    if found.malformed:
+        log.error("%s-%d: %s; something else writes to this topic", topic, partition, describe(found.malformed))
+    if found.newer:
+        metrics.add("windows_newer", len(found.newer))
+        log.error("%s-%d: %s", topic, partition, describe(found.newer))

@@ -1,0 +1,71 @@
+"""Both workers on state topics that someone else wrote to: nobody dies, each record is counted, a removed user begins anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streams.batches import OutRecord
+from streams.records import WindowState, decode_window, encode, is_user_key
+from streams.settings import Settings
+from tests.builders import T0, make_event
+from tests.integration.recommender_runs import lag, publish, read_all, read_lists, recommender, windows_of
+from tests.integration.test_sequencer import expected_windows, sequencer, wait_read
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.kafka
+WAIT_S = 60.0
+
+
+def test_a_damaged_window_is_rebuilt_from_events(settings: Settings, tmp_path: Path) -> None:
+    """The worker starts, says what was wrong, and the user's window is as if nothing had happened."""
+    events = [make_event(f"e{i}", T0 + i, user_id=f"u{i % 4}") for i in range(40)]
+    records = [OutRecord(event.user_id.encode(), encode(event)) for event in events]
+    publish(settings, "events", records[:36])
+    with sequencer(settings, tmp_path) as worker:
+        wait_read(worker, 36)
+    damage = [OutRecord(b"u1", b"\xc1 damaged"), OutRecord(b"\xff\xfe", b"foreign"), OutRecord(b"u2", b"")]
+    publish(settings, "sequences", damage)
+    publish(settings, "events", records[36:])
+    with sequencer(settings, tmp_path) as worker:
+        wait_read(worker, 4)
+        values = worker.counts()["values"]
+    assert (values["windows_damaged"], values["keys_foreign"]) == (2, 1)
+    found = newest_windows_of_users(settings)
+    assert {user: (s.revision, s.items) for user, s in found.items()} == {
+        user: (s.revision, s.items) for user, s in expected_windows(events).items()
+    }
+    assert "windows of partition" in (tmp_path / "sequencer.log").read_text()
+
+
+def newest_windows_of_users(settings: Settings) -> dict[str, WindowState]:
+    """Return each user's newest window on ``sequences``."""
+    newest = {r.key: r.value for r in read_all(settings, "sequences") if r.key and r.value and is_user_key(r.key)}
+    return {key.decode(): decode_window(value) for key, value in newest.items()}
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_a_removed_user_begins_anew_and_foreign_records_are_passed_over(settings: Settings, tmp_path: Path) -> None:
+    """After a tombstone a window of revision 1 gets its list at once; the vector is gone from its topic."""
+    states: dict[str, WindowState | None] = {}
+    publish(settings, "sequences", windows_of(3, 5, states))
+    with recommender(settings, tmp_path) as worker:
+        wait_until(lambda: lag(settings) == 0, WAIT_S, lambda: f"first: {worker.counts()['values']}")
+    publish(settings, "user-vectors", [OutRecord(b"u2", b"\xc1"), OutRecord(b"\xff", b"foreign")])
+    publish(settings, "sequences", [OutRecord(b"u0", None), OutRecord(b"u1", None), OutRecord(b"\xfe\xff", b"x")])
+    again: dict[str, WindowState | None] = {"u1": None, "u2": states["u2"]}
+    with recommender(settings, tmp_path) as worker:
+        wait_until(lambda: lag(settings) == 0, WAIT_S, lambda: f"second: {worker.counts()['values']}")
+        publish(settings, "sequences", windows_of(1, 1, {"u0": None}))
+        publish(settings, "sequences", [r for r in windows_of(3, 1, again) if r.key == b"u2"])
+        wait_until(lambda: lag(settings) == 0, WAIT_S, lambda: f"third: {worker.counts()['values']}")
+        values = worker.counts()["values"]
+    assert (values["users_removed"], values["windows_malformed"]) == (2, 1)
+    assert (values["keys_foreign"], values["vectors_damaged"]) == (1, 1)
+    lists = [made for _, made in read_lists(settings)]
+    assert [made.revision for made in lists if made.user_id == "u0"][-1] == 1
+    assert [made.revision for made in lists if made.user_id == "u2"][-1] == 6
+    vectors = {r.key: r.value for r in read_all(settings, "user-vectors")}
+    assert vectors[b"u1"] is None
+    assert vectors[b"u0"] is not None
