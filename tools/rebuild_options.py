@@ -40,6 +40,8 @@ def check_usage(args: argparse.Namespace) -> None:
         raise UsageError(
             "--into goes as fast as it can, and on from where it was by itself: leave out --speed and --resume"
         )
+    if args.force and (args.into or args.compare or args.promote):
+        raise UsageError("--force is for a replay of LOG onto the live events; leave it out")
     if args.partitions is not None and not 1 <= args.partitions <= MAX_PARTITIONS:
         raise UsageError(f"--partitions {args.partitions}: must be 1 to {MAX_PARTITIONS}")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +20,10 @@ from streams.rights import prepare
 from streams.settings import Settings, load_settings
 from tools import rebuild_options
 from tools.cli import UsageError, console, emit, progress
+from tools.live_users import count_live, read_live_users, refuse_live
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
 from tools.replay_loop import Pace, Replay, Tally
-from tools.replay_run import check_run, default_run, load_checkpoint, parse_range, run_of
+from tools.replay_run import TimeRange, check_run, default_run, load_checkpoint, parse_range, run_of
 
 SUMMARY = "publish a historical log"
 STATE_DIR: Final = Path(".headrace") / "runs"
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="start", metavar="T", help="first time to publish: ISO 8601 or ms")
     parser.add_argument("--to", dest="end", metavar="T", help="publish what is before this time: ISO 8601 or ms")
     parser.add_argument("--speed", default="max", metavar="N|max", help="times real event time (default: %(default)s)")
-    parser.add_argument("--run", metavar="ID", help="name of this replay (default: from the file's name and size)")
+    parser.add_argument("--run", metavar="ID", help="name of this replay (default: from the file's name and content)")
     parser.add_argument(
         "--resume", action="store_true", help="go on after what an earlier replay of this run delivered"
     )
@@ -59,6 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=STATE_DIR,
         metavar="DIR",
         help="where checkpoints are kept (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="also where users of the log are live: what is older is late for them"
     )
     rebuild_options.add_arguments(parser)
 
@@ -100,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
     replay = Replay(settings, wire, path, times, done)
     began = time.monotonic()
     try:
-        drive(args, settings, replay, pace)
+        drive(args, settings, replay, pace, lambda: check_live(args, settings, wire, times))
     except KeyboardInterrupt:
         console().print(
             f"interrupted after {replay.tally.sent} events; go on with the same command and --resume", style="yellow"
@@ -111,18 +115,38 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def drive(args: argparse.Namespace, settings: Settings, replay: Replay, pace: Pace) -> None:
-    """Read and order the log, where Ctrl-C acts at once, then publish it on an event loop."""
-    reader = LogReader(
-        LogSpec(args.log, parse_columns(args.columns or ""), parse_columns(args.types or ""), args.time_unit),
-        replay.tally.refuse,
-    )
+def check_live(args: argparse.Namespace, settings: Settings, wire: str, times: TimeRange) -> None:
+    """Say how many users of the log are live already; raise :class:`UsageError` where there are some, unless forced."""
+    live = asyncio.run(read_live_users(settings.kafka, wire))
+    rows = LogReader(_spec_of(args), lambda _line, _reason: None)
+    refuse_live(count_live(rows, live, times, open_pseudonyms(settings.kafka)), is_forced=args.force)
+
+
+def _spec_of(args: argparse.Namespace) -> LogSpec:
+    return LogSpec(args.log, parse_columns(args.columns or ""), parse_columns(args.types or ""), args.time_unit)
+
+
+def drive(
+    args: argparse.Namespace,
+    settings: Settings,
+    replay: Replay,
+    pace: Pace,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Read and order the log, where Ctrl-C acts at once, then publish it on an event loop.
+
+    Parameters
+    ----------
+    before : called when the log is found to be good, before anything is published
+    """
+    reader = LogReader(_spec_of(args), replay.tally.refuse)
     with progress() as bar:
         task = bar.add_task("reading and ordering", total=None)
         rows = iter(sorted_rows(reader))
         first = next(rows, None)
         if first is None:
             raise InputError(f"{args.log}: no rows that can be read")
+        before()
         bar.update(task, description="replaying", total=reader.n_read - reader.n_bad)
         everything: Iterator[LogRow] = chain([first], rows)
         asyncio.run(_publish(settings, replay, everything, pace, lambda n: bar.update(task, completed=n)))

@@ -14,6 +14,7 @@ import os
 import re
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from streams.records import VERSION, Event, EventType
 from tools.log_reader import LogRow
 
 DIGEST_BYTES: Final = 4  # 8 hexadecimal digits
+CONTENT_DIGEST_BYTES: Final = 8
 MAX_RUN_LENGTH: Final = 55  # with "@" and the digest: the 64 that the contract allows
 _RUN = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_RUN_LENGTH - 1}}}")
 
@@ -86,10 +88,22 @@ def parse_range(start: str | None, end: str | None) -> TimeRange:
     return times
 
 
+def content_digest(log: Path) -> str:
+    """Return 16 hexadecimal digits of a file's content; a file that has not changed is read once in a process."""
+    found = log.stat()
+    return _content_digest(log.absolute(), found.st_size, found.st_mtime_ns, found.st_ino)
+
+
+@lru_cache(maxsize=4)
+def _content_digest(log: Path, *_state: int) -> str:
+    with log.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=CONTENT_DIGEST_BYTES)).hexdigest()
+
+
 def default_run(log: Path) -> str:
-    """Return the run name of a log: from its file name and size."""
+    """Return the run name of a log: its file name, for people, and a digest of its content."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", log.name).strip(".-_")[:30] or "log"
-    return f"{stem}-{log.stat().st_size}"
+    return f"{stem}-{content_digest(log)[: 2 * DIGEST_BYTES]}"
 
 
 def check_run(run: str) -> str:
@@ -102,13 +116,14 @@ def check_run(run: str) -> str:
 
 
 def wire_run(run: str, log: Path, *mapping: object) -> str:
-    """Return the run as events carry it: its name, and a digest of all that fixes the sequence of its rows.
+    """Return the run as events carry it: its name, and a digest of all that fixes the sequence of its rows: the
+    log's content and how it is read. A log that was renamed or copied is the same run, a corrected one is another.
 
     Parameters
     ----------
     mapping : columns, types, time unit and time range, as the user gave them
     """
-    return f"{run}@{digest(log.name, log.stat().st_size, *mapping)}"
+    return f"{run}@{digest(content_digest(log), *mapping)}"
 
 
 def run_of(args: argparse.Namespace, times: TimeRange, pseudonyms: Pseudonyms | None) -> str:

@@ -17,8 +17,11 @@ from streams.publisher import Publisher
 from streams.records import Event, Recommendation, RecommendedItem, RecordDecoder, SourceRank, encode
 from streams.settings import KafkaSettings
 from streams.topics import create_topics
+from streams.window import WindowBounds, absorb
+from tests.builders import make_event
 from tools.local_broker import BrokerInfo
 from tools.main import main
+from tools.replay_run import default_run
 from tools.topic_reader import read_records
 from tools.workers import Worker, free_port
 
@@ -65,7 +68,7 @@ def test_replay_publishes_every_row_in_time_order_per_user(
 ) -> None:
     """The log on the topic is the log in the file."""
     code, result = command(capsys, "replay", str(log))
-    assert code == 0 and result["run"] == f"log.csv-{log.stat().st_size}"
+    assert code == 0 and result["run"] == default_run(log)
     assert (result["read"], result["sent"], result["skipped"], result["bad"]) == (3_000, 3_000, 0, 0)
     events = events_of(kafka)
     assert len({event.event_id for event in events}) == 3_000
@@ -84,13 +87,40 @@ def test_replay_twice_is_all_duplicates_for_the_sequencer(
         worker.wait_ready(60)
         expected = {"accepted": 0, "duplicate": 0, "late": 0, "rejected": 0}
         for run, outcome in (("a", "accepted"), ("a", "duplicate"), ("b", "duplicate")):
-            assert command(capsys, "replay", str(log), "--run", run)[0] == 0
+            other = ["--force"] if run == "b" else []  # for another run these users are live
+            assert command(capsys, "replay", str(log), "--run", run, *other)[0] == 0
             expected[outcome] += 3_000
             deadline = time.monotonic() + 30
             while worker.counts()["total"]["read"] < sum(expected.values()) and time.monotonic() < deadline:
                 time.sleep(0.05)
             total = worker.counts()["total"]
             assert {name: total[name] for name in expected} == expected
+
+
+def test_replay_over_live_users_is_refused_unless_forced(
+    kafka: KafkaSettings, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """History behind a live event would be late, all of it: said before anything is published, with the number and the way."""
+
+    async def go_live(users: list[str], **more: Any) -> None:
+        await create_topics(kafka)
+        async with Publisher(kafka) as publisher:
+            for user in users:
+                event = make_event("e", int(time.time() * 1000), user_id=user, **more)
+                state = absorb(None, [(event, 0)], WindowBounds()).state
+                assert state is not None
+                await publisher.publish(kafka.topic("sequences"), user.encode(), encode(state))
+            await publisher.publish(kafka.topic("sequences"), b"u3", None)
+
+    asyncio.run(go_live(["u1", "u2", "u3", "stranger"]))
+    assert main(["replay", str(log)]) == 2
+    err = capsys.readouterr().err
+    assert "2 users of the log are live already" in err and "--into" in err and "--promote" in err
+    assert events_of(kafka) == []
+    assert command(capsys, "replay", str(log), "--force")[1]["sent"] == 3_000
+    (wire,) = {event.run for event in events_of(kafka)}
+    asyncio.run(go_live(["u1", "u2"], run=wire, seq=7))
+    assert command(capsys, "replay", str(log))[0] == 0, "a repeat of this run is no harm to its own users"
 
 
 def test_interrupted_replay_resumes_without_gap_or_repeat(

@@ -326,6 +326,7 @@ def test_a_promotion_is_remembered_for_its_live_topics(tmp_path: Path) -> None:
         ["log.csv", "--compare", "r"],
         ["--into", "r", "--from-topic", "--resume"],
         ["--into", "r", "--from-topic", "--partitions", "0"],
+        ["--into", "r", "--from-topic", "--force"],
     ],
 )
 def test_options_that_do_not_go_together_are_refused(argv: list[str]) -> None:

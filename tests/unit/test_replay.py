@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import re
 import time
+import tracemalloc
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from tools.replay_run import (
     Checkpoint,
     TimeRange,
     check_run,
+    content_digest,
     default_run,
     event_id,
     load_checkpoint,
@@ -118,12 +121,19 @@ class TestRun:
         log.write_text("x" * 10)
         return log
 
-    def test_default_name_is_of_file_and_size(self, log: Path) -> None:
-        """A grown log is another run."""
-        assert default_run(log) == "u.data-10"
+    def test_default_name_is_of_name_and_content(self, log: Path) -> None:
+        """A grown log is another run, and so is one that was corrected in place."""
+        names = [default_run(log)]
+        assert re.fullmatch(r"u\.data-[0-9a-f]{8}", names[0])
+        for content in ("x" * 11, "x" * 9 + "y", "y" + "x" * 9):
+            log.write_text(content)
+            names.append(default_run(log))
+        assert len(set(names)) == len(names)
+        log.write_text("x" * 10)
+        assert default_run(log) == names[0]
         odd = log.with_name("日志 (1).csv")
         odd.write_text("")
-        assert check_run(default_run(odd)) == "1-.csv-0"
+        assert check_run(default_run(odd)).startswith("1-.csv-")
 
     def test_wire_name_keeps_the_name_and_fits(self, log: Path) -> None:
         """The contract allows 64 characters."""
@@ -142,12 +152,23 @@ class TestRun:
         ]
         names = [wire_run("r", log, *mapping) for mapping in mappings]
         assert names[0] == wire_run("r", log, *mappings[0]), "repeatable"
-        log.write_text("x" * 11)
-        names.append(wire_run("r", log, *mappings[0]))
-        moved = log.with_name("v.data")
-        moved.write_text("x" * 11)
-        names.append(wire_run("r", moved, *mappings[0]))
+        for content in ("x" * 11, "x" * 9 + "y"):  # the second is as long as the first log
+            log.write_text(content)
+            names.append(wire_run("r", log, *mappings[0]))
         assert len(set(names)) == len(names)
+        moved = log.rename(log.with_name("v.data"))
+        assert wire_run("r", moved, *mappings[0]) == names[-1], "the same log under another name"
+
+    def test_a_file_larger_than_memory_would_hold_is_read_in_pieces(self, tmp_path: Path) -> None:
+        """Sparse, so that the disk does not mind."""
+        log = tmp_path / "big"
+        with log.open("wb") as file:
+            file.truncate(256 << 20)
+        tracemalloc.start()
+        content_digest(log)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 4 << 20
 
     @pytest.mark.parametrize("name", ["", "../x", ".hidden", "-x", "a/b", "a b", "r" * 56, "a\nb", "日"])
     def test_name_that_cannot_name_a_file_is_refused(self, name: str) -> None:
