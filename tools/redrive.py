@@ -86,6 +86,8 @@ class Redriver:
         value = reject.value or b""
         if self._edit is not None:
             value = await edited(self._edit, value)
+        elif reject.size:
+            raise RecordError("too-large", "", f"only the beginning of {reject.size} bytes was kept; give --edit")
         key = self._decoder.decode(value).user_id.encode()  # the key that the record should have had
         self._decoder.decode_event(key, value, int(time.time() * 1000))
         return key, value

@@ -14,6 +14,7 @@ import msgspec
 
 from streams.batches import ConsumedRecord
 from streams.kept_headers import original_headers
+from streams.reject_size import SIZE, TRUNCATED
 from streams.settings import KafkaSettings
 from tools.topic_reader import read_records
 
@@ -26,7 +27,8 @@ MARK: Final = "redriven"
 class RejectedEvent:
     """A record of ``events`` that was rejected: why, where it was read, and what it was.
 
-    ``topic``, ``partition``, ``offset`` and ``ts`` are those of the original record; ``headers`` its own.
+    ``topic``, ``partition``, ``offset`` and ``ts`` are those of the original record; ``headers`` its own. ``size`` is
+    that of the value as it was read where only its beginning was kept, else "".
     """
 
     reason: str
@@ -39,6 +41,7 @@ class RejectedEvent:
     key: bytes | None
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
+    size: str = ""
 
     @property
     def id(self) -> str:
@@ -66,7 +69,8 @@ def as_reject(record: ConsumedRecord) -> RejectedEvent | None:
         return None
     why = (ours["reason"], ours.get("field", ""), ours.get("detail", ""))
     where = (ours.get("topic", ""), ours.get("partition", ""), ours.get("offset", ""), ours.get("ts", ""))
-    return RejectedEvent(*why, *where, record.key, record.value, tuple(original_headers(record.headers)))
+    size = ours.get(SIZE, "") if "value" in ours.get(TRUNCATED, "") else ""
+    return RejectedEvent(*why, *where, record.key, record.value, tuple(original_headers(record.headers)), size)
 
 
 def mark(ids: list[str]) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:

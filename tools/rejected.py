@@ -121,6 +121,7 @@ def as_paragraph(reject: RejectedEvent) -> str:
     lines += [f"  detail   {as_text(reject.detail)}", f"  key      {as_text(reject.key)}"]
     lines += [f"  header   {as_text(name)}: {as_text(content)}" for name, content in reject.headers]
     more = f" ... ({len(value)} characters)" if len(value) > SHOWN_CHARACTERS else ""
+    more += f" (the beginning of {as_text(reject.size)} bytes)" if reject.size else ""
     lines.append(f"  value    {value[:SHOWN_CHARACTERS]}{more}")
     with contextlib.suppress(RecordError):
         lines.append(f"  reads as {as_text(repr(decode_any(reject.value or b'')))[:SHOWN_CHARACTERS]}")
@@ -129,7 +130,7 @@ def as_paragraph(reject: RejectedEvent) -> str:
 
 def as_result(reject: RejectedEvent) -> dict[str, Any]:
     """Return a reject as JSON; bytes are base64, for they need not be text."""
-    names = ("id", "reason", "field", "detail", "topic", "partition", "offset", "ts")
+    names = ("id", "reason", "field", "detail", "topic", "partition", "offset", "ts", "size")
     return {name: getattr(reject, name) for name in names} | {
         "key": _base64(reject.key),
         "value": _base64(reject.value),

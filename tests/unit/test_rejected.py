@@ -139,6 +139,16 @@ def test_nothing_is_sent_without_yes() -> None:
     assert (tally.sent, tally.left) == (1, 1)
 
 
+def test_a_reject_that_was_cut_is_not_taken_for_the_event_that_it_was() -> None:
+    """Also where its beginning happens to be a good event; an edit may make one of it."""
+    event = encode(make_event("e1"), as_json=True)
+    reject = make_reject(event + b" " * 4_000_000)
+    assert reject.size == str(len(event) + 4_000_000) and f"the beginning of {reject.size}" in as_paragraph(reject)
+    topic = Topic()
+    assert send([reject], topic).reasons_left == {"too-large": 1} and topic.taken == []
+    assert send([reject], topic, edit="cat").sent == 1
+
+
 EDIT = "import json, sys; e = json.load(sys.stdin); e['ts'] *= 1000; e['user_id'] = str(e['user_id']); json.dump(e, sys.stdout)"
 
 
