@@ -25,7 +25,7 @@ class SequencerSettings:
     max_future_skew_ms : how far an event's time may lie ahead of the sequencer's clock
     batch_max_records, batch_max_bytes : bounds of one record batch, the unit of work
     in_flight_batches : record batches of one worker that may await delivery
-    reject_ceiling_share : stop when more than this share of the last ``reject_window`` records was rejected
+    reject_ceiling_share : stop when more than this share of the last ``reject_window`` records was rejected; 0: never, only an alarm
     reject_window : records over which the share is taken, for each partition
     sequence_store : ``memory``, or ``rocksdb`` for state larger than memory
     data_dir : where RocksDB keeps its files; one directory per worker
@@ -41,7 +41,7 @@ class SequencerSettings:
     batch_max_records: int = 5_000
     batch_max_bytes: int = 4 * 1024 * 1024
     in_flight_batches: int = 4
-    reject_ceiling_share: float = 0.5
+    reject_ceiling_share: float = 0.0
     reject_window: int = 10_000
     sequence_store: Literal["memory", "rocksdb"] = "memory"
     data_dir: str = ".headrace/sequencer"
@@ -70,7 +70,7 @@ class SequencerSettings:
         )
         check_setting(1 <= self.in_flight_batches <= 64, "in_flight_batches", self.in_flight_batches, "1 to 64")
         check_setting(
-            0 < self.reject_ceiling_share <= 1, "reject_ceiling_share", self.reject_ceiling_share, "above 0, at most 1"
+            0 <= self.reject_ceiling_share <= 1, "reject_ceiling_share", self.reject_ceiling_share, "0 (off) to 1"
         )
         check_setting(100 <= self.reject_window <= 1_000_000, "reject_window", self.reject_window, "100 to 1000000")
         check_setting(

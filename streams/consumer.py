@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT
 from mode.utils.queues import FlowControlEvent
@@ -36,13 +37,19 @@ class KeepingFlowControl(FlowControlEvent):
             super().resume()
 
 
+class NotedOffset(int):
+    """An offset to commit, and what is committed beside it as its metadata."""
+
+    note: str = ""
+
+
 class BatchConsumer(driver.Consumer):
     """Commits the offset after the last delivered batch of each partition; batches are delivered in offset order."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._accepted: dict[TP, int] = {}  # offset of the last record that the agent took
-        self._delivered: dict[TP, int] = {}  # offset to commit
+        self._delivered: dict[TP, NotedOffset] = {}  # offset to commit
 
     def _new_consumer_thread(self) -> CommittedConsumerThread:
         return CommittedConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -58,15 +65,16 @@ class BatchConsumer(driver.Consumer):
             )
         self._accepted[tp] = max(last, event.message.offset)
 
-    def deliver(self, event: EventT) -> None:
+    def deliver(self, event: EventT, note: str = "") -> None:
         """Say that a record batch and all before it are done: its offset may be committed.
 
         A batch read under an assignment that has ended is not: its partition may belong to another worker now, and what
-        lies before it may be unread. Nor is one after the worker's first failure.
+        lies before it may be unread. Nor is one after the worker's first failure. ``note`` becomes the committed offset's metadata.
         """
         message = event.message
         if message.generation_id == self.app.consumer_generation_id and self.app.failure is None:
-            self._delivered[message.tp] = message.offset + 1
+            self._delivered[message.tp] = offset = NotedOffset(message.offset + 1)
+            offset.note = note
         event.ack()
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
@@ -130,12 +138,23 @@ class BatchConsumer(driver.Consumer):
             self.scheduler.forget(tp)
 
 
+def note_of(offset: int) -> str:
+    """Return what is to be committed beside an offset."""
+    return offset.note if isinstance(offset, NotedOffset) else ""
+
+
 class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, reading committed records: Faust itself does so in its exactly-once mode alone."""
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer: Any = super()._create_worker_consumer(transport)
         consumer._isolation_level = ISOLATION_LEVEL  # read when the consumer starts
+        commit = consumer.commit
+
+        async def commit_noted(offsets: Mapping[Any, OffsetAndMetadata]) -> None:
+            await commit({tp: OffsetAndMetadata(int(at.offset), note_of(at.offset)) for tp, at in offsets.items()})
+
+        consumer.commit = commit_noted
         return consumer
 
 

@@ -6,7 +6,7 @@
     ├── SettingsError             exit code 2: a setting is out of range
     ├── InputError                exit code 2: a caller's file or value is bad
     ├── RecordError               a record breaks the contract: it goes to events.rejected
-    ├── RejectCeilingError        too many rejects: the sequencer stops rather than divert a topic
+    ├── RejectCeilingError        more rejects than the operator allows (reject_ceiling_share)
     ├── TopicError                topics missing or unlike the contract
     ├── BrokerError               no broker, or it refused
     ├── FencedError              another worker has taken a partition over: this one must stop writing to it

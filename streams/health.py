@@ -24,6 +24,7 @@ from streams.guard import ProcessGuard, parent_pid
 from streams.lag import Group, GroupWatch
 from streams.liveness import PartitionOffsets, Place, ProgressJudge, Stall, StallJudge
 from streams.metrics import Metrics
+from streams.reject_watch import RejectAlarm
 from streams.table import ROCKSDB, BatchTable
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Health:
         self.watch = GroupWatch(app.settings.kafka, app.conf.id)
         self.broker_answers = True
         self.stalled = ""
+        self.rejects: RejectAlarm | None = None  # the sequencer's
         self._judge = StallJudge(self.settings.stall_timeout_s)
         self._recovery, self._membership = ProgressJudge(), ProgressJudge()
         self._empty: dict[Place, tuple[int, int]] = {}  # committed and end between which nothing is to be read
@@ -78,6 +80,11 @@ class Health:
         if not self.app.tables.recovery.completed.is_set() or self.app.tables.recovery.in_recovery:
             return "recovering"
         return "rebalancing" if self.app.rebalancing else ""
+
+    def alarms(self) -> list[str]:
+        """Return what an operator must look at although the worker goes on; a restart helps against none of it."""
+        rejects = self.rejects
+        return [rejects.line] if rejects is not None and rejects.is_on(time.monotonic()) else []
 
     def as_dict(self) -> dict[str, object]:
         """Return what is known, for ``/live``."""

@@ -89,6 +89,12 @@ class GroupWatch:
             for tp in wanted
         }
 
+    async def notes(self, topic: str) -> dict[int, str]:
+        """Return what was committed beside the offset of each partition; raise :class:`BrokerError` when the broker does not answer."""
+        async with self._connected() as (admin, _):
+            committed = await admin.list_consumer_group_offsets(self.group)
+        return {tp.partition: at.metadata or "" for tp, at in committed.items() if tp.topic == topic}
+
     async def describe(self) -> Group | None:
         """Return the group's state and members; None where the broker cannot tell (small development brokers)."""
         try:

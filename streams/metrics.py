@@ -31,6 +31,7 @@ Name = Literal[
     "vectors_damaged",  # user vectors that could not be read
     "keys_foreign",  # records on a changelog whose key is no user_id
     "users_removed",  # users whose vector was removed after a tombstone on sequences
+    "reject_alarms",  # minutes in which so much was rejected that an ERROR said so
     "stores_rebuilt",  # partitions whose RocksDB files could not be used
 ]
 LATENCY_SAMPLES: Final = 100_000

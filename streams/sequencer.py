@@ -9,20 +9,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import logging
 import time
-from collections import defaultdict
-from typing import Any
+from typing import Any, Final
 
 import faust
 from faust.types import TP, EventT
 
 from streams.app import StreamApp, build_app, start_app
 from streams.batches import BATCH_OVERHEAD_BYTES, delivered
+from streams.errors import RejectCeilingError
 from streams.mending import Mender
 from streams.metrics import Metrics
 from streams.records import EventDecoder, WindowState
-from streams.sequencing import BatchResult, RejectCeiling, absorb_batch
+from streams.reject_watch import RejectAlarm, RejectCeiling, decode_judged
+from streams.sequencing import BatchResult, absorb_batch
 from streams.settings import Settings
 from streams.table import ROCKSDB, BatchTable
 from streams.topics import REJECTED_MAX_BYTES
@@ -30,6 +33,9 @@ from streams.web import serve
 
 #: Mending may take this part of stall_timeout_s.
 STALL_PARTS = 3
+log = logging.getLogger(__name__)
+#: What is in flight when the ceiling is passed has so long to be delivered, and as long to be committed.
+SETTLE_TIMEOUT_S: Final = 5.0
 
 
 class Sequencer:
@@ -46,12 +52,11 @@ class Sequencer:
         self.metrics = metrics
         self._bounds = settings.bounds()
         self._decoder = EventDecoder(settings.max_future_skew_ms)
-        self._ceilings: defaultdict[TP, RejectCeiling] = defaultdict(
-            lambda: RejectCeiling(settings.reject_ceiling_share, settings.reject_window)
-        )
         self._mender = Mender(
             app.settings.kafka, self._decoder, self._bounds, app.settings.health.stall_timeout_s / STALL_PARTS
         )
+        self._ceilings: dict[TP, RejectCeiling] = {}
+        self._alarm = app.health.rejects = RejectAlarm()
         self._slots = asyncio.Semaphore(settings.in_flight_batches)
         self._last: dict[TP, asyncio.Task[None]] = {}
 
@@ -72,7 +77,7 @@ class Sequencer:
         message = event.message
         tp, partition = message.tp, message.partition
         result = await self._absorb(event)
-        self._ceilings[tp].check(result.counts, result.rejects)
+        note = await self._judge(tp, result)
         self.windows.stage(partition, result.windows)
         sequences = await self.app.writer.send(
             self.windows.changelog_topic.get_topic_name(),
@@ -86,7 +91,7 @@ class Sequencer:
             max_record_bytes=REJECTED_MAX_BYTES - BATCH_OVERHEAD_BYTES,
         )
         previous = self._last.get(tp)
-        self._last[tp] = asyncio.ensure_future(self._finish(event, result, sequences, rejected, previous))
+        self._last[tp] = asyncio.ensure_future(self._finish(event, result, note, sequences, rejected, previous))
 
     async def _absorb(self, event: EventT) -> BatchResult:
         """Return what the batch leads to; where a window is damaged, the batch waits until it is mended."""
@@ -106,6 +111,7 @@ class Sequencer:
         self,
         event: EventT,
         result: BatchResult,
+        note: str,
         sequences: list[asyncio.Future[Any]],
         rejected: list[asyncio.Future[Any]],
         previous: asyncio.Task[None] | None,
@@ -122,13 +128,46 @@ class Sequencer:
         finally:
             self._slots.release()
         self.metrics.count_batch(event.message.partition, result.counts, event.message.offset)
-        self.app.consumer.deliver(event)
+        self.app.consumer.deliver(event, note)
+
+    async def _judge(self, tp: TP, result: BatchResult) -> str:
+        """Judge a batch's rejects before any is written; return what is to be committed with its offset."""
+        ceiling = self._ceilings.get(tp) or await self._open_ceiling(tp)
+        line = self._alarm.take(result.counts, result.rejects, time.monotonic())
+        if line is not None:
+            self.metrics.add("reject_alarms")
+            log.error("%s", line)
+        if result.rejects and self._alarm.is_on(time.monotonic()):
+            ceiling.alarm_ms = int(time.time() * 1000)
+        try:
+            ceiling.check(result.counts, result.rejects)
+        except RejectCeilingError:
+            await self._settle()
+            raise
+        return ceiling.note()
+
+    async def _open_ceiling(self, tp: TP) -> RejectCeiling:
+        """Go on where the partition's last owner, or this worker's last life, has stopped judging."""
+        settings = self.app.settings.sequencer
+        notes = await self.app.health.watch.notes(tp.topic) if settings.reject_ceiling_share else {}
+        judged = decode_judged(notes.get(tp.partition, ""))
+        ceiling = self._ceilings[tp] = RejectCeiling(settings.reject_ceiling_share, settings.reject_window, judged)
+        return ceiling
+
+    async def _settle(self) -> None:
+        """Commit what is in flight, of every partition: each restart would divert it anew."""
+        if self._last:
+            await asyncio.wait(self._last.values(), timeout=SETTLE_TIMEOUT_S)
+        with contextlib.suppress(TimeoutError):
+            for _ in range(2):  # the first may only wait for a commit that had begun before
+                await asyncio.wait_for(self.app.consumer.commit(), SETTLE_TIMEOUT_S)
 
     async def forget_partitions(self, revoked: set[TP]) -> None:
         """Drop what is staged for partitions that were taken away; called after their batches in flight have ended."""
         self.windows.discard_staged(tp.partition for tp in revoked)
         for tp in revoked:
             self._last.pop(tp, None)
+            self._ceilings.pop(tp, None)
 
 
 def build_sequencer(settings: Settings, metrics: Metrics | None = None) -> StreamApp:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from streams.batches import ConsumedRecord, OutRecord
-from streams.errors import RecordError, RejectCeilingError
+from streams.errors import RecordError
 from streams.kept_headers import kept_headers
 from streams.records import Event, EventDecoder, WindowState, decode_window, encode
 from streams.reject_size import kept
 from streams.window import WindowBounds, absorb
-
-#: The ceiling is not judged on fewer records than this: a handful of bad ones proves nothing.
-CEILING_MIN_RECORDS: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -153,31 +149,3 @@ def absorb_batch(
 
 def _decoded(value: bytes | None) -> WindowState | None:
     return None if value is None else decode_window(value)
-
-
-class RejectCeiling:
-    """Judges the share of rejects among the last records of one partition."""
-
-    def __init__(self, share: float, window: int) -> None:
-        self._share = share
-        self._window = window
-        self._batches: deque[Counts] = deque()
-        self._read = 0
-        self._rejected = 0
-
-    def check(self, counts: Counts, rejects: Sequence[Reject]) -> None:
-        """Take in a batch; raise :class:`RejectCeilingError` when the share is above the ceiling."""
-        self._batches.append(counts)
-        self._read += counts.read
-        self._rejected += counts.rejected
-        while len(self._batches) > 1 and self._read - self._batches[0].read >= self._window:
-            old = self._batches.popleft()
-            self._read -= old.read
-            self._rejected -= old.rejected
-        if self._read < CEILING_MIN_RECORDS or self._rejected <= self._share * self._read:
-            return
-        example = rejects[-1].error if rejects else "no example in this batch"
-        raise RejectCeilingError(
-            f"{self._rejected} of the last {self._read} records were rejected, ceiling {self._share:.0%}: not consuming on; "
-            f"last: {example}; fix the producers, or raise HEADRACE_REJECT_CEILING_SHARE"
-        )

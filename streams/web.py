@@ -12,14 +12,17 @@ def serve(app: StreamApp, metrics: Metrics) -> None:
     """Attach the pages to an app.
 
     ``/health`` answers 200 when the worker has its partitions and its state, else 503: during recovery, a rebalance, and while
-    stopping. ``/live`` answers 200 while the worker is not stuck; a stuck one soon ends itself.
+    stopping. ``healthy`` is false also while there are ``alarms``: they need a person, and a worker that goes on.
+    ``/live`` answers 200 while the worker is not stuck; a stuck one soon ends itself.
     """
     app.health.metrics = metrics
 
     @app.page("/health", name="health")
     async def health(self: Any, request: Any) -> Any:
         why = app.health.not_ready()
-        return self.json({"ready": not why, "why": why}, status=503 if why else 200)
+        alarms = app.health.alarms()
+        shown = {"ready": not why, "why": why, "healthy": not (why or alarms), "alarms": alarms}
+        return self.json(shown, status=503 if why else 200)
 
     @app.page("/live", name="live")
     async def live(self: Any, request: Any) -> Any:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from streams.lag import Group, GroupWatch
 from streams.liveness import PartitionOffsets, Place
+from streams.reject_watch import UNHEALTHY_S, decode_judged
 from streams.settings import Settings, load_settings
 from tools.broker import names_broker
 from tools.cli import UsageError, emit
@@ -39,6 +41,9 @@ class Flow:
     before: Mapping[Place, PartitionOffsets]
     after: Mapping[Place, PartitionOffsets]
     empty: frozenset[Place] = frozenset()
+    rejecting: tuple[
+        int, ...
+    ] = ()  # partitions of which so much was rejected lately that the sequencer has raised an alarm
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +87,10 @@ async def _look(settings: Settings, app: str, name: str, seconds: float) -> Flow
             await asyncio.sleep(POLL_S)
             after = await watch.offsets(topic, partitions)
         empty = [place for place in still(before, after) if not await watch.has_records(place, after[place].committed)]
-        return Flow(app, topic, await watch.describe(), before, after, frozenset(empty))
+        now_ms = int(time.time() * 1000)
+        notes = (await watch.notes(topic)).items() if app == "sequencer" else ()
+        rejecting = tuple(sorted(number for number, note in notes if decode_judged(note).alarms_at(now_ms)))
+        return Flow(app, topic, await watch.describe(), before, after, frozenset(empty), rejecting)
     finally:
         await watch.stop()
 
@@ -110,6 +118,11 @@ def problems_of(flow: Flow) -> list[str]:
             f"{flow.app}: partitions {_numbers(sorted(number for _, number in stands))} of {flow.topic} do not move while "
             "records wait; see the worker's log"
         )
+    if flow.rejecting:
+        problems.append(
+            f"{flow.app}: much of partitions {_numbers(flow.rejecting)} of {flow.topic} was rejected in the last "
+            f"{UNHEALTHY_S / 60:g} minutes; headrace rejected list says why"
+        )
     return problems
 
 
@@ -122,10 +135,10 @@ def page(url: str) -> dict[str, Any]:
         with opener.open(f"{base}/counts", timeout=PAGE_TIMEOUT_S) as response:
             counts = json.load(response)["total"]
         with opener.open(f"{base}/health", timeout=PAGE_TIMEOUT_S) as response:
-            json.load(response)
+            alarms = json.load(response).get("alarms", [])
     except (OSError, ValueError, KeyError) as exc:
         return {"url": base, "counts": None, "why": f"worker {base}: not ready or not there: {exc}"}
-    return {"url": base, "counts": counts, "why": ""}
+    return {"url": base, "counts": counts, "why": "; ".join(f"worker {base}: {alarm}" for alarm in alarms)}
 
 
 def as_dict(flow: Flow) -> dict[str, Any]:
@@ -137,6 +150,7 @@ def as_dict(flow: Flow) -> dict[str, Any]:
         "topic": flow.topic,
         "state": None if flow.group is None else flow.group.state,
         "members": [{"id": m.member_id, "host": m.host, "partitions": len(m.partitions)} for m in members],
+        "rejecting": list(flow.rejecting),
         "lag": sum(at.lag for at in flow.after.values()),
         "partitions": [
             {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from tests.builders import T0, make_event
 from tests.malformed import MALFORMED, malformed
 from tests.waiting import wait_until
 from tools.broker_state import free_port
+from tools.main import main
 from tools.topic_reader import read_records
 from tools.workers import Worker
 
@@ -186,15 +188,57 @@ def test_malformed_records_do_not_stop_the_worker(settings: Settings, tmp_path: 
     assert len({dict(r.headers)["reason"] for r in rejected}) >= 8
 
 
-def test_garbage_above_the_ceiling_stops_the_worker(settings: Settings, tmp_path: Path) -> None:
-    """A whole topic of garbage must not be diverted: the worker stops, non-zero, and says why."""
-    publish(settings, [OutRecord(b"u", b"garbage") for _ in range(5_000)])
+def garbage_then_honest(settings: Settings, n_honest: int = 100) -> None:
+    """Publish 20,000 bad records of 40 users, and honest ones behind them."""
+    bad = [OutRecord(f"u{i % 40}".encode(), b"x") for i in range(20_000)]
+    publish(settings, bad + [as_record(make_event(f"h{i:04d}", T0 + i, user_id=f"u{i % 40}")) for i in range(n_honest)])
+
+
+def test_garbage_is_diverted_loudly_and_stops_nothing(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rejects lose nothing, so anyone who may write events cannot stop the sequencer; but nobody can fail to see them."""
+    garbage_then_honest(settings)
+    with sequencer(settings, tmp_path) as worker:
+        counts = wait_read(worker, 20_100)
+        assert (counts["accepted"], counts["rejected"]) == (100, 20_000)
+        alarms = [line for line in worker.log_path.read_text().splitlines() if "[ERROR]" in line]
+        assert len(alarms) == 1 and "were rejected; reasons: malformed" in alarms[0]
+        assert worker.is_ready() and worker.counts()["values"]["reject_alarms"] == 1
+
+        def says_so() -> bool:
+            args = ["status", "--broker", settings.kafka.broker, "--seconds", "1", "--json"]
+            code = main(args)
+            flows = json.loads(capsys.readouterr().out.splitlines()[-1])["flows"]
+            return code == 1 and flows[0]["rejecting"] == [0, 1, 2, 3]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("HEADRACE_TOPIC_PREFIX", settings.kafka.topic_prefix)
+            wait_until(says_so, 10.0, lambda: "status knows of no alarm")
+
+
+def test_a_chosen_ceiling_holds_across_restarts(settings: Settings, tmp_path: Path) -> None:
+    """A supervisor restarts without limit: all lives together divert what one may, and no life diverts it anew."""
+    garbage_then_honest(settings)
     env = {
         "HEADRACE_BROKER": settings.kafka.broker,
         "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
         "HEADRACE_DATA_DIR": str(tmp_path / "data"),
+        "HEADRACE_REJECT_CEILING_SHARE": "0.5",
+        "HEADRACE_BATCH_MAX_RECORDS": "300",
     }
     with Worker("sequencer", env, free_port(), tmp_path / "sequencer.log") as worker:
+        diverted = []
+        for _ in range(4):
+            wait_until(lambda: not worker.is_running, WAIT_S, lambda: "still running")
+            assert worker.returncode == 1 and "RejectCeilingError" in worker.log_tail()
+            diverted.append(len(read_all(settings, "events.rejected")))
+            worker.start()
         wait_until(lambda: not worker.is_running, WAIT_S, lambda: "still running")
-        assert worker.returncode not in (0, None)
-    assert "HEADRACE_REJECT_CEILING_SHARE" in (tmp_path / "sequencer.log").read_text()
+    n_partitions, least = settings.kafka.partitions, 1_000
+    assert 0 < diverted[-1] <= n_partitions * least, "each partition is judged from a thousand records on"
+    places = [
+        dict(record.headers)["partition"] + dict(record.headers)["offset"].rjust(9)
+        for record in read_all(settings, "events.rejected")
+    ]
+    assert len(places) == len(set(places)), "nothing was diverted twice"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from streams.batches import record_bytes
-from streams.errors import RecordError, RejectCeilingError
+from streams.errors import RecordError
 from streams.kept_headers import LEFT_OUT, original_headers
 from streams.records import EventDecoder, decode_window
-from streams.sequencing import CEILING_MIN_RECORDS, Counts, Reject, RejectCeiling, absorb_batch
+from streams.sequencing import Counts, Reject, absorb_batch
 from streams.window import WindowBounds
 from tests.builders import T0, FakeRecord, make_event, make_record
 
@@ -88,25 +88,3 @@ def test_the_window_names_the_event_that_triggered_it() -> None:
     ]
     window = decode_window(absorb_batch(records, lambda _key: None, DECODER, BOUNDS, NOW).windows[b"u1"])
     assert tuple(window.trigger) == ("e2", T0 + 5, 9)
-
-
-def test_ceiling_stops_when_most_records_are_rejected() -> None:
-    """A bad deployment upstream must not divert a whole topic."""
-    ceiling = RejectCeiling(0.5, 10_000)
-    ceiling.check(Counts(read=1_000, rejected=500), [])
-    with pytest.raises(RejectCeilingError, match="501 of the last 1001"):
-        ceiling.check(Counts(read=1, rejected=1), [])
-
-
-def test_ceiling_is_not_judged_on_a_handful() -> None:
-    """The first records of a quiet topic may all be bad: that proves nothing."""
-    RejectCeiling(0.5, 10_000).check(Counts(read=CEILING_MIN_RECORDS - 1, rejected=CEILING_MIN_RECORDS - 1), [])
-
-
-def test_ceiling_forgets_old_records() -> None:
-    """A million good records long ago must not buy credit for bad ones now."""
-    ceiling = RejectCeiling(0.5, 2_000)
-    ceiling.check(Counts(read=1_000_000), [])
-    ceiling.check(Counts(read=1_000, rejected=1_000), [])
-    with pytest.raises(RejectCeilingError):
-        ceiling.check(Counts(read=1_000, rejected=1_000), [])

@@ -41,7 +41,7 @@ OUT_OF_RANGE: list[tuple[str, object]] = [
     ("batch_max_bytes", (64 << 20) + 1),
     ("in_flight_batches", 0),
     ("in_flight_batches", 65),
-    ("reject_ceiling_share", 0.0),
+    ("reject_ceiling_share", -0.01),
     ("reject_ceiling_share", 1.01),
     ("reject_ceiling_share", float("nan")),
     ("reject_window", 99),

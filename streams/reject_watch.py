@@ -1,0 +1,153 @@
+"""Whether too much is rejected: an alarm, always; a ceiling that stops the sequencer, where ``reject_ceiling_share`` sets one.
+
+What was judged is committed with each partition's offset, as its metadata. So ``headrace status`` sees the alarm, and a restarted worker,
+or the partition's next owner, judges on from there: no life begins with a fresh allowance.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from streams.errors import RejectCeilingError
+from streams.sequencing import Counts, Reject
+
+#: The ceiling is not judged on fewer records than this: a handful of bad ones proves nothing.
+CEILING_MIN_RECORDS: Final = 1_000
+#: The alarm: in one minute so many rejects, and more than this share of what was read.
+ALARM_MIN_REJECTS: Final = 20
+ALARM_SHARE: Final = 0.1
+ALARM_EVERY_S: Final = 60.0
+#: A worker, and a partition, count as unhealthy for so long after the last alarm.
+UNHEALTHY_S: Final = 300.0
+#: Headers in which producers may name themselves. Kafka does not hand a producer's client id to consumers.
+PRODUCER_HEADERS: Final = ("client_id", "client.id")
+COMMONEST: Final = 3
+PRODUCER_LENGTH: Final = 64
+
+
+class Judged(msgspec.Struct, omit_defaults=True):
+    """What is committed beside an offset: the counts that the ceiling remembers, and the last alarm of the partition."""
+
+    read: int = 0
+    rejected: int = 0
+    alarm_ms: int = 0
+
+    def alarms_at(self, now_ms: int) -> bool:
+        """Whether the partition counts as unhealthy at a time."""
+        return now_ms - self.alarm_ms < UNHEALTHY_S * 1000
+
+
+def decode_judged(note: str) -> Judged:
+    """Return what a committed offset's metadata says; nothing where something else stands there."""
+    try:
+        return msgspec.json.decode(note.encode(), type=Judged)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return Judged()
+
+
+class RejectCeiling:
+    """Judges the share of rejects among the last records of one partition.
+
+    Parameters
+    ----------
+    share : above it the sequencer stops; 0 for never
+    window : records that are remembered
+    judged : what was committed when this worker got the partition
+    """
+
+    def __init__(self, share: float, window: int, judged: Judged | None = None) -> None:
+        judged = judged or Judged()
+        self._share = share
+        self._window = window
+        self._batches = deque([Counts(read=judged.read, rejected=judged.rejected)] if judged.read else [])
+        self._read, self._rejected = judged.read, judged.rejected
+        self.alarm_ms = judged.alarm_ms
+
+    def check(self, counts: Counts, rejects: Sequence[Reject]) -> None:
+        """Take in a batch, before anything of it is written; raise :class:`RejectCeilingError` when the share is above the ceiling."""
+        self._batches.append(counts)
+        self._read += counts.read
+        self._rejected += counts.rejected
+        while len(self._batches) > 1 and self._read - self._batches[0].read >= self._window:
+            old = self._batches.popleft()
+            self._read -= old.read
+            self._rejected -= old.rejected
+        if not self._share or self._read < CEILING_MIN_RECORDS or self._rejected <= self._share * self._read:
+            return
+        example = rejects[-1].error if rejects else "no example in this batch"
+        raise RejectCeilingError(
+            f"{self._rejected} of the last {self._read} records were rejected, ceiling {self._share:.0%}: not consuming on; "
+            f"last: {example}; fix the producers and set HEADRACE_REJECT_CEILING_SHARE higher, or to 0 to divert them all"
+        )
+
+    def note(self) -> str:
+        """Return what is to be committed with the last batch's offset."""
+        return msgspec.json.encode(Judged(self._read, self._rejected, self.alarm_ms)).decode()
+
+
+class RejectAlarm:
+    """Says once a minute that much is rejected, of all partitions of one worker together."""
+
+    def __init__(self) -> None:
+        self._counts = Counts()
+        self._reasons: Counter[str] = Counter()
+        self._producers: Counter[str] = Counter()
+        self._since_s: float | None = None
+        self._told_s: float | None = None
+        self.line = ""  # the last alarm
+
+    def is_on(self, now_s: float) -> bool:
+        """Whether the last alarm is so recent that the worker counts as unhealthy."""
+        return self._told_s is not None and now_s - self._told_s < UNHEALTHY_S
+
+    def take(self, counts: Counts, rejects: Sequence[Reject], now_s: float) -> str | None:
+        """Take in a batch, at ``now_s`` seconds of the monotonic clock; return the line to log, at most one a minute."""
+        if self._since_s is None or (now_s - self._since_s > ALARM_EVERY_S and not self._is_too_much()):
+            self._begin(now_s)
+        self._counts.add(counts)
+        for reject in rejects:
+            error = reject.error
+            self._reasons[f"{error.reason} ({error.field})" if error.field else error.reason] += 1
+            self._producers[_producer(reject)] += 1
+        if not self._is_too_much() or (self._told_s is not None and now_s - self._told_s < ALARM_EVERY_S):
+            return None
+        self.line = self._text()
+        self._told_s = now_s
+        self._begin(now_s)
+        return self.line
+
+    def _is_too_much(self) -> bool:
+        return self._counts.rejected >= max(ALARM_MIN_REJECTS, ALARM_SHARE * self._counts.read)
+
+    def _begin(self, now_s: float) -> None:
+        self._since_s = now_s
+        self._counts = Counts()
+        self._reasons.clear()
+        self._producers.clear()
+
+    def _text(self) -> str:
+        n, read = self._counts.rejected, self._counts.read
+        known = [(name, count) for name, count in self._producers.most_common(COMMONEST + 1) if name][:COMMONEST]
+        who = (
+            _listed(known) if known else f"unknown: no header {PRODUCER_HEADERS[0]}, and Kafka does not tell a consumer"
+        )
+        return (
+            f"{n} of the last {read} records ({n / read:.0%}) were rejected; reasons: {_listed(self._reasons.most_common(COMMONEST))}; "
+            f"producers: {who}; they are kept on events.rejected: fix the producers, then headrace rejected redrive"
+        )
+
+
+def _producer(reject: Reject) -> str:
+    for name, value in reject.record.headers or ():
+        if name in PRODUCER_HEADERS and value:
+            text = value[:PRODUCER_LENGTH].decode("utf-8", "replace")
+            return "".join(c if c.isprintable() else "?" for c in text)
+    return ""
+
+
+def _listed(counted: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in counted)
