@@ -60,6 +60,10 @@ class PartitionWriters:
         await asyncio.gather(*(self._close(partition, FORMER_TIMEOUT_S) for partition in list(self._writers)))
         await asyncio.gather(*(self._open(partition) for partition in set(partitions)))
 
+    def owns(self, partition: int) -> bool:
+        """Whether this worker may write to the partition, as far as it knows."""
+        return partition in self._writers
+
     async def renew(self, partitions: Iterable[int]) -> None:
         """Open those writers again that are a day old. Only for partitions that are known to be owned at this moment."""
         oldest = time.monotonic() - RENEW_AFTER_S

@@ -30,6 +30,7 @@ Name = Literal[
     "windows_damaged",  # windows that the sequencer could not read, and began anew
     "vectors_damaged",  # user vectors that could not be read
     "keys_foreign",  # records on a changelog whose key is no user_id
+    "users_expired",  # users whose window was removed because of user_ttl_days
     "users_removed",  # users whose vector was removed after a tombstone on sequences
     "reject_alarms",  # minutes in which so much was rejected that an ERROR said so
     "stores_rebuilt",  # partitions whose RocksDB files could not be used

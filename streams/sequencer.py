@@ -13,19 +13,21 @@ import contextlib
 import functools
 import logging
 import time
+from collections.abc import Sequence
 from typing import Any, Final
 
 import faust
 from faust.types import TP, EventT
 
 from streams.app import StreamApp, build_app, start_app
-from streams.batches import BATCH_OVERHEAD_BYTES, delivered
+from streams.batches import BATCH_OVERHEAD_BYTES, ConsumedRecord, OutRecord, delivered
 from streams.errors import RejectCeilingError
+from streams.expiry import Expiry
 from streams.mending import Mender
 from streams.metrics import Metrics
 from streams.records import EventDecoder, WindowState
 from streams.reject_watch import RejectAlarm, RejectCeiling, decode_judged
-from streams.sequencing import BatchResult, absorb_batch
+from streams.sequencing import BatchResult, absorb_batch, is_readable
 from streams.settings import Settings
 from streams.table import ROCKSDB, BatchTable
 from streams.topics import REJECTED_MAX_BYTES
@@ -59,6 +61,8 @@ class Sequencer:
         self._alarm = app.health.rejects = RejectAlarm()
         self._slots = asyncio.Semaphore(settings.in_flight_batches)
         self._last: dict[TP, asyncio.Task[None]] = {}
+        self._read_ms: dict[int, int] = {}  # per partition: timestamp of the last event that was delivered
+        self._n_revocations = 0
 
     async def sequence(self, batches: faust.StreamT[Any]) -> None:
         """Process record batches until the stream ends. A failure stops the worker; its batch is read again after restart."""
@@ -127,6 +131,7 @@ class Sequencer:
             raise
         finally:
             self._slots.release()
+        self._read_ms[event.message.partition] = event.value[-1].timestamp
         self.metrics.count_batch(event.message.partition, result.counts, event.message.offset)
         self.app.consumer.deliver(event, note)
 
@@ -162,12 +167,82 @@ class Sequencer:
             for _ in range(2):  # the first may only wait for a commit that had begun before
                 await asyncio.wait_for(self.app.consumer.commit(), SETTLE_TIMEOUT_S)
 
+    def clocks(self) -> dict[int, int]:
+        """Return for each partition that can be swept now the time, in ms, up to which its events are read.
+
+        A worker that was away for long has events to read before it may call a user inactive. None while state is recovered: a window
+        that seems to be the newest may not be.
+        """
+        if self.app.health.not_ready() or self.app.failure is not None:
+            return {}
+        now_ms = int(time.time() * 1000)
+        clocks = {partition: min(now_ms, read_ms) for partition, read_ms in self._read_ms.items()}
+        clocks.update({partition: now_ms for partition, lag in self.metrics.lag.items() if lag == 0})
+        return {partition: clock for partition, clock in clocks.items() if self.app.writer.owns(partition)}
+
+    async def remove(self, partition: int, records: Sequence[ConsumedRecord]) -> int:
+        """Remove the users whose window still is that of the record, in order with the batches in flight; return how many."""
+        if self.app.health.not_ready() or self.app.failure is not None or not self.app.writer.owns(partition):
+            return 0
+        removed: dict[bytes, bytes | None] = {
+            record.key: None
+            for record in records
+            if record.key is not None
+            and self.windows.read(partition, record.key) == record.value
+            and is_readable(record.value)
+        }
+        if not removed:
+            return 0
+        tp, topic = TP(self.app.settings.kafka.topic("events"), partition), self.windows.changelog_topic
+        n_revocations = self._n_revocations
+        # Nothing was awaited since the reading: the batches that come next see no window.
+        self.windows.stage(partition, removed)
+        try:
+            futures = await self.app.writer.send(
+                topic.get_topic_name(), partition, [OutRecord(key, None) for key in removed]
+            )
+        except Exception as exc:
+            await self._fail_removal(exc, n_revocations)
+            return 0
+        self._last[tp] = job = asyncio.ensure_future(
+            self._finish_removal(partition, removed, futures, self._last.get(tp), n_revocations)
+        )
+        await asyncio.wait({job})
+        return len(removed)
+
+    async def _finish_removal(
+        self,
+        partition: int,
+        removed: dict[bytes, bytes | None],
+        futures: list[asyncio.Future[Any]],
+        previous: asyncio.Task[None] | None,
+        n_revocations: int,
+    ) -> None:
+        try:
+            if previous is not None:
+                await previous
+            await delivered(futures)
+        except Exception as exc:
+            await self._fail_removal(exc, n_revocations)
+            return
+        if n_revocations == self._n_revocations:
+            # Without an offset: a batch that was sent before may still await its delivery.
+            self.windows.store(partition, removed, None)
+            self.metrics.add("users_expired", len(removed))
+
+    async def _fail_removal(self, exc: Exception, n_revocations: int) -> None:
+        """Stop the worker, unless the partition was taken away meanwhile: its next owner sweeps it."""
+        if n_revocations == self._n_revocations:
+            await self.app.crash(exc)
+
     async def forget_partitions(self, revoked: set[TP]) -> None:
         """Drop what is staged for partitions that were taken away; called after their batches in flight have ended."""
+        self._n_revocations += 1
         self.windows.discard_staged(tp.partition for tp in revoked)
         for tp in revoked:
             self._last.pop(tp, None)
             self._ceilings.pop(tp, None)
+            self._read_ms.pop(tp.partition, None)
 
 
 def build_sequencer(settings: Settings, metrics: Metrics | None = None) -> StreamApp:
@@ -198,6 +273,7 @@ def build_sequencer(settings: Settings, metrics: Metrics | None = None) -> Strea
     )
     sequencer = Sequencer(app, windows, metrics)
     app.agent(app.batch_topic("events"), name="sequence", concurrency=1)(sequencer.sequence)
+    app.serving = Expiry(settings.kafka, group.user_ttl_days, sequencer, app.crash)
     app.on_partitions_revoked.connect(_revoked_handler(sequencer))
     serve(app, metrics)
     return app

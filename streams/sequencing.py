@@ -147,5 +147,13 @@ def absorb_batch(
     return result
 
 
+def is_readable(value: bytes | None) -> bool:
+    """Return whether these bytes are a window of this version."""
+    try:
+        return _decoded(value) is not None
+    except RecordError:
+        return False
+
+
 def _decoded(value: bytes | None) -> WindowState | None:
     return None if value is None else decode_window(value)

@@ -26,28 +26,28 @@ class BatchTable(faust.Table):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._staged: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
+        self._staged: defaultdict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         self._offsets: dict[int, int] = {}  # of the in-memory store: where each partition's next recovery begins
 
     def read(self, partition: int, key: bytes) -> bytes | None:
-        """Return the newest value of a key, staged or stored."""
-        staged = self._staged[partition].get(key)
-        if staged is not None:
-            return staged
+        """Return the newest value of a key, staged or stored; None when it is staged for removal."""
+        staged = self._staged[partition]
+        if key in staged:
+            return staged[key]
         if self._is_rocksdb:
             value: bytes | None = self.data._db_for_partition(partition).get(key)
             return value
         return self.data.data.get(key)  # type: ignore[no-any-return]
 
-    def stage(self, partition: int, values: Mapping[bytes, bytes]) -> None:
-        """Make values visible to :meth:`read` before they are delivered."""
+    def stage(self, partition: int, values: Mapping[bytes, bytes | None]) -> None:
+        """Make values, or removals (None), visible to :meth:`read` before they are delivered."""
         self._staged[partition].update(values)
 
     def store(self, partition: int, values: Mapping[bytes, bytes | None], offset: int | None) -> None:
         """Put delivered values into the store; ``offset`` is that of the last changelog record. None deletes. Repeat-safe."""
         staged = self._staged[partition]
         for key, value in values.items():
-            if value is not None and staged.get(key) is value:  # a later batch may have staged a newer one
+            if key in staged and staged[key] is value:  # a later batch may have staged a newer one
                 del staged[key]
         if self._is_rocksdb:
             self._store_rocksdb(partition, values, offset)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from streams.batches import OutRecord
 from streams.records import WindowState, decode_window, encode, is_user_key
 from streams.settings import Settings
+from streams.topics import create_topics
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import lag, publish, read_all, read_lists, recommender, windows_of
 from tests.integration.test_sequencer import expected_windows, sequencer, wait_read
@@ -69,3 +73,45 @@ def test_a_removed_user_begins_anew_and_foreign_records_are_passed_over(settings
     vectors = {r.key: r.value for r in read_all(settings, "user-vectors")}
     assert vectors[b"u1"] is None
     assert vectors[b"u0"] is not None
+
+
+def publish_old(settings: Settings, records: list[OutRecord], written_ms: int) -> None:
+    """Publish records on ``sequences`` as if they had been written then."""
+
+    async def run() -> None:
+        await create_topics(settings.kafka)
+        producer = AIOKafkaProducer(**settings.kafka.client_arguments())
+        await producer.start()
+        try:
+            for record in records:
+                await producer.send_and_wait(
+                    settings.kafka.topic("sequences"), record.value, record.key, timestamp_ms=written_ms
+                )
+        finally:
+            await producer.stop()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("store", ["memory", "rocksdb"])
+def test_users_who_never_come_back_are_removed(settings: Settings, tmp_path: Path, store: str) -> None:
+    """By when their window was written: history that is published now is not old. One who comes back begins anew."""
+    now_ms = int(time.time() * 1000)
+    states: dict[str, WindowState | None] = {}
+    windows = list(windows_of(6, 1, states))
+    publish_old(settings, windows[:4], now_ms - 40 * 86_400_000)
+    publish_old(settings, windows[4:], now_ms - 10 * 86_400_000)
+    back = make_event("new", T0 + 10_000, user_id="u0")
+    history = make_event("old", 1_000_000_000_000, user_id="history")
+    publish(settings, "events", [OutRecord(e.user_id.encode(), encode(e)) for e in (back, history)])
+    variables = {"HEADRACE_USER_TTL_DAYS": "30", "HEADRACE_SEQUENCE_STORE": store}
+    with sequencer(settings, tmp_path, **variables) as worker:
+        wait_until(lambda: worker.counts()["values"].get("users_expired", 0) == 3, WAIT_S, lambda: str(worker.counts()))
+        publish(settings, "events", [OutRecord(b"u1", encode(make_event("again", T0 + 20_000, user_id="u1")))])
+        wait_read(worker, 3)
+    newest = {r.key: r.value for r in read_all(settings, "sequences") if r.key and is_user_key(r.key)}
+    revisions = {key.decode(): decode_window(value).revision if value else 0 for key, value in newest.items()}
+    assert revisions == {"u0": 2, "u1": 1, "u2": 0, "u3": 0, "u4": 1, "u5": 1, "history": 1}
+    with sequencer(settings, tmp_path, **variables) as worker:
+        publish(settings, "events", [OutRecord(b"u2", encode(make_event("more", T0 + 30_000, user_id="u2")))])
+        wait_read(worker, 1)
