@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from aiokafka import codec
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -61,6 +62,7 @@ def all_checks(settings: Settings) -> Iterator[Check]:
     """Yield the outcome of every check, in the order in which a person would repair things."""
     yield check_python(sys.version_info[:3])
     yield check_packages()
+    yield check_codecs()
     broker = check_reachable(settings.kafka)
     yield broker
     yield from check_topics(settings.kafka) if broker.ok else [_unchecked_topics()]
@@ -100,6 +102,16 @@ def check_packages() -> Check:
         return Check("packages", False, "; ".join(wrong), "run make setup")
     against = LOCK_FILE.name if pins else "the project's own list (there is no lock file here)"
     return Check("packages", True, f"{len(names)} direct ones as in {against}")
+
+
+def check_codecs() -> Check:
+    """Check that batches of every codec of Kafka can be read: a producer, or a topic's ``compression.type``, chooses it."""
+    found = {"gzip": codec.has_gzip(), "snappy": codec.has_snappy(), "lz4": codec.has_lz4(), "zstd": codec.has_zstd()}
+    missing = [name for name, is_there in found.items() if not is_there]
+    if missing:
+        detail = f"batches in {', '.join(missing)} cannot be read: the package cramjam is missing or does not load"
+        return Check("codecs", False, detail, "run make setup, or pip install cramjam")
+    return Check("codecs", True, f"none, {', '.join(found)}")
 
 
 def locked_versions(lock: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from aiokafka import codec
 
 from streams import topics
 from streams.errors import BrokerError
@@ -48,8 +49,18 @@ def test_text_for_people_has_one_line_for_each_check(
     stub_topics(monkeypatch)
     assert main(["doctor", "--broker", "host:1", "--device", "cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in lines] == ["python:", "packages:", "broker:", "topics:", "artifact:", "device:"]
+    names = ["python:", "packages:", "codecs:", "broker:", "topics:", "artifact:", "device:"]
+    assert [line.split()[1] for line in lines] == names
     assert "ok    broker: host:1 answers, 3 nodes" in lines
+
+
+def test_codecs_that_cannot_be_read_are_named_with_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.check_codecs() == Check("codecs", True, "none, gzip, snappy, lz4, zstd")
+    monkeypatch.setattr(codec, "cramjam", None)
+    check = doctor.check_codecs()
+    assert not check.ok
+    assert "snappy, lz4, zstd" in check.detail and "gzip" not in check.detail
+    assert "cramjam" in check.remedy
 
 
 def test_each_topic_difference_is_a_failure_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
