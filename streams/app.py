@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import faust
 from faust.types import TP
@@ -27,6 +28,9 @@ from streams.settings import KafkaSettings, Settings, load_settings
 from streams.table import BatchTable
 
 log = logging.getLogger(__name__)
+#: Where each app's first worker on a machine serves its pages; ``--web-port`` wins. No setting, for Kubernetes sets ``HEADRACE_WEB_PORT``
+#: for a Service named ``headrace-web``.
+WEB_PORTS: Final[dict[Role, int]] = {"sequencer": 6066, "recommender": 6067}
 
 
 class Serving(Protocol):
@@ -68,6 +72,9 @@ class StreamApp(faust.App):
         await super().on_first_start()
 
     async def _get_ready(self) -> None:
+        bind = str(self.conf.web_bind)
+        if not is_loopback(bind):
+            self.log.warning("pages are open to all who reach %s:%s: no token protects them", bind, self.conf.web_port)
         Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
         await prepare(self.settings.kafka, self.role)
         await self.health.start()
@@ -173,7 +180,8 @@ def build_app(
         topic_partitions=kafka.partitions,
         table_cleanup_interval=3_600.0,
         web_enabled=True,
-        web_bind="127.0.0.1",
+        web_bind=settings.health.web_bind,
+        web_port=WEB_PORTS[name],
         env={},  # else WEB_BIND, BROKER_URL, APP_VALUE_SERIALIZER and sixty other variables would win over all that stands here
         web_in_thread=False,
         web_tables_enabled=False,  # Faust's own pages would show every window to every user of the machine
@@ -184,6 +192,14 @@ def build_app(
         autodiscover=False,
         **options,
     )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address; a name other than ``localhost`` may stand for any."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def credentials(kafka: KafkaSettings) -> CredentialsT | None:

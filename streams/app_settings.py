@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -182,11 +183,14 @@ class HealthSettings:
     stall_timeout_s : longest time that a partition's committed offset may stand still while records wait
     recovery_timeout_s : longest time without progress in joining the group and in recovering state
     stop_timeout_s : longest time from SIGTERM to the end, in which what is in flight is delivered and committed
+    web_bind : address that a worker's pages are served on; beyond loopback, such as ``0.0.0.0`` in a pod, everyone who reaches it
+        reads them, for no token protects them
     """
 
     stall_timeout_s: float = 60.0
     recovery_timeout_s: float = 120.0
     stop_timeout_s: float = 12.0
+    web_bind: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
         check_setting(5 <= self.stall_timeout_s <= 3_600, "stall_timeout_s", self.stall_timeout_s, "5 to 3600")
@@ -194,3 +198,14 @@ class HealthSettings:
             10 <= self.recovery_timeout_s <= 86_400, "recovery_timeout_s", self.recovery_timeout_s, "10 to 86400"
         )
         check_setting(1 <= self.stop_timeout_s <= 600, "stop_timeout_s", self.stop_timeout_s, "1 to 600")
+        try:
+            ipaddress.ip_address(self.web_bind)
+        except ValueError:
+            check_setting(False, "web_bind", self.web_bind, "an IP address, such as 127.0.0.1 or 0.0.0.0")
+
+    def page_host(self) -> str:
+        """Return the host, as in a URL, at which this machine reaches its workers' pages."""
+        address = ipaddress.ip_address(self.web_bind)
+        if address.is_unspecified:
+            return "127.0.0.1" if address.version == 4 else "[::1]"
+        return str(address) if address.version == 4 else f"[{address}]"

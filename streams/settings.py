@@ -6,7 +6,9 @@ A field ``window_max_events`` is the key ``window_max_events`` of ``headrace.tom
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -30,6 +32,11 @@ __all__ = [
 SECRETS: Final = frozenset({"sasl_password"})
 #: Read by ``tools``, not settings of the streams.
 OTHER_VARIABLES: Final = frozenset({"HEADRACE_TEST_BROKER", "HEADRACE_DRILL_FAULTS", "HEADRACE_PARENT_PID"})
+#: Kubernetes sets such variables in every pod for a Service named ``headrace`` or ``headrace-...``, with its address and ports.
+_SERVICE_LINK: Final = re.compile(
+    rf"{PREFIX}(?:[A-Z0-9_]+_)?"
+    r"(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,26 @@ def _convert(name: str, text: object, kind: Any) -> object:
     return text
 
 
+def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
+    """Return what the variables with our prefix say, by setting; a Service's address is passed over where no setting has its name."""
+    known = Settings().shown()
+    values: dict[str, object] = {}
+    for key, text in environ.items():
+        name = key.removeprefix(PREFIX).lower()
+        is_ours = key.startswith(PREFIX) and key not in OTHER_VARIABLES
+        if is_ours and (name in known or not _SERVICE_LINK.fullmatch(key)):
+            values[name] = text
+    return values
+
+
+def _unknown(name: str) -> str:
+    """Return the error for a name that is no setting: the nearest one, and all."""
+    known = sorted(Settings().shown())
+    near = difflib.get_close_matches(name, known, n=1)
+    meant = f"did you mean {near[0]!r}? " if near else ""
+    return f"unknown setting {name!r}; {meant}known: {', '.join(known)}"
+
+
 def load_settings(
     environ: Mapping[str, str] | None = None, *, file: Path | None = None, **overrides: object
 ) -> Settings:
@@ -74,7 +101,8 @@ def load_settings(
     Raises
     ------
     SettingsError
-        For an unknown name, a value of the wrong type or out of range.
+        For an unknown name, a value of the wrong type or out of range. Variables that Kubernetes sets for a Service named
+        ``headrace`` are no settings, and are left alone.
     """
     environ = os.environ if environ is None else environ
     file = Path("headrace.toml") if file is None else file
@@ -84,11 +112,7 @@ def load_settings(
             values |= tomllib.loads(file.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
             raise SettingsError(f"{file}: not TOML: {exc}") from exc
-    values |= {
-        key.removeprefix(PREFIX).lower(): text
-        for key, text in environ.items()
-        if key.startswith(PREFIX) and key not in OTHER_VARIABLES
-    }
+    values |= _from_environment(environ)
     values |= {key: value for key, value in overrides.items() if value is not None}
     groups: dict[str, Any] = {}
     for f in fields(Settings):
@@ -97,6 +121,5 @@ def load_settings(
         given = {g.name: _convert(g.name, values.pop(g.name), hints[g.name]) for g in fields(group) if g.name in values}
         groups[f.name] = group(**given)
     if values:
-        known = ", ".join(sorted(Settings().shown()))
-        raise SettingsError(f"unknown setting {sorted(values)[0]!r}; known: {known}")
+        raise SettingsError(_unknown(sorted(values)[0]))
     return Settings(**groups)

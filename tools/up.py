@@ -26,6 +26,7 @@ SUMMARY = "run the sequencer and the recommender until Ctrl-C"
 READY_TIMEOUT_S: Final = 180.0  # the recommender loads its models first
 STOP_MARGIN_S: Final = 3.0  # above the limit at which a worker ends itself
 INTERRUPTED: Final = 130
+MAX_PORT: Final = 65_535
 #: What the two workers cannot do without; other topics are made too where this client may.
 WORKER_TOPICS: Final = topics_of("sequencer") + topics_of("recommender")
 STATE_DIR: Final = Path(".headrace")
@@ -37,6 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="sequencers, and recommenders (default: %(default)s)"
     )
+    parser.add_argument(
+        "--web-port",
+        type=int,
+        metavar="N",
+        help="port of the first worker's pages, the others following: sequencers first, then recommenders (default: free ones)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,6 +52,11 @@ def run(args: argparse.Namespace) -> int:
     if not 1 <= args.workers <= settings.kafka.partitions:
         raise UsageError(
             f"--workers {args.workers}: must be 1 to {settings.kafka.partitions}, the number of partitions; more would idle"
+        )
+    last_port = (args.web_port or 1) + 2 * args.workers - 1
+    if args.web_port is not None and not 1 <= args.web_port <= last_port <= MAX_PORT:
+        raise UsageError(
+            f"--web-port {args.web_port}: must be 1 to {MAX_PORT + 1 - 2 * args.workers}; each worker has its own"
         )
     if not Path(settings.recommender.artifact).is_dir():
         raise UsageError(
@@ -63,12 +75,18 @@ def run(args: argparse.Namespace) -> int:
                 )
             running = load_settings(broker=broker.bootstrap, artifact=settings.recommender.artifact)
             asyncio.run(create_topics(running.kafka, WORKER_TOPICS))
-            return _supervise(args, build_workers(running, args.workers), running.health.stop_timeout_s + STOP_MARGIN_S)
+            workers = build_workers(running, args.workers, first_port=args.web_port)
+            return _supervise(args, workers, running.health.stop_timeout_s + STOP_MARGIN_S)
 
 
-def build_workers(settings: Settings, n_workers: int, state_dir: Path = STATE_DIR) -> list[Worker]:
-    """Return the workers of this command, not started: ``n_workers`` of each app, each with its own port and directory."""
-    workers = []
+def build_workers(
+    settings: Settings, n_workers: int, state_dir: Path = STATE_DIR, first_port: int | None = None
+) -> list[Worker]:
+    """Return the workers of this command, not started: ``n_workers`` of each app, each with its own port and directory.
+
+    The ports are ``first_port`` and those after it, or free ones.
+    """
+    workers: list[Worker] = []
     names: tuple[WorkerName, ...] = ("sequencer", "recommender")
     for name in names:
         for i in range(n_workers):
@@ -77,7 +95,8 @@ def build_workers(settings: Settings, n_workers: int, state_dir: Path = STATE_DI
                 "HEADRACE_ARTIFACT": settings.recommender.artifact,
                 "HEADRACE_DATA_DIR": str(state_dir / f"{name}-{i}"),
             }
-            workers.append(Worker(name, env, free_port(), new_log(state_dir / "logs", f"{name}-{i}")))
+            port = free_port() if first_port is None else first_port + len(workers)
+            workers.append(Worker(name, env, port, new_log(state_dir / "logs", f"{name}-{i}")))
     return workers
 
 
@@ -87,9 +106,7 @@ def _supervise(args: argparse.Namespace, workers: list[Worker], stop_timeout_s: 
             worker.start()
         for worker in workers:
             worker.wait_ready(READY_TIMEOUT_S)
-            console().print(
-                f"{worker.name} ready, pid {worker.pid}: http://127.0.0.1:{worker.web_port}/counts", highlight=False
-            )
+            console().print(f"{worker.name} ready, pid {worker.pid}: {worker.page_url('/counts')}", highlight=False)
             console().print(f"  its log: {worker.log_path}", style="dim", markup=False, highlight=False, soft_wrap=True)
         console().print("running; Ctrl-C stops", style="green")
         supervisor = Supervisor(workers)

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from streams.errors import HeadraceError
+from streams.errors import HeadraceError, SettingsError
 from streams.guard import PARENT_VARIABLE
 from streams.lag import GroupWatch
 from streams.settings import load_settings
@@ -41,7 +41,7 @@ _OWN_ERROR: Final = re.compile(
 )
 #: The first of these is the cause; what crashes while the worker ends comes after it.
 _CAUSE: Final = re.compile(r"\[ERROR\] the worker ends: ")
-#: The workers listen on loopback: a proxy of the environment must not be asked.
+#: The workers listen on this machine: a proxy of the environment must not be asked.
 opener: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -58,7 +58,7 @@ class Worker:
     ----------
     name : which app
     env : variables set beside those of this process, such as ``HEADRACE_BROKER``
-    web_port : its pages' port on loopback; each worker needs its own
+    web_port : its pages' port; each worker needs its own
     log_path : its output is appended there
     """
 
@@ -69,6 +69,7 @@ class Worker:
         self.log_path = log_path
         self._process: subprocess.Popen[bytes] | None = None
         self.client_id = ""  # of the last start
+        self._page_host = "127.0.0.1"
         self._log_begin = 0  # where this start's lines begin; restarts append
 
     def __enter__(self) -> Worker:
@@ -103,6 +104,8 @@ class Worker:
         if self.is_running:
             raise WorkerError(f"{self.name}: runs already, pid {self.pid}")
         self.client_id = f"headrace-{self.name}-{uuid.uuid4().hex[:12]}"
+        with contextlib.suppress(SettingsError):  # the worker says it, and ends
+            self._page_host = load_settings(self._environment()).health.page_host()
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
             self._log_begin = log.tell()
@@ -228,7 +231,11 @@ class Worker:
             ) from exc
 
     def _get(self, page: str) -> Any:
-        return opener.open(f"http://127.0.0.1:{self.web_port}{page}", timeout=HTTP_TIMEOUT_S)
+        return opener.open(self.page_url(page), timeout=HTTP_TIMEOUT_S)
+
+    def page_url(self, page: str) -> str:
+        """Return the address of a page, as this machine reaches it."""
+        return f"http://{self._page_host}:{self.web_port}{page}"
 
     def _signal_group(self, number: signal.Signals) -> None:
         """Signal the process and what it started; its session is its own."""

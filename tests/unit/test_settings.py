@@ -106,6 +106,47 @@ def test_unknown_name_is_refused() -> None:
         load_settings({"HEADRACE_PARTITONS": "3"}, file=NOWHERE)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"HEADRACE_{service}{link}"
+        for service in ("", "WEB_", "RECOMMENDER_2_")
+        for link in (
+            "PORT", "SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP_PAGES",
+            "PORT_6066_TCP", "PORT_6066_TCP_PROTO", "PORT_6066_TCP_PORT", "PORT_6066_UDP_ADDR", "PORT_9_SCTP",
+        )
+    ],
+)  # fmt: skip
+def test_service_links_of_kubernetes_are_left_alone(name: str, tmp_path: Path) -> None:
+    """A Service named headrace must not stop the workers; in the file the same name is a mistake."""
+    assert load_settings({name: "tcp://10.0.0.7:6066"}, file=NOWHERE) == Settings()
+    file = tmp_path / "headrace.toml"
+    file.write_text(f"{name.removeprefix('HEADRACE_').lower()} = 'x'\n")
+    with pytest.raises(SettingsError, match="unknown setting"):
+        load_settings({}, file=file)
+
+
+@pytest.mark.parametrize("name", ["HEADRACE_PORTS", "HEADRACE_PORT_X_TCP", "HEADRACE_SERVICE", "HEADRACE_SERVICEPORT"])
+def test_only_whole_service_links_are_left_alone(name: str) -> None:
+    """What only resembles a link is a misspelt setting."""
+    with pytest.raises(SettingsError, match="unknown setting"):
+        load_settings({name: "1"}, file=NOWHERE)
+
+
+def test_no_setting_is_named_like_a_service_link() -> None:
+    """Else a Service's address would be taken for its value."""
+    assert not [name for name in Settings().shown() if name.endswith(("_port", "service_host")) or name == "port"]
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [("partitons", "partitions"), ("brokers", "broker"), ("web_bnd", "web_bind")]
+)
+def test_a_misspelt_name_gets_the_nearest(given: str, meant: str) -> None:
+    """The remedy stands in the line."""
+    with pytest.raises(SettingsError, match=f"unknown setting '{given}'; did you mean '{meant}'"):
+        load_settings({f"HEADRACE_{given.upper()}": "3"}, file=NOWHERE)
+
+
 def test_foreign_variables_are_left_alone() -> None:
     """Only variables with our prefix are ours."""
     assert load_settings({"PARTITIONS": "9", "PATH": "x"}, file=NOWHERE) == Settings()

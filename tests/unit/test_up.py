@@ -34,6 +34,19 @@ def test_each_worker_has_its_own_port_directory_and_log(tmp_path: Path) -> None:
     assert {worker.env["HEADRACE_ARTIFACT"] for worker in workers} == {"art"}
 
 
+def test_ports_can_be_fixed(tmp_path: Path) -> None:
+    """A scrape configuration names them once."""
+    workers = up.build_workers(Settings(), 2, tmp_path, first_port=7000)
+    assert [worker.web_port for worker in workers] == [7000, 7001, 7002, 7003]
+
+
+@pytest.mark.parametrize("port", ["0", "-3", "65535", "70000"])
+def test_ports_that_do_not_exist_are_refused(port: str, tmp_path: Path) -> None:
+    """Each worker needs one, the last of them too."""
+    with pytest.raises(UsageError, match="--web-port .*1 to 65534"):
+        up.run(arguments("--web-port", port, "--artifact", str(tmp_path), "--broker", "127.0.0.1:1"))
+
+
 @pytest.mark.parametrize("n", ["0", "-1", "5"])
 def test_more_workers_than_partitions_are_refused(n: str, tmp_path: Path) -> None:
     """They would idle."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.settings import HealthSettings
 from tools.supervisor import Supervisor
 from tools.workers import Worker, WorkerError, free_port
 
@@ -41,6 +42,21 @@ class ScriptWorker(Worker):
 
     def command(self) -> list[str]:
         return [sys.executable, "-c", SCRIPT, self.mode, str(self.web_port)]
+
+
+@pytest.mark.parametrize(
+    ("bind", "host"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "[::1]"),
+        ("127.0.0.9", "127.0.0.9"),
+        ("fe80::1", "[fe80::1]"),
+    ],  # noqa: S104
+)
+def test_pages_are_asked_for_where_they_are_bound(bind: str, host: str) -> None:
+    """A worker bound to one address does not answer at another."""
+    assert HealthSettings(web_bind=bind).page_host() == host
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
