@@ -215,6 +215,7 @@ class BatchWriter:
     async def _connect(self) -> Any:
         producer: Any = AIOKafkaProducer(
             **self._settings.client_arguments(),
+            compression_type=self._settings.codec(),
             acks="all",
             enable_idempotence=True,
             transactional_id=self._transactional_id,

@@ -23,6 +23,8 @@ class KafkaSettings:
     replication : replicas of every topic
     client_id : this process's name at the broker, in its logs and quotas; empty means ``headrace-`` and the app
     output_format : encoding of ``recommendations``; ``json`` is for people
+    compression_type : codec of all that headrace writes, as in Kafka's own clients; every codec is read, whatever this says. ``zstd`` needs
+        under half the bytes of ``none``; subscribers' clients must know it
     session_timeout_ms : after this silence a worker's partitions go to another one
     security_protocol, sasl_mechanism, sasl_username, sasl_password, ssl_cafile, ssl_certfile, ssl_keyfile
         as in Kafka's own clients; empty means none
@@ -38,6 +40,7 @@ class KafkaSettings:
     replication: int = 1
     client_id: str = ""
     output_format: Literal["msgpack", "json"] = "msgpack"
+    compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
     session_timeout_ms: int = 6_000
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
@@ -69,6 +72,10 @@ class KafkaSettings:
     def group(self, app: str) -> str:
         """Return the consumer group of an app, which is its Faust app id too; of ``""``, what all groups here begin with."""
         return f"{self.topic_prefix}headrace-{app}"
+
+    def codec(self) -> str | None:
+        """Return ``compression_type`` as aiokafka's producer takes it."""
+        return None if self.compression_type == "none" else self.compression_type
 
     def addresses(self) -> list[tuple[str, int]]:
         """Return host and port of each bootstrap server."""

@@ -118,6 +118,7 @@ class Publisher:
     async def _connect(self) -> Any:
         producer = AIOKafkaProducer(
             **self._settings.client_arguments(),
+            compression_type=self._settings.codec(),
             acks="all",
             enable_idempotence=self.is_idempotent,
             max_batch_size=BATCH_BYTES,

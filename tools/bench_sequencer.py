@@ -84,6 +84,7 @@ def run_program(program: str, n_events: int, settings: Settings, work_dir: Path)
         "HEADRACE_BROKER": settings.kafka.broker,
         "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
         "HEADRACE_DATA_DIR": str(work_dir / program),
+        "HEADRACE_COMPRESSION_TYPE": "none",  # as the peers write
     }
     command = [sys.executable, "-m", "tools.bench_programs", program, str(n_events)]
     log_path = work_dir / f"{program}.log"

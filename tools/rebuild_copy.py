@@ -249,7 +249,12 @@ async def has_lost_records(settings: KafkaSettings, topic: str) -> bool:
 @contextlib.asynccontextmanager
 async def _producer(settings: KafkaSettings) -> AsyncIterator[Any]:
     producer = AIOKafkaProducer(
-        **settings.client_arguments(), acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES, linger_ms=0
+        **settings.client_arguments(),
+        acks="all",
+        enable_idempotence=True,
+        max_batch_size=BATCH_BYTES,
+        linger_ms=0,
+        compression_type=settings.codec(),
     )
     try:
         await producer.start()

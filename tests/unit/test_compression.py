@@ -1,0 +1,70 @@
+"""What headrace writes with: every producer that it opens takes the codec from the setting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from streams import batches, publisher
+from streams.batches import BatchWriter
+from streams.errors import SettingsError
+from streams.publisher import Publisher
+from streams.settings import KafkaSettings, load_settings
+from tools import rebuild_copy
+
+
+class Opened(Exception):  # noqa: N818 - no error
+    """A producer was opened."""
+
+
+async def write(settings: KafkaSettings) -> None:
+    await BatchWriter(settings).start()
+
+
+async def publish(settings: KafkaSettings) -> None:
+    await Publisher(settings).__aenter__()
+
+
+async def copy(settings: KafkaSettings) -> None:
+    await rebuild_copy._producer(settings).__aenter__()
+
+
+@pytest.mark.parametrize(
+    ("module", "opening"),
+    [(batches, write), (publisher, publish), (rebuild_copy, copy)],
+    ids=["writer", "publisher", "copy"],
+)
+@pytest.mark.parametrize(
+    ("name", "codec"), [(None, "zstd"), ("none", None), *((name, name) for name in ("gzip", "snappy", "lz4", "zstd"))]
+)
+def test_every_producer_takes_the_codec_of_the_setting(
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    opening: Callable[[KafkaSettings], Awaitable[None]],
+    name: str | None,
+    codec: str | None,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def producer(**arguments: Any) -> None:
+        given.update(arguments)
+        raise Opened
+
+    monkeypatch.setattr(module, "AIOKafkaProducer", producer)
+    settings = load_settings({} if name is None else {"HEADRACE_COMPRESSION_TYPE": name}).kafka
+
+    async def run() -> None:
+        await opening(settings)
+
+    with pytest.raises(Opened):
+        asyncio.run(run())
+    assert given["compression_type"] == codec
+
+
+def test_another_codec_is_refused() -> None:
+    with pytest.raises(SettingsError, match="compression_type"):
+        load_settings({"HEADRACE_COMPRESSION_TYPE": "brotli"})
