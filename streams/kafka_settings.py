@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from streams.errors import SettingsError
 from streams.security import read_secret, tls_context
 from streams.setting_check import PREFIX, check_setting
+
+CONTRACT_TOPICS: Final = (
+    "events", "items", "users", "sequences", "user-vectors", "recommendations", "models", "events.rejected", "privacy",
+)  # fmt: skip
+
+
+def _setting_of(topic: str) -> str:
+    """Return the setting that names a topic of the contract in full."""
+    return f"topic_{topic.replace('.', '_').replace('-', '_')}"
 
 
 @dataclass(frozen=True)
@@ -19,6 +29,10 @@ class KafkaSettings:
     ----------
     broker : bootstrap servers, ``host:port[,host:port]``
     topic_prefix : put before every topic name and group id; keeps deployments on one cluster apart
+    topic_events, topic_items, topic_users, topic_sequences, topic_user_vectors, topic_recommendations
+        full name of that topic, used without ``topic_prefix``, such as ``source.events`` of MirrorMaker; empty means prefix and name
+    topic_models, topic_events_rejected, topic_privacy
+        as those above
     partitions : partitions of the topics keyed by user; cannot be changed once they exist
     replication : replicas of every topic
     client_id : this process's name at the broker, in its logs and quotas; empty means ``headrace-`` and the app
@@ -36,6 +50,15 @@ class KafkaSettings:
 
     broker: str = "127.0.0.1:9092"
     topic_prefix: str = ""
+    topic_events: str = ""
+    topic_items: str = ""
+    topic_users: str = ""
+    topic_sequences: str = ""
+    topic_user_vectors: str = ""
+    topic_recommendations: str = ""
+    topic_models: str = ""
+    topic_events_rejected: str = ""
+    topic_privacy: str = ""
     partitions: int = 4
     replication: int = 1
     client_id: str = ""
@@ -59,6 +82,11 @@ class KafkaSettings:
             check_setting(
                 bool(host) and port.isdigit() and 0 < int(port) < 65_536, "broker", self.broker, "host:port[,host:port]"
             )
+        names = [self.topic(name) for name in CONTRACT_TOPICS]
+        for setting, name in self.named_topics().items():
+            is_legal = re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) is not None and name not in (".", "..")
+            check_setting(is_legal, setting, name, "1 to 249 of letters, digits, '.', '_' and '-'")
+            check_setting(names.count(name) == 1, setting, name, "a name that no other topic of these settings has")
         check_setting(1 <= self.partitions <= 10_000, "partitions", self.partitions, "1 to 10000")
         check_setting(1 <= self.replication <= 32, "replication", self.replication, "1 to 32")
         check_setting(
@@ -66,8 +94,20 @@ class KafkaSettings:
         )
 
     def topic(self, name: str) -> str:
-        """Return the full name of a topic of the contract."""
-        return f"{self.topic_prefix}{name}"
+        """Return the full name of a topic of the contract: the given one, else prefix and name."""
+        return getattr(self, _setting_of(name), "") or f"{self.topic_prefix}{name}"
+
+    def named_topics(self) -> dict[str, str]:
+        """Return the topics that a setting names in full, by setting."""
+        settings = map(_setting_of, CONTRACT_TOPICS)
+        return {setting: getattr(self, setting) for setting in settings if getattr(self, setting)}
+
+    def check_isolated(self, prefix: str) -> None:
+        """Raise :class:`SettingsError` where topics under another prefix would still be those that settings name in full."""
+        for setting, name in self.named_topics().items():
+            raise SettingsError(
+                f"{setting}={name!r} has no prefix, so {prefix!r} keeps nothing apart from it: unset it for this command"
+            )
 
     def group(self, app: str) -> str:
         """Return the consumer group of an app, which is its Faust app id too; of ``""``, what all groups here begin with."""

@@ -122,4 +122,6 @@ def load_settings(
         groups[f.name] = group(**given)
     if values:
         raise SettingsError(_unknown(sorted(values)[0]))
+    if overrides.get("topic_prefix") is not None:  # of a drill or a demo, which write to their topics and delete them
+        groups["kafka"].check_isolated(str(overrides["topic_prefix"]))
     return Settings(**groups)

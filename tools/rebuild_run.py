@@ -102,6 +102,7 @@ def folder_of(state_dir: Path, run: str) -> Path:
 
 def run_settings(settings: Settings, run: str, partitions: int) -> Settings:
     """Return the settings of a run's workers: as the deployment's, on the run's own topics."""
+    settings.kafka.check_isolated(run_prefix(settings.kafka, run))
     kafka = replace(settings.kafka, topic_prefix=run_prefix(settings.kafka, run), partitions=partitions)
     return replace(settings, kafka=kafka)
 

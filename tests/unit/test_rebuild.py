@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiokafka.errors import KafkaError
 
-from streams.errors import BrokerError, InputError
+from streams.errors import BrokerError, InputError, SettingsError
 from streams.latest import LatestLists
 from streams.publisher import partition_of
 from streams.recommending import list_id
@@ -92,6 +92,14 @@ def test_a_run_has_topics_of_its_own() -> None:
     into = run_settings(live, "wider", 8)
     assert (into.kafka.topic("events"), into.kafka.partitions) == ("shop-wider.events", 8)
     assert into.sequencer == live.sequencer
+
+
+@pytest.mark.parametrize("setting", ["topic_events", "topic_user_vectors", "topic_events_rejected"])
+def test_a_run_never_writes_to_topics_named_in_full(setting: str) -> None:
+    """Its workers would write to the live topics."""
+    live = Settings(kafka=replace(Settings().kafka, **{setting: "source.x"}))  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=f"{setting}='source.x'.*'wider.'"):
+        run_settings(live, "wider", 8)
 
 
 def test_the_manifest_survives_and_holds_the_run_to_what_it_was_begun_with(tmp_path: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from streams.errors import SettingsError
+from streams.kafka_settings import CONTRACT_TOPICS
 from streams.settings import KafkaSettings, SequencerSettings, Settings, load_settings
+from streams.topics import TOPICS
 
 NOWHERE = Path("no-such-file.toml")
 
@@ -228,3 +230,30 @@ def test_field_names_are_unique_over_all_groups() -> None:
     settings = Settings()
     n_fields = sum(len(vars(group)) for group in vars(settings).values())
     assert len(settings.shown()) == n_fields
+
+
+def test_topics_can_be_named_one_by_one() -> None:
+    """MirrorMaker renames what it copies; the others keep prefix and name."""
+    kafka = KafkaSettings(topic_prefix="shop-", topic_events="source.events", topic_events_rejected="bad")
+    assert [kafka.topic(name) for name in ("events", "events.rejected", "user-vectors")] == [
+        "source.events",
+        "bad",
+        "shop-user-vectors",
+    ]
+    assert all(f"topic_{spec.name.replace('-', '_').replace('.', '_')}" in Settings().shown() for spec in TOPICS)
+    assert [spec.name for spec in TOPICS] == list(CONTRACT_TOPICS)
+
+
+@pytest.mark.parametrize("name", ["a b", "..", "x" * 250, "shop/events", "p.items"])
+def test_a_topic_name_that_cannot_be_is_refused(name: str) -> None:
+    """Illegal at the broker, or another topic's."""
+    with pytest.raises(SettingsError, match="topic_events="):
+        KafkaSettings(topic_prefix="p.", topic_events=name)
+
+
+def test_a_command_that_keeps_its_topics_apart_refuses_full_names() -> None:
+    """A drill writes to its topics and deletes them: they must not be the live ones."""
+    environ = {"HEADRACE_TOPIC_EVENTS": "source.events"}
+    assert load_settings(environ, file=NOWHERE).kafka.topic("events") == "source.events"
+    with pytest.raises(SettingsError, match="topic_events='source.events'.*unset it"):
+        load_settings(environ, file=NOWHERE, topic_prefix="drill-1.")
