@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,7 +15,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, KafkaError
 from aiokafka.protocol.group import LeaveGroupRequest
 
 from streams.errors import BrokerError
@@ -24,6 +25,9 @@ from streams.settings import KafkaSettings
 
 #: A broker that takes longer than this for one answer counts as one that does not answer.
 ANSWER_TIMEOUT_S: Final = 10.0
+#: On a cluster that has had no group yet, the first question makes the broker create ``__consumer_offsets``, which takes it seconds.
+COORDINATOR_WAIT_S: Final = 8.0
+COORDINATOR_POLL_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,8 @@ class GroupWatch:
             When the broker does not answer.
         """
         async with self._connected() as (admin, reader):
-            committed = await admin.list_consumer_group_offsets(self.group)
+            coordinator = await self._coordinator(admin)
+            committed = await admin.list_consumer_group_offsets(self.group, group_coordinator_id=coordinator)
             wanted = [TopicPartition(topic, partition) for partition in partitions]
             if not wanted:
                 return {}
@@ -99,7 +104,8 @@ class GroupWatch:
         """Return the group's state and members; None where the broker cannot tell (small development brokers)."""
         try:
             async with self._connected() as (admin, _):
-                responses = await admin.describe_consumer_groups([self.group])
+                coordinator = await self._coordinator(admin)
+                responses = await admin.describe_consumer_groups([self.group], group_coordinator_id=coordinator)
         except BrokerError as exc:
             if isinstance(exc.__cause__, KafkaError) and not exc.__cause__.retriable:
                 return None
@@ -119,7 +125,7 @@ class GroupWatch:
         members = [m for m in found.members if m.client_id == client_id] if found else []
         async with self._connected() as (admin, _):
             for member in members:
-                coordinator = await admin.find_coordinator(self.group)
+                coordinator = await self._coordinator(admin)
                 await admin._send_request(LeaveGroupRequest(self.group, member.member_id), coordinator)
         return len(members)
 
@@ -137,6 +143,17 @@ class GroupWatch:
                 return False
             finally:
                 reader.unsubscribe()
+
+    async def _coordinator(self, admin: AIOKafkaAdminClient) -> int:
+        """Return the broker that coordinates the group, waiting while the cluster makes room for its first group."""
+        deadline = time.monotonic() + COORDINATOR_WAIT_S
+        while True:
+            try:
+                return int(await admin.find_coordinator(self.group))
+            except (GroupCoordinatorNotAvailableError, GroupLoadInProgressError):
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(COORDINATOR_POLL_S)
 
     @contextlib.asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[AIOKafkaAdminClient, AIOKafkaConsumer]]:

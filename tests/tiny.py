@@ -36,6 +36,21 @@ def write_items(path: Path) -> Path:
     return path
 
 
+def write_named_files(folder: Path) -> None:
+    """Write the log and the catalogue under the file and column names that README and ``docs`` use, and some events."""
+    rows = write_log(folder / "log.csv").read_text().splitlines()[1:]
+    (folder / "history.csv").write_text("\n".join(["uid,item_id,time", *rows, ""]))
+    (folder / "ratings.csv").write_text("\n".join(["userId,movieId,timestamp", *rows, ""]))
+    items = write_items(folder / "items.csv").read_text().splitlines()[1:]
+    (folder / "catalogue.csv").write_text("\n".join(["sku,name,category", *items, ""]))
+    events = [
+        f'{{"user_id":"{user}","item_id":"i{i}","type":"view","ts":{T0 + 86_400_000 + i}}}'
+        for user in ("u1", "u42")
+        for i in range(5)
+    ]
+    (folder / "events.jsonl").write_text("\n".join([*events, ""]))
+
+
 @cache
 def artifact() -> Path:
     """Return the folder of an artifact of that log, trained once; callers must not change it."""

@@ -40,7 +40,7 @@ from streams.readers import open_reader
 from streams.records import Event, RecordDecoder, WindowState, decode_window
 from streams.settings import KafkaSettings, Settings, load_settings
 from streams.topics import create_topics
-from tools.cli import RunError, UsageError, console, emit
+from tools.cli import RunError, console, emit
 from tools.rebuild_copy import event_range, newest_values, read_ranges
 from tools.rebuild_plan import (
     GONE,
@@ -106,7 +106,9 @@ def _promote_in_place(args: argparse.Namespace, settings: Settings, manifest: Ma
     plan = asyncio.run(_plan(settings, manifest))
     told = plan.as_text()
     if not args.yes:
-        raise UsageError(f"--promote {manifest.run}: would set the sequencer's offsets and write {told}; add --yes")
+        preview = f"run {manifest.run}: a promotion would set the sequencer's offsets and write {told}; nothing is written: add --yes"
+        emit(args, as_result(manifest, plan) | {"promoted": False}, preview)
+        return 0
     if manifest.state != "promoting":
         manifest.state, manifest.promotions = "promoting", manifest.promotions + 1
     manifest.steps = []
@@ -114,13 +116,18 @@ def _promote_in_place(args: argparse.Namespace, settings: Settings, manifest: Ma
     resumed = asyncio.run(_write(settings.kafka, plan, _step_saver(manifest, folder)))
     manifest.state = "promoted"
     save_manifest(folder, manifest)
-    result = {
-        "run": manifest.run, "windows": len(plan.windows), "emptied": plan.n_emptied, "vectors": len(plan.vectors),
-        "losing": plan.n_losing, "history_gone": plan.is_history_gone, "beyond": plan.n_beyond,
-        "positions": resumed, "seconds": round(time.monotonic() - began, 3),
-    }  # fmt: skip
+    ended = {"promoted": True, "positions": resumed, "seconds": round(time.monotonic() - began, 3)}
+    result = as_result(manifest, plan) | ended
     emit(args, result, f"run {manifest.run} promoted: {told}; start the workers now: headrace up")
     return 0
+
+
+def as_result(manifest: Manifest, plan: Promotion) -> dict[str, object]:
+    """Return what a promotion writes, for ``--json``."""
+    return {
+        "run": manifest.run, "windows": len(plan.windows), "emptied": plan.n_emptied, "vectors": len(plan.vectors),
+        "losing": plan.n_losing, "history_gone": plan.is_history_gone, "beyond": plan.n_beyond,
+    }  # fmt: skip
 
 
 def check_copied(manifest: Manifest, committed: Mapping[int, int]) -> None:
