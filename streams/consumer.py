@@ -95,6 +95,9 @@ class BatchConsumer(driver.Consumer):
     def on_buffer_drop(self, tp: TP) -> None:
         """Do nothing, as nothing was paused."""
 
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Check nothing: Faust calls changelog partitions stuck, as no agent reads them; :mod:`streams.health` asks the broker."""
+
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every partition to its committed offset, or to its beginning where nothing was committed yet."""
         committed: Mapping[TP, int] = await super().seek_to_committed()

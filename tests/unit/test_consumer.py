@@ -164,3 +164,11 @@ def test_a_resume_after_a_suspension_clears_the_queue() -> None:
         return n_items
 
     assert asyncio.run(run()) == 0
+
+
+def test_fausts_own_check_of_partitions_is_off() -> None:
+    """It logs an ERROR for each changelog partition of a healthy worker; the watchdog asks the broker instead."""
+    made, asked = consumer(), []
+    made._thread = SimpleNamespace(verify_event_path=lambda *args: asked.append(args))
+    made.verify_event_path(1e9, PLACE)
+    assert asked == []
