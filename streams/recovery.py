@@ -13,11 +13,11 @@ import asyncio
 import gc
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from aiokafka import TopicPartition
-from aiokafka.errors import IllegalStateError
+from aiokafka.errors import IllegalStateError, OffsetOutOfRangeError
 from faust.tables.manager import TableManager
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
@@ -76,8 +76,13 @@ async def _seek(consumer: Any, table: Any, tps: list[TopicPartition]) -> dict[To
 async def _read(consumer: Any, table: Any, ends: dict[TopicPartition, int], timeout_s: float) -> int:
     n_records, moved_at = 0, time.monotonic()
     behind = dict(ends)
+    restarted: set[TopicPartition] = set()
     while behind := {tp: end for tp, end in behind.items() if await consumer.position(tp) < end}:
-        fetched = await consumer.getmany(*behind, timeout_ms=POLL_MS)
+        try:
+            fetched = await consumer.getmany(*behind, timeout_ms=POLL_MS)
+        except OffsetOutOfRangeError as exc:
+            await _begin_anew(consumer, exc.args[0], restarted)
+            continue
         for tp, records in fetched.items():
             values = {record.key: record.value for record in records if record.key is not None}
             if foreign := _take_foreign(values, records):
@@ -89,6 +94,20 @@ async def _read(consumer: Any, table: Any, ends: dict[TopicPartition, int], time
         if time.monotonic() - moved_at > timeout_s:
             raise await _stuck(consumer, behind, timeout_s)
     return n_records
+
+
+async def _begin_anew(consumer: Any, gone: Mapping[TopicPartition, int], restarted: set[TopicPartition]) -> None:
+    """Read partitions again from where they begin now: the broker has deleted records under the reader. Once each."""
+    beginnings = await consumer.beginning_offsets(list(gone))
+    for tp, offset in gone.items():
+        place = f"recovery: {tp.topic}-{tp.partition}: offset {offset} is not there any more"
+        if tp in restarted:
+            raise StalledError(
+                f"{place}, for the second time: stop what deletes records of that topic, then restart the worker"
+            )
+        log.error("%s; begun anew at %d; is cleanup.policy of the topic compact alone?", place, beginnings[tp])
+        restarted.add(tp)
+        consumer.seek(tp, beginnings[tp])
 
 
 def _take_foreign(values: dict[bytes, bytes | None], records: Iterable[ConsumedRecord]) -> list[PassedOver]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import OffsetOutOfRangeError
 from faust.types import TP
 
 from streams import recovery
@@ -126,6 +127,31 @@ def test_a_revoke_gives_the_recovery_at_hand_up() -> None:
         return service._recovering.cancelled(), len(table.values) - n_stored
 
     assert asyncio.run(run()) == (True, 0)
+
+
+class CutConsumer(FakeConsumer):
+    """Whose broker deletes records while they are read, each time up to the next of ``cuts``."""
+
+    def __init__(self, records: list[FakeRecord], end: int, cuts: list[int]) -> None:
+        super().__init__(records, beginning=0, end=end)
+        self.cuts = cuts
+
+    async def getmany(self, *tps: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[FakeRecord]]:
+        if self.cuts and self.at > 0:
+            self.beginning = self.cuts.pop(0)
+        if self.at < self.beginning:
+            raise OffsetOutOfRangeError({PLACE: self.at})
+        return await super().getmany(*tps, timeout_ms=timeout_ms)
+
+
+def test_a_changelog_cut_under_the_reader_is_begun_anew_once(caplog: pytest.LogCaptureFixture) -> None:
+    """It never jumps to the end, and it says so; a topic that is cut again and again stops the worker."""
+    table = FakeTable()
+    recover(CutConsumer(log(*range(20)), 20, [6]), table)
+    assert set(table.values) == {b"u%d" % n for n in (0, 1, *range(6, 20))}
+    assert "sequences-0: offset 2 is not there any more; begun anew at 6" in caplog.text
+    with pytest.raises(StalledError, match="sequences-0: offset 6 is not there any more, for the second time"):
+        recover(CutConsumer(log(*range(20)), 20, [6, 9]), FakeTable())
 
 
 class NamedTable:
