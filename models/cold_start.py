@@ -20,6 +20,11 @@ from models.types import AnyArray, Bool, Float32
 HALF_LIFE_MS: Final = 7 * 86_400_000
 #: Weights are kept relative to a reference time, which moves on before 2 ** 256 is near the end of float64.
 MAX_EXPONENT: Final = 256.0
+#: The last place of a list that history defends, and how many fresh events it is worth at least: few users cannot take it.
+DEFENDED_PLACE: Final = 10
+DEFENDED_EVENTS: Final = 100.0
+#: History is never worth fewer events than this altogether.
+MIN_PRIOR_EVENTS: Final = 1_000.0
 #: Scores lie within 2 ** -100 and 2 ** 100, which float32 holds, whatever time they are asked for; their ratios are kept.
 MAX_SCORE_EXPONENT: Final = 100.0
 
@@ -66,6 +71,53 @@ class DecayedCounts:
         scale = 2.0 ** max((self._reference_ms - ts_ms) / self._half_life_ms, -1_000.0)
         self._weights = {item_id: weight * scale for item_id, weight in self._weights.items() if weight * scale > 0.0}
         self._reference_ms = ts_ms
+
+
+class CountsWithPrior:
+    """Live decayed counts beside those of history, which is a prior that does not vanish.
+
+    The score of an item is ``m * share + count``: its share of history, as it was at the end of history, and its live decayed
+    count. Up to a factor this is the posterior mean of its probability under a Dirichlet prior worth ``m`` events (Zhai and
+    Lafferty, A Study of Smoothing Methods for Language Models Applied to Ad Hoc Information Retrieval, 2001). ``m``
+    is what history's events weigh by now, as they halve like all others, but never so little that a few users undo it: at least
+    :data:`MIN_PRIOR_EVENTS`, and so many that the item in place :data:`DEFENDED_PLACE` weighs :data:`DEFENDED_EVENTS`.
+
+    Parameters
+    ----------
+    history : decayed counts as of ``at_ms``
+    """
+
+    def __init__(self, history: Mapping[str, float], at_ms: int, half_life_ms: int = HALF_LIFE_MS) -> None:
+        self._n_events = float(sum(history.values()))
+        self._shares = {item_id: count / self._n_events for item_id, count in history.items() if count > 0}
+        self._at_ms = at_ms
+        self._half_life_ms = half_life_ms
+        self._least = _least_prior(self._shares)
+        self._live = DecayedCounts(at_ms=at_ms, half_life_ms=half_life_ms)
+
+    def add(self, item_id: str, ts_ms: int) -> None:
+        """Count one live interaction at event time ``ts_ms``."""
+        self._live.add(item_id, ts_ms)
+
+    def prior_events(self, now_ms: int) -> float:
+        """Return how many events as of ``now_ms`` history is worth, ``m``."""
+        age = max(now_ms - self._at_ms, 0) / self._half_life_ms
+        return max(self._n_events * math.exp2(-min(age, 1_000.0)), self._least)
+
+    def scores(self, item_ids: Sequence[str], now_ms: int) -> Float32:
+        """Return each item's score as of ``now_ms``, (n,) float32; 0 for items that neither history nor a live event knows."""
+        get = self._shares.get
+        shares = np.fromiter((get(i, 0.0) for i in item_ids), np.float64, len(item_ids))
+        total: Float32 = (self.prior_events(now_ms) * shares + self._live.scores(item_ids, now_ms)).astype(np.float32)
+        return total
+
+
+def _least_prior(shares: Mapping[str, float]) -> float:
+    if not shares:
+        return MIN_PRIOR_EVENTS
+    top = sorted(shares.values(), reverse=True)[:DEFENDED_PLACE]
+    # A history that is all but a few items leaves nothing to defend in the places after them: the mean share bounds it.
+    return max(MIN_PRIOR_EVENTS, DEFENDED_EVENTS / max(top[-1], 1 / len(shares)))
 
 
 def log_share(scores: Float32) -> Float32:

@@ -23,7 +23,7 @@ from models.candidates import (
     user_states,
 )
 from models.catalogue import Catalogue, build_catalogue
-from models.cold_start import DecayedCounts
+from models.cold_start import CountsWithPrior
 from models.features import Row
 from models.fusion import FEATURES
 from models.sequence import pack
@@ -61,10 +61,10 @@ class RankedList:
     degraded: Degraded
 
 
-def recent_counts(artifact: Artifact) -> DecayedCounts:
-    """Return decayed counts as they stood at the end of training, for live events to be added to."""
+def recent_counts(artifact: Artifact) -> CountsWithPrior:
+    """Return counts for live events, whose prior is popularity as it stood at the end of training."""
     counts = zip(artifact.manifest.item_ids, artifact.recent_popularity.tolist(), strict=True)
-    return DecayedCounts(dict(counts), artifact.manifest.trained_to_ms)
+    return CountsWithPrior(dict(counts), artifact.manifest.trained_to_ms)
 
 
 def popular_items(catalogue: Catalogue, listed: set[str], seen: Int64, n: int) -> list[RankedItem]:

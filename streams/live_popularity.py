@@ -1,4 +1,4 @@
-"""What is popular now: the artifact's counts at the end of training, and the behaviours that have come in since."""
+"""What is popular now: the artifact's popularity as a prior, and the behaviours that have come in since."""
 
 from __future__ import annotations
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from models.cold_start import (
+    DEFENDED_EVENTS,
     HALF_LIFE_MS,
     MAX_EXPONENT,
+    CountsWithPrior,
     DecayedCounts,
     Prior,
     blend,
@@ -184,3 +186,67 @@ def test_a_bad_blend_is_named() -> None:
             blend(EVIDENCE, np.ones(4), [], strength)
     with pytest.raises(ValueError, match="n_events of shape"):
         blend(EVIDENCE, np.ones(3), [], 1.0)
+
+
+HISTORY = {f"i{place:03}": 5_000.0 / place for place in range(1, 501)}  # Zipf's law; 34,000 events
+
+
+def top_ten(counts: CountsWithPrior, now_ms: int) -> list[str]:
+    """Return the ten most popular items, best first."""
+    ids = [*HISTORY, "new"]
+    return [ids[row] for row in np.argsort(-counts.scores(ids, now_ms), kind="stable")[:10]]
+
+
+@pytest.mark.parametrize("weeks", [0, 1, 9, 60, 1_500])
+@pytest.mark.parametrize("scale", [1e-6, 0.01, 1.0, 100.0])
+def test_four_fresh_events_do_not_reorder_an_old_history(weeks: int, scale: float) -> None:
+    """Whatever its age and size, four events of other items, apart or all of one item, leave the top ten as it was."""
+    now = T0 + weeks * HALF_LIFE_MS
+    history = {item_id: count * scale for item_id, count in HISTORY.items()}
+    others = [*list(HISTORY)[10:], "new"]
+    chances = [[item_id] * 4 for item_id in others] + [others[i : i + 4] for i in range(0, len(others), 4)]
+    for fresh in chances:
+        counts = CountsWithPrior(history, T0)
+        for item_id in fresh:
+            counts.add(item_id, now)
+        assert top_ten(counts, now) == list(HISTORY)[:10], fresh
+
+
+@pytest.mark.parametrize("weeks", [9, 60, 1_500])
+def test_thousands_of_fresh_events_lead(weeks: int) -> None:
+    """What the many do now comes first, in its own order, and history orders what they leave alone."""
+    now = T0 + weeks * HALF_LIFE_MS
+    counts = CountsWithPrior(HISTORY, T0)
+    for item_id, n in (("i400", 3_000), ("new", 2_500), ("i300", 2_000)):
+        for _ in range(n):
+            counts.add(item_id, now)
+    assert top_ten(counts, now) == ["i400", "new", "i300", *list(HISTORY)[:7]]
+    assert top_ten(counts, now + 10 * HALF_LIFE_MS) == list(HISTORY)[:10], "live events fade; history stays"
+
+
+def test_a_fresh_history_weighs_as_many_events_as_it_has() -> None:
+    """It halves as live events do, until it is worth what the least prior is worth."""
+    counts, n_events = CountsWithPrior(HISTORY, T0), sum(HISTORY.values())
+    weights = [counts.prior_events(T0 + weeks * HALF_LIFE_MS) for weeks in (-3, 0, 1, 60, 10**6)]
+    least = DEFENDED_EVENTS * n_events / HISTORY["i010"]
+    assert weights == pytest.approx([n_events, n_events, n_events / 2, least, least])
+    tenth = counts.scores(["i010"], T0 + 60 * HALF_LIFE_MS)
+    assert tenth.tolist() == pytest.approx([DEFENDED_EVENTS])
+
+
+@pytest.mark.parametrize(
+    ("history", "least"),
+    [
+        ({}, 1_000.0),
+        ({"a": 0.0}, 1_000.0),
+        ({"a": 1.0}, 1_000.0),
+        ({f"i{n}": 2.0 ** (-20 * n) for n in range(40)}, 4_000.0),
+    ],
+)
+def test_histories_without_a_tenth_item_bound_the_prior(history: dict[str, float], least: float) -> None:
+    """None, one item, or a tenth item next to nothing: live events still count."""
+    counts = CountsWithPrior(history, T0)
+    assert counts.prior_events(T0 + 500 * HALF_LIFE_MS) == pytest.approx(least)
+    for _ in range(5_000):
+        counts.add("b", T0 + 500 * HALF_LIFE_MS)
+    assert counts.scores(["a", "b"], T0 + 500 * HALF_LIFE_MS).argmax() == 1
