@@ -17,16 +17,18 @@ ROCKSDB: Final = "rocksdb"
 
 
 class BatchTable(faust.Table):
-    """A table of raw bytes by raw bytes key, one value per user.
+    """A table of raw bytes by raw bytes key, one value per key and partition.
 
-    To everyone else it is a ``faust.Table``: reading by key, and routing are Faust's. New values are first
-    *staged* and become part of the store only when the broker has them in the changelog: the store never holds a window
-    that its readers could miss after a crash.
+    To Faust it is a ``faust.Table``; values are read by :meth:`read` alone, in the partition of whoever asks: where producers use
+    two partitioners, a key in one partition says nothing of the same key in another. New values are first *staged* and become part
+    of the store only when the broker has them in the changelog: the store never holds a window that its readers could miss after a
+    crash.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._staged: defaultdict[int, dict[bytes, bytes | None]] = defaultdict(dict)
+        self._memory: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
         self._offsets: dict[int, int] = {}  # of the in-memory store: where each partition's next recovery begins
 
     def read(self, partition: int, key: bytes) -> bytes | None:
@@ -37,7 +39,7 @@ class BatchTable(faust.Table):
         if self._is_rocksdb:
             value: bytes | None = self.data._db_for_partition(partition).get(key)
             return value
-        return self.data.data.get(key)  # type: ignore[no-any-return]
+        return self._memory[partition].get(key)
 
     def stage(self, partition: int, values: Mapping[bytes, bytes | None]) -> None:
         """Make values, or removals (None), visible to :meth:`read` before they are delivered."""
@@ -88,20 +90,16 @@ class BatchTable(faust.Table):
         return bool(self.data.url.scheme == ROCKSDB)
 
     def _store_memory(self, partition: int, values: Mapping[bytes, bytes | None]) -> None:
-        data, partition_of = self.data.data, self.data._key_partition
+        stored = self._memory[partition]
         for key, value in values.items():
             if value is None:
-                data.pop(key, None)
-                partition_of.pop(key, None)
+                stored.pop(key, None)
             else:
-                data[key] = value
-                partition_of[key] = partition
+                stored[key] = value
 
     def _drop_memory(self, partitions: set[int]) -> None:
-        data, partition_of = self.data.data, self.data._key_partition
-        for key in [key for key, partition in partition_of.items() if partition in partitions]:
-            del data[key], partition_of[key]
         for partition in partitions:
+            self._memory.pop(partition, None)
             self._offsets.pop(partition, None)
 
     def _store_rocksdb(self, partition: int, values: Mapping[bytes, bytes | None], offset: int | None) -> None:
