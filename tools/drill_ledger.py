@@ -102,6 +102,8 @@ class WindowLog:
             return
         last_revision, last_hash = self._last.get(key, (0, 0))
         revision, value_hash = revision_in(value), hash(value)
+        if not revision:
+            return  # no window: what somebody else wrote; the verdict judges what the topic holds at last
         if revision <= last_revision and value_hash != last_hash:
             self.n_stale += 1
         self._last[key] = revision, value_hash

@@ -1,4 +1,8 @@
-"""``headrace drill poison``: malformed events of every kind, a poisoned catalogue, a damaged artifact, a model that gives NaN."""
+"""``headrace drill poison``: what breaks the contract, and what other people's clients do.
+
+Malformed events of every kind, batches of every codec, an aborted transaction, a record that is huge unpacked, damaged state topics, a
+poisoned catalogue, a damaged artifact, a model that gives NaN.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from models.artifact import TENSORS
 from streams.publisher import Publisher
 from streams.records import MAX_RECORD_BYTES, VERSION
 from tools.drill_faults import Fault, write_fault
+from tools.drill_foreign import abort_a_transaction, damage_state_topics, publish_a_huge_record, publish_in_each_codec
 from tools.drill_malformed import MALFORMED
 from tools.drill_run import Drill, Plan
 
@@ -28,6 +33,13 @@ READ_WITHIN_S: Final = 3.0
 #: The model gives NaN for this long, in seconds.
 NAN_S: Final = 5.0
 POLL_S: Final = 0.2
+#: What other people's clients do, by the name of the fault.
+FOREIGN: Final = {
+    "every codec": publish_in_each_codec,
+    "aborted transaction": abort_a_transaction,
+    "huge record": publish_a_huge_record,
+    "damaged state topics": damage_state_topics,
+}
 
 
 def adapt(plan: Plan) -> Plan:
@@ -39,6 +51,9 @@ async def script(drill: Drill) -> None:
     """Bring one poison after the other, each while load goes on."""
     async with drill.fault("malformed events"):
         await drill.load.publish([make(i) for make in MALFORMED.values() for i in range(N_EACH)])
+    for name, harm in FOREIGN.items():
+        async with drill.fault(name):
+            await harm(drill)
     async with drill.fault("poisoned catalogue"):
         await _poison_catalogue(drill)
         await asyncio.sleep(READ_WITHIN_S)

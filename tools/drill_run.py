@@ -86,6 +86,7 @@ class Drill:
     extra : what the kind reports beside the verdict
     found : what the kind found wrong, one line each
     prefill_s : from the first event of the prefill to its last list
+    n_hidden : offsets of ``events`` that no reader of committed records sees: aborted records and transaction markers
     pages : the workers' pages ``/counts``, as last seen
     """
 
@@ -113,6 +114,7 @@ class Drill:
         self.extra: dict[str, Any] = {}
         self.found: list[str] = []
         self.prefill_s = 0.0
+        self.n_hidden = 0
         self.pages: dict[str, dict[str, Any]] = {}
 
     def start_worker(self, name: WorkerName) -> DrillWorker:
@@ -255,7 +257,7 @@ async def run_drill(drill: Drill, script: Callable[[Drill], Any]) -> dict[str, A
             await drill.look_at_pages()
         await drill.cluster.stop()
         drill.say("comparing with what the events must lead to")
-        verdict = await judge(drill.settings, drill.items, drill.observer.ledger.newest())
+        verdict = await judge(drill.settings, drill.items, drill.observer.ledger.newest(), n_hidden=drill.n_hidden)
         verdict.stale_windows = drill.observer.windows.n_stale
     finally:
         await _end(drill, jobs)

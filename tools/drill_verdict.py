@@ -74,7 +74,12 @@ class Verdict:
 
 
 async def judge(
-    settings: Settings, items: Iterable[Item], lists: Mapping[bytes, Recommendation], *, with_lists: bool = True
+    settings: Settings,
+    items: Iterable[Item],
+    lists: Mapping[bytes, Recommendation],
+    *,
+    with_lists: bool = True,
+    n_hidden: int = 0,
 ) -> Verdict:
     """Read the topics back and compare them with the oracle. ``stale_windows`` stays 0: it is counted live.
 
@@ -82,11 +87,13 @@ async def judge(
     ----------
     items : the catalogue as it is at last
     lists : the last accepted list of each user, by user key
+    n_hidden : offsets of ``events`` that hold aborted records and transaction markers
     with_lists : False leaves the lists out, for a drill that leaves them behind on purpose
     """
     kafka = settings.kafka
     rejects = await _reject_log(kafka)
     truth, verdict = await _truth(settings, rejects)
+    verdict.n_unread -= n_hidden
     rejects.judge(truth.rejected, verdict)
     windows = await _windows(kafka)
     differences = compare_windows(windows, truth.windows)
