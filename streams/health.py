@@ -26,6 +26,7 @@ from streams.liveness import PartitionOffsets, Place, ProgressJudge, Stall, Stal
 from streams.metrics import Metrics
 from streams.reject_watch import RejectAlarm
 from streams.table import ROCKSDB, BatchTable
+from streams.topics import check_partition_count
 
 if TYPE_CHECKING:
     from streams.app import StreamApp
@@ -147,7 +148,15 @@ class Health:
                 await self.app.crash(exc)
 
     async def look(self, now_s: float) -> None:
-        """Look once, at ``now_s`` seconds of the monotonic clock; raise :class:`StalledError` when the worker is stuck."""
+        """Look once, at ``now_s`` seconds of the monotonic clock.
+
+        Raises
+        ------
+        StalledError
+            When the worker is stuck.
+        TopicError
+            When a topic that it reads has another partition count than the settings say: some of it stays unread then.
+        """
         try:
             await self._check(now_s)
             self.broker_answers = True
@@ -167,7 +176,9 @@ class Health:
         self._recovery, self._membership = ProgressJudge(), ProgressJudge()
 
     async def _check(self, now_s: float) -> None:
-        """Look once; raise :class:`StalledError` when stuck, :class:`BrokerError` when the broker does not answer."""
+        """Look once, as :meth:`look` does; raise :class:`BrokerError` when the broker does not answer."""
+        for topic in sorted(self._source_topics()):
+            check_partition_count(topic, await self.watch.partition_count(topic), self.app.settings.kafka)
         assigned = {(tp.topic, tp.partition) for tp in self._source_partitions()}
         offsets = await self._offsets(assigned)
         await self._check_membership(now_s, assigned)

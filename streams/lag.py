@@ -17,6 +17,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
 from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, KafkaError
 from aiokafka.protocol.group import LeaveGroupRequest
+from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.errors import BrokerError
 from streams.liveness import PartitionOffsets, Place
@@ -93,6 +94,13 @@ class GroupWatch:
             )
             for tp in wanted
         }
+
+    async def partition_count(self, topic: str) -> int | None:
+        """Return how many partitions a topic has now; None where the broker does not tell. Raises as :meth:`offsets` does."""
+        async with self._connected() as (admin, _):
+            # unlike describe_topics, this does not make the broker create a topic that somebody has deleted
+            answer = await admin._send_request(MetadataRequest([topic], allow_auto_topic_creation=False))
+        return len(answer.to_object()["topics"][0]["partitions"]) or None
 
     async def notes(self, topic: str) -> dict[int, str]:
         """Return what was committed beside the offset of each partition; raise :class:`BrokerError` when the broker does not answer."""

@@ -26,6 +26,10 @@ TOMBSTONE_RETENTION_MS: Final = DAY_MS
 #: The largest record that ``events`` takes (Kafka's default limit is 1,048,588 bytes) must fit on ``events.rejected`` with the
 #: reject headers around it; else one such record would stop the sequencer for good.
 REJECTED_MAX_BYTES: Final = 2 << 20
+MIN_INSYNC: Final = "min.insync.replicas"
+#: Of these a topic may have more than the contract asks for: nothing is deleted or refused earlier.
+MORE_IS_SAFE: Final = frozenset({"retention.ms", "delete.retention.ms", "max.message.bytes", MIN_INSYNC})
+FOR_EVER: Final = -1
 #: A topic that was just created is in the metadata within this time, on a busy machine too.
 VISIBLE_WITHIN_S: Final = 10.0
 
@@ -45,9 +49,11 @@ class TopicSpec:
     is_keyed_by_user: bool = True
     max_message_bytes: int | None = None
 
-    def configs(self) -> dict[str, str]:
-        """Return the topic's Kafka configuration."""
+    def configs(self, replication: int = 1) -> dict[str, str]:
+        """Return the topic's Kafka configuration; from three replicas on, a record that is acknowledged is on two of them."""
         limit = {} if self.max_message_bytes is None else {"max.message.bytes": str(self.max_message_bytes)}
+        if replication >= 3:
+            limit[MIN_INSYNC] = "2"
         if self.cleanup == "compact":
             return {"cleanup.policy": "compact", "delete.retention.ms": str(TOMBSTONE_RETENTION_MS), **limit}
         return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms), **limit}
@@ -80,11 +86,25 @@ class TopicDifference:
     found: str
 
     @property
+    def is_safe(self) -> bool:
+        """Whether the topic has more than the contract asks for, of what does no harm: worth a note, and no error."""
+        if self.setting not in MORE_IS_SAFE:
+            return False
+        found, expected = int(self.found), int(self.expected)
+        return found >= expected or (self.setting == "retention.ms" and found == FOR_EVER)
+
+    @property
     def remedy(self) -> str:
         """Return what to do about it."""
         if self.setting == "exists":
             return (
                 "run: headrace topics create; if it exists, it is hidden from this client, which needs Describe on it"
+            )
+        if self.setting == "partitions" and int(self.found) > int(self.expected):
+            return (
+                f"where all topics keyed by user have {self.found}, set HEADRACE_PARTITIONS={self.found}; a topic that has grown cannot "
+                f"shrink, so move to new ones: HEADRACE_PARTITIONS={self.expected} headrace replay --into RUN --from-topic --partitions "
+                f"{self.found}, then HEADRACE_PARTITIONS={self.expected} headrace replay --promote RUN"
             )
         if self.setting == "partitions":
             return "partitions cannot be changed in place; use another HEADRACE_TOPIC_PREFIX, or set HEADRACE_PARTITIONS to what exists"
@@ -93,7 +113,15 @@ class TopicDifference:
         return f"run: kafka-configs.sh --alter --topic {self.topic} --add-config {self.setting}={self.expected}"
 
     def __str__(self) -> str:
+        if self.is_safe:
+            return f"note: {self.topic}: {self.setting} is {self.found}, more than the {self.expected} of the contract; that is safe"
         return f"{self.topic}: {self.setting} is {self.found}, must be {self.expected}; {self.remedy}"
+
+
+def check_partition_count(topic: str, found: int | None, settings: KafkaSettings) -> None:
+    """Raise :class:`TopicError` where a topic keyed by user has another partition count than the settings; None is not judged."""
+    if found is not None and found != settings.partitions:
+        raise TopicError(str(TopicDifference(topic, "partitions", str(settings.partitions), str(found))))
 
 
 async def open_admin(settings: KafkaSettings, timeout_ms: int = 10_000) -> AIOKafkaAdminClient:
@@ -157,8 +185,13 @@ async def create_topics(settings: KafkaSettings, names: Sequence[str] | None = N
 
 
 async def _needed_differences(settings: KafkaSettings, needed: Set[str]) -> list[TopicDifference]:
-    """Return the differences that matter to the caller: a topic that it does not use may be missing, or hidden from it."""
-    return [d for d in await compare(settings) if d.topic in needed or d.setting != "exists"]
+    """Return the differences that matter to the caller.
+
+    A topic that it does not use may be missing, or hidden from it. Too few replicas in sync are what ``topics check`` tells: topics of
+    a deployment that runs may be so, and a worker that refused to start would help nobody.
+    """
+    found = [d for d in await compare(settings) if d.setting != MIN_INSYNC]
+    return [d for d in found if d.topic in needed or d.setting != "exists"]
 
 
 async def _create_missing(admin: AIOKafkaAdminClient, settings: KafkaSettings, needed: Set[str]) -> list[str]:
@@ -168,7 +201,9 @@ async def _create_missing(admin: AIOKafkaAdminClient, settings: KafkaSettings, n
         name = settings.topic(spec.name)
         if name in existing:
             continue
-        topic = NewTopic(name, spec.n_partitions(settings), settings.replication, topic_configs=spec.configs())
+        topic = NewTopic(
+            name, spec.n_partitions(settings), settings.replication, topic_configs=spec.configs(settings.replication)
+        )
         response = await admin.create_topics([topic])
         for _, code, *message in response.topic_errors:
             error = for_code(code)
@@ -187,6 +222,11 @@ async def _create_missing(admin: AIOKafkaAdminClient, settings: KafkaSettings, n
 
 async def compare(settings: KafkaSettings) -> list[TopicDifference]:
     """Return how the existing topics differ from the contract; an empty list means that all is as it must be."""
+    return [difference for difference in await compare_all(settings) if not difference.is_safe]
+
+
+async def compare_all(settings: KafkaSettings) -> list[TopicDifference]:
+    """Return what :func:`compare` does, and what the topics safely have more than the contract asks for."""
     async with _asking(settings) as admin:
         existing = set(await admin.list_topics())
         specs = {settings.topic(spec.name): spec for spec in TOPICS}
@@ -239,7 +279,7 @@ def _differences(
         found.append(
             TopicDifference(name, "replication", str(settings.replication), "/".join(map(str, sorted(n_replicas))))
         )
-    for setting, expected in spec.configs().items():
+    for setting, expected in spec.configs(settings.replication).items():
         if setting in configs and configs[setting] != expected:
             found.append(TopicDifference(name, setting, expected, configs[setting]))
     return found

@@ -15,13 +15,14 @@ import argparse
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from models.artifact import ArtifactError, load_artifact
 from streams.errors import InputError, TopicError
 from streams.lag import GroupWatch
-from streams.settings import Settings, load_settings
+from streams.settings import KafkaSettings, Settings, load_settings
 from streams.topics import create_topics
 from tools.cli import console, emit
 from tools.rebuild_copy import EventCopier, copy_compacted, event_range
@@ -91,10 +92,8 @@ def _wanted(args: argparse.Namespace, settings: Settings, n_partitions: int) -> 
     source, n_live = "topic", settings.kafka.partitions
     if args.log is not None:
         source = source_of(args, settings.kafka)
-    elif n_live != (found := asyncio.run(partition_count(settings.kafka, settings.kafka.topic("events")))):
-        raise TopicError(
-            f"{settings.kafka.topic('events')} has {found} partitions, HEADRACE_PARTITIONS is {n_live}; set it so"
-        )
+    else:
+        check_counts(asyncio.run(_live_counts(settings.kafka)), n_live, n_partitions)
     return Manifest(
         run=args.into,
         live_prefix=settings.kafka.topic_prefix,
@@ -106,6 +105,32 @@ def _wanted(args: argparse.Namespace, settings: Settings, n_partitions: int) -> 
         bounds=bounds_of(settings),
         artifact=artifact,
     )
+
+
+def check_counts(counts: Mapping[str, int], n_live: int, n_partitions: int) -> None:
+    """Raise :class:`TopicError` where the settings, or the run, cannot be right for the partition counts of the live topics.
+
+    Parameters
+    ----------
+    counts : topic to its partition count; one that has grown has more than the others
+    n_live : the count in the settings, which is that of the topics that have not grown
+    n_partitions : the count of the run: where a topic has grown, users have moved, so that it must be another one
+    """
+    fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if counts[fewest] != n_live:
+        raise TopicError(f"{fewest} has {counts[fewest]} partitions, HEADRACE_PARTITIONS is {n_live}; set it so")
+    if counts[most] != n_live and n_partitions == n_live:
+        raise TopicError(
+            f"{most} has grown to {counts[most]} partitions, the run would have {n_live}; give it: --partitions {counts[most]}"
+        )
+
+
+async def _live_counts(live: KafkaSettings) -> dict[str, int]:
+    """Return the partition counts of ``events`` and, where workers have made it, of ``sequences``."""
+    counts = {live.topic("events"): await partition_count(live, live.topic("events"))}
+    with contextlib.suppress(TopicError):
+        counts[live.topic("sequences")] = await partition_count(live, live.topic("sequences"))
+    return counts
 
 
 async def _prepare(settings: Settings, into: Settings, manifest: Manifest, *, is_live: bool) -> None:
@@ -122,8 +147,14 @@ async def _copy_topic(settings: Settings, into: Settings, manifest: Manifest, fo
     if not manifest.begins:
         manifest.begins, manifest.copied = begins, dict(begins)
         save_manifest(folder, manifest)
+    for partition, first in begins.items():  # the topic may have grown since the run was begun
+        manifest.begins.setdefault(partition, first)
+        manifest.copied.setdefault(partition, first)
     copier = EventCopier(settings.kafka, into.kafka, manifest.copied, lambda: save_manifest(folder, manifest))
-    return await copier.copy(ends)
+    # A user whom a grown topic has moved has the older events in one of the first partitions.
+    n_live = manifest.live_partitions
+    n_older = await copier.copy({p: end for p, end in ends.items() if p < n_live})
+    return n_older + await copier.copy({p: end for p, end in ends.items() if p >= n_live})
 
 
 async def _count_events(into: Settings, manifest: Manifest) -> None:

@@ -16,7 +16,7 @@ from streams.errors import BrokerError, InputError, TopicError
 from streams.publisher import KEY_CACHE_SIZE, Publisher, partition_of
 from streams.readers import open_reader
 from streams.settings import KafkaSettings
-from tools.topic_reader import read_records
+from tools.topic_reader import partition_count, read_records
 
 POLL_MS: Final = 500
 FETCH_RECORDS: Final = 5_000
@@ -154,9 +154,12 @@ async def read_ranges(
 async def event_range(
     settings: KafkaSettings, from_ts: int | None, to_ts: int | None
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """Return first offsets and ends of the live ``events`` by partition, within a range of record timestamps in ms."""
+    """Return first offsets and ends of the live ``events`` by partition, within a range of record timestamps in ms.
+
+    Partitions that the topic has beyond those of the settings count too: it may have grown.
+    """
     topic = settings.topic("events")
-    tps = [TopicPartition(topic, partition) for partition in range(settings.partitions)]
+    tps = [TopicPartition(topic, partition) for partition in range(await partition_count(settings, topic))]
     async with open_reader(settings, max_partition_fetch_bytes=FETCH_BYTES) as consumer:
         begins, ends = dict(await consumer.beginning_offsets(tps)), dict(await consumer.end_offsets(tps))
         for bound, ts in ((begins, from_ts), (ends, to_ts)):

@@ -8,7 +8,7 @@ from typing import Any
 
 from streams.errors import TopicError
 from streams.settings import KafkaSettings, load_settings
-from streams.topics import TOPICS, TopicDifference, compare, create_topics
+from streams.topics import TOPICS, TopicDifference, compare, compare_all, create_topics
 from tools.cli import console, emit
 
 SUMMARY = "create and verify the topics"
@@ -27,14 +27,17 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code: 1 where the topics are unlike the contract."""
     settings = load_settings(broker=args.broker, partitions=args.partitions, replication=args.replication).kafka
     created: list[str] = []
-    differences = asyncio.run(compare(settings))
+    found = asyncio.run(compare_all(settings))
     if args.action == "create":
-        refuse_other_partitions(differences)
+        refuse_other_partitions(found)
         created = asyncio.run(_create(settings))
-        differences = asyncio.run(compare(settings))
-    for difference in differences:
-        console().print(str(difference), style="yellow", markup=False, highlight=False)
+        found = asyncio.run(compare_all(settings))
+    differences = [difference for difference in found if not difference.is_safe]
+    for difference in found:
+        style = "dim" if difference.is_safe else "yellow"
+        console().print(str(difference), style=style, markup=False, highlight=False)
     result = as_result(settings, created, differences)
+    result["notes"] = [str(difference) for difference in found if difference.is_safe]
     text = "\n".join(
         f"{t['name']}: {t['partitions']} partitions, {t['cleanup']}{'' if t['ok'] else ' - differs'}"
         for t in result["topics"]

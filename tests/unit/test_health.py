@@ -11,7 +11,7 @@ import pytest
 from faust.types import TP
 
 from streams.app import StreamApp
-from streams.errors import BrokerError, StalledError
+from streams.errors import BrokerError, StalledError, TopicError
 from streams.health import Health, lost_consumer
 from streams.lag import Group, Member
 from streams.liveness import PartitionOffsets, Place
@@ -50,11 +50,15 @@ class FakeWatch:
     def __init__(self) -> None:
         self.silent = False
         self.committed, self.end, self.readable = 10, 20, True
+        self.n_partitions: int | None = 4
 
     async def offsets(self, topic: str, partitions: list[int]) -> dict[Place, PartitionOffsets]:
         if self.silent:
             raise BrokerError("broker does not answer")
         return {(topic, partition): PartitionOffsets(self.committed, self.end) for partition in partitions}
+
+    async def partition_count(self, topic: str) -> int | None:
+        return self.n_partitions
 
     async def describe(self) -> Group:
         return group(("me", PLACES))
@@ -116,6 +120,28 @@ def test_a_partition_that_stands_still_is_named_with_what_to_do() -> None:
     for word in ("events-0", "committed 10", "up to 20", "stall_timeout_s=60", "supervisor"):
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_topic_that_was_given_partitions_ends_the_worker_within_one_look() -> None:
+    """Users have moved, and half of the events lie unread: in one line, with a way out that exists."""
+    watched = Watched()
+    watched.look(5)
+    watched.watch.n_partitions = 6
+    with pytest.raises(TopicError) as caught:
+        watched.look(5)
+    for word in (
+        "events: partitions is 6, must be 4",
+        "HEADRACE_PARTITIONS=4 headrace replay --into RUN --from-topic --partitions 6",
+        "headrace replay --promote RUN",
+    ):
+        assert word in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_partition_count_that_the_broker_does_not_tell_is_not_judged() -> None:
+    watched = Watched()
+    watched.watch.n_partitions = None
+    watched.look(5)
 
 
 def test_nothing_but_markers_behind_the_committed_offset_is_no_stall() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiokafka.errors import KafkaError
 
-from streams.errors import BrokerError, InputError, SettingsError
+from streams.errors import BrokerError, InputError, SettingsError, TopicError
 from streams.latest import LatestLists
 from streams.publisher import partition_of
 from streams.recommending import list_id
@@ -21,6 +21,7 @@ from streams.window import WindowBounds, absorb
 from tests.builders import FakeRecord, make_event
 from tools import replay
 from tools.cli import RunError, UsageError
+from tools.rebuild import check_counts
 from tools.rebuild_compare import Held, compare_held, settings_notes, source_notes, was_promoted
 from tools.rebuild_copy import EventCopier, Kept, changes_of, target_of
 from tools.rebuild_log import source_of
@@ -260,6 +261,19 @@ def test_a_promotion_needs_the_partition_count_of_the_live_topics() -> None:
     check_live_partitions(make_manifest(partitions=16), replace(kafka, partitions=2))
     with pytest.raises(InputError, match="HEADRACE_PARTITIONS is 16; set it to 2"):
         check_live_partitions(make_manifest(partitions=16), replace(kafka, partitions=16))
+
+
+def test_a_run_of_a_topic_that_has_grown_has_another_partition_count() -> None:
+    """Its users have moved: only a new partition for each brings a user's events together again."""
+    check_counts({"events": 4, "sequences": 4}, 4, 4)
+    check_counts({"events": 6, "sequences": 4}, 4, 6)
+    check_counts({"events": 6}, 6, 6)
+    with pytest.raises(TopicError, match="events has grown to 6 partitions, .* --partitions 6"):
+        check_counts({"events": 6, "sequences": 4}, 4, 4)
+    with pytest.raises(TopicError, match="sequences has 4 partitions, HEADRACE_PARTITIONS is 6; set it so"):
+        check_counts({"events": 6, "sequences": 4}, 6, 6)
+    with pytest.raises(TopicError, match="events has 6 partitions, HEADRACE_PARTITIONS is 4; set it so"):
+        check_counts({"events": 6, "sequences": 6}, 4, 4)
 
 
 def test_without_workers_of_its_own_a_command_says_which_to_start() -> None:

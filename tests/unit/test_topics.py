@@ -18,6 +18,7 @@ from tools.topics import as_result, refuse_other_partitions
 
 SETTINGS = KafkaSettings(partitions=4, replication=1)
 EVENTS = next(spec for spec in TOPICS if spec.name == "events")
+REJECTED = next(spec for spec in TOPICS if spec.name == "events.rejected")
 ITEMS = next(spec for spec in TOPICS if spec.name == "items")
 
 
@@ -74,8 +75,65 @@ def test_settings_that_a_broker_does_not_tell_are_not_judged() -> None:
 )
 def test_each_difference_has_a_remedy(setting: str, remedy: str) -> None:
     """An error without a next step is half an error."""
-    text = str(TopicDifference("t", setting, "x", "y"))
+    values = ("8", "6") if setting == "partitions" else ("x", "y")
+    text = str(TopicDifference("t", setting, *values))
     assert remedy in text and "\n" not in text and "t: " in text
+
+
+def test_a_topic_that_has_grown_has_the_remedy_that_moves_its_users() -> None:
+    """Another prefix would leave the events behind, and the new count would take the moved users for whole."""
+    text = TopicDifference("events", "partitions", "4", "6").remedy
+    assert "HEADRACE_PARTITIONS=4 headrace replay --into RUN --from-topic --partitions 6" in text
+    assert "set HEADRACE_PARTITIONS=6" in text
+
+
+@pytest.mark.parametrize(
+    ("spec", "setting", "value", "is_safe"),
+    [
+        (EVENTS, "retention.ms", "1209600000", True),
+        (EVENTS, "retention.ms", "-1", True),
+        (EVENTS, "retention.ms", "604799999", False),
+        (ITEMS, "delete.retention.ms", "172800000", True),
+        (ITEMS, "delete.retention.ms", "0", False),
+        (ITEMS, "cleanup.policy", "compact,delete", False),
+        (REJECTED, "max.message.bytes", str(8 << 20), True),
+        (REJECTED, "max.message.bytes", "1000012", False),
+    ],
+)
+def test_more_than_the_contract_asks_for_is_a_note(spec: TopicSpec, setting: str, value: str, is_safe: bool) -> None:
+    """A company's longer retention is no error, and no reason to refuse to start."""
+    (difference,) = _differences(spec.name, spec, described(spec.n_partitions(SETTINGS)), {setting: value}, SETTINGS)
+    assert difference.is_safe == is_safe
+    assert str(difference).startswith("note: ") == is_safe
+
+
+@pytest.mark.parametrize(
+    ("replication", "found_value", "told"),
+    [(1, "1", []), (2, "1", []), (3, "2", []), (3, "1", [False]), (3, "3", [True]), (3, None, []), (5, "1", [False])],
+)
+def test_from_three_replicas_on_two_must_be_in_sync(
+    replication: int, found_value: str | None, told: list[bool]
+) -> None:
+    """With one, an acknowledged record is lost with its broker; where the broker does not tell, nothing is judged."""
+    settings = KafkaSettings(partitions=4, replication=replication)
+    configs = {} if found_value is None else {"min.insync.replicas": found_value}
+    assert EVENTS.configs(replication).get("min.insync.replicas") == ("2" if replication >= 3 else None)
+    differences = _differences("events", EVENTS, described(4, replication), configs, settings)
+    assert [difference.is_safe for difference in differences] == told
+
+
+def test_too_few_replicas_in_sync_keep_no_worker_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Topics that exist since before the contract asked for two; ``topics check`` tells."""
+
+    async def compare(_settings: KafkaSettings) -> list[TopicDifference]:
+        return [TopicDifference("events", "min.insync.replicas", "2", "1")]
+
+    async def open_admin(_settings: KafkaSettings) -> FakeAdmin:
+        return FakeAdmin([spec.name for spec in TOPICS])
+
+    monkeypatch.setattr(topics, "open_admin", open_admin)
+    monkeypatch.setattr(topics, "compare", compare)
+    assert asyncio.run(topics.create_topics(SETTINGS)) == []
 
 
 def test_compacted_topics_keep_tombstones_and_never_expire() -> None:
