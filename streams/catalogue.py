@@ -20,10 +20,11 @@ from models.recommend import Catalogue, build_catalogue
 from streams.embedding_cache import EmbeddingCache, embed_texts
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import RecordError
+from streams.item_records import ItemDecoder
 from streams.item_vectors import item_vectors, n_imputed
 from streams.metrics import Metrics
 from streams.readers import start_reader
-from streams.records import Item, RecordDecoder
+from streams.records import Item
 from streams.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class CatalogueReader:
         self._metrics = metrics
         self._open_encoder = open_encoder
         self._encoder: tuple[TextEncoder, EmbeddingCache] | None = None
-        self._decoder = RecordDecoder(Item)
+        self._decoder = ItemDecoder()
         self._vectors: dict[str, Any] = {}
         self._features: dict[str, Row] = {}
         self._consumer: AIOKafkaConsumer | None = None
@@ -91,20 +92,19 @@ class CatalogueReader:
         items: dict[str, Item] = {}
         is_changed = False
         for record in (record for records in fetched.values() for record in records):
-            item_id = (record.key or b"").decode("utf-8", "replace")
-            if record.value is None:
-                items.pop(item_id, None)
-                self._features.pop(item_id, None)
-                is_changed |= self._vectors.pop(item_id, None) is not None
-                continue
             try:
-                item = self._decoder.decode(record.value)
+                item_id, item = self._decoder.decode(record)
             except RecordError as error:
                 self._metrics.add("items_left_out")
                 log.warning("items: offset %d of partition %d left out: %s", record.offset, record.partition, error)
                 continue
-            items[item.item_id] = item
-            self._features[item.item_id] = item_row(msgspec.structs.asdict(item))
+            if item is None:
+                items.pop(item_id, None)
+                self._features.pop(item_id, None)
+                is_changed |= self._vectors.pop(item_id, None) is not None
+                continue
+            items[item_id] = item
+            self._features[item_id] = item_row(msgspec.structs.asdict(item))
         await self._embed(list(items.values()))
         return is_changed or bool(items)
 

@@ -19,13 +19,14 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams.batches import Headers
-from streams.errors import InputError, RecordError, TopicError
+from streams.errors import InputError, RecordError
 from streams.pseudonyms import open_pseudonyms
 from streams.publisher import partition_of
 from streams.records import VERSION, EventDecoder, Item, RecordDecoder, decode_window, encode
 from streams.sequencing import Counts
 from streams.settings import KafkaSettings, Settings, load_settings
 from tools.cli import UsageError, console, emit
+from tools.item_topic import item_changes
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 from tools.oracle import ListOracle, Truth, WindowOracle
 from tools.replay_run import TimeRange, run_of, to_event, with_pseudonym
@@ -133,20 +134,13 @@ async def _add_topic(settings: KafkaSettings, oracle: WindowOracle) -> None:
 
 
 async def _items_of_topic(settings: KafkaSettings) -> list[Item]:
-    """Return the catalogue on ``items`` as a recommender reads it: malformed entries are left out."""
-    decoder = RecordDecoder(Item)
+    """Return the catalogue on ``items`` as a recommender reads it: what is no entry is left out."""
     items: dict[str, Item] = {}
-    with contextlib.suppress(TopicError):
-        async for record in read_records(settings, settings.topic("items")):
-            if record.value is None:
-                items.pop((record.key or b"").decode("utf-8", "replace"), None)
-                continue
-            try:
-                item = decoder.decode(record.value)
-            except RecordError as exc:
-                _warn(f"items: offset {record.offset} left out: {exc}")
-            else:
-                items[item.item_id] = item
+    async for item_id, item in item_changes(settings):
+        if item is None:
+            items.pop(item_id, None)
+        else:
+            items[item_id] = item
     return list(items.values())
 
 

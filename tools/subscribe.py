@@ -15,12 +15,13 @@ from typing import Final
 
 import msgspec
 
-from streams.errors import RecordError, TopicError
+from streams.errors import RecordError
 from streams.pseudonyms import open_pseudonyms
 from streams.publisher import partition_of
-from streams.records import Recommendation, RecommendedItem, RecordDecoder, decode_any
+from streams.records import Recommendation, RecommendedItem, RecordDecoder
 from streams.settings import KafkaSettings, load_settings
 from tools.cli import UsageError, console, emit
+from tools.item_topic import item_changes
 from tools.topic_reader import partition_count, read_records
 
 SUMMARY = "print recommendations as they arrive"
@@ -108,16 +109,11 @@ async def _print_lists(args: argparse.Namespace, settings: KafkaSettings, seen: 
 async def read_titles(settings: KafkaSettings) -> dict[str, str]:
     """Return the titles of the catalogue on ``items``; empty where there is none, for then ids are shown."""
     titles: dict[str, str] = {}
-    with contextlib.suppress(TopicError):
-        async for record in read_records(settings, settings.topic("items")):
-            item_id = (record.key or b"").decode("utf-8", "replace")
-            if record.value is None:
-                titles.pop(item_id, None)
-                continue
-            with contextlib.suppress(RecordError):
-                item = decode_any(record.value)
-                if isinstance(item, dict) and isinstance(item.get("title"), str):
-                    titles[item_id] = item["title"]
+    async for item_id, item in item_changes(settings):
+        if item is None:
+            titles.pop(item_id, None)
+        else:
+            titles[item_id] = item.title
     return titles
 
 

@@ -121,8 +121,9 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
         item("i02", price=None, text="x" * 20_000),
         item("i03"),
     ]
-    values = [*(encode(i) for i in items), b"\xc1", b"{", encode(Item(9, "i04", "of another version"))]
-    records = [FakeRecord(b"k", value, offset) for offset, value in enumerate(values)]
+    entries = [(i.item_id.encode(), encode(i)) for i in items]
+    values = [*entries, (b"k", b"\xc1"), (b"k", b"{"), (b"i04", encode(Item(9, "i04", "of another version")))]
+    records = [FakeRecord(key, value, offset) for offset, (key, value) in enumerate(values)]
     records += [FakeRecord(b"gone", None, len(values))]
 
     async def read() -> Any:

@@ -1,0 +1,39 @@
+"""Which records of ``items`` are catalogue entries: every reader of the topic asks here, so that all have the same catalogue."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from streams.batches import ConsumedRecord
+from streams.errors import RecordError
+from streams.records import Item, RecordDecoder
+
+#: So much of a wrong key is quoted.
+_SHOWN: Final = 64
+
+
+class ItemDecoder:
+    """Decodes records of ``items``. Not for use by two threads at once."""
+
+    def __init__(self) -> None:
+        self._decoder = RecordDecoder(Item)
+
+    def decode(self, record: ConsumedRecord) -> tuple[str, Item | None]:
+        """Return the ``item_id`` and the entry; None for a record without value, which removes the item of its key.
+
+        Raises
+        ------
+        RecordError
+            When the value breaks the contract, or the key is not the ``item_id``: compaction and removal go by the key, so such an entry
+            could neither be replaced nor removed under its own name.
+        """
+        key = record.key
+        if record.value is None:
+            return (key or b"").decode("utf-8", "replace"), None
+        item = self._decoder.decode(record.value)
+        if key is None or key != item.item_id.encode():
+            found = "no record key" if key is None else f"record key {key[:_SHOWN]!r}"
+            raise RecordError(
+                "key", "item_id", f"{found}, item_id {item.item_id!r}; publish it under its item_id as key"
+            )
+        return item.item_id, item

@@ -1,0 +1,114 @@
+"""Which records of ``items`` are entries: the key is the ``item_id``, or the record is left out, by every reader."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+import tools.item_topic
+from models.types import Float32
+from streams.catalogue import CatalogueReader
+from streams.embedding_worker import EmbeddingWorker
+from streams.errors import RecordError
+from streams.item_records import ItemDecoder
+from streams.metrics import Metrics
+from streams.records import Item, encode
+from streams.settings import KafkaSettings
+from tests import tiny_models
+from tests.builders import FakeRecord
+from tools.oracle_command import _items_of_topic
+from tools.subscribe import read_titles
+
+WRONG_KEYS = (None, b"", b"b", b"a ", b"A", b"\xff", b'"a"', b"a.0", b"x" * 1_000)
+
+
+def entry(item_id: str, title: str = "Thing") -> bytes:
+    """Return an encoded entry."""
+    return encode(Item(1, item_id, title))
+
+
+@pytest.mark.parametrize("key", WRONG_KEYS)
+def test_an_entry_under_another_key_is_refused(key: bytes | None) -> None:
+    with pytest.raises(RecordError) as caught:
+        ItemDecoder().decode(FakeRecord(key, entry("a")))
+    assert (caught.value.reason, caught.value.field) == ("key", "item_id")
+    assert "item_id 'a'" in str(caught.value) and "publish it under its item_id" in str(caught.value)
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("item_id", ["a", "100", "茶 1", "é"])
+def test_an_entry_under_its_own_key_and_a_tombstone_are_taken(item_id: str) -> None:
+    key = item_id.encode()
+    name, item = ItemDecoder().decode(FakeRecord(key, entry(item_id)))
+    assert name == item_id and item is not None and item.item_id == item_id
+    assert ItemDecoder().decode(FakeRecord(key, None)) == (item_id, None)
+
+
+#: What stands on ``items`` in the tests below: the catalogue of it is ``i01`` and ``i03``.
+RECORDS = [
+    FakeRecord(key, value, offset)
+    for offset, (key, value) in enumerate(
+        [
+            (b"i01", entry("i01", "One")),
+            (b"i02", entry("i01", "Not one")),
+            (None, entry("i02", "Two")),
+            (b"i03", entry("i03", "Three")),
+            (b"i03", b"\xc1"),
+            (b"i04", entry("i04", "Four")),
+            (b"i04", None),
+        ]
+    )
+]
+
+
+def test_the_recommender_leaves_it_out_and_counts_it() -> None:
+    class Encoder:
+        version, dim = "fake-v1", 16
+
+    class Cache:
+        encoder_version, dim = Encoder.version, Encoder.dim
+
+        def get_many(self, texts: list[str]) -> dict[str, Float32]:
+            return {text: tiny_models.text_vectors(["i01"])["i01"] for text in texts}
+
+    metrics = Metrics()
+
+    async def read() -> Any:
+        worker = EmbeddingWorker()
+        reader = CatalogueReader(
+            KafkaSettings(),
+            tiny_models.artifact(),
+            worker,
+            metrics,
+            lambda: (Encoder(), Cache()),  # type: ignore[arg-type,return-value]
+        )
+        await reader._apply({TopicPartition("items", 0): RECORDS[:-2]})
+        await reader._swap()
+        worker.stop()
+        return reader.catalogue
+
+    assert asyncio.run(read()).item_ids == ("i01", "i03")
+    assert metrics.values["items_left_out"] == 3
+
+
+def test_the_commands_leave_it_out_and_say_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``oracle``, and ``subscribe`` and ``items list`` by their titles."""
+
+    async def records(_settings: KafkaSettings, _topic: str) -> AsyncIterator[FakeRecord]:
+        for record in RECORDS:
+            yield record
+
+    monkeypatch.setattr(tools.item_topic, "read_records", records)
+    assert [(i.item_id, i.title) for i in asyncio.run(_items_of_topic(KafkaSettings()))] == [
+        ("i01", "One"),
+        ("i03", "Three"),
+    ]
+    assert capsys.readouterr().err.count("left out") == 3
+    assert asyncio.run(read_titles(KafkaSettings())) == {"i01": "One", "i03": "Three"}
+    assert capsys.readouterr().err.count("left out") == 3

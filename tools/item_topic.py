@@ -1,0 +1,36 @@
+"""Reads the catalogue on the topic ``items`` as a recommender reads it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from streams.errors import RecordError, TopicError
+from streams.item_records import ItemDecoder
+from streams.records import Item
+from streams.settings import KafkaSettings
+from tools.cli import console
+from tools.topic_reader import read_records
+
+SHOWN_LEFT_OUT = 100
+
+
+async def item_changes(settings: KafkaSettings) -> AsyncIterator[tuple[str, Item | None]]:
+    """Yield each entry of ``items`` by its id, None where it is removed; none without the topic. What is no entry is said and left out."""
+    decoder, n_left_out = ItemDecoder(), 0
+    with contextlib.suppress(TopicError):
+        async for record in read_records(settings, settings.topic("items")):
+            try:
+                change = decoder.decode(record)
+            except RecordError as exc:
+                n_left_out += 1
+                if n_left_out <= SHOWN_LEFT_OUT:
+                    _warn(f"items: offset {record.offset} of partition {record.partition} left out: {exc}")
+                continue
+            yield change
+    if n_left_out > SHOWN_LEFT_OUT:
+        _warn(f"items: {n_left_out} records left out in all")
+
+
+def _warn(message: str) -> None:
+    console().print(message, style="yellow", markup=False, highlight=False)
