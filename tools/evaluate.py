@@ -22,6 +22,7 @@ from tools.train import (
     embed_items,
     read_log,
     read_sides,
+    share_of_items,
     train_artifact,
 )
 
@@ -87,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--window-text: windows are written with the items' texts; name them with --items")
     seconds, started = {}, time.monotonic()
     log, sides = read_log(args), read_sides(args)
+    share = share_of_items(args, log, sides)
     if args.ties == "shuffled":
         log = shuffle_ties(log, args.seed)
     cases = _cases(args, log)
@@ -114,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
         except ValueError as exc:
             raise InputError(f"{args.log}: {exc}") from exc
     seconds["evaluate"] = time.monotonic() - started
-    result = _circumstances(args, log, cases, artifact) | {"seconds": seconds} | found
+    result = _circumstances(args, log, cases, artifact) | {"catalogue_share": share, "seconds": seconds} | found
     if args.report:
         write_report(args.report, result)
         result["report"] = str(args.report / "report.html")

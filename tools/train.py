@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from streams.errors import InputError
 from streams.settings import load_settings
+from tools.catalogue_share import catalogue_share
 from tools.cli import UsageError, emit, progress
 from tools.log_reader import LogReader, LogSpec, parse_columns, read_items, sorted_rows
 from tools.replay_loop import Tally
@@ -130,6 +131,13 @@ def read_sides(args: argparse.Namespace) -> Sides:
     )
 
 
+def share_of_items(args: argparse.Namespace, log: Interactions, sides: Sides) -> float | None:
+    """Return the share of the log's items that the catalogue has, None without ``--items``; refuse or warn where it is low."""
+    if args.items is None:
+        return None
+    return catalogue_share(args.log.name, dict.fromkeys(log.item_ids), args.items.name, sides.items)
+
+
 def embed_items(items: Mapping[str, dict[str, Any]], encoder: Any, cache: Any) -> dict[str, Float32]:
     """Return the raw text embedding of each item of a catalogue, by item id."""
     from models.text import item_text
@@ -206,7 +214,9 @@ def run(args: argparse.Namespace) -> int:
     log = read_log(args, parse_time("--until", args.until))
     if args.leave_out == "last":
         log = leave_one_out(log).train
-    artifact = train_artifact(args, log, read_sides(args), args.preset, args.out, args.leave_out)
+    sides = read_sides(args)
+    share = share_of_items(args, log, sides)
+    artifact = train_artifact(args, log, sides, args.preset, args.out, args.leave_out)
     manifest = artifact.manifest
     result = {
         "artifact": artifact.version,
@@ -214,6 +224,7 @@ def run(args: argparse.Namespace) -> int:
         "events": manifest.n_events,
         "users": manifest.n_users,
         "items": len(manifest.item_ids),
+        "catalogue_share": share,
         "epochs": manifest.epochs,
         "seconds": time.monotonic() - started,
         "metrics": manifest.metrics,

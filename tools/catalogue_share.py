@@ -1,0 +1,47 @@
+"""How much of a log the catalogue knows: two systems that name the same items differently make a model that recommends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from streams.errors import InputError
+from tools.cli import console
+
+#: Under this share of the log's items in the catalogue a warning is given.
+WARN_SHARE: Final = 0.5
+SHOWN: Final = 40
+
+
+def catalogue_share(log_name: str, log_items: Collection[str], items_name: str, catalogue: Collection[str]) -> float:
+    """Return the share of a log's items that a catalogue has; warn on the console where it is under a half.
+
+    Parameters
+    ----------
+    log_name, items_name : what messages call the two
+    log_items, catalogue : distinct item ids, as the contract has them
+
+    Raises
+    ------
+    InputError
+        When the catalogue has none of them.
+    """
+    strangers = [item_id for item_id in log_items if item_id not in catalogue]
+    n_known = len(log_items) - len(strangers)
+    share = n_known / len(log_items)
+    if share >= WARN_SHARE:
+        return share
+    has = next((item_id for item_id in catalogue if item_id not in log_items), None) if catalogue else None
+    example = f"the log has for example {_shown(strangers[0])}" + (f", the catalogue {_shown(has)}" if has else "")
+    counts = (
+        f"{items_name}: {n_known} of the {len(log_items)} items in {log_name} are among its {len(catalogue)} entries"
+    )
+    remedy = "name the columns that hold the same ids with --columns and --item-columns, or correct the file"
+    if not n_known:
+        raise InputError(f"{counts}; {example}; {remedy}, or leave out --items")
+    console().print(f"{counts} ({share:.0%}); {example}; {remedy}", style="yellow", markup=False, highlight=False)
+    return share
+
+
+def _shown(item_id: str) -> str:
+    return repr(item_id if len(item_id) <= SHOWN else f"{item_id[:SHOWN]}...")
