@@ -95,6 +95,16 @@ class GroupWatch:
             for tp in wanted
         }
 
+    async def high_watermarks(self, topic: str, partitions: Iterable[int]) -> dict[Place, int]:
+        """Return up to where each partition has records, open transactions included; :meth:`offsets` ends before the first of these."""
+        async with self._connected():
+            reader = await start_reader(self._kafka, isolation_level="read_uncommitted")
+            try:
+                ends = await reader.end_offsets([TopicPartition(topic, partition) for partition in partitions])
+            finally:
+                await reader.stop()
+        return {(tp.topic, tp.partition): end for tp, end in ends.items()}
+
     async def partition_count(self, topic: str) -> int | None:
         """Return how many partitions a topic has now; None where the broker does not tell. Raises as :meth:`offsets` does."""
         async with self._connected() as (admin, _):

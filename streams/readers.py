@@ -17,17 +17,20 @@ from streams.settings import KafkaSettings
 ISOLATION_LEVEL: Final = "read_committed"
 
 
-async def start_reader(settings: KafkaSettings, group: str | None = None, **options: Any) -> AIOKafkaConsumer:
+async def start_reader(
+    settings: KafkaSettings, group: str | None = None, *, isolation_level: str = ISOLATION_LEVEL, **options: Any
+) -> AIOKafkaConsumer:
     """Return a started consumer; the caller stops it. :func:`open_reader` does both.
 
     Parameters
     ----------
     group : a consumer group whose committed offsets are read; None for no group
+    isolation_level : ``read_uncommitted`` for one that asks for high watermarks and reads no records
     options : further arguments of aiokafka's consumer. A position that the broker has deleted is an error unless
         ``auto_offset_reset`` says otherwise: a reader must not jump over records in silence.
     """
     arguments: dict[str, Any] = {"auto_offset_reset": "none"} | settings.client_arguments() | options
-    consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, isolation_level=ISOLATION_LEVEL, **arguments)
+    consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, isolation_level=isolation_level, **arguments)
     try:
         await consumer.start()
     except BaseException:

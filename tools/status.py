@@ -11,7 +11,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from streams.lag import Group, GroupWatch
@@ -44,6 +44,7 @@ class Flow:
     rejecting: tuple[
         int, ...
     ] = ()  # partitions of which so much was rejected lately that the sequencer has raised an alarm
+    watermarks: Mapping[Place, int] = field(default_factory=dict)  # high watermarks, from before the first look
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,15 +83,16 @@ async def _look(settings: Settings, app: str, name: str, seconds: float) -> Flow
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     try:
+        watermarks = await watch.high_watermarks(topic, partitions)  # first: plain records make ends that are no lower
         before = after = await watch.offsets(topic, partitions)
-        while still(before, after) and loop.time() < deadline:
+        while (still(before, after) or open_transactions(before, after, watermarks)) and loop.time() < deadline:
             await asyncio.sleep(POLL_S)
             after = await watch.offsets(topic, partitions)
         empty = [place for place in still(before, after) if not await watch.has_records(place, after[place].committed)]
         now_ms = int(time.time() * 1000)
         notes = (await watch.notes(topic)).items() if app == "sequencer" else ()
         rejecting = tuple(sorted(number for number, note in notes if decode_judged(note).alarms_at(now_ms)))
-        return Flow(app, topic, await watch.describe(), before, after, frozenset(empty), rejecting)
+        return Flow(app, topic, await watch.describe(), before, after, frozenset(empty), rejecting, watermarks)
     finally:
         await watch.stop()
 
@@ -98,6 +100,23 @@ async def _look(settings: Settings, app: str, name: str, seconds: float) -> Flow
 def still(before: Mapping[Place, PartitionOffsets], after: Mapping[Place, PartitionOffsets]) -> list[Place]:
     """Return the partitions with lag whose committed offset has not moved between two looks."""
     return [place for place, at in after.items() if at.lag and at.committed <= before[place].committed]
+
+
+def open_transactions(
+    before: Mapping[Place, PartitionOffsets], after: Mapping[Place, PartitionOffsets], watermarks: Mapping[Place, int]
+) -> list[Place]:
+    """Return the partitions whose end, for readers of committed records, stands still below records that were there before."""
+    return [place for place, at in sorted(after.items()) if before[place].end == at.end < watermarks.get(place, at.end)]
+
+
+def _describe_open(flow: Flow, place: Place) -> str:
+    (topic, partition), stable = place, flow.after[place].end
+    return (
+        f"{flow.app}: a transaction stays open on {topic}-{partition}: nobody reads beyond offset {stable}, the last stable one, though "
+        f"records reach {flow.watermarks[place]}, the high watermark; its producer must commit or abort it; if that is gone: "
+        f"kafka-transactions.sh find-hanging --topic {topic}, then kafka-transactions.sh abort --topic {topic} --partition {partition} "
+        f"--start-offset {stable}"
+    )
 
 
 def problems_of(flow: Flow) -> list[str]:
@@ -118,6 +137,7 @@ def problems_of(flow: Flow) -> list[str]:
             f"{flow.app}: partitions {_numbers(sorted(number for _, number in stands))} of {flow.topic} do not move while "
             "records wait; see the worker's log"
         )
+    problems += [_describe_open(flow, place) for place in open_transactions(flow.before, flow.after, flow.watermarks)]
     if flow.rejecting:
         problems.append(
             f"{flow.app}: much of partitions {_numbers(flow.rejecting)} of {flow.topic} was rejected in the last "
@@ -151,6 +171,10 @@ def as_dict(flow: Flow) -> dict[str, Any]:
         "state": None if flow.group is None else flow.group.state,
         "members": [{"id": m.member_id, "host": m.host, "partitions": len(m.partitions)} for m in members],
         "rejecting": list(flow.rejecting),
+        "open_transactions": [
+            {"partition": place[1], "last_stable": flow.after[place].end, "high_watermark": flow.watermarks[place]}
+            for place in open_transactions(flow.before, flow.after, flow.watermarks)
+        ],
         "lag": sum(at.lag for at in flow.after.values()),
         "partitions": [
             {

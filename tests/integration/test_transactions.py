@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 from confluent_kafka import Producer
 
 from streams.batches import OutRecord
@@ -17,6 +19,7 @@ from tests.integration.recommender_runs import WAIT_S, lag, newest_revisions, re
 from tests.integration.test_sequencer import as_record, newest_windows, publish, sequencer, wait_read
 from tests.waiting import wait_until
 from tools.main import main
+from tools.status import Flow, as_dict, look, problems_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers", "catalogue")]
 
@@ -74,6 +77,31 @@ def test_what_was_aborted_never_happened(
     assert "reader-committed" in lists and "aborted" not in lists
     items = said_by(settings, capsys, "items", "list")
     assert "item-committed" in items and "aborted" not in items
+
+
+def test_a_transaction_left_open_is_what_status_says(settings: Settings) -> None:
+    """Nothing lags, nothing moves: without a word the shop's events would seem to have stopped."""
+    topic = settings.kafka.topic("events")
+
+    async def run() -> tuple[Flow, Flow]:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=settings.kafka.broker, transactional_id=f"{topic}-shop", transaction_timeout_ms=60_000
+        )
+        await producer.start()
+        try:
+            await producer.begin_transaction()
+            for i in range(3):
+                await producer.send_and_wait(topic, encode(make_event(f"e{i}", T0 + i)), key=b"u1", partition=2)
+            is_open = (await look(settings, 1.0))[0]
+            await producer.commit_transaction()
+        finally:
+            await producer.stop()
+        return is_open, (await look(settings, 1.0))[0]
+
+    is_open, done = asyncio.run(run())
+    assert as_dict(is_open)["open_transactions"] == [{"partition": 2, "last_stable": 0, "high_watermark": 3}]
+    assert [f"on {topic}-2" in problem for problem in problems_of(is_open)].count(True) == 1
+    assert as_dict(done)["open_transactions"] == []
 
 
 def test_windows_of_an_aborted_transaction_are_not_recovered(settings: Settings, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
@@ -61,6 +62,27 @@ def test_healthy_means_that_waiting_records_are_worked_on(looked: Flow, problem:
 def test_a_broker_that_cannot_tell_members_leaves_the_offsets_to_judge() -> None:
     looked = flow(10, 10)
     assert len(problems_of(Flow("sequencer", "events", None, looked.before, looked.after))) == 1
+
+
+@pytest.mark.parametrize(
+    ("end_before", "end", "watermark", "is_open"),
+    [(40, 40, 52, True), (40, 41, 52, False), (40, 40, 40, False), (40, 52, 52, False), (40, 60, 52, False)],
+)
+def test_a_transaction_that_stays_open_is_named_as_what_it_is(
+    end_before: int, end: int, watermark: int, is_open: bool
+) -> None:
+    """No lag tells of it, for readers of committed records stop before it; one that ends meanwhile is none."""
+    looked = replace(
+        flow(100, 100),
+        before={A: PartitionOffsets(40, end_before), B: PartitionOffsets(100, 100)},
+        after={A: PartitionOffsets(end, end), B: PartitionOffsets(100, 100)},
+        watermarks={A: watermark, B: 100},
+    )
+    assert len(problems_of(looked)) == is_open
+    found = [{"partition": 0, "last_stable": 40, "high_watermark": 52}] if is_open else []
+    assert as_dict(looked)["open_transactions"] == found
+    for word in ("on events-0", "beyond offset 40", "reach 52", "find-hanging --topic events", "--start-offset 40"):
+        assert (word in "".join(problems_of(looked))) == is_open
 
 
 def test_json_and_text_say_the_same() -> None:
