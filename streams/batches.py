@@ -145,6 +145,10 @@ class BatchScheduler(SchedulingStrategyT):
         """Begin a new reading of a partition: its next records follow nothing."""
         self._fetched.pop(tp, None)
 
+    def fetched(self, tp: TP) -> int:
+        """Return the last offset fetched in this reading of a partition, or -1."""
+        return self._fetched.get(tp, -1)
+
     def _cut(self, tp: TP, fetched: list[ConsumedRecord]) -> Iterator[FetchedRecords]:
         follows = self._fetched.get(tp, -1)
         if follows >= fetched[0].offset:

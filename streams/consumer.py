@@ -15,17 +15,26 @@ before it (:class:`~streams.batches.FetchedRecords`), and :meth:`BatchConsumer.a
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT
 from mode.utils.queues import FlowControlEvent
 
-from streams.errors import StalledError
+from streams.deleted import DeletedEvents, Gap
+from streams.errors import BrokerError, StalledError
 from streams.readers import ISOLATION_LEVEL
+
+NOTES_POLL_S: Final = 1.0
+log = logging.getLogger(__name__)
 
 
 class KeepingFlowControl(FlowControlEvent):
@@ -50,6 +59,7 @@ class BatchConsumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._accepted: dict[TP, int] = {}  # offset of the last record that the agent took
         self._delivered: dict[TP, NotedOffset] = {}  # offset to commit
+        self._deleted = DeletedEvents()
 
     def _new_consumer_thread(self) -> CommittedConsumerThread:
         return CommittedConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -73,9 +83,45 @@ class BatchConsumer(driver.Consumer):
         """
         message = event.message
         if message.generation_id == self.app.consumer_generation_id and self.app.failure is None:
-            self._delivered[message.tp] = offset = NotedOffset(message.offset + 1)
-            offset.note = note
+            tp = message.tp
+            self._put(tp, message.offset + 1, self._deleted.note(tp, message.offset + 1, note))
+            self._pass_gaps(tp)
         event.ack()
+
+    def note_gap(self, tp: TP, first: int, begin: int) -> None:
+        """Note that the offsets from ``first`` were due and are gone: records go on at ``begin``.
+
+        Of events it is said and counted. Compacted topics keep the newest record of each key: nothing is lost there.
+        """
+        if tp not in self.assignment():
+            return  # its owner finds the same
+        if begin < first:
+            log.error(
+                "%s-%d: the log ends before offset %d, which was read or committed: it was cut or made anew, "
+                "and is read from its beginning, %d",
+                tp.topic,
+                tp.partition,
+                first,
+                begin,
+            )
+        elif tp.topic == self.app.settings.kafka.topic("events"):
+            gap = Gap(first, begin, int(time.time() * 1000))
+            log.error("%s", gap.describe(tp))
+            self.app.health.note_expired(gap.describe(tp), begin - first)
+            self._deleted.add(tp, gap)
+            self._pass_gaps(tp)
+
+    def _pass_gaps(self, tp: TP) -> None:
+        """Once all that was fetched before the gaps is delivered, commit behind them: nothing may come that would."""
+        if not self._deleted.is_open(tp):
+            return
+        fetched = self.scheduler.fetched(tp)
+        if fetched == -1 or self._delivered.get(tp) == fetched + 1:
+            self._put(tp, *self._deleted.close(tp))
+
+    def _put(self, tp: TP, offset: int, note: str) -> None:
+        self._delivered[tp] = noted = NotedOffset(offset)
+        noted.note = note
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
         pending = [tp for tp in self._delivered if topics is None or tp in topics or tp.topic in topics]
@@ -100,11 +146,27 @@ class BatchConsumer(driver.Consumer):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every partition to its committed offset, or to its beginning where nothing was committed yet."""
+        await self._resume_notes()
         committed: Mapping[TP, int] = await super().seek_to_committed()
         unread = [tp for tp, offset in committed.items() if not offset and not self._is_changelog_tp(tp)]
         if unread:
             await self._thread.seek_to_beginning(*unread)
         return committed
+
+    async def _resume_notes(self) -> None:
+        """Read what is committed beside the offsets of events, waiting for the broker: the next commit replaces it."""
+        topic = self.app.settings.kafka.topic("events")
+        tps = [tp for tp in self.assignment() if tp.topic == topic]
+        while tps:
+            try:
+                notes = await self.app.health.watch.notes(topic)
+            except BrokerError as exc:
+                log.warning("what is committed beside the offsets: %s; asked again", exc)
+                await asyncio.sleep(NOTES_POLL_S)
+            else:
+                for tp in tps:
+                    self._deleted.resume(tp, notes.get(tp.partition, ""))
+                return
 
     async def wait_empty(self) -> None:
         """Before a rebalance or the end, wait for what is on its way to the broker, not for what only waits its turn."""
@@ -138,6 +200,7 @@ class BatchConsumer(driver.Consumer):
         for tp in partitions:
             self._accepted.pop(tp, None)
             self._delivered.pop(tp, None)
+            self._deleted.forget(tp)
             self.scheduler.forget(tp)
 
 
@@ -151,7 +214,10 @@ class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer: Any = super()._create_worker_consumer(transport)
-        consumer._isolation_level = ISOLATION_LEVEL  # read when the consumer starts
+        consumer._isolation_level = ISOLATION_LEVEL  # this and the next are read when the consumer starts
+        consumer._auto_offset_reset = (
+            "none"  # by itself aiokafka jumps over what the broker has deleted, without a word
+        )
         commit = consumer.commit
 
         async def commit_noted(offsets: Mapping[Any, OffsetAndMetadata]) -> None:
@@ -159,6 +225,25 @@ class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
 
         consumer.commit = commit_noted
         return consumer
+
+    async def _fetch_records(self, consumer: AIOKafkaConsumer, *args: Any, **kwargs: Any) -> Any:
+        """Fetch; where a position is gone, or there is none yet, go on from the partition's beginning and tell what is missed."""
+        try:
+            return await super()._fetch_records(consumer, *args, **kwargs)
+        except (NoOffsetForPartitionError, OffsetOutOfRangeError) as exc:
+            found = exc.args[0]
+        gone = found if isinstance(found, dict) else {found: None}
+        for tp, offset in gone.items():
+            with contextlib.suppress(IllegalStateError):  # it was taken away meanwhile
+                await self._begin(consumer, tp, offset)
+        return {}
+
+    async def _begin(self, consumer: AIOKafkaConsumer, tp: Any, offset: int | None) -> None:
+        if offset is not None and await consumer.position(tp) != offset:
+            return  # sought since
+        if await consumer.seek_to_beginning(tp) and offset is not None:
+            begin = await consumer.position(tp)
+            self.consumer.loop.call_soon_threadsafe(self.consumer.note_gap, TP(tp.topic, tp.partition), offset, begin)
 
 
 class BatchTransport(driver.Transport):

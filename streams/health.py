@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from faust.types import TP
 
 from streams import store_check
+from streams.deleted import UNHEALTHY_MS
 from streams.errors import BrokerError, StalledError
 from streams.guard import ProcessGuard, parent_pid
 from streams.lag import Group, GroupWatch
@@ -48,6 +49,7 @@ class Health:
         self.broker_answers = True
         self.stalled = ""
         self.rejects: RejectAlarm | None = None  # the sequencer's
+        self._expired: tuple[float, str] | None = None  # when events were last found deleted unread, and the line
         self._judge = StallJudge(self.settings.stall_timeout_s)
         self._recovery, self._membership = ProgressJudge(), ProgressJudge()
         self._empty: dict[Place, tuple[int, int]] = {}  # committed and end between which nothing is to be read
@@ -84,8 +86,17 @@ class Health:
 
     def alarms(self) -> list[str]:
         """Return what an operator must look at although the worker goes on; a restart helps against none of it."""
-        rejects = self.rejects
-        return [rejects.line] if rejects is not None and rejects.is_on(time.monotonic()) else []
+        rejects, now_s = self.rejects, time.monotonic()
+        lines = [rejects.line] if rejects is not None and rejects.is_on(now_s) else []
+        if self._expired is not None and (now_s - self._expired[0]) * 1000 < UNHEALTHY_MS:
+            lines.append(self._expired[1])
+        return lines
+
+    def note_expired(self, line: str, n_events: int) -> None:
+        """Take in that the broker deleted events before they were read."""
+        self._expired = time.monotonic(), line
+        if self.metrics is not None:
+            self.metrics.add("events_expired", n_events)
 
     def as_dict(self) -> dict[str, object]:
         """Return what is known, for ``/live``."""

@@ -32,6 +32,7 @@ Name = Literal[
     "keys_foreign",  # records on a changelog whose key is no user_id
     "users_expired",  # users whose window was removed because of user_ttl_days
     "users_removed",  # users whose vector was removed after a tombstone on sequences
+    "events_expired",  # events that the broker deleted before they were read, at most
     "reject_alarms",  # minutes in which so much was rejected that an ERROR said so
     "stores_rebuilt",  # partitions whose RocksDB files could not be used
 ]

@@ -30,11 +30,13 @@ PRODUCER_LENGTH: Final = 64
 
 
 class Judged(msgspec.Struct, omit_defaults=True):
-    """What is committed beside an offset: the counts that the ceiling remembers, and the last alarm of the partition."""
+    """What is committed beside an offset: the counts that the ceiling remembers, the last alarm of the partition, and what it lost."""
 
     read: int = 0
     rejected: int = 0
     alarm_ms: int = 0
+    expired: int = 0  # events that the broker deleted unread: streams/deleted.py
+    expired_ms: int = 0  # when the last of them were found gone
 
     def alarms_at(self, now_ms: int) -> bool:
         """Whether the partition counts as unhealthy at a time."""

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from streams.deleted import UNHEALTHY_MS
 from streams.lag import Group, GroupWatch
 from streams.liveness import PartitionOffsets, Place
 from streams.reject_watch import UNHEALTHY_S, decode_judged
@@ -45,6 +46,9 @@ class Flow:
         int, ...
     ] = ()  # partitions of which so much was rejected lately that the sequencer has raised an alarm
     watermarks: Mapping[Place, int] = field(default_factory=dict)  # high watermarks, from before the first look
+    expired: tuple[
+        tuple[int, int], ...
+    ] = ()  # partitions of which events were deleted unread in the last day: how many
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -90,9 +94,13 @@ async def _look(settings: Settings, app: str, name: str, seconds: float) -> Flow
             after = await watch.offsets(topic, partitions)
         empty = [place for place in still(before, after) if not await watch.has_records(place, after[place].committed)]
         now_ms = int(time.time() * 1000)
-        notes = (await watch.notes(topic)).items() if app == "sequencer" else ()
-        rejecting = tuple(sorted(number for number, note in notes if decode_judged(note).alarms_at(now_ms)))
-        return Flow(app, topic, await watch.describe(), before, after, frozenset(empty), rejecting, watermarks)
+        notes = await watch.notes(topic) if app == "sequencer" else {}
+        judged = sorted((number, decode_judged(note)) for number, note in notes.items())
+        rejecting = tuple(number for number, found in judged if found.alarms_at(now_ms))
+        expired = tuple(
+            (number, at.expired) for number, at in judged if at.expired and now_ms - at.expired_ms < UNHEALTHY_MS
+        )
+        return Flow(app, topic, await watch.describe(), before, after, frozenset(empty), rejecting, watermarks, expired)
     finally:
         await watch.stop()
 
@@ -143,6 +151,11 @@ def problems_of(flow: Flow) -> list[str]:
             f"{flow.app}: much of partitions {_numbers(flow.rejecting)} of {flow.topic} was rejected in the last "
             f"{UNHEALTHY_S / 60:g} minutes; headrace rejected list says why"
         )
+    if flow.expired:
+        problems.append(
+            f"{flow.app}: at most {sum(n for _, n in flow.expired)} events of partitions {_numbers([p for p, _ in flow.expired])} of "
+            f"{flow.topic} were deleted before they were read, in the last {UNHEALTHY_MS // 3_600_000} hours; its log says which"
+        )
     return problems
 
 
@@ -175,6 +188,7 @@ def as_dict(flow: Flow) -> dict[str, Any]:
             {"partition": place[1], "last_stable": flow.after[place].end, "high_watermark": flow.watermarks[place]}
             for place in open_transactions(flow.before, flow.after, flow.watermarks)
         ],
+        "expired": {str(number): n for number, n in flow.expired},
         "lag": sum(at.lag for at in flow.after.values()),
         "partitions": [
             {

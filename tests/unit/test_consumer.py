@@ -12,7 +12,9 @@ from mode.utils.queues import FlowControlEvent, FlowControlQueue
 
 from streams.batches import FetchedRecords
 from streams.consumer import BatchConsumer, KeepingFlowControl
+from streams.deleted import DeletedEvents
 from streams.errors import StalledError
+from streams.settings import Settings
 from tests.builders import FakeRecord
 
 PLACE = TP("sequences", 0)
@@ -23,7 +25,7 @@ def consumer() -> Any:
     """Return a consumer that is connected to nothing."""
     made: Any = BatchConsumer.__new__(BatchConsumer)
     made.app = SimpleNamespace(consumer_generation_id=GENERATION, failure=None)
-    made._accepted, made._delivered = {}, {}
+    made._accepted, made._delivered, made._deleted = {}, {}, DeletedEvents()
     made._acked, made._acked_index = {PLACE: [1, 2]}, {PLACE: {1, 2}}
     forgotten: list[TP] = []
     made.scheduler = SimpleNamespace(forgotten=forgotten, forget=forgotten.append)
@@ -131,6 +133,8 @@ def test_a_partition_without_commit_is_read_from_its_beginning(committed: int | 
         sought.extend(partitions)
 
     made._thread = SimpleNamespace(seek_to_committed=seek_to_committed, seek_to_beginning=seek_to_beginning)
+    made.assignment = set
+    made.app.settings = Settings()
     made.app.tables = SimpleNamespace(changelog_topics={changelog.topic})
     assert asyncio.run(made.seek_to_committed()) == {PLACE: committed, changelog: None}
     assert sought == expected, "a changelog is not read through this consumer"

@@ -10,6 +10,7 @@ import pytest
 from faust.types import TP
 
 from streams.consumer import BatchConsumer, NotedOffset, note_of
+from streams.deleted import DeletedEvents
 from streams.errors import RecordError, RejectCeilingError
 from streams.reject_watch import (
     ALARM_EVERY_S,
@@ -110,7 +111,7 @@ def test_the_note_is_committed_with_its_own_offset() -> None:
     """A newer note beside an older offset would count records twice."""
     consumer: Any = BatchConsumer.__new__(BatchConsumer)
     consumer.app = SimpleNamespace(consumer_generation_id=1, failure=None)
-    consumer._delivered = {}
+    consumer._delivered, consumer._deleted = {}, DeletedEvents()
     place = TP("events", 0)
     message = SimpleNamespace(tp=place, offset=9, generation_id=1)
     consumer.deliver(SimpleNamespace(message=message, ack=lambda: None), "judged")
