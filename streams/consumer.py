@@ -241,7 +241,8 @@ class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
     async def _begin(self, consumer: AIOKafkaConsumer, tp: Any, offset: int | None) -> None:
         if offset is not None and await consumer.position(tp) != offset:
             return  # sought since
-        if await consumer.seek_to_beginning(tp) and offset is not None:
+        await consumer.seek_to_beginning(tp)
+        if offset is not None:
             begin = await consumer.position(tp)
             self.consumer.loop.call_soon_threadsafe(self.consumer.note_gap, TP(tp.topic, tp.partition), offset, begin)
 
