@@ -34,6 +34,8 @@ class KafkaSettings:
     topic_models, topic_events_rejected, topic_privacy
         as those above
     partitions : partitions of the topics keyed by user; cannot be changed once they exist
+    partitioner : how producers choose a user's partition: ``murmur2`` is the default of Java clients and aiokafka, ``crc32`` of librdkafka
+        (``consistent_random``); all producers must use this one, and all commands here do. An event elsewhere is rejected
     replication : replicas of every topic
     client_id : this process's name at the broker, in its logs and quotas; empty means ``headrace-`` and the app
     output_format : encoding of ``recommendations``; ``json`` is for people
@@ -60,6 +62,7 @@ class KafkaSettings:
     topic_events_rejected: str = ""
     topic_privacy: str = ""
     partitions: int = 4
+    partitioner: Literal["murmur2", "crc32"] = "murmur2"
     replication: int = 1
     client_id: str = ""
     output_format: Literal["msgpack", "json"] = "msgpack"

@@ -3,7 +3,7 @@
 ::
 
     publish ──► builder of the partition ──► sealed when full or old ──► producer ──► broker
-                (murmur2 of the key)          (one handed over at a time, so order is kept)
+                (setting partitioner)         (one handed over at a time, so order is kept)
 
 A record costs one append to a built batch; a future exists per batch, not per record.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import zlib
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final
@@ -42,9 +43,34 @@ NO_IDEMPOTENCE: Final = (UnsupportedVersionError, IncompatibleBrokerVersion, Clu
 Headers = Sequence[tuple[str, bytes]]
 
 
-def partition_of(key: bytes, n_partitions: int) -> int:
-    """Return the partition of a key under Kafka's default (murmur2) partitioner, as producers in any language do."""
+def partition_of(key: bytes, n_partitions: int, partitioner: str = "murmur2") -> int:
+    """Return the partition of a key.
+
+    Parameters
+    ----------
+    partitioner : ``murmur2`` as Kafka's Java client and aiokafka by default, ``crc32`` as librdkafka by default
+    """
+    if partitioner == "crc32":
+        return zlib.crc32(key) % n_partitions
     return int(DefaultPartitioner()(key, range(n_partitions), ()))
+
+
+class KeyHomes:
+    """The partitions of keys, remembered up to :data:`KEY_CACHE_SIZE`; call it with a key."""
+
+    def __init__(self, n_partitions: int, partitioner: str) -> None:
+        self.n_partitions = n_partitions
+        self.partitioner = partitioner
+        self._known: dict[bytes, int] = {}
+
+    def __call__(self, key: bytes) -> int:
+        """Return the partition of a key."""
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) >= KEY_CACHE_SIZE:
+                self._known.clear()
+            found = self._known[key] = partition_of(key, self.n_partitions, self.partitioner)
+        return found
 
 
 class _Lane:
@@ -184,7 +210,7 @@ class Publisher:
         lanes = self._lanes.get(topic) or await self._open_lanes(topic)
         if len(self._lane_of) >= KEY_CACHE_SIZE:
             self._lane_of.clear()
-        lane = self._lane_of[topic, key] = lanes[partition_of(key, len(lanes))]
+        lane = self._lane_of[topic, key] = lanes[partition_of(key, len(lanes), self._settings.partitioner)]
         return lane
 
     async def _open_lanes(self, topic: str) -> list[_Lane]:

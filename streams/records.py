@@ -48,6 +48,7 @@ REASONS: Final[dict[str, str]] = {
     "value": "a field holds none of its allowed values",
     "future": "the time lies further in the future than the allowed skew",
     "key": "the record key is absent or is not the user_id",
+    "partition": "the record is not on the partition that the setting partitioner gives for its key",
     "version": "the user's window was written by a newer headrace; nothing is wrong with the event: redrive it after the upgrade",
 }
 

@@ -25,6 +25,7 @@ from streams.errors import RejectCeilingError
 from streams.expiry import Expiry
 from streams.mending import Mender
 from streams.metrics import Metrics
+from streams.publisher import KeyHomes
 from streams.records import EventDecoder, WindowState
 from streams.reject_watch import RejectAlarm, RejectCeiling, decode_judged
 from streams.sequencing import BatchResult, absorb_batch, is_readable
@@ -53,6 +54,7 @@ class Sequencer:
         self.windows = windows
         self.metrics = metrics
         self._bounds = settings.bounds()
+        self._home = KeyHomes(app.settings.kafka.partitions, app.settings.kafka.partitioner)
         self._decoder = EventDecoder(settings.max_future_skew_ms)
         self._mender = Mender(
             app.settings.kafka, self._decoder, self._bounds, app.settings.health.stall_timeout_s / STALL_PARTS
@@ -103,7 +105,7 @@ class Sequencer:
 
         def absorbed(mended: dict[bytes, WindowState | None] | None = None) -> BatchResult:
             read = functools.partial(self.windows.read, partition)
-            return absorb_batch(event.value, read, self._decoder, self._bounds, now_ms, mended)
+            return absorb_batch(event.value, read, self._decoder, self._bounds, now_ms, mended, self._home)
 
         result = absorbed()
         if not result.damaged:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from streams.batches import ConsumedRecord, OutRecord
 from streams.errors import RecordError
@@ -12,6 +12,13 @@ from streams.kept_headers import kept_headers
 from streams.records import Event, EventDecoder, WindowState, decode_window, encode
 from streams.reject_size import kept
 from streams.window import WindowBounds, absorb
+
+#: What producers call each ``partitioner``.
+PRODUCERS: Final = {
+    "murmur2": "murmur2_random (librdkafka) or leave it out (Java)",
+    "crc32": "consistent_random, librdkafka's default",
+}
+OTHER: Final = {"murmur2": "crc32", "crc32": "murmur2"}
 
 
 @dataclass(slots=True)
@@ -88,6 +95,39 @@ class BatchResult:
             yield OutRecord(key, value)
 
 
+class Home(Protocol):
+    """Gives the partition of a key; see :class:`streams.publisher.KeyHomes`."""
+
+    partitioner: str
+
+    def __call__(self, key: bytes, /) -> int:
+        """Return the partition of a key."""
+
+
+def stray_error(partition: int, due: int, partitioner: str) -> RecordError:
+    """Return why an event on ``partition`` is rejected, whose key belongs on ``due``, and what to do."""
+    return RecordError(
+        "partition",
+        "key",
+        f"on partition {partition}, must be on {due}, which partitioner={partitioner} gives for its key; set every producer's "
+        f"partitioner to {PRODUCERS[partitioner]}, or HEADRACE_PARTITIONER={OTHER[partitioner]} where all of them use that; "
+        "then: headrace rejected redrive",
+    )
+
+
+def _reject_strays(
+    records: Sequence[ConsumedRecord], by_user: dict[bytes, list[tuple[Event, int]]], home: Home, result: BatchResult
+) -> None:
+    """Take out the users whose events another partitioner put here: their window is elsewhere."""
+    partition = records[0].partition
+    strays = [key for key in by_user if home(key) != partition]
+    if not strays:
+        return
+    errors = {key: stray_error(partition, home(key), home.partitioner) for key in strays}
+    offsets = {offset: errors[key] for key in strays for _, offset in by_user.pop(key)}
+    result.rejects += [Reject(record, offsets[record.offset]) for record in records if record.offset in offsets]
+
+
 def absorb_batch(
     records: Sequence[ConsumedRecord],
     read_window: Callable[[bytes], bytes | None],
@@ -95,6 +135,7 @@ def absorb_batch(
     bounds: WindowBounds,
     now_ms: int,
     mended: Mapping[bytes, WindowState | None] | None = None,
+    home: Home | None = None,
 ) -> BatchResult:
     """Fold a batch of one partition's event records into its users' windows; each touched user is read and written once.
 
@@ -106,6 +147,7 @@ def absorb_batch(
     read_window : gives the encoded window of a user key, or None
     now_ms : the time against which future events are judged
     mended : windows that take the place of damaged ones; None begins anew
+    home : gives the partition that a user's events must be on; None checks nothing
     """
     mended = mended or {}
     result = BatchResult(anew=frozenset(mended))
@@ -123,6 +165,8 @@ def absorb_batch(
         else:
             by_user[key] = [(event, record.offset)]  # type: ignore[index]  # decode_event refuses an absent key
     counts = result.counts
+    if home is not None and records:
+        _reject_strays(records, by_user, home, result)
     for user_key, events in by_user.items():
         try:
             state = mended[user_key] if user_key in mended else _decoded(read_window(user_key))

@@ -23,9 +23,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from aiokafka.partitioner import DefaultPartitioner
-
 from streams.batches import BatchWriter, OutRecord, delivered
+from streams.publisher import KeyHomes
 from streams.records import EVENT_TYPES, VERSION, Event, encode
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
@@ -61,14 +60,13 @@ async def fill(settings: Settings, n_events: int, n_users: int, *, as_json: bool
     await create_topics(settings.kafka)
     writer = BatchWriter(settings.kafka)
     await writer.start()
-    partitions = list(range(settings.kafka.partitions))
-    partition_of = DefaultPartitioner()
-    waiting: dict[int, list[OutRecord]] = {p: [] for p in partitions}
+    home = KeyHomes(settings.kafka.partitions, settings.kafka.partitioner)
+    waiting: dict[int, list[OutRecord]] = {p: [] for p in range(settings.kafka.partitions)}
     futures: list[asyncio.Future[Any]] = []
     try:
         for i, event in enumerate(synthetic_events(n_events, n_users, seed), 1):
             key = event.user_id.encode()
-            waiting[partition_of(key, partitions, partitions)].append(OutRecord(key, encode(event, as_json=as_json)))
+            waiting[home(key)].append(OutRecord(key, encode(event, as_json=as_json)))
             if i % FILL_CHUNK == 0 or i == n_events:
                 for partition, records in waiting.items():
                     futures += await writer.send(settings.kafka.topic("events"), partition, records)

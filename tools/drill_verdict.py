@@ -115,8 +115,7 @@ def _expected_lists(settings: Settings, items: Iterable[Item], truth: Truth) -> 
 
 
 async def _truth(settings: Settings, rejects: RejectLog) -> tuple[Truth, Verdict]:
-    group = settings.sequencer
-    oracle = WindowOracle(group.bounds(), max_future_skew_ms=group.max_future_skew_ms)
+    oracle = WindowOracle.of(settings)
     next_offsets: Counter[int] = Counter()
     async for record in read_records(settings.kafka, settings.kafka.topic("events")):
         oracle.add(record)

@@ -26,10 +26,11 @@ from streams.embedding_cache import embed_texts
 from streams.embedding_worker import resolve_device
 from streams.encoders import open_artifact_encoder, prepare_text
 from streams.errors import InputError, RecordError
+from streams.publisher import KeyHomes
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation
 from streams.records import Event, EventDecoder, Item, Recommendation, WindowState, decode_window, encode
-from streams.sequencing import Counts
-from streams.settings import RecommenderSettings
+from streams.sequencing import Counts, Home, stray_error
+from streams.settings import RecommenderSettings, Settings
 from streams.window import WindowBounds, absorb
 
 SUMMARY = "print the window and the list that each user's events must lead to"
@@ -81,14 +82,27 @@ def windows_of(records: Iterable[ConsumedRecord], bounds: WindowBounds, *, max_f
 class WindowOracle:
     """:func:`windows_of` for records that come one by one. States stay as they are in memory; only the last ones are encoded."""
 
-    def __init__(self, bounds: WindowBounds, *, max_future_skew_ms: int) -> None:
+    def __init__(self, bounds: WindowBounds, *, max_future_skew_ms: int, home: Home | None = None) -> None:
         self._bounds = bounds
+        self._home = home
         self._decode = EventDecoder(max_future_skew_ms).decode_event
         self._truth = Truth()
         self._offsets: dict[int, int] = {}
         self._states: dict[int, dict[bytes, WindowState]] = {}
         self._waiting: dict[tuple[int, bytes], list[tuple[Event, int]]] = {}
         self._n_waiting = 0
+
+    @classmethod
+    def of(cls, settings: Settings, n_partitions: int | None = None) -> WindowOracle:
+        """Return the oracle of a deployment's topics: it rejects what is on another partition than the partitioner gives.
+
+        Parameters
+        ----------
+        n_partitions : of ``events``, where the setting may say otherwise
+        """
+        home = KeyHomes(n_partitions or settings.kafka.partitions, settings.kafka.partitioner)
+        group = settings.sequencer
+        return cls(group.bounds(), max_future_skew_ms=group.max_future_skew_ms, home=home)
 
     def add(self, record: ConsumedRecord) -> None:
         """Take in one record; raise :class:`InputError` when its offset is not above the last of its partition."""
@@ -103,6 +117,8 @@ class WindowOracle:
         counts.read += 1
         try:
             event = self._decode(key, record.value, record.timestamp)
+            if self._home is not None and key is not None and (due := self._home(key)) != partition:
+                raise stray_error(partition, due, self._home.partitioner)
         except RecordError:
             counts.rejected += 1
             self._truth.rejected.add((partition, offset))
@@ -122,7 +138,7 @@ class WindowOracle:
                 if key in home:
                     raise InputError(
                         f"user {key!r} has events in partitions {home[key]} and {partition}, must be in one; publish with "
-                        "Kafka's murmur2 partitioner and one partition count"
+                        "one partitioner and one partition count"
                     )
                 home[key] = partition
                 self._truth.windows[key] = encode(state)

@@ -12,7 +12,6 @@ import contextlib
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -21,7 +20,7 @@ import msgspec
 from streams.batches import Headers
 from streams.errors import InputError, RecordError
 from streams.pseudonyms import open_pseudonyms
-from streams.publisher import partition_of
+from streams.publisher import KeyHomes
 from streams.records import VERSION, EventDecoder, Item, RecordDecoder, decode_window, encode
 from streams.sequencing import Counts
 from streams.settings import KafkaSettings, Settings, load_settings
@@ -30,7 +29,7 @@ from tools.item_topic import item_changes
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 from tools.oracle import ListOracle, Truth, WindowOracle
 from tools.replay_run import TimeRange, run_of, to_event, with_pseudonym
-from tools.topic_reader import read_records
+from tools.topic_reader import partition_count, read_records
 
 SHOWN_BAD: Final = 100
 LOG_OPTIONS: Final = ("columns", "types", "run")
@@ -84,8 +83,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _truth(args: argparse.Namespace, settings: Settings) -> Truth:
-    oracle = WindowOracle(settings.sequencer.bounds(), max_future_skew_ms=settings.sequencer.max_future_skew_ms)
     if args.log is None:
+        topic = settings.kafka.topic("events")
+        oracle = WindowOracle.of(settings, asyncio.run(partition_count(settings.kafka, topic)))
         asyncio.run(_add_topic(settings.kafka, oracle))
         return oracle.truth()
     if not args.log.is_file():
@@ -93,6 +93,7 @@ def _truth(args: argparse.Namespace, settings: Settings) -> Truth:
     columns, types = parse_columns(args.columns or ""), parse_columns(args.types or "")
     reader = LogReader(LogSpec(args.log, columns, types, args.time_unit), _BadRows().warn)
     name = run_of(args, TimeRange(), open_pseudonyms(settings.kafka))
+    oracle = WindowOracle.of(settings)
     for record in log_records(sorted_rows(reader), name, settings):
         oracle.add(record)
     return oracle.truth()
@@ -107,7 +108,7 @@ def log_records(rows: Iterable[LogRow], run: str, settings: Settings) -> Iterato
     """
     decoder = EventDecoder(settings.sequencer.max_future_skew_ms)
     topic, now_ms = settings.kafka.topic("events"), int(time.time() * 1000)
-    home = lru_cache(maxsize=100_000)(lambda key: partition_of(key, settings.kafka.partitions))
+    home = KeyHomes(settings.kafka.partitions, settings.kafka.partitioner)
     offsets, pseudonyms = [0] * settings.kafka.partitions, open_pseudonyms(settings.kafka)
     for seq, found in enumerate(rows):
         row = with_pseudonym(found, pseudonyms)

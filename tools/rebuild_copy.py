@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from streams.batches import ConsumedRecord, delivered
 from streams.errors import BrokerError, InputError, TopicError
-from streams.publisher import KEY_CACHE_SIZE, Publisher, partition_of
+from streams.publisher import KeyHomes, Publisher
 from streams.readers import open_reader
 from streams.settings import KafkaSettings
 from tools.topic_reader import partition_count, read_records
@@ -27,19 +27,14 @@ CHECKPOINT_S: Final = 1.0
 STUCK_AFTER_S: Final = 60.0
 
 
-def target_of(record: ConsumedRecord, n_from: int, n_to: int, cache: dict[bytes, int]) -> int:
+def target_of(record: ConsumedRecord, n_from: int, home: KeyHomes) -> int:
     """Return the partition that a copied record goes to: its own where the counts are equal, else that of its key.
 
     A record without key, which the sequencer will reject, goes anywhere.
     """
-    if n_from == n_to or record.key is None:
-        return record.partition % n_to
-    found = cache.get(record.key)
-    if found is None:
-        if len(cache) >= KEY_CACHE_SIZE:
-            cache.clear()
-        found = cache[record.key] = partition_of(record.key, n_to)
-    return found
+    if n_from == home.n_partitions or record.key is None:
+        return record.partition % home.n_partitions
+    return home(record.key)
 
 
 class EventCopier:
@@ -61,7 +56,7 @@ class EventCopier:
         self._live = live
         self._into = into
         self._on_checkpoint = on_checkpoint
-        self._targets: dict[bytes, int] = {}
+        self._home = KeyHomes(into.partitions, into.partitioner)
         self._builders: dict[int, Any] = {}
         self._futures: list[asyncio.Future[Any]] = []
         self._read: dict[int, int] = {}
@@ -89,7 +84,7 @@ class EventCopier:
 
     async def _send(self, producer: Any, records: list[Any]) -> None:
         for record in records:
-            target = target_of(record, self._live.partitions, self._into.partitions, self._targets)
+            target = target_of(record, self._live.partitions, self._home)
             arguments = {
                 "timestamp": record.timestamp, "key": record.key, "value": record.value, "headers": list(record.headers),
             }  # fmt: skip

@@ -85,7 +85,7 @@ async def _print_lists(args: argparse.Namespace, settings: KafkaSettings, seen: 
     topic = settings.topic("recommendations")
     partitions = None
     if args.user is not None:
-        partitions = [partition_of(args.user.encode(), await partition_count(settings, topic))]
+        partitions = [partition_of(args.user.encode(), await partition_count(settings, topic), settings.partitioner)]
     decoder = RecordDecoder(Recommendation)
     reading = read_records(settings, topic, partitions=partitions, is_following=args.follow, deadline=deadline)
     async with contextlib.aclosing(reading) as records:  # type: ignore[type-var]

@@ -20,10 +20,11 @@ from streams.embedding_worker import EmbeddingWorker
 from streams.encoders import open_artifact_encoder
 from streams.errors import InputError
 from streams.metrics import Metrics
+from streams.publisher import KeyHomes, partition_of
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation
 from streams.records import EventDecoder, Item, Recommendation, decode_window, encode
 from streams.sequencing import Counts, absorb_batch
-from streams.settings import KafkaSettings, RecommenderSettings
+from streams.settings import KafkaSettings, RecommenderSettings, load_settings
 from streams.window import MAX_RUNS, WindowBounds
 from tests import tiny
 from tests.builders import T0, FakeRecord, make_event
@@ -230,3 +231,26 @@ def test_lists_can_be_published(settings: RecommenderSettings) -> None:
     found = ListOracle(tiny.artifact(), tiny_items(), settings).lists(tiny_windows())
     decoder = msgspec.msgpack.Decoder(Recommendation)
     assert all(decoder.decode(encode(made)) == made for made in found.values())
+
+
+@pytest.mark.parametrize("partitioner", ["murmur2", "crc32"])
+def test_events_of_another_partitioner_are_rejected_as_the_sequencer_does(partitioner: str) -> None:
+    """Then a user has one truth, in the partition that the setting gives."""
+    settings = load_settings({"HEADRACE_PARTITIONER": partitioner, "HEADRACE_PARTITIONS": "3"})
+    records = [
+        FakeRecord(b"u%d" % user, encode(make_event(f"e{user}-{partition}", user_id=f"u{user}")), user, partition)
+        for partition in range(3)
+        for user in range(30)
+    ]
+    oracle = WindowOracle.of(settings)
+    for record in records:
+        oracle.add(record)
+    truth = oracle.truth()
+    strays = {(r.partition, r.offset) for r in records if partition_of(r.key or b"", 3, partitioner) != r.partition}
+    assert (len(truth.windows), truth.rejected) == (30, strays)
+    home = KeyHomes(3, partitioner)
+    for partition in range(3):
+        batch = [record for record in records if record.partition == partition]
+        result = absorb_batch(batch, lambda _key: None, EventDecoder(SKEW_MS), WindowBounds(), T0, home=home)
+        assert truth.counts[partition] == result.counts
+        assert result.windows.items() <= truth.windows.items()

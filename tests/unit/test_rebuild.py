@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import BrokerError, InputError, SettingsError, TopicError
 from streams.latest import LatestLists
-from streams.publisher import partition_of
+from streams.publisher import KeyHomes, partition_of
 from streams.recommending import list_id
 from streams.records import Recommendation, UserVector, WindowState, decode_window, encode
 from streams.settings import Settings
@@ -145,9 +145,10 @@ def test_offsets_are_the_live_ones_only_where_all_was_copied_once(changes: dict[
 
 def test_a_copied_record_keeps_its_partition_or_follows_its_key() -> None:
     record = FakeRecord(b"u1", b"", partition=1)
-    assert target_of(record, 2, 2, {}) == 1
-    assert target_of(record, 2, 16, {}) == partition_of(b"u1", 16)
-    assert target_of(FakeRecord(None, b"", partition=5), 8, 3, {}) == 2
+    assert target_of(record, 2, KeyHomes(2, "murmur2")) == 1
+    assert target_of(record, 2, KeyHomes(16, "murmur2")) == partition_of(b"u1", 16)
+    assert target_of(record, 2, KeyHomes(16, "crc32")) == partition_of(b"u1", 16, "crc32")
+    assert target_of(FakeRecord(None, b"", partition=5), 8, KeyHomes(3, "murmur2")) == 2
 
 
 def test_a_checkpoint_comes_after_delivery() -> None:

@@ -133,7 +133,9 @@ def test_key_unlike_user_id_is_refused(key: bytes | None) -> None:
 
 def test_reasons_are_a_closed_list() -> None:
     """Whoever counts rejects by reason must know them all."""
-    used = {reason for _, _, reason, _ in MALFORMED} | {"key"} | {"version"}  # of the window, not of the event
+    used = (
+        {reason for _, _, reason, _ in MALFORMED} | {"key", "partition"} | {"version"}
+    )  # of the window, not of the event
     assert used == set(REASONS)
 
 

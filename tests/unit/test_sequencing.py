@@ -7,6 +7,7 @@ import pytest
 from streams.batches import record_bytes
 from streams.errors import RecordError
 from streams.kept_headers import LEFT_OUT, original_headers
+from streams.publisher import KeyHomes, partition_of
 from streams.records import EventDecoder, decode_window
 from streams.sequencing import Counts, Reject, absorb_batch
 from streams.window import WindowBounds
@@ -88,3 +89,37 @@ def test_the_window_names_the_event_that_triggered_it() -> None:
     ]
     window = decode_window(absorb_batch(records, lambda _key: None, DECODER, BOUNDS, NOW).windows[b"u1"])
     assert tuple(window.trigger) == ("e2", T0 + 5, 9)
+
+
+@pytest.mark.parametrize("partitioner", ["murmur2", "crc32"])
+def test_events_on_another_partition_than_their_users_are_rejected(partitioner: str) -> None:
+    """Each with what to do about it; the windows of the users at home are what they would be without them, and a stray's is not read."""
+    home = KeyHomes(4, partitioner)
+    records = [
+        make_record(make_event(f"e{i}", T0 + i, user_id=f"u{i % 20}"), i)._replace(partition=2) for i in range(60)
+    ]
+    strays = [record for record in records if partition_of(record.key or b"", 4, partitioner) != 2]
+    own = [record for record in records if record not in strays]
+    reads: list[bytes] = []
+
+    def read(key: bytes) -> None:
+        reads.append(key)
+
+    result = absorb_batch(records, read, DECODER, BOUNDS, NOW, home=home)
+    assert 0 < len(own) < len(records)
+    assert result.counts == Counts(read=60, accepted=len(own), rejected=len(strays))
+    assert [reject.record for reject in result.rejects] == strays
+    assert {(reject.error.reason, reject.error.field) for reject in result.rejects} == {("partition", "key")}
+    assert result.windows == absorb_batch(own, lambda _key: None, DECODER, BOUNDS, NOW).windows
+    assert set(reads) == {record.key for record in own}
+    detail, key = result.rejects[0].error.detail, strays[0].key or b""
+    other = "crc32" if partitioner == "murmur2" else "murmur2"
+    for part in (
+        "on partition 2",
+        f"must be on {home(key)}",
+        f"partitioner={partitioner}",
+        f"PARTITIONER={other}",
+        "redrive",
+    ):
+        assert part in detail
+    assert len(detail) <= 500
