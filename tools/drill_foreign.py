@@ -40,7 +40,7 @@ async def _producer(kafka: KafkaSettings, **options: Any) -> AsyncIterator[Any]:
 
 async def _send(producer: Any, kafka: KafkaSettings, topic: str, records: Sequence[OutRecord]) -> list[int]:
     """Send records to the partitions of their keys; return those partitions, one for each record."""
-    partitions = [partition_of(record.key or b"", kafka.partitions) for record in records]
+    partitions = [partition_of(record.key or b"", kafka.partitions, kafka.partitioner) for record in records]
     for record, partition in zip(records, partitions, strict=True):
         await producer.send(kafka.topic(topic), key=record.key, value=record.value, partition=partition)
     await producer.flush()
@@ -91,6 +91,7 @@ async def damage_state_topics(drill: Drill) -> None:
     The owners go on from what they hold, so the user's next event puts the window right. The foreign key is removed again.
     """
     kafka = drill.settings.kafka
+    drill.observer.windows.foreign.add(RUBBISH)
     user = "u0"
     async with _producer(kafka) as producer:
         for topic in ("sequences", "user-vectors"):
