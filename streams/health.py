@@ -28,6 +28,7 @@ from streams.metrics import Metrics
 from streams.reject_watch import RejectAlarm
 from streams.table import ROCKSDB, BatchTable
 from streams.topics import check_partition_count
+from streams.unknown_items import UnknownItems
 
 if TYPE_CHECKING:
     from streams.app import StreamApp
@@ -50,6 +51,7 @@ class Health:
         self.stalled = ""
         self.rejects: RejectAlarm | None = None  # the sequencer's
         self._expired: tuple[float, str] | None = None  # when events were last found deleted unread, and the line
+        self.unknown: UnknownItems | None = None  # the recommender's
         self._judge = StallJudge(self.settings.stall_timeout_s)
         self._recovery, self._membership = ProgressJudge(), ProgressJudge()
         self._empty: dict[Place, tuple[int, int]] = {}  # committed and end between which nothing is to be read
@@ -90,7 +92,8 @@ class Health:
         lines = [rejects.line] if rejects is not None and rejects.is_on(now_s) else []
         if self._expired is not None and (now_s - self._expired[0]) * 1000 < UNHEALTHY_MS:
             lines.append(self._expired[1])
-        return lines
+        unknown = "" if self.unknown is None else self.unknown.alarm()
+        return [*lines, *([unknown] if unknown else [])]
 
     def note_expired(self, line: str, n_events: int) -> None:
         """Take in that the broker deleted events before they were read."""

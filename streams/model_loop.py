@@ -38,6 +38,7 @@ from streams.scoring import Scored, score
 from streams.settings import RecommenderSettings
 from streams.standing_in import StandIn, describe
 from streams.table import BatchTable
+from streams.unknown_items import UnknownItems
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class ModelLoop:
     worker: EmbeddingWorker
     pending: PendingWindows[EventT]
     popularity: LivePopularity
+    unknown: UnknownItems
     stand_in: StandIn
     delivery: Delivery
     vectors: BatchTable
@@ -212,7 +214,9 @@ class ModelLoop:
             if window.is_removed:
                 continue
             last_revision = revision_of(self.vectors.read(window.partition, window.key))
-            self.popularity.count(new_behaviours(window.state, last_revision), window.state.newest_ts)
+            news = new_behaviours(window.state, last_revision)
+            self.popularity.count(news, window.state.newest_ts)
+            self.metrics.add("events_unknown_item", self.unknown.count(news, self._catalogue.row_of))
         parts = self.delivery.stage(made, versions)
         previous = self._delivering
         self._delivering = asyncio.ensure_future(self.guard(self._deliver(parts, versions, previous)))

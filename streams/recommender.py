@@ -37,6 +37,7 @@ from streams.removal import fresh_windows, note_passed_over, remove_vectors
 from streams.settings import Settings
 from streams.standing_in import StandIn
 from streams.table import BatchTable
+from streams.unknown_items import UnknownItems
 from streams.web import serve
 
 log = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class Recommender:
         self._has_room.set()
         self._tasks: list[asyncio.Task[None]] = []
         self._left_generation: int | None = None
+        self._unknown = app.health.unknown = UnknownItems()
         self._loop: ModelLoop
         self._stand_in: StandIn
         self._reader: CatalogueReader
@@ -85,6 +87,7 @@ class Recommender:
         self._tasks = [
             asyncio.ensure_future(self._guard(self._reader.follow())),
             asyncio.ensure_future(self._guard(self._loop.run())),
+            asyncio.ensure_future(self._guard(self._unknown.run())),
         ]
 
     async def stop(self) -> None:
@@ -190,6 +193,7 @@ class Recommender:
             worker=self.worker,
             pending=self.pending,
             popularity=LivePopularity(artifact, is_on=self.settings.live_popularity == "on"),
+            unknown=self._unknown,
             stand_in=self._stand_in,
             delivery=delivery,
             vectors=self.vectors,

@@ -22,6 +22,7 @@ from streams.records import ListWindow, Recommendation, RecordDecoder, Trigger, 
 from streams.settings import RecommenderSettings
 from streams.standing_in import StandIn
 from streams.table import BatchTable
+from streams.unknown_items import UnknownItems
 from tests import tiny_models
 
 SETTINGS = RecommenderSettings(model_timeout_ms=50, model_restart_s=1, micro_batch_deadline_ms=0)
@@ -73,6 +74,7 @@ class Setting:
             worker=self.worker,
             pending=self.pending,
             popularity=LivePopularity(self.artifact, is_on=False),
+            unknown=UnknownItems(),
             stand_in=StandIn(self.artifact, SETTINGS, self.pending, vectors, delivery, self.metrics, as_json=False),
             delivery=delivery,
             vectors=vectors,

@@ -1,0 +1,101 @@
+"""Events of items that the catalogue does not have: counted, named, and at a half of all an alarm."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from models.types import Behaviour
+from streams.delivery import Window
+from streams.health import Health
+from streams.pending import PendingWindow
+from streams.recommending import Versions
+from streams.records import ListWindow, Trigger, WindowItem
+from streams.unknown_items import MAX_IDS, UNHEALTHY_S, UnknownItems
+from tests import tiny_models
+from tests.unit.test_model_loop import Setting
+
+
+def behaviours(*item_ids: str) -> list[Behaviour]:
+    """Return a behaviour of each item."""
+    return [Behaviour(item_id, "view", tiny_models.T0) for item_id in item_ids]
+
+
+@pytest.mark.parametrize(
+    ("n_known", "n_unknown", "level"),
+    [(0, 20, "WARNING"), (20, 20, "WARNING"), (21, 20, "INFO"), (0, 19, "INFO"), (99, 1, "INFO"), (50, 0, "")],
+)
+def test_half_of_a_minutes_events_is_a_warning(
+    n_known: int, n_unknown: int, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Less is INFO, nothing is silence, and so is a minute without events."""
+    now = [0.0]
+    watch = UnknownItems(lambda: now[0])
+    caplog.set_level(logging.INFO)
+    assert watch.count(behaviours(*["i1"] * n_known, *["7.0"] * n_unknown), {"i1"}) == n_unknown
+    assert bool(watch.alarm()) is (level == "WARNING")
+    watch.end_period()
+    watch.end_period()
+    assert [record.levelname for record in caplog.records] == ([level] if level else [])
+    if level:
+        assert f"{n_unknown} of the last {n_known + n_unknown} events" in caplog.text
+        assert f"'7.0' ({n_unknown})" in caplog.text
+    assert bool(watch.alarm()) is (level == "WARNING")
+    now[0] = UNHEALTHY_S
+    assert not watch.alarm()
+
+
+def test_the_ids_are_bounded_and_the_most_frequent_named(caplog: pytest.LogCaptureFixture) -> None:
+    watch = UnknownItems()
+    watch.count(behaviours("often", "often", "x" * 10_000, *(f"n{i}" for i in range(5 * MAX_IDS))), set())
+    assert len(watch._ids) == MAX_IDS
+    watch.end_period()
+    assert "'often' (2)" in caplog.text and len(caplog.text) < 600
+    assert f"{5 * MAX_IDS + 3} of the last" in caplog.text
+
+
+def test_the_workers_page_has_the_alarm() -> None:
+    """``status --workers`` takes alarms from there."""
+    health = Health.__new__(Health)
+    health.rejects, health.unknown = None, UnknownItems()
+    assert health.alarms() == []
+    health.unknown.count(behaviours(*["x"] * 20), set())
+    assert "20 of the last 20 events" in health.alarms()[0]
+
+
+def test_a_window_counts_only_its_news() -> None:
+    """A window repeats the user's old behaviours; those up to the last list's revision were counted with it."""
+    setting = Setting()
+
+    def window(revision: int) -> Window:
+        items = [WindowItem(tiny_models.T0 + i, f"e{i}", f"unknown-{i}", "view") for i in range(revision)]
+        state = ListWindow(1, revision, tiny_models.T0, items, Trigger("e", tiny_models.T0, 1))
+        return PendingWindow(0, b"u", state, 0, SimpleNamespace(), has_list=False)  # type: ignore[arg-type]
+
+    async def hand_over(revision: int, last: int) -> int:
+        before = setting.metrics.values["events_unknown_item"]
+        setting.loop.vectors = SimpleNamespace(read=lambda *_: _vector(last))  # type: ignore[assignment]
+        made: Any = [(window(revision), None)]
+        setting.loop.delivery = SimpleNamespace(stage=lambda *_: [], deliver=_nothing)  # type: ignore[assignment]
+        await setting.loop._hand_over(made, Versions("v", 1))
+        await setting.loop.settle()
+        return setting.metrics.values["events_unknown_item"] - before
+
+    assert asyncio.run(hand_over(5, 0)) == 5
+    setting.loop._delivering = None
+    assert asyncio.run(hand_over(6, 5)) == 1
+    setting.worker.stop()
+
+
+async def _nothing(*_: Any) -> list[Any]:
+    return []
+
+
+def _vector(revision: int) -> bytes | None:
+    from streams.records import UserVector, encode
+
+    return encode(UserVector(1, "u", revision, "v", b"", b"")) if revision else None
