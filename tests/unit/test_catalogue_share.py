@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import tools.evaluate
 import tools.train
 from streams.errors import InputError
 from tools.catalogue_share import catalogue_share
@@ -56,7 +57,8 @@ def test_both_commands_refuse_before_they_work(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log, items = files(tmp_path, [f"{i}.0" for i in ITEMS])
-    monkeypatch.setattr(tools.train, "train_artifact", lambda *_: pytest.fail("trained"))
+    for module in (tools.train, tools.evaluate):
+        monkeypatch.setattr(module, "train_artifact", lambda *_: pytest.fail("trained"))
     name, *rest = [str(tmp_path / "out") if word == "OUT" else word for word in command]
     argv = [name, *rest[:1], log, *rest[1:]] if name == "evaluate" else [name, log, *rest]
     assert main([*argv, "--items", items, "--encoder", "fake", "--device", "cpu"]) == 2

@@ -43,7 +43,7 @@ ITEMS = [WindowItem(T0 + i, f"e{i}", f"i{i}", "view") for i in range(3)]
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"v": 2}, "v 2, expected 1"),
+        ({"v": 2}, "is of version 2, this worker reads 1"),
         ({"revision": 8, "items": []}, "revision 8, expected 9"),
         ({"items": ITEMS[:1]}, "events missing: e1, e2"),
         (
