@@ -205,6 +205,9 @@ def is_loopback(host: str) -> bool:
 def credentials(kafka: KafkaSettings) -> CredentialsT | None:
     """Return Faust's form of the connection's security, or None for plain text."""
     context = kafka.ssl_context()
+    tokens = kafka.tokens()
+    if tokens is not None:
+        return faust.OAuthCredentials(oauth_cb=tokens, ssl_context=context)
     if kafka.security_protocol.startswith("SASL"):
         return faust.SASLCredentials(
             mechanism=kafka.sasl_mechanism,

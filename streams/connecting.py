@@ -15,6 +15,9 @@ from typing import Any, Final
 
 from aiokafka.conn import create_conn
 from aiokafka.errors import IllegalSaslStateError, KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
+from aiokafka.protocol.metadata import MetadataRequest
+
+from streams.oauth import TokenError, TokenProvider
 
 CONNECT_TIMEOUT_S: Final = 3.0
 #: A broker that refuses a client's certificate says so this soon after the handshake (TLS 1.3 ends before it has looked).
@@ -22,6 +25,9 @@ ALERT_TIMEOUT_S: Final = 1.0
 _OTHER_HOST: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _EXPIRED: Final = 10
 _NOT_YET_VALID: Final = 9
+_HOW_TO_CONNECT: Final = (
+    "security_protocol", "ssl_context", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password", "sasl_oauth_token_provider",
+)  # fmt: skip
 
 
 async def why_not(addresses: Sequence[tuple[str, int]], client: Mapping[str, Any], error: BaseException) -> str:
@@ -101,17 +107,17 @@ async def _why_no_kafka(
     address: tuple[str, int], protocol: str, client: Mapping[str, Any], error: BaseException
 ) -> str:
     """Connect once more for the error that the client's bootstrap keeps to itself."""
-    names = ("security_protocol", "ssl_context", "sasl_mechanism", "sasl_plain_username", "sasl_plain_password")
-    arguments = {name: client[name] for name in names if name in client}
+    arguments = {name: client[name] for name in client if name in _HOW_TO_CONNECT}
     try:
         with quiet("aiokafka"):
             connection = await create_conn(*address, request_timeout_ms=int(CONNECT_TIMEOUT_S * 1000), **arguments)
-            connection.close()
+            with contextlib.closing(connection):
+                if not await _is_let_in(connection, client):
+                    return _why_refused(client)
+    except TokenError as exc:
+        return f"nothing to show it: {exc}"
     except SaslAuthenticationFailed:
-        return (
-            f"it refuses user {client.get('sasl_plain_username')!r} or the password, by {client.get('sasl_mechanism')}; correct "
-            "HEADRACE_SASL_USERNAME, HEADRACE_SASL_PASSWORD_FILE (or HEADRACE_SASL_PASSWORD) or HEADRACE_SASL_MECHANISM"
-        )
+        return _why_refused(client)
     except UnsupportedSaslMechanismError:
         return f"it does not offer HEADRACE_SASL_MECHANISM={client.get('sasl_mechanism')}; set one that it offers"
     except IllegalSaslStateError:
@@ -126,6 +132,33 @@ async def _why_no_kafka(
     return (
         f"no answer over {protocol} ({type(error).__name__}); check HEADRACE_SSL_*, HEADRACE_SASL_* and "
         "HEADRACE_SECURITY_PROTOCOL: where the broker asks for SASL it is SASL_SSL or SASL_PLAINTEXT"
+    )
+
+
+async def _is_let_in(connection: Any, client: Mapping[str, Any]) -> bool:
+    """Return whether a broker answers after the login.
+
+    It refuses a token in a message that aiokafka takes for the end of a good login, and closes the connection at the next request.
+    """
+    if "sasl_oauth_token_provider" not in client:
+        return True
+    try:
+        await connection.send(MetadataRequest([]))
+    except KafkaError:
+        return False
+    return True
+
+
+def _why_refused(client: Mapping[str, Any]) -> str:
+    tokens: TokenProvider | None = client.get("sasl_oauth_token_provider")
+    if tokens is not None:
+        return (
+            f"it refuses the token of {tokens.source}; compare the token's issuer, audience, scope and expiry with what the broker "
+            "asks for, and correct HEADRACE_OAUTH_SCOPE or whoever issues it"
+        )
+    return (
+        f"it refuses user {client.get('sasl_plain_username')!r} or the password, by {client.get('sasl_mechanism')}; correct "
+        "HEADRACE_SASL_USERNAME, HEADRACE_SASL_PASSWORD_FILE (or HEADRACE_SASL_PASSWORD) or HEADRACE_SASL_MECHANISM"
     )
 
 

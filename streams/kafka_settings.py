@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from streams.errors import SettingsError
+from streams.oauth import TokenProvider, token_provider
 from streams.security import read_secret, tls_context
 from streams.setting_check import PREFIX, check_setting
 
@@ -47,6 +48,13 @@ class KafkaSettings:
     sasl_password_file : a file that holds the password alone, instead of ``sasl_password``: no child process inherits it
     user_id_key_file : a file with a key; with it, producers publish a keyed hash in place of each user_id, and ``subscribe --user``
         looks for it
+    oauth_token_provider : for ``OAUTHBEARER``: ``module:callable``, which returns a token, or a token and the time it ends at, in seconds
+        since 1970
+    oauth_token_url : instead of ``oauth_token_provider``: the endpoint that gives tokens for client credentials; https, or http on this
+        machine
+    oauth_client_id, oauth_scope
+        who asks that endpoint, and for what; an empty scope is not sent
+    oauth_client_secret_file : a file that holds the client's secret alone
     ssl_key_password_file : a file that holds the password of an encrypted ``ssl_keyfile``
     """
 
@@ -69,13 +77,18 @@ class KafkaSettings:
     compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
     session_timeout_ms: int = 6_000
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
     sasl_username: str = ""
     sasl_password: str = field(default="", repr=False)
     ssl_cafile: str = ""
     ssl_certfile: str = ""
     ssl_keyfile: str = ""
     sasl_password_file: str = ""
+    oauth_token_provider: str = ""
+    oauth_token_url: str = ""
+    oauth_client_id: str = ""
+    oauth_client_secret_file: str = ""
+    oauth_scope: str = ""
     ssl_key_password_file: str = ""
     user_id_key_file: str = ""
 
@@ -142,9 +155,27 @@ class KafkaSettings:
             )
         return self.sasl_password or read_secret(self.sasl_password_file, "sasl_password_file")
 
+    def tokens(self) -> TokenProvider | None:
+        """Return what gives the tokens of ``OAUTHBEARER``, one for all clients; None where the connection needs none."""
+        if not self.security_protocol.startswith("SASL") or self.sasl_mechanism != "OAUTHBEARER":
+            return None
+        return token_provider(
+            self.oauth_token_provider,
+            self.oauth_token_url,
+            self.oauth_client_id,
+            self.oauth_client_secret_file,
+            self.oauth_scope,
+        )
+
     @property
     def principal(self) -> str:
         """Who this client is to the broker, for error texts."""
+        if self.security_protocol.startswith("SASL") and self.sasl_mechanism == "OAUTHBEARER":
+            return (
+                f"the owner of the token of client {self.oauth_client_id!r}"
+                if self.oauth_client_id
+                else "the token's owner"
+            )
         if self.security_protocol.startswith("SASL"):
             return f"user {self.sasl_username!r}"
         return f"the owner of certificate {self.ssl_certfile}" if self.ssl_certfile else "a client without a name"
@@ -159,7 +190,10 @@ class KafkaSettings:
         context = self.ssl_context()
         if context is not None:
             arguments["ssl_context"] = context
-        if self.security_protocol.startswith("SASL"):
+        tokens = self.tokens()
+        if tokens is not None:
+            arguments |= {"sasl_mechanism": self.sasl_mechanism, "sasl_oauth_token_provider": tokens}
+        elif self.security_protocol.startswith("SASL"):
             arguments |= {
                 "sasl_mechanism": self.sasl_mechanism,
                 "sasl_plain_username": self.sasl_username,

@@ -4,6 +4,7 @@
 
     PLAINTEXT   for the test itself, whose principal (ANONYMOUS) is a super user
     SECURE      SASL_SSL with PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
+    TOKENS      SASL_SSL with OAUTHBEARER, whose tokens need no signature; the principal is their ``sub``
     MUTUAL      SSL, asks for a client certificate; the principal is its common name
     MISNAMED    SSL with a certificate for another host
 """
@@ -28,7 +29,7 @@ PASSWORD: Final = "marker-5ecret-of-alice"  # noqa: S105 - searched for in all o
 PLAIN_USER: Final = "petra"
 ANSWER_S: Final = 30.0
 PROPERTIES: Final = """\
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,MUTUAL:SSL,MISNAMED:SSL
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURE:SASL_SSL,TOKENS:SASL_SSL,MUTUAL:SSL,MISNAMED:SSL
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:ANONYMOUS
 ssl.keystore.type=PEM
@@ -39,11 +40,14 @@ ssl.principal.mapping.rules=RULE:^CN=([^,]+).*$/$1/,DEFAULT
 listener.name.mutual.ssl.client.auth=required
 listener.name.misnamed.ssl.keystore.type=PEM
 listener.name.misnamed.ssl.keystore.location={misnamed}
-sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER
 listener.name.secure.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
 listener.name.secure.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_petra="{password}";
 listener.name.secure.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
 listener.name.secure.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.tokens.sasl.enabled.mechanisms=OAUTHBEARER
+listener.name.tokens.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required \
+  unsecuredLoginStringClaim_sub="broker";
 """
 
 
@@ -57,6 +61,7 @@ class SecuredBroker:
     secure: str
     mutual: str
     misnamed: str
+    tokens: str
 
     def grant(self, principal: str, *acls: Acl) -> None:
         """Allow a principal what the entries say, and wait until the node knows."""
@@ -149,8 +154,8 @@ def secured_broker(folder: Path) -> Iterator[SecuredBroker]:
     authority = make_authority(folder, "authority")
     server = sign(authority, folder, "server", f"IP:{HOST},DNS:localhost")
     other = sign(authority, folder, "elsewhere", "DNS:elsewhere.example")
-    ports = [free_port() for _ in range(4)]
-    names = ("SECURE", "MUTUAL", "MISNAMED")
+    ports = [free_port() for _ in range(5)]
+    names = ("SECURE", "MUTUAL", "MISNAMED", "TOKENS")
     data = folder / "broker"
     data.mkdir()
     state = engine_kafka.launch(
