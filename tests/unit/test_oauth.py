@@ -173,9 +173,17 @@ def test_an_endpoint_that_is_away_is_one_line(endpoint: Endpoint, secret: str, m
 def test_a_callable_gives_a_token_with_and_without_its_end(own: Callable[[Any], KafkaSettings]) -> None:
     """Without one it is called for each connection: it may keep its token itself."""
     calls: list[int] = []
-    kafka = own(lambda: (calls.append(1), unsecured_token("u"))[1])
+
+    def bare() -> str:
+        calls.append(1)
+        return unsecured_token("u")
+
+    def timed() -> tuple[str, float]:
+        return bare(), time.time() + 900.0
+
+    kafka = own(bare)
     assert token_of(kafka).startswith("eyJ") and token_of(kafka) and len(calls) == 2
-    kafka = own(lambda: (calls.append(1), (unsecured_token("u"), time.time() + 900.0))[1])
+    kafka = own(timed)
     assert token_of(kafka) == token_of(kafka) and len(calls) == 3
 
 
@@ -209,7 +217,7 @@ def test_what_a_callable_gives_wrong_is_one_line(own: Callable[[Any], KafkaSetti
 def test_a_token_is_renewed_before_its_end_and_serves_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that is away for a while costs nothing while the token at hand is good."""
     now = [0.0]
-    monkeypatch.setattr(oauth.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("streams.oauth.time.monotonic", lambda: now[0])
     given: list[Token | TokenError] = [Token("a", 1000.0), TokenError("away"), Token("b", 100.0), TokenError("away")]
 
     def fetch() -> Token:
