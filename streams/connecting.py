@@ -14,7 +14,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka.conn import create_conn
-from aiokafka.errors import IllegalSaslStateError, KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
+from aiokafka.errors import (
+    IllegalSaslStateError,
+    KafkaConnectionError,
+    KafkaError,
+    NodeNotReadyError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.oauth import TokenError, TokenProvider
@@ -124,6 +131,8 @@ async def _why_no_kafka(
         return f"it does not ask for SASL; set HEADRACE_SECURITY_PROTOCOL, which is {protocol}, to {protocol.removeprefix('SASL_')}"
     except (KafkaError, OSError, TimeoutError) as exc:
         error = exc
+    if isinstance(error, KafkaConnectionError | NodeNotReadyError) and "sasl_oauth_token_provider" in client:
+        return _why_refused(client)  # TLS works: the broker closes a connection behind a token that it refuses
     if protocol == "PLAINTEXT":
         return (
             f"it listens but gives no Kafka answer ({type(error).__name__}); name a Kafka broker with --broker, "
