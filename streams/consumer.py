@@ -214,10 +214,9 @@ class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer: Any = super()._create_worker_consumer(transport)
-        consumer._isolation_level = ISOLATION_LEVEL  # this and the next are read when the consumer starts
-        consumer._auto_offset_reset = (
-            "none"  # by itself aiokafka jumps over what the broker has deleted, without a word
-        )
+        # Both are read when the consumer starts. Without "none" aiokafka jumps over what the broker has deleted, without a word.
+        consumer._isolation_level = ISOLATION_LEVEL
+        consumer._auto_offset_reset = "none"
         commit = consumer.commit
 
         async def commit_noted(offsets: Mapping[Any, OffsetAndMetadata]) -> None:

@@ -34,9 +34,10 @@ from streams.table import ROCKSDB, BatchTable
 from streams.topics import REJECTED_MAX_BYTES
 from streams.web import serve
 
-#: Mending may take this part of stall_timeout_s.
-STALL_PARTS = 3
 log = logging.getLogger(__name__)
+
+#: Mending damaged windows may take one part in so many of ``stall_timeout_s``.
+STALL_PARTS: Final = 3
 #: What is in flight when the ceiling is passed has so long to be delivered, and as long to be committed.
 SETTLE_TIMEOUT_S: Final = 5.0
 

@@ -171,9 +171,8 @@ def absorb_batch(
         try:
             state = mended[user_key] if user_key in mended else _decoded(read_window(user_key))
         except RecordError as error:
-            if (
-                error.reason == "version"
-            ):  # its window is left as it is, its events wait on events.rejected for the upgrade
+            if error.reason == "version":
+                # The window is left as it is; its events wait on events.rejected for the upgrade.
                 offsets = {offset for _, offset in events}
                 result.rejects += [Reject(record, error) for record in records if record.offset in offsets]
             else:

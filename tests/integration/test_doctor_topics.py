@@ -8,7 +8,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from streams.settings import KafkaSettings
-from streams.topics import TOPICS, create_topics
+from streams.topics import TOPICS, compare, create_topics
+from tests.waiting import wait_until
 from tools import doctor
 from tools.local_broker import BrokerInfo
 
@@ -33,6 +34,10 @@ def test_a_wrong_partition_count_and_missing_topics_are_each_named_with_the_reme
 
     asyncio.run(create_wrongly())
     settings = KafkaSettings(broker=broker.bootstrap, topic_prefix=prefix)
+    # A broker answers before all of its threads know the topic.
+    wait_until(
+        lambda: "partitions" in {d.setting for d in asyncio.run(compare(settings))}, 10.0, lambda: "no such topic"
+    )
     checks = list(doctor.check_topics(settings))
     assert checks and not any(check.ok for check in checks)
     details = [check.detail for check in checks]
