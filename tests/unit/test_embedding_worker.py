@@ -126,31 +126,37 @@ def test_new_shapes_cost_no_memory() -> None:
 
 BESIDE_A_BUSY_THREAD = """
 import hashlib
+import statistics
 import sys
 import threading
 import time
 from streams.embedding_worker import tame_pytorch
 
-if sys.argv[1] == "set":
-    tame_pytorch()
-
 def count():
     while True:
         pass
 
+def seconds():
+    began_s = time.monotonic()
+    for _ in range(100):
+        hashlib.sha256(bytes(4096)).digest()  # lets go of the interpreter, as PyTorch does, for some microseconds
+    return time.monotonic() - began_s
+
+as_it_comes_s = sys.getswitchinterval()
+tame_pytorch()
 threading.Thread(target=count, daemon=True).start()
-began_s = time.monotonic()
-for _ in range(200):
-    hashlib.sha256(bytes(4096)).digest()  # lets go of the interpreter, as PyTorch does, for some microseconds
-print(time.monotonic() - began_s)
+found = {"set": [], "as-it-comes": []}
+for _ in range(7):  # interleaved: both share what else the machine does
+    tame_pytorch()
+    found["set"].append(seconds())
+    sys.setswitchinterval(as_it_comes_s)
+    found["as-it-comes"].append(seconds())
+print(statistics.median(found["set"]) / statistics.median(found["as-it-comes"]))
 """
 
 
 def test_short_operations_do_not_wait_long_for_a_busy_thread() -> None:
     """A model made a third of its lists while degraded ones were made beside it."""
-
-    def seconds(how: str) -> float:
-        argv = [sys.executable, "-c", BESIDE_A_BUSY_THREAD, how]
-        return float(subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout)
-
-    assert seconds("set") < seconds("as-it-comes") / 2
+    argv = [sys.executable, "-c", BESIDE_A_BUSY_THREAD]
+    ratio = float(subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout)
+    assert ratio < 0.5
