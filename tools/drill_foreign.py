@@ -57,7 +57,8 @@ async def publish_in_each_codec(drill: Drill) -> None:
     kafka = drill.settings.kafka
     for codec in CODECS:
         async with _producer(kafka, compression_type=codec) as producer:
-            drill.load.n_sent += len(await _send(producer, kafka, "events", _new_events(drill, N_EACH)))
+            sent = await _send(producer, kafka, "events", _new_events(drill, N_EACH))
+        drill.load.n_sent += len(sent)
 
 
 async def abort_a_transaction(drill: Drill) -> None:
@@ -82,7 +83,8 @@ async def publish_a_huge_record(drill: Drill) -> None:
     kafka = drill.settings.kafka
     huge = OutRecord(b"u1", b'{"v":1,"text":"' + b"x" * HUGE_BYTES + b'"}')
     async with _producer(kafka, compression_type="gzip") as producer:
-        drill.load.n_sent += len(await _send(producer, kafka, "events", [huge]))
+        sent = await _send(producer, kafka, "events", [huge])
+    drill.load.n_sent += len(sent)
 
 
 async def damage_state_topics(drill: Drill) -> None:

@@ -55,6 +55,7 @@ def test_poison_of_every_kind_is_rejected_and_disturbs_nobody(
     n_huge = 1
     n_malformed = n_huge + drill_poison.N_EACH * len(MALFORMED) + outcome.drill.load.source.sent["malformed"]
     assert report["rejected"] == n_malformed > 80, "all of them, and no good event"
+    assert report["events"] == report["sent"], "nothing is restarted, so nothing is sent twice"
     assert report["damaged_artifact_exit"] == 1
     assert report["nan_degraded_lists"] > 0
     assert report["restarts"] == 0 and report["ended_by_themselves"] == []
