@@ -55,21 +55,21 @@ def partition_of(key: bytes, n_partitions: int, partitioner: str = "murmur2") ->
     return int(DefaultPartitioner()(key, range(n_partitions), ()))
 
 
-class KeyHomes:
-    """The partitions of keys, remembered up to :data:`KEY_CACHE_SIZE`; call it with a key."""
+class KeyHomes(dict[bytes, int]):
+    """The partition of each key that was asked for, up to :data:`KEY_CACHE_SIZE` of them: ``homes[key]``.
+
+    A dict, because the sequencer looks up each user of each batch: a method in Python would cost more than the check may.
+    """
 
     def __init__(self, n_partitions: int, partitioner: str) -> None:
+        super().__init__()
         self.n_partitions = n_partitions
         self.partitioner = partitioner
-        self._known: dict[bytes, int] = {}
 
-    def __call__(self, key: bytes) -> int:
-        """Return the partition of a key."""
-        found = self._known.get(key)
-        if found is None:
-            if len(self._known) >= KEY_CACHE_SIZE:
-                self._known.clear()
-            found = self._known[key] = partition_of(key, self.n_partitions, self.partitioner)
+    def __missing__(self, key: bytes) -> int:
+        if len(self) >= KEY_CACHE_SIZE:
+            self.clear()
+        found = self[key] = partition_of(key, self.n_partitions, self.partitioner)
         return found
 
 

@@ -100,7 +100,7 @@ class Home(Protocol):
 
     partitioner: str
 
-    def __call__(self, key: bytes, /) -> int:
+    def __getitem__(self, key: bytes, /) -> int:
         """Return the partition of a key."""
 
 
@@ -120,10 +120,11 @@ def _reject_strays(
 ) -> None:
     """Take out the users whose events another partitioner put here: their window is elsewhere."""
     partition = records[0].partition
-    strays = [key for key in by_user if home(key) != partition]
-    if not strays:
+    homes = list(map(home.__getitem__, by_user))
+    if homes.count(partition) == len(homes):
         return
-    errors = {key: stray_error(partition, home(key), home.partitioner) for key in strays}
+    strays = {key: due for key, due in zip(by_user, homes, strict=True) if due != partition}
+    errors = {key: stray_error(partition, due, home.partitioner) for key, due in strays.items()}
     offsets = {offset: errors[key] for key in strays for _, offset in by_user.pop(key)}
     result.rejects += [Reject(record, offsets[record.offset]) for record in records if record.offset in offsets]
 

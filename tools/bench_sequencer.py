@@ -66,7 +66,7 @@ async def fill(settings: Settings, n_events: int, n_users: int, *, as_json: bool
     try:
         for i, event in enumerate(synthetic_events(n_events, n_users, seed), 1):
             key = event.user_id.encode()
-            waiting[home(key)].append(OutRecord(key, encode(event, as_json=as_json)))
+            waiting[home[key]].append(OutRecord(key, encode(event, as_json=as_json)))
             if i % FILL_CHUNK == 0 or i == n_events:
                 for partition, records in waiting.items():
                     futures += await writer.send(settings.kafka.topic("events"), partition, records)

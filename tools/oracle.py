@@ -117,7 +117,7 @@ class WindowOracle:
         counts.read += 1
         try:
             event = self._decode(key, record.value, record.timestamp)
-            if self._home is not None and key is not None and (due := self._home(key)) != partition:
+            if self._home is not None and key is not None and (due := self._home[key]) != partition:
                 raise stray_error(partition, due, self._home.partitioner)
         except RecordError:
             counts.rejected += 1

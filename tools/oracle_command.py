@@ -115,7 +115,7 @@ def log_records(rows: Iterable[LogRow], run: str, settings: Settings) -> Iterato
         key, value = row.user_id.encode(), encode(to_event(row, run, seq))
         with contextlib.suppress(RecordError):
             decoder.decode_event(key, value, now_ms)
-            partition = home(key)
+            partition = home[key]
             yield LogRecord(topic, partition, offsets[partition], now_ms, key, value)
             offsets[partition] += 1
 

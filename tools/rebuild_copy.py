@@ -34,7 +34,7 @@ def target_of(record: ConsumedRecord, n_from: int, home: KeyHomes) -> int:
     """
     if n_from == home.n_partitions or record.key is None:
         return record.partition % home.n_partitions
-    return home(record.key)
+    return home[record.key]
 
 
 class EventCopier:

@@ -48,5 +48,5 @@ def test_remembered_partitions_are_bounded_and_those_of_the_partitioner(monkeypa
         home = KeyHomes(4, partitioner)
         for number in [*range(50), *range(50)]:
             key = f"u{number}".encode()
-            assert home(key) == partition_of(key, 4, partitioner)
-            assert len(home._known) <= 10
+            assert home[key] == partition_of(key, 4, partitioner)
+            assert len(home) <= 10

@@ -116,7 +116,7 @@ def test_events_on_another_partition_than_their_users_are_rejected(partitioner: 
     other = "crc32" if partitioner == "murmur2" else "murmur2"
     for part in (
         "on partition 2",
-        f"must be on {home(key)}",
+        f"must be on {home[key]}",
         f"partitioner={partitioner}",
         f"PARTITIONER={other}",
         "redrive",
