@@ -7,28 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from aiokafka.conn import create_conn
-from aiokafka.errors import (
-    IllegalSaslStateError,
-    KafkaConnectionError,
-    KafkaError,
-    NodeNotReadyError,
-    SaslAuthenticationFailed,
-    UnsupportedSaslMechanismError,
-)
-from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
+from aiokafka.errors import IllegalSaslStateError, KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 
 from streams.oauth import TokenError, TokenProvider
 
 CONNECT_TIMEOUT_S: Final = 3.0
 #: A broker that refuses a client's certificate says so this soon after the handshake (TLS 1.3 ends before it has looked).
 ALERT_TIMEOUT_S: Final = 1.0
+#: A broker's reason is cut to this many characters, and a longer word than this may be a token.
+MAX_REASON: Final = 200
+LONGEST_WORD: Final = 80
 _OTHER_HOST: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _EXPIRED: Final = 10
 _NOT_YET_VALID: Final = 9
@@ -115,24 +111,20 @@ async def _why_no_kafka(
 ) -> str:
     """Connect once more for the error that the client's bootstrap keeps to itself."""
     arguments = {name: client[name] for name in client if name in _HOW_TO_CONNECT}
+    connection = _Connection(*address, request_timeout_ms=int(CONNECT_TIMEOUT_S * 1000), **arguments)
     try:
-        with quiet("aiokafka"):
-            connection = await create_conn(*address, request_timeout_ms=int(CONNECT_TIMEOUT_S * 1000), **arguments)
-            with contextlib.closing(connection):
-                if not await _is_let_in(connection, client):
-                    return _why_refused(client)
+        with quiet("aiokafka"), contextlib.closing(connection):
+            await connection.connect()
     except TokenError as exc:
         return f"nothing to show it: {exc}"
-    except SaslAuthenticationFailed:
-        return _why_refused(client)
+    except SaslAuthenticationFailed as exc:
+        return _why_refused(client, exc)
     except UnsupportedSaslMechanismError:
         return f"it does not offer HEADRACE_SASL_MECHANISM={client.get('sasl_mechanism')}; set one that it offers"
     except IllegalSaslStateError:
         return f"it does not ask for SASL; set HEADRACE_SECURITY_PROTOCOL, which is {protocol}, to {protocol.removeprefix('SASL_')}"
     except (KafkaError, OSError, TimeoutError) as exc:
         error = exc
-    if isinstance(error, KafkaConnectionError | NodeNotReadyError) and "sasl_oauth_token_provider" in client:
-        return _why_refused(client)  # TLS works: the broker closes a connection behind a token that it refuses
     if protocol == "PLAINTEXT":
         return (
             f"it listens but gives no Kafka answer ({type(error).__name__}); name a Kafka broker with --broker, "
@@ -144,31 +136,58 @@ async def _why_no_kafka(
     )
 
 
-async def _is_let_in(connection: Any, client: Mapping[str, Any]) -> bool:
-    """Return whether a broker answers after the login.
+class _Connection(AIOKafkaConnection):
+    """aiokafka's connection, which takes a broker's refusal of a token for what it is."""
 
-    It refuses a token in a message that aiokafka takes for the end of a good login, and closes the connection at the next request.
+    def authenticator_oauth(self) -> OAuthAuthenticator:
+        """Return what shows the token and reads the answer."""
+        return _Authenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
+
+
+class _Authenticator(OAuthAuthenticator):
+    """Shows a token; raises :class:`SaslAuthenticationFailed` where the broker refuses it, with the broker's words.
+
+    A broker refuses a token in an answer without an error code, whose content is the reason (RFC 7628, 3.2.2). The client must answer
+    once more, so that the broker can end the exchange (3.2.3). aiokafka takes that answer for a good login and sends its first request:
+    the broker, which still waits in the exchange, closes the connection, and all that aiokafka reports is a node that is not ready.
     """
-    if "sasl_oauth_token_provider" not in client:
-        return True
-    try:
-        await connection.send(MetadataRequest([]))
-    except KafkaError:
-        return False
-    return True
+
+    async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
+        """Return what to send next; None at the end of a good login."""
+        if payload:
+            raise SaslAuthenticationFailed(payload.decode("utf-8", "replace"))
+        return await super().step(payload)  # type: ignore[no-any-return]
 
 
-def _why_refused(client: Mapping[str, Any]) -> str:
+def _why_refused(client: Mapping[str, Any], exc: SaslAuthenticationFailed) -> str:
     tokens: TokenProvider | None = client.get("sasl_oauth_token_provider")
     if tokens is not None:
         return (
-            f"it refuses the token of {tokens.source}; compare the token's issuer, audience, scope and expiry with what the broker "
-            "asks for, and correct HEADRACE_OAUTH_SCOPE or whoever issues it"
+            f"it refuses the token of {tokens.source} ({broker_reason(exc.args)}); compare the token's "
+            "issuer, audience, scope and expiry with what the broker asks for, and correct HEADRACE_OAUTH_SCOPE, "
+            "HEADRACE_OAUTH_EXTENSIONS or whoever issues it"
         )
     return (
         f"it refuses user {client.get('sasl_plain_username')!r} or the password, by {client.get('sasl_mechanism')}; correct "
         "HEADRACE_SASL_USERNAME, HEADRACE_SASL_PASSWORD_FILE (or HEADRACE_SASL_PASSWORD) or HEADRACE_SASL_MECHANISM"
     )
+
+
+def broker_reason(said_by_broker: Sequence[object]) -> str:
+    """Return why a broker refuses a token, in its own words, on one line and without anything that could be a token.
+
+    Parameters
+    ----------
+    said_by_broker : nothing, or first JSON with ``status`` (RFC 7628, 3.2.2) or plain text
+    """
+    said = str(said_by_broker[0] or "") if said_by_broker else ""
+    with contextlib.suppress(ValueError, RecursionError):
+        answer = json.loads(said)
+        if isinstance(answer, dict):
+            said = ", ".join(f"{name} {answer[name]}" for name in ("status", "scope") if answer.get(name))
+    words = [word if len(word) <= LONGEST_WORD else "***" for word in said.split()]
+    told = "".join(char for char in " ".join(words) if char.isprintable())[:MAX_REASON]
+    return told or "it gives no reason"
 
 
 def _connects(host: str, port: int) -> bool:

@@ -55,6 +55,8 @@ class KafkaSettings:
     oauth_client_id, oauth_scope
         who asks that endpoint, and for what; an empty scope is not sent
     oauth_client_secret_file : a file that holds the client's secret alone
+    oauth_extensions : SASL extensions that the broker wants beside each token, ``name=value`` with commas between, such as
+        ``logicalCluster=lkc-1,identityPoolId=pool-1`` for Confluent Cloud
     ssl_key_password_file : a file that holds the password of an encrypted ``ssl_keyfile``
     """
 
@@ -89,6 +91,7 @@ class KafkaSettings:
     oauth_client_id: str = ""
     oauth_client_secret_file: str = ""
     oauth_scope: str = ""
+    oauth_extensions: str = ""
     ssl_key_password_file: str = ""
     user_id_key_file: str = ""
 
@@ -165,6 +168,7 @@ class KafkaSettings:
             self.oauth_client_id,
             self.oauth_client_secret_file,
             self.oauth_scope,
+            self.oauth_extensions,
         )
 
     @property

@@ -16,11 +16,12 @@ import ipaddress
 import json
 import logging
 import math
+import re
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -44,6 +45,8 @@ _ENDPOINT_ERRORS: Final = frozenset(
         "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
     }
 )  # fmt: skip
+#: What may stand beside a token (RFC 7628, 3.1, as Kafka checks it): the name, of letters, and its value.
+_EXTENSION: Final = re.compile(r"(?!auth=)([A-Za-z]+)=([!-~]+)")
 #: An expiry above it is in milliseconds: as seconds it would be in the year 5138.
 _MAX_EPOCH_S: Final = 1e11
 
@@ -70,14 +73,20 @@ class TokenProvider(AbstractTokenProvider):
     ----------
     source : what gives tokens, for error texts: setting and value
     fetch : returns a new token; may block, for it runs in a thread of its own; raises :class:`TokenError`
+    extensions : sent with each token, value by name
     """
 
-    def __init__(self, source: str, fetch: Callable[[], Token]) -> None:
+    def __init__(self, source: str, fetch: Callable[[], Token], extensions: Mapping[str, str] | None = None) -> None:
         self.source = source
         self._fetch = fetch
+        self._extensions = dict(extensions or {})
         self._lock = threading.Lock()
         self._token = Token("")
         self._fetched = -math.inf
+
+    def extensions(self) -> dict[str, str]:
+        """Return what aiokafka sends beside the token, value by name."""
+        return self._extensions
 
     async def token(self) -> str:
         """Return a token that is good now; the event loop is never blocked."""
@@ -116,7 +125,9 @@ class TokenProvider(AbstractTokenProvider):
 
 
 @cache
-def token_provider(provider: str, url: str, client_id: str, secret_file: str, scope: str) -> TokenProvider:
+def token_provider(
+    provider: str, url: str, client_id: str, secret_file: str, scope: str, extensions: str = ""
+) -> TokenProvider:
     """Return the provider of the ``oauth_`` settings: the same one for the same settings.
 
     Raises
@@ -129,18 +140,38 @@ def token_provider(provider: str, url: str, client_id: str, secret_file: str, sc
         raise SettingsError(
             f"sasl_mechanism='OAUTHBEARER' needs one of oauth_token_provider and oauth_token_url; they are {fault}"
         )
+    beside = parse_extensions(extensions)
     if provider:
         source = f"oauth_token_provider={provider!r}"
         call = _imported(provider)
-        return TokenProvider(source, lambda: _called(source, call))
+        return TokenProvider(source, lambda: _called(source, call), beside)
     _check_url(url)
     for name, value in (("oauth_client_id", client_id), ("oauth_client_secret_file", secret_file)):
         if not value:
             raise SettingsError(f"oauth_token_url={_shown(url)!r} needs {name}; set {PREFIX}{name.upper()}")
     read_secret(secret_file, "oauth_client_secret_file")  # a fault shows now, not at the first connection
     return TokenProvider(
-        f"oauth_token_url={_shown(url)!r}", lambda: fetch_from_endpoint(url, client_id, secret_file, scope)
+        f"oauth_token_url={_shown(url)!r}", lambda: fetch_from_endpoint(url, client_id, secret_file, scope), beside
     )
+
+
+def parse_extensions(text: str) -> dict[str, str]:
+    """Return ``oauth_extensions`` by name: ``name=value`` with commas between; a comma without a name behind it belongs to the value.
+
+    Raises
+    ------
+    SettingsError
+        When a name is not of letters, is ``auth`` or comes twice, or a value is not visible ASCII.
+    """
+    found = [_EXTENSION.fullmatch(part.strip()) for part in re.split(r",(?=\s*[^,=]*=)", text) if text.strip()]
+    names = [match[1] for match in found if match]
+    check_setting(
+        all(found) and len(set(names)) == len(names),
+        "oauth_extensions",
+        text,
+        "name=value with commas between, each name once, of letters and not auth, values of visible ASCII",
+    )
+    return {match[1]: match[2] for match in found if match}
 
 
 def _imported(path: str) -> Callable[[], Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,12 @@ def test_events_are_sequenced_by_tokens(
 def test_a_refused_token_and_a_refusing_endpoint_are_told_apart(
     secured: SecuredBroker, endpoint: Endpoint, tmp_path: Path
 ) -> None:
-    """Each in one line, at once; aiokafka takes the broker's refusal for a login."""
+    """Each in one line, at once, with the broker's reason; aiokafka takes the broker's refusal for a login."""
     kafka = kafka_of(variables(secured, endpoint, tmp_path, "operator"))
     endpoint.lifetime_s = -60.0
     with pytest.raises(
-        BrokerError, match="refuses the token of oauth_token_url='http://127.0.0.1:[0-9]+/token';"
+        BrokerError,
+        match=r"refuses the token of oauth_token_url='http://127.0.0.1:[0-9]+/token' \(status invalid_token\);",
     ) as caught:
         check_broker(kafka.broker, kafka.client_arguments())
     assert "\n" not in str(caught.value) and "eyJ" not in str(caught.value)
@@ -75,3 +77,5 @@ def test_a_refused_token_and_a_refusing_endpoint_are_told_apart(
     assert "\n" not in str(caught.value) and SECRET not in str(caught.value)
     endpoint.status, endpoint.lifetime_s = 200, 3600.0
     assert check_broker(kafka.broker, kafka.client_arguments()) == 1
+    beside = replace(kafka, oauth_extensions="logicalCluster=lkc-1,identityPoolId=pool-1,pool-2")
+    assert check_broker(kafka.broker, beside.client_arguments()) == 1, "the broker reads extensions beside the token"

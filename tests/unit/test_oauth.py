@@ -6,12 +6,14 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import faust
 import pytest
+from aiokafka.conn import OAuthAuthenticator
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from streams import oauth
@@ -104,6 +106,12 @@ def test_all_clients_share_one_provider(secret: str) -> None:
         ({"oauth_token_provider": "json:no_such"}, "cannot be imported .AttributeError"),
         ({"oauth_token_provider": "math:pi"}, "a callable that is not async"),
         ({"oauth_token_provider": "asyncio:open_connection"}, "a callable that is not async"),
+        ({"oauth_token_provider": "time:time", "oauth_extensions": "auth=Bearer"}, "oauth_extensions='auth=Bearer'"),
+        ({"oauth_token_provider": "time:time", "oauth_extensions": "a=1,a=2"}, "each name once"),
+        ({"oauth_token_provider": "time:time", "oauth_extensions": "a-b=1"}, "of letters"),
+        ({"oauth_token_provider": "time:time", "oauth_extensions": "a=1\x01b=2"}, "visible ASCII"),
+        ({"oauth_token_provider": "time:time", "oauth_extensions": "pool"}, "name=value"),
+        ({"oauth_token_provider": "time:time", "oauth_extensions": "a="}, "name=value"),
     ],
 )
 def test_bad_settings_are_refused_before_any_connection(more: dict[str, str], told: str) -> None:
@@ -112,6 +120,20 @@ def test_bad_settings_are_refused_before_any_connection(more: dict[str, str], to
         by_tokens(**more).client_arguments()
     message = str(caught.value)
     assert "oauth_" in message and "\n" not in message and "MARK" not in message
+
+
+def test_extensions_stand_beside_the_token(own: Callable[[Any], KafkaSettings]) -> None:
+    """As RFC 7628 writes them into the first message; a comma without a name behind it is part of the value."""
+    kafka = own(lambda: "t")
+    more = replace(kafka, oauth_extensions="logicalCluster=lkc-1, identityPoolId=pool-1,pool-2")
+    sent = [
+        asyncio.run(OAuthAuthenticator(sasl_oauth_token_provider=settings.tokens()).step(None))[0]
+        for settings in (kafka, more)
+    ]
+    assert sent == [
+        b"n,,\x01auth=Bearer t\x01\x01",
+        b"n,,\x01auth=Bearer t\x01logicalCluster=lkc-1\x01identityPoolId=pool-1,pool-2\x01\x01",
+    ]
 
 
 def test_other_mechanisms_ask_for_no_token() -> None:
