@@ -102,6 +102,7 @@ def _wanted(args: argparse.Namespace, settings: Settings, n_partitions: int) -> 
         to_ts=parse_time("--to-ts", args.to_ts),
         live_partitions=n_live,
         partitions=n_partitions,
+        partitioner=settings.kafka.partitioner,
         bounds=bounds_of(settings),
         artifact=artifact,
     )

@@ -28,6 +28,6 @@ def publish_log(args: argparse.Namespace, into: Settings, folder: Path) -> int:
     """Publish what is left of the log onto the run's ``events``; return how many events were sent."""
     wire, path = source_of(args, into.kafka), folder / LOG_CHECKPOINT
     times = parse_range(args.start, args.end)
-    replay = Replay(into, wire, path, times, load_checkpoint(path, wire))
+    replay = Replay(into, wire, path, times, load_checkpoint(path, wire, into.kafka.partitioner))
     drive(args, into, replay, Pace(None))
     return replay.tally.sent

@@ -73,7 +73,7 @@ def run_promote(args: argparse.Namespace) -> int:
                 f"--promote {manifest.run}: it rebuilds topic prefix {manifest.live_prefix!r}, HEADRACE_TOPIC_PREFIX is "
                 f"{settings.kafka.topic_prefix!r}; set it to that of the run"
             )
-        check_live_partitions(manifest, settings.kafka)
+        check_live(manifest, settings.kafka)
         if manifest.state == "copying":
             raise InputError(
                 f"--promote {manifest.run}: the run is not finished; finish it with the --into command that began it"
@@ -83,12 +83,17 @@ def run_promote(args: argparse.Namespace) -> int:
         return _promote_elsewhere(args, settings, manifest, folder)
 
 
-def check_live_partitions(manifest: Manifest, live: KafkaSettings) -> None:
-    """Raise :class:`InputError` where the settings have another partition count than the live topics that the run was made of."""
+def check_live(manifest: Manifest, live: KafkaSettings) -> None:
+    """Raise :class:`InputError` where the settings are not those of the run: its users would be on other partitions than the live ones."""
     if live.partitions != manifest.live_partitions:
         raise InputError(
             f"--promote {manifest.run}: the live topics have {manifest.live_partitions} partitions, HEADRACE_PARTITIONS is "
             f"{live.partitions}; set it to {manifest.live_partitions} for this command"
+        )
+    if live.partitioner != manifest.partitioner:
+        raise InputError(
+            f"--promote {manifest.run}: the run was made with partitioner={manifest.partitioner}, HEADRACE_PARTITIONER is "
+            f"{live.partitioner}; set it to {manifest.partitioner}, or begin another run"
         )
 
 

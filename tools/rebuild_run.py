@@ -44,6 +44,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     source : ``topic``, or the log's name with a digest of what fixes its rows
     from_ts, to_ts : range of record timestamps of the live ``events`` that is copied, in ms; None leaves a side open
     live_partitions, partitions : partition counts of the live topics (0 where there are none) and of the run's
+    partitioner : chose the run's partitions; a manifest without one is from when there was only that of the default
     bounds : the window bounds of the run
     artifact : version of the artifact that makes its lists
     begins : live partition to the first offset that was copied
@@ -61,6 +62,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     to_ts: int | None = None
     live_partitions: int
     partitions: int
+    partitioner: str = "murmur2"
     bounds: dict[str, int]
     artifact: str
     state: State = "copying"
@@ -87,7 +89,9 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 #: What must be as it was when a run goes on: its windows and lists would be mixed from two kinds otherwise.
-_FIXED: Final = ("live_prefix", "source", "from_ts", "to_ts", "live_partitions", "partitions", "bounds", "artifact")
+_FIXED: Final = (
+    "live_prefix", "source", "from_ts", "to_ts", "live_partitions", "partitions", "partitioner", "bounds", "artifact",
+)  # fmt: skip
 
 
 def run_prefix(live: KafkaSettings, run: str) -> str:

@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> int:
     name = check_run(args.run or default_run(args.log))
     wire = run_of(args, times, open_pseudonyms(settings.kafka))
     path = args.state_dir / f"{name}.json"
-    done = load_checkpoint(path, wire) if args.resume else None
+    done = load_checkpoint(path, wire, settings.kafka.partitioner) if args.resume else None
     if args.resume:
         console().print(
             f"resuming {name} after {done.sent} events" if done else f"{name} has no checkpoint: from the start",

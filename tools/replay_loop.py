@@ -85,6 +85,7 @@ class Replay:
     ) -> None:
         self.tally = Tally()
         self._topic = settings.kafka.topic("events")
+        self._partitioner = settings.kafka.partitioner
         self._pseudonyms = open_pseudonyms(settings.kafka)
         self._decoder = EventDecoder(settings.sequencer.max_future_skew_ms)
         self._run = run
@@ -145,6 +146,6 @@ class Replay:
 
     async def _save(self, sink: Sink) -> None:
         await sink.flush()
-        Checkpoint(self._run, self._taken, self._sent_before + self.tally.sent).save(self._path)
+        Checkpoint(self._run, self._taken, self._sent_before + self.tally.sent, self._partitioner).save(self._path)
         self._saved_at = time.monotonic()
         self._unsaved = 0

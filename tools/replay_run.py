@@ -145,11 +145,15 @@ def with_pseudonym(row: LogRow, pseudonyms: Pseudonyms | None) -> LogRow:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How far a replay has been delivered: every row up to position ``seq`` of its sequence; -1 for none."""
+    """How far a replay has been delivered: every row up to position ``seq`` of its sequence; -1 for none.
+
+    ``partitioner`` chose the partitions; a checkpoint without one is from when there was only that of the default.
+    """
 
     run: str
     seq: int
     sent: int
+    partitioner: str = "murmur2"
 
     def save(self, path: Path) -> None:
         """Replace the checkpoint file in one step."""
@@ -165,13 +169,13 @@ class Checkpoint:
             partial.unlink(missing_ok=True)
 
 
-def load_checkpoint(path: Path, expected_run: str) -> Checkpoint | None:
+def load_checkpoint(path: Path, expected_run: str, partitioner: str) -> Checkpoint | None:
     """Return the checkpoint in a file, or None where there is no file.
 
     Raises
     ------
     InputError
-        When it is damaged, or belongs to another log or mapping.
+        When it is damaged, belongs to another log or mapping, or to another partitioner: users would be split over two partitions.
     """
     if not path.exists():
         return None
@@ -183,5 +187,10 @@ def load_checkpoint(path: Path, expected_run: str) -> Checkpoint | None:
         raise InputError(
             f"--resume: {path} belongs to {found.run}, this is {expected_run}: the log, --columns, --types, --time-unit, "
             "--from and --to must be as they were; or start over without --resume"
+        )
+    if found.partitioner != partitioner:
+        raise InputError(
+            f"{path}: {found.sent} events were sent with partitioner={found.partitioner}, HEADRACE_PARTITIONER is {partitioner}: their "
+            "users' other events would lie elsewhere; set it as it was, or start over without --resume"
         )
     return found

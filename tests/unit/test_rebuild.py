@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +35,7 @@ from tools.rebuild_plan import (
     promoted_windows,
     renewed_users,
 )
-from tools.rebuild_promote import check_copied, check_live_partitions, is_history_gone
+from tools.rebuild_promote import check_copied, check_live, is_history_gone
 from tools.rebuild_run import (
     Manifest,
     begin_or_go_on,
@@ -113,6 +114,19 @@ def test_the_manifest_survives_and_holds_the_run_to_what_it_was_begun_with(tmp_p
         begin_or_go_on(tmp_path, make_manifest(artifact="a2"))
     with pytest.raises(InputError, match="bounds is"):
         begin_or_go_on(tmp_path, make_manifest(bounds={}))
+    with pytest.raises(InputError, match="partitioner is crc32, the run was begun with murmur2"):
+        begin_or_go_on(tmp_path, make_manifest(partitioner="crc32"))
+
+
+def test_a_manifest_without_a_partitioner_is_of_the_default(tmp_path: Path) -> None:
+    """It was written when there was no other."""
+    path = tmp_path / "manifest.json"
+    save_manifest(tmp_path, make_manifest(partitioner="crc32"))
+    assert begin_or_go_on(tmp_path, make_manifest(partitioner="crc32")).partitioner == "crc32"
+    without = json.loads(path.read_text())
+    del without["partitioner"]
+    path.write_text(json.dumps(without))
+    assert load_manifest(tmp_path).partitioner == "murmur2"
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1}', b"\xff\xfe"])
@@ -259,9 +273,19 @@ def test_a_run_that_lacks_what_the_live_windows_know_is_not_promoted() -> None:
 def test_a_promotion_needs_the_partition_count_of_the_live_topics() -> None:
     """With the new count in the settings, the old topics would be taken for ones that can be written in place."""
     kafka = Settings().kafka
-    check_live_partitions(make_manifest(partitions=16), replace(kafka, partitions=2))
+    check_live(make_manifest(partitions=16), replace(kafka, partitions=2))
     with pytest.raises(InputError, match="HEADRACE_PARTITIONS is 16; set it to 2"):
-        check_live_partitions(make_manifest(partitions=16), replace(kafka, partitions=16))
+        check_live(make_manifest(partitions=16), replace(kafka, partitions=16))
+
+
+def test_a_promotion_needs_the_partitioner_of_the_run() -> None:
+    """The run's users would be on other partitions than the live ones."""
+    kafka = replace(Settings().kafka, partitions=2)
+    check_live(make_manifest(partitioner="crc32"), replace(kafka, partitioner="crc32"))
+    with pytest.raises(
+        InputError, match="made with partitioner=crc32, HEADRACE_PARTITIONER is murmur2; set it to crc32"
+    ):
+        check_live(make_manifest(partitioner="crc32"), kafka)
 
 
 def test_a_run_of_a_topic_that_has_grown_has_another_partition_count() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from streams.errors import BrokerError, InputError
 from streams.records import Event, RecordDecoder
-from streams.settings import Settings
+from streams.settings import Settings, load_settings
 from tools import replay as replay_command
 from tools.cli import UsageError
 from tools.log_reader import LogRow
@@ -80,10 +80,11 @@ def replaying(
     times: TimeRange | None = None,
     done: Checkpoint | None = None,
     speed: float | None = None,
+    settings: Settings | None = None,
 ) -> tuple[Replay, FakeSink]:
     """Replay rows into a sink and return both."""
     sink = sink or FakeSink()
-    replay = Replay(Settings(), "r@00000000", path, times or TimeRange(), done)
+    replay = Replay(settings or Settings(), "r@00000000", path, times or TimeRange(), done)
     asyncio.run(replay.publish(rows, sink, Pace(speed)))
     return replay, sink
 
@@ -249,13 +250,13 @@ class TestLoop:
         first = FakeSink(interrupt_at=40)
         with pytest.raises(asyncio.CancelledError):
             replaying(rows, path, sink=first)
-        done = load_checkpoint(path, "r@00000000")
+        done = load_checkpoint(path, "r@00000000", "murmur2")
         assert done == Checkpoint("r@00000000", 39, 40)
         assert first.delivered == 40, "what was taken before Ctrl-C is delivered"
         replay, second = replaying(rows, path, done=done)
         assert first.events + second.events == whole.events
         assert (replay.tally.sent, replay.tally.skipped) == (60, 40)
-        assert load_checkpoint(path, "r@00000000") == Checkpoint("r@00000000", 99, 100)
+        assert load_checkpoint(path, "r@00000000", "murmur2") == Checkpoint("r@00000000", 99, 100)
 
     def test_checkpoint_is_written_on_the_way(self, tmp_path: Path) -> None:
         """A crash costs a bounded part of the replay."""
@@ -269,7 +270,7 @@ class TestLoop:
         rows = [row(line) for line in range(CHECKPOINT_ROWS + 500)]
         with pytest.raises(BrokerError):
             replaying(rows, path, sink=FakeSink(fail_at=CHECKPOINT_ROWS))
-        done = load_checkpoint(path, "r@00000000")
+        done = load_checkpoint(path, "r@00000000", "murmur2")
         assert done is not None and done.seq == CHECKPOINT_ROWS - 1
 
     def test_bad_rows_are_counted_and_the_rest_goes_on(
@@ -325,15 +326,29 @@ class TestLoop:
 class TestCheckpoint:
     def test_missing_file_is_no_checkpoint(self, tmp_path: Path) -> None:
         """``--resume`` of a run that never began begins it."""
-        assert load_checkpoint(tmp_path / "none.json", "r") is None
+        assert load_checkpoint(tmp_path / "none.json", "r", "murmur2") is None
 
     def test_another_log_or_mapping_is_refused(self, tmp_path: Path) -> None:
         """Its positions mean other rows."""
         path = tmp_path / "c.json"
         Checkpoint("r@11111111", 5, 6).save(path)
         with pytest.raises(InputError, match="belongs to r@11111111") as caught:
-            load_checkpoint(path, "r@22222222")
+            load_checkpoint(path, "r@22222222", "murmur2")
         assert "\n" not in str(caught.value)
+
+    def test_another_partitioner_is_refused(self, tmp_path: Path) -> None:
+        """The rest of a user's events would go to another partition. A file without one is from when there was only the default."""
+        path = tmp_path / "c.json"
+        replaying([row(1)], path, settings=load_settings({"HEADRACE_PARTITIONER": "crc32"}))
+        done = load_checkpoint(path, "r@00000000", "crc32")
+        assert done == Checkpoint("r@00000000", 0, 1, "crc32")
+        with pytest.raises(InputError, match="sent with partitioner=crc32, HEADRACE_PARTITIONER is murmur2") as caught:
+            load_checkpoint(path, "r@00000000", "murmur2")
+        assert "\n" not in str(caught.value)
+        path.write_text('{"run": "r", "seq": 5, "sent": 6}')
+        assert load_checkpoint(path, "r", "murmur2") == Checkpoint("r", 5, 6)
+        with pytest.raises(InputError, match="partitioner=murmur2"):
+            load_checkpoint(path, "r", "crc32")
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"run": "r"}', '{"run": "r", "seq": "5", "sent": 1}'])
     def test_damaged_file_is_one_line(self, tmp_path: Path, text: str) -> None:
@@ -341,14 +356,14 @@ class TestCheckpoint:
         path = tmp_path / "c.json"
         path.write_text(text)
         with pytest.raises(InputError, match="start over without --resume"):
-            load_checkpoint(path, "r")
+            load_checkpoint(path, "r", "murmur2")
 
     def test_save_replaces_in_one_step(self, tmp_path: Path) -> None:
         """Half a checkpoint must never be seen, and nothing is left beside it."""
         path = tmp_path / "deep" / "c.json"
         Checkpoint("r", 1, 1).save(path)
         Checkpoint("r", 2, 2).save(path)
-        assert load_checkpoint(path, "r") == Checkpoint("r", 2, 2)
+        assert load_checkpoint(path, "r", "murmur2") == Checkpoint("r", 2, 2)
         assert [file.name for file in path.parent.iterdir()] == ["c.json"]
 
 
