@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from streams.committed_note import ACKNOWLEDGED
 from streams.settings import KafkaSettings
 
 Role = Literal["sequencer", "recommender", "producer", "catalogue", "subscriber", "redriver", "operator"]
@@ -76,6 +77,7 @@ def _entries(role: Role, kafka: KafkaSettings) -> Iterator[Acl]:
             operations = ("Read",) * (name in READS[role]) + ("Create", "Describe", "DescribeConfigs")
             yield Acl("topic", kafka.topic(name), operations)
         yield Acl("group", kafka.group(""), ("Describe",), is_prefix=True)
+        yield Acl("group", kafka.group(ACKNOWLEDGED), ("Read", "Describe"))  # status --acknowledge commits there
         return
     for name in topics_of(role):
         operations = ("Read",) * (name in READS[role]) + ("Write",) * (name in WRITES[role]) + ("Describe",)
@@ -83,4 +85,6 @@ def _entries(role: Role, kafka: KafkaSettings) -> Iterator[Acl]:
     if role in ("sequencer", "recommender"):
         app = kafka.group(role)
         yield Acl("group", app, ("Read", "Describe"))
+        if role == "sequencer":
+            yield Acl("group", kafka.group(ACKNOWLEDGED), ("Describe",))
         yield Acl("transactional-id", f"{app}-", ("Write", "Describe"), is_prefix=True)

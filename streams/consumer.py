@@ -29,7 +29,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT
 from mode.utils.queues import FlowControlEvent
 
-from streams.deleted import DeletedEvents, Gap
+from streams.committed_note import Gap
+from streams.deleted import DeletedEvents
 from streams.errors import BrokerError, StalledError
 from streams.readers import ISOLATION_LEVEL
 
@@ -106,8 +107,12 @@ class BatchConsumer(driver.Consumer):
             )
         elif tp.topic == self.app.settings.kafka.topic("events"):
             gap = Gap(first, begin, int(time.time() * 1000))
-            log.error("%s", gap.describe(tp))
-            self.app.health.note_expired(gap.describe(tp), begin - first)
+            log.error(
+                "%s (transaction markers take offsets too); keep events for longer (retention.ms, retention.bytes) or add workers, "
+                "publish them again where they are kept, then headrace status --acknowledge: docs/operations.md",
+                gap.describe(*tp),
+            )
+            self.app.health.note_expired(tp, gap)
             self._deleted.add(tp, gap)
             self._pass_gaps(tp)
 

@@ -6,38 +6,17 @@ taken, and the log's first offset tells where they go on. What lies between is l
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 from faust.types import TP
 
-from streams.reject_watch import decode_judged
-
-#: ``headrace status`` and ``/health`` are unhealthy for so long after events were lost.
-UNHEALTHY_MS: Final = 24 * 3_600_000
-
-
-class Gap(msgspec.Struct, frozen=True):
-    """Offsets that were due and are gone: the first, and the one where records go on."""
-
-    first: int
-    begin: int
-    seen_ms: int
-
-    def describe(self, tp: TP) -> str:
-        """Return the line for the log."""
-        return (
-            f"{tp.topic}-{tp.partition}: offsets {self.first} to {self.begin - 1} were deleted before they were read: at most "
-            f"{self.begin - self.first} events are lost (transaction markers take offsets too); keep events for longer "
-            "(retention.ms, retention.bytes) or add workers, and publish them again where they are kept: docs/operations.md"
-        )
+from streams.committed_note import Gap, decode_judged, encode, with_gap
 
 
 class DeletedEvents:
     """The gaps of one worker's partitions, and what is to be committed of them beside an offset."""
 
     def __init__(self) -> None:
-        self._known: dict[TP, tuple[int, int]] = {}  # events lost, and when the last loss was seen; as committed
+        self._known: dict[TP, tuple[Gap, ...]] = {}  # as committed
         self._gaps: dict[TP, list[Gap]] = {}  # not committed yet
         self._notes: dict[TP, str] = {}
 
@@ -46,8 +25,8 @@ class DeletedEvents:
         judged = decode_judged(note)
         self.forget(tp)
         self._notes[tp] = note
-        if judged.expired:
-            self._known[tp] = (judged.expired, judged.expired_ms)
+        if judged.gaps:
+            self._known[tp] = judged.gaps
 
     def forget(self, tp: TP) -> None:
         """Drop a partition that was taken away: its next owner finds uncommitted gaps anew."""
@@ -70,18 +49,14 @@ class DeletedEvents:
         self._notes[tp] = note
         passed = [gap for gap in self._gaps.get(tp, ()) if gap.begin <= offset]
         for gap in passed:
-            lost, seen_ms = self._known.get(tp, (0, 0))
-            is_recent = gap.seen_ms - seen_ms < UNHEALTHY_MS
-            self._known[tp] = ((lost if is_recent else 0) + gap.begin - gap.first, gap.seen_ms)
+            self._known[tp] = with_gap(self._known.get(tp, ()), gap)
         if passed:
             self._gaps[tp] = [gap for gap in self._gaps[tp] if gap.begin > offset]
             if not self._gaps[tp]:
                 del self._gaps[tp]
         if tp not in self._known:
             return note
-        lost, seen_ms = self._known[tp]
-        judged = msgspec.structs.replace(decode_judged(note), expired=lost, expired_ms=seen_ms)
-        return msgspec.json.encode(judged).decode()
+        return encode(msgspec.structs.replace(decode_judged(note), gaps=self._known[tp]))
 
     def close(self, tp: TP) -> tuple[int, str]:
         """Return the offset where records go on behind all gaps, and what is to be committed beside it."""

@@ -12,6 +12,7 @@ A broker that does not answer is no stall: the worker waits for it, and all cloc
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from faust.types import TP
 
 from streams import store_check
-from streams.deleted import UNHEALTHY_MS
+from streams.committed_note import ACKNOWLEDGED, Acknowledged, Gap, decode_acknowledged, unseen
 from streams.errors import BrokerError, StalledError
 from streams.guard import ProcessGuard, parent_pid
 from streams.lag import Group, GroupWatch
@@ -50,7 +51,7 @@ class Health:
         self.broker_answers = True
         self.stalled = ""
         self.rejects: RejectAlarm | None = None  # the sequencer's
-        self._expired: tuple[float, str] | None = None  # when events were last found deleted unread, and the line
+        self._expired: dict[TP, Gap] = {}  # the last gap of each partition that this worker has found
         self.unknown: UnknownItems | None = None  # the recommender's
         self._judge = StallJudge(self.settings.stall_timeout_s)
         self._recovery, self._membership = ProgressJudge(), ProgressJudge()
@@ -90,16 +91,31 @@ class Health:
         """Return what an operator must look at although the worker goes on; a restart helps against none of it."""
         rejects, now_s = self.rejects, time.monotonic()
         lines = [rejects.line] if rejects is not None and rejects.is_on(now_s) else []
-        if self._expired is not None and (now_s - self._expired[0]) * 1000 < UNHEALTHY_MS:
-            lines.append(self._expired[1])
+        lines += [
+            gap.describe(*tp)
+            for tp, gap in sorted(self._expired.items())
+            if unseen([gap], Acknowledged(), int(time.time() * 1000))
+        ]
         unknown = "" if self.unknown is None else self.unknown.alarm()
         return [*lines, *([unknown] if unknown else [])]
 
-    def note_expired(self, line: str, n_events: int) -> None:
+    def note_expired(self, tp: TP, gap: Gap) -> None:
         """Take in that the broker deleted events before they were read."""
-        self._expired = time.monotonic(), line
+        self._expired[tp] = gap
         if self.metrics is not None:
-            self.metrics.add("events_expired", n_events)
+            self.metrics.add("events_expired", gap.n_lost)
+
+    async def _drop_acknowledged(self) -> None:
+        """Forget the gaps that an operator has acknowledged; the alarm stays on while the broker cannot be asked."""
+        if not self._expired:
+            return
+        kafka = self.app.settings.kafka
+        with contextlib.suppress(BrokerError):
+            notes = await self.watch.notes(kafka.topic("events"), kafka.group(ACKNOWLEDGED))
+            seen = {number: decode_acknowledged(note) for number, note in notes.items()}
+            self._expired = {
+                tp: gap for tp, gap in self._expired.items() if not seen.get(tp.partition, Acknowledged()).covers(gap)
+            }
 
     def as_dict(self) -> dict[str, object]:
         """Return what is known, for ``/live``."""
@@ -193,6 +209,7 @@ class Health:
         """Look once, as :meth:`look` does; raise :class:`BrokerError` when the broker does not answer."""
         for topic in sorted(self._source_topics()):
             check_partition_count(topic, await self.watch.partition_count(topic), self.app.settings.kafka)
+        await self._drop_acknowledged()
         assigned = {(tp.topic, tp.partition) for tp in self._source_partitions()}
         offsets = await self._offsets(assigned)
         await self._check_membership(now_s, assigned)

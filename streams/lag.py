@@ -112,10 +112,13 @@ class GroupWatch:
             answer = await admin._send_request(MetadataRequest([topic], allow_auto_topic_creation=False))
         return len(answer.to_object()["topics"][0]["partitions"]) or None
 
-    async def notes(self, topic: str) -> dict[int, str]:
-        """Return what was committed beside the offset of each partition; raise :class:`BrokerError` when the broker does not answer."""
+    async def notes(self, topic: str, group: str = "") -> dict[int, str]:
+        """Return what was committed beside the offset of each partition; raise :class:`BrokerError` when the broker does not answer.
+
+        ``group`` names another group than the one that is watched.
+        """
         async with self._connected() as (admin, _):
-            committed = await admin.list_consumer_group_offsets(self.group)
+            committed = await admin.list_consumer_group_offsets(group or self.group)
         return {tp.partition: at.metadata or "" for tp, at in committed.items() if tp.topic == topic}
 
     async def describe(self) -> Group | None:

@@ -10,8 +10,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
+from streams.committed_note import REJECTS_UNHEALTHY_S, Judged, encode
 from streams.errors import RejectCeilingError
 from streams.sequencing import Counts, Reject
 
@@ -21,34 +20,10 @@ CEILING_MIN_RECORDS: Final = 1_000
 ALARM_MIN_REJECTS: Final = 20
 ALARM_SHARE: Final = 0.1
 ALARM_EVERY_S: Final = 60.0
-#: A worker, and a partition, count as unhealthy for so long after the last alarm.
-UNHEALTHY_S: Final = 300.0
 #: Headers in which producers may name themselves. Kafka does not hand a producer's client id to consumers.
 PRODUCER_HEADERS: Final = ("client_id", "client.id")
 COMMONEST: Final = 3
 PRODUCER_LENGTH: Final = 64
-
-
-class Judged(msgspec.Struct, omit_defaults=True):
-    """What is committed beside an offset: the counts that the ceiling remembers, the last alarm of the partition, and what it lost."""
-
-    read: int = 0
-    rejected: int = 0
-    alarm_ms: int = 0
-    expired: int = 0  # events that the broker deleted unread: streams/deleted.py
-    expired_ms: int = 0  # when the last of them were found gone
-
-    def alarms_at(self, now_ms: int) -> bool:
-        """Whether the partition counts as unhealthy at a time."""
-        return now_ms - self.alarm_ms < UNHEALTHY_S * 1000
-
-
-def decode_judged(note: str) -> Judged:
-    """Return what a committed offset's metadata says; nothing where something else stands there."""
-    try:
-        return msgspec.json.decode(note.encode(), type=Judged)
-    except (msgspec.DecodeError, UnicodeEncodeError):
-        return Judged()
 
 
 class RejectCeiling:
@@ -88,7 +63,7 @@ class RejectCeiling:
 
     def note(self) -> str:
         """Return what is to be committed with the last batch's offset."""
-        return msgspec.json.encode(Judged(self._read, self._rejected, self.alarm_ms)).decode()
+        return encode(Judged(self._read, self._rejected, self.alarm_ms))
 
 
 class RejectAlarm:
@@ -104,7 +79,7 @@ class RejectAlarm:
 
     def is_on(self, now_s: float) -> bool:
         """Whether the last alarm is so recent that the worker counts as unhealthy."""
-        return self._told_s is not None and now_s - self._told_s < UNHEALTHY_S
+        return self._told_s is not None and now_s - self._told_s < REJECTS_UNHEALTHY_S
 
     def take(self, counts: Counts, rejects: Sequence[Reject], now_s: float) -> str | None:
         """Take in a batch, at ``now_s`` seconds of the monotonic clock; return the line to log, at most one a minute."""

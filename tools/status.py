@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from streams.deleted import UNHEALTHY_MS
+from streams.committed_note import REJECTS_UNHEALTHY_S, UNHEALTHY_MS, Gap, decode_judged
 from streams.lag import Group, GroupWatch
 from streams.liveness import PartitionOffsets, Place
-from streams.reject_watch import UNHEALTHY_S, decode_judged
 from streams.settings import Settings, load_settings
+from tools import acknowledge
+from tools.acknowledge import as_loss, as_text, unacknowledged
 from tools.broker import names_broker
 from tools.cli import UsageError, emit
 from tools.local_broker import broker_status
@@ -46,15 +47,18 @@ class Flow:
         int, ...
     ] = ()  # partitions of which so much was rejected lately that the sequencer has raised an alarm
     watermarks: Mapping[Place, int] = field(default_factory=dict)  # high watermarks, from before the first look
-    expired: tuple[
-        tuple[int, int], ...
-    ] = ()  # partitions of which events were deleted unread in the last day: how many
+    expired: tuple[tuple[int, Gap], ...] = ()  # partition, and events deleted unread: in the last day, not acknowledged
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument(
         "--seconds", type=float, default=10.0, metavar="S", help="look on for at most this long (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--acknowledge",
+        action="store_true",
+        help="look at nothing else: say that you have seen which events the broker deleted unread, so that they end to be a problem",
     )
     parser.add_argument("--workers", nargs="+", default=[], metavar="URL", help="workers' pages, http://HOST:PORT each")
 
@@ -67,6 +71,9 @@ def run(args: argparse.Namespace) -> int:
     local = None if names_broker(args) else broker_status()
     if local is not None:
         settings = load_settings(broker=local.bootstrap)
+    if args.acknowledge:
+        acknowledge.show(args, settings.kafka.topic("events"), asyncio.run(acknowledge.acknowledge(settings.kafka)))
+        return 0
     flows = asyncio.run(look(settings, args.seconds))
     pages = [page(url) for url in args.workers]
     problems = [problem for flow in flows for problem in problems_of(flow)] + [p["why"] for p in pages if p["why"]]
@@ -97,9 +104,7 @@ async def _look(settings: Settings, app: str, name: str, seconds: float) -> Flow
         notes = await watch.notes(topic) if app == "sequencer" else {}
         judged = sorted((number, decode_judged(note)) for number, note in notes.items())
         rejecting = tuple(number for number, found in judged if found.alarms_at(now_ms))
-        expired = tuple(
-            (number, at.expired) for number, at in judged if at.expired and now_ms - at.expired_ms < UNHEALTHY_MS
-        )
+        expired = await unacknowledged(watch, kafka, dict(judged), now_ms)
         return Flow(app, topic, await watch.describe(), before, after, frozenset(empty), rejecting, watermarks, expired)
     finally:
         await watch.stop()
@@ -149,12 +154,13 @@ def problems_of(flow: Flow) -> list[str]:
     if flow.rejecting:
         problems.append(
             f"{flow.app}: much of partitions {_numbers(flow.rejecting)} of {flow.topic} was rejected in the last "
-            f"{UNHEALTHY_S / 60:g} minutes; headrace rejected list says why"
+            f"{REJECTS_UNHEALTHY_S / 60:g} minutes; headrace rejected list says why"
         )
     if flow.expired:
         problems.append(
-            f"{flow.app}: at most {sum(n for _, n in flow.expired)} events of partitions {_numbers([p for p, _ in flow.expired])} of "
-            f"{flow.topic} were deleted before they were read, in the last {UNHEALTHY_MS // 3_600_000} hours; its log says which"
+            f"{flow.app}: in the last {UNHEALTHY_MS // 3_600_000} hours events were deleted before they were read, at most "
+            f"{sum(gap.n_lost for _, gap in flow.expired)}: {as_text(flow.topic, flow.expired)}; publish "
+            "them again where they are kept; headrace status --acknowledge ends this line"
         )
     return problems
 
@@ -188,7 +194,7 @@ def as_dict(flow: Flow) -> dict[str, Any]:
             {"partition": place[1], "last_stable": flow.after[place].end, "high_watermark": flow.watermarks[place]}
             for place in open_transactions(flow.before, flow.after, flow.watermarks)
         ],
-        "expired": {str(number): n for number, n in flow.expired},
+        "expired": [as_loss(flow.topic, *lost) for lost in flow.expired],
         "lag": sum(at.lag for at in flow.after.values()),
         "partitions": [
             {

@@ -23,6 +23,7 @@ from tests.integration.recommender_runs import publish
 from tests.integration.test_sequencer import sequencer, wait_read
 from tests.waiting import wait_until
 from tools.main import main
+from tools.workers import Worker, opener
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]
 #: A fetch that waits at the broker would bring new events at once; it ends after the worker's fetch_max_wait_ms, 1.5 s.
@@ -79,7 +80,55 @@ def test_deleted_events_are_said_counted_and_seen_by_status(
             return bool(found["flows"][0]["lag"] == 0)
 
         wait_until(is_committed, 15.0, worker.log_tail)
-    assert found["healthy"] is False and found["flows"][0]["expired"] == {str(partition): 60}
+    assert found["healthy"] is False and found["flows"][0]["expired"] == [lost(settings, partition, 30, 89)]
+
+
+def test_an_acknowledged_loss_ends_and_a_later_one_is_new(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the worker's page, too; with nothing to acknowledge the command says so."""
+    monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", settings.kafka.topic_prefix)
+
+    def status(*options: str) -> tuple[int, dict[str, Any]]:
+        code = main(["status", "--broker", settings.kafka.broker, "--json", "--seconds", "0", *options])
+        return code, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    def lose(end: int) -> None:
+        """Lose the events up to an offset while the worker is away."""
+        publish(settings, "events", events(end - 20, end))
+        delete_before(settings, partition, end)
+
+    publish(settings, "events", events(0, 10))
+    with sequencer(settings, tmp_path) as worker:
+        wait_read(worker, 10)
+        (partition,) = (int(p) for p, n in worker.counts()["partitions"].items() if n["read"])
+        wait_until(lambda: status()[1]["flows"][0]["lag"] == 0, 15.0, worker.log_tail)
+    assert status("--acknowledge") == (0, {"acknowledged": []})
+    for first, end in ((10, 30), (30, 50)):
+        lose(end)
+        with sequencer(settings, tmp_path) as worker:
+            loss = lost(settings, partition, first, end - 1)
+            wait_until(lambda loss=loss: status()[1]["flows"][0]["expired"] == [loss], 15.0, worker.log_tail)  # type: ignore[misc]
+            assert f"offsets {first} to {end - 1}" in alarms(worker)[0]
+            code, found = status("--acknowledge")
+            assert (code, found) == (0, {"acknowledged": [loss]})
+            assert status()[1]["flows"][0]["expired"] == []
+            wait_until(lambda worker=worker: alarms(worker) == [], 15.0, worker.log_tail)  # type: ignore[misc]
+    assert main(["status", "--broker", settings.kafka.broker, "--acknowledge"]) == 0
+    assert capsys.readouterr().out.startswith("nothing to acknowledge")
+
+
+def lost(settings: Settings, partition: int, first: int, last: int) -> dict[str, Any]:
+    """Return a loss as ``status`` tells it."""
+    topic = settings.kafka.topic("events")
+    return {"topic": topic, "partition": partition, "first": first, "last": last, "events": last - first + 1}
+
+
+def alarms(worker: Worker) -> list[str]:
+    """Return the alarms on a worker's page."""
+    with opener.open(worker.page_url("/health"), timeout=5.0) as response:
+        found: list[str] = json.load(response).get("alarms", [])
+    return found
 
 
 def test_events_that_go_while_the_sequencer_stands_still_are_counted(settings: Settings, tmp_path: Path) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 
 from streams import connecting
-from streams.acls import Acl
+from streams.acls import Acl, acls
+from streams.committed_note import ACKNOWLEDGED, Gap, Judged, encode
+from streams.readers import open_reader
+from streams.settings import load_settings
+from streams.topics import create_topics
 from tests import tiny
 from tests.certificates import Certificate, make_authority, sign
 from tests.integration.security_runs import MARKS, PREFIX, PROMPT_S, WAIT_S, Become, worker
@@ -206,6 +213,41 @@ def test_a_command_without_rights_ends_with_one_line(
     captured = capsys.readouterr()
     assert len([line for line in (captured.out + captured.err).splitlines() if denied in line]) == 1, captured
     assert PASSWORD not in captured.out + captured.err
+
+
+def test_acknowledging_without_the_right_is_one_line_and_acknowledges_nothing(
+    secured: SecuredBroker, become: Become, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line names the missing right; with it the same command says what it acknowledged, once."""
+    kafka = load_settings({}, broker=secured.plain, topic_prefix="lossy-").kafka
+    group, events = kafka.group(ACKNOWLEDGED), kafka.topic("events")
+    note = encode(Judged(gaps=(Gap(3, 9, int(time.time() * 1000)),)))
+
+    async def lose() -> None:
+        await create_topics(kafka)
+        async with open_reader(kafka, kafka.group("sequencer")) as reader:
+            reader.assign([TopicPartition(events, 1)])
+            await reader.commit({TopicPartition(events, 1): OffsetAndMetadata(9, note)})
+
+    asyncio.run(lose())
+    all_rights = acls("operator", kafka)
+    missing = Acl("group", group, ("Read",))
+    secured.grant("nobody", *all_rights)
+    secured.revoke("nobody", missing)
+    try:
+        become("nobody", HEADRACE_TOPIC_PREFIX="lossy-")
+        argv = ["status", "--broker", secured.secure, "--acknowledge"]
+        assert main(argv) == 1
+        captured = capsys.readouterr()
+        assert captured.out == "" and f"denies user 'nobody': Read on group {group}" in captured.err
+        assert captured.err.count("\n") == 1
+        secured.grant("nobody", missing)
+        assert main(argv) == 0
+        assert capsys.readouterr().out == f"acknowledged: {Gap(3, 9, 0).describe(events, 1)}\n"
+        assert main(argv) == 0
+        assert capsys.readouterr().out.startswith("nothing to acknowledge")
+    finally:
+        secured.revoke("nobody", *all_rights)
 
 
 def test_reading_without_the_right_to_read_is_said(secured: SecuredBroker, become: Become) -> None:

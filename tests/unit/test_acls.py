@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.acls import ALL_TOPICS, READS, ROLES, WRITES, Acl, acls
+from streams.committed_note import ACKNOWLEDGED
 from streams.rights import UNTOLD, denied_operations
 from streams.sequencer import build_sequencer
 from streams.settings import KafkaSettings, Settings
@@ -51,9 +52,20 @@ def test_only_producers_and_a_redrive_write_events() -> None:
 def test_the_workers_own_names_are_those_granted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Group and transactional ids follow from the app's name."""
     app = build_sequencer(Settings(kafka=KAFKA))
-    granted = {acl.kind: acl for acl in acls("sequencer", KAFKA)}
+    granted = {acl.kind: acl for acl in acls("sequencer", KAFKA) if "acknowledged" not in acl.name}
     assert granted["group"].name == app.conf.id
     assert granted["transactional-id"] == Acl("transactional-id", f"{app.conf.id}-", ("Write", "Describe"), True)
+
+
+def test_only_the_operator_acknowledges() -> None:
+    """A sequencer that could would hide what it lost."""
+    may = {
+        role: [acl.operations for acl in acls(role, KAFKA) if acl.name == KAFKA.group(ACKNOWLEDGED)] for role in ROLES
+    }
+    assert {role: found for role, found in may.items() if found} == {
+        "sequencer": [("Describe",)],
+        "operator": [("Read", "Describe")],
+    }
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,20 @@ import pytest
 from faust.types import TP
 
 from streams.batches import batch_scheduler
+from streams.committed_note import (
+    MAX_GAPS,
+    UNHEALTHY_MS,
+    Acknowledged,
+    Gap,
+    Judged,
+    decode_acknowledged,
+    decode_judged,
+    encode,
+    unseen,
+    with_gap,
+)
 from streams.consumer import BatchConsumer, note_of
-from streams.deleted import UNHEALTHY_MS, DeletedEvents, Gap
-from streams.reject_watch import decode_judged
+from streams.deleted import DeletedEvents
 from streams.settings import Settings
 from tests.builders import FakeRecord
 from tools.status import Flow, problems_of
@@ -23,7 +34,7 @@ def consumer(fetched: int = -1) -> Any:
     """Return a consumer that is connected to nothing, and has fetched up to an offset; ``lost`` are the counts it told of."""
     made: Any = BatchConsumer.__new__(BatchConsumer)
     lost: list[int] = []
-    health = SimpleNamespace(note_expired=lambda line, n: lost.append(n))
+    health = SimpleNamespace(note_expired=lambda tp, gap: lost.append(gap.n_lost))
     made.app = SimpleNamespace(consumer_generation_id=1, failure=None, settings=Settings(), health=health)
     made._accepted, made._delivered, made._deleted, made.lost = {}, {}, DeletedEvents(), lost
     made.scheduler = batch_scheduler(100, 1_000)()
@@ -41,7 +52,7 @@ def deliver(made: Any, offset: int) -> None:
 def committed(made: Any) -> tuple[int, int]:
     """Return the offset to commit and the loss that is committed beside it."""
     offset = made._delivered[PLACE]
-    return int(offset), decode_judged(note_of(offset)).expired
+    return int(offset), sum(gap.n_lost for gap in decode_judged(note_of(offset)).gaps)
 
 
 def test_a_gap_at_the_start_is_said_counted_and_committed(caplog: pytest.LogCaptureFixture) -> None:
@@ -79,8 +90,8 @@ def test_losses_add_up_across_lives_until_they_are_a_day_old() -> None:
     assert committed(second) == (26, 15) and second.lost == [5]
     third = DeletedEvents()
     third.resume(PLACE, note)
-    third.add(PLACE, Gap(30, 33, decode_judged(note).expired_ms + UNHEALTHY_MS))
-    assert decode_judged(third.close(PLACE)[1]).expired == 3
+    third.add(PLACE, Gap(30, 33, decode_judged(note).gaps[-1].seen_ms + UNHEALTHY_MS))
+    assert [gap.n_lost for gap in decode_judged(third.close(PLACE)[1]).gaps] == [3]
 
 
 def test_what_is_no_loss_is_not_counted(caplog: pytest.LogCaptureFixture) -> None:
@@ -95,5 +106,39 @@ def test_what_is_no_loss_is_not_counted(caplog: pytest.LogCaptureFixture) -> Non
 
 
 def test_status_is_unhealthy_after_a_loss() -> None:
-    flow = Flow("sequencer", "events", None, {}, {}, expired=((0, 76), (3, 174)))
-    assert "at most 250 events of partitions 0, 3 of events were deleted before they were read" in problems_of(flow)[0]
+    """The line has the offsets of the newest gaps, however many there are."""
+    gaps = [(0, Gap(14, 90, 1)), (3, Gap(0, 174, 1))]
+    (line,) = problems_of(Flow("sequencer", "events", None, {}, {}, expired=tuple(gaps)))
+    assert "at most 250: events-0 offsets 14 to 89, events-3 offsets 0 to 173; publish" in line
+    (line,) = problems_of(Flow("sequencer", "events", None, {}, {}, expired=tuple(gaps * 20)))
+    assert "and 35 more gaps" in line and len(line) < 500
+
+
+def test_a_day_or_an_acknowledgement_ends_a_loss_and_a_later_loss_is_new() -> None:
+    """Neither a worker whose clock is behind nor a topic made anew can hide behind an acknowledgement."""
+    seen = Acknowledged(90, 5_000)
+    old = [Gap(14, 90, 5_000), Gap(0, 10, 4_000)]
+    assert unseen(old, Acknowledged(), 6_000) == tuple(old)
+    assert unseen(old, Acknowledged(), 5_000 + UNHEALTHY_MS) == ()
+    assert unseen(old, seen, 6_000) == ()
+    later, behind, anew = Gap(95, 99, 7_000), Gap(95, 99, 4_500), Gap(0, 5, 7_000)
+    assert unseen([*old, later, behind, anew], seen, 8_000) == (later, behind, anew)
+
+
+@pytest.mark.parametrize("note", ["", "x", "[1]", '{"begin":"1","seen_ms":1}', "\ud800"])
+def test_metadata_of_somebody_else_acknowledges_nothing(note: str) -> None:
+    assert decode_acknowledged(note) == Acknowledged()
+    assert decode_acknowledged(encode(Acknowledged(3, 4))) == Acknowledged(3, 4)
+
+
+def test_what_is_committed_of_gaps_is_bounded() -> None:
+    """The oldest become one, which loses no event from the sum; those a day old go."""
+    gaps: tuple[Gap, ...] = (Gap(0, 7, 0),)
+    for i in range(1, 1_000):
+        gaps = with_gap(gaps, Gap(100 * i, 100 * i + 10, UNHEALTHY_MS + i))
+    assert len(gaps) == MAX_GAPS and sum(gap.n_lost for gap in gaps) == 9_990
+    assert (gaps[0].first, gaps[-1]) == (100, Gap(99_900, 99_910, UNHEALTHY_MS + 999))
+    judged = decode_judged(
+        encode(Judged(10**6, 10**6, 10**13, tuple(Gap(10**15, 10**16, 10**13, 10**15) for _ in gaps)))
+    )
+    assert len(judged.gaps) == MAX_GAPS and len(encode(judged)) < 4_096

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -11,6 +12,7 @@ import pytest
 from faust.types import TP
 
 from streams.app import StreamApp
+from streams.committed_note import UNHEALTHY_MS, Acknowledged, Gap, encode
 from streams.errors import BrokerError, StalledError, TopicError
 from streams.health import Health, lost_consumer
 from streams.lag import Group, Member
@@ -51,11 +53,18 @@ class FakeWatch:
         self.silent = False
         self.committed, self.end, self.readable = 10, 20, True
         self.n_partitions: int | None = 4
+        self.acknowledged: dict[int, str] = {}
 
     async def offsets(self, topic: str, partitions: list[int]) -> dict[Place, PartitionOffsets]:
         if self.silent:
             raise BrokerError("broker does not answer")
         return {(topic, partition): PartitionOffsets(self.committed, self.end) for partition in partitions}
+
+    async def notes(self, topic: str, group: str) -> dict[int, str]:
+        assert (topic, group) == ("events", "headrace-sequencer.acknowledged")
+        if self.silent:
+            raise BrokerError("broker does not answer")
+        return self.acknowledged
 
     async def partition_count(self, topic: str) -> int | None:
         return self.n_partitions
@@ -120,6 +129,34 @@ def test_a_partition_that_stands_still_is_named_with_what_to_do() -> None:
     for word in ("events-0", "committed 10", "up to 20", "stall_timeout_s=60", "supervisor"):
         assert word in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_acknowledged_loss_is_no_alarm_any_more() -> None:
+    """Within one look; one that came later is, and so is each while the broker cannot tell."""
+    watched = Watched()
+    now_ms = int(time.time() * 1000)
+    watched.health.note_expired(TP("events", 0), Gap(5, 9, now_ms))
+    watched.health.note_expired(TP("events", 1), Gap(50, 90, now_ms))
+    watched.watch.acknowledged = {0: encode(Acknowledged(9, now_ms)), 1: encode(Acknowledged(60, now_ms))}
+    watched.watch.silent = True
+    watched.look(5)
+    assert len(watched.health.alarms()) == 2
+    watched.watch.silent = False
+    watched.look(5)
+    (line,) = watched.health.alarms()
+    assert "events-1: offsets 50 to 89" in line and "at most 40 events" in line
+    watched.watch.acknowledged[1] = encode(Acknowledged(90, now_ms))
+    watched.look(5)
+    assert watched.health.alarms() == []
+
+
+def test_a_loss_is_an_alarm_for_a_day() -> None:
+    watched = Watched()
+    now_ms = int(time.time() * 1000)
+    watched.health.note_expired(TP("events", 0), Gap(5, 9, now_ms - UNHEALTHY_MS + 60_000))
+    assert len(watched.health.alarms()) == 1
+    watched.health.note_expired(TP("events", 0), Gap(5, 9, now_ms - UNHEALTHY_MS - 1))
+    assert watched.health.alarms() == []
 
 
 def test_a_topic_that_was_given_partitions_ends_the_worker_within_one_look() -> None:

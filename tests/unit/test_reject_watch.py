@@ -9,17 +9,15 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from streams.committed_note import REJECTS_UNHEALTHY_S, Judged, decode_judged
 from streams.consumer import BatchConsumer, NotedOffset, note_of
 from streams.deleted import DeletedEvents
 from streams.errors import RecordError, RejectCeilingError
 from streams.reject_watch import (
     ALARM_EVERY_S,
     CEILING_MIN_RECORDS,
-    UNHEALTHY_S,
-    Judged,
     RejectAlarm,
     RejectCeiling,
-    decode_judged,
 )
 from streams.sequencer import Sequencer, build_sequencer
 from streams.sequencing import BatchResult, Counts, Reject
@@ -84,7 +82,7 @@ def test_the_alarm_comes_at_once_and_then_once_a_minute() -> None:
     line = alarm.take(Counts(read=400, rejected=300), by_tracker, 1.0)
     assert line is not None
     assert "300 of the last 1400 records (21%)" in line and "malformed (ts) 300" in line and "tracker-7? 300" in line
-    assert alarm.is_on(1.0) and not alarm.is_on(1.0 + UNHEALTHY_S)
+    assert alarm.is_on(1.0) and not alarm.is_on(1.0 + REJECTS_UNHEALTHY_S)
     told = [alarm.take(Counts(read=10, rejected=10), rejects(10, "key"), 1.0 + s) for s in range(1, 180)]
     lines = [line for line in told if line]
     assert len(lines) == 2 and "600 of the last 600" in lines[0] and "key (ts) 600" in lines[0]

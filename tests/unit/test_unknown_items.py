@@ -61,7 +61,7 @@ def test_the_ids_are_bounded_and_the_most_frequent_named(caplog: pytest.LogCaptu
 def test_the_workers_page_has_the_alarm() -> None:
     """``status --workers`` takes alarms from there."""
     health = Health.__new__(Health)
-    health.rejects, health._expired, health.unknown = None, None, UnknownItems()
+    health.rejects, health._expired, health.unknown = None, {}, UnknownItems()
     assert health.alarms() == []
     health.unknown.count(behaviours(*["x"] * 20), set())
     assert "20 of the last 20 events" in health.alarms()[0]
