@@ -21,11 +21,13 @@ from models.artifact_files import (
     MAX_MANIFEST_BYTES,
     MAX_TENSORS_BYTES,
     FileError,
-    check_header,
-    check_sizes,
-    placed,
-    read_limited,
+    open_plain,
+    opened,
+    read_exactly,
+    read_plain,
 )
+from models.artifact_manifest import FORMAT, Manifest, read_manifest
+from models.artifact_shapes import TensorSpec, check_shapes, check_sizes, empty_models, read_header
 from models.factors import ItemFactors
 from models.fusion import FusionModel
 from models.sequence import SequenceConfig, SequenceModel
@@ -33,13 +35,10 @@ from models.side_features import SideFeatures
 from models.types import Float32, Int64
 from models.whitening import Whitening
 
-FORMAT: Final = 2
 TENSORS: Final = "tensors.safetensors"
 MANIFEST: Final = "manifest.json"
-_PER_ITEM: Final = (
-    "mf.factors", "mf.biases", "next.rows", "next.weights", "neighbours.rows", "neighbours.weights",
-    "popularity", "recent_popularity", "first_ms",
-)  # fmt: skip
+#: Counts, shares and cosines: logarithms of them are taken.
+_NOT_NEGATIVE: Final = ("popularity", "recent_popularity", "next.weights", "neighbours.weights")
 REMEDY: Final = "train it again with headrace train, or restore the directory from its source"
 
 
@@ -48,44 +47,6 @@ class ArtifactError(Exception):
 
     def __init__(self, where: Path, problem: str) -> None:
         super().__init__(f"{where}: {problem}; {REMEDY}")
-
-
-class TensorSpec(msgspec.Struct):
-    """Type and shape of one tensor."""
-
-    dtype: str
-    shape: list[int]
-
-
-class _Format(msgspec.Struct):
-    format: int
-
-
-class Manifest(msgspec.Struct, kw_only=True):
-    """What an artifact is and what made it. ``item_ids[row]`` is the external id of an item row."""
-
-    format: int
-    sha256: str
-    created_ms: int
-    encoder_name: str
-    encoder_version: str
-    text_version: str
-    sequence: dict[str, int | float | str]
-    alpha: float
-    regularisation: float
-    trained_from_ms: int
-    trained_to_ms: int
-    n_events: int
-    n_users: int
-    preset: str
-    seed: int
-    left_out: str
-    epochs: int
-    metrics: dict[str, float]
-    item_features: dict[str, Any]
-    user_features: dict[str, Any]
-    tensors: dict[str, TensorSpec]
-    item_ids: list[str]
 
 
 @dataclass(frozen=True)
@@ -177,34 +138,29 @@ def load_artifact(directory: Path, device: str = "cpu", roots: Sequence[Path] = 
     Raises
     ------
     ArtifactError
-        For a place outside the roots, a missing, unreadable or too large file, a link in place of a file, an unknown format, a wrong
-        checksum, a tensor that is missing or of another type or shape, a weight that is not finite, a repeated item id.
+        For a place outside the roots, a missing, unreadable, sparse or too large file, a link in place of a file, an unknown format,
+        a wrong checksum, a tensor that is missing or of another type or shape, a weight that is not finite, a repeated item id.
+
+    Notes
+    -----
+    Names, types and shapes are compared from the file's header, against models without values, before the tensors are read: memory
+    is a small multiple of the files' sizes, also for a refusal.
     """
     directory = Path(directory)
     try:
-        folder = placed(directory, roots)
-        text = read_limited(folder / MANIFEST, MAX_MANIFEST_BYTES)
-        data = read_limited(folder / TENSORS, MAX_TENSORS_BYTES)
+        with opened(directory, roots) as folder:
+            manifest, data = _read(directory, folder)
     except FileError as exc:
         raise ArtifactError(directory, str(exc)) from exc
-    try:
-        found_format = msgspec.json.decode(text, type=_Format).format
-        if found_format != FORMAT:
-            raise ArtifactError(directory / MANIFEST, f"format {found_format}, this version reads {FORMAT}")
-        manifest = msgspec.json.decode(text, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise ArtifactError(directory / MANIFEST, f"not a manifest: {exc}") from exc
     found = hashlib.sha256(data).hexdigest()
     if found != manifest.sha256:
         raise ArtifactError(directory / TENSORS, f"checksum {found[:12]}, the manifest says {manifest.sha256[:12]}")
     try:
-        check_header(data)
         tensors = safetensors.torch.load(data)
-    except FileError as exc:
-        raise ArtifactError(directory / TENSORS, str(exc)) from exc
     except (SafetensorError, ValueError) as exc:
         raise ArtifactError(directory / TENSORS, f"not safetensors: {exc}") from exc
-    _check_tensors(directory / TENSORS, manifest, tensors)
+    del data  # the tensors are copies
+    _check_values(directory / TENSORS, manifest, tensors)
     try:
         return _assemble(manifest, tensors, device)
     except (ArithmeticError, AssertionError, KeyError, RuntimeError, TypeError, ValueError) as exc:
@@ -212,50 +168,78 @@ def load_artifact(directory: Path, device: str = "cpu", roots: Sequence[Path] = 
         raise ArtifactError(directory, f"tensors and configuration do not fit: {reason}") from exc
 
 
-def _check_tensors(where: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
-    if tensors.keys() != manifest.tensors.keys():
-        raise ArtifactError(where, f"tensors unlike the manifest's: {sorted(tensors.keys() ^ manifest.tensors.keys())}")
-    for name, spec in manifest.tensors.items():
-        tensor = tensors[name]
-        if str(tensor.dtype) != spec.dtype or list(tensor.shape) != spec.shape:
-            shown = f"{tensor.dtype} {list(tensor.shape)}, the manifest says {spec.dtype} {spec.shape}"
-            raise ArtifactError(where, f"tensor {name} is {shown}")
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ArtifactError(where, f"tensor {name} holds values that are not finite")
-    n_items = len(manifest.item_ids)
-    if len(set(manifest.item_ids)) != n_items:
-        raise ArtifactError(where.parent / MANIFEST, "item_ids holds an id twice")
-    for name in _PER_ITEM:
-        if name not in tensors or tensors[name].shape[0] != n_items:
-            raise ArtifactError(where, f"tensor {name} does not have {n_items} rows, one for each of item_ids")
-    for table in ("next", "neighbours"):
-        named, weights = tensors[f"{table}.rows"], tensors[f"{table}.weights"]
-        if named.shape != weights.shape or bool(((named < -1) | (named >= n_items)).any()):
-            raise ArtifactError(where, f"tensor {table}.rows does not name items by rows below {n_items}")
+def _read(directory: Path, folder: int) -> tuple[Manifest, bytes]:
+    """Return the manifest and the tensors' bytes, these only where manifest, header and configuration agree."""
+    text = read_plain(folder, MANIFEST, MAX_MANIFEST_BYTES)
+    with open_plain(folder, TENSORS, MAX_TENSORS_BYTES) as (file, size):
+        try:
+            header = read_header(file, size)
+        except FileError as exc:
+            raise ArtifactError(directory / TENSORS, str(exc)) from exc
+        most_rows = max((spec.shape[0] for spec in header.values() if spec.shape), default=0)
+        try:
+            manifest = read_manifest(text, most_rows)
+        except FileError as exc:
+            raise ArtifactError(directory / MANIFEST, str(exc)) from exc
+        _check_declared(directory / TENSORS, manifest, header)
+        try:
+            check_shapes(header, _config(manifest), len(manifest.item_ids))
+        except (FileError, ValueError) as exc:
+            raise ArtifactError(directory / TENSORS, f"tensors and configuration do not fit: {exc}") from exc
+        file.seek(0)
+        return manifest, read_exactly(file, TENSORS, size)
 
 
-def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Artifact:
+def _config(manifest: Manifest) -> SequenceConfig:
+    """Return the sizes of the sequence model; raise ValueError for one that is absent, strange or outside its limits."""
     names = {field.name for field in fields(SequenceConfig)}
     if manifest.sequence.keys() != names:
         raise ValueError(f"sequence names other sizes than {', '.join(sorted(names))}")
     check_sizes(manifest.sequence)
-    config = msgspec.convert(manifest.sequence, SequenceConfig)
-    sequence = SequenceModel(config, len(manifest.item_ids))
-    _load(sequence, "sequence.", tensors)
+    return msgspec.convert(manifest.sequence, SequenceConfig)
+
+
+def _check_declared(where: Path, manifest: Manifest, header: Mapping[str, TensorSpec]) -> None:
+    if header.keys() != manifest.tensors.keys():
+        raise ArtifactError(
+            where, f"tensors unlike the manifest's: {sorted(header.keys() ^ manifest.tensors.keys())[:5]}"
+        )
+    for name, spec in manifest.tensors.items():
+        if header[name] != spec:
+            shown = f"{header[name].dtype} {header[name].shape}, the manifest says {spec.dtype} {spec.shape}"
+            raise ArtifactError(where, f"tensor {name} is {shown}")
+
+
+def _check_values(where: Path, manifest: Manifest, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ArtifactError(where, f"tensor {name} holds values that are not finite")
+        if name in _NOT_NEGATIVE and bool((tensor < 0).any()):
+            raise ArtifactError(where, f"tensor {name} holds values below 0")
+    n_items = len(manifest.item_ids)
+    if len(set(manifest.item_ids)) != n_items:
+        raise ArtifactError(where.parent / MANIFEST, "item_ids holds an id twice")
+    for name in ("next.rows", "neighbours.rows"):
+        if bool(((tensors[name] < -1) | (tensors[name] >= n_items)).any()):
+            raise ArtifactError(where, f"tensor {name} does not name items by rows below {n_items}")
+
+
+def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Artifact:
+    config = _config(manifest)
     arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     item_features = SideFeatures.restore(manifest.item_features, arrays, "item_imputer.")
     user_features = SideFeatures.restore(manifest.user_features, arrays, "user_imputer.")
-    fusion = FusionModel(config.dim + 1 + user_features.width, config.dim + 1 + item_features.width)
+    n_items = len(manifest.item_ids)
+    sequence, fusion = empty_models(config, n_items, user_features.width, item_features.width, device)
+    _load(sequence, "sequence.", tensors)
     _load(fusion, "fusion.", tensors)
     whitening = Whitening(tensors["whitening.mean"].numpy(), tensors["whitening.matrix"].numpy())
-    if whitening.mean.ndim != 1 or whitening.matrix.shape != (len(whitening.mean), config.text_dim):
-        raise ValueError(f"whitening of shape {whitening.matrix.shape} does not give {config.text_dim} columns")
     return Artifact(
         manifest=manifest,
         version=_version(manifest),
         tensors=tensors,
-        sequence=sequence.to(device).eval(),
-        fusion=fusion.to(device).eval(),
+        sequence=sequence.eval(),
+        fusion=fusion.eval(),
         whitening=whitening,
         factors=ItemFactors(tensors["mf.factors"].numpy(), tensors["mf.biases"].numpy()),
         next_rows=tensors["next.rows"].numpy().astype(np.int64),

@@ -1,31 +1,34 @@
-"""Where an artifact may lie and how its files are read: plain files inside allowed folders, each within its limit.
+"""Where an artifact or a text model may lie and how its files are read: plain files inside allowed folders, each within its limit.
 
-The manifest names no files: there are two, under fixed names, so no path in a manifest can lead anywhere.
+A folder is opened once and held; its files are opened relative to it, so that a folder that is swapped after the check is not read.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 #: A million item ids of 60 bytes are half of this.
 MAX_MANIFEST_BYTES: Final = 128 << 20
 MAX_TENSORS_BYTES: Final = 16 << 30
-#: Names, types and shapes of the tensors; ours have fewer than 100 tensors.
-MAX_HEADER_BYTES: Final = 1 << 20
-#: Above the sizes in use by a factor of ten and more: they bound what is allocated before the tensors are compared.
-MAX_SIZES: Final = {"dim": 2_048, "text_dim": 8_192, "max_length": 10_000, "n_layers": 32, "n_heads": 64}
+#: A file above this size must have data on the disk for a hundredth of it: a sparse file costs its maker nothing.
+MAX_SPARSE_BYTES: Final = 256 << 20
+MAX_SPARSENESS: Final = 100
+#: Opening a folder for what lies in it needs no right to list it, where the system can (Linux).
+_FOLDER_FLAGS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class FileError(Exception):
-    """A file or folder of an artifact cannot be used; the message says what is wrong."""
+    """A file or folder cannot be used; the message says what is wrong."""
 
 
-def placed(directory: Path, roots: Sequence[Path]) -> Path:
-    """Return an artifact's folder with all symbolic links followed.
+def placed(directory: Path, roots: Sequence[Path]) -> tuple[Path, Path]:
+    """Return a folder with all symbolic links followed, and the root that contains it (itself where there are no roots).
 
     Parameters
     ----------
@@ -38,59 +41,134 @@ def placed(directory: Path, roots: Sequence[Path]) -> Path:
     """
     try:
         found = directory.resolve()
-        allowed = [root.resolve() for root in roots]
-    except (OSError, RuntimeError) as exc:  # RuntimeError: a loop of links
+        allowed = [root.resolve() for root in roots] or [found]
+    except (OSError, RuntimeError, ValueError) as exc:  # RuntimeError: a loop of links; ValueError: a null character
         raise FileError(f"cannot be found ({exc})") from exc
-    if allowed and not any(found.is_relative_to(root) for root in allowed):
+    root = next((root for root in allowed if found.is_relative_to(root)), None)
+    if root is None:
         raise FileError(
             f"lies at {found}, outside of {', '.join(map(str, allowed))}; move it there, or name its folder in HEADRACE_ARTIFACT_ROOTS"
         )
     if found.exists() and not found.is_dir():
-        raise FileError("is a file, an artifact is a folder; archives are not unpacked")
-    return found
+        raise FileError("is a file, must be a folder; archives are not unpacked")
+    return found, root
 
 
-def read_limited(path: Path, max_bytes: int) -> bytes:
-    """Return a plain file's content; a link is not followed.
+@contextmanager
+def opened(directory: Path, roots: Sequence[Path]) -> Iterator[int]:
+    """Give a descriptor of a folder inside the roots, for :func:`open_plain`; see :func:`placed`.
+
+    Each folder on the way from the root is opened relative to the one before, without following links: a link that takes a
+    folder's place after the check is refused.
 
     Raises
     ------
     FileError
-        When it is missing, a link, not a plain file, above the limit, or cannot be read.
+        As :func:`placed`; also when the folder is missing, cannot be opened, or a link has come onto the way.
     """
-    if path.is_symlink():
-        raise FileError(f"{path.name} is a symbolic link, must be the file itself")
-    if not path.is_file():
-        raise FileError(f"{path.name} is missing")
+    found, root = placed(directory, roots)
     try:
-        # The link may have come since: the system refuses it then. Not blocking: a pipe would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise FileError(f"{path.name} is not a plain file")
-            if found.st_size > max_bytes:
-                raise FileError(f"{path.name} has {found.st_size} bytes, limit {max_bytes}")
-            return file.read(max_bytes)
+        descriptor = os.open(root, _FOLDER_FLAGS)
     except OSError as exc:
-        raise FileError(f"{path.name} cannot be read: {exc}") from exc
+        raise FileError(f"cannot be opened: {exc.strerror}") from exc
+    try:
+        for part in found.relative_to(root).parts:
+            try:
+                inner = os.open(part, _FOLDER_FLAGS, dir_fd=descriptor)
+            except OSError as exc:
+                raise FileError(f"cannot be opened: {part}: {exc.strerror}") from exc
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
-def check_header(data: bytes) -> None:
-    """Raise :class:`FileError` where the header of a safetensors file claims to be longer than the limit or than the file.
+@contextmanager
+def open_plain(folder: int, name: str, max_bytes: int) -> Iterator[tuple[BinaryIO, int]]:
+    """Give a plain file and its size in bytes; a link is not followed, in no part of ``name``.
 
-    The format begins with the header's length, 8 bytes little-endian (safetensors, Format).
+    Parameters
+    ----------
+    folder : descriptor of the folder, of :func:`opened`
+    name : of a file in it, or in a folder in it, with a slash between
+
+    Raises
+    ------
+    FileError
+        When it is missing, a link, not a plain file, sparse, above the limit, or cannot be read.
     """
-    length = int.from_bytes(data[:8], "little")
-    if length > min(MAX_HEADER_BYTES, max(0, len(data) - 8)):
-        raise FileError(
-            f"not safetensors: a header of {length} bytes, limit {MAX_HEADER_BYTES} and the file's own length"
-        )
+    *above, last = name.split("/")
+    with _inner(folder, above) as inner:
+        try:
+            # Not blocking: a pipe would wait for a writer.
+            descriptor = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inner)
+        except OSError as exc:
+            raise FileError(f"{name} {_reason(exc)}") from exc
+        with os.fdopen(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise FileError(f"{name} is not a plain file")
+            if found.st_size > max_bytes:
+                raise FileError(f"{name} has {found.st_size} bytes, limit {max_bytes}")
+            if found.st_size > MAX_SPARSE_BYTES and _data_bytes(descriptor, found.st_size) < found.st_size:
+                raise FileError(f"{name} claims {found.st_size} bytes and is nearly all hole; copy the file whole")
+            try:
+                yield file, found.st_size
+            except OSError as exc:
+                raise FileError(f"{name} {_reason(exc)}") from exc
 
 
-def check_sizes(sizes: dict[str, int | float | str]) -> None:
-    """Raise :class:`ValueError` for a size of the sequence model that is above its limit."""
-    for name, limit in MAX_SIZES.items():
-        value = sizes.get(name)
-        if isinstance(value, int | float) and not value <= limit:
-            raise ValueError(f"sequence.{name}={value} is above {limit}")
+def read_plain(folder: int, name: str, max_bytes: int) -> bytes:
+    """Return a plain file's content, at the cost of its size; see :func:`open_plain`."""
+    with open_plain(folder, name, max_bytes) as (file, size):
+        return read_exactly(file, name, size)
+
+
+def read_exactly(file: BinaryIO, name: str, size: int) -> bytes:
+    """Return the next ``size`` bytes, which must be all that are left; raise :class:`FileError` where the file has changed."""
+    data = file.read(size)
+    if len(data) != size or file.read(1):
+        raise FileError(f"{name} changes while it is read; write it elsewhere and move it here when it is whole")
+    return data
+
+
+@contextmanager
+def _inner(folder: int, parts: Sequence[str]) -> Iterator[int]:
+    """Give a descriptor of a folder inside a folder."""
+    if not parts:
+        yield folder
+        return
+    try:
+        inner = os.open(parts[0], _FOLDER_FLAGS, dir_fd=folder)
+    except OSError as exc:
+        raise FileError(f"{parts[0]} {_reason(exc)}") from exc
+    try:
+        with _inner(inner, parts[1:]) as innermost:
+            yield innermost
+    finally:
+        os.close(inner)
+
+
+def _reason(exc: OSError) -> str:
+    if exc.errno == errno.ELOOP:
+        return "is a symbolic link, must be the file itself"
+    if exc.errno == errno.ENOENT:
+        return "is missing"
+    return f"cannot be read: {exc.strerror or exc}"
+
+
+def _data_bytes(descriptor: int, size: int) -> int:
+    """Return ``size``, or the bytes that are not in holes where these are below a hundredth of it."""
+    enough, at, found = size // MAX_SPARSENESS, 0, 0
+    while at < size and found <= enough:
+        try:
+            start = os.lseek(descriptor, at, os.SEEK_DATA)
+        except OSError as exc:
+            if exc.errno != errno.ENXIO:  # ENXIO: nothing but hole is left; other systems do not know holes
+                return size
+            break
+        at = os.lseek(descriptor, start, os.SEEK_HOLE)
+        found += at - start
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return size if found > enough else found

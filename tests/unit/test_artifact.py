@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +107,7 @@ def test_a_missing_file_is_named(saved: Path, name: str) -> None:
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
     """A path that is not there is no traceback."""
-    assert MANIFEST in refused(tmp_path / "none")
+    assert "No such file" in refused(tmp_path / "none")
 
 
 def test_an_unreadable_file_is_named(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_a_broken_manifest_is_named(saved: Path, data: bytes) -> None:
         (lambda m: m.update(format=1), MANIFEST, "format 1"),
         (lambda m: m.update(sha256="0" * 64), TENSORS, "checksum"),
         (lambda m: m["item_ids"].__setitem__(1, m["item_ids"][0]), MANIFEST, "twice"),
-        (lambda m: m["item_ids"].append("one-more"), TENSORS, "rows"),
+        (lambda m: m["item_ids"].append("one-more"), TENSORS, "mf.factors"),
         (lambda m: m["tensors"].pop("popularity"), TENSORS, "popularity"),
         (lambda m: m["tensors"]["popularity"].update(shape=[1]), TENSORS, "popularity"),
         (lambda m: m["tensors"]["popularity"].update(dtype="torch.float64"), TENSORS, "popularity"),
@@ -178,14 +178,14 @@ def test_an_artifact_of_the_first_format_is_refused_by_its_format(saved: Path) -
 
 
 def test_truncated_tensors_are_named(saved: Path) -> None:
-    """Half a file fails its checksum; with a matching checksum it is still not safetensors."""
+    """Half a file is no safetensors file, whatever checksum the manifest has."""
     data = (saved / TENSORS).read_bytes()[:-100]
     (saved / TENSORS).write_bytes(data)
-    assert "checksum" in refused(saved)
-    change_manifest(saved, lambda m: m.update(sha256=hashlib.sha256(data).hexdigest()))
-    message = refused(saved)
-    assert str(saved / TENSORS) in message
-    assert "not safetensors" in message
+    for digest in ("0" * 64, hashlib.sha256(data).hexdigest()):
+        change_manifest(saved, partial(dict.update, sha256=digest))
+        message = refused(saved)
+        assert str(saved / TENSORS) in message
+        assert "not safetensors" in message
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

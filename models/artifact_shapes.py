@@ -1,0 +1,203 @@
+"""What the tensors of an artifact must look like, found out from the file's header before anything of their size is built.
+
+The models are built on PyTorch's ``meta`` device, which knows shapes and holds no values, so the comparison costs kilobytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import BinaryIO, Final
+
+import msgspec
+import torch
+
+from models.artifact_files import FileError
+from models.fusion import FusionModel
+from models.sequence import SequenceConfig, SequenceModel
+
+#: Names, types and shapes of the tensors; ours have fewer than 100 tensors.
+MAX_HEADER_BYTES: Final = 1 << 20
+#: Least and greatest size of the sequence model; the greatest are above those in use by a factor of ten and more.
+SIZES: Final = {
+    "dim": (1, 2_048),
+    "text_dim": (1, 8_192),
+    "max_length": (1, 10_000),
+    "n_layers": (1, 32),
+    "n_heads": (1, 64),
+}
+#: Types of tensors, by safetensors' names; there is no other one in an artifact.
+DTYPES: Final = {"F32": ("torch.float32", 4), "I32": ("torch.int32", 4), "I64": ("torch.int64", 8)}
+_FLOAT: Final = ("torch.float32",)
+_ROWS: Final = ("torch.int32", "torch.int64")
+#: Types and dimensions of the tensors that are not a network's; equal names are equal sizes.
+_TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "mf.factors": (_FLOAT, ("items", "factors")),
+    "mf.biases": (_FLOAT, ("items",)),
+    "next.rows": (_ROWS, ("items", "next")),
+    "next.weights": (_FLOAT, ("items", "next")),
+    "neighbours.rows": (_ROWS, ("items", "neighbours")),
+    "neighbours.weights": (_FLOAT, ("items", "neighbours")),
+    "popularity": (_FLOAT, ("items",)),
+    "recent_popularity": (_FLOAT, ("items",)),
+    "first_ms": (("torch.int64",), ("items",)),
+    "whitening.mean": (_FLOAT, ("embedding",)),
+    "whitening.matrix": (_FLOAT, ("embedding", "text_dim")),
+}
+_IMPUTER: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "statistics": (_FLOAT, ("features",)),
+    "intercepts": (_FLOAT, ("rounds", "features")),
+    "coefficients": (_FLOAT, ("rounds", "inputs", "features")),
+    "knot_times_ms": (("torch.int64",), ("knots",)),
+    "knot_values": (_FLOAT, ("knots",)),
+    "knot_offsets": (("torch.int64",), ("offsets",)),
+}
+
+
+class TensorSpec(msgspec.Struct):
+    """Type and shape of one tensor."""
+
+    dtype: str
+    shape: list[int]
+
+
+class _Entry(msgspec.Struct):
+    dtype: str
+    shape: list[int]
+    data_offsets: tuple[int, int]
+
+
+def read_header(file: BinaryIO, size: int) -> dict[str, TensorSpec]:
+    """Return what a safetensors file of ``size`` bytes says of its tensors; the file stands after the header then.
+
+    The format begins with the header's length, 8 bytes little-endian (safetensors, Format).
+
+    Raises
+    ------
+    FileError
+        For a header that is longer than the limit or than the file, no JSON, names another type, or does not fill the file.
+    """
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(MAX_HEADER_BYTES, max(0, size - 8)):
+        raise FileError(
+            f"not safetensors: a header of {length} bytes, limit {MAX_HEADER_BYTES} and the file's own length"
+        )
+    try:
+        entries = msgspec.json.decode(file.read(length), type=dict[str, msgspec.Raw])
+        entries.pop("__metadata__", None)
+        tensors = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in entries.items()}
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise FileError(f"not safetensors: the header is damaged: {exc}") from exc
+    specs, n_bytes = {}, 8 + length
+    for name, entry in tensors.items():
+        if entry.dtype not in DTYPES:
+            raise FileError(f"tensor {name} is of type {entry.dtype}, must be one of {', '.join(DTYPES)}")
+        if any(side < 0 for side in entry.shape):
+            raise FileError(f"tensor {name} has the shape {entry.shape}")
+        dtype, width = DTYPES[entry.dtype]
+        specs[name] = TensorSpec(dtype, entry.shape)
+        n_bytes += width * math.prod(entry.shape)
+    if n_bytes != size:
+        raise FileError(f"not safetensors: tensors for {n_bytes} bytes in a file of {size}")
+    return specs
+
+
+def check_sizes(sizes: Mapping[str, object]) -> None:
+    """Raise :class:`ValueError` for a size of the sequence model that is no whole number within its limits."""
+    for name, (least, greatest) in SIZES.items():
+        value = sizes.get(name)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError(f"sequence.{name}={value!r} is not a whole number")
+        if not least <= value <= greatest:
+            raise ValueError(
+                f"sequence.{name}={value} is {'below ' if value < least else 'above '}{least if value < least else greatest}"
+            )
+    for name in ("dropout", "input_dropout"):
+        share = sizes.get(name)
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:
+            raise ValueError(f"sequence.{name}={share!r} is not from 0 to below 1")
+    if sizes.get("kind") == "transformer" and int(str(sizes["dim"])) % int(str(sizes["n_heads"])):
+        raise ValueError(f"sequence.n_heads={sizes['n_heads']} does not divide dim={sizes['dim']}")
+
+
+def check_shapes(found: Mapping[str, TensorSpec], config: SequenceConfig, n_items: int) -> None:
+    """Raise :class:`FileError` for a tensor that is missing, not wanted, or of another type or shape than the configuration's.
+
+    Parameters
+    ----------
+    found : what the file's header says
+    n_items : number of the manifest's item ids
+    """
+    sizes = {"items": n_items, "text_dim": config.text_dim}
+    _check_tables(found, _TABLES, "", sizes)
+    for name, dim in (("popularity", "items"), ("mf.factors", "factors"), ("whitening.mean", "embedding")):
+        if not sizes[dim]:
+            raise FileError(f"tensor {name} has the shape {found[name].shape}, must have 1 or more {dim}")
+    widths = {}
+    for side, n_text in (("user", 0), ("item", config.text_dim)):
+        widths[side] = _check_imputer(found, f"{side}_imputer.", n_text)
+    with torch.device("meta"):
+        parts = {
+            "sequence.": SequenceModel(config, n_items),
+            "fusion.": FusionModel(config.dim + 1 + widths["user"], config.dim + 1 + widths["item"]),
+        }
+    wanted = {prefix + name: value for prefix, part in parts.items() for name, value in part.state_dict().items()}
+    for name, value in wanted.items():
+        _check(found, name, (str(value.dtype),), list(value.shape))
+    imputed = {f"{side}_imputer.{name}" for side in widths for name in _IMPUTER}
+    if strangers := sorted(found.keys() - wanted.keys() - _TABLES.keys() - imputed):
+        raise FileError(f"tensor {strangers[0]} belongs to no part of the model")
+
+
+def _check_imputer(found: Mapping[str, TensorSpec], prefix: str, n_text: int) -> int:
+    """Return the number of features of one side."""
+    sizes: dict[str, int] = {}
+    _check_tables(found, _IMPUTER, prefix, sizes)
+    width = sizes["features"]
+    if sizes["offsets"] != width + 1:
+        raise FileError(f"tensor {prefix}knot_offsets has {sizes['offsets']} entries, must have {width + 1}")
+    if sizes["rounds"] and sizes["inputs"] != n_text + width:
+        raise FileError(f"tensor {prefix}coefficients has {sizes['inputs']} inputs, must have {n_text + width}")
+    return width
+
+
+def _check_tables(
+    found: Mapping[str, TensorSpec],
+    tables: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]],
+    prefix: str,
+    sizes: dict[str, int],
+) -> None:
+    """Compare shapes with names of dimensions; ``sizes`` holds those that are known, and gets those that are found."""
+    for short, (dtypes, dims) in tables.items():
+        name = prefix + short
+        shape = found[name].shape if name in found else []
+        if len(shape) == len(dims):
+            for dim, size in zip(dims, shape, strict=True):
+                sizes.setdefault(dim, size)
+        _check(found, name, dtypes, [sizes.get(dim, -1) for dim in dims])
+
+
+def _check(found: Mapping[str, TensorSpec], name: str, dtypes: tuple[str, ...], shape: list[int]) -> None:
+    if name not in found:
+        raise FileError(f"tensor {name} is missing")
+    spec = found[name]
+    if spec.dtype not in dtypes or spec.shape != shape:
+        wanted = str(["any" if side < 0 else side for side in shape]).replace("'", "")
+        raise FileError(f"tensor {name} is {spec.dtype} {spec.shape}, must be {' or '.join(dtypes)} {wanted}")
+
+
+def empty_models(
+    config: SequenceConfig, n_items: int, user_width: int, item_width: int, device: str
+) -> tuple[SequenceModel, FusionModel]:
+    """Return both networks with room for their weights and no values; nothing random is drawn.
+
+    Parameters
+    ----------
+    user_width, item_width : number of features of users and of items
+    """
+    with torch.device("meta"):
+        sequence = SequenceModel(config, n_items)
+        fusion = FusionModel(config.dim + 1 + user_width, config.dim + 1 + item_width)
+    sequence.to_empty(device=device)  # in place
+    fusion.to_empty(device=device)
+    return sequence, fusion
