@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import sys
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
@@ -22,10 +23,12 @@ from streams.errors import HeadraceError
 from streams.fencing import PartitionWriters
 from streams.health import Health, checked_stores
 from streams.heap import give_memory_back, keep_for_good
+from streams.printable import printable, show_uncaught
 from streams.recovery import BatchTableManager
 from streams.rights import prepare
 from streams.settings import KafkaSettings, Settings, load_settings
 from streams.table import BatchTable
+from streams.worker_logging import logging_config
 
 log = logging.getLogger(__name__)
 #: Where each app's first worker on a machine serves its pages; ``--web-port`` wins. No setting, for Kubernetes sets ``HEADRACE_WEB_PORT``
@@ -179,6 +182,7 @@ def build_app(
         topic_replication_factor=kafka.replication,
         topic_partitions=kafka.partitions,
         table_cleanup_interval=3_600.0,
+        logging_config=logging_config(),
         web_enabled=True,
         web_bind=settings.health.web_bind,
         web_port=WEB_PORTS[name],
@@ -223,10 +227,11 @@ def start_app(build: Callable[[Settings], StreamApp]) -> StreamApp:
 
     A bad setting ends the process with one line on standard error.
     """
+    sys.excepthook = show_uncaught
     event_loop.install()
     give_memory_back()
     logging.getLogger("aiokafka.conn").setLevel(logging.INFO)  # its debug lines hold the password as it is sent
     try:
         return build(load_settings())
     except HeadraceError as exc:
-        raise SystemExit(f"cannot start: {exc}") from None
+        raise SystemExit(printable(f"cannot start: {exc}")) from None

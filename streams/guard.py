@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from streams.printable import printable
+
 #: EX_SOFTWARE of sysexits.h: the process could not end in the orderly way.
 EXIT_FORCED: Final = 70
 EXIT_CRASHED: Final = 1
@@ -32,7 +34,7 @@ def end_process(reason: str) -> None:
     Past the logging module: a thread that is stuck may hold its lock.
     """
     with contextlib.suppress(OSError, ValueError):
-        os.write(2, f"[ERROR] {reason}\n".encode())
+        os.write(2, f"[ERROR] {printable(reason)}\n".encode())
         faulthandler.dump_traceback(file=sys.__stderr__)  # type: ignore[arg-type]  # standard error is open in a worker
     os._exit(EXIT_FORCED)
 

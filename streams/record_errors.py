@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from streams.errors import RecordError
+from streams.printable import printable
 
 _PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
 _FIELD: Final = re.compile(r"\.([A-Za-z0-9_]+)")
@@ -47,8 +48,8 @@ def record_error(exc: msgspec.ValidationError) -> RecordError:
 
 def _shown(body: str) -> str:
     """Return a text with what it quotes cut short, in one printable line."""
-    cut = body if len(body) <= _QUOTED_CHARACTERS else f"{body[:_QUOTED_CHARACTERS]}..."
-    return "".join(c if c.isprintable() else "?" for c in cut)
+    shown = printable(body[: _QUOTED_CHARACTERS + 1])
+    return shown if len(shown) <= _QUOTED_CHARACTERS else f"{shown[:_QUOTED_CHARACTERS]}..."
 
 
 def _remedy(reason: str, field: str, body: str) -> str:

@@ -12,6 +12,7 @@ from typing import Final
 
 from streams.committed_note import REJECTS_UNHEALTHY_S, Judged, encode
 from streams.errors import RejectCeilingError
+from streams.printable import printable
 from streams.sequencing import Counts, Reject
 
 #: The ceiling is not judged on fewer records than this: a handful of bad ones proves nothing.
@@ -121,8 +122,7 @@ class RejectAlarm:
 def _producer(reject: Reject) -> str:
     for name, value in reject.record.headers or ():
         if name in PRODUCER_HEADERS and value:
-            text = value[:PRODUCER_LENGTH].decode("utf-8", "replace")
-            return "".join(c if c.isprintable() else "?" for c in text)
+            return printable(value[:PRODUCER_LENGTH].decode("utf-8", "replace"))
     return ""
 
 

@@ -22,6 +22,6 @@ def run(args: argparse.Namespace) -> int:
     """Print the commands of Kafka's own tool, one for each entry."""
     kafka = load_settings(broker=args.broker).kafka
     entries = acls(args.role, kafka)
-    text = "\n".join(entry.command(kafka.broker, args.principal or args.role) for entry in entries)
-    emit(args, {"role": args.role, "acls": [asdict(entry) for entry in entries]}, text)
+    lines = [entry.command(kafka.broker, args.principal or args.role) for entry in entries]
+    emit(args, {"role": args.role, "acls": [asdict(entry) for entry in entries]}, lines)
     return 0

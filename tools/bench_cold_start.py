@@ -142,8 +142,8 @@ def median_of(runs: Sequence[Any]) -> Any:
     return statistics.median(runs)
 
 
-def as_table(result: dict[str, Any]) -> str:
-    """Return the result for people."""
+def as_table(result: dict[str, Any]) -> list[str]:
+    """Return the result for people, as lines."""
     lines = [f"{'users without events':<28} {'HR@10':>8} {'NDCG@10':>8} {'recall@10':>10}"]
     for name, m in result["unseen"].items():
         lines.append(f"{name:<28} {m['hr@10']:>8.4f} {m['ndcg@10']:>8.4f} {m['recall@10']:>10.4f}")
@@ -155,4 +155,4 @@ def as_table(result: dict[str, Any]) -> str:
     lines.append(
         f"full ranking, medians of {len(result['seeds'])} seeds; a fifth of {result['users']} users hidden, half of it test"
     )
-    return "\n".join(lines)
+    return lines

@@ -145,16 +145,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def as_table(result: dict[str, Any]) -> str:
-    """Return the result for people."""
-    return "\n".join(
-        [
-            f"{'loop':<8} {'texts per CPU second':>21}",
-            f"{'ours':<8} {result['texts_per_cpu_s']:>21,.0f}",
-            f"{'naive':<8} {result['naive_texts_per_cpu_s']:>21,.0f}",
-            f"ours / naive: {result['ratio']:.2f} ({result['ratio_min']:.2f} to {result['ratio_max']:.2f})",
-            f"smallest cosine between the two: {result['min_cosine']:.6f}",
-            f"{result['encoder']}; {result['texts']} texts, {result['repeats']} interleaved pairs, one thread; "
-            f"{result['machine']}; {result['date']}",
-        ]
-    )
+def as_table(result: dict[str, Any]) -> list[str]:
+    """Return the result for people, as lines."""
+    return [
+        f"{'loop':<8} {'texts per CPU second':>21}",
+        f"{'ours':<8} {result['texts_per_cpu_s']:>21,.0f}",
+        f"{'naive':<8} {result['naive_texts_per_cpu_s']:>21,.0f}",
+        f"ours / naive: {result['ratio']:.2f} ({result['ratio_min']:.2f} to {result['ratio_max']:.2f})",
+        f"smallest cosine between the two: {result['min_cosine']:.6f}",
+        f"{result['encoder']}; {result['texts']} texts, {result['repeats']} interleaved pairs, one thread; "
+        f"{result['machine']}; {result['date']}",
+    ]

@@ -198,8 +198,8 @@ def summarize_runs(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     return {"programs": rows} | ratios
 
 
-def as_table(result: dict[str, Any]) -> str:
-    """Return the result for people."""
+def as_table(result: dict[str, Any]) -> list[str]:
+    """Return the result for people, as lines."""
     lines = [f"{'program':<15} {'CPU ms/sweep':>12} {'min':>9} {'max':>9} {'NDCG@10':>8}"]
     for name, row in result["programs"].items():
         median, least, most = (1e3 * row[key] for key in ("cpu_s_per_sweep", "min", "max"))
@@ -211,4 +211,4 @@ def as_table(result: dict[str, Any]) -> str:
         f"{result['interactions']} interactions, {result['users']} users, {result['items']} items, dim {result['dim']}"
     )
     lines.append(f"{size}; {result['machine']}; {result['date']}; {result['repeats']} interleaved fits")
-    return "\n".join(lines)
+    return lines

@@ -125,8 +125,8 @@ def _ndcg(
     return measure(artifact, questions(catalogue, cases.log, positions, max_length, sides.user_features))["ndcg@10"]
 
 
-def as_table(result: dict[str, Any]) -> str:
-    """Return the result for people."""
+def as_table(result: dict[str, Any]) -> list[str]:
+    """Return the result for people, as lines."""
     heads = [f"{share:.0%} removed" for share in SHARES]
     lines = [f"{'NDCG@10':<16}" + "".join(f" {head:>12}" for head in heads)]
     for row in result["missing"]:
@@ -134,4 +134,4 @@ def as_table(result: dict[str, Any]) -> str:
     lines.append(
         f"nothing removed: {result['nothing removed']:.4f}; without any feature: {result['without features']:.4f}"
     )
-    return "\n".join(lines)
+    return lines

@@ -28,7 +28,7 @@ from streams.publisher import KeyHomes
 from streams.records import EVENT_TYPES, VERSION, Event, encode
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
-from tools.cli import RunError, UsageError, console, emit, progress
+from tools.cli import RunError, UsageError, emit, progress, say
 
 PROGRAMS: Final = ("sequencer", "aiokafka", "confluent", "obvious")
 RUN_LIMIT_S: Final = 300
@@ -151,7 +151,7 @@ def _measure(args: argparse.Namespace, bootstrap: str, work_dir: Path) -> dict[s
                 asyncio.run(fill(settings, n_events, args.users, as_json=program == "obvious", seed=repeat))
                 runs[program].append(run_program(program, n_events, settings, work_dir))
                 rate = runs[program][-1]["events_per_s"]
-                console().print(f"  {program} run {repeat + 1}: {rate:,.0f} events/s")
+                say(f"  {program} run {repeat + 1}: {rate:,.0f} events/s")
                 bar.advance(task)
     return runs
 
@@ -180,8 +180,8 @@ def summarize(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     }
 
 
-def as_table(result: dict[str, Any]) -> str:
-    """Return the result for people."""
+def as_table(result: dict[str, Any]) -> list[str]:
+    """Return the result for people, as lines."""
     lines = [f"{'program':<12} {'events/s':>10} {'min':>10} {'max':>10} {'CPU us/event':>13}"]
     for program, row in result["programs"].items():
         lines.append(
@@ -190,4 +190,4 @@ def as_table(result: dict[str, Any]) -> str:
     for name in ("raw_aiokafka", "raw_confluent", "obvious_agent"):
         lines.append(f"sequencer / {name}: {result[f'ratio_vs_{name}']:.2f}")
     lines.append(f"{result['machine']}; {result['broker']}; {result['date']}; {result['repeats']} interleaved runs")
-    return "\n".join(lines)
+    return lines

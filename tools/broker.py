@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.settings import KafkaSettings, load_settings
-from tools.cli import RunError, UsageError, console, emit, progress
+from tools.cli import RunError, UsageError, emit, progress, say
 from tools.kafka_jars import Progress
 from tools.local_broker import DEFAULT_DATA, ENGINES, BrokerInfo, broker_status, named_broker, start_broker, stop_broker
 
@@ -41,7 +41,7 @@ def _run_start(args: argparse.Namespace) -> int:
     with progress() as bar:
         info = start_broker(args.engine, args.port, args.data, on_bar(bar))
     for note in info.notes:
-        console().print(note, style="dim", highlight=False)
+        say(note, style="dim")
     how = "started" if info.started else "runs already"
     emit(args, _as_json(info), f"{_describe(info)} {how}; stop it with headrace broker stop")
     return 0

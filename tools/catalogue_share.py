@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Final
 
 from streams.errors import InputError
-from tools.cli import console
+from tools.cli import say
 
 #: Under this share of the log's items in the catalogue a warning is given.
 WARN_SHARE: Final = 0.5
@@ -39,7 +39,7 @@ def catalogue_share(log_name: str, log_items: Collection[str], items_name: str, 
     remedy = "name the columns that hold the same ids with --columns and --item-columns, or correct the file"
     if not n_known:
         raise InputError(f"{counts}; {example}; {remedy}, or leave out --items")
-    console().print(f"{counts} ({share:.0%}); {example}; {remedy}", style="yellow", markup=False, highlight=False)
+    say(f"{counts} ({share:.0%}); {example}; {remedy}", style="yellow")
     return share
 
 

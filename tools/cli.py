@@ -1,14 +1,25 @@
-"""What every command shares: its two kinds of failure, its last line of output and its progress bar."""
+"""What every command shares: its two kinds of failure, its progress bar, and the only way to a screen.
+
+Ids, titles and messages come from strangers. So a command writes through :func:`emit`, :func:`write_line`, :func:`write_row`,
+:func:`write_json`, :func:`say` and :func:`say_table`, which make text printable. A command never writes to ``sys.stdout``,
+``sys.stderr`` or a console of its own.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from streams.printable import printable, printable_json, table_cell
+from tools.plain import as_plain
 
 
 class UsageError(Exception):
@@ -19,8 +30,16 @@ class RunError(Exception):
     """A run that failed although its input was good: exit code 1. The message is one line."""
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors, which quote what was typed, are printable."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what was wrong with the arguments, and end with exit code 2."""
+        super().error(printable(message))
+
+
 def console() -> Console:
-    """Return a console on standard error, where logs, tables for people and progress go."""
+    """Return a console on standard error, for this module and progress bars."""
     return Console(stderr=True, soft_wrap=True)
 
 
@@ -28,7 +47,7 @@ def progress() -> Progress:
     """Return a progress bar on standard error; it draws nothing where that is not a terminal."""
     err = console()
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
@@ -43,10 +62,39 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of standard output")
 
 
-def emit(args: argparse.Namespace, result: dict[str, Any], text: str | None = None) -> None:
-    """Print a command's result on standard output: one JSON line with ``--json``, else ``text``."""
+def emit(args: argparse.Namespace, result: dict[str, Any], text: str | Iterable[str] | None = None) -> None:
+    """Print a command's result on standard output: one JSON line with ``--json``, else ``text``: one line, or several."""
     if args.json:
-        sys.stdout.write(json.dumps(result, ensure_ascii=False, default=str) + "\n")
+        write_json(json.dumps(as_plain(result), ensure_ascii=False))
     elif text is not None:
-        sys.stdout.write(text.rstrip("\n") + "\n")
+        for line in [text] if isinstance(text, str) else text:
+            write_line(line)
     sys.stdout.flush()
+
+
+def write_line(line: str) -> None:
+    """Write one line to standard output; what a stranger put into it can neither break the line nor steer the terminal."""
+    sys.stdout.write(printable(line) + "\n")
+
+
+def write_row(cells: Iterable[str]) -> None:
+    """Write one tab-separated line to standard output; a spreadsheet takes none of its cells for a formula."""
+    sys.stdout.write("\t".join(map(table_cell, cells)) + "\n")
+
+
+def write_json(text: str) -> None:
+    """Write one JSON value to standard output as one line: the same values, free of characters that steer a terminal."""
+    sys.stdout.write(printable_json(text) + "\n")
+
+
+def say(line: str, style: str = "") -> None:
+    """Write one line for people to standard error, printable as those of :func:`write_line`."""
+    console().print(Text(printable(line), style=style))
+
+
+def say_table(title: str, rows: Iterable[tuple[str, str]]) -> None:
+    """Write named figures for people to standard error."""
+    table = Table(title=Text(printable(title)), show_header=False)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    console().print(table)

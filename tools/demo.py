@@ -13,17 +13,15 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from rich.table import Table
-
 from streams.records import Recommendation
 from streams.settings import Settings, load_settings
-from tools.cli import RunError, UsageError, add_common_arguments, console, emit, progress
+from tools.cli import RunError, UsageError, add_common_arguments, emit, progress, say, say_table
 from tools.demo_data import DemoLog, movielens_100k
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 
@@ -75,7 +73,6 @@ def run(args: argparse.Namespace) -> int:
     log = movielens_100k() if args.log is None else DemoLog(args.log, args.items, args.columns, args.item_columns)
     split = split_by_time(log)
     encoder = ["--encoder", args.encoder] if args.encoder else []
-    say = console().print
     say(f"log: {len(split.history) + len(split.replayed):,} events; training on the first {len(split.history):,}")
     with running_broker(args.broker, engine=args.engine, data_dir=DIRECTORY / "broker") as broker:
         for note in broker.notes:
@@ -85,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         settings = load_settings(
             broker=broker.bootstrap, topic_prefix=prefix, artifact=str(DIRECTORY / "demo" / prefix / "artifact")
         )
-        report = _run_on(settings, log, split, ["--seed", str(args.seed), *encoder], say)
+        report = _run_on(settings, log, split, ["--seed", str(args.seed), *encoder])
     report |= {"engine": broker.engine, "engine_version": broker.version, "seconds": time.monotonic() - started}
     emit(args, report)
     problem = find_problem(report)
@@ -105,9 +102,7 @@ def split_by_time(log: DemoLog) -> Split:
     return Split(history, rows[len(history) :], at_ms)
 
 
-def _run_on(
-    settings: Settings, log: DemoLog, split: Split, training: Sequence[str], say: Callable[[str], None]
-) -> dict[str, Any]:
+def _run_on(settings: Settings, log: DemoLog, split: Split, training: Sequence[str]) -> dict[str, Any]:
     environment = os.environ | {
         "HEADRACE_BROKER": settings.kafka.broker,
         "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
@@ -131,7 +126,7 @@ def _run_on(
         counts = drain(settings, sequencer, recommender, replayed["sent"])
         flow_s = time.monotonic() - replay_started
     lists, freshness_ms = asyncio.run(read_lists(settings))
-    return report_on(log, split, replayed, counts, lists, freshness_ms, trained, flow_s, say)
+    return report_on(log, split, replayed, counts, lists, freshness_ms, trained, flow_s)
 
 
 def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
@@ -207,7 +202,6 @@ def report_on(
     freshness_ms: list[float],
     trained: dict[str, Any],
     flow_s: float,
-    say: Callable[[Any], None],
 ) -> dict[str, Any]:
     """Show some users and the table; return the figures."""
     from tools.demo_score import score
@@ -215,7 +209,7 @@ def report_on(
 
     items = read_items(log.items, parse_columns(log.item_columns))
     titles = {item_id: item["title"] for item_id, item in items.items()}
-    show_users(split.replayed, lists, titles, say)
+    show_users(split.replayed, lists, titles)
     scores = score(split.history, split.replayed, [event_id(row) for row in split.replayed], lists)
     users = {row.user_id for row in split.replayed}
     report = {
@@ -232,7 +226,7 @@ def report_on(
         "flow_seconds": flow_s,
         "artifact": trained["artifact"],
     }
-    say(as_table(report))
+    say_table("headrace demo", as_rows(report))
     return report
 
 
@@ -243,9 +237,7 @@ def quantile(values: Sequence[float], percent: int) -> float | None:
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
-def show_users(
-    rows: Sequence[LogRow], lists: Sequence[Recommendation], titles: dict[str, str], say: Callable[[str], None]
-) -> None:
+def show_users(rows: Sequence[LogRow], lists: Sequence[Recommendation], titles: dict[str, str]) -> None:
     """Print the last behaviours and the newest list of a few users."""
     newest: dict[str, Recommendation] = {}
     for published in lists:
@@ -256,16 +248,16 @@ def show_users(
         histories.setdefault(row.user_id, []).append(row.item_id)
     shown = [user for user, items in histories.items() if user in newest and 5 <= len(items)][:USERS_SHOWN]
     for user in shown:
-        say(f"\nuser {user} last saw: " + "; ".join(titles.get(item, item) for item in histories[user][-4:]))
+        say("")
+        say(f"user {user} last saw: " + "; ".join(titles.get(item, item) for item in histories[user][-4:]))
         for rank, item in enumerate(newest[user].items[:5], 1):
             because = f", because of {titles.get(item.because, item.because)}" if item.because else ""
             sources = ", ".join(f"{name} {source.rank}" for name, source in sorted(item.sources.items()))
             say(f"  {rank}. {titles.get(item.item_id, item.item_id)}  p={item.score:.2f} ({sources}{because})")
 
 
-def as_table(report: dict[str, Any]) -> Table:
-    """Return the figures as a table for people."""
-    table = Table(title="headrace demo", show_header=False)
+def as_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the figures for people, each with its name."""
     for name in (
         "events",
         "read",
@@ -278,12 +270,11 @@ def as_table(report: dict[str, Any]) -> Table:
         "lists",
         "lists_scored",
     ):
-        table.add_row(name, f"{report[name]:,}")
+        yield (name, f"{report[name]:,}")
     for quantile_name, value in report["freshness_ms"].items():
-        table.add_row(f"freshness {quantile_name}", "-" if value is None else f"{value:,.0f} ms")
+        yield (f"freshness {quantile_name}", "-" if value is None else f"{value:,.0f} ms")
     for metric in ("hr@10", "ndcg@10"):
-        table.add_row(metric, f"{report[metric]:.4f}  (recent popularity {report['recent_popularity'][metric]:.4f})")
-    return table
+        yield (metric, f"{report[metric]:.4f}  (recent popularity {report['recent_popularity'][metric]:.4f})")
 
 
 def find_problem(report: dict[str, Any]) -> str | None:

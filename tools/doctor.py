@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             settings = load_settings(broker=local.bootstrap, artifact=args.artifact, device=args.device)
     checks = list(all_checks(settings))
     ok = all(check.ok for check in checks)
-    emit(args, {"ok": ok, "checks": [asdict(check) for check in checks]}, "\n".join(map(as_line, checks)))
+    emit(args, {"ok": ok, "checks": [asdict(check) for check in checks]}, map(as_line, checks))
     return 0 if ok else 1
 
 

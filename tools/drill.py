@@ -22,7 +22,7 @@ from aiokafka.errors import KafkaError
 from streams.errors import HeadraceError
 from streams.settings import Settings, load_settings
 from tools.broker import names_broker, on_bar
-from tools.cli import RunError, UsageError, console, emit, progress
+from tools.cli import RunError, UsageError, emit, progress, say
 from tools.drill_artifact import make_artifact
 from tools.drill_events import Shares
 from tools.drill_run import Drill, Plan, delete_topics, run_drill
@@ -86,11 +86,11 @@ def run(args: argparse.Namespace) -> int:
                     f"--workers {plan.n_workers}: must be 1 to {settings.kafka.partitions}, the partitions"
                 )
             try:
-                report = asyncio.run(_run(Drill(settings, plan, broker, folder, _say), args.keep))
+                report = asyncio.run(_run(Drill(settings, plan, broker, folder, say), args.keep))
             except asyncio.CancelledError:
                 raise KeyboardInterrupt from None
         report["broker"] = f"{broker.engine} {broker.version}".strip()
-        emit(args, report, as_text(report))
+        emit(args, report, as_lines(report))
         if report["problems"]:
             raise RunError(f"{plan.kind}: {'; '.join(report['problems'])}; logs: {folder}")
         is_good = True
@@ -143,7 +143,7 @@ def _broker(named: Settings | None, plan: Plan, folder: Path) -> Any:
         with running_broker(engine=engine, port=0, data_dir=folder / BROKER, progress=on_bar(bar)) as broker:
             bar.stop()
             for note in broker.notes:
-                _say(f"broker: {note}")
+                say(f"broker: {note}")
             yield broker
 
 
@@ -167,16 +167,12 @@ async def _clean_up(drill: Drill) -> None:
     try:
         await delete_topics(drill.settings.kafka)
     except (HeadraceError, KafkaError) as exc:
-        _say(f"topics {drill.settings.kafka.topic_prefix}* stay on {drill.broker.bootstrap}: {exc}")
+        say(f"topics {drill.settings.kafka.topic_prefix}* stay on {drill.broker.bootstrap}: {exc}")
 
 
-def _say(line: str) -> None:
-    console().print(line, markup=False, highlight=False)
-
-
-def as_text(report: dict[str, Any]) -> str:
+def as_lines(report: dict[str, Any]) -> list[str]:
     """Return the report for people."""
     hidden = ("faults", "examples", "problems", "ended_by_themselves")
     lines = [f"{name}: {value}" for name, value in report.items() if name not in hidden]
     lines += report["ended_by_themselves"] + report["examples"]
-    return "\n".join([*lines, "; ".join(report["problems"]) or "all well"])
+    return [*lines, "; ".join(report["problems"]) or "all well"]

@@ -182,8 +182,8 @@ def _circumstances(args: argparse.Namespace, log: Interactions, cases: Cases, ar
     }
 
 
-def as_table(result: dict[str, Any]) -> str:
-    """Return the result for people."""
+def as_table(result: dict[str, Any]) -> list[str]:
+    """Return the result for people, as lines."""
     lines = [f"{'model':<18}" + "".join(f" {head:>9}" for head in TABLE.values())]
     for name, m in result["models"].items():
         lines.append(f"{name:<18}" + "".join(f" {m[key]:>9.4f}" for key in TABLE))
@@ -200,4 +200,4 @@ def as_table(result: dict[str, Any]) -> str:
         lines.append(
             f"the artifact was trained on events it is asked for: its rows are too good; train with {remedy}, or --train here"
         )
-    return "\n".join(lines)
+    return lines

@@ -9,7 +9,7 @@ from streams.errors import RecordError, TopicError
 from streams.item_records import ItemDecoder
 from streams.records import Item
 from streams.settings import KafkaSettings
-from tools.cli import console
+from tools.cli import say
 from tools.topic_reader import read_records
 
 SHOWN_LEFT_OUT = 100
@@ -33,4 +33,4 @@ async def item_changes(settings: KafkaSettings) -> AsyncIterator[tuple[str, Item
 
 
 def _warn(message: str) -> None:
-    console().print(message, style="yellow", markup=False, highlight=False)
+    say(message, style="yellow")

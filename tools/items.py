@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -17,9 +16,9 @@ from streams.publisher import Publisher
 from streams.records import MAX_RECORD_BYTES, VERSION, Item, RecordDecoder, encode
 from streams.rights import prepare
 from streams.settings import KafkaSettings, load_settings
-from tools.cli import UsageError, console, emit, progress
+from tools.cli import UsageError, emit, progress, say, write_row
 from tools.log_reader import parse_columns, read_items
-from tools.subscribe import printable, read_titles
+from tools.subscribe import read_titles
 
 SUMMARY = "put, delete and list catalogue items"
 JSON_LINES: Final = (".jsonl", ".ndjson", ".json")
@@ -54,7 +53,7 @@ def _put(args: argparse.Namespace, settings: KafkaSettings) -> int:
     items = _check_items(_read_fields(path, args.columns), refused)
     sent = asyncio.run(_publish(settings, ((item.item_id, encode(item)) for item in items)))
     for message in refused[:SHOWN_REFUSED]:
-        console().print(message, style="yellow", markup=False, highlight=False)
+        say(message, style="yellow")
     emit(args, {"sent": sent, "refused": len(refused)}, f"{sent} items sent, {len(refused)} refused")
     return 1 if refused else 0
 
@@ -75,7 +74,7 @@ def _list(args: argparse.Namespace, settings: KafkaSettings) -> int:
     titles = asyncio.run(read_titles(settings))
     with contextlib.suppress(BrokenPipeError):
         for item_id, title in titles.items():
-            sys.stdout.write(f"{printable(item_id)}\t{printable(title)}\n")
+            write_row([item_id, title])
         emit(args, {"items": len(titles), "sent": 0})
     return 0
 

@@ -12,7 +12,6 @@ import hashlib
 import logging
 import os
 import shutil
-import sys
 import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -21,6 +20,7 @@ from typing import Any
 
 from streams.errors import BrokerError
 from tools.broker_state import exclusive
+from tools.cli import write_line
 
 KAFKA_VERSION = "4.1.1"
 ROOTS = (
@@ -179,4 +179,5 @@ def resolve_anew(folder: Path) -> Iterator[str]:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt):
-        sys.stdout.writelines(f"{line}\n" for line in resolve_anew(cache_dir() / "resolve"))
+        for line in resolve_anew(cache_dir() / "resolve"):
+            write_line(line)

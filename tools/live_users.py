@@ -14,7 +14,7 @@ import msgspec
 from streams.errors import TopicError
 from streams.pseudonyms import Pseudonyms
 from streams.settings import KafkaSettings
-from tools.cli import UsageError, console
+from tools.cli import UsageError, say
 from tools.log_reader import LogRow
 from tools.replay_run import TimeRange
 from tools.topic_reader import read_records
@@ -53,7 +53,7 @@ async def read_live_users(kafka: KafkaSettings, run: str) -> set[bytes]:
     except TopicError:  # a new deployment, or a client that may not see the topic: the broker shows both as one
         if kafka.security_protocol == "PLAINTEXT":
             return live  # nothing is hidden there
-        console().print(
+        say(
             f"{kafka.topic('sequences')} does not exist or is hidden from {kafka.principal}: nobody is taken for live",
             style="dim",
         )
@@ -80,4 +80,4 @@ def refuse_live(n_live: int, *, is_forced: bool) -> None:
     )
     if not is_forced:
         raise UsageError(f"{said}; {WAY}; or add --force")
-    console().print(f"{said}; --force: going on", style="yellow", markup=False, highlight=False)
+    say(f"{said}; --force: going on", style="yellow")

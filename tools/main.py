@@ -13,7 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from streams.errors import HeadraceError
-from tools.cli import RunError, UsageError, add_common_arguments
+from streams.printable import PrintableFormatter, show_uncaught
+from tools.cli import Parser, RunError, UsageError, add_common_arguments, say
 
 COMMANDS: dict[str, str] = {
     "broker": "start, inspect and stop a local broker",
@@ -39,9 +40,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
     """Return the parser; only ``command``'s own arguments are filled in."""
-    parser = argparse.ArgumentParser(
-        prog="headrace", description="A Kafka stream of shop events in, fresh recommendations out."
-    )
+    parser = Parser(prog="headrace", description="A Kafka stream of shop events in, fresh recommendations out.")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         child = sub.add_parser(name, help=summary, description=summary)
@@ -56,6 +55,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return 0 on success, 2 for bad usage or input, 1 for a failed run, 130 for Ctrl-C."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in COMMANDS), None)
+    sys.excepthook = show_uncaught
+    if logging.lastResort is not None:  # what no handler takes goes to standard error
+        logging.lastResort.setFormatter(PrintableFormatter())
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what matters of it is in our one line of error
     name = f"headrace {command}" if command else "headrace"
     try:
@@ -73,9 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _say(message: str) -> None:
-    """Write one line to standard error; what a file put into it can neither break the line nor steer the terminal."""
-    line = " ".join(message.split("\n"))
-    sys.stderr.write("".join(c if c.isprintable() else "?" for c in line) + "\n")
+    """Write an error as one line, however many it was written in."""
+    say(" ".join(message.split("\n")))
 
 
 if __name__ == "__main__":

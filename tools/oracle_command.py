@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -24,7 +23,7 @@ from streams.publisher import KeyHomes
 from streams.records import VERSION, EventDecoder, Item, RecordDecoder, decode_window, encode
 from streams.sequencing import Counts
 from streams.settings import KafkaSettings, Settings, load_settings
-from tools.cli import UsageError, console, emit
+from tools.cli import UsageError, emit, say, write_json
 from tools.item_topic import item_changes
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 from tools.oracle import ListOracle, Truth, WindowOracle
@@ -163,7 +162,7 @@ def _print_users(truth: Truth, oracle: ListOracle) -> int:
     lists = oracle.lists(windows)
     for key, value in windows.items():
         line: dict[str, Any] = {"user_id": key.decode(), "window": decode_window(value), "list": lists[key]}
-        sys.stdout.write(msgspec.json.encode(line).decode() + "\n")
+        write_json(msgspec.json.encode(line).decode())
     return len(lists)
 
 
@@ -180,4 +179,4 @@ class _BadRows:
 
 
 def _warn(message: str) -> None:
-    console().print(message, style="yellow", markup=False, highlight=False)
+    say(message, style="yellow")

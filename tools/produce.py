@@ -22,7 +22,7 @@ from streams.publisher import Publisher
 from streams.records import VERSION, Event, EventDecoder, encode
 from streams.rights import prepare
 from streams.settings import Settings, load_settings
-from tools.cli import console, emit, progress
+from tools.cli import emit, progress, say
 from tools.json_lines import read_json_lines
 
 SUMMARY = "publish JSON-lines events"
@@ -115,6 +115,6 @@ def refuse(number: int, error: RecordError, counts: dict[str, int]) -> None:
     """Count a refused line and show it, up to a ceiling."""
     counts["refused"] += 1
     if counts["refused"] <= SHOWN_REFUSED:
-        console().print(f"line {number}: {error}", style="yellow", markup=False, highlight=False)
+        say(f"line {number}: {error}", style="yellow")
     if counts["refused"] == SHOWN_REFUSED:
-        console().print(f"{SHOWN_REFUSED} refused lines shown: further ones are counted, not shown")
+        say(f"{SHOWN_REFUSED} refused lines shown: further ones are counted, not shown")

@@ -24,7 +24,7 @@ from streams.errors import InputError, TopicError
 from streams.lag import GroupWatch
 from streams.settings import KafkaSettings, Settings, load_settings
 from streams.topics import create_topics
-from tools.cli import console, emit
+from tools.cli import emit, say
 from tools.rebuild_copy import EventCopier, copy_compacted, event_range
 from tools.rebuild_log import publish_log, source_of
 from tools.rebuild_run import (
@@ -61,13 +61,13 @@ def run_into(args: argparse.Namespace) -> int:
         asyncio.run(_prepare(settings, into, manifest, is_live=is_live))
         with contextlib.ExitStack() as stack:
             workers = [] if is_live else stack.enter_context(running_workers(into, folder))
-            _say(f"copying to {into.kafka.topic_prefix}events")
+            say(f"copying to {into.kafka.topic_prefix}events")
             n_new = (
                 asyncio.run(_copy_topic(settings, into, manifest, folder))
                 if manifest.is_from_topic
                 else publish_log(args, into, folder)
             )
-            _say(f"{n_new} events copied; waiting for windows and lists")
+            say(f"{n_new} events copied; waiting for windows and lists")
             asyncio.run(catch_up(into, workers, _Progress().show))
         asyncio.run(_count_events(into, manifest))
         manifest.state = "promoted" if is_live else "caught-up"
@@ -180,8 +180,4 @@ class _Progress:
     def show(self, n_events: int, n_windows: int) -> None:
         if time.monotonic() - self._shown_at > SHOW_EVERY_S:
             self._shown_at = time.monotonic()
-            _say(f"left: {n_events} events, {n_windows} windows")
-
-
-def _say(line: str) -> None:
-    console().print(line, markup=False, highlight=False)
+            say(f"left: {n_events} events, {n_windows} windows")

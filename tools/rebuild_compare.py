@@ -68,7 +68,7 @@ class Comparison:
             "notes": self.notes,
         }
 
-    def as_text(self) -> str:
+    def as_lines(self) -> list[str]:
         """Return the same for people."""
         if self.is_equal:
             head = f"equal: the windows and lists of {self.n_users} users"
@@ -76,7 +76,7 @@ class Comparison:
             head = f"of {self.n_users} users {len(self.windows)} windows and {len(self.lists)} lists differ"
         found = self.as_dict()["first"]
         lines = [f"{d['where']} {d['user_id']!r}: {d['what']}: {d['why']}" for d in found]
-        return "\n".join([head, *lines, *(f"note: {note}" for note in self.notes)])
+        return [head, *lines, *(f"note: {note}" for note in self.notes)]
 
 
 def _count(differences: Sequence[Difference]) -> dict[str, int]:
@@ -243,7 +243,7 @@ def run_compare(args: argparse.Namespace) -> int:
     manifest = load_manifest(folder)
     with run_lock(folder):
         comparison = asyncio.run(_compare(settings, manifest, args.state_dir))
-    emit(args, {"run": manifest.run, **comparison.as_dict()}, comparison.as_text())
+    emit(args, {"run": manifest.run, **comparison.as_dict()}, comparison.as_lines())
     return 0 if comparison.is_equal else 1
 
 

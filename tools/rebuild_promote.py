@@ -40,7 +40,7 @@ from streams.readers import open_reader
 from streams.records import Event, RecordDecoder, WindowState, decode_window
 from streams.settings import KafkaSettings, Settings, load_settings
 from streams.topics import create_topics
-from tools.cli import RunError, console, emit
+from tools.cli import RunError, emit, say
 from tools.rebuild_copy import event_range, newest_values, read_ranges
 from tools.rebuild_plan import (
     GONE,
@@ -168,7 +168,7 @@ def _step_saver(manifest: Manifest, folder: Path) -> Callable[[str], None]:
     def save(step: str) -> None:
         manifest.steps.append(step)
         save_manifest(folder, manifest)
-        console().print(f"done: {step}", style="dim")
+        say(f"done: {step}", style="dim")
 
     return save
 
@@ -327,17 +327,15 @@ def _promote_elsewhere(args: argparse.Namespace, settings: Settings, manifest: M
     manifest.state = "promoted"
     save_manifest(folder, manifest)
     variables = {"HEADRACE_TOPIC_PREFIX": into.topic_prefix, "HEADRACE_PARTITIONS": str(manifest.partitions)}
-    text = "\n".join(
-        [
-            *([GONE] if is_history_gone(manifest, {}) else []),
-            f"run {manifest.run} has all live events. Topics cannot change their partition count: switch to those of the run.",
-            "Set for workers, producers and consumers:",
-            *(f"  {name}={value}" for name, value in variables.items()),
-            "Start the workers with them, then switch producers, then consumers. What producers sent to the old topics in between",
-            f"is copied by: headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}",
-        ]
-    )
-    emit(args, {"run": manifest.run, "switch": variables}, text)
+    lines = [
+        *([GONE] if is_history_gone(manifest, {}) else []),
+        f"run {manifest.run} has all live events. Topics cannot change their partition count: switch to those of the run.",
+        "Set for workers, producers and consumers:",
+        *(f"  {name}={value}" for name, value in variables.items()),
+        "Start the workers with them, then switch producers, then consumers. What producers sent to the old topics in between",
+        f"is copied by: headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}",
+    ]
+    emit(args, {"run": manifest.run, "switch": variables}, lines)
     return 0
 
 

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from streams.errors import InputError, RecordError
 from streams.records import EventDecoder
 from streams.settings import KafkaSettings
-from tools.cli import console
+from tools.cli import say
 from tools.reject_reader import RejectedEvent, mark
 
 #: The header of a redriven event that names the original record.
@@ -116,9 +116,9 @@ class Redriver:
         reason = exc.reason if isinstance(exc, RecordError) else "edit"
         self.tally.reasons_left[reason] = self.tally.reasons_left.get(reason, 0) + 1
         if self.tally.left <= SHOWN_LEFT:
-            console().print(f"{reject.id}: not sent: {exc}", style="yellow", markup=False, highlight=False)
+            say(f"{reject.id}: not sent: {exc}", style="yellow")
         if self.tally.left == SHOWN_LEFT:
-            console().print(f"{SHOWN_LEFT} records shown that are not sent: further ones are counted, not shown")
+            say(f"{SHOWN_LEFT} records shown that are not sent: further ones are counted, not shown")
 
 
 def split_command(command: str) -> list[str]:

@@ -7,16 +7,16 @@ import asyncio
 import base64
 import contextlib
 import heapq
-import sys
 from collections import Counter
 from typing import Any, Final
 
 from streams.errors import RecordError
+from streams.printable import printable
 from streams.publisher import Publisher
 from streams.records import REASONS, EventDecoder, decode_any
 from streams.rights import prepare
 from streams.settings import KafkaSettings, Settings, load_settings
-from tools.cli import UsageError, emit
+from tools.cli import UsageError, emit, write_line
 from tools.redrive import Redriver, Tally
 from tools.reject_reader import RejectedEvent, Wanted, read_marks, read_rejects
 
@@ -72,7 +72,7 @@ def _list(args: argparse.Namespace, kafka: KafkaSettings, wanted: Wanted) -> int
         for r in rows
     ]
     lines.append(f"{total['rejects']} rejects, {total['redriven']} of them redriven")
-    emit(args, total | {"by": rows}, "\n".join(lines))
+    emit(args, total | {"by": rows}, lines)
     return 0
 
 
@@ -91,7 +91,8 @@ def _show(args: argparse.Namespace, kafka: KafkaSettings, wanted: Wanted) -> int
     with contextlib.suppress(BrokenPipeError):
         if not args.json:
             for reject in newest:
-                sys.stdout.write(as_paragraph(reject) + "\n\n")
+                for line in [*as_paragraph(reject), ""]:
+                    write_line(line)
         emit(args, {"records": [as_result(reject) for reject in newest]}, f"{len(newest)} rejects shown, newest first")
     return 0
 
@@ -107,15 +108,15 @@ async def _newest(kafka: KafkaSettings, wanted: Wanted, count: int) -> list[Reje
 
 
 def as_text(data: bytes | str | None) -> str:
-    """Return bytes as one printable line: what is no printable text is escaped."""
+    """Return bytes as one printable line; what is not UTF-8 is spelled."""
     if data is None:
         return ""
     text = data if isinstance(data, str) else data.decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable(text)
 
 
-def as_paragraph(reject: RejectedEvent) -> str:
-    """Return a reject for a person to read."""
+def as_paragraph(reject: RejectedEvent) -> list[str]:
+    """Return a reject for a person to read, as lines."""
     value = as_text(reject.value)
     lines = [f"{as_text(reject.id)}  {as_text(reject.reason)}: {as_text(reject.field) or 'record'}"]
     lines += [f"  detail   {as_text(reject.detail)}", f"  key      {as_text(reject.key)}"]
@@ -125,7 +126,7 @@ def as_paragraph(reject: RejectedEvent) -> str:
     lines.append(f"  value    {value[:SHOWN_CHARACTERS]}{more}")
     with contextlib.suppress(RecordError):
         lines.append(f"  reads as {as_text(repr(decode_any(reject.value or b'')))[:SHOWN_CHARACTERS]}")
-    return "\n".join(lines)
+    return lines
 
 
 def as_result(reject: RejectedEvent) -> dict[str, Any]:

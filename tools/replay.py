@@ -19,7 +19,7 @@ from streams.publisher import Publisher
 from streams.rights import prepare
 from streams.settings import Settings, load_settings
 from tools import rebuild_options
-from tools.cli import UsageError, console, emit, progress
+from tools.cli import UsageError, emit, progress, say
 from tools.live_users import count_live, read_live_users, refuse_live
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
 from tools.replay_loop import Pace, Replay, Tally
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     path = args.state_dir / f"{name}.json"
     done = load_checkpoint(path, wire, settings.kafka.partitioner) if args.resume else None
     if args.resume:
-        console().print(
+        say(
             f"resuming {name} after {done.sent} events" if done else f"{name} has no checkpoint: from the start",
             style="dim",
         )
@@ -106,9 +106,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         drive(args, settings, replay, pace, lambda: check_live(args, settings, wire, times))
     except KeyboardInterrupt:
-        console().print(
-            f"interrupted after {replay.tally.sent} events; go on with the same command and --resume", style="yellow"
-        )
+        say(f"interrupted after {replay.tally.sent} events; go on with the same command and --resume", style="yellow")
         _report(args, name, replay.tally, began)
         return INTERRUPTED
     _report(args, name, replay.tally, began)
@@ -159,7 +157,7 @@ def drive(
 async def _publish(settings: Settings, replay: Replay, rows: Iterator[LogRow], pace: Pace, on_row: Any) -> None:
     created = await prepare(settings.kafka, "producer")
     if created:
-        console().print(f"created topics: {', '.join(created)}", style="dim")
+        say(f"created topics: {', '.join(created)}", style="dim")
     async with Publisher(settings.kafka) as publisher:
         await replay.publish(rows, publisher, pace, on_row)
 

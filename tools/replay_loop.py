@@ -13,7 +13,7 @@ from streams.errors import InputError, RecordError
 from streams.pseudonyms import open_pseudonyms
 from streams.records import EventDecoder, encode
 from streams.settings import Settings
-from tools.cli import console
+from tools.cli import say
 from tools.log_reader import LogRow
 from tools.replay_run import Checkpoint, TimeRange, to_event, with_pseudonym
 
@@ -55,9 +55,9 @@ class Tally:
         self.bad += 1
         if self.shown < SHOWN_BAD:
             self.shown += 1
-            console().print(f"line {line}: {reason}", style="yellow", markup=False, highlight=False)
+            say(f"line {line}: {reason}", style="yellow")
             if self.shown == SHOWN_BAD:
-                console().print(f"more than {SHOWN_BAD} bad rows: further ones are counted, not shown")
+                say(f"more than {SHOWN_BAD} bad rows: further ones are counted, not shown")
 
 
 class Pace:

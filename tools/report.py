@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from streams.printable import printable_json
+from tools.plain import as_plain
 from tools.report_html import NONE, any_table, as_text, facts, figure, page, paragraph, section, table
 from tools.report_svg import Bar, bar_plot, line_plot, reliability_plot
 
@@ -83,21 +85,9 @@ def write_report(directory: Path, result: dict[str, Any]) -> None:
     """
     plain = as_plain(result)
     directory.mkdir(parents=True, exist_ok=True)
-    _replace(directory / "report.json", json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+    text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False)
+    _replace(directory / "report.json", printable_json(text) + "\n")
     _replace(directory / "report.html", as_page(plain))
-
-
-def as_plain(value: Any) -> Any:
-    """Return a value in JSON's own types."""
-    if isinstance(value, Mapping):
-        return {str(name): as_plain(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_plain(each) for each in value]
-    if hasattr(value, "tolist"):  # of numpy
-        return as_plain(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, (bool, int, str)) else str(value)
 
 
 def as_page(result: Mapping[str, Any]) -> str:

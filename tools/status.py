@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     pages = [page(url) for url in args.workers]
     problems = [problem for flow in flows for problem in problems_of(flow)] + [p["why"] for p in pages if p["why"]]
     result = {"healthy": not problems, "why": problems, "flows": [as_dict(flow) for flow in flows], "workers": pages}
-    emit(args, result, "\n".join(as_lines(flows, pages, problems)))
+    emit(args, result, as_lines(flows, pages, problems))
     return 1 if problems else 0
 
 

@@ -20,7 +20,7 @@ from streams.pseudonyms import open_pseudonyms
 from streams.publisher import partition_of
 from streams.records import Recommendation, RecommendedItem, RecordDecoder
 from streams.settings import KafkaSettings, load_settings
-from tools.cli import UsageError, console, emit
+from tools.cli import UsageError, emit, say, write_json, write_line
 from tools.item_topic import item_changes
 from tools.topic_reader import partition_count, read_records
 
@@ -70,10 +70,9 @@ def run(args: argparse.Namespace) -> int:
         with contextlib.suppress(BrokenPipeError):
             emit(args, result)
     if args.count is not None and seen.lists < args.count:
-        console().print(
+        say(
             f"only {seen.lists} of {args.count} lists; wait longer with --follow --timeout",
             style="yellow",
-            highlight=False,
         )
         return 1
     return 0
@@ -99,8 +98,11 @@ async def _print_lists(args: argparse.Namespace, settings: KafkaSettings, seen: 
                 continue
             seen.lists += 1
             seen.users.add(found.user_id)
-            text = msgspec.json.encode(found).decode() if args.format == "json" else format_list(found, titles)
-            sys.stdout.write(text + "\n")
+            if args.format == "json":
+                write_json(msgspec.json.encode(found).decode())
+            else:
+                for line in format_list(found, titles):
+                    write_line(line)
             sys.stdout.flush()
             if seen.lists == args.count:
                 return
@@ -117,27 +119,22 @@ async def read_titles(settings: KafkaSettings) -> dict[str, str]:
     return titles
 
 
-def format_list(found: Recommendation, titles: Mapping[str, str]) -> str:
-    """Return a list as text: a line about it, then one line per item."""
+def format_list(found: Recommendation, titles: Mapping[str, str]) -> list[str]:
+    """Return a list as lines: one about it, then one per item."""
     at = datetime.fromtimestamp(found.produced_ts / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     head = f"user {found.user_id}  revision {found.revision}  {at}"
     if found.degraded != "none":
         head += f"  degraded: {found.degraded}"
-    return "\n".join([head, *(_format_item(rank, item, titles) for rank, item in enumerate(found.items, 1))])
+    return [head, *(_format_item(rank, item, titles) for rank, item in enumerate(found.items, 1))]
 
 
 def _format_item(rank: int, item: RecommendedItem, titles: Mapping[str, str]) -> str:
     sources = ", ".join(f"{name} #{place.rank}" for name, place in item.sources.items())
-    line = f"  {rank:3d}. {item.score:.3f}  {printable(titles.get(item.item_id, item.item_id))}  [{sources}]"
-    return line if item.because is None else f"{line}  because of {printable(titles.get(item.because, item.because))}"
-
-
-def printable(text: str) -> str:
-    """Return text without control characters, which a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in text)
+    line = f"  {rank:3d}. {item.score:.3f}  {titles.get(item.item_id, item.item_id)}  [{sources}]"
+    return line if item.because is None else f"{line}  because of {titles.get(item.because, item.because)}"
 
 
 def _warn(seen: Seen, message: str) -> None:
     seen.malformed += 1
     if seen.malformed <= SHOWN_MALFORMED:
-        console().print(message, style="yellow", markup=False, highlight=False)
+        say(message, style="yellow")

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from models.artifact import Artifact
+from streams.printable import table_cell
 
 #: TensorBoard's projector draws this many points and no more.
 MAX_POINTS = 10_000
@@ -30,7 +31,7 @@ class TensorBoardLog:
         rows = artifact.popularity.argsort()[::-1][:MAX_POINTS].copy()
         vectors = artifact.sequence.id_embedding.weight.detach().cpu()[torch.from_numpy(rows)]
         ids = [artifact.manifest.item_ids[row] for row in rows.tolist()]
-        labels = [" ".join(titles.get(item_id, item_id).split()) or item_id for item_id in ids]
+        labels = [table_cell(" ".join(titles.get(item_id, item_id).split()) or item_id) for item_id in ids]
         self._writer.add_embedding(vectors, metadata=labels, tag="items")
 
     def close(self) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from streams.errors import TopicError
 from streams.settings import KafkaSettings, load_settings
 from streams.topics import TOPICS, TopicDifference, compare, compare_all, create_topics
-from tools.cli import console, emit
+from tools.cli import emit, say
 
 SUMMARY = "create and verify the topics"
 
@@ -35,14 +35,14 @@ def run(args: argparse.Namespace) -> int:
     differences = [difference for difference in found if not difference.is_safe]
     for difference in found:
         style = "dim" if difference.is_safe else "yellow"
-        console().print(str(difference), style=style, markup=False, highlight=False)
+        say(str(difference), style=style)
     result = as_result(settings, created, differences)
     result["notes"] = [str(difference) for difference in found if difference.is_safe]
-    text = "\n".join(
+    lines = [
         f"{t['name']}: {t['partitions']} partitions, {t['cleanup']}{'' if t['ok'] else ' - differs'}"
         for t in result["topics"]
-    )
-    emit(args, result, text)
+    ]
+    emit(args, result, lines)
     return 1 if differences else 0
 
 

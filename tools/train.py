@@ -229,5 +229,5 @@ def run(args: argparse.Namespace) -> int:
         "seconds": time.monotonic() - started,
         "metrics": manifest.metrics,
     }
-    emit(args, result, "\n".join(f"{name}: {value}" for name, value in result.items()))
+    emit(args, result, (f"{name}: {value}" for name, value in result.items()))
     return 0

@@ -16,7 +16,7 @@ from streams.acls import topics_of
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
 from tools.broker import names_broker, on_bar
-from tools.cli import UsageError, console, emit, progress
+from tools.cli import UsageError, emit, progress, say
 from tools.local_broker import running_broker
 from tools.supervisor import Supervisor
 from tools.worker_logs import new_log
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         with running_broker(named, client=client, progress=on_bar(bar)) as broker:
             bar.stop()
             for note in broker.notes:
-                console().print(note, style="dim", highlight=False)
+                say(note, style="dim")
             if broker.engine == "noida" and args.workers > 1:
                 raise UsageError(
                     f"--workers {args.workers}: noida carries one worker only; use --workers 1, or another broker"
@@ -106,16 +106,16 @@ def _supervise(args: argparse.Namespace, workers: list[Worker], stop_timeout_s: 
             worker.start()
         for worker in workers:
             worker.wait_ready(READY_TIMEOUT_S)
-            console().print(f"{worker.name} ready, pid {worker.pid}: {worker.page_url('/counts')}", highlight=False)
-            console().print(f"  its log: {worker.log_path}", style="dim", markup=False, highlight=False, soft_wrap=True)
-        console().print("running; Ctrl-C stops", style="green")
+            say(f"{worker.name} ready, pid {worker.pid}: {worker.page_url('/counts')}")
+            say(f"  its log: {worker.log_path}", style="dim")
+        say("running; Ctrl-C stops", style="green")
         supervisor = Supervisor(workers)
         while True:
             for line in supervisor.check(time.monotonic()):
-                console().print(line, style="yellow", markup=False, highlight=False)
+                say(line, style="yellow")
             time.sleep(POLL_S)
     except KeyboardInterrupt:
-        console().print("stopping")
+        say("stopping")
         return INTERRUPTED
     finally:
         stop_all(workers, stop_timeout_s)

@@ -72,7 +72,7 @@ def test_a_run_reports_and_friends_help(tmp_path: Path, capsys: pytest.CaptureFi
     result = json.loads(capsys.readouterr().out)
     assert result["unseen"]["social prior"]["ndcg@10"] > result["unseen"]["popularity"]["ndcg@10"]
     assert result["users"] == 80
-    table = bench_cold_start.as_table(result)
+    table = "\n".join(bench_cold_start.as_table(result))
     assert "friends' vote" in table
     assert "blend, mixed" in table
 

@@ -1,0 +1,228 @@
+"""One way to a screen: no module writes to one past it, and what strangers wrote leaves every command printable."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+import tools.subscribe
+from streams.records import Item, Recommendation, RecommendedItem, SourceRank, encode
+from streams.settings import KafkaSettings
+from tests.builders import T0, FakeRecord
+from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
+from tests.unit.test_architecture import files
+from tools import item_topic, items
+from tools.cli import emit, progress, say, say_table, write_json, write_line, write_row
+from tools.main import COMMANDS, main
+
+#: The sink itself, and who cannot use it: standard error of a process that ends at once, the pipe to the parent of a benchmark.
+SINKS = {"tools/cli.py", "streams/printable.py"}
+EXCEPTIONS = {
+    ("streams/guard.py", "os.write"),
+    ("streams/guard.py", "sys.__stderr__"),
+    ("tools/bench_programs.py", "os.write"),
+}
+#: Files and sockets have descriptors, too.
+FILES = {("tools/rebuild_run.py", "os.write")}
+NAMES = {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__", "os.write", "print", "Console", "pprint"}
+
+
+def ways_out(source: str) -> set[str]:
+    """Return the names in a module that lead to a screen, past ``tools.cli``; flushing shows nothing new."""
+    found: set[str] = set()
+    tree = ast.parse(source)
+    flushed = {
+        node.func.value for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("flush", "isatty", "fileno")
+    }  # fmt: skip
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute | ast.Name) and node not in flushed:
+            found |= {ast.unparse(node)} & NAMES
+        elif isinstance(node, ast.ImportFrom):
+            found |= {
+                alias.name for alias in node.names if alias.name in ("Console", "stdout", "stderr", "print", "pprint")
+            }
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in ("SystemExit", "sys.exit", "exit"):
+            texts = [each for each in node.args if isinstance(each, ast.JoinedStr | ast.BinOp) or is_text(each)]
+            found |= {f"{ast.unparse(node.func)} of a text" for _ in texts}
+    return found
+
+
+def is_text(node: ast.expr) -> bool:
+    """Whether an expression is a text that the interpreter would write to standard error as it is."""
+    return (isinstance(node, ast.Constant) and isinstance(node.value, str)) or (
+        isinstance(node, ast.Call) and ast.unparse(node.func) == "str"
+    )
+
+
+def test_no_module_writes_to_a_screen_past_the_sink() -> None:
+    found = {
+        (f"{package}/{path.name}", way)
+        for package in ("models", "streams", "tools")
+        for path in files(package)
+        for way in ways_out(path.read_text("utf-8"))
+        if f"{package}/{path.name}" not in SINKS
+    }
+    assert found - FILES == EXCEPTIONS
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import sys; sys.stdout.write(x)",
+        "import sys; out = sys.stderr",
+        "from sys import stdout",
+        "print(x)",
+        "from rich import print",
+        "from rich.console import Console",
+        "import rich.console as r; r.Console().print(x) or Console()",
+        "raise SystemExit(f'{x}')",
+        "import sys; sys.exit(str(exc))",
+        "import os; os.write(1, x)",
+    ],
+)
+def test_each_way_past_the_sink_is_found(source: str) -> None:
+    assert ways_out(source) != set()
+
+
+def clean(captured: Any) -> str:
+    """Return all that a command wrote, after checking that a screen may have it."""
+    text: str = captured.out + captured.err
+    assert unfit(text) == set() and forged(text) == []
+    return text
+
+
+def test_every_function_of_the_sink_makes_text_printable(capsys: pytest.CaptureFixture[str]) -> None:
+    write_line(HOSTILE)
+    write_row([HOSTILE, HOSTILE][:1])
+    say(f"{HOSTILE} [red]markup[/red] :bomb:", style="yellow")
+    say_table(HOSTILE, [(HOSTILE, HOSTILE)])
+    write_json(msgspec.json.encode({HOSTILE: HOSTILE}).decode())
+    for is_json in (True, False):
+        emit(SimpleNamespace(json=is_json), {HOSTILE: HOSTILE}, [HOSTILE, HOSTILE])  # type: ignore[arg-type]
+        emit(SimpleNamespace(json=is_json), {HOSTILE: [HOSTILE, 1.5, math.nan]}, HOSTILE)  # type: ignore[arg-type]
+    captured = capsys.readouterr()
+    text = clean(captured)
+    assert "[red]markup[/red] :bomb:" in text, "what a stranger wrote is no markup"
+    lines = captured.out.splitlines()
+    assert len(lines) == 8 and all(any(word in line for word in READABLE) for line in lines)
+    found = [json.loads(line) for line in lines if line.startswith("{")]
+    assert found == [{HOSTILE: HOSTILE}, {HOSTILE: HOSTILE}, {HOSTILE: [HOSTILE, 1.5, None]}]
+
+
+def test_a_bar_shows_a_description_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Colours are the only escape sequences that a terminal gets."""
+    with progress() as bar:
+        bar.add_task("[red]x[/red]", total=1)
+    assert "\x1b" not in capsys.readouterr().err, "no terminal, no bar"
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+@pytest.mark.parametrize("argument", [HOSTILE, f"--{HOSTILE}", f"--broker={HOSTILE}"])
+def test_no_command_repeats_an_argument_raw(
+    command: str, argument: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A script may pass on what a stranger named."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["headrace"])
+    try:
+        code = main([command, argument, "--no-such-option"])
+    except SystemExit as exc:
+        code = exc.code  # type: ignore[assignment]  # argparse ends with a number
+    assert code == 2
+    clean(capsys.readouterr())
+
+
+def a_list() -> Recommendation:
+    """Return a list of which every text is hostile."""
+    listed = [
+        RecommendedItem(HOSTILE, 0.5, {HOSTILE: SourceRank(1, 0.5)}, HOSTILE),
+        RecommendedItem("i2", 0.1, {}, None),
+    ]
+    return Recommendation(1, HOSTILE, HOSTILE, 1, HOSTILE, 0, T0, T0, HOSTILE, 1, "none", listed)
+
+
+@pytest.fixture
+def topics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put hostile records on ``items`` and ``recommendations``: good ones, and such that are refused."""
+    key = HOSTILE.encode()
+    records = {
+        "items": [
+            FakeRecord(key, encode(Item(1, HOSTILE, HOSTILE))),
+            FakeRecord(b"i2", encode(Item(1, "i2", FORMULA))),
+            FakeRecord(key, encode(Item(1, "other", "x"))),
+            FakeRecord(key, b"{" + HOSTILE.encode()),
+        ],
+        "recommendations": [
+            FakeRecord(key, encode(a_list())),
+            FakeRecord(key, msgspec.json.encode({"v": HOSTILE})),
+        ],
+    }
+
+    async def read(_settings: KafkaSettings, topic: str, **_more: Any) -> Any:
+        for record in records[topic]:
+            yield record
+
+    monkeypatch.setattr(item_topic, "read_records", read)
+    monkeypatch.setattr(tools.subscribe, "read_records", read)
+
+
+@pytest.mark.usefixtures("topics")
+def test_subscribe_shows_each_item_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["subscribe"]) == 0
+    captured = capsys.readouterr()
+    clean(captured)
+    lines = captured.out.splitlines()
+    assert (
+        len(lines) == 3 and lines[1].startswith("    1. 0.500  茶") and lines[2].startswith(f"    2. 0.100  {FORMULA}")
+    )
+
+
+@pytest.mark.usefixtures("topics")
+def test_json_lists_decode_to_what_was_published(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["subscribe", "--format", "json", "--json"]) == 0
+    captured = capsys.readouterr()
+    clean(captured)
+    first, last = captured.out.splitlines()
+    assert msgspec.convert(json.loads(first), Recommendation) == a_list()
+    assert json.loads(last) == {"lists": 1, "users": 1, "malformed": 1}
+    assert all(word in first for word in READABLE)
+
+
+@pytest.mark.usefixtures("topics")
+def test_the_catalogue_is_a_table_that_no_spreadsheet_computes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["items", "list"]) == 0
+    captured = capsys.readouterr()
+    rows = [line.split("\t") for line in captured.out.split("\n")[:-1]]
+    assert unfit("".join(cell for row in rows for cell in row) + captured.err) == set()
+    assert [len(row) for row in rows] == [2, 2] and rows[1] == ["i2", f"'{FORMULA}"]
+
+
+def test_refused_items_are_one_line_each(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def publish(_settings: KafkaSettings, records: Any) -> int:
+        return len(list(records))
+
+    monkeypatch.setattr(items, "_publish", publish)
+    path = tmp_path / "items.csv"
+    quoted = HOSTILE.replace("\x00", "").replace("\r", "")
+    path.write_text(f'item_id,title\n"{quoted * 5}","{quoted}"\ni2,fine\n', "utf-8", newline="")
+    assert main(["items", "put", str(path)]) == 1
+    captured = capsys.readouterr()
+    clean(captured)
+    assert captured.out == "1 items sent, 1 refused\n" and len(captured.err.splitlines()) == 1
+    lines = [{"item_id": HOSTILE, "title": 7}, {"item_id": "i1", "title": "t", "features": {HOSTILE: []}}, {HOSTILE: 1}]
+    path = tmp_path / "items.jsonl"
+    path.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines), "utf-8")
+    assert main(["items", "put", str(path)]) == 1
+    captured = capsys.readouterr()
+    clean(captured)
+    assert len(captured.err.splitlines()) == 3
