@@ -19,6 +19,7 @@ from streams import event_loop
 from streams.acls import Role
 from streams.batches import BatchSchema, batch_scheduler
 from streams.consumer import BatchTransport, KeepingFlowControl
+from streams.deployment import load_deployment
 from streams.errors import HeadraceError
 from streams.fencing import PartitionWriters
 from streams.health import Health, checked_stores
@@ -26,7 +27,7 @@ from streams.heap import give_memory_back, keep_for_good
 from streams.printable import printable, show_uncaught
 from streams.recovery import BatchTableManager
 from streams.rights import prepare
-from streams.settings import KafkaSettings, Settings, load_settings
+from streams.settings import KafkaSettings, Settings
 from streams.table import BatchTable
 from streams.worker_logging import logging_config
 
@@ -225,13 +226,13 @@ def credentials(kafka: KafkaSettings) -> CredentialsT | None:
 def start_app(build: Callable[[Settings], StreamApp]) -> StreamApp:
     """Return the app that a worker module names ``app``: settings read, uvloop installed.
 
-    A bad setting ends the process with one line on standard error.
+    A bad setting ends the process with one line on standard error, and so does a broker that does not answer how many partitions there are.
     """
     sys.excepthook = show_uncaught
     event_loop.install()
     give_memory_back()
     logging.getLogger("aiokafka.conn").setLevel(logging.INFO)  # its debug lines hold the password as it is sent
     try:
-        return build(load_settings())
+        return build(load_deployment())
     except HeadraceError as exc:
         raise SystemExit(printable(f"cannot start: {exc}")) from None

@@ -34,7 +34,8 @@ class KafkaSettings:
         full name of that topic, used without ``topic_prefix``, such as ``source.events`` of MirrorMaker; empty means prefix and name
     topic_models, topic_events_rejected, topic_privacy
         as those above
-    partitions : partitions of the topics keyed by user; cannot be changed once they exist
+    partitions : partitions of the topics keyed by user; not set: those of the topics that exist, else the default. A topic's count cannot
+        be changed
     partitioner : how producers choose a user's partition: ``murmur2`` is the default of Java clients and aiokafka, ``crc32`` of librdkafka
         (``consistent_random``); all producers must use this one, and all commands here do. An event elsewhere is rejected
     replication : replicas of every topic
@@ -116,10 +117,13 @@ class KafkaSettings:
         """Return the full name of a topic of the contract: the given one, else prefix and name."""
         return getattr(self, _setting_of(name), "") or f"{self.topic_prefix}{name}"
 
+    def topic_names(self) -> dict[str, str]:
+        """Return every setting that may name a topic in full, with that name; empty where prefix and name count."""
+        return {setting: getattr(self, setting) for setting in map(_setting_of, CONTRACT_TOPICS)}
+
     def named_topics(self) -> dict[str, str]:
         """Return the topics that a setting names in full, by setting."""
-        settings = map(_setting_of, CONTRACT_TOPICS)
-        return {setting: getattr(self, setting) for setting in settings if getattr(self, setting)}
+        return {setting: name for setting, name in self.topic_names().items() if name}
 
     def check_isolated(self, prefix: str) -> None:
         """Raise :class:`SettingsError` where topics under another prefix would still be those that settings name in full."""

@@ -29,6 +29,7 @@ __all__ = [
     "load_settings",
 ]
 
+GROUPS: Final = ("kafka", "sequencer", "recommender", "health")
 SECRETS: Final = frozenset({"sasl_password"})
 #: Read by ``tools``, not settings of the streams.
 OTHER_VARIABLES: Final = frozenset({"HEADRACE_TEST_BROKER", "HEADRACE_DRILL_FAULTS", "HEADRACE_PARENT_PID"})
@@ -41,12 +42,18 @@ _SERVICE_LINK: Final = re.compile(
 
 @dataclass(frozen=True)
 class Settings:
-    """All groups."""
+    """All groups.
+
+    Parameters
+    ----------
+    given : names of the settings that the operator set, or a command for the operator; all others have their defaults
+    """
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     sequencer: SequencerSettings = field(default_factory=SequencerSettings)
     recommender: RecommenderSettings = field(default_factory=RecommenderSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def shown(self) -> dict[str, object]:
         """Return every setting by name, secrets masked."""
@@ -114,14 +121,15 @@ def load_settings(
             raise SettingsError(f"{file}: not TOML: {exc}") from exc
     values |= _from_environment(environ)
     values |= {key: value for key, value in overrides.items() if value is not None}
+    given_names = frozenset(values)
     groups: dict[str, Any] = {}
-    for f in fields(Settings):
-        group = get_type_hints(Settings)[f.name]
+    for name in GROUPS:
+        group = get_type_hints(Settings)[name]
         hints = get_type_hints(group)
         given = {g.name: _convert(g.name, values.pop(g.name), hints[g.name]) for g in fields(group) if g.name in values}
-        groups[f.name] = group(**given)
+        groups[name] = group(**given)
     if values:
         raise SettingsError(_unknown(sorted(values)[0]))
     if overrides.get("topic_prefix") is not None:  # of a drill or a demo, which write to their topics and delete them
         groups["kafka"].check_isolated(str(overrides["topic_prefix"]))
-    return Settings(**groups)
+    return Settings(**groups, given=given_names)

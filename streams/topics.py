@@ -30,6 +30,8 @@ MIN_INSYNC: Final = "min.insync.replicas"
 #: Of these a topic may have more than the contract asks for: nothing is deleted or refused earlier.
 MORE_IS_SAFE: Final = frozenset({"retention.ms", "delete.retention.ms", "max.message.bytes", MIN_INSYNC})
 FOR_EVER: Final = -1
+#: The topics that say how many partitions a deployment has. Topics only grow, so where they differ the lowest count is the deployment's.
+COUNTED_FROM: Final = ("events", "sequences")
 #: A topic that was just created is in the metadata within this time, on a busy machine too.
 VISIBLE_WITHIN_S: Final = 10.0
 
@@ -78,17 +80,18 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
 
 @dataclass(frozen=True)
 class TopicDifference:
-    """One way in which a topic is unlike the contract."""
+    """One way in which a topic is unlike the contract; ``may_be_more``: more than what is expected of this setting does no harm here."""
 
     topic: str
     setting: str
     expected: str
     found: str
+    may_be_more: bool = False
 
     @property
     def is_safe(self) -> bool:
         """Whether the topic has more than the contract asks for, of what does no harm: worth a note, and no error."""
-        if self.setting not in MORE_IS_SAFE:
+        if self.setting not in MORE_IS_SAFE and not self.may_be_more:
             return False
         found, expected = int(self.found), int(self.expected)
         return found >= expected or (self.setting == "retention.ms" and found == FOR_EVER)
@@ -152,6 +155,21 @@ async def _asking(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]
         ) from exc
     finally:
         await admin.close()
+
+
+async def existing_partitions(settings: KafkaSettings) -> int | None:
+    """Return how many partitions the topics keyed by user have, by ``events`` and the state made of it; None where neither exists.
+
+    Raises
+    ------
+    BrokerError
+        When the broker does not answer.
+    """
+    async with _asking(settings) as admin:
+        existing = set(await admin.list_topics())
+        names = [name for name in map(settings.topic, COUNTED_FROM) if name in existing]
+        found = [len(topic["partitions"]) for topic in await admin.describe_topics(names)] if names else []
+    return min((n for n in found if n), default=None)
 
 
 async def create_topics(settings: KafkaSettings, names: Sequence[str] | None = None) -> list[str]:
@@ -273,7 +291,9 @@ def _differences(
     partitions = described["partitions"]
     found = []
     if len(partitions) != spec.n_partitions(settings):
-        found.append(TopicDifference(name, "partitions", str(spec.n_partitions(settings)), str(len(partitions))))
+        expected, n_found = str(spec.n_partitions(settings)), str(len(partitions))
+        # Every recommender reads all of a catalogue; a topic keyed by user must have the count of the others.
+        found.append(TopicDifference(name, "partitions", expected, n_found, may_be_more=not spec.is_keyed_by_user))
     n_replicas = {len(partition["replicas"]) for partition in partitions}
     if n_replicas and n_replicas != {settings.replication}:
         found.append(

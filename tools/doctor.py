@@ -65,10 +65,20 @@ def all_checks(settings: Settings) -> Iterator[Check]:
     yield check_codecs()
     broker = check_reachable(settings.kafka)
     yield broker
-    yield from check_topics(settings.kafka) if broker.ok else [_unchecked_topics()]
+    yield from check_topics(_counted(settings).kafka) if broker.ok else [_unchecked_topics()]
     is_named = settings.recommender.artifact != RecommenderSettings().artifact
     yield check_artifact(Path(settings.recommender.artifact), must_exist=is_named, roots=settings.recommender.roots())
     yield check_device(settings.recommender.device)
+
+
+def _counted(settings: Settings) -> Settings:
+    """Return the settings with the partition count of the topics that exist; what the broker refuses, the next check says."""
+    from streams.deployment import with_existing_partitions
+
+    try:
+        return run_async(with_existing_partitions(settings))
+    except HeadraceError:
+        return settings
 
 
 def as_line(check: Check) -> str:

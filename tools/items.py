@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.deployment import with_existing_partitions
 from streams.errors import InputError, RecordError
 from streams.publisher import Publisher
 from streams.records import MAX_RECORD_BYTES, VERSION, Item, RecordDecoder, encode
 from streams.rights import prepare
-from streams.settings import KafkaSettings, load_settings
+from streams.settings import Settings, load_settings
 from tools.cli import UsageError, emit, progress, say, write_row
 from tools.log_reader import parse_columns, read_items
 from tools.subscribe import read_titles
@@ -39,11 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code: 1 where a line was refused."""
-    settings = load_settings(broker=args.broker).kafka
+    settings = load_settings(broker=args.broker)
     return {"put": _put, "delete": _delete, "list": _list}[args.action](args, settings)
 
 
-def _put(args: argparse.Namespace, settings: KafkaSettings) -> int:
+def _put(args: argparse.Namespace, settings: Settings) -> int:
     if len(args.names) != 1:
         raise UsageError(f"put: {len(args.names)} files named, must be one")
     path = Path(args.names[0])
@@ -58,7 +59,7 @@ def _put(args: argparse.Namespace, settings: KafkaSettings) -> int:
     return 1 if refused else 0
 
 
-def _delete(args: argparse.Namespace, settings: KafkaSettings) -> int:
+def _delete(args: argparse.Namespace, settings: Settings) -> int:
     if not args.names:
         raise UsageError("delete: no item id given")
     if not args.yes:
@@ -68,10 +69,10 @@ def _delete(args: argparse.Namespace, settings: KafkaSettings) -> int:
     return 0
 
 
-def _list(args: argparse.Namespace, settings: KafkaSettings) -> int:
+def _list(args: argparse.Namespace, settings: Settings) -> int:
     if args.names:
         raise UsageError("list: takes no names")
-    titles = asyncio.run(read_titles(settings))
+    titles = asyncio.run(read_titles(settings.kafka))
     with contextlib.suppress(BrokenPipeError):
         for item_id, title in titles.items():
             write_row([item_id, title])
@@ -103,14 +104,15 @@ def _check_items(entries: Iterable[tuple[str, Any]], refused: list[str]) -> Iter
             refused.append(f"{place}: {exc}")
 
 
-async def _publish(settings: KafkaSettings, records: Iterable[tuple[str, bytes | None]]) -> int:
+async def _publish(settings: Settings, records: Iterable[tuple[str, bytes | None]]) -> int:
     """Publish records by item id; return how many were delivered."""
-    await prepare(settings, "catalogue")
-    topic = settings.topic("items")
+    kafka = (await with_existing_partitions(settings)).kafka
+    await prepare(kafka, "catalogue")
+    topic = kafka.topic("items")
     sent = 0
     with progress() as bar:
         task = bar.add_task("publishing", total=None)
-        async with Publisher(settings) as publisher:
+        async with Publisher(kafka) as publisher:
             for item_id, value in records:
                 await publisher.publish(topic, item_id.encode(), value)
                 sent += 1

@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams.batches import Headers
-from streams.errors import InputError, RecordError
+from streams.deployment import with_existing_partitions
+from streams.errors import BrokerError, InputError, RecordError
 from streams.pseudonyms import open_pseudonyms
 from streams.publisher import KeyHomes
 from streams.records import VERSION, EventDecoder, Item, RecordDecoder, decode_window, encode
@@ -89,6 +90,10 @@ def _truth(args: argparse.Namespace, settings: Settings) -> Truth:
         return oracle.truth()
     if not args.log.is_file():
         raise InputError(f"{args.log}: no such file; name a log in CSV, TSV, JSON lines or Parquet")
+    with contextlib.suppress(
+        BrokerError
+    ):  # a log needs no broker; where one answers, the offsets are those of its topics
+        settings = asyncio.run(with_existing_partitions(settings))
     columns, types = parse_columns(args.columns or ""), parse_columns(args.types or "")
     reader = LogReader(LogSpec(args.log, columns, types, args.time_unit), _BadRows().warn)
     name = run_of(args, TimeRange(), open_pseudonyms(settings.kafka))

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.deployment import with_existing_partitions
 from streams.errors import RecordError
 from streams.pseudonyms import Pseudonyms, open_pseudonyms
 from streams.publisher import Publisher
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _produce(settings: Settings, lines: AsyncIterator[tuple[int, bytes]], counts: dict[str, int]) -> None:
+    settings = await with_existing_partitions(settings)
     await prepare(settings.kafka, "producer")
     maker = EventMaker(settings.sequencer.max_future_skew_ms, open_pseudonyms(settings.kafka))
     topic = settings.kafka.topic("events")

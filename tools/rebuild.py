@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Final
 
 from models.artifact import ArtifactError, load_artifact
+from streams.deployment import load_deployment
 from streams.errors import InputError, TopicError
 from streams.lag import GroupWatch
-from streams.settings import KafkaSettings, Settings, load_settings
+from streams.settings import KafkaSettings, Settings
 from streams.topics import create_topics
 from tools.cli import emit, say
 from tools.rebuild_copy import EventCopier, copy_compacted, event_range
@@ -46,7 +47,7 @@ SHOW_EVERY_S: Final = 5.0
 def run_into(args: argparse.Namespace) -> int:
     """Run ``headrace replay --into``; return its exit code."""
     began = time.monotonic()
-    settings = load_settings(broker=args.broker)
+    settings = load_deployment(broker=args.broker)
     folder = folder_of(args.state_dir, args.into)
     n_partitions = args.partitions or settings.kafka.partitions
     into = run_settings(settings, args.into, n_partitions)
@@ -97,6 +98,7 @@ def _wanted(args: argparse.Namespace, settings: Settings, n_partitions: int) -> 
     return Manifest(
         run=args.into,
         live_prefix=settings.kafka.topic_prefix,
+        live_topics=settings.kafka.named_topics(),
         source=source,
         from_ts=parse_time("--from-ts", args.from_ts),
         to_ts=parse_time("--to-ts", args.to_ts),

@@ -13,11 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.deployment import load_deployment
 from streams.errors import InputError, RecordError, TopicError
 from streams.latest import LatestLists
 from streams.recommending import list_id
 from streams.records import Recommendation, RecordDecoder, decode_window, encode
-from streams.settings import KafkaSettings, Settings, load_settings
+from streams.settings import KafkaSettings, Settings
 from tools.cli import emit
 from tools.compare import Difference, compare_lists, compare_windows
 from tools.rebuild_copy import event_range, has_lost_records, newest_values
@@ -238,9 +239,9 @@ def was_promoted(state_dir: Path, live_prefix: str) -> bool:
 
 def run_compare(args: argparse.Namespace) -> int:
     """Run ``headrace replay --compare``; return 0 when all is equal, 1 when not."""
-    settings = load_settings(broker=args.broker)
     folder = folder_of(args.state_dir, args.compare)
     manifest = load_manifest(folder)
+    settings = load_deployment(broker=args.broker)
     with run_lock(folder):
         comparison = asyncio.run(_compare(settings, manifest, args.state_dir))
     emit(args, {"run": manifest.run, **comparison.as_dict()}, comparison.as_lines())

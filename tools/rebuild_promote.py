@@ -34,16 +34,17 @@ from aiokafka.errors import CommitFailedError
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.batches import OutRecord, delivered
+from streams.deployment import load_deployment
 from streams.errors import BrokerError, InputError, RecordError
 from streams.fencing import PartitionWriters
 from streams.readers import open_reader
 from streams.records import Event, RecordDecoder, WindowState, decode_window
-from streams.settings import KafkaSettings, Settings, load_settings
+from streams.settings import KafkaSettings, Settings
 from streams.topics import create_topics
 from tools.cli import RunError, emit, say
 from tools.rebuild_copy import event_range, newest_values, read_ranges
+from tools.rebuild_elsewhere import promote_elsewhere
 from tools.rebuild_plan import (
-    GONE,
     NOT_ON_EVENTS,
     Promotion,
     n_losing,
@@ -52,7 +53,7 @@ from tools.rebuild_plan import (
     renewed_users,
     resume_offsets,
 )
-from tools.rebuild_run import Manifest, folder_of, load_manifest, run_lock, run_settings, save_manifest
+from tools.rebuild_run import Manifest, folder_of, is_history_gone, load_manifest, run_lock, run_settings, save_manifest
 from tools.rebuild_workers import busy_groups
 
 #: Records handed to the producer at once.
@@ -63,16 +64,12 @@ OWNERS: Final = {"sequences": "sequencer", "user-vectors": "recommender"}
 
 def run_promote(args: argparse.Namespace) -> int:
     """Run ``headrace replay --promote``; return its exit code."""
-    settings = load_settings(broker=args.broker)
     folder = folder_of(args.state_dir, args.promote)
     load_manifest(folder)  # a run that does not exist gets no folder
+    settings = load_deployment(broker=args.broker)
     with run_lock(folder):
         manifest = load_manifest(folder)
-        if manifest.live_prefix != settings.kafka.topic_prefix:
-            raise InputError(
-                f"--promote {manifest.run}: it rebuilds topic prefix {manifest.live_prefix!r}, HEADRACE_TOPIC_PREFIX is "
-                f"{settings.kafka.topic_prefix!r}; set it to that of the run"
-            )
+        check_deployment(manifest, settings.kafka)
         check_live(manifest, settings.kafka)
         if manifest.state == "copying":
             raise InputError(
@@ -80,7 +77,21 @@ def run_promote(args: argparse.Namespace) -> int:
             )
         if manifest.partitions == settings.kafka.partitions:
             return _promote_in_place(args, settings, manifest, folder)
-        return _promote_elsewhere(args, settings, manifest, folder)
+        return promote_elsewhere(args, settings, manifest, folder)
+
+
+def check_deployment(manifest: Manifest, live: KafkaSettings) -> None:
+    """Raise :class:`InputError` where the settings name other live topics than those that the run was made of."""
+    if manifest.live_prefix != live.topic_prefix:
+        raise InputError(
+            f"--promote {manifest.run}: it rebuilds topic prefix {manifest.live_prefix!r}, HEADRACE_TOPIC_PREFIX is "
+            f"{live.topic_prefix!r}; set it to that of the run"
+        )
+    if manifest.live_topics != live.named_topics():
+        raise InputError(
+            f"--promote {manifest.run}: the run was made of topics that were named {manifest.live_topics}, the settings name "
+            f"{live.named_topics()}; name them as they were"
+        )
 
 
 def check_live(manifest: Manifest, live: KafkaSettings) -> None:
@@ -204,18 +215,6 @@ async def _plan(settings: Settings, manifest: Manifest) -> Promotion:
     )  # fmt: skip
 
 
-def is_history_gone(manifest: Manifest, begins: Mapping[int, int]) -> bool:
-    """Tell whether a run lacks live events from before its first one, which a promotion takes out of the windows for good.
-
-    Parameters
-    ----------
-    begins : live partition to the first offset that is still there
-    """
-    if manifest.is_from_topic:
-        return manifest.from_ts is not None or any(manifest.begins.values())
-    return any(begins.values())
-
-
 async def _trigger_offsets(
     live: KafkaSettings, manifest: Manifest, windows: Mapping[bytes, bytes], begins: Mapping[int, int]
 ) -> Callable[[bytes, WindowState], int]:
@@ -311,35 +310,3 @@ async def set_offsets(kafka: KafkaSettings, group: str, topic: str, offsets: Map
             await consumer.commit(wanted)
         except CommitFailedError as exc:
             raise BrokerError(f"group {group}: a worker joined meanwhile; stop it and promote again: {exc}") from exc
-
-
-def _promote_elsewhere(args: argparse.Namespace, settings: Settings, manifest: Manifest, folder: Path) -> int:
-    """Check that a run of another partition count has all live events, and say what to switch."""
-    n_behind = asyncio.run(_n_behind(settings.kafka, manifest))
-    into = run_settings(settings, manifest.run, manifest.partitions).kafka
-    if n_behind:
-        remedy = (
-            f"copy them with: headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}"
-        )
-        if not manifest.is_from_topic:
-            remedy = "a log's run cannot take them; begin one without --partitions"
-        raise RunError(f"--promote {manifest.run}: {n_behind} live events are not in the run; {remedy}")
-    manifest.state = "promoted"
-    save_manifest(folder, manifest)
-    variables = {"HEADRACE_TOPIC_PREFIX": into.topic_prefix, "HEADRACE_PARTITIONS": str(manifest.partitions)}
-    lines = [
-        *([GONE] if is_history_gone(manifest, {}) else []),
-        f"run {manifest.run} has all live events. Topics cannot change their partition count: switch to those of the run.",
-        "Set for workers, producers and consumers:",
-        *(f"  {name}={value}" for name, value in variables.items()),
-        "Start the workers with them, then switch producers, then consumers. What producers sent to the old topics in between",
-        f"is copied by: headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}",
-    ]
-    emit(args, {"run": manifest.run, "switch": variables}, lines)
-    return 0
-
-
-async def _n_behind(live: KafkaSettings, manifest: Manifest) -> int:
-    """Return how many live events the run has not copied."""
-    begins, ends = await event_range(live, None, None)
-    return sum(max(0, end - manifest.copied.get(p, begins[p])) for p, end in ends.items())

@@ -15,10 +15,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -41,6 +41,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     Parameters
     ----------
     live_prefix : topic prefix of the deployment that it rebuilds
+    live_topics : its topics that settings name in full, by setting
     source : ``topic``, or the log's name with a digest of what fixes its rows
     from_ts, to_ts : range of record timestamps of the live ``events`` that is copied, in ms; None leaves a side open
     live_partitions, partitions : partition counts of the live topics (0 where there are none) and of the run's
@@ -57,6 +58,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     format: int = FORMAT
     run: str
     live_prefix: str
+    live_topics: dict[str, str] = {}
     source: str
     from_ts: int | None = None
     to_ts: int | None = None
@@ -90,7 +92,8 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 #: What must be as it was when a run goes on: its windows and lists would be mixed from two kinds otherwise.
 _FIXED: Final = (
-    "live_prefix", "source", "from_ts", "to_ts", "live_partitions", "partitions", "partitioner", "bounds", "artifact",
+    "live_prefix", "live_topics", "source", "from_ts", "to_ts", "live_partitions", "partitions", "partitioner", "bounds",
+    "artifact",
 )  # fmt: skip
 
 
@@ -105,10 +108,22 @@ def folder_of(state_dir: Path, run: str) -> Path:
 
 
 def run_settings(settings: Settings, run: str, partitions: int) -> Settings:
-    """Return the settings of a run's workers: as the deployment's, on the run's own topics."""
-    settings.kafka.check_isolated(run_prefix(settings.kafka, run))
-    kafka = replace(settings.kafka, topic_prefix=run_prefix(settings.kafka, run), partitions=partitions)
-    return replace(settings, kafka=kafka)
+    """Return the settings of a run's workers: as the deployment's, on topics of its own, also where the deployment names its in full."""
+    no_names: dict[str, Any] = dict.fromkeys(settings.kafka.named_topics(), "")
+    kafka = replace(settings.kafka, **no_names, topic_prefix=run_prefix(settings.kafka, run), partitions=partitions)
+    return replace(settings, kafka=kafka, given=settings.given | {"partitions"})
+
+
+def is_history_gone(manifest: Manifest, begins: Mapping[int, int]) -> bool:
+    """Tell whether a run lacks live events from before its first one, which a promotion takes out of the windows for good.
+
+    Parameters
+    ----------
+    begins : live partition to the first offset that is still there
+    """
+    if manifest.is_from_topic:
+        return manifest.from_ts is not None or any(manifest.begins.values())
+    return any(begins.values())
 
 
 def bounds_of(settings: Settings) -> dict[str, int]:

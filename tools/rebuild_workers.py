@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from streams.lag import GroupWatch
+from streams.setting_check import PREFIX
 from streams.settings import KafkaSettings, Settings
 from tools.cli import RunError
 from tools.supervisor import Supervisor
@@ -26,8 +27,12 @@ POLL_S: Final = 0.5
 
 
 def worker_variables(settings: Settings, folder: Path, app: str) -> dict[str, str]:
-    """Return what a run's worker has in its environment beside that of this command: its own topics and directory."""
-    return {
+    """Return what a run's worker has in its environment beside that of this command: its own topics and directory.
+
+    A topic that the deployment names in full is named anew, or unset, here: else the run would write to the live one.
+    """
+    names = {f"{PREFIX}{setting.upper()}": name for setting, name in settings.kafka.topic_names().items()}
+    return names | {
         "HEADRACE_BROKER": settings.kafka.broker,
         "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
         "HEADRACE_PARTITIONS": str(settings.kafka.partitions),

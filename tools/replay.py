@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
+from streams.deployment import with_existing_partitions
 from streams.errors import InputError
 from streams.pseudonyms import open_pseudonyms
 from streams.publisher import Publisher
@@ -155,6 +156,7 @@ def drive(
 
 
 async def _publish(settings: Settings, replay: Replay, rows: Iterator[LogRow], pace: Pace, on_row: Any) -> None:
+    settings = await with_existing_partitions(settings)
     created = await prepare(settings.kafka, "producer")
     if created:
         say(f"created topics: {', '.join(created)}", style="dim")

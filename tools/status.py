@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from streams.committed_note import REJECTS_UNHEALTHY_S, UNHEALTHY_MS, Gap, decode_judged
+from streams.deployment import with_existing_partitions
 from streams.lag import Group, GroupWatch
 from streams.liveness import PartitionOffsets, Place
 from streams.settings import Settings, load_settings
@@ -84,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def look(settings: Settings, seconds: float) -> list[Flow]:
     """Return both flows, looked at until all that lags has moved, or ``seconds`` are over."""
+    settings = await with_existing_partitions(settings)
     return list(await asyncio.gather(*(_look(settings, app, topic, seconds) for app, topic in FLOWS)))
 
 

@@ -6,8 +6,9 @@ import argparse
 import asyncio
 from typing import Any
 
+from streams.deployment import load_deployment
 from streams.errors import TopicError
-from streams.settings import KafkaSettings, load_settings
+from streams.settings import KafkaSettings
 from streams.topics import TOPICS, TopicDifference, compare, compare_all, create_topics
 from tools.cli import emit, say
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code: 1 where the topics are unlike the contract."""
-    settings = load_settings(broker=args.broker, partitions=args.partitions, replication=args.replication).kafka
+    settings = load_deployment(broker=args.broker, partitions=args.partitions, replication=args.replication).kafka
     created: list[str] = []
     found = asyncio.run(compare_all(settings))
     if args.action == "create":
@@ -36,8 +37,7 @@ def run(args: argparse.Namespace) -> int:
     for difference in found:
         style = "dim" if difference.is_safe else "yellow"
         say(str(difference), style=style)
-    result = as_result(settings, created, differences)
-    result["notes"] = [str(difference) for difference in found if difference.is_safe]
+    result = as_result(settings, created, found)
     lines = [
         f"{t['name']}: {t['partitions']} partitions, {t['cleanup']}{'' if t['ok'] else ' - differs'}"
         for t in result["topics"]
@@ -65,12 +65,12 @@ def refuse_other_partitions(differences: list[TopicDifference]) -> None:
 
 
 def as_result(settings: KafkaSettings, created: list[str], differences: list[TopicDifference]) -> dict[str, Any]:
-    """Return the command's result: per topic what is expected, and whether it is so."""
-    topics = []
+    """Return the command's result: per topic what is expected, and whether it is so; what is safely more is a note."""
+    topics, notes = [], [str(difference) for difference in differences if difference.is_safe]
     for spec in TOPICS:
         name = settings.topic(spec.name)
-        own = [difference for difference in differences if difference.topic == name]
-        found = {difference.setting: difference.found for difference in own}
+        found = {d.setting: d.found for d in differences if d.topic == name}
+        own = [d for d in differences if d.topic == name and not d.is_safe]
         topics.append(
             {
                 "name": name,
@@ -80,4 +80,5 @@ def as_result(settings: KafkaSettings, created: list[str], differences: list[Top
                 "differences": [str(difference) for difference in own],
             }
         )
-    return {"ok": not differences, "created": created, "topics": topics}
+    ok = all(topic["ok"] for topic in topics)
+    return {"ok": ok, "created": created, "topics": topics, "notes": notes}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from streams.acls import topics_of
+from streams.deployment import load_deployment
 from streams.settings import Settings, load_settings
 from streams.topics import create_topics
 from tools.broker import names_broker, on_bar
@@ -49,10 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     settings = load_settings(broker=args.broker, artifact=None if args.artifact is None else str(args.artifact))
-    if not 1 <= args.workers <= settings.kafka.partitions:
-        raise UsageError(
-            f"--workers {args.workers}: must be 1 to {settings.kafka.partitions}, the number of partitions; more would idle"
-        )
+    if args.workers < 1 or "partitions" in settings.given:
+        check_workers(args.workers, settings)
     last_port = (args.web_port or 1) + 2 * args.workers - 1
     if args.web_port is not None and not 1 <= args.web_port <= last_port <= MAX_PORT:
         raise UsageError(
@@ -73,10 +72,19 @@ def run(args: argparse.Namespace) -> int:
                 raise UsageError(
                     f"--workers {args.workers}: noida carries one worker only; use --workers 1, or another broker"
                 )
-            running = load_settings(broker=broker.bootstrap, artifact=settings.recommender.artifact)
+            running = load_deployment(broker=broker.bootstrap, artifact=settings.recommender.artifact)
+            check_workers(args.workers, running)
             asyncio.run(create_topics(running.kafka, WORKER_TOPICS))
             workers = build_workers(running, args.workers, first_port=args.web_port)
             return _supervise(args, workers, running.health.stop_timeout_s + STOP_MARGIN_S)
+
+
+def check_workers(n_workers: int, settings: Settings) -> None:
+    """Raise :class:`UsageError` for a number of workers that is none, or above that of the partitions."""
+    if not 1 <= n_workers <= settings.kafka.partitions:
+        raise UsageError(
+            f"--workers {n_workers}: must be 1 to {settings.kafka.partitions}, the number of partitions; more would idle"
+        )
 
 
 def build_workers(

@@ -46,7 +46,8 @@ class Live:
     @property
     def env(self) -> dict[str, str]:
         """The environment of workers and commands."""
-        return {
+        names = {f"HEADRACE_{name.upper()}": topic for name, topic in self.settings.kafka.named_topics().items()}
+        return names | {
             "HEADRACE_BROKER": self.settings.kafka.broker,
             "HEADRACE_TOPIC_PREFIX": self.settings.kafka.topic_prefix,
             "HEADRACE_ARTIFACT": str(tiny.artifact()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,13 @@ from pathlib import Path
 import pytest
 from aiokafka.errors import KafkaError
 
-from streams.errors import BrokerError, InputError, SettingsError, TopicError
+from streams.errors import BrokerError, InputError, TopicError
+from streams.kafka_settings import CONTRACT_TOPICS
 from streams.latest import LatestLists
 from streams.publisher import KeyHomes, partition_of
 from streams.recommending import list_id
 from streams.records import Recommendation, UserVector, WindowState, decode_window, encode
-from streams.settings import Settings
+from streams.settings import KafkaSettings, Settings, load_settings
 from streams.window import WindowBounds, absorb
 from tests.builders import FakeRecord, make_event
 from tools import replay
@@ -35,18 +37,19 @@ from tools.rebuild_plan import (
     promoted_windows,
     renewed_users,
 )
-from tools.rebuild_promote import check_copied, check_live, is_history_gone
+from tools.rebuild_promote import check_copied, check_deployment, check_live
 from tools.rebuild_run import (
     Manifest,
     begin_or_go_on,
     bounds_of,
     folder_of,
+    is_history_gone,
     load_manifest,
     run_lock,
     run_settings,
     save_manifest,
 )
-from tools.rebuild_workers import what_to_see
+from tools.rebuild_workers import what_to_see, worker_variables
 
 
 def make_manifest(**changes: object) -> Manifest:
@@ -97,11 +100,28 @@ def test_a_run_has_topics_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("setting", ["topic_events", "topic_user_vectors", "topic_events_rejected"])
-def test_a_run_never_writes_to_topics_named_in_full(setting: str) -> None:
-    """Its workers would write to the live topics."""
-    live = Settings(kafka=replace(Settings().kafka, **{setting: "source.x"}))  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match=f"{setting}='source.x'.*'wider.'"):
-        run_settings(live, "wider", 8)
+def test_a_run_never_writes_to_topics_named_in_full(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its workers have the deployment's variables, and would write to the live topics."""
+    variable = f"HEADRACE_{setting.upper()}"
+    monkeypatch.setenv(variable, "source.x")
+    into = run_settings(load_settings(), "wider", 8)
+    own = {f"wider.{name}" for name in CONTRACT_TOPICS}
+    assert {into.kafka.topic(name) for name in CONTRACT_TOPICS} == own
+    worker = load_settings(os.environ | worker_variables(into, tmp_path, "sequencer")).kafka
+    assert {worker.topic(name) for name in CONTRACT_TOPICS} == own
+
+
+def test_a_run_is_of_the_topics_that_it_was_begun_with(tmp_path: Path) -> None:
+    """Another events topic under the same prefix is another history."""
+    begin_or_go_on(tmp_path, make_manifest(live_topics={"topic_events": "a"}))
+    with pytest.raises(InputError, match="live_topics is {}, the run was begun with {'topic_events': 'a'}"):
+        begin_or_go_on(tmp_path, make_manifest())
+    named = KafkaSettings(topic_prefix=make_manifest().live_prefix, topic_events="a")
+    check_deployment(make_manifest(live_topics={"topic_events": "a"}), named)
+    with pytest.raises(InputError, match="name them as they were"):
+        check_deployment(make_manifest(), named)
 
 
 def test_the_manifest_survives_and_holds_the_run_to_what_it_was_begun_with(tmp_path: Path) -> None:

@@ -54,6 +54,18 @@ def test_each_difference_is_found(
     assert found(EVENTS, topic, configs) == [difference]
 
 
+def test_a_catalogue_may_have_more_partitions() -> None:
+    """Every reader reads all of it; a topic keyed by user must have the count of the others."""
+    (more,) = _differences("items", ITEMS, described(3), {}, SETTINGS)
+    assert more.is_safe and "partitions is 3, more than the 1" in str(more)
+    (other,) = _differences("events", EVENTS, described(5), {}, SETTINGS)
+    assert not other.is_safe
+    result = as_result(SETTINGS, [], [more, other])
+    told = {topic["name"]: (topic["partitions"], topic["ok"]) for topic in result["topics"]}
+    assert told["items"] == (3, True) and told["events"] == (5, False)
+    assert result["notes"] == [str(more)] and result["ok"] is False
+
+
 def test_all_differences_are_told_at_once() -> None:
     """Mending one and finding the next costs a person an hour."""
     assert len(found(EVENTS, described(3, 2), {"cleanup.policy": "compact", "retention.ms": "1"})) == 4

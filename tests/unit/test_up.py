@@ -48,8 +48,9 @@ def test_ports_that_do_not_exist_are_refused(port: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("n", ["0", "-1", "5"])
-def test_more_workers_than_partitions_are_refused(n: str, tmp_path: Path) -> None:
-    """They would idle."""
+def test_more_workers_than_partitions_are_refused(n: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would idle; where the count is set, no broker is asked for it."""
+    monkeypatch.setenv("HEADRACE_PARTITIONS", "4")
     with pytest.raises(UsageError, match="--workers .*1 to 4"):
         up.run(arguments("--workers", n, "--artifact", str(tmp_path), "--broker", "127.0.0.1:1"))
 

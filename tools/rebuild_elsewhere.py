@@ -1,0 +1,48 @@
+"""``headrace replay --promote`` of a run with another partition count: nothing is written, workers and clients switch to its topics."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from pathlib import Path
+
+from streams.setting_check import PREFIX
+from streams.settings import KafkaSettings, Settings
+from tools.cli import RunError, emit
+from tools.rebuild_copy import event_range
+from tools.rebuild_plan import GONE
+from tools.rebuild_run import Manifest, is_history_gone, run_settings, save_manifest
+
+
+def promote_elsewhere(args: argparse.Namespace, settings: Settings, manifest: Manifest, folder: Path) -> int:
+    """Check that a run of another partition count has all live events, and say what to switch."""
+    n_behind = asyncio.run(_n_behind(settings.kafka, manifest))
+    into = run_settings(settings, manifest.run, manifest.partitions).kafka
+    if n_behind:
+        remedy = (
+            f"copy them with: headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}"
+        )
+        if not manifest.is_from_topic:
+            remedy = "a log's run cannot take them; begin one without --partitions"
+        raise RunError(f"--promote {manifest.run}: {n_behind} live events are not in the run; {remedy}")
+    manifest.state = "promoted"
+    save_manifest(folder, manifest)
+    variables = {"HEADRACE_TOPIC_PREFIX": into.topic_prefix, "HEADRACE_PARTITIONS": str(manifest.partitions)}
+    variables |= {f"{PREFIX}{setting.upper()}": "" for setting in manifest.live_topics}  # the run's have the prefix
+    lines = [
+        *([GONE] if is_history_gone(manifest, {}) else []),
+        f"run {manifest.run} has all live events. Topics cannot change their partition count: switch to those of the run.",
+        "Set for workers, producers and consumers:",
+        *(f"  {name}={value}" for name, value in variables.items()),
+        f"Events go to {into.topic('events')}.",
+        "Start the workers with them, then switch producers, then consumers. What producers sent to the old topics in between",
+        f"is copied by: headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}",
+    ]
+    emit(args, {"run": manifest.run, "switch": variables}, lines)
+    return 0
+
+
+async def _n_behind(live: KafkaSettings, manifest: Manifest) -> int:
+    """Return how many live events the run has not copied."""
+    begins, ends = await event_range(live, None, None)
+    return sum(max(0, end - manifest.copied.get(p, begins[p])) for p, end in ends.items())
