@@ -91,14 +91,19 @@ def gather(
     *,
     mask_seen: bool = True,
 ) -> Candidates:
-    """Return the candidates of each window: retrieval, matrix factorisation, followers and neighbours of its items, popular ones."""
+    """Return the candidates of each window: retrieval, matrix factorisation, followers and neighbours of its items, popular ones.
+
+    A window without any item of the catalogue has popular candidates alone.
+    """
     packed = pack(windows, catalogue.row_of, artifact.sequence.config.max_length)
     vectors, factors = user_states(artifact, catalogue, packed)
     mf_users = np.column_stack([factors, np.ones(len(factors), dtype=np.float32)])
     followers, neighbours = followers_of(catalogue, packed), neighbours_of(catalogue, packed)
     brought = {
         "retrieval": _retrieved(catalogue, vectors, np.where(packed.lengths > 0, n_candidates + packed.lengths, 0)),
-        "mf": catalogue.factor_index.search(mf_users.astype(np.float32), N_MF)[0],
+        "mf": np.where(
+            packed.lengths[:, None] > 0, catalogue.factor_index.search(mf_users.astype(np.float32), N_MF)[0], -1
+        ),
         "next": followers[0],
         "neighbours": neighbours[0],
         "popular": np.broadcast_to(

@@ -33,6 +33,7 @@ class Catalogue:
     is_new : (n,) bool, items that training never saw; they have text alone
     is_unseen : (n,) bool, new items that nobody has had since training either
     popularity, recent_popularity : (n,) float32, log shares
+    popular_shares : (n,) float32, each item's share of recent popularity; zeros where nothing was counted
     popular_rows : (n,) int64, rows by falling recent popularity
     """
 
@@ -55,6 +56,7 @@ class Catalogue:
     is_unseen: Bool
     popularity: Float32
     recent_popularity: Float32
+    popular_shares: Float32
     popular_rows: Int64
 
     def with_popularity(self, scores: Float32) -> Catalogue:
@@ -63,6 +65,7 @@ class Catalogue:
             self,
             is_unseen=self.is_new & (scores <= 0),
             recent_popularity=log_share(scores),
+            popular_shares=_shares(scores),
             popular_rows=_order(scores),
         )
 
@@ -117,6 +120,7 @@ def build_catalogue(
         is_unseen=is_new & (recent <= 0),
         popularity=log_share(_take(artifact.popularity, rows)),
         recent_popularity=log_share(recent),
+        popular_shares=_shares(recent),
         popular_rows=_order(recent),
     )
 
@@ -155,6 +159,11 @@ def _take(values: AnyArray, rows: Int64) -> AnyArray:
     taken = np.zeros((len(rows), *values.shape[1:]), dtype=values.dtype)
     taken[rows >= 0] = values[rows[rows >= 0]]
     return taken
+
+
+def _shares(scores: Float32) -> Float32:
+    shares: Float32 = (scores / max(float(scores.sum(dtype=np.float64)), 1e-30)).astype(np.float32)
+    return shares
 
 
 def _order(scores: Float32) -> Int64:

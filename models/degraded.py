@@ -62,7 +62,8 @@ class WithoutModel:
 
         ``stale-vector`` where there is a vector, ``mf-only`` where the window has an item that training knew, else ``popular``.
         A score is a probability as far as the source goes: the softmax of retrieval scores over the best unseen ``n_candidates``,
-        or the sigmoid of the logit of matrix factorisation. The lists' own vectors are those given, else zeros.
+        or the sigmoid of the logit of matrix factorisation, or the share of recent popularity. The lists' own vectors are those
+        given, else zeros.
         """
         seen = seen_rows(catalogue, windows, extra_seen)
         return [
@@ -133,7 +134,8 @@ class WithoutModel:
         stored: UserVectors | None,
         degraded: Degraded,
     ) -> RankedList:
-        more = popular_items(catalogue, {item.item_id for item in items}, seen, self.k - len(items))
+        listed, n_left = {item.item_id for item in items}, self.k - len(items)
+        more = popular_items(catalogue, listed, seen, n_left, is_last_resort=bool(items))
         vectors = stored or UserVectors(
             np.zeros(catalogue.vectors.shape[1], dtype=np.float32),
             np.zeros(catalogue.factors.shape[1] - 1, dtype=np.float32),

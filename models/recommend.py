@@ -67,8 +67,15 @@ def recent_counts(artifact: Artifact) -> CountsWithPrior:
     return CountsWithPrior(dict(counts), artifact.manifest.trained_to_ms)
 
 
-def popular_items(catalogue: Catalogue, listed: set[str], seen: Int64, n: int) -> list[RankedItem]:
-    """Return up to ``n`` popular items that are neither listed nor seen (rows): a last resort, so their probability is 0."""
+def popular_items(
+    catalogue: Catalogue, listed: set[str], seen: Int64, n: int, *, is_last_resort: bool
+) -> list[RankedItem]:
+    """Return up to ``n`` popular items that are neither listed nor seen (rows), most popular first.
+
+    Parameters
+    ----------
+    is_last_resort : whether they fill up a list of better ones, and have a probability of 0; else it is their share of popularity
+    """
     items: list[RankedItem] = []
     had = set(seen.tolist())
     for rank, row in enumerate(catalogue.popular_rows.tolist(), 1):
@@ -77,7 +84,8 @@ def popular_items(catalogue: Catalogue, listed: set[str], seen: Int64, n: int) -
         item_id = catalogue.item_ids[row]
         if row not in had and item_id not in listed:
             sources = {"popular": (rank, float(catalogue.recent_popularity[row]))}
-            items.append(RankedItem(item_id, 0.0, sources, None))
+            score = 0.0 if is_last_resort else float(catalogue.popular_shares[row])
+            items.append(RankedItem(item_id, score, sources, None))
     return items
 
 
@@ -149,7 +157,11 @@ class Pipeline:
     def probabilities(
         self, catalogue: Catalogue, found: Candidates, user_features: Sequence[Row] | None = None
     ) -> Float32:
-        """Return each candidate's probability to be its user's next item, (n, c) float32; 0 where it is not valid."""
+        """Return each candidate's probability to be its user's next item, (n, c) float32; 0 where it is not valid.
+
+        A window without any item of the catalogue gives shares of recent popularity: fusion is fitted to users with a window, and
+        for others its order would be a guess that hardly heeds popularity.
+        """
         users = user_side(self._artifact, found.user_vectors, user_features)
         device = self._artifact.device
         with torch.inference_mode():
@@ -161,7 +173,8 @@ class Pipeline:
             valid = torch.from_numpy(found.valid).to(device)
             logits = self._with_unseen(catalogue, found, logits, valid)
             result: Float32 = self._artifact.fusion.probabilities(logits, valid).cpu().numpy()
-        return result
+        is_cold = (found.packed.lengths == 0)[:, None]
+        return np.where(is_cold, catalogue.popular_shares[found.rows] * found.valid, result)
 
     def _with_unseen(self, catalogue: Catalogue, found: Candidates, logits: Tensor, valid: Tensor) -> Tensor:
         """Return logits in which an item that nobody has had yet has its share of retrieval's softmax, (n, c).
@@ -194,17 +207,18 @@ class Pipeline:
         because: Int64,
         seen: Int64,
     ) -> RankedList:
-        is_cold = found.packed.lengths[i] == 0
+        is_cold = bool(found.packed.lengths[i] == 0)
         items = []
         for j, column in enumerate(best):
             if not found.valid[i, column]:
                 break
             reason = None if is_cold else catalogue.item_ids[because[j]]
             row = int(found.rows[i, column])
-            sources = self._sources(catalogue, found, i, int(column), is_cold=bool(is_cold))
+            sources = self._sources(catalogue, found, i, int(column), is_cold=is_cold)
             items.append(RankedItem(catalogue.item_ids[row], float(probabilities[column]), sources, reason))
         if len(items) < self._k:
-            items += popular_items(catalogue, {item.item_id for item in items}, seen, self._k - len(items))
+            listed, n_left = {item.item_id for item in items}, self._k - len(items)
+            items += popular_items(catalogue, listed, seen, n_left, is_last_resort=not is_cold)
         vector, factors = found.user_vectors[i], found.factors[i]
         return RankedList(vector, factors, tuple(items), "popular" if is_cold else "none")
 

@@ -193,7 +193,7 @@ def test_each_candidate_says_which_sources_brought_it() -> None:
             "next": set(followers_of(shown, packed)[0][0].tolist()),
             "neighbours": set(neighbours_of(shown, packed)[0][0].tolist()),
             "retrieval": set(range(24)) if window_ else set(),
-            "mf": set(range(24)),
+            "mf": set(range(24)) if packed.lengths[0] else set(),
             "popular": set(range(24)),
         }
         valid = set(found.rows[user, found.valid[user]].tolist())

@@ -250,6 +250,39 @@ def test_popularity_of_the_moment_orders_cold_lists() -> None:
     np.testing.assert_array_equal(catalogue().popular_rows, before)
 
 
+def test_four_events_of_two_strangers_leave_a_cold_list_as_it_is() -> None:
+    """Years after training, on the items that are listed least: places change as evidence grows beside history, not before."""
+    model, shown, pipeline = artifact(), catalogue(), Pipeline(artifact(), k=10)
+    now_ms = model.manifest.trained_to_ms + 5 * 31_557_600_000
+    strangers = [shown.item_ids[row] for row in shown.popular_rows[-4:]]
+
+    def cold_list(n_events: int) -> RankedList:
+        counts = recent_counts(model)
+        for n in range(n_events):
+            counts.add(strangers[n % 4], now_ms)
+        return pipeline.recommend(shown.with_popularity(counts.scores(shown.item_ids, now_ms)), [[]])[0]
+
+    before = pipeline.recommend(shown, [[]])[0]
+    assert ids(cold_list(0)) == ids(cold_list(4)) == ids(before)
+    heard = [len(set(strangers) & set(ids(cold_list(n)))) for n in (4, 40, 400, 4_000)]
+    assert heard[0] == 0 and heard == sorted(heard) and heard[-1] == 4
+    assert set(ids(cold_list(4_000))[:4]) == set(strangers)
+
+
+def test_a_cold_list_is_in_order_of_popularity() -> None:
+    """Scores are shares of recent popularity, of all that there is; what the user has had is passed over."""
+    shown = catalogue()
+    ranked, had = Pipeline(artifact(), k=24).recommend(
+        shown, [[], []], [set(), {shown.item_ids[shown.popular_rows[0]]}]
+    )
+    assert ids(ranked) == [shown.item_ids[row] for row in shown.popular_rows]
+    assert ids(had) == ids(ranked)[1:]
+    counts = artifact().recent_popularity
+    assert ranked.items[0].score == pytest.approx(counts.max() / counts.sum(), rel=1e-5)
+    assert sum(item.score for item in ranked.items) == pytest.approx(1.0, rel=1e-5)
+    assert [item.sources["popular"][0] for item in ranked.items] == list(range(1, 25))
+
+
 def test_counts_go_on_from_training() -> None:
     """Without a live event popularity is the artifact's, however old it is: as shares, which are all that the models see."""
     model = artifact()
