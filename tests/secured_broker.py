@@ -22,8 +22,9 @@ from streams.acls import Acl
 from tests.certificates import Certificate, make_authority, sign
 from tests.waiting import wait_until
 from tools import engine_kafka
-from tools.broker_state import HOST, end_process, free_port
+from tools.broker_state import HOST, free_port
 from tools.local_broker import _wait
+from tools.processes import end_process
 
 PASSWORD: Final = "marker-5ecret-of-alice"  # noqa: S105 - searched for in all output
 PLAIN_USER: Final = "petra"
@@ -170,4 +171,5 @@ def secured_broker(folder: Path) -> Iterator[SecuredBroker]:
         _wait(data, state)
         yield SecuredBroker(folder, authority, *[f"{HOST}:{port}" for port in ports])
     finally:
-        end_process(state.pid or 0, state.identity, 10.0)
+        assert state.process is not None
+        end_process(state.process, 10.0)

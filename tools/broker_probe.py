@@ -1,4 +1,7 @@
-"""Does a broker answer, and if not, why: nothing listens there, it asks for TLS or SASL, or is no Kafka."""
+"""Does a broker answer, and if not, why: nothing listens there, it asks for TLS or SASL, or is no Kafka.
+
+Imports without the Kafka client, which is loaded where it is asked: ``make clean`` stops a broker by a Python that has no packages.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,6 @@ import threading
 from collections.abc import Coroutine, Mapping
 from typing import Any, TypeVar
 
-from streams.connecting import quiet, why_not
 from streams.errors import BrokerError, InputError
 
 T = TypeVar("T")
@@ -46,6 +48,8 @@ def check_broker(bootstrap: str, client: Mapping[str, Any] | None = None, timeou
     ------
     BrokerError : it does not answer; the message says why and what to do
     """
+    from streams.connecting import why_not
+
     addresses = parse_bootstrap(bootstrap)
     try:
         return run_async(answer(bootstrap, client, timeout_s))
@@ -57,6 +61,8 @@ def check_broker(bootstrap: str, client: Mapping[str, Any] | None = None, timeou
 async def answer(bootstrap: str, client: Mapping[str, Any] | None, timeout_s: float) -> int:
     """Return the number of nodes in the cluster's metadata; raises the Kafka client's errors."""
     from aiokafka.admin import AIOKafkaAdminClient
+
+    from streams.connecting import quiet
 
     settings = {name: value for name, value in (client or {}).items() if name != "bootstrap_servers"}
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(timeout_s * 1000), **settings)

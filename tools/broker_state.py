@@ -1,6 +1,8 @@
-"""What a started broker leaves on disk, and whether it is still alive: state file, process identity, lock, port, space.
+"""What a started broker leaves on disk: state file, lock, port, space.
 
-A process id alone is no proof, because ids are used again: a process is known by its id together with its start time.
+The state file names a process to signal, so it is believed only where nobody else can have written it: the folder and the file are ours,
+and ours alone to write. Which process it names is for :mod:`tools.processes` to check.
+
 Standard library only, so that a broker can be stopped by a Python that has none of the packages.
 """
 
@@ -14,27 +16,28 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from streams.errors import BrokerError
+from tools.processes import Process, is_pid, started
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 9092
 MIN_FREE_BYTES = 500 * 1000 * 1000
 LOCK_TIMEOUT_S = 120.0
-STOP_TIMEOUT_S = 15.0
 STATE_FILE = "broker.json"
 START_LOCK = "start.lock"
 LOG_FILE = "broker.log"
 START_MARK = "=== start "  # begins a line of the log; what is quoted comes after the last one
 LOG_KEEP_BYTES = 20_000_000
-
-_children: dict[int, subprocess.Popen[bytes]] = {}  # by pid; only a parent collects its dead
+MAX_STATE_BYTES = 1_000_000  # the command line of a broker names some fifty jars
 
 
 @dataclass(frozen=True)
@@ -47,19 +50,71 @@ class BrokerState:
     pid: int | None  # None: the process belongs to the docker engine
     identity: str  # of the process (see process_identity), or the compose project of the docker engine
     notes: list[str] = field(default_factory=list)
+    command: list[str] = field(default_factory=list)  # of the process
 
     @property
     def bootstrap(self) -> str:
         """Host and port that clients connect to."""
         return f"{HOST}:{self.port}"
 
+    @property
+    def process(self) -> Process | None:
+        """The recorded process; ``None`` where it belongs to the docker engine."""
+        return None if self.pid is None else Process(self.pid, self.identity, tuple(self.command))
+
 
 def read_state(data: Path) -> BrokerState | None:
-    """Return the recorded broker of a data directory; ``None`` if there is none or the file is unreadable."""
+    """Return the recorded broker of a data directory; ``None`` if there is none or the file is unreadable.
+
+    Raises
+    ------
+    BrokerError : others may have written the file, or what it holds is nothing that headrace writes
+    """
+    file = data / STATE_FILE
     try:
-        return BrokerState(**json.loads((data / STATE_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+        check_folder(data)
+        found = json.loads(_own_content(file))
+    except (OSError, ValueError, RecursionError):
         return None
+    if not isinstance(found, dict) or "pid" not in found:
+        return None
+    problem = _problem(found)
+    if problem:
+        raise not_believed(file, problem)
+    return BrokerState(**found)
+
+
+def not_believed(file: Path, problem: str) -> BrokerError:
+    """Return the refusal of a state file: nothing was signalled, and what a person can do."""
+    return BrokerError(
+        f"{file}: {problem}; nothing was signalled: end the broker by hand if one runs, and remove the file"
+    )
+
+
+def _own_content(file: Path) -> bytes:
+    """Return what a file holds that is ours, and ours alone to write."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as opened:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise not_believed(file, "is not a plain file that belongs to this user and that nobody else may write")
+        return opened.read(MAX_STATE_BYTES)
+
+
+def _problem(found: dict[str, Any]) -> str:
+    """Return what in a state file's content headrace never writes, or an empty string."""
+    kinds = {"engine": str, "version": str, "port": int, "identity": str, "notes": list, "command": list}
+    missing = sorted((kinds.keys() | {"pid"}) - found.keys())
+    if missing:
+        return f"lacks {missing[0]!r}, so another version of headrace wrote it"
+    for name, kind in kinds.items():
+        if type(found[name]) is not kind or (kind is list and not all(type(part) is str for part in found[name])):
+            return f"{name}={found[name]!r} is not of the kind {kind.__name__}"
+    if found.keys() - kinds.keys() - {"pid"}:
+        return "holds more than the record of a broker"
+    if found["pid"] is not None and not is_pid(found["pid"]):
+        return f"pid={found['pid']!r} must be a whole number above 1"
+    return "" if 1 <= found["port"] <= 65535 else f"port={found['port']!r} must be 1 to 65535"
 
 
 def write_state(data: Path, state: BrokerState) -> None:
@@ -85,8 +140,8 @@ def spawn(data: Path, engine: str, version: str, port: int, argv: list[str], env
         child = subprocess.Popen(
             argv, cwd=data, env=env, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
-        _children[child.pid] = child
-        state = BrokerState(engine, version, port, child.pid, process_identity(child.pid) or "dead")
+        process = started(child)
+        state = BrokerState(engine, version, port, process.pid, process.identity, [], list(process.command))
         write_state(data, state)
     return state
 
@@ -106,56 +161,6 @@ def _interrupt_deferred() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
     if arrived:
         signal.raise_signal(signal.SIGINT)
-
-
-def process_identity(pid: int) -> str | None:
-    """Return a string that no other process of this machine ever had, or ``None`` if the process is dead.
-
-    Where there is ``/proc`` it is the boot's id and the start time in clock ticks since; elsewhere what ``ps`` says.
-    """
-    if Path("/proc/self/stat").exists():
-        try:
-            # The name, in parentheses, may hold anything; after its end come the state, the parent, ... the start time.
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else f"{boot}:{fields[19]}"
-    shown = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=10
-    ).stdout.split(maxsplit=1)
-    return None if len(shown) < 2 or shown[0].startswith("Z") else shown[1].strip()
-
-
-def is_alive(state: BrokerState) -> bool:
-    """Return whether the recorded process itself still runs, not just something under its id."""
-    return state.pid is not None and process_identity(state.pid) == state.identity
-
-
-def end_process(pid: int, identity: str, patience_s: float = STOP_TIMEOUT_S) -> bool:
-    """End the process of that id and identity: SIGTERM, and SIGKILL after ``patience_s`` seconds.
-
-    Returns whether there was such a process. Another one under the same id is left alone.
-    """
-    if process_identity(pid) != identity:
-        return False
-    for sent, patience in ((signal.SIGTERM, patience_s), (signal.SIGKILL, STOP_TIMEOUT_S)):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, sent)
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline:
-            _reap(pid)
-            if process_identity(pid) != identity:
-                return True
-            time.sleep(0.02)
-    raise BrokerError(f"pid {pid}: still runs {STOP_TIMEOUT_S:.0f} s after SIGKILL; end it by hand")
-
-
-def _reap(pid: int) -> None:
-    """Collect the process if it is our child, so that it does not stay as a zombie."""
-    child = _children.get(pid)
-    if child is not None and child.poll() is not None:
-        del _children[pid]
 
 
 @contextlib.contextmanager
@@ -222,19 +227,37 @@ def choose_port(port: int | None) -> int:
 
 
 def prepare_data_dir(data: Path) -> Path:
-    """Create the data directory and its lock file; return its absolute path. Safe to race.
+    """Create the data directory, for this user alone, and its lock file; return its absolute path. Safe to race.
 
     Raises
     ------
-    BrokerError : it cannot be written
+    BrokerError : it cannot be written, or others can
     """
     where = data.expanduser().absolute()
     try:
-        where.mkdir(parents=True, exist_ok=True)
+        where.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_folder(where)
         (where / START_LOCK).open("a").close()
     except OSError as exc:
         raise BrokerError(f"--data {where}: cannot be written ({exc.strerror}); name another with --data") from exc
     return where
+
+
+def check_folder(data: Path) -> None:
+    """Check that a data directory is ours, and ours alone to write: whoever else may, could have us signal or write what they name.
+
+    Raises
+    ------
+    BrokerError : it is not
+    OSError : it is not there
+    """
+    found = data.stat()
+    if found.st_uid != os.geteuid():
+        raise BrokerError(f"--data {data}: belongs to user {found.st_uid}; name a folder of your own with --data")
+    if found.st_mode & 0o022:
+        raise BrokerError(
+            f"--data {data}: others may write it; run chmod go-w {data}, or name another folder with --data"
+        )
 
 
 def check_space(data: Path) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from dataclasses import replace
 from typing import Final
 
 from tools.drill_run import Drill, Plan
-from tools.local_broker import start_broker
+from tools.local_broker import broker_process, start_broker
+from tools.processes import Process
 
 #: The broker is away for this long after its death, and unreachable for so long at most, in seconds.
 DEAD_S: Final = 5.0
@@ -36,7 +36,7 @@ async def script(drill: Drill) -> None:
 
 
 async def _kill_and_start(drill: Drill) -> None:
-    os.kill(broker_pid(drill), signal.SIGKILL)
+    own_process(drill).send(signal.SIGKILL)
     await asyncio.sleep(DEAD_S)
     port, data = int(drill.broker.bootstrap.rpartition(":")[2]), drill.broker.data
     assert data is not None  # a broker of ours has one
@@ -44,18 +44,19 @@ async def _kill_and_start(drill: Drill) -> None:
 
 
 async def _stand_still(drill: Drill, seconds: float) -> None:
-    pid = broker_pid(drill)
-    os.kill(pid, signal.SIGSTOP)
+    process = own_process(drill)
+    process.send(signal.SIGSTOP)
     try:
         await asyncio.sleep(seconds)
     finally:
-        os.kill(pid, signal.SIGCONT)
+        process.send(signal.SIGCONT)
 
 
-def broker_pid(drill: Drill) -> int:
-    """Return the process id of the drill's own broker."""
-    assert drill.broker.pid is not None  # the plan asks for one of ours
-    return drill.broker.pid
+def own_process(drill: Drill) -> Process:
+    """Return the process of the drill's own broker."""
+    process = broker_process(drill.broker)
+    assert process is not None  # the plan asks for one of ours
+    return process
 
 
 def _since(answered: float) -> float:

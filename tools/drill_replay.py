@@ -30,6 +30,7 @@ from tools.cli import RunError
 from tools.drill_load import MAX_CHUNK
 from tools.drill_promote import load_at_rest, promote
 from tools.drill_run import CATCH_UP_S, Drill, Plan, delete_topics, variables_of
+from tools.processes import signal_group
 from tools.rebuild_run import load_manifest, run_settings
 from tools.rebuild_workers import READS, worker_variables
 from tools.topic_reader import read_records
@@ -153,9 +154,7 @@ def kill_workers(prefix: str, name: str) -> int:
     """Kill the workers of an app that run on topics of a prefix; return how many. No other process has that prefix."""
     n_killed = 0
     for pid in worker_pids(prefix, name):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pid, signal.SIGKILL)  # a worker leads its own process group
-            n_killed += 1
+        n_killed += signal_group(pid, signal.SIGKILL)  # a worker leads its own process group
     return n_killed
 
 

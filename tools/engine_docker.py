@@ -80,6 +80,11 @@ def alive(state: BrokerState) -> bool:
     return done.returncode == 0 and bool(done.stdout.strip())
 
 
+def is_own(data: Path, state: BrokerState) -> bool:
+    """Return whether a record names the compose project of that data directory."""
+    return state.pid is None and state.identity == project_name(data)
+
+
 def stop(state: BrokerState) -> None:
     """Stop and remove the container; its volume stays.
 

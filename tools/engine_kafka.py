@@ -21,6 +21,8 @@ from tools.kafka_jars import KAFKA_VERSION, Progress, classpath
 
 NAME = "kafka"
 FORMAT_TIMEOUT_S = 60
+MAIN_CLASS = "kafka.Kafka"
+PROPERTIES = "server.properties"
 JVM_OPTIONS = (
     "-Xms64m",
     "-Xmx256m",
@@ -99,7 +101,7 @@ def launch(
     BrokerError : a jar cannot be had, or the folder cannot be formatted
     """
     jars = os.pathsep.join(str(jar) for jar in classpath(progress))
-    file = data / "server.properties"
+    file = data / PROPERTIES
     file.touch(mode=0o600)  # further properties may hold a password
     file.write_text(FIXED_PROPERTIES + _variable_properties(data, port, listeners) + properties, encoding="ascii")
     (data / "log4j2.properties").write_text(LOG4J, encoding="ascii")
@@ -110,7 +112,12 @@ def launch(
     java = [str(_java()), *options, "-cp", jars]
     if not (data / "kafka" / "meta.properties").exists():
         _format(java, data, file)
-    return spawn(data, NAME, KAFKA_VERSION, port, [*java, "kafka.Kafka", str(file)], _environment())
+    return spawn(data, NAME, KAFKA_VERSION, port, [*java, MAIN_CLASS, str(file)], _environment())
+
+
+def is_own(data: Path, state: BrokerState) -> bool:
+    """Return whether a record names a node of that data directory."""
+    return state.pid is not None and state.command[-2:] == [MAIN_CLASS, str(data / PROPERTIES)]
 
 
 def cluster_id(data: Path) -> str | None:

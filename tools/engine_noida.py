@@ -31,9 +31,18 @@ def launch(data: Path, port: int, progress: Progress | None = None) -> BrokerSta
     binary = _binary()
     if not os.access(binary, os.X_OK):
         binary.chmod(0o755)
-    folder = data / "noida"
-    argv = [str(binary), "start", "--data-dir", str(folder), "--only", "kafka", "--kafka-port", str(port)]
+    argv = [str(binary), *_options(data), "--kafka-port", str(port)]
     return spawn(data, NAME, importlib.metadata.version("noida-db"), port, argv, dict(os.environ))
+
+
+def is_own(data: Path, state: BrokerState) -> bool:
+    """Return whether a record names a broker of that data directory."""
+    own = [str(_binary()), *_options(data)]
+    return state.pid is not None and state.command[: len(own)] == own
+
+
+def _options(data: Path) -> list[str]:
+    return ["start", "--data-dir", str(data / "noida"), "--only", "kafka"]
 
 
 def _binary() -> Path:

@@ -14,7 +14,7 @@ import contextlib
 import re
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,19 +25,21 @@ from tools.broker_state import (
     LOG_FILE,
     START_LOCK,
     START_MARK,
+    STATE_FILE,
     BrokerState,
+    check_folder,
     check_space,
     choose_port,
     clear_state,
-    end_process,
     exclusive,
-    is_alive,
+    not_believed,
     port_taken,
     prepare_data_dir,
     read_state,
     write_state,
 )
 from tools.kafka_jars import Progress
+from tools.processes import Process, end_process
 
 DEFAULT_DATA = Path(".headrace") / "broker"
 START_TIMEOUT_S = 60.0
@@ -55,6 +57,9 @@ class Engine(Protocol):
 
     def launch(self, data: Path, port: int, progress: Progress | None = None) -> BrokerState:
         """Start it and record it in the data directory."""
+
+    def is_own(self, data: Path, state: BrokerState) -> bool:
+        """Return whether a record names what this engine starts for that data directory, and nothing else."""
 
 
 ENGINES: dict[str, Engine] = {"docker": engine_docker, "kafka": engine_kafka, "noida": engine_noida}  # in auto's order
@@ -123,8 +128,14 @@ def start_broker(
 def broker_status(data_dir: Path = DEFAULT_DATA) -> BrokerInfo | None:
     """Return the running broker of a data directory, or ``None``; a record of a dead one is passed over."""
     data = data_dir.expanduser().absolute()
-    state = read_state(data)
+    state = _recorded(data)
     return _info(data, state, started=False) if state is not None and _alive(state) else None
+
+
+def broker_process(info: BrokerInfo) -> Process | None:
+    """Return the process of a broker that was started on this machine, or ``None`` where there is none of ours."""
+    state = None if info.data is None else _recorded(info.data)
+    return None if state is None else state.process
 
 
 def stop_broker(data_dir: Path = DEFAULT_DATA) -> bool:
@@ -135,8 +146,9 @@ def stop_broker(data_dir: Path = DEFAULT_DATA) -> bool:
     data = data_dir.expanduser().absolute()
     if not data.is_dir():
         return False
+    check_folder(data)
     with exclusive(data / START_LOCK, what="another start or stop"):
-        state = read_state(data)
+        state = _recorded(data)
         stopped = state is not None and _end(state)
         clear_state(data)
         return stopped
@@ -174,14 +186,27 @@ def _info(data: Path, state: BrokerState, *, started: bool) -> BrokerInfo:
     return BrokerInfo(state.engine, state.version, state.bootstrap, state.pid, data, started, list(state.notes))
 
 
+def _recorded(data: Path) -> BrokerState | None:
+    """Return the recorded broker, or ``None``.
+
+    Raises
+    ------
+    BrokerError : the record is not believed, or names something else than its engine starts for this data directory
+    """
+    state = read_state(data)
+    if state is not None and (state.engine not in ENGINES or not ENGINES[state.engine].is_own(data, state)):
+        raise not_believed(data / STATE_FILE, "names nothing that headrace starts for this folder")
+    return state
+
+
 def _alive(state: BrokerState) -> bool:
-    return engine_docker.alive(state) if state.pid is None else is_alive(state)
+    return engine_docker.alive(state) if state.process is None else state.process.is_alive()
 
 
 def _end(state: BrokerState, patience_s: float = 15.0) -> bool:
     """End a recorded broker; return whether it was running."""
-    if state.pid is not None:
-        return end_process(state.pid, state.identity, patience_s)
+    if state.process is not None:
+        return end_process(state.process, patience_s)
     running = engine_docker.alive(state)
     engine_docker.stop(state)
     return running
@@ -189,7 +214,7 @@ def _end(state: BrokerState, patience_s: float = 15.0) -> bool:
 
 def _running(data: Path, engine: str, port: int | None) -> BrokerInfo | None:
     """Return the broker that runs already, once it answers; clear the record of a dead one."""
-    state = read_state(data)
+    state = _recorded(data)
     if state is None or not _alive(state):
         clear_state(data)
         return None
@@ -222,7 +247,7 @@ def _start(engine: Engine, port: int | None, data: Path, notes: list[str], progr
     try:
         state = engine.launch(data, chosen, progress)
         limits = [engine_noida.LIMITS] if engine is engine_noida else []
-        state = BrokerState(state.engine, state.version, state.port, state.pid, state.identity, [*notes, *limits])
+        state = replace(state, notes=[*notes, *limits])
         write_state(data, state)
         _wait(data, state)
     except BaseException:
@@ -245,7 +270,7 @@ def _wait(data: Path, state: BrokerState) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     attempt_s, longest_s = ATTEMPT_TIMEOUT_S
     while time.monotonic() < deadline:
-        if state.pid is not None and not is_alive(state):
+        if state.process is not None and not state.process.is_alive():
             raise BrokerError(f"engine {state.engine}: ended while starting ({_quote(data)}); see {data / LOG_FILE}")
         if port_taken(state.port):
             with contextlib.suppress(Exception):

@@ -108,8 +108,16 @@ set_up() {
 
 clean() {
     if [ -f .headrace/broker/broker.json ]; then
-        "$PYTHON" -c 'import sys; sys.path.insert(0, sys.argv[1]); from tools.local_broker import stop_broker; stop_broker()' \
-            "$ROOT" || die "the local broker cannot be stopped; end it by hand (its pid is in .headrace/broker/broker.json), then run make clean again"
+        "$PYTHON" -c '
+import sys
+sys.path.insert(0, sys.argv[1])
+from streams.errors import BrokerError
+from tools.local_broker import stop_broker
+try:
+    stop_broker()
+except BrokerError as exc:
+    sys.exit("setup: %s" % exc)
+' "$ROOT" || die "the local broker cannot be stopped; see the message above, then run make clean again"
     fi
     rm -rf "$VENV" "$ROOT/.headrace"
 }

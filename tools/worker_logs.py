@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from tools.processes import parse_pid, process_identity
+
 MAX_BYTES: Final = 10_000_000
 #: Runs of which each worker's files are kept.
 KEPT_RUNS: Final = 5
@@ -47,13 +49,6 @@ def rotate(path: Path, max_bytes: int = MAX_BYTES) -> bool:
     return False
 
 
-def _is_alive(pid: str) -> bool:
-    if not pid.isdigit() or int(pid) == os.getpid():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+def _is_alive(text: str) -> bool:
+    pid = parse_pid(text)
+    return pid is not None and pid != os.getpid() and process_identity(pid) is not None

@@ -24,6 +24,7 @@ from streams.guard import PARENT_VARIABLE
 from streams.lag import GroupWatch
 from streams.settings import load_settings
 from tools.broker_state import free_port
+from tools.processes import signal_group
 from tools.worker_logs import MAX_BYTES, rotate
 
 __all__ = ["Worker", "WorkerError", "WorkerName", "free_port", "opener"]
@@ -239,7 +240,5 @@ class Worker:
 
     def _signal_group(self, number: signal.Signals) -> None:
         """Signal the process and what it started; its session is its own."""
-        try:
-            os.killpg(self._process.pid, number)  # type: ignore[union-attr]  # callers have checked
-        except ProcessLookupError:
-            pass
+        assert self._process is not None  # callers have checked
+        signal_group(self._process.pid, number)

@@ -20,8 +20,9 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from tools import engine_kafka
 from tools.broker_probe import check_broker
-from tools.broker_state import process_identity, read_state
+from tools.broker_state import read_state
 from tools.local_broker import BrokerInfo, broker_status, running_broker, start_broker, stop_broker
+from tools.processes import process_identity
 
 pytestmark = pytest.mark.kafka
 

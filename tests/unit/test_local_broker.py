@@ -21,9 +21,10 @@ import pytest
 
 from streams.errors import BrokerError, InputError
 from tools import broker_probe, broker_state, engine_kafka, local_broker
-from tools.broker_state import BrokerState, process_identity, read_state, write_state
+from tools.broker_state import BrokerState, read_state, write_state
 from tools.local_broker import broker_status, start_broker, stop_broker
 from tools.main import main
+from tools.processes import end_process, process_identity, started
 
 
 class FakeEngine:
@@ -39,6 +40,9 @@ class FakeEngine:
     def launch(self, data: Path, port: int, progress: object = None) -> BrokerState:
         argv = [sys.executable, "-c", "import time; time.sleep(600)"]
         return broker_state.spawn(data, self.NAME, "0", port, argv, dict(os.environ))
+
+    def is_own(self, data: Path, state: BrokerState) -> bool:
+        return True
 
 
 @pytest.fixture
@@ -68,10 +72,15 @@ def use_engines(monkeypatch: pytest.MonkeyPatch, *engines: FakeEngine, answers: 
     monkeypatch.setattr(local_broker, "answer", answer)
 
 
+def as_kafka(data: Path) -> list[str]:
+    """Return the command line of a node of a data directory, as far as it is looked at."""
+    return ["java", engine_kafka.MAIN_CLASS, str(data / engine_kafka.PROPERTIES)]
+
+
 def test_a_record_of_a_dead_process_is_passed_over_and_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    write_state(tmp_path, BrokerState("kafka", "1", 1, gone.pid, "whatever"))
+    write_state(tmp_path, BrokerState("kafka", "1", 1, gone.pid, "whatever", [], as_kafka(tmp_path)))
     assert broker_status(tmp_path) is None
     use_engines(monkeypatch, FakeEngine("kafka"))
     info = start_broker("kafka", 0, tmp_path)
@@ -80,7 +89,8 @@ def test_a_record_of_a_dead_process_is_passed_over_and_cleared(tmp_path: Path, m
 
 
 def test_a_process_id_used_again_by_another_process_is_left_alone(tmp_path: Path, sleeper: int) -> None:
-    write_state(tmp_path, BrokerState("kafka", "1", 1, sleeper, "the identity of a process that had this id before"))
+    before = "the identity of a process that had this id before"
+    write_state(tmp_path, BrokerState("kafka", "1", 1, sleeper, before, [], as_kafka(tmp_path)))
     assert broker_status(tmp_path) is None
     assert not stop_broker(tmp_path)
     assert process_identity(sleeper) is not None
@@ -105,9 +115,7 @@ def test_a_process_that_ignores_sigterm_is_killed() -> None:
     assert process.stdout is not None
     with process.stdout:
         process.stdout.readline()
-        identity = process_identity(process.pid)
-        assert identity is not None
-        assert broker_state.end_process(process.pid, identity, patience_s=0.2)
+        assert end_process(started(process), patience_s=0.2)
     assert process.wait() == -signal.SIGKILL
 
 
