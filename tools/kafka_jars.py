@@ -20,7 +20,6 @@ from typing import Any
 
 from streams.errors import BrokerError
 from tools.broker_state import exclusive
-from tools.cli import write_line
 
 KAFKA_VERSION = "4.1.1"
 ROOTS = (
@@ -178,6 +177,8 @@ def resolve_anew(folder: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    from tools.cli import write_line  # not above: what stops a broker must import without packages
+
     with contextlib.suppress(KeyboardInterrupt):
         for line in resolve_anew(cache_dir() / "resolve"):
             write_line(line)
