@@ -18,6 +18,7 @@ from mode.utils.queues import FlowControlEvent
 from streams import event_loop
 from streams.acls import Role
 from streams.batches import BatchSchema, batch_scheduler
+from streams.bounded_connections import bound_connections
 from streams.consumer import BatchTransport, KeepingFlowControl
 from streams.deployment import load_deployment
 from streams.errors import HeadraceError
@@ -230,6 +231,7 @@ def start_app(build: Callable[[Settings], StreamApp]) -> StreamApp:
     """
     sys.excepthook = show_uncaught
     event_loop.install()
+    bound_connections()
     give_memory_back()
     logging.getLogger("aiokafka.conn").setLevel(logging.INFO)  # its debug lines hold the password as it is sent
     try:

@@ -14,9 +14,10 @@ import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from aiokafka.conn import AIOKafkaConnection, OAuthAuthenticator
+from aiokafka.conn import OAuthAuthenticator
 from aiokafka.errors import IllegalSaslStateError, KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 
+from streams.bounded_connections import BoundedConnection, BrokerAnswerError
 from streams.oauth import TokenError, TokenProvider
 
 CONNECT_TIMEOUT_S: Final = 3.0
@@ -115,6 +116,8 @@ async def _why_no_kafka(
     try:
         with quiet("aiokafka"), contextlib.closing(connection):
             await connection.connect()
+    except BrokerAnswerError as exc:
+        return str(exc)
     except TokenError as exc:
         return f"nothing to show it: {exc}"
     except SaslAuthenticationFailed as exc:
@@ -136,8 +139,8 @@ async def _why_no_kafka(
     )
 
 
-class _Connection(AIOKafkaConnection):
-    """aiokafka's connection, which takes a broker's refusal of a token for what it is."""
+class _Connection(BoundedConnection):
+    """The connection of all clients here, which takes a broker's refusal of a token for what it is."""
 
     def authenticator_oauth(self) -> OAuthAuthenticator:
         """Return what shows the token and reads the answer."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from streams.batches import ConsumedRecord
 from streams.errors import RecordError
-from streams.records import Item, RecordDecoder
+from streams.records import MAX_ID_LENGTH, Item, RecordDecoder
 
 #: So much of a wrong key is quoted.
 _SHOWN: Final = 64
@@ -25,15 +26,31 @@ class ItemDecoder:
         ------
         RecordError
             When the value breaks the contract, or the key is not the ``item_id``: compaction and removal go by the key, so such an entry
-            could neither be replaced nor removed under its own name.
+            could neither be replaced nor removed under its own name. Without a value, when the key could be the id of no item.
         """
         key = record.key
         if record.value is None:
-            return (key or b"").decode("utf-8", "replace"), None
+            return _removed(key), None
         item = self._decoder.decode(record.value)
         if key is None or key != item.item_id.encode():
-            found = "no record key" if key is None else f"record key {key[:_SHOWN]!r}"
             raise RecordError(
-                "key", "item_id", f"{found}, item_id {item.item_id!r}; publish it under its item_id as key"
+                "key", "item_id", f"{_shown(key)}, item_id {item.item_id!r}; publish it under its item_id as key"
             )
         return item.item_id, item
+
+
+def _removed(key: bytes | None) -> str:
+    """Return the ``item_id`` that a record without value removes."""
+    with contextlib.suppress(UnicodeDecodeError):
+        item_id = (key or b"").decode()
+        if 1 <= len(item_id) <= MAX_ID_LENGTH:
+            return item_id
+    raise RecordError(
+        "key",
+        "item_id",
+        f"{_shown(key)} without a value; the key of a removal is an item_id, 1 to {MAX_ID_LENGTH} characters of UTF-8",
+    )
+
+
+def _shown(key: bytes | None) -> str:
+    return "no record key" if key is None else f"record key {key[:_SHOWN]!r}"

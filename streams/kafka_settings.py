@@ -7,6 +7,7 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
+from streams.bounded_connections import bound_connections
 from streams.errors import SettingsError
 from streams.oauth import TokenProvider, token_provider
 from streams.security import read_secret, tls_context
@@ -46,6 +47,8 @@ class KafkaSettings:
     session_timeout_ms : after this silence a worker's partitions go to another one
     security_protocol, sasl_mechanism, sasl_username, sasl_password, ssl_cafile, ssl_certfile, ssl_keyfile
         as in Kafka's own clients; empty means none
+    sasl_plaintext : ``on`` lets ``security_protocol=SASL_PLAINTEXT`` send a password or token over a connection without TLS, which
+        whoever is on the way can read and answer; for a broker on this machine or behind a proxy with TLS
     sasl_password_file : a file that holds the password alone, instead of ``sasl_password``: no child process inherits it
     user_id_key_file : a file with a key; with it, producers publish a keyed hash in place of each user_id, and ``subscribe --user``
         looks for it
@@ -80,6 +83,7 @@ class KafkaSettings:
     compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
     session_timeout_ms: int = 6_000
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_plaintext: Literal["off", "on"] = "off"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
     sasl_username: str = ""
     sasl_password: str = field(default="", repr=False)
@@ -107,6 +111,11 @@ class KafkaSettings:
             is_legal = re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) is not None and name not in (".", "..")
             check_setting(is_legal, setting, name, "1 to 249 of letters, digits, '.', '_' and '-'")
             check_setting(names.count(name) == 1, setting, name, "a name that no other topic of these settings has")
+        if self.security_protocol == "SASL_PLAINTEXT" and self.sasl_plaintext == "off":
+            raise SettingsError(
+                "security_protocol='SASL_PLAINTEXT' sends the password or token over a connection without TLS; set "
+                "HEADRACE_SECURITY_PROTOCOL=SASL_SSL, or HEADRACE_SASL_PLAINTEXT=on for a broker on this machine or behind a proxy with TLS"
+            )
         check_setting(1 <= self.partitions <= 10_000, "partitions", self.partitions, "1 to 10000")
         check_setting(1 <= self.replication <= 32, "replication", self.replication, "1 to 32")
         check_setting(
@@ -193,7 +202,11 @@ class KafkaSettings:
         return {"bootstrap_servers": self.broker} | self.security_arguments()
 
     def security_arguments(self) -> dict[str, Any]:
-        """Return those of them that say how to connect and as whom, for a client that has the address from elsewhere."""
+        """Return those of them that say how to connect and as whom, for a client that has the address from elsewhere.
+
+        Whoever asks opens a client, so the connections of this process are bounded from here on.
+        """
+        bound_connections()
         arguments: dict[str, Any] = {"security_protocol": self.security_protocol}
         context = self.ssl_context()
         if context is not None:

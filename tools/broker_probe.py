@@ -62,8 +62,10 @@ async def answer(bootstrap: str, client: Mapping[str, Any] | None, timeout_s: fl
     """Return the number of nodes in the cluster's metadata; raises the Kafka client's errors."""
     from aiokafka.admin import AIOKafkaAdminClient
 
+    from streams.bounded_connections import bound_connections
     from streams.connecting import quiet
 
+    bound_connections()
     settings = {name: value for name, value in (client or {}).items() if name != "bootstrap_servers"}
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=int(timeout_s * 1000), **settings)
     with quiet("aiokafka"):

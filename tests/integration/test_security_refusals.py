@@ -131,7 +131,7 @@ CONNECTIONS: list[tuple[str, dict[str, str], str]] = [
     ("no SASL where it is asked for", {"HEADRACE_SECURITY_PROTOCOL": "SSL"}, "SASL_SSL"),
     (
         "SASL where nobody asks",
-        {"HEADRACE_BROKER": "{plain}", "HEADRACE_SECURITY_PROTOCOL": "SASL_PLAINTEXT"},
+        {"HEADRACE_BROKER": "{plain}", "HEADRACE_SECURITY_PROTOCOL": "SASL_PLAINTEXT", "HEADRACE_SASL_PLAINTEXT": "on"},
         "not ask for SASL",
     ),
 ]

@@ -48,6 +48,15 @@ def test_an_entry_under_its_own_key_and_a_tombstone_are_taken(item_id: str) -> N
     assert ItemDecoder().decode(FakeRecord(key, None)) == (item_id, None)
 
 
+@pytest.mark.parametrize("key", [None, b"", b"\xff", b"a\xff", b"x" * 129])
+def test_a_removal_of_what_can_be_no_item_is_refused(key: bytes | None) -> None:
+    """A key that is not UTF-8 would remove another item: the one whose id holds the replacement characters."""
+    with pytest.raises(RecordError) as caught:
+        ItemDecoder().decode(FakeRecord(key, None))
+    assert (caught.value.reason, caught.value.field) == ("key", "item_id")
+    assert "without a value" in str(caught.value) and len(str(caught.value)) < 500
+
+
 #: What stands on ``items`` in the tests below: the catalogue of it is ``i01`` and ``i03``.
 RECORDS = [
     FakeRecord(key, value, offset)
@@ -60,6 +69,8 @@ RECORDS = [
             (b"i03", b"\xc1"),
             (b"i04", entry("i04", "Four")),
             (b"i04", None),
+            (None, None),
+            (b"i03\xff", None),
         ]
     )
 ]
@@ -86,13 +97,13 @@ def test_the_recommender_leaves_it_out_and_counts_it() -> None:
             metrics,
             lambda: (Encoder(), Cache()),  # type: ignore[arg-type,return-value]
         )
-        await reader._apply({TopicPartition("items", 0): RECORDS[:-2]})
+        await reader._apply({TopicPartition("items", 0): RECORDS})
         await reader._swap()
         worker.stop()
         return reader.catalogue
 
     assert asyncio.run(read()).item_ids == ("i01", "i03")
-    assert metrics.values["items_left_out"] == 3
+    assert metrics.values["items_left_out"] == 5
 
 
 def test_the_commands_leave_it_out_and_say_so(
@@ -109,6 +120,6 @@ def test_the_commands_leave_it_out_and_say_so(
         ("i01", "One"),
         ("i03", "Three"),
     ]
-    assert capsys.readouterr().err.count("left out") == 3
+    assert capsys.readouterr().err.count("left out") == 5
     assert asyncio.run(read_titles(KafkaSettings())) == {"i01": "One", "i03": "Three"}
-    assert capsys.readouterr().err.count("left out") == 3
+    assert capsys.readouterr().err.count("left out") == 5

@@ -58,7 +58,7 @@ def own(monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], KafkaSettings]:
 
 def by_tokens(**more: Any) -> KafkaSettings:
     """Return settings with OAUTHBEARER."""
-    return KafkaSettings(security_protocol="SASL_PLAINTEXT", sasl_mechanism="OAUTHBEARER", **more)
+    return KafkaSettings(security_protocol="SASL_PLAINTEXT", sasl_plaintext="on", sasl_mechanism="OAUTHBEARER", **more)
 
 
 def token_of(kafka: KafkaSettings) -> str:
@@ -71,6 +71,7 @@ def test_all_clients_share_one_provider(secret: str) -> None:
     settings = load_settings(
         {
             "HEADRACE_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+            "HEADRACE_SASL_PLAINTEXT": "on",
             "HEADRACE_SASL_MECHANISM": "OAUTHBEARER",
             "HEADRACE_OAUTH_TOKEN_URL": URL,
             "HEADRACE_OAUTH_CLIENT_ID": "c",
@@ -138,7 +139,13 @@ def test_extensions_stand_beside_the_token(own: Callable[[Any], KafkaSettings]) 
 
 def test_other_mechanisms_ask_for_no_token() -> None:
     """The oauth settings do nothing there."""
-    kafka = KafkaSettings(security_protocol="SASL_PLAINTEXT", sasl_username="u", sasl_password="p", oauth_token_url="x")
+    kafka = KafkaSettings(
+        security_protocol="SASL_PLAINTEXT",
+        sasl_plaintext="on",
+        sasl_username="u",
+        sasl_password="p",
+        oauth_token_url="x",
+    )
     assert "sasl_oauth_token_provider" not in kafka.client_arguments()
     assert KafkaSettings(sasl_mechanism="OAUTHBEARER").tokens() is None
 

@@ -78,6 +78,7 @@ def test_the_password_of_a_file_reaches_the_client_and_nothing_else(tmp_path: Pa
     settings = load_settings(
         {
             "HEADRACE_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+            "HEADRACE_SASL_PLAINTEXT": "on",
             "HEADRACE_SASL_USERNAME": "u",
             "HEADRACE_SASL_PASSWORD_FILE": file,
         },
@@ -98,8 +99,28 @@ def test_the_password_of_a_file_reaches_the_client_and_nothing_else(tmp_path: Pa
 def test_half_a_login_is_refused(more: dict[str, str], told: str) -> None:
     """An empty password would be refused by the broker, with its retries and its delay."""
     with pytest.raises(SettingsError, match=told) as caught:
-        KafkaSettings(security_protocol="SASL_PLAINTEXT", **more).client_arguments()  # type: ignore[arg-type]
+        KafkaSettings(security_protocol="SASL_PLAINTEXT", sasl_plaintext="on", **more).client_arguments()  # type: ignore[arg-type]
     assert MARKER not in str(caught.value)
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"])
+@pytest.mark.parametrize("broker", ["b:9092", "127.0.0.1:9092"])
+def test_a_login_without_tls_is_refused_unless_the_operator_says_otherwise(mechanism: str, broker: str) -> None:
+    """On this machine too: a broker names the addresses of the others, and they may be anywhere."""
+    variables = {
+        "HEADRACE_BROKER": broker,
+        "HEADRACE_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+        "HEADRACE_SASL_MECHANISM": mechanism,
+        "HEADRACE_SASL_USERNAME": "u",
+        "HEADRACE_SASL_PASSWORD": MARKER,
+    }
+    with pytest.raises(SettingsError) as caught:
+        load_settings(variables, file=Path("no-such-file.toml"))
+    told = str(caught.value)
+    assert "HEADRACE_SECURITY_PROTOCOL=SASL_SSL" in told and "HEADRACE_SASL_PLAINTEXT=on" in told
+    assert "\n" not in told and MARKER not in told
+    load_settings(variables | {"HEADRACE_SASL_PLAINTEXT": "on"}, file=Path("no-such-file.toml"))
+    load_settings(variables | {"HEADRACE_SECURITY_PROTOCOL": "SASL_SSL"}, file=Path("no-such-file.toml"))
 
 
 @pytest.fixture

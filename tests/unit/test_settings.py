@@ -209,7 +209,9 @@ def test_prefix_is_put_before_groups() -> None:
 
 def test_security_without_the_address() -> None:
     """For a broker whose address comes from elsewhere, a second one would contradict it."""
-    kafka = KafkaSettings(broker="b:1", security_protocol="SASL_PLAINTEXT", sasl_username="u", sasl_password="p")
+    kafka = KafkaSettings(
+        broker="b:1", security_protocol="SASL_PLAINTEXT", sasl_plaintext="on", sasl_username="u", sasl_password="p"
+    )
     assert kafka.client_arguments() == {"bootstrap_servers": "b:1"} | kafka.security_arguments()
     assert "bootstrap_servers" not in kafka.security_arguments()
     assert kafka.security_arguments()["sasl_plain_password"] == "p"
