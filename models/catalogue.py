@@ -13,6 +13,7 @@ from models.cold_start import log_share
 from models.factors import gram
 from models.features import Row
 from models.index import ItemIndex
+from models.reasons import NearestItems
 from models.types import AnyArray, Bool, Float32, Int64
 
 
@@ -24,6 +25,7 @@ class Catalogue:
     ----------
     vectors : (n, dim + 1) float32, item vector and bias: the retrieval score is their product with (user vector, 1)
     unit : (n, dim) float32, item vectors of unit length
+    nearest : how near each item's nearest others are, for reasons
     text_unit : (n, text_dim) float32, whitened text embeddings of unit length
     factors : (n, f + 1) float32, matrix factorisation's item factors and bias
     factor_index : over the items that have factors, those that are not new
@@ -42,6 +44,7 @@ class Catalogue:
     generation: int
     vectors: Float32
     unit: Float32
+    nearest: NearestItems
     text_unit: Float32
     factors: Float32
     gram: Float32
@@ -94,7 +97,7 @@ def build_catalogue(
     factors = _take(np.column_stack([artifact.factors.factors, artifact.factors.biases]), rows)
     if n and len(artifact.factors.biases):
         factors[is_new, -1] = artifact.factors.biases.min()
-    vectors = np.column_stack([item_vectors, biases]).astype(np.float32)
+    vectors, unit = np.column_stack([item_vectors, biases]).astype(np.float32), unit_rows(item_vectors)
     next_rows, next_weights = _renamed(artifact.next_rows, artifact.next_weights, rows)
     neighbour_rows, neighbour_weights = _renamed(artifact.neighbour_rows, artifact.neighbour_weights, rows)
     first_ms = np.where(rows >= 0, _take(artifact.first_ms, rows), -1)
@@ -105,7 +108,8 @@ def build_catalogue(
         row_of={item_id: row for row, item_id in enumerate(item_ids)},
         generation=generation,
         vectors=vectors,
-        unit=unit_rows(item_vectors),
+        unit=unit,
+        nearest=NearestItems(unit),
         text_unit=unit_rows(text),
         factors=factors,
         gram=gram(factors[:, :-1]),

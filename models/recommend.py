@@ -26,6 +26,7 @@ from models.catalogue import Catalogue, build_catalogue
 from models.cold_start import CountsWithPrior
 from models.features import Row
 from models.fusion import FEATURES
+from models.reasons import reasons
 from models.sequence import pack
 from models.types import Behaviour, Float32, Int64
 
@@ -42,7 +43,7 @@ class RankedItem:
     ----------
     score : probability that this is the user's next item
     sources : source name to its rank (from 1) and score
-    because : the item of the window that is most like this one, or None
+    because : the item of the window that pulled this one in, or None where none did, see :mod:`models.reasons`
     """
 
     item_id: str
@@ -189,13 +190,10 @@ class Pipeline:
         return torch.where(unseen & valid & (others > -1e8), shares + others, logits)
 
     def _because(self, catalogue: Catalogue, found: Candidates, best: Int64) -> Int64:
-        """Return, for each listed item, the catalogue row of the most similar item of the window, (n, k) int64."""
-        rows = np.take_along_axis(found.rows, best, axis=1)
-        window = found.packed.rows
-        similarity = np.matmul(catalogue.unit[rows], catalogue.unit[window].transpose(0, 2, 1))
-        absent = np.arange(window.shape[1]) >= found.packed.lengths[:, None]
-        similarity[np.broadcast_to(absent[:, None, :], similarity.shape)] = -np.inf
-        return np.take_along_axis(window, similarity.argmax(axis=2), axis=1)
+        """Return, for each listed item, the catalogue row of the item of the window that pulled it in, -1 for none, (n, k) int64."""
+        rows, window = np.take_along_axis(found.rows, best, axis=1), found.packed.rows
+        is_there = np.arange(window.shape[1]) < found.packed.lengths[:, None]
+        return reasons(catalogue.nearest, (catalogue.neighbour_rows, catalogue.next_rows), rows, window, is_there)
 
     def _ranked_list(
         self,
@@ -212,7 +210,7 @@ class Pipeline:
         for j, column in enumerate(best):
             if not found.valid[i, column]:
                 break
-            reason = None if is_cold else catalogue.item_ids[because[j]]
+            reason = None if because[j] < 0 else catalogue.item_ids[because[j]]
             row = int(found.rows[i, column])
             sources = self._sources(catalogue, found, i, int(column), is_cold=is_cold)
             items.append(RankedItem(catalogue.item_ids[row], float(probabilities[column]), sources, reason))

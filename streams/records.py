@@ -162,7 +162,7 @@ class SourceRank(NamedTuple):
 
 
 class RecommendedItem(msgspec.Struct):
-    """One item of a list: its probability, where each source ranked it, and the past item that pulled it in."""
+    """One item of a list: its probability, where each source ranked it, and the past item that pulled it in, None where none did."""
 
     item_id: str
     score: float

@@ -174,22 +174,25 @@ def test_a_window_of_new_items_alone_is_not_cold() -> None:
     """A behaviour on an item that only the catalogue knows counts at once."""
     ranked = Pipeline(artifact(), k=5).recommend(large_catalogue(), [window("n001", "n004")])[0]
     assert ranked.degraded == "none"
-    assert {item.because for item in ranked.items if item.score > 0} <= {"n001", "n004"}
+    reasons = {item.because for item in ranked.items if item.score > 0}
+    assert reasons <= {"n001", "n004", None} and reasons != {None}
     assert np.abs(ranked.user_vector[:-1]).max() > 0.01
 
 
-def test_the_reason_is_the_most_similar_item_of_the_window() -> None:
-    """``because`` names an item of the window that the catalogue has, the one with the greatest cosine."""
-    shown = catalogue()
+def test_the_reason_is_an_item_of_the_window_that_has_the_listed_one_among_its_nearest() -> None:
+    """By vectors, by who had both, or by what followed: within the first tenth of 24 items. Where no item has it, there is none."""
+    shown, near = catalogue(), 3
+    cosines = shown.unit @ shown.unit.T - 3.0 * np.eye(24)
+    nearest = [np.argsort(-cosines, axis=1)[:, :near], shown.neighbour_rows[:, :near], shown.next_rows[:, :near]]
+    n_without = n_with = 0
     for window_, ranked in zip(WINDOWS, Pipeline(artifact(), k=10).recommend(shown, WINDOWS), strict=True):
-        rows = [shown.row_of[b.item_id] for b in window_ if b.item_id in shown.row_of][-10:]
-        for item in ranked.items if rows else ():
-            assert item.because is not None
-            cosines = shown.unit[rows] @ shown.unit[shown.row_of[item.item_id]]
-            assert shown.unit[shown.row_of[item.because]] @ shown.unit[shown.row_of[item.item_id]] == pytest.approx(
-                cosines.max(), abs=1e-5
-            )
-            assert shown.row_of[item.because] in rows
+        rows = {shown.row_of[b.item_id] for b in window_[-10:] if b.item_id in shown.row_of}
+        for item in ranked.items:
+            row = shown.row_of[item.item_id]
+            pulled = {shown.item_ids[had] for had in rows if any(row in table[had] for table in nearest)}
+            assert item.because in pulled if pulled else item.because is None
+            n_with, n_without = n_with + bool(pulled), n_without + (bool(rows) and not pulled)
+    assert n_with > 5 and n_without > 5
 
 
 def test_sources_say_what_brought_an_item() -> None:

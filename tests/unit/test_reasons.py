@@ -1,0 +1,101 @@
+"""Which past item pulled a listed one in: ranks by hand, small and large catalogues, padding, and what must not matter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models import reasons as module
+from models.catalogue import unit_rows
+from models.reasons import N_NEAREST, NearestItems, reasons
+from models.types import Float32, Int64
+
+NO_TABLE = np.full((200, 3), -1, dtype=np.int64)
+
+
+def circle(n: int) -> Float32:
+    """Return unit vectors on a half circle: an item's nearest are those with the next numbers."""
+    angles = np.linspace(0.0, np.pi, n)
+    return np.column_stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
+
+
+def reason(nearest: NearestItems, listed: int, window: list[int], table: Int64 = NO_TABLE) -> int:
+    """Return the reason for one item."""
+    rows, is_there = np.array([window], dtype=np.int64), np.ones((1, len(window)), dtype=np.bool_)
+    return int(reasons(nearest, (table,), np.array([[listed]], dtype=np.int64), rows, is_there)[0, 0])
+
+
+@pytest.mark.parametrize(("distance", "expected"), [(1, 100), (5, 100), (6, -1), (37, -1)])
+def test_an_item_pulls_its_ten_nearest_in_and_no_other(distance: int, expected: int) -> None:
+    """On the circle the ten nearest are five on each side."""
+    nearest = NearestItems(circle(200))
+    assert reason(nearest, 100 + distance, [100]) == expected
+    assert reason(nearest, 100 - distance, [100]) == expected
+
+
+@pytest.mark.parametrize(("n_items", "n_near"), [(4, 1), (10, 1), (24, 3), (100, 10), (200, 10)])
+def test_near_is_a_tenth_of_a_small_catalogue(n_items: int, n_near: int) -> None:
+    """At least one, at most ten."""
+    nearest = NearestItems(circle(n_items))
+    assert sum(reason(nearest, i, [0]) == 0 for i in range(1, n_items)) == n_near
+
+
+def test_the_one_to_which_the_item_is_nearest_is_the_reason() -> None:
+    """By rank, whichever list it is in; of equal ranks the greater cosine."""
+    nearest = NearestItems(circle(200))
+    assert reason(nearest, 100, [97, 102, 104, 10]) == 102
+    table = NO_TABLE.copy()
+    table[10, 1] = 100
+    assert reason(nearest, 100, [97, 10], table) == 10  # second of its table, fifth or sixth by cosine
+    table[10, :] = 7, 8, 9
+    assert reason(nearest, 100, [97, 10], table) == 97
+    assert reason(nearest, 100, [10], table) == -1
+
+
+def test_tables_count_as_far_as_ranks_do() -> None:
+    """What is eleventh of a table is no more a reason than what is eleventh by cosine; -1 is no item."""
+    table = np.full((200, 32), -1, dtype=np.int64)
+    table[10, N_NEAREST - 1 : N_NEAREST + 1] = 100, 101
+    nearest = NearestItems(circle(200))
+    assert reason(nearest, 100, [10], table) == 10
+    assert reason(nearest, 101, [10], table) == -1
+
+
+def test_what_points_away_or_nowhere_is_no_reason() -> None:
+    """An item without a vector has no nearest, and where all others point away the nearest of them is not near."""
+    nearest = NearestItems(np.array([[1, 0], [-1, 0], [0, 0]], dtype=np.float32))
+    assert [reason(nearest, listed, [window]) for listed, window in ((1, 0), (2, 0), (0, 2))] == [-1, -1, -1]
+    assert reason(NearestItems(circle(1)), 0, [0]) in (-1, 0)
+
+
+def test_padding_is_no_reason_and_batches_do_not_matter() -> None:
+    """Each user's reasons are those that the user would get alone, in whatever order users come."""
+    rng = np.random.default_rng(2)
+    unit = unit_rows(rng.normal(size=(300, 8)).astype(np.float32))
+    table = rng.integers(-1, 300, size=(300, 12))
+    lengths = rng.integers(0, 20, size=40)
+    window, listed = rng.integers(300, size=(40, 20)), rng.integers(300, size=(40, 10))
+    is_there = np.arange(20) < lengths[:, None]
+    together = reasons(NearestItems(unit), (table,), listed, window, is_there)
+    assert 0.05 < (together >= 0).mean() < 0.95
+    backwards = NearestItems(unit)
+    for user in reversed(range(40)):
+        alone = reasons(backwards, (table,), listed[[user]], window[[user]], is_there[[user]])[0]
+        assert alone.tolist() == together[user].tolist()
+        assert set(alone.tolist()) <= {-1, *window[user, : lengths[user]].tolist()}
+    others = np.where(is_there, window, 299 - window)
+    assert (reasons(NearestItems(unit), (table,), listed, others, is_there) == together).all()
+
+
+def test_a_large_catalogue_is_judged_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The near ones are about ten still, and whether an item itself is of the sample does not matter."""
+    monkeypatch.setattr(module, "SAMPLE", 1_000)
+    unit = unit_rows(np.random.default_rng(3).normal(size=(5_000, 16)).astype(np.float32))
+    nearest = NearestItems(unit)
+    rows = np.arange(100, dtype=np.int64)
+    cosines = unit[rows] @ unit.T
+    cosines[rows, rows] = -1.0
+    is_near = nearest.ranks(rows[:, None], cosines[:, :, None])[:, :, 0] <= nearest.limit
+    assert 7 <= is_near.sum(axis=1).mean() <= 13
+    rank = (cosines[:, :, None] < np.sort(cosines, axis=1)[:, None, -40:]).sum(axis=2)
+    assert (rank[is_near] < 40).mean() > 0.99
