@@ -43,14 +43,18 @@ class Versions:
     index_generation: int
 
 
-def list_id(user_id: str, revision: int, artifact: str, instead: str = "") -> str:
-    """Return the id of a list: equal for equal user, revision and artifact, so that a consumer can drop repeats.
+def list_id(user_id: str, revision: int, event_id: str, artifact: str, instead: str = "") -> str:
+    """Return the id of a list: equal for equal user, revision, event and artifact, so that a consumer can drop repeats.
 
     Parameters
     ----------
+    event_id : of the event that triggered the list. A user who was removed begins anew at revision 1: without it, the lists of the
+        second life would have the ids of the first
     instead : of a list that only stands in until the full one comes: how it is degraded. Such a list has an id of its own
     """
-    text = f"{len(user_id)}:{user_id}:{revision}:{artifact}" + (f":{instead}" if instead else "")
+    text = f"{len(user_id)}:{user_id}:{revision}:{len(event_id)}:{event_id}:{artifact}" + (
+        f":{instead}" if instead else ""
+    )
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
@@ -141,7 +145,9 @@ def recommendation(
     """
     return Recommendation(
         v=VERSION,
-        list_id=list_id(user_id, state.revision, versions.artifact, ranked.degraded if stands_in else ""),
+        list_id=list_id(
+            user_id, state.revision, state.trigger.event_id, versions.artifact, ranked.degraded if stands_in else ""
+        ),
         user_id=user_id,
         revision=state.revision,
         event_id=state.trigger.event_id,

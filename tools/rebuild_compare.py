@@ -149,7 +149,7 @@ def _alike(
     if not with_revisions:
         changes |= {
             "revision": live.revision,
-            "list_id": list_id(made.user_id, live.revision, made.artifact),
+            "list_id": list_id(made.user_id, live.revision, made.event_id, made.artifact),
         }
     return msgspec.structs.replace(made, **changes) if changes else made
 

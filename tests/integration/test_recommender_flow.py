@@ -127,7 +127,7 @@ def test_lists_say_truly_where_they_come_from(flow: Flow) -> None:
         }
         assert found.revision == len(before), "one revision per accepted event"
         assert (found.artifact, found.index_generation >= 1) == (version, True)
-        assert found.list_id == list_id(found.user_id, found.revision, version)
+        assert found.list_id == list_id(found.user_id, found.revision, found.event_id, version)
         assert found.degraded == "none"
 
 

@@ -12,7 +12,7 @@ from streams.records import Recommendation
 
 def make_list(revision: int, *, provisional: bool = False, user_id: str = "u", artifact: str = "a") -> Recommendation:
     """Return an empty list."""
-    made_id = list_id(user_id, revision, artifact)
+    made_id = list_id(user_id, revision, "e", artifact)
     return Recommendation(1, made_id, user_id, revision, "e", revision, 0, 0, artifact, 1, "none", [], provisional)
 
 

@@ -77,7 +77,7 @@ def vector(revision: int, artifact: str = "a1") -> bytes:
 
 def made_list(revision: int, *, offset: int = 0, artifact: str = "a1") -> Recommendation:
     """Return a list of u1."""
-    made = list_id("u1", revision, artifact)
+    made = list_id("u1", revision, "e", artifact)
     return Recommendation(1, made, "u1", revision, "e", offset, 1, 2, artifact, 1, "none", [])
 
 

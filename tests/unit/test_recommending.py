@@ -35,20 +35,23 @@ def window(revision: int, n_items: int = 3) -> WindowState:
 
 def test_list_id_is_equal_for_equal_input() -> None:
     """A list that is published again after a crash has the id it had, so that a consumer drops it."""
-    assert list_id("u", 1, "a") == list_id("u", 1, "a")
+    assert list_id("u", 1, "e", "a") == list_id("u", 1, "e", "a")
 
 
 def test_list_id_differs_with_each_part_and_with_their_borders() -> None:
-    """Two lists never share an id, not even where user, revision and artifact join to one text."""
+    """Two lists never share an id, not even where their parts join to one text, nor where a removed user's revisions begin anew."""
     inputs = [
-        ("u", 1, "a"),
-        ("v", 1, "a"),
-        ("u", 2, "a"),
-        ("u", 1, "b"),
-        ("u:1", 1, "a"),
-        ("u", 11, "a"),
-        ("u1", 1, "a"),
-        ("", 1, "u1a"),
+        ("u", 1, "e", "a"),
+        ("v", 1, "e", "a"),
+        ("u", 2, "e", "a"),
+        ("u", 1, "f", "a"),
+        ("u", 1, "e", "b"),
+        ("u:1", 1, "e", "a"),
+        ("u", 11, "e", "a"),
+        ("u1", 1, "e", "a"),
+        ("u", 1, "e:a", "a"),
+        ("u", 1, "e", "a:a"),
+        ("", 1, "e", "u1a"),
     ]
     ids = [list_id(*parts) for parts in inputs]
     assert all(one != other for one, other in itertools.combinations(ids, 2))
@@ -126,7 +129,7 @@ def test_a_list_tells_what_caused_it_and_what_made_it() -> None:
     made = recommendation("u", state, ranked, versions, T0)
     assert (made.revision, made.event_id, made.offset, made.event_ts) == (5, "e5", 105, T0 + 5)
     assert (made.artifact, made.index_generation, made.produced_ts, made.degraded) == ("abc", 3, T0, "none")
-    assert made.list_id == list_id("u", 5, "abc")
+    assert made.list_id == list_id("u", 5, "e5", "abc")
     assert msgspec.to_builtins(made.items) == [
         {"item_id": "i9", "score": 0.75, "sources": {"sequence": (2, 1.25)}, "because": "i1"}
     ]
@@ -156,7 +159,7 @@ def test_a_list_that_stands_in_has_an_id_of_its_own(degraded: Degraded) -> None:
     stand_in, final = recommendation(*args, stands_in=True), recommendation(*args)
     assert (stand_in.provisional, final.provisional) == (True, False)
     assert stand_in.list_id == recommendation(*args, stands_in=True).list_id != final.list_id
-    assert final.list_id == list_id("u", 5, "abc")
+    assert final.list_id == list_id("u", 5, "e5", "abc")
     assert stand_in.degraded == final.degraded == degraded
 
 
