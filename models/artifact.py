@@ -27,11 +27,12 @@ from models.artifact_files import (
     read_plain,
 )
 from models.artifact_manifest import FORMAT, Manifest, read_manifest
-from models.artifact_shapes import TensorSpec, check_shapes, check_sizes, empty_models, read_header
+from models.artifact_shapes import check_shapes, check_sizes, empty_models
 from models.factors import ItemFactors
 from models.fusion import FusionModel
 from models.sequence import SequenceConfig, SequenceModel
 from models.side_features import SideFeatures
+from models.tensor_header import TensorSpec, read_header
 from models.types import Float32, Int64
 from models.whitening import Whitening
 
@@ -257,11 +258,13 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
 
 def _version(manifest: Manifest) -> str:
     """Return 12 hexadecimal digits over all of a manifest that changes a list; when it was made and how good it is does not."""
-    made_of = (
+    made_of: tuple[object, ...] = (
         manifest.format, manifest.sha256, manifest.item_ids, manifest.encoder_version, manifest.text_version,
         sorted(manifest.sequence.items()),
         manifest.item_features, manifest.user_features, manifest.alpha, manifest.regularisation, manifest.trained_to_ms,
     )  # fmt: skip
+    if manifest.encoder_sha256:  # else the version is that of artifacts made before there was one
+        made_of = (*made_of, manifest.encoder_sha256)
     return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:12]
 
 

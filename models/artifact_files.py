@@ -24,7 +24,11 @@ _FOLDER_FLAGS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.
 
 
 class FileError(Exception):
-    """A file or folder cannot be used; the message says what is wrong."""
+    """A file or folder cannot be used; the message says what is wrong. ``is_missing`` tells one that is not there."""
+
+    def __init__(self, problem: str, *, is_missing: bool = False) -> None:
+        super().__init__(problem)
+        self.is_missing = is_missing
 
 
 def placed(directory: Path, roots: Sequence[Path]) -> tuple[Path, Path]:
@@ -85,13 +89,14 @@ def opened(directory: Path, roots: Sequence[Path]) -> Iterator[int]:
 
 
 @contextmanager
-def open_plain(folder: int, name: str, max_bytes: int) -> Iterator[tuple[BinaryIO, int]]:
+def open_plain(folder: int, name: str, max_bytes: int, *, links: bool = False) -> Iterator[tuple[BinaryIO, int]]:
     """Give a plain file and its size in bytes; a link is not followed, in no part of ``name``.
 
     Parameters
     ----------
     folder : descriptor of the folder, of :func:`opened`
     name : of a file in it, or in a folder in it, with a slash between
+    links : whether the file may be a link after all, for folders whose content is the operator's
 
     Raises
     ------
@@ -102,9 +107,10 @@ def open_plain(folder: int, name: str, max_bytes: int) -> Iterator[tuple[BinaryI
     with _inner(folder, above) as inner:
         try:
             # Not blocking: a pipe would wait for a writer.
-            descriptor = os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inner)
+            flags = os.O_RDONLY | os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW)
+            descriptor = os.open(last, flags, dir_fd=inner)
         except OSError as exc:
-            raise FileError(f"{name} {_reason(exc)}") from exc
+            raise _error(name, exc) from exc
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
@@ -116,7 +122,7 @@ def open_plain(folder: int, name: str, max_bytes: int) -> Iterator[tuple[BinaryI
             try:
                 yield file, found.st_size
             except OSError as exc:
-                raise FileError(f"{name} {_reason(exc)}") from exc
+                raise _error(name, exc) from exc
 
 
 def read_plain(folder: int, name: str, max_bytes: int) -> bytes:
@@ -142,7 +148,7 @@ def _inner(folder: int, parts: Sequence[str]) -> Iterator[int]:
     try:
         inner = os.open(parts[0], _FOLDER_FLAGS, dir_fd=folder)
     except OSError as exc:
-        raise FileError(f"{parts[0]} {_reason(exc)}") from exc
+        raise _error(parts[0], exc) from exc
     try:
         with _inner(inner, parts[1:]) as innermost:
             yield innermost
@@ -150,12 +156,12 @@ def _inner(folder: int, parts: Sequence[str]) -> Iterator[int]:
         os.close(inner)
 
 
-def _reason(exc: OSError) -> str:
-    if exc.errno == errno.ELOOP:
-        return "is a symbolic link, must be the file itself"
+def _error(name: str, exc: OSError) -> FileError:
     if exc.errno == errno.ENOENT:
-        return "is missing"
-    return f"cannot be read: {exc.strerror or exc}"
+        return FileError(f"{name} is missing", is_missing=True)
+    if exc.errno == errno.ELOOP:
+        return FileError(f"{name} is a symbolic link, must be the file itself")
+    return FileError(f"{name} cannot be read: {exc.strerror or exc}")
 
 
 def _data_bytes(descriptor: int, size: int) -> int:

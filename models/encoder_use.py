@@ -42,6 +42,8 @@ class UseEncoder:
         When the package is not installed.
     """
 
+    files_sha256 = ""
+
     def __init__(self) -> None:
         package: Any = importlib.import_module(USE_PACKAGE)
         self._model: Any = package.USE(threads=torch.get_num_threads())

@@ -226,6 +226,7 @@ class _Training:
             "created_ms": int(time.time() * 1000),
             "encoder_name": self._data.source.encoder_name,
             "encoder_version": self._data.source.encoder_version,
+            "encoder_sha256": self._data.source.encoder_sha256,
             "text_version": self._data.source.text_version,
             "alpha": alpha,
             "regularisation": regularisation,

@@ -47,6 +47,7 @@ class TextSource:
     encoder_name: str
     encoder_version: str
     text_version: str
+    encoder_sha256: str = ""
 
 
 @dataclass(frozen=True)

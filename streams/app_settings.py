@@ -121,6 +121,10 @@ class RecommenderSettings:
         on window, catalogue and artifact alone
     lists_per_minute : most lists per user and minute; between two lies at least 60 s over it. The newest window always gets its list; a
         user above it holds up the commits of a partition for that long, so not below 120 / ``stall_timeout_s``
+    encoder : the text model in place of the one that the artifact names: one that comes along, a folder, or a Hugging Face name; it must
+        have the artifact's version. Empty means the artifact's own, which comes along or lies inside ``artifact_roots``
+    encoder_download : ``on`` lets ``encoder``, and ``--encoder`` of ``headrace train``, be fetched from the Hugging Face hub; ``off``
+        takes what its local cache has
     encoder_cache_dir : text embeddings on disk, by text hash and encoder version; empty means the user's cache directory
     segmenter : what cuts Chinese text; ``rjieba`` is several times faster and installed apart
     user_words : a file of words that stay whole, one a line, in jieba's format; as in training
@@ -138,6 +142,8 @@ class RecommenderSettings:
     model_restart_s: int = 45
     live_popularity: Literal["on", "off"] = "on"
     lists_per_minute: int = 600
+    encoder: str = ""
+    encoder_download: Literal["off", "on"] = "off"
     encoder_cache_dir: str = ""
     segmenter: Literal["jieba", "rjieba"] = "jieba"
     user_words: str = ""

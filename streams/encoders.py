@@ -6,7 +6,8 @@ from pathlib import Path
 
 from models.artifact import Artifact
 from models.encoder import FAKE_ENCODER, FakeEncoder, TextEncoder, load_encoder
-from models.encoder_loading import EncoderError
+from models.encoder_files import Access
+from models.encoder_loading import EncoderError, shown
 from models.text import load_user_words, text_version, use_segmenter
 from streams.embedding_cache import EmbeddingCache
 from streams.errors import HeadraceError, InputError, SettingsError
@@ -23,24 +24,39 @@ def prepare_text(settings: RecommenderSettings) -> None:
         raise SettingsError(str(exc)) from exc
 
 
-def open_encoder(name: str, device: str) -> TextEncoder:
-    """Return an encoder by name; raise :class:`InputError` when there is none of that name."""
+def open_encoder(name: str, device: str, access: Access) -> TextEncoder:
+    """Return an encoder by name; raise :class:`InputError` when there is none of that name, or ``access`` does not allow it."""
     try:
-        return FakeEncoder() if name == FAKE_ENCODER else load_encoder(name, device)
+        return FakeEncoder() if name == FAKE_ENCODER else load_encoder(name, device, access)
     except EncoderError as exc:
-        raise InputError(f"encoder {name!r}: {exc}") from exc
+        raise InputError(str(exc)) from exc
 
 
-def open_artifact_encoder(artifact: Artifact, device: str, cache_dir: str) -> tuple[TextEncoder, EmbeddingCache]:
-    """Return the artifact's encoder and its cache (``cache_dir`` empty: in the user's cache directory).
+def open_artifact_encoder(
+    artifact: Artifact, device: str, settings: RecommenderSettings
+) -> tuple[TextEncoder, EmbeddingCache]:
+    """Return the artifact's encoder and its cache.
+
+    The artifact may name one that comes along, or a folder inside ``settings.roots()``; the setting ``encoder`` goes before it and
+    may name anything. Its files and its version must be the artifact's either way.
 
     Raises
     ------
+    InputError
+        When the encoder cannot be opened, is not allowed, or has other files than the artifact says.
     HeadraceError
         When the encoder or the text cleaning here is another version than the artifact's, for their vectors must not be mixed,
         or when the encoder's vectors are of another dimension.
     """
-    encoder = open_encoder(artifact.encoder_name, device)
+    sha256 = artifact.manifest.encoder_sha256
+    if settings.encoder:
+        access = Access(download=settings.encoder_download == "on", sha256=sha256)
+        encoder = open_encoder(settings.encoder, device, access)
+    else:
+        try:
+            encoder = open_encoder(artifact.encoder_name, device, Access(roots=settings.roots(), sha256=sha256))
+        except InputError as exc:
+            raise InputError(f"the artifact's {exc}, and set HEADRACE_ENCODER to it") from exc
     for what, expected, found in (
         ("encoder", artifact.encoder_version, encoder.version),
         ("text cleaning", artifact.text_version, text_version()),
@@ -53,7 +69,8 @@ def open_artifact_encoder(artifact: Artifact, device: str, cache_dir: str) -> tu
     n_dims = artifact.whitening.mean.shape[0]
     if encoder.dim != n_dims:
         raise HeadraceError(
-            f"encoder {artifact.encoder_name} gives {encoder.dim} dimensions, the artifact takes {n_dims}: "
+            f"encoder {shown(artifact.encoder_name)} gives {encoder.dim} dimensions, the artifact takes {n_dims}: "
             "it is damaged or of another encoder; train it again with headrace train"
         )
-    return encoder, EmbeddingCache(Path(cache_dir) if cache_dir else None, encoder.version, encoder.dim)
+    folder = Path(settings.encoder_cache_dir) if settings.encoder_cache_dir else None
+    return encoder, EmbeddingCache(folder, encoder.version, encoder.dim)

@@ -206,7 +206,7 @@ class Recommender:
 
     def _open_encoder(self, artifact: Artifact, device: str) -> tuple[TextEncoder, EmbeddingCache]:
         """Open the artifact's encoder and its cache; called on the embedding worker's thread, when a text must be embedded."""
-        encoder, cache = open_artifact_encoder(artifact, device, self.settings.encoder_cache_dir)
+        encoder, cache = open_artifact_encoder(artifact, device, self.settings)
         encoder.warm_up()
         return encoder, cache
 

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streams.errors import InputError
 from tools.cli import UsageError, emit, progress
-from tools.train import IMPUTATIONS, Sides, add_log_arguments, check_seed, embed_items, read_log, read_sides
+from tools.train import (
+    IMPUTATIONS,
+    Sides,
+    add_log_arguments,
+    check_seed,
+    embed_items,
+    encoder_access,
+    read_log,
+    read_sides,
+)
 
 if TYPE_CHECKING:
     from models.features import Row
@@ -47,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if not any(any(v is not None for v in row.values()) for row in _all_rows(sides)):
         raise UsageError("no features: name columns with --item-columns features.NAME=COLUMN, or --users")
     cases = time_split(read_log(args), SPLIT)
-    encoder = open_encoder(args.encoder, "cpu")
+    encoder = open_encoder(args.encoder, "cpu", encoder_access())
     vectors = embed_items(sides.items, encoder, EmbeddingCache(None, encoder.version, encoder.dim))
     table: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, progress() as bar:

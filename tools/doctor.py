@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aiokafka import codec
 from packaging.requirements import Requirement
@@ -23,6 +24,9 @@ from tools.broker import names_broker
 from tools.broker_probe import check_broker, run_async
 from tools.cli import emit
 from tools.local_broker import broker_status
+
+if TYPE_CHECKING:
+    from models.artifact import Artifact
 
 SUMMARY = "check the installation, the broker, the topics, the device, the artifact"
 OLDEST_PYTHON = (3, 11)
@@ -67,7 +71,11 @@ def all_checks(settings: Settings) -> Iterator[Check]:
     yield broker
     yield from check_topics(_counted(settings).kafka) if broker.ok else [_unchecked_topics()]
     is_named = settings.recommender.artifact != RecommenderSettings().artifact
-    yield check_artifact(Path(settings.recommender.artifact), must_exist=is_named, roots=settings.recommender.roots())
+    path, roots = Path(settings.recommender.artifact), settings.recommender.roots()
+    check, artifact = check_artifact(path, must_exist=is_named, roots=roots)
+    yield check
+    if artifact is not None:
+        yield check_encoder(artifact, settings.recommender)
     yield check_device(settings.recommender.device)
 
 
@@ -172,18 +180,31 @@ def _unchecked_topics() -> Check:
     return Check("topics", False, "not checked, because the broker does not answer", "repair the broker first")
 
 
-def check_artifact(path: Path, *, must_exist: bool, roots: Sequence[Path] = ()) -> Check:
-    """Check that the artifact loads: its manifest, checksums, shapes and values."""
+def check_artifact(path: Path, *, must_exist: bool, roots: Sequence[Path] = ()) -> tuple[Check, Artifact | None]:
+    """Check that the artifact loads: its manifest, checksums, shapes and values; return it where it does."""
     from models.artifact import ArtifactError, load_artifact
 
     remedy = f"train it anew with headrace train LOG --out {path}, or name another with --artifact"
     if not path.exists():
-        return Check("artifact", not must_exist, f"there is none at {path}", remedy)
+        return Check("artifact", not must_exist, f"there is none at {path}", remedy), None
     try:
-        load_artifact(path, roots=roots)
+        artifact = load_artifact(path, roots=roots)
     except (ArtifactError, OSError) as exc:
-        return Check("artifact", False, f"{path} cannot be loaded: {exc}", remedy)
-    return Check("artifact", True, f"{path} loads")
+        return Check("artifact", False, f"{path} cannot be loaded: {exc}", remedy), None
+    return Check("artifact", True, f"{path} loads"), artifact
+
+
+def check_encoder(artifact: Artifact, settings: RecommenderSettings) -> Check:
+    """Check that the artifact's text model is allowed, opens, and is the one it was trained with, as is the cutting of texts."""
+    from streams.encoders import open_artifact_encoder, prepare_text
+
+    try:
+        prepare_text(settings)
+        encoder, _cache = open_artifact_encoder(artifact, "cpu", settings)
+    except HeadraceError as exc:
+        detail, _, remedy = str(exc).rpartition("; ")
+        return Check("encoder", False, detail, remedy)
+    return Check("encoder", True, f"version {encoder.version}, as the artifact's")
 
 
 def check_device(device: str) -> Check:

@@ -8,11 +8,13 @@ import platform
 import resource
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from streams.errors import HeadraceError, InputError
+from streams.settings import RecommenderSettings, load_settings
 from tools.cli import UsageError, emit, progress
 from tools.train import (
     Sides,
@@ -98,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     vectors: dict[str, Any] = {}
     others: dict[str, Any] = {}
     if sides.items:
-        encoder, cache = open_artifact_encoder(artifact, artifact.device, "")
+        encoder, cache = open_artifact_encoder(artifact, artifact.device, _settings(args))
         vectors = embed_items(sides.items, encoder, cache)
         if args.window_text:
             scorer = window_text_scorer(artifact, encoder, cases.train, sides.items, vectors, seed=args.seed)
@@ -122,6 +124,12 @@ def run(args: argparse.Namespace) -> int:
         result["report"] = str(args.report / "report.html")
     emit(args, result, as_table(result))
     return 0
+
+
+def _settings(args: argparse.Namespace) -> RecommenderSettings:
+    """Return the recommender's settings for this artifact; one that was trained here has the encoder that was asked for."""
+    settings = load_settings(artifact=str(args.artifact)).recommender
+    return replace(settings, encoder=args.encoder) if args.train else settings
 
 
 def _cases(args: argparse.Namespace, log: Interactions) -> Cases:

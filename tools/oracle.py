@@ -186,7 +186,7 @@ class ListOracle:
             raise InputError(str(exc)) from exc
         self._versions = Versions(loaded.version, index_generation=0)
         self._pipeline = Pipeline(loaded, k=settings.list_size, n_candidates=settings.n_candidates)
-        self._catalogue = _catalogue(loaded, {item.item_id: item for item in items}, device, settings.encoder_cache_dir)
+        self._catalogue = _catalogue(loaded, {item.item_id: item for item in items}, device, settings)
         self._seen = SeenIndex(self._catalogue.item_ids)
 
     def lists(self, windows: Mapping[bytes, bytes]) -> dict[bytes, Recommendation]:
@@ -214,10 +214,10 @@ class ListOracle:
             yield key, recommendation(key.decode(), state, made, self._versions, 0)
 
 
-def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, cache_dir: str) -> Catalogue:
+def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, settings: RecommenderSettings) -> Catalogue:
     """Return the catalogue of items as ``streams.catalogue`` builds it; the encoder is opened only where there is a text."""
     texts = [item_text(item.title, item.text, item.category, item.tags) for item in items.values()]
-    vectors = embed_texts(texts, *open_artifact_encoder(artifact, device, cache_dir)) if texts else ()
+    vectors = embed_texts(texts, *open_artifact_encoder(artifact, device, settings)) if texts else ()
     features: dict[str, Row] | None = None
     if artifact.item_features.width:
         features = {item_id: item_row(msgspec.structs.asdict(item)) for item_id, item in items.items()}

@@ -21,6 +21,7 @@ from tools.user_reader import read_users
 
 if TYPE_CHECKING:
     from models.artifact import Artifact
+    from models.encoder_files import Access
     from models.interactions import Interactions
     from models.types import Float32
 
@@ -51,7 +52,7 @@ def add_training_arguments(parser: argparse.ArgumentParser) -> None:
         "--encoder",
         default="use-multilingual",
         metavar="NAME",
-        help="one that comes along, a folder or a Hugging Face name",
+        help="one that comes along, a folder or a Hugging Face name (see HEADRACE_ENCODER_DOWNLOAD)",
     )
     parser.add_argument(
         "--imputation", choices=IMPUTATIONS, default="median", help="what fills missing features (default: %(default)s)"
@@ -138,6 +139,13 @@ def share_of_items(args: argparse.Namespace, log: Interactions, sides: Sides) ->
     return catalogue_share(args.log.name, dict.fromkeys(log.item_ids), args.items.name, sides.items)
 
 
+def encoder_access() -> Access:
+    """Return what may be read for an encoder that a person names: anything, and the hub where the setting allows it."""
+    from models.encoder_files import Access
+
+    return Access(download=load_settings().recommender.encoder_download == "on")
+
+
 def embed_items(items: Mapping[str, dict[str, Any]], encoder: Any, cache: Any) -> dict[str, Float32]:
     """Return the raw text embedding of each item of a catalogue, by item id."""
     from models.text import item_text
@@ -163,7 +171,7 @@ def train_artifact(
     from tools.tensorboard_log import TensorBoardLog
 
     device = resolve_device(args.device)
-    encoder = open_encoder(args.encoder, device)
+    encoder = open_encoder(args.encoder, device, encoder_access())
     vectors = embed_items(sides.items, encoder, EmbeddingCache(None, encoder.version, encoder.dim))
     checkpoints = out.parent / f".{out.name}.checkpoints"
     if not args.resume:
@@ -178,7 +186,7 @@ def train_artifact(
         checkpoints=checkpoints,
         left_out=left_out,
     )
-    source = TextSource(args.encoder, encoder.version, text_version())
+    source = TextSource(args.encoder, encoder.version, text_version(), encoder.files_sha256)
     data = TrainingData(log, vectors, source, sides.item_features, sides.user_features)
     board = TensorBoardLog(args.tensorboard) if args.tensorboard else None
     with progress() as bar:

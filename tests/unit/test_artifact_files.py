@@ -18,7 +18,8 @@ import torch
 
 from models import artifact_files
 from models.artifact import MANIFEST, TENSORS, ArtifactError, load_artifact, save_artifact
-from models.artifact_shapes import MAX_HEADER_BYTES, SIZES
+from models.artifact_shapes import SIZES
+from models.tensor_header import MAX_HEADER_BYTES
 from tests.tiny_models import artifact, train_tiny
 from tests.unit.test_artifact import change_manifest, change_tensors, refused
 

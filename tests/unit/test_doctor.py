@@ -96,15 +96,16 @@ def test_a_damaged_artifact_is_named_with_the_remedy(tmp_path: Path) -> None:
     for path in tmp_path.glob("*"):
         path.unlink()
     (tmp_path / "manifest.json").write_text("{")
-    check = doctor.check_artifact(tmp_path, must_exist=True)
+    check, artifact = doctor.check_artifact(tmp_path, must_exist=True)
+    assert artifact is None
     assert not check.ok
     assert str(tmp_path) in check.detail
     assert "headrace train" in check.remedy
 
 
 def test_an_artifact_that_was_named_must_exist_and_the_default_one_need_not(tmp_path: Path) -> None:
-    assert not doctor.check_artifact(tmp_path / "none", must_exist=True).ok
-    assert doctor.check_artifact(tmp_path / "none", must_exist=False).ok
+    assert not doctor.check_artifact(tmp_path / "none", must_exist=True)[0].ok
+    assert doctor.check_artifact(tmp_path / "none", must_exist=False)[0].ok
 
 
 @pytest.mark.parametrize(("device", "ok"), [("cuda", False), ("auto", True), ("cpu", True)])

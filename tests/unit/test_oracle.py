@@ -167,7 +167,7 @@ def served_lists(windows: dict[bytes, bytes], settings: RecommenderSettings) -> 
             artifact,
             worker,
             Metrics(),
-            lambda: open_artifact_encoder(artifact, "cpu", settings.encoder_cache_dir),
+            lambda: open_artifact_encoder(artifact, "cpu", settings),
         )
         records: list[Any] = [FakeRecord(item.item_id.encode(), encode(item), i) for i, item in enumerate(tiny_items())]
         await reader._apply({TopicPartition("items", 0): records})

@@ -1,0 +1,98 @@
+"""How large a Hugging Face model gets, found out before its weights are read: its configuration is built without values, and counted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import msgspec
+import torch
+from torch.nn.modules import module as hooks
+
+from models.artifact_files import FileError
+from models.encoder_files import CONFIG, EncoderFiles
+
+#: A whole number of a configuration may be so large; positions and vocabularies stay far below.
+MAX_NUMBER: Final = 1 << 31
+#: Numbers that say how often something is built, and the most of them: lists of that length are made before any layer is.
+_REPEATED: Final = re.compile(r"layer|block|depth|stage|expert|group|head")
+MAX_REPEATED: Final = 65_536
+MAX_DEPTH: Final = 16
+#: Entries that name another file, a quantisation with its own code, or an attention whose code is fetched.
+_FORBIDDEN: Final = frozenset({"transformers_weights", "quantization_config", "gguf_file"})
+_ATTENTION: Final = frozenset({"attn_implementation", "_attn_implementation", "_attn_implementation_internal"})
+_ATTENTIONS: Final = (None, "eager", "sdpa")
+#: Numbers beyond twice those in the files: a pooler, positions and masks that are computed.
+SPARE_NUMBERS: Final = 64 << 20
+
+
+def check_config(text: bytes) -> None:
+    """Raise :class:`FileError` for a configuration with an entry that leads elsewhere, or a number beyond all reason."""
+    try:
+        config = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise FileError(f"{CONFIG} is damaged: {exc}") from exc
+    _check_entries(config, depth=0)
+
+
+def _check_entries(config: Any, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise FileError(f"{CONFIG} is nested deeper than {MAX_DEPTH}")
+    if isinstance(config, list):
+        for value in config:
+            _check_entries(value, depth + 1)
+    if not isinstance(config, dict):
+        return
+    for name, value in config.items():
+        if name in _FORBIDDEN and value is not None:
+            raise FileError(f"{CONFIG} has {name}, which is not supported")
+        if name in _ATTENTION and value not in _ATTENTIONS:
+            raise FileError(f"{CONFIG} has {name}={str(value)[:100]!r}, must be eager or sdpa")
+        if isinstance(value, int) and not isinstance(value, bool):
+            limit = MAX_REPEATED if _REPEATED.search(name) else MAX_NUMBER
+            if abs(value) > limit:
+                raise FileError(f"{CONFIG} has {name[:100]}={str(value)[:40]}, limit {limit}")
+        _check_entries(value, depth + 1)
+
+
+def check_size(config: Any, files: EncoderFiles) -> None:
+    """Build a model without values; raise :class:`FileError` where it would have far more numbers than its files hold.
+
+    Parameters
+    ----------
+    config : a transformers configuration
+    """
+    from transformers import AutoModel
+
+    with torch.device("meta"), _counted(files):
+        AutoModel.from_config(config, trust_remote_code=False)
+
+
+@contextmanager
+def _counted(files: EncoderFiles) -> Iterator[None]:
+    """Count what any module registers meanwhile; the building ends as soon as there is too much of it."""
+    most_numbers, most_modules = 2 * files.n_numbers + SPARE_NUMBERS, 64 * files.n_tensors + 1_000
+    found = {"numbers": 0, "modules": 0}
+
+    def count(_module: Any, _name: str, value: Any) -> None:
+        found["numbers" if isinstance(value, torch.Tensor) else "modules"] += (
+            value.numel() if isinstance(value, torch.Tensor) else 1
+        )
+        if found["numbers"] > most_numbers or found["modules"] > most_modules:
+            raise FileError(
+                f"{CONFIG} describes a model far larger than its weights, which have {files.n_numbers} numbers in "
+                f"{files.n_tensors} tensors"
+            )
+
+    handles = [
+        hooks.register_module_parameter_registration_hook(count),
+        hooks.register_module_buffer_registration_hook(count),
+        hooks.register_module_module_registration_hook(count),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
