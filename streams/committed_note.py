@@ -4,6 +4,7 @@
 
     group of the sequencer                    each partition of events: Judged, with the gaps in it
     group ACKNOWLEDGED, which nobody joins    each partition of events: Acknowledged, up to which gap an operator has seen it
+    group of the recommender                  each partition of sequences: CatalogueShare, of the worker that has it
 
 An operator cannot change the metadata of an active group. So what an operator has seen stands in a group of its own.
 """
@@ -70,6 +71,23 @@ class Acknowledged(msgspec.Struct, frozen=True):
         return gap.begin <= self.begin and gap.seen_ms <= self.seen_ms
 
 
+class CatalogueShare(msgspec.Struct, frozen=True):
+    """Of the last events that a recommender counted, those of items outside the catalogue: streams/unknown_items.py.
+
+    Parameters
+    ----------
+    worker : its member id; it counts all its partitions together
+    example : an unknown item's id, shortened; empty where there is none
+    seen_ms : when the last event was counted
+    """
+
+    worker: str = ""
+    n_events: int = 0
+    n_unknown: int = 0
+    example: str = ""
+    seen_ms: int = 0
+
+
 def decode_judged(note: str) -> Judged:
     """Return what the metadata of the sequencer's offset says; nothing where something else stands there."""
     return _decode(note, Judged) or Judged()
@@ -80,7 +98,12 @@ def decode_acknowledged(note: str) -> Acknowledged:
     return _decode(note, Acknowledged) or Acknowledged()
 
 
-def encode(note: Judged | Acknowledged) -> str:
+def decode_share(note: str) -> CatalogueShare:
+    """Return what the metadata of a recommender's offset says; no events where something else stands there."""
+    return _decode(note, CatalogueShare) or CatalogueShare()
+
+
+def encode(note: Judged | Acknowledged | CatalogueShare) -> str:
     """Return the metadata."""
     return msgspec.json.encode(note).decode()
 
@@ -103,7 +126,7 @@ def with_gap(gaps: tuple[Gap, ...], gap: Gap) -> tuple[Gap, ...]:
     return tuple(kept)
 
 
-_Note = TypeVar("_Note", Judged, Acknowledged)
+_Note = TypeVar("_Note", Judged, Acknowledged, CatalogueShare)
 
 
 def _decode(note: str, kind: type[_Note]) -> _Note | None:

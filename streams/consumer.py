@@ -116,6 +116,13 @@ class BatchConsumer(driver.Consumer):
             self._deleted.add(tp, gap)
             self._pass_gaps(tp)
 
+    def note_again(self, topic: str, note: str) -> None:
+        """Put another note beside the offsets of a topic that were delivered; it is committed although they do not move."""
+        for tp, offset in list(self._delivered.items()):
+            if tp.topic == topic:
+                self._put(tp, offset, note)
+                self._committed_offset.pop(tp, None)
+
     def _pass_gaps(self, tp: TP) -> None:
         """Once all that was fetched before the gaps is delivered, commit behind them: nothing may come that would."""
         if not self._deleted.is_open(tp):

@@ -250,7 +250,7 @@ class Health:
 
     async def _check_membership(self, now_s: float, assigned: set[Place]) -> None:
         group = await self.watch.describe()
-        lost = None if group is None else lost_consumer(group, self._member_id(), self._all_places())
+        lost = None if group is None else lost_consumer(group, self.member_id(), self._all_places())
         seconds = self._membership.observe(now_s, lost)
         if lost is not None and seconds > self.settings.stall_timeout_s:
             raise StalledError(
@@ -278,7 +278,8 @@ class Health:
     def _all_places(self) -> set[Place]:
         return {(topic, p) for topic in self._source_topics() for p in range(self.app.settings.kafka.partitions)}
 
-    def _member_id(self) -> str:
+    def member_id(self) -> str:
+        """Return the id of this worker in its group; empty before it has one."""
         client: Any = self.app.consumer._thread._consumer
         return "" if client is None else str(client._coordinator.member_id)
 

@@ -97,7 +97,6 @@ class ModelLoop:
         """Recommend from another catalogue from the next micro-batch on."""
         self._catalogue, self._seen = catalogue, SeenIndex(catalogue.item_ids)
         self.popularity.invalidate()
-        log.info("catalogue generation %d: %d items", catalogue.generation, len(catalogue.item_ids))
 
     async def run(self) -> None:
         """Run micro-batches until cancelled.

@@ -19,9 +19,10 @@ from faust.types import TP, EventT
 
 from models.artifact import Artifact, ArtifactError, load_artifact
 from models.encoder import TextEncoder
-from models.recommend import Pipeline
+from models.recommend import Catalogue, Pipeline
 from streams.app import StreamApp, build_app, start_app
 from streams.catalogue import CatalogueReader
+from streams.committed_note import encode as encode_note
 from streams.delivery import Delivery
 from streams.embedding_cache import EmbeddingCache
 from streams.embedding_worker import EmbeddingWorker, resolve_device, tame_pytorch
@@ -37,7 +38,7 @@ from streams.removal import fresh_windows, note_passed_over, remove_vectors
 from streams.settings import Settings
 from streams.standing_in import StandIn
 from streams.table import BatchTable
-from streams.unknown_items import UnknownItems
+from streams.unknown_items import UnknownItems, describe_generation
 from streams.web import serve
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ class Recommender:
         self._reader = CatalogueReader(
             self.app.settings.kafka, artifact, self.worker, self.metrics, lambda: self._open_encoder(artifact, device)
         )
-        self._reader.on_swap = self._loop.swap
+        n_trained = int((artifact.popularity > 0).sum())
+        self._reader.on_swap = lambda catalogue: self._swap(catalogue, n_trained)
         await self._reader.start()
         self._tasks = [
             asyncio.ensure_future(self._guard(self._reader.follow())),
@@ -146,7 +148,7 @@ class Recommender:
         fresh = fresh_windows(found.newest, partition, self.vectors, self.metrics)
         event.value.clear()  # from here on only its offset is needed, and it may wait long to be acknowledged
         for finished in self.pending.add(partition, fresh, event):
-            self.app.consumer.deliver(finished)
+            self._deliver(finished)
         self._update_pressure()
         self._loop.wake()
 
@@ -157,7 +159,7 @@ class Recommender:
         """Drop what waits for users with a tombstone, and their vectors, before a window of their new life is queued."""
         partition = event.message.partition
         for finished in self.pending.remove(partition, keys):
-            self.app.consumer.deliver(finished)
+            self._deliver(finished)
         await self._loop.settle()
         try:
             n_removed = await remove_vectors(self.app.writer, self.vectors, partition, keys)
@@ -167,9 +169,23 @@ class Recommender:
         else:
             self.metrics.add("users_removed", n_removed)
 
+    def _swap(self, catalogue: Catalogue, n_trained: int) -> None:
+        """Recommend from another catalogue, and say how much it has of what people have had."""
+        self._loop.swap(catalogue)
+        has_changed = self._unknown.learn(catalogue.row_of)
+        log.log(*describe_generation(catalogue, n_trained, self._unknown.share()))
+        if has_changed:  # so events were counted: the consumer is there
+            self.app.consumer.note_again(self.app.settings.kafka.topic("sequences"), self._note())
+
+    def _deliver(self, event: EventT) -> None:
+        self.app.consumer.deliver(event, self._note())
+
+    def _note(self) -> str:
+        return encode_note(self._unknown.note(self.app.health.member_id()))
+
     def _done(self, finished: Iterable[EventT]) -> None:
         for event in finished:
-            self.app.consumer.deliver(event)
+            self._deliver(event)
 
     async def _guard(self, job: Awaitable[None]) -> None:
         """Run a background job; its failure stops the worker."""

@@ -1,4 +1,10 @@
-"""How many of the events that come in are of items that the catalogue does not have: their users get lists that know little of them."""
+"""How many of the events that come in are of items that the catalogue does not have: their users get lists that know little of them.
+
+::
+
+    events of a minute, or of as many as it takes to have 20 ──► Tally ──► the log, once; /health; committed, for headrace status
+    a new catalogue ──► what it has of the items so far unknown is known after all
+"""
 
 from __future__ import annotations
 
@@ -7,26 +13,80 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable
-from typing import Final
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
 
 from models.types import Behaviour
+from streams.committed_note import CatalogueShare
+
+if TYPE_CHECKING:
+    from models.catalogue import Catalogue  # brings PyTorch, which the sequencer does without
 
 log = logging.getLogger(__name__)
 
-#: So many different ids are counted in a minute; those that come later are counted in the total alone.
+#: So many different unknown ids are counted in a tally; those that come later are counted in the total alone.
 MAX_IDS: Final = 1_000
 SHOWN: Final = 5
 SHOWN_LENGTH: Final = 40
 PERIOD_S: Final = 60.0
-#: From so many events in a minute on, this share of unknown items is worth a warning, and makes the worker count as unhealthy.
+#: A tally ends with the first minute after so many events. A shop that has few events takes hours to it.
 MIN_EVENTS: Final = 20
+#: From so many events on, this share of unknown items is worth a warning, and makes the worker count as unhealthy ...
 ALARM_SHARE: Final = 0.5
-#: The worker counts as unhealthy for so long after the last such minute.
+#: ... and from so few on, if this share is unknown.
+MIN_FEW: Final = 5
+FEW_SHARE: Final = 0.8
+#: The worker counts as unhealthy for so long after a tally with too many, however good the next ones are.
 UNHEALTHY_S: Final = 300.0
+#: A tally whose last event is older proves nothing any more.
+STALE_S: Final = 86_400.0
+REMEDY: Final = "publish these items, or correct the ids: headrace items list shows those of the catalogue"
+
+
+def is_too_much(n_events: int, n_unknown: int) -> bool:
+    """Whether so many events of unknown items are an alarm."""
+    return n_events >= MIN_FEW and n_unknown >= (FEW_SHARE if n_events < MIN_EVENTS else ALARM_SHARE) * n_events
+
+
+@dataclass
+class Tally:
+    """Events, and those of unknown items."""
+
+    n_events: int = 0
+    n_unknown: int = 0
+    ids: Counter[str] = field(default_factory=Counter)
+    example: str = ""  # the last unknown id
+    last_s: float = 0.0  # when the last event was counted
+
+    def is_too_much(self) -> bool:
+        """Whether it is an alarm."""
+        return is_too_much(self.n_events, self.n_unknown)
+
+    def add(self, item_id: str) -> None:
+        """Count an unknown item."""
+        self.n_unknown += 1
+        self.example = item_id
+        if item_id in self.ids or len(self.ids) < MAX_IDS:
+            self.ids[item_id] += 1
+
+    def learn(self, catalogue: Container[str]) -> None:
+        """Count as known what a new catalogue has."""
+        for item_id in [item_id for item_id in self.ids if item_id in catalogue]:
+            self.n_unknown -= self.ids.pop(item_id)
+        if self.example in catalogue:
+            self.example = next(iter(self.ids), "")
+
+    def text(self) -> str:
+        """Return what it says, with the most frequent ids."""
+        names = ", ".join(f"{shown(item_id)} ({n})" for item_id, n in self.ids.most_common(SHOWN))
+        return (
+            f"{self.n_unknown} of the last {self.n_events} events are of items that the catalogue does not have, most often {names}; "
+            f"{REMEDY}"
+        )
 
 
 class UnknownItems:
-    """Counts events of unknown items, a minute at a time. For one event loop.
+    """Counts events of unknown items. For one event loop.
 
     Parameters
     ----------
@@ -35,32 +95,43 @@ class UnknownItems:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._n_events = self._n_unknown = 0
-        self._ids: Counter[str] = Counter()
+        self._now = Tally()
+        self._last: Tally | None = None  # the one before
+        self._is_told = False  # whether an alarm of the tally that is being counted was logged
         self._alarmed_s: float | None = None
-        self._line = ""  # of the last minute with an alarm
+        self._line = ""  # of the last alarm
 
     def count(self, behaviours: Iterable[Behaviour], catalogue: Container[str]) -> int:
         """Count new behaviours of a user; return how many are of items outside the catalogue."""
-        n_unknown = 0
+        before = self._now.n_unknown
         for behaviour in behaviours:
-            self._n_events += 1
+            self._now.n_events += 1
+            self._now.last_s = self._clock()
             if behaviour.item_id not in catalogue:
-                n_unknown += 1
-                if behaviour.item_id in self._ids or len(self._ids) < MAX_IDS:
-                    self._ids[behaviour.item_id] += 1
-        self._n_unknown += n_unknown
-        return n_unknown
+                self._now.add(behaviour.item_id)
+        return self._now.n_unknown - before
+
+    def learn(self, catalogue: Container[str]) -> bool:
+        """Judge the last events by a new catalogue; return whether that has changed anything."""
+        before = self.share()
+        for tally in (self._now, self._last):
+            if tally is not None:
+                tally.learn(catalogue)
+        if not self._latest().is_too_much():
+            self._alarmed_s, self._is_told = None, False
+        return self.share() != before
 
     def end_period(self) -> None:
-        """Log what the minute had, where it had unknown items: a warning where they were the half or more; begin a new one."""
-        if self._is_too_much():
-            self._line, self._alarmed_s = self._text(), self._clock()
+        """Once a minute: log what the tally had, a warning where it is an alarm, and begin a new one, once it has enough events."""
+        tally = self._now
+        is_whole = tally.n_events >= MIN_EVENTS
+        if tally.is_too_much() and (is_whole or not self._is_told):
+            self._line, self._alarmed_s, self._is_told = tally.text(), self._clock(), True
             log.warning("%s", self._line)
-        elif self._n_unknown:
-            log.info("%s", self._text())
-        self._n_events = self._n_unknown = 0
-        self._ids.clear()
+        elif tally.n_unknown and is_whole:
+            log.info("%s", tally.text())
+        if is_whole:
+            self._last, self._now, self._is_told = tally, Tally(), False
 
     async def run(self) -> None:
         """End a period once a minute, until cancelled."""
@@ -69,22 +140,55 @@ class UnknownItems:
             self.end_period()
 
     def alarm(self) -> str:
-        """Return what is wrong, of this minute or the last alarm of the last five; ``""`` for nothing."""
-        if self._is_too_much():
-            return self._text()
+        """Return what is wrong with the last events, or was in the last five minutes; ``""`` for nothing."""
+        latest = self._latest()
+        if latest.is_too_much() and self._clock() - latest.last_s < STALE_S:
+            return latest.text()
         is_on = self._alarmed_s is not None and self._clock() - self._alarmed_s < UNHEALTHY_S
         return self._line if is_on else ""
 
-    def _is_too_much(self) -> bool:
-        return self._n_events >= MIN_EVENTS and self._n_unknown >= ALARM_SHARE * self._n_events
+    def share(self) -> tuple[int, int, str]:
+        """Return of how many last events how many were of unknown items, and one such item."""
+        latest = self._latest()
+        return latest.n_events, latest.n_unknown, latest.example if latest.n_unknown else ""
 
-    def _text(self) -> str:
-        names = ", ".join(f"{_shown(item_id)} ({n})" for item_id, n in self._ids.most_common(SHOWN))
-        return (
-            f"{self._n_unknown} of the last {self._n_events} events are of items that the catalogue does not have, most often {names}; "
-            "publish these items, or correct the ids: headrace items list shows those of the catalogue"
-        )
+    def note(self, worker: str) -> CatalogueShare:
+        """Return what is to be committed, for ``headrace status``: of the last events, by the member id of this worker."""
+        n_events, n_unknown, example = self.share()
+        age_s = self._clock() - self._latest().last_s
+        return CatalogueShare(worker, n_events, n_unknown, example[:SHOWN_LENGTH], int((time.time() - age_s) * 1000))
+
+    def _latest(self) -> Tally:
+        """Return the tally that tells most of now: the one that is being counted, unless it has few events."""
+        if self._last is None or self._now.n_events >= MIN_EVENTS or self._now.is_too_much():
+            return self._now
+        return self._last
 
 
-def _shown(item_id: str) -> str:
+def describe_generation(catalogue: Catalogue, n_trained: int, share: tuple[int, int, str]) -> tuple[int, str]:
+    """Return the log level, and the line, with which a catalogue generation begins: how much it has of what people have had.
+
+    A warning where an entry is there but none of the items that the model was trained on, or less than half of them at the worker's start.
+
+    Parameters
+    ----------
+    n_trained : items with events that the artifact was trained on
+    share : what :meth:`UnknownItems.share` says of the events until now, by this catalogue
+    """
+    n_items, n_known = len(catalogue.item_ids), int((~catalogue.is_new).sum())
+    n_events, n_unknown, example = share
+    text = (
+        f"catalogue generation {catalogue.generation}: {n_items} items; "
+        f"it has {n_known} of the {n_trained} items that the model was trained on"
+    )
+    if n_events:
+        text += f", and the items of {n_events - n_unknown} of the last {n_events} events"
+    is_first = catalogue.generation == 1
+    if n_items and n_trained and (not n_known or (is_first and n_known < ALARM_SHARE * n_trained)):
+        return logging.WARNING, f"{text}; {REMEDY}"
+    return logging.INFO, text + (f" (not that of {shown(example)})" if n_unknown else "")
+
+
+def shown(item_id: str) -> str:
+    """Return an id as messages show it."""
     return repr(item_id if len(item_id) <= SHOWN_LENGTH else f"{item_id[:SHOWN_LENGTH]}...")

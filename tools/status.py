@@ -11,17 +11,19 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from streams.committed_note import REJECTS_UNHEALTHY_S, UNHEALTHY_MS, Gap, decode_judged
+from streams.committed_note import REJECTS_UNHEALTHY_S, UNHEALTHY_MS, CatalogueShare, Gap, decode_judged
 from streams.deployment import with_existing_partitions
 from streams.lag import Group, GroupWatch
 from streams.liveness import PartitionOffsets, Place
 from streams.settings import Settings, load_settings
+from streams.unknown_items import REMEDY, is_too_much, shown
 from tools import acknowledge
 from tools.acknowledge import as_loss, as_text, unacknowledged
 from tools.broker import names_broker
+from tools.catalogue_share import as_share, live_share, share_text
 from tools.cli import UsageError, emit
 from tools.local_broker import broker_status
 from tools.workers import opener
@@ -49,6 +51,9 @@ class Flow:
     ] = ()  # partitions of which so much was rejected lately that the sequencer has raised an alarm
     watermarks: Mapping[Place, int] = field(default_factory=dict)  # high watermarks, from before the first look
     expired: tuple[tuple[int, Gap], ...] = ()  # partition, and events deleted unread: in the last day, not acknowledged
+    share: CatalogueShare | None = (
+        None  # the recommender's: how many of the last events are of items outside the catalogue
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -103,11 +108,14 @@ async def _look(settings: Settings, app: str, name: str, seconds: float) -> Flow
             after = await watch.offsets(topic, partitions)
         empty = [place for place in still(before, after) if not await watch.has_records(place, after[place].committed)]
         now_ms = int(time.time() * 1000)
-        notes = await watch.notes(topic) if app == "sequencer" else {}
-        judged = sorted((number, decode_judged(note)) for number, note in notes.items())
-        rejecting = tuple(number for number, found in judged if found.alarms_at(now_ms))
-        expired = await unacknowledged(watch, kafka, dict(judged), now_ms)
-        return Flow(app, topic, await watch.describe(), before, after, frozenset(empty), rejecting, watermarks, expired)
+        looked = Flow(app, topic, await watch.describe(), before, after, frozenset(empty), watermarks=watermarks)
+        notes = await watch.notes(topic)
+        if app == "recommender":
+            return replace(looked, share=live_share(notes.values(), looked.group, now_ms))
+        judged = {number: decode_judged(note) for number, note in sorted(notes.items())}
+        rejecting = tuple(number for number, found in judged.items() if found.alarms_at(now_ms))
+        expired = await unacknowledged(watch, kafka, judged, now_ms)
+        return replace(looked, rejecting=rejecting, expired=expired)
     finally:
         await watch.stop()
 
@@ -164,6 +172,11 @@ def problems_of(flow: Flow) -> list[str]:
             f"{sum(gap.n_lost for _, gap in flow.expired)}: {as_text(flow.topic, flow.expired)}; publish "
             "them again where they are kept; headrace status --acknowledge ends this line"
         )
+    if flow.share is not None and is_too_much(flow.share.n_events, flow.share.n_unknown):
+        problems.append(
+            f"{flow.app}: {flow.share.n_unknown} of the last {flow.share.n_events} events are of items that the catalogue does not have, "
+            f"for example {shown(flow.share.example)}; its log names the most frequent; {REMEDY}"
+        )
     return problems
 
 
@@ -197,6 +210,7 @@ def as_dict(flow: Flow) -> dict[str, Any]:
             for place in open_transactions(flow.before, flow.after, flow.watermarks)
         ],
         "expired": [as_loss(flow.topic, *lost) for lost in flow.expired],
+        "known_items": None if flow.share is None else as_share(flow.share),
         "lag": sum(at.lag for at in flow.after.values()),
         "partitions": [
             {
@@ -220,6 +234,7 @@ def as_lines(flows: Sequence[Flow], pages: Sequence[Mapping[str, Any]], problems
         lines.append(
             f"{flow.app}: group {found['state'] or 'unknown'}, {len(found['members'])} members, lag {found['lag']} on {flow.topic}"
         )
+        lines += [] if flow.share is None else [f"  {share_text(flow.share)}"]
         lines += [
             f"  partition {p['partition']}: committed {p['committed']}, end {p['end']}, lag {p['lag']}"
             + ("" if p["has_worker"] or flow.group is None else ", no worker")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +12,7 @@ from faust.types import TP
 from mode.utils.queues import FlowControlEvent, FlowControlQueue
 
 from streams.batches import FetchedRecords
-from streams.consumer import BatchConsumer, KeepingFlowControl
+from streams.consumer import BatchConsumer, KeepingFlowControl, note_of
 from streams.deleted import DeletedEvents
 from streams.errors import StalledError
 from streams.settings import Settings
@@ -50,6 +51,22 @@ def test_a_delivered_batch_moves_the_commit_past_its_last_record() -> None:
     assert list(made._filter_tps_with_pending_acks()) == [PLACE]
     assert list(made._filter_tps_with_pending_acks({"other"})) == []
     assert event.acks == [19]
+
+
+def test_another_note_is_committed_beside_the_same_offset() -> None:
+    """Faust commits nothing where the offset stands still; other topics keep their notes, and what was never delivered its offset."""
+    made = consumer()
+    made._committed_offset = defaultdict(lambda: None)
+    made.note_again("sequences", "too early")
+    assert made._new_offset(PLACE) is None
+    made.deliver(batch(10, 19), "first")
+    made._committed_offset[PLACE] = 20
+    assert made._filter_committable_offsets([PLACE]) == {}
+    made.note_again("other", "second")
+    assert made._filter_committable_offsets([PLACE]) == {}
+    made.note_again("sequences", "second")
+    found = made._filter_committable_offsets([PLACE])
+    assert found == {PLACE: 20} and note_of(found[PLACE]) == "second"
 
 
 def test_an_accepted_batch_alone_moves_nothing() -> None:

@@ -7,12 +7,18 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import pytest
 
+import tools.status
+from models.types import Behaviour
+from streams.health import Health
 from streams.lag import Group, Member
 from streams.liveness import PartitionOffsets, Place
+from streams.unknown_items import UnknownItems
 from tools.cli import UsageError
+from tools.main import main
 from tools.status import Flow, as_dict, as_lines, page, problems_of
 
 A: Place = ("events", 0)
@@ -101,9 +107,9 @@ def test_json_and_text_say_the_same() -> None:
 
 
 @pytest.fixture
-def pages() -> Iterator[tuple[str, dict[str, int]]]:
-    """Give a worker's pages, and the status that ``/health`` answers."""
-    answer = {"status": 200}
+def pages() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give a worker's pages, and what ``/health`` answers."""
+    answer: dict[str, Any] = {"status": 200, "health": {"ready": True}}
 
     class Pages(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # noqa: N802 - the base class's name
@@ -111,7 +117,7 @@ def pages() -> Iterator[tuple[str, dict[str, int]]]:
             self.send_response(answer["status"] if is_health else 200)
             self.end_headers()
             counts = {"read": 3, "accepted": 2, "duplicate": 1, "late": 0, "rejected": 0}
-            self.wfile.write(json.dumps({"ready": True} if is_health else {"total": counts}).encode())
+            self.wfile.write(json.dumps(answer["health"] if is_health else {"total": counts}).encode())
 
         def log_message(self, *args: object) -> None:
             pass
@@ -125,7 +131,7 @@ def pages() -> Iterator[tuple[str, dict[str, int]]]:
     server.server_close()
 
 
-def test_a_workers_page_tells_its_counts_and_its_readiness(pages: tuple[str, dict[str, int]]) -> None:
+def test_a_workers_page_tells_its_counts_and_its_readiness(pages: tuple[str, dict[str, Any]]) -> None:
     url, answer = pages
     assert page(f"{url}/") == {
         "url": url,
@@ -134,6 +140,26 @@ def test_a_workers_page_tells_its_counts_and_its_readiness(pages: tuple[str, dic
     }
     answer["status"] = 503
     assert "503" in page(url)["why"]
+
+
+def test_an_alarm_on_a_workers_page_becomes_the_operators_line(
+    pages: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the worker counts it, over its page: exit 1, one line that names the worker."""
+    url, answer = pages
+    health = Health.__new__(Health)
+    health.rejects, health._expired, health.unknown = None, {}, UnknownItems()
+    health.unknown.count([Behaviour("100", "view", 1)] * 20, {"100.0"})
+    answer["health"] = {"ready": True, "healthy": False, "alarms": health.alarms()}
+
+    async def nothing(*_: object) -> list[Flow]:
+        return []
+
+    monkeypatch.setattr(tools.status, "look", nothing)
+    assert main(["status", "--broker", "b:1", "--workers", url]) == 1
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "NOT healthy" in line]
+    said = "20 of the last 20 events are of items that the catalogue does not have, most often '100' (20)"
+    assert line.startswith(f"NOT healthy: worker {url}: {said}")
 
 
 def test_an_unreachable_page_is_a_problem_and_no_url_is_bad_usage() -> None:

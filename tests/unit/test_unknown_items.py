@@ -7,6 +7,7 @@ import logging
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from models.types import Behaviour
@@ -15,7 +16,7 @@ from streams.health import Health
 from streams.pending import PendingWindow
 from streams.recommending import Versions
 from streams.records import ListWindow, Trigger, WindowItem
-from streams.unknown_items import MAX_IDS, UNHEALTHY_S, UnknownItems
+from streams.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, UnknownItems, describe_generation
 from tests import tiny_models
 from tests.unit.test_model_loop import Setting
 
@@ -27,12 +28,12 @@ def behaviours(*item_ids: str) -> list[Behaviour]:
 
 @pytest.mark.parametrize(
     ("n_known", "n_unknown", "level"),
-    [(0, 20, "WARNING"), (20, 20, "WARNING"), (21, 20, "INFO"), (0, 19, "INFO"), (99, 1, "INFO"), (50, 0, "")],
+    [(0, 20, "WARNING"), (20, 20, "WARNING"), (21, 20, "INFO"), (99, 1, "INFO"), (50, 0, ""), (5, 14, ""), (0, 4, "")],
 )
 def test_half_of_a_minutes_events_is_a_warning(
     n_known: int, n_unknown: int, level: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Less is INFO, nothing is silence, and so is a minute without events."""
+    """Less is INFO, nothing is silence; what has few events is not judged yet. Good events end the alarm in five minutes."""
     now = [0.0]
     watch = UnknownItems(lambda: now[0])
     caplog.set_level(logging.INFO)
@@ -44,18 +45,78 @@ def test_half_of_a_minutes_events_is_a_warning(
     if level:
         assert f"{n_unknown} of the last {n_known + n_unknown} events" in caplog.text
         assert f"'7.0' ({n_unknown})" in caplog.text
+    watch.count(behaviours(*["i1"] * 30), {"i1"})
     assert bool(watch.alarm()) is (level == "WARNING")
     now[0] = UNHEALTHY_S
+    assert not watch.alarm()
+
+
+def test_a_shop_with_few_events_is_told_too(caplog: pytest.LogCaptureFixture) -> None:
+    """One event an hour: after five that are unknown, in one warning, while four of five are; or when half of twenty are unknown."""
+    now = [0.0]
+    watch = UnknownItems(lambda: now[0])
+
+    def hour(item_id: str) -> bool:
+        watch.count(behaviours(item_id), {"i1"})
+        for _ in range(60):
+            now[0] += 60.0
+            watch.end_period()
+        return bool(watch.alarm())
+
+    assert [hour("100.0") for _ in range(8)] == [False] * 4 + [True] * 4
+    assert len(caplog.records) == 1 and "5 of the last 5 events" in caplog.text
+    assert [hour("i1") for _ in range(3)] == [True, True, False], "eight of eleven is not enough to tell"
+    assert [hour("100.0") for _ in range(9)] == [False] * 3 + [True] * 6, "12 of 15 is four of five"
+    assert "17 of the last 20 events" in caplog.text and len(caplog.records) == 2
+    now[0] += 60.0 + STALE_S
+    assert not watch.alarm(), "nothing tells of now"
+
+
+def test_a_catalogue_that_has_the_items_after_all_ends_the_alarm() -> None:
+    """Nobody has to wait for other events; what is still unknown counts on."""
+    watch = UnknownItems()
+    watch.count(behaviours(*["100"] * 20, *["200"] * 5), set())
+    watch.end_period()
+    watch.count(behaviours("100"), set())
+    assert watch.share() == (25, 25, "200")
+    assert not watch.learn({"300"}) and watch.alarm()
+    assert watch.learn({"200"}) and "20 of the last 25" in watch.alarm() and watch.share() == (25, 20, "100")
+    assert watch.learn({"100", "200"}) and watch.share() == (25, 0, "")
     assert not watch.alarm()
 
 
 def test_the_ids_are_bounded_and_the_most_frequent_named(caplog: pytest.LogCaptureFixture) -> None:
     watch = UnknownItems()
     watch.count(behaviours("often", "often", "x" * 10_000, *(f"n{i}" for i in range(5 * MAX_IDS))), set())
-    assert len(watch._ids) == MAX_IDS
+    assert len(watch._now.ids) == MAX_IDS
     watch.end_period()
     assert "'often' (2)" in caplog.text and len(caplog.text) < 600
     assert f"{5 * MAX_IDS + 3} of the last" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("generation", "n_items", "n_known", "n_trained", "level"),
+    [
+        (1, 9, 0, 10, "WARNING"),
+        (1, 9, 4, 10, "WARNING"),
+        (1, 9, 5, 10, "INFO"),
+        (2, 9, 4, 10, "INFO"),
+        (2, 9, 0, 10, "WARNING"),
+        (1, 0, 0, 10, "INFO"),
+        (1, 9, 0, 0, "INFO"),
+    ],
+)
+def test_a_generation_says_how_much_it_has_of_what_the_model_knows(
+    generation: int, n_items: int, n_known: int, n_trained: int, level: str
+) -> None:
+    """Nothing, or less than half at the start, is a warning; an empty catalogue may be filled any moment."""
+    made: Any = SimpleNamespace(generation=generation, item_ids=["i"] * n_items, is_new=np.arange(n_items) >= n_known)
+    found, line = describe_generation(made, n_trained, (0, 0, ""))
+    assert logging.getLevelName(found) == level
+    assert f"generation {generation}: {n_items} items; it has {n_known} of the {n_trained} items" in line
+    assert ("headrace items list" in line) is (level == "WARNING") and "last" not in line
+    _, line = describe_generation(made, n_trained, (8, 2, "7.0"))
+    assert "and the items of 6 of the last 8 events" in line
 
 
 def test_the_workers_page_has_the_alarm() -> None:
