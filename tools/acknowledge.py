@@ -96,12 +96,8 @@ def show(args: argparse.Namespace, topic: str, losses: tuple[Loss, ...]) -> None
     """Print what was acknowledged."""
     lines = [f"acknowledged: {gap.describe(topic, number)}" for number, gap in losses]
     result = {"acknowledged": [as_loss(topic, *loss) for loss in losses]}
-    emit(
-        args,
-        result,
-        "\n".join(lines)
-        or f"nothing to acknowledge: all events of {topic} lost in the last 24 hours, if any, are acknowledged",
-    )
+    nothing = f"nothing to acknowledge: all events of {topic} lost in the last 24 hours, if any, are acknowledged"
+    emit(args, result, lines or nothing)
 
 
 def as_loss(topic: str, partition: int, gap: Gap) -> dict[str, Any]:

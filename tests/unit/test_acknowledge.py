@@ -1,0 +1,37 @@
+"""What ``headrace status --acknowledge`` says of what was acknowledged; how it is committed, tests/integration/test_deleted_events.py tells."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import pytest
+
+from streams.committed_note import Gap
+from tools.acknowledge import as_text, show
+
+LOSSES = ((0, Gap(14, 90, 1)), (3, Gap(0, 174, 1, n_read=100)))
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_each_loss_is_a_line_and_nothing_is_said_too(n: int, capsys: pytest.CaptureFixture[str]) -> None:
+    show(argparse.Namespace(json=False), "events", LOSSES[:n])
+    lines = capsys.readouterr().out.splitlines()
+    if not n:
+        assert len(lines) == 1 and lines[0].startswith("nothing to acknowledge: all events of events")
+        return
+    assert len(lines) == n and lines[0] == f"acknowledged: {LOSSES[0][1].describe('events', 0)}"
+    assert "events-3: offsets 0 to 173" in lines[-1] and "at most 74 events" in lines[-1] or n == 1
+
+
+def test_json_has_the_offsets(capsys: pytest.CaptureFixture[str]) -> None:
+    show(argparse.Namespace(json=True), "events", LOSSES)
+    assert json.loads(capsys.readouterr().out)["acknowledged"] == [
+        {"topic": "events", "partition": 0, "first": 14, "last": 89, "events": 76},
+        {"topic": "events", "partition": 3, "first": 0, "last": 173, "events": 74},
+    ]
+
+
+def test_of_many_losses_the_newest_are_shown() -> None:
+    text = as_text("events", tuple((i, Gap(i, i + 1, i)) for i in range(12)))
+    assert text.startswith("events-7 offsets 7 to 7, ") and text.endswith(" and 7 more gaps")
