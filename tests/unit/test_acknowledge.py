@@ -1,4 +1,4 @@
-"""What ``headrace status --acknowledge`` says of what was acknowledged; how it is committed, tests/integration/test_deleted_events.py tells."""
+"""What ``headrace status --acknowledge`` says; how it is committed, ``tests/integration/test_deleted_events.py`` tells."""
 
 from __future__ import annotations
 
