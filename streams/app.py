@@ -23,6 +23,7 @@ from streams.consumer import BatchTransport, KeepingFlowControl
 from streams.deployment import load_deployment
 from streams.errors import HeadraceError
 from streams.fencing import PartitionWriters
+from streams.file_trust import create_private
 from streams.health import Health, checked_stores
 from streams.heap import give_memory_back, keep_for_good
 from streams.printable import printable, show_uncaught
@@ -229,6 +230,7 @@ def start_app(build: Callable[[Settings], StreamApp]) -> StreamApp:
 
     A bad setting ends the process with one line on standard error, and so does a broker that does not answer how many partitions there are.
     """
+    create_private()
     sys.excepthook = show_uncaught
     event_loop.install()
     bound_connections()

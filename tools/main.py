@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from streams.errors import HeadraceError
+from streams.file_trust import create_private
 from streams.printable import PrintableFormatter, show_uncaught
 from tools.cli import Parser, RunError, UsageError, add_common_arguments, say
 
@@ -52,7 +53,11 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 on success, 2 for bad usage or input, 1 for a failed run, 130 for Ctrl-C."""
+    """Run one command; return 0 on success, 2 for bad usage or input, 1 for a failed run, 130 for Ctrl-C.
+
+    What it and its children create is readable by this user alone.
+    """
+    create_private()
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in COMMANDS), None)
     sys.excepthook = show_uncaught

@@ -7,6 +7,7 @@
 #
 # The stamp is written last. One lock lets set-ups wait for each other; it falls free with the process that holds it.
 set -eu
+umask go-w # whatever the caller's is: nobody else may put code into .venv
 
 UV_VERSION=0.13.9
 OLDEST='3.11'
@@ -48,13 +49,13 @@ sys.exit(1) if sys.version_info < (3, 11) else print(getattr(sys, "_base_executa
 
 # Runs this script again while holding the lock. If clean removed the lock file meanwhile, it is taken on the new one.
 with_lock() {
-    mkdir -p "$ROOT/.headrace"
+    [ -d "$ROOT/.headrace" ] || mkdir -p -m 700 "$ROOT/.headrace" # it will hold what a deployment writes
     exec "$PYTHON" -c '
 import fcntl, os, sys
 path, script, *rest = sys.argv[1:]
 while True:
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from streams.errors import BrokerError
+from tests.waiting import wait_until
 from tools import engine_docker, engine_kafka, local_broker
 from tools.broker_state import STATE_FILE, BrokerState, read_state, write_state
 from tools.local_broker import broker_status, start_broker, stop_broker
@@ -54,6 +55,7 @@ def running(*more: str, **how: Any) -> Iterator[subprocess.Popen[bytes]]:
     """Run a process of this user for a block; it is ended past ``os.kill``, which may be recorded only."""
     with subprocess.Popen([*SLEEP, *more], **how) as process:
         try:
+            wait_until(lambda: command_line(process.pid) == (*SLEEP, *more), 10, lambda: "not started")
             yield process
         finally:
             subprocess.run(["kill", "-9", str(process.pid)], check=False)

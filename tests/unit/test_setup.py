@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.permissions import careless_umask, open_to_others
+
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "setup.sh"
 # Stands for the base interpreter. `-m venv DIR` makes a folder whose python is the real one but for `-m pip`, which
 # installs the fake uv; uv writes down what it is asked for, and waits or fails when told to.
@@ -170,6 +172,17 @@ def test_two_at_once_do_the_work_once(checkout: Checkout) -> None:
     for process in (first, second):
         process.communicate()
     assert checkout.did() == FULL
+
+
+def test_nobody_else_can_put_code_into_the_environment_or_read_the_data(checkout: Checkout) -> None:
+    """Under the umask that hides nothing; who may read the environment is the caller's choice."""
+    with careless_umask():
+        assert checkout.run()[0] == 0
+    assert [
+        path for path in (checkout.root / ".venv").rglob("*") if path.stat().st_mode & 0o022 and path.name != "uv"
+    ] == []
+    assert (checkout.root / ".headrace").stat().st_mode & 0o077 == 0
+    assert open_to_others(checkout.root / ".headrace") == []
 
 
 def test_a_python_that_is_too_old_is_named_with_the_remedy(checkout: Checkout) -> None:
