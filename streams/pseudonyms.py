@@ -6,8 +6,12 @@ on pseudonyms as on any other id.
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import re
+from contextlib import suppress
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 from streams.errors import SettingsError
@@ -15,7 +19,12 @@ from streams.records import MAX_ID_LENGTH
 from streams.security import read_secret
 from streams.settings import KafkaSettings
 
-MIN_KEY_CHARACTERS: Final = 32
+#: A key must be as hard to guess as a pseudonym.
+MIN_KEY_BYTES: Final = 16
+#: A random key has more different steps from one byte, or character, to the next; in one that counts or repeats all are alike. Of a million
+#: random keys of 32 hexadecimal digits none was refused.
+MIN_DISTINCT_STEPS: Final = 8
+MAKE_KEY: Final = "(umask 077; openssl rand -hex 32 >FILE)"
 #: 128 bits: with a thousand million users, the chance that any two meet is below 2e-21.
 DIGEST_BYTES: Final = 16
 _DOMAIN: Final = b"headrace.user_id"
@@ -47,14 +56,42 @@ def open_pseudonyms(kafka: KafkaSettings) -> Pseudonyms | None:
     Raises
     ------
     SettingsError
-        When the file cannot be used, or the key is too short to withstand guessing.
+        When the file cannot be used, or the key does not look random, so that it does not withstand guessing.
     """
     if not kafka.user_id_key_file:
         return None
     key = read_secret(kafka.user_id_key_file, "user_id_key_file")
-    if len(key) < MIN_KEY_CHARACTERS:
+    problem = weakness(key)
+    if problem:
         raise SettingsError(
-            f"user_id_key_file={kafka.user_id_key_file!r}: the key has {len(key)} characters, needs {MIN_KEY_CHARACTERS}; "
-            "write one with: openssl rand -hex 32"
+            f"user_id_key_file={kafka.user_id_key_file!r}: the key {problem}, must be {MIN_KEY_BYTES} or more random bytes in hexadecimal "
+            f"or base64; make one with: {MAKE_KEY}"
         )
     return Pseudonyms(key)
+
+
+def weakness(key: str) -> str:
+    """Return what shows that a key was not drawn at random, or an empty string; a phrase is no key, since its words can be tried.
+
+    It finds what repeats or counts and what is no encoding of bytes. Nothing can find a key that looks random and was published.
+    """
+    drawn = _decoded(key)
+    if drawn is None:
+        return "is neither hexadecimal nor base64"
+    if len(drawn) < MIN_KEY_BYTES:
+        return f"holds {len(drawn)} bytes"
+    n_steps = min(len({after - before for before, after in pairwise(symbols)}) for symbols in (drawn, key.encode()))
+    if 2 * len(set(drawn)) < len(drawn[:256]) or n_steps < MIN_DISTINCT_STEPS:
+        return "repeats itself or counts"
+    return ""
+
+
+def _decoded(key: str) -> bytes | None:
+    """Return the bytes that a key spells, or None; base64 has capital and small letters, or it is a word."""
+    if re.fullmatch(r"(?:[0-9a-f]{2})+|(?:[0-9A-F]{2})+", key):
+        return bytes.fromhex(key)
+    text = key.rstrip("=")
+    if re.fullmatch(r"[A-Za-z0-9+/]+|[A-Za-z0-9_-]+", text) and text.upper() != text and text.lower() != text:
+        with suppress(ValueError):
+            return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_" if set(text) & set("-_") else None)
+    return None

@@ -1,20 +1,34 @@
-"""TLS contexts and secrets in files: each fault is one line that names the setting, and no line holds a secret."""
+"""TLS contexts and secrets in files: each fault is one line that names the setting, and no line holds a secret.
+
+Every file of a setting goes through :func:`check_file` before it is opened.
+"""
 
 from __future__ import annotations
 
-import logging
-import os
 import ssl
-import stat
-from functools import cache
 from pathlib import Path
 from typing import Final
 
 from streams.errors import SettingsError
-
-log = logging.getLogger(__name__)
+from streams.file_trust import distrust
 
 MAX_SECRET_BYTES: Final = 4_096
+
+
+def check_file(file: str, setting: str, *, private: bool) -> None:
+    """Check that only this user and root can have written a file, and, where it is ``private``, that only they can read it.
+
+    Raises
+    ------
+    SettingsError
+        When others can, or the file cannot be looked at; see :mod:`streams.file_trust` for the rules.
+    """
+    try:
+        found = distrust(file, private=private)
+    except OSError as exc:
+        raise _unreadable(setting, file, exc) from None
+    if found is not None:
+        raise _wrong(setting, file, found.problem, found.remedy)
 
 
 def read_secret(file: str, setting: str) -> str:
@@ -23,18 +37,14 @@ def read_secret(file: str, setting: str) -> str:
     Raises
     ------
     SettingsError
-        When the file cannot be read, others than its owner and group may write it, or it is empty, too large or not UTF-8.
+        When the file cannot be read, others may read, write or replace it, or it is empty, too large or not UTF-8.
     """
+    check_file(file, setting, private=True)
     try:
         with Path(file).open("rb") as opened:
-            mode = os.fstat(opened.fileno()).st_mode
             content = opened.read(MAX_SECRET_BYTES + 1)
     except OSError as exc:
-        raise _wrong(setting, file, f"cannot be read ({exc.strerror})", "name a file that this user may read") from None
-    if mode & stat.S_IWOTH:
-        raise _wrong(setting, file, "may be written by every user of this machine", f"run chmod 600 {file}")
-    if mode & stat.S_IROTH:
-        _warn_once(setting, file)
+        raise _unreadable(setting, file, exc) from None
     if len(content) > MAX_SECRET_BYTES:
         raise _wrong(setting, file, f"is above {MAX_SECRET_BYTES} bytes", "name the file that holds the secret alone")
     try:
@@ -47,10 +57,8 @@ def read_secret(file: str, setting: str) -> str:
     return secret
 
 
-@cache
-def _warn_once(setting: str, file: str) -> None:
-    """Warn, not refuse: Kubernetes mounts secrets so, into containers that have one user."""
-    log.warning("%s=%r: every user of this machine may read it; run chmod 600 %s", setting, file, file)
+def _unreadable(setting: str, file: str, exc: OSError) -> SettingsError:
+    return _wrong(setting, file, f"cannot be read ({exc.strerror})", "name a file that this user may read")
 
 
 def _wrong(setting: str, file: str, problem: str, remedy: str) -> SettingsError:
@@ -63,8 +71,11 @@ def tls_context(cafile: str, certfile: str, keyfile: str, key_password_file: str
     Raises
     ------
     SettingsError
-        When a file cannot be read or does not hold what it should, or the key's password is missing or wrong.
+        When a file cannot be read or does not hold what it should, others may write it or read the key, or the key's password is
+        missing or wrong.
     """
+    if cafile:
+        check_file(cafile, "ssl_cafile", private=False)
     try:
         context = ssl.create_default_context(cafile=cafile or None)
     except (OSError, ValueError) as exc:
@@ -85,6 +96,9 @@ def _load_own(context: ssl.SSLContext, certfile: str, keyfile: str, key_password
             )
         return read_secret(key_password_file, "ssl_key_password_file")
 
+    check_file(certfile, "ssl_certfile", private=not keyfile)  # the key may lie in the certificate's file
+    if keyfile:
+        check_file(keyfile, "ssl_keyfile", private=True)
     try:
         context.load_cert_chain(certfile, keyfile or None, password)
     except (OSError, ValueError) as exc:

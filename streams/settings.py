@@ -17,6 +17,7 @@ from typing import Any, Final, get_type_hints
 
 from streams.app_settings import HealthSettings, RecommenderSettings, SequencerSettings
 from streams.errors import SettingsError
+from streams.file_trust import distrust
 from streams.kafka_settings import KafkaSettings
 from streams.setting_check import PREFIX
 
@@ -80,6 +81,20 @@ def _convert(name: str, text: object, kind: Any) -> object:
     return text
 
 
+def _from_file(file: Path) -> dict[str, object]:
+    """Return what a settings file says, by setting, where others cannot have written it, nor read a secret in it."""
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+        found = distrust(file, private=any(values.get(name) for name in SECRETS))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"{file}: not TOML: {exc}") from exc
+    except OSError as exc:
+        raise SettingsError(f"{file}: cannot be read ({exc.strerror}); name a file that this user may read") from None
+    if found is not None:
+        raise SettingsError(f"{file}: {found.problem}; {found.remedy}")
+    return values
+
+
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
     """Return what the variables with our prefix say, by setting; a Service's address is passed over where no setting has its name."""
     known = Settings().shown()
@@ -108,17 +123,14 @@ def load_settings(
     Raises
     ------
     SettingsError
-        For an unknown name, a value of the wrong type or out of range. Variables that Kubernetes sets for a Service named
-        ``headrace`` are no settings, and are left alone.
+        For an unknown name, a value of the wrong type or out of range, or a file that others may write. Variables that Kubernetes sets for
+        a Service named ``headrace`` are no settings, and are left alone.
     """
     environ = os.environ if environ is None else environ
     file = Path("headrace.toml") if file is None else file
     values: dict[str, object] = {}
     if file.exists():
-        try:
-            values |= tomllib.loads(file.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-            raise SettingsError(f"{file}: not TOML: {exc}") from exc
+        values |= _from_file(file)
     values |= _from_environment(environ)
     values |= {key: value for key, value in overrides.items() if value is not None}
     given_names = frozenset(values)

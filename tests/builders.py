@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 from streams.records import Event, EventType, encode
 
 T0 = 1_700_000_000_000
+#: A key of user ids, as one is drawn.
+USER_ID_KEY: Final = "8f1d6a0be43c59277e90d5b2a6c1f348"
 
 
 class FakeRecord(NamedTuple):
@@ -37,3 +40,10 @@ def make_event(
 def make_record(event: Event, offset: int = 0) -> FakeRecord:
     """Return the event as a consumed record."""
     return FakeRecord(event.user_id.encode(), encode(event), offset)
+
+
+def write_key(path: Path) -> Path:
+    """Write a key of user ids for this user alone."""
+    path.touch(mode=0o600)
+    path.write_text(f"{USER_ID_KEY}\n")
+    return path

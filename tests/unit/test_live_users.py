@@ -10,7 +10,7 @@ from streams.pseudonyms import open_pseudonyms
 from streams.records import encode
 from streams.settings import KafkaSettings
 from streams.window import WindowBounds, absorb
-from tests.builders import T0, make_event
+from tests.builders import T0, make_event, write_key
 from tools.cli import UsageError
 from tools.live_users import count_live, knows, refuse_live
 from tools.log_reader import LogRow
@@ -48,7 +48,7 @@ def test_users_are_counted_once_and_only_those_to_be_published() -> None:
 
 def test_users_are_compared_under_their_pseudonyms(tmp_path: Path) -> None:
     """The log has the raw ids, the topics have not."""
-    (tmp_path / "key").write_text("k" * 32)
+    write_key(tmp_path / "key")
     pseudonyms = open_pseudonyms(KafkaSettings(user_id_key_file=str(tmp_path / "key")))
     assert pseudonyms is not None
     assert count_live(rows("u1", "u2"), {pseudonyms.of("u1").encode(), b"u2"}, TimeRange(), pseudonyms) == 1

@@ -11,7 +11,7 @@ from streams.pseudonyms import Pseudonyms
 from streams.publisher import partition_of
 from streams.records import Event, RecordDecoder, encode
 from streams.settings import KafkaSettings, Settings
-from tests.builders import T0
+from tests.builders import T0, USER_ID_KEY, write_key
 from tools.log_reader import LogRow
 from tools.main import main
 from tools.oracle_command import items_of_file, log_records
@@ -43,10 +43,10 @@ def test_a_log_becomes_the_records_of_its_replay() -> None:
 
 def test_a_log_under_a_key_has_the_users_of_its_replay(tmp_path: Path) -> None:
     """Key, value and the event ids derived from them hold the pseudonym."""
-    (tmp_path / "key").write_text("k" * 32)
+    write_key(tmp_path / "key")
     settings = Settings(kafka=KafkaSettings(user_id_key_file=str(tmp_path / "key")))
     (record,) = log_records([make_row(1, "u1")], "r@1", settings)
-    row = replace(make_row(1, "u1"), user_id=Pseudonyms("k" * 32).of("u1"))
+    row = replace(make_row(1, "u1"), user_id=Pseudonyms(USER_ID_KEY).of("u1"))
     assert record.key == row.user_id.encode()
     assert record.value == encode(to_event(row, "r@1", 0))
 

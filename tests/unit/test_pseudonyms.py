@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import random
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.errors import SettingsError
-from streams.pseudonyms import DIGEST_BYTES, Pseudonyms, open_pseudonyms
+from streams.pseudonyms import DIGEST_BYTES, MAKE_KEY, Pseudonyms, open_pseudonyms, weakness
 from streams.records import Event, RecordDecoder, encode
 from streams.settings import KafkaSettings, Settings
-from tests.builders import T0
+from tests.builders import T0, USER_ID_KEY, write_key
+from tests.certificates import OPENSSL
 from tools.log_reader import LogRow
 from tools.produce import EventMaker
 from tools.replay_loop import Pace, Replay
 from tools.replay_run import TimeRange
 
-KEY = "k" * 32
+KEY = USER_ID_KEY
 RAW = "raw-user-0042"
 LINE = b'{"user_id": "raw-user-0042", "item_id": "i1", "type": "view", "ts": %d}' % T0
 
@@ -26,9 +32,7 @@ LINE = b'{"user_id": "raw-user-0042", "item_id": "i1", "type": "view", "ts": %d}
 @pytest.fixture
 def kafka(tmp_path: Path) -> KafkaSettings:
     """Give settings with a key file."""
-    (tmp_path / "key").touch(mode=0o600)
-    (tmp_path / "key").write_text(f"{KEY}\n")
-    return KafkaSettings(user_id_key_file=str(tmp_path / "key"))
+    return KafkaSettings(user_id_key_file=str(write_key(tmp_path / "key")))
 
 
 def test_a_pseudonym_follows_from_key_and_id_alone() -> None:
@@ -37,7 +41,9 @@ def test_a_pseudonym_follows_from_key_and_id_alone() -> None:
     assert found == Pseudonyms(KEY).of(RAW) != Pseudonyms(KEY + "x").of(RAW)
     assert found != Pseudonyms(KEY).of(RAW + " ")
     assert len(bytes.fromhex(found)) == DIGEST_BYTES
-    assert found == "4db4edb2970cbd68f2127748d5efc68f", "a change of the function makes every user a new one"
+    assert Pseudonyms("k" * 32).of(RAW) == "4db4edb2970cbd68f2127748d5efc68f", (
+        "a change of the function makes every user a new one"
+    )
 
 
 def test_an_id_beyond_the_contract_is_left_to_be_refused() -> None:
@@ -45,13 +51,58 @@ def test_an_id_beyond_the_contract_is_left_to_be_refused() -> None:
     assert [Pseudonyms(KEY).of(bad) for bad in ("", "u" * 129)] == ["", "u" * 129]
 
 
-@pytest.mark.parametrize("key", ["zq9", "k" * 31])
-def test_a_short_key_is_refused_unshown(kafka: KafkaSettings, key: str) -> None:
-    """User ids are few: with a guessable key they are found by trying."""
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("zq9", "is neither hexadecimal nor base64"),
+        ("k" * 32, "is neither hexadecimal nor base64"),
+        ("correct horse battery staple, correct horse", "is neither hexadecimal nor base64"),
+        ("correcthorsebatterystaplecorrecthorse", "is neither hexadecimal nor base64"),
+        (KEY[:30], "holds 15 bytes"),
+        ("a" * 32, "repeats itself or counts"),
+        ("00112233445566778899aabbccddeeff", "repeats itself or counts"),
+        ("0123456789abcdef" * 4, "repeats itself or counts"),
+        ("deadbeef" * 8, "repeats itself or counts"),
+        ("abcdefghijklmnopqrstuvwxyzABCDEFGHIJ", "repeats itself or counts"),
+        (base64.b64encode(bytes(range(32))).decode(), "repeats itself or counts"),
+    ],
+)
+def test_a_key_that_can_be_guessed_is_refused_unshown(kafka: KafkaSettings, key: str, told: str) -> None:
+    """User ids are few: with a guessable key they are found by trying. The line says the rule and what makes a key."""
     Path(kafka.user_id_key_file).write_text(key)
-    with pytest.raises(SettingsError, match="needs 32; write one with") as caught:
+    with pytest.raises(
+        SettingsError, match=f"the key {told}, must be 16 or more random bytes.*openssl rand -hex 32"
+    ) as caught:
         open_pseudonyms(kafka)
     assert key not in str(caught.value)
+
+
+@given(st.binary(min_size=16, max_size=64), st.integers(0, 2))
+def test_a_key_is_judged_by_its_bytes(drawn: bytes, form: int) -> None:
+    """However they are spelt: bytes of which fewer than half differ are refused in each spelling that has them."""
+    key = (drawn.hex(), base64.b64encode(drawn).decode(), base64.urlsafe_b64encode(drawn).decode())[form]
+    if 2 * len(set(drawn)) < len(drawn):
+        assert weakness(key)
+
+
+@pytest.mark.parametrize("length", [16, 24, 32, 64, 1000])
+def test_random_keys_are_taken(length: int) -> None:
+    """A key that was drawn at random is not refused by bad luck; a refused one would make every user a new one."""
+    rng = random.Random(length)
+    for _ in range(300):
+        drawn = rng.randbytes(length)
+        spelt = [drawn.hex(), drawn.hex().upper()]
+        if length > 16:  # base64 of 16 bytes lacks capitals or small letters once in 50,000 times
+            spelt += [base64.b64encode(drawn).decode(), base64.urlsafe_b64encode(drawn).decode().rstrip("=")]
+        assert [weakness(key) for key in spelt] == [""] * len(spelt)
+
+
+@pytest.mark.skipif(OPENSSL is None, reason="needs the openssl program")
+def test_the_command_of_the_error_makes_a_key_that_is_taken(tmp_path: Path) -> None:
+    """Under the umask that hides nothing, too."""
+    file = tmp_path / "made"
+    subprocess.run(["sh", "-c", MAKE_KEY.replace("FILE", str(file))], check=True, umask=0)
+    assert open_pseudonyms(KafkaSettings(user_id_key_file=str(file))) is not None
 
 
 def test_no_key_file_means_ids_as_they_are() -> None:

@@ -21,7 +21,7 @@ from streams.recommending import list_id
 from streams.records import Recommendation, UserVector, WindowState, decode_window, encode
 from streams.settings import KafkaSettings, Settings, load_settings
 from streams.window import WindowBounds, absorb
-from tests.builders import FakeRecord, make_event
+from tests.builders import FakeRecord, make_event, write_key
 from tools import replay
 from tools.cli import RunError, UsageError
 from tools.rebuild import check_counts
@@ -336,7 +336,7 @@ def test_a_run_in_use_takes_only_what_is_newer() -> None:
 
 def test_the_run_of_a_log_depends_on_the_key_of_user_ids(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("x")
-    (tmp_path / "key").write_text("k" * 32)
+    write_key(tmp_path / "key")
     parser = argparse.ArgumentParser()
     replay.add_arguments(parser)
     args = parser.parse_args([str(tmp_path / "log.csv"), "--into", "r"])

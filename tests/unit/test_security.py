@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 from pathlib import Path
 
 import pytest
 
-from streams import security
 from streams.errors import SettingsError
 from streams.security import MAX_SECRET_BYTES, read_secret, tls_context
 from streams.settings import KafkaSettings, load_settings
@@ -40,7 +38,10 @@ def test_a_secret_is_the_line_in_the_file(tmp_path: Path, content: bytes) -> Non
         (f"{MARKER}\n{MARKER}\n".encode(), 0o600, "more than one line"),
         (f"{MARKER}\xff".encode("latin-1"), 0o600, "not UTF-8"),
         (MARKER.encode() * MAX_SECRET_BYTES, 0o600, f"above {MAX_SECRET_BYTES} bytes"),
-        (MARKER.encode(), 0o602, "may be written by every user"),
+        (MARKER.encode(), 0o602, "may be written by others"),
+        (MARKER.encode(), 0o620, "may be written by others"),
+        (MARKER.encode(), 0o604, "may be read by others; run chmod 600"),
+        (MARKER.encode(), 0o640, "may be read by others; run chmod 600"),
     ],
 )
 def test_a_bad_secret_file_is_refused_without_showing_it(tmp_path: Path, content: bytes, mode: int, told: str) -> None:
@@ -60,16 +61,6 @@ def test_a_missing_secret_file_is_refused(tmp_path: Path) -> None:
         read_secret(str(tmp_path / "none"), "sasl_password_file")
     with pytest.raises(SettingsError, match="cannot be read \\(Is a directory\\)"):
         read_secret(str(tmp_path), "sasl_password_file")
-
-
-def test_a_world_readable_secret_file_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A warning, because Kubernetes mounts secrets so."""
-    security._warn_once.cache_clear()
-    file = secret_file(tmp_path, mode=0o644)
-    with caplog.at_level(logging.WARNING):
-        assert {read_secret(file, "sasl_password_file") for _ in range(3)} == {MARKER}
-    assert [f"chmod 600 {file}" in record.getMessage() for record in caplog.records] == [True]
-    assert MARKER not in caplog.text
 
 
 def test_the_password_of_a_file_reaches_the_client_and_nothing_else(tmp_path: Path) -> None:
@@ -172,3 +163,63 @@ def test_a_bad_tls_file_names_its_setting(tmp_path: Path, files: tuple[str, str,
         cafile, certfile, keyfile = (file.format(**places) for file in files)
         tls_context(cafile, certfile, keyfile, "")
     assert "\n" not in str(caught.value)
+
+
+@needs_openssl
+@pytest.mark.parametrize(
+    ("name", "mode", "setting", "told"),
+    [
+        ("client.key", 0o640, "HEADRACE_SSL_KEYFILE", "may be read by others"),
+        ("client.key", 0o602, "HEADRACE_SSL_KEYFILE", "may be written by others"),
+        ("client.pem", 0o666, "HEADRACE_SSL_CERTFILE", "may be written by others"),
+        ("authority.pem", 0o664, "HEADRACE_SSL_CAFILE", "may be written by others"),
+        ("secret", 0o644, "HEADRACE_SSL_KEY_PASSWORD_FILE", "may be read by others"),
+    ],
+)
+def test_every_tls_file_is_checked(
+    own: Certificate, tmp_path: Path, name: str, mode: int, setting: str, told: str
+) -> None:
+    """Whoever can put an authority of theirs in place of ours can pose as the broker."""
+    own.cert.chmod(0o644)
+    secret = secret_file(tmp_path)
+    files = (str(tmp_path / "authority.pem"), str(own.cert), str(own.key), secret)
+    tls_context(*files)
+    (tmp_path / name).chmod(mode)
+    with pytest.raises(SettingsError, match=told) as caught:
+        tls_context(*files)
+    assert setting in str(caught.value) and "\n" not in str(caught.value)
+
+
+@needs_openssl
+def test_a_certificate_with_its_key_in_one_file_is_private(own: Certificate, tmp_path: Path) -> None:
+    """Without ``ssl_keyfile`` the key lies there."""
+    both = own.together()
+    both.chmod(0o644)
+    with pytest.raises(SettingsError, match="may be read by others.*HEADRACE_SSL_CERTFILE"):
+        tls_context("", str(both), "", secret_file(tmp_path))
+    both.chmod(0o600)
+    tls_context("", str(both), "", secret_file(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "told"),
+    [
+        ("partitions = 8\n", 0o644, ""),
+        ("partitions = 8\n", 0o664, "may be written by others; run chmod go-w"),
+        (f'partitions = 8\nsasl_password = "{MARKER}"\n', 0o644, "may be read by others; run chmod 600"),
+        (f'partitions = 8\nsasl_password = "{MARKER}"\n', 0o600, ""),
+    ],
+)
+def test_the_settings_file_is_checked_and_is_private_where_it_holds_a_password(
+    tmp_path: Path, content: str, mode: int, told: str
+) -> None:
+    """Who can write it owns the service; without a password everybody may read it."""
+    file = tmp_path / "headrace.toml"
+    file.write_text(content)
+    file.chmod(mode)
+    if not told:
+        assert load_settings({}, file=file).kafka.partitions == 8
+        return
+    with pytest.raises(SettingsError, match=f"{file}: {told}") as caught:
+        load_settings({}, file=file)
+    assert MARKER not in str(caught.value)
