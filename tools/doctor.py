@@ -132,12 +132,18 @@ def check_codecs() -> Check:
     return Check("codecs", True, f"none, {', '.join(found)}")
 
 
-def locked_versions(lock: Path) -> dict[str, str]:
-    """Return the version that a lock file pins for this Python, by package; empty if there is no such file."""
+def locked_versions(lock: Path, python: str | None = None) -> dict[str, str]:
+    """Return the version that a lock file pins for a Python, by package; empty if there is no such file.
+
+    Parameters
+    ----------
+    python : such as ``3.11``; None is the one that runs
+    """
+    environment = None if python is None else {"python_version": python, "python_full_version": f"{python}.0"}
     text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
     lines = re.findall(r"^([A-Za-z0-9][^\\\n]*==[^\\\n]*)", text, re.MULTILINE)
     pins = [Requirement(line) for line in lines]
-    valid = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+    valid = [pin for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
     return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in valid}
 
 

@@ -12,6 +12,8 @@ from tools.doctor import LOCK_FILE, locked_versions
 
 DOCUMENT: Final = Path(__file__).resolve().parent.parent / "docs" / "security.md"
 START, END = "<!-- licences -->", "<!-- end of licences -->"
+#: The oldest Python that is supported: the table is the same whichever one writes it.
+PYTHON: Final = "3.11"
 MAX_LENGTH: Final = 60
 COPYLEFT: Final = re.compile(r"\b(A?GPL|LGPL|MPL|EPL|CDDL|EUPL)|GNU|Mozilla|Eclipse", re.IGNORECASE)
 UNKNOWN: Final = "not declared"
@@ -55,7 +57,7 @@ def table(found: Iterable[tuple[str, str, str]]) -> str:
 def with_table(text: str) -> str:
     """Return the document's text with the table between its two marks."""
     before, rest = text.split(START)
-    return f"{before}{START}\n{table(rows(locked_versions(LOCK_FILE).items()))}\n{END}{rest.split(END)[1]}"
+    return f"{before}{START}\n{table(rows(locked_versions(LOCK_FILE, PYTHON).items()))}\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":

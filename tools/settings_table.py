@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 from streams.settings import HealthSettings, KafkaSettings, RecommenderSettings, SequencerSettings
 
 README = Path(__file__).parent.parent / "README.md"
-_PARAMETER = re.compile(r"^    (?P<names>[a-z_, ]+) : (?P<meaning>.+(?:\n        .+)*)", re.MULTILINE)
+_PARAMETER = re.compile(r"^(?P<names>[a-z_, ]+) : (?P<meaning>.+(?:\n    .+)*)", re.MULTILINE)
 
 
 def settings_table() -> str:
@@ -17,7 +18,8 @@ def settings_table() -> str:
     rows = ["| setting | default | meaning |", "|---|---|---|"]
     for group in (KafkaSettings, SequencerSettings, RecommenderSettings, HealthSettings):
         meanings: dict[str, str] = {}
-        text = re.sub(r"(?m)^    ((?:[a-z_]+, )+[a-z_]+)\n        ", r"    \1 : ", group.__doc__ or "")
+        # Python 3.13 takes the indent out of docstrings, older ones leave it in.
+        text = re.sub(r"(?m)^((?:[a-z_]+, )+[a-z_]+)\n    ", r"\1 : ", inspect.cleandoc(group.__doc__ or ""))
         for match in _PARAMETER.finditer(text):
             for name in match["names"].split(", "):
                 meanings[name] = re.sub(r"\s+", " ", match["meaning"])

@@ -126,6 +126,7 @@ def test_a_package_unlike_the_lock_is_named_with_both_versions(tmp_path: Path, m
         "other[extra]==2 ; python_version >= '3.11' \\\n    --hash=sha256:00\n"
     )
     assert doctor.locked_versions(lock) == {"some-package": "1.0", "other": "2"}
+    assert doctor.locked_versions(lock, "3.10") == {"some-package": "1.0", "other": "1"}
     monkeypatch.setattr(doctor, "LOCK_FILE", lock)
     monkeypatch.setattr(doctor, "direct_dependencies", lambda: ["some.package", "rich"])
     lock.write_text("some-package==1.0\nrich==0.0.1\n")
