@@ -24,7 +24,7 @@ class SequencerSettings:
     window_max_recent : accepted events remembered beyond the window, to recognise repeats
     window_max_seen : items remembered beyond the window, as already seen
     max_future_skew_ms : how far an event's time may lie ahead of the sequencer's clock
-    batch_max_records, batch_max_bytes : bounds of one record batch, the unit of work
+    batch_max_records, batch_max_bytes : bounds of one record batch, the unit of work; a fetch takes memory by them: docs/operations.md
     in_flight_batches : record batches of one worker that may await delivery
     reject_ceiling_share : stop when more than this share of the last ``reject_window`` records was rejected; 0: never, only an alarm
     reject_window : records over which the share is taken, for each partition

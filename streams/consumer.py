@@ -29,6 +29,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT
 from mode.utils.queues import FlowControlEvent
 
+from streams.bounded_fetch import bound_fetches
 from streams.committed_note import Gap
 from streams.deleted import DeletedEvents
 from streams.errors import BrokerError, StalledError
@@ -222,9 +223,11 @@ def note_of(offset: int) -> str:
 
 
 class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, reading committed records: Faust itself does so in its exactly-once mode alone."""
+    """Faust's consumer thread, in bounded memory and reading committed records, which Faust itself does in its exactly-once mode alone."""
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
+        conf = self.app.conf
+        bound_fetches(conf.broker_max_poll_records, conf.consumer_max_fetch_size)
         consumer: Any = super()._create_worker_consumer(transport)
         # Both are read when the consumer starts. Without "none" aiokafka jumps over what the broker has deleted, without a word.
         consumer._isolation_level = ISOLATION_LEVEL

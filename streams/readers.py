@@ -10,6 +10,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
+from streams.bounded_fetch import bound_fetches
 from streams.errors import BrokerError
 from streams.settings import KafkaSettings
 
@@ -29,6 +30,7 @@ async def start_reader(
     options : further arguments of aiokafka's consumer. A position that the broker has deleted is an error unless
         ``auto_offset_reset`` says otherwise: a reader must not jump over records in silence.
     """
+    bound_fetches()
     arguments: dict[str, Any] = {"auto_offset_reset": "none"} | settings.client_arguments() | options
     consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, isolation_level=isolation_level, **arguments)
     try:

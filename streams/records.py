@@ -16,6 +16,7 @@ from msgspec import Meta
 
 from streams.errors import RecordError
 from streams.record_errors import record_error
+from streams.record_size import true_size
 from streams.whole_numbers import whole_fields, with_integers
 
 VERSION: Final = 1
@@ -239,7 +240,9 @@ class RecordDecoder(Generic[RecordT]):
         if not value:
             raise RecordError("empty", "", "no value; publish a msgpack map or a JSON object")
         if len(value) > MAX_RECORD_BYTES:
-            raise RecordError("too-large", "", f"{len(value)} bytes, limit {MAX_RECORD_BYTES}; publish smaller records")
+            raise RecordError(
+                "too-large", "", f"{true_size(value)} bytes, limit {MAX_RECORD_BYTES}; publish smaller records"
+            )
         first = value[0]
         try:
             if first in _MAP_STARTS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from streams.batches import BATCH_OVERHEAD_BYTES
+from streams.record_size import true_size
 from streams.records import MAX_RECORD_BYTES
 from streams.topics import REJECTED_MAX_BYTES
 
@@ -36,7 +37,7 @@ class Kept(NamedTuple):
 
 def kept(key: bytes | None, value: bytes | None) -> Kept:
     """Return what a reject keeps of a record: all of it where it fits, else the beginnings and the true sizes."""
-    key_size, value_size = len(key or b""), len(value or b"")
+    key_size, value_size = true_size(key), true_size(value)
     if key_size + value_size <= MAX_WHOLE_BYTES:
         return Kept(key, value, [])
     cut = [name for name, size in (("key", key_size), ("value", value_size)) if size > CUT_BYTES]
