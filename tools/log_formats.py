@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import csv
 import gzip
-import io
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
 import msgspec
 
 from streams.errors import InputError
-from tools.zstd_stream import ZstdReader
+from tools.packed_files import unpacked
+from tools.parquet_rows import ParquetRows, errors, parquet_error
 
 #: A longer line is no row: the limit keeps one missing line end from filling the memory.
 MAX_LINE_BYTES: Final = 1 << 20
-CHUNK_ROWS: Final = 65_536
 #: Rows of a JSON-lines file looked at to find which columns it has.
 HEAD_ROWS: Final = 200
 DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
@@ -81,16 +80,9 @@ def _open(path: Path) -> Iterator[BinaryIO]:
     with path.open("rb") as file:
         magic = file.read(4)
         file.seek(0)
-        if magic[:2] == b"\x1f\x8b":
-            with gzip.open(file) as unpacked:
-                yield cast(BinaryIO, unpacked)
-        elif magic == b"\x28\xb5\x2f\xfd":
-            import zstandard
-
-            try:
-                yield cast(BinaryIO, io.BufferedReader(ZstdReader(file), 1 << 16))
-            except zstandard.ZstdError as exc:
-                raise InputError(f"{path}: damaged zstd ({exc}); fetch the file again") from exc
+        content = unpacked(path, file, magic)
+        if content is not None:
+            yield content
         elif path.suffix.lower() in (".gz", ".zst") and magic:
             raise InputError(f"{path}: its name ends in {path.suffix}, its content is not; rename it or fetch it again")
         else:
@@ -147,22 +139,19 @@ def _json_rows(path: Path, keys: Sequence[str], names: dict[str, None]) -> Itera
 def _parquet_rows(
     path: Path, columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
 ) -> Iterator[RawRow]:
-    import pyarrow
-    import pyarrow.parquet
-
     try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            names = list(file.schema_arrow.names)
+        with path.open("rb") as file:
+            parquet = ParquetRows(path, file)
+            names = parquet.names
             positions = _positions(path, names, columns, wanted, required)
-            present = [names[p] for p in positions if p is not None]
-            number = 0
-            for batch in file.iter_batches(batch_size=CHUNK_ROWS, columns=present):
-                arrays = [None if p is None else batch.column(names[p]).to_pylist() for p in positions]
-                for i in range(batch.num_rows):
-                    number += 1
-                    yield number, [None if array is None else array[i] for array in arrays]
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowException) as exc:
-        raise InputError(f"{path}: no Parquet file ({str(exc).splitlines()[0]})") from exc
+            present = list(dict.fromkeys(names[p] for p in positions if p is not None))
+            place = [None if p is None else present.index(names[p]) for p in positions]
+            for number, row in enumerate(parquet.rows(present), 1):
+                yield number, [None if p is None else row[p] for p in place]
+    except errors() as exc:
+        if isinstance(exc, OSError) and exc.errno is not None:
+            raise  # the disk, not the file
+        raise parquet_error(path, exc) from exc
 
 
 def _delimited_rows(
@@ -252,7 +241,9 @@ def _positions(
     place = {name.strip(): i for i, name in enumerate(names)}
     for field, name in columns.items():
         if name not in place:
-            raise InputError(f"{path}: {field}: no column {name!r}; there are {', '.join(place)}; see --columns")
+            raise InputError(
+                f"{path}: {field}: no column {name!r}; there are {', '.join(map(_shown, place))}; see --columns"
+            )
     positions = [place.get(name) for name in wanted.values()]
     _check_required(path, positions, wanted, required, list(place))
     return positions
@@ -267,8 +258,14 @@ def _check_required(
 ) -> None:
     for field, position in zip(wanted, positions, strict=True):
         if position is None and field in required:
-            shown = ", ".join(str(name) for name in names[:30])
+            shown = ", ".join(_shown(name) for name in names[:30])
             raise InputError(f"{path}: no column {field!r}; there are {shown}; map one with --columns {field}=NAME")
+
+
+def _shown(name: object) -> str:
+    """Return a column's name for a message of one line."""
+    text = str(name)[:100]
+    return text if text.isprintable() else ascii(text)
 
 
 def _check_width(path: Path, columns: Mapping[str, str], width: int) -> None:

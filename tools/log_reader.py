@@ -25,6 +25,10 @@ EVENT_TYPES: Final = ("click", "view", "purchase")
 #: Times before and after these are taken for another unit, or for no time at all.
 MIN_MS: Final = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp() * 1000)
 MAX_MS: Final = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000)
+#: Of an id in a log, in characters: a record holds 128, after pseudonyms were put in place of longer ones.
+MAX_ID_CHARS: Final = 512
+#: Of the ids of the rows that a sort holds in memory.
+MAX_CHARS_IN_MEMORY: Final = 256 << 20
 #: Rows looked at to find the unit of time.
 HEAD_ROWS: Final = 200
 MS_PER_UNIT: Final = {"s": 1000.0, "ms": 1.0}
@@ -209,11 +213,13 @@ def sorted_rows(
     with tempfile.TemporaryDirectory(prefix="headrace-sort-", dir=tmp_dir) as folder:
         runs = SortedRuns(Path(folder), LogRow, key=_time_order)
         part: list[LogRow] = []
+        n_chars = 0
         for row in reader:
             part.append(row)
-            if len(part) >= max_rows_in_memory:
+            n_chars += len(row.user_id) + len(row.item_id) + len(row.event_id or "") + len(row.session_id or "")
+            if len(part) >= max_rows_in_memory or n_chars >= MAX_CHARS_IN_MEMORY:
                 runs.add(sorted(part, key=_time_order))
-                part = []
+                part, n_chars = [], 0
         part.sort(key=_time_order)
         yield from heapq.merge(*runs.open(), part, key=_time_order)
 
@@ -229,6 +235,8 @@ def _text(name: str, value: Any) -> str:
     text = str(value).strip()
     if not text:
         raise ValueError(f"{name}: empty")
+    if len(text) > MAX_ID_CHARS:
+        raise ValueError(f"{name}: {len(text)} characters, limit {MAX_ID_CHARS}")
     if not text.isascii():
         try:
             text.encode()

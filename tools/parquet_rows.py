@@ -1,0 +1,139 @@
+"""Rows of a Parquet file, a batch at a time: no text is repeated in memory for each row that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+
+from streams.errors import InputError
+from tools.packed_files import check_unpacked
+from tools.parquet_pages import (
+    AS_DICTIONARY,
+    BYTE_ARRAY,
+    FIXED_LEN_BYTE_ARRAY,
+    Chunk,
+    DamagedPageError,
+    Leaf,
+    Pages,
+    read_footer,
+    read_pages,
+)
+
+if TYPE_CHECKING:
+    import pyarrow
+    import pyarrow.parquet
+
+CHUNK_ROWS: Final = 65_536
+#: Elements of a list column in one row group: run lengths make thousands of millions of a few bytes.
+MAX_ELEMENTS: Final = 8 << 20
+#: Of a column of fixed width: decimals and UUIDs have 16.
+MAX_FIXED_BYTES: Final = 64
+#: Of a batch, where each of its values may be as long as a page.
+BATCH_BYTES: Final = 64 << 20
+#: Row groups, columns and the like of a footer, each.
+MAX_ENTRIES: Final = 200_000
+MAX_REASON: Final = 300
+
+
+class ParquetRows:
+    """The columns of a file by name, and their rows.
+
+    Raises
+    ------
+    InputError
+        For a file that is damaged, or unpacks to far more than its size.
+    """
+
+    def __init__(self, path: Path, file: BinaryIO) -> None:
+        self._path = path
+        self._file = file
+        self._size = file.seek(0, 2)
+        self._leaves, self._groups = read_footer(file, self._size)
+        #: Names of the columns.
+        self.names: list[str] = list(self._open().schema_arrow.names)
+
+    def rows(self, names: Sequence[str]) -> Iterator[Sequence[Any]]:
+        """Yield the values of some columns, row by row, after a look at all their pages."""
+        wanted = [i for i, leaf in enumerate(self._leaves) if _belongs(leaf.path, names)]
+        for i in wanted:
+            self._check_width(self._leaves[i])
+        as_words = {i for i in wanted if self._leaves[i].kind == BYTE_ARRAY}
+        total, longest = 0, 0
+        for group in self._groups:
+            for i in wanted:
+                pages = self._pages(self._leaves[i], group[i])
+                total, longest = total + pages.unpacked_bytes, max(longest, pages.delta_bytes)
+                as_words -= set() if pages.encodings <= AS_DICTIONARY else {i}
+                check_unpacked(self._path, total, self._size)
+        parquet = self._open(read_dictionary=[self._leaves[i].path for i in as_words])
+        n_rows = max(1, min(CHUNK_ROWS, BATCH_BYTES // longest)) if longest else CHUNK_ROWS
+        # one group after another: pyarrow cannot join dictionaries in lists
+        for number in range(len(self._groups)):
+            for batch in parquet.iter_batches(batch_size=n_rows, row_groups=[number], columns=list(names)):
+                batch.validate(full=True)
+                yield from zip(*(_values(batch.column(name)) for name in names), strict=True)
+
+    def _open(self, **options: Any) -> pyarrow.parquet.ParquetFile:
+        import pyarrow.parquet
+
+        return pyarrow.parquet.ParquetFile(self._file, thrift_container_size_limit=MAX_ENTRIES, **options)
+
+    def _check_width(self, leaf: Leaf) -> None:
+        if leaf.kind == FIXED_LEN_BYTE_ARRAY and leaf.width > MAX_FIXED_BYTES:
+            raise InputError(
+                f"{self._path}: column {leaf.path} has values of {leaf.width} bytes, limit {MAX_FIXED_BYTES}"
+            )
+
+    def _pages(self, leaf: Leaf, chunk: Chunk) -> Pages:
+        if leaf.is_repeated and chunk.n_values > MAX_ELEMENTS:
+            raise InputError(
+                f"{self._path}: column {leaf.path} has {chunk.n_values} elements in a row group, limit {MAX_ELEMENTS}; "
+                "write smaller row groups"
+            )
+        return read_pages(self._file, chunk.start, chunk.n_bytes)
+
+
+def parquet_error(path: Path, exc: Exception) -> InputError:
+    """Return what a person is told of a file that cannot be read."""
+    reason = " ".join(str(exc).split())[:MAX_REASON]
+    return InputError(f"{path}: no Parquet file, or a damaged one ({reason})")
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """Return what reading a damaged file may raise."""
+    import pyarrow
+
+    return (pyarrow.ArrowException, OSError, DamagedPageError, OverflowError, UnicodeDecodeError)
+
+
+def _belongs(leaf: str, names: Sequence[str]) -> bool:
+    return any(leaf == name or leaf.startswith(f"{name}.") for name in names)
+
+
+def _values(array: pyarrow.Array) -> list[Any]:
+    """Return an array as Python values; equal texts of a dictionary are one object."""
+    from pyarrow import types
+
+    kind = array.type
+    if types.is_dictionary(kind):
+        words = array.dictionary.to_pylist()
+        return [None if i is None else words[i] for i in array.indices.to_pylist()]
+    if types.is_map(kind):
+        pairs = list(zip(_values(array.keys), _values(array.items), strict=True))
+        return _cut(pairs, array)
+    if types.is_list(kind) or types.is_large_list(kind):
+        return _cut(_values(array.values), array)
+    if types.is_struct(kind):
+        fields = {field.name: _values(array.field(i)) for i, field in enumerate(kind)}
+        rows = [dict(zip(fields, row, strict=True)) for row in zip(*fields.values(), strict=True)] if fields else []
+        return [row if valid else None for row, valid in zip(rows, array.is_valid().to_pylist(), strict=True)]
+    plain: list[Any] = array.to_pylist()
+    return plain
+
+
+def _cut(values: list[Any], array: Any) -> list[Any]:
+    """Return the values of each list of an array, None where it has none."""
+    at = array.offsets.to_pylist()
+    valid = array.is_valid().to_pylist()
+    return [values[start:end] if there else None for start, end, there in zip(at, at[1:], valid, strict=False)]
