@@ -9,11 +9,11 @@
 set -eu
 umask go-w # whatever the caller's is: nobody else may put code into .venv
 
-UV_VERSION=0.13.9
 OLDEST='3.11'
 ROOT=$(cd "$(dirname "$0")/.." && pwd -P)
 VENV="$ROOT/.venv"
 STAMP="$VENV/headrace-stamp"
+UV_PIN="$ROOT/tools/uv.txt"
 LOCK="$ROOT/.headrace/setup.lock"
 cd "$ROOT"
 
@@ -80,8 +80,9 @@ build_venv() {
         rm -rf "$VENV"
         die "$PYTHON has no working venv module; install it (on Debian: apt-get install python3-venv), then run make setup again"
     }
-    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "uv==$UV_VERSION" >&2 ||
-        die "uv==$UV_VERSION cannot be installed by pip; check that the package registry is reached, then run make setup again"
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes \
+        -r "$UV_PIN" >&2 ||
+        die "uv cannot be installed by pip as tools/uv.txt pins it; check that the package registry is reached and sends what is pinned, then run make setup again"
 }
 
 fill_venv() {

@@ -6,6 +6,7 @@ import hashlib
 import io
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,7 +82,7 @@ def test_a_download_that_stays_damaged_ends_in_one_line_with_the_remedy(central:
     with pytest.raises(BrokerError, match=r"two-1\.jar came damaged.*tried 2 times; .*--engine noida") as caught:
         kafka_jars.classpath()
     assert "\n" not in str(caught.value)
-    assert not (kafka_jars.cache_dir() / "classpath.txt").exists()
+    assert not list(kafka_jars.cache_dir().glob("jars/two*"))
     assert kafka_jars.classpath()  # a later run, with a good network, works
 
 
@@ -92,16 +93,41 @@ def test_no_network_names_the_remedy_and_no_address(central: FakeCentral) -> Non
     assert "https" not in str(caught.value)
 
 
-@pytest.mark.parametrize("harm", ["remove", "truncate", "list"])
-def test_a_cache_that_was_harmed_is_repaired(central: FakeCentral, harm: str) -> None:
+def flipped(content: bytes) -> bytes:
+    """Return a content of the same size with one bit changed: no look at sizes finds it."""
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize("harm", [None, lambda content: content[:10], flipped, lambda _: a_jar("evil")])
+def test_a_jar_that_was_changed_since_is_noticed_at_the_next_start(
+    central: FakeCentral, harm: Callable[[bytes], bytes] | None
+) -> None:
+    """The cache lies in a folder of the user's: each start looks at what it runs."""
     first, _ = kafka_jars.classpath()
-    if harm == "remove":
+    if harm is None:
         first.unlink()
-    elif harm == "truncate":
-        first.write_bytes(first.read_bytes()[:10])
     else:
-        (kafka_jars.cache_dir() / "classpath.txt").write_bytes(b"\xff\n1 x")
+        first.write_bytes(harm(first.read_bytes()))
     assert kafka_jars.classpath()[0].read_bytes() == central.content["one"]
+    assert central.n_requests == 3
+
+
+def test_a_changed_jar_is_not_run_where_it_cannot_be_fetched_anew(central: FakeCentral) -> None:
+    """Rather no broker than another one's code."""
+    first, _ = kafka_jars.classpath()
+    first.write_bytes(flipped(first.read_bytes()))
+    central.queued = {"one": [OSError("no network")] * 2}
+    with pytest.raises(BrokerError, match="one-1.jar cannot be fetched"):
+        kafka_jars.classpath()
+
+
+def test_what_else_lies_in_the_cache_is_on_no_class_path(central: FakeCentral) -> None:
+    """The class path is made of the pins alone, in their order."""
+    wanted = kafka_jars.classpath()
+    (wanted[0].parent / "another-1.jar").write_bytes(a_jar("evil"))
+    (kafka_jars.cache_dir() / "classpath.txt").write_text(f"{len(a_jar('evil'))} jars/another-1.jar\n")
+    assert kafka_jars.classpath() == wanted
+    assert central.n_requests == 2
 
 
 def test_other_pins_are_another_set(central: FakeCentral) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,10 @@ exec "$REAL" "$@"
 """
 VENV_PYTHON = """\
 #!/bin/sh
-if [ "$1" = -m ] && [ "$2" = pip ]; then cp "$FAKES/uv" "$(dirname "$0")/uv"; exit 0; fi
+if [ "$1" = -m ] && [ "$2" = pip ]; then
+    case "$*" in *" --no-deps --require-hashes -r "*/tools/uv.txt) cp "$FAKES/uv" "$(dirname "$0")/uv"; exit 0;; esac
+    exit 1
+fi
 exec "$REAL" "$@"
 """
 UV = """\
@@ -98,6 +102,13 @@ def test_the_first_run_does_all_and_the_second_nothing(checkout: Checkout) -> No
     assert checkout.did() == FULL
     assert checkout.run() == (0, "")
     assert checkout.did() == []
+
+
+def test_the_installer_is_pinned_by_hash() -> None:
+    """What installs all else by hash is installed so itself (the fake pip above takes nothing else)."""
+    first, *hashes = [line for line in SCRIPT.with_name("uv.txt").read_text().splitlines() if not line.startswith("#")]
+    assert re.fullmatch(r"uv==[\d.]+ \\", first)
+    assert hashes and all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in hashes)
 
 
 @pytest.mark.parametrize("name", ["requirements.lock", "pyproject.toml"])
