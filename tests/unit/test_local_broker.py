@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from streams.errors import BrokerError, InputError
 from tools import broker_probe, broker_state, engine_kafka, local_broker
@@ -290,6 +292,17 @@ def test_a_path_is_escaped_as_java_reads_it_and_a_comma_refused() -> None:
     assert engine_kafka.escape_property("/a b/日\\😀") == "/a b/\\u65e5\\\\\\ud83d\\ude00"
     with pytest.raises(BrokerError, match="may hold no comma"):
         engine_kafka.escape_property("/a,b")
+
+
+def test_the_local_broker_listens_on_this_machine_alone(tmp_path: Path) -> None:
+    """It has no TLS and no login. Engine docker runs the compose file."""
+    properties = engine_kafka._variable_properties(tmp_path, 9092, ())
+    listed = re.findall(r"(?m)^(?:advertised\.)?listeners=(.*)$", properties)
+    assert len(listed) == 2
+    assert {address.split("//")[1].split(":")[0] for line in listed for address in line.split(",")} == {"127.0.0.1"}
+    services = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text("utf-8"))["services"]
+    ports = [port for service in services.values() for port in service.get("ports", [])]
+    assert ports and all(port.startswith("127.0.0.1:") for port in ports)
 
 
 def test_bad_usage_exits_2_and_no_broker_exits_1(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from streams.errors import SettingsError
 from streams.security import MAX_SECRET_BYTES, read_secret, tls_context
 from streams.settings import KafkaSettings, load_settings
 from tests.certificates import OPENSSL, Certificate, make_authority, sign
+from tools.main import COMMANDS, build_parser
 
 MARKER = "marker-of-a-secret"
 needs_openssl = pytest.mark.skipif(OPENSSL is None, reason="needs the openssl program")
@@ -112,6 +114,16 @@ def test_a_login_without_tls_is_refused_unless_the_operator_says_otherwise(mecha
     assert "\n" not in told and MARKER not in told
     load_settings(variables | {"HEADRACE_SASL_PLAINTEXT": "on"}, file=Path("no-such-file.toml"))
     load_settings(variables | {"HEADRACE_SECURITY_PROTOCOL": "SASL_SSL"}, file=Path("no-such-file.toml"))
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_no_command_takes_a_secret_on_its_command_line(command: str) -> None:
+    """Every user of the machine reads the command lines of all processes."""
+    parser = build_parser(command)
+    (commands,) = (action.choices for action in parser._actions if isinstance(action.choices, dict))
+    options = [option for action in commands[command]._actions for option in action.option_strings]
+    assert "--broker" in options
+    assert [o for o in options if re.search("pass|secret|token|key|credential|login|sasl", o)] == []
 
 
 @pytest.fixture
