@@ -43,7 +43,7 @@ class KafkaSettings:
     client_id : this process's name at the broker, in its logs and quotas; empty means ``headrace-`` and the app
     output_format : encoding of ``recommendations``; ``json`` is for people
     compression_type : codec of all that headrace writes, as in Kafka's own clients; every codec is read, whatever this says. ``zstd`` needs
-        under half the bytes of ``none``; subscribers' clients must know it
+        about half the bytes of ``none``; subscribers' clients must know it
     session_timeout_ms : after this silence a worker's partitions go to another one
     security_protocol, sasl_mechanism, sasl_username, sasl_password, ssl_cafile, ssl_certfile, ssl_keyfile
         as in Kafka's own clients; empty means none

@@ -16,6 +16,7 @@ SUBJECTS = {
     "factors": "matrix factorisation, beside the implicit package",
     "imputation": "lists with features missing, by what fills them",
     "cold-start": "users and items without events, beside popularity",
+    "compression": "bytes and time of windows and lists in each codec of Kafka",
 }
 
 
