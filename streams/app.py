@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -56,6 +56,8 @@ class StreamApp(faust.App):
     """A Faust app whose unit of work is a record batch."""
 
     serving: Serving | None = None
+    #: Runs beside the work once these partitions' state is recovered; cancelled when partitions are taken away.
+    after_recovery: Callable[[set[int]], Awaitable[None]] | None = None
 
     def __init__(self, app_id: str, *, role: Role, settings: Settings, changelog: str, **kwargs: Any) -> None:
         super().__init__(app_id, **kwargs)

@@ -129,11 +129,13 @@ class BatchRecovery(Recovery):
     """Faust's recovery service, with the reading of the changelog replaced; what follows it is Faust's."""
 
     _recovering: asyncio.Task[None] | None = None
+    _looking: asyncio.Future[None] | None = None
 
     def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Give up the recovery at hand: from here on it must neither store, nor seek, nor resume flow."""
-        if self._recovering is not None:
-            self._recovering.cancel()
+        for running in (self._recovering, self._looking):
+            if running is not None:
+                running.cancel()
 
     @Service.task
     async def _restart_recovery(self) -> None:
@@ -172,6 +174,10 @@ class BatchRecovery(Recovery):
             log.info("%s: %d records recovered in %.1f s", table.name, reading.result(), time.monotonic() - began)
         gc.collect()  # the closed consumer, and writers of the partitions before: cycles with megabytes of buffers
         await self._wait(self.on_recovery_completed(generation_id))
+        if app.after_recovery is not None:
+            self._looking = self.add_future(
+                app.after_recovery({tp.partition for tps in actives.values() for tp in tps})
+            )
 
     @Service.task
     async def _slurp_changelogs(self) -> None:

@@ -31,6 +31,7 @@ from streams.records import EventDecoder, WindowState
 from streams.reject_watch import RejectAlarm, RejectCeiling
 from streams.sequencing import BatchResult, absorb_batch, is_readable
 from streams.settings import Settings
+from streams.stray_keys import find_strays
 from streams.table import ROCKSDB, BatchTable
 from streams.topics import REJECTED_MAX_BYTES
 from streams.web import serve
@@ -67,6 +68,7 @@ class Sequencer:
         self._last: dict[TP, asyncio.Task[None]] = {}
         self._read_ms: dict[int, int] = {}  # per partition: timestamp of the last event that was delivered
         self._n_revocations = 0
+        self._looked: set[int] = set()  # partitions whose keys were compared with the partitioner
 
     async def sequence(self, batches: faust.StreamT[Any]) -> None:
         """Process record batches until the stream ends. A failure stops the worker; its batch is read again after restart."""
@@ -239,6 +241,14 @@ class Sequencer:
         if n_revocations == self._n_revocations:
             await self.app.crash(exc)
 
+    async def look_for_strays(self, partitions: set[int]) -> None:
+        """Say which users' windows another partitioner left elsewhere, of each partition once in the life of a worker."""
+        kafka, fresh = self.app.settings.kafka, partitions - self._looked
+        found = await find_strays(self.windows, sorted(fresh), kafka.partitions, kafka.partitioner)
+        self._looked |= fresh
+        if found.n_strays:
+            log.warning("%s: %s", self.windows.changelog_topic.get_topic_name(), found.describe(kafka.partitioner))
+
     async def forget_partitions(self, revoked: set[TP]) -> None:
         """Drop what is staged for partitions that were taken away; called after their batches in flight have ended."""
         self._n_revocations += 1
@@ -277,6 +287,7 @@ def build_sequencer(settings: Settings, metrics: Metrics | None = None) -> Strea
     )
     sequencer = Sequencer(app, windows, metrics)
     app.agent(app.batch_topic("events"), name="sequence", concurrency=1)(sequencer.sequence)
+    app.after_recovery = sequencer.look_for_strays
     app.serving = Expiry(settings.kafka, group.user_ttl_days, sequencer, app.crash)
     app.on_partitions_revoked.connect(_revoked_handler(sequencer))
     serve(app, metrics)

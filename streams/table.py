@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import faust
@@ -40,6 +40,13 @@ class BatchTable(faust.Table):
             value: bytes | None = self.data._db_for_partition(partition).get(key)
             return value
         return self._memory[partition].get(key)
+
+    def keys_in(self, partition: int) -> Iterator[bytes]:
+        """Yield the keys that a partition has stored; one that is stored or removed meanwhile may be in or out."""
+        if self._is_rocksdb:
+            yield from self.data._visible_keys(self.data._db_for_partition(partition))
+        else:
+            yield from list(self._memory[partition])
 
     def stage(self, partition: int, values: Mapping[bytes, bytes | None]) -> None:
         """Make values, or removals (None), visible to :meth:`read` before they are delivered."""

@@ -75,3 +75,22 @@ def test_two_partitioners_then_a_redrive(
             partitions[record.key].add(record.partition)
     assert partitions == {u.encode(): {partition_of(u.encode(), n_partitions, ours)} for u in users}
     assert len(read_all(settings, "events.rejected")) - n_strays <= 2, "nothing but marks came"
+
+
+def test_windows_that_another_partitioner_left_are_said_at_the_start(settings: Settings, tmp_path: Path) -> None:
+    """One line, which tells how many users are split off; their windows stay as they are."""
+    asyncio.run(create_topics(settings.kafka))
+    users = [f"u{number}" for number in range(N_USERS)]
+    n_partitions = settings.kafka.partitions
+    astray = {u for u in users if len({partition_of(u.encode(), n_partitions, p) for p in LIBRDKAFKA}) == 2}
+    with sequencer(settings, tmp_path, HEADRACE_PARTITIONER="crc32") as worker:
+        produce(settings, [make_event(f"{user}-0", T0, user_id=user) for user in users], "crc32")
+        wait_read(worker, N_USERS)
+    before = read_all(settings, "sequences")
+    with sequencer(settings, tmp_path / "next") as worker:
+        told = f"{len(astray)} of {N_USERS} users have a window on another partition than partitioner=murmur2 gives"
+        wait_until(lambda: told in worker.log_path.read_text(), 20, worker.log_tail)
+        lines = [line for line in worker.log_path.read_text().splitlines() if "on another partition" in line]
+    assert len(lines) == 1 and "WARNING" in lines[0]
+    windows = {(r.partition, r.key, r.value) for r in before if r.value is not None}
+    assert {(r.partition, r.key, r.value) for r in read_all(settings, "sequences") if r.value is not None} == windows

@@ -185,7 +185,9 @@ def test_what_a_recovery_has_read_with_is_gone_when_it_ends(monkeypatch: pytest.
     monkeypatch.setattr(recovery, "restore", restore)
     service: Any = BatchRecovery.__new__(BatchRecovery)
     health = SimpleNamespace(recovery_timeout_s=1.0)
-    service.app = SimpleNamespace(settings=SimpleNamespace(kafka=None, health=health), writer=SimpleNamespace(own=done))
+    service.app = SimpleNamespace(
+        settings=SimpleNamespace(kafka=None, health=health), writer=SimpleNamespace(own=done), after_recovery=None
+    )
     service.actives_for_table = {NamedTable("windows"): {TP("sequences", 0)}}
     service._set_recovery_started = lambda: None
     service._wait, service.on_recovery_completed = wait, done

@@ -1,0 +1,67 @@
+"""Users whose state lies on a partition that none of their events may come to any more.
+
+Producers with another partitioner put it there, before the sequencer compared partitions or while it was told of another partitioner.
+Such a window never changes again, yet the recommender has made lists of it. What to do depends on the producers, so it is said and
+left as it is: with the wrong ``partitioner`` set, nearly all users would look so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final, Protocol
+
+from streams.damage import MAX_KEY_BYTES
+from streams.publisher import partition_of
+from streams.sequencing import OTHER
+
+#: Events go on meanwhile: a pause after so many keys, whose hashes in Python take 3 ms.
+CHUNK_KEYS: Final = 500
+PAUSE_S: Final = 0.005
+
+
+class Keyed(Protocol):
+    """A :class:`~streams.table.BatchTable`, as far as it is needed here."""
+
+    def keys_in(self, partition: int) -> Iterator[bytes]:
+        """Yield the keys that a partition has stored."""
+
+
+@dataclass
+class Strays:
+    """How many keys are on another partition than the partitioner gives, of how many, and the first of them with its two partitions."""
+
+    n_strays: int = 0
+    n_keys: int = 0
+    example: bytes = b""
+    partition: int = -1
+    due: int = -1
+
+    def describe(self, partitioner: str) -> str:
+        """Return how many there are, an example, and what to do."""
+        return (
+            f"{self.n_strays} of {self.n_keys} users have a window on another partition than partitioner={partitioner} gives, such as "
+            f"{self.example[:MAX_KEY_BYTES]!r} on {self.partition}, must be on {self.due}: no event of theirs is taken there. Set "
+            f"HEADRACE_PARTITIONER={OTHER[partitioner]} where all producers use that; else make their windows whole: headrace replay "
+            "--into RUN --from-topic --partitions N, with another N, then --promote RUN"
+        )
+
+
+async def find_strays(table: Keyed, partitions: Iterable[int], n_partitions: int, partitioner: str) -> Strays:
+    """Compare each stored key's partition with the one that the partitioner gives; the event loop goes on meanwhile."""
+    found = Strays()
+    for partition in partitions:
+        keys = table.keys_in(partition)
+        while chunk := list(islice(keys, CHUNK_KEYS)):
+            found.n_keys += len(chunk)
+            for key in chunk:
+                due = partition_of(key, n_partitions, partitioner)
+                if due == partition:
+                    continue
+                if not found.n_strays:
+                    found.example, found.partition, found.due = key, partition, due
+                found.n_strays += 1
+            await asyncio.sleep(PAUSE_S)
+    return found
