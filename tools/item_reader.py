@@ -15,6 +15,8 @@ from tools.log_formats import raw_rows
 ITEM_FIELDS: Final = ("item_id", "title", "text", "category", "tags", "price", "features")
 #: Before the name of a feature in ``columns``: ``features.year=published``.
 FEATURE: Final = "features."
+#: From here on a float skips whole numbers.
+MAX_EXACT: Final = 2**53
 _CODE: Final = re.compile(r"[+-]?0\d")
 
 
@@ -96,6 +98,21 @@ def text_value(raw: Any) -> str:
     return text
 
 
+def id_value(raw: Any) -> str:
+    """Return a raw id as text, ``""`` where it is none.
+
+    A column of whole numbers that once had a gap holds 29.0, which is the id 29; binary values are UTF-8. Text stays as it is. A number
+    with a fraction is no id, and neither is one so large that a float cannot tell it from its neighbour.
+    """
+    if isinstance(raw, bytes):
+        return text_value(raw.decode("utf-8", "surrogateescape"))
+    if isinstance(raw, float):
+        return str(int(raw)) if raw.is_integer() and abs(raw) < MAX_EXACT else ""
+    if isinstance(raw, Decimal):
+        return str(int(raw)) if raw.is_finite() and raw == raw.to_integral_value() else ""
+    return "" if raw is None or isinstance(raw, bool) else text_value(raw)
+
+
 def list_value(raw: Any) -> list[str]:
     """Return the texts of a list, or of a text cut at ``|``; empty ones are left out."""
     if raw is None or isinstance(raw, bool):
@@ -124,6 +141,8 @@ def _value(name: str, raw: Any) -> Any:
         return price if price is not None and price >= 0 else None
     if name == "tags":
         return list_value(raw) or None
+    if name == "item_id":
+        return id_value(raw) or None
     return text_value(raw) or None
 
 

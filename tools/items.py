@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import codecs
 import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -87,6 +88,8 @@ def _read_fields(path: Path, columns: str | None) -> Iterator[tuple[str, Any]]:
             number = 0
             while line := file.readline(MAX_RECORD_BYTES + 1):
                 number += 1
+                if number == 1:
+                    line = line.removeprefix(codecs.BOM_UTF8)  # Windows tools write one
                 if line.strip():
                     yield f"{path.name} line {number}", line
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import os
 import sys
 import threading
@@ -34,6 +35,8 @@ class LineSplitter:
         self._rest = rest[:CUT_BYTES]
         for line in lines:
             self._number += 1
+            if self._number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)  # Windows tools write one
             if line.strip():
                 yield self._number, line[:CUT_BYTES]
 

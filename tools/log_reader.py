@@ -8,12 +8,14 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from streams.errors import InputError
-from tools.item_reader import read_items
+from streams.records import MAX_ID_LENGTH
+from tools.item_reader import id_value, read_items
 from tools.log_formats import RawRow, raw_rows
 from tools.log_sort import SortedRuns
 
@@ -25,8 +27,8 @@ EVENT_TYPES: Final = ("click", "view", "purchase")
 #: Times before and after these are taken for another unit, or for no time at all.
 MIN_MS: Final = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp() * 1000)
 MAX_MS: Final = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000)
-#: Of an id in a log, in characters: a record holds 128, after pseudonyms were put in place of longer ones.
-MAX_ID_CHARS: Final = 512
+#: Of a user_id in a log: a record holds 128 characters, but a pseudonym may take the place of a longer one before it is published.
+MAX_USER_CHARS: Final = 512
 #: Of the ids of the rows that a sort holds in memory.
 MAX_CHARS_IN_MEMORY: Final = 256 << 20
 #: Rows looked at to find the unit of time.
@@ -229,14 +231,23 @@ def _time_order(row: LogRow) -> tuple[int, int]:
 
 
 def _text(name: str, value: Any) -> str:
-    """Return an id as text. Whole numbers are ids too; a number with a fraction is a mistake of the file."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    """Return an id as text. Whole numbers are ids too; a number with a fraction is a mistake of the file.
+
+    The limits are those of the contract, so that items that are trained on can be published too.
+    """
+    if isinstance(value, bytes | float | Decimal):
+        text = value.decode("utf-8", "surrogateescape").strip() if isinstance(value, bytes) else id_value(value)
+        if not text:
+            raise ValueError(f"{name}: {value!r} is no id; publish whole numbers below 2^53, or text")
+    elif isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"{name}: {value!r} is missing or no text")
-    text = str(value).strip()
+    else:
+        text = str(value).strip()
     if not text:
         raise ValueError(f"{name}: empty")
-    if len(text) > MAX_ID_CHARS:
-        raise ValueError(f"{name}: {len(text)} characters, limit {MAX_ID_CHARS}")
+    limit = MAX_USER_CHARS if name == "user_id" else MAX_ID_LENGTH
+    if len(text) > limit:
+        raise ValueError(f"{name}: {text[:20]!r}... has {len(text)} characters, at most {limit}; use shorter ids")
     if not text.isascii():
         try:
             text.encode()

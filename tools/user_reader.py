@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.errors import InputError
-from tools.item_reader import feature_columns, list_value, read_features, text_value
+from tools.item_reader import feature_columns, id_value, list_value, read_features
 from tools.log_formats import raw_rows
 
 USER_FIELDS: Final = ("user_id", "features", "follows")
@@ -36,8 +36,7 @@ def read_users(path: Path, columns: Mapping[str, str]) -> dict[str, dict[str, An
         if isinstance(values, str):
             continue
         raws = dict(zip(names, values, strict=True))
-        raw_id = raws["user_id"]
-        user_id = "" if raw_id is None or isinstance(raw_id, bool) else text_value(raw_id)
+        user_id = id_value(raws["user_id"])
         if user_id:
             follows = dict.fromkeys(list_value(raws["follows"]))
             follows.pop(user_id, None)

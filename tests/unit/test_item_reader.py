@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,9 @@ import pytest
 from streams.errors import InputError
 from streams.records import Item, RecordDecoder
 from tools.item_reader import read_items
+from tools.items import _check_items, _read_fields
 from tools.log_reader import parse_columns
+from tools.user_reader import read_users
 
 
 def read(path: Path, content: str, columns: str = "") -> dict[str, dict[str, Any]]:
@@ -27,6 +31,27 @@ def read(path: Path, content: str, columns: str = "") -> dict[str, dict[str, Any
 def features(items: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the features of each item that has some."""
     return {item_id: item["features"] for item_id, item in items.items() if "features" in item}
+
+
+def test_ids_are_those_of_a_log_whatever_type_holds_them(tmp_path: Path) -> None:
+    """29.0 in a number column is 29, bytes are text, text stays as it is; a fraction is no id."""
+    path = tmp_path / "items.parquet"
+    for ids in (pa.array([29.0, 30.0]), pa.array([Decimal("29.0"), Decimal("30.0")]), pa.array([b"29", b"30"])):
+        pq.write_table(pa.table({"item_id": ids, "title": ["a", "b"]}), path)
+        assert list(read_items(path, {})) == ["29", "30"]
+        pq.write_table(pa.table({"user_id": ids}), path)
+        assert list(read_users(path, {})) == ["29", "30"]
+    lines = ['{"item_id":29.0,"title":"a"}', '{"item_id":"30.0","title":"b"}', '{"item_id":3.5,"title":"c"}', ""]
+    assert list(read(tmp_path / "items.jsonl", "\n".join(lines))) == ["29", "30.0"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_item(tmp_path: Path) -> None:
+    """As Windows tools write it: ``items put`` takes the line."""
+    path = tmp_path / "items.jsonl"
+    path.write_bytes(BOM_UTF8 + b'{"item_id":"a","title":"t"}\n{"item_id":"b","title":"t"}\n')
+    refused: list[str] = []
+    found = [item.item_id for item in _check_items(_read_fields(path, None), refused)]
+    assert (found, refused) == (["a", "b"], [])
 
 
 def test_named_columns_become_features(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ import pytest
 import zstandard
 
 from streams.errors import InputError
+from streams.records import MAX_ID_LENGTH
 from tools import log_sort
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 
@@ -150,6 +152,42 @@ def test_a_bad_row_is_reported_by_line_and_stops_nothing(tmp_path: Path, row: st
     rows, bad = read(tmp_path / "a.csv", f"{HEADER}a,1,{T}\nb,2,{T}\n{row}\nc,3,{T}\n")
     assert [r.user_id for r in rows] == ["a", "b", "c"]
     assert [line for line, _ in bad] == [4]
+
+
+def test_whole_numbers_and_bytes_are_ids_whatever_type_holds_them(tmp_path: Path) -> None:
+    """A number column that once had a gap is one of floats: its 7.0 is the id 7 of every other file."""
+    columns = {
+        "ints": pa.array([7, 8]),
+        "floats": pa.array([7.0, 8.0]),
+        "decimals": pa.array([Decimal("7.00"), Decimal("8.00")]),
+        "bytes": pa.array([b"7", b"8"]),
+    }
+    for name, ids in columns.items():
+        pq.write_table(pa.table({"user_id": ids, "item_id": ids, "ts": [T, T + 1]}), tmp_path / f"{name}.parquet")
+        rows, bad = read(tmp_path / "log.parquet", (tmp_path / f"{name}.parquet").read_bytes())
+        assert ([(r.user_id, r.item_id) for r in rows], bad) == ([("7", "7"), ("8", "8")], []), name
+    rows, bad = read(tmp_path / "a.jsonl", f'{{"user_id":7.0,"item_id":"7.0","ts":{T}}}\n')
+    assert ([(r.user_id, r.item_id) for r in rows], bad) == ([("7", "7.0")], []), "text stays as it is"
+
+
+@pytest.mark.parametrize("number", ["7.5", "1e300", "9007199254740993.0", "-1.5"])
+def test_a_number_that_is_no_id_says_what_to_do(tmp_path: Path, number: str) -> None:
+    """A fraction, or a number that a float has rounded."""
+    good = f'{{"user_id":1,"item_id":1,"ts":{T}}}\n'
+    rows, bad = read(tmp_path / "a.jsonl", good + good.replace('"user_id":1', f'"user_id":{number}'))
+    assert len(rows) == 1
+    assert bad == [(2, f"user_id: {float(number)!r} is no id; publish whole numbers below 2^53, or text")]
+
+
+def test_ids_are_as_long_as_the_contract_allows(tmp_path: Path) -> None:
+    """What cannot be published is not trained on either: the artifact could not be served."""
+    text = HEADER + "".join(f"u,{'x' * n},{T}\n" for n in (MAX_ID_LENGTH, MAX_ID_LENGTH + 1))
+    rows, bad = read(tmp_path / "a.csv", text + f"{'é' * 512},i,{T}\n{'é' * 513},i,{T}\n")
+    assert [len(r.item_id) for r in rows] == [MAX_ID_LENGTH, 1], "a pseudonym may take the place of a long user_id"
+    assert [(line, reason.split(":")[0], reason.split("... ")[1]) for line, reason in bad] == [
+        (3, "item_id", "has 129 characters, at most 128; use shorter ids"),
+        (5, "user_id", "has 513 characters, at most 512; use shorter ids"),
+    ]
 
 
 def test_bytes_that_are_not_utf8_and_broken_json_cost_their_row(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,14 @@ class TestLines:
             assert list(splitter.split(b"x" * CHUNK_BYTES)) == []
         lines = list(splitter.split(b"\nnext\n"))
         assert [(number, len(line)) for number, line in lines] == [(1, MAX_RECORD_BYTES + 1), (2, 4)]
+
+    def test_a_byte_order_mark_is_no_part_of_the_first_line(self, tmp_path: Path) -> None:
+        """Windows tools write one; anywhere else it is data."""
+        path = tmp_path / "events.jsonl"
+        path.write_bytes(BOM_UTF8 + b"{}\n" + BOM_UTF8 + b"{}\n")
+        assert self.read(path) == [(1, b"{}"), (2, BOM_UTF8 + b"{}")]
+        path.write_bytes(BOM_UTF8 + b"\n{}\n")
+        assert self.read(path) == [(2, b"{}")]
 
     def test_empty_file_has_no_lines(self, tmp_path: Path) -> None:
         """And ends."""
