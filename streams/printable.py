@@ -16,6 +16,8 @@ from typing import Any, Final
 
 #: Stands before every further line of a log record, so that no text in it can look like a record.
 CONTINUATION: Final = "  "
+#: Loggers whose records may have several lines: Faust draws tables of topics and partitions.
+_LIBRARIES: Final = ("faust", "mode", "aiokafka")
 #: What a spreadsheet takes for the beginning of a formula, in the wide forms of Chinese and Japanese keyboards too, or of a quoted cell.
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", '"')
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -69,14 +71,16 @@ def _json_spelled(character: str) -> str:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Gives each log record one line; a traceback's lines follow it, indented.
+    """Gives each log record one line; a library's further lines and a traceback follow it, indented.
 
     Put it before another formatter among the bases: what that one adds itself, such as colours, stays.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        """Return the record's line."""
-        record.message = printable(record.message)
+        """Return the record's line, or a library's lines."""
+        is_library = record.name.split(".")[0] in _LIBRARIES
+        lines = record.message.split("\n") if is_library else [record.message]
+        record.message = f"\n{CONTINUATION}".join(map(printable, lines))
         return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:
