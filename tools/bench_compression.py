@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.memory_records import MemoryRecords
 
 from streams.batches import MAX_BATCH_BYTES, OutRecord
 from streams.bounded_fetch import BoundedRecords
@@ -33,11 +34,15 @@ LIST_SIZE: Final = 10
 
 
 class Cost(NamedTuple):
-    """What a codec costs: bytes of all batches, and processor time of one record."""
+    """What a codec costs: bytes of all batches, and processor time of one record.
+
+    ``unbounded_us`` is that of reading by aiokafka alone, which unpacks a batch whole, however large it is.
+    """
 
     n_bytes: int
     write_us: float
     read_us: float
+    unbounded_us: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -130,15 +135,20 @@ def measure(records: Sequence[OutRecord], codec: int, batch: int) -> Cost:
     """Write the records in batches of ``batch``, and read them back."""
     begin = time.process_time()
     built = [_built(records[i : i + batch], codec) for i in range(0, len(records), batch)]
-    written = time.process_time()
-    n_read = 0
-    for data in built:
-        n_read += sum(1 for _ in BoundedRecords(data).next_batch())
-    end = time.process_time()
-    if n_read != len(records):
-        raise AssertionError(f"{n_read} records came back of {len(records)}")
+    write_s = time.process_time() - begin
+    read_s, unbounded_s = (_read(built, records_of, len(records)) for records_of in (BoundedRecords, MemoryRecords))
     each_us = 1e6 / len(records)
-    return Cost(sum(map(len, built)), (written - begin) * each_us, (end - written) * each_us)
+    return Cost(sum(map(len, built)), write_s * each_us, read_s * each_us, unbounded_s * each_us)
+
+
+def _read(built: Sequence[bytes], records_of: Callable[[bytes], Any], n: int) -> float:
+    """Return the processor time of reading all batches, in s."""
+    begin = time.process_time()
+    n_read = sum(sum(1 for _ in records_of(data).next_batch()) for data in built)
+    took_s = time.process_time() - begin
+    if n_read != n:
+        raise AssertionError(f"{n_read} records came back of {n}")
+    return took_s
 
 
 def _built(records: Sequence[OutRecord], codec: int) -> bytes:
@@ -160,6 +170,7 @@ def summarize(kind: str, n_records: int, costs: dict[str, list[Cost]]) -> list[d
             "share": of_codec[0].n_bytes / plain,
             "write_us": _spread([cost.write_us for cost in of_codec]),
             "read_us": _spread([cost.read_us for cost in of_codec]),
+            "unbounded_us": _spread([cost.unbounded_us for cost in of_codec]),
         }
         for codec, of_codec in costs.items()
     ]
@@ -171,11 +182,12 @@ def _spread(values: list[float]) -> dict[str, float]:
 
 def as_table(table: list[dict[str, Any]]) -> list[str]:
     """Return the rows for people, as lines."""
-    lines = [f"{'kind':<14} {'codec':<7} {'MB':>7} {'share':>6} {'write us (range)':>22} {'read us (range)':>22}"]
+    heads = "".join(f" {head:>22}" for head in ("write us (range)", "read us (range)", "by aiokafka alone"))
+    lines = [f"{'kind':<14} {'codec':<7} {'MB':>7} {'share':>6}{heads}"]
     for row in table:
         times = " ".join(
             f"{row[name]['median']:>8.2f} ({row[name]['min']:.2f} to {row[name]['max']:.2f})".rjust(22)
-            for name in ("write_us", "read_us")
+            for name in ("write_us", "read_us", "unbounded_us")
         )
         lines.append(f"{row['kind']:<14} {row['codec']:<7} {row['bytes'] / 1e6:>7.2f} {row['share']:>6.2f} {times}")
     return lines

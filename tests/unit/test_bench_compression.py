@@ -62,7 +62,7 @@ def test_batches_of_one_are_larger() -> None:
 
 def test_times_are_medians_with_their_range() -> None:
     rows = summarize(
-        "lists", 9, {"none": [Cost(100, t, 1.0) for t in (5.0, 1.0, 2.0)], "zstd": [Cost(40, 1.0, 1.0)] * 3}
+        "lists", 9, {"none": [Cost(100, t, 1.0, 1.0) for t in (5.0, 1.0, 2.0)], "zstd": [Cost(40, 1.0, 1.0, 1.0)] * 3}
     )
     assert rows[0]["write_us"] == {"median": 2.0, "min": 1.0, "max": 5.0}
     assert rows[1]["share"] == 0.4
