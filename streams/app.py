@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-import sys
 from collections.abc import Awaitable, Callable
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +25,7 @@ from streams.fencing import PartitionWriters
 from streams.file_trust import create_private
 from streams.health import Health, checked_stores
 from streams.heap import give_memory_back, keep_for_good
-from streams.printable import printable, show_uncaught
+from streams.printable import printable, show_all_uncaught
 from streams.recovery import BatchTableManager
 from streams.rights import prepare
 from streams.settings import KafkaSettings, Settings
@@ -233,7 +232,7 @@ def start_app(build: Callable[[Settings], StreamApp]) -> StreamApp:
     A bad setting ends the process with one line on standard error, and so does a broker that does not answer how many partitions there are.
     """
     create_private()
-    sys.excepthook = show_uncaught
+    show_all_uncaught()
     event_loop.install()
     bound_connections()
     give_memory_back()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import threading
 import traceback
 import unicodedata
 from types import TracebackType
@@ -92,8 +93,19 @@ class PrintableFormatter(logging.Formatter):
         return _indented(super().formatStack(stack_info))
 
 
-def show_uncaught(kind: type[BaseException], exc: BaseException, trace: TracebackType | None) -> None:
-    """Write the traceback of an error that nobody caught to standard error: for ``sys.excepthook``."""
+def show_all_uncaught() -> None:
+    """Make this process show every error that nobody caught, in any thread, as :func:`show_uncaught` does.
+
+    Only in the place of Python's own hooks: a debugger or a test run that set others has its reason.
+    """
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = show_uncaught
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = lambda given: show_uncaught(given.exc_type, given.exc_value, given.exc_traceback)
+
+
+def show_uncaught(kind: type[BaseException], exc: BaseException | None, trace: TracebackType | None) -> None:
+    """Write the traceback of an error that nobody caught to standard error."""
     sys.stderr.write(_indented("".join(traceback.format_exception(kind, exc, trace)).rstrip("\n")) + "\n")
 
 

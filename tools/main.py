@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from streams.errors import HeadraceError
 from streams.file_trust import create_private
-from streams.printable import PrintableFormatter, show_uncaught
+from streams.printable import PrintableFormatter, show_all_uncaught
 from tools.cli import Parser, RunError, UsageError, add_common_arguments, say
 
 COMMANDS: dict[str, str] = {
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     create_private()
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in COMMANDS), None)
-    sys.excepthook = show_uncaught
+    show_all_uncaught()
     if logging.lastResort is not None:  # what no handler takes goes to standard error
         logging.lastResort.setFormatter(PrintableFormatter())
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what matters of it is in our one line of error

@@ -121,11 +121,15 @@ def test_a_worker_logs_one_printable_line_for_each_record(logfile: str, tmp_path
     ]
 
 
-def test_an_error_that_nobody_caught_is_shown_printable() -> None:
-    code = f"import sys; from streams.printable import show_uncaught; sys.excepthook = show_uncaught; raise ValueError({HOSTILE!r})"
+@pytest.mark.parametrize("where", ["fail()", "threading.Thread(target=fail).start()"])
+def test_an_error_that_nobody_caught_is_shown_printable(where: str) -> None:
+    code = (
+        "import threading; from streams.printable import show_all_uncaught; show_all_uncaught()\n"
+        f"def fail(): raise ValueError({HOSTILE!r})\n{where}"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=60)
     text = done.stderr.decode()
-    assert done.returncode == 1 and "ValueError: 茶" in text
+    assert "ValueError: 茶" in text and done.returncode == (where == "fail()")
     assert unfit(text) == set() and forged(text) == []
 
 
