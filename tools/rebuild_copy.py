@@ -12,7 +12,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.batches import ConsumedRecord, delivered
-from streams.errors import BrokerError, InputError, TopicError
+from streams.errors import BrokerError, InputError, RecordError, TopicError
+from streams.item_records import ItemDecoder
 from streams.publisher import KeyHomes, Publisher
 from streams.readers import open_reader
 from streams.settings import KafkaSettings
@@ -231,10 +232,27 @@ def changes_of(
 
 async def _newest_records(settings: KafkaSettings, topic: str) -> dict[bytes, Kept]:
     found: dict[bytes, Kept] = {}
+    check = ItemDecoder().decode if topic == "items" else None
     async for record in read_records(settings, settings.topic(topic)):
-        if record.key is not None:
-            found[record.key] = Kept(record.value, record.timestamp)
+        keep_newest(found, record, check)
     return found
+
+
+def keep_newest(
+    found: dict[bytes, Kept], record: ConsumedRecord, check: Callable[[ConsumedRecord], object] | None
+) -> None:
+    """Take a record in as the newest of its key; one that ``check`` raises :class:`RecordError` for is left out, as readers do.
+
+    They go on with the entry before it, and so must the run.
+    """
+    if record.key is None:
+        return
+    if check is not None:
+        try:
+            check(record)
+        except RecordError:
+            return
+    found[record.key] = Kept(record.value, record.timestamp)
 
 
 async def has_lost_records(settings: KafkaSettings, topic: str) -> bool:

@@ -14,11 +14,12 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from streams.errors import BrokerError, InputError, TopicError
+from streams.item_records import ItemDecoder
 from streams.kafka_settings import CONTRACT_TOPICS
 from streams.latest import LatestLists
 from streams.publisher import KeyHomes, partition_of
 from streams.recommending import list_id
-from streams.records import Recommendation, UserVector, WindowState, decode_window, encode
+from streams.records import Item, Recommendation, UserVector, WindowState, decode_window, encode
 from streams.settings import KafkaSettings, Settings, load_settings
 from streams.window import WindowBounds, absorb
 from tests.builders import FakeRecord, make_event, write_key
@@ -26,7 +27,7 @@ from tools import replay
 from tools.cli import RunError, UsageError
 from tools.rebuild import check_counts
 from tools.rebuild_compare import Held, compare_held, settings_notes, source_notes, was_promoted
-from tools.rebuild_copy import EventCopier, Kept, changes_of, target_of
+from tools.rebuild_copy import EventCopier, Kept, changes_of, keep_newest, target_of
 from tools.rebuild_log import source_of
 from tools.rebuild_options import check_usage
 from tools.rebuild_plan import (
@@ -324,6 +325,18 @@ def test_a_run_of_a_topic_that_has_grown_has_another_partition_count() -> None:
 def test_without_workers_of_its_own_a_command_says_which_to_start() -> None:
     into = run_settings(Settings(), "p16", 16).kafka
     assert "HEADRACE_TOPIC_PREFIX=p16. and HEADRACE_PARTITIONS=16" in what_to_see(into, [])
+
+
+def test_a_run_gets_the_entries_that_readers_go_on_with() -> None:
+    """A record that is no entry changes no catalogue, so the one before it is copied; a removal is."""
+    good = encode(Item(1, "a", "title"))
+    found: dict[bytes, Kept] = {}
+    for value, ts in ((good, 1), (b"\xc1 poison", 2), (encode(Item(1, "b", "title")), 3)):
+        keep_newest(found, FakeRecord(b"a", value, topic="items", timestamp=ts), ItemDecoder().decode)
+    assert found == {b"a": Kept(good, 1)}
+    keep_newest(found, FakeRecord(b"a", None, topic="items", timestamp=4), ItemDecoder().decode)
+    keep_newest(found, FakeRecord(b"u", b"anything", topic="users", timestamp=5), None)
+    assert found == {b"a": Kept(None, 4), b"u": Kept(b"anything", 5)}
 
 
 def test_a_run_in_use_takes_only_what_is_newer() -> None:
