@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.types import AnyArray, Bool, Float32
+from models.types import AnyArray, Bool, Float32, Int64
 
 #: Interest in an item halves in a week: long enough to be stable, short enough to follow a season.
 HALF_LIFE_MS: Final = 7 * 86_400_000
@@ -25,6 +25,8 @@ DEFENDED_PLACE: Final = 10
 DEFENDED_EVENTS: Final = 100.0
 #: History is never worth fewer events than this altogether.
 MIN_PRIOR_EVENTS: Final = 1_000.0
+#: What is left of a weight after a removal, relative to what was removed, is rounding below this.
+ROUNDING: Final = 1e-9
 #: Scores lie within 2 ** -100 and 2 ** 100, which float32 holds, whatever time they are asked for; their ratios are kept.
 MAX_SCORE_EXPONENT: Final = 100.0
 
@@ -44,11 +46,20 @@ class DecayedCounts:
 
     def add(self, item_id: str, ts_ms: int) -> None:
         """Count one interaction at event time ``ts_ms``."""
-        exponent = (ts_ms - self._reference_ms) / self._half_life_ms
-        if exponent > MAX_EXPONENT:
+        if (ts_ms - self._reference_ms) / self._half_life_ms > MAX_EXPONENT:
             self._move_reference(ts_ms)
-            exponent = 0.0
-        self._weights[item_id] = self._weights.get(item_id, 0.0) + 2.0 ** max(exponent, -1_000.0)
+        self._weights[item_id] = self._weights.get(item_id, 0.0) + self._weight(ts_ms)
+
+    def remove(self, item_id: str, ts_ms: int) -> None:
+        """Take back one interaction that was counted."""
+        self._take(item_id, self._weight(ts_ms))
+
+    def remove_all(self, item_ids: Sequence[str], rows: Int64, ts_ms: Int64) -> None:
+        """Take back many interactions that were counted: (n,) rows of ``item_ids``, and (n,) event times."""
+        exponents = np.clip((ts_ms - self._reference_ms) / self._half_life_ms, -1_000.0, MAX_EXPONENT)
+        sums = np.bincount(rows, weights=np.exp2(exponents), minlength=len(item_ids))
+        for row in np.flatnonzero(sums).tolist():
+            self._take(item_ids[row], float(sums[row]))
 
     def add_all(self, interactions: Iterable[tuple[str, int]]) -> None:
         """Count many interactions, each ``(item_id, ts_ms)``."""
@@ -66,6 +77,16 @@ class DecayedCounts:
         greatest = 2.0 ** min(max(exponent, -MAX_SCORE_EXPONENT), MAX_SCORE_EXPONENT)
         decayed: Float32 = (weights / peak * greatest).astype(np.float32)
         return decayed
+
+    def _weight(self, ts_ms: int) -> float:
+        return math.exp2(max((ts_ms - self._reference_ms) / self._half_life_ms, -1_000.0))
+
+    def _take(self, item_id: str, weight: float) -> None:
+        left = self._weights.get(item_id, 0.0) - weight
+        if left > ROUNDING * weight:
+            self._weights[item_id] = left
+        else:
+            self._weights.pop(item_id, None)
 
     def _move_reference(self, ts_ms: int) -> None:
         scale = 2.0 ** max((self._reference_ms - ts_ms) / self._half_life_ms, -1_000.0)
@@ -98,6 +119,14 @@ class CountsWithPrior:
     def add(self, item_id: str, ts_ms: int) -> None:
         """Count one live interaction at event time ``ts_ms``."""
         self._live.add(item_id, ts_ms)
+
+    def remove(self, item_id: str, ts_ms: int) -> None:
+        """Take back one live interaction that was counted."""
+        self._live.remove(item_id, ts_ms)
+
+    def remove_all(self, item_ids: Sequence[str], rows: Int64, ts_ms: Int64) -> None:
+        """Take back many live interactions, see :meth:`DecayedCounts.remove_all`."""
+        self._live.remove_all(item_ids, rows, ts_ms)
 
     def prior_events(self, now_ms: int) -> float:
         """Return how many events as of ``now_ms`` history is worth, ``m``."""

@@ -117,8 +117,8 @@ class RecommenderSettings:
     model_timeout_ms : when a forward pass takes longer, users get degraded lists meanwhile; ten times longer for the first one
     model_restart_s : the worker ends, for its supervisor to restart it, when a job of the model's thread takes longer, or the model
         fails for longer; above ``stall_timeout_s`` the watchdog ends it first
-    live_popularity : ``on`` counts the events that come in; ``off`` leaves popularity as the artifact has it, so that a list depends
-        on window, catalogue and artifact alone
+    live_popularity : ``on`` counts the events since training in the windows of the worker's users, at 0.1 to 0.7 KB of memory a user;
+        ``off`` leaves popularity as the artifact has it, so that a list depends on window, catalogue and artifact alone
     lists_per_minute : most lists per user and minute; between two lies at least 60 s over it. The newest window always gets its list; a
         user above it holds up the commits of a partition for that long, so not below 120 / ``stall_timeout_s``
     encoder : the text model in place of the one that the artifact names: one that comes along, a folder, or a Hugging Face name; it must

@@ -1,21 +1,34 @@
-"""What is popular now: the artifact's popularity as a prior, and the behaviours that have come in since."""
+"""What is popular now: the artifact's popularity as a prior, and what has come in since its training.
+
+What has come in is what lies in users' newest windows, each window counted once. So popularity follows from state that survives a
+restart: a worker that starts, or gets partitions, counts the windows on ``sequences`` again (``streams.recount``) and comes to the same
+numbers. Events up to the end of training are in the prior and are not counted. A worker counts the users of its own partitions.
+"""
 
 from __future__ import annotations
 
+import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
+
+import numpy as np
 
 from models.artifact import Artifact
 from models.recommend import Catalogue, recent_counts
-from models.types import Behaviour
+from streams.records import BaseWindow
 
 #: Live popularity moves slowly: refreshing it this often is enough.
 REFRESH_S: Final = 0.25
+#: A counted event: a number for its item, and its time. Packed, for a worker keeps them for all users.
+EVENT: Final = np.dtype([("item", "<u4"), ("ts_ms", "<i8")])
+SIZE: Final = EVENT.itemsize
 
 
 class LivePopularity:
-    """Counts behaviours and keeps a catalogue's popularity current. For one event loop.
+    """Counts the events of windows and keeps a catalogue's popularity current. For one event loop.
+
+    Every method is safe to repeat: a window takes the place of the user's window before it.
 
     Parameters
     ----------
@@ -25,17 +38,51 @@ class LivePopularity:
 
     def __init__(self, artifact: Artifact, *, is_on: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._counts = recent_counts(artifact)
+        self._trained_to_ms = artifact.manifest.trained_to_ms
         self._is_on = is_on
         self._clock = clock
         self._refreshed_s = float("-inf")
         self._newest_ms = 0
+        self._item_ids: list[str] = []
+        self._numbers: dict[str, int] = {}
+        self._windows: dict[int, dict[bytes, bytes]] = {}  # by partition and user
+        self._put_live: dict[int, set[bytes]] = {}  # by partition that is being counted again
+        self.n_events = 0
 
-    def count(self, behaviours: Iterable[Behaviour], newest_ms: int) -> None:
-        """Count behaviours of a user whose newest event is of ``newest_ms``."""
+    def put(self, partition: int, key: bytes, window: BaseWindow) -> None:
+        """Count a user's newest window in place of the one before."""
         if self._is_on:
-            for behaviour in behaviours:
-                self._counts.add(behaviour.item_id, behaviour.ts_ms)
-            self._newest_ms = max(self._newest_ms, newest_ms)
+            self._note_live(partition, (key,))
+            self._replace(partition, key, window)
+
+    def remove(self, partition: int, keys: Collection[bytes]) -> None:
+        """Count users' windows no longer."""
+        if self._is_on:
+            self._note_live(partition, keys)
+            for key in keys:
+                self._replace(partition, key, None)
+
+    def keep(self, partitions: Collection[int]) -> None:
+        """Count the windows of all other partitions no longer: they are another worker's."""
+        for partition in self._windows.keys() - set(partitions):
+            windows = self._windows.pop(partition)
+            events = np.frombuffer(b"".join(windows.values()), EVENT)
+            self._counts.remove_all(self._item_ids, events["item"].astype(np.int64), events["ts_ms"].astype(np.int64))
+            self.n_events -= len(events)
+
+    def begin_recount(self, partitions: Iterable[int]) -> None:
+        """Begin to take windows of partitions from the topic too; those put from now on are newer than what the topic held."""
+        self._put_live = {partition: set() for partition in partitions}
+
+    def recount(self, partition: int, windows: Mapping[bytes, BaseWindow | None]) -> None:
+        """Count windows as the topic holds them, None for a removed user, but for users whose newer window was put meanwhile."""
+        if self._is_on:
+            for key in windows.keys() - self._put_live.get(partition, set()):
+                self._replace(partition, key, windows[key])
+
+    def end_recount(self) -> None:
+        """End what :meth:`begin_recount` began."""
+        self._put_live = {}
 
     def refreshed(self, catalogue: Catalogue) -> Catalogue:
         """Return the catalogue with popularity as of now, or as it is where the last refresh is not long ago."""
@@ -48,3 +95,41 @@ class LivePopularity:
     def invalidate(self) -> None:
         """Make the next :meth:`refreshed` count anew: the catalogue is another one."""
         self._refreshed_s = float("-inf")
+
+    def _note_live(self, partition: int, keys: Iterable[bytes]) -> None:
+        if partition in self._put_live:
+            self._put_live[partition].update(keys)
+
+    def _replace(self, partition: int, key: bytes, window: BaseWindow | None) -> None:
+        """Count what the window has and the one before had not; take back what the one before had and this one has not."""
+        counted = self._windows.setdefault(partition, {})
+        before, now = counted.get(key, b""), b"" if window is None else self._packed(window)
+        n_gone = 0  # a window loses its oldest events, and gains new ones at its end: all between stays counted
+        while not now.startswith(before[n_gone:]):
+            n_gone += SIZE
+        for number, ts_ms in struct.iter_unpack("<Iq", before[:n_gone]):
+            self._counts.remove(self._item_ids[number], ts_ms)
+        for number, ts_ms in struct.iter_unpack("<Iq", now[len(before) - n_gone :]):
+            self._counts.add(self._item_ids[number], ts_ms)
+        self.n_events += (len(now) - len(before)) // SIZE
+        if now:
+            counted[key] = now
+        else:
+            counted.pop(key, None)
+        if window is not None:
+            self._newest_ms = max(self._newest_ms, window.newest_ts)
+
+    def _packed(self, window: BaseWindow) -> bytes:
+        """Return the window's events since the end of training, oldest first, packed as :data:`EVENT`."""
+        fields: list[int] = []
+        for item in window.items:
+            if item.ts > self._trained_to_ms:
+                fields += (self._number(item.item_id), item.ts)
+        return struct.pack("<" + "Iq" * (len(fields) // 2), *fields)
+
+    def _number(self, item_id: str) -> int:
+        number = self._numbers.get(item_id)
+        if number is None:
+            number = self._numbers[item_id] = len(self._item_ids)
+            self._item_ids.append(item_id)
+        return number

@@ -24,6 +24,7 @@ Name = Literal[
     "model_late",  # forward passes that took longer than model_timeout_ms
     "model_failures",  # times that the model failed whatever it was given
     "items_left_out",  # item records without a usable vector
+    "popularity_events",  # events since training, in windows of this worker's users, that popularity counts
     "events_unknown_item",  # new behaviours of items that the catalogue does not have
     "windows_malformed",  # records on sequences that are no windows
     "windows_newer",  # windows of a newer version, which this worker does not read

@@ -208,13 +208,14 @@ class ModelLoop:
             )
 
     async def _hand_over(self, made: list[tuple[Window, RankedList]], versions: Versions) -> None:
-        """Count the windows' news, stage the lists, and deliver them while the model runs on; one delivery at a time, in order."""
+        """Count the windows and their news, stage the lists, and deliver them while the model runs on; one delivery at a time, in order."""
         for window, _ in made:
             if window.is_removed:
                 continue
             last_revision = revision_of(self.vectors.read(window.partition, window.key))
             news = new_behaviours(window.state, last_revision)
-            self.popularity.count(news, window.state.newest_ts)
+            if not window.owner.is_forgotten:
+                self.popularity.put(window.partition, window.key, window.state)
             self.metrics.add("events_unknown_item", self.unknown.count(news, self._catalogue.row_of))
         parts = self.delivery.stage(made, versions)
         previous = self._delivering

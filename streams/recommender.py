@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from streams.metrics import Metrics
 from streams.model_loop import ModelLoop
 from streams.pending import PendingWindows
 from streams.recommending import newest_windows
+from streams.recount import Recount
 from streams.removal import fresh_windows, note_passed_over, remove_vectors
 from streams.settings import Settings
 from streams.standing_in import StandIn
@@ -64,6 +65,8 @@ class Recommender:
         self._tasks: list[asyncio.Task[None]] = []
         self._left_generation: int | None = None
         self._unknown = app.health.unknown = UnknownItems()
+        self._popularity: LivePopularity
+        self._recount: Recount
         self._loop: ModelLoop
         self._stand_in: StandIn
         self._reader: CatalogueReader
@@ -79,6 +82,10 @@ class Recommender:
             raise HeadraceError(str(exc)) from exc
         log.info("artifact %s on %s", artifact.version, device)
         self.pipeline = Pipeline(artifact, k=self.settings.list_size, n_candidates=self.settings.n_candidates)
+        self._popularity = LivePopularity(artifact, is_on=self.settings.live_popularity == "on")
+        self._recount = Recount(
+            self.app.settings, self._popularity, self._guard, lambda: self.app.rebalancing, self._note_popularity
+        )
         self._loop = self._model_loop(artifact)
         self._reader = CatalogueReader(
             self.app.settings.kafka, artifact, self.worker, self.metrics, lambda: self._open_encoder(artifact, device)
@@ -97,6 +104,8 @@ class Recommender:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if hasattr(self, "_recount"):
+            await self._recount.stop()
         if hasattr(self, "_reader"):
             await self._reader.stop()
         if hasattr(self, "_stand_in"):
@@ -111,9 +120,11 @@ class Recommender:
             event.ack()
         self._update_pressure()
 
-    def begin(self) -> None:
+    async def begin(self, partitions: Collection[int]) -> None:
         """Take batches again: a new assignment has begun. Generations may begin anew, so an old number proves nothing."""
         self._left_generation = None
+        if self.settings.live_popularity == "on":
+            await self._recount.assigned(partitions)
 
     def forget(self, partitions: Iterable[int]) -> None:
         """Drop what waits and what is staged for partitions that were taken away."""
@@ -155,11 +166,13 @@ class Recommender:
     def _is_left(self, event: EventT) -> bool:
         return bool(event.message.generation_id == self._left_generation)
 
-    async def _remove(self, event: EventT, keys: Iterable[bytes]) -> None:
+    async def _remove(self, event: EventT, keys: Collection[bytes]) -> None:
         """Drop what waits for users with a tombstone, and their vectors, before a window of their new life is queued."""
         partition = event.message.partition
         for finished in self.pending.remove(partition, keys):
             self._deliver(finished)
+        self._popularity.remove(partition, keys)
+        self._note_popularity()
         await self._loop.settle()
         try:
             n_removed = await remove_vectors(self.app.writer, self.vectors, partition, keys)
@@ -208,7 +221,7 @@ class Recommender:
             artifact_version=artifact.version,
             worker=self.worker,
             pending=self.pending,
-            popularity=LivePopularity(artifact, is_on=self.settings.live_popularity == "on"),
+            popularity=self._popularity,
             unknown=self._unknown,
             stand_in=self._stand_in,
             delivery=delivery,
@@ -216,7 +229,7 @@ class Recommender:
             settings=self.settings,
             metrics=self.metrics,
             on_done=self._done,
-            on_change=self._update_pressure,
+            on_change=self._after_micro_batch,
             guard=self._guard,
         )
 
@@ -225,6 +238,13 @@ class Recommender:
         encoder, cache = open_artifact_encoder(artifact, device, self.settings)
         encoder.warm_up()
         return encoder, cache
+
+    def _note_popularity(self) -> None:
+        self.metrics.put("popularity_events", self._popularity.n_events)
+
+    def _after_micro_batch(self) -> None:
+        self._note_popularity()
+        self._update_pressure()
 
     def _update_pressure(self) -> None:
         self.metrics.put("pending_windows", len(self.pending))
@@ -272,8 +292,9 @@ def _revoked_handler(recommender: Recommender) -> Any:
 
 
 def _assigned_handler(recommender: Recommender) -> Any:
-    async def on_partitions_assigned(_app: faust.App, _assigned: set[TP], **_: Any) -> None:
-        recommender.begin()
+    async def on_partitions_assigned(app: StreamApp, assigned: set[TP], **_: Any) -> None:
+        topic = app.settings.kafka.topic("sequences")
+        await recommender.begin({tp.partition for tp in assigned if tp.topic == topic})
 
     return on_partitions_assigned
 

@@ -160,8 +160,8 @@ class WindowOracle:
 class ListOracle:
     """Makes the list that each window must lead to, from window, catalogue and artifact alone.
 
-    Popularity is as the artifact has it: a recommender gives the same lists with ``live_popularity`` off and at rest, for a live
-    one also counts what it has read since it started.
+    Popularity is as the artifact has it: a recommender gives the same lists with ``live_popularity`` off, for a live one also counts
+    the windows that its users had when it made a list.
 
     Parameters
     ----------

@@ -72,6 +72,36 @@ def test_moving_the_reference_keeps_ratios() -> None:
     assert moved.scores(["c"], later).tolist() == [1.0]
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_what_is_taken_back_was_never_there(at_once: bool) -> None:
+    """One by one or all at once, also across a move of the reference; nothing of an item is left when all of it is taken."""
+    rng = np.random.default_rng(6)
+    ids = [f"i{i}" for i in range(5)]
+    stay, go = (
+        [(int(rng.integers(5)), T0 + int(rng.integers(-400, 400)) * HALF_LIFE_MS // 10) for _ in range(100)]
+        for _ in range(2)
+    )
+    late = T0 + int(MAX_EXPONENT + 1) * HALF_LIFE_MS
+    plain, found = DecayedCounts(at_ms=T0), DecayedCounts(at_ms=T0)
+    plain.add_all((ids[row], ts) for row, ts in stay)
+    found.add_all((ids[row], ts) for row, ts in stay + go)
+    all_gone = [T0 + 7_919_000 * n for n in range(50)]
+    found.add_all(("gone", ts) for ts in all_gone)
+    for counts in (plain, found):
+        counts.add("late", late)
+    if at_once:
+        rows, times = np.array(go, dtype=np.int64).T
+        found.remove_all([*ids, "gone"], np.append(rows, [5] * 50), np.append(times, all_gone))
+    else:
+        for row, ts in go:
+            found.remove(ids[row], ts)
+        for ts in all_gone:
+            found.remove("gone", ts)
+    now = late - int(MAX_EXPONENT - 9) * HALF_LIFE_MS
+    np.testing.assert_allclose(found.scores(ids, now), plain.scores(ids, now), rtol=1e-5)
+    assert found.scores(["gone"], now).tolist() == [0.0]
+
+
 @pytest.mark.parametrize("weeks", [-3_000, -200, 200, 3_000])
 def test_scores_are_finite_and_keep_ratios_at_any_time(weeks: int) -> None:
     """Decades before and after the counts, as when an old log is replayed, popularity still says which item leads."""

@@ -1,32 +1,126 @@
-"""Popularity that follows the stream, and popularity that stays as the artifact has it."""
+"""Popularity that follows the windows of users, each counted once, and popularity that stays as the artifact has it."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
 
+import numpy as np
+import pytest
+
+from models.types import Float32
 from streams.live_popularity import REFRESH_S, LivePopularity
+from streams.records import ListWindow, Trigger, WindowItem
 from tests import tiny_models
-from tests.tiny_models import window
+
+TRAINED_TO_MS = tiny_models.artifact().manifest.trained_to_ms
+HOUR = 3_600_000
+
+
+def window(*item_ids: str, since: int = 1, revision: int = 1) -> ListWindow:
+    """Return a window with an event each hour, the first ``since`` hours after training."""
+    items = [WindowItem(TRAINED_TO_MS + (since + n) * HOUR, f"e{n}", i, "view") for n, i in enumerate(item_ids)]
+    return ListWindow(1, revision, items[-1].ts, items, Trigger("e", items[-1].ts, revision))
+
+
+def live() -> LivePopularity:
+    """Return live popularity that every look refreshes."""
+    now_s = iter(range(1_000_000))
+    return LivePopularity(tiny_models.artifact(), is_on=True, clock=lambda: float(next(now_s)))
+
+
+def popularity(found: LivePopularity) -> Float32:
+    """Return what the catalogue shows."""
+    return found.refreshed(tiny_models.catalogue()).recent_popularity
 
 
 def test_what_many_users_do_becomes_popular() -> None:
     """Counted at once, seen at the next refresh; and at once in another catalogue."""
     now_s = [0.0]
-    live = LivePopularity(tiny_models.artifact(), is_on=True, clock=lambda: now_s[0])
-    catalogue = live.refreshed(tiny_models.catalogue())
-    newest_ms = tiny_models.T0 + 60_000
-    live.count([b for _ in range(500) for b in window("i07")], newest_ms)
-    assert live.refreshed(catalogue) is catalogue
+    found = LivePopularity(tiny_models.artifact(), is_on=True, clock=lambda: now_s[0])
+    catalogue = found.refreshed(tiny_models.catalogue())
+    for user in range(500):
+        found.put(0, b"%d" % user, window("i07"))
+    assert found.refreshed(catalogue) is catalogue
     now_s[0] += 2 * REFRESH_S
-    assert catalogue.item_ids[live.refreshed(catalogue).popular_rows[0]] == "i07"
-    live.invalidate()
-    assert live.refreshed(catalogue) is not catalogue
+    assert catalogue.item_ids[found.refreshed(catalogue).popular_rows[0]] == "i07"
+    found.invalidate()
+    assert found.refreshed(catalogue) is not catalogue
 
 
 def test_popularity_that_is_off_is_the_artifacts() -> None:
     """A list then depends on window, catalogue and artifact alone: nothing that was read before changes the catalogue."""
-    live = LivePopularity(tiny_models.artifact(), is_on=False)
+    found = LivePopularity(tiny_models.artifact(), is_on=False)
     catalogue = tiny_models.catalogue()
-    live.count(window(*["i07"] * 500), tiny_models.T0 + 10**12)
-    assert live.refreshed(catalogue) is catalogue
-    assert np.array_equal(live.refreshed(catalogue).recent_popularity, catalogue.recent_popularity)
+    found.put(0, b"u", window(*["i07"] * 500))
+    found.recount(0, {b"v": window(*["i07"] * 500)})
+    assert found.refreshed(catalogue) is catalogue
+    assert np.array_equal(found.refreshed(catalogue).recent_popularity, catalogue.recent_popularity)
+    assert found.n_events == 0
+
+
+@pytest.mark.parametrize(
+    ("windows", "n_events"),
+    [
+        ([window("i01"), window("i01", "i02"), window("i01", "i02", "i03")], 3),  # grows
+        ([window("i01", "i02", "i03"), window("i02", "i03", "i04", since=2)], 3),  # slides
+        ([window("i01", "i03"), window("i01", "i02", "i03")], 3),  # a late event is inserted
+        ([window("i01", "i02"), window("i05", since=90)], 1),  # all of it has left
+        ([window("i01", "i02"), window("i01", "i02")], 2),  # a repeat
+        ([window("i01", "i02", "i03"), window("i01")], 1),  # an older one, read again
+        ([window("i01", "i01"), window("i01", "i01", "i01")], 3),  # the same item again
+    ],
+)
+def test_only_the_last_window_of_a_user_counts(windows: Sequence[ListWindow], n_events: int) -> None:
+    """Whatever came before it, the numbers are those of a worker that has read the last window alone."""
+    along, at_once = live(), live()
+    for each in windows:
+        along.put(0, b"u", each)
+    at_once.put(0, b"u", windows[-1])
+    at_once.put(0, b"another", max(windows, key=lambda each: each.newest_ts))  # the same time has come
+    at_once.remove(0, [b"another"])
+    assert along.n_events == at_once.n_events == n_events
+    np.testing.assert_allclose(popularity(along), popularity(at_once), rtol=1e-6)
+    along.remove(0, [b"u"])
+    assert along.n_events == 0
+
+
+def test_events_that_training_has_seen_do_not_count_again() -> None:
+    """The prior holds them: those up to the end of training, that moment included."""
+    found = live()
+    found.put(0, b"u", window("i01", "i02", "i03", since=-1))
+    assert found.n_events == 1
+    other = live()
+    other.put(0, b"u", window("i03"))
+    np.testing.assert_array_equal(popularity(found), popularity(other))
+
+
+def test_partitions_that_left_no_longer_count() -> None:
+    """What another worker counts now is taken away whole; the rest is as if it had never been there."""
+    found, alone = live(), live()
+    rng = np.random.default_rng(5)
+    for user in range(200):
+        items = [f"i{i:02}" for i in rng.integers(24, size=5)]
+        found.put(user % 4, b"%d" % user, window(*items))
+        if user % 4 == 2:
+            alone.put(2, b"%d" % user, window(*items))
+    found.keep({2, 7})
+    assert found.n_events == alone.n_events == 250
+    np.testing.assert_allclose(popularity(found), popularity(alone), rtol=1e-5)
+    found.keep(())
+    assert found.n_events == 0
+    np.testing.assert_allclose(popularity(found), tiny_models.catalogue().recent_popularity, rtol=1e-5)
+
+
+def test_a_recount_does_not_undo_what_came_meanwhile() -> None:
+    """The topic's older window, read late, gives way to the user's newer one, and to their removal; other users are counted."""
+    found = live()
+    found.put(0, b"newer", window("i01"))
+    found.begin_recount([0])
+    found.put(0, b"newer", window("i01", "i02"))
+    found.remove(0, [b"removed"])
+    old = window("i05", "i06", "i07")
+    found.recount(0, {b"newer": old, b"removed": old, b"other": old})
+    assert found.n_events == 2 + 3
+    found.end_recount()
+    found.recount(0, {b"other": None})
+    assert found.n_events == 2

@@ -16,7 +16,7 @@ from streams.errors import StalledError
 from streams.live_popularity import LivePopularity
 from streams.metrics import Metrics
 from streams.model_loop import ModelLoop
-from streams.pending import PendingWindows
+from streams.pending import PendingBatch, PendingWindow, PendingWindows
 from streams.recommending import Versions
 from streams.records import ListWindow, Recommendation, RecordDecoder, Trigger, WindowItem
 from streams.settings import RecommenderSettings
@@ -195,3 +195,27 @@ def test_a_slow_model_gets_small_batches() -> None:
         return sizes
 
     assert asyncio.run(run()) == [30, 1, 300]
+
+
+def test_windows_that_get_a_list_count_for_popularity() -> None:
+    """Those of users who are still there, in partitions that are still this worker's, each once."""
+
+    async def run() -> int:
+        setting = Setting()
+        setting.loop.popularity = LivePopularity(setting.artifact, is_on=True)
+        ts = setting.artifact.manifest.trained_to_ms + 1
+        state = ListWindow(1, 1, ts, [WindowItem(ts, "e", "i01", "view")], Trigger("e", ts, 1))
+        lost, here = PendingBatch[Any](None, is_forgotten=True), PendingBatch[Any](None)
+        windows = [
+            PendingWindow(0, b"counted", state, 0, here),
+            PendingWindow(0, b"counted", state, 0, here),
+            PendingWindow(0, b"removed", state, 0, here, is_removed=True),
+            PendingWindow(1, b"of-another-worker", state, 0, lost),
+        ]
+        ranked = setting.recommend(tiny_models.catalogue(), [[]])[0]
+        await setting.loop._hand_over([(window, ranked) for window in windows], Versions("v", 1))
+        await setting.loop.settle()
+        setting.worker.stop()
+        return setting.loop.popularity.n_events
+
+    assert asyncio.run(run()) == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from models.types import Behaviour
 from streams.delivery import Window
 from streams.health import Health
-from streams.pending import PendingWindow
+from streams.pending import PendingBatch, PendingWindow
 from streams.recommending import Versions
 from streams.records import ListWindow, Trigger, WindowItem
 from streams.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, UnknownItems, describe_generation
@@ -135,7 +135,7 @@ def test_a_window_counts_only_its_news() -> None:
     def window(revision: int) -> Window:
         items = [WindowItem(tiny_models.T0 + i, f"e{i}", f"unknown-{i}", "view") for i in range(revision)]
         state = ListWindow(1, revision, tiny_models.T0, items, Trigger("e", tiny_models.T0, 1))
-        return PendingWindow(0, b"u", state, 0, SimpleNamespace(), has_list=False)  # type: ignore[arg-type]
+        return PendingWindow(0, b"u", state, 0, PendingBatch(cast(Any, None)))
 
     async def hand_over(revision: int, last: int) -> int:
         before = setting.metrics.values["events_unknown_item"]
