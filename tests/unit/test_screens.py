@@ -20,7 +20,11 @@ from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 from tests.unit.test_architecture import files
 from tools import item_topic, items
 from tools.cli import emit, progress, say, say_table, write_json, write_line, write_row
+from tools.demo import show_users
+from tools.drill import as_lines as drill_lines
+from tools.log_reader import LogRow
 from tools.main import COMMANDS, main
+from tools.workers import Worker
 
 #: The sink itself, and who cannot use it: standard error of a process that ends at once, the pipe to the parent of a benchmark.
 SINKS = {"tools/cli.py", "streams/printable.py"}
@@ -203,6 +207,29 @@ def test_the_catalogue_is_a_table_that_no_spreadsheet_computes(capsys: pytest.Ca
     rows = [line.split("\t") for line in captured.out.split("\n")[:-1]]
     assert unfit("".join(cell for row in rows for cell in row) + captured.err) == set()
     assert [len(row) for row in rows] == [2, 2] and rows[1] == ["i2", f"'{FORMULA}"]
+
+
+def test_the_demo_shows_titles_on_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [LogRow(i, None, HOSTILE, HOSTILE, "view", T0 + i, None, None) for i in range(5)]
+    show_users(rows, [a_list()], {HOSTILE: HOSTILE})
+    captured = capsys.readouterr()
+    clean(captured)
+    lines = captured.err.splitlines()
+    assert len(lines) == 4 and lines[1].startswith("user 茶") and lines[2].startswith("  1. 茶")
+
+
+def test_what_a_drill_and_a_worker_say_of_records_is_one_line_each(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A drill quotes records as examples, ``up`` the end of a worker's log."""
+    report = {"kind": HOSTILE, "ended_by_themselves": [HOSTILE], "examples": [HOSTILE], "problems": [HOSTILE, HOSTILE]}
+    emit(SimpleNamespace(json=False), report, drill_lines(report))  # type: ignore[arg-type]
+    worker = Worker("sequencer", {}, 1, tmp_path / f"log{HOSTILE[1:5]}")
+    worker.log_path.write_text(f"[1] [1] [ERROR] {HOSTILE}\n", "utf-8")
+    say(worker.log_tail())
+    captured = capsys.readouterr()
+    clean(captured)
+    assert len(captured.out.splitlines()) == 4 and len(captured.err.splitlines()) == 1
 
 
 def test_refused_items_are_one_line_each(
