@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -52,9 +53,9 @@ TOKENS: Final[tuple[bytes, ...]] = (
 )  # fmt: skip
 
 
-def mutated(rng: random.Random) -> bytes:
+def mutated(rng: random.Random, seeds: Sequence[bytes] = SEEDS) -> bytes:
     """Return a seed after a few random edits: bits, cuts, repeats, tokens, a piece of another seed."""
-    data = bytearray(rng.choice(SEEDS))
+    data = bytearray(rng.choice(seeds))
     for _ in range(rng.randrange(5)):
         at, length = rng.randrange(len(data) + 1), rng.randrange(1, 9)
         kind = rng.randrange(6)
@@ -67,7 +68,7 @@ def mutated(rng: random.Random) -> bytes:
         elif kind == 3:
             data[at : at + rng.randrange(2)] = rng.choice(TOKENS)
         elif kind == 4:
-            other = rng.choice(SEEDS)
+            other = rng.choice(seeds)
             start = rng.randrange(len(other) + 1)
             data[at:at] = other[start : start + rng.randrange(1, 60)]
         else:

@@ -1,0 +1,88 @@
+"""A hundred files of the fuzzer's kind through every loader, with 2 GB of address space: refusals, never another error."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from tests import tiny
+from tests.fuzz.corpus import mutated
+from tests.unit.test_encoder import save_bert
+from tools.main import main
+
+N_FILES = 100
+LIMIT_BYTES = 2 << 30
+ROOT = Path(__file__).parent.parent.parent
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the address space")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with an artifact ``a``, its text model ``bert``, and a ``corpus`` of mutations of these, of logs and of seeds."""
+    folder = tmp_path_factory.mktemp("loaders")
+    save_bert(folder / "bert")
+    log, items = tiny.write_log(folder / "log.csv", n_users=20), tiny.write_items(folder / "items.csv")
+    arguments = ["train", str(log), "--items", str(items), "--out", str(folder / "a"), "--device", "cpu"]
+    assert main([*arguments, "--encoder", str(folder / "bert")]) == 0
+    rng = random.Random(20_261)
+    (folder / "corpus").mkdir()
+    for number in range(N_FILES):
+        data = mutated(rng) if number % 2 else mutated(rng, _files(folder))
+        (folder / "corpus" / f"{number:03d}").write_bytes(data)
+    return folder
+
+
+def _files(folder: Path) -> list[bytes]:
+    """Return good files of each form."""
+    text = (folder / "log.csv").read_bytes()[:2_000]
+    table = pa.table({"user_id": ["u", "v"], "item_id": ["i", "j"], "ts": [tiny.T0, tiny.T0], "title": ["x", "y"]})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    found = [gzip.compress(text), zstandard.compress(text), sink.getvalue().to_pybytes(), b"list_size = 10\n"]
+    names = [
+        "a/manifest.json",
+        "a/tensors.safetensors",
+        "bert/config.json",
+        "bert/tokenizer.json",
+        "bert/model.safetensors",
+    ]
+    return found + [(folder / name).read_bytes() for name in names]
+
+
+def _run(group: str, folder: Path, limit: int) -> subprocess.CompletedProcess[str]:
+    # one arena and one pool: what allocators reserve is not what is asked of them
+    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
+    environ |= {"ARROW_DEFAULT_MEMORY_POOL": "system", "RAYON_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, "-m", "tests.fuzz.loaders", group, str(folder), str(limit)]
+    return subprocess.run(command, cwd=folder, env=environ, check=False, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize(("group", "n_loaders"), [("files", 38), ("models", 11)])
+def test_a_hundred_files_are_refused_or_read(folder: Path, group: str, n_loaders: int) -> None:
+    """No loader raises anything but its refusal, of one line, and none lacks memory."""
+    done = _run(group, folder, LIMIT_BYTES)
+    assert done.returncode == 0, done.stderr[-2_000:]
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert found["files"] == N_FILES
+    assert len(found["loaders"]) == n_loaders
+    assert all(sum(counts.values()) == N_FILES for counts in found["loaders"].values())
+    for name, counts in found["loaders"].items():
+        if name.startswith(("artifact", "index", "checkpoint")):
+            assert counts["refused"] >= N_FILES - 5, name  # a change may be a harmless one
+
+
+def test_the_limit_is_one(folder: Path, tmp_path: Path) -> None:
+    """A limit that nothing meets proves nothing: with a tenth of it, the same files are not read."""
+    (tmp_path / "corpus").symlink_to(folder / "corpus")
+    assert _run("files", tmp_path, LIMIT_BYTES // 40).returncode != 0
