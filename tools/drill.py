@@ -29,8 +29,8 @@ from tools.drill_run import Drill, Plan, delete_topics, run_drill
 from tools.local_broker import running_broker
 
 SUMMARY = "break things on purpose, and count what was lost"
-#: Kind and its module: ``script(drill)`` does the harm. Where there is one, ``adapt(plan)`` says what it needs, and ``prepare(drill)`` does
-#: what comes before the workers.
+#: Kind and its module: ``script(drill)`` does the harm. Where there is one, ``adapt(plan)`` says what it needs, ``prepare(drill)`` does
+#: what comes before the workers, and ``epilogue(drill)`` what comes after the verdict.
 KINDS: Final = {
     "kill": "drill_kill",
     "rebalance": "drill_rebalance",
@@ -151,7 +151,8 @@ async def _run(drill: Drill, keep: bool) -> dict[str, Any]:
     module = _module(drill.plan.kind)
     prepare: Callable[[Drill], None] = getattr(module, "prepare", lambda drill: None)
     prepare(drill)
-    loop, running = asyncio.get_running_loop(), asyncio.ensure_future(run_drill(drill, module.script))
+    epilogue: Callable[[Drill], Any] | None = getattr(module, "epilogue", None)
+    loop, running = asyncio.get_running_loop(), asyncio.ensure_future(run_drill(drill, module.script, epilogue))
     # A supervisor's SIGTERM stops the workers too, as Ctrl-C does; also where a script has Ctrl-C ignored.
     loop.add_signal_handler(signal.SIGTERM, running.cancel)
     try:

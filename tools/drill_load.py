@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from streams.batches import OutRecord
@@ -44,6 +44,7 @@ class Load:
         self._topic = settings.topic("events")
         self._publisher: Publisher | None = None
         self._is_stopping = False
+        self._turn = asyncio.Lock()
 
     async def prefill(self) -> None:
         """Publish one event of each user, as fast as it goes."""
@@ -60,12 +61,23 @@ class Load:
         due, last = 0.0, time.monotonic()
         while not self._is_stopping:
             await asyncio.sleep(TICK_S)
+            if self._turn.locked():
+                async with self._turn:
+                    last = time.monotonic()  # what a rest leaves out is not made up for
+                continue
             now = time.monotonic()
             due, last = due + self.rate_per_s * (now - last), now
             n = min(int(due), MAX_CHUNK)
             due -= n
             now_ms = _now_ms()
-            await self.publish([self.make(now_ms) for _ in range(n)])
+            async with self._turn:
+                await self.publish([self.make(now_ms) for _ in range(n)])
+
+    @contextlib.asynccontextmanager
+    async def at_rest(self) -> AsyncIterator[None]:
+        """Let :meth:`run` publish nothing while the block runs: all that it made is acknowledged when the block begins."""
+        async with self._turn:
+            yield
 
     def stop(self) -> None:
         """Let :meth:`run` return after the chunk at hand."""

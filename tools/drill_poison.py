@@ -1,7 +1,7 @@
 """``headrace drill poison``: what breaks the contract, and what other people's clients do.
 
 Malformed events of every kind, batches of every codec, an aborted transaction, a record that is huge unpacked, damaged state topics, a
-poisoned catalogue, a damaged artifact, a model that gives NaN.
+poisoned catalogue, a damaged artifact, a model that gives NaN, events that are deleted unread; and when all is judged, more partitions.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tools.drill_faults import Fault, write_fault
 from tools.drill_foreign import abort_a_transaction, damage_state_topics, publish_a_huge_record, publish_in_each_codec
 from tools.drill_malformed import MALFORMED
 from tools.drill_run import Drill, Plan
+from tools.drill_topics import add_partitions, delete_unread
 
 #: Malformed events of each kind.
 N_EACH: Final = 3
@@ -61,6 +62,13 @@ async def script(drill: Drill) -> None:
         await _start_with_damaged_artifact(drill)
     async with drill.fault("model gives NaN"):
         await _give_nan(drill)
+    async with drill.fault("records deleted"):
+        await delete_unread(drill)
+
+
+async def epilogue(drill: Drill) -> None:
+    """Give ``events`` more partitions, as the last act: a deployment must move to other topics then."""
+    await add_partitions(drill)
 
 
 def poisoned_items(known_id: str) -> Iterator[tuple[bytes, bytes | None]]:

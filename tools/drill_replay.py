@@ -28,7 +28,7 @@ from streams.records import Recommendation, RecordDecoder
 from streams.settings import KafkaSettings
 from tools.cli import RunError
 from tools.drill_load import MAX_CHUNK
-from tools.drill_promote import load_at_rest, promote
+from tools.drill_promote import promote
 from tools.drill_run import CATCH_UP_S, Drill, Plan, delete_topics, variables_of
 from tools.processes import signal_group
 from tools.rebuild_run import load_manifest, run_settings
@@ -70,16 +70,16 @@ async def script(drill: Drill) -> None:
         began = time.monotonic()
         for n in range(drill.plan.kills):
             await _rebuild_and_kill(drill, n_history, n)
-        await _command(drill, "--into", RUN, "--from-topic")
+        await command(drill, "--into", RUN, "--from-topic")
         drill.extra["rebuild_s"] = round(time.monotonic() - began, 1)
-        async with load_at_rest(drill.load):
+        async with drill.load.at_rest():
             await drill.catch_up(max(CATCH_UP_S, COMMAND_LIMIT_S))
-            rebuilt = await _command(drill, "--into", RUN, "--from-topic")
-            compared = await _command(drill, "--compare", RUN, may_end_with=1)
+            rebuilt = await command(drill, "--into", RUN, "--from-topic")
+            compared = await command(drill, "--compare", RUN, may_end_with=1)
             lists = await count_lists(settings.kafka)
         _report(drill, rebuilt, compared, lists)
         if compared["equal"]:
-            await promote(drill, RUN, partial(_command, drill))
+            await promote(drill, RUN, partial(command, drill))
     finally:
         for name, _ in READS:  # of a rebuild that the drill itself left behind
             kill_workers(settings.kafka.topic_prefix, name)
@@ -108,7 +108,7 @@ async def _make_history(drill: Drill) -> int:
     """Publish history onto the live events: a log, or made events; return how many."""
     if drill.plan.log is not None:
         options = ["--columns", drill.plan.log_columns] if drill.plan.log_columns else []
-        done = await _command(drill, str(drill.plan.log), "--run", "history", *options)
+        done = await command(drill, str(drill.plan.log), "--run", "history", *options)
         n_events = int(done["sent"])
     else:
         n_events = EVENTS_PER_USER * drill.plan.n_users
@@ -181,7 +181,7 @@ async def _start(drill: Drill, *argv: str) -> asyncio.subprocess.Process:
     )  # fmt: skip
 
 
-async def _command(drill: Drill, *argv: str, may_end_with: int = 0) -> dict[str, Any]:
+async def command(drill: Drill, *argv: str, may_end_with: int = 0) -> dict[str, Any]:
     """Run ``headrace replay`` to its end and return its JSON; an empty one where it prints none.
 
     Parameters

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from streams.batches import ConsumedRecord
 from streams.publisher import Publisher
 from streams.records import Item, encode
 from streams.settings import KafkaSettings, Settings
@@ -86,7 +87,9 @@ class Drill:
     extra : what the kind reports beside the verdict
     found : what the kind found wrong, one line each
     prefill_s : from the first event of the prefill to its last list
-    n_hidden : offsets of ``events`` that no reader of committed records sees: aborted records and transaction markers
+    n_hidden : offsets of ``events`` that no reader of committed records sees: aborted records, transaction markers, events that are
+        deleted unread
+    events_before : what ``events`` held when its records were deleted, all of it sequenced
     pages : the workers' pages ``/counts``, as last seen
     """
 
@@ -115,6 +118,7 @@ class Drill:
         self.found: list[str] = []
         self.prefill_s = 0.0
         self.n_hidden = 0
+        self.events_before: list[ConsumedRecord] = []
         self.pages: dict[str, dict[str, Any]] = {}
 
     def start_worker(self, name: WorkerName) -> DrillWorker:
@@ -232,8 +236,14 @@ def variables_of(settings: Settings, plan: Plan) -> dict[str, str]:
     return variables | dict(plan.variables)
 
 
-async def run_drill(drill: Drill, script: Callable[[Drill], Any]) -> dict[str, Any]:
+async def run_drill(
+    drill: Drill, script: Callable[[Drill], Any], epilogue: Callable[[Drill], Any] | None = None
+) -> dict[str, Any]:
     """Run a drill from its topics to its report. Its workers and its load have ended when it returns or raises.
+
+    Parameters
+    ----------
+    epilogue : what is done to the topics when the verdict is there and all workers have ended
 
     Returns
     -------
@@ -257,8 +267,11 @@ async def run_drill(drill: Drill, script: Callable[[Drill], Any]) -> dict[str, A
             await drill.look_at_pages()
         await drill.cluster.stop()
         drill.say("comparing with what the events must lead to")
-        verdict = await judge(drill.settings, drill.items, drill.observer.ledger.newest(), n_hidden=drill.n_hidden)
+        lists = drill.observer.ledger.newest()
+        verdict = await judge(drill.settings, drill.items, lists, n_hidden=drill.n_hidden, before=drill.events_before)
         verdict.stale_windows = drill.observer.windows.n_stale
+        if epilogue is not None:
+            await epilogue(drill)
     finally:
         await _end(drill, jobs)
     return report_of(drill, verdict) | {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -80,6 +80,7 @@ async def judge(
     *,
     with_lists: bool = True,
     n_hidden: int = 0,
+    before: Sequence[ConsumedRecord] = (),
 ) -> Verdict:
     """Read the topics back and compare them with the oracle. ``stale_windows`` stays 0: it is counted live.
 
@@ -87,12 +88,13 @@ async def judge(
     ----------
     items : the catalogue as it is at last
     lists : the last accepted list of each user, by user key
-    n_hidden : offsets of ``events`` that hold aborted records and transaction markers
+    n_hidden : offsets of ``events`` without a record that the oracle can see: aborted records, transaction markers, deleted events
+    before : records of ``events`` that the topic no longer has, each partition in order
     with_lists : False leaves the lists out, for a drill that leaves them behind on purpose
     """
     kafka = settings.kafka
     rejects = await _reject_log(kafka)
-    truth, verdict = await _truth(settings, rejects)
+    truth, verdict = await _truth(settings, rejects, before)
     verdict.n_unread -= n_hidden
     rejects.judge(truth.rejected, verdict)
     windows = await _windows(kafka)
@@ -114,13 +116,19 @@ def _expected_lists(settings: Settings, items: Iterable[Item], truth: Truth) -> 
     return oracle.lists(truth.windows)
 
 
-async def _truth(settings: Settings, rejects: RejectLog) -> tuple[Truth, Verdict]:
+async def _truth(settings: Settings, rejects: RejectLog, before: Sequence[ConsumedRecord]) -> tuple[Truth, Verdict]:
     oracle = WindowOracle.of(settings)
     next_offsets: Counter[int] = Counter()
-    async for record in read_records(settings.kafka, settings.kafka.topic("events")):
+
+    def add(record: ConsumedRecord) -> None:
         oracle.add(record)
         rejects.check(record)
         next_offsets[record.partition] = record.offset + 1
+
+    for record in before:
+        add(record)
+    async for record in read_records(settings.kafka, settings.kafka.topic("events")):
+        add(record)
     truth = oracle.truth()
     verdict = Verdict(users=len(truth.windows))
     for counts in truth.counts.values():

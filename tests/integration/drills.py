@@ -65,9 +65,9 @@ def run_drill(
     seen: list[Drill] = []
     real = drill_run.run_drill
 
-    async def noted(made: Drill, script: Callable[[Drill], Any]) -> dict[str, Any]:
+    async def noted(made: Drill, *parts: Callable[[Drill], Any]) -> dict[str, Any]:
         seen.append(made)
-        return await real(made, script)
+        return await real(made, *parts)
 
     monkeypatch.setattr(drill, "run_drill", noted)
     monkeypatch.setattr(drill_run, "AFTER_LAST_FAULT_S", 0.5)

@@ -17,6 +17,7 @@ from tools import (
     drill_replay,
     drill_run,
     drill_soak,
+    drill_topics,
 )
 from tools.drill_malformed import MALFORMED
 from tools.local_broker import BrokerInfo
@@ -46,7 +47,10 @@ def test_a_model_that_is_slow_hangs_or_crashes_delays_no_list(
 def test_poison_of_every_kind_is_rejected_and_disturbs_nobody(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each malformed event is on the dead-letter topic; catalogue and artifact are refused; a NaN makes a degraded list."""
+    """Each malformed event is on the dead-letter topic; catalogue and artifact are refused; a NaN makes a degraded list.
+
+    Events that are deleted unread are counted to the last one, and more partitions end in a deployment that has every event.
+    """
     monkeypatch.setattr(drill_poison, "READ_WITHIN_S", 1.0)
     monkeypatch.setattr(drill_poison, "NAN_S", 2.0)
     outcome = run_drill(broker, capsys, monkeypatch, "poison")
@@ -59,6 +63,11 @@ def test_poison_of_every_kind_is_rejected_and_disturbs_nobody(
     assert report["damaged_artifact_exit"] == 1
     assert report["nan_degraded_lists"] > 0
     assert report["restarts"] == 0 and report["ended_by_themselves"] == []
+    assert report["events_expired"] == report["expired_committed"] == report["events_deleted"] == drill_topics.N_DELETED
+    grown = report["grown"]
+    assert (grown["partitions"], grown["exit"]) == (6, 1) and grown["end_s"] < drill_topics.ENDS_WITHIN_S
+    assert grown["events"] > drill_topics.N_AFTER and grown["users"] > 0
+    assert grown["switch"]["HEADRACE_PARTITIONS"] == "6"
     assert_nothing_left(outcome)
 
 

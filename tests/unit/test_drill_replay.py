@@ -6,7 +6,6 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -15,9 +14,12 @@ from typing import Any
 
 import pytest
 
+from streams.batches import OutRecord
+from streams.settings import KafkaSettings
 from tests.waiting import wait_until
-from tools.cli import RunError
-from tools.drill_promote import NEEDS_YES, load_at_rest, promote
+from tools.drill_events import EventSource, Shares
+from tools.drill_load import Load
+from tools.drill_promote import NEEDS_YES, promote
 from tools.drill_replay import N_KILLS, RUN, adapt, kill_workers, n_copied, worker_pids
 from tools.drill_report import Fault
 from tools.drill_run import Plan
@@ -114,41 +116,33 @@ def test_events_that_a_promotion_takes_out_of_windows_are_found() -> None:
     assert promoted(losing=2).found == ["promotion: 2 users lose events that their live windows have"]
 
 
-class FakeLoad:
-    """Has made events of which some are not acknowledged yet."""
-
-    def __init__(self, n_made: int, n_sent: int) -> None:
-        self.rate_per_s = 50.0
-        self.source = SimpleNamespace(sent=Counter({"new": n_made}))
-        self.n_sent = n_sent
-
-
-def test_the_load_is_at_rest_when_all_that_was_made_is_acknowledged() -> None:
-    """And goes on at its rate afterwards."""
+def test_the_load_is_at_rest_when_all_that_was_made_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And goes on at its rate afterwards; what the rest left out is not made up for."""
 
     async def run() -> None:
-        load = FakeLoad(5, 3)
+        load = Load(KafkaSettings(), EventSource(9, ["a"], 1, Shares()), rate_per_s=1_000.0)
+        sizes: list[int] = []
+        in_flight: set[int] = set()
 
-        async def acknowledge() -> None:
-            await asyncio.sleep(0.02)
-            load.source.sent["repeat"] += 1  # the chunk at hand
-            await asyncio.sleep(0.02)
-            load.n_sent = 6
+        async def publish(records: list[OutRecord]) -> None:
+            in_flight.add(len(sizes))
+            sizes.append(len(records))
+            await asyncio.sleep(0.03)
+            in_flight.discard(len(sizes) - 1)
 
-        task = asyncio.create_task(acknowledge())
-        async with load_at_rest(load, rest_s=0.005):  # type: ignore[arg-type]  # what it needs of a load
-            assert task.done() and load.rate_per_s == 0
-        assert load.rate_per_s == 50.0
+        monkeypatch.setattr(load, "publish", publish)
+        running = asyncio.create_task(load.run())
+        while not in_flight:
+            await asyncio.sleep(0.005)
+        async with load.at_rest():
+            assert not in_flight, "the chunk at hand is acknowledged"
+            n_before = len(sizes)
+            await asyncio.sleep(0.5)
+            assert len(sizes) == n_before
+        while len(sizes) < n_before + 2:
+            await asyncio.sleep(0.005)
+        load.stop()
+        await running
+        assert max(sizes[n_before:]) < 400, "half a second would be 500 events"
 
     asyncio.run(run())
-
-
-def test_a_load_that_never_rests_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tools.drill_promote.OUTAGE_LIMIT_S", 0.02)
-
-    async def run() -> None:
-        async with load_at_rest(FakeLoad(5, 3), rest_s=0.005):  # type: ignore[arg-type]
-            pytest.fail("events are in flight")
-
-    with pytest.raises(RunError, match="does not come to rest"):
-        asyncio.run(run())

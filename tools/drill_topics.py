@@ -1,0 +1,160 @@
+"""What an operator does to ``events`` in ``headrace drill poison``: records deleted before they are read, partitions added.
+
+::
+
+    sequencers   at rest ─ stopped             started: count what is gone        one, alone ─ ends
+    events               └ doomed ─ deleted ─┘                     ... verdict ─           └ 2 more partitions ─ more events
+    rebuild                                                                                                    └ --into ─ --promote
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import TopicPartition
+from aiokafka.admin import NewPartitions, RecordsToDelete
+
+from streams.committed_note import decode_judged
+from streams.lag import GroupWatch
+from streams.publisher import Publisher
+from streams.records import VERSION, Event, encode
+from streams.topics import open_admin
+from tools.drill_cluster import READY_S
+from tools.drill_replay import command
+from tools.drill_run import Drill, delete_topics
+from tools.drill_verdict import judge
+from tools.rebuild_compare import read_held
+from tools.rebuild_copy import event_range
+from tools.rebuild_run import run_settings
+from tools.topic_reader import read_records
+
+if TYPE_CHECKING:
+    from streams.settings import KafkaSettings
+
+#: Events that are deleted unread, spread over the partitions by their users.
+N_DELETED: Final = 400
+#: A loss is counted and committed within this time, in seconds.
+COUNTED_WITHIN_S: Final = 30.0
+RUN: Final = "grown"
+N_ADDED: Final = 2
+#: Events that are published by the new partition count.
+N_AFTER: Final = 400
+#: A worker looks every 5 s; the rest is for its stop, on a busy machine.
+ENDS_WITHIN_S: Final = 20.0
+POLL_S: Final = 0.1
+
+
+async def delete_unread(drill: Drill) -> None:
+    """Delete events that no sequencer has read: exactly those must be counted as lost, and nothing else is.
+
+    Everything before them goes too, for a topic is deleted from its beginning: the drill keeps it for the oracle.
+    """
+    kafka = drill.settings.kafka
+    async with drill.load.at_rest():
+        await drill.catch_up()
+        drill.events_before = [record async for record in read_records(kafka, kafka.topic("events"))]
+        for worker in drill.cluster.of_app("sequencer"):
+            await drill.cluster.retire(worker)
+        await _publish_doomed(kafka)
+        await _delete_all(kafka)
+        drill.n_hidden += N_DELETED
+        # One alone commits the loss; partitions that move before that are looked at, and counted, by their next owner again.
+        first = drill.start_worker("sequencer")
+        await drill.cluster.wait_ready()
+        committed = await _wait_counted(kafka)
+        counted = (await asyncio.to_thread(first.counts))["values"].get("events_expired", 0)
+        for _ in range(drill.plan.n_workers - 1):
+            drill.start_worker("sequencer")
+    drill.extra |= {"events_deleted": N_DELETED, "events_expired": counted, "expired_committed": committed}
+    if not counted == committed == N_DELETED:
+        drill.found.append(f"records deleted: {N_DELETED}, counted {counted}, committed {committed}")
+
+
+async def _publish_doomed(kafka: KafkaSettings) -> None:
+    """Publish good events that no source repeats: one that is read in spite of all would be in a window that must not have it."""
+    now_ms = int(time.time() * 1000)
+    async with Publisher(kafka) as publisher:
+        for i in range(N_DELETED):
+            event = Event(VERSION, f"doomed-{i}", f"u{i}", "doomed", "view", now_ms)
+            await publisher.publish(kafka.topic("events"), event.user_id.encode(), encode(event))
+
+
+async def _delete_all(kafka: KafkaSettings) -> None:
+    _, ends = await event_range(kafka, None, None)
+    topic = kafka.topic("events")
+    admin: Any = await open_admin(kafka)
+    try:
+        await admin.delete_records({TopicPartition(topic, p): RecordsToDelete(end) for p, end in ends.items()})
+    finally:
+        await admin.close()
+
+
+async def _wait_counted(kafka: KafkaSettings) -> int:
+    """Return how many events the group has committed as lost, as soon as that is all of them, or when the time is up."""
+    deadline = time.monotonic() + COUNTED_WITHIN_S
+    watch = GroupWatch(kafka, kafka.group("sequencer"))
+    try:
+        while True:
+            notes = await watch.notes(kafka.topic("events"))
+            n_lost = sum(gap.n_lost for note in notes.values() for gap in decode_judged(note).gaps)
+            if n_lost >= N_DELETED or time.monotonic() > deadline:
+                return n_lost
+            await asyncio.sleep(POLL_S)
+    finally:
+        await watch.stop()
+
+
+async def add_partitions(drill: Drill) -> None:
+    """Give ``events`` partitions under a sequencer, which must end once and name the remedy; then carry the remedy out and judge it."""
+    kafka = drill.settings.kafka
+    n_partitions = kafka.partitions + N_ADDED
+    into = run_settings(drill.settings, RUN, n_partitions)
+    drill.say(f"partitions added: {kafka.partitions} to {n_partitions}")
+    try:
+        await _grow_under_a_worker(drill, n_partitions)
+        now_ms = int(time.time() * 1000)
+        async with Publisher(kafka) as publisher:
+            for i in range(N_AFTER):
+                record = drill.load.source.of_user(f"u{i % drill.plan.n_users}", now_ms)
+                await publisher.publish(kafka.topic("events"), record.key or b"", record.value)
+        n_events = len([record async for record in read_records(kafka, kafka.topic("events"))])
+        rebuilt = await command(drill, "--into", RUN, "--from-topic", "--partitions", str(n_partitions))
+        if rebuilt["events"] != n_events:
+            drill.found.append(f"partitions added: {n_events} events, {rebuilt['events']} of them in the rebuild")
+        verdict = await judge(into, drill.items, (await read_held(into.kafka)).lists)
+        drill.found += [f"partitions added: {problem}" for problem in verdict.problems()]
+        promoted = await command(drill, "--promote", RUN)
+        drill.extra["grown"] |= {
+            "events": verdict.events, "users": verdict.users, "lost": verdict.lost, "wrong_windows": verdict.wrong_windows,
+            "wrong_lists": verdict.wrong_lists, "switch": promoted["switch"],
+        }  # fmt: skip
+    finally:
+        await delete_topics(into.kafka)
+
+
+async def _grow_under_a_worker(drill: Drill, n_partitions: int) -> None:
+    kafka = drill.settings.kafka
+    worker = drill.cluster.make_worker("sequencer")
+    worker.start()
+    try:
+        await asyncio.to_thread(worker.wait_ready, READY_S)
+        admin = await open_admin(kafka)
+        try:
+            await admin.create_partitions({kafka.topic("events"): NewPartitions(n_partitions)})
+        finally:
+            await admin.close()
+        grown_at = time.monotonic()
+        while worker.is_running and time.monotonic() < grown_at + ENDS_WITHIN_S:
+            await asyncio.sleep(POLL_S)
+        end_s = round(time.monotonic() - grown_at, 1)
+        drill.extra["grown"] = {"partitions": n_partitions, "exit": worker.returncode, "end_s": end_s}
+        log = await asyncio.to_thread(worker.log_path.read_text, "utf-8", "replace")
+        told = [
+            line for line in log.splitlines() if f"partitions is {n_partitions}, must be {kafka.partitions}" in line
+        ]
+        if worker.returncode != 1 or not told or f"--partitions {n_partitions}" not in told[-1]:
+            drill.found.append(f"partitions added: exit code {worker.returncode}, must be 1; {worker.log_tail()}")
+    finally:
+        worker.kill()
