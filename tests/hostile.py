@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import shutil
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -15,9 +17,22 @@ import safetensors.torch
 import torch
 
 from models.artifact import MANIFEST, TENSORS
+from tests import tiny
+from tests.unit.test_encoder import save_bert
+from tools.main import main
 
 #: Where nothing may be opened, below the folder of all cases.
 OUTSIDE: Final = "outside"
+
+
+def good(folder: Path) -> Path:
+    """Return the folder, now with ``log.csv``, ``items.csv``, and in ``models`` an artifact ``a`` of these with its text model ``bert``."""
+    log, items = tiny.write_log(folder / "log.csv", n_users=20), tiny.write_items(folder / "items.csv")
+    (folder / "models").mkdir()
+    bert = save_bert(folder / "models" / "bert")
+    arguments = ["train", str(log), "--items", str(items), "--out", str(folder / "models" / "a"), "--device", "cpu"]
+    assert main([*arguments, "--encoder", str(bert)]) == 0
+    return folder
 
 
 def manifest(case: Path, **entries: Any) -> None:
@@ -115,20 +130,44 @@ CASES: Final[dict[str, tuple[str, Callable[[Path], None]]]] = {
 }  # fmt: skip
 
 
-def make(good: Path, folder: Path) -> dict[str, Path]:
+def make(models: Path, folder: Path) -> dict[str, Path]:
     """Return the folder of each case's artifact.
 
     Parameters
     ----------
-    good : a folder with an artifact ``a`` and its text model ``bert``
+    models : of :func:`good`
     folder : where the cases go, and beside them :data:`OUTSIDE` with a text model that would load
     """
-    shutil.copytree(good / "bert", folder / OUTSIDE / "bert")
+    shutil.copytree(models / "bert", folder / OUTSIDE / "bert")
     made = {}
     for number, (name, (_part, change)) in enumerate(CASES.items()):
         case = folder / f"case-{number:02d}"
-        shutil.copytree(good, case / "models")
+        shutil.copytree(models, case / "models")
         named(case, "bert")
         change(case)
         made[name] = case / "models" / "a"
     return made
+
+
+class Hub:
+    """Counts who connects to it, in place of the model hub."""
+
+    def __init__(self) -> None:
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self._server.getsockname()[1]}"
+        self.n_connections = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            self.n_connections += 1
+            connection.close()
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()

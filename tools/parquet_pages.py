@@ -72,7 +72,7 @@ def read_footer(file: BinaryIO, size: int) -> tuple[list[Leaf], list[list[Chunk]
     file.seek(size - 8 - length)
     try:
         footer = _Reader(file.read(length)).struct(0)
-        leaves = list(_leaves(iter(footer[2]), footer[2][0].get(5, 0)))
+        leaves = list(_leaves(iter(footer[2]), _int(footer[2][0].get(5, 0))))
         groups = [[_chunk(column[3]) for column in group[1]] for group in footer.get(4, [])]
     except (IndexError, KeyError, TypeError, AttributeError, StopIteration, RuntimeError, UnicodeDecodeError) as exc:
         raise DamagedPageError("a damaged footer") from exc
@@ -94,15 +94,21 @@ def _leaves(elements: Iterator[dict[int, Any]], n_columns: int) -> Iterator[Leaf
         path = prefix + element[4].decode()
         is_repeated = is_repeated or element.get(3) == REPEATED
         if 1 in element:
-            yield Leaf(path, element[1], element.get(2, 0), is_repeated)
+            yield Leaf(path, _int(element[1]), _int(element.get(2, 0)), is_repeated)
         else:
-            opened.append((f"{path}.", is_repeated, element[5]))
+            opened.append((f"{path}.", is_repeated, _int(element[5])))
+
+
+def _int(value: Any) -> int:
+    if not isinstance(value, int):
+        raise TypeError(value)
+    return value
 
 
 def _chunk(column: dict[int, Any]) -> Chunk:
     # 0 where there is no dictionary, in some files
     start = min(column.get(11) or column[9], column[9])
-    chunk = Chunk(column[5], start, column[7])
+    chunk = Chunk(_int(column[5]), _int(start), _int(column[7]))
     if min(chunk.n_values, chunk.start, chunk.n_bytes) < 0:
         raise IndexError
     return chunk
@@ -143,8 +149,9 @@ def read_pages(file: BinaryIO, start: int, n_bytes: int) -> Pages:
         for field, encoding in ((5, 2), (8, 4)):  # the older and the newer form of a page of values
             data = header.get(field)
             if isinstance(data, dict):
-                encodings.add(data.get(encoding, -1))
-                delta = max(delta, size) if data.get(encoding) == DELTA_BYTE_ARRAY else delta
+                found = data.get(encoding)
+                encodings.add(found if isinstance(found, int) else -1)
+                delta = max(delta, size) if found == DELTA_BYTE_ARRAY else delta
         at += length + packed
     return Pages(unpacked, delta, frozenset(encodings))
 

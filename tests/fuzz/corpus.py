@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from streams.records import Item, User, encode
 from streams.window import WindowBounds, absorb
@@ -25,6 +27,23 @@ _JSONL: Final = (
     b'{"user_id":"u1","item_id":"i1","ts":1700000000,"title":"x","tags":["a"],"price":1,"features":{"a":1}}\n' * 2
 )
 
+
+def _parquet() -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"user_id": ["u"], "tags": [["a", "b"]]}), sink, store_schema=False, compression="none")
+    return bytes(sink.getvalue().to_pybytes())
+
+
+_HEADER: Final = b'{"popularity":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}' + bytes(24)
+_MANIFEST: Final = msgspec.json.encode(
+    {
+        "format": 2, "sha256": "0" * 64, "created_ms": T0, "encoder_name": "fake", "encoder_version": "fake-16", "text_version": "1",
+        "sequence": {"kind": "linear_recurrence", "dim": 16}, "alpha": 1.0, "regularisation": 1.0, "trained_from_ms": 0,
+        "trained_to_ms": T0, "n_events": 1, "n_users": 1, "preset": "demo", "seed": 1, "left_out": "none", "epochs": 1,
+        "metrics": {}, "item_features": {}, "user_features": {}, "tensors": {"a": {"dtype": "torch.float32", "shape": [2]}},
+        "item_ids": ["i1", "i2"],
+    }
+)  # fmt: skip
 #: Seeds for any target.
 SEEDS: Final[tuple[bytes, ...]] = (
     *(encode(record, as_json=as_json) for record in (_GOOD, _ITEM, _USER, _WINDOW) for as_json in (False, True)),
@@ -43,6 +62,9 @@ SEEDS: Final[tuple[bytes, ...]] = (
     b"[" * 3_000,
     b"\x91" * 3_000 + b"\xc0",
     b'{"x":' * 3_000,
+    _parquet(),
+    _HEADER,
+    _MANIFEST,
 )
 #: What mutation puts in: the edges of both formats.
 TOKENS: Final[tuple[bytes, ...]] = (

@@ -5,6 +5,7 @@ Input is one byte that chooses the target, then the target's bytes. Shared by th
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
+from models.artifact_files import FileError
+from models.artifact_manifest import read_manifest
+from models.tensor_header import read_header
 from streams.errors import InputError, RecordError
 from streams.records import (
     REASONS,
@@ -31,6 +35,7 @@ from streams.window import WindowBounds
 from tests.builders import T0, FakeRecord
 from tools.json_lines import LineSplitter
 from tools.log_reader import LogReader, LogSpec, read_items
+from tools.parquet_pages import MAGIC, DamagedPageError, read_footer, read_pages
 
 KEY: Final = b"u1"
 NOW_MS: Final = T0 + 1_000
@@ -125,6 +130,38 @@ def items(data: bytes, folder: Path, suffix: str) -> None:
         msgspec.msgpack.encode({"item_id": item_id, **fields})
 
 
+def manifest(data: bytes) -> None:
+    """Hold the reader of an artifact's manifest to it: a manifest, or a FileError."""
+    try:
+        read_manifest(data, 100)
+    except FileError:
+        pass
+
+
+def tensor_header(data: bytes) -> None:
+    """Hold the reader of a tensor file's header to it: shapes of what the file holds, or a FileError."""
+    data = len(data).to_bytes(8, "little") + data if data[:1] == b"{" else data
+    try:
+        specs = read_header(io.BytesIO(data), len(data))
+    except FileError:
+        return
+    assert sum(4 * spec.n_numbers for spec in specs.values()) <= len(data)
+
+
+def footer(data: bytes) -> None:
+    """Hold the reader of Parquet's footers and pages to it: places inside the file, or a DamagedPageError."""
+    if not data.endswith(MAGIC):
+        data = MAGIC + data + len(data).to_bytes(4, "little") + MAGIC
+    file = io.BytesIO(data)
+    try:
+        _, groups = read_footer(file, len(data))
+        for group in groups:
+            for chunk in group:
+                read_pages(file, chunk.start, chunk.n_bytes)
+    except DamagedPageError:
+        pass
+
+
 def same(value: bytes, again: Callable[[bytes], bytes]) -> None:
     """Raise unless a value that is decoded and encoded again keeps its bytes."""
     assert again(value) == value, f"{value!r} changes when it is decoded and encoded again"
@@ -151,6 +188,9 @@ def targets(folder: Path) -> list[Callable[[bytes], None]]:
         window,
         anything,
         lines,
+        manifest,
+        tensor_header,
+        footer,
         *(file_of(log, suffix) for suffix in (".csv", ".tsv", ".jsonl")),
         *(file_of(items, suffix) for suffix in (".csv", ".tsv", ".jsonl")),
     ]

@@ -16,10 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from tests import tiny
+from tests import hostile, tiny
 from tests.fuzz.corpus import mutated
-from tests.unit.test_encoder import save_bert
-from tools.main import main
 
 N_FILES = 100
 LIMIT_BYTES = 2 << 30
@@ -30,22 +28,19 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with an artifact ``a``, its text model ``bert``, and a ``corpus`` of mutations of these, of logs and of seeds."""
-    folder = tmp_path_factory.mktemp("loaders")
-    save_bert(folder / "bert")
-    log, items = tiny.write_log(folder / "log.csv", n_users=20), tiny.write_items(folder / "items.csv")
-    arguments = ["train", str(log), "--items", str(items), "--out", str(folder / "a"), "--device", "cpu"]
-    assert main([*arguments, "--encoder", str(folder / "bert")]) == 0
+    shop = hostile.good(tmp_path_factory.mktemp("loaders"))
+    folder = shop / "models"
     rng = random.Random(20_261)
     (folder / "corpus").mkdir()
     for number in range(N_FILES):
-        data = mutated(rng) if number % 2 else mutated(rng, _files(folder))
+        data = mutated(rng) if number % 2 else mutated(rng, _files(shop))
         (folder / "corpus" / f"{number:03d}").write_bytes(data)
     return folder
 
 
-def _files(folder: Path) -> list[bytes]:
+def _files(shop: Path) -> list[bytes]:
     """Return good files of each form."""
-    text = (folder / "log.csv").read_bytes()[:2_000]
+    text = (shop / "log.csv").read_bytes()[:2_000]
     table = pa.table({"user_id": ["u", "v"], "item_id": ["i", "j"], "ts": [tiny.T0, tiny.T0], "title": ["x", "y"]})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
@@ -57,7 +52,7 @@ def _files(folder: Path) -> list[bytes]:
         "bert/tokenizer.json",
         "bert/model.safetensors",
     ]
-    return found + [(folder / name).read_bytes() for name in names]
+    return found + [(shop / "models" / name).read_bytes() for name in names]
 
 
 def _run(group: str, folder: Path, limit: int) -> subprocess.CompletedProcess[str]:
@@ -68,7 +63,7 @@ def _run(group: str, folder: Path, limit: int) -> subprocess.CompletedProcess[st
     return subprocess.run(command, cwd=folder, env=environ, check=False, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(("group", "n_loaders"), [("files", 38), ("models", 11)])
+@pytest.mark.parametrize(("group", "n_loaders"), [("files", 41), ("models", 11)])
 def test_a_hundred_files_are_refused_or_read(folder: Path, group: str, n_loaders: int) -> None:
     """No loader raises anything but its refusal, of one line, and none lacks memory."""
     done = _run(group, folder, LIMIT_BYTES)

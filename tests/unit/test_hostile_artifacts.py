@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,6 @@ import pytest
 
 from tests import hostile, tiny
 from tests.unit.test_encoder import save_bert
-from tools.main import main
 
 MAX_PEAK_KIB = 1 << 20
 #: What the doctor does to find that there is no broker.
@@ -25,42 +22,10 @@ ROOT = Path(__file__).parent.parent.parent
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify and /proc watch what is opened and taken")
 
 
-class Hub:
-    """Counts who connects to it, in place of the model hub."""
-
-    def __init__(self) -> None:
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.address = f"http://127.0.0.1:{self._server.getsockname()[1]}"
-        self.n_connections = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            self.n_connections += 1
-            connection.close()
-
-    def close(self) -> None:
-        """Stop."""
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-
-
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a folder with a log, a catalogue, and in ``models`` an artifact with its text model."""
-    folder = tmp_path_factory.mktemp("shop")
-    log, items = tiny.write_log(folder / "log.csv", n_users=20), tiny.write_items(folder / "items.csv")
-    bert = save_bert(folder / "bert")
-    (folder / "models").mkdir()
-    out = folder / "models" / "a"
-    bert.rename(folder / "models" / "bert")
-    arguments = ["train", str(log), "--items", str(items), "--out", str(out), "--device", "cpu"]
-    assert main([*arguments, "--encoder", str(folder / "models" / "bert")]) == 0
-    return folder
+    return hostile.good(tmp_path_factory.mktemp("shop"))
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +38,7 @@ def found(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
         f"doctor {name}": ["doctor", "--broker", "127.0.0.1:1", "--artifact", str(a)] for name, a in artifacts.items()
     }
     runs |= {f"evaluate {name}": ["evaluate", str(a), *files] for name, a in artifacts.items()}
-    spec, result, hub = folder / "spec.json", folder / "result.json", Hub()
+    spec, result, hub = folder / "spec.json", folder / "result.json", hostile.Hub()
     spec.write_text(json.dumps({"runs": runs, "outside": [str(folder / hostile.OUTSIDE)], "result": str(result)}))
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "HF_"))}
     environ |= {"HF_ENDPOINT": hub.address, "HF_HOME": str(folder / "hub"), "XDG_CACHE_HOME": str(folder / "cache")}

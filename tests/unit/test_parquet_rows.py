@@ -84,6 +84,12 @@ def test_bytes_that_are_no_page_are_refused(data: bytes) -> None:
         read_pages(io.BytesIO(data), 0, 50)
 
 
+def test_an_encoding_that_is_no_number_is_none_of_those_known() -> None:
+    """A structure in its place: pyarrow decides what it makes of it, without a dictionary."""
+    header = b"\x15\x00\x15\x02\x15\x00\x2c\x15\x02\x1c\x00\x00\x00"
+    assert read_pages(io.BytesIO(header), 0, len(header)).encodings == {-1}
+
+
 def test_a_text_that_all_rows_have_is_there_once(tmp_path: Path) -> None:
     """A few kilobytes that say the same for each of 65,536 rows: 195 MB a batch if each had its own."""
     path = tmp_path / "items.parquet"
