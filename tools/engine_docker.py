@@ -16,7 +16,7 @@ from tools.broker_state import LOG_FILE, BrokerState, write_state
 from tools.kafka_jars import Progress
 
 NAME = "docker"
-IMAGE_VERSION = "4.1.1"
+IMAGE_VERSION = "4.1.2"
 COMPOSE_FILE = Path(__file__).resolve().parent.parent / "docker-compose.yml"
 ANSWER_TIMEOUT_S = 5
 UP_TIMEOUT_S = 600  # the first time the image is pulled

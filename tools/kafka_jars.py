@@ -22,11 +22,24 @@ from typing import Any
 from streams.errors import BrokerError
 from tools.broker_state import exclusive
 
-KAFKA_VERSION = "4.1.1"
+KAFKA_VERSION = "4.1.2"
 ROOTS = (
     (f"org.apache.kafka:kafka_2.13:jar:{KAFKA_VERSION}:compile", True),
-    ("org.apache.logging.log4j:log4j-slf4j-impl:jar:2.24.3:compile", False),  # only Kafka's full archive has it
+    ("org.apache.logging.log4j:log4j-slf4j-impl:jar:2.25.5:compile", False),  # only Kafka's full archive has it
 )
+#: Newer than this Kafka asks for, because what it asks for has advisories; these are the lines that Kafka 4.4 asks for.
+NEWER = {
+    "at.yawk.lz4:lz4-java": "1.11.2",  # CVE-2025-12183, CVE-2025-66566: 1.10.1
+    "com.fasterxml.jackson.core:jackson-annotations": "2.21",
+    "com.fasterxml.jackson.core:jackson-core": "2.21.8",
+    "com.fasterxml.jackson.core:jackson-databind": "2.21.8",  # CVE-2026-54515: 2.21.5; CVE-2026-68497: 2.21.6
+    "com.fasterxml.jackson.dataformat:jackson-dataformat-csv": "2.21.8",
+    "com.fasterxml.jackson.dataformat:jackson-dataformat-yaml": "2.21.8",
+    "com.fasterxml.jackson.datatype:jackson-datatype-jdk8": "2.21.8",
+    "org.apache.logging.log4j:log4j-api": "2.25.5",
+    "org.apache.logging.log4j:log4j-core": "2.25.5",  # CVE-2025-68161: 2.25.3; CVE-2026-34477: 2.25.4
+    "org.yaml:snakeyaml": "2.5",
+}
 PINS = Path(__file__).with_name("kafka_jars.txt")
 FETCHERS = 8  # parallel downloads; 46 small files wait on round trips, not on bandwidth
 FETCH_TIMEOUT_S = 20
@@ -152,9 +165,10 @@ def resolve_anew(folder: Path) -> Iterator[str]:
     for root, transitive in ROOTS:
         direct, indirect = context.resolver.resolve([context.create_dependency(root)], transitive=transitive)
         for dependency in [*direct, *(d for d in indirect if d.scope in ("compile", "runtime"))]:
-            part = dependency.artifact
-            digest = hashlib.sha256(part.resolve().read_bytes()).hexdigest()
-            found[f"{part.groupId}:{part.artifactId}:{part.version}"] = digest
+            name = f"{dependency.artifact.groupId}:{dependency.artifact.artifactId}"
+            version = NEWER.get(name, dependency.artifact.version)
+            jar = context.create_dependency(f"{name}:jar:{version}:compile").artifact.resolve()
+            found[f"{name}:{version}"] = hashlib.sha256(jar.read_bytes()).hexdigest()
     yield from (f"{name} {found[name]}" for name in sorted(found))
 
 

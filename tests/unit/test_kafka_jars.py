@@ -11,9 +11,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
+from packaging.version import Version
 
 from streams.errors import BrokerError
-from tools import kafka_jars
+from tools import engine_docker, kafka_jars
 
 
 def a_jar(text: str) -> bytes:
@@ -142,3 +144,27 @@ def test_the_pins_name_kafka_and_no_two_versions_of_one_jar() -> None:
     assert ("org.apache.kafka:kafka_2.13", kafka_jars.KAFKA_VERSION) in {tuple(n.rsplit(":", 1)) for n, _ in pins}
     assert len(set(names)) == len(names) == 46
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for _, digest in pins)
+
+
+@pytest.mark.parametrize(
+    ("jar", "fixed", "advisory"),
+    [
+        ("at.yawk.lz4:lz4-java", "1.10.1", "CVE-2025-12183, CVE-2025-66566"),
+        ("commons-beanutils:commons-beanutils", "1.11.0", "CVE-2025-48734"),
+        ("org.apache.logging.log4j:log4j-core", "2.25.4", "CVE-2025-68161, CVE-2026-34477"),
+        ("com.fasterxml.jackson.core:jackson-databind", "2.21.6", "CVE-2026-54515, CVE-2026-68497"),
+        ("org.apache.kafka:kafka-clients", "4.1.2", "the line's newest when this was written"),
+    ],
+)
+def test_the_pinned_versions_are_those_without_known_advisories(jar: str, fixed: str, advisory: str) -> None:
+    """As known in November 2026; another pin must not fall behind."""
+    versions = dict(name.rsplit(":", 1) for name, _ in kafka_jars.pins())
+    assert Version(versions[jar]) >= Version(fixed), advisory
+    assert "org.lz4:lz4-java" not in versions, "the old name of lz4-java gets no corrections"
+
+
+def test_both_engines_run_one_version_and_the_image_is_named_by_digest() -> None:
+    """What was tested with the jars is what Docker runs."""
+    image = yaml.safe_load(engine_docker.COMPOSE_FILE.read_text("utf-8"))["services"]["kafka"]["image"]
+    assert re.fullmatch(rf"apache/kafka:{re.escape(kafka_jars.KAFKA_VERSION)}@sha256:[0-9a-f]{{64}}", image)
+    assert engine_docker.IMAGE_VERSION == kafka_jars.KAFKA_VERSION
