@@ -2,7 +2,7 @@
 # Options of the command behind a target: make test ARGS="-k window"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench sbom clean
 
 BIN := .venv/bin
 ARGS ?=
@@ -26,6 +26,9 @@ check: setup ## lint, formatting and types: what CI runs beside the tests
 
 bench: setup ## measure the sequencer against its peers, side by side
 	@$(BIN)/headrace bench sequencer $(ARGS)
+
+sbom: setup ## write what it is made of into build/sbom.cdx.json (CycloneDX)
+	@$(BIN)/python -m tools.sbom $(ARGS)
 
 clean: ## stop the local broker, then remove .venv and .headrace (its data too)
 	@sh tools/setup.sh --clean

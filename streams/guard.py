@@ -47,7 +47,7 @@ def end_crashed() -> None:
 def parent_pid() -> int | None:
     """Return the process with which this one ends: its parent, where :data:`PARENT_VARIABLE` names one."""
     value = os.environ.get(PARENT_VARIABLE, "")
-    return int(value) if value.isdigit() else None
+    return int(value) if value.isascii() and value.isdigit() else None
 
 
 class ProcessGuard:

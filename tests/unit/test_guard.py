@@ -81,6 +81,9 @@ def test_only_a_named_parent_is_watched(monkeypatch: pytest.MonkeyPatch) -> None
     assert parent_pid() is None
     monkeypatch.setenv(PARENT_VARIABLE, str(os.getpid()))
     assert parent_pid() == os.getpid()
+    for hostile in ("-1", "²", "1e3", " 7", "all"):
+        monkeypatch.setenv(PARENT_VARIABLE, hostile)
+        assert parent_pid() is None
 
 
 def test_a_crashed_worker_ends_within_a_second_and_a_tick_whatever_its_stop_waits_for() -> None:

@@ -1,0 +1,70 @@
+"""The list of what headrace is made of names everything that is pinned, with the hashes that it is pinned by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.doctor import LOCK_FILE, locked_versions
+from tools.kafka_jars import KAFKA_VERSION, pins
+from tools.licences import DOCUMENT
+from tools.sbom import WEIGHTS, Weights, locked, main, recorded_sha256
+
+
+@pytest.fixture
+def found(tmp_path: Path) -> dict[str, Any]:
+    """Give the document as it is written, twice: the same bytes each time."""
+    first, second = tmp_path / "new" / "1.json", tmp_path / "2.json"
+    assert main([str(first)]) == main([str(second)]) == 0
+    assert first.read_bytes() == second.read_bytes()
+    document: dict[str, Any] = json.loads(first.read_text())
+    return document
+
+
+def test_everything_pinned_is_a_component_with_its_hashes(found: dict[str, Any]) -> None:
+    """Packages of every platform, the installer, the jars, the image, the weights."""
+    by_ref = {one["bom-ref"]: one for one in found["components"]}
+    assert len(by_ref) == len(found["components"]), "no two with one reference"
+    wanted = {f"pkg:pypi/{name}@{version}": hashes for name, version, hashes in locked(LOCK_FILE)}
+    wanted |= {f"pkg:maven/{g}/{a}@{v}": [sha] for jar, sha in pins() for g, a, v in [jar.split(":")]}
+    wanted |= {f"weights:{one.package}/{one.file}": [one.sha256] for one in WEIGHTS}
+    for reference, hashes in wanted.items():
+        assert [one["content"] for one in by_ref[reference]["hashes"]] == hashes
+    assert {name for name, _, _ in locked(LOCK_FILE)} >= locked_versions(LOCK_FILE, "3.11").keys()
+    rest = by_ref.keys() - wanted.keys()
+    assert {reference.rpartition("@")[0] for reference in rest} == {"pkg:pypi/uv", "pkg:docker/apache/kafka"}
+    assert f"pkg:docker/apache/kafka@{KAFKA_VERSION}" in rest
+    assert all(re.fullmatch("[0-9a-f]{64}", h["content"]) for one in by_ref.values() for h in one["hashes"])
+    assert all(one["hashes"] for one in by_ref.values())
+
+
+def test_it_has_the_form_of_cyclonedx(found: dict[str, Any]) -> None:
+    """What its schema asks for of the parts that are used; the whole schema was checked when this was written."""
+    assert (found["bomFormat"], found["specVersion"], found["version"]) == ("CycloneDX", "1.6", 1)
+    assert found["metadata"]["component"]["name"] == "headrace"
+    kinds = {"library", "container", "machine-learning-model"}
+    assert all(one["type"] in kinds and one["name"] for one in found["components"])
+    for licence in [x for one in found["components"] for x in one.get("licenses", [])]:
+        assert licence.keys() in ({"expression"}, {"license"})
+    assert found["dependencies"][0]["dependsOn"] == [one["bom-ref"] for one in found["components"]]
+
+
+@pytest.mark.parametrize("one", WEIGHTS, ids=lambda one: one.file)
+def test_the_weights_in_the_wheels_are_those_that_are_named(one: Weights) -> None:
+    """A wheel with other weights must not come in unnoticed; what it records is what lies there."""
+    assert recorded_sha256(one.package, one.file) == one.sha256
+    content = Path(str(distribution(one.package).locate_file(one.file))).read_bytes()
+    assert hashlib.sha256(content).hexdigest() == one.sha256
+
+
+def test_the_table_of_weights_is_in_the_document() -> None:
+    """With package, licence and hash."""
+    text = DOCUMENT.read_text("utf-8")
+    rows = [f"| `{w.package}` | `{w.file}` | {w.model} | {w.licence} | {w.origin} | `{w.sha256}` |" for w in WEIGHTS]
+    assert [row for row in rows if row not in text] == []
