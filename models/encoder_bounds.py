@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -75,8 +76,11 @@ def _counted(files: EncoderFiles) -> Iterator[None]:
     """Count what any module registers meanwhile; the building ends as soon as there is too much of it."""
     most_numbers, most_modules = 2 * files.n_numbers + SPARE_NUMBERS, 64 * files.n_tensors + 1_000
     found = {"numbers": 0, "modules": 0}
+    thread = threading.get_ident()
 
     def count(_module: Any, _name: str, value: Any) -> None:
+        if threading.get_ident() != thread:
+            return  # PyTorch's hooks are for all threads
         found["numbers" if isinstance(value, torch.Tensor) else "modules"] += (
             value.numel() if isinstance(value, torch.Tensor) else 1
         )

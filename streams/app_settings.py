@@ -105,8 +105,8 @@ class RecommenderSettings:
     Parameters
     ----------
     artifact : directory of the model artifact
-    artifact_roots : folders, with commas between, of which one must contain the artifact, links followed; empty means the folder that
-        ``artifact`` names it in
+    artifact_roots : folders, with commas between, of which one must contain the artifact, and one a text model that it names, links
+        followed; empty means the folder that ``artifact`` names it in
     device : where the model runs; ``auto`` takes CUDA if there is one
     list_size : items in a list; 600 with the longest ids are as much as a record may hold
     n_candidates : candidates that retrieval hands to fusion

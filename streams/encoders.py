@@ -56,7 +56,10 @@ def open_artifact_encoder(
         try:
             encoder = open_encoder(artifact.encoder_name, device, Access(roots=settings.roots(), sha256=sha256))
         except InputError as exc:
-            raise InputError(f"the artifact's {exc}, and set HEADRACE_ENCODER to it") from exc
+            problem = str(exc).removesuffix("; name a folder or a model")
+            raise InputError(
+                f"the artifact's {problem}; restore it, or name the model that it was trained with in HEADRACE_ENCODER"
+            ) from exc
     for what, expected, found in (
         ("encoder", artifact.encoder_version, encoder.version),
         ("text cleaning", artifact.text_version, text_version()),

@@ -20,6 +20,7 @@ import numpy as np
 
 from models.types import Float32
 from tools.cli import UsageError, emit, progress
+from tools.train import encoder_access
 
 if TYPE_CHECKING:
     from models.encoder import TransformerEncoder
@@ -120,7 +121,7 @@ def run(args: argparse.Namespace) -> int:
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        encoder = load_encoder(args.encoder)
+        encoder = load_encoder(args.encoder, "cpu", encoder_access())
         if not isinstance(encoder, TransformerEncoder) or encoder.pooling != "mean":
             raise UsageError(f"--encoder {args.encoder}: is no transformer with mean pooling; name another")
         naive = naive_encoder(encoder)

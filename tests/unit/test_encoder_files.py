@@ -7,6 +7,7 @@ import os
 import resource
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from models.artifact_files import FileError
 from models.encoder import OPERATOR, TransformerEncoder, load_encoder
-from models.encoder_files import CONFIG, INDEX, OPTIONAL, WEIGHTS, Access
+from models.encoder_bounds import _counted
+from models.encoder_files import CONFIG, INDEX, OPTIONAL, WEIGHTS, Access, EncoderFiles
 from models.encoder_loading import EncoderError
 from tests.unit.test_encoder import save_bert
 
@@ -269,6 +272,17 @@ def test_the_checksum_covers_every_file_that_is_read(folder: Path, name: str) ->
         tensors["pooler.dense.bias"] += 1
         safetensors.torch.save_file(tensors, folder / name, metadata={"format": "pt"})
     assert "its files have the checksum" in refused(folder, Access(sha256=sha256))
+
+
+def test_what_another_thread_builds_is_not_counted() -> None:
+    """PyTorch's hooks see all threads; a model that is built elsewhere meanwhile is nobody's fault."""
+    big = threading.Thread(target=lambda: torch.nn.Linear(1 << 15, 1 << 15, device="meta"))
+    with _counted(EncoderFiles(Path(), "", 0, 0)):
+        big.start()
+        big.join()
+        torch.nn.Linear(10, 10)
+        with pytest.raises(FileError, match="far larger than its weights"):
+            torch.nn.Linear(1 << 15, 1 << 15, device="meta")
 
 
 def test_other_files_of_the_folder_are_not_read(folder: Path) -> None:
