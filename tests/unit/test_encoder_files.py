@@ -310,6 +310,18 @@ def test_a_name_of_the_hub_is_looked_up_in_the_local_cache_alone() -> None:
     assert "HEADRACE_ENCODER_DOWNLOAD=on" in message
 
 
+def test_the_hub_is_off_while_a_model_is_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a configuration makes a library ask for; connecting would fail this test."""
+
+    def load(_name: str, _files: EncoderFiles) -> None:
+        from huggingface_hub import HfApi
+
+        HfApi().model_info("some-organisation/some-model")
+
+    monkeypatch.setattr("models.encoder_loading._load", load)
+    assert "offline mode is enabled" in refused(folder)
+
+
 def test_the_private_copy_is_removed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a model that loads and of one that does not."""
     scratch = tmp_path / "scratch"

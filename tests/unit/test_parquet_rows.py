@@ -95,7 +95,11 @@ def test_a_text_that_all_rows_have_is_there_once(tmp_path: Path) -> None:
     path = tmp_path / "items.parquet"
     words = pa.DictionaryArray.from_arrays(pa.array([0] * 65_536, pa.int32()), ["x" * 3_000])
     pq.write_table(
-        pa.table({"item_id": [1] * 65_536, "title": words}), path, compression="zstd", write_statistics=False
+        pa.table({"item_id": [1] * 65_536, "title": words}),
+        path,
+        compression="zstd",
+        write_statistics=False,
+        store_schema=False,
     )
     assert path.stat().st_size < 5_000
     tracemalloc.start()
@@ -111,7 +115,11 @@ def test_a_text_that_all_rows_have_is_there_once(tmp_path: Path) -> None:
 def _long_tags(path: Path) -> None:
     tags = pa.DictionaryArray.from_arrays(pa.array([0] * 2_000_000, pa.int32()), ["t" * 3_000])
     lists = pa.ListArray.from_arrays(pa.array(range(0, 2_000_001, 1_000), pa.int32()), tags)
-    pq.write_table(pa.table({"item_id": [f"i{i}" for i in range(2_000)], "title": ["x"] * 2_000, "tags": lists}), path)
+    pq.write_table(
+        pa.table({"item_id": [f"i{i}" for i in range(2_000)], "title": ["x"] * 2_000, "tags": lists}),
+        path,
+        store_schema=False,
+    )
 
 
 def test_a_text_in_lists_is_there_once(tmp_path: Path) -> None:
