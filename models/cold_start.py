@@ -20,11 +20,12 @@ from models.types import AnyArray, Bool, Float32, Int64
 HALF_LIFE_MS: Final = 7 * 86_400_000
 #: Weights are kept relative to a reference time, which moves on before 2 ** 256 is near the end of float64.
 MAX_EXPONENT: Final = 256.0
-#: The last place of a list that history defends, and how many fresh events it is worth at least: few users cannot take it.
+#: The last place of a list that history defends, and how many fresh events it is worth at least: four users alone do not bring in an
+#: item that history does not know. More would hold a list back from what is popular now: docs/decisions/0014.
 DEFENDED_PLACE: Final = 10
-DEFENDED_EVENTS: Final = 100.0
+DEFENDED_EVENTS: Final = 5.0
 #: History is never worth fewer events than this altogether.
-MIN_PRIOR_EVENTS: Final = 1_000.0
+MIN_PRIOR_EVENTS: Final = 50.0
 #: What is left of a weight after a removal, relative to what was removed, is rounding below this.
 ROUNDING: Final = 1e-9
 #: Scores lie within 2 ** -100 and 2 ** 100, which float32 holds, whatever time they are asked for; their ratios are kept.

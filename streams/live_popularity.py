@@ -1,6 +1,6 @@
 """What is popular now: the artifact's popularity as a prior, and what has come in since its training.
 
-What has come in is what lies in users' newest windows, each window counted once. So popularity follows from state that survives a
+What has come in is what lies in users' newest windows, each item of a window counted once. So popularity follows from state that survives a
 restart: a worker that starts, or gets partitions, counts the windows on ``sequences`` again (``streams.recount``) and comes to the same
 numbers. Events up to the end of training are in the prior and are not counted. A worker counts the users of its own partitions.
 """
@@ -120,11 +120,15 @@ class LivePopularity:
             self._newest_ms = max(self._newest_ms, window.newest_ts)
 
     def _packed(self, window: BaseWindow) -> bytes:
-        """Return the window's events since the end of training, oldest first, packed as :data:`EVENT`."""
-        fields: list[int] = []
+        """Return each item's first event since the end of training, oldest first, packed as :data:`EVENT`.
+
+        Once for each item, so that one user alone makes nothing popular, however often they click.
+        """
+        first: dict[int, int] = {}
         for item in window.items:
             if item.ts > self._trained_to_ms:
-                fields += (self._number(item.item_id), item.ts)
+                first.setdefault(self._number(item.item_id), item.ts)
+        fields = [field for event in first.items() for field in event]
         return struct.pack("<" + "Iq" * (len(fields) // 2), *fields)
 
     def _number(self, item_id: str) -> int:
