@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.bootstrap import difference_interval
 from models.candidates import Candidates, user_side
 from models.catalogue import Catalogue

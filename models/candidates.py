@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.catalogue import Catalogue
 from models.factors import fold_in
 from models.features import Row

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.cold_start import log_share
 from models.factors import gram
 from models.features import Row

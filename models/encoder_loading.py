@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import torch
 
-from models.artifact_files import FileError
+from models.artifact.files import FileError
 from models.encoder_bounds import check_config, check_size
 from models.encoder_files import CONFIG, PATTERNS, POOLING, Access, EncoderFiles, copied, in_place
 from models.encoder_pooling import pooling_of

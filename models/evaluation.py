@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.ablation import Ablation
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.baselines import BASELINES, Baseline
 from models.bootstrap import mean_interval
 from models.candidates import gather, seen_rows

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.candidates import gather, user_side
 from models.catalogue import Catalogue
 from models.cold_start import DecayedCounts

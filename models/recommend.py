@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.candidates import (
     Candidates,
     dense,

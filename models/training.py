@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from models.als import AlsConfig, fit_als
-from models.artifact import Artifact, make_artifact
+from models.artifact.artifact import Artifact, make_artifact
 from models.catalogue import build_catalogue
 from models.checkpoint import Checkpoint
 from models.cold_start import DecayedCounts

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.encoder import TextEncoder
 from models.features import Row, item_row
 from models.recommend import Catalogue, build_catalogue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.encoder import FAKE_ENCODER, FakeEncoder, TextEncoder, load_encoder
 from models.encoder_files import Access
 from models.encoder_loading import EncoderError, shown

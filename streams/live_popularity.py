@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.recommend import Catalogue, recent_counts
 from streams.records import BaseWindow
 

@@ -17,7 +17,7 @@ from typing import Any
 import faust
 from faust.types import TP, EventT
 
-from models.artifact import Artifact, ArtifactError, load_artifact
+from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.encoder import TextEncoder
 from models.recommend import Catalogue, Pipeline
 from streams.app import StreamApp, build_app, start_app

@@ -8,7 +8,7 @@ from typing import Final
 
 from faust.types import EventT
 
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.degraded import UserVectors, WithoutModel
 from models.recommend import Catalogue, RankedList
 from streams.batches import OutRecord

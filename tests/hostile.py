@@ -16,7 +16,7 @@ import msgspec
 import safetensors.torch
 import torch
 
-from models.artifact import MANIFEST, TENSORS
+from models.artifact.artifact import MANIFEST, TENSORS
 from tests import tiny
 from tests.unit.test_encoder import save_bert
 from tools.main import main

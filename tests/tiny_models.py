@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from models import training
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.encoder import FakeEncoder
 from models.factors import FactorsConfig
 from models.features import Row

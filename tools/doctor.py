@@ -26,7 +26,7 @@ from tools.cli import emit
 from tools.local_broker import broker_status
 
 if TYPE_CHECKING:
-    from models.artifact import Artifact
+    from models.artifact.artifact import Artifact
 
 SUMMARY = "check the installation, the broker, the topics, the device, the artifact"
 OLDEST_PYTHON = (3, 11)
@@ -188,7 +188,7 @@ def _unchecked_topics() -> Check:
 
 def check_artifact(path: Path, *, must_exist: bool, roots: Sequence[Path] = ()) -> tuple[Check, Artifact | None]:
     """Check that the artifact loads: its manifest, checksums, shapes and values; return it where it does."""
-    from models.artifact import ArtifactError, load_artifact
+    from models.artifact.artifact import ArtifactError, load_artifact
 
     remedy = f"train it anew with headrace train LOG --out {path}, or name another with --artifact"
     if not path.exists():

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from models.artifact import TENSORS
+from models.artifact.artifact import TENSORS
 from streams.publisher import Publisher
 from streams.records import MAX_RECORD_BYTES, VERSION
 from tools.drill_faults import Fault, write_fault

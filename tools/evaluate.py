@@ -29,7 +29,7 @@ from tools.train import (
 )
 
 if TYPE_CHECKING:
-    from models.artifact import Artifact
+    from models.artifact.artifact import Artifact
     from models.interactions import Interactions
     from models.protocols import Cases
 
@@ -143,7 +143,7 @@ def _cases(args: argparse.Namespace, log: Interactions) -> Cases:
 
 def _artifact(args: argparse.Namespace, cases: Cases, sides: Sides) -> tuple[Artifact, float]:
     """Return the artifact, trained first where asked to, and the seconds that training took."""
-    from models.artifact import ArtifactError, load_artifact
+    from models.artifact.artifact import ArtifactError, load_artifact
     from streams.embedding_worker import resolve_device
 
     started = time.monotonic()

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 import torch
 
-from models.artifact import Artifact, ArtifactError, load_artifact
+from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.features import Row, item_row
 from models.recommend import Catalogue, Pipeline, build_catalogue
 from models.text import item_text

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from models.artifact import ArtifactError, load_artifact
+from models.artifact.artifact import ArtifactError, load_artifact
 from streams.deployment import load_deployment
 from streams.errors import InputError, TopicError
 from streams.lag import GroupWatch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from streams.printable import table_cell
 
 #: TensorBoard's projector draws this many points and no more.

@@ -20,7 +20,7 @@ from tools.replay_run import parse_time
 from tools.user_reader import read_users
 
 if TYPE_CHECKING:
-    from models.artifact import Artifact
+    from models.artifact.artifact import Artifact
     from models.encoder_files import Access
     from models.interactions import Interactions
     from models.types import Float32
@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check_training(args: argparse.Namespace, out: Path | None) -> None:
     """Refuse options that cannot be trained with, and a directory that is something else; choose how texts are cut."""
-    from models.artifact import MANIFEST
+    from models.artifact.artifact import MANIFEST
     from streams.encoders import prepare_text
 
     if out is not None and out.exists() and not (out / MANIFEST).exists():
@@ -162,7 +162,7 @@ def train_artifact(
     args: argparse.Namespace, log: Interactions, sides: Sides, preset: Any, out: Path, left_out: Literal["none", "last"]
 ) -> Artifact:
     """Train with progress bars, checkpoints beside ``out`` and TensorBoard, and save."""
-    from models.artifact import save_artifact
+    from models.artifact.artifact import save_artifact
     from models.text import text_version
     from models.training import Observer, TextSource, TrainingData, TrainingOptions, train
     from streams.embedding_cache import EmbeddingCache

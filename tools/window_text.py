@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.catalogue import Catalogue, unit_rows
 from models.encoder import TextEncoder
 from models.interactions import Interactions

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 
-from models.artifact import MANIFEST, TENSORS
+from models.artifact.artifact import MANIFEST, TENSORS
 from tests import tiny
 from tests.waiting import wait_until
 from tools.local_broker import BrokerInfo

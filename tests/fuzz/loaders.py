@@ -76,7 +76,7 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
 
 def replaces(name: str, load: Callable[[Path], object], source: Path, without: str = "") -> Loader:
     """Return a loader of folders: the file takes the place of one of them, and another one is removed."""
-    from models.artifact import ArtifactError
+    from models.artifact.artifact import ArtifactError
     from models.encoder_loading import EncoderError
 
     def loader(data: bytes, place: Path) -> bool:
@@ -114,7 +114,7 @@ def _checkpoint(data: bytes, place: Path) -> bool:
 
 def model_loaders(good: Path) -> dict[str, Loader]:
     """Return what reads artifacts and text models; ``good`` holds one of each."""
-    from models.artifact import MANIFEST, TENSORS, load_artifact
+    from models.artifact.artifact import MANIFEST, TENSORS, load_artifact
     from models.encoder import load_encoder
     from models.encoder_files import CONFIG, INDEX, POOLING, WEIGHTS, Access
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from models.artifact_files import FileError
-from models.artifact_manifest import read_manifest
-from models.tensor_header import read_header
+from models.artifact.files import FileError
+from models.artifact.manifest import read_manifest
+from models.artifact.tensor_header import read_header
 from streams.errors import InputError, RecordError
 from streams.records import (
     REASONS,

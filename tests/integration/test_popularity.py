@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models.artifact import load_artifact
+from models.artifact.artifact import load_artifact
 from streams.batches import OutRecord
 from streams.live_popularity import REFRESH_S
 from streams.records import Recommendation, encode

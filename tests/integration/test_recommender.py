@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.artifact import TENSORS
+from models.artifact.artifact import TENSORS
 from streams.publisher import partition_of
 from streams.records import WindowState
 from streams.settings import Settings

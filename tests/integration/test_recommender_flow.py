@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.artifact import load_artifact
+from models.artifact.artifact import load_artifact
 from streams.batches import OutRecord
 from streams.recommending import list_id
 from streams.records import Event, RecordDecoder, UserVector, decode_window, encode

@@ -10,7 +10,7 @@ import pytest
 
 from models import ablation
 from models.ablation import FEATURES_OF, Ablation
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.candidates import Candidates, gather
 from models.fusion import FEATURES, popularity_fusion
 from models.metrics import summarize

@@ -18,7 +18,15 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from models.artifact import MANIFEST, TENSORS, Artifact, ArtifactError, load_artifact, make_artifact, save_artifact
+from models.artifact.artifact import (
+    MANIFEST,
+    TENSORS,
+    Artifact,
+    ArtifactError,
+    load_artifact,
+    make_artifact,
+    save_artifact,
+)
 from models.recommend import Pipeline, build_catalogue
 from tests.tiny_models import (
     PRESET,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from models.artifact import Artifact, load_artifact
+from models.artifact.artifact import Artifact, load_artifact
 from streams.encoders import open_artifact_encoder
 from streams.errors import HeadraceError, InputError
 from streams.settings import RecommenderSettings

@@ -16,10 +16,10 @@ import msgspec
 import pytest
 import torch
 
-from models import artifact_files
-from models.artifact import MANIFEST, TENSORS, ArtifactError, load_artifact, save_artifact
-from models.artifact_shapes import SIZES
-from models.tensor_header import MAX_HEADER_BYTES
+from models.artifact import files as artifact_files
+from models.artifact.artifact import MANIFEST, TENSORS, ArtifactError, load_artifact, save_artifact
+from models.artifact.shapes import SIZES
+from models.artifact.tensor_header import MAX_HEADER_BYTES
 from tests.tiny_models import artifact, train_tiny
 from tests.unit.test_artifact import change_manifest, change_tensors, refused
 
@@ -113,7 +113,7 @@ def test_a_folder_that_is_swapped_after_the_check_is_not_read(
         swap()
         return read(*args)
 
-    monkeypatch.setattr("models.artifact.read_plain", swap_then_read)
+    monkeypatch.setattr("models.artifact.artifact.read_plain", swap_then_read)
     assert load_artifact(saved, roots=allowed).version == artifact().version
 
 
@@ -151,7 +151,7 @@ def test_an_archive_is_not_unpacked(saved: Path, tmp_path: Path, kind: str) -> N
 def test_a_file_above_its_limit_is_refused_unread(saved: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """By its size: a sparse file costs its maker nothing."""
     for limit in ("MAX_MANIFEST_BYTES", "MAX_TENSORS_BYTES"):
-        monkeypatch.setattr(f"models.artifact.{limit}", 1 << 20)
+        monkeypatch.setattr(f"models.artifact.artifact.{limit}", 1 << 20)
     os.truncate(saved / name, 1 << 40)
     tracemalloc.start()
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.artifact import ArtifactError, load_artifact
+from models.artifact.artifact import ArtifactError, load_artifact
 from streams.errors import RecordError
 from streams.records import Item, RecordDecoder
 from tests import tiny

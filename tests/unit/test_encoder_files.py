@@ -17,7 +17,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from models.artifact_files import FileError
+from models.artifact.files import FileError
 from models.encoder import OPERATOR, TransformerEncoder, load_encoder
 from models.encoder_bounds import _counted
 from models.encoder_files import CONFIG, INDEX, OPTIONAL, WEIGHTS, Access, EncoderFiles

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from models.ablation import FEATURES_OF
-from models.artifact import Artifact
+from models.artifact.artifact import Artifact
 from models.baselines import BASELINES
 from models.catalogue import Catalogue
 from models.encoder import FakeEncoder

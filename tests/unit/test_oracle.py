@@ -13,7 +13,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.artifact import load_artifact
+from models.artifact.artifact import load_artifact
 from models.recommend import Catalogue, Pipeline
 from streams.catalogue import CatalogueReader
 from streams.embedding_worker import EmbeddingWorker

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import tools.train
-from models.artifact import load_artifact
+from models.artifact.artifact import load_artifact
 from models.encoder import DEFAULT_ENCODER
 from tools.main import main
 

@@ -14,7 +14,7 @@ import torch
 
 from models import training
 from models.als import AlsConfig
-from models.artifact import Artifact, load_artifact, save_artifact
+from models.artifact.artifact import Artifact, load_artifact, save_artifact
 from models.factors import FactorsConfig
 from models.fusion import FEATURES, FusionData, fit_fusion
 from models.imputation import STRATEGIES

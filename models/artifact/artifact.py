@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from models.artifact_files import (
+from models.artifact.files import (
     MAX_MANIFEST_BYTES,
     MAX_TENSORS_BYTES,
     FileError,
@@ -26,13 +26,13 @@ from models.artifact_files import (
     read_exactly,
     read_plain,
 )
-from models.artifact_manifest import FORMAT, Manifest, read_manifest
-from models.artifact_shapes import check_shapes, check_sizes, empty_models
+from models.artifact.manifest import FORMAT, Manifest, read_manifest
+from models.artifact.shapes import check_shapes, check_sizes, empty_models
+from models.artifact.tensor_header import TensorSpec, read_header
 from models.factors import ItemFactors
 from models.fusion import FusionModel
 from models.sequence import SequenceConfig, SequenceModel
 from models.side_features import SideFeatures
-from models.tensor_header import TensorSpec, read_header
 from models.types import Float32, Int64
 from models.whitening import Whitening
 

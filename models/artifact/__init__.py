@@ -1,0 +1,1 @@
+"""The trained model as a folder of safetensors and JSON: written, checked and read."""
