@@ -1,8 +1,8 @@
 """What to show when there is no history, or little: popularity, a prior from users' features, and a blend with evidence.
 
 Popularity is decayed by event time. Factors are expected from a user's features by ridge regression, or from the user's follows
-(``models.social``), and give way to fold-in (``models.factors.fold_in``) as events arrive. A new item needs nothing from here:
-its text vector makes it retrievable at once (``models.catalogue.build_catalogue``).
+(``models.evaluation.cold_social``), and give way to fold-in (``models.factors.fold_in``) as events arrive. A new item needs nothing from
+here: its text vector makes it retrievable at once (``models.catalogue.build_catalogue``).
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def fit_feature_model(
     ----------
     features : (n, p) float32
     factors : (n, f) float32, as fold-in gives them
-    weights : (n,) of float, 0 or more: how much is known of each user, see :func:`models.social.knowledge`
+    weights : (n,) of float, 0 or more: how much is known of each user, see :func:`models.evaluation.cold_social.knowledge`
     regularisation : above 0, in units of fully known users
     """
     if not (len(features) == len(factors) == len(weights)):

@@ -2,7 +2,7 @@
 
 A behaviour is the sum of its item's vector, an embedding of its type and one of the time since the behaviour before. An item's vector
 is its own embedding plus a linear projection of its whitened text embedding, so an item that training never saw has a vector from
-its text alone. The third way to a user vector, the window written as text, is in ``models.window_text``.
+its text alone. The third way to a user vector, the window written as text, is in ``models.evaluation.window_text``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NO_GAP: Final = 0  # of a window's first behaviour
 
 
 class UserEncoder(Protocol):
-    """What makes user vectors of windows: :class:`SequenceModel` in its two kinds, ``models.window_text.WindowTextEncoder``."""
+    """What makes user vectors of windows: :class:`SequenceModel` in its two kinds, ``models.evaluation.window_text.WindowTextEncoder``."""
 
     def user_vectors(self, packed: PackedWindows, items: Float32) -> Float32:
         """Return one vector per window, (n, dim) float32; zeros for an empty window.

@@ -17,7 +17,7 @@ from tools.log_reader import parse_columns
 from tools.user_reader import read_users
 
 if TYPE_CHECKING:
-    from models.cold_sources import ColdData
+    from models.evaluation.cold_sources import ColdData
 
 SUMMARY = "unseen users from follows and features, against popularity"
 
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and report."""
-    from models.cold_evaluation import CONFIG, evaluate_cold
+    from models.evaluation.cold_evaluation import CONFIG, evaluate_cold
 
     if args.interactions is None or (args.follows is None and args.users is None):
         raise UsageError("cold-start needs --interactions FILE and at least one of --follows FILE and --users FILE")
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
 
 def read_data(args: argparse.Namespace) -> ColdData:
     """Return the arrays of the files that the arguments name."""
-    from models.cold_sources import ColdData
+    from models.evaluation.cold_sources import ColdData
 
     pairs = read_pairs(args.interactions, parse_columns(args.columns), ("user_id", "item_id"))
     if not pairs:

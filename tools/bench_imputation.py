@@ -27,8 +27,8 @@ from tools.train import (
 )
 
 if TYPE_CHECKING:
+    from models.evaluation.splits import Cases
     from models.features import Row
-    from models.protocols import Cases
     from models.types import Float32
 
 #: Shares of the features that are removed, completely at random.
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Fill the table and print it."""
-    from models.protocols import time_split
+    from models.evaluation.splits import time_split
     from streams.embedding_cache import EmbeddingCache
     from streams.encoders import open_encoder
 

@@ -30,8 +30,8 @@ from tools.train import (
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
+    from models.evaluation.splits import Cases
     from models.interactions import Interactions
-    from models.protocols import Cases
 
 SUMMARY = "evaluate an artifact against baselines"
 #: Columns of the table for people: key of a model's metrics, and its head.
@@ -77,8 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and report."""
-    from models.evaluation import Inputs, evaluate
-    from models.protocols import shuffle_ties
+    from models.evaluation.evaluate import Inputs, evaluate
+    from models.evaluation.splits import shuffle_ties
     from streams.encoders import open_artifact_encoder
     from tools.report import write_report
     from tools.window_text import window_text_scorer
@@ -133,7 +133,7 @@ def _settings(args: argparse.Namespace) -> RecommenderSettings:
 
 
 def _cases(args: argparse.Namespace, log: Interactions) -> Cases:
-    from models.protocols import leave_one_out, time_split
+    from models.evaluation.splits import leave_one_out, time_split
 
     if args.protocol == "loo":
         return leave_one_out(log)

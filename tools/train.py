@@ -215,7 +215,7 @@ def _ignore(_name: str, _value: float, _step: int) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train and save."""
-    from models.protocols import leave_one_out
+    from models.evaluation.splits import leave_one_out
 
     check_training(args, args.out)
     started = time.monotonic()

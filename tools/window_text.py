@@ -10,11 +10,11 @@ import numpy as np
 from models.artifact.artifact import Artifact
 from models.catalogue import Catalogue, unit_rows
 from models.encoder import TextEncoder
+from models.evaluation.window_text import WindowTextData, WindowTextEncoder, WindowTextTraining, fit_window_text
 from models.interactions import Interactions
 from models.sequence import pack
 from models.text import item_text
 from models.types import Behaviour, Float32
-from models.window_text import WindowTextData, WindowTextEncoder, WindowTextTraining, fit_window_text
 
 Scorer = Callable[[Catalogue, Sequence[Sequence[Behaviour]]], Float32]
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import ablation
-from models.ablation import FEATURES_OF, Ablation
 from models.artifact.artifact import Artifact
 from models.candidates import Candidates, gather
+from models.evaluation import ablation
+from models.evaluation.ablation import FEATURES_OF, Ablation
 from models.fusion import FEATURES, popularity_fusion
 from models.metrics import summarize
 from models.types import Bool

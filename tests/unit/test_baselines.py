@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 
 from models.als import AlsConfig, fit_als
-from models.baselines import BASELINES, EASE, IALS, Baseline, ItemKNN, Markov1, Popularity, RecentPopularity, padded
 from models.cold_start import HALF_LIFE_MS, DecayedCounts
+from models.evaluation.baselines import (
+    BASELINES,
+    EASE,
+    IALS,
+    Baseline,
+    ItemKNN,
+    Markov1,
+    Popularity,
+    RecentPopularity,
+    padded,
+)
 from models.neighbours import ease_weights
 from models.types import Float32, Int64
 

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.ablation import FEATURES_OF
 from models.artifact.artifact import Artifact
-from models.baselines import BASELINES
 from models.catalogue import Catalogue
 from models.encoder import FakeEncoder
-from models.evaluation import DEFAULT_BASELINES, SOURCES, Inputs, evaluate
+from models.evaluation.ablation import FEATURES_OF
+from models.evaluation.baselines import BASELINES
+from models.evaluation.evaluate import DEFAULT_BASELINES, SOURCES, Inputs, evaluate
+from models.evaluation.splits import Cases, leave_one_out, time_split
 from models.fusion import FEATURES
 from models.interactions import Interactions
-from models.protocols import Cases, leave_one_out, time_split
 from models.training import TrainingData
 from models.types import Behaviour, Float32
 from tests.tiny_models import SOURCE, featured_artifact, featured_data, train_tiny

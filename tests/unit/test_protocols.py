@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.evaluation.splits import Cases, leave_one_out, shuffle_ties, time_split
 from models.interactions import Interactions
-from models.protocols import Cases, leave_one_out, shuffle_ties, time_split
 from tests.tiny_models import T0, tiny_log
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.social import friend_votes, has_known_follows, knowledge, mean_user, social_prior
+from models.evaluation.cold_social import friend_votes, has_known_follows, knowledge, mean_user, social_prior
 from models.types import Bool, Int64
 
 #: Four users: one with much, one with little, one with nothing known, and one more.

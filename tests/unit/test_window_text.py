@@ -12,11 +12,7 @@ import torch
 
 from models.catalogue import unit_rows
 from models.encoder import FakeEncoder
-from models.interactions import Interactions, windows_before
-from models.sequence import PackedWindows, SequenceConfig, SequenceModel, UserEncoder, pack
-from models.types import Behaviour, Float32
-from models.whitening import Whitening, fit_whitening
-from models.window_text import (
+from models.evaluation.window_text import (
     MAX_ITEM_CHARS,
     MAX_WINDOW_CHARS,
     WindowTextData,
@@ -24,6 +20,10 @@ from models.window_text import (
     WindowTextTraining,
     fit_window_text,
 )
+from models.interactions import Interactions, windows_before
+from models.sequence import PackedWindows, SequenceConfig, SequenceModel, UserEncoder, pack
+from models.types import Behaviour, Float32
+from models.whitening import Whitening, fit_whitening
 from tests.tiny_models import T0, window
 
 DIM, N_GROUPS = 8, 6

@@ -8,18 +8,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.ablation import Ablation
 from models.artifact.artifact import Artifact
-from models.baselines import BASELINES, Baseline
 from models.bootstrap import mean_interval
 from models.candidates import gather, seen_rows
 from models.catalogue import Catalogue, build_catalogue
 from models.classification_metrics import summarize_probabilities
 from models.cold_start import DecayedCounts
+from models.evaluation.ablation import Ablation
+from models.evaluation.baselines import BASELINES, Baseline
+from models.evaluation.splits import Cases
 from models.features import Row
 from models.interactions import windows_before
 from models.metrics import MISSED, coverage, intra_list_diversity, mcnemar, novelty, summarize, values_of_ranks
-from models.protocols import Cases
 from models.recommend import Pipeline
 from models.types import Behaviour, Bool, Float32, Int64
 
@@ -40,7 +40,7 @@ class Inputs:
     ----------
     vectors : the catalogue: item id to raw text embedding; items of the log without one get zeros
     item_features, user_features : id to features by name
-    baselines : names from ``models.baselines.BASELINES``; recent popularity is there anyway, as a source
+    baselines : names from ``models.evaluation.baselines.BASELINES``; recent popularity is there anyway, as a source
     mask_seen : whether items that the user had before are left out of every list
     others : further models by name: catalogue and windows to scores, (n, n_items) float32
     """

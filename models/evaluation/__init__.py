@@ -1,0 +1,1 @@
+"""How good lists are: splits, baselines, ablations and cold cases, measured offline."""
