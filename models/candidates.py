@@ -11,7 +11,7 @@ import numpy as np
 
 from models.artifact.artifact import Artifact
 from models.catalogue import Catalogue
-from models.factors import fold_in
+from models.factors.matrix_factorisation import fold_in
 from models.features import Row
 from models.fusion import FEATURES
 from models.sequence import PackedWindows, pack

@@ -10,7 +10,7 @@ import torch
 
 from models.artifact.artifact import Artifact
 from models.cold_start import log_share
-from models.factors import gram
+from models.factors.matrix_factorisation import gram
 from models.features import Row
 from models.index import ItemIndex
 from models.reasons import NearestItems

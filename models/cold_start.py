@@ -1,8 +1,8 @@
 """What to show when there is no history, or little: popularity, a prior from users' features, and a blend with evidence.
 
 Popularity is decayed by event time. Factors are expected from a user's features by ridge regression, or from the user's follows
-(``models.evaluation.cold_social``), and give way to fold-in (``models.factors.fold_in``) as events arrive. A new item needs nothing from
-here: its text vector makes it retrievable at once (``models.catalogue.build_catalogue``).
+(``models.evaluation.cold_social``), and give way to fold-in (``models.factors.matrix_factorisation.fold_in``) as events arrive. A new item
+needs nothing from here: its text vector makes it retrievable at once (``models.catalogue.build_catalogue``).
 """
 
 from __future__ import annotations

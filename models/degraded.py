@@ -14,7 +14,7 @@ import numpy as np
 
 from models.candidates import seen_rows
 from models.catalogue import Catalogue
-from models.factors import fold_in
+from models.factors.matrix_factorisation import fold_in
 from models.recommend import Degraded, RankedItem, RankedList, popular_items
 from models.types import Behaviour, Float32, Int64
 

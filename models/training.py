@@ -16,17 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from models.als import AlsConfig, fit_als
 from models.artifact.artifact import Artifact, make_artifact
 from models.catalogue import build_catalogue
 from models.checkpoint import Checkpoint
 from models.cold_start import DecayedCounts
-from models.factors import FactorsConfig, ItemFactors, fit_factors
+from models.factors.als import AlsConfig, fit_als
+from models.factors.item_neighbours import item_neighbours
+from models.factors.matrix_factorisation import FactorsConfig, ItemFactors, fit_factors
 from models.fusion import FusionModel, fit_fusion, popularity_fusion
 from models.fusion_training import collect, measure, questions
 from models.imputation import STRATEGIES
 from models.interactions import Interactions, next_item_counts, sample_positions
-from models.neighbours import item_neighbours
 from models.sequence_training import FitControl, SequenceData, SequenceFit, fit_sequence
 from models.sequence_validation import Validator
 from models.side_features import SideFeatures, fit_side_features

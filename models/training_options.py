@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
-from models.als import AlsConfig
-from models.factors import FactorsConfig
+from models.factors.als import AlsConfig
+from models.factors.matrix_factorisation import FactorsConfig
 from models.features import Row
 from models.interactions import Interactions
 from models.sequence import SequenceConfig

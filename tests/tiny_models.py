@@ -12,7 +12,7 @@ import torch
 from models import training
 from models.artifact.artifact import Artifact
 from models.encoder import FakeEncoder
-from models.factors import FactorsConfig
+from models.factors.matrix_factorisation import FactorsConfig
 from models.features import Row
 from models.interactions import Interactions
 from models.recommend import Catalogue, build_catalogue

@@ -22,9 +22,9 @@ from typing import Any, Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from models.als import AlsConfig, fit_als
+from models.factors.als import AlsConfig, fit_als
+from models.factors.item_neighbours import interaction_matrix
 from models.metrics import ranks_of_targets, summarize
-from models.neighbours import interaction_matrix
 from models.types import Float32, Int64
 from tools.cli import RunError, UsageError, emit, progress
 

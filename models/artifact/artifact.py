@@ -29,7 +29,7 @@ from models.artifact.files import (
 from models.artifact.manifest import FORMAT, Manifest, read_manifest
 from models.artifact.shapes import check_shapes, check_sizes, empty_models
 from models.artifact.tensor_header import TensorSpec, read_header
-from models.factors import ItemFactors
+from models.factors.matrix_factorisation import ItemFactors
 from models.fusion import FusionModel
 from models.sequence import SequenceConfig, SequenceModel
 from models.side_features import SideFeatures

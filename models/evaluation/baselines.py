@@ -11,10 +11,10 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from models.als import AlsConfig, fit_als, fold_in_als
 from models.cold_start import HALF_LIFE_MS, MAX_SCORE_EXPONENT, DecayedCounts
+from models.factors.als import AlsConfig, fit_als, fold_in_als
+from models.factors.item_neighbours import ease_weights, item_neighbours
 from models.interactions import next_item_counts
-from models.neighbours import ease_weights, item_neighbours
 from models.types import Bool, Float32, Int64
 
 #: Followers kept per item for ``markov1``, neighbours kept per item for ``item_knn``.
@@ -119,7 +119,7 @@ class ItemKNN:
     """Sum of cosines between an item and the user's items that have it among their nearest.
 
     Deshpande and Karypis, Item-Based Top-N Recommendation Algorithms, 2004; similarities as in
-    :func:`models.neighbours.item_neighbours`.
+    :func:`models.factors.item_neighbours.item_neighbours`.
     """
 
     name = "item_knn"
@@ -146,7 +146,7 @@ class ItemKNN:
 
 
 class EASE:
-    """The user's items, times the weights of a linear autoencoder (:func:`models.neighbours.ease_weights`)."""
+    """The user's items, times the weights of a linear autoencoder (:func:`models.factors.item_neighbours.ease_weights`)."""
 
     name = "ease"
 
@@ -170,7 +170,7 @@ class EASE:
 
 
 class IALS:
-    """Scalar product of item factors and the user's factors, folded in from the history (:mod:`models.als`)."""
+    """Scalar product of item factors and the user's factors, folded in from the history (:mod:`models.factors.als`)."""
 
     name = "ials"
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.als import AlsConfig
 from models.cold_start import Prior
 from models.evaluation.cold_sources import Asked, ColdData, Fitted, ask, blended_scores, fit_cold, mix, relevance
+from models.factors.als import AlsConfig
 from models.set_metrics import list_metrics
 from models.types import Bool, Float32, Int64
 

@@ -11,10 +11,10 @@ from typing import Final
 
 import numpy as np
 
-from models.als import AlsConfig, fit_als, fold_in_als
 from models.cold_start import Prior, blend, fit_feature_model
 from models.evaluation.cold_social import CHUNK, friend_votes, has_known_follows, knowledge, social_prior
-from models.factors import gram
+from models.factors.als import AlsConfig, fit_als, fold_in_als
+from models.factors.matrix_factorisation import gram
 from models.types import Bool, Float32, Int64
 
 #: Scores of one half of the hidden users are held at once, a few times over: 400 MB each at the limit.

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.als import AlsConfig, AlsFactors, fit_als, fold_in_als
+from models.factors.als import AlsConfig, AlsFactors, fit_als, fold_in_als
 from models.types import Bool, Int64
 
 N_USERS, N_ITEMS = 40, 25
@@ -101,7 +101,7 @@ def test_the_size_of_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
     rows, mask = padded(had)
     gram = whole.items.T @ whole.items
     folded = fold_in_als(whole.items, gram, rows, mask, n_items=N_ITEMS, config=CONFIG)
-    monkeypatch.setattr("models.als.CHUNK_CELLS", 100)
+    monkeypatch.setattr("models.factors.als.CHUNK_CELLS", 100)
     parts = fit_als(users, items, N_USERS, N_ITEMS, CONFIG, seed=1)
     np.testing.assert_allclose(parts.items, whole.items, atol=1e-4)
     again = fold_in_als(whole.items, gram, rows, mask, n_items=N_ITEMS, config=CONFIG)

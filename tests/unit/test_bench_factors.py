@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pytest
 
-from models.als import AlsConfig
+from models.factors.als import AlsConfig
 from tools.bench_factors import add_arguments, peer_weights, run, summarize_runs, taste_log
 from tools.cli import UsageError
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from models import set_metrics
-from models.als import AlsConfig
 from models.evaluation.cold_evaluation import choose_weights, evaluate_cold, evaluate_unseen
 from models.evaluation.cold_sources import ColdData, Histories, ask, fit_cold, mix, split_users, standardised
+from models.factors.als import AlsConfig
 from models.set_metrics import list_metrics, top_rows
 
 N_USERS, N_ITEMS, N_GROUPS = 120, 60, 4

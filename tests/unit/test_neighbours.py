@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.neighbours import ease_weights, interaction_matrix, item_neighbours
+from models.factors.item_neighbours import ease_weights, interaction_matrix, item_neighbours
 from models.types import Int64
 
 # Items of users: 0 has a, b; 1 has a, b (a twice); 2 has a, c; 3 has d.
@@ -49,8 +49,8 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded by blocks of items and tiles, which no result shows."""
     users, items = random_log()
     table, weights = item_neighbours(users, items, 20, 4), ease_weights(users, items, 60, 20, 3.0)
-    monkeypatch.setattr("models.neighbours.BLOCK_CELLS", 60)
-    monkeypatch.setattr("models.neighbours.TILE", 7)
+    monkeypatch.setattr("models.factors.item_neighbours.BLOCK_CELLS", 60)
+    monkeypatch.setattr("models.factors.item_neighbours.TILE", 7)
     assert np.array_equal(item_neighbours(users, items, 20, 4)[0], table[0])
     assert np.array_equal(item_neighbours(users, items, 20, 4)[1], table[1])
     np.testing.assert_allclose(ease_weights(users, items, 60, 20, 3.0), weights, atol=1e-6)
@@ -92,6 +92,6 @@ def test_bad_arguments_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
         interaction_matrix(USERS, ITEMS[:-1], 4, 4)
     with pytest.raises(ValueError, match=r"regularisation=0\.0: must be above 0"):
         ease_weights(USERS, ITEMS, 4, 4, 0.0)
-    monkeypatch.setattr("models.neighbours.MAX_EASE_ITEMS", 3)
+    monkeypatch.setattr("models.factors.item_neighbours.MAX_EASE_ITEMS", 3)
     with pytest.raises(ValueError, match=r"n_items=4: EASE takes at most 3; .*use item_neighbours"):
         ease_weights(USERS, ITEMS, 4, 4, 1.0)

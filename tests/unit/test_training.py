@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from models import training
-from models.als import AlsConfig
 from models.artifact.artifact import Artifact, load_artifact, save_artifact
-from models.factors import FactorsConfig
+from models.factors.als import AlsConfig
+from models.factors.matrix_factorisation import FactorsConfig
 from models.fusion import FEATURES, FusionData, fit_fusion
 from models.imputation import STRATEGIES
 from models.interactions import Interactions, next_item_counts, sample_positions, windows_before

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.neighbours import interaction_matrix
+from models.factors.item_neighbours import interaction_matrix
 from models.types import AnyArray, Bool, Float32, Int64
 
 #: Numbers gathered at a time: 8 MiB of float32, which a core's cache about holds.

@@ -1,0 +1,1 @@
+"""Matrix factorisation and item neighbours: what users and items have in common."""
