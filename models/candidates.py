@@ -12,7 +12,7 @@ import numpy as np
 from models.artifact.artifact import Artifact
 from models.catalogue import Catalogue
 from models.factors.matrix_factorisation import fold_in
-from models.features import Row
+from models.features.columns import Row
 from models.fusion import FEATURES
 from models.sequence import PackedWindows, pack
 from models.types import Behaviour, Bool, Float32, Int64

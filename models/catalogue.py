@@ -11,7 +11,7 @@ import torch
 from models.artifact.artifact import Artifact
 from models.cold_start import log_share
 from models.factors.matrix_factorisation import gram
-from models.features import Row
+from models.features.columns import Row
 from models.index import ItemIndex
 from models.reasons import NearestItems
 from models.types import AnyArray, Bool, Float32, Int64
@@ -83,7 +83,7 @@ def build_catalogue(
 
     Parameters
     ----------
-    features : item id to its features (``models.features.item_row``); what is missing is imputed
+    features : item id to its features (``models.features.columns.item_row``); what is missing is imputed
     """
     item_ids = tuple(sorted(items))
     n, known_row = len(item_ids), {item_id: row for row, item_id in enumerate(artifact.manifest.item_ids)}

@@ -203,7 +203,7 @@ def fit_feature_model(
         raise ValueError(f"regularisation={regularisation}: must be above 0; without it equal features cannot be told")
     if not (np.isfinite(features).all() and np.isfinite(factors).all()):
         raise ValueError(
-            "features or factors: NaN or infinite; encode and impute features first (models.side_features)"
+            "features or factors: NaN or infinite; encode and impute features first (models.features.side_features)"
         )
     w = weights.astype(np.float64)
     total = float(w.sum())

@@ -13,7 +13,7 @@ from models.artifact.artifact import Artifact
 from models.candidates import gather, user_side
 from models.catalogue import Catalogue
 from models.cold_start import DecayedCounts
-from models.features import Row
+from models.features.columns import Row
 from models.fusion import FusionData
 from models.interactions import Interactions, windows_before
 from models.metrics import MISSED, summarize

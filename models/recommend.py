@@ -24,7 +24,7 @@ from models.candidates import (
 )
 from models.catalogue import Catalogue, build_catalogue
 from models.cold_start import CountsWithPrior
-from models.features import Row
+from models.features.columns import Row
 from models.fusion import FEATURES
 from models.reasons import reasons
 from models.sequence import pack

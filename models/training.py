@@ -23,13 +23,13 @@ from models.cold_start import DecayedCounts
 from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import item_neighbours
 from models.factors.matrix_factorisation import FactorsConfig, ItemFactors, fit_factors
+from models.features.imputation import STRATEGIES
+from models.features.side_features import SideFeatures, fit_side_features
 from models.fusion import FusionModel, fit_fusion, popularity_fusion
 from models.fusion_training import collect, measure, questions
-from models.imputation import STRATEGIES
 from models.interactions import Interactions, next_item_counts, sample_positions
 from models.sequence_training import FitControl, SequenceData, SequenceFit, fit_sequence
 from models.sequence_validation import Validator
-from models.side_features import SideFeatures, fit_side_features
 from models.slices import cut
 from models.training_options import PRESETS, Observer, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Float32, Int64

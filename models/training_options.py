@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from models.factors.als import AlsConfig
 from models.factors.matrix_factorisation import FactorsConfig
-from models.features import Row
+from models.features.columns import Row
 from models.interactions import Interactions
 from models.sequence import SequenceConfig
 from models.sequence_training import SequenceTraining
@@ -80,7 +80,7 @@ class TrainingData:
     Parameters
     ----------
     vectors : item id to raw text embedding, (d_text,) float32; items without one get zeros
-    item_features, user_features : id to features by name (``models.features.item_row`` and ``user_row``)
+    item_features, user_features : id to features by name (``models.features.columns.item_row`` and ``user_row``)
     """
 
     log: Interactions

@@ -13,7 +13,7 @@ from models import training
 from models.artifact.artifact import Artifact
 from models.encoder import FakeEncoder
 from models.factors.matrix_factorisation import FactorsConfig
-from models.features import Row
+from models.features.columns import Row
 from models.interactions import Interactions
 from models.recommend import Catalogue, build_catalogue
 from models.sequence import SequenceConfig

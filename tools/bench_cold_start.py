@@ -126,8 +126,8 @@ def _features(args: argparse.Namespace, user_ids: Sequence[str]) -> Any:
 
     Which columns there are is read from all users, hidden ones too: their features are what is known of them.
     """
-    from models.features import user_row
-    from models.side_features import fit_side_features
+    from models.features.columns import user_row
+    from models.features.side_features import fit_side_features
 
     users = read_users(args.users, parse_columns(args.user_columns)) if args.users else {}
     rows = [user_row(users.get(user_id, {})) for user_id in user_ids]

@@ -28,7 +28,7 @@ from tools.train import (
 
 if TYPE_CHECKING:
     from models.evaluation.splits import Cases
-    from models.features import Row
+    from models.features.columns import Row
     from models.types import Float32
 
 #: Shares of the features that are removed, completely at random.

@@ -18,7 +18,7 @@ import msgspec
 import torch
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
-from models.features import Row, item_row
+from models.features.columns import Row, item_row
 from models.recommend import Catalogue, Pipeline, build_catalogue
 from models.text import item_text
 from streams.batches import ConsumedRecord

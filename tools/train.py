@@ -121,7 +121,7 @@ class Sides:
 
 def read_sides(args: argparse.Namespace) -> Sides:
     """Return the catalogue and the users; empty without ``--items`` and ``--users``."""
-    from models.features import item_row, user_row
+    from models.features.columns import item_row, user_row
 
     items = read_items(args.items, parse_columns(args.item_columns)) if args.items else {}
     users = read_users(args.users, parse_columns(args.user_columns)) if args.users else {}

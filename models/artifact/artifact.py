@@ -30,9 +30,9 @@ from models.artifact.manifest import FORMAT, Manifest, read_manifest
 from models.artifact.shapes import check_shapes, check_sizes, empty_models
 from models.artifact.tensor_header import TensorSpec, read_header
 from models.factors.matrix_factorisation import ItemFactors
+from models.features.side_features import SideFeatures
 from models.fusion import FusionModel
 from models.sequence import SequenceConfig, SequenceModel
-from models.side_features import SideFeatures
 from models.types import Float32, Int64
 from models.whitening import Whitening
 

@@ -12,7 +12,7 @@ from models.artifact.artifact import Artifact
 from models.bootstrap import difference_interval
 from models.candidates import Candidates, user_side
 from models.catalogue import Catalogue
-from models.features import Row
+from models.features.columns import Row
 from models.fusion import FEATURES
 from models.metrics import MISSED, summarize, values_of_ranks
 from models.types import Bool, Float32, Int64

@@ -17,7 +17,7 @@ from models.cold_start import DecayedCounts
 from models.evaluation.ablation import Ablation
 from models.evaluation.baselines import BASELINES, Baseline
 from models.evaluation.splits import Cases
-from models.features import Row
+from models.features.columns import Row
 from models.interactions import windows_before
 from models.metrics import MISSED, coverage, intra_list_diversity, mcnemar, novelty, summarize, values_of_ranks
 from models.recommend import Pipeline

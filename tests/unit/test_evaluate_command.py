@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from models.features import item_row
+from models.features.columns import item_row
 from tools.bench_imputation import remove
 from tools.main import main
 from tools.train import IMPUTATIONS

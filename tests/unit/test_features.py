@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.features import (
+from models.features.columns import (
     MAX_CATEGORIES,
     MAX_COLUMNS,
     Row,

@@ -12,8 +12,8 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401  without
 from sklearn.impute import IterativeImputer, SimpleImputer
 from sklearn.linear_model import Ridge
 
-from models import imputation
-from models.imputation import N_ROUNDS, RIDGE_ALPHA, STRATEGIES, Imputer, fit_imputer
+from models.features import imputation
+from models.features.imputation import N_ROUNDS, RIDGE_ALPHA, STRATEGIES, Imputer, fit_imputer
 from models.types import Float32, Int64
 
 NAN = np.nan

@@ -12,7 +12,7 @@ import torch
 
 from models.candidates import gather
 from models.encoder import FakeEncoder
-from models.features import Row
+from models.features.columns import Row
 from models.fusion import FEATURES
 from models.recommend import Catalogue, Pipeline, RankedList, build_catalogue, recent_counts
 from models.types import Behaviour

@@ -16,8 +16,8 @@ from models import training
 from models.artifact.artifact import Artifact, load_artifact, save_artifact
 from models.factors.als import AlsConfig
 from models.factors.matrix_factorisation import FactorsConfig
+from models.features.imputation import STRATEGIES
 from models.fusion import FEATURES, FusionData, fit_fusion
-from models.imputation import STRATEGIES
 from models.interactions import Interactions, next_item_counts, sample_positions, windows_before
 from models.recommend import Pipeline, build_catalogue
 from models.sequence_training import SequenceData

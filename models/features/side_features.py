@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from models.features import FeatureSpec, Row, encode, fit_spec, spec_from_dict, spec_to_dict
-from models.imputation import TENSORS, Imputer, fit_imputer
+from models.features.columns import FeatureSpec, Row, encode, fit_spec, spec_from_dict, spec_to_dict
+from models.features.imputation import TENSORS, Imputer, fit_imputer
 from models.types import AnyArray, Float32, Int64
 
 
@@ -61,7 +61,7 @@ def fit_side_features(
     ----------
     rows : feature name to value, one mapping per training item or user
     text : (n, text_dim) float32, whitened
-    strategy : one of ``models.imputation.STRATEGIES``
+    strategy : one of ``models.features.imputation.STRATEGIES``
     """
     spec = fit_spec(rows)
     encoded = encode(spec, rows)
