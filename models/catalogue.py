@@ -12,7 +12,7 @@ from models.artifact.artifact import Artifact
 from models.cold_start import log_share
 from models.factors.matrix_factorisation import gram
 from models.features.columns import Row
-from models.index import ItemIndex
+from models.index.index import ItemIndex
 from models.reasons import NearestItems
 from models.types import AnyArray, Bool, Float32, Int64
 

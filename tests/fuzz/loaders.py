@@ -95,7 +95,7 @@ def replaces(name: str, load: Callable[[Path], object], source: Path, without: s
 
 
 def _index(data: bytes, place: Path) -> bool:
-    from models.index_file import read_index
+    from models.index.file import read_index
 
     (place / "index").write_bytes(data)
     try:

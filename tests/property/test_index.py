@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from models.index import ItemIndex
+from models.index.index import ItemIndex
 from models.types import Bool, Float32
 
 

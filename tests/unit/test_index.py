@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import models.index as index_module
-from models.index import ItemIndex
-from models.index_faiss import Kind, build_faiss
-from models.index_recall import measured_recall
+import models.index.index as index_module
+from models.index.faiss_kinds import Kind, build_faiss
+from models.index.index import ItemIndex
+from models.index.recall import measured_recall
 from models.types import Float32, Int64
 
 KINDS: tuple[Kind, ...] = ("exact", "ivf", "hnsw")

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.index_file import Tuning, write_index
+from models.index.file import Tuning, write_index
 from streams.embedding_cache import EmbeddingCache
 from streams.file_trust import create_private
 from streams.store_check import ORIGIN_SUFFIX, beside

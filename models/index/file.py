@@ -18,7 +18,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from models.index_faiss import Kind
+from models.index.faiss_kinds import Kind
 from models.types import AnyArray, Float32, Int64
 
 FORMAT: Final = 1

@@ -11,9 +11,9 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
-from models.index_faiss import Kind, build_faiss, search_approximate, search_exact
-from models.index_file import Tuning, read_index, write_index
-from models.index_recall import least_effort
+from models.index.faiss_kinds import Kind, build_faiss, search_approximate, search_exact
+from models.index.file import Tuning, read_index, write_index
+from models.index.recall import least_effort
 from models.types import AnyArray, Bool, Float32, Int64
 
 #: Up to so many vectors one exact search takes about half a millisecond of a quiet core (docs/results/index.md), and it has no

@@ -1,4 +1,4 @@
-"""FAISS behind :class:`models.index.ItemIndex`: how the three kinds are built and searched, always by inner product.
+"""FAISS behind :class:`models.index.index.ItemIndex`: how the three kinds are built and searched, always by inner product.
 
 *exact* compares with every vector. *ivf* compares with the vectors of the ``nprobe`` cells nearest to the query (Sivic and Zisserman,
 Video Google, 2003; cells by k-means). *hnsw* walks a graph of neighbours and keeps the ``efSearch`` best (Malkov and Yashunin,

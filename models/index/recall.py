@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.index_faiss import Kind, efforts, search_approximate, search_exact
+from models.index.faiss_kinds import Kind, efforts, search_approximate, search_exact
 from models.types import Float32, Int64
 
 #: Recall is measured over this many answers to this many queries; a search for more answers finds a smaller share of them.
