@@ -16,7 +16,7 @@ from models.cold_start import DecayedCounts
 from models.features.columns import Row
 from models.fusion import FusionData
 from models.interactions import Interactions, windows_before
-from models.metrics import MISSED, summarize
+from models.metrics.ranking import MISSED, summarize
 from models.recommend import Pipeline
 from models.types import AnyArray, Behaviour, Bool, Float32
 

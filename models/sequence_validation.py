@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from models.interactions import Interactions, windows_before
-from models.metrics import summarize
+from models.metrics.ranking import summarize
 from models.sequence import SequenceConfig, SequenceModel, pack
 from models.types import Float32, Int64
 

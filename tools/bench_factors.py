@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import interaction_matrix
-from models.metrics import ranks_of_targets, summarize
+from models.metrics.ranking import ranks_of_targets, summarize
 from models.types import Float32, Int64
 from tools.cli import RunError, UsageError, emit, progress
 

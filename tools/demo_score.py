@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from models.cold_start import DecayedCounts
-from models.metrics import hit_at_k, ndcg_at_k
+from models.metrics.ranking import hit_at_k, ndcg_at_k
 from streams.records import Recommendation
 from tools.log_reader import LogRow
 

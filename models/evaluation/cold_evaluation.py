@@ -16,7 +16,7 @@ import numpy as np
 from models.cold_start import Prior
 from models.evaluation.cold_sources import Asked, ColdData, Fitted, ask, blended_scores, fit_cold, mix, relevance
 from models.factors.als import AlsConfig
-from models.set_metrics import list_metrics
+from models.metrics.sets import list_metrics
 from models.types import Bool, Float32, Int64
 
 K: Final = 10

@@ -18,8 +18,8 @@ from torchmetrics.classification import (
 from torchmetrics.regression import MeanSquaredError
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalNormalizedDCG, RetrievalRecall
 
-from models.classification_metrics import summarize_probabilities
-from models.metrics import hit_at_k, ndcg_at_k, ranks_of_targets, recall_at_k, summarize
+from models.metrics.probabilities import summarize_probabilities
+from models.metrics.ranking import hit_at_k, ndcg_at_k, ranks_of_targets, recall_at_k, summarize
 
 N_CASES, N_ITEMS = 60, 40
 TOLERANCE = 1e-6

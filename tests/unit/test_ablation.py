@@ -13,7 +13,7 @@ from models.candidates import Candidates, gather
 from models.evaluation import ablation
 from models.evaluation.ablation import FEATURES_OF, Ablation
 from models.fusion import FEATURES, popularity_fusion
-from models.metrics import summarize
+from models.metrics.ranking import summarize
 from models.types import Bool
 from tests.tiny_models import artifact, catalogue, window
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import bootstrap
-from models.bootstrap import difference_interval, mean_interval
+from models.metrics import bootstrap
+from models.metrics.bootstrap import difference_interval, mean_interval
 
 
 def test_docstring_examples_hold() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import classification_metrics
-from models.classification_metrics import (
+from models.metrics import probabilities as classification_metrics
+from models.metrics.probabilities import (
     at_threshold,
     auc,
     expected_calibration_error,

@@ -9,11 +9,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from models import set_metrics
 from models.evaluation.cold_evaluation import choose_weights, evaluate_cold, evaluate_unseen
 from models.evaluation.cold_sources import ColdData, Histories, ask, fit_cold, mix, split_users, standardised
 from models.factors.als import AlsConfig
-from models.set_metrics import list_metrics, top_rows
+from models.metrics import sets as set_metrics
+from models.metrics.sets import list_metrics, top_rows
 
 N_USERS, N_ITEMS, N_GROUPS = 120, 60, 4
 CONFIG = AlsConfig(dim=6, n_sweeps=5)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from models import fusion
 from models.fusion import FEATURES, FusionData, FusionModel, fit_fusion, popularity_fusion
-from models.metrics import summarize
+from models.metrics.ranking import summarize
 
 DIM, C = 5, 8
 NEW, SHARE, MF = (FEATURES.index(name) for name in ("is_new", "retrieval_share", "mf_logit"))

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import metrics
-from models.metrics import (
+from models.metrics import ranking as metrics
+from models.metrics.ranking import (
     coverage,
     hit_at_k,
     intra_list_diversity,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.metrics import check_k
+from models.metrics.ranking import check_k
 from models.types import Bool, Float32, Int64
 
 

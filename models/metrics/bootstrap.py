@@ -35,7 +35,7 @@ def mean_interval(
 
     Parameters
     ----------
-    values : (n,) of float, one per case, such as :func:`models.metrics.values_of_ranks` gives
+    values : (n,) of float, one per case, such as :func:`models.metrics.ranking.values_of_ranks` gives
     seed : the same seed and values give the same interval
     clusters : (n,), the user of each case; None takes each case for itself
     level : between 0 and 1

@@ -256,7 +256,7 @@ def mcnemar(first: AnyArray, second: AnyArray) -> McNemar:
     Returns
     -------
     The two counts and the two-sided p-value; 1 where the models never differ. The test takes cases as independent: where users
-    have several, :func:`models.bootstrap.difference_interval` with clusters is the better one.
+    have several, :func:`models.metrics.bootstrap.difference_interval` with clusters is the better one.
 
     Examples
     --------

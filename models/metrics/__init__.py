@@ -1,0 +1,1 @@
+"""Ranking metrics, metrics of probabilities and of sets, and intervals for them."""
