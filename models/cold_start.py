@@ -2,7 +2,7 @@
 
 Popularity is decayed by event time. Factors are expected from a user's features by ridge regression, or from the user's follows
 (``models.evaluation.cold_social``), and give way to fold-in (``models.factors.matrix_factorisation.fold_in``) as events arrive. A new item
-needs nothing from here: its text vector makes it retrievable at once (``models.catalogue.build_catalogue``).
+needs nothing from here: its text vector makes it retrievable at once (``models.ranking.catalogue.build_catalogue``).
 """
 
 from __future__ import annotations

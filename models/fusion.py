@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-#: The scalar features of a candidate, in order; ``models.candidates`` computes them, in training as in serving.
+#: The scalar features of a candidate, in order; ``models.ranking.candidates`` computes them, in training as in serving.
 FEATURES: Final = (
     "retrieval_score",  # user vector . item vector
     "retrieval_share",  # log of its softmax over the candidates

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact
-from models.candidates import gather, user_side
-from models.catalogue import Catalogue
 from models.cold_start import DecayedCounts
 from models.features.columns import Row
 from models.fusion import FusionData
 from models.interactions import Interactions, windows_before
 from models.metrics.ranking import MISSED, summarize
-from models.recommend import Pipeline
+from models.ranking.candidates import gather, user_side
+from models.ranking.catalogue import Catalogue
+from models.ranking.pipeline import Pipeline
 from models.types import AnyArray, Behaviour, Bool, Float32
 
 BATCH: Final = 64

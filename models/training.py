@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from models.artifact.artifact import Artifact, make_artifact
-from models.catalogue import build_catalogue
 from models.checkpoint import Checkpoint
 from models.cold_start import DecayedCounts
 from models.factors.als import AlsConfig, fit_als
@@ -28,6 +27,7 @@ from models.features.side_features import SideFeatures, fit_side_features
 from models.fusion import FusionModel, fit_fusion, popularity_fusion
 from models.fusion_training import collect, measure, questions
 from models.interactions import Interactions, next_item_counts, sample_positions
+from models.ranking.catalogue import build_catalogue
 from models.sequence_training import FitControl, SequenceData, SequenceFit, fit_sequence
 from models.sequence_validation import Validator
 from models.slices import cut

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from models.artifact.artifact import Artifact
 from models.encoder import TextEncoder
 from models.features.columns import Row, item_row
-from models.recommend import Catalogue, build_catalogue
+from models.ranking.pipeline import Catalogue, build_catalogue
 from streams.embedding_cache import EmbeddingCache, embed_texts
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import RecordError

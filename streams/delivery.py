@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from faust.types import EventT
 
-from models.recommend import RankedList
+from models.ranking.pipeline import RankedList
 from streams.app import StreamApp
 from streams.batches import OutRecord, delivered
 from streams.errors import BrokerError, FencedError

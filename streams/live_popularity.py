@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from models.artifact.artifact import Artifact
-from models.recommend import Catalogue, recent_counts
+from models.ranking.pipeline import Catalogue, recent_counts
 from streams.records import BaseWindow
 
 #: Live popularity moves slowly: refreshing it this often is enough.

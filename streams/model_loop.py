@@ -24,8 +24,8 @@ from typing import Final
 
 from faust.types import EventT
 
-from models.degraded import is_finite
-from models.recommend import Catalogue, Pipeline, RankedList
+from models.ranking.fallback import is_finite
+from models.ranking.pipeline import Catalogue, Pipeline, RankedList
 from models.types import Behaviour
 from streams.delivery import Delivery, PartitionLists, Window
 from streams.embedding_worker import EmbeddingWorker

@@ -19,7 +19,7 @@ from faust.types import TP, EventT
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.encoder import TextEncoder
-from models.recommend import Catalogue, Pipeline
+from models.ranking.pipeline import Catalogue, Pipeline
 from streams.app import StreamApp, build_app, start_app
 from streams.catalogue import CatalogueReader
 from streams.committed_note import encode as encode_note

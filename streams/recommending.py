@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from models.degraded import UserVectors
-from models.recommend import RankedList
+from models.ranking.fallback import UserVectors
+from models.ranking.pipeline import RankedList
 from models.types import Behaviour
 from streams.batches import ConsumedRecord
 from streams.damage import PassedOver

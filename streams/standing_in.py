@@ -9,8 +9,8 @@ from typing import Final
 from faust.types import EventT
 
 from models.artifact.artifact import Artifact
-from models.degraded import UserVectors, WithoutModel
-from models.recommend import Catalogue, RankedList
+from models.ranking.fallback import UserVectors, WithoutModel
+from models.ranking.pipeline import Catalogue, RankedList
 from streams.batches import OutRecord
 from streams.delivery import Delivery, Window
 from streams.embedding_worker import EmbeddingWorker

@@ -20,7 +20,7 @@ from models.types import Behaviour
 from streams.committed_note import CatalogueShare
 
 if TYPE_CHECKING:
-    from models.catalogue import Catalogue  # brings PyTorch, which the sequencer does without
+    from models.ranking.catalogue import Catalogue  # brings PyTorch, which the sequencer does without
 
 log = logging.getLogger(__name__)
 

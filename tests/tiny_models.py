@@ -15,7 +15,7 @@ from models.encoder import FakeEncoder
 from models.factors.matrix_factorisation import FactorsConfig
 from models.features.columns import Row
 from models.interactions import Interactions
-from models.recommend import Catalogue, build_catalogue
+from models.ranking.pipeline import Catalogue, build_catalogue
 from models.sequence import SequenceConfig
 from models.sequence_training import SequenceTraining
 from models.training import Observer, Preset, TextSource, TrainingData, TrainingOptions

@@ -113,9 +113,9 @@ def _ndcg(
     """Train with these features, and return NDCG@10 over a sample of the events after the split."""
     import numpy as np
 
-    from models.catalogue import build_catalogue
     from models.fusion_training import measure, questions
     from models.interactions import sample_positions
+    from models.ranking.catalogue import build_catalogue
     from models.text import text_version
     from models.training import TextSource, TrainingData, TrainingOptions, train
 

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from models.recommend import RankedList
+from models.ranking.pipeline import RankedList
 from models.types import Behaviour
 from streams.app import StreamApp, start_app
 from streams.errors import SettingsError

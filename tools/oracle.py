@@ -19,7 +19,7 @@ import torch
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.features.columns import Row, item_row
-from models.recommend import Catalogue, Pipeline, build_catalogue
+from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.text import item_text
 from streams.batches import ConsumedRecord
 from streams.embedding_cache import embed_texts

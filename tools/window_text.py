@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from models.artifact.artifact import Artifact
-from models.catalogue import Catalogue, unit_rows
 from models.encoder import TextEncoder
 from models.evaluation.window_text import WindowTextData, WindowTextEncoder, WindowTextTraining, fit_window_text
 from models.interactions import Interactions
+from models.ranking.catalogue import Catalogue, unit_rows
 from models.sequence import pack
 from models.text import item_text
 from models.types import Behaviour, Float32

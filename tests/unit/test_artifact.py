@@ -27,7 +27,7 @@ from models.artifact.artifact import (
     make_artifact,
     save_artifact,
 )
-from models.recommend import Pipeline, build_catalogue
+from models.ranking.pipeline import Pipeline, build_catalogue
 from tests.tiny_models import (
     PRESET,
     artifact,

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.candidates import (
+from models.fusion import FEATURES
+from models.ranking.candidates import (
     N_MF,
     NEIGHBOUR_DECAY,
     NEXT_WEIGHTS,
@@ -20,8 +21,7 @@ from models.candidates import (
     seen_rows,
     user_side,
 )
-from models.catalogue import build_catalogue
-from models.fusion import FEATURES
+from models.ranking.catalogue import build_catalogue
 from models.sequence import pack
 from models.types import Behaviour, Float32
 from tests.tiny_models import artifact, catalogue, featured_artifact, text_vectors, window

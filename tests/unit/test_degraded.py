@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from models.catalogue import build_catalogue
-from models.degraded import UserVectors, WithoutModel, is_finite
-from models.recommend import Pipeline, RankedItem, RankedList
+from models.ranking.catalogue import build_catalogue
+from models.ranking.fallback import UserVectors, WithoutModel, is_finite
+from models.ranking.pipeline import Pipeline, RankedItem, RankedList
 from models.types import Behaviour
 from tests import tiny_models
 from tests.tiny_models import window

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.recommend import Pipeline
+from models.ranking.pipeline import Pipeline
 from streams.errors import SettingsError
 from streams.settings import load_settings
 from tests import tiny_models

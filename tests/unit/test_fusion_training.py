@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from models import fusion_training
-from models.candidates import gather, user_side
-from models.catalogue import Catalogue, build_catalogue
 from models.fusion_training import best_threshold, collect, measure, questions
 from models.interactions import Interactions, windows_before
+from models.ranking.candidates import gather, user_side
+from models.ranking.catalogue import Catalogue, build_catalogue
 from models.types import Float32
 from tests.tiny_models import (
     artifact,

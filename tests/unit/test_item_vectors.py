@@ -99,7 +99,7 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
     import asyncio
     from typing import Any
 
-    from models.recommend import Pipeline
+    from models.ranking.pipeline import Pipeline
     from streams.catalogue import CatalogueReader
     from streams.embedding_worker import EmbeddingWorker
     from streams.metrics import Metrics

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from models.recommend import Pipeline, RankedList
+from models.ranking.pipeline import Pipeline, RankedList
 from streams.delivery import Delivery, PartitionLists, Window
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import StalledError

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.artifact.artifact import load_artifact
-from models.recommend import Catalogue, Pipeline
+from models.ranking.pipeline import Catalogue, Pipeline
 from streams.catalogue import CatalogueReader
 from streams.embedding_worker import EmbeddingWorker
 from streams.encoders import open_artifact_encoder

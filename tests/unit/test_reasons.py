@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import reasons as module
-from models.catalogue import unit_rows
-from models.reasons import N_NEAREST, NearestItems, reasons
+from models.ranking import reasons as module
+from models.ranking.catalogue import unit_rows
+from models.ranking.reasons import N_NEAREST, NearestItems, reasons
 from models.types import Float32, Int64
 
 NO_TABLE = np.full((200, 3), -1, dtype=np.int64)

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from models.recommend import Degraded, RankedItem, RankedList
+from models.ranking.pipeline import Degraded, RankedItem, RankedList
 from streams.recommending import (
     SeenIndex,
     Versions,

@@ -194,7 +194,7 @@ def test_text_alone_gives_an_item_a_vector(model: SequenceModel) -> None:
 
 def test_a_new_items_vector_in_the_catalogue_is_its_texts_projection() -> None:
     """An item that training never saw has a vector that is not zero, and its text alone makes it."""
-    from models.recommend import build_catalogue
+    from models.ranking.pipeline import build_catalogue
 
     vectors = text_vectors(["i00"]) | {"new": text_vectors(["i01"])["i01"]}
     found = build_catalogue(artifact(), vectors, 0)

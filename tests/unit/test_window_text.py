@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.catalogue import unit_rows
 from models.encoder import FakeEncoder
 from models.evaluation.window_text import (
     MAX_ITEM_CHARS,
@@ -21,6 +20,7 @@ from models.evaluation.window_text import (
     fit_window_text,
 )
 from models.interactions import Interactions, windows_before
+from models.ranking.catalogue import unit_rows
 from models.sequence import PackedWindows, SequenceConfig, SequenceModel, UserEncoder, pack
 from models.types import Behaviour, Float32
 from models.whitening import Whitening, fit_whitening

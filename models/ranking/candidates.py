@@ -10,10 +10,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from models.artifact.artifact import Artifact
-from models.catalogue import Catalogue
 from models.factors.matrix_factorisation import fold_in
 from models.features.columns import Row
 from models.fusion import FEATURES
+from models.ranking.catalogue import Catalogue
 from models.sequence import PackedWindows, pack
 from models.types import Behaviour, Bool, Float32, Int64
 

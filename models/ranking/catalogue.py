@@ -13,7 +13,7 @@ from models.cold_start import log_share
 from models.factors.matrix_factorisation import gram
 from models.features.columns import Row
 from models.index.index import ItemIndex
-from models.reasons import NearestItems
+from models.ranking.reasons import NearestItems
 from models.types import AnyArray, Bool, Float32, Int64
 
 

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor
 
 from models.artifact.artifact import Artifact
-from models.candidates import (
+from models.cold_start import CountsWithPrior
+from models.features.columns import Row
+from models.fusion import FEATURES
+from models.ranking.candidates import (
     Candidates,
     dense,
     followers_of,
@@ -22,11 +25,8 @@ from models.candidates import (
     user_side,
     user_states,
 )
-from models.catalogue import Catalogue, build_catalogue
-from models.cold_start import CountsWithPrior
-from models.features.columns import Row
-from models.fusion import FEATURES
-from models.reasons import reasons
+from models.ranking.catalogue import Catalogue, build_catalogue
+from models.ranking.reasons import reasons
 from models.sequence import pack
 from models.types import Behaviour, Float32, Int64
 
@@ -43,7 +43,7 @@ class RankedItem:
     ----------
     score : probability that this is the user's next item
     sources : source name to its rank (from 1) and score
-    because : the item of the window that pulled this one in, or None where none did, see :mod:`models.reasons`
+    because : the item of the window that pulled this one in, or None where none did, see :mod:`models.ranking.reasons`
     """
 
     item_id: str

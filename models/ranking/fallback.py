@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.candidates import seen_rows
-from models.catalogue import Catalogue
 from models.factors.matrix_factorisation import fold_in
-from models.recommend import Degraded, RankedItem, RankedList, popular_items
+from models.ranking.candidates import seen_rows
+from models.ranking.catalogue import Catalogue
+from models.ranking.pipeline import Degraded, RankedItem, RankedList, popular_items
 from models.types import Behaviour, Float32, Int64
 
 
