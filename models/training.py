@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from models.artifact.artifact import Artifact, make_artifact
-from models.checkpoint import Checkpoint
 from models.cold_start import DecayedCounts
 from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import item_neighbours
@@ -28,8 +27,9 @@ from models.fusion import FusionModel, fit_fusion, popularity_fusion
 from models.fusion_training import collect, measure, questions
 from models.interactions import Interactions, next_item_counts, sample_positions
 from models.ranking.catalogue import build_catalogue
-from models.sequence_training import FitControl, SequenceData, SequenceFit, fit_sequence
-from models.sequence_validation import Validator
+from models.sequence.checkpoint import Checkpoint
+from models.sequence.fit import FitControl, SequenceData, SequenceFit, fit_sequence
+from models.sequence.validation import Validator
 from models.slices import cut
 from models.training_options import PRESETS, Observer, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Float32, Int64

@@ -11,8 +11,8 @@ from models.factors.als import AlsConfig
 from models.factors.matrix_factorisation import FactorsConfig
 from models.features.columns import Row
 from models.interactions import Interactions
-from models.sequence import SequenceConfig
-from models.sequence_training import SequenceTraining
+from models.sequence.fit import SequenceTraining
+from models.sequence.model import SequenceConfig
 from models.slices import Cut
 from models.types import Float32
 

@@ -16,8 +16,8 @@ from models.factors.matrix_factorisation import FactorsConfig
 from models.features.columns import Row
 from models.interactions import Interactions
 from models.ranking.pipeline import Catalogue, build_catalogue
-from models.sequence import SequenceConfig
-from models.sequence_training import SequenceTraining
+from models.sequence.fit import SequenceTraining
+from models.sequence.model import SequenceConfig
 from models.training import Observer, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Behaviour, Float32
 

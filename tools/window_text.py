@@ -12,7 +12,7 @@ from models.encoder import TextEncoder
 from models.evaluation.window_text import WindowTextData, WindowTextEncoder, WindowTextTraining, fit_window_text
 from models.interactions import Interactions
 from models.ranking.catalogue import Catalogue, unit_rows
-from models.sequence import pack
+from models.sequence.model import pack
 from models.text import item_text
 from models.types import Behaviour, Float32
 

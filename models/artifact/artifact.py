@@ -32,7 +32,7 @@ from models.artifact.tensor_header import TensorSpec, read_header
 from models.factors.matrix_factorisation import ItemFactors
 from models.features.side_features import SideFeatures
 from models.fusion import FusionModel
-from models.sequence import SequenceConfig, SequenceModel
+from models.sequence.model import SequenceConfig, SequenceModel
 from models.types import Float32, Int64
 from models.whitening import Whitening
 

@@ -13,7 +13,7 @@ import torch
 from models.artifact.files import FileError
 from models.artifact.tensor_header import TensorSpec
 from models.fusion import FusionModel
-from models.sequence import SequenceConfig, SequenceModel
+from models.sequence.model import SequenceConfig, SequenceModel
 
 #: Least and greatest size of the sequence model; the greatest are above those in use by a factor of ten and more.
 SIZES: Final = {

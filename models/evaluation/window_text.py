@@ -15,7 +15,7 @@ import numpy as np
 
 from models.encoder import TextEncoder
 from models.interactions import Interactions, sample_positions, windows_before
-from models.sequence import PackedWindows, pack
+from models.sequence.model import PackedWindows, pack
 from models.types import EVENT_TYPES, Float32
 from models.whitening import Whitening
 
@@ -26,7 +26,7 @@ MAX_ITEM_CHARS: Final = 100
 
 
 class WindowTextEncoder:
-    """User vectors from windows written as text; satisfies :class:`models.sequence.UserEncoder`. For one thread, as its encoder.
+    """User vectors from windows written as text; satisfies :class:`models.sequence.model.UserEncoder`. For one thread, as its encoder.
 
     For a window's text ``s``: ``user = whiten(encode(s)) M``, with ``M`` from :func:`fit_window_text`. Each distinct text of a call
     is embedded once. The cost of a user is a run of the language model, which nothing shortens when one more behaviour comes.
@@ -77,7 +77,7 @@ class WindowTextEncoder:
         return _cut(" ".join(parts), MAX_WINDOW_CHARS)
 
     def user_vectors(self, packed: PackedWindows, items: Float32) -> Float32:
-        """Return one vector per window, (n, dim) float32; zeros for a window without text; see :class:`models.sequence.UserEncoder`.
+        """Return one vector per window, (n, dim) float32; zeros for a window without text; see :class:`models.sequence.model.UserEncoder`.
 
         Parameters
         ----------

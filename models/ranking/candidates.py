@@ -14,7 +14,7 @@ from models.factors.matrix_factorisation import fold_in
 from models.features.columns import Row
 from models.fusion import FEATURES
 from models.ranking.catalogue import Catalogue
-from models.sequence import PackedWindows, pack
+from models.sequence.model import PackedWindows, pack
 from models.types import Behaviour, Bool, Float32, Int64
 
 #: The newest behaviours whose followers are candidates, and how much each counts.

@@ -27,7 +27,7 @@ from models.ranking.candidates import (
 )
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.reasons import reasons
-from models.sequence import pack
+from models.sequence.model import pack
 from models.types import Behaviour, Float32, Int64
 
 __all__ = ["Catalogue", "Pipeline", "RankedItem", "RankedList", "build_catalogue", "recent_counts"]

@@ -106,7 +106,7 @@ def _index(data: bytes, place: Path) -> bool:
 
 
 def _checkpoint(data: bytes, place: Path) -> bool:
-    from models.checkpoint import Checkpoint
+    from models.sequence.checkpoint import Checkpoint
 
     (place / "checkpoint").write_bytes(data)
     return Checkpoint(place / "checkpoint", "").load() is not None

@@ -22,7 +22,7 @@ from models.ranking.candidates import (
     user_side,
 )
 from models.ranking.catalogue import build_catalogue
-from models.sequence import pack
+from models.sequence.model import pack
 from models.types import Behaviour, Float32
 from tests.tiny_models import artifact, catalogue, featured_artifact, text_vectors, window
 

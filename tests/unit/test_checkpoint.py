@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.checkpoint import Checkpoint
-from models.sequence import SequenceModel
-from models.sequence_training import FitControl, SequenceFit, SequenceTraining
+from models.sequence.checkpoint import Checkpoint
+from models.sequence.fit import FitControl, SequenceFit, SequenceTraining
+from models.sequence.model import SequenceModel
 from tests.unit.test_sequence_training import CONFIG, TRAINING, fit, same
 
 ROOT = Path(__file__).parents[2]
@@ -104,8 +104,8 @@ from pathlib import Path
 
 import torch
 
-from models.checkpoint import Checkpoint
-from models.sequence_training import FitControl
+from models.sequence.checkpoint import Checkpoint
+from models.sequence.fit import FitControl
 from tests.unit.test_checkpoint import FOUR_EPOCHS, of_weights
 from tests.unit.test_sequence_training import fit
 
@@ -167,7 +167,7 @@ def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path: Path, monke
     def killed(_: int) -> None:
         raise Interrupted
 
-    monkeypatch.setattr("models.checkpoint.os.fsync", killed)
+    monkeypatch.setattr("models.sequence.checkpoint.os.fsync", killed)
     with pytest.raises(Interrupted):
         checkpoint.save({"t": torch.zeros(2)}, {"n": 2})
     found = checkpoint.load()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.linear_recurrence import LinearRecurrence, LinearRecurrentEncoder
+from models.sequence.linear_recurrence import LinearRecurrence, LinearRecurrentEncoder
 
 DIM = 6
 

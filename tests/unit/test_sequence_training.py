@@ -11,9 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from models import sequence_training
-from models.sequence import SequenceConfig, SequenceModel, pack
-from models.sequence_training import (
+from models.sequence import fit as sequence_training
+from models.sequence.fit import (
     WARM_UP_SHARE,
     FitControl,
     SequenceData,
@@ -22,6 +21,7 @@ from models.sequence_training import (
     fit_sequence,
     learning_rate_share,
 )
+from models.sequence.model import SequenceConfig, SequenceModel, pack
 from models.types import EVENT_TYPES, Behaviour
 
 CONFIG = SequenceConfig(dim=8, text_dim=4, max_length=5)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from models import sequence_validation
 from models.interactions import Interactions
-from models.sequence import SequenceConfig, SequenceModel
-from models.sequence_validation import Validator
+from models.sequence import validation as sequence_validation
+from models.sequence.model import SequenceConfig, SequenceModel
+from models.sequence.validation import Validator
 from models.types import Float32
 from tests.tiny_models import T0, tiny_log
 

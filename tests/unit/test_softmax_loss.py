@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from models import softmax_loss
-from models.softmax_loss import full_softmax, sampled_softmax
+from models.sequence import loss as softmax_loss
+from models.sequence.loss import full_softmax, sampled_softmax
 
 DIM = 4
 

@@ -20,7 +20,7 @@ from models.features.imputation import STRATEGIES
 from models.fusion import FEATURES, FusionData, fit_fusion
 from models.interactions import Interactions, next_item_counts, sample_positions, windows_before
 from models.ranking.pipeline import Pipeline, build_catalogue
-from models.sequence_training import SequenceData
+from models.sequence.fit import SequenceData
 from models.slices import FIT_SHARE, FUSION_SHARE, Cut
 from models.training import Observer, TrainingData, TrainingOptions
 from models.types import AnyArray

@@ -21,7 +21,7 @@ from models.evaluation.window_text import (
 )
 from models.interactions import Interactions, windows_before
 from models.ranking.catalogue import unit_rows
-from models.sequence import PackedWindows, SequenceConfig, SequenceModel, UserEncoder, pack
+from models.sequence.model import PackedWindows, SequenceConfig, SequenceModel, UserEncoder, pack
 from models.types import Behaviour, Float32
 from models.whitening import Whitening, fit_whitening
 from tests.tiny_models import T0, window

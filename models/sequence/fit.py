@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.checkpoint import Checkpoint
-from models.sequence import NO_GAP, SequenceConfig, SequenceModel, gap_bucket
-from models.softmax_loss import full_softmax, sampled_softmax
+from models.sequence.checkpoint import Checkpoint
+from models.sequence.loss import full_softmax, sampled_softmax
+from models.sequence.model import NO_GAP, SequenceConfig, SequenceModel, gap_bucket
 from models.types import Float32, Int64
 
 #: Share of the training in which the learning rate rises to its full value; it falls to 0 along a cosine after that.

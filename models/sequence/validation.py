@@ -10,7 +10,7 @@ import torch
 
 from models.interactions import Interactions, windows_before
 from models.metrics.ranking import summarize
-from models.sequence import SequenceConfig, SequenceModel, pack
+from models.sequence.model import SequenceConfig, SequenceModel, pack
 from models.types import Float32, Int64
 
 BATCH: Final = 256

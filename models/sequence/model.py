@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.linear_recurrence import LinearRecurrentEncoder
+from models.sequence.linear_recurrence import LinearRecurrentEncoder
 from models.types import EVENT_TYPES, TYPE_INDEX, Behaviour, Float32, Int64
 
 N_GAPS: Final = 18

@@ -1,0 +1,1 @@
+"""The sequence model of a window: its layers, its loss, its training and validation."""
