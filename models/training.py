@@ -31,9 +31,9 @@ from models.sequence.checkpoint import Checkpoint
 from models.sequence.fit import FitControl, SequenceData, SequenceFit, fit_sequence
 from models.sequence.validation import Validator
 from models.slices import cut
+from models.text.whitening import Whitening, fit_whitening
 from models.training_options import PRESETS, Observer, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Float32, Int64
-from models.whitening import Whitening, fit_whitening
 
 __all__ = ["PRESETS", "Observer", "Preset", "TextSource", "TrainingData", "TrainingOptions", "train"]
 

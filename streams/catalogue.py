@@ -14,9 +14,9 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from models.artifact.artifact import Artifact
-from models.encoder import TextEncoder
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, build_catalogue
+from models.text.encoder import TextEncoder
 from streams.embedding_cache import EmbeddingCache, embed_texts
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import RecordError

@@ -20,7 +20,7 @@ from typing import Final
 
 import numpy as np
 
-from models.encoder import TextEncoder
+from models.text.encoder import TextEncoder
 from models.types import Float32
 from streams.errors import HeadraceError
 

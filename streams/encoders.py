@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.artifact.artifact import Artifact
-from models.encoder import FAKE_ENCODER, FakeEncoder, TextEncoder, load_encoder
-from models.encoder_files import Access
-from models.encoder_loading import EncoderError, shown
-from models.text import load_user_words, text_version, use_segmenter
+from models.text.clean import load_user_words, text_version, use_segmenter
+from models.text.encoder import FAKE_ENCODER, FakeEncoder, TextEncoder, load_encoder
+from models.text.encoder_files import Access
+from models.text.huggingface import EncoderError, shown
 from streams.embedding_cache import EmbeddingCache
 from streams.errors import HeadraceError, InputError, SettingsError
 from streams.settings import RecommenderSettings

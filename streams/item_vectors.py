@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from models.text import item_text
+from models.text.clean import item_text
 from models.types import Float32
 from streams.records import Item
 

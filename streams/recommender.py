@@ -18,8 +18,8 @@ import faust
 from faust.types import TP, EventT
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
-from models.encoder import TextEncoder
 from models.ranking.pipeline import Catalogue, Pipeline
+from models.text.encoder import TextEncoder
 from streams.app import StreamApp, build_app, start_app
 from streams.catalogue import CatalogueReader
 from streams.committed_note import encode as encode_note

@@ -11,13 +11,13 @@ import torch
 
 from models import training
 from models.artifact.artifact import Artifact
-from models.encoder import FakeEncoder
 from models.factors.matrix_factorisation import FactorsConfig
 from models.features.columns import Row
 from models.interactions import Interactions
 from models.ranking.pipeline import Catalogue, build_catalogue
 from models.sequence.fit import SequenceTraining
 from models.sequence.model import SequenceConfig
+from models.text.encoder import FakeEncoder
 from models.training import Observer, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Behaviour, Float32
 

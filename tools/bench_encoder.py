@@ -23,7 +23,7 @@ from tools.cli import UsageError, emit, progress
 from tools.train import encoder_access
 
 if TYPE_CHECKING:
-    from models.encoder import TransformerEncoder
+    from models.text.encoder import TransformerEncoder
 
 NAIVE_BATCH: Final = 32
 #: Of the texts; as in a shop where most items are known by their title.
@@ -39,7 +39,7 @@ Encode = Callable[[Sequence[str]], Float32]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    from models.encoder import MINILM_ENCODER
+    from models.text.encoder import MINILM_ENCODER
 
     parser.add_argument("--encoder", default=MINILM_ENCODER, help=f"a transformer model (default {MINILM_ENCODER})")
     parser.add_argument("--texts", type=int, default=640, help="texts of each run (default 640)")
@@ -115,8 +115,8 @@ def run(args: argparse.Namespace) -> int:
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
 
-    from models.encoder import TransformerEncoder, load_encoder
-    from models.encoder_loading import EncoderError
+    from models.text.encoder import TransformerEncoder, load_encoder
+    from models.text.huggingface import EncoderError
 
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -116,7 +116,7 @@ def _ndcg(
     from models.fusion_training import measure, questions
     from models.interactions import sample_positions
     from models.ranking.catalogue import build_catalogue
-    from models.text import text_version
+    from models.text.clean import text_version
     from models.training import TextSource, TrainingData, TrainingOptions, train
 
     source = TextSource(args.encoder, "bench", text_version())

@@ -20,7 +20,7 @@ import torch
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
-from models.text import item_text
+from models.text.clean import item_text
 from streams.batches import ConsumedRecord
 from streams.embedding_cache import embed_texts
 from streams.embedding_worker import resolve_device

@@ -21,8 +21,8 @@ from tools.user_reader import read_users
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
-    from models.encoder_files import Access
     from models.interactions import Interactions
+    from models.text.encoder_files import Access
     from models.types import Float32
 
 SUMMARY = "train an artifact from a log"
@@ -141,14 +141,14 @@ def share_of_items(args: argparse.Namespace, log: Interactions, sides: Sides) ->
 
 def encoder_access() -> Access:
     """Return what may be read for an encoder that a person names: anything, and the hub where the setting allows it."""
-    from models.encoder_files import Access
+    from models.text.encoder_files import Access
 
     return Access(download=load_settings().recommender.encoder_download == "on")
 
 
 def embed_items(items: Mapping[str, dict[str, Any]], encoder: Any, cache: Any) -> dict[str, Float32]:
     """Return the raw text embedding of each item of a catalogue, by item id."""
-    from models.text import item_text
+    from models.text.clean import item_text
     from streams.embedding_cache import embed_texts
 
     texts = [item_text(i["title"], i.get("text"), i.get("category"), i.get("tags")) for i in items.values()]
@@ -163,7 +163,7 @@ def train_artifact(
 ) -> Artifact:
     """Train with progress bars, checkpoints beside ``out`` and TensorBoard, and save."""
     from models.artifact.artifact import save_artifact
-    from models.text import text_version
+    from models.text.clean import text_version
     from models.training import Observer, TextSource, TrainingData, TrainingOptions, train
     from streams.embedding_cache import EmbeddingCache
     from streams.embedding_worker import resolve_device

@@ -33,8 +33,8 @@ from models.factors.matrix_factorisation import ItemFactors
 from models.features.side_features import SideFeatures
 from models.fusion import FusionModel
 from models.sequence.model import SequenceConfig, SequenceModel
+from models.text.whitening import Whitening
 from models.types import Float32, Int64
-from models.whitening import Whitening
 
 TENSORS: Final = "tensors.safetensors"
 MANIFEST: Final = "manifest.json"

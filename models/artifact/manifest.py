@@ -24,7 +24,7 @@ TimeMs = Annotated[int, Meta(ge=-1, le=253_402_300_799_999)]
 class Manifest(msgspec.Struct, kw_only=True):
     """What an artifact is and what made it. ``item_ids[row]`` is the external id of an item row.
 
-    ``encoder_sha256`` covers the files of the text model, see :mod:`models.encoder_files`; it is empty for one that comes along, which
+    ``encoder_sha256`` covers the files of the text model, see :mod:`models.text.encoder_files`; it is empty for one that comes along, which
     its version tells.
     """
 

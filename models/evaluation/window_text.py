@@ -13,11 +13,11 @@ from typing import Final
 
 import numpy as np
 
-from models.encoder import TextEncoder
 from models.interactions import Interactions, sample_positions, windows_before
 from models.sequence.model import PackedWindows, pack
+from models.text.encoder import TextEncoder
+from models.text.whitening import Whitening
 from models.types import EVENT_TYPES, Float32
-from models.whitening import Whitening
 
 #: Characters of a window's text. An encoder reads 256 tokens, about four characters each in English, or 1,000 characters.
 MAX_WINDOW_CHARS: Final = 1_000
@@ -34,7 +34,7 @@ class WindowTextEncoder:
     Parameters
     ----------
     encoder : as the items' texts were embedded with
-    texts : by row of the catalogue, cleaned (:func:`models.text.item_text`); ``""`` for an item without text
+    texts : by row of the catalogue, cleaned (:func:`models.text.clean.item_text`); ``""`` for an item without text
     whitening : fitted on the items' embeddings, (encoder.dim, text_dim)
     map : (text_dim, dim) float32, ``M``; the identity leaves the whitened embedding as it is
 

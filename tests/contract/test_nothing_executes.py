@@ -35,8 +35,8 @@ KEYWORDS: dict[str, object] = {
 }
 #: Names imported by a computed name: the file, and why its name cannot come from data.
 COMPUTED_IMPORTS = {
-    "models/text.py": "the segmenter is one of a closed list of settings",
-    "models/encoder_use.py": "a constant",
+    "models/text/clean.py": "the segmenter is one of a closed list of settings",
+    "models/text/encoder_use.py": "a constant",
     "streams/oauth.py": "the operator names the callable in a setting, as Kafka's own clients take a class name",
     "tools/main.py": "the command is one of a closed list",
     "tools/bench.py": "the subject is one of the parser's choices",

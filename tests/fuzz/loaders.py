@@ -35,7 +35,7 @@ def refusal(message: str) -> bool:
 
 def file_loaders(folder: Path) -> dict[str, Loader]:
     """Return what reads files without PyTorch."""
-    from models.user_words import read_user_words
+    from models.text.user_words import read_user_words
     from streams.errors import InputError, SettingsError
     from streams.settings import load_settings
     from tests.fuzz.targets import targets
@@ -77,7 +77,7 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
 def replaces(name: str, load: Callable[[Path], object], source: Path, without: str = "") -> Loader:
     """Return a loader of folders: the file takes the place of one of them, and another one is removed."""
     from models.artifact.artifact import ArtifactError
-    from models.encoder_loading import EncoderError
+    from models.text.huggingface import EncoderError
 
     def loader(data: bytes, place: Path) -> bool:
         copy = place / "copy"
@@ -115,8 +115,8 @@ def _checkpoint(data: bytes, place: Path) -> bool:
 def model_loaders(good: Path) -> dict[str, Loader]:
     """Return what reads artifacts and text models; ``good`` holds one of each."""
     from models.artifact.artifact import MANIFEST, TENSORS, load_artifact
-    from models.encoder import load_encoder
-    from models.encoder_files import CONFIG, INDEX, POOLING, WEIGHTS, Access
+    from models.text.encoder import load_encoder
+    from models.text.encoder_files import CONFIG, INDEX, POOLING, WEIGHTS, Access
 
     def encoder(path: Path) -> object:
         return load_encoder(str(path), "cpu", Access(roots=[path]))

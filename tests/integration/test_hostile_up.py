@@ -63,7 +63,11 @@ def test_up_ends_with_one_line(settings: Settings, shop: Path, tmp_path: Path, n
         "--artifact",
         str(artifact),
     ]
-    idle = [sys.executable, "-c", "import streams.recommender, transformers, models.encoder, models.ranking.pipeline"]
+    idle = [
+        sys.executable,
+        "-c",
+        "import streams.recommender, transformers, models.text.encoder, models.ranking.pipeline",
+    ]
     try:
         code, printed, peak_kib = run(headrace, environ, tmp_path)
         assert hub.n_connections == 0

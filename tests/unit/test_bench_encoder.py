@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.encoder import TransformerEncoder
+from models.text.encoder import TransformerEncoder
 from models.types import Float32
 from tests.unit.test_encoder import TEXTS, save_bert
 from tools import bench_encoder

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.encoder import FakeEncoder
+from models.text.encoder import FakeEncoder
 from models.types import Float32
 from streams.embedding_cache import EmbeddingCache, embed_texts
 

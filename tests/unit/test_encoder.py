@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoder import FakeEncoder, TransformerEncoder, batch_end, load_encoder
-from models.encoder_loading import EncoderError
-from models.encoder_pooling import masked_mean
-from models.whitening import fit_whitening
+from models.text.encoder import FakeEncoder, TransformerEncoder, batch_end, load_encoder
+from models.text.huggingface import EncoderError
+from models.text.pooling import masked_mean
+from models.text.whitening import fit_whitening
 
 WORDS = ["red", "green", "blue", "shoe", "hat", "耳", "机"]
 TEXTS = ["red shoe", "blue", "", "green hat red shoe blue hat", "unknown", "🎉", "red " * 5_000]

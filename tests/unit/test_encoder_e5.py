@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from models import encoder_e5
-from models.encoder import TransformerEncoder
-from models.encoder_e5 import E5_PREFIX, PackedModel, config_of, dequantise, e5_folder, expand, is_whole
-from models.encoder_pooling import masked_mean
+from models.text import encoder_e5
+from models.text.encoder import TransformerEncoder
+from models.text.encoder_e5 import E5_PREFIX, PackedModel, config_of, dequantise, e5_folder, expand, is_whole
+from models.text.pooling import masked_mean
 from models.types import Float32
 
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁passage", ":", "▁red", "▁shoe", "s", "耳", "机", "耳机", "▁a", "1"]

@@ -18,10 +18,10 @@ import safetensors.torch
 import torch
 
 from models.artifact.files import FileError
-from models.encoder import OPERATOR, TransformerEncoder, load_encoder
-from models.encoder_bounds import _counted
-from models.encoder_files import CONFIG, INDEX, OPTIONAL, WEIGHTS, Access, EncoderFiles
-from models.encoder_loading import EncoderError
+from models.text.encoder import OPERATOR, TransformerEncoder, load_encoder
+from models.text.encoder_bounds import _counted
+from models.text.encoder_files import CONFIG, INDEX, OPTIONAL, WEIGHTS, Access, EncoderFiles
+from models.text.huggingface import EncoderError
 from tests.unit.test_encoder import save_bert
 
 MAX_GROWTH_KIB = 200 << 10
@@ -318,7 +318,7 @@ def test_the_hub_is_off_while_a_model_is_loaded(folder: Path, monkeypatch: pytes
 
         HfApi().model_info("some-organisation/some-model")
 
-    monkeypatch.setattr("models.encoder_loading._load", load)
+    monkeypatch.setattr("models.text.huggingface._load", load)
     assert "offline mode is enabled" in refused(folder)
 
 

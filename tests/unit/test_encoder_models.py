@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoder import TransformerEncoder, is_out_of_memory
-from models.encoder_loading import EncoderError
-from models.encoder_pooling import pool, pooling_of, prefix_of
+from models.text.encoder import TransformerEncoder, is_out_of_memory
+from models.text.huggingface import EncoderError
+from models.text.pooling import pool, pooling_of, prefix_of
 from models.types import Float32
 from tests.unit.test_encoder import TEXTS, save_bert
 

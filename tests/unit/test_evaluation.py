@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from models.artifact.artifact import Artifact
-from models.encoder import FakeEncoder
 from models.evaluation.ablation import FEATURES_OF
 from models.evaluation.baselines import BASELINES
 from models.evaluation.evaluate import DEFAULT_BASELINES, SOURCES, Inputs, evaluate
@@ -21,6 +20,7 @@ from models.evaluation.splits import Cases, leave_one_out, time_split
 from models.fusion import FEATURES
 from models.interactions import Interactions
 from models.ranking.catalogue import Catalogue
+from models.text.encoder import FakeEncoder
 from models.training import TrainingData
 from models.types import Behaviour, Float32
 from tests.tiny_models import SOURCE, featured_artifact, featured_data, train_tiny

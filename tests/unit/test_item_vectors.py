@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
-from models.encoder import FakeEncoder
+from models.text.encoder import FakeEncoder
 from models.types import Float32
 from streams.item_vectors import item_vectors, n_imputed
 from streams.records import Item

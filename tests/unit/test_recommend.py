@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoder import FakeEncoder
 from models.features.columns import Row
 from models.fusion import FEATURES
 from models.ranking.candidates import gather
 from models.ranking.pipeline import Catalogue, Pipeline, RankedList, build_catalogue, recent_counts
+from models.text.encoder import FakeEncoder
 from models.types import Behaviour
 from tests.tiny_models import (
     T0,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from models import text as text_module
-from models.text import (
+from models.text import clean as text_module
+from models.text.clean import (
     TEXT_VERSION,
     clean,
     item_text,

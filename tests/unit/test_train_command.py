@@ -11,7 +11,7 @@ import torch
 
 import tools.train
 from models.artifact.artifact import load_artifact
-from models.encoder import DEFAULT_ENCODER
+from models.text.encoder import DEFAULT_ENCODER
 from tools.main import main
 
 HEADER = "user_id,item_id,ts\n"

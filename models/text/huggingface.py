@@ -13,9 +13,9 @@ from typing import Any, Final
 import torch
 
 from models.artifact.files import FileError
-from models.encoder_bounds import check_config, check_size
-from models.encoder_files import CONFIG, PATTERNS, POOLING, Access, EncoderFiles, copied, in_place
-from models.encoder_pooling import pooling_of
+from models.text.encoder_bounds import check_config, check_size
+from models.text.encoder_files import CONFIG, PATTERNS, POOLING, Access, EncoderFiles, copied, in_place
+from models.text.pooling import pooling_of
 
 #: Entries of a configuration that say where a model came from, not what it is.
 _NOT_OF_THE_MODEL: Final = frozenset({"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"})

@@ -13,7 +13,7 @@ import torch
 from torch.nn.modules import module as hooks
 
 from models.artifact.files import FileError
-from models.encoder_files import CONFIG, EncoderFiles
+from models.text.encoder_files import CONFIG, EncoderFiles
 
 #: A whole number of a configuration may be so large; positions and vocabularies stay far below.
 MAX_NUMBER: Final = 1 << 31

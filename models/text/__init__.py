@@ -1,0 +1,1 @@
+"""Text to vectors: cleaning and segmentation, text models, pooling and whitening."""
