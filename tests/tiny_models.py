@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from models import training
 from models.artifact.artifact import Artifact
 from models.factors.matrix_factorisation import FactorsConfig
 from models.features.columns import Row
@@ -18,7 +17,8 @@ from models.ranking.pipeline import Catalogue, build_catalogue
 from models.sequence.fit import SequenceTraining
 from models.sequence.model import SequenceConfig
 from models.text.encoder import FakeEncoder
-from models.training import Observer, Preset, TextSource, TrainingData, TrainingOptions
+from models.training import train as training
+from models.training.train import Observer, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Behaviour, Float32
 
 T0 = 1_600_000_000_000

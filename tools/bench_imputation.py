@@ -113,11 +113,11 @@ def _ndcg(
     """Train with these features, and return NDCG@10 over a sample of the events after the split."""
     import numpy as np
 
-    from models.fusion_training import measure, questions
     from models.interactions import sample_positions
     from models.ranking.catalogue import build_catalogue
     from models.text.clean import text_version
-    from models.training import TextSource, TrainingData, TrainingOptions, train
+    from models.training.fusion_cases import measure, questions
+    from models.training.train import TextSource, TrainingData, TrainingOptions, train
 
     source = TextSource(args.encoder, "bench", text_version())
     data = TrainingData(cases.train, vectors, source, sides.item_features, sides.user_features)

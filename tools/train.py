@@ -164,7 +164,7 @@ def train_artifact(
     """Train with progress bars, checkpoints beside ``out`` and TensorBoard, and save."""
     from models.artifact.artifact import save_artifact
     from models.text.clean import text_version
-    from models.training import Observer, TextSource, TrainingData, TrainingOptions, train
+    from models.training.train import Observer, TextSource, TrainingData, TrainingOptions, train
     from streams.embedding_cache import EmbeddingCache
     from streams.embedding_worker import resolve_device
     from streams.encoders import open_encoder

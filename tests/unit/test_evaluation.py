@@ -21,7 +21,7 @@ from models.fusion import FEATURES
 from models.interactions import Interactions
 from models.ranking.catalogue import Catalogue
 from models.text.encoder import FakeEncoder
-from models.training import TrainingData
+from models.training.train import TrainingData
 from models.types import Behaviour, Float32
 from tests.tiny_models import SOURCE, featured_artifact, featured_data, train_tiny
 

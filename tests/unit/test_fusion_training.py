@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import fusion_training
-from models.fusion_training import best_threshold, collect, measure, questions
 from models.interactions import Interactions, windows_before
 from models.ranking.candidates import gather, user_side
 from models.ranking.catalogue import Catalogue, build_catalogue
+from models.training import fusion_cases as fusion_training
+from models.training.fusion_cases import best_threshold, collect, measure, questions
 from models.types import Float32
 from tests.tiny_models import (
     artifact,

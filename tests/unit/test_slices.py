@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.interactions import Interactions
-from models.slices import FUSION_USERS, Cut, Slices, cut
+from models.training.log_slices import FUSION_USERS, Cut, Slices, cut
 from tests.tiny_models import T0, tiny_log
 
 CUTS: tuple[Cut, ...] = ("time", "last")

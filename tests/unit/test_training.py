@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from models import training
 from models.artifact.artifact import Artifact, load_artifact, save_artifact
 from models.factors.als import AlsConfig
 from models.factors.matrix_factorisation import FactorsConfig
@@ -21,8 +20,9 @@ from models.fusion import FEATURES, FusionData, fit_fusion
 from models.interactions import Interactions, next_item_counts, sample_positions, windows_before
 from models.ranking.pipeline import Pipeline, build_catalogue
 from models.sequence.fit import SequenceData
-from models.slices import FIT_SHARE, FUSION_SHARE, Cut
-from models.training import Observer, TrainingData, TrainingOptions
+from models.training import train as training
+from models.training.log_slices import FIT_SHARE, FUSION_SHARE, Cut
+from models.training.train import Observer, TrainingData, TrainingOptions
 from models.types import AnyArray
 from tests.tiny_models import (
     PRESET,

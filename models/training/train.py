@@ -24,15 +24,15 @@ from models.factors.matrix_factorisation import FactorsConfig, ItemFactors, fit_
 from models.features.imputation import STRATEGIES
 from models.features.side_features import SideFeatures, fit_side_features
 from models.fusion import FusionModel, fit_fusion, popularity_fusion
-from models.fusion_training import collect, measure, questions
 from models.interactions import Interactions, next_item_counts, sample_positions
 from models.ranking.catalogue import build_catalogue
 from models.sequence.checkpoint import Checkpoint
 from models.sequence.fit import FitControl, SequenceData, SequenceFit, fit_sequence
 from models.sequence.validation import Validator
-from models.slices import cut
 from models.text.whitening import Whitening, fit_whitening
-from models.training_options import PRESETS, Observer, Preset, TextSource, TrainingData, TrainingOptions
+from models.training.fusion_cases import collect, measure, questions
+from models.training.log_slices import cut
+from models.training.options import PRESETS, Observer, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Float32, Int64
 
 __all__ = ["PRESETS", "Observer", "Preset", "TextSource", "TrainingData", "TrainingOptions", "train"]

@@ -13,7 +13,7 @@ from models.features.columns import Row
 from models.interactions import Interactions
 from models.sequence.fit import SequenceTraining
 from models.sequence.model import SequenceConfig
-from models.slices import Cut
+from models.training.log_slices import Cut
 from models.types import Float32
 
 

@@ -1,0 +1,1 @@
+"""Training of a whole artifact from a log and a catalogue."""
