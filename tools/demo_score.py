@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from models.cold_start import DecayedCounts
 from models.metrics.ranking import hit_at_k, ndcg_at_k
+from models.popularity import DecayedCounts
 from streams.records import Recommendation
 from tools.log_reader import LogRow
 

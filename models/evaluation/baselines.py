@@ -11,10 +11,10 @@ from typing import Final, Protocol
 
 import numpy as np
 
-from models.cold_start import HALF_LIFE_MS, MAX_SCORE_EXPONENT, DecayedCounts
 from models.factors.als import AlsConfig, fit_als, fold_in_als
 from models.factors.item_neighbours import ease_weights, item_neighbours
 from models.interactions import next_item_counts
+from models.popularity import HALF_LIFE_MS, MAX_SCORE_EXPONENT, DecayedCounts
 from models.types import Bool, Float32, Int64
 
 #: Followers kept per item for ``markov1``, neighbours kept per item for ``item_knn``.
@@ -83,7 +83,7 @@ class RecentPopularity:
         self._counts = counts.scores([str(item) for item in range(n_items)], self._at_ms)
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
-        """Return :meth:`models.cold_start.DecayedCounts.scores` at each question's own time, (n, n_items) float32.
+        """Return :meth:`models.popularity.DecayedCounts.scores` at each question's own time, (n, n_items) float32.
 
         All counts decay alike, so they are taken once and scaled per question, within the same limits.
         """

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.cold_start import Prior
+from models.evaluation.cold_priors import Prior
 from models.evaluation.cold_sources import Asked, ColdData, Fitted, ask, blended_scores, fit_cold, mix, relevance
 from models.factors.als import AlsConfig
 from models.metrics.sets import list_metrics

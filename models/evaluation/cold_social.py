@@ -23,7 +23,7 @@ def knowledge(n_events: AnyArray, half_known: float = HALF_KNOWN) -> Float32:
     """Return how much is known of users with so many events, ``n / (n + half_known)``: 0 for none, towards 1 for many.
 
     It is the share of evidence in the posterior mean of a Gaussian whose prior counts ``half_known`` events, as in
-    :func:`models.cold_start.blend`.
+    :func:`models.evaluation.cold_priors.blend`.
 
     Parameters
     ----------

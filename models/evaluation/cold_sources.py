@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from models.cold_start import Prior, blend, fit_feature_model
+from models.evaluation.cold_priors import Prior, blend, fit_feature_model
 from models.evaluation.cold_social import CHUNK, friend_votes, has_known_follows, knowledge, social_prior
 from models.factors.als import AlsConfig, fit_als, fold_in_als
 from models.factors.matrix_factorisation import gram

@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 
 from models.artifact.artifact import Artifact
-from models.cold_start import DecayedCounts
 from models.evaluation.ablation import Ablation
 from models.evaluation.baselines import BASELINES, Baseline
 from models.evaluation.splits import Cases
@@ -18,6 +17,7 @@ from models.interactions import windows_before
 from models.metrics.bootstrap import mean_interval
 from models.metrics.probabilities import summarize_probabilities
 from models.metrics.ranking import MISSED, coverage, intra_list_diversity, mcnemar, novelty, summarize, values_of_ranks
+from models.popularity import DecayedCounts
 from models.ranking.candidates import gather, seen_rows
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.pipeline import Pipeline

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact
-from models.cold_start import log_share
 from models.factors.matrix_factorisation import gram
 from models.features.columns import Row
 from models.index.index import ItemIndex
+from models.popularity import log_share
 from models.ranking.reasons import NearestItems
 from models.types import AnyArray, Bool, Float32, Int64
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from models.artifact.artifact import Artifact
-from models.cold_start import CountsWithPrior
 from models.features.columns import Row
 from models.fusion import FEATURES
+from models.popularity import CountsWithPrior
 from models.ranking.candidates import (
     Candidates,
     dense,

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact
-from models.cold_start import DecayedCounts
 from models.features.columns import Row
 from models.fusion import FusionData
 from models.interactions import Interactions, windows_before
 from models.metrics.ranking import MISSED, summarize
+from models.popularity import DecayedCounts
 from models.ranking.candidates import gather, user_side
 from models.ranking.catalogue import Catalogue
 from models.ranking.pipeline import Pipeline

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from models.artifact.artifact import Artifact, make_artifact
-from models.cold_start import DecayedCounts
 from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import item_neighbours
 from models.factors.matrix_factorisation import FactorsConfig, ItemFactors, fit_factors
@@ -25,6 +24,7 @@ from models.features.imputation import STRATEGIES
 from models.features.side_features import SideFeatures, fit_side_features
 from models.fusion import FusionModel, fit_fusion, popularity_fusion
 from models.interactions import Interactions, next_item_counts, sample_positions
+from models.popularity import DecayedCounts
 from models.ranking.catalogue import build_catalogue
 from models.sequence.checkpoint import Checkpoint
 from models.sequence.fit import FitControl, SequenceData, SequenceFit, fit_sequence

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.cold_start import HALF_LIFE_MS, DecayedCounts
 from models.evaluation.baselines import (
     BASELINES,
     EASE,
@@ -19,6 +18,7 @@ from models.evaluation.baselines import (
 )
 from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import ease_weights
+from models.popularity import HALF_LIFE_MS, DecayedCounts
 from models.types import Float32, Int64
 
 T0 = 1_700_000_000_000

@@ -5,17 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.cold_start import (
-    DEFENDED_EVENTS,
-    HALF_LIFE_MS,
-    MAX_EXPONENT,
-    CountsWithPrior,
-    DecayedCounts,
-    Prior,
-    blend,
-    fit_feature_model,
-    log_share,
-)
+from models.evaluation.cold_priors import Prior, blend, fit_feature_model
+from models.popularity import DEFENDED_EVENTS, HALF_LIFE_MS, MAX_EXPONENT, CountsWithPrior, DecayedCounts, log_share
 from models.types import Float32
 from tests.tiny_models import T0
 

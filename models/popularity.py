@@ -1,20 +1,14 @@
-"""What to show when there is no history, or little: popularity, a prior from users' features, and a blend with evidence.
-
-Popularity is decayed by event time. Factors are expected from a user's features by ridge regression, or from the user's follows
-(``models.evaluation.cold_social``), and give way to fold-in (``models.factors.matrix_factorisation.fold_in``) as events arrive. A new item
-needs nothing from here: its text vector makes it retrievable at once (``models.ranking.catalogue.build_catalogue``).
-"""
+"""Popularity, decayed by event time: plain counts, and live counts beside those of history, which is a prior."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
-from models.types import AnyArray, Bool, Float32, Int64
+from models.types import Float32, Int64
 
 #: Interest in an item halves in a week: long enough to be stable, short enough to follow a season.
 HALF_LIFE_MS: Final = 7 * 86_400_000
@@ -161,100 +155,3 @@ def log_share(scores: Float32) -> Float32:
         return np.zeros_like(scores)
     shares: Float32 = np.log(scores / mean + 0.05).astype(np.float32)
     return shares
-
-
-@dataclass(frozen=True)
-class FeatureModel:
-    """A linear map from users' features to their factors: ``coefficients`` (p, f) float32, ``intercept`` (f,) float32."""
-
-    coefficients: Float32
-    intercept: Float32
-
-    def predict(self, features: Float32) -> Float32:
-        """Return the factors to expect of users with these features, (n, p) float32 to (n, f) float32."""
-        if features.ndim != 2 or features.shape[1] != len(self.coefficients):
-            raise ValueError(
-                f"features of shape {features.shape}: need (n, {len(self.coefficients)}); encode them as for training"
-            )
-        predicted: Float32 = (features @ self.coefficients + self.intercept).astype(np.float32)
-        return predicted
-
-
-def fit_feature_model(
-    features: Float32, factors: Float32, weights: AnyArray, regularisation: float = 10.0
-) -> FeatureModel:
-    """Return the ridge regression of users' factors on their features, in closed form.
-
-    Minimises ``sum_u w_u |y_u - b - B'x_u|^2 + regularisation |B|^2``: after weighted centring ``B = (X'WX + rI)^-1 X'WY``. The
-    intercept is not shrunk, so that features that say nothing predict the mean user (Hastie, Tibshirani and Friedman, The Elements
-    of Statistical Learning, 2009, equation 3.44; factors from attributes: Gantner et al., Learning Attribute-to-Feature Mappings
-    for Cold-Start Recommendations, 2010).
-
-    Parameters
-    ----------
-    features : (n, p) float32
-    factors : (n, f) float32, as fold-in gives them
-    weights : (n,) of float, 0 or more: how much is known of each user, see :func:`models.evaluation.cold_social.knowledge`
-    regularisation : above 0, in units of fully known users
-    """
-    if not (len(features) == len(factors) == len(weights)):
-        raise ValueError(f"{len(features)} features, {len(factors)} factors, {len(weights)} weights: need one per user")
-    if not regularisation > 0:
-        raise ValueError(f"regularisation={regularisation}: must be above 0; without it equal features cannot be told")
-    if not (np.isfinite(features).all() and np.isfinite(factors).all()):
-        raise ValueError(
-            "features or factors: NaN or infinite; encode and impute features first (models.features.side_features)"
-        )
-    w = weights.astype(np.float64)
-    total = float(w.sum())
-    if not (total > 0 and w.min() >= 0 and math.isfinite(total)):
-        raise ValueError(f"weights sum to {total}: need a sum above 0 and none below 0; give users with events")
-    x_mean, y_mean = w @ features / total, w @ factors / total
-    x, y = features - x_mean, factors - y_mean
-    xw = x.T * w  # [p, n]
-    coefficients = np.linalg.solve(xw @ x + regularisation * np.eye(x.shape[1]), xw @ y)
-    return FeatureModel(coefficients.astype(np.float32), (y_mean - x_mean @ coefficients).astype(np.float32))
-
-
-class Prior(NamedTuple):
-    """Expected factors (n, f) float32 and for which users they say anything, (n,) bool."""
-
-    vectors: Float32
-    is_known: Bool
-
-
-class Blend(NamedTuple):
-    """Users' factors (n, f) float32, zeros for who has nothing, and who has any, (n,) bool. The others get what is popular."""
-
-    vectors: Float32
-    has_any: Bool
-
-
-def blend(evidence: Float32, n_events: AnyArray, priors: Sequence[Prior], strength: float) -> Blend:
-    """Return users' factors from what is expected and what was seen: ``(s * prior + n * evidence) / (s + n)``.
-
-    It is the posterior mean of a Gaussian whose prior is worth ``s`` pseudo events, each as noisy as a real one (Bishop, Pattern
-    Recognition and Machine Learning, 2006, equation 2.141). Fold-in is not quite the mean of its events, so ``s`` is best chosen
-    on validation users. Without a prior the evidence stands alone; without events the prior does, whatever ``s``.
-
-    Parameters
-    ----------
-    evidence : (n, f) float32, fold-in of each user's events; not looked at where there are none
-    n_events : (n,) of int or float, 0 or more
-    priors : the first that knows a user speaks: social, then model-based
-    strength : ``s``, 0 or more
-    """
-    if not (strength >= 0 and math.isfinite(strength)):
-        raise ValueError(f"strength={strength}: must be finite and 0 or more; give the pseudo events of the prior")
-    if n_events.shape != evidence.shape[:1]:
-        raise ValueError(f"n_events of shape {n_events.shape}: need one per row of evidence, {evidence.shape[:1]}")
-    expected, has_prior = np.zeros_like(evidence), np.zeros(len(evidence), dtype=np.bool_)
-    for prior in priors:
-        is_first = prior.is_known & ~has_prior
-        expected[is_first] = prior.vectors[is_first]
-        has_prior |= is_first
-    has_events = n_events > 0
-    pseudo = np.where(has_prior, np.where(has_events, strength, 1.0), 0.0)
-    share = np.divide(pseudo, pseudo + n_events, out=np.zeros(len(evidence)), where=has_prior | has_events)[:, None]
-    vectors = share * expected + np.where(has_events[:, None], (1.0 - share) * evidence, 0.0)
-    return Blend(vectors.astype(np.float32), has_prior | has_events)
