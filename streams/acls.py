@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from streams.committed_note import ACKNOWLEDGED
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 
 Role = Literal["sequencer", "recommender", "producer", "catalogue", "subscriber", "redriver", "operator"]
 Kind = Literal["topic", "group", "transactional-id", "cluster"]

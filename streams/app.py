@@ -22,13 +22,13 @@ from streams.consumer import BatchTransport, KeepingFlowControl
 from streams.deployment import load_deployment
 from streams.errors import HeadraceError
 from streams.fencing import PartitionWriters
-from streams.file_trust import create_private
 from streams.health import Health, checked_stores
 from streams.heap import give_memory_back, keep_for_good
 from streams.printable import printable, show_all_uncaught
 from streams.recovery import BatchTableManager
 from streams.rights import prepare
-from streams.settings import KafkaSettings, Settings
+from streams.settings.file_trust import create_private
+from streams.settings.load import KafkaSettings, Settings
 from streams.table import BatchTable
 from streams.worker_logging import logging_config
 

@@ -27,8 +27,8 @@ from faust.types import TP
 from faust.types.transports import SchedulingStrategyT
 
 from streams.errors import BrokerError, FencedError
-from streams.record_limits import MAX_WRITTEN_BYTES
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
+from streams.settings.record_limits import MAX_WRITTEN_BYTES
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ from streams.item_vectors import item_vectors, n_imputed
 from streams.metrics import Metrics
 from streams.readers import start_reader
 from streams.records import Item
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
 

@@ -7,21 +7,21 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 from streams.topics import existing_partitions
 
 
 def load_deployment(
     environ: Mapping[str, str] | None = None, *, file: Path | None = None, **overrides: object
 ) -> Settings:
-    """Return what :func:`~streams.settings.load_settings` does, with ``partitions`` read from the topics where it is not set.
+    """Return what :func:`~streams.settings.load.load_settings` does, with ``partitions`` read from the topics where it is not set.
 
     Workers and commands call this once, before they build anything from the count.
 
     Raises
     ------
     SettingsError
-        As :func:`~streams.settings.load_settings`.
+        As :func:`~streams.settings.load.load_settings`.
     BrokerError
         When ``partitions`` is not set and the broker does not answer.
     """

@@ -11,7 +11,7 @@ from models.text.encoder_files import Access
 from models.text.huggingface import EncoderError, shown
 from streams.embedding_cache import EmbeddingCache
 from streams.errors import HeadraceError, InputError, SettingsError
-from streams.settings import RecommenderSettings
+from streams.settings.load import RecommenderSettings
 
 
 def prepare_text(settings: RecommenderSettings) -> None:

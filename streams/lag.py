@@ -22,7 +22,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from streams.errors import BrokerError
 from streams.liveness import PartitionOffsets, Place
 from streams.readers import start_reader
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 
 #: A broker that takes longer than this for one answer counts as one that does not answer.
 ANSWER_TIMEOUT_S: Final = 10.0

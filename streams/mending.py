@@ -14,7 +14,7 @@ from streams.damage import PassedOver, describe
 from streams.errors import RecordError
 from streams.readers import open_reader
 from streams.records import Event, EventDecoder, WindowState
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from streams.window import WindowBounds, absorb
 
 log = logging.getLogger(__name__)

@@ -35,7 +35,7 @@ from streams.metrics import Metrics
 from streams.pending import MAX_WINDOWS, PendingWindows
 from streams.recommending import SeenIndex, Versions, behaviours, new_behaviours, revision_of
 from streams.scoring import Scored, score
-from streams.settings import RecommenderSettings
+from streams.settings.load import RecommenderSettings
 from streams.standing_in import StandIn, describe
 from streams.table import BatchTable
 from streams.unknown_items import UnknownItems

@@ -30,8 +30,8 @@ from urllib.parse import quote_plus, urlencode, urlsplit
 from aiokafka.abc import AbstractTokenProvider
 
 from streams.errors import BrokerError, SettingsError
-from streams.security import read_secret
-from streams.setting_check import PREFIX, check_setting
+from streams.settings.check import PREFIX, check_setting
+from streams.settings.secrets import read_secret
 
 log = logging.getLogger(__name__)
 

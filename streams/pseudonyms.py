@@ -16,8 +16,8 @@ from typing import Final
 
 from streams.errors import SettingsError
 from streams.records import MAX_ID_LENGTH
-from streams.security import read_secret
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
+from streams.settings.secrets import read_secret
 
 #: A key must be as hard to guess as a pseudonym.
 MIN_KEY_BYTES: Final = 16

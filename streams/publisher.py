@@ -29,7 +29,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from streams.connecting import why_not
 from streams.errors import BrokerError
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 
 #: One record may have this many bytes; Kafka's default limit is 1,048,588 for the batch around it.
 MAX_RECORD_BYTES: Final = 1_000_000

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from streams.bounded_fetch import bound_fetches
 from streams.errors import BrokerError
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 
 #: Every consumer of headrace reads so: what a producer wrote in a transaction that it aborted never happened.
 ISOLATION_LEVEL: Final = "read_committed"

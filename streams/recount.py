@@ -21,7 +21,7 @@ from streams.errors import HeadraceError, RecordError
 from streams.live_popularity import LivePopularity
 from streams.records import ListWindow, decode_list_window
 from streams.recovery import restore
-from streams.settings import Settings
+from streams.settings.load import Settings
 
 log = logging.getLogger(__name__)
 

@@ -28,7 +28,7 @@ from streams.damage import PassedOver
 from streams.errors import HeadraceError, StalledError
 from streams.readers import open_reader
 from streams.records import is_user_key
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
 

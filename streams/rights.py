@@ -19,7 +19,7 @@ from aiokafka.errors import (
 from streams.acls import Acl, Role, acls, topics_of
 from streams.errors import BrokerError
 from streams.operations import GroupOperations, TopicOperations
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from streams.topics import create_topics, open_admin
 
 #: Kafka's codes of operations: bit ``code`` of the broker's answer is set where the operation is allowed.

@@ -30,7 +30,7 @@ from streams.publisher import KeyHomes
 from streams.records import EventDecoder, WindowState
 from streams.reject_watch import RejectAlarm, RejectCeiling
 from streams.sequencing import BatchResult, absorb_batch, is_readable
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.stray_keys import find_strays
 from streams.table import ROCKSDB, BatchTable
 from streams.topics import REJECTED_MAX_BYTES

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizat
 
 from streams.connecting import quiet, why_not
 from streams.errors import BrokerError, TopicError
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 from streams.topics import open_admin
 from tools.local_broker import BrokerInfo, named_broker, running_broker, start_broker, stop_broker
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from streams.app import StreamApp, start_app
 from streams.sequencer import Sequencer, build_sequencer
-from streams.settings import Settings
+from streams.settings.load import Settings
 
 
 async def _stand_still(self: Sequencer, batches: Any) -> None:

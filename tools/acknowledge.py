@@ -27,7 +27,7 @@ from streams.committed_note import (
 from streams.lag import GroupWatch
 from streams.readers import open_reader
 from streams.rights import check_rights
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tools.cli import emit
 
 #: A partition, and events of it that were deleted unread.

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 
 from streams.acls import ROLES, acls
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 from tools.cli import emit
 
 SUMMARY = "print the rights that each part needs on the broker"

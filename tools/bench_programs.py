@@ -19,7 +19,7 @@ from streams.errors import BrokerError
 from streams.metrics import Metrics
 from streams.records import EventDecoder
 from streams.sequencing import BatchResult, Counts, absorb_batch
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 
 IN_FLIGHT: Final = 4
 COMMIT_INTERVAL_S: Final = 1.0

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from streams.settings import KafkaSettings, load_settings
+from streams.settings.load import KafkaSettings, load_settings
 from tools.cli import RunError, UsageError, emit, progress, say
 from tools.kafka_jars import Progress
 from tools.local_broker import DEFAULT_DATA, ENGINES, BrokerInfo, broker_status, named_broker, start_broker, stop_broker

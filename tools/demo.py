@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.records import Recommendation
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 from tools.cli import RunError, UsageError, add_common_arguments, emit, progress, say, say_table
 from tools.demo_data import DemoLog, movielens_100k
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows

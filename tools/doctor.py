@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from streams.errors import BrokerError, HeadraceError, SettingsError
-from streams.settings import KafkaSettings, RecommenderSettings, Settings, load_settings
+from streams.settings.load import KafkaSettings, RecommenderSettings, Settings, load_settings
 from tools.broker import names_broker
 from tools.broker_probe import check_broker, run_async
 from tools.cli import emit

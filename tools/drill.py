@@ -20,7 +20,7 @@ from typing import Any, Final
 from aiokafka.errors import KafkaError
 
 from streams.errors import HeadraceError
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 from tools.broker import names_broker, on_bar
 from tools.cli import RunError, UsageError, emit, progress, say
 from tools.drill_artifact import make_artifact

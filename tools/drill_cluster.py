@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from streams.settings import Settings
+from streams.settings.load import Settings
 from tools.cli import RunError
 from tools.supervisor import Supervisor
 from tools.workers import Worker, WorkerError, WorkerName, free_port

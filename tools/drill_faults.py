@@ -27,7 +27,7 @@ from models.types import Behaviour
 from streams.app import StreamApp, start_app
 from streams.errors import SettingsError
 from streams.recommender import build_recommender
-from streams.settings import Settings
+from streams.settings.load import Settings
 
 VARIABLE: Final = "HEADRACE_DRILL_FAULTS"
 POLL_S: Final = 0.05

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams.batches import OutRecord
 from streams.publisher import partition_of
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 
 if TYPE_CHECKING:
     from tools.drill_run import Drill

@@ -11,7 +11,7 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 
 from streams.readers import start_reader
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tools.cli import RunError
 from tools.drill_freshness import Arrival
 from tools.drill_ledger import Gaps, ListLedger, WindowLog

@@ -25,7 +25,7 @@ from typing import Any, Final
 from streams.errors import InputError
 from streams.latest import LatestLists
 from streams.records import Recommendation, RecordDecoder
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tools.cli import RunError
 from tools.drill_load import MAX_CHUNK
 from tools.drill_promote import promote

@@ -20,7 +20,7 @@ from typing import Any, Final
 from streams.batches import ConsumedRecord
 from streams.publisher import Publisher
 from streams.records import Item, encode
-from streams.settings import KafkaSettings, Settings
+from streams.settings.load import KafkaSettings, Settings
 from streams.topics import TOPICS, create_topics, open_admin
 from tools.cli import RunError
 from tools.drill_artifact import catalogue_of

@@ -31,7 +31,7 @@ from tools.rebuild_run import run_settings
 from tools.topic_reader import read_records
 
 if TYPE_CHECKING:
-    from streams.settings import KafkaSettings
+    from streams.settings.load import KafkaSettings
 
 #: Events that are deleted unread, spread over the partitions by their users.
 N_DELETED: Final = 400

@@ -13,7 +13,7 @@ from streams.batches import ConsumedRecord
 from streams.errors import RecordError
 from streams.records import REASONS, Item, Recommendation, WindowState, decode_window
 from streams.reject_size import kept
-from streams.settings import KafkaSettings, Settings
+from streams.settings.load import KafkaSettings, Settings
 from tools.compare import compare_lists, compare_windows
 from tools.oracle import ListOracle, Truth, WindowOracle
 from tools.topic_reader import read_records

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from streams.errors import HeadraceError, InputError
-from streams.settings import RecommenderSettings, load_settings
+from streams.settings.load import RecommenderSettings, load_settings
 from tools.cli import UsageError, emit, progress
 from tools.train import (
     Sides,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from streams.errors import RecordError, TopicError
 from streams.item_records import ItemDecoder
 from streams.records import Item
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tools.cli import say
 from tools.topic_reader import read_records
 

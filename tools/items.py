@@ -17,7 +17,7 @@ from streams.errors import InputError, RecordError
 from streams.publisher import Publisher
 from streams.records import MAX_RECORD_BYTES, VERSION, Item, RecordDecoder, encode
 from streams.rights import prepare
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 from tools.cli import UsageError, emit, progress, say, write_row
 from tools.log_reader import parse_columns, read_items
 from tools.subscribe import read_titles

@@ -13,7 +13,7 @@ import msgspec
 
 from streams.errors import TopicError
 from streams.pseudonyms import Pseudonyms
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tools.cli import UsageError, say
 from tools.log_reader import LogRow
 from tools.replay_run import TimeRange

@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 
 from streams.errors import HeadraceError
-from streams.file_trust import create_private
 from streams.printable import PrintableFormatter, show_all_uncaught
+from streams.settings.file_trust import create_private
 from tools.cli import Parser, RunError, UsageError, add_common_arguments, say
 
 COMMANDS: dict[str, str] = {

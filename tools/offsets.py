@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.lag import GroupWatch
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 
 
 async def group_lag(settings: KafkaSettings, group: str, topic: str) -> int:

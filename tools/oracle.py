@@ -30,7 +30,7 @@ from streams.publisher import KeyHomes
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation
 from streams.records import Event, EventDecoder, Item, Recommendation, WindowState, decode_window, encode
 from streams.sequencing import Counts, Home, stray_error
-from streams.settings import RecommenderSettings, Settings
+from streams.settings.load import RecommenderSettings, Settings
 from streams.window import WindowBounds, absorb
 
 SUMMARY = "print the window and the list that each user's events must lead to"

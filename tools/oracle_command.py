@@ -23,7 +23,7 @@ from streams.pseudonyms import open_pseudonyms
 from streams.publisher import KeyHomes
 from streams.records import VERSION, EventDecoder, Item, RecordDecoder, decode_window, encode
 from streams.sequencing import Counts
-from streams.settings import KafkaSettings, Settings, load_settings
+from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.cli import UsageError, emit, say, write_json
 from tools.item_topic import item_changes
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows

@@ -22,7 +22,7 @@ from streams.pseudonyms import Pseudonyms, open_pseudonyms
 from streams.publisher import Publisher
 from streams.records import VERSION, Event, EventDecoder, encode
 from streams.rights import prepare
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 from tools.cli import emit, progress, say
 from tools.json_lines import read_json_lines
 

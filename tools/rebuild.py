@@ -23,7 +23,7 @@ from models.artifact.artifact import ArtifactError, load_artifact
 from streams.deployment import load_deployment
 from streams.errors import InputError, TopicError
 from streams.lag import GroupWatch
-from streams.settings import KafkaSettings, Settings
+from streams.settings.load import KafkaSettings, Settings
 from streams.topics import create_topics
 from tools.cli import emit, say
 from tools.rebuild_copy import EventCopier, copy_compacted, event_range

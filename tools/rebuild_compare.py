@@ -18,7 +18,7 @@ from streams.errors import InputError, RecordError, TopicError
 from streams.latest import LatestLists
 from streams.recommending import list_id
 from streams.records import Recommendation, RecordDecoder, decode_window, encode
-from streams.settings import KafkaSettings, Settings
+from streams.settings.load import KafkaSettings, Settings
 from tools.cli import emit
 from tools.compare import Difference, compare_lists, compare_windows
 from tools.rebuild_copy import event_range, has_lost_records, newest_values

@@ -16,7 +16,7 @@ from streams.errors import BrokerError, InputError, RecordError, TopicError
 from streams.item_records import ItemDecoder
 from streams.publisher import KeyHomes, Publisher
 from streams.readers import open_reader
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tools.topic_reader import partition_count, read_records
 
 POLL_MS: Final = 500

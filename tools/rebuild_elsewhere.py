@@ -6,8 +6,8 @@ import argparse
 import asyncio
 from pathlib import Path
 
-from streams.setting_check import PREFIX
-from streams.settings import KafkaSettings, Settings
+from streams.settings.check import PREFIX
+from streams.settings.load import KafkaSettings, Settings
 from tools.cli import RunError, emit
 from tools.rebuild_copy import event_range
 from tools.rebuild_plan import GONE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from streams.errors import InputError
 from streams.pseudonyms import open_pseudonyms
-from streams.settings import KafkaSettings, Settings
+from streams.settings.load import KafkaSettings, Settings
 from tools.rebuild_run import LOG_CHECKPOINT
 from tools.replay import drive
 from tools.replay_loop import Pace, Replay

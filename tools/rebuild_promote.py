@@ -39,7 +39,7 @@ from streams.errors import BrokerError, InputError, RecordError
 from streams.fencing import PartitionWriters
 from streams.readers import open_reader
 from streams.records import Event, RecordDecoder, WindowState, decode_window
-from streams.settings import KafkaSettings, Settings
+from streams.settings.load import KafkaSettings, Settings
 from streams.topics import create_topics
 from tools.cli import RunError, emit, say
 from tools.rebuild_copy import event_range, newest_values, read_ranges

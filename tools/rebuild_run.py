@@ -23,7 +23,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from streams.errors import InputError
-from streams.settings import KafkaSettings, Settings
+from streams.settings.load import KafkaSettings, Settings
 from tools.cli import RunError
 from tools.replay_run import check_run
 

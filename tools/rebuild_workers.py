@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from streams.lag import GroupWatch
-from streams.setting_check import PREFIX
-from streams.settings import KafkaSettings, Settings
+from streams.settings.check import PREFIX
+from streams.settings.load import KafkaSettings, Settings
 from tools.cli import RunError
 from tools.supervisor import Supervisor
 from tools.up import stop_all

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from streams.errors import InputError, RecordError
 from streams.records import EventDecoder
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tools.cli import say
 from tools.reject_reader import RejectedEvent, mark
 

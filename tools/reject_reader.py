@@ -15,7 +15,7 @@ import msgspec
 from streams.batches import ConsumedRecord
 from streams.kept_headers import original_headers
 from streams.reject_size import SIZE, TRUNCATED
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tools.topic_reader import read_records
 
 #: The key of a mark and the header that makes it one.

@@ -15,7 +15,7 @@ from streams.printable import printable
 from streams.publisher import Publisher
 from streams.records import REASONS, EventDecoder, decode_any
 from streams.rights import prepare
-from streams.settings import KafkaSettings, Settings, load_settings
+from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.cli import UsageError, emit, write_line
 from tools.redrive import Redriver, Tally
 from tools.reject_reader import RejectedEvent, Wanted, read_marks, read_rejects

@@ -18,7 +18,7 @@ from streams.errors import InputError
 from streams.pseudonyms import open_pseudonyms
 from streams.publisher import Publisher
 from streams.rights import prepare
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 from tools import rebuild_options
 from tools.cli import UsageError, emit, progress, say
 from tools.live_users import count_live, read_live_users, refuse_live

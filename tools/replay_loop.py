@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from streams.errors import InputError, RecordError
 from streams.pseudonyms import open_pseudonyms
 from streams.records import EventDecoder, encode
-from streams.settings import Settings
+from streams.settings.load import Settings
 from tools.cli import say
 from tools.log_reader import LogRow
 from tools.replay_run import Checkpoint, TimeRange, to_event, with_pseudonym

@@ -7,7 +7,7 @@ import re
 from dataclasses import fields
 from pathlib import Path
 
-from streams.settings import HealthSettings, KafkaSettings, RecommenderSettings, SequencerSettings
+from streams.settings.load import HealthSettings, KafkaSettings, RecommenderSettings, SequencerSettings
 
 README = Path(__file__).parent.parent / "README.md"
 _PARAMETER = re.compile(r"^(?P<names>[a-z_, ]+) : (?P<meaning>.+(?:\n    .+)*)", re.MULTILINE)

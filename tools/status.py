@@ -18,7 +18,7 @@ from streams.committed_note import REJECTS_UNHEALTHY_S, UNHEALTHY_MS, CatalogueS
 from streams.deployment import with_existing_partitions
 from streams.lag import Group, GroupWatch
 from streams.liveness import PartitionOffsets, Place
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 from streams.unknown_items import REMEDY, is_too_much, shown
 from tools import acknowledge
 from tools.acknowledge import as_loss, as_text, unacknowledged

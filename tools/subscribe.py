@@ -19,7 +19,7 @@ from streams.errors import RecordError
 from streams.pseudonyms import open_pseudonyms
 from streams.publisher import partition_of
 from streams.records import Recommendation, RecommendedItem, RecordDecoder
-from streams.settings import KafkaSettings, load_settings
+from streams.settings.load import KafkaSettings, load_settings
 from tools.cli import UsageError, emit, say, write_json, write_line
 from tools.item_topic import item_changes
 from tools.topic_reader import partition_count, read_records

@@ -13,7 +13,7 @@ from streams.batches import ConsumedRecord
 from streams.errors import TopicError
 from streams.readers import open_reader
 from streams.rights import check_rights
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from streams.topics import open_admin
 
 POLL_MS: Final = 500

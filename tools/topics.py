@@ -8,7 +8,7 @@ from typing import Any
 
 from streams.deployment import load_deployment
 from streams.errors import TopicError
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from streams.topics import TOPICS, TopicDifference, compare, compare_all, create_topics
 from tools.cli import emit, say
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from streams.errors import InputError
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 from tools.catalogue_share import catalogue_share
 from tools.cli import UsageError, emit, progress
 from tools.log_reader import LogReader, LogSpec, parse_columns, read_items, sorted_rows

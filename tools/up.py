@@ -14,7 +14,7 @@ from typing import Final
 
 from streams.acls import topics_of
 from streams.deployment import load_deployment
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 from streams.topics import create_topics
 from tools.broker import names_broker, on_bar
 from tools.cli import UsageError, emit, progress, say

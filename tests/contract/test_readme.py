@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from streams.settings import HealthSettings, KafkaSettings, RecommenderSettings, SequencerSettings
+from streams.settings.load import HealthSettings, KafkaSettings, RecommenderSettings, SequencerSettings
 from tools.main import COMMANDS
 from tools.settings_table import README, settings_table, with_table
 

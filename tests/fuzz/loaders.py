@@ -37,7 +37,7 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
     """Return what reads files without PyTorch."""
     from models.text.user_words import read_user_words
     from streams.errors import InputError, SettingsError
-    from streams.settings import load_settings
+    from streams.settings.load import load_settings
     from tests.fuzz.targets import targets
     from tools.log_reader import LogReader, LogSpec, read_items
     from tools.user_reader import read_users

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streams.acls import ALL_TOPICS, ROLES, acls
-from streams.settings import KafkaSettings, Settings, load_settings
+from streams.settings.load import KafkaSettings, Settings, load_settings
 from streams.topics import create_topics
 from tests import tiny
 from tests.integration.recommender_runs import put_items

@@ -15,7 +15,7 @@ from streams.app import StreamApp, start_app
 from streams.batches import OutRecord
 from streams.errors import BrokerError
 from streams.sequencer import build_sequencer
-from streams.settings import Settings
+from streams.settings.load import Settings
 
 VARIABLE: Final = "TEST_FAIL_AFTER"
 MESSAGE: Final = "the test has made this delivery fail"

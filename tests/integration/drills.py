@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 from streams.topics import open_admin
 from tests import tiny
 from tests.waiting import wait_until

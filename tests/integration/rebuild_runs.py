@@ -17,7 +17,7 @@ import pytest
 from streams.lag import GroupWatch
 from streams.publisher import Publisher
 from streams.records import Event, decode_window, encode
-from streams.settings import Settings
+from streams.settings.load import Settings
 from tests import tiny
 from tests.waiting import wait_until
 from tools import rebuild_promote

@@ -13,7 +13,7 @@ import pytest
 from streams.batches import ConsumedRecord, OutRecord
 from streams.publisher import Publisher
 from streams.records import Recommendation, RecordDecoder, WindowState, decode_window, encode
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.topics import create_topics, open_admin
 from streams.window import WindowBounds, absorb
 from tests import tiny

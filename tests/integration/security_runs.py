@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.settings import KafkaSettings, load_settings
+from streams.settings.load import KafkaSettings, load_settings
 from tests import tiny
 from tests.certificates import OPENSSL
 from tests.secured_broker import SecuredBroker

@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from confluent_kafka import Producer
 
 from streams.batches import OutRecord
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.topics import TOPICS, create_topics, open_admin
 from tests import tiny
 from tests.builders import T0, make_event

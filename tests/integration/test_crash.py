@@ -13,7 +13,7 @@ import pytest
 
 from streams.publisher import Publisher
 from streams.records import Event
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.topics import create_topics
 from tests.builders import T0, make_event
 from tests.integration.crashing_app import MESSAGE, VARIABLE

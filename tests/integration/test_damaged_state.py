@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 
 from streams.batches import OutRecord
 from streams.records import WindowState, decode_window, encode, is_user_key
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.topics import create_topics
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import lag, publish, read_all, read_lists, recommender, windows_of

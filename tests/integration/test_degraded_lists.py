@@ -11,7 +11,7 @@ import pytest
 
 from streams.batches import OutRecord
 from streams.records import Recommendation, RecordDecoder, UserVector, WindowState, encode
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.window import WindowBounds, absorb
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import (

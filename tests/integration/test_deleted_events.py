@@ -16,7 +16,7 @@ from aiokafka.admin import RecordsToDelete
 
 from streams.batches import OutRecord
 from streams.records import encode
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.topics import open_admin
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import publish

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from streams.topics import TOPICS, compare, create_topics
 from tests.waiting import wait_until
 from tools import doctor

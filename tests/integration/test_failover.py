@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streams.lag import GroupWatch
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.topics import create_topics
 from tests.waiting import wait_until
 from tools.broker_state import free_port

@@ -11,7 +11,7 @@ from aiokafka.admin import NewPartitions
 
 from streams.batches import OutRecord
 from streams.publisher import partition_of
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.topics import open_admin
 from tests.builders import T0, make_event
 from tests.integration.rebuild_runs import Live, last_json

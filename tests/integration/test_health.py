@@ -21,7 +21,7 @@ from aiokafka.errors import KafkaError
 from streams.errors import HeadraceError
 from streams.guard import EXIT_FORCED
 from streams.lag import GroupWatch
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 from streams.topics import create_topics
 from tests.integration.test_sequencer import (
     WAIT_S,

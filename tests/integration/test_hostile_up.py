@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.settings import Settings
+from streams.settings.load import Settings
 from tests import hostile
 from tests.watched import Watch
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.batches import OutRecord
-from streams.settings import Settings
+from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import put_items, recommender

@@ -15,7 +15,7 @@ import pytest
 
 from streams.publisher import Publisher
 from streams.records import Event, Recommendation, RecommendedItem, RecordDecoder, SourceRank, encode
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from streams.topics import create_topics
 from streams.window import WindowBounds, absorb
 from tests.builders import make_event

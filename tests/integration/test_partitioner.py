@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from streams.publisher import partition_of
 from streams.records import Event, encode
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.topics import create_topics
 from tests.builders import T0, make_event
 from tests.integration.test_sequencer import newest_windows, read_all, sequencer, wait_read

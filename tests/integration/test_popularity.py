@@ -13,7 +13,7 @@ from models.artifact.artifact import load_artifact
 from streams.batches import OutRecord
 from streams.live_popularity import REFRESH_S
 from streams.records import Recommendation, encode
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.window import WindowBounds, absorb
 from tests import tiny
 from tests.builders import make_event

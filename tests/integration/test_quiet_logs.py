@@ -19,7 +19,7 @@ import pytest
 from streams.batches import OutRecord
 from streams.publisher import Publisher
 from streams.records import encode
-from streams.settings import Settings
+from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import make_event
 from tests.integration.recommender_runs import recommender

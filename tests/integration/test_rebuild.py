@@ -21,7 +21,7 @@ from streams.errors import FencedError
 from streams.fencing import PartitionWriters
 from streams.latest import LatestLists
 from streams.records import decode_window
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 from streams.topics import create_topics
 from tests import tiny
 from tests.builders import make_event

@@ -11,7 +11,7 @@ import pytest
 from models.artifact.artifact import TENSORS
 from streams.publisher import partition_of
 from streams.records import WindowState
-from streams.settings import Settings
+from streams.settings.load import Settings
 from tests import tiny
 from tests.integration.recommender_runs import (
     WAIT_S,

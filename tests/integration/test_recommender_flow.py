@@ -16,7 +16,7 @@ from models.artifact.artifact import load_artifact
 from streams.batches import OutRecord
 from streams.recommending import list_id
 from streams.records import Event, RecordDecoder, UserVector, decode_window, encode
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 from streams.topics import create_topics
 from tests import tiny
 from tests.builders import T0, make_event

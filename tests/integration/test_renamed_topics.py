@@ -16,7 +16,7 @@ import pytest
 from aiokafka.admin import NewTopic
 
 from streams.records import decode_window
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.topics import open_admin
 from tests import tiny
 from tests.builders import T0, make_event

@@ -12,7 +12,7 @@ import pytest
 
 from streams.publisher import Publisher
 from streams.records import Item, encode
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.topics import create_topics
 from tests import tiny
 from tests.builders import make_event

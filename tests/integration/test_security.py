@@ -12,7 +12,7 @@ import pytest
 from streams.acls import ROLES, Acl, Role, acls
 from streams.errors import BrokerError
 from streams.rights import check_rights, prepare
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tests import tiny
 from tests.certificates import sign
 from tests.integration.security_runs import MARKS, PREFIX, WAIT_S, Become, kafka_of, worker

@@ -16,7 +16,7 @@ from streams import connecting
 from streams.acls import Acl, acls
 from streams.committed_note import ACKNOWLEDGED, Gap, Judged, encode
 from streams.readers import open_reader
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 from streams.topics import create_topics
 from tests import tiny
 from tests.certificates import Certificate, make_authority, sign

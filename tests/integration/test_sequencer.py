@@ -15,7 +15,7 @@ import pytest
 from streams.batches import ConsumedRecord, OutRecord
 from streams.publisher import Publisher
 from streams.records import EVENT_TYPES, Event, WindowState, decode_window, encode
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.topics import create_topics
 from streams.window import WindowBounds, absorb
 from tests.builders import T0, make_event

@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 
 from streams.batches import OutRecord
 from streams.records import Item, Recommendation, RecommendedItem, encode
-from streams.settings import Settings
+from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import WAIT_S, lag, newest_revisions, recommender

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from streams.settings import Settings
+from streams.settings.load import Settings
 from streams.topics import create_topics
 from tests import tiny
 from tests.integration.recommender_runs import put_items, recommender

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from streams.topics import create_topics
 from tools.local_broker import BrokerInfo
 from tools.topic_reader import read_records

@@ -11,7 +11,7 @@ from streams.acls import ALL_TOPICS, READS, ROLES, WRITES, Acl, acls
 from streams.committed_note import ACKNOWLEDGED
 from streams.rights import UNTOLD, denied_operations
 from streams.sequencer import build_sequencer
-from streams.settings import KafkaSettings, Settings
+from streams.settings.load import KafkaSettings, Settings
 from streams.topics import TOPICS
 from tools.main import main
 

@@ -9,7 +9,7 @@ import pytest
 
 from streams.app import build_app, is_loopback
 from streams.sequencer import build_sequencer
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 
 
 def test_the_environment_cannot_open_the_pages_or_change_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:

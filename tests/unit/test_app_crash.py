@@ -14,7 +14,7 @@ from streams.app import StreamApp
 from streams.errors import BrokerError
 from streams.recommender import build_recommender
 from streams.sequencer import build_sequencer
-from streams.settings import Settings
+from streams.settings.load import Settings
 
 
 class Batches:

@@ -12,7 +12,7 @@ import pytest
 from models.artifact.artifact import Artifact, load_artifact
 from streams.encoders import open_artifact_encoder
 from streams.errors import HeadraceError, InputError
-from streams.settings import RecommenderSettings
+from streams.settings.load import RecommenderSettings
 from tests import tiny
 from tests.unit.test_artifact import change_manifest
 from tests.unit.test_encoder import save_bert

@@ -12,7 +12,7 @@ from faust.types import TP
 
 from streams.batches import MAX_BATCH_BYTES, BatchWriter, ConsumedRecord, OutRecord, batch_scheduler, split_by_size
 from streams.errors import BrokerError
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tests.builders import FakeRecord
 
 

@@ -24,7 +24,7 @@ from streams.errors import RecordError
 from streams.record_size import CutBytes, true_size
 from streams.records import MAX_RECORD_BYTES, EventDecoder
 from streams.reject_size import MAX_WHOLE_BYTES, kept
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 from tests.builders import T0
 from tests.packed import BASE, CODECS, GZIP, LZ4, NONE, SNAPPY, Packed, batch, message_set, some_records
 

@@ -28,7 +28,7 @@ from streams.bounded_connections import (
 )
 from streams.connecting import why_not
 from streams.errors import BrokerError
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from streams.topics import open_admin
 from tests.waiting import wait_until
 

@@ -13,7 +13,7 @@ from streams import batches, publisher
 from streams.batches import BatchWriter
 from streams.errors import SettingsError
 from streams.publisher import Publisher
-from streams.settings import KafkaSettings, load_settings
+from streams.settings.load import KafkaSettings, load_settings
 from tools import rebuild_copy
 
 

@@ -15,7 +15,7 @@ from streams.batches import FetchedRecords
 from streams.consumer import BatchConsumer, KeepingFlowControl, note_of
 from streams.deleted import DeletedEvents
 from streams.errors import StalledError
-from streams.settings import Settings
+from streams.settings.load import Settings
 from tests.builders import FakeRecord
 
 PLACE = TP("sequences", 0)

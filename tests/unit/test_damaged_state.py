@@ -31,7 +31,7 @@ from streams.records import (
 from streams.recovery import _take_foreign
 from streams.removal import fresh_windows
 from streams.sequencing import Counts, absorb_batch
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 from streams.window import WindowBounds
 from tests.builders import T0, FakeRecord, make_event, make_record
 

@@ -23,7 +23,7 @@ from streams.committed_note import (
 )
 from streams.consumer import BatchConsumer, note_of
 from streams.deleted import DeletedEvents
-from streams.settings import Settings
+from streams.settings.load import Settings
 from tests.builders import FakeRecord
 from tools.status import Flow, problems_of
 

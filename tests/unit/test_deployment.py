@@ -10,7 +10,7 @@ import pytest
 from streams import topics
 from streams.deployment import load_deployment
 from streams.errors import BrokerError
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 
 NOWHERE = Path("/nonexistent")
 DEFAULT = KafkaSettings().partitions

@@ -11,7 +11,7 @@ from aiokafka import codec
 
 from streams import topics
 from streams.errors import BrokerError
-from streams.settings import KafkaSettings, load_settings
+from streams.settings.load import KafkaSettings, load_settings
 from tools import doctor
 from tools.broker_state import free_port
 from tools.doctor import Check

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 from tests.waiting import wait_until
 from tools.drill_cluster import Cluster, DrillWorker
 

@@ -10,7 +10,7 @@ import pytest
 
 from models.ranking.pipeline import Pipeline
 from streams.errors import SettingsError
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 from tests import tiny_models
 from tools.drill_faults import (
     VARIABLE,

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from streams.batches import OutRecord
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tests.waiting import wait_until
 from tools.drill_events import EventSource, Shares
 from tools.drill_load import Load

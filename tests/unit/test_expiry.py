@@ -16,7 +16,7 @@ from streams.expiry import Expiry
 from streams.metrics import Metrics
 from streams.records import Trigger, WindowItem, WindowState, encode
 from streams.sequencer import Sequencer, build_sequencer
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 from tests.builders import T0, FakeRecord
 
 SETTINGS = load_settings({})

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from streams.errors import SettingsError
-from streams.file_trust import distrust
-from streams.security import check_file, read_secret
+from streams.settings.file_trust import distrust
+from streams.settings.secrets import check_file, read_secret
 
 STRANGER = 4711
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

@@ -17,7 +17,7 @@ from streams.errors import BrokerError, StalledError, TopicError
 from streams.health import Health, lost_consumer
 from streams.lag import Group, Member
 from streams.liveness import PartitionOffsets, Place
-from streams.settings import Settings
+from streams.settings.load import Settings
 
 PLACES: set[Place] = {("events", 0), ("events", 1)}
 

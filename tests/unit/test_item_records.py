@@ -17,7 +17,7 @@ from streams.errors import RecordError
 from streams.item_records import ItemDecoder
 from streams.metrics import Metrics
 from streams.records import Item, encode
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tests import tiny_models
 from tests.builders import FakeRecord
 from tools.oracle_command import _items_of_topic

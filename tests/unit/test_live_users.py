@@ -8,7 +8,7 @@ import pytest
 
 from streams.pseudonyms import open_pseudonyms
 from streams.records import encode
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from streams.window import WindowBounds, absorb
 from tests.builders import T0, make_event, write_key
 from tools.cli import UsageError

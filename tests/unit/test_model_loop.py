@@ -19,7 +19,7 @@ from streams.model_loop import ModelLoop
 from streams.pending import PendingBatch, PendingWindow, PendingWindows
 from streams.recommending import Versions
 from streams.records import ListWindow, Recommendation, RecordDecoder, Trigger, WindowItem
-from streams.settings import RecommenderSettings
+from streams.settings.load import RecommenderSettings
 from streams.standing_in import StandIn
 from streams.table import BatchTable
 from streams.unknown_items import UnknownItems

@@ -20,7 +20,7 @@ from streams import oauth
 from streams.app import credentials
 from streams.errors import SettingsError
 from streams.oauth import Token, TokenError, TokenProvider, fetch_from_endpoint
-from streams.settings import KafkaSettings, load_settings
+from streams.settings.load import KafkaSettings, load_settings
 from tests.tokens import SECRET, Endpoint, token_endpoint, unsecured_token
 
 URL = "https://issuer.example/token"

@@ -24,7 +24,7 @@ from streams.publisher import KeyHomes, partition_of
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation
 from streams.records import EventDecoder, Item, Recommendation, decode_window, encode
 from streams.sequencing import Counts, absorb_batch
-from streams.settings import KafkaSettings, RecommenderSettings, load_settings
+from streams.settings.load import KafkaSettings, RecommenderSettings, load_settings
 from streams.window import MAX_RUNS, WindowBounds
 from tests import tiny
 from tests.builders import T0, FakeRecord, make_event

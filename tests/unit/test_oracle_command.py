@@ -10,7 +10,7 @@ import pytest
 from streams.pseudonyms import Pseudonyms
 from streams.publisher import partition_of
 from streams.records import Event, RecordDecoder, encode
-from streams.settings import KafkaSettings, Settings
+from streams.settings.load import KafkaSettings, Settings
 from tests.builders import T0, USER_ID_KEY, write_key
 from tools.log_reader import LogRow
 from tools.main import main

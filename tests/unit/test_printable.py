@@ -80,7 +80,7 @@ def test_no_cell_begins_as_a_formula(text: str) -> None:
 WORKER = f"""
 import logging, mode
 from streams.sequencer import build_sequencer
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 import faust
 text = {HOSTILE!r}
 worker = faust.Worker(build_sequencer(load_settings({{}})), loglevel="INFO", logfile=LOGFILE)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from streams.errors import SettingsError
 from streams.pseudonyms import DIGEST_BYTES, MAKE_KEY, Pseudonyms, open_pseudonyms, weakness
 from streams.records import Event, RecordDecoder, encode
-from streams.settings import KafkaSettings, Settings
+from streams.settings.load import KafkaSettings, Settings
 from tests.builders import T0, USER_ID_KEY, write_key
 from tests.certificates import OPENSSL
 from tools.log_reader import LogRow

@@ -15,12 +15,12 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import BrokerError, InputError, TopicError
 from streams.item_records import ItemDecoder
-from streams.kafka_settings import CONTRACT_TOPICS
 from streams.latest import LatestLists
 from streams.publisher import KeyHomes, partition_of
 from streams.recommending import list_id
 from streams.records import Item, Recommendation, UserVector, WindowState, decode_window, encode
-from streams.settings import KafkaSettings, Settings, load_settings
+from streams.settings.kafka import CONTRACT_TOPICS
+from streams.settings.load import KafkaSettings, Settings, load_settings
 from streams.window import WindowBounds, absorb
 from tests.builders import FakeRecord, make_event, write_key
 from tools import replay

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.app_settings import RecommenderSettings, SequencerSettings
 from streams.errors import SettingsError
-from streams.record_limits import MAX_WRITTEN_BYTES, window_bytes
 from streams.records import (
     MAX_TS_MS,
     Event,
@@ -16,6 +14,8 @@ from streams.records import (
     WindowState,
     encode,
 )
+from streams.settings.apps import RecommenderSettings, SequencerSettings
+from streams.settings.record_limits import MAX_WRITTEN_BYTES, window_bytes
 from streams.window import WindowBounds, absorb
 from tests.builders import T0
 

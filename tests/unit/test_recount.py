@@ -15,7 +15,7 @@ from streams.live_popularity import LivePopularity
 from streams.recommender import build_recommender
 from streams.records import encode
 from streams.recount import Recount
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 from tests import tiny_models
 from tests.unit.test_live_popularity import window
 

@@ -21,7 +21,7 @@ from streams.reject_watch import (
 )
 from streams.sequencer import Sequencer, build_sequencer
 from streams.sequencing import BatchResult, Counts, Reject
-from streams.settings import SequencerSettings, Settings
+from streams.settings.load import SequencerSettings, Settings
 from tests.builders import FakeRecord
 from tools.status import Flow, problems_of
 

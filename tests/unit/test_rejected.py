@@ -14,7 +14,7 @@ import pytest
 from streams.errors import InputError, RecordError
 from streams.records import EventDecoder, encode
 from streams.sequencing import Reject
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord, make_event
 from tools import redrive
 from tools.main import main

@@ -15,7 +15,7 @@ import pytest
 
 from streams.errors import BrokerError, InputError
 from streams.records import Event, RecordDecoder
-from streams.settings import Settings, load_settings
+from streams.settings.load import Settings, load_settings
 from tools import replay as replay_command
 from tools.cli import UsageError
 from tools.log_reader import LogRow

@@ -14,7 +14,7 @@ import pytest
 
 import tools.subscribe
 from streams.records import Item, Recommendation, RecommendedItem, SourceRank, encode
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord
 from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 from tests.unit.test_architecture import files

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from streams.errors import SettingsError
-from streams.security import MAX_SECRET_BYTES, read_secret, tls_context
-from streams.settings import KafkaSettings, load_settings
+from streams.settings.load import KafkaSettings, load_settings
+from streams.settings.secrets import MAX_SECRET_BYTES, read_secret, tls_context
 from tests.certificates import OPENSSL, Certificate, make_authority, sign
 from tools.main import COMMANDS, build_parser
 

@@ -12,7 +12,7 @@ import pytest
 from streams import stray_keys
 from streams.publisher import partition_of
 from streams.sequencer import Sequencer, build_sequencer
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 
 USERS = [f"u{number}".encode() for number in range(60)]
 N_PARTITIONS = 4

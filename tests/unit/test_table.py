@@ -11,7 +11,7 @@ import pytest
 from faust.types import TP
 
 from streams.sequencer import build_sequencer
-from streams.settings import load_settings
+from streams.settings.load import load_settings
 
 
 def with_table(store: str, folder: Path, use: Callable[[Any], None]) -> None:

@@ -12,7 +12,7 @@ from aiokafka.errors import NodeNotReadyError, TopicAuthorizationFailedError
 
 from streams import topics
 from streams.errors import BrokerError, TopicError
-from streams.settings import KafkaSettings
+from streams.settings.load import KafkaSettings
 from streams.topics import TOPICS, TopicDifference, TopicSpec, _differences
 from tools.topics import as_result, refuse_other_partitions
 

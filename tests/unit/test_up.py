@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.settings import KafkaSettings, RecommenderSettings, Settings
+from streams.settings.load import KafkaSettings, RecommenderSettings, Settings
 from tools import up
 from tools.cli import UsageError
 from tools.workers import Worker

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.settings import HealthSettings
+from streams.settings.load import HealthSettings
 from tools.supervisor import Supervisor
 from tools.workers import Worker, WorkerError, free_port
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from streams.errors import SettingsError
-from streams.file_trust import distrust
+from streams.settings.file_trust import distrust
 
 MAX_SECRET_BYTES: Final = 4_096
 
@@ -21,7 +21,7 @@ def check_file(file: str, setting: str, *, private: bool) -> None:
     Raises
     ------
     SettingsError
-        When others can, or the file cannot be looked at; see :mod:`streams.file_trust` for the rules.
+        When others can, or the file cannot be looked at; see :mod:`streams.settings.file_trust` for the rules.
     """
     try:
         found = distrust(file, private=private)

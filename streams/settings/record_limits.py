@@ -6,7 +6,7 @@ from typing import Final
 
 from streams.errors import SettingsError
 from streams.records import MAX_ID_LENGTH
-from streams.setting_check import PREFIX
+from streams.settings.check import PREFIX
 from streams.window import MAX_RUNS, SEEN_BYTES, WindowBounds
 
 #: Most bytes of a record's key, value and headers. Kafka's default limit for the batch around it is 1,048,588.

@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 from streams.bounded_connections import bound_connections
 from streams.errors import SettingsError
 from streams.oauth import TokenProvider, token_provider
-from streams.security import read_secret, tls_context
-from streams.setting_check import PREFIX, check_setting
+from streams.settings.check import PREFIX, check_setting
+from streams.settings.secrets import read_secret, tls_context
 
 CONTRACT_TOPICS: Final = (
     "events", "items", "users", "sequences", "user-vectors", "recommendations", "models", "events.rejected", "privacy",

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final, get_type_hints
 
-from streams.app_settings import HealthSettings, RecommenderSettings, SequencerSettings
 from streams.errors import SettingsError
-from streams.file_trust import distrust
-from streams.kafka_settings import KafkaSettings
-from streams.setting_check import PREFIX
+from streams.settings.apps import HealthSettings, RecommenderSettings, SequencerSettings
+from streams.settings.check import PREFIX
+from streams.settings.file_trust import distrust
+from streams.settings.kafka import KafkaSettings
 
 __all__ = [
     "HealthSettings",

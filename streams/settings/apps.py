@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from streams.record_limits import check_window_fits
-from streams.setting_check import check_setting
+from streams.settings.check import check_setting
+from streams.settings.record_limits import check_window_fits
 from streams.window import WindowBounds
 
 

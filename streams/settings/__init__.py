@@ -1,0 +1,1 @@
+"""Every setting: its name, its check, its secret files, and where it is read from."""
