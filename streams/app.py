@@ -15,10 +15,10 @@ from faust.types.auth import CredentialsT
 from mode.utils.queues import FlowControlEvent
 
 from streams import event_loop
-from streams.acls import Role
 from streams.batches import BatchSchema, batch_scheduler
 from streams.bounded_connections import bound_connections
 from streams.consumer import BatchTransport, KeepingFlowControl
+from streams.contract.roles import Role
 from streams.deployment import load_deployment
 from streams.errors import HeadraceError
 from streams.fencing import PartitionWriters

@@ -14,7 +14,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 
 from streams.compressed_batches import CUT_BYTES, HEADER_OVERHEAD_BYTES, bounded
-from streams.record_size import true_size
+from streams.contract.record_size import true_size
 
 #: Python's objects of one record.
 RECORD_OVERHEAD_BYTES: Final = 512

@@ -17,14 +17,14 @@ from models.artifact.artifact import Artifact
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, build_catalogue
 from models.text.encoder import TextEncoder
+from streams.contract.item_records import ItemDecoder
+from streams.contract.records import Item
 from streams.embedding_cache import EmbeddingCache, embed_texts
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import RecordError
-from streams.item_records import ItemDecoder
 from streams.item_vectors import item_vectors, n_imputed
 from streams.metrics import Metrics
 from streams.readers import start_reader
-from streams.records import Item
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
 """Compressed record batches that are read piece by piece, however much they unpack to.
 
 The records of a batch that unpacks to more than :data:`~streams.unpacking.PIECE_BYTES` come all the same, in order and at their offsets. A
-key or value that alone is above :data:`PART_BYTES` is cut (:class:`~streams.record_size.CutBytes`): nothing that headrace reads may be so
-large, so its record is rejected like any that is too large.
+key or value that alone is above :data:`PART_BYTES` is cut (:class:`~streams.contract.record_size.CutBytes`): nothing that headrace reads
+may be so large, so its record is rejected like any that is too large.
 
 References
 ----------
@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from streams.record_size import CutBytes
+from streams.contract.record_size import CutBytes
 from streams.unpacking import pieces
 
 #: A key or value above this is cut; what ``events.rejected`` can hold whole is smaller.

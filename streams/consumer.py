@@ -30,7 +30,7 @@ from faust.types import TP, EventT
 from mode.utils.queues import FlowControlEvent
 
 from streams.bounded_fetch import bound_fetches
-from streams.committed_note import Gap
+from streams.contract.committed_note import Gap
 from streams.deleted import DeletedEvents
 from streams.errors import BrokerError, StalledError
 from streams.readers import ISOLATION_LEVEL

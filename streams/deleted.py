@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 from faust.types import TP
 
-from streams.committed_note import Gap, decode_judged, encode, with_gap
+from streams.contract.committed_note import Gap, decode_judged, encode, with_gap
 
 
 class DeletedEvents:

@@ -18,11 +18,11 @@ from faust.types import EventT
 from models.ranking.pipeline import RankedList
 from streams.app import StreamApp
 from streams.batches import OutRecord, delivered
+from streams.contract.records import encode
 from streams.errors import BrokerError, FencedError
 from streams.metrics import Metrics
 from streams.pending import PendingWindow
 from streams.recommending import Versions, recommendation, user_vector
-from streams.records import encode
 from streams.table import BatchTable
 
 log = logging.getLogger(__name__)

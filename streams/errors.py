@@ -39,7 +39,7 @@ class RecordError(HeadraceError):
 
     Attributes
     ----------
-    reason : a word from a closed list (``streams.records.REASONS``)
+    reason : a word from a closed list (``streams.contract.records.REASONS``)
     field : the field at fault, or ``""`` when the whole record is
     """
 

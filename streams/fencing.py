@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from streams.batches import MAX_BATCH_BYTES, STOP_TIMEOUT_S, BatchWriter, OutRecord, delivered
-from streams.records import MAX_ID_LENGTH
+from streams.contract.records import MAX_ID_LENGTH
 from streams.settings.load import KafkaSettings
 
 #: Longer than any user_id, so that it is nobody's key. Its value is a tombstone: nothing for readers, and compaction removes it.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from faust.types import TP
 
 from streams import store_check
-from streams.committed_note import ACKNOWLEDGED, Acknowledged, Gap, decode_acknowledged, unseen
+from streams.contract.committed_note import ACKNOWLEDGED, Acknowledged, Gap, decode_acknowledged, unseen
 from streams.errors import BrokerError, StalledError
 from streams.guard import ProcessGuard, parent_pid
 from streams.lag import Group, GroupWatch

@@ -10,7 +10,7 @@ import numpy as np
 
 from models.text.clean import item_text
 from models.types import Float32
-from streams.records import Item
+from streams.contract.records import Item
 
 #: Longer vectors are no embedding; further on their products would leave float32.
 MAX_LENGTH: Final = 1e6

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from streams.contract.records import ListWindow, decode_list_window, encode
 from streams.list_rate import ListRate
-from streams.records import ListWindow, decode_list_window, encode
 
 BatchT = TypeVar("BatchT")
 

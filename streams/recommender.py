@@ -22,7 +22,7 @@ from models.ranking.pipeline import Catalogue, Pipeline
 from models.text.encoder import TextEncoder
 from streams.app import StreamApp, build_app, start_app
 from streams.catalogue import CatalogueReader
-from streams.committed_note import encode as encode_note
+from streams.contract.committed_note import encode as encode_note
 from streams.delivery import Delivery
 from streams.embedding_cache import EmbeddingCache
 from streams.embedding_worker import EmbeddingWorker, resolve_device, tame_pytorch

@@ -14,9 +14,7 @@ from models.ranking.fallback import UserVectors
 from models.ranking.pipeline import RankedList
 from models.types import Behaviour
 from streams.batches import ConsumedRecord
-from streams.damage import PassedOver
-from streams.errors import RecordError
-from streams.records import (
+from streams.contract.records import (
     VERSION,
     BaseWindow,
     ListWindow,
@@ -27,6 +25,8 @@ from streams.records import (
     decode_list_window,
     is_user_key,
 )
+from streams.damage import PassedOver
+from streams.errors import RecordError
 from streams.window import SEEN_BYTES, seen_hash
 
 #: What :func:`revision_of` says of bytes that are no user vector: below all revisions, so that the user's next window gets a list.
@@ -173,7 +173,7 @@ def stored_vectors(value: bytes | None, artifact: str, dim: int, n_factors: int)
 
     Parameters
     ----------
-    value : an encoded :class:`~streams.records.UserVector`, or None
+    value : an encoded :class:`~streams.contract.records.UserVector`, or None
     dim, n_factors : widths of the artifact's user vectors and factors
     """
     if value is None:

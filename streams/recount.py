@@ -16,10 +16,10 @@ from typing import Final
 
 from faust.types import TP
 
+from streams.contract.records import ListWindow, decode_list_window
 from streams.damage import PassedOver
 from streams.errors import HeadraceError, RecordError
 from streams.live_popularity import LivePopularity
-from streams.records import ListWindow, decode_list_window
 from streams.recovery import restore
 from streams.settings.load import Settings
 

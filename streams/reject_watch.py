@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final
 
-from streams.committed_note import REJECTS_UNHEALTHY_S, Judged, encode
+from streams.contract.committed_note import REJECTS_UNHEALTHY_S, Judged, encode
 from streams.errors import RejectCeilingError
 from streams.printable import printable
 from streams.sequencing import Counts, Reject

@@ -6,11 +6,11 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from streams.batches import OutRecord, delivered
+from streams.contract.records import ListWindow
 from streams.damage import PassedOver, describe
 from streams.fencing import PartitionWriters
 from streams.metrics import Metrics
 from streams.recommending import DAMAGED, BatchWindows, revision_of
-from streams.records import ListWindow
 from streams.table import BatchTable
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 
-from streams.acls import Acl, Role, acls, topics_of
+from streams.contract.roles import Acl, Role, acls, topics_of
 from streams.errors import BrokerError
 from streams.operations import GroupOperations, TopicOperations
 from streams.settings.load import KafkaSettings

@@ -21,13 +21,13 @@ from faust.types import TP, EventT
 
 from streams.app import StreamApp, build_app, start_app
 from streams.batches import BATCH_OVERHEAD_BYTES, ConsumedRecord, OutRecord, delivered
-from streams.committed_note import decode_judged
+from streams.contract.committed_note import decode_judged
+from streams.contract.records import EventDecoder, WindowState
 from streams.errors import RejectCeilingError
 from streams.expiry import Expiry
 from streams.mending import Mender
 from streams.metrics import Metrics
 from streams.publisher import KeyHomes
-from streams.records import EventDecoder, WindowState
 from streams.reject_watch import RejectAlarm, RejectCeiling
 from streams.sequencing import BatchResult, absorb_batch, is_readable
 from streams.settings.load import Settings

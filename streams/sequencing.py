@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from streams.batches import ConsumedRecord, OutRecord
+from streams.contract.kept_headers import kept_headers
+from streams.contract.records import Event, EventDecoder, WindowState, decode_window, encode
+from streams.contract.reject_size import kept
 from streams.errors import RecordError
-from streams.kept_headers import kept_headers
-from streams.records import Event, EventDecoder, WindowState, decode_window, encode
-from streams.reject_size import kept
 from streams.window import WindowBounds, absorb
 
 #: What producers call each ``partitioner``.
@@ -54,7 +54,7 @@ class Reject(NamedTuple):
     def as_record(self) -> OutRecord:
         """Return the record for ``events.rejected``: original key and bytes; in the headers reason and coordinates, then its own.
 
-        What would not fit there is cut, and says so: see :mod:`streams.reject_size`.
+        What would not fit there is cut, and says so: see :mod:`streams.contract.reject_size`.
         """
         source = self.record
         headers = {

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from models.types import Behaviour
-from streams.committed_note import CatalogueShare
+from streams.contract.committed_note import CatalogueShare
 
 if TYPE_CHECKING:
     from models.ranking.catalogue import Catalogue  # brings PyTorch, which the sequencer does without

@@ -1,4 +1,4 @@
-"""The sliding window of one user: pure functions over :class:`~streams.records.WindowState`.
+"""The sliding window of one user: pure functions over :class:`~streams.contract.records.WindowState`.
 
 Events have a total order, ``(ts, event_id)``. Whatever the order of arrival, the window holds the last events of that order,
 each once::
@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from streams.records import VERSION, Event, Trigger, WindowItem, WindowState
+from streams.contract.records import VERSION, Event, Trigger, WindowItem, WindowState
 
 MAX_RUNS: Final = 4  # replays remembered per user; each costs its name and one integer
 SEEN_BYTES: Final = 4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from streams.records import Event, EventType, encode
+from streams.contract.records import Event, EventType, encode
 
 T0 = 1_700_000_000_000
 #: A key of user ids, as one is drawn.

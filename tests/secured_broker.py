@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from streams.acls import Acl
+from streams.contract.roles import Acl
 from tests.certificates import Certificate, make_authority, sign
 from tests.waiting import wait_until
 from tools import engine_kafka

@@ -13,8 +13,7 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from streams.acls import acls
-from streams.committed_note import (
+from streams.contract.committed_note import (
     ACKNOWLEDGED,
     Acknowledged,
     Gap,
@@ -24,6 +23,7 @@ from streams.committed_note import (
     encode,
     unseen,
 )
+from streams.contract.roles import acls
 from streams.lag import GroupWatch
 from streams.readers import open_reader
 from streams.rights import check_rights

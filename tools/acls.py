@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
-from streams.acls import ROLES, acls
+from streams.contract.roles import ROLES, acls
 from streams.settings.load import load_settings
 from tools.cli import emit
 

@@ -15,9 +15,9 @@ from collections import deque
 from typing import Any, Final, NamedTuple
 
 from streams.batches import BatchWriter, OutRecord, delivered
+from streams.contract.records import EventDecoder
 from streams.errors import BrokerError
 from streams.metrics import Metrics
-from streams.records import EventDecoder
 from streams.sequencing import BatchResult, Counts, absorb_batch
 from streams.settings.load import Settings, load_settings
 

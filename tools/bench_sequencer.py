@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.batches import BatchWriter, OutRecord, delivered
+from streams.contract.records import EVENT_TYPES, VERSION, Event, encode
 from streams.publisher import KeyHomes
-from streams.records import EVENT_TYPES, VERSION, Event, encode
 from streams.settings.load import Settings, load_settings
 from streams.topics import create_topics
 from tools.cli import RunError, UsageError, emit, progress, say

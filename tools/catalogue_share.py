@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
-from streams.committed_note import UNHEALTHY_MS, CatalogueShare, decode_share
+from streams.contract.committed_note import UNHEALTHY_MS, CatalogueShare, decode_share
 from streams.errors import InputError
 from streams.lag import Group
 from streams.unknown_items import shown

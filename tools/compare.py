@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from math import isclose
 from typing import Any, Final, Literal
 
+from streams.contract.records import Recommendation, RecommendedItem, WindowItem, WindowState, decode_window
 from streams.errors import RecordError
-from streams.records import Recommendation, RecommendedItem, WindowItem, WindowState, decode_window
 from streams.window import SEEN_BYTES
 
 #: Shares of itself by which a score may differ, and by which two scores may and still count as equal.

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from streams.records import Recommendation
+from streams.contract.records import Recommendation
 from streams.settings.load import Settings, load_settings
 from tools.cli import RunError, UsageError, add_common_arguments, emit, progress, say, say_table
 from tools.demo_data import DemoLog, movielens_100k
@@ -178,7 +178,7 @@ def drain(settings: Settings, sequencer: Any, recommender: Any, n_sent: int) -> 
 
 async def read_lists(settings: Settings) -> tuple[list[Recommendation], list[float]]:
     """Return all published lists, and how long after its event's arrival at the broker each was made, in milliseconds."""
-    from streams.records import RecordDecoder
+    from streams.contract.records import RecordDecoder
     from tools.topic_reader import read_records
 
     kafka = settings.kafka

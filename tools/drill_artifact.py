@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from streams.records import VERSION, Item
+from streams.contract.records import VERSION, Item
 from tools.cli import RunError
 
 N_ITEMS: Final = 300

@@ -17,7 +17,7 @@ import numpy as np
 
 from models.types import Float64
 from streams.batches import OutRecord
-from streams.records import EVENT_TYPES, VERSION, Event, encode
+from streams.contract.records import EVENT_TYPES, VERSION, Event, encode
 from tools.drill_malformed import MALFORMED
 
 #: Events that may be repeated: the last so many.

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
 from models.types import Float64
-from streams.records import Recommendation
+from streams.contract.records import Recommendation
 from tools.demo import quantile
 
 #: Late events' own time is up to hours ago: their lists say nothing about freshness. Nobody waits as long as this.

@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
+from streams.contract.newest_lists import LatestLists
+from streams.contract.records import Recommendation, RecordDecoder
 from streams.errors import RecordError
-from streams.latest import LatestLists
-from streams.records import Recommendation, RecordDecoder
 
 #: Ids kept of a user's accepted lists are hashes of this many bits, for memory's sake.
 _HASH_MASK: Final = (1 << 62) - 1

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from streams.batches import OutRecord
-from streams.records import MAX_RECORD_BYTES
+from streams.contract.records import MAX_RECORD_BYTES
 
 #: An event time in the past: what is wrong with a record is never its time, unless its kind says so.
 TS_MS: Final = 1_700_000_000_000

@@ -22,9 +22,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from streams.contract.newest_lists import LatestLists
+from streams.contract.records import Recommendation, RecordDecoder
 from streams.errors import InputError
-from streams.latest import LatestLists
-from streams.records import Recommendation, RecordDecoder
 from streams.settings.load import KafkaSettings
 from tools.cli import RunError
 from tools.drill_load import MAX_CHUNK

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.batches import ConsumedRecord
+from streams.contract.records import Item, encode
 from streams.publisher import Publisher
-from streams.records import Item, encode
 from streams.settings.load import KafkaSettings, Settings
 from streams.topics import TOPICS, create_topics, open_admin
 from tools.cli import RunError

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import TopicPartition
 from aiokafka.admin import NewPartitions, RecordsToDelete
 
-from streams.committed_note import decode_judged
+from streams.contract.committed_note import decode_judged
+from streams.contract.records import VERSION, Event, encode
 from streams.lag import GroupWatch
 from streams.publisher import Publisher
-from streams.records import VERSION, Event, encode
 from streams.topics import open_admin
 from tools.drill_cluster import READY_S
 from tools.drill_replay import command

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
+from streams.contract.item_records import ItemDecoder
+from streams.contract.records import Item
 from streams.errors import RecordError, TopicError
-from streams.item_records import ItemDecoder
-from streams.records import Item
 from streams.settings.load import KafkaSettings
 from tools.cli import say
 from tools.topic_reader import read_records

@@ -12,10 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.contract.records import MAX_RECORD_BYTES, VERSION, Item, RecordDecoder, encode
 from streams.deployment import with_existing_partitions
 from streams.errors import InputError, RecordError
 from streams.publisher import Publisher
-from streams.records import MAX_RECORD_BYTES, VERSION, Item, RecordDecoder, encode
 from streams.rights import prepare
 from streams.settings.load import Settings, load_settings
 from tools.cli import UsageError, emit, progress, say, write_row

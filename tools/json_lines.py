@@ -12,8 +12,8 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Final
 
+from streams.contract.records import MAX_RECORD_BYTES
 from streams.errors import InputError
-from streams.records import MAX_RECORD_BYTES
 
 CHUNK_BYTES: Final = 1 << 18
 #: A longer line is cut to one byte more than a record may have: enough to be refused as too large.

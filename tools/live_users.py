@@ -11,8 +11,8 @@ from typing import Final
 
 import msgspec
 
+from streams.contract.pseudonyms import Pseudonyms
 from streams.errors import TopicError
-from streams.pseudonyms import Pseudonyms
 from streams.settings.load import KafkaSettings
 from tools.cli import UsageError, say
 from tools.log_reader import LogRow

@@ -17,11 +17,11 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams.batches import Headers
+from streams.contract.pseudonyms import open_pseudonyms
+from streams.contract.records import VERSION, EventDecoder, Item, RecordDecoder, decode_window, encode
 from streams.deployment import with_existing_partitions
 from streams.errors import BrokerError, InputError, RecordError
-from streams.pseudonyms import open_pseudonyms
 from streams.publisher import KeyHomes
-from streams.records import VERSION, EventDecoder, Item, RecordDecoder, decode_window, encode
 from streams.sequencing import Counts
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.cli import UsageError, emit, say, write_json

@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.contract.pseudonyms import Pseudonyms, open_pseudonyms
+from streams.contract.records import VERSION, Event, EventDecoder, encode
 from streams.deployment import with_existing_partitions
 from streams.errors import RecordError
-from streams.pseudonyms import Pseudonyms, open_pseudonyms
 from streams.publisher import Publisher
-from streams.records import VERSION, Event, EventDecoder, encode
 from streams.rights import prepare
 from streams.settings.load import Settings, load_settings
 from tools.cli import emit, progress, say

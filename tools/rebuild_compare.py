@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.contract.newest_lists import LatestLists
+from streams.contract.records import Recommendation, RecordDecoder, decode_window, encode
 from streams.deployment import load_deployment
 from streams.errors import InputError, RecordError, TopicError
-from streams.latest import LatestLists
 from streams.recommending import list_id
-from streams.records import Recommendation, RecordDecoder, decode_window, encode
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import emit
 from tools.compare import Difference, compare_lists, compare_windows

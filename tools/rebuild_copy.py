@@ -12,8 +12,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.batches import ConsumedRecord, delivered
+from streams.contract.item_records import ItemDecoder
 from streams.errors import BrokerError, InputError, RecordError, TopicError
-from streams.item_records import ItemDecoder
 from streams.publisher import KeyHomes, Publisher
 from streams.readers import open_reader
 from streams.settings.load import KafkaSettings

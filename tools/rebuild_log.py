@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from streams.contract.pseudonyms import open_pseudonyms
 from streams.errors import InputError
-from streams.pseudonyms import open_pseudonyms
 from streams.settings.load import KafkaSettings, Settings
 from tools.rebuild_run import LOG_CHECKPOINT
 from tools.replay import drive

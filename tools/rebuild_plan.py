@@ -22,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from streams.records import RecordDecoder, UserVector, WindowState, decode_window, encode
+from streams.contract.records import RecordDecoder, UserVector, WindowState, decode_window, encode
 
 #: Offset of a trigger that is not on the live ``events``: it came from a log.
 NOT_ON_EVENTS: Final = -1

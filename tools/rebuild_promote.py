@@ -34,11 +34,11 @@ from aiokafka.errors import CommitFailedError
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.batches import OutRecord, delivered
+from streams.contract.records import Event, RecordDecoder, WindowState, decode_window
 from streams.deployment import load_deployment
 from streams.errors import BrokerError, InputError, RecordError
 from streams.fencing import PartitionWriters
 from streams.readers import open_reader
-from streams.records import Event, RecordDecoder, WindowState, decode_window
 from streams.settings.load import KafkaSettings, Settings
 from streams.topics import create_topics
 from tools.cli import RunError, emit, say

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from streams.contract.records import EventDecoder
 from streams.errors import InputError, RecordError
-from streams.records import EventDecoder
 from streams.settings.load import KafkaSettings
 from tools.cli import say
 from tools.reject_reader import RejectedEvent, mark

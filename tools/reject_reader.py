@@ -13,8 +13,8 @@ from typing import Final
 import msgspec
 
 from streams.batches import ConsumedRecord
-from streams.kept_headers import original_headers
-from streams.reject_size import SIZE, TRUNCATED
+from streams.contract.kept_headers import original_headers
+from streams.contract.reject_size import SIZE, TRUNCATED
 from streams.settings.load import KafkaSettings
 from tools.topic_reader import read_records
 

@@ -10,10 +10,10 @@ import heapq
 from collections import Counter
 from typing import Any, Final
 
+from streams.contract.records import REASONS, EventDecoder, decode_any
 from streams.errors import RecordError
 from streams.printable import printable
 from streams.publisher import Publisher
-from streams.records import REASONS, EventDecoder, decode_any
 from streams.rights import prepare
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.cli import UsageError, emit, write_line

@@ -13,9 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
+from streams.contract.pseudonyms import open_pseudonyms
 from streams.deployment import with_existing_partitions
 from streams.errors import InputError
-from streams.pseudonyms import open_pseudonyms
 from streams.publisher import Publisher
 from streams.rights import prepare
 from streams.settings.load import Settings, load_settings

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from streams.contract.pseudonyms import open_pseudonyms
+from streams.contract.records import EventDecoder, encode
 from streams.errors import InputError, RecordError
-from streams.pseudonyms import open_pseudonyms
-from streams.records import EventDecoder, encode
 from streams.settings.load import Settings
 from tools.cli import say
 from tools.log_reader import LogRow

@@ -20,9 +20,9 @@ from typing import Final
 
 import msgspec
 
+from streams.contract.pseudonyms import Pseudonyms
+from streams.contract.records import VERSION, Event, EventType
 from streams.errors import InputError
-from streams.pseudonyms import Pseudonyms
-from streams.records import VERSION, Event, EventType
 from tools.log_reader import LogRow
 
 DIGEST_BYTES: Final = 4  # 8 hexadecimal digits

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from streams.committed_note import REJECTS_UNHEALTHY_S, UNHEALTHY_MS, CatalogueShare, Gap, decode_judged
+from streams.contract.committed_note import REJECTS_UNHEALTHY_S, UNHEALTHY_MS, CatalogueShare, Gap, decode_judged
 from streams.deployment import with_existing_partitions
 from streams.lag import Group, GroupWatch
 from streams.liveness import PartitionOffsets, Place

@@ -15,10 +15,10 @@ from typing import Final
 
 import msgspec
 
+from streams.contract.pseudonyms import open_pseudonyms
+from streams.contract.records import Recommendation, RecommendedItem, RecordDecoder
 from streams.errors import RecordError
-from streams.pseudonyms import open_pseudonyms
 from streams.publisher import partition_of
-from streams.records import Recommendation, RecommendedItem, RecordDecoder
 from streams.settings.load import KafkaSettings, load_settings
 from tools.cli import UsageError, emit, say, write_json, write_line
 from tools.item_topic import item_changes

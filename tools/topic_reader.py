@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from streams.acls import Acl
 from streams.batches import ConsumedRecord
+from streams.contract.roles import Acl
 from streams.errors import TopicError
 from streams.readers import open_reader
 from streams.rights import check_rights

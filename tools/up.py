@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from streams.acls import topics_of
+from streams.contract.roles import topics_of
 from streams.deployment import load_deployment
 from streams.settings.load import Settings, load_settings
 from streams.topics import create_topics

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import SettingsError
-from streams.records import MAX_ID_LENGTH
 from streams.settings.check import PREFIX
 from streams.window import MAX_RUNS, SEEN_BYTES, WindowBounds
 

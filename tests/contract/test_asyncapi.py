@@ -9,11 +9,11 @@ import msgspec
 import pytest
 import yaml
 
-from streams import records
 from streams.batches import ConsumedRecord
+from streams.contract import records
+from streams.contract.records import MAX_RECORD_BYTES, REASONS
+from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES
 from streams.errors import RecordError
-from streams.records import MAX_RECORD_BYTES, REASONS
-from streams.reject_size import CUT_BYTES, MAX_WHOLE_BYTES
 from streams.sequencing import Reject
 from streams.topics import TOPICS, TopicSpec
 from tests.builders import FakeRecord
@@ -72,7 +72,7 @@ def test_no_record_is_documented_that_does_not_exist() -> None:
 
 
 def test_every_struct_of_the_wire_is_covered() -> None:
-    """A new struct of ``streams.records`` must be added here and to the contract."""
+    """A new struct of ``streams.contract.records`` must be added here and to the contract."""
     structs = {
         value for value in vars(records).values() if isinstance(value, type) and issubclass(value, msgspec.Struct)
     } - {msgspec.Struct, records.BaseWindow, records.ListWindow}  # parts of WindowState

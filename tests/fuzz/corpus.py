@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from streams.records import Item, User, encode
+from streams.contract.records import Item, User, encode
 from streams.window import WindowBounds, absorb
 from tests.builders import T0, make_event
 from tests.malformed import MALFORMED, malformed

@@ -16,8 +16,7 @@ import msgspec
 from models.artifact.files import FileError
 from models.artifact.manifest import read_manifest
 from models.artifact.tensor_header import read_header
-from streams.errors import InputError, RecordError
-from streams.records import (
+from streams.contract.records import (
     REASONS,
     Event,
     EventDecoder,
@@ -30,6 +29,7 @@ from streams.records import (
     decode_window,
     encode,
 )
+from streams.errors import InputError, RecordError
 from streams.sequencing import Reject, absorb_batch
 from streams.window import WindowBounds
 from tests.builders import T0, FakeRecord

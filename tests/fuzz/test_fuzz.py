@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams import records
+from streams.contract import records
 from streams.errors import RecordError
 from tests.fuzz.corpus import SEEDS, mutated
 from tests.fuzz.targets import MAX_SECONDS, run, targets

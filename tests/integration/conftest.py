@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.acls import ALL_TOPICS, ROLES, acls
+from streams.contract.roles import ALL_TOPICS, ROLES, acls
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from streams.topics import create_topics
 from tests import tiny

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from streams.batches import ConsumedRecord, OutRecord
+from streams.contract.records import Recommendation, RecordDecoder, WindowState, decode_window, encode
 from streams.publisher import Publisher
-from streams.records import Recommendation, RecordDecoder, WindowState, decode_window, encode
 from streams.settings.load import Settings
 from streams.topics import create_topics, open_admin
 from streams.window import WindowBounds, absorb

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.contract.records import Event
 from streams.publisher import Publisher
-from streams.records import Event
 from streams.settings.load import Settings
 from streams.topics import create_topics
 from tests.builders import T0, make_event

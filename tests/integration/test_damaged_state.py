@@ -10,7 +10,7 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streams.batches import OutRecord
-from streams.records import WindowState, decode_window, encode, is_user_key
+from streams.contract.records import WindowState, decode_window, encode, is_user_key
 from streams.settings.load import Settings
 from streams.topics import create_topics
 from tests.builders import T0, make_event

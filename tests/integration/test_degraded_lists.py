@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streams.batches import OutRecord
-from streams.records import Recommendation, RecordDecoder, UserVector, WindowState, encode
+from streams.contract.records import Recommendation, RecordDecoder, UserVector, WindowState, encode
 from streams.settings.load import Settings
 from streams.window import WindowBounds, absorb
 from tests.builders import T0, make_event

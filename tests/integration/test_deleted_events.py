@@ -15,7 +15,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
 from streams.batches import OutRecord
-from streams.records import encode
+from streams.contract.records import encode
 from streams.settings.load import Settings
 from streams.topics import open_admin
 from tests.builders import T0, make_event

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from streams.batches import ConsumedRecord, OutRecord, delivered
+from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import FencedError
 from streams.fencing import FENCE_KEY, RENEW_AFTER_S, PartitionWriters
-from streams.records import MAX_ID_LENGTH
 from streams.settings.load import Settings
 from streams.topics import create_topics
 from tests.integration.test_sequencer import (

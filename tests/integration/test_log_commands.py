@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
+from streams.contract.records import Event, Recommendation, RecommendedItem, RecordDecoder, SourceRank, encode
 from streams.publisher import Publisher
-from streams.records import Event, Recommendation, RecommendedItem, RecordDecoder, SourceRank, encode
 from streams.settings.load import KafkaSettings
 from streams.topics import create_topics
 from streams.window import WindowBounds, absorb

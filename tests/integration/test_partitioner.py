@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from streams.contract.records import Event, encode
 from streams.publisher import partition_of
-from streams.records import Event, encode
 from streams.settings.load import Settings
 from streams.topics import create_topics
 from tests.builders import T0, make_event

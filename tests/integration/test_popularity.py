@@ -11,8 +11,8 @@ import pytest
 
 from models.artifact.artifact import load_artifact
 from streams.batches import OutRecord
+from streams.contract.records import Recommendation, encode
 from streams.live_popularity import REFRESH_S
-from streams.records import Recommendation, encode
 from streams.settings.load import Settings
 from streams.window import WindowBounds, absorb
 from tests import tiny

@@ -17,8 +17,8 @@ from typing import Final
 import pytest
 
 from streams.batches import OutRecord
+from streams.contract.records import encode
 from streams.publisher import Publisher
-from streams.records import encode
 from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import make_event

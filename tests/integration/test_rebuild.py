@@ -17,10 +17,10 @@ import msgspec
 import pytest
 
 from streams.batches import OutRecord, delivered
+from streams.contract.newest_lists import LatestLists
+from streams.contract.records import decode_window
 from streams.errors import FencedError
 from streams.fencing import PartitionWriters
-from streams.latest import LatestLists
-from streams.records import decode_window
 from streams.settings.load import load_settings
 from streams.topics import create_topics
 from tests import tiny

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from models.artifact.artifact import TENSORS
+from streams.contract.records import WindowState
 from streams.publisher import partition_of
-from streams.records import WindowState
 from streams.settings.load import Settings
 from tests import tiny
 from tests.integration.recommender_runs import (

@@ -14,8 +14,8 @@ import pytest
 
 from models.artifact.artifact import load_artifact
 from streams.batches import OutRecord
+from streams.contract.records import Event, RecordDecoder, UserVector, decode_window, encode
 from streams.recommending import list_id
-from streams.records import Event, RecordDecoder, UserVector, decode_window, encode
 from streams.settings.load import Settings, load_settings
 from streams.topics import create_topics
 from tests import tiny

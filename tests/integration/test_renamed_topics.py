@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from aiokafka.admin import NewTopic
 
-from streams.records import decode_window
+from streams.contract.records import decode_window
 from streams.settings.load import Settings
 from streams.topics import open_admin
 from tests import tiny

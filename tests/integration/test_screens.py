@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.contract.records import Item, encode
 from streams.publisher import Publisher
-from streams.records import Item, encode
 from streams.settings.load import Settings
 from streams.topics import create_topics
 from tests import tiny

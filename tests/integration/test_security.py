@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.acls import ROLES, Acl, Role, acls
+from streams.contract.roles import ROLES, Acl, Role, acls
 from streams.errors import BrokerError
 from streams.rights import check_rights, prepare
 from streams.settings.load import KafkaSettings

@@ -13,8 +13,8 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from streams import connecting
-from streams.acls import Acl, acls
-from streams.committed_note import ACKNOWLEDGED, Gap, Judged, encode
+from streams.contract.committed_note import ACKNOWLEDGED, Gap, Judged, encode
+from streams.contract.roles import Acl, acls
 from streams.readers import open_reader
 from streams.settings.load import load_settings
 from streams.topics import create_topics

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from streams.batches import ConsumedRecord, OutRecord
+from streams.contract.records import EVENT_TYPES, Event, WindowState, decode_window, encode
 from streams.publisher import Publisher
-from streams.records import EVENT_TYPES, Event, WindowState, decode_window, encode
 from streams.settings.load import Settings
 from streams.topics import create_topics
 from streams.window import WindowBounds, absorb

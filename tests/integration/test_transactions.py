@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer
 from confluent_kafka import Producer
 
 from streams.batches import OutRecord
-from streams.records import Item, Recommendation, RecommendedItem, encode
+from streams.contract.records import Item, Recommendation, RecommendedItem, encode
 from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import T0, make_event

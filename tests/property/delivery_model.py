@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from streams.batches import split_by_size
-from streams.records import Event, EventDecoder
+from streams.contract.records import Event, EventDecoder
 from streams.sequencing import BatchResult, Counts, absorb_batch
 from streams.window import WindowBounds
 from tests.builders import T0, FakeRecord

@@ -15,9 +15,9 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from streams.contract.records import ListWindow, Trigger, WindowItem
 from streams.list_rate import ListRate
 from streams.pending import MAX_WINDOWS, PendingBatch, PendingWindow, PendingWindows
-from streams.records import ListWindow, Trigger, WindowItem
 
 N_PARTITIONS: Final = 2
 USERS: Final = (b"u0", b"u1", b"u2", b"u3")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.records import Event, WindowState, decode_window, encode
+from streams.contract.records import Event, WindowState, decode_window, encode
 from streams.window import SEEN_BYTES, Outcome, WindowBounds, absorb
 from tests.builders import T0, make_event
 

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from streams.committed_note import Gap
+from streams.contract.committed_note import Gap
 from tools.acknowledge import as_text, show
 
 LOSSES = ((0, Gap(14, 90, 1)), (3, Gap(0, 174, 1, n_read=100)))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.acls import ALL_TOPICS, READS, ROLES, WRITES, Acl, acls
-from streams.committed_note import ACKNOWLEDGED
+from streams.contract.committed_note import ACKNOWLEDGED
+from streams.contract.roles import ALL_TOPICS, READS, ROLES, WRITES, Acl, acls
 from streams.rights import UNTOLD, denied_operations
 from streams.sequencer import build_sequencer
 from streams.settings.load import KafkaSettings, Settings

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from streams import compressed_batches, readers, unpacking
 from streams.bounded_fetch import POLL_BYTES, BoundedRecords, bound_fetches
 from streams.compressed_batches import CUT_BYTES, PART_BYTES
+from streams.contract.record_size import CutBytes, true_size
+from streams.contract.records import MAX_RECORD_BYTES, EventDecoder
+from streams.contract.reject_size import MAX_WHOLE_BYTES, kept
 from streams.errors import RecordError
-from streams.record_size import CutBytes, true_size
-from streams.records import MAX_RECORD_BYTES, EventDecoder
-from streams.reject_size import MAX_WHOLE_BYTES, kept
 from streams.settings.load import load_settings
 from tests.builders import T0
 from tests.packed import BASE, CODECS, GZIP, LZ4, NONE, SNAPPY, Packed, batch, message_set, some_records
@@ -255,7 +255,7 @@ def test_a_reader_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 PEAK = """
 import sys
 from streams import bounded_fetch
-from streams.record_size import true_size
+from streams.contract.record_size import true_size
 
 def status(name):
     return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(name))

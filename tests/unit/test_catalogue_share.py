@@ -11,7 +11,7 @@ import pytest
 
 import tools.evaluate
 import tools.train
-from streams.committed_note import UNHEALTHY_MS, CatalogueShare, encode
+from streams.contract.committed_note import UNHEALTHY_MS, CatalogueShare, encode
 from streams.errors import InputError
 from streams.lag import Group, Member
 from tools.catalogue_share import as_share, catalogue_share, live_share, share_text

@@ -7,7 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.records import Recommendation, RecommendedItem, SourceRank, Trigger, WindowItem, WindowState, encode
+from streams.contract.records import (
+    Recommendation,
+    RecommendedItem,
+    SourceRank,
+    Trigger,
+    WindowItem,
+    WindowState,
+    encode,
+)
 from streams.window import seen_hash
 from tests.builders import T0
 from tools.compare import SCORE_TOLERANCE, Difference, compare_lists, compare_windows

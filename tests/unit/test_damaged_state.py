@@ -7,14 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.damage import MAX_SHOWN, PassedOver, describe
-from streams.errors import RecordError
-from streams.fencing import FENCE_KEY
-from streams.mending import Mender
-from streams.metrics import Metrics
-from streams.pending import PendingWindows
-from streams.recommending import DAMAGED, newest_windows, revision_of, stored_vectors
-from streams.records import (
+from streams.contract.records import (
     MAX_ID_LENGTH,
     MAX_REVISION,
     EventDecoder,
@@ -28,6 +21,13 @@ from streams.records import (
     encode,
     is_user_key,
 )
+from streams.damage import MAX_SHOWN, PassedOver, describe
+from streams.errors import RecordError
+from streams.fencing import FENCE_KEY
+from streams.mending import Mender
+from streams.metrics import Metrics
+from streams.pending import PendingWindows
+from streams.recommending import DAMAGED, newest_windows, revision_of, stored_vectors
 from streams.recovery import _take_foreign
 from streams.removal import fresh_windows
 from streams.sequencing import Counts, absorb_batch

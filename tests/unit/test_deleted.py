@@ -9,7 +9,8 @@ import pytest
 from faust.types import TP
 
 from streams.batches import batch_scheduler
-from streams.committed_note import (
+from streams.consumer import BatchConsumer, note_of
+from streams.contract.committed_note import (
     MAX_GAPS,
     UNHEALTHY_MS,
     Acknowledged,
@@ -21,7 +22,6 @@ from streams.committed_note import (
     unseen,
     with_gap,
 )
-from streams.consumer import BatchConsumer, note_of
 from streams.deleted import DeletedEvents
 from streams.settings.load import Settings
 from tests.builders import FakeRecord

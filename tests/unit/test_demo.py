@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from streams.contract.records import Recommendation, RecommendedItem
 from streams.errors import InputError
-from streams.records import Recommendation, RecommendedItem
 from tools.cli import UsageError
 from tools.demo import find_problem, quantile, run, split_by_time
 from tools.demo_data import DemoLog

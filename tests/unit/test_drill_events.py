@@ -6,7 +6,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from streams.batches import OutRecord
-from streams.records import EventDecoder
+from streams.contract.records import EventDecoder
 from streams.window import WindowBounds
 from tools.drill_events import EventSource, Shares
 from tools.oracle import windows_of

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from models.artifact.artifact import ArtifactError, load_artifact
+from streams.contract.records import Item, RecordDecoder
 from streams.errors import RecordError
-from streams.records import Item, RecordDecoder
 from tests import tiny
 from tools.cli import UsageError
 from tools.drill import KINDS, add_arguments, check_plan

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from streams.latest import LatestLists
-from streams.records import Degraded, Recommendation, encode
+from streams.contract.newest_lists import LatestLists
+from streams.contract.records import Degraded, Recommendation, encode
 from tools.drill_ledger import Gaps, ListLedger
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.records import encode
+from streams.contract.records import encode
 from streams.window import WindowBounds, absorb
 from tests.builders import T0, FakeRecord, make_event
 from tools.drill_cluster import unbalanced

@@ -12,7 +12,7 @@ import pytest
 from faust.types import TP
 
 from streams.app import StreamApp
-from streams.committed_note import UNHEALTHY_MS, Acknowledged, Gap, encode
+from streams.contract.committed_note import UNHEALTHY_MS, Acknowledged, Gap, encode
 from streams.errors import BrokerError, StalledError, TopicError
 from streams.health import Health, lost_consumer
 from streams.lag import Group, Member

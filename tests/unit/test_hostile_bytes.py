@@ -10,8 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from streams.contract.records import (
+    Event,
+    Item,
+    ModelAnnouncement,
+    PrivacyRequest,
+    RecordDecoder,
+    decode_any,
+    decode_window,
+)
 from streams.errors import RecordError
-from streams.records import Event, Item, ModelAnnouncement, PrivacyRequest, RecordDecoder, decode_any, decode_window
 from tools.json_lines import CUT_BYTES, LineSplitter
 from tools.log_formats import MAX_LINE_BYTES
 from tools.log_reader import LogReader, LogSpec, sorted_rows

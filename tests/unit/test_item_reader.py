@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from streams.contract.records import Item, RecordDecoder
 from streams.errors import InputError
-from streams.records import Item, RecordDecoder
 from tools.item_reader import read_items
 from tools.items import _check_items, _read_fields
 from tools.log_reader import parse_columns

@@ -10,8 +10,8 @@ from aiokafka import TopicPartition
 
 from models.text.encoder import FakeEncoder
 from models.types import Float32
+from streams.contract.records import Item
 from streams.item_vectors import item_vectors, n_imputed
-from streams.records import Item
 
 ENCODER = FakeEncoder(16)
 
@@ -101,9 +101,9 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
 
     from models.ranking.pipeline import Pipeline
     from streams.catalogue import CatalogueReader
+    from streams.contract.records import encode
     from streams.embedding_worker import EmbeddingWorker
     from streams.metrics import Metrics
-    from streams.records import encode
     from streams.settings.load import KafkaSettings
     from tests import tiny_models
     from tests.builders import FakeRecord

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.latest import LatestLists
+from streams.contract.newest_lists import LatestLists
+from streams.contract.records import Recommendation
 from streams.recommending import list_id
-from streams.records import Recommendation
 
 
 def make_list(revision: int, *, provisional: bool = False, user_id: str = "u", artifact: str = "a") -> Recommendation:

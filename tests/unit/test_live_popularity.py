@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from models.types import Float32
+from streams.contract.records import ListWindow, Trigger, WindowItem
 from streams.live_popularity import REFRESH_S, LivePopularity
-from streams.records import ListWindow, Trigger, WindowItem
 from tests import tiny_models
 
 TRAINED_TO_MS = tiny_models.artifact().manifest.trained_to_ms

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.pseudonyms import open_pseudonyms
-from streams.records import encode
+from streams.contract.pseudonyms import open_pseudonyms
+from streams.contract.records import encode
 from streams.settings.load import KafkaSettings
 from streams.window import WindowBounds, absorb
 from tests.builders import T0, make_event, write_key

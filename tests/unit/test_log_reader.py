@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import InputError
-from streams.records import MAX_ID_LENGTH
 from tools import log_sort
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 

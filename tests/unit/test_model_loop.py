@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 
 from models.ranking.pipeline import Pipeline, RankedList
+from streams.contract.records import ListWindow, Recommendation, RecordDecoder, Trigger, WindowItem
 from streams.delivery import Delivery, PartitionLists, Window
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import StalledError
@@ -18,7 +19,6 @@ from streams.metrics import Metrics
 from streams.model_loop import ModelLoop
 from streams.pending import PendingBatch, PendingWindow, PendingWindows
 from streams.recommending import Versions
-from streams.records import ListWindow, Recommendation, RecordDecoder, Trigger, WindowItem
 from streams.settings.load import RecommenderSettings
 from streams.standing_in import StandIn
 from streams.table import BatchTable

@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from models.artifact.artifact import load_artifact
 from models.ranking.pipeline import Catalogue, Pipeline
 from streams.catalogue import CatalogueReader
+from streams.contract.records import EventDecoder, Item, Recommendation, decode_window, encode
 from streams.embedding_worker import EmbeddingWorker
 from streams.encoders import open_artifact_encoder
 from streams.errors import InputError
 from streams.metrics import Metrics
 from streams.publisher import KeyHomes, partition_of
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation
-from streams.records import EventDecoder, Item, Recommendation, decode_window, encode
 from streams.sequencing import Counts, absorb_batch
 from streams.settings.load import KafkaSettings, RecommenderSettings, load_settings
 from streams.window import MAX_RUNS, WindowBounds

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from streams.contract.records import ListWindow, Trigger, WindowItem
 from streams.pending import MAX_WINDOWS, PendingWindows
-from streams.records import ListWindow, Trigger, WindowItem
 
 
 def window(revision: int, n_items: int = 1) -> ListWindow:

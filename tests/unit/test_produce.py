@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from streams.contract.records import MAX_RECORD_BYTES
 from streams.errors import InputError, RecordError
-from streams.records import MAX_RECORD_BYTES
 from tests.builders import T0
 from tools.json_lines import CHUNK_BYTES, LineSplitter, read_json_lines
 from tools.produce import SHOWN_REFUSED, EventMaker, refuse

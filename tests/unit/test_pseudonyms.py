@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streams.contract.pseudonyms import DIGEST_BYTES, MAKE_KEY, Pseudonyms, open_pseudonyms, weakness
+from streams.contract.records import Event, RecordDecoder, encode
 from streams.errors import SettingsError
-from streams.pseudonyms import DIGEST_BYTES, MAKE_KEY, Pseudonyms, open_pseudonyms, weakness
-from streams.records import Event, RecordDecoder, encode
 from streams.settings.load import KafkaSettings, Settings
 from tests.builders import T0, USER_ID_KEY, write_key
 from tests.certificates import OPENSSL

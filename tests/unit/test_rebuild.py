@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from aiokafka.errors import KafkaError
 
+from streams.contract.item_records import ItemDecoder
+from streams.contract.newest_lists import LatestLists
+from streams.contract.records import Item, Recommendation, UserVector, WindowState, decode_window, encode
 from streams.errors import BrokerError, InputError, TopicError
-from streams.item_records import ItemDecoder
-from streams.latest import LatestLists
 from streams.publisher import KeyHomes, partition_of
 from streams.recommending import list_id
-from streams.records import Item, Recommendation, UserVector, WindowState, decode_window, encode
 from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from streams.window import WindowBounds, absorb

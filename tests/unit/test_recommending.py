@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from models.ranking.pipeline import Degraded, RankedItem, RankedList
+from streams.contract.records import ListWindow, Trigger, WindowItem, WindowState, encode
 from streams.recommending import (
     SeenIndex,
     Versions,
@@ -22,7 +23,6 @@ from streams.recommending import (
     stored_vectors,
     user_vector,
 )
-from streams.records import ListWindow, Trigger, WindowItem, WindowState, encode
 from streams.window import seen_hash
 from tests.builders import T0, FakeRecord
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streams.errors import SettingsError
-from streams.records import (
+from streams.contract.records import (
     MAX_TS_MS,
     Event,
     Recommendation,
@@ -14,6 +13,7 @@ from streams.records import (
     WindowState,
     encode,
 )
+from streams.errors import SettingsError
 from streams.settings.apps import RecommenderSettings, SequencerSettings
 from streams.settings.record_limits import MAX_WRITTEN_BYTES, window_bytes
 from streams.window import WindowBounds, absorb

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.errors import RecordError
-from streams.records import (
+from streams.contract.records import (
     MAX_RECORD_BYTES,
     REASONS,
     Event,
@@ -22,6 +21,7 @@ from streams.records import (
     decode_window,
     encode,
 )
+from streams.errors import RecordError
 from tests.builders import T0, make_event
 
 NOW = T0 + 1_000

@@ -10,10 +10,10 @@ import pytest
 from faust.types import TP
 
 from streams import recount
+from streams.contract.records import encode
 from streams.errors import BrokerError
 from streams.live_popularity import LivePopularity
 from streams.recommender import build_recommender
-from streams.records import encode
 from streams.recount import Recount
 from streams.settings.load import Settings, load_settings
 from tests import tiny_models

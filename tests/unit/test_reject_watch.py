@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams.committed_note import REJECTS_UNHEALTHY_S, Judged, decode_judged
 from streams.consumer import BatchConsumer, NotedOffset, note_of
+from streams.contract.committed_note import REJECTS_UNHEALTHY_S, Judged, decode_judged
 from streams.deleted import DeletedEvents
 from streams.errors import RecordError, RejectCeilingError
 from streams.reject_watch import (

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from streams.contract.records import EventDecoder, encode
 from streams.errors import InputError, RecordError
-from streams.records import EventDecoder, encode
 from streams.sequencing import Reject
 from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord, make_event

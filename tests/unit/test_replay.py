@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.contract.records import Event, RecordDecoder
 from streams.errors import BrokerError, InputError
-from streams.records import Event, RecordDecoder
 from streams.settings.load import Settings, load_settings
 from tools import replay as replay_command
 from tools.cli import UsageError

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 import tools.subscribe
-from streams.records import Item, Recommendation, RecommendedItem, SourceRank, encode
+from streams.contract.records import Item, Recommendation, RecommendedItem, SourceRank, encode
 from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord
 from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from models.types import Behaviour
+from streams.contract.records import ListWindow, Trigger, WindowItem
 from streams.delivery import Window
 from streams.health import Health
 from streams.pending import PendingBatch, PendingWindow
 from streams.recommending import Versions
-from streams.records import ListWindow, Trigger, WindowItem
 from streams.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, UnknownItems, describe_generation
 from tests import tiny_models
 from tests.unit.test_model_loop import Setting
@@ -157,6 +157,6 @@ async def _nothing(*_: Any) -> list[Any]:
 
 
 def _vector(revision: int) -> bytes | None:
-    from streams.records import UserVector, encode
+    from streams.contract.records import UserVector, encode
 
     return encode(UserVector(1, "u", revision, "v", b"", b"")) if revision else None

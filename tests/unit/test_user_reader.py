@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from streams.contract.records import RecordDecoder, User
 from streams.errors import InputError
-from streams.records import RecordDecoder, User
 from tools.log_reader import parse_columns
 from tools.user_reader import read_users
 

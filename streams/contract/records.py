@@ -14,10 +14,10 @@ from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
 import msgspec
 from msgspec import Meta
 
+from streams.contract.record_errors import record_error
+from streams.contract.record_size import true_size
+from streams.contract.whole_numbers import whole_fields, with_integers
 from streams.errors import RecordError
-from streams.record_errors import record_error
-from streams.record_size import true_size
-from streams.whole_numbers import whole_fields, with_integers
 
 VERSION: Final = 1
 MAX_ID_LENGTH: Final = 128

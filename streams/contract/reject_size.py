@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from streams.batches import BATCH_OVERHEAD_BYTES
-from streams.record_size import true_size
-from streams.records import MAX_RECORD_BYTES
+from streams.contract.record_size import true_size
+from streams.contract.records import MAX_RECORD_BYTES
 from streams.topics import REJECTED_MAX_BYTES
 
-#: What the headers of a reject take at most, :data:`~streams.kept_headers.MAX_KEPT_BYTES` of the record's own included.
+#: What the headers of a reject take at most, :data:`~streams.contract.kept_headers.MAX_KEPT_BYTES` of the record's own included.
 HEADERS_BYTES: Final = 32_768
 #: Key and value of at most this many bytes are kept whole: more than Kafka's default limit lets in uncompressed.
 MAX_WHOLE_BYTES: Final = REJECTED_MAX_BYTES - BATCH_OVERHEAD_BYTES - HEADERS_BYTES

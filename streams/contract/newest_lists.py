@@ -6,7 +6,7 @@ its effect that of delivery exactly once: see ``docs/contract/consuming.md``.
 
 from __future__ import annotations
 
-from streams.records import Recommendation
+from streams.contract.records import Recommendation
 
 
 class LatestLists:

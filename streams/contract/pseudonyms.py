@@ -14,8 +14,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
+from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import SettingsError
-from streams.records import MAX_ID_LENGTH
 from streams.settings.load import KafkaSettings
 from streams.settings.secrets import read_secret
 

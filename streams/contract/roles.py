@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from streams.committed_note import ACKNOWLEDGED
+from streams.contract.committed_note import ACKNOWLEDGED
 from streams.settings.load import KafkaSettings
 
 Role = Literal["sequencer", "recommender", "producer", "catalogue", "subscriber", "redriver", "operator"]

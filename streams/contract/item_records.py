@@ -6,8 +6,8 @@ import contextlib
 from typing import Final
 
 from streams.batches import ConsumedRecord
+from streams.contract.records import MAX_ID_LENGTH, Item, RecordDecoder
 from streams.errors import RecordError
-from streams.records import MAX_ID_LENGTH, Item, RecordDecoder
 
 #: So much of a wrong key is quoted.
 _SHOWN: Final = 64
