@@ -16,17 +16,17 @@ from mode.utils.queues import FlowControlEvent
 
 from streams import event_loop
 from streams.batches import BatchSchema, batch_scheduler
-from streams.bounded_connections import bound_connections
 from streams.consumer import BatchTransport, KeepingFlowControl
 from streams.contract.roles import Role
-from streams.deployment import load_deployment
 from streams.errors import HeadraceError
-from streams.fencing import PartitionWriters
 from streams.health import Health, checked_stores
 from streams.heap import give_memory_back, keep_for_good
+from streams.kafka.bounded_connections import bound_connections
+from streams.kafka.deployment import load_deployment
+from streams.kafka.fenced_writers import PartitionWriters
+from streams.kafka.permissions import prepare
 from streams.printable import printable, show_all_uncaught
 from streams.recovery import BatchTableManager
-from streams.rights import prepare
 from streams.settings.file_trust import create_private
 from streams.settings.load import KafkaSettings, Settings
 from streams.table import BatchTable

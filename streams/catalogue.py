@@ -23,8 +23,8 @@ from streams.embedding_cache import EmbeddingCache, embed_texts
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import RecordError
 from streams.item_vectors import item_vectors, n_imputed
+from streams.kafka.readers import start_reader
 from streams.metrics import Metrics
-from streams.readers import start_reader
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)

@@ -29,11 +29,11 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, EventT
 from mode.utils.queues import FlowControlEvent
 
-from streams.bounded_fetch import bound_fetches
 from streams.contract.committed_note import Gap
 from streams.deleted import DeletedEvents
 from streams.errors import BrokerError, StalledError
-from streams.readers import ISOLATION_LEVEL
+from streams.kafka.bounded_fetch import bound_fetches
+from streams.kafka.readers import ISOLATION_LEVEL
 
 NOTES_POLL_S: Final = 1.0
 log = logging.getLogger(__name__)

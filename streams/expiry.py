@@ -18,7 +18,7 @@ from aiokafka import TopicPartition
 
 from streams.batches import ConsumedRecord
 from streams.errors import BrokerError, HeadraceError
-from streams.readers import open_reader
+from streams.kafka.readers import open_reader
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)

@@ -23,12 +23,12 @@ from streams import store_check
 from streams.contract.committed_note import ACKNOWLEDGED, Acknowledged, Gap, decode_acknowledged, unseen
 from streams.errors import BrokerError, StalledError
 from streams.guard import ProcessGuard, parent_pid
-from streams.lag import Group, GroupWatch
+from streams.kafka.group_watch import Group, GroupWatch
+from streams.kafka.topics import check_partition_count
 from streams.liveness import PartitionOffsets, Place, ProgressJudge, Stall, StallJudge
 from streams.metrics import Metrics
 from streams.reject_watch import RejectAlarm
 from streams.table import ROCKSDB, BatchTable
-from streams.topics import check_partition_count
 from streams.unknown_items import UnknownItems
 
 if TYPE_CHECKING:

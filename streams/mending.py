@@ -13,7 +13,7 @@ from streams.batches import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, WindowState
 from streams.damage import PassedOver, describe
 from streams.errors import RecordError
-from streams.readers import open_reader
+from streams.kafka.readers import open_reader
 from streams.settings.load import KafkaSettings
 from streams.window import WindowBounds, absorb
 

@@ -27,7 +27,7 @@ from streams.batches import ConsumedRecord
 from streams.contract.records import is_user_key
 from streams.damage import PassedOver
 from streams.errors import HeadraceError, StalledError
-from streams.readers import open_reader
+from streams.kafka.readers import open_reader
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)

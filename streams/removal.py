@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from streams.batches import OutRecord, delivered
 from streams.contract.records import ListWindow
 from streams.damage import PassedOver, describe
-from streams.fencing import PartitionWriters
+from streams.kafka.fenced_writers import PartitionWriters
 from streams.metrics import Metrics
 from streams.recommending import DAMAGED, BatchWindows, revision_of
 from streams.table import BatchTable

@@ -25,15 +25,15 @@ from streams.contract.committed_note import decode_judged
 from streams.contract.records import EventDecoder, WindowState
 from streams.errors import RejectCeilingError
 from streams.expiry import Expiry
+from streams.kafka.publisher import KeyHomes
+from streams.kafka.topics import REJECTED_MAX_BYTES
 from streams.mending import Mender
 from streams.metrics import Metrics
-from streams.publisher import KeyHomes
 from streams.reject_watch import RejectAlarm, RejectCeiling
 from streams.sequencing import BatchResult, absorb_batch, is_readable
 from streams.settings.load import Settings
 from streams.stray_keys import find_strays
 from streams.table import ROCKSDB, BatchTable
-from streams.topics import REJECTED_MAX_BYTES
 from streams.web import serve
 
 log = logging.getLogger(__name__)

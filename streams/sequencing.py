@@ -96,7 +96,7 @@ class BatchResult:
 
 
 class Home(Protocol):
-    """Gives the partition of a key; see :class:`streams.publisher.KeyHomes`."""
+    """Gives the partition of a key; see :class:`streams.kafka.publisher.KeyHomes`."""
 
     partitioner: str
 

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from streams.damage import MAX_KEY_BYTES
-from streams.publisher import partition_of
+from streams.kafka.publisher import partition_of
 from streams.sequencing import OTHER
 
 #: Events go on meanwhile: a pause after so many keys, whose hashes in Python take 3 ms.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.kafka.topics import open_admin
 from streams.settings.load import load_settings
-from streams.topics import open_admin
 from tools.local_broker import BrokerInfo, named_broker, running_broker, start_broker, stop_broker
 
 

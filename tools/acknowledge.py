@@ -24,9 +24,9 @@ from streams.contract.committed_note import (
     unseen,
 )
 from streams.contract.roles import acls
-from streams.lag import GroupWatch
-from streams.readers import open_reader
-from streams.rights import check_rights
+from streams.kafka.group_watch import GroupWatch
+from streams.kafka.permissions import check_rights
+from streams.kafka.readers import open_reader
 from streams.settings.load import KafkaSettings
 from tools.cli import emit
 

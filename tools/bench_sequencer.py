@@ -25,9 +25,9 @@ from typing import Any, Final
 
 from streams.batches import BatchWriter, OutRecord, delivered
 from streams.contract.records import EVENT_TYPES, VERSION, Event, encode
-from streams.publisher import KeyHomes
+from streams.kafka.publisher import KeyHomes
+from streams.kafka.topics import create_topics
 from streams.settings.load import Settings, load_settings
-from streams.topics import create_topics
 from tools.cli import RunError, UsageError, emit, progress, say
 
 PROGRAMS: Final = ("sequencer", "aiokafka", "confluent", "obvious")

@@ -48,7 +48,7 @@ def check_broker(bootstrap: str, client: Mapping[str, Any] | None = None, timeou
     ------
     BrokerError : it does not answer; the message says why and what to do
     """
-    from streams.connecting import why_not
+    from streams.kafka.connection_diagnosis import why_not
 
     addresses = parse_bootstrap(bootstrap)
     try:
@@ -62,8 +62,8 @@ async def answer(bootstrap: str, client: Mapping[str, Any] | None, timeout_s: fl
     """Return the number of nodes in the cluster's metadata; raises the Kafka client's errors."""
     from aiokafka.admin import AIOKafkaAdminClient
 
-    from streams.bounded_connections import bound_connections
-    from streams.connecting import quiet
+    from streams.kafka.bounded_connections import bound_connections
+    from streams.kafka.connection_diagnosis import quiet
 
     bound_connections()
     settings = {name: value for name, value in (client or {}).items() if name != "bootstrap_servers"}

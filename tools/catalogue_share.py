@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from streams.contract.committed_note import UNHEALTHY_MS, CatalogueShare, decode_share
 from streams.errors import InputError
-from streams.lag import Group
+from streams.kafka.group_watch import Group
 from streams.unknown_items import shown
 from tools.cli import say
 

@@ -81,7 +81,7 @@ def all_checks(settings: Settings) -> Iterator[Check]:
 
 def _counted(settings: Settings) -> Settings:
     """Return the settings with the partition count of the topics that exist; what the broker refuses, the next check says."""
-    from streams.deployment import with_existing_partitions
+    from streams.kafka.deployment import with_existing_partitions
 
     try:
         return run_async(with_existing_partitions(settings))
@@ -165,7 +165,7 @@ def check_reachable(kafka: KafkaSettings) -> Check:
 
 def check_topics(kafka: KafkaSettings) -> Iterator[Check]:
     """Check the topics against the contract: one failure for the missing ones, one for each other difference."""
-    from streams.topics import TOPICS, compare
+    from streams.kafka.topics import TOPICS, compare
 
     try:
         differences = run_async(compare(kafka))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaProducer
 
 from streams.batches import OutRecord
-from streams.publisher import partition_of
+from streams.kafka.publisher import partition_of
 from streams.settings.load import KafkaSettings
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Final
 
 from streams.batches import OutRecord
 from streams.errors import BrokerError
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
 from streams.settings.load import KafkaSettings
 from tools.cli import RunError
 from tools.drill_events import EventSource

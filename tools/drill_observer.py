@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
-from streams.readers import start_reader
+from streams.kafka.readers import start_reader
 from streams.settings.load import KafkaSettings
 from tools.cli import RunError
 from tools.drill_freshness import Arrival

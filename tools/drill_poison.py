@@ -18,7 +18,7 @@ import msgspec
 
 from models.artifact.artifact import TENSORS
 from streams.contract.records import MAX_RECORD_BYTES, VERSION
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
 from tools.drill_faults import Fault, write_fault
 from tools.drill_foreign import abort_a_transaction, damage_state_topics, publish_a_huge_record, publish_in_each_codec
 from tools.drill_malformed import MALFORMED

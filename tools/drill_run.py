@@ -19,9 +19,9 @@ from typing import Any, Final
 
 from streams.batches import ConsumedRecord
 from streams.contract.records import Item, encode
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
+from streams.kafka.topics import TOPICS, create_topics, open_admin
 from streams.settings.load import KafkaSettings, Settings
-from streams.topics import TOPICS, create_topics, open_admin
 from tools.cli import RunError
 from tools.drill_artifact import catalogue_of
 from tools.drill_cluster import APPS, Cluster, DrillWorker, is_ready, unbalanced

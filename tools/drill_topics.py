@@ -18,9 +18,9 @@ from aiokafka.admin import NewPartitions, RecordsToDelete
 
 from streams.contract.committed_note import decode_judged
 from streams.contract.records import VERSION, Event, encode
-from streams.lag import GroupWatch
-from streams.publisher import Publisher
-from streams.topics import open_admin
+from streams.kafka.group_watch import GroupWatch
+from streams.kafka.publisher import Publisher
+from streams.kafka.topics import open_admin
 from tools.drill_cluster import READY_S
 from tools.drill_replay import command
 from tools.drill_run import Drill, delete_topics

@@ -13,10 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from streams.contract.records import MAX_RECORD_BYTES, VERSION, Item, RecordDecoder, encode
-from streams.deployment import with_existing_partitions
 from streams.errors import InputError, RecordError
-from streams.publisher import Publisher
-from streams.rights import prepare
+from streams.kafka.deployment import with_existing_partitions
+from streams.kafka.permissions import prepare
+from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
 from tools.cli import UsageError, emit, progress, say, write_row
 from tools.log_reader import parse_columns, read_items

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.lag import GroupWatch
+from streams.kafka.group_watch import GroupWatch
 from streams.settings.load import KafkaSettings
 
 

@@ -27,7 +27,7 @@ from streams.embedding_cache import embed_texts
 from streams.embedding_worker import resolve_device
 from streams.encoders import open_artifact_encoder, prepare_text
 from streams.errors import InputError, RecordError
-from streams.publisher import KeyHomes
+from streams.kafka.publisher import KeyHomes
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation
 from streams.sequencing import Counts, Home, stray_error
 from streams.settings.load import RecommenderSettings, Settings

@@ -19,9 +19,9 @@ import msgspec
 from streams.batches import Headers
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import VERSION, EventDecoder, Item, RecordDecoder, decode_window, encode
-from streams.deployment import with_existing_partitions
 from streams.errors import BrokerError, InputError, RecordError
-from streams.publisher import KeyHomes
+from streams.kafka.deployment import with_existing_partitions
+from streams.kafka.publisher import KeyHomes
 from streams.sequencing import Counts
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.cli import UsageError, emit, say, write_json

@@ -18,10 +18,10 @@ import msgspec
 
 from streams.contract.pseudonyms import Pseudonyms, open_pseudonyms
 from streams.contract.records import VERSION, Event, EventDecoder, encode
-from streams.deployment import with_existing_partitions
 from streams.errors import RecordError
-from streams.publisher import Publisher
-from streams.rights import prepare
+from streams.kafka.deployment import with_existing_partitions
+from streams.kafka.permissions import prepare
+from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
 from tools.cli import emit, progress, say
 from tools.json_lines import read_json_lines

@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Final
 
 from models.artifact.artifact import ArtifactError, load_artifact
-from streams.deployment import load_deployment
 from streams.errors import InputError, TopicError
-from streams.lag import GroupWatch
+from streams.kafka.deployment import load_deployment
+from streams.kafka.group_watch import GroupWatch
+from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
-from streams.topics import create_topics
 from tools.cli import emit, say
 from tools.rebuild_copy import EventCopier, copy_compacted, event_range
 from tools.rebuild_log import publish_log, source_of

@@ -15,8 +15,8 @@ import msgspec
 
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Recommendation, RecordDecoder, decode_window, encode
-from streams.deployment import load_deployment
 from streams.errors import InputError, RecordError, TopicError
+from streams.kafka.deployment import load_deployment
 from streams.recommending import list_id
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import emit

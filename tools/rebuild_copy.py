@@ -14,8 +14,8 @@ from aiokafka.errors import KafkaError
 from streams.batches import ConsumedRecord, delivered
 from streams.contract.item_records import ItemDecoder
 from streams.errors import BrokerError, InputError, RecordError, TopicError
-from streams.publisher import KeyHomes, Publisher
-from streams.readers import open_reader
+from streams.kafka.publisher import KeyHomes, Publisher
+from streams.kafka.readers import open_reader
 from streams.settings.load import KafkaSettings
 from tools.topic_reader import partition_count, read_records
 

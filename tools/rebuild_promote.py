@@ -35,12 +35,12 @@ from aiokafka.structs import OffsetAndMetadata
 
 from streams.batches import OutRecord, delivered
 from streams.contract.records import Event, RecordDecoder, WindowState, decode_window
-from streams.deployment import load_deployment
 from streams.errors import BrokerError, InputError, RecordError
-from streams.fencing import PartitionWriters
-from streams.readers import open_reader
+from streams.kafka.deployment import load_deployment
+from streams.kafka.fenced_writers import PartitionWriters
+from streams.kafka.readers import open_reader
+from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
-from streams.topics import create_topics
 from tools.cli import RunError, emit, say
 from tools.rebuild_copy import event_range, newest_values, read_ranges
 from tools.rebuild_elsewhere import promote_elsewhere

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from streams.lag import GroupWatch
+from streams.kafka.group_watch import GroupWatch
 from streams.settings.check import PREFIX
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import RunError

@@ -29,7 +29,7 @@ class EditError(Exception):
 
 
 class Sink(Protocol):
-    """Where events and marks go: a :class:`~streams.publisher.Publisher`, or a list in tests."""
+    """Where events and marks go: a :class:`~streams.kafka.publisher.Publisher`, or a list in tests."""
 
     async def publish(
         self, topic: str, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]] | None = None

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from streams.contract.records import REASONS, EventDecoder, decode_any
 from streams.errors import RecordError
+from streams.kafka.permissions import prepare
+from streams.kafka.publisher import Publisher
 from streams.printable import printable
-from streams.publisher import Publisher
-from streams.rights import prepare
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.cli import UsageError, emit, write_line
 from tools.redrive import Redriver, Tally

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.contract.pseudonyms import open_pseudonyms
-from streams.deployment import with_existing_partitions
 from streams.errors import InputError
-from streams.publisher import Publisher
-from streams.rights import prepare
+from streams.kafka.deployment import with_existing_partitions
+from streams.kafka.permissions import prepare
+from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
 from tools import rebuild_options
 from tools.cli import UsageError, emit, progress, say

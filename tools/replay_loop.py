@@ -25,7 +25,7 @@ BAD_CEILING: Final = 1_000
 
 
 class Sink(Protocol):
-    """Where events go: a :class:`~streams.publisher.Publisher`, or a list in tests."""
+    """Where events go: a :class:`~streams.kafka.publisher.Publisher`, or a list in tests."""
 
     async def publish(self, topic: str, key: bytes, value: bytes | None) -> None:
         """Take a record."""

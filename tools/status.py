@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from streams.contract.committed_note import REJECTS_UNHEALTHY_S, UNHEALTHY_MS, CatalogueShare, Gap, decode_judged
-from streams.deployment import with_existing_partitions
-from streams.lag import Group, GroupWatch
+from streams.kafka.deployment import with_existing_partitions
+from streams.kafka.group_watch import Group, GroupWatch
 from streams.liveness import PartitionOffsets, Place
 from streams.settings.load import Settings, load_settings
 from streams.unknown_items import REMEDY, is_too_much, shown

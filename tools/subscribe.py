@@ -18,7 +18,7 @@ import msgspec
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import Recommendation, RecommendedItem, RecordDecoder
 from streams.errors import RecordError
-from streams.publisher import partition_of
+from streams.kafka.publisher import partition_of
 from streams.settings.load import KafkaSettings, load_settings
 from tools.cli import UsageError, emit, say, write_json, write_line
 from tools.item_topic import item_changes

@@ -11,10 +11,10 @@ from aiokafka import TopicPartition
 from streams.batches import ConsumedRecord
 from streams.contract.roles import Acl
 from streams.errors import TopicError
-from streams.readers import open_reader
-from streams.rights import check_rights
+from streams.kafka.permissions import check_rights
+from streams.kafka.readers import open_reader
+from streams.kafka.topics import open_admin
 from streams.settings.load import KafkaSettings
-from streams.topics import open_admin
 
 POLL_MS: Final = 500
 

@@ -6,10 +6,10 @@ import argparse
 import asyncio
 from typing import Any
 
-from streams.deployment import load_deployment
 from streams.errors import TopicError
+from streams.kafka.deployment import load_deployment
+from streams.kafka.topics import TOPICS, TopicDifference, compare, compare_all, create_topics
 from streams.settings.load import KafkaSettings
-from streams.topics import TOPICS, TopicDifference, compare, compare_all, create_topics
 from tools.cli import emit, say
 
 SUMMARY = "create and verify the topics"

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from streams.contract.roles import topics_of
-from streams.deployment import load_deployment
+from streams.kafka.deployment import load_deployment
+from streams.kafka.topics import create_topics
 from streams.settings.load import Settings, load_settings
-from streams.topics import create_topics
 from tools.broker import names_broker, on_bar
 from tools.cli import UsageError, emit, progress, say
 from tools.local_broker import running_broker

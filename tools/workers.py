@@ -21,7 +21,7 @@ from typing import Any, Final, Literal
 
 from streams.errors import HeadraceError, SettingsError
 from streams.guard import PARENT_VARIABLE
-from streams.lag import GroupWatch
+from streams.kafka.group_watch import GroupWatch
 from streams.settings.load import load_settings
 from tools.broker_state import free_port
 from tools.processes import signal_group

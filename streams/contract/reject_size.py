@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from streams.batches import BATCH_OVERHEAD_BYTES
 from streams.contract.record_size import true_size
 from streams.contract.records import MAX_RECORD_BYTES
-from streams.topics import REJECTED_MAX_BYTES
+from streams.kafka.topics import REJECTED_MAX_BYTES
 
 #: What the headers of a reject take at most, :data:`~streams.contract.kept_headers.MAX_KEPT_BYTES` of the record's own included.
 HEADERS_BYTES: Final = 32_768

@@ -7,9 +7,9 @@ import ssl
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-from streams.bounded_connections import bound_connections
 from streams.errors import SettingsError
-from streams.oauth import TokenProvider, token_provider
+from streams.kafka.bounded_connections import bound_connections
+from streams.kafka.oauth import TokenProvider, token_provider
 from streams.settings.check import PREFIX, check_setting
 from streams.settings.secrets import read_secret, tls_context
 

@@ -14,8 +14,8 @@ from streams.contract import records
 from streams.contract.records import MAX_RECORD_BYTES, REASONS
 from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES
 from streams.errors import RecordError
+from streams.kafka.topics import TOPICS, TopicSpec
 from streams.sequencing import Reject
-from streams.topics import TOPICS, TopicSpec
 from tests.builders import FakeRecord
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "contract" / "asyncapi.yaml").read_text("utf-8"))

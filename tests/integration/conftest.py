@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from streams.contract.roles import ALL_TOPICS, ROLES, acls
+from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings, load_settings
-from streams.topics import create_topics
 from tests import tiny
 from tests.integration.recommender_runs import put_items
 from tests.integration.security_runs import PREFIX, Become, kafka_of

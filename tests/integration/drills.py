@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from streams.kafka.topics import open_admin
 from streams.settings.load import load_settings
-from streams.topics import open_admin
 from tests import tiny
 from tests.waiting import wait_until
 from tools import drill, drill_run

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from streams.contract.records import Event, decode_window, encode
-from streams.lag import GroupWatch
-from streams.publisher import Publisher
+from streams.kafka.group_watch import GroupWatch
+from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings
 from tests import tiny
 from tests.waiting import wait_until

@@ -12,9 +12,9 @@ import pytest
 
 from streams.batches import ConsumedRecord, OutRecord
 from streams.contract.records import Recommendation, RecordDecoder, WindowState, decode_window, encode
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
+from streams.kafka.topics import create_topics, open_admin
 from streams.settings.load import Settings
-from streams.topics import create_topics, open_admin
 from streams.window import WindowBounds, absorb
 from tests import tiny
 from tests.builders import T0, make_event

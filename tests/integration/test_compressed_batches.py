@@ -13,8 +13,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from confluent_kafka import Producer
 
 from streams.batches import OutRecord
+from streams.kafka.topics import TOPICS, create_topics, open_admin
 from streams.settings.load import Settings
-from streams.topics import TOPICS, create_topics, open_admin
 from tests import tiny
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import WAIT_S, lag, newest_revisions, put_items, recommender

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from streams.contract.records import Event
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
+from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
-from streams.topics import create_topics
 from tests.builders import T0, make_event
 from tests.integration.crashing_app import MESSAGE, VARIABLE
 from tests.integration.test_sequencer import (

@@ -11,8 +11,8 @@ from aiokafka import AIOKafkaProducer
 
 from streams.batches import OutRecord
 from streams.contract.records import WindowState, decode_window, encode, is_user_key
+from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
-from streams.topics import create_topics
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import lag, publish, read_all, read_lists, recommender, windows_of
 from tests.integration.test_sequencer import expected_windows, sequencer, wait_read

@@ -16,8 +16,8 @@ from aiokafka.admin import RecordsToDelete
 
 from streams.batches import OutRecord
 from streams.contract.records import encode
+from streams.kafka.topics import open_admin
 from streams.settings.load import Settings
-from streams.topics import open_admin
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import publish
 from tests.integration.test_sequencer import sequencer, wait_read

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from streams.kafka.topics import TOPICS, compare, create_topics
 from streams.settings.load import KafkaSettings
-from streams.topics import TOPICS, compare, create_topics
 from tests.waiting import wait_until
 from tools import doctor
 from tools.local_broker import BrokerInfo

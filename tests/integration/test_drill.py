@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streams.contract.records import encode
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
 from tests import tiny
 from tests.integration.drills import GONE_S, SMALL, assert_all_well, assert_nothing_left, run_drill, topics
 from tests.waiting import wait_until

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from streams.lag import GroupWatch
+from streams.kafka.group_watch import GroupWatch
+from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
-from streams.topics import create_topics
 from tests.waiting import wait_until
 from tools.broker_state import free_port
 from tools.supervisor import Supervisor

@@ -16,9 +16,9 @@ import pytest
 from streams.batches import ConsumedRecord, OutRecord, delivered
 from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import FencedError
-from streams.fencing import FENCE_KEY, RENEW_AFTER_S, PartitionWriters
+from streams.kafka.fenced_writers import FENCE_KEY, RENEW_AFTER_S, PartitionWriters
+from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
-from streams.topics import create_topics
 from tests.integration.test_sequencer import (
     WAIT_S,
     as_record,

@@ -10,9 +10,9 @@ import pytest
 from aiokafka.admin import NewPartitions
 
 from streams.batches import OutRecord
-from streams.publisher import partition_of
+from streams.kafka.publisher import partition_of
+from streams.kafka.topics import open_admin
 from streams.settings.load import Settings
-from streams.topics import open_admin
 from tests.builders import T0, make_event
 from tests.integration.rebuild_runs import Live, last_json
 from tests.integration.test_sequencer import (

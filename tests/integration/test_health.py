@@ -20,9 +20,9 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import HeadraceError
 from streams.guard import EXIT_FORCED
-from streams.lag import GroupWatch
+from streams.kafka.group_watch import GroupWatch
+from streams.kafka.topics import create_topics
 from streams.settings.load import Settings, load_settings
-from streams.topics import create_topics
 from tests.integration.test_sequencer import (
     WAIT_S,
     as_record,

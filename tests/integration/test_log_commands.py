@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from streams.contract.records import Event, Recommendation, RecommendedItem, RecordDecoder, SourceRank, encode
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
+from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings
-from streams.topics import create_topics
 from streams.window import WindowBounds, absorb
 from tests.builders import make_event
 from tools.local_broker import BrokerInfo

@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka import Producer
 
 from streams.contract.records import Event, encode
-from streams.publisher import partition_of
+from streams.kafka.publisher import partition_of
+from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
-from streams.topics import create_topics
 from tests.builders import T0, make_event
 from tests.integration.test_sequencer import newest_windows, read_all, sequencer, wait_read
 from tests.waiting import wait_until

@@ -18,7 +18,7 @@ import pytest
 
 from streams.batches import OutRecord
 from streams.contract.records import encode
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import make_event

@@ -20,9 +20,9 @@ from streams.batches import OutRecord, delivered
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import decode_window
 from streams.errors import FencedError
-from streams.fencing import PartitionWriters
+from streams.kafka.fenced_writers import PartitionWriters
+from streams.kafka.topics import create_topics
 from streams.settings.load import load_settings
-from streams.topics import create_topics
 from tests import tiny
 from tests.builders import make_event
 from tests.integration.rebuild_runs import (

@@ -10,7 +10,7 @@ import pytest
 
 from models.artifact.artifact import TENSORS
 from streams.contract.records import WindowState
-from streams.publisher import partition_of
+from streams.kafka.publisher import partition_of
 from streams.settings.load import Settings
 from tests import tiny
 from tests.integration.recommender_runs import (

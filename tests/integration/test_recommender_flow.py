@@ -15,9 +15,9 @@ import pytest
 from models.artifact.artifact import load_artifact
 from streams.batches import OutRecord
 from streams.contract.records import Event, RecordDecoder, UserVector, decode_window, encode
+from streams.kafka.topics import create_topics
 from streams.recommending import list_id
 from streams.settings.load import Settings, load_settings
-from streams.topics import create_topics
 from tests import tiny
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import (

@@ -16,8 +16,8 @@ import pytest
 from aiokafka.admin import NewTopic
 
 from streams.contract.records import decode_window
+from streams.kafka.topics import open_admin
 from streams.settings.load import Settings
-from streams.topics import open_admin
 from tests import tiny
 from tests.builders import T0, make_event
 from tests.integration.rebuild_runs import WAIT_S, Live, held, last_json, left, records

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from streams.contract.records import Item, encode
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
+from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
-from streams.topics import create_topics
 from tests import tiny
 from tests.builders import make_event
 from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit

@@ -11,7 +11,7 @@ import pytest
 
 from streams.contract.roles import ROLES, Acl, Role, acls
 from streams.errors import BrokerError
-from streams.rights import check_rights, prepare
+from streams.kafka.permissions import check_rights, prepare
 from streams.settings.load import KafkaSettings
 from tests import tiny
 from tests.certificates import sign

@@ -12,12 +12,12 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
-from streams import connecting
 from streams.contract.committed_note import ACKNOWLEDGED, Gap, Judged, encode
 from streams.contract.roles import Acl, acls
-from streams.readers import open_reader
+from streams.kafka import connection_diagnosis as connecting
+from streams.kafka.readers import open_reader
+from streams.kafka.topics import create_topics
 from streams.settings.load import load_settings
-from streams.topics import create_topics
 from tests import tiny
 from tests.certificates import Certificate, make_authority, sign
 from tests.integration.security_runs import MARKS, PREFIX, PROMPT_S, WAIT_S, Become, worker

@@ -14,9 +14,9 @@ import pytest
 
 from streams.batches import ConsumedRecord, OutRecord
 from streams.contract.records import EVENT_TYPES, Event, WindowState, decode_window, encode
-from streams.publisher import Publisher
+from streams.kafka.publisher import Publisher
+from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
-from streams.topics import create_topics
 from streams.window import WindowBounds, absorb
 from tests.builders import T0, make_event
 from tests.malformed import MALFORMED, malformed

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
-from streams.topics import create_topics
 from tests import tiny
 from tests.integration.recommender_runs import put_items, recommender
 from tests.integration.test_sequencer import sequencer

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings
-from streams.topics import create_topics
 from tools.local_broker import BrokerInfo
 from tools.topic_reader import read_records
 from tools.workers import Worker, free_port

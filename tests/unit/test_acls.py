@@ -9,10 +9,10 @@ import pytest
 
 from streams.contract.committed_note import ACKNOWLEDGED
 from streams.contract.roles import ALL_TOPICS, READS, ROLES, WRITES, Acl, acls
-from streams.rights import UNTOLD, denied_operations
+from streams.kafka.permissions import UNTOLD, denied_operations
+from streams.kafka.topics import TOPICS
 from streams.sequencer import build_sequencer
 from streams.settings.load import KafkaSettings, Settings
-from streams.topics import TOPICS
 from tools.main import main
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "security.md"

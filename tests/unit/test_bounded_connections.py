@@ -17,7 +17,8 @@ from aiokafka import conn
 from aiokafka.protocol.admin import ApiVersionResponse_v0, SaslAuthenticateResponse_v0, SaslHandShakeResponse_v1
 from aiokafka.protocol.metadata import MetadataRequest, MetadataResponse_v0
 
-from streams.bounded_connections import (
+from streams.errors import BrokerError
+from streams.kafka.bounded_connections import (
     MAX_FIRST_FRAME_BYTES,
     MAX_FRAME_BYTES,
     MAX_ITERATIONS,
@@ -26,10 +27,9 @@ from streams.bounded_connections import (
     BrokerAnswerError,
     bound_connections,
 )
-from streams.connecting import why_not
-from streams.errors import BrokerError
+from streams.kafka.connection_diagnosis import why_not
+from streams.kafka.topics import open_admin
 from streams.settings.load import KafkaSettings
-from streams.topics import open_admin
 from tests.waiting import wait_until
 
 APIS = [(3, 0, 0), (17, 0, 1), (18, 0, 0), (36, 0, 0)]

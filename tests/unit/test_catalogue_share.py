@@ -13,7 +13,7 @@ import tools.evaluate
 import tools.train
 from streams.contract.committed_note import UNHEALTHY_MS, CatalogueShare, encode
 from streams.errors import InputError
-from streams.lag import Group, Member
+from streams.kafka.group_watch import Group, Member
 from tools.catalogue_share import as_share, catalogue_share, live_share, share_text
 from tools.main import main
 from tools.status import Flow, as_dict, as_lines, problems_of

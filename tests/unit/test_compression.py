@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from streams import batches, publisher
+from streams import batches
 from streams.batches import BatchWriter
 from streams.errors import SettingsError
-from streams.publisher import Publisher
+from streams.kafka import publisher
+from streams.kafka.publisher import Publisher
 from streams.settings.load import KafkaSettings, load_settings
 from tools import rebuild_copy
 

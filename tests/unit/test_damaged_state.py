@@ -23,7 +23,7 @@ from streams.contract.records import (
 )
 from streams.damage import MAX_SHOWN, PassedOver, describe
 from streams.errors import RecordError
-from streams.fencing import FENCE_KEY
+from streams.kafka.fenced_writers import FENCE_KEY
 from streams.mending import Mender
 from streams.metrics import Metrics
 from streams.pending import PendingWindows

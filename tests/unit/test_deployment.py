@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from streams import topics
-from streams.deployment import load_deployment
 from streams.errors import BrokerError
+from streams.kafka import topics
+from streams.kafka.deployment import load_deployment
 from streams.settings.load import KafkaSettings
 
 NOWHERE = Path("/nonexistent")

@@ -9,8 +9,8 @@ import pytest
 import torch
 from aiokafka import codec
 
-from streams import topics
 from streams.errors import BrokerError
+from streams.kafka import topics
 from streams.settings.load import KafkaSettings, load_settings
 from tools import doctor
 from tools.broker_state import free_port

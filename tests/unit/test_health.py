@@ -15,7 +15,7 @@ from streams.app import StreamApp
 from streams.contract.committed_note import UNHEALTHY_MS, Acknowledged, Gap, encode
 from streams.errors import BrokerError, StalledError, TopicError
 from streams.health import Health, lost_consumer
-from streams.lag import Group, Member
+from streams.kafka.group_watch import Group, Member
 from streams.liveness import PartitionOffsets, Place
 from streams.settings.load import Settings
 

@@ -9,7 +9,7 @@ import pytest
 
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import Event, RecordDecoder, encode
-from streams.publisher import partition_of
+from streams.kafka.publisher import partition_of
 from streams.settings.load import KafkaSettings, Settings
 from tests.builders import T0, USER_ID_KEY, write_key
 from tools.log_reader import LogRow

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams import publisher
-from streams.publisher import KeyHomes, partition_of
+from streams.kafka import publisher
+from streams.kafka.publisher import KeyHomes, partition_of
 
 #: Test vectors of murmur2 in Kafka's own Java client, as signed 32-bit integers.
 KAFKA_VECTORS = {

@@ -8,8 +8,8 @@ from streams.batches import record_bytes
 from streams.contract.kept_headers import MAX_KEPT_BYTES
 from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES, kept
 from streams.errors import RecordError
+from streams.kafka.topics import REJECTED_MAX_BYTES
 from streams.sequencing import Reject
-from streams.topics import REJECTED_MAX_BYTES
 from tests.builders import FakeRecord
 
 BROKER_LIMIT_BYTES = 1_048_588

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from streams.errors import SettingsError
+from streams.kafka.topics import TOPICS
 from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import GROUPS, KafkaSettings, SequencerSettings, Settings, load_settings
-from streams.topics import TOPICS
 
 NOWHERE = Path("no-such-file.toml")
 

@@ -14,7 +14,7 @@ import pytest
 import tools.status
 from models.types import Behaviour
 from streams.health import Health
-from streams.lag import Group, Member
+from streams.kafka.group_watch import Group, Member
 from streams.liveness import PartitionOffsets, Place
 from streams.unknown_items import UnknownItems
 from tools.cli import UsageError

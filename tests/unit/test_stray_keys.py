@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from streams import stray_keys
-from streams.publisher import partition_of
+from streams.kafka.publisher import partition_of
 from streams.sequencer import Sequencer, build_sequencer
 from streams.settings.load import load_settings
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from aiokafka.errors import NodeNotReadyError, TopicAuthorizationFailedError
 
-from streams import topics
 from streams.errors import BrokerError, TopicError
+from streams.kafka import topics
+from streams.kafka.topics import TOPICS, TopicDifference, TopicSpec, _differences
 from streams.settings.load import KafkaSettings
-from streams.topics import TOPICS, TopicDifference, TopicSpec, _differences
 from tools.topics import as_result, refuse_other_partitions
 
 SETTINGS = KafkaSettings(partitions=4, replication=1)

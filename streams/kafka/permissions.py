@@ -18,9 +18,9 @@ from aiokafka.errors import (
 
 from streams.contract.roles import Acl, Role, acls, topics_of
 from streams.errors import BrokerError
-from streams.operations import GroupOperations, TopicOperations
+from streams.kafka.permission_requests import GroupOperations, TopicOperations
+from streams.kafka.topics import create_topics, open_admin
 from streams.settings.load import KafkaSettings
-from streams.topics import create_topics, open_admin
 
 #: Kafka's codes of operations: bit ``code`` of the broker's answer is set where the operation is allowed.
 CODES: Final = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Alter": 7, "Describe": 8, "DescribeConfigs": 10}

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from streams.kafka.topics import existing_partitions
 from streams.settings.load import Settings, load_settings
-from streams.topics import existing_partitions
 
 
 def load_deployment(

@@ -1,7 +1,7 @@
 """What a consumer unpacks of fetched batches at once, and hands over at once, is bounded.
 
 aiokafka unpacks each compressed batch whole, one at a time, and a poll takes as many records as it may, however large they are. Here a
-batch comes piece by piece (:mod:`streams.compressed_batches`), and a poll ends once what it has read of a partition is above
+batch comes piece by piece (:mod:`streams.kafka.compressed_batches`), and a poll ends once what it has read of a partition is above
 :data:`POLL_BYTES` or what the settings give a batch; the next one goes on behind it.
 """
 
@@ -13,8 +13,8 @@ from typing import Any, Final
 from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 
-from streams.compressed_batches import CUT_BYTES, HEADER_OVERHEAD_BYTES, bounded
 from streams.contract.record_size import true_size
+from streams.kafka.compressed_batches import CUT_BYTES, HEADER_OVERHEAD_BYTES, bounded
 
 #: Python's objects of one record.
 RECORD_OVERHEAD_BYTES: Final = 512

@@ -10,8 +10,8 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from streams.bounded_fetch import bound_fetches
 from streams.errors import BrokerError
+from streams.kafka.bounded_fetch import bound_fetches
 from streams.settings.load import KafkaSettings
 
 #: Every consumer of headrace reads so: what a producer wrote in a transaction that it aborted never happened.

@@ -14,8 +14,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
-from streams.connecting import quiet, why_not
 from streams.errors import BrokerError, TopicError
+from streams.kafka.connection_diagnosis import quiet, why_not
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
 """Compressed record batches that are read piece by piece, however much they unpack to.
 
-The records of a batch that unpacks to more than :data:`~streams.unpacking.PIECE_BYTES` come all the same, in order and at their offsets. A
-key or value that alone is above :data:`PART_BYTES` is cut (:class:`~streams.contract.record_size.CutBytes`): nothing that headrace reads
-may be so large, so its record is rejected like any that is too large.
+The records of a batch that unpacks to more than :data:`~streams.kafka.unpacking.PIECE_BYTES` come all the same, in order and at their
+offsets. A key or value that alone is above :data:`PART_BYTES` is cut (:class:`~streams.contract.record_size.CutBytes`): nothing that
+headrace reads may be so large, so its record is rejected like any that is too large.
 
 References
 ----------
@@ -19,7 +19,7 @@ from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from streams.contract.record_size import CutBytes
-from streams.unpacking import pieces
+from streams.kafka.unpacking import pieces
 
 #: A key or value above this is cut; what ``events.rejected`` can hold whole is smaller.
 PART_BYTES: Final = 2 << 20

@@ -27,8 +27,8 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import DefaultPartitioner
 
-from streams.connecting import why_not
 from streams.errors import BrokerError
+from streams.kafka.connection_diagnosis import why_not
 from streams.settings.load import KafkaSettings
 
 #: One record may have this many bytes; Kafka's default limit is 1,048,588 for the batch around it.
