@@ -26,10 +26,10 @@ from streams.kafka.deployment import load_deployment
 from streams.kafka.fenced_writers import PartitionWriters
 from streams.kafka.permissions import prepare
 from streams.printable import printable, show_all_uncaught
-from streams.recovery import BatchTableManager
 from streams.settings.file_trust import create_private
 from streams.settings.load import KafkaSettings, Settings
-from streams.table import BatchTable
+from streams.state.recovery import BatchTableManager
+from streams.state.table import BatchTable
 from streams.worker_logging import logging_config
 
 log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ from streams.errors import BrokerError, FencedError
 from streams.metrics import Metrics
 from streams.pending import PendingWindow
 from streams.recommending import Versions, recommendation, user_vector
-from streams.table import BatchTable
+from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
 Window = PendingWindow[EventT]

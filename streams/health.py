@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from faust.types import TP
 
-from streams import store_check
 from streams.contract.committed_note import ACKNOWLEDGED, Acknowledged, Gap, decode_acknowledged, unseen
 from streams.errors import BrokerError, StalledError
 from streams.guard import ProcessGuard, parent_pid
@@ -28,7 +27,8 @@ from streams.kafka.topics import check_partition_count
 from streams.liveness import PartitionOffsets, Place, ProgressJudge, Stall, StallJudge
 from streams.metrics import Metrics
 from streams.reject_watch import RejectAlarm
-from streams.table import ROCKSDB, BatchTable
+from streams.state import rocksdb_check as store_check
+from streams.state.table import ROCKSDB, BatchTable
 from streams.unknown_items import UnknownItems
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from aiokafka import TopicPartition
 
 from streams.batches import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, WindowState
-from streams.damage import PassedOver, describe
 from streams.errors import RecordError
 from streams.kafka.readers import open_reader
 from streams.settings.load import KafkaSettings
+from streams.state.damage import PassedOver, describe
 from streams.window import WindowBounds, absorb
 
 log = logging.getLogger(__name__)

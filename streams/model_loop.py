@@ -37,7 +37,7 @@ from streams.recommending import SeenIndex, Versions, behaviours, new_behaviours
 from streams.scoring import Scored, score
 from streams.settings.load import RecommenderSettings
 from streams.standing_in import StandIn, describe
-from streams.table import BatchTable
+from streams.state.table import BatchTable
 from streams.unknown_items import UnknownItems
 
 log = logging.getLogger(__name__)

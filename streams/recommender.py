@@ -38,7 +38,7 @@ from streams.recount import Recount
 from streams.removal import fresh_windows, note_passed_over, remove_vectors
 from streams.settings.load import Settings
 from streams.standing_in import StandIn
-from streams.table import BatchTable
+from streams.state.table import BatchTable
 from streams.unknown_items import UnknownItems, describe_generation
 from streams.web import serve
 

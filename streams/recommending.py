@@ -25,8 +25,8 @@ from streams.contract.records import (
     decode_list_window,
     is_user_key,
 )
-from streams.damage import PassedOver
 from streams.errors import RecordError
+from streams.state.damage import PassedOver
 from streams.window import SEEN_BYTES, seen_hash
 
 #: What :func:`revision_of` says of bytes that are no user vector: below all revisions, so that the user's next window gets a list.

@@ -17,11 +17,11 @@ from typing import Final
 from faust.types import TP
 
 from streams.contract.records import ListWindow, decode_list_window
-from streams.damage import PassedOver
 from streams.errors import HeadraceError, RecordError
 from streams.live_popularity import LivePopularity
-from streams.recovery import restore
 from streams.settings.load import Settings
+from streams.state.damage import PassedOver
+from streams.state.recovery import restore
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ POLL_S: Final = 0.2
 class Recount:
     """Keeps :class:`LivePopularity` at the windows of this worker's partitions. For one event loop.
 
-    To :func:`streams.recovery.restore` it is the table that is recovered.
+    To :func:`streams.state.recovery.restore` it is the table that is recovered.
 
     Parameters
     ----------

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 from streams.batches import OutRecord, delivered
 from streams.contract.records import ListWindow
-from streams.damage import PassedOver, describe
 from streams.kafka.fenced_writers import PartitionWriters
 from streams.metrics import Metrics
 from streams.recommending import DAMAGED, BatchWindows, revision_of
-from streams.table import BatchTable
+from streams.state.damage import PassedOver, describe
+from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
 Entry = tuple[bytes, ListWindow, int]

@@ -32,8 +32,8 @@ from streams.metrics import Metrics
 from streams.reject_watch import RejectAlarm, RejectCeiling
 from streams.sequencing import BatchResult, absorb_batch, is_readable
 from streams.settings.load import Settings
+from streams.state.table import ROCKSDB, BatchTable
 from streams.stray_keys import find_strays
-from streams.table import ROCKSDB, BatchTable
 from streams.web import serve
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from streams.metrics import Metrics
 from streams.pending import PendingWindows
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation, short_name, stored_vectors
 from streams.settings.load import RecommenderSettings
-from streams.table import BatchTable
+from streams.state.table import BatchTable
 
 #: Lists made at once: so few that taking them from the queue stays below a few milliseconds of the event loop.
 LISTS_PER_JOB: Final = 64

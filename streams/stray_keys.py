@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final, Protocol
 
-from streams.damage import MAX_KEY_BYTES
 from streams.kafka.publisher import partition_of
 from streams.sequencing import OTHER
+from streams.state.damage import MAX_KEY_BYTES
 
 #: Events go on meanwhile: a pause after so many keys, whose hashes in Python take 3 ms.
 CHUNK_KEYS: Final = 500
@@ -23,7 +23,7 @@ PAUSE_S: Final = 0.005
 
 
 class Keyed(Protocol):
-    """A :class:`~streams.table.BatchTable`, as far as it is needed here."""
+    """A :class:`~streams.state.table.BatchTable`, as far as it is needed here."""
 
     def keys_in(self, partition: int) -> Iterator[bytes]:
         """Yield the keys that a partition has stored."""

@@ -21,17 +21,17 @@ from streams.contract.records import (
     encode,
     is_user_key,
 )
-from streams.damage import MAX_SHOWN, PassedOver, describe
 from streams.errors import RecordError
 from streams.kafka.fenced_writers import FENCE_KEY
 from streams.mending import Mender
 from streams.metrics import Metrics
 from streams.pending import PendingWindows
 from streams.recommending import DAMAGED, newest_windows, revision_of, stored_vectors
-from streams.recovery import _take_foreign
 from streams.removal import fresh_windows
 from streams.sequencing import Counts, absorb_batch
 from streams.settings.load import load_settings
+from streams.state.damage import MAX_SHOWN, PassedOver, describe
+from streams.state.recovery import _take_foreign
 from streams.window import WindowBounds
 from tests.builders import T0, FakeRecord, make_event, make_record
 

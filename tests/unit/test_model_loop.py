@@ -21,7 +21,7 @@ from streams.pending import PendingBatch, PendingWindow, PendingWindows
 from streams.recommending import Versions
 from streams.settings.load import RecommenderSettings
 from streams.standing_in import StandIn
-from streams.table import BatchTable
+from streams.state.table import BatchTable
 from streams.unknown_items import UnknownItems
 from tests import tiny_models
 

@@ -14,7 +14,7 @@ import pytest
 from models.index.file import Tuning, write_index
 from streams.embedding_cache import EmbeddingCache
 from streams.settings.file_trust import create_private
-from streams.store_check import ORIGIN_SUFFIX, beside
+from streams.state.rocksdb_check import ORIGIN_SUFFIX, beside
 from tests import tiny
 from tests.permissions import careless_umask, open_to_others
 from tests.waiting import wait_until

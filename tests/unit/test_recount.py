@@ -21,7 +21,7 @@ from tests.unit.test_live_popularity import window
 
 
 class Topic:
-    """``sequences`` as :func:`streams.recovery.restore` reads it: each partition's records, and where each reading began."""
+    """``sequences`` as :func:`streams.state.recovery.restore` reads it: each partition's records, and where each reading began."""
 
     def __init__(self, records: dict[int, list[tuple[bytes, bytes | None]]]) -> None:
         self.records = records

@@ -13,9 +13,9 @@ from aiokafka import TopicPartition
 from aiokafka.errors import OffsetOutOfRangeError
 from faust.types import TP
 
-from streams import recovery
 from streams.errors import StalledError
-from streams.recovery import BatchRecovery, _read, _seek
+from streams.state import recovery
+from streams.state.recovery import BatchRecovery, _read, _seek
 from tests.builders import FakeRecord
 
 PLACE = TopicPartition("sequences", 0)

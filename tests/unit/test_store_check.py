@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from faust.stores.rocksdb import RocksDBOptions
 
-from streams.store_check import (
+from streams.state.rocksdb_check import (
     Origin,
     StoreError,
     beside,
@@ -201,7 +201,7 @@ def test_files_of_unknown_origin_are_not_used(filled: Path) -> None:
 
 def test_a_store_open_elsewhere_is_neither_damage_nor_deleted(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even where it is of another origin."""
-    monkeypatch.setattr("streams.store_check.LOCK_WAIT_S", 0.0)
+    monkeypatch.setattr("streams.state.rocksdb_check.LOCK_WAIT_S", 0.0)
     holder, _ = opened(filled.parent)
     for origin in (ORIGIN, Origin("cluster", "other-sequences", 4)):
         with pytest.raises(StoreError, match="open in another process.*HEADRACE_DATA_DIR"):

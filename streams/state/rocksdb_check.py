@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from streams.errors import HeadraceError
-from streams.table import BatchTable
+from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
 

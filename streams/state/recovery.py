@@ -25,10 +25,10 @@ from mode import Service
 
 from streams.batches import ConsumedRecord
 from streams.contract.records import is_user_key
-from streams.damage import PassedOver
 from streams.errors import HeadraceError, StalledError
 from streams.kafka.readers import open_reader
 from streams.settings.load import KafkaSettings
+from streams.state.damage import PassedOver
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ async def restore(settings: KafkaSettings, table: Any, partitions: Iterable[TP],
 
     Parameters
     ----------
-    table : a :class:`~streams.table.BatchTable`
+    table : a :class:`~streams.state.table.BatchTable`
     timeout_s : a recovery that reads nothing for this long, while records are left, is stuck
 
     Raises

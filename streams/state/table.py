@@ -10,7 +10,7 @@ from typing import Any, Final
 import faust
 from faust.types import TP
 
-from streams.damage import PassedOver, describe
+from streams.state.damage import PassedOver, describe
 
 log = logging.getLogger(__name__)
 ROCKSDB: Final = "rocksdb"
