@@ -19,7 +19,7 @@ from streams.batches import BatchSchema, batch_scheduler
 from streams.consumer import BatchTransport, KeepingFlowControl
 from streams.contract.roles import Role
 from streams.errors import HeadraceError
-from streams.health import Health, checked_stores
+from streams.health.watchdog import Health, checked_stores
 from streams.heap import give_memory_back, keep_for_good
 from streams.kafka.bounded_connections import bound_connections
 from streams.kafka.deployment import load_deployment

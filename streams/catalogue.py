@@ -22,9 +22,9 @@ from streams.contract.records import Item
 from streams.embedding_cache import EmbeddingCache, embed_texts
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import RecordError
+from streams.health.counters import Metrics
 from streams.item_vectors import item_vectors, n_imputed
 from streams.kafka.readers import start_reader
-from streams.metrics import Metrics
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)

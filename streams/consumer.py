@@ -30,8 +30,8 @@ from faust.types import TP, EventT
 from mode.utils.queues import FlowControlEvent
 
 from streams.contract.committed_note import Gap
-from streams.deleted import DeletedEvents
 from streams.errors import BrokerError, StalledError
+from streams.health.deleted_events import DeletedEvents
 from streams.kafka.bounded_fetch import bound_fetches
 from streams.kafka.readers import ISOLATION_LEVEL
 
@@ -155,7 +155,7 @@ class BatchConsumer(driver.Consumer):
         """Do nothing, as nothing was paused."""
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Check nothing: Faust calls changelog partitions stuck, as no agent reads them; :mod:`streams.health` asks the broker."""
+        """Check nothing: Faust calls changelog partitions stuck, as no agent reads them; :mod:`streams.health.watchdog` asks the broker."""
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every partition to its committed offset, or to its beginning where nothing was committed yet."""

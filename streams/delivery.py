@@ -20,7 +20,7 @@ from streams.app import StreamApp
 from streams.batches import OutRecord, delivered
 from streams.contract.records import encode
 from streams.errors import BrokerError, FencedError
-from streams.metrics import Metrics
+from streams.health.counters import Metrics
 from streams.pending import PendingWindow
 from streams.recommending import Versions, recommendation, user_vector
 from streams.state.table import BatchTable

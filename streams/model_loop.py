@@ -30,15 +30,15 @@ from models.types import Behaviour
 from streams.delivery import Delivery, PartitionLists, Window
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import StalledError
+from streams.health.counters import Metrics
+from streams.health.unknown_items import UnknownItems
 from streams.live_popularity import LivePopularity
-from streams.metrics import Metrics
 from streams.pending import MAX_WINDOWS, PendingWindows
 from streams.recommending import SeenIndex, Versions, behaviours, new_behaviours, revision_of
 from streams.scoring import Scored, score
 from streams.settings.load import RecommenderSettings
 from streams.standing_in import StandIn, describe
 from streams.state.table import BatchTable
-from streams.unknown_items import UnknownItems
 
 log = logging.getLogger(__name__)
 

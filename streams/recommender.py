@@ -28,9 +28,10 @@ from streams.embedding_cache import EmbeddingCache
 from streams.embedding_worker import EmbeddingWorker, resolve_device, tame_pytorch
 from streams.encoders import open_artifact_encoder, prepare_text
 from streams.errors import BrokerError, FencedError, HeadraceError
+from streams.health.counters import Metrics
+from streams.health.unknown_items import UnknownItems, describe_generation
 from streams.list_rate import ListRate
 from streams.live_popularity import LivePopularity
-from streams.metrics import Metrics
 from streams.model_loop import ModelLoop
 from streams.pending import PendingWindows
 from streams.recommending import newest_windows
@@ -39,7 +40,6 @@ from streams.removal import fresh_windows, note_passed_over, remove_vectors
 from streams.settings.load import Settings
 from streams.standing_in import StandIn
 from streams.state.table import BatchTable
-from streams.unknown_items import UnknownItems, describe_generation
 from streams.web import serve
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 from streams.batches import OutRecord, delivered
 from streams.contract.records import ListWindow
+from streams.health.counters import Metrics
 from streams.kafka.fenced_writers import PartitionWriters
-from streams.metrics import Metrics
 from streams.recommending import DAMAGED, BatchWindows, revision_of
 from streams.state.damage import PassedOver, describe
 from streams.state.table import BatchTable

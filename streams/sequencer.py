@@ -25,11 +25,11 @@ from streams.contract.committed_note import decode_judged
 from streams.contract.records import EventDecoder, WindowState
 from streams.errors import RejectCeilingError
 from streams.expiry import Expiry
+from streams.health.counters import Metrics
+from streams.health.reject_watch import RejectAlarm, RejectCeiling
 from streams.kafka.publisher import KeyHomes
 from streams.kafka.topics import REJECTED_MAX_BYTES
 from streams.mending import Mender
-from streams.metrics import Metrics
-from streams.reject_watch import RejectAlarm, RejectCeiling
 from streams.sequencing import BatchResult, absorb_batch, is_readable
 from streams.settings.load import Settings
 from streams.state.table import ROCKSDB, BatchTable

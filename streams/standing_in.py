@@ -15,7 +15,7 @@ from streams.batches import OutRecord
 from streams.contract.records import encode
 from streams.delivery import Delivery, Window
 from streams.embedding_worker import EmbeddingWorker
-from streams.metrics import Metrics
+from streams.health.counters import Metrics
 from streams.pending import PendingWindows
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation, short_name, stored_vectors
 from streams.settings.load import RecommenderSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from streams.app import StreamApp
-from streams.metrics import Metrics
+from streams.health.counters import Metrics
 
 
 def serve(app: StreamApp, metrics: Metrics) -> None:

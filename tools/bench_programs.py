@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from streams.batches import BatchWriter, OutRecord, delivered
 from streams.contract.records import EventDecoder
 from streams.errors import BrokerError
-from streams.metrics import Metrics
+from streams.health.counters import Metrics
 from streams.sequencing import BatchResult, Counts, absorb_batch
 from streams.settings.load import Settings, load_settings
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from streams.contract.committed_note import UNHEALTHY_MS, CatalogueShare, decode_share
 from streams.errors import InputError
+from streams.health.unknown_items import shown
 from streams.kafka.group_watch import Group
-from streams.unknown_items import shown
 from tools.cli import say
 
 #: Under this share of the log's items in the catalogue a warning is given.

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from streams.contract.committed_note import REJECTS_UNHEALTHY_S, UNHEALTHY_MS, CatalogueShare, Gap, decode_judged
+from streams.health.stalls import PartitionOffsets, Place
+from streams.health.unknown_items import REMEDY, is_too_much, shown
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.group_watch import Group, GroupWatch
-from streams.liveness import PartitionOffsets, Place
 from streams.settings.load import Settings, load_settings
-from streams.unknown_items import REMEDY, is_too_much, shown
 from tools import acknowledge
 from tools.acknowledge import as_loss, as_text, unacknowledged
 from tools.broker import names_broker

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from streams.errors import HeadraceError, SettingsError
-from streams.guard import PARENT_VARIABLE
+from streams.health.process_guard import PARENT_VARIABLE
 from streams.kafka.group_watch import GroupWatch
 from streams.settings.load import load_settings
 from tools.broker_state import free_port

@@ -53,7 +53,7 @@ class Judged(msgspec.Struct, omit_defaults=True):
     read: int = 0
     rejected: int = 0
     alarm_ms: int = 0
-    gaps: tuple[Gap, ...] = ()  # events that the broker deleted unread, oldest first: streams/deleted.py
+    gaps: tuple[Gap, ...] = ()  # events that the broker deleted unread, oldest first: streams/health/deleted_events.py
 
     def alarms_at(self, now_ms: int) -> bool:
         """Whether the partition counts as unhealthy at a time."""
@@ -72,7 +72,7 @@ class Acknowledged(msgspec.Struct, frozen=True):
 
 
 class CatalogueShare(msgspec.Struct, frozen=True):
-    """Of the last events that a recommender counted, those of items outside the catalogue: streams/unknown_items.py.
+    """Of the last events that a recommender counted, those of items outside the catalogue: streams/health/unknown_items.py.
 
     Parameters
     ----------

@@ -20,8 +20,8 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.errors import BrokerError
+from streams.health.stalls import PartitionOffsets, Place
 from streams.kafka.readers import start_reader
-from streams.liveness import PartitionOffsets, Place
 from streams.settings.load import KafkaSettings
 
 #: A broker that takes longer than this for one answer counts as one that does not answer.

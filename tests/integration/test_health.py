@@ -19,7 +19,7 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from streams.errors import HeadraceError
-from streams.guard import EXIT_FORCED
+from streams.health.process_guard import EXIT_FORCED
 from streams.kafka.group_watch import GroupWatch
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings, load_settings

@@ -13,8 +13,8 @@ from mode.utils.queues import FlowControlEvent, FlowControlQueue
 
 from streams.batches import FetchedRecords
 from streams.consumer import BatchConsumer, KeepingFlowControl, note_of
-from streams.deleted import DeletedEvents
 from streams.errors import StalledError
+from streams.health.deleted_events import DeletedEvents
 from streams.settings.load import Settings
 from tests.builders import FakeRecord
 

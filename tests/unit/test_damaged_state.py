@@ -22,9 +22,9 @@ from streams.contract.records import (
     is_user_key,
 )
 from streams.errors import RecordError
+from streams.health.counters import Metrics
 from streams.kafka.fenced_writers import FENCE_KEY
 from streams.mending import Mender
-from streams.metrics import Metrics
 from streams.pending import PendingWindows
 from streams.recommending import DAMAGED, newest_windows, revision_of, stored_vectors
 from streams.removal import fresh_windows

@@ -22,7 +22,7 @@ from streams.contract.committed_note import (
     unseen,
     with_gap,
 )
-from streams.deleted import DeletedEvents
+from streams.health.deleted_events import DeletedEvents
 from streams.settings.load import Settings
 from tests.builders import FakeRecord
 from tools.status import Flow, problems_of

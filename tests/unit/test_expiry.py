@@ -14,7 +14,7 @@ from streams.batches import OutRecord
 from streams.contract.records import Trigger, WindowItem, WindowState, encode
 from streams.errors import BrokerError
 from streams.expiry import Expiry
-from streams.metrics import Metrics
+from streams.health.counters import Metrics
 from streams.sequencer import Sequencer, build_sequencer
 from streams.settings.load import load_settings
 from tests.builders import T0, FakeRecord

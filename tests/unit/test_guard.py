@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streams.guard import CRASH_TIMEOUT_S, PARENT_VARIABLE, TICK_S, ProcessGuard, parent_pid
+from streams.health.process_guard import CRASH_TIMEOUT_S, PARENT_VARIABLE, TICK_S, ProcessGuard, parent_pid
 
 
 class Process:

@@ -14,9 +14,9 @@ from faust.types import TP
 from streams.app import StreamApp
 from streams.contract.committed_note import UNHEALTHY_MS, Acknowledged, Gap, encode
 from streams.errors import BrokerError, StalledError, TopicError
-from streams.health import Health, lost_consumer
+from streams.health.stalls import PartitionOffsets, Place
+from streams.health.watchdog import Health, lost_consumer
 from streams.kafka.group_watch import Group, Member
-from streams.liveness import PartitionOffsets, Place
 from streams.settings.load import Settings
 
 PLACES: set[Place] = {("events", 0), ("events", 1)}

@@ -16,7 +16,7 @@ from streams.contract.item_records import ItemDecoder
 from streams.contract.records import Item, encode
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import RecordError
-from streams.metrics import Metrics
+from streams.health.counters import Metrics
 from streams.settings.load import KafkaSettings
 from tests import tiny_models
 from tests.builders import FakeRecord

@@ -103,7 +103,7 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
     from streams.catalogue import CatalogueReader
     from streams.contract.records import encode
     from streams.embedding_worker import EmbeddingWorker
-    from streams.metrics import Metrics
+    from streams.health.counters import Metrics
     from streams.settings.load import KafkaSettings
     from tests import tiny_models
     from tests.builders import FakeRecord

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.liveness import HELD_FACTOR, PartitionOffsets, Place, ProgressJudge, StallJudge
+from streams.health.stalls import HELD_FACTOR, PartitionOffsets, Place, ProgressJudge, StallJudge
 
 A: Place = ("events", 0)
 B: Place = ("events", 1)

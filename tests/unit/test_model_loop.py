@@ -14,15 +14,15 @@ from streams.contract.records import ListWindow, Recommendation, RecordDecoder, 
 from streams.delivery import Delivery, PartitionLists, Window
 from streams.embedding_worker import EmbeddingWorker
 from streams.errors import StalledError
+from streams.health.counters import Metrics
+from streams.health.unknown_items import UnknownItems
 from streams.live_popularity import LivePopularity
-from streams.metrics import Metrics
 from streams.model_loop import ModelLoop
 from streams.pending import PendingBatch, PendingWindow, PendingWindows
 from streams.recommending import Versions
 from streams.settings.load import RecommenderSettings
 from streams.standing_in import StandIn
 from streams.state.table import BatchTable
-from streams.unknown_items import UnknownItems
 from tests import tiny_models
 
 SETTINGS = RecommenderSettings(model_timeout_ms=50, model_restart_s=1, micro_batch_deadline_ms=0)

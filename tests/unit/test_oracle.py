@@ -20,8 +20,8 @@ from streams.contract.records import EventDecoder, Item, Recommendation, decode_
 from streams.embedding_worker import EmbeddingWorker
 from streams.encoders import open_artifact_encoder
 from streams.errors import InputError
+from streams.health.counters import Metrics
 from streams.kafka.publisher import KeyHomes, partition_of
-from streams.metrics import Metrics
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation
 from streams.sequencing import Counts, absorb_batch
 from streams.settings.load import KafkaSettings, RecommenderSettings, load_settings

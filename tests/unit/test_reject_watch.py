@@ -11,9 +11,9 @@ from faust.types import TP
 
 from streams.consumer import BatchConsumer, NotedOffset, note_of
 from streams.contract.committed_note import REJECTS_UNHEALTHY_S, Judged, decode_judged
-from streams.deleted import DeletedEvents
 from streams.errors import RecordError, RejectCeilingError
-from streams.reject_watch import (
+from streams.health.deleted_events import DeletedEvents
+from streams.health.reject_watch import (
     ALARM_EVERY_S,
     CEILING_MIN_RECORDS,
     RejectAlarm,

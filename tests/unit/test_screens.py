@@ -29,8 +29,8 @@ from tools.workers import Worker
 #: The sink itself, and who cannot use it: standard error of a process that ends at once, the pipe to the parent of a benchmark.
 SINKS = {"tools/cli.py", "streams/printable.py"}
 EXCEPTIONS = {
-    ("streams/guard.py", "os.write"),
-    ("streams/guard.py", "sys.__stderr__"),
+    ("streams/health/process_guard.py", "os.write"),
+    ("streams/health/process_guard.py", "sys.__stderr__"),
     ("tools/bench_programs.py", "os.write"),
 }
 #: Files and sockets have descriptors, too.

@@ -13,10 +13,10 @@ import pytest
 
 import tools.status
 from models.types import Behaviour
-from streams.health import Health
+from streams.health.stalls import PartitionOffsets, Place
+from streams.health.unknown_items import UnknownItems
+from streams.health.watchdog import Health
 from streams.kafka.group_watch import Group, Member
-from streams.liveness import PartitionOffsets, Place
-from streams.unknown_items import UnknownItems
 from tools.cli import UsageError
 from tools.main import main
 from tools.status import Flow, as_dict, as_lines, page, problems_of

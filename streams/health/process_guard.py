@@ -1,6 +1,6 @@
 """A thread that ends the process when its event loop no longer can.
 
-The loop itself judges offsets (:mod:`streams.health`). Four things it cannot judge: that it is blocked, that its own stop does not
+The loop itself judges offsets (:mod:`streams.health.watchdog`). Four things it cannot judge: that it is blocked, that its own stop does not
 end, that what it waits for after a crash has crashed too, and that the program which started it is gone.
 """
 

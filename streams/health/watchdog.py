@@ -21,15 +21,15 @@ from faust.types import TP
 
 from streams.contract.committed_note import ACKNOWLEDGED, Acknowledged, Gap, decode_acknowledged, unseen
 from streams.errors import BrokerError, StalledError
-from streams.guard import ProcessGuard, parent_pid
+from streams.health.counters import Metrics
+from streams.health.process_guard import ProcessGuard, parent_pid
+from streams.health.reject_watch import RejectAlarm
+from streams.health.stalls import PartitionOffsets, Place, ProgressJudge, Stall, StallJudge
+from streams.health.unknown_items import UnknownItems
 from streams.kafka.group_watch import Group, GroupWatch
 from streams.kafka.topics import check_partition_count
-from streams.liveness import PartitionOffsets, Place, ProgressJudge, Stall, StallJudge
-from streams.metrics import Metrics
-from streams.reject_watch import RejectAlarm
 from streams.state import rocksdb_check as store_check
 from streams.state.table import ROCKSDB, BatchTable
-from streams.unknown_items import UnknownItems
 
 if TYPE_CHECKING:
     from streams.app import StreamApp

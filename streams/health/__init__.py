@@ -1,0 +1,1 @@
+"""Whether a worker does its work: the watchdog, its counters, and alarms about what comes in."""
