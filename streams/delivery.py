@@ -16,13 +16,13 @@ from dataclasses import dataclass, field
 from faust.types import EventT
 
 from models.ranking.pipeline import RankedList
-from streams.app import StreamApp
-from streams.batches import OutRecord, delivered
 from streams.contract.records import encode
 from streams.errors import BrokerError, FencedError
 from streams.health.counters import Metrics
 from streams.pending import PendingWindow
 from streams.recommending import Versions, recommendation, user_vector
+from streams.runtime.app import StreamApp
+from streams.runtime.batch_scheduler import OutRecord, delivered
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,6 @@ from faust.types import TP, EventT
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.ranking.pipeline import Catalogue, Pipeline
 from models.text.encoder import TextEncoder
-from streams.app import StreamApp, build_app, start_app
 from streams.catalogue import CatalogueReader
 from streams.contract.committed_note import encode as encode_note
 from streams.delivery import Delivery
@@ -37,10 +36,11 @@ from streams.pending import PendingWindows
 from streams.recommending import newest_windows
 from streams.recount import Recount
 from streams.removal import fresh_windows, note_passed_over, remove_vectors
+from streams.runtime.app import StreamApp, build_app, start_app
+from streams.runtime.pages import serve
 from streams.settings.load import Settings
 from streams.standing_in import StandIn
 from streams.state.table import BatchTable
-from streams.web import serve
 
 log = logging.getLogger(__name__)
 

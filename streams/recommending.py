@@ -13,7 +13,6 @@ import numpy as np
 from models.ranking.fallback import UserVectors
 from models.ranking.pipeline import RankedList
 from models.types import Behaviour
-from streams.batches import ConsumedRecord
 from streams.contract.records import (
     VERSION,
     BaseWindow,
@@ -26,6 +25,7 @@ from streams.contract.records import (
     is_user_key,
 )
 from streams.errors import RecordError
+from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.state.damage import PassedOver
 from streams.window import SEEN_BYTES, seen_hash
 

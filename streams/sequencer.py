@@ -19,8 +19,6 @@ from typing import Any, Final
 import faust
 from faust.types import TP, EventT
 
-from streams.app import StreamApp, build_app, start_app
-from streams.batches import BATCH_OVERHEAD_BYTES, ConsumedRecord, OutRecord, delivered
 from streams.contract.committed_note import decode_judged
 from streams.contract.records import EventDecoder, WindowState
 from streams.errors import RejectCeilingError
@@ -30,11 +28,13 @@ from streams.health.reject_watch import RejectAlarm, RejectCeiling
 from streams.kafka.publisher import KeyHomes
 from streams.kafka.topics import REJECTED_MAX_BYTES
 from streams.mending import Mender
+from streams.runtime.app import StreamApp, build_app, start_app
+from streams.runtime.batch_scheduler import BATCH_OVERHEAD_BYTES, ConsumedRecord, OutRecord, delivered
+from streams.runtime.pages import serve
 from streams.sequencing import BatchResult, absorb_batch, is_readable
 from streams.settings.load import Settings
 from streams.state.table import ROCKSDB, BatchTable
 from streams.stray_keys import find_strays
-from streams.web import serve
 
 log = logging.getLogger(__name__)
 

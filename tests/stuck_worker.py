@@ -10,7 +10,7 @@ import os
 import time
 from typing import Any
 
-from streams.app import StreamApp, start_app
+from streams.runtime.app import StreamApp, start_app
 from streams.sequencer import Sequencer, build_sequencer
 from streams.settings.load import Settings
 

@@ -14,10 +14,10 @@ import time
 from collections import deque
 from typing import Any, Final, NamedTuple
 
-from streams.batches import BatchWriter, OutRecord, delivered
 from streams.contract.records import EventDecoder
 from streams.errors import BrokerError
 from streams.health.counters import Metrics
+from streams.runtime.batch_scheduler import BatchWriter, OutRecord, delivered
 from streams.sequencing import BatchResult, Counts, absorb_batch
 from streams.settings.load import Settings, load_settings
 

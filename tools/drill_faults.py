@@ -24,9 +24,9 @@ import msgspec
 
 from models.ranking.pipeline import RankedList
 from models.types import Behaviour
-from streams.app import StreamApp, start_app
 from streams.errors import SettingsError
 from streams.recommender import build_recommender
+from streams.runtime.app import StreamApp, start_app
 from streams.settings.load import Settings
 
 VARIABLE: Final = "HEADRACE_DRILL_FAULTS"

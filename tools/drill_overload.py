@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from streams.batches import OutRecord
+from streams.runtime.batch_scheduler import OutRecord
 from tools.drill_events import shares_of_users
 from tools.drill_faults import Fault, write_fault
 from tools.drill_freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s

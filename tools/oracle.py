@@ -21,7 +21,6 @@ from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.text.clean import item_text
-from streams.batches import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, Item, Recommendation, WindowState, decode_window, encode
 from streams.embedding_cache import embed_texts
 from streams.embedding_worker import resolve_device
@@ -29,6 +28,7 @@ from streams.encoders import open_artifact_encoder, prepare_text
 from streams.errors import InputError, RecordError
 from streams.kafka.publisher import KeyHomes
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation
+from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.sequencing import Counts, Home, stray_error
 from streams.settings.load import RecommenderSettings, Settings
 from streams.window import WindowBounds, absorb

@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.batches import ConsumedRecord, delivered
 from streams.contract.item_records import ItemDecoder
 from streams.errors import BrokerError, InputError, RecordError, TopicError
 from streams.kafka.publisher import KeyHomes, Publisher
 from streams.kafka.readers import open_reader
+from streams.runtime.batch_scheduler import ConsumedRecord, delivered
 from streams.settings.load import KafkaSettings
 from tools.topic_reader import partition_count, read_records
 

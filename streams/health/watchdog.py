@@ -32,7 +32,7 @@ from streams.state import rocksdb_check as store_check
 from streams.state.table import ROCKSDB, BatchTable
 
 if TYPE_CHECKING:
-    from streams.app import StreamApp
+    from streams.runtime.app import StreamApp
 
 #: The broker is asked this often, or five times within the stall timeout where that is short.
 CHECK_INTERVAL_S: Final = 5.0

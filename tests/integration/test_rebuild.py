@@ -16,12 +16,12 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from streams.batches import OutRecord, delivered
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import decode_window
 from streams.errors import FencedError
 from streams.kafka.fenced_writers import PartitionWriters
 from streams.kafka.topics import create_topics
+from streams.runtime.batch_scheduler import OutRecord, delivered
 from streams.settings.load import load_settings
 from tests import tiny
 from tests.builders import make_event

@@ -1,7 +1,8 @@
 """An executable model of the sequencer's delivery: workers, the broker's fence, commits, changelog, stores on disk.
 
-What the product computes is the product's own code (:func:`streams.sequencing.absorb_batch`, :func:`streams.batches.split_by_size`);
-what the model adds is the order of steps around it, each of which may be the last one before a crash or a rebalance::
+What the product computes is the product's own code (:func:`streams.sequencing.absorb_batch`,
+:func:`streams.runtime.batch_scheduler.split_by_size`); what the model adds is the order of steps around it, each of which may be the last
+one before a crash or a rebalance::
 
     assigned ► new epoch ► fence record ► read changelog's end ► recover ► fetch ► write ... ► store, deliver ► commit
 
@@ -16,8 +17,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from streams.batches import split_by_size
 from streams.contract.records import Event, EventDecoder
+from streams.runtime.batch_scheduler import split_by_size
 from streams.sequencing import BatchResult, Counts, absorb_batch
 from streams.window import WindowBounds
 from tests.builders import T0, FakeRecord

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.app import build_app, is_loopback
+from streams.runtime.app import build_app, is_loopback
 from streams.sequencer import build_sequencer
 from streams.settings.load import Settings, load_settings
 
@@ -69,8 +69,8 @@ def test_open_pages_are_warned_of(is_open: bool, monkeypatch: pytest.MonkeyPatch
         """Connect to nothing."""
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("streams.app.prepare", nothing)
+    monkeypatch.setattr("streams.runtime.app.prepare", nothing)
     monkeypatch.setattr(app.health, "start", nothing)
-    monkeypatch.setattr("streams.app.keep_for_good", lambda: None)
+    monkeypatch.setattr("streams.runtime.app.keep_for_good", lambda: None)
     asyncio.run(app._get_ready())
     assert warned == (["pages are open to all who reach :::6066: no token protects them"] if is_open else [])

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from streams.app import StreamApp
 from streams.errors import BrokerError
 from streams.recommender import build_recommender
+from streams.runtime.app import StreamApp
 from streams.sequencer import build_sequencer
 from streams.settings.load import Settings
 

@@ -10,8 +10,15 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP
 
-from streams.batches import MAX_BATCH_BYTES, BatchWriter, ConsumedRecord, OutRecord, batch_scheduler, split_by_size
 from streams.errors import BrokerError
+from streams.runtime.batch_scheduler import (
+    MAX_BATCH_BYTES,
+    BatchWriter,
+    ConsumedRecord,
+    OutRecord,
+    batch_scheduler,
+    split_by_size,
+)
 from streams.settings.load import KafkaSettings
 from tests.builders import FakeRecord
 

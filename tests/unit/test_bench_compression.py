@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from streams.batches import OutRecord
 from streams.contract.records import Recommendation, RecordDecoder, decode_window
+from streams.runtime.batch_scheduler import OutRecord
 from tools import bench_compression
 from tools.bench_compression import CODECS, Cost, add_arguments, lists, measure, run, summarize, windows
 from tools.cli import UsageError

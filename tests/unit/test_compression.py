@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from streams import batches
-from streams.batches import BatchWriter
 from streams.errors import SettingsError
 from streams.kafka import publisher
 from streams.kafka.publisher import Publisher
+from streams.runtime import batch_scheduler as batches
+from streams.runtime.batch_scheduler import BatchWriter
 from streams.settings.load import KafkaSettings, load_settings
 from tools import rebuild_copy
 

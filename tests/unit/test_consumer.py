@@ -11,10 +11,10 @@ import pytest
 from faust.types import TP
 from mode.utils.queues import FlowControlEvent, FlowControlQueue
 
-from streams.batches import FetchedRecords
-from streams.consumer import BatchConsumer, KeepingFlowControl, note_of
 from streams.errors import StalledError
 from streams.health.deleted_events import DeletedEvents
+from streams.runtime.batch_scheduler import FetchedRecords
+from streams.runtime.consumer import BatchConsumer, KeepingFlowControl, note_of
 from streams.settings.load import Settings
 from tests.builders import FakeRecord
 

@@ -8,8 +8,6 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams.batches import batch_scheduler
-from streams.consumer import BatchConsumer, note_of
 from streams.contract.committed_note import (
     MAX_GAPS,
     UNHEALTHY_MS,
@@ -23,6 +21,8 @@ from streams.contract.committed_note import (
     with_gap,
 )
 from streams.health.deleted_events import DeletedEvents
+from streams.runtime.batch_scheduler import batch_scheduler
+from streams.runtime.consumer import BatchConsumer, note_of
 from streams.settings.load import Settings
 from tests.builders import FakeRecord
 from tools.status import Flow, problems_of

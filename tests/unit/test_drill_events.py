@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
-from streams.batches import OutRecord
 from streams.contract.records import EventDecoder
+from streams.runtime.batch_scheduler import OutRecord
 from streams.window import WindowBounds
 from tools.drill_events import EventSource, Shares
 from tools.oracle import windows_of

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from streams.batches import OutRecord
+from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import KafkaSettings
 from tests.waiting import wait_until
 from tools.drill_events import EventSource, Shares

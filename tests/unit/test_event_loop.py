@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.event_loop import TLS_CLOSE_S, EventLoop, EventLoopPolicy
+from streams.runtime.event_loop import TLS_CLOSE_S, EventLoop, EventLoopPolicy
 from tests.certificates import OPENSSL, make_authority, sign
 
 

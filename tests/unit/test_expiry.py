@@ -10,11 +10,11 @@ import pytest
 from faust.types import TP
 
 from streams import expiry
-from streams.batches import OutRecord
 from streams.contract.records import Trigger, WindowItem, WindowState, encode
 from streams.errors import BrokerError
 from streams.expiry import Expiry
 from streams.health.counters import Metrics
+from streams.runtime.batch_scheduler import OutRecord
 from streams.sequencer import Sequencer, build_sequencer
 from streams.settings.load import load_settings
 from tests.builders import T0, FakeRecord

@@ -11,12 +11,12 @@ from typing import Any, cast
 import pytest
 from faust.types import TP
 
-from streams.app import StreamApp
 from streams.contract.committed_note import UNHEALTHY_MS, Acknowledged, Gap, encode
 from streams.errors import BrokerError, StalledError, TopicError
 from streams.health.stalls import PartitionOffsets, Place
 from streams.health.watchdog import Health, lost_consumer
 from streams.kafka.group_watch import Group, Member
+from streams.runtime.app import StreamApp
 from streams.settings.load import Settings
 
 PLACES: set[Place] = {("events", 0), ("events", 1)}

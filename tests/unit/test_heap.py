@@ -10,14 +10,14 @@ import weakref
 
 import pytest
 
-from streams.heap import keep_for_good
+from streams.runtime.memory import keep_for_good
 
 PROGRAM = """
 import sys
 import threading
 import time
 import numpy as np
-from streams import heap
+from streams.runtime import memory as heap
 
 heap.TRIM_EVERY_S = 0.2
 

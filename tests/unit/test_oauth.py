@@ -16,10 +16,10 @@ import pytest
 from aiokafka.conn import OAuthAuthenticator
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
-from streams.app import credentials
 from streams.errors import SettingsError
 from streams.kafka import oauth
 from streams.kafka.oauth import Token, TokenError, TokenProvider, fetch_from_endpoint
+from streams.runtime.app import credentials
 from streams.settings.load import KafkaSettings, load_settings
 from tests.tokens import SECRET, Endpoint, token_endpoint, unsecured_token
 

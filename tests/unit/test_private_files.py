@@ -97,7 +97,7 @@ def test_training_and_evaluation_leave_nothing_to_others(tmp_path: Path, monkeyp
     "start",
     [
         "from tools.main import main; main(['acls', 'producer', '--principal', 'p', '--broker', 'b:1'])",
-        "from streams.app import start_app; from streams.errors import SettingsError\n"
+        "from streams.runtime.app import start_app; from streams.errors import SettingsError\n"
         "try:\n    start_app(lambda settings: 1)\nexcept SystemExit:\n    pass",
     ],
     ids=["command", "worker"],

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams.consumer import BatchConsumer, NotedOffset, note_of
 from streams.contract.committed_note import REJECTS_UNHEALTHY_S, Judged, decode_judged
 from streams.errors import RecordError, RejectCeilingError
 from streams.health.deleted_events import DeletedEvents
@@ -19,6 +18,7 @@ from streams.health.reject_watch import (
     RejectAlarm,
     RejectCeiling,
 )
+from streams.runtime.consumer import BatchConsumer, NotedOffset, note_of
 from streams.sequencer import Sequencer, build_sequencer
 from streams.sequencing import BatchResult, Counts, Reject
 from streams.settings.load import SequencerSettings, Settings

@@ -10,7 +10,8 @@ its dropped records ended, and they were never read: :meth:`BatchConsumer.seek_t
 Faust also resumes its flow a second time at the end of a recovery, and resuming empties the agents' queues: batches fetched since
 the first time were lost for good, while later ones were committed (seen on that release in one start in three).
 :class:`KeepingFlowControl` empties them only when flow really was suspended. As a guard, each batch says which offset was fetched
-before it (:class:`~streams.batches.FetchedRecords`), and :meth:`BatchConsumer.accept` stops the worker if the agent never saw that one.
+before it (:class:`~streams.runtime.batch_scheduler.FetchedRecords`), and :meth:`BatchConsumer.accept` stops the worker if the agent never
+saw that one.
 """
 
 from __future__ import annotations

@@ -14,23 +14,23 @@ from faust.types import TP
 from faust.types.auth import CredentialsT
 from mode.utils.queues import FlowControlEvent
 
-from streams import event_loop
-from streams.batches import BatchSchema, batch_scheduler
-from streams.consumer import BatchTransport, KeepingFlowControl
 from streams.contract.roles import Role
 from streams.errors import HeadraceError
 from streams.health.watchdog import Health, checked_stores
-from streams.heap import give_memory_back, keep_for_good
 from streams.kafka.bounded_connections import bound_connections
 from streams.kafka.deployment import load_deployment
 from streams.kafka.fenced_writers import PartitionWriters
 from streams.kafka.permissions import prepare
 from streams.printable import printable, show_all_uncaught
+from streams.runtime import event_loop
+from streams.runtime.batch_scheduler import BatchSchema, batch_scheduler
+from streams.runtime.consumer import BatchTransport, KeepingFlowControl
+from streams.runtime.memory import give_memory_back, keep_for_good
+from streams.runtime.worker_logging import logging_config
 from streams.settings.file_trust import create_private
 from streams.settings.load import KafkaSettings, Settings
 from streams.state.recovery import BatchTableManager
 from streams.state.table import BatchTable
-from streams.worker_logging import logging_config
 
 log = logging.getLogger(__name__)
 #: Where each app's first worker on a machine serves its pages; ``--web-port`` wins. No setting, for Kubernetes sets ``HEADRACE_WEB_PORT``

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from streams.app import StreamApp
 from streams.health.counters import Metrics
+from streams.runtime.app import StreamApp
 
 
 def serve(app: StreamApp, metrics: Metrics) -> None:

@@ -1,0 +1,1 @@
+"""The Faust app, its consumer and its pages, as headrace changes them."""
