@@ -26,8 +26,8 @@ from streams.contract.records import (
 )
 from streams.errors import RecordError
 from streams.runtime.batch_scheduler import ConsumedRecord
+from streams.sequencer.window import SEEN_BYTES, seen_hash
 from streams.state.damage import PassedOver
-from streams.window import SEEN_BYTES, seen_hash
 
 #: What :func:`revision_of` says of bytes that are no user vector: below all revisions, so that the user's next window gets a list.
 DAMAGED: Final = -1

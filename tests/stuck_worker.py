@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from streams.runtime.app import StreamApp, start_app
-from streams.sequencer import Sequencer, build_sequencer
+from streams.sequencer.agent import Sequencer, build_sequencer
 from streams.settings.load import Settings
 
 

@@ -21,7 +21,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from streams.contract.records import EVENT_TYPES, Event, Recommendation, RecommendedItem, SourceRank, encode
 from streams.kafka.bounded_fetch import BoundedRecords
 from streams.runtime.batch_scheduler import MAX_BATCH_BYTES, OutRecord
-from streams.window import WindowBounds, absorb
+from streams.sequencer.window import WindowBounds, absorb
 from tools.cli import UsageError, emit, progress
 
 #: The compression types as Kafka numbers them.

@@ -18,7 +18,7 @@ from streams.contract.records import EventDecoder
 from streams.errors import BrokerError
 from streams.health.counters import Metrics
 from streams.runtime.batch_scheduler import BatchWriter, OutRecord, delivered
-from streams.sequencing import BatchResult, Counts, absorb_batch
+from streams.sequencer.absorb_batch import BatchResult, Counts, absorb_batch
 from streams.settings.load import Settings, load_settings
 
 IN_FLIGHT: Final = 4
@@ -68,7 +68,7 @@ def run_sequencer(settings: Settings, stopwatch: Stopwatch) -> None:
     import faust
     import uvloop
 
-    from streams.sequencer import build_sequencer
+    from streams.sequencer.agent import build_sequencer
 
     uvloop.install()
     app = build_sequencer(settings, TimedMetrics(stopwatch))

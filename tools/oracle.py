@@ -29,9 +29,9 @@ from streams.errors import InputError, RecordError
 from streams.kafka.publisher import KeyHomes
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation
 from streams.runtime.batch_scheduler import ConsumedRecord
-from streams.sequencing import Counts, Home, stray_error
+from streams.sequencer.absorb_batch import Counts, Home, stray_error
+from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import RecommenderSettings, Settings
-from streams.window import WindowBounds, absorb
 
 SUMMARY = "print the window and the list that each user's events must lead to"
 #: Events held back, over all users, before they are absorbed: a user's events are then absorbed together, not one by one.

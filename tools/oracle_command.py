@@ -22,7 +22,7 @@ from streams.errors import BrokerError, InputError, RecordError
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.publisher import KeyHomes
 from streams.runtime.batch_scheduler import Headers
-from streams.sequencing import Counts
+from streams.sequencer.absorb_batch import Counts
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.cli import UsageError, emit, say, write_json
 from tools.item_topic import item_changes

@@ -129,7 +129,7 @@ class WindowState(BaseWindow, gc=False, omit_defaults=True):
 
     ``recent`` holds ``(ts, event_id)`` of accepted events that have left the window by count but may still be repeated;
     ``floor`` is the greatest key that was forgotten, and nothing at or below it is accepted again. ``seen`` packs one
-    little-endian uint32 (``streams.window.seen_hash``) for each item that left the window.
+    little-endian uint32 (``streams.sequencer.window.seen_hash``) for each item that left the window.
     """
 
     recent: list[tuple[int, str]] = []

@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from streams.sequencing import Counts
+from streams.sequencer.absorb_batch import Counts
 
 Name = Literal[
     "lists",  # lists published

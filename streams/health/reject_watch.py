@@ -13,7 +13,7 @@ from typing import Final
 from streams.contract.committed_note import REJECTS_UNHEALTHY_S, Judged, encode
 from streams.errors import RejectCeilingError
 from streams.printable import printable
-from streams.sequencing import Counts, Reject
+from streams.sequencer.absorb_batch import Counts, Reject
 
 #: The ceiling is not judged on fewer records than this: a handful of bad ones proves nothing.
 CEILING_MIN_RECORDS: Final = 1_000

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from streams.sequencer.window import WindowBounds
 from streams.settings.check import check_setting
 from streams.settings.record_limits import check_window_fits
-from streams.window import WindowBounds
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Final
 
 from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import SettingsError
+from streams.sequencer.window import MAX_RUNS, SEEN_BYTES, WindowBounds
 from streams.settings.check import PREFIX
-from streams.window import MAX_RUNS, SEEN_BYTES, WindowBounds
 
 #: Most bytes of a record's key, value and headers. Kafka's default limit for the batch around it is 1,048,588.
 MAX_WRITTEN_BYTES: Final = 900_000

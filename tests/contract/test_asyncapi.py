@@ -15,7 +15,7 @@ from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES
 from streams.errors import RecordError
 from streams.kafka.topics import TOPICS, TopicSpec
 from streams.runtime.batch_scheduler import ConsumedRecord
-from streams.sequencing import Reject
+from streams.sequencer.absorb_batch import Reject
 from tests.builders import FakeRecord
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "contract" / "asyncapi.yaml").read_text("utf-8"))

@@ -30,8 +30,8 @@ from streams.contract.records import (
     encode,
 )
 from streams.errors import InputError, RecordError
-from streams.sequencing import Reject, absorb_batch
-from streams.window import WindowBounds
+from streams.sequencer.absorb_batch import Reject, absorb_batch
+from streams.sequencer.window import WindowBounds
 from tests.builders import T0, FakeRecord
 from tools.json_lines import LineSplitter
 from tools.log_reader import LogReader, LogSpec, read_items

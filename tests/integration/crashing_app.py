@@ -14,7 +14,7 @@ from typing import Any, Final
 from streams.errors import BrokerError
 from streams.runtime.app import StreamApp, start_app
 from streams.runtime.batch_scheduler import OutRecord
-from streams.sequencer import build_sequencer
+from streams.sequencer.agent import build_sequencer
 from streams.settings.load import Settings
 
 VARIABLE: Final = "TEST_FAIL_AFTER"

@@ -14,8 +14,8 @@ from streams.contract.records import Recommendation, RecordDecoder, WindowState,
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import create_topics, open_admin
 from streams.runtime.batch_scheduler import ConsumedRecord, OutRecord
+from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import Settings
-from streams.window import WindowBounds, absorb
 from tests import tiny
 from tests.builders import T0, make_event
 from tools.main import main

@@ -11,8 +11,8 @@ import pytest
 
 from streams.contract.records import Recommendation, RecordDecoder, UserVector, WindowState, encode
 from streams.runtime.batch_scheduler import OutRecord
+from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import Settings
-from streams.window import WindowBounds, absorb
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import (
     WAIT_S,

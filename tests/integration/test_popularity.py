@@ -13,8 +13,8 @@ from models.artifact.artifact import load_artifact
 from streams.contract.records import Recommendation, encode
 from streams.live_popularity import REFRESH_S
 from streams.runtime.batch_scheduler import OutRecord
+from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import Settings
-from streams.window import WindowBounds, absorb
 from tests import tiny
 from tests.builders import make_event
 from tests.integration.recommender_runs import WAIT_S, lag, publish, read_lists, recommender, variables_of

@@ -16,8 +16,8 @@ from streams.contract.records import EVENT_TYPES, Event, WindowState, decode_win
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import create_topics
 from streams.runtime.batch_scheduler import ConsumedRecord, OutRecord
+from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import Settings
-from streams.window import WindowBounds, absorb
 from tests.builders import T0, make_event
 from tests.malformed import MALFORMED, malformed
 from tests.waiting import wait_until

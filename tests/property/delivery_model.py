@@ -1,6 +1,6 @@
 """An executable model of the sequencer's delivery: workers, the broker's fence, commits, changelog, stores on disk.
 
-What the product computes is the product's own code (:func:`streams.sequencing.absorb_batch`,
+What the product computes is the product's own code (:func:`streams.sequencer.absorb_batch.absorb_batch`,
 :func:`streams.runtime.batch_scheduler.split_by_size`); what the model adds is the order of steps around it, each of which may be the last
 one before a crash or a rebalance::
 
@@ -19,8 +19,8 @@ from typing import Final
 
 from streams.contract.records import Event, EventDecoder
 from streams.runtime.batch_scheduler import split_by_size
-from streams.sequencing import BatchResult, Counts, absorb_batch
-from streams.window import WindowBounds
+from streams.sequencer.absorb_batch import BatchResult, Counts, absorb_batch
+from streams.sequencer.window import WindowBounds
 from tests.builders import T0, FakeRecord
 from tests.property.delivery_broker import FENCE_KEY, Fenced, PartitionLog, replayed
 

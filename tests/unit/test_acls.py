@@ -11,7 +11,7 @@ from streams.contract.committed_note import ACKNOWLEDGED
 from streams.contract.roles import ALL_TOPICS, READS, ROLES, WRITES, Acl, acls
 from streams.kafka.permissions import UNTOLD, denied_operations
 from streams.kafka.topics import TOPICS
-from streams.sequencer import build_sequencer
+from streams.sequencer.agent import build_sequencer
 from streams.settings.load import KafkaSettings, Settings
 from tools.main import main
 

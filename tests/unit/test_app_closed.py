@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.runtime.app import build_app, is_loopback
-from streams.sequencer import build_sequencer
+from streams.sequencer.agent import build_sequencer
 from streams.settings.load import Settings, load_settings
 
 

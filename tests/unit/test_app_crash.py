@@ -13,7 +13,7 @@ import pytest
 from streams.errors import BrokerError
 from streams.recommender import build_recommender
 from streams.runtime.app import StreamApp
-from streams.sequencer import build_sequencer
+from streams.sequencer.agent import build_sequencer
 from streams.settings.load import Settings
 
 

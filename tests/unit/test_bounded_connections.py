@@ -302,7 +302,7 @@ def test_clients_of_settings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_worker_is_bounded() -> None:
     """Faust makes its clients by itself; whether a broker answers at the start is another matter."""
     code = (
-        "import contextlib\nfrom streams.runtime.app import start_app\nfrom streams.sequencer import build_sequencer\n"
+        "import contextlib\nfrom streams.runtime.app import start_app\nfrom streams.sequencer.agent import build_sequencer\n"
         "with contextlib.suppress(SystemExit):\n    start_app(build_sequencer)\n"
         "from aiokafka import client, conn; assert client.create_conn.__globals__['AIOKafkaConnection'].__name__ == 'BoundedConnection'"
     )

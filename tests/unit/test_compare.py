@@ -16,7 +16,7 @@ from streams.contract.records import (
     WindowState,
     encode,
 )
-from streams.window import seen_hash
+from streams.sequencer.window import seen_hash
 from tests.builders import T0
 from tools.compare import SCORE_TOLERANCE, Difference, compare_lists, compare_windows
 

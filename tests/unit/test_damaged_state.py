@@ -24,15 +24,15 @@ from streams.contract.records import (
 from streams.errors import RecordError
 from streams.health.counters import Metrics
 from streams.kafka.fenced_writers import FENCE_KEY
-from streams.mending import Mender
 from streams.pending import PendingWindows
 from streams.recommending import DAMAGED, newest_windows, revision_of, stored_vectors
 from streams.removal import fresh_windows
-from streams.sequencing import Counts, absorb_batch
+from streams.sequencer.absorb_batch import Counts, absorb_batch
+from streams.sequencer.mending import Mender
+from streams.sequencer.window import WindowBounds
 from streams.settings.load import load_settings
 from streams.state.damage import MAX_SHOWN, PassedOver, describe
 from streams.state.recovery import _take_foreign
-from streams.window import WindowBounds
 from tests.builders import T0, FakeRecord, make_event, make_record
 
 DECODER, BOUNDS, NOW = EventDecoder(60_000), WindowBounds(), T0 + 1_000_000

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from streams.contract.records import EventDecoder
 from streams.runtime.batch_scheduler import OutRecord
-from streams.window import WindowBounds
+from streams.sequencer.window import WindowBounds
 from tools.drill_events import EventSource, Shares
 from tools.oracle import windows_of
 

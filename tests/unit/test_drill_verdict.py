@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.contract.records import encode
-from streams.window import WindowBounds, absorb
+from streams.sequencer.window import WindowBounds, absorb
 from tests.builders import T0, FakeRecord, make_event
 from tools.drill_cluster import unbalanced
 from tools.drill_ledger import WindowLog

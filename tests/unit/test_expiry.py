@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams import expiry
 from streams.contract.records import Trigger, WindowItem, WindowState, encode
 from streams.errors import BrokerError
-from streams.expiry import Expiry
 from streams.health.counters import Metrics
 from streams.runtime.batch_scheduler import OutRecord
-from streams.sequencer import Sequencer, build_sequencer
+from streams.sequencer import expiry
+from streams.sequencer.agent import Sequencer, build_sequencer
+from streams.sequencer.expiry import Expiry
 from streams.settings.load import load_settings
 from tests.builders import T0, FakeRecord
 

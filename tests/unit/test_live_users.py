@@ -8,8 +8,8 @@ import pytest
 
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import encode
+from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import KafkaSettings
-from streams.window import WindowBounds, absorb
 from tests.builders import T0, make_event, write_key
 from tools.cli import UsageError
 from tools.live_users import count_live, knows, refuse_live

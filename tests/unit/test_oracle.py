@@ -23,9 +23,9 @@ from streams.errors import InputError
 from streams.health.counters import Metrics
 from streams.kafka.publisher import KeyHomes, partition_of
 from streams.recommending import SeenIndex, Versions, behaviours, recommendation
-from streams.sequencing import Counts, absorb_batch
+from streams.sequencer.absorb_batch import Counts, absorb_batch
+from streams.sequencer.window import MAX_RUNS, WindowBounds
 from streams.settings.load import KafkaSettings, RecommenderSettings, load_settings
-from streams.window import MAX_RUNS, WindowBounds
 from tests import tiny
 from tests.builders import T0, FakeRecord, make_event
 from tools import oracle

@@ -79,7 +79,7 @@ def test_no_cell_begins_as_a_formula(text: str) -> None:
 
 WORKER = f"""
 import logging, mode
-from streams.sequencer import build_sequencer
+from streams.sequencer.agent import build_sequencer
 from streams.settings.load import load_settings
 import faust
 text = {HOSTILE!r}

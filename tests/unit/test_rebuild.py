@@ -19,9 +19,9 @@ from streams.contract.records import Item, Recommendation, UserVector, WindowSta
 from streams.errors import BrokerError, InputError, TopicError
 from streams.kafka.publisher import KeyHomes, partition_of
 from streams.recommending import list_id
+from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import KafkaSettings, Settings, load_settings
-from streams.window import WindowBounds, absorb
 from tests.builders import FakeRecord, make_event, write_key
 from tools import replay
 from tools.cli import RunError, UsageError

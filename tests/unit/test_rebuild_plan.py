@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.contract.records import encode
-from streams.window import WindowBounds, absorb
+from streams.sequencer.window import WindowBounds, absorb
 from tests.builders import make_event
 from tools.rebuild_plan import n_losing, resume_offsets
 

@@ -23,7 +23,7 @@ from streams.recommending import (
     stored_vectors,
     user_vector,
 )
-from streams.window import seen_hash
+from streams.sequencer.window import seen_hash
 from tests.builders import T0, FakeRecord
 
 

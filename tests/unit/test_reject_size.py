@@ -9,7 +9,7 @@ from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES, kept
 from streams.errors import RecordError
 from streams.kafka.topics import REJECTED_MAX_BYTES
 from streams.runtime.batch_scheduler import record_bytes
-from streams.sequencing import Reject
+from streams.sequencer.absorb_batch import Reject
 from tests.builders import FakeRecord
 
 BROKER_LIMIT_BYTES = 1_048_588

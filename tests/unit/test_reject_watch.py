@@ -19,8 +19,8 @@ from streams.health.reject_watch import (
     RejectCeiling,
 )
 from streams.runtime.consumer import BatchConsumer, NotedOffset, note_of
-from streams.sequencer import Sequencer, build_sequencer
-from streams.sequencing import BatchResult, Counts, Reject
+from streams.sequencer.absorb_batch import BatchResult, Counts, Reject
+from streams.sequencer.agent import Sequencer, build_sequencer
 from streams.settings.load import SequencerSettings, Settings
 from tests.builders import FakeRecord
 from tools.status import Flow, problems_of

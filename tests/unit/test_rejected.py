@@ -13,7 +13,7 @@ import pytest
 
 from streams.contract.records import EventDecoder, encode
 from streams.errors import InputError, RecordError
-from streams.sequencing import Reject
+from streams.sequencer.absorb_batch import Reject
 from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord, make_event
 from tools import redrive

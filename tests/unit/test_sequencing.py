@@ -9,8 +9,8 @@ from streams.contract.records import EventDecoder, decode_window
 from streams.errors import RecordError
 from streams.kafka.publisher import KeyHomes, partition_of
 from streams.runtime.batch_scheduler import record_bytes
-from streams.sequencing import Counts, Reject, absorb_batch
-from streams.window import WindowBounds
+from streams.sequencer.absorb_batch import Counts, Reject, absorb_batch
+from streams.sequencer.window import WindowBounds
 from tests.builders import T0, FakeRecord, make_event, make_record
 
 DECODER = EventDecoder(60_000)

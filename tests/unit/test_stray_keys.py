@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from streams import stray_keys
 from streams.kafka.publisher import partition_of
-from streams.sequencer import Sequencer, build_sequencer
+from streams.sequencer import stray_keys
+from streams.sequencer.agent import Sequencer, build_sequencer
 from streams.settings.load import load_settings
 
 USERS = [f"u{number}".encode() for number in range(60)]

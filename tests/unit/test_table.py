@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams.sequencer import build_sequencer
+from streams.sequencer.agent import build_sequencer
 from streams.settings.load import load_settings
 
 

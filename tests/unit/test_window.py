@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pytest
 
 from streams.contract.records import Event, WindowState
-from streams.window import MAX_RUNS, SEEN_BYTES, Outcome, WindowBounds, absorb, seen_hash
+from streams.sequencer.window import MAX_RUNS, SEEN_BYTES, Outcome, WindowBounds, absorb, seen_hash
 from tests.builders import T0, make_event
 
 MINUTE_MS = 60_000

@@ -22,19 +22,19 @@ from faust.types import TP, EventT
 from streams.contract.committed_note import decode_judged
 from streams.contract.records import EventDecoder, WindowState
 from streams.errors import RejectCeilingError
-from streams.expiry import Expiry
 from streams.health.counters import Metrics
 from streams.health.reject_watch import RejectAlarm, RejectCeiling
 from streams.kafka.publisher import KeyHomes
 from streams.kafka.topics import REJECTED_MAX_BYTES
-from streams.mending import Mender
-from streams.runtime.app import StreamApp, build_app, start_app
+from streams.runtime.app import StreamApp, build_app
 from streams.runtime.batch_scheduler import BATCH_OVERHEAD_BYTES, ConsumedRecord, OutRecord, delivered
 from streams.runtime.pages import serve
-from streams.sequencing import BatchResult, absorb_batch, is_readable
+from streams.sequencer.absorb_batch import BatchResult, absorb_batch, is_readable
+from streams.sequencer.expiry import Expiry
+from streams.sequencer.mending import Mender
+from streams.sequencer.stray_keys import find_strays
 from streams.settings.load import Settings
 from streams.state.table import ROCKSDB, BatchTable
-from streams.stray_keys import find_strays
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ SETTLE_TIMEOUT_S: Final = 5.0
 
 
 class Sequencer:
-    """Runs batches through :func:`~streams.sequencing.absorb_batch` and delivers the outcome.
+    """Runs batches through :func:`~streams.sequencer.absorb_batch.absorb_batch` and delivers the outcome.
 
     Batches of one partition are acknowledged in order, each after the broker has its windows and rejects. While one awaits
     delivery the next is computed; ``in_flight_batches`` bounds how many.
@@ -299,11 +299,3 @@ def _revoked_handler(sequencer: Sequencer) -> Any:
         await sequencer.forget_partitions(revoked)
 
     return on_partitions_revoked
-
-
-def __getattr__(name: str) -> Any:
-    """Build the app when the Faust command asks for it, so that importing this module for its functions has no effect."""
-    if name != "app":
-        raise AttributeError(name)
-    globals()["app"] = app = start_app(build_sequencer)
-    return app

@@ -11,7 +11,7 @@ from streams.contract.records import Event, EventDecoder, WindowState, decode_wi
 from streams.contract.reject_size import kept
 from streams.errors import RecordError
 from streams.runtime.batch_scheduler import ConsumedRecord, OutRecord
-from streams.window import WindowBounds, absorb
+from streams.sequencer.window import WindowBounds, absorb
 
 #: What producers call each ``partitioner``.
 PRODUCERS: Final = {

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final, Protocol
 
 from streams.kafka.publisher import partition_of
-from streams.sequencing import OTHER
+from streams.sequencer.absorb_batch import OTHER
 from streams.state.damage import MAX_KEY_BYTES
 
 #: Events go on meanwhile: a pause after so many keys, whose hashes in Python take 3 ms.

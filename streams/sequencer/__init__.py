@@ -1,0 +1,19 @@
+"""From events to windows: what is accepted, what is rejected, and what is written.
+
+``faust -A streams.sequencer worker`` loads this package.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Build the app when the Faust command asks for it, so that importing a module of this package has no effect."""
+    if name != "app":
+        raise AttributeError(name)
+    from streams.runtime.app import start_app
+    from streams.sequencer.agent import build_sequencer
+
+    globals()["app"] = app = start_app(build_sequencer)
+    return app
