@@ -48,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fill the table and print it."""
     from models.evaluation.splits import time_split
-    from streams.embedding_cache import EmbeddingCache
-    from streams.encoders import open_encoder
+    from streams.recommender.artifact_encoder import open_encoder
+    from streams.recommender.embedding_cache import EmbeddingCache
 
     check_seed(args.seed)
     sides = read_sides(args)

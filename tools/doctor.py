@@ -202,7 +202,7 @@ def check_artifact(path: Path, *, must_exist: bool, roots: Sequence[Path] = ()) 
 
 def check_encoder(artifact: Artifact, settings: RecommenderSettings) -> Check:
     """Check that the artifact's text model is allowed, opens, and is the one it was trained with, as is the cutting of texts."""
-    from streams.encoders import open_artifact_encoder, prepare_text
+    from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_text
 
     try:
         prepare_text(settings)

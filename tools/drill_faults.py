@@ -25,7 +25,7 @@ import msgspec
 from models.ranking.pipeline import RankedList
 from models.types import Behaviour
 from streams.errors import SettingsError
-from streams.recommender import build_recommender
+from streams.recommender.agent import build_recommender
 from streams.runtime.app import StreamApp, start_app
 from streams.settings.load import Settings
 

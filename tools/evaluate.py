@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate and report."""
     from models.evaluation.evaluate import Inputs, evaluate
     from models.evaluation.splits import shuffle_ties
-    from streams.encoders import open_artifact_encoder
+    from streams.recommender.artifact_encoder import open_artifact_encoder
     from tools.report import write_report
     from tools.window_text import window_text_scorer
 
@@ -144,7 +144,7 @@ def _cases(args: argparse.Namespace, log: Interactions) -> Cases:
 def _artifact(args: argparse.Namespace, cases: Cases, sides: Sides) -> tuple[Artifact, float]:
     """Return the artifact, trained first where asked to, and the seconds that training took."""
     from models.artifact.artifact import ArtifactError, load_artifact
-    from streams.embedding_worker import resolve_device
+    from streams.recommender.model_thread import resolve_device
 
     started = time.monotonic()
     if args.train:

@@ -22,12 +22,12 @@ from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.text.clean import item_text
 from streams.contract.records import Event, EventDecoder, Item, Recommendation, WindowState, decode_window, encode
-from streams.embedding_cache import embed_texts
-from streams.embedding_worker import resolve_device
-from streams.encoders import open_artifact_encoder, prepare_text
 from streams.errors import InputError, RecordError
 from streams.kafka.publisher import KeyHomes
-from streams.recommending import SeenIndex, Versions, behaviours, recommendation
+from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_text
+from streams.recommender.embedding_cache import embed_texts
+from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
+from streams.recommender.model_thread import resolve_device
 from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.sequencer.absorb_batch import Counts, Home, stray_error
 from streams.sequencer.window import WindowBounds, absorb
@@ -215,7 +215,7 @@ class ListOracle:
 
 
 def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, settings: RecommenderSettings) -> Catalogue:
-    """Return the catalogue of items as ``streams.catalogue`` builds it; the encoder is opened only where there is a text."""
+    """Return the catalogue of items as the recommender builds it; the encoder is opened only where there is a text."""
     texts = [item_text(item.title, item.text, item.category, item.tags) for item in items.values()]
     vectors = embed_texts(texts, *open_artifact_encoder(artifact, device, settings)) if texts else ()
     features: dict[str, Row] | None = None

@@ -17,7 +17,7 @@ from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Recommendation, RecordDecoder, decode_window, encode
 from streams.errors import InputError, RecordError, TopicError
 from streams.kafka.deployment import load_deployment
-from streams.recommending import list_id
+from streams.recommender.list_records import list_id
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import emit
 from tools.compare import Difference, compare_lists, compare_windows

@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_training(args: argparse.Namespace, out: Path | None) -> None:
     """Refuse options that cannot be trained with, and a directory that is something else; choose how texts are cut."""
     from models.artifact.artifact import MANIFEST
-    from streams.encoders import prepare_text
+    from streams.recommender.artifact_encoder import prepare_text
 
     if out is not None and out.exists() and not (out / MANIFEST).exists():
         raise UsageError(f"{out}: exists and is no artifact; name a new directory")
@@ -149,7 +149,7 @@ def encoder_access() -> Access:
 def embed_items(items: Mapping[str, dict[str, Any]], encoder: Any, cache: Any) -> dict[str, Float32]:
     """Return the raw text embedding of each item of a catalogue, by item id."""
     from models.text.clean import item_text
-    from streams.embedding_cache import embed_texts
+    from streams.recommender.embedding_cache import embed_texts
 
     texts = [item_text(i["title"], i.get("text"), i.get("category"), i.get("tags")) for i in items.values()]
     with progress() as bar:
@@ -165,9 +165,9 @@ def train_artifact(
     from models.artifact.artifact import save_artifact
     from models.text.clean import text_version
     from models.training.train import Observer, TextSource, TrainingData, TrainingOptions, train
-    from streams.embedding_cache import EmbeddingCache
-    from streams.embedding_worker import resolve_device
-    from streams.encoders import open_encoder
+    from streams.recommender.artifact_encoder import open_encoder
+    from streams.recommender.embedding_cache import EmbeddingCache
+    from streams.recommender.model_thread import resolve_device
     from tools.tensorboard_log import TensorBoardLog
 
     device = resolve_device(args.device)

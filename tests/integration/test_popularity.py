@@ -11,7 +11,7 @@ import pytest
 
 from models.artifact.artifact import load_artifact
 from streams.contract.records import Recommendation, encode
-from streams.live_popularity import REFRESH_S
+from streams.recommender.live_popularity import REFRESH_S
 from streams.runtime.batch_scheduler import OutRecord
 from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import Settings

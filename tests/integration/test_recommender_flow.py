@@ -15,7 +15,7 @@ import pytest
 from models.artifact.artifact import load_artifact
 from streams.contract.records import Event, RecordDecoder, UserVector, decode_window, encode
 from streams.kafka.topics import create_topics
-from streams.recommending import list_id
+from streams.recommender.list_records import list_id
 from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import Settings, load_settings
 from tests import tiny

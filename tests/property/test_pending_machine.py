@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from streams.contract.records import ListWindow, Trigger, WindowItem
-from streams.list_rate import ListRate
-from streams.pending import MAX_WINDOWS, PendingBatch, PendingWindow, PendingWindows
+from streams.recommender.list_rate import ListRate
+from streams.recommender.window_queue import MAX_WINDOWS, PendingBatch, PendingWindow, PendingWindows
 
 N_PARTITIONS: Final = 2
 USERS: Final = (b"u0", b"u1", b"u2", b"u3")

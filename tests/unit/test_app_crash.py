@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from streams.errors import BrokerError
-from streams.recommender import build_recommender
+from streams.recommender.agent import build_recommender
 from streams.runtime.app import StreamApp
 from streams.sequencer.agent import build_sequencer
 from streams.settings.load import Settings

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from models.artifact.artifact import Artifact, load_artifact
-from streams.encoders import open_artifact_encoder
 from streams.errors import HeadraceError, InputError
+from streams.recommender.artifact_encoder import open_artifact_encoder
 from streams.settings.load import RecommenderSettings
 from tests import tiny
 from tests.unit.test_artifact import change_manifest

@@ -24,9 +24,9 @@ from streams.contract.records import (
 from streams.errors import RecordError
 from streams.health.counters import Metrics
 from streams.kafka.fenced_writers import FENCE_KEY
-from streams.pending import PendingWindows
-from streams.recommending import DAMAGED, newest_windows, revision_of, stored_vectors
-from streams.removal import fresh_windows
+from streams.recommender.list_records import DAMAGED, newest_windows, revision_of, stored_vectors
+from streams.recommender.removal import fresh_windows
+from streams.recommender.window_queue import PendingWindows
 from streams.sequencer.absorb_batch import Counts, absorb_batch
 from streams.sequencer.mending import Mender
 from streams.sequencer.window import WindowBounds

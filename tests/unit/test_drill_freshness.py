@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streams.contract.records import ListWindow, Recommendation, Trigger
-from streams.pending import PendingWindows
+from streams.recommender.window_queue import PendingWindows
 from tools.drill_events import EventSource, Shares, shares_of_users
 from tools.drill_freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
 from tools.drill_overload import CRAWLER, CRAWLER_PER_MINUTE, HOT_USER, overload_report

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from streams.embedding_worker import EmbeddingWorker
+from streams.recommender.model_thread import EmbeddingWorker
 
 
 def test_jobs_run_on_one_thread_in_order() -> None:
@@ -104,7 +104,7 @@ def test_a_job_that_hangs_does_not_keep_the_process() -> None:
 SHAPES = """
 import sys
 import torch
-from streams.embedding_worker import tame_pytorch
+from streams.recommender.model_thread import tame_pytorch
 
 tame_pytorch()
 torch.set_num_threads(1)
@@ -130,7 +130,7 @@ import statistics
 import sys
 import threading
 import time
-from streams.embedding_worker import tame_pytorch
+from streams.recommender.model_thread import tame_pytorch
 
 def count():
     while True:

@@ -11,12 +11,12 @@ from aiokafka import TopicPartition
 
 import tools.item_topic
 from models.types import Float32
-from streams.catalogue import CatalogueReader
 from streams.contract.item_records import ItemDecoder
 from streams.contract.records import Item, encode
-from streams.embedding_worker import EmbeddingWorker
 from streams.errors import RecordError
 from streams.health.counters import Metrics
+from streams.recommender.catalogue_reader import CatalogueReader
+from streams.recommender.model_thread import EmbeddingWorker
 from streams.settings.load import KafkaSettings
 from tests import tiny_models
 from tests.builders import FakeRecord

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from models.text.encoder import FakeEncoder
 from models.types import Float32
 from streams.contract.records import Item
-from streams.item_vectors import item_vectors, n_imputed
+from streams.recommender.item_vectors import item_vectors, n_imputed
 
 ENCODER = FakeEncoder(16)
 
@@ -68,7 +68,7 @@ def test_an_encoder_that_always_raises_is_not_an_items_fault() -> None:
 
 def test_a_text_on_which_cleaning_raises_costs_only_its_item(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segmenters are C code and dictionaries; nobody has tried every text."""
-    from streams import item_vectors as module
+    from streams.recommender import item_vectors as module
 
     def item_text(title: str, *_: object) -> str:
         if "bad" in title:
@@ -100,10 +100,10 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
     from typing import Any
 
     from models.ranking.pipeline import Pipeline
-    from streams.catalogue import CatalogueReader
     from streams.contract.records import encode
-    from streams.embedding_worker import EmbeddingWorker
     from streams.health.counters import Metrics
+    from streams.recommender.catalogue_reader import CatalogueReader
+    from streams.recommender.model_thread import EmbeddingWorker
     from streams.settings.load import KafkaSettings
     from tests import tiny_models
     from tests.builders import FakeRecord

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Recommendation
-from streams.recommending import list_id
+from streams.recommender.list_records import list_id
 
 
 def make_list(revision: int, *, provisional: bool = False, user_id: str = "u", artifact: str = "a") -> Recommendation:

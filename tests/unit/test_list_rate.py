@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.list_rate import ListRate
-from streams.pending import PendingWindows
+from streams.recommender.list_rate import ListRate
+from streams.recommender.window_queue import PendingWindows
 from tests.unit.test_pending import entry
 
 

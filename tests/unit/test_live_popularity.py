@@ -9,7 +9,7 @@ import pytest
 
 from models.types import Float32
 from streams.contract.records import ListWindow, Trigger, WindowItem
-from streams.live_popularity import REFRESH_S, LivePopularity
+from streams.recommender.live_popularity import REFRESH_S, LivePopularity
 from tests import tiny_models
 
 TRAINED_TO_MS = tiny_models.artifact().manifest.trained_to_ms

@@ -11,17 +11,17 @@ import pytest
 
 from models.ranking.pipeline import Pipeline, RankedList
 from streams.contract.records import ListWindow, Recommendation, RecordDecoder, Trigger, WindowItem
-from streams.delivery import Delivery, PartitionLists, Window
-from streams.embedding_worker import EmbeddingWorker
 from streams.errors import StalledError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
-from streams.live_popularity import LivePopularity
-from streams.model_loop import ModelLoop
-from streams.pending import PendingBatch, PendingWindow, PendingWindows
-from streams.recommending import Versions
+from streams.recommender.delivery import Delivery, PartitionLists, Window
+from streams.recommender.list_records import Versions
+from streams.recommender.live_popularity import LivePopularity
+from streams.recommender.model_loop import ModelLoop
+from streams.recommender.model_thread import EmbeddingWorker
+from streams.recommender.provisional_lists import StandIn
+from streams.recommender.window_queue import PendingBatch, PendingWindow, PendingWindows
 from streams.settings.load import RecommenderSettings
-from streams.standing_in import StandIn
 from streams.state.table import BatchTable
 from tests import tiny_models
 

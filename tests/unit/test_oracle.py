@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from models.artifact.artifact import load_artifact
 from models.ranking.pipeline import Catalogue, Pipeline
-from streams.catalogue import CatalogueReader
 from streams.contract.records import EventDecoder, Item, Recommendation, decode_window, encode
-from streams.embedding_worker import EmbeddingWorker
-from streams.encoders import open_artifact_encoder
 from streams.errors import InputError
 from streams.health.counters import Metrics
 from streams.kafka.publisher import KeyHomes, partition_of
-from streams.recommending import SeenIndex, Versions, behaviours, recommendation
+from streams.recommender.artifact_encoder import open_artifact_encoder
+from streams.recommender.catalogue_reader import CatalogueReader
+from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
+from streams.recommender.model_thread import EmbeddingWorker
 from streams.sequencer.absorb_batch import Counts, absorb_batch
 from streams.sequencer.window import MAX_RUNS, WindowBounds
 from streams.settings.load import KafkaSettings, RecommenderSettings, load_settings

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.contract.records import ListWindow, Trigger, WindowItem
-from streams.pending import MAX_WINDOWS, PendingWindows
+from streams.recommender.window_queue import MAX_WINDOWS, PendingWindows
 
 
 def window(revision: int, n_items: int = 1) -> ListWindow:

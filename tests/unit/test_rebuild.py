@@ -18,7 +18,7 @@ from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Item, Recommendation, UserVector, WindowState, decode_window, encode
 from streams.errors import BrokerError, InputError, TopicError
 from streams.kafka.publisher import KeyHomes, partition_of
-from streams.recommending import list_id
+from streams.recommender.list_records import list_id
 from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import KafkaSettings, Settings, load_settings

@@ -10,7 +10,7 @@ import pytest
 
 from models.ranking.pipeline import Degraded, RankedItem, RankedList
 from streams.contract.records import ListWindow, Trigger, WindowItem, WindowState, encode
-from streams.recommending import (
+from streams.recommender.list_records import (
     SeenIndex,
     Versions,
     behaviours,

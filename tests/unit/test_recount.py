@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from faust.types import TP
 
-from streams import recount
 from streams.contract.records import encode
 from streams.errors import BrokerError
-from streams.live_popularity import LivePopularity
-from streams.recommender import build_recommender
-from streams.recount import Recount
+from streams.recommender import recount
+from streams.recommender.agent import build_recommender
+from streams.recommender.live_popularity import LivePopularity
+from streams.recommender.recount import Recount
 from streams.settings.load import Settings, load_settings
 from tests import tiny_models
 from tests.unit.test_live_popularity import window

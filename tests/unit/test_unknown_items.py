@@ -12,11 +12,11 @@ import pytest
 
 from models.types import Behaviour
 from streams.contract.records import ListWindow, Trigger, WindowItem
-from streams.delivery import Window
 from streams.health.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, UnknownItems, describe_generation
 from streams.health.watchdog import Health
-from streams.pending import PendingBatch, PendingWindow
-from streams.recommending import Versions
+from streams.recommender.delivery import Window
+from streams.recommender.list_records import Versions
+from streams.recommender.window_queue import PendingBatch, PendingWindow
 from tests import tiny_models
 from tests.unit.test_model_loop import Setting
 

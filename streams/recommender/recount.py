@@ -18,7 +18,7 @@ from faust.types import TP
 
 from streams.contract.records import ListWindow, decode_list_window
 from streams.errors import HeadraceError, RecordError
-from streams.live_popularity import LivePopularity
+from streams.recommender.live_popularity import LivePopularity
 from streams.settings.load import Settings
 from streams.state.damage import PassedOver
 from streams.state.recovery import restore

@@ -27,17 +27,17 @@ from faust.types import EventT
 from models.ranking.fallback import is_finite
 from models.ranking.pipeline import Catalogue, Pipeline, RankedList
 from models.types import Behaviour
-from streams.delivery import Delivery, PartitionLists, Window
-from streams.embedding_worker import EmbeddingWorker
 from streams.errors import StalledError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
-from streams.live_popularity import LivePopularity
-from streams.pending import MAX_WINDOWS, PendingWindows
-from streams.recommending import SeenIndex, Versions, behaviours, new_behaviours, revision_of
-from streams.scoring import Scored, score
+from streams.recommender.delivery import Delivery, PartitionLists, Window
+from streams.recommender.list_records import SeenIndex, Versions, behaviours, new_behaviours, revision_of
+from streams.recommender.live_popularity import LivePopularity
+from streams.recommender.model_thread import EmbeddingWorker
+from streams.recommender.poison_isolation import Scored, score
+from streams.recommender.provisional_lists import StandIn, describe
+from streams.recommender.window_queue import MAX_WINDOWS, PendingWindows
 from streams.settings.load import RecommenderSettings
-from streams.standing_in import StandIn, describe
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)

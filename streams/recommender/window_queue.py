@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from streams.contract.records import ListWindow, decode_list_window, encode
-from streams.list_rate import ListRate
+from streams.recommender.list_rate import ListRate
 
 BatchT = TypeVar("BatchT")
 

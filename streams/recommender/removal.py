@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from streams.contract.records import ListWindow
 from streams.health.counters import Metrics
 from streams.kafka.fenced_writers import PartitionWriters
-from streams.recommending import DAMAGED, BatchWindows, revision_of
+from streams.recommender.list_records import DAMAGED, BatchWindows, revision_of
 from streams.runtime.batch_scheduler import OutRecord, delivered
 from streams.state.damage import PassedOver, describe
 from streams.state.table import BatchTable

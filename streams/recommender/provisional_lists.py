@@ -12,11 +12,11 @@ from models.artifact.artifact import Artifact
 from models.ranking.fallback import UserVectors, WithoutModel
 from models.ranking.pipeline import Catalogue, RankedList
 from streams.contract.records import encode
-from streams.delivery import Delivery, Window
-from streams.embedding_worker import EmbeddingWorker
 from streams.health.counters import Metrics
-from streams.pending import PendingWindows
-from streams.recommending import SeenIndex, Versions, behaviours, recommendation, short_name, stored_vectors
+from streams.recommender.delivery import Delivery, Window
+from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation, short_name, stored_vectors
+from streams.recommender.model_thread import EmbeddingWorker
+from streams.recommender.window_queue import PendingWindows
 from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import RecommenderSettings
 from streams.state.table import BatchTable

@@ -1,8 +1,8 @@
 """What is popular now: the artifact's popularity as a prior, and what has come in since its training.
 
 What has come in is what lies in users' newest windows, each item of a window counted once. So popularity follows from state that survives a
-restart: a worker that starts, or gets partitions, counts the windows on ``sequences`` again (``streams.recount``) and comes to the same
-numbers. Events up to the end of training are in the prior and are not counted. A worker counts the users of its own partitions.
+restart: a worker that starts, or gets partitions, counts the windows on ``sequences`` again (``streams.recommender.recount``) and comes to
+the same numbers. Events up to the end of training are in the prior and are not counted. A worker counts the users of its own partitions.
 """
 
 from __future__ import annotations

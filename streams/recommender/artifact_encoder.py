@@ -9,8 +9,8 @@ from models.text.clean import load_user_words, text_version, use_segmenter
 from models.text.encoder import FAKE_ENCODER, FakeEncoder, TextEncoder, load_encoder
 from models.text.encoder_files import Access
 from models.text.huggingface import EncoderError, shown
-from streams.embedding_cache import EmbeddingCache
 from streams.errors import HeadraceError, InputError, SettingsError
+from streams.recommender.embedding_cache import EmbeddingCache
 from streams.settings.load import RecommenderSettings
 
 

@@ -19,8 +19,8 @@ from models.ranking.pipeline import RankedList
 from streams.contract.records import encode
 from streams.errors import BrokerError, FencedError
 from streams.health.counters import Metrics
-from streams.pending import PendingWindow
-from streams.recommending import Versions, recommendation, user_vector
+from streams.recommender.list_records import Versions, recommendation, user_vector
+from streams.recommender.window_queue import PendingWindow
 from streams.runtime.app import StreamApp
 from streams.runtime.batch_scheduler import OutRecord, delivered
 from streams.state.table import BatchTable

@@ -20,26 +20,26 @@ from faust.types import TP, EventT
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.ranking.pipeline import Catalogue, Pipeline
 from models.text.encoder import TextEncoder
-from streams.catalogue import CatalogueReader
 from streams.contract.committed_note import encode as encode_note
-from streams.delivery import Delivery
-from streams.embedding_cache import EmbeddingCache
-from streams.embedding_worker import EmbeddingWorker, resolve_device, tame_pytorch
-from streams.encoders import open_artifact_encoder, prepare_text
 from streams.errors import BrokerError, FencedError, HeadraceError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems, describe_generation
-from streams.list_rate import ListRate
-from streams.live_popularity import LivePopularity
-from streams.model_loop import ModelLoop
-from streams.pending import PendingWindows
-from streams.recommending import newest_windows
-from streams.recount import Recount
-from streams.removal import fresh_windows, note_passed_over, remove_vectors
-from streams.runtime.app import StreamApp, build_app, start_app
+from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_text
+from streams.recommender.catalogue_reader import CatalogueReader
+from streams.recommender.delivery import Delivery
+from streams.recommender.embedding_cache import EmbeddingCache
+from streams.recommender.list_rate import ListRate
+from streams.recommender.list_records import newest_windows
+from streams.recommender.live_popularity import LivePopularity
+from streams.recommender.model_loop import ModelLoop
+from streams.recommender.model_thread import EmbeddingWorker, resolve_device, tame_pytorch
+from streams.recommender.provisional_lists import StandIn
+from streams.recommender.recount import Recount
+from streams.recommender.removal import fresh_windows, note_passed_over, remove_vectors
+from streams.recommender.window_queue import PendingWindows
+from streams.runtime.app import StreamApp, build_app
 from streams.runtime.pages import serve
 from streams.settings.load import Settings
-from streams.standing_in import StandIn
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
@@ -297,11 +297,3 @@ def _assigned_handler(recommender: Recommender) -> Any:
         await recommender.begin({tp.partition for tp in assigned if tp.topic == topic})
 
     return on_partitions_assigned
-
-
-def __getattr__(name: str) -> Any:
-    """Build the app when the Faust command asks for it, so that importing this module for its functions has no effect."""
-    if name != "app":
-        raise AttributeError(name)
-    globals()["app"] = app = start_app(build_recommender)
-    return app

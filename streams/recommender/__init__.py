@@ -1,0 +1,19 @@
+"""From windows to published lists: the queue, the model thread, the catalogue and the lists' records.
+
+``faust -A streams.recommender worker`` loads this package.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """Build the app when the Faust command asks for it, so that importing a module of this package has no effect."""
+    if name != "app":
+        raise AttributeError(name)
+    from streams.recommender.agent import build_recommender
+    from streams.runtime.app import start_app
+
+    globals()["app"] = app = start_app(build_recommender)
+    return app
