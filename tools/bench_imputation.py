@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streams.errors import InputError
 from tools.cli import UsageError, emit, progress
-from tools.train import (
+from tools.commands.train import (
     IMPUTATIONS,
     Sides,
     add_log_arguments,

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from tools.doctor import LOCK_FILE, locked_versions
+from tools.commands.doctor import LOCK_FILE, locked_versions
 
 DOCUMENT: Final = Path(__file__).resolve().parent.parent / "docs" / "security.md"
 START, END = "<!-- licences -->", "<!-- end of licences -->"

@@ -1,6 +1,6 @@
 """The ``headrace`` command: finds the module of the named command and runs it.
 
-A command is a module of this package with ``SUMMARY``, ``add_arguments(parser)`` and ``run(args) -> int``.
+A command is a module of tools.commands with ``SUMMARY``, ``add_arguments(parser)`` and ``run(args) -> int``.
 Only the named command's module is imported, so that ``headrace --help`` answers at once.
 """
 
@@ -46,7 +46,7 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
     for name, summary in COMMANDS.items():
         child = sub.add_parser(name, help=summary, description=summary)
         if name == command:
-            module = importlib.import_module(f"tools.{name}")
+            module = importlib.import_module(f"tools.commands.{name}")
             add_common_arguments(child)
             module.add_arguments(child)
     return parser
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = f"headrace {command}" if command else "headrace"
     try:
         args = build_parser(command).parse_args(arguments)
-        return int(importlib.import_module(f"tools.{args.command}").run(args))
+        return int(importlib.import_module(f"tools.commands.{args.command}").run(args))
     except UsageError as exc:
         _say(f"{name}: {exc}")
         return 2

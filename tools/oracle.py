@@ -226,13 +226,13 @@ def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, setti
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command ``headrace oracle``. It is apart, so that the oracle itself does without Kafka."""
-    from tools.oracle_command import add_arguments as add
+    from tools.commands.oracle import add_arguments as add
 
     add(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    from tools.oracle_command import run as run_command
+    from tools.commands.oracle import run as run_command
 
     return run_command(args)

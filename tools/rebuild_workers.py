@@ -13,8 +13,8 @@ from streams.kafka.group_watch import GroupWatch
 from streams.settings.check import PREFIX
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import RunError
+from tools.commands.up import stop_all
 from tools.supervisor import Supervisor
-from tools.up import stop_all
 from tools.workers import Worker, WorkerName, free_port
 
 #: App and the topic that it reads, in the order in which they are done.

@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tools.cli import write_line
-from tools.doctor import LOCK_FILE
+from tools.commands.doctor import LOCK_FILE
 from tools.engine_docker import COMPOSE_FILE
 from tools.kafka_jars import pins
 from tools.licences import UNKNOWN, licence_of

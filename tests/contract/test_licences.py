@@ -6,7 +6,7 @@ from importlib.metadata import metadata
 
 import pytest
 
-from tools.doctor import LOCK_FILE, locked_versions
+from tools.commands.doctor import LOCK_FILE, locked_versions
 from tools.licences import COPYLEFT, DOCUMENT, PYTHON, UNKNOWN, licence_of, table
 
 

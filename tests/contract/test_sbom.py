@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tools.doctor import LOCK_FILE, locked_versions
+from tools.commands.doctor import LOCK_FILE, locked_versions
 from tools.kafka_jars import KAFKA_VERSION, pins
 from tools.licences import DOCUMENT
 from tools.sbom import WEIGHTS, Weights, locked, main, recorded_sha256

@@ -15,8 +15,9 @@ from streams.kafka.topics import open_admin
 from streams.settings.load import load_settings
 from tests import tiny
 from tests.waiting import wait_until
-from tools import drill, drill_run
+from tools import drill_run
 from tools.broker_state import port_taken
+from tools.commands import drill
 from tools.drill_cluster import APPS, COUNTED
 from tools.drill_replay import worker_pids
 from tools.drill_run import Drill

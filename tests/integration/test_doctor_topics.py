@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from streams.kafka.topics import TOPICS, compare, create_topics
 from streams.settings.load import KafkaSettings
 from tests.waiting import wait_until
-from tools import doctor
+from tools.commands import doctor
 from tools.local_broker import BrokerInfo
 
 pytestmark = pytest.mark.kafka

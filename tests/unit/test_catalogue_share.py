@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-import tools.evaluate
-import tools.train
+import tools.commands.evaluate
+import tools.commands.train
 from streams.contract.committed_note import UNHEALTHY_MS, CatalogueShare, encode
 from streams.errors import InputError
 from streams.kafka.group_watch import Group, Member
 from tools.catalogue_share import as_share, catalogue_share, live_share, share_text
+from tools.commands.status import Flow, as_dict, as_lines, problems_of
 from tools.main import main
-from tools.status import Flow, as_dict, as_lines, problems_of
 
 ITEMS = [str(number) for number in range(10)]
 
@@ -103,7 +103,7 @@ def test_both_commands_refuse_before_they_work(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log, items = files(tmp_path, [f"{i}.0" for i in ITEMS])
-    for module in (tools.train, tools.evaluate):
+    for module in (tools.commands.train, tools.commands.evaluate):
         monkeypatch.setattr(module, "train_artifact", lambda *_: pytest.fail("trained"))
     name, *rest = [str(tmp_path / "out") if word == "OUT" else word for word in command]
     argv = [name, *rest[:1], log, *rest[1:]] if name == "evaluate" else [name, log, *rest]
@@ -119,7 +119,7 @@ def test_the_result_of_train_has_the_share(
     log, items = files(tmp_path, [*ITEMS[:4], "other"])
     manifest = SimpleNamespace(n_events=120, n_users=20, item_ids=ITEMS, epochs=1, metrics={})
     made: Any = SimpleNamespace(manifest=manifest, version="v")
-    monkeypatch.setattr(tools.train, "train_artifact", lambda *_: made)
+    monkeypatch.setattr(tools.commands.train, "train_artifact", lambda *_: made)
     base = ["train", log, "--out", str(tmp_path / "out"), "--encoder", "fake", "--device", "cpu", "--json"]
     assert main([*base, "--items", items]) == 0
     said = capsys.readouterr()

@@ -25,7 +25,7 @@ from streams.runtime.batch_scheduler import batch_scheduler
 from streams.runtime.consumer import BatchConsumer, note_of
 from streams.settings.load import Settings
 from tests.builders import FakeRecord
-from tools.status import Flow, problems_of
+from tools.commands.status import Flow, problems_of
 
 PLACE = TP("events", 1)
 

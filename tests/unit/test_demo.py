@@ -11,7 +11,7 @@ import pytest
 from streams.contract.records import Recommendation, RecommendedItem
 from streams.errors import InputError
 from tools.cli import UsageError
-from tools.demo import find_problem, quantile, run, split_by_time
+from tools.commands.demo import find_problem, quantile, run, split_by_time
 from tools.demo_data import DemoLog
 from tools.demo_score import score
 from tools.log_reader import LogRow

@@ -13,7 +13,7 @@ from streams.contract.records import Item, RecordDecoder
 from streams.errors import RecordError
 from tests import tiny
 from tools.cli import UsageError
-from tools.drill import KINDS, add_arguments, check_plan
+from tools.commands.drill import KINDS, add_arguments, check_plan
 from tools.drill_artifact import catalogue_of
 from tools.drill_kill import MOMENTS, plan_faults
 from tools.drill_overload import wrong

@@ -16,8 +16,8 @@ import pytest
 
 from streams.contract.records import Item, RecordDecoder
 from streams.errors import InputError
+from tools.commands.items import _check_items, _read_fields
 from tools.item_reader import read_items
-from tools.items import _check_items, _read_fields
 from tools.log_reader import parse_columns
 from tools.user_reader import read_users
 

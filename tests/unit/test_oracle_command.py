@@ -12,9 +12,9 @@ from streams.contract.records import Event, RecordDecoder, encode
 from streams.kafka.publisher import partition_of
 from streams.settings.load import KafkaSettings, Settings
 from tests.builders import T0, USER_ID_KEY, write_key
+from tools.commands.oracle import items_of_file, log_records
 from tools.log_reader import LogRow
 from tools.main import main
-from tools.oracle_command import items_of_file, log_records
 from tools.replay_run import to_event
 
 

@@ -19,8 +19,8 @@ from streams.errors import SettingsError
 from streams.settings.load import KafkaSettings, Settings
 from tests.builders import T0, USER_ID_KEY, write_key
 from tests.certificates import OPENSSL
+from tools.commands.produce import EventMaker
 from tools.log_reader import LogRow
-from tools.produce import EventMaker
 from tools.replay_loop import Pace, Replay
 from tools.replay_run import TimeRange
 

@@ -23,8 +23,8 @@ from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tests.builders import FakeRecord, make_event, write_key
-from tools import replay
 from tools.cli import RunError, UsageError
+from tools.commands import replay
 from tools.rebuild import check_counts
 from tools.rebuild_compare import Held, compare_held, settings_notes, source_notes, was_promoted
 from tools.rebuild_copy import EventCopier, Kept, changes_of, keep_newest, target_of

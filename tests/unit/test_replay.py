@@ -16,10 +16,10 @@ import pytest
 from streams.contract.records import Event, RecordDecoder
 from streams.errors import BrokerError, InputError
 from streams.settings.load import Settings, load_settings
-from tools import replay as replay_command
 from tools.cli import UsageError
+from tools.commands import replay as replay_command
+from tools.commands.replay import parse_speed
 from tools.log_reader import LogRow
-from tools.replay import parse_speed
 from tools.replay_loop import BAD_CEILING, CHECKPOINT_ROWS, Pace, Replay
 from tools.replay_run import (
     Checkpoint,

@@ -12,16 +12,17 @@ from typing import Any
 import msgspec
 import pytest
 
-import tools.subscribe
+import tools.commands.subscribe
 from streams.contract.records import Item, Recommendation, RecommendedItem, SourceRank, encode
 from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord
 from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 from tests.unit.test_architecture import files
-from tools import item_topic, items
+from tools import item_topic
 from tools.cli import emit, progress, say, say_table, write_json, write_line, write_row
-from tools.demo import show_users
-from tools.drill import as_lines as drill_lines
+from tools.commands import items
+from tools.commands.demo import show_users
+from tools.commands.drill import as_lines as drill_lines
 from tools.log_reader import LogRow
 from tools.main import COMMANDS, main
 from tools.workers import Worker
@@ -175,7 +176,7 @@ def topics(monkeypatch: pytest.MonkeyPatch) -> None:
             yield record
 
     monkeypatch.setattr(item_topic, "read_records", read)
-    monkeypatch.setattr(tools.subscribe, "read_records", read)
+    monkeypatch.setattr(tools.commands.subscribe, "read_records", read)
 
 
 @pytest.mark.usefixtures("topics")

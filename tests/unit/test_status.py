@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-import tools.status
+import tools.commands.status
 from models.types import Behaviour
 from streams.health.stalls import PartitionOffsets, Place
 from streams.health.unknown_items import UnknownItems
 from streams.health.watchdog import Health
 from streams.kafka.group_watch import Group, Member
 from tools.cli import UsageError
+from tools.commands.status import Flow, as_dict, as_lines, page, problems_of
 from tools.main import main
-from tools.status import Flow, as_dict, as_lines, page, problems_of
 
 A: Place = ("events", 0)
 B: Place = ("events", 1)
@@ -155,7 +155,7 @@ def test_an_alarm_on_a_workers_page_becomes_the_operators_line(
     async def nothing(*_: object) -> list[Flow]:
         return []
 
-    monkeypatch.setattr(tools.status, "look", nothing)
+    monkeypatch.setattr(tools.commands.status, "look", nothing)
     assert main(["status", "--broker", "b:1", "--workers", url]) == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "NOT healthy" in line]
     said = "20 of the last 20 events are of items that the catalogue does not have, most often '100' (20)"

@@ -14,7 +14,7 @@ from streams.errors import BrokerError, TopicError
 from streams.kafka import topics
 from streams.kafka.topics import TOPICS, TopicDifference, TopicSpec, _differences
 from streams.settings.load import KafkaSettings
-from tools.topics import as_result, refuse_other_partitions
+from tools.commands.topics import as_result, refuse_other_partitions
 
 SETTINGS = KafkaSettings(partitions=4, replication=1)
 EVENTS = next(spec for spec in TOPICS if spec.name == "events")

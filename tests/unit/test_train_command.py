@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import tools.train
+import tools.commands.train
 from models.artifact.artifact import load_artifact
 from models.text.encoder import DEFAULT_ENCODER
 from tools.main import main
@@ -39,7 +39,7 @@ def train(log: Path, out: Path, *more: str) -> int:
 def test_the_default_encoder_is_one() -> None:
     """The command's default is written out, so that its help needs no PyTorch."""
     parser = argparse.ArgumentParser()
-    tools.train.add_arguments(parser)
+    tools.commands.train.add_arguments(parser)
     assert parser.get_default("encoder") == DEFAULT_ENCODER
 
 

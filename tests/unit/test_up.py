@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from streams.settings.load import KafkaSettings, RecommenderSettings, Settings
-from tools import up
 from tools.cli import UsageError
+from tools.commands import up
 from tools.workers import Worker
 
 

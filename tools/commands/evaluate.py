@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from streams.errors import HeadraceError, InputError
 from streams.settings.load import RecommenderSettings, load_settings
 from tools.cli import UsageError, emit, progress
-from tools.train import (
+from tools.commands.train import (
     Sides,
     add_log_arguments,
     add_training_arguments,

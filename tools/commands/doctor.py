@@ -20,9 +20,9 @@ from packaging.utils import canonicalize_name
 
 from streams.errors import BrokerError, HeadraceError, SettingsError
 from streams.settings.load import KafkaSettings, RecommenderSettings, Settings, load_settings
-from tools.broker import names_broker
 from tools.broker_probe import check_broker, run_async
 from tools.cli import emit
+from tools.commands.broker import names_broker
 from tools.local_broker import broker_status
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SUMMARY = "check the installation, the broker, the topics, the device, the artifact"
 OLDEST_PYTHON = (3, 11)
-LOCK_FILE = Path(__file__).resolve().parent.parent / "requirements.lock"
+LOCK_FILE = Path(__file__).resolve().parents[2] / "requirements.lock"
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import HeadraceError
 from streams.settings.load import Settings, load_settings
-from tools.broker import names_broker, on_bar
 from tools.cli import RunError, UsageError, emit, progress, say
+from tools.commands.broker import names_broker, on_bar
 from tools.drill_artifact import make_artifact
 from tools.drill_events import Shares
 from tools.drill_run import Drill, Plan, delete_topics, run_drill
