@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from streams.errors import InputError
-from tools import bench_cold_start
-from tools.bench_cold_start import median_of, read_data, read_pairs
+from tools.bench import cold_start as bench_cold_start
+from tools.bench.cold_start import median_of, read_data, read_pairs
 from tools.cli import UsageError, add_common_arguments
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from streams.contract.records import Recommendation, RecordDecoder, decode_window
 from streams.runtime.batch_scheduler import OutRecord
-from tools import bench_compression
-from tools.bench_compression import CODECS, Cost, add_arguments, lists, measure, run, summarize, windows
+from tools.bench import compression as bench_compression
+from tools.bench.compression import CODECS, Cost, add_arguments, lists, measure, run, summarize, windows
 from tools.cli import UsageError
 
 

@@ -13,7 +13,7 @@ import pytest
 from models.text.encoder import TransformerEncoder
 from models.types import Float32
 from tests.unit.test_encoder import TEXTS, save_bert
-from tools import bench_encoder
+from tools.bench import encoder as bench_encoder
 from tools.cli import UsageError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.factors.als import AlsConfig
-from tools.bench_factors import add_arguments, peer_weights, run, summarize_runs, taste_log
+from tools.bench.factors import add_arguments, peer_weights, run, summarize_runs, taste_log
 from tools.cli import UsageError
 
 TINY = ["--users", "60", "--items", "30", "--per-user", "6", "--dim", "4", "--sweeps", "2", "--repeats", "1"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from models.features.columns import item_row
-from tools.bench_imputation import remove
+from tools.bench.imputation import remove
 from tools.commands.train import IMPUTATIONS
 from tools.main import main
 

@@ -32,7 +32,7 @@ SINKS = {"tools/cli.py", "streams/printable.py"}
 EXCEPTIONS = {
     ("streams/health/process_guard.py", "os.write"),
     ("streams/health/process_guard.py", "sys.__stderr__"),
-    ("tools/bench_programs.py", "os.write"),
+    ("tools/bench/sequencer_programs.py", "os.write"),
 }
 #: Files and sockets have descriptors, too.
 FILES = {("tools/rebuild_run.py", "os.write")}

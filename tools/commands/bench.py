@@ -36,4 +36,4 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _module(subject: str) -> Any:
-    return importlib.import_module(f"tools.bench_{subject.replace('-', '_')}")
+    return importlib.import_module(f"tools.bench.{subject.replace('-', '_')}")

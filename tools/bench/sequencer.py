@@ -84,7 +84,7 @@ def run_program(program: str, n_events: int, settings: Settings, work_dir: Path)
         "HEADRACE_DATA_DIR": str(work_dir / program),
         "HEADRACE_COMPRESSION_TYPE": "none",  # as the peers write
     }
-    command = [sys.executable, "-m", "tools.bench_programs", program, str(n_events)]
+    command = [sys.executable, "-m", "tools.bench.sequencer_programs", program, str(n_events)]
     log_path = work_dir / f"{program}.log"
     with log_path.open("w") as log:
         try:

@@ -1,4 +1,4 @@
-"""The programs that ``headrace bench sequencer`` compares; each runs as a process of its own: ``python -m tools.bench_programs``.
+"""The programs that ``headrace bench sequencer`` compares; each runs as a process of its own: ``python -m tools.bench.sequencer_programs``.
 
 Every program reads all events of its topics, reports on standard output as one JSON line, and exits. The clock starts when the
 first batch is done, whose events do not count, so that start-up is not measured.
