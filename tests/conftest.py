@@ -12,7 +12,7 @@ import pytest
 
 from streams.kafka.topics import open_admin
 from streams.settings.load import load_settings
-from tools.local_broker import BrokerInfo, named_broker, running_broker, start_broker, stop_broker
+from tools.broker.local_broker import BrokerInfo, named_broker, running_broker, start_broker, stop_broker
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +72,7 @@ def own_broker(tmp_path: Path) -> Iterator[BrokerInfo]:
 def best_engine() -> str:
     """Return the engine ``kafka`` where it works or can be fetched, else ``auto``; quick, as the jars are cached."""
     from streams.errors import BrokerError
-    from tools import engine_kafka, kafka_jars
+    from tools.broker import engine_kafka, kafka_jars
 
     if engine_kafka.problem() is not None:
         return "auto"

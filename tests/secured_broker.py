@@ -21,9 +21,9 @@ from typing import Any, Final
 from streams.contract.roles import Acl
 from tests.certificates import Certificate, make_authority, sign
 from tests.waiting import wait_until
-from tools import engine_kafka
-from tools.broker_state import HOST, free_port
-from tools.local_broker import _wait
+from tools.broker import engine_kafka
+from tools.broker.local_broker import _wait
+from tools.broker.state import HOST, free_port
 from tools.processes import end_process
 
 PASSWORD: Final = "marker-5ecret-of-alice"  # noqa: S105 - searched for in all output

@@ -8,8 +8,8 @@ import time
 from dataclasses import replace
 from typing import Final
 
+from tools.broker.local_broker import broker_process, start_broker
 from tools.drill_run import Drill, Plan
-from tools.local_broker import broker_process, start_broker
 from tools.processes import Process
 
 #: The broker is away for this long after its death, and unreachable for so long at most, in seconds.

@@ -22,6 +22,7 @@ from streams.kafka.publisher import Publisher
 from streams.kafka.topics import TOPICS, create_topics, open_admin
 from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.settings.load import KafkaSettings, Settings
+from tools.broker.local_broker import BrokerInfo
 from tools.cli import RunError
 from tools.drill_artifact import catalogue_of
 from tools.drill_cluster import APPS, Cluster, DrillWorker, is_ready, unbalanced
@@ -30,7 +31,6 @@ from tools.drill_load import Load
 from tools.drill_observer import Observer
 from tools.drill_report import Fault, report_of
 from tools.drill_verdict import judge
-from tools.local_broker import BrokerInfo
 from tools.offsets import group_lag
 from tools.workers import WorkerName
 

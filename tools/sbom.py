@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tools.broker.engine_docker import COMPOSE_FILE
+from tools.broker.kafka_jars import pins
 from tools.cli import write_line
 from tools.commands.doctor import LOCK_FILE
-from tools.engine_docker import COMPOSE_FILE
-from tools.kafka_jars import pins
 from tools.licences import UNKNOWN, licence_of
 
 UV_FILE: Final = Path(__file__).with_name("uv.txt")

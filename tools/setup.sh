@@ -114,7 +114,7 @@ clean() {
 import sys
 sys.path.insert(0, sys.argv[1])
 from streams.errors import BrokerError
-from tools.local_broker import stop_broker
+from tools.broker.local_broker import stop_broker
 try:
     stop_broker()
 except BrokerError as exc:

@@ -23,7 +23,7 @@ from streams.errors import HeadraceError, SettingsError
 from streams.health.process_guard import PARENT_VARIABLE
 from streams.kafka.group_watch import GroupWatch
 from streams.settings.load import load_settings
-from tools.broker_state import free_port
+from tools.broker.state import free_port
 from tools.processes import signal_group
 from tools.worker_logs import MAX_BYTES, rotate
 

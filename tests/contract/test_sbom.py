@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from tools.broker.kafka_jars import KAFKA_VERSION, pins
 from tools.commands.doctor import LOCK_FILE, locked_versions
-from tools.kafka_jars import KAFKA_VERSION, pins
 from tools.licences import DOCUMENT
 from tools.sbom import WEIGHTS, Weights, locked, main, recorded_sha256
 

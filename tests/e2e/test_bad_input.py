@@ -22,7 +22,7 @@ import safetensors.torch
 from models.artifact.artifact import MANIFEST, TENSORS
 from tests import tiny
 from tests.waiting import wait_until
-from tools.local_broker import BrokerInfo
+from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 from tools.workers import Worker, free_port
 

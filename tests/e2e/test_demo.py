@@ -17,7 +17,7 @@ import pytest
 from tests import tiny
 from tests.conftest import best_engine
 from tests.waiting import wait_until
-from tools.local_broker import broker_status
+from tools.broker.local_broker import broker_status
 
 pytestmark = pytest.mark.kafka
 LIMIT_S = 240.0

@@ -16,7 +16,7 @@ import pytest
 
 from tests import tiny
 from tests.waiting import wait_until
-from tools.local_broker import BrokerInfo
+from tools.broker.local_broker import BrokerInfo
 
 pytestmark = pytest.mark.kafka
 ROOT: Final = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from tests import tiny
 from tests.integration.recommender_runs import put_items
 from tests.integration.security_runs import PREFIX, Become, kafka_of
 from tests.secured_broker import SecuredBroker, secured_broker
-from tools.local_broker import BrokerInfo
+from tools.broker.local_broker import BrokerInfo
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from streams.settings.load import KafkaSettings, load_settings
 from tests import tiny
 from tests.certificates import OPENSSL
 from tests.secured_broker import SecuredBroker
-from tools import engine_kafka
+from tools.broker import engine_kafka
 from tools.workers import Worker, WorkerName, free_port
 
 PREFIX = "shop-"

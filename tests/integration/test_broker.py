@@ -18,10 +18,10 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from tools import engine_kafka
-from tools.broker_probe import check_broker
-from tools.broker_state import read_state
-from tools.local_broker import BrokerInfo, broker_status, running_broker, start_broker, stop_broker
+from tools.broker import engine_kafka
+from tools.broker.local_broker import BrokerInfo, broker_status, running_broker, start_broker, stop_broker
+from tools.broker.probe import check_broker
+from tools.broker.state import read_state
 from tools.processes import process_identity
 
 pytestmark = pytest.mark.kafka

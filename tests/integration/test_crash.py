@@ -27,7 +27,7 @@ from tests.integration.test_sequencer import (
     wait_read,
 )
 from tests.waiting import wait_until
-from tools.broker_state import free_port
+from tools.broker.state import free_port
 from tools.workers import Worker
 
 pytestmark = pytest.mark.kafka

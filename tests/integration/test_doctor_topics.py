@@ -10,8 +10,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from streams.kafka.topics import TOPICS, compare, create_topics
 from streams.settings.load import KafkaSettings
 from tests.waiting import wait_until
+from tools.broker.local_broker import BrokerInfo
 from tools.commands import doctor
-from tools.local_broker import BrokerInfo
 
 pytestmark = pytest.mark.kafka
 

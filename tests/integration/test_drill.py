@@ -15,8 +15,8 @@ from tests import tiny
 from tests.integration.drills import GONE_S, SMALL, assert_all_well, assert_nothing_left, run_drill, topics
 from tests.waiting import wait_until
 from tools import drill_kill
+from tools.broker.local_broker import BrokerInfo
 from tools.drill_run import Drill
-from tools.local_broker import BrokerInfo
 from tools.main import INTERRUPTED, main
 from tools.topic_reader import read_records
 

@@ -19,8 +19,8 @@ from tools import (
     drill_soak,
     drill_topics,
 )
+from tools.broker.local_broker import BrokerInfo
 from tools.drill_malformed import MALFORMED
-from tools.local_broker import BrokerInfo
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 #: A pause of the flow that ends is far below this, in seconds, on a slow machine too.

@@ -12,7 +12,7 @@ from streams.kafka.group_watch import GroupWatch
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
 from tests.waiting import wait_until
-from tools.broker_state import free_port
+from tools.broker.state import free_port
 from tools.supervisor import Supervisor
 from tools.workers import Worker
 

@@ -29,7 +29,7 @@ from tests.integration.test_sequencer import (
     publish,
 )
 from tests.waiting import wait_until
-from tools.broker_state import free_port
+from tools.broker.state import free_port
 from tools.offsets import group_lag
 from tools.topic_reader import read_records
 from tools.workers import Worker

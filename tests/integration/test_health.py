@@ -35,8 +35,8 @@ from tests.integration.test_sequencer import (
     wait_read,
 )
 from tests.waiting import wait_until
-from tools.broker_state import free_port
-from tools.local_broker import BrokerInfo
+from tools.broker.local_broker import BrokerInfo
+from tools.broker.state import free_port
 from tools.main import main
 from tools.workers import Worker, WorkerError, opener
 

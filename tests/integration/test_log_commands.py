@@ -19,7 +19,7 @@ from streams.kafka.topics import create_topics
 from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import KafkaSettings
 from tests.builders import make_event
-from tools.local_broker import BrokerInfo
+from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 from tools.replay_run import default_run
 from tools.topic_reader import read_records

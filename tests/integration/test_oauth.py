@@ -14,7 +14,7 @@ from tests.integration.security_runs import MARKS, WAIT_S, Become, kafka_of, wor
 from tests.secured_broker import SecuredBroker
 from tests.tokens import SECRET, Endpoint, token_endpoint
 from tests.waiting import wait_until
-from tools.broker_probe import check_broker
+from tools.broker.probe import check_broker
 from tools.main import main
 
 pytestmark = MARKS

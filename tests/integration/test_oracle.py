@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests import tiny
-from tools.local_broker import BrokerInfo
+from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 
 pytestmark = pytest.mark.kafka

@@ -36,8 +36,8 @@ from tests.integration.rebuild_runs import (
     without_revisions,
 )
 from tests.waiting import wait_until
+from tools.broker.local_broker import BrokerInfo
 from tools.compare import compare_windows
-from tools.local_broker import BrokerInfo
 from tools.main import main
 from tools.oracle import windows_of
 from tools.rebuild_compare import compare_held

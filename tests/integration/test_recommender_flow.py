@@ -31,7 +31,7 @@ from tests.integration.recommender_runs import (
     variables_of,
 )
 from tests.waiting import wait_until
-from tools.local_broker import BrokerInfo
+from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 from tools.workers import Worker, free_port
 

@@ -21,7 +21,7 @@ from streams.settings.load import Settings
 from tests.builders import T0, make_event
 from tests.malformed import MALFORMED, malformed
 from tests.waiting import wait_until
-from tools.broker_state import free_port
+from tools.broker.state import free_port
 from tools.main import main
 from tools.topic_reader import read_records
 from tools.workers import Worker

@@ -12,7 +12,7 @@ from aiokafka import codec
 from streams.errors import BrokerError
 from streams.kafka import topics
 from streams.settings.load import KafkaSettings, load_settings
-from tools.broker_state import free_port
+from tools.broker.state import free_port
 from tools.commands import doctor
 from tools.commands.doctor import Check
 from tools.main import main

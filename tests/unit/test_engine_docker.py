@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from streams.errors import BrokerError
-from tools import engine_docker, local_broker
-from tools.broker_state import BrokerState, read_state
-from tools.local_broker import broker_status, start_broker, stop_broker
+from tools.broker import engine_docker, local_broker
+from tools.broker.local_broker import broker_status, start_broker, stop_broker
+from tools.broker.state import BrokerState, read_state
 
 # Answers by the files beside it: `down` no engine, `fails` no image, `up` is there while the container runs.
 FAKE = """\

@@ -15,7 +15,7 @@ import yaml
 from packaging.version import Version
 
 from streams.errors import BrokerError
-from tools import engine_docker, kafka_jars
+from tools.broker import engine_docker, kafka_jars
 
 
 def a_jar(text: str) -> bytes:

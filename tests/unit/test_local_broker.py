@@ -22,9 +22,11 @@ import pytest
 import yaml
 
 from streams.errors import BrokerError, InputError
-from tools import broker_probe, broker_state, engine_kafka, local_broker
-from tools.broker_state import BrokerState, read_state, write_state
-from tools.local_broker import broker_status, start_broker, stop_broker
+from tools.broker import engine_kafka, local_broker
+from tools.broker import probe as broker_probe
+from tools.broker import state as broker_state
+from tools.broker.local_broker import broker_status, start_broker, stop_broker
+from tools.broker.state import BrokerState, read_state, write_state
 from tools.main import main
 from tools.processes import end_process, process_identity, started
 

@@ -18,7 +18,7 @@ from streams.state.rocksdb_check import ORIGIN_SUFFIX, beside
 from tests import tiny
 from tests.permissions import careless_umask, open_to_others
 from tests.waiting import wait_until
-from tools import broker_state
+from tools.broker import state as broker_state
 from tools.main import main
 from tools.processes import end_process
 from tools.rebuild_run import run_lock

@@ -22,9 +22,9 @@ import pytest
 
 from streams.errors import BrokerError
 from tests.waiting import wait_until
-from tools import engine_docker, engine_kafka, local_broker
-from tools.broker_state import STATE_FILE, BrokerState, read_state, write_state
-from tools.local_broker import broker_status, start_broker, stop_broker
+from tools.broker import engine_docker, engine_kafka, local_broker
+from tools.broker.local_broker import broker_status, start_broker, stop_broker
+from tools.broker.state import STATE_FILE, BrokerState, read_state, write_state
 from tools.main import main
 from tools.processes import Process, command_line, end_process, parse_pid, process_identity, signal_group, started
 from tools.worker_logs import KEPT_RUNS, new_log
@@ -300,7 +300,7 @@ def test_no_command_signals_past_the_one_module() -> None:
 
 def test_a_broker_is_stopped_by_a_python_without_packages(tmp_path: Path) -> None:
     """``make clean`` takes any Python, since the environment may be what is broken."""
-    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tools.local_broker import stop_broker; print(stop_broker())"
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tools.broker.local_broker import stop_broker; print(stop_broker())"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )

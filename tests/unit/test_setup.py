@@ -228,7 +228,7 @@ def test_clean_refuses_to_remove_the_data_of_a_broker_that_it_cannot_stop(checko
     checkout.run()
     (checkout.root / ".headrace" / "broker").mkdir()
     (checkout.root / ".headrace" / "broker" / "broker.json").write_text("{}")
-    code, err = checkout.run("--clean")  # this checkout has no tools.local_broker
+    code, err = checkout.run("--clean")  # this checkout has no tools.broker.local_broker
     assert code == 1
     assert "cannot be stopped; see the message above" in err
     assert (checkout.root / ".headrace" / "broker" / "broker.json").exists()

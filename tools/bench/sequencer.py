@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and report."""
     if args.repeats < 1 or args.events < 50_000 or args.obvious_events < 1_000:
         raise UsageError("--repeats must be at least 1, --events at least 50000, --obvious-events at least 1000")
-    from tools.local_broker import running_broker
+    from tools.broker.local_broker import running_broker
 
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
         work_dir = Path(folder)

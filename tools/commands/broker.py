@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from streams.settings.load import KafkaSettings, load_settings
+from tools.broker.kafka_jars import Progress
+from tools.broker.local_broker import (
+    DEFAULT_DATA,
+    ENGINES,
+    BrokerInfo,
+    broker_status,
+    named_broker,
+    start_broker,
+    stop_broker,
+)
 from tools.cli import RunError, UsageError, emit, progress, say
-from tools.kafka_jars import Progress
-from tools.local_broker import DEFAULT_DATA, ENGINES, BrokerInfo, broker_status, named_broker, start_broker, stop_broker
 
 SUMMARY = "start, inspect and stop a local broker"
 

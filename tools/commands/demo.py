@@ -65,7 +65,7 @@ class Split:
 
 def run(args: argparse.Namespace) -> int:
     """Run the demo."""
-    from tools.local_broker import running_broker
+    from tools.broker.local_broker import running_broker
 
     started = time.monotonic()
     if (args.log is None) != (args.items is None):
@@ -143,7 +143,7 @@ def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
 @contextmanager
 def workers(environment: dict[str, str]) -> Iterator[tuple[Any, Any]]:
     """Start both apps and wait until they are ready; stop them at the end."""
-    from tools.broker_state import free_port
+    from tools.broker.state import free_port
     from tools.workers import Worker
 
     folder = Path(environment["HEADRACE_ARTIFACT"]).parent

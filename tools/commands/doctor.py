@@ -20,10 +20,10 @@ from packaging.utils import canonicalize_name
 
 from streams.errors import BrokerError, HeadraceError, SettingsError
 from streams.settings.load import KafkaSettings, RecommenderSettings, Settings, load_settings
-from tools.broker_probe import check_broker, run_async
+from tools.broker.local_broker import broker_status
+from tools.broker.probe import check_broker, run_async
 from tools.cli import emit
 from tools.commands.broker import names_broker
-from tools.local_broker import broker_status
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact

@@ -16,9 +16,9 @@ from streams.contract.roles import topics_of
 from streams.kafka.deployment import load_deployment
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings, load_settings
+from tools.broker.local_broker import running_broker
 from tools.cli import UsageError, emit, progress, say
 from tools.commands.broker import names_broker, on_bar
-from tools.local_broker import running_broker
 from tools.supervisor import Supervisor
 from tools.worker_logs import new_log
 from tools.workers import POLL_S, Worker, WorkerName, free_port

@@ -12,12 +12,12 @@ import subprocess
 from pathlib import Path
 
 from streams.errors import BrokerError
-from tools.broker_state import LOG_FILE, BrokerState, write_state
-from tools.kafka_jars import Progress
+from tools.broker.kafka_jars import Progress
+from tools.broker.state import LOG_FILE, BrokerState, write_state
 
 NAME = "docker"
 IMAGE_VERSION = "4.1.2"
-COMPOSE_FILE = Path(__file__).resolve().parent.parent / "docker-compose.yml"
+COMPOSE_FILE = Path(__file__).resolve().parents[2] / "docker-compose.yml"
 ANSWER_TIMEOUT_S = 5
 UP_TIMEOUT_S = 600  # the first time the image is pulled
 STOP_TIMEOUT_S = 60

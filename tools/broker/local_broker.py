@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from streams.errors import BrokerError
-from tools import engine_docker, engine_kafka, engine_noida
-from tools.broker_probe import answer, check_broker, run_async
-from tools.broker_state import (
+from tools.broker import engine_docker, engine_kafka, engine_noida
+from tools.broker.kafka_jars import Progress
+from tools.broker.probe import answer, check_broker, run_async
+from tools.broker.state import (
     LOG_FILE,
     START_LOCK,
     START_MARK,
@@ -38,7 +39,6 @@ from tools.broker_state import (
     read_state,
     write_state,
 )
-from tools.kafka_jars import Progress
 from tools.processes import Process, end_process
 
 DEFAULT_DATA = Path(".headrace") / "broker"

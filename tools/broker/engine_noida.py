@@ -10,8 +10,8 @@ import importlib.util
 import os
 from pathlib import Path
 
-from tools.broker_state import BrokerState, spawn
-from tools.kafka_jars import Progress
+from tools.broker.kafka_jars import Progress
+from tools.broker.state import BrokerState, spawn
 
 NAME = "noida"
 LIMITS = "noida is for development only: in memory, and for one worker only; do not start a second"

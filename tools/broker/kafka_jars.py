@@ -2,7 +2,7 @@
 
 ``kafka_jars.txt`` pins every jar by version and SHA-256, as the lock file pins the Python packages: a start needs no
 dependency resolution and runs nothing else than what was tested. The class path is made of that list alone, never of what lies
-in the cache; no jar of it names further ones in its manifest. ``python -m tools.kafka_jars`` resolves anew and prints that
+in the cache; no jar of it names further ones in its manifest. ``python -m tools.broker.kafka_jars`` resolves anew and prints that
 file's lines, for a change of version.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.errors import BrokerError
-from tools.broker_state import exclusive
+from tools.broker.state import exclusive
 
 KAFKA_VERSION = "4.1.2"
 ROOTS = (

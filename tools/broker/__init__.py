@@ -1,0 +1,1 @@
+"""The local broker: its engines, its jars, and the record of what was started."""
