@@ -12,8 +12,8 @@ from streams.contract.records import Recommendation, RecommendedItem
 from streams.errors import InputError
 from tools.cli import UsageError
 from tools.commands.demo import find_problem, quantile, run, split_by_time
-from tools.demo_data import DemoLog
-from tools.demo_score import score
+from tools.demo.movielens import DemoLog
+from tools.demo.score import score
 from tools.log_reader import LogRow
 
 T0 = 1_600_000_000_000

@@ -22,7 +22,7 @@ from typing import Any, Final
 from streams.contract.records import Recommendation
 from streams.settings.load import Settings, load_settings
 from tools.cli import RunError, UsageError, add_common_arguments, emit, progress, say, say_table
-from tools.demo_data import DemoLog, movielens_100k
+from tools.demo.movielens import DemoLog, movielens_100k
 from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 
 SUMMARY = "the main job from nothing to lists"
@@ -204,7 +204,7 @@ def report_on(
     flow_s: float,
 ) -> dict[str, Any]:
     """Show some users and the table; return the figures."""
-    from tools.demo_score import score
+    from tools.demo.score import score
     from tools.replay_run import event_id
 
     items = read_items(log.items, parse_columns(log.item_columns))
