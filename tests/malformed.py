@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tools.drill_malformed import MALFORMED, malformed
+from tools.drills.malformed import MALFORMED, malformed
 
 __all__ = ["MALFORMED", "malformed"]

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from tools.broker.local_broker import broker_process, start_broker
-from tools.drill_run import Drill, Plan
+from tools.drills.session import Drill, Plan
 from tools.processes import Process
 
 #: The broker is away for this long after its death, and unreachable for so long at most, in seconds.

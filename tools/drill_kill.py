@@ -9,8 +9,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
-from tools.drill_cluster import APPS, DrillWorker, is_ready
-from tools.drill_run import SESSION_TIMEOUT_MS, Drill
+from tools.drills.cluster import APPS, DrillWorker, is_ready
+from tools.drills.session import SESSION_TIMEOUT_MS, Drill
 from tools.workers import WorkerName
 
 Moment = Literal["any", "start", "recovery", "rebalance", "zombie"]

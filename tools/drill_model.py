@@ -8,9 +8,9 @@ import time
 from dataclasses import replace
 from typing import Final, Literal
 
-from tools.drill_faults import Fault, write_fault
-from tools.drill_run import Drill, Plan
-from tools.drill_watch import Watch
+from tools.drills.faulty_model import Fault, write_fault
+from tools.drills.resource_watch import Watch
+from tools.drills.session import Drill, Plan
 
 #: Each fault lasts so long, in seconds: longer than ``model_timeout_ms``, shorter than ``model_restart_s``.
 LASTS_S: Final = 15.0

@@ -3,7 +3,7 @@
 One machine cannot publish ten times what it can work off; therefore the model is slowed after the prefill, and the workers sustain less:
 what they sustain is how many full lists a second they make while all are busy.
 
-What others may wait then follows from superseding alone (:func:`~tools.drill_freshness.superseding_wait_s`). Were the hot user's windows
+What others may wait then follows from superseding alone (:func:`~tools.drills.freshness.superseding_wait_s`). Were the hot user's windows
 not superseded, or taken before the others', or were work done that nobody waits for, they would wait longer.
 """
 
@@ -17,11 +17,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from streams.runtime.batch_scheduler import OutRecord
-from tools.drill_events import shares_of_users
-from tools.drill_faults import Fault, write_fault
-from tools.drill_freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
-from tools.drill_run import NEAR_S, Drill, Plan
-from tools.drill_watch import Watch
+from tools.drills.events import shares_of_users
+from tools.drills.faulty_model import Fault, write_fault
+from tools.drills.freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
+from tools.drills.resource_watch import Watch
+from tools.drills.session import NEAR_S, Drill, Plan
 
 HOT_USER: Final = "hot"
 CRAWLER: Final = "crawler"

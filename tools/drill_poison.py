@@ -19,11 +19,11 @@ import msgspec
 from models.artifact.artifact import TENSORS
 from streams.contract.records import MAX_RECORD_BYTES, VERSION
 from streams.kafka.publisher import Publisher
-from tools.drill_faults import Fault, write_fault
-from tools.drill_foreign import abort_a_transaction, damage_state_topics, publish_a_huge_record, publish_in_each_codec
-from tools.drill_malformed import MALFORMED
-from tools.drill_run import Drill, Plan
-from tools.drill_topics import add_partitions, delete_unread
+from tools.drills.faulty_model import Fault, write_fault
+from tools.drills.foreign import abort_a_transaction, damage_state_topics, publish_a_huge_record, publish_in_each_codec
+from tools.drills.malformed import MALFORMED
+from tools.drills.session import Drill, Plan
+from tools.drills.topics import add_partitions, delete_unread
 
 #: Malformed events of each kind.
 N_EACH: Final = 3

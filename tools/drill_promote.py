@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from tools.drill_cluster import APPS
+from tools.drills.cluster import APPS
 
 if TYPE_CHECKING:
-    from tools.drill_run import Drill
+    from tools.drills.session import Drill
 
 #: Exit code of a promotion that only tells what it would write.
 NEEDS_YES: Final = 2

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
-from tools.drill_cluster import APPS
-from tools.drill_run import Drill, Plan
+from tools.drills.cluster import APPS
+from tools.drills.session import Drill, Plan
 
 #: From one worker to three, and back.
 N_JOINING: Final = 2

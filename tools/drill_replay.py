@@ -27,9 +27,9 @@ from streams.contract.records import Recommendation, RecordDecoder
 from streams.errors import InputError
 from streams.settings.load import KafkaSettings
 from tools.cli import RunError
-from tools.drill_load import MAX_CHUNK
 from tools.drill_promote import promote
-from tools.drill_run import CATCH_UP_S, Drill, Plan, delete_topics, variables_of
+from tools.drills.load import MAX_CHUNK
+from tools.drills.session import CATCH_UP_S, Drill, Plan, delete_topics, variables_of
 from tools.processes import signal_group
 from tools.rebuild_run import load_manifest, run_settings
 from tools.rebuild_workers import READS, worker_variables

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from tools.drill_cluster import APPS
-from tools.drill_run import Drill, Plan
-from tools.drill_watch import Watch
+from tools.drills.cluster import APPS
+from tools.drills.resource_watch import Watch
+from tools.drills.session import Drill, Plan
 from tools.workers import WorkerName
 
 WAVE_S: Final = 60.0

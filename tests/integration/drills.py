@@ -15,13 +15,13 @@ from streams.kafka.topics import open_admin
 from streams.settings.load import load_settings
 from tests import tiny
 from tests.waiting import wait_until
-from tools import drill_run
 from tools.broker.local_broker import BrokerInfo
 from tools.broker.state import port_taken
 from tools.commands import drill
-from tools.drill_cluster import APPS, COUNTED
 from tools.drill_replay import worker_pids
-from tools.drill_run import Drill
+from tools.drills import session as drill_run
+from tools.drills.cluster import APPS, COUNTED
+from tools.drills.session import Drill
 from tools.main import main
 
 SMALL = ("--users", "100", "--rate", "100", "--workers", "1")

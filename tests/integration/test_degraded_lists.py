@@ -26,7 +26,7 @@ from tests.integration.recommender_runs import (
     windows_of,
 )
 from tests.waiting import wait_until
-from tools.drill_faults import Fault, write_fault
+from tools.drills.faulty_model import Fault, write_fault
 from tools.workers import Worker, free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("catalogue")]
@@ -37,7 +37,7 @@ class FaultyWorker(Worker):
     """A recommender whose model a file governs."""
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "faust", "-A", "tools.drill_faults", *super().command()[5:]]
+        return [sys.executable, "-m", "faust", "-A", "tools.drills.faulty_model", *super().command()[5:]]
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.integration.drills import GONE_S, SMALL, assert_all_well, assert_noth
 from tests.waiting import wait_until
 from tools import drill_kill
 from tools.broker.local_broker import BrokerInfo
-from tools.drill_run import Drill
+from tools.drills.session import Drill
 from tools.main import INTERRUPTED, main
 from tools.topic_reader import read_records
 

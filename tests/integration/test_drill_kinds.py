@@ -8,19 +8,11 @@ import pytest
 
 from tests.conftest import best_engine
 from tests.integration.drills import assert_all_well, assert_nothing_left, run_drill
-from tools import (
-    drill_broker,
-    drill_model,
-    drill_overload,
-    drill_poison,
-    drill_rebalance,
-    drill_replay,
-    drill_run,
-    drill_soak,
-    drill_topics,
-)
+from tools import drill_broker, drill_model, drill_overload, drill_poison, drill_rebalance, drill_replay, drill_soak
 from tools.broker.local_broker import BrokerInfo
-from tools.drill_malformed import MALFORMED
+from tools.drills import session as drill_run
+from tools.drills import topics as drill_topics
+from tools.drills.malformed import MALFORMED
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 #: A pause of the flow that ends is far below this, in seconds, on a slow machine too.

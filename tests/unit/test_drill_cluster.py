@@ -10,7 +10,7 @@ import pytest
 
 from streams.settings.load import load_settings
 from tests.waiting import wait_until
-from tools.drill_cluster import Cluster, DrillWorker
+from tools.drills.cluster import Cluster, DrillWorker
 
 EXITS_WITH_3 = [sys.executable, "-c", "raise SystemExit(3)"]
 SLEEPS = [sys.executable, "-c", "import time; time.sleep(60)"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from streams.contract.records import EventDecoder
 from streams.runtime.batch_scheduler import OutRecord
 from streams.sequencer.window import WindowBounds
-from tools.drill_events import EventSource, Shares
+from tools.drills.events import EventSource, Shares
 from tools.oracle import windows_of
 
 NOW_MS = 1_790_000_000_000

@@ -12,7 +12,7 @@ from models.ranking.pipeline import Pipeline
 from streams.errors import SettingsError
 from streams.settings.load import load_settings
 from tests import tiny_models
-from tools.drill_faults import (
+from tools.drills.faulty_model import (
     VARIABLE,
     Fault,
     InjectedError,

@@ -6,7 +6,7 @@ from unittest.mock import patch
 
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Degraded, Recommendation, encode
-from tools.drill_ledger import Gaps, ListLedger
+from tools.drills.ledger import Gaps, ListLedger
 
 
 def encoded(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from streams.contract.records import encode
 from streams.sequencer.window import WindowBounds, absorb
 from tests.builders import T0, FakeRecord, make_event
-from tools.drill_cluster import unbalanced
-from tools.drill_ledger import WindowLog
-from tools.drill_report import Fault, downtime, n_sent_problems, sort_problems
-from tools.drill_verdict import RejectLog, Verdict, coordinates, n_lost
+from tools.drills.cluster import unbalanced
+from tools.drills.ledger import WindowLog
+from tools.drills.report import Fault, downtime, n_sent_problems, sort_problems
+from tools.drills.verdict import RejectLog, Verdict, coordinates, n_lost
 
 
 def window(*event_ids: str) -> bytes:

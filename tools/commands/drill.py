@@ -24,9 +24,9 @@ from streams.settings.load import Settings, load_settings
 from tools.broker.local_broker import running_broker
 from tools.cli import RunError, UsageError, emit, progress, say
 from tools.commands.broker import names_broker, on_bar
-from tools.drill_artifact import make_artifact
-from tools.drill_events import Shares
-from tools.drill_run import Drill, Plan, delete_topics, run_drill
+from tools.drills.artifact import make_artifact
+from tools.drills.events import Shares
+from tools.drills.session import Drill, Plan, delete_topics, run_drill
 
 SUMMARY = "break things on purpose, and count what was lost"
 #: Kind and its module: ``script(drill)`` does the harm. Where there is one, ``adapt(plan)`` says what it needs, ``prepare(drill)`` does

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from tools.drill_events import Sort
-from tools.drill_verdict import Verdict
+from tools.drills.events import Sort
+from tools.drills.verdict import Verdict
 
 if TYPE_CHECKING:
-    from tools.drill_run import Drill
+    from tools.drills.session import Drill
 
 
 #: Sorts of events that may be accepted, each once; one beyond the allowed lateness is, when it is its user's first.

@@ -24,13 +24,13 @@ from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.settings.load import KafkaSettings, Settings
 from tools.broker.local_broker import BrokerInfo
 from tools.cli import RunError
-from tools.drill_artifact import catalogue_of
-from tools.drill_cluster import APPS, Cluster, DrillWorker, is_ready, unbalanced
-from tools.drill_events import EventSource, Shares
-from tools.drill_load import Load
-from tools.drill_observer import Observer
-from tools.drill_report import Fault, report_of
-from tools.drill_verdict import judge
+from tools.drills.artifact import catalogue_of
+from tools.drills.cluster import APPS, Cluster, DrillWorker, is_ready, unbalanced
+from tools.drills.events import EventSource, Shares
+from tools.drills.load import Load
+from tools.drills.observer import Observer
+from tools.drills.report import Fault, report_of
+from tools.drills.verdict import judge
 from tools.offsets import group_lag
 from tools.workers import WorkerName
 
@@ -39,7 +39,7 @@ CATCH_UP_S: Final = 300.0
 HEALTHY_S: Final = 120.0
 POLL_S: Final = 0.2
 #: The recommender whose model can be disturbed, and how it is told; its module is not imported here, for it brings PyTorch.
-FAULTY_APP: Final = "tools.drill_faults"
+FAULTY_APP: Final = "tools.drills.faulty_model"
 FAULT_VARIABLE: Final = "HEADRACE_DRILL_FAULTS"
 #: Commits come once a second: under load some seconds of it are always uncommitted.
 NEAR_S: Final = 4.0
@@ -56,7 +56,7 @@ class Plan:
     ----------
     rate_per_s : events a second
     minutes : of the kinds that last for a time
-    has_model_faults : whether recommenders run with ``tools.drill_faults``, which can slow, hang and crash the model
+    has_model_faults : whether recommenders run with ``tools.drills.faulty_model``, which can slow, hang and crash the model
     has_own_broker : whether the drill starts a broker that it may kill
     variables : settings that the kind needs otherwise, as variables of the environment
     log, log_columns : the history that is replayed and its columns, as ``headrace replay`` takes them; None for made events
@@ -129,7 +129,7 @@ class Drill:
 
     @property
     def fault_file(self) -> Path:
-        """Return the file that says what is wrong with the model, see ``tools.drill_faults``."""
+        """Return the file that says what is wrong with the model, see ``tools.drills.faulty_model``."""
         return self.folder / "faults.json"
 
     @contextlib.asynccontextmanager

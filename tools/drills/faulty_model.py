@@ -1,4 +1,4 @@
-"""A recommender whose model can be made slow, hung, broken or mad, for drills: ``faust -A tools.drill_faults worker``.
+"""A recommender whose model can be made slow, hung, broken or mad, for drills: ``faust -A tools.drills.faulty_model worker``.
 
 It is the same app as ``streams.recommender``; only its pipeline's answers pass through here. What is wrong with the model says the
 JSON file that ``HEADRACE_DRILL_FAULTS`` names, read anew on each call; a missing file means nothing is wrong::
@@ -59,7 +59,7 @@ def read_fault(path: Path) -> Fault:
     except FileNotFoundError:
         return Fault()
     except msgspec.DecodeError as exc:
-        raise SettingsError(f"{path}: not a fault: {exc}; see tools/drill_faults.py for the form") from exc
+        raise SettingsError(f"{path}: not a fault: {exc}; see tools/drills/faulty_model.py for the form") from exc
 
 
 def write_fault(path: Path, fault: Fault) -> None:

@@ -14,7 +14,7 @@ from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import KafkaSettings
 
 if TYPE_CHECKING:
-    from tools.drill_run import Drill
+    from tools.drills.session import Drill
 
 #: Every codec that a Kafka client may write with.
 CODECS: Final = ("gzip", "snappy", "lz4", "zstd")

@@ -13,8 +13,8 @@ from aiokafka import TopicPartition
 from streams.kafka.readers import start_reader
 from streams.settings.load import KafkaSettings
 from tools.cli import RunError
-from tools.drill_freshness import Arrival
-from tools.drill_ledger import Gaps, ListLedger, WindowLog
+from tools.drills.freshness import Arrival
+from tools.drills.ledger import Gaps, ListLedger, WindowLog
 
 TOPICS: Final = ("sequences", "recommendations")
 POLL_MS: Final = 500

@@ -18,7 +18,7 @@ import numpy as np
 from models.types import Float64
 from streams.contract.records import EVENT_TYPES, VERSION, Event, encode
 from streams.runtime.batch_scheduler import OutRecord
-from tools.drill_malformed import MALFORMED
+from tools.drills.malformed import MALFORMED
 
 #: Events that may be repeated: the last so many.
 REPEATABLE: Final = 10_000

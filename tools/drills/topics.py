@@ -21,10 +21,10 @@ from streams.contract.records import VERSION, Event, encode
 from streams.kafka.group_watch import GroupWatch
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import open_admin
-from tools.drill_cluster import READY_S
 from tools.drill_replay import command
-from tools.drill_run import Drill, delete_topics
-from tools.drill_verdict import judge
+from tools.drills.cluster import READY_S
+from tools.drills.session import Drill, delete_topics
+from tools.drills.verdict import judge
 from tools.rebuild_compare import read_held
 from tools.rebuild_copy import event_range
 from tools.rebuild_run import run_settings

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from tools.drill_run import Drill
+    from tools.drills.session import Drill
 
 EVERY_S: Final = 3.0
 MB: Final = 1_000_000

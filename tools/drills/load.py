@@ -13,7 +13,7 @@ from streams.kafka.publisher import Publisher
 from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import KafkaSettings
 from tools.cli import RunError
-from tools.drill_events import EventSource
+from tools.drills.events import EventSource
 
 TICK_S: Final = 0.05
 #: Overdue events sent at once after an outage; bounds memory and the length of one flush.

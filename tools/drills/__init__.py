@@ -1,0 +1,1 @@
+"""Drills: load, observation, verdict and report around what is broken on purpose."""
