@@ -14,8 +14,8 @@ from streams.kafka.publisher import Publisher
 from tests import tiny
 from tests.integration.drills import GONE_S, SMALL, assert_all_well, assert_nothing_left, run_drill, topics
 from tests.waiting import wait_until
-from tools import drill_kill
 from tools.broker.local_broker import BrokerInfo
+from tools.drills.kinds import kill as drill_kill
 from tools.drills.session import Drill
 from tools.main import INTERRUPTED, main
 from tools.topic_reader import read_records

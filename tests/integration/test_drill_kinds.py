@@ -8,10 +8,16 @@ import pytest
 
 from tests.conftest import best_engine
 from tests.integration.drills import assert_all_well, assert_nothing_left, run_drill
-from tools import drill_broker, drill_model, drill_overload, drill_poison, drill_rebalance, drill_replay, drill_soak
 from tools.broker.local_broker import BrokerInfo
 from tools.drills import session as drill_run
 from tools.drills import topics as drill_topics
+from tools.drills.kinds import broker_restart as drill_broker
+from tools.drills.kinds import overload as drill_overload
+from tools.drills.kinds import poison as drill_poison
+from tools.drills.kinds import rebalance as drill_rebalance
+from tools.drills.kinds import replay as drill_replay
+from tools.drills.kinds import slow_model as drill_model
+from tools.drills.kinds import soak as drill_soak
 from tools.drills.malformed import MALFORMED
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]

@@ -9,9 +9,9 @@ import pytest
 
 from streams.contract.records import ListWindow, Recommendation, Trigger
 from streams.recommender.window_queue import PendingWindows
-from tools.drill_overload import CRAWLER, CRAWLER_PER_MINUTE, HOT_USER, overload_report
 from tools.drills.events import EventSource, Shares, shares_of_users
 from tools.drills.freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
+from tools.drills.kinds.overload import CRAWLER, CRAWLER_PER_MINUTE, HOT_USER, overload_report
 
 
 def arrival(user: str, age_ms: int, at_s: float = 0.0, *, is_provisional: bool = False) -> Arrival:

@@ -14,11 +14,11 @@ from streams.errors import RecordError
 from tests import tiny
 from tools.cli import UsageError
 from tools.commands.drill import KINDS, add_arguments, check_plan
-from tools.drill_kill import MOMENTS, plan_faults
-from tools.drill_overload import wrong
-from tools.drill_poison import damaged_copy, poisoned_items
-from tools.drill_soak import MAX_GROWN_FILES, MAX_SLOPE_MB_PER_MIN, creeping, not_judged, rate_of
 from tools.drills.artifact import catalogue_of
+from tools.drills.kinds.kill import MOMENTS, plan_faults
+from tools.drills.kinds.overload import wrong
+from tools.drills.kinds.poison import damaged_copy, poisoned_items
+from tools.drills.kinds.soak import MAX_GROWN_FILES, MAX_SLOPE_MB_PER_MIN, creeping, not_judged, rate_of
 from tools.drills.resource_watch import MB, Sample, after_warm_up, slope_mb_per_min
 
 

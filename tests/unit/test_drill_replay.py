@@ -17,9 +17,9 @@ import pytest
 from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import KafkaSettings
 from tests.waiting import wait_until
-from tools.drill_promote import NEEDS_YES, promote
-from tools.drill_replay import N_KILLS, RUN, adapt, kill_workers, n_copied, worker_pids
 from tools.drills.events import EventSource, Shares
+from tools.drills.kinds.replay import N_KILLS, RUN, adapt, kill_workers, n_copied, worker_pids
+from tools.drills.kinds.replay_promotion import NEEDS_YES, promote
 from tools.drills.load import Load
 from tools.drills.report import Fault
 from tools.drills.session import Plan

@@ -32,14 +32,14 @@ SUMMARY = "break things on purpose, and count what was lost"
 #: Kind and its module: ``script(drill)`` does the harm. Where there is one, ``adapt(plan)`` says what it needs, ``prepare(drill)`` does
 #: what comes before the workers, and ``epilogue(drill)`` what comes after the verdict.
 KINDS: Final = {
-    "kill": "drill_kill",
-    "rebalance": "drill_rebalance",
-    "broker-restart": "drill_broker",
-    "poison": "drill_poison",
-    "slow-model": "drill_model",
-    "soak": "drill_soak",
-    "overload": "drill_overload",
-    "replay": "drill_replay",
+    "kill": "kill",
+    "rebalance": "rebalance",
+    "broker-restart": "broker_restart",
+    "poison": "poison",
+    "slow-model": "slow_model",
+    "soak": "soak",
+    "overload": "overload",
+    "replay": "replay",
 }
 #: Unless one is named, the broker of a drill is its own, for another command's broker ends with that command.
 BROKER: Final = "broker"
@@ -125,7 +125,7 @@ def check_plan(args: argparse.Namespace) -> Plan:
 
 
 def _module(kind: str) -> ModuleType:
-    return importlib.import_module(f"tools.{KINDS[kind]}")
+    return importlib.import_module(f"tools.drills.kinds.{KINDS[kind]}")
 
 
 @contextlib.contextmanager

@@ -21,8 +21,8 @@ from streams.contract.records import VERSION, Event, encode
 from streams.kafka.group_watch import GroupWatch
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import open_admin
-from tools.drill_replay import command
 from tools.drills.cluster import READY_S
+from tools.drills.kinds.replay import command
 from tools.drills.session import Drill, delete_topics
 from tools.drills.verdict import judge
 from tools.rebuild_compare import read_held

@@ -27,7 +27,7 @@ from streams.contract.records import Recommendation, RecordDecoder
 from streams.errors import InputError
 from streams.settings.load import KafkaSettings
 from tools.cli import RunError
-from tools.drill_promote import promote
+from tools.drills.kinds.replay_promotion import promote
 from tools.drills.load import MAX_CHUNK
 from tools.drills.session import CATCH_UP_S, Drill, Plan, delete_topics, variables_of
 from tools.processes import signal_group

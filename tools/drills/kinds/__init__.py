@@ -1,0 +1,1 @@
+"""What is broken on purpose, one kind a file."""
