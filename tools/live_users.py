@@ -15,7 +15,7 @@ from streams.contract.pseudonyms import Pseudonyms
 from streams.errors import TopicError
 from streams.settings.load import KafkaSettings
 from tools.cli import UsageError, say
-from tools.log_reader import LogRow
+from tools.files.log_reader import LogRow
 from tools.replay_run import TimeRange
 from tools.topic_reader import read_records
 

@@ -14,7 +14,7 @@ from streams.contract.records import EventDecoder, encode
 from streams.errors import InputError, RecordError
 from streams.settings.load import Settings
 from tools.cli import say
-from tools.log_reader import LogRow
+from tools.files.log_reader import LogRow
 from tools.replay_run import Checkpoint, TimeRange, to_event, with_pseudonym
 
 CHECKPOINT_ROWS: Final = 20_000

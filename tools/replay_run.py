@@ -23,7 +23,7 @@ import msgspec
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import VERSION, Event, EventType
 from streams.errors import InputError
-from tools.log_reader import LogRow
+from tools.files.log_reader import LogRow
 
 DIGEST_BYTES: Final = 4  # 8 hexadecimal digits
 CONTENT_DIGEST_BYTES: Final = 8

@@ -39,8 +39,8 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
     from streams.errors import InputError, SettingsError
     from streams.settings.load import load_settings
     from tests.fuzz.targets import targets
-    from tools.log_reader import LogReader, LogSpec, read_items
-    from tools.user_reader import read_users
+    from tools.files.log_reader import LogReader, LogSpec, read_items
+    from tools.files.user_reader import read_users
 
     def reads(read: Callable[[Path], object], suffix: str) -> Loader:
         def load(data: bytes, place: Path) -> bool:

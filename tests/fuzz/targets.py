@@ -33,9 +33,9 @@ from streams.errors import InputError, RecordError
 from streams.sequencer.absorb_batch import Reject, absorb_batch
 from streams.sequencer.window import WindowBounds
 from tests.builders import T0, FakeRecord
-from tools.json_lines import LineSplitter
-from tools.log_reader import LogReader, LogSpec, read_items
-from tools.parquet_pages import MAGIC, DamagedPageError, read_footer, read_pages
+from tools.files.json_lines import LineSplitter
+from tools.files.log_reader import LogReader, LogSpec, read_items
+from tools.files.parquet_pages import MAGIC, DamagedPageError, read_footer, read_pages
 
 KEY: Final = b"u1"
 NOW_MS: Final = T0 + 1_000

@@ -14,7 +14,7 @@ from tools.cli import UsageError
 from tools.commands.demo import find_problem, quantile, run, split_by_time
 from tools.demo.movielens import DemoLog
 from tools.demo.score import score
-from tools.log_reader import LogRow
+from tools.files.log_reader import LogRow
 
 T0 = 1_600_000_000_000
 GOOD_RUN: dict[str, int] = {

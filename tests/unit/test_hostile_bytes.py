@@ -20,9 +20,9 @@ from streams.contract.records import (
     decode_window,
 )
 from streams.errors import RecordError
-from tools.json_lines import CUT_BYTES, LineSplitter
-from tools.log_formats import MAX_LINE_BYTES
-from tools.log_reader import LogReader, LogSpec, sorted_rows
+from tools.files.json_lines import CUT_BYTES, LineSplitter
+from tools.files.log_formats import MAX_LINE_BYTES
+from tools.files.log_reader import LogReader, LogSpec, sorted_rows
 
 DEPTH = 100_000
 PROMPT_S = 1.0

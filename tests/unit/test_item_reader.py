@@ -17,9 +17,9 @@ import pytest
 from streams.contract.records import Item, RecordDecoder
 from streams.errors import InputError
 from tools.commands.items import _check_items, _read_fields
-from tools.item_reader import read_items
-from tools.log_reader import parse_columns
-from tools.user_reader import read_users
+from tools.files.item_reader import read_items
+from tools.files.log_reader import parse_columns
+from tools.files.user_reader import read_users
 
 
 def read(path: Path, content: str, columns: str = "") -> dict[str, dict[str, Any]]:

@@ -12,8 +12,8 @@ from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import KafkaSettings
 from tests.builders import T0, make_event, write_key
 from tools.cli import UsageError
+from tools.files.log_reader import LogRow
 from tools.live_users import count_live, knows, refuse_live
-from tools.log_reader import LogRow
 from tools.replay_run import TimeRange
 
 

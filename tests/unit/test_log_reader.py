@@ -16,8 +16,8 @@ import zstandard
 
 from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import InputError
-from tools import log_sort
-from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
+from tools.files import log_sort
+from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 
 T = 1_600_000_000
 HEADER = "user_id,item_id,ts\n"

@@ -13,7 +13,7 @@ from streams.kafka.publisher import partition_of
 from streams.settings.load import KafkaSettings, Settings
 from tests.builders import T0, USER_ID_KEY, write_key
 from tools.commands.oracle import items_of_file, log_records
-from tools.log_reader import LogRow
+from tools.files.log_reader import LogRow
 from tools.main import main
 from tools.replay_run import to_event
 

@@ -11,8 +11,8 @@ import pytest
 import zstandard
 
 from streams.errors import InputError
-from tools.log_reader import LogReader, LogSpec
-from tools.packed_files import FREE_BYTES, MAX_RATIO, check_unpacked, unpacked
+from tools.files.log_reader import LogReader, LogSpec
+from tools.files.packed_files import FREE_BYTES, MAX_RATIO, check_unpacked, unpacked
 
 PEAK_BYTES = 4 << 20
 
@@ -65,7 +65,7 @@ def test_a_log_that_unpacks_to_far_more_is_refused(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Good rows without end are as bad as one line without end."""
-    monkeypatch.setattr("tools.packed_files.FREE_BYTES", 1 << 20)
+    monkeypatch.setattr("tools.files.packed_files.FREE_BYTES", 1 << 20)
     path = tmp_path / f"log.csv.{suffix}"
     rows = b"user_id,item_id,ts\n" + b"u,i,1600000000\n" * 100_000
     frame = packed(suffix, rows)

@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from streams.errors import InputError
-from tools import parquet_rows
-from tools.log_reader import LogReader, LogSpec, read_items
-from tools.parquet_pages import DamagedPageError, read_pages
-from tools.parquet_rows import ParquetRows
+from tools.files import parquet_rows
+from tools.files.log_reader import LogReader, LogSpec, read_items
+from tools.files.parquet_pages import DamagedPageError, read_pages
+from tools.files.parquet_rows import ParquetRows
 
 T = 1_600_000_000
 PEAK_BYTES = 64 << 20
@@ -160,7 +160,7 @@ def test_what_a_footer_says_of_sizes_is_not_believed(tmp_path: Path, monkeypatch
     assert len(true) == len(lie) and true in data
     path.write_bytes(data.replace(true, lie))
     assert pq.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size == 1 << 19
-    monkeypatch.setattr("tools.packed_files.FREE_BYTES", 700_000)
+    monkeypatch.setattr("tools.files.packed_files.FREE_BYTES", 700_000)
     with pytest.raises(InputError, match="unpacks to more than"):
         read(path, "text")
 

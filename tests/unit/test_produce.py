@@ -14,7 +14,7 @@ from streams.contract.records import MAX_RECORD_BYTES
 from streams.errors import InputError, RecordError
 from tests.builders import T0
 from tools.commands.produce import SHOWN_REFUSED, EventMaker, refuse
-from tools.json_lines import CHUNK_BYTES, LineSplitter, read_json_lines
+from tools.files.json_lines import CHUNK_BYTES, LineSplitter, read_json_lines
 
 NOW = T0 + 1_000
 GOOD: dict[str, Any] = {"user_id": "u1", "item_id": "i1", "type": "view"}

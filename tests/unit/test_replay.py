@@ -19,7 +19,7 @@ from streams.settings.load import Settings, load_settings
 from tools.cli import UsageError
 from tools.commands import replay as replay_command
 from tools.commands.replay import parse_speed
-from tools.log_reader import LogRow
+from tools.files.log_reader import LogRow
 from tools.replay_loop import BAD_CEILING, CHECKPOINT_ROWS, Pace, Replay
 from tools.replay_run import (
     Checkpoint,

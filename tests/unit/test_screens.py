@@ -23,7 +23,7 @@ from tools.cli import emit, progress, say, say_table, write_json, write_line, wr
 from tools.commands import items
 from tools.commands.demo import show_users
 from tools.commands.drill import as_lines as drill_lines
-from tools.log_reader import LogRow
+from tools.files.log_reader import LogRow
 from tools.main import COMMANDS, main
 from tools.workers import Worker
 

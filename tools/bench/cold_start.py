@@ -12,9 +12,9 @@ import numpy as np
 
 from streams.errors import InputError
 from tools.cli import UsageError, emit, progress
-from tools.log_formats import raw_rows
-from tools.log_reader import parse_columns
-from tools.user_reader import read_users
+from tools.files.log_formats import raw_rows
+from tools.files.log_reader import parse_columns
+from tools.files.user_reader import read_users
 
 if TYPE_CHECKING:
     from models.evaluation.cold_sources import ColdData

@@ -23,7 +23,7 @@ from streams.contract.records import Recommendation
 from streams.settings.load import Settings, load_settings
 from tools.cli import RunError, UsageError, add_common_arguments, emit, progress, say, say_table
 from tools.demo.movielens import DemoLog, movielens_100k
-from tools.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
+from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 
 SUMMARY = "the main job from nothing to lists"
 TRAIN_SHARE: Final = 0.8

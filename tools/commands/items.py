@@ -20,7 +20,7 @@ from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
 from tools.cli import UsageError, emit, progress, say, write_row
 from tools.commands.subscribe import read_titles
-from tools.log_reader import parse_columns, read_items
+from tools.files.log_reader import parse_columns, read_items
 
 SUMMARY = "put, delete and list catalogue items"
 JSON_LINES: Final = (".jsonl", ".ndjson", ".json")

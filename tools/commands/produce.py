@@ -24,7 +24,7 @@ from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
 from tools.cli import emit, progress, say
-from tools.json_lines import read_json_lines
+from tools.files.json_lines import read_json_lines
 
 SUMMARY = "publish JSON-lines events"
 SHOWN_REFUSED: Final = 1_000

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.errors import InputError
-from tools.log_formats import raw_rows
+from tools.files.log_formats import raw_rows
 
 ITEM_FIELDS: Final = ("item_id", "title", "text", "category", "tags", "price", "features")
 #: Before the name of a feature in ``columns``: ``features.year=published``.

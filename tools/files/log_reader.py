@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import InputError
-from tools.item_reader import id_value, read_items
-from tools.log_formats import RawRow, raw_rows
-from tools.log_sort import SortedRuns
+from tools.files.item_reader import id_value, read_items
+from tools.files.log_formats import RawRow, raw_rows
+from tools.files.log_sort import SortedRuns
 
 __all__ = ["LogReader", "LogRow", "LogSpec", "parse_columns", "read_items", "sorted_rows"]
 

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from streams.errors import InputError
-from tools.packed_files import unpacked
-from tools.parquet_rows import ParquetRows, errors, parquet_error
+from tools.files.packed_files import unpacked
+from tools.files.parquet_rows import ParquetRows, errors, parquet_error
 
 #: A longer line is no row: the limit keeps one missing line end from filling the memory.
 MAX_LINE_BYTES: Final = 1 << 20

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from streams.errors import InputError
-from tools.packed_files import check_unpacked
-from tools.parquet_pages import (
+from tools.files.packed_files import check_unpacked
+from tools.files.parquet_pages import (
     AS_DICTIONARY,
     BYTE_ARRAY,
     FIXED_LEN_BYTE_ARRAY,

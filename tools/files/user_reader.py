@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.errors import InputError
-from tools.item_reader import feature_columns, id_value, list_value, read_features
-from tools.log_formats import raw_rows
+from tools.files.item_reader import feature_columns, id_value, list_value, read_features
+from tools.files.log_formats import raw_rows
 
 USER_FIELDS: Final = ("user_id", "features", "follows")
 
