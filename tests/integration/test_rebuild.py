@@ -37,9 +37,9 @@ from tests.integration.rebuild_runs import (
 )
 from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
-from tools.compare import compare_windows
 from tools.main import main
-from tools.oracle import windows_of
+from tools.oracle.compare import compare_windows
+from tools.oracle.expected import windows_of
 from tools.rebuild_compare import compare_held
 from tools.rebuild_copy import event_range, newest_values
 from tools.rebuild_promote import committed_offsets

@@ -18,7 +18,7 @@ from streams.contract.records import (
 )
 from streams.sequencer.window import seen_hash
 from tests.builders import T0
-from tools.compare import SCORE_TOLERANCE, Difference, compare_lists, compare_windows
+from tools.oracle.compare import SCORE_TOLERANCE, Difference, compare_lists, compare_windows
 
 
 def make_window(**changes: Any) -> bytes:

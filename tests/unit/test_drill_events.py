@@ -9,7 +9,7 @@ from streams.contract.records import EventDecoder
 from streams.runtime.batch_scheduler import OutRecord
 from streams.sequencer.window import WindowBounds
 from tools.drills.events import EventSource, Shares
-from tools.oracle import windows_of
+from tools.oracle.expected import windows_of
 
 NOW_MS = 1_790_000_000_000
 ITEMS = [f"i{i}" for i in range(50)]

@@ -28,9 +28,9 @@ from streams.sequencer.window import MAX_RUNS, WindowBounds
 from streams.settings.load import KafkaSettings, RecommenderSettings, load_settings
 from tests import tiny
 from tests.builders import T0, FakeRecord, make_event
-from tools import oracle
-from tools.compare import compare_lists
-from tools.oracle import ListOracle, Truth, WindowOracle, windows_of
+from tools.oracle import expected as oracle
+from tools.oracle.compare import compare_lists
+from tools.oracle.expected import ListOracle, Truth, WindowOracle, windows_of
 
 SKEW_MS = 1_000
 #: Small enough that events leave the window, are forgotten, and come too late.

@@ -14,8 +14,8 @@ from streams.contract.reject_size import kept
 from streams.errors import RecordError
 from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.settings.load import KafkaSettings, Settings
-from tools.compare import compare_lists, compare_windows
-from tools.oracle import ListOracle, Truth, WindowOracle
+from tools.oracle.compare import compare_lists, compare_windows
+from tools.oracle.expected import ListOracle, Truth, WindowOracle
 from tools.topic_reader import read_records
 
 EXAMPLES: Final = 5

@@ -2,7 +2,7 @@
 
 The windows come from the same pure functions that the sequencer runs, the lists from the same pipeline; what is left out is all
 that can go wrong between them: batches, partitions, restarts, repeats. So what a deployment holds after any disturbance can be
-compared with what it must hold (``tools.compare``), byte by byte for windows.
+compared with what it must hold (``tools.oracle.compare``), byte by byte for windows.
 """
 
 from __future__ import annotations
