@@ -28,7 +28,7 @@ bench: setup ## measure the sequencer against its peers, side by side
 	@$(BIN)/headrace bench sequencer $(ARGS)
 
 sbom: setup ## write what it is made of into build/sbom.cdx.json (CycloneDX)
-	@$(BIN)/python -m tools.sbom $(ARGS)
+	@$(BIN)/python -m tools.project.sbom $(ARGS)
 
 clean: ## stop the local broker, then remove .venv and .headrace (its data too)
 	@sh tools/setup.sh --clean

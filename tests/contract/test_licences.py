@@ -7,11 +7,11 @@ from importlib.metadata import metadata
 import pytest
 
 from tools.commands.doctor import LOCK_FILE, locked_versions
-from tools.licences import COPYLEFT, DOCUMENT, PYTHON, UNKNOWN, licence_of, table
+from tools.project.licences import COPYLEFT, DOCUMENT, PYTHON, UNKNOWN, licence_of, table
 
 
 def test_every_locked_package_is_in_the_table_with_its_version() -> None:
-    """Write it anew with python -m tools.licences; licences themselves need the packages of every platform."""
+    """Write it anew with python -m tools.project.licences; licences themselves need the packages of every platform."""
     text = DOCUMENT.read_text("utf-8")
     pins = locked_versions(LOCK_FILE, PYTHON)
     assert pins and [name for name, version in pins.items() if f"| {name} | {version} |" not in text] == []

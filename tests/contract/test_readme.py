@@ -8,11 +8,11 @@ import pytest
 
 from streams.settings.load import HealthSettings, KafkaSettings, RecommenderSettings, SequencerSettings
 from tools.main import COMMANDS
-from tools.settings_table import README, settings_table, with_table
+from tools.project.settings_table import README, settings_table, with_table
 
 
 def test_settings_table_is_that_of_the_code() -> None:
-    """Names and defaults in the README are the dataclasses'; write it anew with python -m tools.settings_table."""
+    """Names and defaults in the README are the dataclasses'; write it anew with python -m tools.project.settings_table."""
     text = README.read_text("utf-8")
     assert with_table(text) == text
 

@@ -13,8 +13,8 @@ import pytest
 
 from tools.broker.kafka_jars import KAFKA_VERSION, pins
 from tools.commands.doctor import LOCK_FILE, locked_versions
-from tools.licences import DOCUMENT
-from tools.sbom import WEIGHTS, Weights, locked, main, recorded_sha256
+from tools.project.licences import DOCUMENT
+from tools.project.sbom import WEIGHTS, Weights, locked, main, recorded_sha256
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tools.advisories import main
+from tools.project.advisories import main
 
 GOOD = {"name": "a", "version": "1", "vulns": []}
 BAD = {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["2.1", "3"], "aliases": []}]}

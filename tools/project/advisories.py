@@ -1,4 +1,4 @@
-"""Asks whether a locked package has a known vulnerability: ``python -m tools.advisories PIP_AUDIT``, a path of that program.
+"""Asks whether a locked package has a known vulnerability: ``python -m tools.project.advisories PIP_AUDIT``, a path of that program.
 
 ``.ci/long`` runs it. Where no source of advisories answers, it says so and exits 0: no answer is neither good nor bad news.
 """

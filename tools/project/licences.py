@@ -1,4 +1,4 @@
-"""Writes the table of packages and licences in ``docs/security.md``: ``python -m tools.licences``."""
+"""Writes the table of packages and licences in ``docs/security.md``: ``python -m tools.project.licences``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from tools.commands.doctor import LOCK_FILE, locked_versions
 
-DOCUMENT: Final = Path(__file__).resolve().parent.parent / "docs" / "security.md"
+DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 START, END = "<!-- licences -->", "<!-- end of licences -->"
 #: The oldest Python that is supported: the table is the same whichever one writes it.
 PYTHON: Final = "3.11"

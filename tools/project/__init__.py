@@ -1,0 +1,1 @@
+"""Papers of the project itself: licences, bill of materials, advisories, the table of settings."""
