@@ -20,12 +20,12 @@ from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings
 from tests import tiny
 from tests.waiting import wait_until
-from tools import rebuild_promote
 from tools.commands.up import stop_all
 from tools.main import main
-from tools.rebuild_compare import Held, read_held
-from tools.rebuild_run import Manifest, load_manifest, save_manifest
-from tools.rebuild_workers import READS, backlog, wait_until_idle
+from tools.rebuild import promote as rebuild_promote
+from tools.rebuild.compare_runs import Held, read_held
+from tools.rebuild.manifest import Manifest, load_manifest, save_manifest
+from tools.rebuild.run_workers import READS, backlog, wait_until_idle
 from tools.topic_reader import read_records
 from tools.workers import Worker, free_port
 

@@ -27,7 +27,7 @@ from tests.integration.test_sequencer import (
     wait_read,
 )
 from tests.waiting import wait_until
-from tools.rebuild_run import run_settings
+from tools.rebuild.manifest import run_settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers", "catalogue")]
 N_BEFORE, N_AFTER = 4, 6

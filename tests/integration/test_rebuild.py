@@ -40,10 +40,10 @@ from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 from tools.oracle.compare import compare_windows
 from tools.oracle.expected import windows_of
-from tools.rebuild_compare import compare_held
-from tools.rebuild_copy import event_range, newest_values
-from tools.rebuild_promote import committed_offsets
-from tools.rebuild_run import run_settings
+from tools.rebuild.compare_runs import compare_held
+from tools.rebuild.copy_topics import event_range, newest_values
+from tools.rebuild.manifest import run_settings
+from tools.rebuild.promote import committed_offsets
 from tools.workers import free_port
 
 pytestmark = pytest.mark.kafka

@@ -15,7 +15,7 @@ from streams.kafka.publisher import Publisher
 from streams.runtime import batch_scheduler as batches
 from streams.runtime.batch_scheduler import BatchWriter
 from streams.settings.load import KafkaSettings, load_settings
-from tools import rebuild_copy
+from tools.rebuild import copy_topics as rebuild_copy
 
 
 class Opened(Exception):  # noqa: N818 - no error

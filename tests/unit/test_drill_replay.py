@@ -23,7 +23,7 @@ from tools.drills.kinds.replay_promotion import NEEDS_YES, promote
 from tools.drills.load import Load
 from tools.drills.report import Fault
 from tools.drills.session import Plan
-from tools.rebuild_run import Manifest, save_manifest
+from tools.rebuild.manifest import Manifest, save_manifest
 
 
 @contextmanager

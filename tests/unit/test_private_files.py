@@ -21,7 +21,7 @@ from tests.waiting import wait_until
 from tools.broker import state as broker_state
 from tools.main import main
 from tools.processes import end_process
-from tools.rebuild_run import run_lock
+from tools.rebuild.manifest import run_lock
 from tools.replay_run import Checkpoint
 from tools.worker_logs import new_log, rotate
 from tools.workers import Worker

@@ -25,21 +25,11 @@ from streams.settings.load import KafkaSettings, Settings, load_settings
 from tests.builders import FakeRecord, make_event, write_key
 from tools.cli import RunError, UsageError
 from tools.commands import replay
-from tools.rebuild import check_counts
-from tools.rebuild_compare import Held, compare_held, settings_notes, source_notes, was_promoted
-from tools.rebuild_copy import EventCopier, Kept, changes_of, keep_newest, target_of
-from tools.rebuild_log import source_of
-from tools.rebuild_options import check_usage
-from tools.rebuild_plan import (
-    NOT_ON_EVENTS,
-    Promotion,
-    n_losing,
-    promoted_vectors,
-    promoted_windows,
-    renewed_users,
-)
-from tools.rebuild_promote import check_copied, check_deployment, check_live
-from tools.rebuild_run import (
+from tools.rebuild.compare_runs import Held, compare_held, settings_notes, source_notes, was_promoted
+from tools.rebuild.copy_history import check_counts
+from tools.rebuild.copy_topics import EventCopier, Kept, changes_of, keep_newest, target_of
+from tools.rebuild.log import source_of
+from tools.rebuild.manifest import (
     Manifest,
     begin_or_go_on,
     bounds_of,
@@ -50,7 +40,17 @@ from tools.rebuild_run import (
     run_settings,
     save_manifest,
 )
-from tools.rebuild_workers import what_to_see, worker_variables
+from tools.rebuild.options import check_usage
+from tools.rebuild.promote import check_copied, check_deployment, check_live
+from tools.rebuild.promotion_plan import (
+    NOT_ON_EVENTS,
+    Promotion,
+    n_losing,
+    promoted_vectors,
+    promoted_windows,
+    renewed_users,
+)
+from tools.rebuild.run_workers import what_to_see, worker_variables
 
 
 def make_manifest(**changes: object) -> Manifest:

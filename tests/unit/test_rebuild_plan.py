@@ -5,7 +5,7 @@ from __future__ import annotations
 from streams.contract.records import encode
 from streams.sequencer.window import WindowBounds, absorb
 from tests.builders import make_event
-from tools.rebuild_plan import n_losing, resume_offsets
+from tools.rebuild.promotion_plan import n_losing, resume_offsets
 
 
 def window(names: str, max_events: int = 50) -> bytes:

@@ -1,6 +1,6 @@
 """``headrace replay``: publishes a historical log, in time order, so that doing it twice changes nothing.
 
-With ``--into``, ``--compare`` or ``--promote`` it rebuilds state on topics of its own instead: ``tools.rebuild``.
+With ``--into``, ``--compare`` or ``--promote`` it rebuilds state on topics of its own instead: ``tools.rebuild.copy_history``.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
-from tools import rebuild_options
 from tools.cli import UsageError, emit, progress, say
 from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
 from tools.live_users import count_live, read_live_users, refuse_live
+from tools.rebuild import options as rebuild_options
 from tools.replay_loop import Pace, Replay, Tally
 from tools.replay_run import TimeRange, check_run, default_run, load_checkpoint, parse_range, run_of
 

@@ -25,9 +25,9 @@ from tools.drills.cluster import READY_S
 from tools.drills.kinds.replay import command
 from tools.drills.session import Drill, delete_topics
 from tools.drills.verdict import judge
-from tools.rebuild_compare import read_held
-from tools.rebuild_copy import event_range
-from tools.rebuild_run import run_settings
+from tools.rebuild.compare_runs import read_held
+from tools.rebuild.copy_topics import event_range
+from tools.rebuild.manifest import run_settings
 from tools.topic_reader import read_records
 
 if TYPE_CHECKING:

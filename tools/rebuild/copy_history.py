@@ -26,9 +26,9 @@ from streams.kafka.group_watch import GroupWatch
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import emit, say
-from tools.rebuild_copy import EventCopier, copy_compacted, event_range
-from tools.rebuild_log import publish_log, source_of
-from tools.rebuild_run import (
+from tools.rebuild.copy_topics import EventCopier, copy_compacted, event_range
+from tools.rebuild.log import publish_log, source_of
+from tools.rebuild.manifest import (
     Manifest,
     begin_or_go_on,
     bounds_of,
@@ -37,7 +37,7 @@ from tools.rebuild_run import (
     run_settings,
     save_manifest,
 )
-from tools.rebuild_workers import catch_up, running_workers, wait_until_idle
+from tools.rebuild.run_workers import catch_up, running_workers, wait_until_idle
 from tools.replay_run import parse_time
 from tools.topic_reader import partition_count
 

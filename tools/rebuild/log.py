@@ -9,7 +9,7 @@ from streams.contract.pseudonyms import open_pseudonyms
 from streams.errors import InputError
 from streams.settings.load import KafkaSettings, Settings
 from tools.commands.replay import drive
-from tools.rebuild_run import LOG_CHECKPOINT
+from tools.rebuild.manifest import LOG_CHECKPOINT
 from tools.replay_loop import Pace, Replay
 from tools.replay_run import load_checkpoint, parse_range, run_of
 

@@ -53,15 +53,15 @@ def dispatch(args: argparse.Namespace) -> int | None:
     """
     check_usage(args)
     if args.into:
-        from tools.rebuild import run_into
+        from tools.rebuild.copy_history import run_into
 
         return run_into(args)
     if args.compare:
-        from tools.rebuild_compare import run_compare
+        from tools.rebuild.compare_runs import run_compare
 
         return run_compare(args)
     if args.promote:
-        from tools.rebuild_promote import run_promote
+        from tools.rebuild.promote import run_promote
 
         return run_promote(args)
     return None

@@ -9,9 +9,9 @@ from pathlib import Path
 from streams.settings.check import PREFIX
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import RunError, emit
-from tools.rebuild_copy import event_range
-from tools.rebuild_plan import GONE
-from tools.rebuild_run import Manifest, is_history_gone, run_settings, save_manifest
+from tools.rebuild.copy_topics import event_range
+from tools.rebuild.manifest import Manifest, is_history_gone, run_settings, save_manifest
+from tools.rebuild.promotion_plan import GONE
 
 
 def promote_elsewhere(args: argparse.Namespace, settings: Settings, manifest: Manifest, folder: Path) -> int:

@@ -21,8 +21,8 @@ from streams.recommender.list_records import list_id
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import emit
 from tools.oracle.compare import Difference, compare_lists, compare_windows
-from tools.rebuild_copy import event_range, has_lost_records, newest_values
-from tools.rebuild_run import MANIFEST, Manifest, bounds_of, folder_of, load_manifest, run_lock, run_settings
+from tools.rebuild.copy_topics import event_range, has_lost_records, newest_values
+from tools.rebuild.manifest import MANIFEST, Manifest, bounds_of, folder_of, load_manifest, run_lock, run_settings
 from tools.topic_reader import read_records
 
 SHOWN: Final = 10

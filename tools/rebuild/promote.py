@@ -42,9 +42,18 @@ from streams.kafka.topics import create_topics
 from streams.runtime.batch_scheduler import OutRecord, delivered
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import RunError, emit, say
-from tools.rebuild_copy import event_range, newest_values, read_ranges
-from tools.rebuild_elsewhere import promote_elsewhere
-from tools.rebuild_plan import (
+from tools.rebuild.copy_topics import event_range, newest_values, read_ranges
+from tools.rebuild.manifest import (
+    Manifest,
+    folder_of,
+    is_history_gone,
+    load_manifest,
+    run_lock,
+    run_settings,
+    save_manifest,
+)
+from tools.rebuild.promote_elsewhere import promote_elsewhere
+from tools.rebuild.promotion_plan import (
     NOT_ON_EVENTS,
     Promotion,
     n_losing,
@@ -53,8 +62,7 @@ from tools.rebuild_plan import (
     renewed_users,
     resume_offsets,
 )
-from tools.rebuild_run import Manifest, folder_of, is_history_gone, load_manifest, run_lock, run_settings, save_manifest
-from tools.rebuild_workers import busy_groups
+from tools.rebuild.run_workers import busy_groups
 
 #: Records handed to the producer at once.
 CHUNK_RECORDS: Final = 10_000
