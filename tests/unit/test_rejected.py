@@ -16,11 +16,11 @@ from streams.errors import InputError, RecordError
 from streams.sequencer.absorb_batch import Reject
 from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord, make_event
-from tools import redrive
 from tools.commands.rejected import as_paragraph, as_text
 from tools.main import main
-from tools.redrive import REDRIVEN_FROM, Redriver, Tally
-from tools.reject_reader import RejectedEvent, Wanted, as_reject, mark, marked
+from tools.rejects import redrive
+from tools.rejects.redrive import REDRIVEN_FROM, Redriver, Tally
+from tools.rejects.reject_reader import RejectedEvent, Wanted, as_reject, mark, marked
 
 KAFKA = KafkaSettings(topic_prefix="shop-")
 GOOD = encode(make_event("e1"))

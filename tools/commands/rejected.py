@@ -17,8 +17,8 @@ from streams.kafka.publisher import Publisher
 from streams.printable import printable
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.cli import UsageError, emit, write_line
-from tools.redrive import Redriver, Tally
-from tools.reject_reader import RejectedEvent, Wanted, read_marks, read_rejects
+from tools.rejects.redrive import Redriver, Tally
+from tools.rejects.reject_reader import RejectedEvent, Wanted, read_marks, read_rejects
 
 SUMMARY = "list, show and redrive rejected events"
 SHOWN_RECORDS: Final = 10

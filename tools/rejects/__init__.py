@@ -1,0 +1,1 @@
+"""Rejected events: read, corrected and sent again."""
