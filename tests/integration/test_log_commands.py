@@ -21,7 +21,7 @@ from streams.settings.load import KafkaSettings
 from tests.builders import make_event
 from tools.broker.local_broker import BrokerInfo
 from tools.main import main
-from tools.replay_run import default_run
+from tools.replay.identity import default_run
 from tools.topic_reader import read_records
 from tools.workers import Worker, free_port
 

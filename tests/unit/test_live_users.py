@@ -13,8 +13,8 @@ from streams.settings.load import KafkaSettings
 from tests.builders import T0, make_event, write_key
 from tools.cli import UsageError
 from tools.files.log_reader import LogRow
-from tools.live_users import count_live, knows, refuse_live
-from tools.replay_run import TimeRange
+from tools.replay.identity import TimeRange
+from tools.replay.live_users import count_live, knows, refuse_live
 
 
 def rows(*users: str) -> list[LogRow]:

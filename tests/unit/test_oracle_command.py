@@ -15,7 +15,7 @@ from tests.builders import T0, USER_ID_KEY, write_key
 from tools.commands.oracle import items_of_file, log_records
 from tools.files.log_reader import LogRow
 from tools.main import main
-from tools.replay_run import to_event
+from tools.replay.identity import to_event
 
 
 def make_row(line: int, user_id: str) -> LogRow:

@@ -22,7 +22,7 @@ from tools.broker import state as broker_state
 from tools.main import main
 from tools.processes import end_process
 from tools.rebuild.manifest import run_lock
-from tools.replay_run import Checkpoint
+from tools.replay.identity import Checkpoint
 from tools.worker_logs import new_log, rotate
 from tools.workers import Worker
 

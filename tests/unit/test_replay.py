@@ -20,8 +20,7 @@ from tools.cli import UsageError
 from tools.commands import replay as replay_command
 from tools.commands.replay import parse_speed
 from tools.files.log_reader import LogRow
-from tools.replay_loop import BAD_CEILING, CHECKPOINT_ROWS, Pace, Replay
-from tools.replay_run import (
+from tools.replay.identity import (
     Checkpoint,
     TimeRange,
     check_run,
@@ -33,6 +32,7 @@ from tools.replay_run import (
     parse_time,
     wire_run,
 )
+from tools.replay.publish_log import BAD_CEILING, CHECKPOINT_ROWS, Pace, Replay
 
 T0 = 1_600_000_000_000
 DECODER = RecordDecoder(Event)

@@ -205,7 +205,7 @@ def report_on(
 ) -> dict[str, Any]:
     """Show some users and the table; return the figures."""
     from tools.demo.score import score
-    from tools.replay_run import event_id
+    from tools.replay.identity import event_id
 
     items = read_items(log.items, parse_columns(log.item_columns))
     titles = {item_id: item["title"] for item_id, item in items.items()}

@@ -28,7 +28,7 @@ from tools.cli import UsageError, emit, say, write_json
 from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 from tools.item_topic import item_changes
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
-from tools.replay_run import TimeRange, run_of, to_event, with_pseudonym
+from tools.replay.identity import TimeRange, run_of, to_event, with_pseudonym
 from tools.topic_reader import partition_count, read_records
 
 SHOWN_BAD: Final = 100
@@ -108,7 +108,7 @@ def log_records(rows: Iterable[LogRow], run: str, settings: Settings) -> Iterato
 
     Parameters
     ----------
-    run : the replay's name on the wire (``tools.replay_run.run_of``)
+    run : the replay's name on the wire (``tools.replay.identity.run_of``)
     """
     decoder = EventDecoder(settings.sequencer.max_future_skew_ms)
     topic, now_ms = settings.kafka.topic("events"), int(time.time() * 1000)

@@ -21,10 +21,10 @@ from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
 from tools.cli import UsageError, emit, progress, say
 from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
-from tools.live_users import count_live, read_live_users, refuse_live
 from tools.rebuild import options as rebuild_options
-from tools.replay_loop import Pace, Replay, Tally
-from tools.replay_run import TimeRange, check_run, default_run, load_checkpoint, parse_range, run_of
+from tools.replay.identity import TimeRange, check_run, default_run, load_checkpoint, parse_range, run_of
+from tools.replay.live_users import count_live, read_live_users, refuse_live
+from tools.replay.publish_log import Pace, Replay, Tally
 
 SUMMARY = "publish a historical log"
 STATE_DIR: Final = Path(".headrace") / "runs"

@@ -16,8 +16,8 @@ from tools.catalogue_share import catalogue_share
 from tools.cli import UsageError, emit, progress
 from tools.files.log_reader import LogReader, LogSpec, parse_columns, read_items, sorted_rows
 from tools.files.user_reader import read_users
-from tools.replay_loop import Tally
-from tools.replay_run import parse_time
+from tools.replay.identity import parse_time
+from tools.replay.publish_log import Tally
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact

@@ -38,7 +38,7 @@ from tools.rebuild.manifest import (
     save_manifest,
 )
 from tools.rebuild.run_workers import catch_up, running_workers, wait_until_idle
-from tools.replay_run import parse_time
+from tools.replay.identity import parse_time
 from tools.topic_reader import partition_count
 
 SHOW_EVERY_S: Final = 5.0

@@ -10,8 +10,8 @@ from streams.errors import InputError
 from streams.settings.load import KafkaSettings, Settings
 from tools.commands.replay import drive
 from tools.rebuild.manifest import LOG_CHECKPOINT
-from tools.replay_loop import Pace, Replay
-from tools.replay_run import load_checkpoint, parse_range, run_of
+from tools.replay.identity import load_checkpoint, parse_range, run_of
+from tools.replay.publish_log import Pace, Replay
 
 
 def source_of(args: argparse.Namespace, kafka: KafkaSettings) -> str:

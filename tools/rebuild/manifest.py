@@ -25,7 +25,7 @@ import msgspec
 from streams.errors import InputError
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import RunError
-from tools.replay_run import check_run
+from tools.replay.identity import check_run
 
 FORMAT: Final = 1
 MANIFEST: Final = "manifest.json"

@@ -15,7 +15,7 @@ from streams.errors import InputError, RecordError
 from streams.settings.load import Settings
 from tools.cli import say
 from tools.files.log_reader import LogRow
-from tools.replay_run import Checkpoint, TimeRange, to_event, with_pseudonym
+from tools.replay.identity import Checkpoint, TimeRange, to_event, with_pseudonym
 
 CHECKPOINT_ROWS: Final = 20_000
 CHECKPOINT_S: Final = 2.0
