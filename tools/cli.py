@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from streams.printable import printable, printable_json, table_cell
-from tools.plain import as_plain
+from tools.reports.plain import as_plain
 
 
 class UsageError(Exception):

@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from tools.report import as_page, write_report
-from tools.report_html import any_table, as_text
-from tools.report_svg import Bar, bar_plot, line_plot, nice_axis, reliability_plot
+from tools.reports.html import any_table, as_text
+from tools.reports.report import as_page, write_report
+from tools.reports.svg import Bar, bar_plot, line_plot, nice_axis, reliability_plot
 
 RESULT: dict[str, Any] = {
     "data": {"log": "shop <& sons>.jsonl", "events": 120_000, "users": 4_000, "items": 900},

@@ -168,7 +168,7 @@ def train_artifact(
     from streams.recommender.artifact_encoder import open_encoder
     from streams.recommender.embedding_cache import EmbeddingCache
     from streams.recommender.model_thread import resolve_device
-    from tools.tensorboard_log import TensorBoardLog
+    from tools.reports.tensorboard_log import TensorBoardLog
 
     device = resolve_device(args.device)
     encoder = open_encoder(args.encoder, device, encoder_access())

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.printable import printable_json
-from tools.plain import as_plain
-from tools.report_html import NONE, any_table, as_text, facts, figure, page, paragraph, section, table
-from tools.report_svg import Bar, bar_plot, line_plot, reliability_plot
+from tools.reports.html import NONE, any_table, as_text, facts, figure, page, paragraph, section, table
+from tools.reports.plain import as_plain
+from tools.reports.svg import Bar, bar_plot, line_plot, reliability_plot
 
 #: The served model.
 FULL: Final = "pipeline"
