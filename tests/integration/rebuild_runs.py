@@ -26,7 +26,7 @@ from tools.rebuild import promote as rebuild_promote
 from tools.rebuild.compare_runs import Held, read_held
 from tools.rebuild.manifest import Manifest, load_manifest, save_manifest
 from tools.rebuild.run_workers import READS, backlog, wait_until_idle
-from tools.topic_reader import read_records
+from tools.topics.topic_reader import read_records
 from tools.workers import Worker, free_port
 
 WAIT_S = 90.0

@@ -19,8 +19,8 @@ from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import T0, make_event
 from tools.main import main
-from tools.offsets import group_lag
-from tools.topic_reader import read_records
+from tools.topics.offsets import group_lag
+from tools.topics.topic_reader import read_records
 from tools.workers import Worker, free_port
 
 WAIT_S = 60.0

@@ -18,7 +18,7 @@ from tools.broker.local_broker import BrokerInfo
 from tools.drills.kinds import kill as drill_kill
 from tools.drills.session import Drill
 from tools.main import INTERRUPTED, main
-from tools.topic_reader import read_records
+from tools.topics.topic_reader import read_records
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 

@@ -30,8 +30,8 @@ from tests.integration.test_sequencer import (
 )
 from tests.waiting import wait_until
 from tools.broker.state import free_port
-from tools.offsets import group_lag
-from tools.topic_reader import read_records
+from tools.topics.offsets import group_lag
+from tools.topics.topic_reader import read_records
 from tools.workers import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]

@@ -22,7 +22,7 @@ from tests.builders import make_event
 from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 from tools.replay.identity import default_run
-from tools.topic_reader import read_records
+from tools.topics.topic_reader import read_records
 from tools.workers import Worker, free_port
 
 pytestmark = pytest.mark.kafka

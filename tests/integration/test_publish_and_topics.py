@@ -17,7 +17,7 @@ from streams.kafka.topics import TOPICS, compare, create_topics, open_admin
 from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.settings.load import KafkaSettings
 from tools.broker.local_broker import BrokerInfo
-from tools.topic_reader import partition_count, read_records
+from tools.topics.topic_reader import partition_count, read_records
 
 pytestmark = pytest.mark.kafka
 

@@ -20,7 +20,7 @@ from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 from tests.integration.recommender_runs import WAIT_S, lag, variables_of
 from tests.waiting import wait_until
 from tools.main import COMMANDS, main
-from tools.offsets import group_lag
+from tools.topics.offsets import group_lag
 from tools.workers import Worker, WorkerName, free_port
 
 pytestmark = pytest.mark.kafka

@@ -23,7 +23,7 @@ from tests.malformed import MALFORMED, malformed
 from tests.waiting import wait_until
 from tools.broker.state import free_port
 from tools.main import main
-from tools.topic_reader import read_records
+from tools.topics.topic_reader import read_records
 from tools.workers import Worker
 
 pytestmark = pytest.mark.kafka

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaProducer
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings
 from tools.broker.local_broker import BrokerInfo
-from tools.topic_reader import read_records
+from tools.topics.topic_reader import read_records
 from tools.workers import Worker, free_port
 
 pytestmark = pytest.mark.kafka

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-import tools.item_topic
+import tools.topics.item_topic
 from models.types import Float32
 from streams.contract.item_records import ItemDecoder
 from streams.contract.records import Item, encode
@@ -115,7 +115,7 @@ def test_the_commands_leave_it_out_and_say_so(
         for record in RECORDS:
             yield record
 
-    monkeypatch.setattr(tools.item_topic, "read_records", records)
+    monkeypatch.setattr(tools.topics.item_topic, "read_records", records)
     assert [(i.item_id, i.title) for i in asyncio.run(_items_of_topic(KafkaSettings()))] == [
         ("i01", "One"),
         ("i03", "Three"),

@@ -18,13 +18,13 @@ from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord
 from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 from tests.unit.test_architecture import files
-from tools import item_topic
 from tools.cli import emit, progress, say, say_table, write_json, write_line, write_row
 from tools.commands import items
 from tools.commands.demo import show_users
 from tools.commands.drill import as_lines as drill_lines
 from tools.files.log_reader import LogRow
 from tools.main import COMMANDS, main
+from tools.topics import item_topic
 from tools.workers import Worker
 
 #: The sink itself, and who cannot use it: standard error of a process that ends at once, the pipe to the parent of a benchmark.

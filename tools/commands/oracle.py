@@ -26,10 +26,10 @@ from streams.sequencer.absorb_batch import Counts
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.cli import UsageError, emit, say, write_json
 from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
-from tools.item_topic import item_changes
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
 from tools.replay.identity import TimeRange, run_of, to_event, with_pseudonym
-from tools.topic_reader import partition_count, read_records
+from tools.topics.item_topic import item_changes
+from tools.topics.topic_reader import partition_count, read_records
 
 SHOWN_BAD: Final = 100
 LOG_OPTIONS: Final = ("columns", "types", "run")

@@ -21,8 +21,8 @@ from streams.errors import RecordError
 from streams.kafka.publisher import partition_of
 from streams.settings.load import KafkaSettings, load_settings
 from tools.cli import UsageError, emit, say, write_json, write_line
-from tools.item_topic import item_changes
-from tools.topic_reader import partition_count, read_records
+from tools.topics.item_topic import item_changes
+from tools.topics.topic_reader import partition_count, read_records
 
 SUMMARY = "print recommendations as they arrive"
 SHOWN_MALFORMED: Final = 10

@@ -31,7 +31,7 @@ from tools.drills.load import Load
 from tools.drills.observer import Observer
 from tools.drills.report import Fault, report_of
 from tools.drills.verdict import judge
-from tools.offsets import group_lag
+from tools.topics.offsets import group_lag
 from tools.workers import WorkerName
 
 #: Longest time that a drill waits, in seconds: for both groups to have caught up, and for lists to flow again after a fault.

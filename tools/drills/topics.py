@@ -28,7 +28,7 @@ from tools.drills.verdict import judge
 from tools.rebuild.compare_runs import read_held
 from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import run_settings
-from tools.topic_reader import read_records
+from tools.topics.topic_reader import read_records
 
 if TYPE_CHECKING:
     from streams.settings.load import KafkaSettings

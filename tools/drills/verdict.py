@@ -16,7 +16,7 @@ from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.settings.load import KafkaSettings, Settings
 from tools.oracle.compare import compare_lists, compare_windows
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
-from tools.topic_reader import read_records
+from tools.topics.topic_reader import read_records
 
 EXAMPLES: Final = 5
 

@@ -23,7 +23,7 @@ from tools.cli import emit
 from tools.oracle.compare import Difference, compare_lists, compare_windows
 from tools.rebuild.copy_topics import event_range, has_lost_records, newest_values
 from tools.rebuild.manifest import MANIFEST, Manifest, bounds_of, folder_of, load_manifest, run_lock, run_settings
-from tools.topic_reader import read_records
+from tools.topics.topic_reader import read_records
 
 SHOWN: Final = 10
 

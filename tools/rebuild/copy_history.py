@@ -39,7 +39,7 @@ from tools.rebuild.manifest import (
 )
 from tools.rebuild.run_workers import catch_up, running_workers, wait_until_idle
 from tools.replay.identity import parse_time
-from tools.topic_reader import partition_count
+from tools.topics.topic_reader import partition_count
 
 SHOW_EVERY_S: Final = 5.0
 

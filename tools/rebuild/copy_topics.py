@@ -17,7 +17,7 @@ from streams.kafka.publisher import KeyHomes, Publisher
 from streams.kafka.readers import open_reader
 from streams.runtime.batch_scheduler import ConsumedRecord, delivered
 from streams.settings.load import KafkaSettings
-from tools.topic_reader import partition_count, read_records
+from tools.topics.topic_reader import partition_count, read_records
 
 POLL_MS: Final = 500
 FETCH_RECORDS: Final = 5_000

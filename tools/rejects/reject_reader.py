@@ -16,7 +16,7 @@ from streams.contract.kept_headers import original_headers
 from streams.contract.reject_size import SIZE, TRUNCATED
 from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.settings.load import KafkaSettings
-from tools.topic_reader import read_records
+from tools.topics.topic_reader import read_records
 
 #: The key of a mark and the header that makes it one.
 MARK_KEY: Final = b"headrace-redrive"

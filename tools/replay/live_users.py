@@ -17,7 +17,7 @@ from streams.settings.load import KafkaSettings
 from tools.cli import UsageError, say
 from tools.files.log_reader import LogRow
 from tools.replay.identity import TimeRange
-from tools.topic_reader import read_records
+from tools.topics.topic_reader import read_records
 
 WAY: Final = "replay them with --into RUN and then --promote RUN, see docs/replaying.md"
 

@@ -33,7 +33,7 @@ from tools.drills.session import CATCH_UP_S, Drill, Plan, delete_topics, variabl
 from tools.processes import signal_group
 from tools.rebuild.manifest import load_manifest, run_settings
 from tools.rebuild.run_workers import READS, worker_variables
-from tools.topic_reader import read_records
+from tools.topics.topic_reader import read_records
 
 RUN: Final = "again"
 N_KILLS: Final = 2

@@ -10,7 +10,7 @@ from streams.contract.records import Item
 from streams.errors import RecordError, TopicError
 from streams.settings.load import KafkaSettings
 from tools.cli import say
-from tools.topic_reader import read_records
+from tools.topics.topic_reader import read_records
 
 SHOWN_LEFT_OUT = 100
 

@@ -1,0 +1,1 @@
+"""Reading topics for a person or a tool, without a consumer group."""
