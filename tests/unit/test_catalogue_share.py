@@ -14,9 +14,9 @@ import tools.commands.train
 from streams.contract.committed_note import UNHEALTHY_MS, CatalogueShare, encode
 from streams.errors import InputError
 from streams.kafka.group_watch import Group, Member
-from tools.catalogue_share import as_share, catalogue_share, live_share, share_text
 from tools.commands.status import Flow, as_dict, as_lines, problems_of
 from tools.main import main
+from tools.training.catalogue_share import as_share, catalogue_share, live_share, share_text
 
 ITEMS = [str(number) for number in range(10)]
 

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from models.evaluation.splits import shuffle_ties
     from streams.recommender.artifact_encoder import open_artifact_encoder
     from tools.reports.report import write_report
-    from tools.window_text import window_text_scorer
+    from tools.training.window_text_model import window_text_scorer
 
     check_training(args, args.artifact if args.train else None)
     if not 0 < args.split < 1:

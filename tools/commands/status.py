@@ -23,9 +23,9 @@ from streams.settings.load import Settings, load_settings
 from tools import acknowledge
 from tools.acknowledge import as_loss, as_text, unacknowledged
 from tools.broker.local_broker import broker_status
-from tools.catalogue_share import as_share, live_share, share_text
 from tools.cli import UsageError, emit
 from tools.commands.broker import names_broker
+from tools.training.catalogue_share import as_share, live_share, share_text
 from tools.workers import opener
 
 SUMMARY = "lag, members and health of the workers"

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from streams.errors import InputError
 from streams.settings.load import load_settings
-from tools.catalogue_share import catalogue_share
 from tools.cli import UsageError, emit, progress
 from tools.files.log_reader import LogReader, LogSpec, parse_columns, read_items, sorted_rows
 from tools.files.user_reader import read_users
 from tools.replay.identity import parse_time
 from tools.replay.publish_log import Tally
+from tools.training.catalogue_share import catalogue_share
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact

@@ -1,0 +1,1 @@
+"""What the training commands share: inputs and checks."""
