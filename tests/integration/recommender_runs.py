@@ -21,7 +21,7 @@ from tests.builders import T0, make_event
 from tools.main import main
 from tools.topics.offsets import group_lag
 from tools.topics.topic_reader import read_records
-from tools.workers import Worker, free_port
+from tools.workers.process import Worker, free_port
 
 WAIT_S = 60.0
 

@@ -22,7 +22,7 @@ from tools.broker import engine_kafka
 from tools.broker.local_broker import BrokerInfo, broker_status, running_broker, start_broker, stop_broker
 from tools.broker.probe import check_broker
 from tools.broker.state import read_state
-from tools.processes import process_identity
+from tools.workers.processes import process_identity
 
 pytestmark = pytest.mark.kafka
 

@@ -28,7 +28,7 @@ from tests.integration.test_sequencer import (
 )
 from tests.waiting import wait_until
 from tools.broker.state import free_port
-from tools.workers import Worker
+from tools.workers.process import Worker
 
 pytestmark = pytest.mark.kafka
 

@@ -23,7 +23,7 @@ from tests.integration.recommender_runs import publish
 from tests.integration.test_sequencer import sequencer, wait_read
 from tests.waiting import wait_until
 from tools.main import main
-from tools.workers import Worker, opener
+from tools.workers.process import Worker, opener
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]
 #: A fetch that waits at the broker would bring new events at once; it ends after the worker's fetch_max_wait_ms, 1.5 s.

@@ -13,8 +13,8 @@ from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
 from tests.waiting import wait_until
 from tools.broker.state import free_port
-from tools.supervisor import Supervisor
-from tools.workers import Worker
+from tools.workers.process import Worker
+from tools.workers.supervisor import Supervisor
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]
 WAIT_S = 60.0

@@ -32,7 +32,7 @@ from tests.waiting import wait_until
 from tools.broker.state import free_port
 from tools.topics.offsets import group_lag
 from tools.topics.topic_reader import read_records
-from tools.workers import Worker
+from tools.workers.process import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]
 ZOMBIE_S = 9.0  # beyond the session timeout of 6 s

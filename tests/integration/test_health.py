@@ -38,7 +38,7 @@ from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
 from tools.broker.state import free_port
 from tools.main import main
-from tools.workers import Worker, WorkerError, opener
+from tools.workers.process import Worker, WorkerError, opener
 
 #: A Kafka broker hears from its controller every two seconds.
 STEADY_S: Final = 4.0
@@ -159,7 +159,7 @@ def test_a_stop_that_does_not_end_is_ended(settings: Settings, tmp_path: Path) -
 def test_a_worker_ends_with_the_program_that_started_it(settings: Settings, tmp_path: Path) -> None:
     """Also when that program is killed and can stop nothing itself."""
     program = (
-        "import sys, time; from pathlib import Path; from tools.workers import Worker; "
+        "import sys, time; from pathlib import Path; from tools.workers.process import Worker; "
         "w = Worker('sequencer', {}, int(sys.argv[1]), Path(sys.argv[2])); w.start(); print(w.pid, flush=True); time.sleep(1000)"
     )
     port, log = free_port(), tmp_path / "worker.log"

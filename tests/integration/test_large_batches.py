@@ -15,7 +15,7 @@ from tests.integration.recommender_runs import put_items, recommender
 from tests.integration.test_compressed_batches import produce
 from tests.integration.test_sequencer import WAIT_S, as_record, publish, read_all, sequencer, wait_read
 from tests.waiting import wait_until
-from tools.workers import Worker
+from tools.workers.process import Worker
 
 pytestmark = [
     pytest.mark.kafka,

@@ -19,7 +19,7 @@ from tests.integration.security_runs import MARKS, PREFIX, WAIT_S, Become, kafka
 from tests.secured_broker import PASSWORD, PLAIN_USER, SecuredBroker
 from tests.waiting import wait_until
 from tools.main import main
-from tools.workers import WorkerError
+from tools.workers.process import WorkerError
 
 pytestmark = MARKS
 

@@ -24,7 +24,7 @@ from tests.waiting import wait_until
 from tools.broker.state import free_port
 from tools.main import main
 from tools.topics.topic_reader import read_records
-from tools.workers import Worker
+from tools.workers.process import Worker
 
 pytestmark = pytest.mark.kafka
 WAIT_S = 60.0

@@ -17,7 +17,7 @@ from tests.integration.recommender_runs import put_items, recommender
 from tests.integration.test_sequencer import sequencer
 from tests.waiting import wait_until
 from tools.main import main
-from tools.workers import Worker
+from tools.workers.process import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]
 N_ITEMS, N_USERS, N_EACH = tiny.N_ITEMS, 20, 6

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from streams.contract.committed_note import Gap
-from tools.acknowledge import as_text, show
+from tools.workers.acknowledge import as_text, show
 
 LOSSES = ((0, Gap(14, 90, 1)), (3, Gap(0, 174, 1, n_read=100)))
 

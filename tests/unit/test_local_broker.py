@@ -28,7 +28,7 @@ from tools.broker import state as broker_state
 from tools.broker.local_broker import broker_status, start_broker, stop_broker
 from tools.broker.state import BrokerState, read_state, write_state
 from tools.main import main
-from tools.processes import end_process, process_identity, started
+from tools.workers.processes import end_process, process_identity, started
 
 
 class FakeEngine:

@@ -20,11 +20,11 @@ from tests.permissions import careless_umask, open_to_others
 from tests.waiting import wait_until
 from tools.broker import state as broker_state
 from tools.main import main
-from tools.processes import end_process
 from tools.rebuild.manifest import run_lock
 from tools.replay.identity import Checkpoint
-from tools.worker_logs import new_log, rotate
-from tools.workers import Worker
+from tools.workers.process import Worker
+from tools.workers.processes import end_process
+from tools.workers.worker_logs import new_log, rotate
 
 ROOT = Path(__file__).parents[2]
 

@@ -26,8 +26,16 @@ from tools.broker import engine_docker, engine_kafka, local_broker
 from tools.broker.local_broker import broker_status, start_broker, stop_broker
 from tools.broker.state import STATE_FILE, BrokerState, read_state, write_state
 from tools.main import main
-from tools.processes import Process, command_line, end_process, parse_pid, process_identity, signal_group, started
-from tools.worker_logs import KEPT_RUNS, new_log
+from tools.workers.processes import (
+    Process,
+    command_line,
+    end_process,
+    parse_pid,
+    process_identity,
+    signal_group,
+    started,
+)
+from tools.workers.worker_logs import KEPT_RUNS, new_log
 
 ROOT = Path(__file__).parents[2]
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
@@ -287,7 +295,7 @@ def test_a_child_in_our_own_group_is_no_leader(sent: Sent) -> None:
 
 
 def test_no_command_signals_past_the_one_module() -> None:
-    """``os.kill`` and its kin stand in tools/processes.py alone."""
+    """``os.kill`` and its kin stand in tools/workers/processes.py alone."""
     found = {
         path.name
         for path in (ROOT / "tools").glob("*.py")

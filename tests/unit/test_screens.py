@@ -25,7 +25,7 @@ from tools.commands.drill import as_lines as drill_lines
 from tools.files.log_reader import LogRow
 from tools.main import COMMANDS, main
 from tools.topics import item_topic
-from tools.workers import Worker
+from tools.workers.process import Worker
 
 #: The sink itself, and who cannot use it: standard error of a process that ends at once, the pipe to the parent of a benchmark.
 SINKS = {"tools/cli.py", "streams/printable.py"}

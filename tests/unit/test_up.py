@@ -10,7 +10,7 @@ import pytest
 from streams.settings.load import KafkaSettings, RecommenderSettings, Settings
 from tools.cli import UsageError
 from tools.commands import up
-from tools.workers import Worker
+from tools.workers.process import Worker
 
 
 def arguments(*argv: str) -> argparse.Namespace:

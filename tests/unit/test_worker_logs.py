@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.worker_logs import KEPT_RUNS, new_log, rotate
+from tools.workers.worker_logs import KEPT_RUNS, new_log, rotate
 
 
 def ended_pid() -> int:

@@ -39,7 +39,7 @@ from tools.broker.state import (
     read_state,
     write_state,
 )
-from tools.processes import Process, end_process
+from tools.workers.processes import Process, end_process
 
 DEFAULT_DATA = Path(".headrace") / "broker"
 START_TIMEOUT_S = 60.0

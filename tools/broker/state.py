@@ -1,7 +1,7 @@
 """What a started broker leaves on disk: state file, lock, port, space.
 
 The state file names a process to signal, so it is believed only where nobody else can have written it: the folder and the file are ours,
-and ours alone to write. Which process it names is for :mod:`tools.processes` to check.
+and ours alone to write. Which process it names is for :mod:`tools.workers.processes` to check.
 
 Standard library only, so that a broker can be stopped by a Python that has none of the packages.
 """
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.errors import BrokerError
-from tools.processes import Process, is_pid, started
+from tools.workers.processes import Process, is_pid, started
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 9092

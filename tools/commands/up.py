@@ -19,9 +19,9 @@ from streams.settings.load import Settings, load_settings
 from tools.broker.local_broker import running_broker
 from tools.cli import UsageError, emit, progress, say
 from tools.commands.broker import names_broker, on_bar
-from tools.supervisor import Supervisor
-from tools.worker_logs import new_log
-from tools.workers import POLL_S, Worker, WorkerName, free_port
+from tools.workers.process import POLL_S, Worker, WorkerName, free_port
+from tools.workers.supervisor import Supervisor
+from tools.workers.worker_logs import new_log
 
 SUMMARY = "run the sequencer and the recommender until Ctrl-C"
 READY_TIMEOUT_S: Final = 180.0  # the recommender loads its models first

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from streams.settings.load import Settings
 from tools.cli import RunError
-from tools.supervisor import Supervisor
-from tools.workers import Worker, WorkerError, WorkerName, free_port
+from tools.workers.process import Worker, WorkerError, WorkerName, free_port
+from tools.workers.supervisor import Supervisor
 
 APPS: Final[tuple[WorkerName, ...]] = ("sequencer", "recommender")
 READY_S: Final = 180.0

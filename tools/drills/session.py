@@ -32,7 +32,7 @@ from tools.drills.observer import Observer
 from tools.drills.report import Fault, report_of
 from tools.drills.verdict import judge
 from tools.topics.offsets import group_lag
-from tools.workers import WorkerName
+from tools.workers.process import WorkerName
 
 #: Longest time that a drill waits, in seconds: for both groups to have caught up, and for lists to flow again after a fault.
 CATCH_UP_S: Final = 300.0

@@ -14,8 +14,8 @@ from streams.settings.check import PREFIX
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import RunError
 from tools.commands.up import stop_all
-from tools.supervisor import Supervisor
-from tools.workers import Worker, WorkerName, free_port
+from tools.workers.process import Worker, WorkerName, free_port
+from tools.workers.supervisor import Supervisor
 
 #: App and the topic that it reads, in the order in which they are done.
 READS: Final[tuple[tuple[WorkerName, str], ...]] = (("sequencer", "events"), ("recommender", "sequences"))

@@ -10,7 +10,7 @@ from typing import Final
 
 from tools.broker.local_broker import broker_process, start_broker
 from tools.drills.session import Drill, Plan
-from tools.processes import Process
+from tools.workers.processes import Process
 
 #: The broker is away for this long after its death, and unreachable for so long at most, in seconds.
 DEAD_S: Final = 5.0

@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 from tools.drills.cluster import APPS, DrillWorker, is_ready
 from tools.drills.session import SESSION_TIMEOUT_MS, Drill
-from tools.workers import WorkerName
+from tools.workers.process import WorkerName
 
 Moment = Literal["any", "start", "recovery", "rebalance", "zombie"]
 #: One of each comes first in the plan; the others are at any moment.

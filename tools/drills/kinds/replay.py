@@ -30,10 +30,10 @@ from tools.cli import RunError
 from tools.drills.kinds.replay_promotion import promote
 from tools.drills.load import MAX_CHUNK
 from tools.drills.session import CATCH_UP_S, Drill, Plan, delete_topics, variables_of
-from tools.processes import signal_group
 from tools.rebuild.manifest import load_manifest, run_settings
 from tools.rebuild.run_workers import READS, worker_variables
 from tools.topics.topic_reader import read_records
+from tools.workers.processes import signal_group
 
 RUN: Final = "again"
 N_KILLS: Final = 2

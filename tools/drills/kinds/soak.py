@@ -19,7 +19,7 @@ from typing import Final
 from tools.drills.cluster import APPS
 from tools.drills.resource_watch import Watch
 from tools.drills.session import Drill, Plan
-from tools.workers import WorkerName
+from tools.workers.process import WorkerName
 
 WAVE_S: Final = 60.0
 BURST_S: Final = 5.0

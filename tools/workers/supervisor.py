@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tools.workers import Worker, WorkerError
+from tools.workers.process import Worker, WorkerError
 
 
 class Supervisor:

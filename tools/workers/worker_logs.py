@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from tools.processes import parse_pid, process_identity
+from tools.workers.processes import parse_pid, process_identity
 
 MAX_BYTES: Final = 10_000_000
 #: Runs of which each worker's files are kept.

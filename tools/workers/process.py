@@ -24,8 +24,8 @@ from streams.health.process_guard import PARENT_VARIABLE
 from streams.kafka.group_watch import GroupWatch
 from streams.settings.load import load_settings
 from tools.broker.state import free_port
-from tools.processes import signal_group
-from tools.worker_logs import MAX_BYTES, rotate
+from tools.workers.processes import signal_group
+from tools.workers.worker_logs import MAX_BYTES, rotate
 
 __all__ = ["Worker", "WorkerError", "WorkerName", "free_port", "opener"]
 
