@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
+from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import MAX_ID_LENGTH, Item, RecordDecoder
 from streams.errors import RecordError
-from streams.runtime.batch_scheduler import ConsumedRecord
 
 #: So much of a wrong key is quoted.
 _SHOWN: Final = 64

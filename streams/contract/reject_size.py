@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 from streams.contract.record_size import true_size
 from streams.contract.records import MAX_RECORD_BYTES
+from streams.kafka.batch_writer import BATCH_OVERHEAD_BYTES
 from streams.kafka.topics import REJECTED_MAX_BYTES
-from streams.runtime.batch_scheduler import BATCH_OVERHEAD_BYTES
 
 #: What the headers of a reject take at most, :data:`~streams.contract.kept_headers.MAX_KEPT_BYTES` of the record's own included.
 HEADERS_BYTES: Final = 32_768

@@ -18,8 +18,9 @@ import time
 from collections.abc import Iterable
 from typing import Any, Final
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import MAX_ID_LENGTH
-from streams.runtime.batch_scheduler import MAX_BATCH_BYTES, STOP_TIMEOUT_S, BatchWriter, OutRecord, delivered
+from streams.kafka.batch_writer import MAX_BATCH_BYTES, STOP_TIMEOUT_S, BatchWriter, delivered
 from streams.settings.load import KafkaSettings
 
 #: Longer than any user_id, so that it is nobody's key. Its value is a tombstone: nothing for readers, and compaction removes it.
@@ -76,7 +77,7 @@ class PartitionWriters:
     async def send(
         self, topic: str, partition: int, records: Iterable[OutRecord], *, max_record_bytes: int = MAX_BATCH_BYTES
     ) -> list[asyncio.Future[Any]]:
-        """Hand records to the partition's writer, as :meth:`streams.runtime.batch_scheduler.BatchWriter.send`.
+        """Hand records to the partition's writer, as :meth:`streams.kafka.batch_writer.BatchWriter.send`.
 
         Raises
         ------

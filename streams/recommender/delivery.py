@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from faust.types import EventT
 
 from models.ranking.pipeline import RankedList
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import encode
 from streams.errors import BrokerError, FencedError
 from streams.health.counters import Metrics
+from streams.kafka.batch_writer import delivered
 from streams.recommender.list_records import Versions, recommendation, user_vector
 from streams.recommender.window_queue import PendingWindow
 from streams.runtime.app import StreamApp
-from streams.runtime.batch_scheduler import OutRecord, delivered
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ import numpy as np
 from models.ranking.fallback import UserVectors
 from models.ranking.pipeline import RankedList
 from models.types import Behaviour
+from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import (
     VERSION,
     BaseWindow,
@@ -25,7 +26,6 @@ from streams.contract.records import (
     is_user_key,
 )
 from streams.errors import RecordError
-from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.sequencer.window import SEEN_BYTES, seen_hash
 from streams.state.damage import PassedOver
 

@@ -11,13 +11,13 @@ from faust.types import EventT
 from models.artifact.artifact import Artifact
 from models.ranking.fallback import UserVectors, WithoutModel
 from models.ranking.pipeline import Catalogue, RankedList
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import encode
 from streams.health.counters import Metrics
 from streams.recommender.delivery import Delivery, Window
 from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation, short_name, stored_vectors
 from streams.recommender.model_thread import EmbeddingWorker
 from streams.recommender.window_queue import PendingWindows
-from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import RecommenderSettings
 from streams.state.table import BatchTable
 

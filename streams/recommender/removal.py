@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import ListWindow
 from streams.health.counters import Metrics
+from streams.kafka.batch_writer import delivered
 from streams.kafka.fenced_writers import PartitionWriters
 from streams.recommender.list_records import DAMAGED, BatchWindows, revision_of
-from streams.runtime.batch_scheduler import OutRecord, delivered
 from streams.state.damage import PassedOver, describe
 from streams.state.table import BatchTable
 

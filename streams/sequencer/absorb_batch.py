@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
+from streams.contract.kafka_records import ConsumedRecord, OutRecord
 from streams.contract.kept_headers import kept_headers
 from streams.contract.records import Event, EventDecoder, WindowState, decode_window, encode
 from streams.contract.reject_size import kept
 from streams.errors import RecordError
-from streams.runtime.batch_scheduler import ConsumedRecord, OutRecord
 from streams.sequencer.window import WindowBounds, absorb
 
 #: What producers call each ``partitioner``.

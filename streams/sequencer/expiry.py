@@ -16,9 +16,9 @@ from typing import Final, Protocol
 
 from aiokafka import TopicPartition
 
+from streams.contract.kafka_records import ConsumedRecord
 from streams.errors import BrokerError, HeadraceError
 from streams.kafka.readers import open_reader
-from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)

@@ -9,10 +9,10 @@ from typing import Final
 
 from aiokafka import TopicPartition
 
+from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, WindowState
 from streams.errors import RecordError
 from streams.kafka.readers import open_reader
-from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import KafkaSettings
 from streams.state.damage import PassedOver, describe

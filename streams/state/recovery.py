@@ -23,10 +23,10 @@ from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.types import TP
 from mode import Service
 
+from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import is_user_key
 from streams.errors import HeadraceError, StalledError
 from streams.kafka.readers import open_reader
-from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.settings.load import KafkaSettings
 from streams.state.damage import PassedOver
 

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from streams.contract import records
+from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import MAX_RECORD_BYTES, REASONS
 from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES
 from streams.errors import RecordError
 from streams.kafka.topics import TOPICS, TopicSpec
-from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.sequencer.absorb_batch import Reject
 from tests.builders import FakeRecord
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from streams.contract.kafka_records import OutRecord
 from streams.errors import BrokerError
 from streams.runtime.app import StreamApp, start_app
-from streams.runtime.batch_scheduler import OutRecord
 from streams.sequencer.agent import build_sequencer
 from streams.settings.load import Settings
 

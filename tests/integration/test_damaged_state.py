@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import WindowState, decode_window, encode, is_user_key
 from streams.kafka.topics import create_topics
-from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import Settings
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import lag, publish, read_all, read_lists, recommender, windows_of

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Recommendation, RecordDecoder, UserVector, WindowState, encode
-from streams.runtime.batch_scheduler import OutRecord
 from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import Settings
 from tests.builders import T0, make_event

@@ -14,9 +14,9 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import RecordsToDelete
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import encode
 from streams.kafka.topics import open_admin
-from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import Settings
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import publish

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from aiokafka.admin import NewPartitions
 
+from streams.contract.kafka_records import OutRecord
 from streams.kafka.publisher import partition_of
 from streams.kafka.topics import open_admin
-from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import Settings
 from tests.builders import T0, make_event
 from tests.integration.rebuild_runs import Live, last_json

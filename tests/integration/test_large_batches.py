@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.runtime.batch_scheduler import OutRecord
+from streams.contract.kafka_records import OutRecord
 from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import T0, make_event

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from models.artifact.artifact import load_artifact
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Recommendation, encode
 from streams.recommender.live_popularity import REFRESH_S
-from streams.runtime.batch_scheduler import OutRecord
 from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import Settings
 from tests import tiny

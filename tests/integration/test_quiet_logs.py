@@ -16,9 +16,9 @@ from typing import Final
 
 import pytest
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import encode
 from streams.kafka.publisher import Publisher
-from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import make_event

@@ -16,12 +16,13 @@ from dataclasses import replace
 import msgspec
 import pytest
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import decode_window
 from streams.errors import FencedError
+from streams.kafka.batch_writer import delivered
 from streams.kafka.fenced_writers import PartitionWriters
 from streams.kafka.topics import create_topics
-from streams.runtime.batch_scheduler import OutRecord, delivered
 from streams.settings.load import load_settings
 from tests import tiny
 from tests.builders import make_event

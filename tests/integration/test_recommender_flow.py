@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from models.artifact.artifact import load_artifact
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Event, RecordDecoder, UserVector, decode_window, encode
 from streams.kafka.topics import create_topics
 from streams.recommender.list_records import list_id
-from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import Settings, load_settings
 from tests import tiny
 from tests.builders import T0, make_event

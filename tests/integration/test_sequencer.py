@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from streams.contract.kafka_records import ConsumedRecord, OutRecord
 from streams.contract.records import EVENT_TYPES, Event, WindowState, decode_window, encode
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import create_topics
-from streams.runtime.batch_scheduler import ConsumedRecord, OutRecord
 from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import Settings
 from tests.builders import T0, make_event

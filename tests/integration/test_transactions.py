@@ -10,8 +10,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from confluent_kafka import Producer
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Item, Recommendation, RecommendedItem, encode
-from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import T0, make_event

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from streams.runtime.batch_scheduler import ConsumedRecord
+from streams.contract.kafka_records import ConsumedRecord
 
 FENCE_KEY: Final = b"fence"
 

@@ -10,15 +10,10 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 from aiokafka.producer.message_accumulator import BatchBuilder
 from faust.types import TP
 
+from streams.contract.kafka_records import ConsumedRecord, OutRecord
 from streams.errors import BrokerError
-from streams.runtime.batch_scheduler import (
-    MAX_BATCH_BYTES,
-    BatchWriter,
-    ConsumedRecord,
-    OutRecord,
-    batch_scheduler,
-    split_by_size,
-)
+from streams.kafka.batch_writer import MAX_BATCH_BYTES, BatchWriter
+from streams.runtime.batch_scheduler import batch_scheduler, split_by_size
 from streams.settings.load import KafkaSettings
 from tests.builders import FakeRecord
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Recommendation, RecordDecoder, decode_window
-from streams.runtime.batch_scheduler import OutRecord
 from tools.bench import compression as bench_compression
 from tools.bench.compression import CODECS, Cost, add_arguments, lists, measure, run, summarize, windows
 from tools.cli import UsageError

@@ -11,9 +11,9 @@ import pytest
 
 from streams.errors import SettingsError
 from streams.kafka import publisher
+from streams.kafka.batch_writer import BatchWriter
 from streams.kafka.publisher import Publisher
 from streams.runtime import batch_scheduler as batches
-from streams.runtime.batch_scheduler import BatchWriter
 from streams.settings.load import KafkaSettings, load_settings
 from tools.rebuild import copy_topics as rebuild_copy
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import EventDecoder
-from streams.runtime.batch_scheduler import OutRecord
 from streams.sequencer.window import WindowBounds
 from tools.drills.events import EventSource, Shares
 from tools.oracle.expected import windows_of

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from streams.runtime.batch_scheduler import OutRecord
+from streams.contract.kafka_records import OutRecord
 from streams.settings.load import KafkaSettings
 from tests.waiting import wait_until
 from tools.drills.events import EventSource, Shares

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Trigger, WindowItem, WindowState, encode
 from streams.errors import BrokerError
 from streams.health.counters import Metrics
-from streams.runtime.batch_scheduler import OutRecord
 from streams.sequencer import expiry
 from streams.sequencer.agent import Sequencer, build_sequencer
 from streams.sequencer.expiry import Expiry

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from streams.contract.kafka_records import record_bytes
 from streams.contract.kept_headers import MAX_KEPT_BYTES
 from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES, kept
 from streams.errors import RecordError
 from streams.kafka.topics import REJECTED_MAX_BYTES
-from streams.runtime.batch_scheduler import record_bytes
 from streams.sequencer.absorb_batch import Reject
 from tests.builders import FakeRecord
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from streams.contract.kafka_records import record_bytes
 from streams.contract.kept_headers import LEFT_OUT, original_headers
 from streams.contract.records import EventDecoder, decode_window
 from streams.errors import RecordError
 from streams.kafka.publisher import KeyHomes, partition_of
-from streams.runtime.batch_scheduler import record_bytes
 from streams.sequencer.absorb_batch import Counts, Reject, absorb_batch
 from streams.sequencer.window import WindowBounds
 from tests.builders import T0, FakeRecord, make_event, make_record

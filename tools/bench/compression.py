@@ -18,9 +18,10 @@ from typing import Any, Final, NamedTuple
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import EVENT_TYPES, Event, Recommendation, RecommendedItem, SourceRank, encode
+from streams.kafka.batch_writer import MAX_BATCH_BYTES
 from streams.kafka.bounded_fetch import BoundedRecords
-from streams.runtime.batch_scheduler import MAX_BATCH_BYTES, OutRecord
 from streams.sequencer.window import WindowBounds, absorb
 from tools.cli import UsageError, emit, progress
 

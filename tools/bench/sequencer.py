@@ -23,10 +23,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import EVENT_TYPES, VERSION, Event, encode
+from streams.kafka.batch_writer import BatchWriter, delivered
 from streams.kafka.publisher import KeyHomes
 from streams.kafka.topics import create_topics
-from streams.runtime.batch_scheduler import BatchWriter, OutRecord, delivered
 from streams.settings.load import Settings, load_settings
 from tools.cli import RunError, UsageError, emit, progress, say
 

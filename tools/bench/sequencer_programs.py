@@ -14,10 +14,11 @@ import time
 from collections import deque
 from typing import Any, Final, NamedTuple
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import EventDecoder
 from streams.errors import BrokerError
 from streams.health.counters import Metrics
-from streams.runtime.batch_scheduler import BatchWriter, OutRecord, delivered
+from streams.kafka.batch_writer import BatchWriter, delivered
 from streams.sequencer.absorb_batch import BatchResult, Counts, absorb_batch
 from streams.settings.load import Settings, load_settings
 

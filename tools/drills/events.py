@@ -16,8 +16,8 @@ from typing import Final, Literal
 import numpy as np
 
 from models.types import Float64
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import EVENT_TYPES, VERSION, Event, encode
-from streams.runtime.batch_scheduler import OutRecord
 from tools.drills.malformed import MALFORMED
 
 #: Events that may be repeated: the last so many.

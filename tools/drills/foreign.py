@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaProducer
 
+from streams.contract.kafka_records import OutRecord
 from streams.kafka.publisher import partition_of
-from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import KafkaSettings
 
 if TYPE_CHECKING:

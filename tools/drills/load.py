@@ -8,9 +8,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
+from streams.contract.kafka_records import OutRecord
 from streams.errors import BrokerError
 from streams.kafka.publisher import Publisher
-from streams.runtime.batch_scheduler import OutRecord
 from streams.settings.load import KafkaSettings
 from tools.cli import RunError
 from tools.drills.events import EventSource

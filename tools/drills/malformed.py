@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import MAX_RECORD_BYTES
-from streams.runtime.batch_scheduler import OutRecord
 
 #: An event time in the past: what is wrong with a record is never its time, unless its kind says so.
 TS_MS: Final = 1_700_000_000_000

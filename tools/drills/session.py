@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Item, encode
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import TOPICS, create_topics, open_admin
-from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.settings.load import KafkaSettings, Settings
 from tools.broker.local_broker import BrokerInfo
 from tools.cli import RunError

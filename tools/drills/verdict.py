@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import REASONS, Item, Recommendation, WindowState, decode_window
 from streams.contract.reject_size import kept
 from streams.errors import RecordError
-from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.settings.load import KafkaSettings, Settings
 from tools.oracle.compare import compare_lists, compare_windows
 from tools.oracle.expected import ListOracle, Truth, WindowOracle

@@ -21,6 +21,7 @@ from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.text.clean import item_text
+from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, Item, Recommendation, WindowState, decode_window, encode
 from streams.errors import InputError, RecordError
 from streams.kafka.publisher import KeyHomes
@@ -28,7 +29,6 @@ from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_
 from streams.recommender.embedding_cache import embed_texts
 from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
 from streams.recommender.model_thread import resolve_device
-from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.sequencer.absorb_batch import Counts, Home, stray_error
 from streams.sequencer.window import WindowBounds, absorb
 from streams.settings.load import RecommenderSettings, Settings

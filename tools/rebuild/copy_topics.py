@@ -12,10 +12,11 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.contract.item_records import ItemDecoder
+from streams.contract.kafka_records import ConsumedRecord
 from streams.errors import BrokerError, InputError, RecordError, TopicError
+from streams.kafka.batch_writer import delivered
 from streams.kafka.publisher import KeyHomes, Publisher
 from streams.kafka.readers import open_reader
-from streams.runtime.batch_scheduler import ConsumedRecord, delivered
 from streams.settings.load import KafkaSettings
 from tools.topics.topic_reader import partition_count, read_records
 

@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
+from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.kept_headers import original_headers
 from streams.contract.reject_size import SIZE, TRUNCATED
-from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.settings.load import KafkaSettings
 from tools.topics.topic_reader import read_records
 

@@ -8,12 +8,12 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
+from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.roles import Acl
 from streams.errors import TopicError
 from streams.kafka.permissions import check_rights
 from streams.kafka.readers import open_reader
 from streams.kafka.topics import open_admin
-from streams.runtime.batch_scheduler import ConsumedRecord
 from streams.settings.load import KafkaSettings
 
 POLL_MS: Final = 500

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from streams.runtime.batch_scheduler import OutRecord
+from streams.contract.kafka_records import OutRecord
 from tools.drills.events import shares_of_users
 from tools.drills.faulty_model import Fault, write_fault
 from tools.drills.freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s

@@ -1,0 +1,172 @@
+"""Writes record batches to a partition, in order, and says when the broker has them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    KafkaError,
+    ProducerFenced,
+    TransactionalIdAuthorizationFailed,
+    UnknownTopicOrPartitionError,
+)
+
+from streams.contract.kafka_records import OutRecord, record_bytes
+from streams.errors import BrokerError, FencedError
+from streams.settings.load import KafkaSettings
+from streams.settings.record_limits import MAX_WRITTEN_BYTES
+
+log = logging.getLogger(__name__)
+
+#: A record batch holds as much as its largest record may have.
+MAX_BATCH_BYTES: Final = MAX_WRITTEN_BYTES
+#: More than a batch and its only record add to what :func:`record_bytes` counts.
+BATCH_OVERHEAD_BYTES: Final = 1_024
+START_TIMEOUT_S: Final = 30.0
+STOP_TIMEOUT_S: Final = 10.0
+
+
+class BatchWriter:
+    """Writes records as built batches through one idempotent aiokafka producer.
+
+    For use on the event loop that started it.
+
+    Parameters
+    ----------
+    transactional_id : makes the broker refuse, from this writer's first record on, older writers of this id
+    """
+
+    def __init__(self, settings: KafkaSettings, *, transactional_id: str | None = None) -> None:
+        self._settings = settings
+        self._transactional_id = transactional_id
+        self._producer: Any = None
+
+    async def start(self) -> None:
+        """Connect; raise :class:`BrokerError` when the broker does not answer or does not grant the transactional id."""
+        name = f"producer {self._transactional_id or ''}".strip()
+        try:
+            self._producer = await asyncio.wait_for(self._connect(), START_TIMEOUT_S)
+        except TimeoutError as exc:
+            raise BrokerError(
+                f"{name}: broker {self._settings.broker} gave no producer id within {START_TIMEOUT_S:g} s; "
+                "is its transaction coordinator up?"
+            ) from exc
+        except TransactionalIdAuthorizationFailed as exc:
+            raise BrokerError(
+                f"{name}: broker {self._settings.broker} does not grant this transactional id; "
+                "allow Write and Describe on it, see docs/security.md"
+            ) from exc
+        except KafkaError as exc:
+            raise BrokerError(f"{name}: broker {self._settings.broker} refused: {exc}") from exc
+
+    async def _connect(self) -> Any:
+        producer: Any = AIOKafkaProducer(
+            **self._settings.client_arguments(),
+            compression_type=self._settings.codec(),
+            acks="all",
+            enable_idempotence=True,
+            transactional_id=self._transactional_id,
+            max_batch_size=MAX_BATCH_BYTES,
+            linger_ms=0,  # batches come built: waiting would gain nothing
+        )
+        try:
+            await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        # It has id and epoch now. From here on it is a plain idempotent producer: aiokafka would insist on transactions.
+        producer._txn_manager.transactional_id = None
+        return producer
+
+    async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Flush and disconnect; what a fenced or unreachable broker has not taken after ``timeout_s`` is given up."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            with contextlib.suppress(TimeoutError, KafkaError):
+                await asyncio.wait_for(producer.stop(), timeout_s)
+
+    async def send(
+        self, topic: str, partition: int, records: Iterable[OutRecord], *, max_record_bytes: int = MAX_BATCH_BYTES
+    ) -> list[asyncio.Future[Any]]:
+        """Hand records of one partition to the producer, in order; return one future per built batch.
+
+        A record above :data:`MAX_BATCH_BYTES` goes out as a batch of its own, where ``max_record_bytes`` allows it.
+
+        Raises
+        ------
+        BrokerError
+            When a record is above ``max_record_bytes``: the topic would refuse it for ever.
+        """
+        producer = self._producer  # stop() may come while this waits
+        if producer is None:
+            raise BrokerError("producer is not started")
+        futures: list[asyncio.Future[Any]] = []
+        builder = producer.create_batch()
+        now_ms = int(time.time() * 1000)
+        for record in records:
+            size = record_bytes(record)
+            if size > max_record_bytes:
+                raise BrokerError(f"{topic}: a record of {size} bytes is above the limit of {max_record_bytes} bytes")
+            headers = list(record.headers)
+            if builder.append(timestamp=now_ms, key=record.key, value=record.value, headers=headers) is not None:
+                continue
+            futures.append(await _handed_over(producer, builder, topic, partition))
+            builder = producer.create_batch()
+            builder.append(
+                timestamp=now_ms, key=record.key, value=record.value, headers=headers
+            )  # a first one always fits
+        if builder.record_count():
+            builder.close()
+            futures.append(await _handed_over(producer, builder, topic, partition))
+        return futures
+
+
+async def _handed_over(producer: Any, builder: Any, topic: str, partition: int) -> asyncio.Future[Any]:
+    """Return the future of a batch that the producer has taken.
+
+    Waits while the broker is away, however long: a topic that this producer has not written to before is then unknown to it. That
+    the topic exists was checked at the start; one that is deleted later is found by the watchdog, for nothing moves any more.
+    """
+    while True:
+        try:
+            future: asyncio.Future[Any] = await producer.send_batch(builder, topic, partition=partition)
+        except UnknownTopicOrPartitionError:
+            log.warning("%s: the broker has not said where it is; asked again", topic)
+        except KafkaError as exc:
+            raise BrokerError(f"{topic}: a record batch was not taken: {exc!r}") from exc
+        else:
+            return future
+
+
+async def delivered(futures: Sequence[asyncio.Future[Any]]) -> int | None:
+    """Wait until the broker has acknowledged all batches.
+
+    Returns the offset of the last batch's first record, or None for no batches: all before it is certainly written, and
+    recovery that starts there reads a little twice, never too little.
+
+    Raises
+    ------
+    FencedError
+        When another worker has taken the partition over.
+    BrokerError
+        When a batch was not delivered.
+    """
+    last: int | None = None
+    for future in futures:
+        try:
+            metadata = await future
+        except ProducerFenced as exc:
+            raise FencedError(
+                "the broker refused a record batch: another worker owns the partition now, as this one was silent for longer than "
+                "HEADRACE_SESSION_TIMEOUT_MS; nothing is lost, restart the worker"
+            ) from exc
+        except KafkaError as exc:
+            raise BrokerError(f"a record batch was not delivered: {exc}") from exc
+        last = metadata.offset
+    return last
