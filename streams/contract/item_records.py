@@ -6,8 +6,9 @@ import contextlib
 from typing import Final
 
 from streams.contract.kafka_records import ConsumedRecord
-from streams.contract.records import MAX_ID_LENGTH, Item, RecordDecoder
+from streams.contract.records import Item, RecordDecoder
 from streams.errors import RecordError
+from streams.settings.record_limits import MAX_ID_LENGTH
 
 #: So much of a wrong key is quoted.
 _SHOWN: Final = 64

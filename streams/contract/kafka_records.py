@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 Headers = Sequence[tuple[str, bytes]]
+
+#: More than a batch and its only record add to what :func:`record_bytes` counts.
+BATCH_OVERHEAD_BYTES: Final = 1_024
 
 
 class OutRecord(NamedTuple):

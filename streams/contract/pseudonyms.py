@@ -14,9 +14,9 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
-from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import SettingsError
 from streams.settings.load import KafkaSettings
+from streams.settings.record_limits import MAX_ID_LENGTH
 from streams.settings.secrets import read_secret
 
 #: A key must be as hard to guess as a pseudonym.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 import msgspec
@@ -18,9 +19,9 @@ from streams.contract.record_errors import record_error
 from streams.contract.record_size import true_size
 from streams.contract.whole_numbers import whole_fields, with_integers
 from streams.errors import RecordError
+from streams.settings.record_limits import MAX_ID_LENGTH, SEEN_BYTES
 
 VERSION: Final = 1
-MAX_ID_LENGTH: Final = 128
 MAX_RECORD_BYTES: Final = 65_536
 MIN_EVENT_TS_MS: Final = 631_152_000_000  # 1990-01-01T00:00:00Z: what lies before is a time in seconds
 MAX_TS_MS: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
@@ -129,7 +130,7 @@ class WindowState(BaseWindow, gc=False, omit_defaults=True):
 
     ``recent`` holds ``(ts, event_id)`` of accepted events that have left the window by count but may still be repeated;
     ``floor`` is the greatest key that was forgotten, and nothing at or below it is accepted again. ``seen`` packs one
-    little-endian uint32 (``streams.sequencer.window.seen_hash``) for each item that left the window.
+    little-endian uint32 (``streams.contract.records.seen_hash``) for each item that left the window.
     """
 
     recent: list[tuple[int, str]] = []
@@ -363,3 +364,8 @@ def decode_any(value: bytes) -> Any:
         return msgspec.msgpack.decode(value)
     except (msgspec.DecodeError, ValueError, RecursionError) as exc:
         raise RecordError("malformed", "", str(exc)) from exc
+
+
+def seen_hash(item_id: str) -> bytes:
+    """Return the 4 bytes by which an item that left the window is remembered (CRC-32, little-endian)."""
+    return zlib.crc32(item_id.encode()).to_bytes(SEEN_BYTES, "little")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from streams.contract.kafka_records import BATCH_OVERHEAD_BYTES
 from streams.contract.record_size import true_size
 from streams.contract.records import MAX_RECORD_BYTES
-from streams.kafka.batch_writer import BATCH_OVERHEAD_BYTES
-from streams.kafka.topics import REJECTED_MAX_BYTES
 
 #: What the headers of a reject take at most, :data:`~streams.contract.kept_headers.MAX_KEPT_BYTES` of the record's own included.
 HEADERS_BYTES: Final = 32_768
+#: The largest record that ``events`` takes (Kafka's default limit is 1,048,588 bytes) must fit on ``events.rejected`` with the
+#: reject headers around it; else one such record would stop the sequencer for good.
+REJECTED_MAX_BYTES: Final = 2 << 20
 #: Key and value of at most this many bytes are kept whole: more than Kafka's default limit lets in uncompressed.
 MAX_WHOLE_BYTES: Final = REJECTED_MAX_BYTES - BATCH_OVERHEAD_BYTES - HEADERS_BYTES
 #: What is left of a key or value that is cut: as much as a value that keeps the contract may have.

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final, Literal
-
-from streams.sequencer.absorb_batch import Counts
 
 Name = Literal[
     "lists",  # lists published
@@ -106,3 +105,27 @@ class Metrics:
             if value_ms is not None:
                 lines.append(f'headrace_freshness_ms{{quantile="{q}"}} {value_ms:.1f}')
         return "\n".join(lines) + "\n"
+
+
+@dataclass(slots=True)
+class Counts:
+    """How events ended. ``read`` is always the sum of the other four."""
+
+    read: int = 0
+    accepted: int = 0
+    duplicate: int = 0
+    late: int = 0
+    rejected: int = 0
+
+    def add(self, other: Counts) -> None:
+        """Add another batch's counts."""
+        self.read += other.read
+        self.accepted += other.accepted
+        self.duplicate += other.duplicate
+        self.late += other.late
+        self.rejected += other.rejected
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the counts by name."""
+        names = ("read", "accepted", "duplicate", "late", "rejected")
+        return {name: getattr(self, name) for name in names}

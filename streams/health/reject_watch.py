@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from streams.contract.committed_note import REJECTS_UNHEALTHY_S, Judged, encode
+from streams.contract.rejects import Reject
 from streams.errors import RejectCeilingError
+from streams.health.counters import Counts
 from streams.printable import printable
-from streams.sequencer.absorb_batch import Counts, Reject
 
 #: The ceiling is not judged on fewer records than this: a handful of bad ones proves nothing.
 CEILING_MIN_RECORDS: Final = 1_000

@@ -9,32 +9,11 @@ from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-#: A partition: topic and number.
-Place = tuple[str, int]
+from streams.kafka.group_watch import PartitionOffsets, Place
+
 #: Records that the worker itself holds may wait this many times longer, as long as it commits anything else: under back-pressure
 #: the partitions take turns, and a slow model is no reason for a restart.
 HELD_FACTOR: Final = 5
-
-
-@dataclass(frozen=True)
-class PartitionOffsets:
-    """What the broker says of a partition and a consumer group.
-
-    Parameters
-    ----------
-    committed : offset of the next record to read; where nothing is committed, the partition's first
-    end : offset that the next written record gets
-    is_held : whether the worker holds records that are not done, of this partition or another: it has no room for more
-    """
-
-    committed: int
-    end: int
-    is_held: bool = False
-
-    @property
-    def lag(self) -> int:
-        """Return how many offsets are not committed; transaction markers and compacted records count too."""
-        return max(0, self.end - self.committed)
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from streams.errors import BrokerError, StalledError
 from streams.health.counters import Metrics
 from streams.health.process_guard import ProcessGuard, parent_pid
 from streams.health.reject_watch import RejectAlarm
-from streams.health.stalls import PartitionOffsets, Place, ProgressJudge, Stall, StallJudge
+from streams.health.stalls import ProgressJudge, Stall, StallJudge
 from streams.health.unknown_items import UnknownItems
-from streams.kafka.group_watch import Group, GroupWatch
+from streams.kafka.group_watch import Group, GroupWatch, PartitionOffsets, Place
 from streams.kafka.topics import check_partition_count
 from streams.state import rocksdb_check as store_check
 from streams.state.table import ROCKSDB, BatchTable

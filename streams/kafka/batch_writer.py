@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 
 #: A record batch holds as much as its largest record may have.
 MAX_BATCH_BYTES: Final = MAX_WRITTEN_BYTES
-#: More than a batch and its only record add to what :func:`record_bytes` counts.
-BATCH_OVERHEAD_BYTES: Final = 1_024
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = 10.0
 

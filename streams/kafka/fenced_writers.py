@@ -19,9 +19,9 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import MAX_ID_LENGTH
 from streams.kafka.batch_writer import MAX_BATCH_BYTES, STOP_TIMEOUT_S, BatchWriter, delivered
 from streams.settings.load import KafkaSettings
+from streams.settings.record_limits import MAX_ID_LENGTH
 
 #: Longer than any user_id, so that it is nobody's key. Its value is a tombstone: nothing for readers, and compaction removes it.
 FENCE_KEY: Final = b"fence".ljust(MAX_ID_LENGTH + 1, b".")

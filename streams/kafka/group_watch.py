@@ -20,7 +20,6 @@ from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
 
 from streams.errors import BrokerError
-from streams.health.stalls import PartitionOffsets, Place
 from streams.kafka.readers import start_reader
 from streams.settings.load import KafkaSettings
 
@@ -205,3 +204,28 @@ def _member(member_id: str, client_id: str, host: str, _metadata: bytes, assignm
         decoded: Any = ConsumerProtocolMemberAssignment.decode(assignment)
         partitions = [(topic, partition) for topic, numbers in decoded.assignment for partition in numbers]
     return Member(member_id, client_id, host, frozenset(partitions))
+
+
+#: A partition: topic and number.
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class PartitionOffsets:
+    """What the broker says of a partition and a consumer group.
+
+    Parameters
+    ----------
+    committed : offset of the next record to read; where nothing is committed, the partition's first
+    end : offset that the next written record gets
+    is_held : whether the worker holds records that are not done, of this partition or another: it has no room for more
+    """
+
+    committed: int
+    end: int
+    is_held: bool = False
+
+    @property
+    def lag(self) -> int:
+        """Return how many offsets are not committed; transaction markers and compacted records count too."""
+        return max(0, self.end - self.committed)

@@ -14,6 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError, for_code
 
+from streams.contract.reject_size import REJECTED_MAX_BYTES
 from streams.errors import BrokerError, TopicError
 from streams.kafka.connection_diagnosis import quiet, why_not
 from streams.settings.load import KafkaSettings
@@ -23,9 +24,6 @@ log = logging.getLogger(__name__)
 DAY_MS: Final = 86_400_000
 #: Compacted topics keep a tombstone this long, so that a reader that was down still sees it.
 TOMBSTONE_RETENTION_MS: Final = DAY_MS
-#: The largest record that ``events`` takes (Kafka's default limit is 1,048,588 bytes) must fit on ``events.rejected`` with the
-#: reject headers around it; else one such record would stop the sequencer for good.
-REJECTED_MAX_BYTES: Final = 2 << 20
 MIN_INSYNC: Final = "min.insync.replicas"
 #: Of these a topic may have more than the contract asks for: nothing is deleted or refused earlier.
 MORE_IS_SAFE: Final = frozenset({"retention.ms", "delete.retention.ms", "max.message.bytes", MIN_INSYNC})

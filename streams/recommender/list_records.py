@@ -24,9 +24,10 @@ from streams.contract.records import (
     UserVector,
     decode_list_window,
     is_user_key,
+    seen_hash,
 )
 from streams.errors import RecordError
-from streams.sequencer.window import SEEN_BYTES, seen_hash
+from streams.settings.record_limits import SEEN_BYTES
 from streams.state.damage import PassedOver
 
 #: What :func:`revision_of` says of bytes that are no user vector: below all revisions, so that the user's next window gets a list.

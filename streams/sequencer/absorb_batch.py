@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol
+from typing import Final, Protocol
 
 from streams.contract.kafka_records import ConsumedRecord, OutRecord
-from streams.contract.kept_headers import kept_headers
 from streams.contract.records import Event, EventDecoder, WindowState, decode_window, encode
-from streams.contract.reject_size import kept
+from streams.contract.rejects import Reject
 from streams.errors import RecordError
-from streams.sequencer.window import WindowBounds, absorb
+from streams.health.counters import Counts
+from streams.sequencer.window import absorb
+from streams.settings.record_limits import WindowBounds
 
 #: What producers call each ``partitioner``.
 PRODUCERS: Final = {
@@ -19,56 +20,6 @@ PRODUCERS: Final = {
     "crc32": "consistent_random, librdkafka's default",
 }
 OTHER: Final = {"murmur2": "crc32", "crc32": "murmur2"}
-
-
-@dataclass(slots=True)
-class Counts:
-    """How events ended. ``read`` is always the sum of the other four."""
-
-    read: int = 0
-    accepted: int = 0
-    duplicate: int = 0
-    late: int = 0
-    rejected: int = 0
-
-    def add(self, other: Counts) -> None:
-        """Add another batch's counts."""
-        self.read += other.read
-        self.accepted += other.accepted
-        self.duplicate += other.duplicate
-        self.late += other.late
-        self.rejected += other.rejected
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the counts by name."""
-        names = ("read", "accepted", "duplicate", "late", "rejected")
-        return {name: getattr(self, name) for name in names}
-
-
-class Reject(NamedTuple):
-    """A record that broke the contract, and how."""
-
-    record: ConsumedRecord
-    error: RecordError
-
-    def as_record(self) -> OutRecord:
-        """Return the record for ``events.rejected``: original key and bytes; in the headers reason and coordinates, then its own.
-
-        What would not fit there is cut, and says so: see :mod:`streams.contract.reject_size`.
-        """
-        source = self.record
-        headers = {
-            "reason": self.error.reason,
-            "field": self.error.field,
-            "detail": self.error.detail[:500],
-            "topic": source.topic,
-            "partition": str(source.partition),
-            "offset": str(source.offset),
-            "ts": str(source.timestamp),
-        }
-        ours = [(name, text.encode()) for name, text in headers.items()]
-        key, value, of_size = kept(source.key, source.value)
-        return OutRecord(key, value, ours + of_size + kept_headers(source.headers))
 
 
 @dataclass(slots=True)

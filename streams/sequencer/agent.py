@@ -20,14 +20,14 @@ import faust
 from faust.types import TP, EventT
 
 from streams.contract.committed_note import decode_judged
-from streams.contract.kafka_records import ConsumedRecord, OutRecord
+from streams.contract.kafka_records import BATCH_OVERHEAD_BYTES, ConsumedRecord, OutRecord
 from streams.contract.records import EventDecoder, WindowState
+from streams.contract.reject_size import REJECTED_MAX_BYTES
 from streams.errors import RejectCeilingError
 from streams.health.counters import Metrics
 from streams.health.reject_watch import RejectAlarm, RejectCeiling
-from streams.kafka.batch_writer import BATCH_OVERHEAD_BYTES, delivered
+from streams.kafka.batch_writer import delivered
 from streams.kafka.publisher import KeyHomes
-from streams.kafka.topics import REJECTED_MAX_BYTES
 from streams.runtime.app import StreamApp, build_app
 from streams.runtime.pages import serve
 from streams.sequencer.absorb_batch import BatchResult, absorb_batch, is_readable

@@ -13,8 +13,9 @@ from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, WindowState
 from streams.errors import RecordError
 from streams.kafka.readers import open_reader
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.window import absorb
 from streams.settings.load import KafkaSettings
+from streams.settings.record_limits import WindowBounds
 from streams.state.damage import PassedOver, describe
 
 log = logging.getLogger(__name__)

@@ -13,36 +13,12 @@ living through it gave.
 
 from __future__ import annotations
 
-import zlib
 from bisect import bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
-from streams.contract.records import VERSION, Event, Trigger, WindowItem, WindowState
-
-MAX_RUNS: Final = 4  # replays remembered per user; each costs its name and one integer
-SEEN_BYTES: Final = 4
-
-
-@dataclass(frozen=True)
-class WindowBounds:
-    """How far a window reaches back.
-
-    Parameters
-    ----------
-    max_events : most behaviours in a window
-    max_age_ms : greatest age of a behaviour, counted back from the user's newest event
-    allowed_lateness_ms : an event older than the user's newest by more than this is late
-    max_recent : accepted events remembered, beyond the window, to recognise repeats
-    max_seen : items remembered, beyond the window, as already seen
-    """
-
-    max_events: int = 50
-    max_age_ms: int = 30 * 86_400_000
-    allowed_lateness_ms: int = 86_400_000
-    max_recent: int = 100
-    max_seen: int = 500
+from streams.contract.records import VERSION, Event, Trigger, WindowItem, WindowState, seen_hash
+from streams.settings.record_limits import MAX_RUNS, SEEN_BYTES, WindowBounds
 
 
 @dataclass(slots=True)
@@ -53,11 +29,6 @@ class Outcome:
     duplicate: int = 0
     late: int = 0
     state: WindowState | None = None
-
-
-def seen_hash(item_id: str) -> bytes:
-    """Return the 4 bytes by which an item that left the window is remembered (CRC-32, little-endian)."""
-    return zlib.crc32(item_id.encode()).to_bytes(SEEN_BYTES, "little")
 
 
 def absorb(state: WindowState | None, events: Iterable[tuple[Event, int]], bounds: WindowBounds) -> Outcome:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from streams.sequencer.window import WindowBounds
 from streams.settings.check import check_setting
-from streams.settings.record_limits import check_window_fits
+from streams.settings.record_limits import WindowBounds, check_window_fits
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import SettingsError
-from streams.sequencer.window import MAX_RUNS, SEEN_BYTES, WindowBounds
 from streams.settings.check import PREFIX
 
+MAX_ID_LENGTH: Final = 128
+MAX_RUNS: Final = 4  # replays remembered per user; each costs its name and one integer
+SEEN_BYTES: Final = 4
 #: Most bytes of a record's key, value and headers. Kafka's default limit for the batch around it is 1,048,588.
 MAX_WRITTEN_BYTES: Final = 900_000
 #: An id of 128 characters of 4 bytes in UTF-8, and its length in msgpack.
@@ -45,3 +47,23 @@ def check_window_fits(bounds: WindowBounds) -> None:
         f"{size} bytes, a record may have {MAX_WRITTEN_BYTES}; "
         f"lower {name}EVENTS, {name}RECENT or {name}SEEN"
     )
+
+
+@dataclass(frozen=True)
+class WindowBounds:
+    """How far a window reaches back.
+
+    Parameters
+    ----------
+    max_events : most behaviours in a window
+    max_age_ms : greatest age of a behaviour, counted back from the user's newest event
+    allowed_lateness_ms : an event older than the user's newest by more than this is late
+    max_recent : accepted events remembered, beyond the window, to recognise repeats
+    max_seen : items remembered, beyond the window, as already seen
+    """
+
+    max_events: int = 50
+    max_age_ms: int = 30 * 86_400_000
+    allowed_lateness_ms: int = 86_400_000
+    max_recent: int = 100
+    max_seen: int = 500

@@ -13,9 +13,9 @@ from streams.contract import records
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import MAX_RECORD_BYTES, REASONS
 from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES
+from streams.contract.rejects import Reject
 from streams.errors import RecordError
 from streams.kafka.topics import TOPICS, TopicSpec
-from streams.sequencer.absorb_batch import Reject
 from tests.builders import FakeRecord
 
 DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "contract" / "asyncapi.yaml").read_text("utf-8"))

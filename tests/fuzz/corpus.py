@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from streams.contract.records import Item, User, encode
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.window import absorb
+from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, make_event
 from tests.malformed import MALFORMED, malformed
 

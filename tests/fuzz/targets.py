@@ -29,9 +29,10 @@ from streams.contract.records import (
     decode_window,
     encode,
 )
+from streams.contract.rejects import Reject
 from streams.errors import InputError, RecordError
-from streams.sequencer.absorb_batch import Reject, absorb_batch
-from streams.sequencer.window import WindowBounds
+from streams.sequencer.absorb_batch import absorb_batch
+from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, FakeRecord
 from tools.files.json_lines import LineSplitter
 from tools.files.log_reader import LogReader, LogSpec, read_items

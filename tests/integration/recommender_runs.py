@@ -14,8 +14,9 @@ from streams.contract.kafka_records import ConsumedRecord, OutRecord
 from streams.contract.records import Recommendation, RecordDecoder, WindowState, decode_window, encode
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import create_topics, open_admin
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.window import absorb
 from streams.settings.load import Settings
+from streams.settings.record_limits import WindowBounds
 from tests import tiny
 from tests.builders import T0, make_event
 from tools.main import main

@@ -11,8 +11,9 @@ import pytest
 
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Recommendation, RecordDecoder, UserVector, WindowState, encode
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.window import absorb
 from streams.settings.load import Settings
+from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, make_event
 from tests.integration.recommender_runs import (
     WAIT_S,

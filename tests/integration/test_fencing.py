@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from streams.contract.kafka_records import ConsumedRecord, OutRecord
-from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import FencedError
 from streams.kafka.batch_writer import delivered
 from streams.kafka.fenced_writers import FENCE_KEY, RENEW_AFTER_S, PartitionWriters
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
+from streams.settings.record_limits import MAX_ID_LENGTH
 from tests.integration.test_sequencer import (
     WAIT_S,
     as_record,

@@ -16,8 +16,9 @@ import pytest
 from streams.contract.records import Event, Recommendation, RecommendedItem, RecordDecoder, SourceRank, encode
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import create_topics
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.window import absorb
 from streams.settings.load import KafkaSettings
+from streams.settings.record_limits import WindowBounds
 from tests.builders import make_event
 from tools.broker.local_broker import BrokerInfo
 from tools.main import main

@@ -13,8 +13,9 @@ from models.artifact.artifact import load_artifact
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Recommendation, encode
 from streams.recommender.live_popularity import REFRESH_S
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.window import absorb
 from streams.settings.load import Settings
+from streams.settings.record_limits import WindowBounds
 from tests import tiny
 from tests.builders import make_event
 from tests.integration.recommender_runs import WAIT_S, lag, publish, read_lists, recommender, variables_of

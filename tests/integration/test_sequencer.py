@@ -16,8 +16,9 @@ from streams.contract.kafka_records import ConsumedRecord, OutRecord
 from streams.contract.records import EVENT_TYPES, Event, WindowState, decode_window, encode
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import create_topics
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.window import absorb
 from streams.settings.load import Settings
+from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, make_event
 from tests.malformed import MALFORMED, malformed
 from tests.waiting import wait_until

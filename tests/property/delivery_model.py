@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from streams.contract.records import Event, EventDecoder
+from streams.health.counters import Counts
 from streams.runtime.batch_scheduler import split_by_size
-from streams.sequencer.absorb_batch import BatchResult, Counts, absorb_batch
-from streams.sequencer.window import WindowBounds
+from streams.sequencer.absorb_batch import BatchResult, absorb_batch
+from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, FakeRecord
 from tests.property.delivery_broker import FENCE_KEY, Fenced, PartitionLog, replayed
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from streams.contract.records import EventDecoder, decode_window, encode
-from streams.sequencer.absorb_batch import Counts, absorb_batch
+from streams.health.counters import Counts
+from streams.sequencer.absorb_batch import absorb_batch
 from tests.builders import T0, make_event
 from tests.property.delivery_broker import FENCE_KEY, replayed
 from tests.property.delivery_model import BOUNDS, NOW_MS, Cluster, Fault

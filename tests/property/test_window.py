@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streams.contract.records import Event, WindowState, decode_window, encode
-from streams.sequencer.window import SEEN_BYTES, Outcome, WindowBounds, absorb
+from streams.sequencer.window import Outcome, absorb
+from streams.settings.record_limits import SEEN_BYTES, WindowBounds
 from tests.builders import T0, make_event
 
 SPAN_MS = 1_000

@@ -15,8 +15,8 @@ from streams.contract.records import (
     WindowItem,
     WindowState,
     encode,
+    seen_hash,
 )
-from streams.sequencer.window import seen_hash
 from tests.builders import T0
 from tools.oracle.compare import SCORE_TOLERANCE, Difference, compare_lists, compare_windows
 

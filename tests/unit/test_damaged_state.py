@@ -8,7 +8,6 @@ import msgspec
 import pytest
 
 from streams.contract.records import (
-    MAX_ID_LENGTH,
     MAX_REVISION,
     EventDecoder,
     ListWindow,
@@ -22,15 +21,15 @@ from streams.contract.records import (
     is_user_key,
 )
 from streams.errors import RecordError
-from streams.health.counters import Metrics
+from streams.health.counters import Counts, Metrics
 from streams.kafka.fenced_writers import FENCE_KEY
 from streams.recommender.list_records import DAMAGED, newest_windows, revision_of, stored_vectors
 from streams.recommender.removal import fresh_windows
 from streams.recommender.window_queue import PendingWindows
-from streams.sequencer.absorb_batch import Counts, absorb_batch
+from streams.sequencer.absorb_batch import absorb_batch
 from streams.sequencer.mending import Mender
-from streams.sequencer.window import WindowBounds
 from streams.settings.load import load_settings
+from streams.settings.record_limits import MAX_ID_LENGTH, WindowBounds
 from streams.state.damage import MAX_SHOWN, PassedOver, describe
 from streams.state.recovery import _take_foreign
 from tests.builders import T0, FakeRecord, make_event, make_record

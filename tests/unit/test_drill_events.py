@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import EventDecoder
-from streams.sequencer.window import WindowBounds
+from streams.settings.record_limits import WindowBounds
 from tools.drills.events import EventSource, Shares
 from tools.oracle.expected import windows_of
 

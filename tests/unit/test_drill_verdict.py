@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from streams.contract.records import encode
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.window import absorb
+from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, FakeRecord, make_event
 from tools.drills.cluster import unbalanced
 from tools.drills.ledger import WindowLog

@@ -13,9 +13,8 @@ from faust.types import TP
 
 from streams.contract.committed_note import UNHEALTHY_MS, Acknowledged, Gap, encode
 from streams.errors import BrokerError, StalledError, TopicError
-from streams.health.stalls import PartitionOffsets, Place
 from streams.health.watchdog import Health, lost_consumer
-from streams.kafka.group_watch import Group, Member
+from streams.kafka.group_watch import Group, Member, PartitionOffsets, Place
 from streams.runtime.app import StreamApp
 from streams.settings.load import Settings
 

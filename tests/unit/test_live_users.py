@@ -8,8 +8,9 @@ import pytest
 
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import encode
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.window import absorb
 from streams.settings.load import KafkaSettings
+from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, make_event, write_key
 from tools.cli import UsageError
 from tools.files.log_reader import LogRow

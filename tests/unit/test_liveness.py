@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from streams.health.stalls import HELD_FACTOR, PartitionOffsets, Place, ProgressJudge, StallJudge
+from streams.health.stalls import HELD_FACTOR, ProgressJudge, StallJudge
+from streams.kafka.group_watch import PartitionOffsets, Place
 
 A: Place = ("events", 0)
 B: Place = ("events", 1)

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import InputError
+from streams.settings.record_limits import MAX_ID_LENGTH
 from tools.files import log_sort
 from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 

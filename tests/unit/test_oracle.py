@@ -17,15 +17,15 @@ from models.artifact.artifact import load_artifact
 from models.ranking.pipeline import Catalogue, Pipeline
 from streams.contract.records import EventDecoder, Item, Recommendation, decode_window, encode
 from streams.errors import InputError
-from streams.health.counters import Metrics
+from streams.health.counters import Counts, Metrics
 from streams.kafka.publisher import KeyHomes, partition_of
 from streams.recommender.artifact_encoder import open_artifact_encoder
 from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
 from streams.recommender.model_thread import EmbeddingWorker
-from streams.sequencer.absorb_batch import Counts, absorb_batch
-from streams.sequencer.window import MAX_RUNS, WindowBounds
+from streams.sequencer.absorb_batch import absorb_batch
 from streams.settings.load import KafkaSettings, RecommenderSettings, load_settings
+from streams.settings.record_limits import MAX_RUNS, WindowBounds
 from tests import tiny
 from tests.builders import T0, FakeRecord, make_event
 from tools.oracle import expected as oracle

@@ -19,9 +19,10 @@ from streams.contract.records import Item, Recommendation, UserVector, WindowSta
 from streams.errors import BrokerError, InputError, TopicError
 from streams.kafka.publisher import KeyHomes, partition_of
 from streams.recommender.list_records import list_id
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.window import absorb
 from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import KafkaSettings, Settings, load_settings
+from streams.settings.record_limits import WindowBounds
 from tests.builders import FakeRecord, make_event, write_key
 from tools.cli import RunError, UsageError
 from tools.commands import replay

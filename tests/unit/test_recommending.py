@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.ranking.pipeline import Degraded, RankedItem, RankedList
-from streams.contract.records import ListWindow, Trigger, WindowItem, WindowState, encode
+from streams.contract.records import ListWindow, Trigger, WindowItem, WindowState, encode, seen_hash
 from streams.recommender.list_records import (
     SeenIndex,
     Versions,
@@ -23,7 +23,6 @@ from streams.recommender.list_records import (
     stored_vectors,
     user_vector,
 )
-from streams.sequencer.window import seen_hash
 from tests.builders import T0, FakeRecord
 
 

@@ -14,9 +14,9 @@ from streams.contract.records import (
     encode,
 )
 from streams.errors import SettingsError
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.window import absorb
 from streams.settings.apps import RecommenderSettings, SequencerSettings
-from streams.settings.record_limits import MAX_WRITTEN_BYTES, window_bytes
+from streams.settings.record_limits import MAX_WRITTEN_BYTES, WindowBounds, window_bytes
 from tests.builders import T0
 
 WIDEST = 126 * "\U0001f600"

@@ -6,10 +6,9 @@ import pytest
 
 from streams.contract.kafka_records import record_bytes
 from streams.contract.kept_headers import MAX_KEPT_BYTES
-from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES, kept
+from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES, REJECTED_MAX_BYTES, kept
+from streams.contract.rejects import Reject
 from streams.errors import RecordError
-from streams.kafka.topics import REJECTED_MAX_BYTES
-from streams.sequencer.absorb_batch import Reject
 from tests.builders import FakeRecord
 
 BROKER_LIMIT_BYTES = 1_048_588

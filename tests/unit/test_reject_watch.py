@@ -10,7 +10,9 @@ import pytest
 from faust.types import TP
 
 from streams.contract.committed_note import REJECTS_UNHEALTHY_S, Judged, decode_judged
+from streams.contract.rejects import Reject
 from streams.errors import RecordError, RejectCeilingError
+from streams.health.counters import Counts
 from streams.health.deleted_events import DeletedEvents
 from streams.health.reject_watch import (
     ALARM_EVERY_S,
@@ -19,7 +21,7 @@ from streams.health.reject_watch import (
     RejectCeiling,
 )
 from streams.runtime.consumer import BatchConsumer, NotedOffset, note_of
-from streams.sequencer.absorb_batch import BatchResult, Counts, Reject
+from streams.sequencer.absorb_batch import BatchResult
 from streams.sequencer.agent import Sequencer, build_sequencer
 from streams.settings.load import SequencerSettings, Settings
 from tests.builders import FakeRecord

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from streams.contract.records import EventDecoder, encode
+from streams.contract.rejects import Reject
 from streams.errors import InputError, RecordError
-from streams.sequencer.absorb_batch import Reject
 from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord, make_event
 from tools.commands.rejected import as_paragraph, as_text

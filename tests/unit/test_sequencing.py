@@ -7,10 +7,12 @@ import pytest
 from streams.contract.kafka_records import record_bytes
 from streams.contract.kept_headers import LEFT_OUT, original_headers
 from streams.contract.records import EventDecoder, decode_window
+from streams.contract.rejects import Reject
 from streams.errors import RecordError
+from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes, partition_of
-from streams.sequencer.absorb_batch import Counts, Reject, absorb_batch
-from streams.sequencer.window import WindowBounds
+from streams.sequencer.absorb_batch import absorb_batch
+from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, FakeRecord, make_event, make_record
 
 DECODER = EventDecoder(60_000)

@@ -13,10 +13,9 @@ import pytest
 
 import tools.commands.status
 from models.types import Behaviour
-from streams.health.stalls import PartitionOffsets, Place
 from streams.health.unknown_items import UnknownItems
 from streams.health.watchdog import Health
-from streams.kafka.group_watch import Group, Member
+from streams.kafka.group_watch import Group, Member, PartitionOffsets, Place
 from tools.cli import UsageError
 from tools.commands.status import Flow, as_dict, as_lines, page, problems_of
 from tools.main import main

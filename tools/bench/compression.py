@@ -22,7 +22,8 @@ from streams.contract.kafka_records import OutRecord
 from streams.contract.records import EVENT_TYPES, Event, Recommendation, RecommendedItem, SourceRank, encode
 from streams.kafka.batch_writer import MAX_BATCH_BYTES
 from streams.kafka.bounded_fetch import BoundedRecords
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.window import absorb
+from streams.settings.record_limits import WindowBounds
 from tools.cli import UsageError, emit, progress
 
 #: The compression types as Kafka numbers them.

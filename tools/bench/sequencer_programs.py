@@ -17,9 +17,9 @@ from typing import Any, Final, NamedTuple
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import EventDecoder
 from streams.errors import BrokerError
-from streams.health.counters import Metrics
+from streams.health.counters import Counts, Metrics
 from streams.kafka.batch_writer import BatchWriter, delivered
-from streams.sequencer.absorb_batch import BatchResult, Counts, absorb_batch
+from streams.sequencer.absorb_batch import BatchResult, absorb_batch
 from streams.settings.load import Settings, load_settings
 
 IN_FLIGHT: Final = 4

@@ -20,9 +20,9 @@ from streams.contract.kafka_records import Headers
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import VERSION, EventDecoder, Item, RecordDecoder, decode_window, encode
 from streams.errors import BrokerError, InputError, RecordError
+from streams.health.counters import Counts
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.publisher import KeyHomes
-from streams.sequencer.absorb_batch import Counts
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.cli import UsageError, emit, say, write_json
 from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows

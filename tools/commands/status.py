@@ -15,10 +15,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from streams.contract.committed_note import REJECTS_UNHEALTHY_S, UNHEALTHY_MS, CatalogueShare, Gap, decode_judged
-from streams.health.stalls import PartitionOffsets, Place
 from streams.health.unknown_items import REMEDY, is_too_much, shown
 from streams.kafka.deployment import with_existing_partitions
-from streams.kafka.group_watch import Group, GroupWatch
+from streams.kafka.group_watch import Group, GroupWatch, PartitionOffsets, Place
 from streams.settings.load import Settings, load_settings
 from tools.broker.local_broker import broker_status
 from tools.cli import UsageError, emit

@@ -13,8 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from streams.contract.records import MAX_ID_LENGTH
 from streams.errors import InputError
+from streams.settings.record_limits import MAX_ID_LENGTH
 from tools.files.item_reader import id_value, read_items
 from tools.files.log_formats import RawRow, raw_rows
 from tools.files.log_sort import SortedRuns

@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from streams.contract.records import Recommendation, RecommendedItem, WindowItem, WindowState, decode_window
 from streams.errors import RecordError
-from streams.sequencer.window import SEEN_BYTES
+from streams.settings.record_limits import SEEN_BYTES
 
 #: Shares of itself by which a score may differ, and by which two scores may and still count as equal.
 SCORE_TOLERANCE: Final = 1e-4

@@ -24,14 +24,16 @@ from models.text.clean import item_text
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, Item, Recommendation, WindowState, decode_window, encode
 from streams.errors import InputError, RecordError
+from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes
 from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_text
 from streams.recommender.embedding_cache import embed_texts
 from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
 from streams.recommender.model_thread import resolve_device
-from streams.sequencer.absorb_batch import Counts, Home, stray_error
-from streams.sequencer.window import WindowBounds, absorb
+from streams.sequencer.absorb_batch import Home, stray_error
+from streams.sequencer.window import absorb
 from streams.settings.load import RecommenderSettings, Settings
+from streams.settings.record_limits import WindowBounds
 
 SUMMARY = "print the window and the list that each user's events must lead to"
 #: Events held back, over all users, before they are absorbed: a user's events are then absorbed together, not one by one.
