@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from faust.types import TP
 
@@ -28,11 +28,9 @@ from streams.health.stalls import ProgressJudge, Stall, StallJudge
 from streams.health.unknown_items import UnknownItems
 from streams.kafka.group_watch import Group, GroupWatch, PartitionOffsets, Place
 from streams.kafka.topics import check_partition_count
+from streams.settings.load import Settings
 from streams.state import rocksdb_check as store_check
 from streams.state.table import ROCKSDB, BatchTable
-
-if TYPE_CHECKING:
-    from streams.runtime.app import StreamApp
 
 #: The broker is asked this often, or five times within the stall timeout where that is short.
 CHECK_INTERVAL_S: Final = 5.0
@@ -40,10 +38,27 @@ BEAT_S: Final = 1.0
 RESTART: Final = "the supervisor restarts the worker, which reads on from what is committed"
 
 
+class WatchedApp(Protocol):
+    """What the watchdog asks of the worker's app, which is Faust's but for the settings."""
+
+    settings: Settings
+    conf: Any
+    log: Any
+    tables: Any
+    agents: Any
+    consumer: Any
+    should_stop: bool
+    rebalancing: bool
+    rebalancing_count: int
+    consumer_generation_id: int
+
+    async def crash(self, reason: BaseException) -> None: ...  # noqa: D102 - as in mode
+
+
 class Health:
     """Watches one worker. For its event loop."""
 
-    def __init__(self, app: StreamApp) -> None:
+    def __init__(self, app: WatchedApp) -> None:
         self.app = app
         self.metrics: Metrics | None = None
         self.settings = app.settings.health
@@ -197,7 +212,7 @@ class Health:
 
     def _consumes(self) -> bool:
         """Whether the consumer has started; before that the model and the catalogue load, which may take its time."""
-        consumer: Any = self.app._consumer
+        consumer: Any = self.app._consumer  # type: ignore[attr-defined]
         client = None if consumer is None else consumer._thread._consumer
         return client is not None and client._coordinator is not None
 
@@ -290,16 +305,6 @@ class Health:
             f"{topic}-{partition}: committed {at.committed} stands still for {stall.seconds:.0f} s while records wait up to {at.end}, "
             f"above stall_timeout_s={self.settings.stall_timeout_s:g}"
         )
-
-
-async def checked_stores(app: StreamApp, assigned: set[TP]) -> bool:
-    """Run :meth:`Health.check_stores`; on an error the app crashes, and False is returned."""
-    try:
-        await app.health.check_stores(assigned)
-    except Exception as exc:  # aiokafka would log it and go on, with partitions that nobody recovers
-        await app.crash(exc)
-        return False
-    return True
 
 
 def lost_consumer(group: Group, member_id: str, places: set[Place]) -> str | None:

@@ -16,7 +16,7 @@ from mode.utils.queues import FlowControlEvent
 
 from streams.contract.roles import Role
 from streams.errors import HeadraceError
-from streams.health.watchdog import Health, checked_stores
+from streams.health.watchdog import Health
 from streams.kafka.bounded_connections import bound_connections
 from streams.kafka.deployment import load_deployment
 from streams.kafka.fenced_writers import PartitionWriters
@@ -129,7 +129,7 @@ class StreamApp(faust.App):
 
     async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """Check the stores of new partitions before Faust opens and recovers them."""
-        if self.should_stop or await checked_stores(self, assigned):
+        if self.should_stop or await _checked_stores(self, assigned):
             await super()._on_partitions_assigned(assigned, generation_id)
 
     @cached_property
@@ -224,6 +224,16 @@ def credentials(kafka: KafkaSettings) -> CredentialsT | None:
             ssl_context=context,
         )
     return faust.SSLCredentials(context) if context is not None else None
+
+
+async def _checked_stores(app: StreamApp, assigned: set[TP]) -> bool:
+    """Run :meth:`Health.check_stores`; on an error the app crashes, and False is returned."""
+    try:
+        await app.health.check_stores(assigned)
+    except Exception as exc:  # aiokafka would log it and go on, with partitions that nobody recovers
+        await app.crash(exc)
+        return False
+    return True
 
 
 def start_app(build: Callable[[Settings], StreamApp]) -> StreamApp:
