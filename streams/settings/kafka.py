@@ -9,8 +9,8 @@ from typing import Any, Final, Literal
 
 from streams.errors import SettingsError
 from streams.kafka.bounded_connections import bound_connections
-from streams.kafka.oauth import TokenProvider, token_provider
 from streams.settings.check import PREFIX, check_setting
+from streams.settings.oauth import TokenProvider, token_provider
 from streams.settings.secrets import read_secret, tls_context
 
 CONTRACT_TOPICS: Final = (

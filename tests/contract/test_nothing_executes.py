@@ -37,7 +37,7 @@ KEYWORDS: dict[str, object] = {
 COMPUTED_IMPORTS = {
     "models/text/clean.py": "the segmenter is one of a closed list of settings",
     "models/text/encoder_use.py": "a constant",
-    "streams/kafka/oauth.py": "the operator names the callable in a setting, as Kafka's own clients take a class name",
+    "streams/settings/oauth.py": "the operator names the callable in a setting, as Kafka's own clients take a class name",
     "tools/main.py": "the command is one of a closed list",
     "tools/commands/bench.py": "the subject is one of the parser's choices",
     "tools/commands/drill.py": "the drill is one of the parser's choices",

@@ -17,10 +17,10 @@ from aiokafka.conn import OAuthAuthenticator
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from streams.errors import SettingsError
-from streams.kafka import oauth
-from streams.kafka.oauth import Token, TokenError, TokenProvider, fetch_from_endpoint
 from streams.runtime.app import credentials
+from streams.settings import oauth
 from streams.settings.load import KafkaSettings, load_settings
+from streams.settings.oauth import Token, TokenError, TokenProvider, fetch_from_endpoint
 from tests.tokens import SECRET, Endpoint, token_endpoint, unsecured_token
 
 URL = "https://issuer.example/token"
@@ -246,7 +246,7 @@ def test_what_a_callable_gives_wrong_is_one_line(own: Callable[[Any], KafkaSetti
 def test_a_token_is_renewed_before_its_end_and_serves_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that is away for a while costs nothing while the token at hand is good."""
     now = [0.0]
-    monkeypatch.setattr("streams.kafka.oauth.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("streams.settings.oauth.time.monotonic", lambda: now[0])
     given: list[Token | TokenError] = [Token("a", 1000.0), TokenError("away"), Token("b", 100.0), TokenError("away")]
 
     def fetch() -> Token:
