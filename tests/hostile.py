@@ -18,7 +18,7 @@ import torch
 
 from models.artifact.artifact import MANIFEST, TENSORS
 from tests import tiny
-from tests.unit.test_encoder import save_bert
+from tests.unit.models.text.test_encoder import save_bert
 from tools.main import main
 
 #: Where nothing may be opened, below the folder of all cases.

@@ -87,7 +87,10 @@ def test_the_named_tests_are_collected() -> None:
     ("row", "fault"),
     [
         ("| who | says so | | 2026-11-29 |", "no test"),
-        ("| who | says so | `tests/unit/test_security.py::test_no_such_test` | 2026-11-29 |", "no such test"),
+        (
+            "| who | says so | `tests/unit/streams/settings/test_secrets.py::test_no_such_test` | 2026-11-29 |",
+            "no such test",
+        ),
         ("| who | says so | `tests/unit/test_no_such_file.py::test_x` | 2026-11-29 |", "no such file"),
     ],
 )

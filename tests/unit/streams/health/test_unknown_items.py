@@ -1,0 +1,162 @@
+"""Events of items that the catalogue does not have: counted, named, and at a half of all an alarm."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from models.types import Behaviour
+from streams.contract.records import ListWindow, Trigger, WindowItem
+from streams.health.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, UnknownItems, describe_generation
+from streams.health.watchdog import Health
+from streams.recommender.delivery import Window
+from streams.recommender.list_records import Versions
+from streams.recommender.window_queue import PendingBatch, PendingWindow
+from tests import tiny_models
+from tests.unit.streams.recommender.test_model_loop import Setting
+
+
+def behaviours(*item_ids: str) -> list[Behaviour]:
+    """Return a behaviour of each item."""
+    return [Behaviour(item_id, "view", tiny_models.T0) for item_id in item_ids]
+
+
+@pytest.mark.parametrize(
+    ("n_known", "n_unknown", "level"),
+    [(0, 20, "WARNING"), (20, 20, "WARNING"), (21, 20, "INFO"), (99, 1, "INFO"), (50, 0, ""), (5, 14, ""), (0, 4, "")],
+)
+def test_half_of_a_minutes_events_is_a_warning(
+    n_known: int, n_unknown: int, level: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Less is INFO, nothing is silence; what has few events is not judged yet. Good events end the alarm in five minutes."""
+    now = [0.0]
+    watch = UnknownItems(lambda: now[0])
+    caplog.set_level(logging.INFO)
+    assert watch.count(behaviours(*["i1"] * n_known, *["7.0"] * n_unknown), {"i1"}) == n_unknown
+    assert bool(watch.alarm()) is (level == "WARNING")
+    watch.end_period()
+    watch.end_period()
+    assert [record.levelname for record in caplog.records] == ([level] if level else [])
+    if level:
+        assert f"{n_unknown} of the last {n_known + n_unknown} events" in caplog.text
+        assert f"'7.0' ({n_unknown})" in caplog.text
+    watch.count(behaviours(*["i1"] * 30), {"i1"})
+    assert bool(watch.alarm()) is (level == "WARNING")
+    now[0] = UNHEALTHY_S
+    assert not watch.alarm()
+
+
+def test_a_shop_with_few_events_is_told_too(caplog: pytest.LogCaptureFixture) -> None:
+    """One event an hour: after five that are unknown, in one warning, while four of five are; or when half of twenty are unknown."""
+    now = [0.0]
+    watch = UnknownItems(lambda: now[0])
+
+    def hour(item_id: str) -> bool:
+        watch.count(behaviours(item_id), {"i1"})
+        for _ in range(60):
+            now[0] += 60.0
+            watch.end_period()
+        return bool(watch.alarm())
+
+    assert [hour("100.0") for _ in range(8)] == [False] * 4 + [True] * 4
+    assert len(caplog.records) == 1 and "5 of the last 5 events" in caplog.text
+    assert [hour("i1") for _ in range(3)] == [True, True, False], "eight of eleven is not enough to tell"
+    assert [hour("100.0") for _ in range(9)] == [False] * 3 + [True] * 6, "12 of 15 is four of five"
+    assert "17 of the last 20 events" in caplog.text and len(caplog.records) == 2
+    now[0] += 60.0 + STALE_S
+    assert not watch.alarm(), "nothing tells of now"
+
+
+def test_a_catalogue_that_has_the_items_after_all_ends_the_alarm() -> None:
+    """Nobody has to wait for other events; what is still unknown counts on."""
+    watch = UnknownItems()
+    watch.count(behaviours(*["100"] * 20, *["200"] * 5), set())
+    watch.end_period()
+    watch.count(behaviours("100"), set())
+    assert watch.share() == (25, 25, "200")
+    assert not watch.learn({"300"}) and watch.alarm()
+    assert watch.learn({"200"}) and "20 of the last 25" in watch.alarm() and watch.share() == (25, 20, "100")
+    assert watch.learn({"100", "200"}) and watch.share() == (25, 0, "")
+    assert not watch.alarm()
+
+
+def test_the_ids_are_bounded_and_the_most_frequent_named(caplog: pytest.LogCaptureFixture) -> None:
+    watch = UnknownItems()
+    watch.count(behaviours("often", "often", "x" * 10_000, *(f"n{i}" for i in range(5 * MAX_IDS))), set())
+    assert len(watch._now.ids) == MAX_IDS
+    watch.end_period()
+    assert "'often' (2)" in caplog.text and len(caplog.text) < 600
+    assert f"{5 * MAX_IDS + 3} of the last" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("generation", "n_items", "n_known", "n_trained", "level"),
+    [
+        (1, 9, 0, 10, "WARNING"),
+        (1, 9, 4, 10, "WARNING"),
+        (1, 9, 5, 10, "INFO"),
+        (2, 9, 4, 10, "INFO"),
+        (2, 9, 0, 10, "WARNING"),
+        (1, 0, 0, 10, "INFO"),
+        (1, 9, 0, 0, "INFO"),
+    ],
+)
+def test_a_generation_says_how_much_it_has_of_what_the_model_knows(
+    generation: int, n_items: int, n_known: int, n_trained: int, level: str
+) -> None:
+    """Nothing, or less than half at the start, is a warning; an empty catalogue may be filled any moment."""
+    made: Any = SimpleNamespace(generation=generation, item_ids=["i"] * n_items, is_new=np.arange(n_items) >= n_known)
+    found, line = describe_generation(made, n_trained, (0, 0, ""))
+    assert logging.getLevelName(found) == level
+    assert f"generation {generation}: {n_items} items; it has {n_known} of the {n_trained} items" in line
+    assert ("headrace items list" in line) is (level == "WARNING") and "last" not in line
+    _, line = describe_generation(made, n_trained, (8, 2, "7.0"))
+    assert "and the items of 6 of the last 8 events" in line
+
+
+def test_the_workers_page_has_the_alarm() -> None:
+    """``status --workers`` takes alarms from there."""
+    health = Health.__new__(Health)
+    health.rejects, health._expired, health.unknown = None, {}, UnknownItems()
+    assert health.alarms() == []
+    health.unknown.count(behaviours(*["x"] * 20), set())
+    assert "20 of the last 20 events" in health.alarms()[0]
+
+
+def test_a_window_counts_only_its_news() -> None:
+    """A window repeats the user's old behaviours; those up to the last list's revision were counted with it."""
+    setting = Setting()
+
+    def window(revision: int) -> Window:
+        items = [WindowItem(tiny_models.T0 + i, f"e{i}", f"unknown-{i}", "view") for i in range(revision)]
+        state = ListWindow(1, revision, tiny_models.T0, items, Trigger("e", tiny_models.T0, 1))
+        return PendingWindow(0, b"u", state, 0, PendingBatch(cast(Any, None)))
+
+    async def hand_over(revision: int, last: int) -> int:
+        before = setting.metrics.values["events_unknown_item"]
+        setting.loop.vectors = SimpleNamespace(read=lambda *_: _vector(last))  # type: ignore[assignment]
+        made: Any = [(window(revision), None)]
+        setting.loop.delivery = SimpleNamespace(stage=lambda *_: [], deliver=_nothing)  # type: ignore[assignment]
+        await setting.loop._hand_over(made, Versions("v", 1))
+        await setting.loop.settle()
+        return setting.metrics.values["events_unknown_item"] - before
+
+    assert asyncio.run(hand_over(5, 0)) == 5
+    setting.loop._delivering = None
+    assert asyncio.run(hand_over(6, 5)) == 1
+    setting.worker.stop()
+
+
+async def _nothing(*_: Any) -> list[Any]:
+    return []
+
+
+def _vector(revision: int) -> bytes | None:
+    from streams.contract.records import UserVector, encode
+
+    return encode(UserVector(1, "u", revision, "v", b"", b"")) if revision else None

@@ -1,0 +1,162 @@
+"""The model's thread: every caller gets a result or an error, and nothing it does can keep the process or its caller."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.recommender.model_thread import EmbeddingWorker
+
+
+def test_jobs_run_on_one_thread_in_order() -> None:
+    """Models are not for two threads at a time."""
+    names: list[str] = []
+    order: list[int] = []
+
+    def job(i: int) -> int:
+        names.append(threading.current_thread().name)
+        order.append(i)
+        return 2 * i
+
+    async def run() -> list[int]:
+        worker = EmbeddingWorker()
+        results = await asyncio.gather(*(worker.run(job, i) for i in range(20)))
+        worker.stop()
+        await worker.ended()
+        return results
+
+    assert asyncio.run(run()) == [2 * i for i in range(20)]
+    assert (order, set(names)) == (list(range(20)), {"embedding-worker"})
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), StopIteration(), SystemExit(3), KeyboardInterrupt()])
+def test_whatever_a_job_raises_reaches_its_caller_and_the_next_job_runs(error: BaseException) -> None:
+    """Not even an exit may leave a caller waiting, or end the event loop."""
+
+    def job() -> None:
+        raise error
+
+    async def run() -> str:
+        worker = EmbeddingWorker()
+        with pytest.raises((ValueError, RuntimeError)):
+            await asyncio.wait_for(worker.run(job), 5)
+        return await asyncio.wait_for(worker.run(lambda: "next"), 5)
+
+    assert asyncio.run(run()) == "next"
+
+
+def test_a_dead_thread_is_replaced() -> None:
+    """However it died."""
+
+    async def run() -> list[Any]:
+        worker = EmbeddingWorker()
+        first = await worker.run(threading.get_ident)
+        worker.stop()
+        await worker.ended()
+        return [first, await asyncio.wait_for(worker.run(lambda: "again"), 5)]
+
+    assert asyncio.run(run())[1] == "again"
+
+
+def test_busy_time_is_that_of_the_job_at_hand() -> None:
+    """The judge of a hang; an idle thread is never hung."""
+    release = threading.Event()
+
+    async def run() -> tuple[float, float, float]:
+        worker = EmbeddingWorker()
+        before = worker.busy_s
+        job = asyncio.ensure_future(worker.run(release.wait, 10))
+        await asyncio.sleep(0.05)
+        during = worker.busy_s
+        release.set()
+        await job
+        await worker.run(int)
+        return before, during, worker.busy_s
+
+    before, during, after = asyncio.run(run())
+    assert before == 0 and 0.01 < during < 5 and after < 0.05
+
+
+def test_a_job_that_hangs_does_not_keep_the_process() -> None:
+    """A supervisor can only restart what ends."""
+    code = (
+        "import asyncio, time\n"
+        "from streams import embedding_worker as e\n"
+        "e.STOP_TIMEOUT_S = 0.1\n"
+        "async def main():\n"
+        "    w = e.EmbeddingWorker()\n"
+        "    asyncio.ensure_future(w.run(time.sleep, 60))\n"
+        "    await asyncio.sleep(0.1)\n"
+        "    w.stop()\n"
+        "    await w.ended()\n"
+        "asyncio.run(main())\n"
+    )
+    root = Path(__file__).parents[4]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=30, check=False).returncode == 0
+
+
+SHAPES = """
+import sys
+import torch
+from streams.recommender.model_thread import tame_pytorch
+
+tame_pytorch()
+torch.set_num_threads(1)
+gelu, rss = torch.nn.GELU(), []
+for n in range(1, 301):
+    with torch.inference_mode():
+        gelu(torch.zeros(n, 4, 32))
+    rss.append(int(open("/proc/self/statm").read().split()[1]) * 4096)
+print(rss[-1] - rss[19])
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
+def test_new_shapes_cost_no_memory() -> None:
+    """Each micro-batch has another shape: 300 of them took 300 MB in kernels that oneDNN kept."""
+    done = subprocess.run([sys.executable, "-c", SHAPES], capture_output=True, text=True, timeout=120, check=True)
+    assert int(done.stdout) < 30_000_000
+
+
+BESIDE_A_BUSY_THREAD = """
+import hashlib
+import statistics
+import sys
+import threading
+import time
+from streams.recommender.model_thread import tame_pytorch
+
+def count():
+    while True:
+        pass
+
+def seconds():
+    began_s = time.monotonic()
+    for _ in range(100):
+        hashlib.sha256(bytes(4096)).digest()  # lets go of the interpreter, as PyTorch does, for some microseconds
+    return time.monotonic() - began_s
+
+as_it_comes_s = sys.getswitchinterval()
+tame_pytorch()
+threading.Thread(target=count, daemon=True).start()
+found = {"set": [], "as-it-comes": []}
+for _ in range(7):  # interleaved: both share what else the machine does
+    tame_pytorch()
+    found["set"].append(seconds())
+    sys.setswitchinterval(as_it_comes_s)
+    found["as-it-comes"].append(seconds())
+print(statistics.median(found["set"]) / statistics.median(found["as-it-comes"]))
+"""
+
+
+def test_short_operations_do_not_wait_long_for_a_busy_thread() -> None:
+    """A model made a third of its lists while degraded ones were made beside it."""
+    argv = [sys.executable, "-c", BESIDE_A_BUSY_THREAD]
+    ratio = float(subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout)
+    assert ratio < 0.5
