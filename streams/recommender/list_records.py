@@ -14,18 +14,8 @@ from models.ranking.fallback import UserVectors
 from models.ranking.pipeline import RankedList
 from models.types import Behaviour
 from streams.contract.kafka_records import ConsumedRecord
-from streams.contract.records import (
-    VERSION,
-    BaseWindow,
-    ListWindow,
-    Recommendation,
-    RecommendedItem,
-    SourceRank,
-    UserVector,
-    decode_list_window,
-    is_user_key,
-    seen_hash,
-)
+from streams.contract.records import VERSION, Recommendation, RecommendedItem, SourceRank, UserVector, is_user_key
+from streams.contract.windows import BaseWindow, ListWindow, decode_list_window, seen_hash
 from streams.errors import RecordError
 from streams.settings.record_limits import SEEN_BYTES
 from streams.state.damage import PassedOver

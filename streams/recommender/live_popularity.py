@@ -16,7 +16,7 @@ import numpy as np
 
 from models.artifact.artifact import Artifact
 from models.ranking.pipeline import Catalogue, recent_counts
-from streams.contract.records import BaseWindow
+from streams.contract.windows import BaseWindow
 
 #: Live popularity moves slowly: refreshing it this often is enough.
 REFRESH_S: Final = 0.25

@@ -16,7 +16,7 @@ from typing import Final
 
 from faust.types import TP
 
-from streams.contract.records import ListWindow, decode_list_window
+from streams.contract.windows import ListWindow, decode_list_window
 from streams.errors import HeadraceError, RecordError
 from streams.recommender.live_popularity import LivePopularity
 from streams.settings.load import Settings

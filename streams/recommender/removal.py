@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import ListWindow
+from streams.contract.windows import ListWindow
 from streams.health.counters import Metrics
 from streams.kafka.batch_writer import delivered
 from streams.kafka.fenced_writers import PartitionWriters

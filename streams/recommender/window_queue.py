@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from streams.contract.records import ListWindow, decode_list_window, encode
+from streams.contract.records import encode
+from streams.contract.windows import ListWindow, decode_list_window
 from streams.recommender.list_rate import ListRate
 
 BatchT = TypeVar("BatchT")

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from streams.contract.kafka_records import ConsumedRecord, OutRecord
-from streams.contract.records import Event, EventDecoder, WindowState, decode_window, encode
+from streams.contract.records import Event, EventDecoder, encode
 from streams.contract.rejects import Reject
+from streams.contract.windows import WindowState, decode_window
 from streams.errors import RecordError
 from streams.health.counters import Counts
 from streams.sequencer.window import absorb

@@ -21,8 +21,9 @@ from faust.types import TP, EventT
 
 from streams.contract.committed_note import decode_judged
 from streams.contract.kafka_records import BATCH_OVERHEAD_BYTES, ConsumedRecord, OutRecord
-from streams.contract.records import EventDecoder, WindowState
+from streams.contract.records import EventDecoder
 from streams.contract.reject_size import REJECTED_MAX_BYTES
+from streams.contract.windows import WindowState
 from streams.errors import RejectCeilingError
 from streams.health.counters import Metrics
 from streams.health.reject_watch import RejectAlarm, RejectCeiling

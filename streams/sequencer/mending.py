@@ -10,7 +10,8 @@ from typing import Final
 from aiokafka import TopicPartition
 
 from streams.contract.kafka_records import ConsumedRecord
-from streams.contract.records import Event, EventDecoder, WindowState
+from streams.contract.records import Event, EventDecoder
+from streams.contract.windows import WindowState
 from streams.errors import RecordError
 from streams.kafka.readers import open_reader
 from streams.sequencer.window import absorb

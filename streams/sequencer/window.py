@@ -1,4 +1,4 @@
-"""The sliding window of one user: pure functions over :class:`~streams.contract.records.WindowState`.
+"""The sliding window of one user: pure functions over :class:`~streams.contract.windows.WindowState`.
 
 Events have a total order, ``(ts, event_id)``. Whatever the order of arrival, the window holds the last events of that order,
 each once::
@@ -17,7 +17,8 @@ from bisect import bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from streams.contract.records import VERSION, Event, Trigger, WindowItem, WindowState, seen_hash
+from streams.contract.records import VERSION, Event
+from streams.contract.windows import Trigger, WindowItem, WindowState, seen_hash
 from streams.settings.record_limits import MAX_RUNS, SEEN_BYTES, WindowBounds
 
 

@@ -26,10 +26,10 @@ from streams.contract.records import (
     RecordDecoder,
     User,
     decode_any,
-    decode_window,
     encode,
 )
 from streams.contract.rejects import Reject
+from streams.contract.windows import decode_window
 from streams.errors import InputError, RecordError
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.settings.record_limits import WindowBounds

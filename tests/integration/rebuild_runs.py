@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from streams.contract.records import Event, decode_window, encode
+from streams.contract.records import Event, encode
+from streams.contract.windows import decode_window
 from streams.kafka.group_watch import GroupWatch
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings

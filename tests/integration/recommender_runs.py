@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from streams.contract.kafka_records import ConsumedRecord, OutRecord
-from streams.contract.records import Recommendation, RecordDecoder, WindowState, decode_window, encode
+from streams.contract.records import Recommendation, RecordDecoder, encode
+from streams.contract.windows import WindowState, decode_window
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import create_topics, open_admin
 from streams.sequencer.window import absorb

@@ -10,7 +10,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import WindowState, decode_window, encode, is_user_key
+from streams.contract.records import encode, is_user_key
+from streams.contract.windows import WindowState, decode_window
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
 from tests.builders import T0, make_event

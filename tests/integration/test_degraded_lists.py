@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import Recommendation, RecordDecoder, UserVector, WindowState, encode
+from streams.contract.records import Recommendation, RecordDecoder, UserVector, encode
+from streams.contract.windows import WindowState
 from streams.sequencer.window import absorb
 from streams.settings.load import Settings
 from streams.settings.record_limits import WindowBounds

@@ -18,7 +18,7 @@ import pytest
 
 from streams.contract.kafka_records import OutRecord
 from streams.contract.newest_lists import LatestLists
-from streams.contract.records import decode_window
+from streams.contract.windows import decode_window
 from streams.errors import FencedError
 from streams.kafka.batch_writer import delivered
 from streams.kafka.fenced_writers import PartitionWriters

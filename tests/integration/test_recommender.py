@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.artifact.artifact import TENSORS
-from streams.contract.records import WindowState
+from streams.contract.windows import WindowState
 from streams.kafka.publisher import partition_of
 from streams.settings.load import Settings
 from tests import tiny

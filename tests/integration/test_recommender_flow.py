@@ -14,7 +14,8 @@ import pytest
 
 from models.artifact.artifact import load_artifact
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import Event, RecordDecoder, UserVector, decode_window, encode
+from streams.contract.records import Event, RecordDecoder, UserVector, encode
+from streams.contract.windows import decode_window
 from streams.kafka.topics import create_topics
 from streams.recommender.list_records import list_id
 from streams.settings.load import Settings, load_settings

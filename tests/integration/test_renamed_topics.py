@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from aiokafka.admin import NewTopic
 
-from streams.contract.records import decode_window
+from streams.contract.windows import decode_window
 from streams.kafka.topics import open_admin
 from streams.settings.load import Settings
 from tests import tiny

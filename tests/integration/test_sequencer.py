@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from streams.contract.kafka_records import ConsumedRecord, OutRecord
-from streams.contract.records import EVENT_TYPES, Event, WindowState, decode_window, encode
+from streams.contract.records import EVENT_TYPES, Event, encode
+from streams.contract.windows import WindowState, decode_window
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import create_topics
 from streams.sequencer.window import absorb

@@ -14,7 +14,8 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from streams.contract.records import EventDecoder, decode_window, encode
+from streams.contract.records import EventDecoder, encode
+from streams.contract.windows import decode_window
 from streams.health.counters import Counts
 from streams.sequencer.absorb_batch import absorb_batch
 from tests.builders import T0, make_event

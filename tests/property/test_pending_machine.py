@@ -15,7 +15,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
-from streams.contract.records import ListWindow, Trigger, WindowItem
+from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.recommender.list_rate import ListRate
 from streams.recommender.window_queue import MAX_WINDOWS, PendingBatch, PendingWindow, PendingWindows
 

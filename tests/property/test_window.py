@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.contract.records import Event, WindowState, decode_window, encode
+from streams.contract.records import Event, encode
+from streams.contract.windows import WindowState, decode_window
 from streams.sequencer.window import Outcome, absorb
 from streams.settings.record_limits import SEEN_BYTES, WindowBounds
 from tests.builders import T0, make_event

@@ -18,7 +18,8 @@ import msgspec
 
 from streams.contract.kafka_records import Headers
 from streams.contract.pseudonyms import open_pseudonyms
-from streams.contract.records import VERSION, EventDecoder, Item, RecordDecoder, decode_window, encode
+from streams.contract.records import VERSION, EventDecoder, Item, RecordDecoder, encode
+from streams.contract.windows import decode_window
 from streams.errors import BrokerError, InputError, RecordError
 from streams.health.counters import Counts
 from streams.kafka.deployment import with_existing_partitions

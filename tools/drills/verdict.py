@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.contract.kafka_records import ConsumedRecord
-from streams.contract.records import REASONS, Item, Recommendation, WindowState, decode_window
+from streams.contract.records import REASONS, Item, Recommendation
 from streams.contract.reject_size import kept
+from streams.contract.windows import WindowState, decode_window
 from streams.errors import RecordError
 from streams.settings.load import KafkaSettings, Settings
 from tools.oracle.compare import compare_lists, compare_windows

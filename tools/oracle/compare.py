@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from math import isclose
 from typing import Any, Final, Literal
 
-from streams.contract.records import Recommendation, RecommendedItem, WindowItem, WindowState, decode_window
+from streams.contract.records import Recommendation, RecommendedItem
+from streams.contract.windows import WindowItem, WindowState, decode_window
 from streams.errors import RecordError
 from streams.settings.record_limits import SEEN_BYTES
 

@@ -22,7 +22,8 @@ from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.text.clean import item_text
 from streams.contract.kafka_records import ConsumedRecord
-from streams.contract.records import Event, EventDecoder, Item, Recommendation, WindowState, decode_window, encode
+from streams.contract.records import Event, EventDecoder, Item, Recommendation, encode
+from streams.contract.windows import WindowState, decode_window
 from streams.errors import InputError, RecordError
 from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes

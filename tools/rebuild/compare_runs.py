@@ -14,7 +14,8 @@ from typing import Any, Final
 import msgspec
 
 from streams.contract.newest_lists import LatestLists
-from streams.contract.records import Recommendation, RecordDecoder, decode_window, encode
+from streams.contract.records import Recommendation, RecordDecoder, encode
+from streams.contract.windows import decode_window
 from streams.errors import InputError, RecordError, TopicError
 from streams.kafka.deployment import load_deployment
 from streams.recommender.list_records import list_id

@@ -34,7 +34,8 @@ from aiokafka.errors import CommitFailedError
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import Event, RecordDecoder, WindowState, decode_window
+from streams.contract.records import Event, RecordDecoder
+from streams.contract.windows import WindowState, decode_window
 from streams.errors import BrokerError, InputError, RecordError
 from streams.kafka.batch_writer import delivered
 from streams.kafka.deployment import load_deployment

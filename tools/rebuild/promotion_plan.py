@@ -22,7 +22,8 @@ from typing import Final
 
 import msgspec
 
-from streams.contract.records import RecordDecoder, UserVector, WindowState, decode_window, encode
+from streams.contract.records import RecordDecoder, UserVector, encode
+from streams.contract.windows import WindowState, decode_window
 
 #: Offset of a trigger that is not on the live ``events``: it came from a log.
 NOT_ON_EVENTS: Final = -1

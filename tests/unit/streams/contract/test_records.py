@@ -18,9 +18,9 @@ from streams.contract.records import (
     Item,
     RecordDecoder,
     decode_any,
-    decode_window,
     encode,
 )
+from streams.contract.windows import decode_window
 from streams.errors import RecordError
 from tests.builders import T0, make_event
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.types import Behaviour
-from streams.contract.records import ListWindow, Trigger, WindowItem
+from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.health.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, UnknownItems, describe_generation
 from streams.health.watchdog import Health
 from streams.recommender.delivery import Window

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from models.ranking.pipeline import Degraded, RankedItem, RankedList
-from streams.contract.records import ListWindow, Trigger, WindowItem, WindowState, encode, seen_hash
+from streams.contract.records import encode
+from streams.contract.windows import ListWindow, Trigger, WindowItem, WindowState, seen_hash
 from streams.recommender.list_records import (
     SeenIndex,
     Versions,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.types import Float32
-from streams.contract.records import ListWindow, Trigger, WindowItem
+from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.recommender.live_popularity import REFRESH_S, LivePopularity
 from tests import tiny_models
 

@@ -10,7 +10,8 @@ from typing import Any, cast
 import pytest
 
 from models.ranking.pipeline import Pipeline, RankedList
-from streams.contract.records import ListWindow, Recommendation, RecordDecoder, Trigger, WindowItem
+from streams.contract.records import Recommendation, RecordDecoder
+from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.errors import StalledError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.contract.records import ListWindow, Trigger, WindowItem
+from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.recommender.window_queue import MAX_WINDOWS, PendingWindows
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from streams.contract.kafka_records import record_bytes
 from streams.contract.kept_headers import LEFT_OUT, original_headers
-from streams.contract.records import EventDecoder, decode_window
+from streams.contract.records import EventDecoder
 from streams.contract.rejects import Reject
+from streams.contract.windows import decode_window
 from streams.errors import RecordError
 from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes, partition_of

@@ -10,7 +10,8 @@ import pytest
 from faust.types import TP
 
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import Trigger, WindowItem, WindowState, encode
+from streams.contract.records import encode
+from streams.contract.windows import Trigger, WindowItem, WindowState
 from streams.errors import BrokerError
 from streams.health.counters import Metrics
 from streams.sequencer import expiry

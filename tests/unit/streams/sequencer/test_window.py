@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from streams.contract.records import Event, WindowState, seen_hash
+from streams.contract.records import Event
+from streams.contract.windows import WindowState, seen_hash
 from streams.sequencer.window import Outcome, absorb
 from streams.settings.record_limits import MAX_RUNS, SEEN_BYTES, WindowBounds
 from tests.builders import T0, make_event

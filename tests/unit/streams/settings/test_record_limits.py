@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streams.contract.records import (
-    MAX_TS_MS,
-    Event,
-    Recommendation,
-    RecommendedItem,
-    SourceRank,
-    WindowState,
-    encode,
-)
+from streams.contract.records import MAX_TS_MS, Event, Recommendation, RecommendedItem, SourceRank, encode
+from streams.contract.windows import WindowState
 from streams.errors import SettingsError
 from streams.sequencer.window import absorb
 from streams.settings.apps import RecommenderSettings, SequencerSettings

@@ -7,18 +7,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from streams.contract.records import (
+from streams.contract.records import EventDecoder, UserVector, encode, is_user_key
+from streams.contract.windows import (
     MAX_REVISION,
-    EventDecoder,
     ListWindow,
     Trigger,
-    UserVector,
     WindowItem,
     WindowState,
     decode_list_window,
     decode_window,
-    encode,
-    is_user_key,
 )
 from streams.errors import RecordError
 from streams.health.counters import Counts, Metrics

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import Recommendation, RecordDecoder, decode_window
+from streams.contract.records import Recommendation, RecordDecoder
+from streams.contract.windows import decode_window
 from tools.bench import compression as bench_compression
 from tools.bench.compression import CODECS, Cost, add_arguments, lists, measure, run, summarize, windows
 from tools.cli import UsageError

@@ -7,7 +7,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from streams.contract.records import ListWindow, Recommendation, Trigger
+from streams.contract.records import Recommendation
+from streams.contract.windows import ListWindow, Trigger
 from streams.recommender.window_queue import PendingWindows
 from tools.drills.events import EventSource, Shares, shares_of_users
 from tools.drills.freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s

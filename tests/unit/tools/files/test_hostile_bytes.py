@@ -10,15 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.contract.records import (
-    Event,
-    Item,
-    ModelAnnouncement,
-    PrivacyRequest,
-    RecordDecoder,
-    decode_any,
-    decode_window,
-)
+from streams.contract.records import Event, Item, ModelAnnouncement, PrivacyRequest, RecordDecoder, decode_any
+from streams.contract.windows import decode_window
 from streams.errors import RecordError
 from tools.files.json_lines import CUT_BYTES, LineSplitter
 from tools.files.log_formats import MAX_LINE_BYTES

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from models.artifact.artifact import load_artifact
 from models.ranking.pipeline import Catalogue, Pipeline
-from streams.contract.records import EventDecoder, Item, Recommendation, decode_window, encode
+from streams.contract.records import EventDecoder, Item, Recommendation, encode
+from streams.contract.windows import decode_window
 from streams.errors import InputError
 from streams.health.counters import Counts, Metrics
 from streams.kafka.publisher import KeyHomes, partition_of

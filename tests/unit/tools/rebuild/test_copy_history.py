@@ -15,7 +15,8 @@ from aiokafka.errors import KafkaError
 
 from streams.contract.item_records import ItemDecoder
 from streams.contract.newest_lists import LatestLists
-from streams.contract.records import Item, Recommendation, UserVector, WindowState, decode_window, encode
+from streams.contract.records import Item, Recommendation, UserVector, encode
+from streams.contract.windows import WindowState, decode_window
 from streams.errors import BrokerError, InputError, TopicError
 from streams.kafka.publisher import KeyHomes, partition_of
 from streams.recommender.list_records import list_id
