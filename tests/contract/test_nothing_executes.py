@@ -105,7 +105,7 @@ def test_modules_are_imported_by_computed_names_only_where_known() -> None:
 
 def test_language_models_are_loaded_from_safetensors_without_their_code() -> None:
     """The two options must be there, not only have the right value where they are."""
-    text = (ROOT / "models" / "encoder_loading.py").read_text("utf-8")
+    text = (ROOT / "models" / "text" / "huggingface.py").read_text("utf-8")
     assert text.count('"trust_remote_code": False') == 1 and text.count("use_safetensors=True") == 1
     loaders = [path.name for path in FILES if ".from_pretrained(" in path.read_text("utf-8")]
-    assert loaders == ["encoder_loading.py"]
+    assert loaders == ["huggingface.py"]

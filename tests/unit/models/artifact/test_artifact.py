@@ -372,7 +372,7 @@ def test_an_artifact_keeps_its_own_tensors() -> None:
 
 def test_models_never_unpickle() -> None:
     """Neither pickle nor torch's loader, which uses it, is named anywhere in the package."""
-    for path in sorted((ROOT / "models").glob("*.py")):
+    for path in sorted((ROOT / "models").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             assert not any("pickle" in name or "joblib" in name for name in names), path.name

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from streams.errors import SettingsError
-from streams.kafka import publisher
+from streams.kafka import batch_writer, publisher
 from streams.kafka.batch_writer import BatchWriter
 from streams.kafka.publisher import Publisher
-from streams.runtime import batch_scheduler as batches
 from streams.settings.load import KafkaSettings, load_settings
 from tools.rebuild import copy_topics as rebuild_copy
 
@@ -36,7 +35,7 @@ async def copy(settings: KafkaSettings) -> None:
 
 @pytest.mark.parametrize(
     ("module", "opening"),
-    [(batches, write), (publisher, publish), (rebuild_copy, copy)],
+    [(batch_writer, write), (publisher, publish), (rebuild_copy, copy)],
     ids=["writer", "publisher", "copy"],
 )
 @pytest.mark.parametrize(

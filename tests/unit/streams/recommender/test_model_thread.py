@@ -87,7 +87,7 @@ def test_a_job_that_hangs_does_not_keep_the_process() -> None:
     """A supervisor can only restart what ends."""
     code = (
         "import asyncio, time\n"
-        "from streams import embedding_worker as e\n"
+        "from streams.recommender import model_thread as e\n"
         "e.STOP_TIMEOUT_S = 0.1\n"
         "async def main():\n"
         "    w = e.EmbeddingWorker()\n"

@@ -237,7 +237,7 @@ def test_make_clean_believes_no_record_either(tmp_path: Path) -> None:
     """It ends non-zero with the reason, removes nothing, and signals nobody: a signal to -1 would end this test too."""
     (tmp_path / "streams").symlink_to(ROOT / "streams")
     (tmp_path / "tools").mkdir()
-    for file in (ROOT / "tools").glob("*.*"):
+    for file in (ROOT / "tools").iterdir():
         (tmp_path / "tools" / file.name).symlink_to(file)
     (tmp_path / ".headrace" / "broker").mkdir(parents=True)
     record = tmp_path / ".headrace" / "broker" / STATE_FILE
@@ -297,13 +297,13 @@ def test_a_child_in_our_own_group_is_no_leader(sent: Sent) -> None:
 def test_no_command_signals_past_the_one_module() -> None:
     """``os.kill`` and its kin stand in tools/workers/processes.py alone."""
     found = {
-        path.name
-        for path in (ROOT / "tools").glob("*.py")
+        str(path.relative_to(ROOT / "tools"))
+        for path in (ROOT / "tools").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.Attribute) and node.attr in {"kill", "killpg", "pidfd_send_signal"}
         and isinstance(node.value, ast.Name) and node.value.id in {"os", "signal"}
     }  # fmt: skip
-    assert found == {"processes.py"}
+    assert found == {"workers/processes.py"}
 
 
 def test_a_broker_is_stopped_by_a_python_without_packages(tmp_path: Path) -> None:
