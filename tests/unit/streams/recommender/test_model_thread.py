@@ -150,12 +150,14 @@ for _ in range(9):  # interleaved: both share what else the machine does; the le
     found["set"].append(seconds())
     sys.setswitchinterval(as_it_comes_s)
     found["as-it-comes"].append(seconds())
-print(min(found["set"]) / min(found["as-it-comes"]))
+print(min(found["set"]), min(found["as-it-comes"]))
 """
 
 
 def test_short_operations_do_not_wait_long_for_a_busy_thread() -> None:
     """A model made a third of its lists while degraded ones were made beside it."""
     argv = [sys.executable, "-c", BESIDE_A_BUSY_THREAD]
-    ratio = float(subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout)
-    assert ratio < 0.5
+    found = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout
+    set_s, as_it_comes_s = map(float, found.split())
+    # Where other processes keep the cores busy, the counting thread seldom runs beside the operations, and none of them waits.
+    assert set_s < max(0.5 * as_it_comes_s, 100 * 0.0005)
