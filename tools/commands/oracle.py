@@ -32,6 +32,7 @@ from tools.replay.identity import TimeRange, run_of, to_event, with_pseudonym
 from tools.topics.item_topic import item_changes
 from tools.topics.topic_reader import partition_count, read_records
 
+SUMMARY = "print the window and the list that each user's events must lead to"
 SHOWN_BAD: Final = 100
 LOG_OPTIONS: Final = ("columns", "types", "run")
 

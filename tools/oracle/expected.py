@@ -7,7 +7,6 @@ compared with what it must hold (``tools.oracle.compare``), byte by byte for win
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -36,7 +35,6 @@ from streams.sequencer.window import absorb
 from streams.settings.load import RecommenderSettings, Settings
 from streams.settings.record_limits import WindowBounds
 
-SUMMARY = "print the window and the list that each user's events must lead to"
 #: Events held back, over all users, before they are absorbed: a user's events are then absorbed together, not one by one.
 EVENTS_PER_FOLD: Final = 200_000
 #: Windows that the model sees at once.
@@ -225,17 +223,3 @@ def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, setti
     if artifact.item_features.width:
         features = {item_id: item_row(msgspec.structs.asdict(item)) for item_id, item in items.items()}
     return build_catalogue(artifact, dict(zip(items, vectors, strict=True)), 0, features)
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the command ``headrace oracle``. It is apart, so that the oracle itself does without Kafka."""
-    from tools.commands.oracle import add_arguments as add
-
-    add(parser)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Run the command; return its exit code."""
-    from tools.commands.oracle import run as run_command
-
-    return run_command(args)
