@@ -6,8 +6,8 @@ from importlib.metadata import metadata
 
 import pytest
 
-from tools.commands.doctor import LOCK_FILE, locked_versions
 from tools.project.licences import COPYLEFT, DOCUMENT, PYTHON, UNKNOWN, licence_of, table
+from tools.project.packages import LOCK_FILE, locked_versions
 
 
 def test_every_locked_package_is_in_the_table_with_its_version() -> None:

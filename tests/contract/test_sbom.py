@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tools.broker.kafka_jars import KAFKA_VERSION, pins
-from tools.commands.doctor import LOCK_FILE, locked_versions
 from tools.project.licences import DOCUMENT
+from tools.project.packages import LOCK_FILE, locked_versions
 from tools.project.sbom import WEIGHTS, Weights, locked, main, recorded_sha256
 
 

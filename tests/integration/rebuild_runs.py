@@ -21,7 +21,6 @@ from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings
 from tests import tiny
 from tests.waiting import wait_until
-from tools.commands.up import stop_all
 from tools.main import main
 from tools.rebuild import promote as rebuild_promote
 from tools.rebuild.compare_runs import Held, read_held
@@ -29,6 +28,7 @@ from tools.rebuild.manifest import Manifest, load_manifest, save_manifest
 from tools.rebuild.run_workers import READS, backlog, wait_until_idle
 from tools.topics.topic_reader import read_records
 from tools.workers.process import Worker, free_port
+from tools.workers.supervisor import stop_all
 
 WAIT_S = 90.0
 MAX_EVENTS = 5

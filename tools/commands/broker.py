@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
 
-from streams.settings.load import KafkaSettings, load_settings
-from tools.broker.kafka_jars import Progress
+from streams.settings.load import load_settings
+from tools.broker.choice import names_broker, on_bar
 from tools.broker.local_broker import (
     DEFAULT_DATA,
     ENGINES,
@@ -72,24 +71,6 @@ def _run_stop(args: argparse.Namespace) -> int:
         text = f"{_describe(info)} stopped; its records {'are gone' if info.engine == 'noida' else 'stay'}"
     emit(args, result, text)
     return 0
-
-
-def names_broker(args: argparse.Namespace) -> bool:
-    """Return whether the user named a broker: by option, by variable or in ``headrace.toml``."""
-    named = args.broker or os.environ.get("HEADRACE_BROKER")
-    return bool(named) or load_settings().kafka.broker != KafkaSettings().broker
-
-
-def on_bar(bar: Any) -> Progress:
-    """Return a progress callback that draws on a rich progress bar, one task per description."""
-    tasks: dict[str, Any] = {}
-
-    def show(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done, total=total)
-
-    return show
 
 
 def _describe(info: BrokerInfo) -> str:

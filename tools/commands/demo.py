@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from streams.settings.load import Settings, load_settings
 from tools.cli import RunError, UsageError, add_common_arguments, emit, progress, say, say_table
 from tools.demo.movielens import DemoLog, movielens_100k
 from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
+from tools.reports.quantile import quantile
 
 SUMMARY = "the main job from nothing to lists"
 TRAIN_SHARE: Final = 0.8
@@ -228,13 +228,6 @@ def report_on(
     }
     say_table("headrace demo", as_rows(report))
     return report
-
-
-def quantile(values: Sequence[float], percent: int) -> float | None:
-    """Return a percentile, or None without values."""
-    if len(values) < 2:
-        return values[0] if values else None
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 def show_users(rows: Sequence[LogRow], lists: Sequence[Recommendation], titles: dict[str, str]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,22 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aiokafka import codec
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from streams.errors import BrokerError, HeadraceError, SettingsError
 from streams.settings.load import KafkaSettings, RecommenderSettings, Settings, load_settings
+from tools.broker.choice import names_broker
 from tools.broker.local_broker import broker_status
 from tools.broker.probe import check_broker, run_async
 from tools.cli import emit
-from tools.commands.broker import names_broker
+from tools.project.packages import LOCK_FILE, direct_dependencies, locked_versions
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
 
 SUMMARY = "check the installation, the broker, the topics, the device, the artifact"
 OLDEST_PYTHON = (3, 11)
-LOCK_FILE = Path(__file__).resolve().parents[2] / "requirements.lock"
 
 
 @dataclass(frozen=True)
@@ -130,27 +128,6 @@ def check_codecs() -> Check:
         detail = f"batches in {', '.join(missing)} cannot be read: the package cramjam is missing or does not load"
         return Check("codecs", False, detail, "run make setup, or pip install cramjam")
     return Check("codecs", True, f"none, {', '.join(found)}")
-
-
-def locked_versions(lock: Path, python: str | None = None) -> dict[str, str]:
-    """Return the version that a lock file pins for a Python, by package; empty if there is no such file.
-
-    Parameters
-    ----------
-    python : such as ``3.11``; None is the one that runs
-    """
-    environment = None if python is None else {"python_version": python, "python_full_version": f"{python}.0"}
-    text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
-    lines = re.findall(r"^([A-Za-z0-9][^\\\n]*==[^\\\n]*)", text, re.MULTILINE)
-    pins = [Requirement(line) for line in lines]
-    valid = [pin for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
-    return {canonicalize_name(pin.name): str(pin.specifier).removeprefix("==") for pin in valid}
-
-
-def direct_dependencies() -> list[str]:
-    """Return the names of what headrace itself requires, without the development extras."""
-    required = [Requirement(line) for line in importlib.metadata.requires("headrace") or []]
-    return [r.name for r in required if r.marker is None or r.marker.evaluate({"extra": ""})]
 
 
 def check_reachable(kafka: KafkaSettings) -> Check:

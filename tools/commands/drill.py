@@ -21,9 +21,9 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import HeadraceError
 from streams.settings.load import Settings, load_settings
+from tools.broker.choice import names_broker, on_bar
 from tools.broker.local_broker import running_broker
 from tools.cli import RunError, UsageError, emit, progress, say
-from tools.commands.broker import names_broker, on_bar
 from tools.drills.artifact import make_artifact
 from tools.drills.events import Shares
 from tools.drills.session import Drill, Plan, delete_topics, run_drill

@@ -19,8 +19,8 @@ from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
 from tools.cli import UsageError, emit, progress, say, write_row
-from tools.commands.subscribe import read_titles
 from tools.files.log_reader import parse_columns, read_items
+from tools.topics.item_topic import read_titles
 
 SUMMARY = "put, delete and list catalogue items"
 JSON_LINES: Final = (".jsonl", ".ndjson", ".json")

@@ -8,23 +8,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.errors import InputError
-from streams.kafka.deployment import with_existing_partitions
-from streams.kafka.permissions import prepare
-from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
-from tools.cli import UsageError, emit, progress, say
-from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
+from tools.cli import UsageError, emit, say
+from tools.files.log_reader import LogReader
 from tools.rebuild import options as rebuild_options
 from tools.replay.identity import TimeRange, check_run, default_run, load_checkpoint, parse_range, run_of
 from tools.replay.live_users import count_live, read_live_users, refuse_live
-from tools.replay.publish_log import Pace, Replay, Tally
+from tools.replay.publish_log import Pace, Replay, Tally, drive, spec_of
 
 SUMMARY = "publish a historical log"
 STATE_DIR: Final = Path(".headrace") / "runs"
@@ -117,51 +112,8 @@ def run(args: argparse.Namespace) -> int:
 def check_live(args: argparse.Namespace, settings: Settings, wire: str, times: TimeRange) -> None:
     """Say how many users of the log are live already; raise :class:`UsageError` where there are some, unless forced."""
     live = asyncio.run(read_live_users(settings.kafka, wire))
-    rows = LogReader(_spec_of(args), lambda _line, _reason: None)
+    rows = LogReader(spec_of(args), lambda _line, _reason: None)
     refuse_live(count_live(rows, live, times, open_pseudonyms(settings.kafka)), is_forced=args.force)
-
-
-def _spec_of(args: argparse.Namespace) -> LogSpec:
-    return LogSpec(args.log, parse_columns(args.columns or ""), parse_columns(args.types or ""), args.time_unit)
-
-
-def drive(
-    args: argparse.Namespace,
-    settings: Settings,
-    replay: Replay,
-    pace: Pace,
-    before: Callable[[], None] = lambda: None,
-) -> None:
-    """Read and order the log, where Ctrl-C acts at once, then publish it on an event loop.
-
-    Parameters
-    ----------
-    before : called when the log is found to be good, before anything is published
-    """
-    reader = LogReader(_spec_of(args), replay.tally.refuse)
-    with progress() as bar:
-        task = bar.add_task("reading and ordering", total=None)
-        rows = iter(sorted_rows(reader))
-        first = next(rows, None)
-        if first is None:
-            raise InputError(f"{args.log}: no rows that can be read")
-        before()
-        bar.update(task, description="replaying", total=reader.n_read - reader.n_bad)
-        everything: Iterator[LogRow] = chain([first], rows)
-        asyncio.run(_publish(settings, replay, everything, pace, lambda n: bar.update(task, completed=n)))
-    if replay.tally.sent == 0 and replay.tally.skipped == 0:
-        raise InputError(
-            f"{args.log}: none of {replay.tally.bad} rows keeps the contract; check --columns, --types and --time-unit"
-        )
-
-
-async def _publish(settings: Settings, replay: Replay, rows: Iterator[LogRow], pace: Pace, on_row: Any) -> None:
-    settings = await with_existing_partitions(settings)
-    created = await prepare(settings.kafka, "producer")
-    if created:
-        say(f"created topics: {', '.join(created)}", style="dim")
-    async with Publisher(settings.kafka) as publisher:
-        await replay.publish(rows, publisher, pace, on_row)
 
 
 def _report(args: argparse.Namespace, name: str, tally: Tally, began: float) -> None:

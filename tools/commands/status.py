@@ -19,9 +19,9 @@ from streams.health.unknown_items import REMEDY, is_too_much, shown
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.group_watch import Group, GroupWatch, PartitionOffsets, Place
 from streams.settings.load import Settings, load_settings
+from tools.broker.choice import names_broker
 from tools.broker.local_broker import broker_status
 from tools.cli import UsageError, emit
-from tools.commands.broker import names_broker
 from tools.training.catalogue_share import as_share, live_share, share_text
 from tools.workers import acknowledge
 from tools.workers.acknowledge import as_loss, as_text, unacknowledged

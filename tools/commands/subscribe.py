@@ -21,7 +21,7 @@ from streams.errors import RecordError
 from streams.kafka.publisher import partition_of
 from streams.settings.load import KafkaSettings, load_settings
 from tools.cli import UsageError, emit, say, write_json, write_line
-from tools.topics.item_topic import item_changes
+from tools.topics.item_topic import read_titles
 from tools.topics.topic_reader import partition_count, read_records
 
 SUMMARY = "print recommendations as they arrive"
@@ -106,17 +106,6 @@ async def _print_lists(args: argparse.Namespace, settings: KafkaSettings, seen: 
             sys.stdout.flush()
             if seen.lists == args.count:
                 return
-
-
-async def read_titles(settings: KafkaSettings) -> dict[str, str]:
-    """Return the titles of the catalogue on ``items``; empty where there is none, for then ids are shown."""
-    titles: dict[str, str] = {}
-    async for item_id, item in item_changes(settings):
-        if item is None:
-            titles.pop(item_id, None)
-        else:
-            titles[item_id] = item.title
-    return titles
 
 
 def format_list(found: Recommendation, titles: Mapping[str, str]) -> list[str]:

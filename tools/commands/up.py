@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import contextlib
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +15,11 @@ from streams.contract.roles import topics_of
 from streams.kafka.deployment import load_deployment
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings, load_settings
+from tools.broker.choice import names_broker, on_bar
 from tools.broker.local_broker import running_broker
 from tools.cli import UsageError, emit, progress, say
-from tools.commands.broker import names_broker, on_bar
 from tools.workers.process import POLL_S, Worker, WorkerName, free_port
-from tools.workers.supervisor import Supervisor
+from tools.workers.supervisor import Supervisor, stop_all
 from tools.workers.worker_logs import new_log
 
 SUMMARY = "run the sequencer and the recommender until Ctrl-C"
@@ -135,19 +134,6 @@ def _supervise(args: argparse.Namespace, workers: list[Worker], stop_timeout_s: 
                 ]
             },
         )
-
-
-def stop_all(workers: list[Worker], timeout_s: float = 15.0) -> None:
-    """Stop all workers at once, each killed when it does not end in time."""
-    threads = [threading.Thread(target=worker.stop, args=(timeout_s,)) for worker in workers]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    except KeyboardInterrupt:
-        for worker in workers:
-            worker.kill()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from models.types import Float64
 from streams.contract.records import Recommendation
-from tools.commands.demo import quantile
+from tools.reports.quantile import quantile
 
 #: Late events' own time is up to hours ago: their lists say nothing about freshness. Nobody waits as long as this.
 LATE_MS: Final = 600_000

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from tools.cli import write_line
-from tools.commands.doctor import LOCK_FILE
+from tools.project.packages import LOCK_FILE
 
 SOURCES: Final = ("pypi", "osv")
 TIMEOUT_S: Final = 600

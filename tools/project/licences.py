@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from tools.commands.doctor import LOCK_FILE, locked_versions
+from tools.project.packages import LOCK_FILE, locked_versions
 
 DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 START, END = "<!-- licences -->", "<!-- end of licences -->"

@@ -20,8 +20,8 @@ from packaging.utils import canonicalize_name
 from tools.broker.engine_docker import COMPOSE_FILE
 from tools.broker.kafka_jars import pins
 from tools.cli import write_line
-from tools.commands.doctor import LOCK_FILE
 from tools.project.licences import UNKNOWN, licence_of
+from tools.project.packages import LOCK_FILE
 
 UV_FILE: Final = Path(__file__).parents[1] / "uv.txt"
 #: An expression of the SPDX identifiers that packages here declare; all else is a licence's name.

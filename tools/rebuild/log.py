@@ -8,10 +8,9 @@ from pathlib import Path
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.errors import InputError
 from streams.settings.load import KafkaSettings, Settings
-from tools.commands.replay import drive
 from tools.rebuild.manifest import LOG_CHECKPOINT
 from tools.replay.identity import load_checkpoint, parse_range, run_of
-from tools.replay.publish_log import Pace, Replay
+from tools.replay.publish_log import Pace, Replay, drive
 
 
 def source_of(args: argparse.Namespace, kafka: KafkaSettings) -> str:

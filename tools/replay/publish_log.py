@@ -1,20 +1,25 @@
-"""The loop of a replay: ordered rows in, checked events out, a checkpoint after each delivery."""
+"""A replay: reads and orders a log, then publishes it: ordered rows in, checked events out, a checkpoint after each delivery."""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import EventDecoder, encode
 from streams.errors import InputError, RecordError
+from streams.kafka.deployment import with_existing_partitions
+from streams.kafka.permissions import prepare
+from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings
-from tools.cli import say
-from tools.files.log_reader import LogRow
+from tools.cli import progress, say
+from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
 from tools.replay.identity import Checkpoint, TimeRange, to_event, with_pseudonym
 
 CHECKPOINT_ROWS: Final = 20_000
@@ -149,3 +154,47 @@ class Replay:
         Checkpoint(self._run, self._taken, self._sent_before + self.tally.sent, self._partitioner).save(self._path)
         self._saved_at = time.monotonic()
         self._unsaved = 0
+
+
+def spec_of(args: argparse.Namespace) -> LogSpec:
+    """Return the log that the options of ``headrace replay`` name, and how it is read."""
+    return LogSpec(args.log, parse_columns(args.columns or ""), parse_columns(args.types or ""), args.time_unit)
+
+
+def drive(
+    args: argparse.Namespace,
+    settings: Settings,
+    replay: Replay,
+    pace: Pace,
+    before: Callable[[], None] = lambda: None,
+) -> None:
+    """Read and order the log, where Ctrl-C acts at once, then publish it on an event loop.
+
+    Parameters
+    ----------
+    before : called when the log is found to be good, before anything is published
+    """
+    reader = LogReader(spec_of(args), replay.tally.refuse)
+    with progress() as bar:
+        task = bar.add_task("reading and ordering", total=None)
+        rows = iter(sorted_rows(reader))
+        first = next(rows, None)
+        if first is None:
+            raise InputError(f"{args.log}: no rows that can be read")
+        before()
+        bar.update(task, description="replaying", total=reader.n_read - reader.n_bad)
+        everything: Iterator[LogRow] = chain([first], rows)
+        asyncio.run(_publish_rows(settings, replay, everything, pace, lambda n: bar.update(task, completed=n)))
+    if replay.tally.sent == 0 and replay.tally.skipped == 0:
+        raise InputError(
+            f"{args.log}: none of {replay.tally.bad} rows keeps the contract; check --columns, --types and --time-unit"
+        )
+
+
+async def _publish_rows(settings: Settings, replay: Replay, rows: Iterator[LogRow], pace: Pace, on_row: Any) -> None:
+    settings = await with_existing_partitions(settings)
+    created = await prepare(settings.kafka, "producer")
+    if created:
+        say(f"created topics: {', '.join(created)}", style="dim")
+    async with Publisher(settings.kafka) as publisher:
+        await replay.publish(rows, publisher, pace, on_row)

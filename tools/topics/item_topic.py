@@ -34,3 +34,14 @@ async def item_changes(settings: KafkaSettings) -> AsyncIterator[tuple[str, Item
 
 def _warn(message: str) -> None:
     say(message, style="yellow")
+
+
+async def read_titles(settings: KafkaSettings) -> dict[str, str]:
+    """Return the titles of the catalogue on ``items``; empty where there is none, for then ids are shown."""
+    titles: dict[str, str] = {}
+    async for item_id, item in item_changes(settings):
+        if item is None:
+            titles.pop(item_id, None)
+        else:
+            titles[item_id] = item.title
+    return titles

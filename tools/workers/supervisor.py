@@ -1,6 +1,8 @@
-"""Restarts workers that end on their own. Used by ``headrace up``."""
+"""Restarts workers that end on their own, and stops them together."""
 
 from __future__ import annotations
+
+import threading
 
 from tools.workers.process import Worker, WorkerError
 
@@ -52,3 +54,16 @@ class Supervisor:
         recent.append(now)
         self._due[i] = now + pause_s
         return f"{worker.name} ended with code {worker.returncode}; restart in {pause_s:g} s; {worker.log_tail()}"
+
+
+def stop_all(workers: list[Worker], timeout_s: float = 15.0) -> None:
+    """Stop all workers at once, each killed when it does not end in time."""
+    threads = [threading.Thread(target=worker.stop, args=(timeout_s,)) for worker in workers]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except KeyboardInterrupt:
+        for worker in workers:
+            worker.kill()

@@ -21,7 +21,7 @@ from streams.settings.load import KafkaSettings
 from tests import tiny_models
 from tests.builders import FakeRecord
 from tools.commands.oracle import _items_of_topic
-from tools.commands.subscribe import read_titles
+from tools.topics.item_topic import read_titles
 
 WRONG_KEYS = (None, b"", b"b", b"a ", b"A", b"\xff", b'"a"', b"a.0", b"x" * 1_000)
 

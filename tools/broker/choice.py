@@ -1,0 +1,28 @@
+"""Whether a person named a broker, and how the start of a local one is shown."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import Any
+
+from streams.settings.load import KafkaSettings, load_settings
+from tools.broker.kafka_jars import Progress
+
+
+def names_broker(args: argparse.Namespace) -> bool:
+    """Return whether the user named a broker: by option, by variable or in ``headrace.toml``."""
+    named = args.broker or os.environ.get("HEADRACE_BROKER")
+    return bool(named) or load_settings().kafka.broker != KafkaSettings().broker
+
+
+def on_bar(bar: Any) -> Progress:
+    """Return a progress callback that draws on a rich progress bar, one task per description."""
+    tasks: dict[str, Any] = {}
+
+    def show(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done, total=total)
+
+    return show
