@@ -18,7 +18,7 @@ from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
 from tools.broker.state import port_taken
 from tools.commands import drill
-from tools.drills import session as drill_run
+from tools.drills import run as drill_run
 from tools.drills.cluster import APPS, COUNTED
 from tools.drills.kinds.replay import worker_pids
 from tools.drills.session import Drill

@@ -9,7 +9,7 @@ import pytest
 from tests.conftest import best_engine
 from tests.integration.drills import assert_all_well, assert_nothing_left, run_drill
 from tools.broker.local_broker import BrokerInfo
-from tools.drills import session as drill_run
+from tools.drills import session as drill_session
 from tools.drills import topics as drill_topics
 from tools.drills.kinds import broker_restart as drill_broker
 from tools.drills.kinds import overload as drill_overload
@@ -178,8 +178,8 @@ def test_lists_beyond_the_limit_of_one_user_are_found(
     """Recommenders that make far more lists of a user than the setting allows: the overload fails, for both users."""
     monkeypatch.setenv("HEADRACE_LISTS_PER_MINUTE", "1")
     monkeypatch.setattr(drill_overload, "RECOVERY_S", 1.5)
-    real = drill_run.variables_of
-    monkeypatch.setattr(drill_run, "variables_of", lambda *args: real(*args) | {"HEADRACE_LISTS_PER_MINUTE": "600"})
+    real = drill_session.variables_of
+    monkeypatch.setattr(drill_session, "variables_of", lambda *args: real(*args) | {"HEADRACE_LISTS_PER_MINUTE": "600"})
     outcome = run_drill(broker, capsys, monkeypatch, "overload", "--minutes", "0.1")
     shutil.rmtree(outcome.folder)  # it keeps the logs of a failure
     assert outcome.code == 1

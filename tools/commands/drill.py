@@ -26,7 +26,8 @@ from tools.broker.local_broker import running_broker
 from tools.cli import RunError, UsageError, emit, progress, say
 from tools.drills.artifact import make_artifact
 from tools.drills.events import Shares
-from tools.drills.session import Drill, Plan, delete_topics, run_drill
+from tools.drills.run import delete_topics, run_drill
+from tools.drills.session import Drill, Plan
 
 SUMMARY = "break things on purpose, and count what was lost"
 #: Kind and its module: ``script(drill)`` does the harm. Where there is one, ``adapt(plan)`` says what it needs, ``prepare(drill)`` does

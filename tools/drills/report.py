@@ -7,29 +7,19 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tools.drills.events import Sort
 from tools.drills.verdict import Verdict
 
 if TYPE_CHECKING:
-    from tools.drills.session import Drill
+    from tools.drills.session import Drill, Fault
 
 
 #: Sorts of events that may be accepted, each once; one beyond the allowed lateness is, when it is its user's first.
 ACCEPTABLE: Final[tuple[Sort, ...]] = ("new", "late-inserted", "late-dropped")
 #: The kind in which workers may end by themselves: without a broker they must.
 MAY_END: Final = "broker-restart"
-
-
-@dataclass
-class Fault:
-    """One disturbance; ``downtime_s`` is the longest pause of any partition of ``sequences`` or ``recommendations`` around it."""
-
-    name: str
-    downtime_s: float = 0.0
-    healthy_s: float = 0.0
 
 
 def report_of(drill: Drill, verdict: Verdict) -> dict[str, Any]:

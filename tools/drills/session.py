@@ -1,10 +1,4 @@
-"""What all drills share: topics of their own, load, workers, observer, a fault's downtime, the verdict, and cleaning up.
-
-::
-
-    topics ─ artifact ─ items ─ workers ─ prefill ─ caught up ─┬─ load ───────────┬─ caught up ─ verdict
-                                                               └─ faults of a kind ┘
-"""
+"""What the script of a drill has in hand: the plan, load, workers, observer, and a fault's downtime."""
 
 from __future__ import annotations
 
@@ -18,10 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.contract.kafka_records import ConsumedRecord
-from streams.contract.records import Item, encode
-from streams.kafka.publisher import Publisher
-from streams.kafka.topics import TOPICS, create_topics, open_admin
-from streams.settings.load import KafkaSettings, Settings
+from streams.contract.records import Item
+from streams.settings.load import Settings
 from tools.broker.local_broker import BrokerInfo
 from tools.cli import RunError
 from tools.drills.artifact import catalogue_of
@@ -29,8 +21,6 @@ from tools.drills.cluster import APPS, Cluster, DrillWorker, is_ready, unbalance
 from tools.drills.events import EventSource, Shares
 from tools.drills.load import Load
 from tools.drills.observer import Observer
-from tools.drills.report import Fault, report_of
-from tools.drills.verdict import judge
 from tools.topics.offsets import group_lag
 from tools.workers.process import WorkerName
 
@@ -43,8 +33,6 @@ FAULTY_APP: Final = "tools.drills.faulty_model"
 FAULT_VARIABLE: Final = "HEADRACE_DRILL_FAULTS"
 #: Commits come once a second: under load some seconds of it are always uncommitted.
 NEAR_S: Final = 4.0
-#: Load goes on this long after the last fault, in seconds.
-AFTER_LAST_FAULT_S: Final = 3.0
 SESSION_TIMEOUT_MS: Final = 6_000
 
 
@@ -76,6 +64,15 @@ class Plan:
     variables: Mapping[str, str] = field(default_factory=dict)
     log: Path | None = None
     log_columns: str = ""
+
+
+@dataclass
+class Fault:
+    """One disturbance; ``downtime_s`` is the longest pause of any partition of ``sequences`` or ``recommendations`` around it."""
+
+    name: str
+    downtime_s: float = 0.0
+    healthy_s: float = 0.0
 
 
 class Drill:
@@ -234,95 +231,3 @@ def variables_of(settings: Settings, plan: Plan) -> dict[str, str]:
         "HEADRACE_DEVICE": "cpu",
     }
     return variables | dict(plan.variables)
-
-
-async def run_drill(
-    drill: Drill, script: Callable[[Drill], Any], epilogue: Callable[[Drill], Any] | None = None
-) -> dict[str, Any]:
-    """Run a drill from its topics to its report. Its workers and its load have ended when it returns or raises.
-
-    Parameters
-    ----------
-    epilogue : what is done to the topics when the verdict is there and all workers have ended
-
-    Returns
-    -------
-    the report; its ``problems`` is empty when all went as it must
-    """
-    started = time.monotonic()
-    kafka = drill.settings.kafka
-    await create_topics(kafka)
-    await publish_items(kafka, drill.items)
-    jobs: list[asyncio.Task[Any]] = []
-    try:
-        for name in APPS:
-            for _ in range(drill.plan.n_workers):
-                drill.start_worker(name)
-        jobs.append(asyncio.create_task(drill.cluster.supervise()))
-        async with drill.observer:
-            await drill.cluster.wait_ready()
-            await drill.prefill()
-            await _script_under_load(drill, script, jobs)
-            settle_s = await drill.catch_up()
-            await drill.look_at_pages()
-        await drill.cluster.stop()
-        drill.say("comparing with what the events must lead to")
-        lists = drill.observer.ledger.newest()
-        verdict = await judge(drill.settings, drill.items, lists, n_hidden=drill.n_hidden, before=drill.events_before)
-        verdict.stale_windows = drill.observer.windows.n_stale
-        if epilogue is not None:
-            await epilogue(drill)
-    finally:
-        await _end(drill, jobs)
-    return report_of(drill, verdict) | {
-        "settle_s": round(settle_s, 1),
-        "seconds": round(time.monotonic() - started, 1),
-    }
-
-
-async def _script_under_load(drill: Drill, script: Callable[[Drill], Any], jobs: list[asyncio.Task[Any]]) -> None:
-    load = asyncio.create_task(drill.load.run())
-    faults = asyncio.create_task(_faults(drill, script))
-    jobs += [load, faults]
-    await asyncio.wait([*jobs], return_when=asyncio.FIRST_COMPLETED)
-    if not faults.done():  # load or supervision ended: it failed
-        for job in jobs:
-            if job.done():
-                await job
-    await faults
-    await load
-
-
-async def _faults(drill: Drill, script: Callable[[Drill], Any]) -> None:
-    try:
-        await drill.healthy()
-        await script(drill)
-        await asyncio.sleep(AFTER_LAST_FAULT_S)
-    finally:
-        drill.load.stop()
-
-
-async def _end(drill: Drill, jobs: list[asyncio.Task[Any]]) -> None:
-    for job in jobs:
-        job.cancel()
-    await asyncio.gather(*jobs, return_exceptions=True)
-    await drill.load.close()
-    await drill.cluster.stop()
-
-
-async def publish_items(kafka: KafkaSettings, items: list[Item]) -> None:
-    """Publish a catalogue."""
-    async with Publisher(kafka) as publisher:
-        for item in items:
-            await publisher.publish(kafka.topic("items"), item.item_id.encode(), encode(item))
-
-
-async def delete_topics(kafka: KafkaSettings) -> None:
-    """Delete the topics of the drill's prefix."""
-    admin = await open_admin(kafka)
-    try:
-        names = {kafka.topic(spec.name) for spec in TOPICS} & set(await admin.list_topics())
-        if names:
-            await admin.delete_topics(sorted(names))
-    finally:
-        await admin.close()

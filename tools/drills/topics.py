@@ -22,8 +22,9 @@ from streams.kafka.group_watch import GroupWatch
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import open_admin
 from tools.drills.cluster import READY_S
-from tools.drills.kinds.replay import command
-from tools.drills.session import Drill, delete_topics
+from tools.drills.replay_command import command
+from tools.drills.run import delete_topics
+from tools.drills.session import Drill
 from tools.drills.verdict import judge
 from tools.rebuild.compare_runs import read_held
 from tools.rebuild.copy_topics import event_range

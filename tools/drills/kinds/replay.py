@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -29,9 +26,11 @@ from streams.settings.load import KafkaSettings
 from tools.cli import RunError
 from tools.drills.kinds.replay_promotion import promote
 from tools.drills.load import MAX_CHUNK
-from tools.drills.session import CATCH_UP_S, Drill, Plan, delete_topics, variables_of
+from tools.drills.replay_command import COMMAND_LIMIT_S, command, start_command
+from tools.drills.run import delete_topics
+from tools.drills.session import CATCH_UP_S, Drill, Plan
 from tools.rebuild.manifest import load_manifest, run_settings
-from tools.rebuild.run_workers import READS, worker_variables
+from tools.rebuild.run_workers import READS
 from tools.topics.topic_reader import read_records
 from tools.workers.processes import signal_group
 
@@ -39,8 +38,6 @@ RUN: Final = "again"
 N_KILLS: Final = 2
 #: Without a log: events of history for each user, so that the default of 100,000 users makes a million.
 EVENTS_PER_USER: Final = 10
-#: Longest time of one command, in seconds.
-COMMAND_LIMIT_S: Final = 3_600.0
 #: A kill strikes at a share of the events copied that is drawn from this range, then after a pause, in seconds.
 KILL_SHARE: Final = (0.0, 0.9)
 KILL_PAUSE_S: Final = (0.0, 3.0)
@@ -122,7 +119,7 @@ async def _make_history(drill: Drill) -> int:
 async def _rebuild_and_kill(drill: Drill, n_history: int, n: int) -> None:
     """Begin the rebuild, or go on with it, and kill command and workers at a random moment."""
     share, pause_s = drill.rng.uniform(*KILL_SHARE), drill.rng.uniform(*KILL_PAUSE_S)
-    process = await _start(drill, "--into", RUN, "--from-topic")
+    process = await start_command(drill, "--into", RUN, "--from-topic")
     running = asyncio.create_task(process.communicate())
     try:
         deadline = time.monotonic() + COMMAND_LIMIT_S
@@ -168,44 +165,6 @@ def worker_pids(prefix: str, name: str) -> Iterator[int]:
                 yield int(folder.name)
         except OSError:  # it has ended, or is not ours
             continue
-
-
-async def _start(drill: Drill, *argv: str) -> asyncio.subprocess.Process:
-    """Start ``headrace replay`` against the drill's topics."""
-    settings = drill.settings
-    env = os.environ | worker_variables(settings, drill.folder, "replay") | variables_of(settings, drill.plan)
-    env |= {"HEADRACE_ARTIFACT": settings.recommender.artifact, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tools.main", "replay", *argv, "--state-dir", str(drill.folder / "runs"), "--json"]
-    return await asyncio.create_subprocess_exec(
-        *command, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-    )  # fmt: skip
-
-
-async def command(drill: Drill, *argv: str, may_end_with: int = 0) -> dict[str, Any]:
-    """Run ``headrace replay`` to its end and return its JSON; an empty one where it prints none.
-
-    Parameters
-    ----------
-    may_end_with : exit code, beside 0, that is no failure
-
-    Raises
-    ------
-    RunError
-        When it fails, or takes longer than :data:`COMMAND_LIMIT_S`.
-    """
-    process = await _start(drill, *argv)
-    try:
-        out, err = await asyncio.wait_for(process.communicate(), COMMAND_LIMIT_S)
-    except BaseException:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        raise
-    lines = out.decode().splitlines()
-    if process.returncode not in (0, may_end_with):
-        last = (err.decode("utf-8", "replace").strip().splitlines() or ["no message"])[-1]
-        raise RunError(f"headrace replay {' '.join(argv)}: exit code {process.returncode}: {last}")
-    found: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-    return found
 
 
 async def count_lists(kafka: KafkaSettings) -> Lists:

@@ -8,7 +8,8 @@ from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, FakeRecord, make_event
 from tools.drills.cluster import unbalanced
 from tools.drills.ledger import WindowLog
-from tools.drills.report import Fault, downtime, n_sent_problems, sort_problems
+from tools.drills.report import downtime, n_sent_problems, sort_problems
+from tools.drills.session import Fault
 from tools.drills.verdict import RejectLog, Verdict, coordinates, n_lost
 
 

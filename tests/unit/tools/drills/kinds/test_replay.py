@@ -21,8 +21,7 @@ from tools.drills.events import EventSource, Shares
 from tools.drills.kinds.replay import N_KILLS, RUN, adapt, kill_workers, n_copied, worker_pids
 from tools.drills.kinds.replay_promotion import NEEDS_YES, promote
 from tools.drills.load import Load
-from tools.drills.report import Fault
-from tools.drills.session import Plan
+from tools.drills.session import Fault, Plan
 from tools.rebuild.manifest import Manifest, save_manifest
 
 

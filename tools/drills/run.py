@@ -1,0 +1,118 @@
+"""Runs a drill from its topics to its report, and deletes its topics.
+
+::
+
+    topics ─ artifact ─ items ─ workers ─ prefill ─ caught up ─┬─ load ───────────┬─ caught up ─ verdict
+                                                               └─ faults of a kind ┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from streams.contract.records import Item, encode
+from streams.kafka.publisher import Publisher
+from streams.kafka.topics import TOPICS, create_topics, open_admin
+from streams.settings.load import KafkaSettings
+from tools.drills.cluster import APPS
+from tools.drills.report import report_of
+from tools.drills.session import Drill
+from tools.drills.verdict import judge
+
+#: Load goes on this long after the last fault, in seconds.
+AFTER_LAST_FAULT_S: Final = 3.0
+
+
+async def run_drill(
+    drill: Drill, script: Callable[[Drill], Any], epilogue: Callable[[Drill], Any] | None = None
+) -> dict[str, Any]:
+    """Run a drill from its topics to its report. Its workers and its load have ended when it returns or raises.
+
+    Parameters
+    ----------
+    epilogue : what is done to the topics when the verdict is there and all workers have ended
+
+    Returns
+    -------
+    the report; its ``problems`` is empty when all went as it must
+    """
+    started = time.monotonic()
+    kafka = drill.settings.kafka
+    await create_topics(kafka)
+    await publish_items(kafka, drill.items)
+    jobs: list[asyncio.Task[Any]] = []
+    try:
+        for name in APPS:
+            for _ in range(drill.plan.n_workers):
+                drill.start_worker(name)
+        jobs.append(asyncio.create_task(drill.cluster.supervise()))
+        async with drill.observer:
+            await drill.cluster.wait_ready()
+            await drill.prefill()
+            await _script_under_load(drill, script, jobs)
+            settle_s = await drill.catch_up()
+            await drill.look_at_pages()
+        await drill.cluster.stop()
+        drill.say("comparing with what the events must lead to")
+        lists = drill.observer.ledger.newest()
+        verdict = await judge(drill.settings, drill.items, lists, n_hidden=drill.n_hidden, before=drill.events_before)
+        verdict.stale_windows = drill.observer.windows.n_stale
+        if epilogue is not None:
+            await epilogue(drill)
+    finally:
+        await _end(drill, jobs)
+    return report_of(drill, verdict) | {
+        "settle_s": round(settle_s, 1),
+        "seconds": round(time.monotonic() - started, 1),
+    }
+
+
+async def _script_under_load(drill: Drill, script: Callable[[Drill], Any], jobs: list[asyncio.Task[Any]]) -> None:
+    load = asyncio.create_task(drill.load.run())
+    faults = asyncio.create_task(_faults(drill, script))
+    jobs += [load, faults]
+    await asyncio.wait([*jobs], return_when=asyncio.FIRST_COMPLETED)
+    if not faults.done():  # load or supervision ended: it failed
+        for job in jobs:
+            if job.done():
+                await job
+    await faults
+    await load
+
+
+async def _faults(drill: Drill, script: Callable[[Drill], Any]) -> None:
+    try:
+        await drill.healthy()
+        await script(drill)
+        await asyncio.sleep(AFTER_LAST_FAULT_S)
+    finally:
+        drill.load.stop()
+
+
+async def _end(drill: Drill, jobs: list[asyncio.Task[Any]]) -> None:
+    for job in jobs:
+        job.cancel()
+    await asyncio.gather(*jobs, return_exceptions=True)
+    await drill.load.close()
+    await drill.cluster.stop()
+
+
+async def publish_items(kafka: KafkaSettings, items: list[Item]) -> None:
+    """Publish a catalogue."""
+    async with Publisher(kafka) as publisher:
+        for item in items:
+            await publisher.publish(kafka.topic("items"), item.item_id.encode(), encode(item))
+
+
+async def delete_topics(kafka: KafkaSettings) -> None:
+    """Delete the topics of the drill's prefix."""
+    admin = await open_admin(kafka)
+    try:
+        names = {kafka.topic(spec.name) for spec in TOPICS} & set(await admin.list_topics())
+        if names:
+            await admin.delete_topics(sorted(names))
+    finally:
+        await admin.close()
