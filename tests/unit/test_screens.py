@@ -17,7 +17,7 @@ from streams.contract.records import Item, Recommendation, RecommendedItem, Sour
 from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord
 from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
-from tests.unit.test_architecture import files
+from tests.unit.test_architecture import ROOT, files
 from tools.cli import emit, progress, say, say_table, write_json, write_line, write_row
 from tools.commands import items
 from tools.commands.demo import show_users
@@ -69,11 +69,11 @@ def is_text(node: ast.expr) -> bool:
 
 def test_no_module_writes_to_a_screen_past_the_sink() -> None:
     found = {
-        (f"{package}/{path.name}", way)
+        (name, way)
         for package in ("models", "streams", "tools")
         for path in files(package)
+        if (name := path.relative_to(ROOT).as_posix()) not in SINKS
         for way in ways_out(path.read_text("utf-8"))
-        if f"{package}/{path.name}" not in SINKS
     }
     assert found - FILES == EXCEPTIONS
 
