@@ -20,7 +20,7 @@ import numpy as np
 
 from models.types import Float32
 from tools.cli import UsageError, emit, progress
-from tools.commands.train import encoder_access
+from tools.training.inputs import encoder_access
 
 if TYPE_CHECKING:
     from models.text.encoder import TransformerEncoder

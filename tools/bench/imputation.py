@@ -15,16 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streams.errors import InputError
 from tools.cli import UsageError, emit, progress
-from tools.commands.train import (
-    IMPUTATIONS,
-    Sides,
-    add_log_arguments,
-    check_seed,
-    embed_items,
-    encoder_access,
-    read_log,
-    read_sides,
-)
+from tools.training.fit import IMPUTATIONS, check_seed
+from tools.training.inputs import Sides, add_log_arguments, embed_items, encoder_access, read_log, read_sides
 
 if TYPE_CHECKING:
     from models.evaluation.splits import Cases

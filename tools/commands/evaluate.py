@@ -16,17 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from streams.errors import HeadraceError, InputError
 from streams.settings.load import RecommenderSettings, load_settings
 from tools.cli import UsageError, emit, progress
-from tools.commands.train import (
-    Sides,
-    add_log_arguments,
-    add_training_arguments,
-    check_training,
-    embed_items,
-    read_log,
-    read_sides,
-    share_of_items,
-    train_artifact,
-)
+from tools.training.catalogue_share import share_of_items
+from tools.training.fit import add_training_arguments, check_training, train_artifact
+from tools.training.inputs import Sides, add_log_arguments, embed_items, read_log, read_sides
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact

@@ -1,1 +1,1 @@
-"""What the training commands share: inputs and checks."""
+"""What the training commands share: inputs, fitting and checks."""

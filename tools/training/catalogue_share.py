@@ -5,14 +5,19 @@ Two systems that name the same items differently make a model that recommends no
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Collection, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from streams.contract.committed_note import UNHEALTHY_MS, CatalogueShare, decode_share
 from streams.errors import InputError
 from streams.health.unknown_items import shown
 from streams.kafka.group_watch import Group
 from tools.cli import say
+
+if TYPE_CHECKING:
+    from models.interactions import Interactions
+    from tools.training.inputs import Sides
 
 #: Under this share of the log's items in the catalogue a warning is given.
 WARN_SHARE: Final = 0.5
@@ -46,6 +51,13 @@ def catalogue_share(log_name: str, log_items: Collection[str], items_name: str, 
         raise InputError(f"{counts}; {example}; {remedy}, or leave out --items")
     say(f"{counts} ({share:.0%}); {example}; {remedy}", style="yellow")
     return share
+
+
+def share_of_items(args: argparse.Namespace, log: Interactions, sides: Sides) -> float | None:
+    """Return the share of the log's items that the catalogue has, None without ``--items``; refuse or warn where it is low."""
+    if args.items is None:
+        return None
+    return catalogue_share(args.log.name, dict.fromkeys(log.item_ids), args.items.name, sides.items)
 
 
 def live_share(notes: Iterable[str], group: Group | None, now_ms: int) -> CatalogueShare:

@@ -10,8 +10,8 @@ import pytest
 
 from models.features.columns import item_row
 from tools.bench.imputation import remove
-from tools.commands.train import IMPUTATIONS
 from tools.main import main
+from tools.training.fit import IMPUTATIONS
 
 N_USERS, N_ITEMS, LENGTH = 24, 10, 7
 
