@@ -1,1 +1,1 @@
-"""The demo: its data and its score."""
+"""The demo: its data, its steps, its report and its score."""

@@ -1,0 +1,37 @@
+"""Where the demo's log is cut."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from streams.errors import InputError
+from tools.cli import UsageError
+from tools.demo.movielens import DemoLog
+from tools.demo.run import split_by_time
+
+T0 = 1_600_000_000_000
+
+
+def write_log(path: Path, times: list[int]) -> DemoLog:
+    """Write a log with these times, of one user."""
+    path.write_text("user_id,item_id,ts\n" + "".join(f"u,i{i},{ts}\n" for i, ts in enumerate(times)))
+    return DemoLog(path, path, "", "")
+
+
+def test_the_log_is_cut_at_a_time_so_that_no_event_is_on_both_sides(tmp_path: Path) -> None:
+    """``train --until`` and ``replay --from`` name one time: events of equal time stay together, in the replay."""
+    log = write_log(tmp_path / "log.csv", [T0 + t for t in (9, 1, 2, 3, 4, 5, 6, 8, 8, 8)])
+    split = split_by_time(log)
+    assert [r.ts_ms - T0 for r in split.history] == [1, 2, 3, 4, 5, 6]
+    assert [r.ts_ms - T0 for r in split.replayed] == [8, 8, 8, 9]
+    assert split.at_ms == T0 + 8
+
+
+def test_a_log_of_one_time_or_no_rows_is_refused(tmp_path: Path) -> None:
+    """There is nothing to train on before the replay."""
+    with pytest.raises(UsageError, match="one time"):
+        split_by_time(write_log(tmp_path / "one.csv", [T0] * 5))
+    with pytest.raises(InputError, match="no rows"):
+        split_by_time(write_log(tmp_path / "none.csv", []))

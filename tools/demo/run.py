@@ -1,0 +1,170 @@
+"""The demo's machinery: every step is a command that a person could give, run in order; then what they published is read."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from streams.contract.records import Recommendation
+from streams.settings.load import Settings
+from tools.cli import RunError, UsageError, progress, say
+from tools.demo.movielens import DemoLog
+from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
+
+TRAIN_SHARE: Final = 0.8
+#: The replay runs thousands of times faster than life, and at full size a batch would hold whole sessions: small batches, one at a
+#: time, keep more of the windows in between, and so more lists.
+DEMO_BATCHES: Final = {
+    "HEADRACE_BATCH_MAX_RECORDS": "2",
+    "HEADRACE_IN_FLIGHT_BATCHES": "1",
+    "HEADRACE_MICRO_BATCH_DEADLINE_MS": "0",
+}
+READY_S: Final = 90
+DRAIN_S: Final = 240
+
+
+@dataclass(frozen=True)
+class Split:
+    """The log in time order, cut at a time: training before it, replay from it on."""
+
+    history: list[LogRow]
+    replayed: list[LogRow]
+    at_ms: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a demo brought about.
+
+    Parameters
+    ----------
+    trained : the result of ``headrace train``
+    n_sent : events that the replay published
+    counts : the sequencer's, of all events
+    lists, freshness_ms : all published lists, and how long after its event's arrival at the broker each was made, in milliseconds
+    flow_s : from the start of the replay to the last list, in seconds
+    """
+
+    trained: dict[str, Any]
+    n_sent: int
+    counts: dict[str, int]
+    lists: list[Recommendation]
+    freshness_ms: list[float]
+    flow_s: float
+
+
+def split_by_time(log: DemoLog) -> Split:
+    """Read the log in time order and cut it so that 80 % of the events lie before."""
+    reader = LogReader(LogSpec(log.events, columns=parse_columns(log.columns)), lambda _line, _why: None)
+    rows = list(sorted_rows(reader))
+    at_ms = rows[int(TRAIN_SHARE * len(rows))].ts_ms
+    history = [row for row in rows if row.ts_ms < at_ms]
+    if not history:
+        raise UsageError(f"{log.events}: all events have one time, {at_ms} ms: nothing to train on before it")
+    return Split(history, rows[len(history) :], at_ms)
+
+
+def run_steps(settings: Settings, log: DemoLog, split: Split, training: Sequence[str]) -> Outcome:
+    """Train, start both apps, replay, wait until all is done, and read the lists.
+
+    Parameters
+    ----------
+    training : further options of ``headrace train``
+    """
+    environment = os.environ | {
+        "HEADRACE_BROKER": settings.kafka.broker,
+        "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
+        "HEADRACE_ARTIFACT": settings.recommender.artifact,
+    }
+    columns = ["--columns", log.columns] if log.columns else []
+    item_columns = ["--columns", log.item_columns] if log.item_columns else []
+    train_columns = ["--item-columns", log.item_columns] if log.item_columns else []
+    command(environment, "topics", "create")
+    command(environment, "items", "put", str(log.items), *item_columns)
+    trained = command(
+        environment, "train", str(log.events), "--items", str(log.items), "--out", settings.recommender.artifact,
+        "--until", str(split.at_ms), "--preset", "demo", *training, *columns, *train_columns,
+    )  # fmt: skip
+    say(f"trained artifact {trained['artifact']} in {trained['seconds']:.0f} s")
+    with workers(environment) as (sequencer, recommender):
+        replay_started = time.monotonic()
+        replayed = command(
+            environment, "replay", str(log.events), "--from", str(split.at_ms), "--run", "demo", *columns
+        )
+        counts = drain(settings, sequencer, recommender, replayed["sent"])
+        flow_s = time.monotonic() - replay_started
+    lists, freshness_ms = asyncio.run(read_lists(settings))
+    return Outcome(trained, replayed["sent"], counts, lists, freshness_ms, flow_s)
+
+
+def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
+    """Run one headrace command with ``--json`` and return its result; its progress shows on standard error."""
+    process = subprocess.run(
+        [sys.executable, "-m", "tools.main", *arguments, "--json"], env=environment, stdout=subprocess.PIPE, check=False
+    )
+    if process.returncode:
+        raise RunError(f"headrace {arguments[0]} ended with exit code {process.returncode}; its message stands above")
+    result: dict[str, Any] = json.loads(process.stdout.decode().strip().splitlines()[-1])
+    return result
+
+
+@contextmanager
+def workers(environment: dict[str, str]) -> Iterator[tuple[Any, Any]]:
+    """Start both apps and wait until they are ready; stop them at the end."""
+    from tools.broker.state import free_port
+    from tools.workers.process import Worker
+
+    folder = Path(environment["HEADRACE_ARTIFACT"]).parent
+    with ExitStack() as stack:
+        running = []
+        for name in ("sequencer", "recommender"):
+            env = environment | DEMO_BATCHES | {"HEADRACE_DATA_DIR": str(folder / name)}
+            running.append(stack.enter_context(Worker(name, env, free_port(), folder / f"{name}.log")))
+        for worker in running:
+            worker.wait_ready(READY_S)
+        yield running[0], running[1]
+
+
+def drain(settings: Settings, sequencer: Any, recommender: Any, n_sent: int) -> dict[str, int]:
+    """Wait until every event is sequenced and every window has its list; return the sequencer's counts."""
+    from tools.topics.offsets import group_lag
+
+    deadline = time.monotonic() + DRAIN_S
+    group = settings.kafka.group("recommender")
+    with progress() as bar:
+        task = bar.add_task("events", total=n_sent)
+        while time.monotonic() < deadline:
+            counts: dict[str, int] = sequencer.counts()["total"]
+            bar.update(task, completed=counts["read"])
+            if counts["read"] >= n_sent and asyncio.run(group_lag(settings.kafka, group, "sequences")) == 0:
+                return counts
+            time.sleep(0.2)
+    raise RunError(
+        f"not done after {DRAIN_S} s: {counts['read']} of {n_sent} events; lists: {recommender.counts()['values']}"
+    )
+
+
+async def read_lists(settings: Settings) -> tuple[list[Recommendation], list[float]]:
+    """Return all published lists, and how long after its event's arrival at the broker each was made, in milliseconds."""
+    from streams.contract.records import RecordDecoder
+    from tools.topics.topic_reader import read_records
+
+    kafka = settings.kafka
+    events = read_records(kafka, kafka.topic("events"))
+    arrived = {(record.partition, record.offset): record.timestamp async for record in events}
+    decoder = RecordDecoder(Recommendation)
+    lists, freshness_ms = [], []
+    async for record in read_records(kafka, kafka.topic("recommendations")):
+        published = decoder.decode(record.value)
+        lists.append(published)
+        freshness_ms.append(float(published.produced_ts - arrived[record.partition, published.offset]))
+    return lists, freshness_ms
