@@ -5,11 +5,16 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+PACKAGES = ("models", "streams", "tools")
+#: Above this many modules a folder is no longer taken in at a glance: it holds two rooms.
+MAX_MODULES = 20
 
 
 def imported(path: Path) -> set[str]:
@@ -28,6 +33,55 @@ def files(package: str) -> list[Path]:
     return sorted((ROOT / package).rglob("*.py"))
 
 
+def module_name(path: Path) -> str:
+    """Return a module's dotted name; a package has that of its folder."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Return which modules each module imports, anywhere in it: in functions and for types, too."""
+    paths = {module_name(path): path for package in PACKAGES for path in files(package)}
+    graph: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        wanted: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.module and not node.level, f"{path}, line {node.lineno}: write the module's whole name"
+                for alias in node.names:
+                    full = f"{node.module}.{alias.name}"
+                    wanted.add(full if full in paths else node.module)
+        graph[name] = wanted & paths.keys()
+    return graph
+
+
+def test_no_circle_of_imports() -> None:
+    """Of two modules one is below the other, so that each can be read, and tested, after what it stands on."""
+    try:
+        TopologicalSorter(import_graph()).prepare()
+    except CycleError as exc:
+        pytest.fail("a circle: " + ", imported by ".join(exc.args[1]))
+
+
+def test_no_module_imports_a_command() -> None:
+    """A command parses and prints. Only tools.main loads one, by its name; what two share belongs in a room below them."""
+    importing = {
+        name: found
+        for name, imports in import_graph().items()
+        if name != "tools.main" and (found := {each for each in imports if f"{each}.".startswith("tools.commands.")})
+    }
+    assert importing == {}
+
+
+def test_no_folder_is_a_heap() -> None:
+    """A folder is a room of one subject."""
+    paths = [path for package in PACKAGES for path in files(package) if path.name != "__init__.py"]
+    sizes = Counter(path.parent.relative_to(ROOT).as_posix() for path in paths)
+    assert {folder: n for folder, n in sizes.items() if n > MAX_MODULES} == {}
+
+
 @pytest.mark.parametrize(
     ("package", "forbidden"),
     [("models", {"streams", "tools", "faust", "aiokafka", "mode"}), ("streams", {"tools"})],
@@ -40,9 +94,7 @@ def test_imports_point_one_way(package: str, forbidden: set[str]) -> None:
 def test_nothing_unpickles() -> None:
     """A model file or a record must never be able to run code."""
     banned = {"pickle", "dill", "joblib", "marshal", "shelve"}
-    found = {
-        path.name for package in ("models", "streams", "tools") for path in files(package) if imported(path) & banned
-    }
+    found = {path.name for package in PACKAGES for path in files(package) if imported(path) & banned}
     assert found == set()
 
 
