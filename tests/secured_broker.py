@@ -23,7 +23,7 @@ from tests.certificates import Certificate, make_authority, sign
 from tests.waiting import wait_until
 from tools.broker import engine_kafka
 from tools.broker.local_broker import _wait
-from tools.broker.state import HOST, free_port
+from tools.workers.ports import HOST, free_port
 from tools.workers.processes import end_process
 
 PASSWORD: Final = "marker-5ecret-of-alice"  # noqa: S105 - searched for in all output

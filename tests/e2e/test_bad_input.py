@@ -24,7 +24,8 @@ from tests import tiny
 from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
 from tools.main import main
-from tools.workers.process import Worker, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker
 
 WAIT_S = 60.0
 TS = tiny.T0

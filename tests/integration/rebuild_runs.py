@@ -27,7 +27,8 @@ from tools.rebuild.compare_runs import Held, read_held
 from tools.rebuild.manifest import Manifest, load_manifest, save_manifest
 from tools.rebuild.run_workers import READS, backlog, wait_until_idle
 from tools.topics.topic_reader import read_records
-from tools.workers.process import Worker, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker
 from tools.workers.supervisor import stop_all
 
 WAIT_S = 90.0

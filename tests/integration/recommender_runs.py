@@ -23,7 +23,8 @@ from tests.builders import T0, make_event
 from tools.main import main
 from tools.topics.offsets import group_lag
 from tools.topics.topic_reader import read_records
-from tools.workers.process import Worker, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker
 
 WAIT_S = 60.0
 

@@ -11,7 +11,8 @@ from tests import tiny
 from tests.certificates import OPENSSL
 from tests.secured_broker import SecuredBroker
 from tools.broker import engine_kafka
-from tools.workers.process import Worker, WorkerName, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker, WorkerName
 
 PREFIX = "shop-"
 WAIT_S = 90.0

@@ -27,7 +27,7 @@ from tests.integration.test_sequencer import (
     wait_read,
 )
 from tests.waiting import wait_until
-from tools.broker.state import free_port
+from tools.workers.ports import free_port
 from tools.workers.process import Worker
 
 pytestmark = pytest.mark.kafka

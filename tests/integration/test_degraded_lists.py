@@ -29,7 +29,8 @@ from tests.integration.recommender_runs import (
 )
 from tests.waiting import wait_until
 from tools.drills.faulty_model import Fault, write_fault
-from tools.workers.process import Worker, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("catalogue")]
 QUICK = {"HEADRACE_MODEL_TIMEOUT_MS": "300", "HEADRACE_MAX_PENDING_WINDOWS": "100"}

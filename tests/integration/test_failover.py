@@ -12,7 +12,7 @@ from streams.kafka.group_watch import GroupWatch
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
 from tests.waiting import wait_until
-from tools.broker.state import free_port
+from tools.workers.ports import free_port
 from tools.workers.process import Worker
 from tools.workers.supervisor import Supervisor
 

@@ -30,9 +30,9 @@ from tests.integration.test_sequencer import (
     publish,
 )
 from tests.waiting import wait_until
-from tools.broker.state import free_port
 from tools.topics.offsets import group_lag
 from tools.topics.topic_reader import read_records
+from tools.workers.ports import free_port
 from tools.workers.process import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]

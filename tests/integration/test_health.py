@@ -36,8 +36,8 @@ from tests.integration.test_sequencer import (
 )
 from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
-from tools.broker.state import free_port
 from tools.main import main
+from tools.workers.ports import free_port
 from tools.workers.process import Worker, WorkerError, opener
 
 #: A Kafka broker hears from its controller every two seconds.

@@ -24,7 +24,8 @@ from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 from tools.replay.identity import default_run
 from tools.topics.topic_reader import read_records
-from tools.workers.process import Worker, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker
 
 pytestmark = pytest.mark.kafka
 

@@ -20,7 +20,8 @@ from tests import tiny
 from tests.builders import make_event
 from tests.integration.recommender_runs import WAIT_S, lag, publish, read_lists, recommender, variables_of
 from tests.waiting import wait_until
-from tools.workers.process import Worker, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("catalogue")]
 

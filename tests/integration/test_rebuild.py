@@ -45,7 +45,7 @@ from tools.rebuild.compare_runs import compare_held
 from tools.rebuild.copy_topics import event_range, newest_values
 from tools.rebuild.manifest import run_settings
 from tools.rebuild.promote import committed_offsets
-from tools.workers.process import free_port
+from tools.workers.ports import free_port
 
 pytestmark = pytest.mark.kafka
 WIDER = 8

@@ -26,7 +26,8 @@ from tests.integration.recommender_runs import (
     windows_of,
 )
 from tests.waiting import wait_until
-from tools.workers.process import Worker, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("catalogue")]
 

@@ -34,7 +34,8 @@ from tests.integration.recommender_runs import (
 from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
 from tools.main import main
-from tools.workers.process import Worker, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker
 
 pytestmark = pytest.mark.kafka
 

@@ -21,7 +21,8 @@ from tests.integration.recommender_runs import WAIT_S, lag, variables_of
 from tests.waiting import wait_until
 from tools.main import COMMANDS, main
 from tools.topics.offsets import group_lag
-from tools.workers.process import Worker, WorkerName, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker, WorkerName
 
 pytestmark = pytest.mark.kafka
 N_BAD = 60

@@ -23,7 +23,8 @@ from tests.certificates import Certificate, make_authority, sign
 from tests.integration.security_runs import MARKS, PREFIX, PROMPT_S, WAIT_S, Become, worker
 from tests.secured_broker import PASSWORD, PLAIN_USER, SecuredBroker
 from tools.main import main
-from tools.workers.process import Worker, WorkerError, WorkerName, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker, WorkerError, WorkerName
 
 pytestmark = MARKS
 #: For workers, which import their libraries first; on a busy machine that is most of it.

@@ -23,9 +23,9 @@ from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, make_event
 from tests.malformed import MALFORMED, malformed
 from tests.waiting import wait_until
-from tools.broker.state import free_port
 from tools.main import main
 from tools.topics.topic_reader import read_records
+from tools.workers.ports import free_port
 from tools.workers.process import Worker
 
 pytestmark = pytest.mark.kafka

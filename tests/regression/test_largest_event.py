@@ -13,7 +13,8 @@ from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings
 from tools.broker.local_broker import BrokerInfo
 from tools.topics.topic_reader import read_records
-from tools.workers.process import Worker, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker
 
 pytestmark = pytest.mark.kafka
 BROKER_LIMIT_BYTES = 1_048_588

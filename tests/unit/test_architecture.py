@@ -65,6 +65,20 @@ def test_no_circle_of_imports() -> None:
         pytest.fail("a circle: " + ", imported by ".join(exc.args[1]))
 
 
+@pytest.mark.parametrize("package", ["tools"])
+def test_no_circle_of_rooms(package: str) -> None:
+    """What holds for modules holds for the folders of a package: one of two is below the other."""
+    rooms: dict[str, set[str]] = {}
+    for name, imports in import_graph().items():
+        if name.startswith(f"{package}."):
+            room = name.rpartition(".")[0]
+            rooms.setdefault(room, set()).update({each.rpartition(".")[0] for each in imports} - {room})
+    try:
+        TopologicalSorter(rooms).prepare()
+    except CycleError as exc:
+        pytest.fail("a circle: " + ", imported by ".join(exc.args[1]))
+
+
 def test_no_module_imports_a_command() -> None:
     """A command parses and prints. Only tools.main loads one, by its name; what two share belongs in a room below them."""
     importing = {

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from streams.errors import BrokerError
 from tools.broker.kafka_jars import KAFKA_VERSION, Progress, classpath
-from tools.broker.state import HOST, LOG_FILE, BrokerState, free_port, spawn
+from tools.broker.state import LOG_FILE, BrokerState, spawn
+from tools.workers.ports import HOST, free_port
 
 NAME = "kafka"
 FORMAT_TIMEOUT_S = 60

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from streams.errors import BrokerError
+from tools.workers.ports import HOST, free_port
 from tools.workers.processes import Process, is_pid, started
 
-HOST = "127.0.0.1"
 DEFAULT_PORT = 9092
 MIN_FREE_BYTES = 500 * 1000 * 1000
 LOCK_TIMEOUT_S = 120.0
@@ -199,13 +199,6 @@ def port_taken(port: int) -> bool:
         except OSError:
             return True
     return False
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def choose_port(port: int | None) -> int:

@@ -18,7 +18,8 @@ from streams.settings.load import Settings, load_settings
 from tools.broker.choice import names_broker, on_bar
 from tools.broker.local_broker import running_broker
 from tools.cli import UsageError, emit, progress, say
-from tools.workers.process import POLL_S, Worker, WorkerName, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import POLL_S, Worker, WorkerName
 from tools.workers.supervisor import Supervisor, stop_all
 from tools.workers.worker_logs import new_log
 

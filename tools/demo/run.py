@@ -120,7 +120,7 @@ def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
 @contextmanager
 def workers(environment: dict[str, str]) -> Iterator[tuple[Any, Any]]:
     """Start both apps and wait until they are ready; stop them at the end."""
-    from tools.broker.state import free_port
+    from tools.workers.ports import free_port
     from tools.workers.process import Worker
 
     folder = Path(environment["HEADRACE_ARTIFACT"]).parent

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from streams.settings.load import Settings
 from tools.cli import RunError
-from tools.workers.process import Worker, WorkerError, WorkerName, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker, WorkerError, WorkerName
 from tools.workers.supervisor import Supervisor
 
 APPS: Final[tuple[WorkerName, ...]] = ("sequencer", "recommender")

@@ -13,7 +13,8 @@ from streams.kafka.group_watch import GroupWatch
 from streams.settings.check import PREFIX
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import RunError
-from tools.workers.process import Worker, WorkerName, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker, WorkerName
 from tools.workers.supervisor import Supervisor, stop_all
 
 #: App and the topic that it reads, in the order in which they are done.

@@ -23,11 +23,10 @@ from streams.errors import HeadraceError, SettingsError
 from streams.health.process_guard import PARENT_VARIABLE
 from streams.kafka.group_watch import GroupWatch
 from streams.settings.load import load_settings
-from tools.broker.state import free_port
 from tools.workers.processes import signal_group
 from tools.workers.worker_logs import MAX_BYTES, rotate
 
-__all__ = ["Worker", "WorkerError", "WorkerName", "free_port", "opener"]
+__all__ = ["Worker", "WorkerError", "WorkerName", "opener"]
 
 WorkerName = Literal["sequencer", "recommender"]
 POLL_S: Final = 0.1

@@ -28,6 +28,7 @@ from tools.broker import state as broker_state
 from tools.broker.local_broker import broker_status, start_broker, stop_broker
 from tools.broker.state import BrokerState, read_state, write_state
 from tools.main import main
+from tools.workers.ports import free_port
 from tools.workers.processes import end_process, process_identity, started
 
 
@@ -285,7 +286,7 @@ def test_a_malformed_bootstrap_is_bad_input(bad: str) -> None:
 
 
 def test_a_named_broker_where_nothing_listens_is_said_with_the_remedy() -> None:
-    port = broker_state.free_port()
+    port = free_port()
     with pytest.raises(BrokerError, match=f"127.0.0.1:{port}: nothing listens there; run headrace broker start"):
         broker_probe.check_broker(f"127.0.0.1:{port}")
 

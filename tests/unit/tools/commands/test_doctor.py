@@ -12,11 +12,11 @@ from aiokafka import codec
 from streams.errors import BrokerError
 from streams.kafka import topics
 from streams.settings.load import KafkaSettings, load_settings
-from tools.broker.state import free_port
 from tools.commands import doctor
 from tools.commands.doctor import Check
 from tools.main import main
 from tools.project.packages import direct_dependencies, locked_versions
+from tools.workers.ports import free_port
 
 
 def stub_topics(monkeypatch: pytest.MonkeyPatch, *differences: topics.TopicDifference) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from streams.settings.load import HealthSettings
-from tools.workers.process import Worker, WorkerError, free_port
+from tools.workers.ports import free_port
+from tools.workers.process import Worker, WorkerError
 from tools.workers.supervisor import Supervisor
 
 #: Serves /health and /counts on the port given; the pages and the end follow from the mode.
