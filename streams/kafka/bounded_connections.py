@@ -26,6 +26,8 @@ MIN_ITERATIONS: Final = 4_096
 #: Kafka 4 lets no credential have more than 16,384; older brokers set no limit. This many take 0.2 s.
 MAX_ITERATIONS: Final = 100_000
 
+#: How a TLS listener's answer to plain text begins: an alert (21) of version 3. As a length it would be 352 MB.
+TLS_ALERT: Final = 0x1503
 #: What aiokafka raises on bytes that are no answer of Kafka's.
 _NO_ANSWER: Final = (
     ValueError,
@@ -100,6 +102,12 @@ class BoundedConnection(AIOKafkaConnection):
 
     def check_size(self, size: int) -> None:
         """Raise :class:`BrokerAnswerError` where an answer of so many bytes is beyond the limit."""
+        if size >> 16 == TLS_ALERT:
+            self._refuse(
+                BrokerAnswerError(
+                    "it answers with an alert of TLS; set HEADRACE_SECURITY_PROTOCOL to SSL or SASL_SSL, or correct HEADRACE_BROKER"
+                )
+            )
         if not 0 <= size <= self.max_frame_bytes:
             when = " before the login is done" if self.max_frame_bytes == MAX_FIRST_FRAME_BYTES else ""
             self._refuse(

@@ -271,6 +271,7 @@ def test_large_answers_are_read_after_the_login_and_larger_ones_are_not(caplog: 
     ("serve", "told"),
     [
         (raw(b"HTTP/1.1 400 Bad Request\r\n\r\n"), "announces an answer of 1213486160 bytes"),
+        (raw(b"\x15\x03\x03\x00\x02\x02\x46"), "answers with an alert of TLS; set HEADRACE_SECURITY_PROTOCOL"),
         (in_frames(b"\xff" * 40), "none of Kafka's"),
     ],
 )
