@@ -17,7 +17,11 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from models.artifact.files import (
+from models.artifact.manifest import FORMAT, Manifest, read_manifest
+from models.artifact.shapes import check_shapes, check_sizes, empty_models
+from models.factors.matrix_factorisation import ItemFactors
+from models.features.side_features import SideFeatures
+from models.files.plain_files import (
     MAX_MANIFEST_BYTES,
     MAX_TENSORS_BYTES,
     FileError,
@@ -26,11 +30,7 @@ from models.artifact.files import (
     read_exactly,
     read_plain,
 )
-from models.artifact.manifest import FORMAT, Manifest, read_manifest
-from models.artifact.shapes import check_shapes, check_sizes, empty_models
-from models.artifact.tensor_header import TensorSpec, read_header
-from models.factors.matrix_factorisation import ItemFactors
-from models.features.side_features import SideFeatures
+from models.files.tensor_header import TensorSpec, read_header
 from models.fusion import FusionModel
 from models.sequence.model import SequenceConfig, SequenceModel
 from models.text.whitening import Whitening

@@ -7,8 +7,8 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta
 
-from models.artifact.files import FileError
-from models.artifact.tensor_header import TensorSpec
+from models.files.plain_files import FileError
+from models.files.tensor_header import TensorSpec
 
 FORMAT: Final = 2
 #: Of everything but the item ids: about 100 tensors, 128 features with their categories, some metrics.

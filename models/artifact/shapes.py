@@ -10,8 +10,8 @@ from typing import Final
 
 import torch
 
-from models.artifact.files import FileError
-from models.artifact.tensor_header import TensorSpec
+from models.files.plain_files import FileError
+from models.files.tensor_header import TensorSpec
 from models.fusion import FusionModel
 from models.sequence.model import SequenceConfig, SequenceModel
 

@@ -12,7 +12,7 @@ import msgspec
 import torch
 from torch.nn.modules import module as hooks
 
-from models.artifact.files import FileError
+from models.files.plain_files import FileError
 from models.text.encoder_files import CONFIG, EncoderFiles
 
 #: A whole number of a configuration may be so large; positions and vocabularies stay far below.

@@ -17,8 +17,8 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from models.artifact.files import FileError, open_plain, opened
-from models.artifact.tensor_header import ENCODER_DTYPES, TensorSpec, read_header
+from models.files.plain_files import FileError, open_plain, opened
+from models.files.tensor_header import ENCODER_DTYPES, TensorSpec, read_header
 
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"

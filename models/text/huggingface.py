@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import torch
 
-from models.artifact.files import FileError
+from models.files.plain_files import FileError
 from models.text.encoder_bounds import check_config, check_size
 from models.text.encoder_files import CONFIG, PATTERNS, POOLING, Access, EncoderFiles, copied, in_place
 from models.text.pooling import pooling_of

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from models.artifact.files import FileError
 from models.artifact.manifest import read_manifest
-from models.artifact.tensor_header import read_header
+from models.files.plain_files import FileError
+from models.files.tensor_header import read_header
 from streams.contract.records import (
     REASONS,
     Event,

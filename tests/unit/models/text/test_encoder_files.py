@@ -17,7 +17,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from models.artifact.files import FileError
+from models.files.plain_files import FileError
 from models.text.encoder import OPERATOR, TransformerEncoder, load_encoder
 from models.text.encoder_bounds import _counted
 from models.text.encoder_files import CONFIG, INDEX, OPTIONAL, WEIGHTS, Access, EncoderFiles

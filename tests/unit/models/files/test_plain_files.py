@@ -16,10 +16,10 @@ import msgspec
 import pytest
 import torch
 
-from models.artifact import files as artifact_files
 from models.artifact.artifact import MANIFEST, TENSORS, ArtifactError, load_artifact, save_artifact
 from models.artifact.shapes import SIZES
-from models.artifact.tensor_header import MAX_HEADER_BYTES
+from models.files import plain_files as artifact_files
+from models.files.tensor_header import MAX_HEADER_BYTES
 from tests.tiny_models import artifact, train_tiny
 from tests.unit.models.artifact.test_artifact import change_manifest, change_tensors, refused
 

@@ -8,7 +8,7 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from models.artifact.files import FileError
+from models.files.plain_files import FileError
 
 #: Names, types and shapes of the tensors: an artifact has fewer than 100, a file of a large text model some hundreds.
 MAX_HEADER_BYTES: Final = 1 << 20
