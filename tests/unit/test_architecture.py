@@ -154,7 +154,14 @@ def test_nothing_unpickles() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["streams.sequencer", "streams.recommender", "tools.main", "tools.commands.demo", "tools.commands.train"]
+    "module",
+    [
+        "streams.sequencer.agent",
+        "streams.recommender.agent",
+        "tools.main",
+        "tools.commands.demo",
+        "tools.commands.train",
+    ],
 )
 def test_importing_does_nothing(module: str) -> None:
     """Imports print nothing, open nothing and build no app: a broken setting must not break an import."""
