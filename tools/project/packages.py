@@ -28,6 +28,6 @@ def locked_versions(lock: Path, python: str | None = None) -> dict[str, str]:
 
 
 def direct_dependencies() -> list[str]:
-    """Return the names of what headrace itself requires, without the development extras."""
+    """Return the names of what headrace itself requires, without its extras."""
     required = [Requirement(line) for line in importlib.metadata.requires("headrace") or []]
     return [r.name for r in required if r.marker is None or r.marker.evaluate({"extra": ""})]
