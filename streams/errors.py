@@ -1,10 +1,11 @@
-"""The exceptions of the streaming side.
+"""The exceptions that headrace raises on purpose: of the workers and of the commands.
 
 ::
 
     HeadraceError                 exit code 1
     ├── SettingsError             exit code 2: a setting is out of range
-    ├── InputError                exit code 2: a caller's file or value is bad
+    ├── InputError                exit code 2: a caller's argument, file or value is bad
+    ├── RunError                  a command's run failed although its input was good
     ├── RecordError               a record breaks the contract: it goes to events.rejected
     ├── RejectCeilingError        more rejects than the operator allows (reject_ceiling_share)
     ├── TopicError                topics missing or unlike the contract
@@ -29,9 +30,13 @@ class SettingsError(HeadraceError):
 
 
 class InputError(HeadraceError):
-    """A file or a value that a caller gave is bad."""
+    """An argument, a file or a value that a caller gave is bad."""
 
     exit_code = 2
+
+
+class RunError(HeadraceError):
+    """A command's run failed although its input was good."""
 
 
 class RecordError(HeadraceError):

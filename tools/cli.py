@@ -1,4 +1,4 @@
-"""What every command shares: its two kinds of failure, its progress bar, and the only way to a screen.
+"""What every command shares: its parser, its progress bar, and the only way to a screen.
 
 Ids, titles and messages come from strangers. So a command writes through :func:`emit`, :func:`write_line`, :func:`write_row`,
 :func:`write_json`, :func:`say` and :func:`say_table`, which make text printable. A command never writes to ``sys.stdout``,
@@ -20,14 +20,6 @@ from rich.text import Text
 
 from streams.printable import printable, printable_json, table_cell
 from tools.reports.plain import as_plain
-
-
-class UsageError(Exception):
-    """Bad usage or bad input: the command ends with exit code 2. The message is one line."""
-
-
-class RunError(Exception):
-    """A run that failed although its input was good: exit code 1. The message is one line."""
 
 
 class Parser(argparse.ArgumentParser):

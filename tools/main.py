@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from streams.errors import HeadraceError
 from streams.printable import PrintableFormatter, show_all_uncaught
 from streams.settings.file_trust import create_private
-from tools.cli import Parser, RunError, UsageError, add_common_arguments, say
+from tools.cli import Parser, add_common_arguments, say
 
 COMMANDS: dict[str, str] = {
     "broker": "start, inspect and stop a local broker",
@@ -68,12 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = build_parser(command).parse_args(arguments)
         return int(importlib.import_module(f"tools.commands.{args.command}").run(args))
-    except UsageError as exc:
+    except HeadraceError as exc:
         _say(f"{name}: {exc}")
-        return 2
-    except (RunError, HeadraceError) as exc:
-        _say(f"{name}: {exc}")
-        return exc.exit_code if isinstance(exc, HeadraceError) else 1
+        return exc.exit_code
     except KeyboardInterrupt:
         _say(f"{name}: interrupted")
         return INTERRUPTED

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from streams.errors import InputError
-from tools.cli import UsageError, emit, progress
+from tools.cli import emit, progress
 from tools.files.log_formats import raw_rows
 from tools.files.log_reader import parse_columns
 from tools.files.user_reader import read_users
@@ -41,9 +41,9 @@ def run(args: argparse.Namespace) -> int:
     from models.evaluation.cold_evaluation import CONFIG, evaluate_cold
 
     if args.interactions is None or (args.follows is None and args.users is None):
-        raise UsageError("cold-start needs --interactions FILE and at least one of --follows FILE and --users FILE")
+        raise InputError("cold-start needs --interactions FILE and at least one of --follows FILE and --users FILE")
     if args.seeds < 1:
-        raise UsageError(f"--seeds {args.seeds}: must be at least 1")
+        raise InputError(f"--seeds {args.seeds}: must be at least 1")
     data = read_data(args)
     runs = []
     with progress() as bar:

@@ -20,11 +20,12 @@ from aiokafka.record.memory_records import MemoryRecords
 
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import EVENT_TYPES, Event, Recommendation, RecommendedItem, SourceRank, encode
+from streams.errors import InputError
 from streams.kafka.batch_writer import MAX_BATCH_BYTES
 from streams.kafka.bounded_fetch import BoundedRecords
 from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
-from tools.cli import UsageError, emit, progress
+from tools.cli import emit, progress
 
 #: The compression types as Kafka numbers them.
 CODECS: Final = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure and report."""
     for name, least in (("records", TURNS), ("batch", 1), ("repeats", 1)):
         if getattr(args, name) < least:
-            raise UsageError(f"--{name} {getattr(args, name)}: must be at least {least}")
+            raise InputError(f"--{name} {getattr(args, name)}: must be at least {least}")
     kinds: dict[str, Callable[[int, random.Random], Iterator[OutRecord]]] = {
         "windows": lambda n, rng: windows(n // TURNS, TURNS, rng),
         "small windows": lambda n, rng: windows(n, 1, rng),

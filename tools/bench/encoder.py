@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from models.types import Float32
-from tools.cli import UsageError, emit, progress
+from streams.errors import InputError
+from tools.cli import emit, progress
 from tools.training.inputs import encoder_access
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def measure(ours: Encode, naive: Encode, batches: Sequence[Sequence[str]]) -> di
 def run(args: argparse.Namespace) -> int:
     """Measure and report."""
     if args.texts < NAIVE_BATCH or args.repeats < 1:
-        raise UsageError(
+        raise InputError(
             f"--texts {args.texts}, --repeats {args.repeats}: at least {NAIVE_BATCH} texts and 1 repeat; raise them"
         )
     # set before the tokenizer starts its threads: both sides have one
@@ -123,14 +124,14 @@ def run(args: argparse.Namespace) -> int:
     try:
         encoder = load_encoder(args.encoder, "cpu", encoder_access())
         if not isinstance(encoder, TransformerEncoder) or encoder.pooling != "mean":
-            raise UsageError(f"--encoder {args.encoder}: is no transformer with mean pooling; name another")
+            raise InputError(f"--encoder {args.encoder}: is no transformer with mean pooling; name another")
         naive = naive_encoder(encoder)
         for encode in (encoder.encode, naive):
             encode(synthetic_texts(NAIVE_BATCH, 0))
         batches = [synthetic_texts(args.texts, seed) for seed in range(1, args.repeats + 1)]
         result = measure(encoder.encode, naive, batches)
     except EncoderError as exc:
-        raise UsageError(f"--encoder {args.encoder}: {exc}") from exc
+        raise InputError(f"--encoder {args.encoder}: {exc}") from exc
     finally:
         torch.set_num_threads(n_threads)
     result |= {

@@ -26,7 +26,8 @@ from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import interaction_matrix
 from models.metrics.ranking import ranks_of_targets, summarize
 from models.types import Float32, Int64
-from tools.cli import RunError, UsageError, emit, progress
+from streams.errors import InputError, RunError
+from tools.cli import emit, progress
 
 DIFFERENCE: Final = (
     "implicit minimises the classic objective (one regularisation for all rows), ours scales it by each row's data; "
@@ -85,7 +86,7 @@ def taste_log(*, n_users: int, n_items: int, per_user: int, seed: int) -> TasteL
 def run(args: argparse.Namespace) -> int:
     """Measure and report."""
     if min(args.users, args.repeats, args.dim, args.sweeps) < 1 or args.items < 20 or args.per_user < 3:
-        raise UsageError("--users, --repeats, --dim and --sweeps must be at least 1, --items 20, --per-user 3")
+        raise InputError("--users, --repeats, --dim and --sweeps must be at least 1, --items 20, --per-user 3")
     log = taste_log(n_users=args.users, n_items=args.items, per_user=args.per_user, seed=args.seed)
     config = AlsConfig(dim=args.dim, n_sweeps=args.sweeps)
     with threadpool_limits(1):

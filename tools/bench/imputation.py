@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from streams.errors import InputError
-from tools.cli import UsageError, emit, progress
+from tools.cli import emit, progress
 from tools.training.fit import IMPUTATIONS, check_seed
 from tools.training.inputs import Sides, add_log_arguments, embed_items, encoder_access, read_log, read_sides
 
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     check_seed(args.seed)
     sides = read_sides(args)
     if not any(any(v is not None for v in row.values()) for row in _all_rows(sides)):
-        raise UsageError("no features: name columns with --item-columns features.NAME=COLUMN, or --users")
+        raise InputError("no features: name columns with --item-columns features.NAME=COLUMN, or --users")
     cases = time_split(read_log(args), SPLIT)
     encoder = open_encoder(args.encoder, "cpu", encoder_access())
     vectors = embed_items(sides.items, encoder, EmbeddingCache(None, encoder.version, encoder.dim))

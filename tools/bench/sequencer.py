@@ -25,11 +25,12 @@ from typing import Any, Final
 
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import EVENT_TYPES, VERSION, Event, encode
+from streams.errors import InputError, RunError
 from streams.kafka.batch_writer import BatchWriter, delivered
 from streams.kafka.publisher import KeyHomes
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings, load_settings
-from tools.cli import RunError, UsageError, emit, progress, say
+from tools.cli import emit, progress, say
 
 PROGRAMS: Final = ("sequencer", "aiokafka", "confluent", "obvious")
 RUN_LIMIT_S: Final = 300
@@ -118,7 +119,7 @@ def pin_broker(pid: int | None) -> bool:
 def run(args: argparse.Namespace) -> int:
     """Measure and report."""
     if args.repeats < 1 or args.events < 50_000 or args.obvious_events < 1_000:
-        raise UsageError("--repeats must be at least 1, --events at least 50000, --obvious-events at least 1000")
+        raise InputError("--repeats must be at least 1, --events at least 50000, --obvious-events at least 1000")
     from tools.broker.local_broker import running_broker
 
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from streams.errors import InputError, RunError
 from streams.settings.load import load_settings
 from tools.broker.choice import names_broker, on_bar
 from tools.broker.local_broker import (
@@ -17,7 +18,7 @@ from tools.broker.local_broker import (
     start_broker,
     stop_broker,
 )
-from tools.cli import RunError, UsageError, emit, progress, say
+from tools.cli import emit, progress, say
 
 SUMMARY = "start, inspect and stop a local broker"
 
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     if args.port is not None and not 0 <= args.port <= 65535:
-        raise UsageError(f"--port {args.port}: must be 0 to 65535; leave it out for 9092 or a free one")
+        raise InputError(f"--port {args.port}: must be 0 to 65535; leave it out for 9092 or a free one")
     return {"start": _run_start, "status": _run_status, "stop": _run_stop}[args.action](args)
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.contract.records import Recommendation
+from streams.errors import InputError, RunError
 from streams.settings.load import load_settings
-from tools.cli import RunError, UsageError, add_common_arguments, emit, say, say_table
+from tools.cli import add_common_arguments, emit, say, say_table
 from tools.demo.movielens import DemoLog, movielens_100k
 from tools.demo.report import find_problem, report_of
 from tools.demo.run import run_steps, split_by_time
@@ -44,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     started = time.monotonic()
     if (args.log is None) != (args.items is None):
-        raise UsageError("--log and --items go together: name both or neither")
+        raise InputError("--log and --items go together: name both or neither")
     log = movielens_100k() if args.log is None else DemoLog(args.log, args.items, args.columns, args.item_columns)
     split = split_by_time(log)
     encoder = ["--encoder", args.encoder] if args.encoder else []

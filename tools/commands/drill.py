@@ -19,11 +19,11 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
-from streams.errors import HeadraceError
+from streams.errors import HeadraceError, InputError, RunError
 from streams.settings.load import Settings, load_settings
 from tools.broker.choice import names_broker, on_bar
 from tools.broker.local_broker import running_broker
-from tools.cli import RunError, UsageError, emit, progress, say
+from tools.cli import emit, progress, say
 from tools.drills.artifact import make_artifact
 from tools.drills.events import Shares
 from tools.drills.run import delete_topics, run_drill
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             environ = os.environ | dict(plan.variables)
             settings = load_settings(environ, broker=broker.bootstrap, topic_prefix=prefix, artifact=str(artifact))
             if plan.n_workers > settings.kafka.partitions:
-                raise UsageError(
+                raise InputError(
                     f"--workers {plan.n_workers}: must be 1 to {settings.kafka.partitions}, the partitions"
                 )
             try:
@@ -104,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_plan(args: argparse.Namespace) -> Plan:
-    """Return what was asked for; raise :class:`UsageError` for a number out of its range."""
+    """Return what was asked for; raise :class:`InputError` for a number out of its range."""
     shares = Shares(args.repeat_share, args.late_share, args.malformed_share)
     limits: tuple[tuple[str, float, float, float], ...] = (
         ("users", args.users, 1, MAX_USERS),
@@ -118,7 +118,7 @@ def check_plan(args: argparse.Namespace) -> Plan:
     )
     for name, value, least, most in limits:
         if not least <= value <= most:
-            raise UsageError(f"--{name} {value:.12g}: must be {least:.12g} to {most:.12g}")
+            raise InputError(f"--{name} {value:.12g}: must be {least:.12g} to {most:.12g}")
     plan = Plan(args.kind, args.users, args.rate, args.kills, args.minutes, args.seed, args.workers, args.store, shares)
     plan = replace(plan, log=args.log, log_columns=args.columns)
     adapt: Callable[[Plan], Plan] = getattr(_module(plan.kind), "adapt", lambda plan: plan)
@@ -133,7 +133,7 @@ def _module(kind: str) -> ModuleType:
 def _broker(named: Settings | None, plan: Plan, folder: Path) -> Any:
     with progress() as bar:
         if named is not None and plan.has_own_broker:
-            raise UsageError(
+            raise InputError(
                 f"{plan.kind}: kills its broker and starts one of its own for that; leave --broker and HEADRACE_BROKER out"
             )
         if named is not None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from streams.errors import HeadraceError, InputError
 from streams.settings.load import RecommenderSettings, load_settings
-from tools.cli import UsageError, emit, progress
+from tools.cli import emit, progress
 from tools.training.catalogue_share import share_of_items
 from tools.training.fit import add_training_arguments, check_training, train_artifact
 from tools.training.inputs import Sides, add_log_arguments, embed_items, read_log, read_sides
@@ -77,9 +77,9 @@ def run(args: argparse.Namespace) -> int:
 
     check_training(args, args.artifact if args.train else None)
     if not 0 < args.split < 1:
-        raise UsageError(f"--split {args.split}: must be between 0 and 1")
+        raise InputError(f"--split {args.split}: must be between 0 and 1")
     if args.window_text and not args.items:
-        raise UsageError("--window-text: windows are written with the items' texts; name them with --items")
+        raise InputError("--window-text: windows are written with the items' texts; name them with --items")
     seconds, started = {}, time.monotonic()
     log, sides = read_log(args), read_sides(args)
     share = share_of_items(args, log, sides)

@@ -18,7 +18,7 @@ from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
-from tools.cli import UsageError, emit, progress, say, write_row
+from tools.cli import emit, progress, say, write_row
 from tools.files.log_reader import parse_columns, read_items
 from tools.topics.item_topic import read_titles
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _put(args: argparse.Namespace, settings: Settings) -> int:
     if len(args.names) != 1:
-        raise UsageError(f"put: {len(args.names)} files named, must be one")
+        raise InputError(f"put: {len(args.names)} files named, must be one")
     path = Path(args.names[0])
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a catalogue in JSON lines, CSV, TSV or .item")
@@ -62,9 +62,9 @@ def _put(args: argparse.Namespace, settings: Settings) -> int:
 
 def _delete(args: argparse.Namespace, settings: Settings) -> int:
     if not args.names:
-        raise UsageError("delete: no item id given")
+        raise InputError("delete: no item id given")
     if not args.yes:
-        raise UsageError(f"delete: would remove {len(args.names)} items from the catalogue; add --yes")
+        raise InputError(f"delete: would remove {len(args.names)} items from the catalogue; add --yes")
     sent = asyncio.run(_publish(settings, ((name, None) for name in args.names)))
     emit(args, {"sent": sent}, f"{sent} items deleted")
     return 0
@@ -72,7 +72,7 @@ def _delete(args: argparse.Namespace, settings: Settings) -> int:
 
 def _list(args: argparse.Namespace, settings: Settings) -> int:
     if args.names:
-        raise UsageError("list: takes no names")
+        raise InputError("list: takes no names")
     titles = asyncio.run(read_titles(settings.kafka))
     with contextlib.suppress(BrokenPipeError):
         for item_id, title in titles.items():

@@ -25,7 +25,7 @@ from streams.health.counters import Counts
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.publisher import KeyHomes
 from streams.settings.load import KafkaSettings, Settings, load_settings
-from tools.cli import UsageError, emit, say, write_json
+from tools.cli import emit, say, write_json
 from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
 from tools.replay.identity import TimeRange, run_of, to_event, with_pseudonym
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     given = [f"--{name}" for name in LOG_OPTIONS if getattr(args, name) is not None]
     if args.log is None and given:
-        raise UsageError(f"{given[0]}: is for a log, and no LOG is named; name one, or leave it out")
+        raise InputError(f"{given[0]}: is for a log, and no LOG is named; name one, or leave it out")
     settings = load_settings(broker=args.broker, artifact=None if args.artifact is None else str(args.artifact))
     items = items_of_file(args.items, args.item_columns) if args.items else asyncio.run(_items_of_topic(settings.kafka))
     lists = ListOracle(Path(settings.recommender.artifact), items, settings.recommender)

@@ -11,12 +11,12 @@ from collections import Counter
 from typing import Any, Final
 
 from streams.contract.records import REASONS, EventDecoder, decode_any
-from streams.errors import RecordError
+from streams.errors import InputError, RecordError
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.printable import printable
 from streams.settings.load import KafkaSettings, Settings, load_settings
-from tools.cli import UsageError, emit, write_line
+from tools.cli import emit, write_line
 from tools.rejects.redrive import Redriver, Tally
 from tools.rejects.reject_reader import RejectedEvent, Wanted, read_marks, read_rejects
 
@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code: 1 where a redrive leaves records that would be rejected again."""
     if args.action != "redrive" and (args.edit is not None or args.yes):
-        raise UsageError(f"{args.action}: --edit and --yes need redrive")
+        raise InputError(f"{args.action}: --edit and --yes need redrive")
     if args.count is not None and (args.action != "show" or args.count < 1):
-        raise UsageError(f"--count {args.count}: needs show, and must be at least 1")
+        raise InputError(f"--count {args.count}: needs show, and must be at least 1")
     settings = load_settings(broker=args.broker)
     wanted = Wanted(args.reason, args.field)
     if args.action == "list":

@@ -14,7 +14,7 @@ from typing import Final
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.errors import InputError
 from streams.settings.load import Settings, load_settings
-from tools.cli import UsageError, emit, say
+from tools.cli import emit, say
 from tools.files.log_reader import LogReader
 from tools.rebuild import options as rebuild_options
 from tools.replay.identity import TimeRange, check_run, default_run, load_checkpoint, parse_range, run_of
@@ -72,7 +72,7 @@ def parse_speed(text: str) -> float | None:
     except ValueError:
         speed = 0.0
     if not 0 < speed <= 1e12:
-        raise UsageError(f"--speed {text!r}: give max, or a number above 0 and at most 1e12")
+        raise InputError(f"--speed {text!r}: give max, or a number above 0 and at most 1e12")
     return speed
 
 
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     if code is not None:
         return code
     if args.log is None:
-        raise UsageError("LOG is missing: name a log, or --into RUN --from-topic")
+        raise InputError("LOG is missing: name a log, or --into RUN --from-topic")
     settings = load_settings(broker=args.broker)
     pace = Pace(parse_speed(args.speed))
     times = parse_range(args.start, args.end)
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_live(args: argparse.Namespace, settings: Settings, wire: str, times: TimeRange) -> None:
-    """Say how many users of the log are live already; raise :class:`UsageError` where there are some, unless forced."""
+    """Say how many users of the log are live already; raise :class:`InputError` where there are some, unless forced."""
     live = asyncio.run(read_live_users(settings.kafka, wire))
     rows = LogReader(spec_of(args), lambda _line, _reason: None)
     refuse_live(count_live(rows, live, times, open_pseudonyms(settings.kafka)), is_forced=args.force)

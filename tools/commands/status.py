@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from streams.contract.committed_note import REJECTS_UNHEALTHY_S, UNHEALTHY_MS, CatalogueShare, Gap, decode_judged
+from streams.errors import InputError
 from streams.health.unknown_items import REMEDY, is_too_much, shown
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.group_watch import Group, GroupWatch, PartitionOffsets, Place
 from streams.settings.load import Settings, load_settings
 from tools.broker.choice import names_broker
 from tools.broker.local_broker import broker_status
-from tools.cli import UsageError, emit
+from tools.cli import emit
 from tools.training.catalogue_share import as_share, live_share, share_text
 from tools.workers import acknowledge
 from tools.workers.acknowledge import as_loss, as_text, unacknowledged
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return 0 when healthy, 1 when not."""
     if not 0 <= args.seconds <= 600:
-        raise UsageError(f"--seconds {args.seconds:g}: must be 0 to 600")
+        raise InputError(f"--seconds {args.seconds:g}: must be 0 to 600")
     settings = load_settings(broker=args.broker)
     local = None if names_broker(args) else broker_status()
     if local is not None:
@@ -183,7 +184,7 @@ def page(url: str) -> dict[str, Any]:
     """Return a worker's readiness and counts, and ``why`` it is not well."""
     base = url.rstrip("/")
     if not base.startswith(("http://", "https://")):
-        raise UsageError(f"--workers {url}: must begin with http://")
+        raise InputError(f"--workers {url}: must begin with http://")
     try:
         with opener.open(f"{base}/counts", timeout=PAGE_TIMEOUT_S) as response:
             counts = json.load(response)["total"]

@@ -17,10 +17,10 @@ import msgspec
 
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import Recommendation, RecommendedItem, RecordDecoder
-from streams.errors import RecordError
+from streams.errors import InputError, RecordError
 from streams.kafka.publisher import partition_of
 from streams.settings.load import KafkaSettings, load_settings
-from tools.cli import UsageError, emit, say, write_json, write_line
+from tools.cli import emit, say, write_json, write_line
 from tools.topics.item_topic import read_titles
 from tools.topics.topic_reader import partition_count, read_records
 
@@ -55,9 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code: 1 where ``--count`` was not reached."""
     if args.count is not None and args.count < 1:
-        raise UsageError(f"--count {args.count}: must be at least 1; leave it out for all")
+        raise InputError(f"--count {args.count}: must be at least 1; leave it out for all")
     if args.timeout is not None and not 0 < args.timeout < math.inf:
-        raise UsageError(f"--timeout {args.timeout}: must be a number of seconds above 0")
+        raise InputError(f"--timeout {args.timeout}: must be a number of seconds above 0")
     seen = Seen()
     try:
         settings = load_settings(broker=args.broker).kafka

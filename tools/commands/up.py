@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from streams.contract.roles import topics_of
+from streams.errors import InputError
 from streams.kafka.deployment import load_deployment
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings, load_settings
 from tools.broker.choice import names_broker, on_bar
 from tools.broker.local_broker import running_broker
-from tools.cli import UsageError, emit, progress, say
+from tools.cli import emit, progress, say
 from tools.workers.ports import free_port
 from tools.workers.process import POLL_S, Worker, WorkerName
 from tools.workers.supervisor import Supervisor, stop_all
@@ -54,11 +55,11 @@ def run(args: argparse.Namespace) -> int:
         check_workers(args.workers, settings)
     last_port = (args.web_port or 1) + 2 * args.workers - 1
     if args.web_port is not None and not 1 <= args.web_port <= last_port <= MAX_PORT:
-        raise UsageError(
+        raise InputError(
             f"--web-port {args.web_port}: must be 1 to {MAX_PORT + 1 - 2 * args.workers}; each worker has its own"
         )
     if not Path(settings.recommender.artifact).is_dir():
-        raise UsageError(
+        raise InputError(
             f"--artifact {settings.recommender.artifact}: no such directory; make one with headrace train, or run headrace demo"
         )
     named = settings.kafka.broker if names_broker(args) else None
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
             for note in broker.notes:
                 say(note, style="dim")
             if broker.engine == "noida" and args.workers > 1:
-                raise UsageError(
+                raise InputError(
                     f"--workers {args.workers}: noida carries one worker only; use --workers 1, or another broker"
                 )
             running = load_deployment(broker=broker.bootstrap, artifact=settings.recommender.artifact)
@@ -80,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_workers(n_workers: int, settings: Settings) -> None:
-    """Raise :class:`UsageError` for a number of workers that is none, or above that of the partitions."""
+    """Raise :class:`InputError` for a number of workers that is none, or above that of the partitions."""
     if not 1 <= n_workers <= settings.kafka.partitions:
-        raise UsageError(
+        raise InputError(
             f"--workers {n_workers}: must be 1 to {settings.kafka.partitions}, the number of partitions; more would idle"
         )
 

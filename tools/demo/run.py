@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.contract.records import Recommendation
+from streams.errors import InputError, RunError
 from streams.settings.load import Settings
-from tools.cli import RunError, UsageError, progress, say
+from tools.cli import progress, say
 from tools.demo.movielens import DemoLog
 from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
 
@@ -69,7 +70,7 @@ def split_by_time(log: DemoLog) -> Split:
     at_ms = rows[int(TRAIN_SHARE * len(rows))].ts_ms
     history = [row for row in rows if row.ts_ms < at_ms]
     if not history:
-        raise UsageError(f"{log.events}: all events have one time, {at_ms} ms: nothing to train on before it")
+        raise InputError(f"{log.events}: all events have one time, {at_ms} ms: nothing to train on before it")
     return Split(history, rows[len(history) :], at_ms)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from streams.contract.records import VERSION, Item
-from tools.cli import RunError
+from streams.errors import RunError
 
 N_ITEMS: Final = 300
 N_USERS: Final = 60

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from streams.errors import RunError
 from streams.settings.load import Settings
-from tools.cli import RunError
 from tools.workers.ports import free_port
 from tools.workers.process import Worker, WorkerError, WorkerName
 from tools.workers.supervisor import Supervisor

@@ -9,10 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from streams.contract.kafka_records import OutRecord
-from streams.errors import BrokerError
+from streams.errors import BrokerError, RunError
 from streams.kafka.publisher import Publisher
 from streams.settings.load import KafkaSettings
-from tools.cli import RunError
 from tools.drills.events import EventSource
 
 TICK_S: Final = 0.05

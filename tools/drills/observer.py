@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from aiokafka import TopicPartition
 
+from streams.errors import RunError
 from streams.kafka.readers import start_reader
 from streams.settings.load import KafkaSettings
-from tools.cli import RunError
 from tools.drills.freshness import Arrival
 from tools.drills.ledger import Gaps, ListLedger, WindowLog
 

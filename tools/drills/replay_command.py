@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Any, Final
 
-from tools.cli import RunError
+from streams.errors import RunError
 from tools.drills.session import Drill, variables_of
 from tools.rebuild.run_workers import worker_variables
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Item
+from streams.errors import RunError
 from streams.settings.load import Settings
 from tools.broker.local_broker import BrokerInfo
-from tools.cli import RunError
 from tools.drills.artifact import catalogue_of
 from tools.drills.cluster import APPS, Cluster, DrillWorker, is_ready, unbalanced
 from tools.drills.events import EventSource, Shares

@@ -22,9 +22,8 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from streams.errors import InputError
+from streams.errors import InputError, RunError
 from streams.settings.load import KafkaSettings, Settings
-from tools.cli import RunError
 from tools.replay.identity import check_run
 
 FORMAT: Final = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tools.cli import UsageError
+from streams.errors import InputError
 
 MAX_PARTITIONS = 10_000
 
@@ -26,24 +26,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def check_usage(args: argparse.Namespace) -> None:
-    """Raise :class:`UsageError` for options that do not go together."""
+    """Raise :class:`InputError` for options that do not go together."""
     ranged = [name for name in ("from_ts", "to_ts") if getattr(args, name) is not None]
     if args.into and args.from_topic == (args.log is not None):
-        raise UsageError("--into: name one source: LOG or --from-topic")
+        raise InputError("--into: name one source: LOG or --from-topic")
     if not args.into and (args.from_topic or ranged or args.partitions is not None):
-        raise UsageError("--from-topic, --from-ts, --to-ts and --partitions need --into RUN")
+        raise InputError("--from-topic, --from-ts, --to-ts and --partitions need --into RUN")
     if ranged and not args.from_topic:
-        raise UsageError("--from-ts and --to-ts need --from-topic; a log has --from and --to")
+        raise InputError("--from-ts and --to-ts need --from-topic; a log has --from and --to")
     if (args.compare or args.promote) and args.log is not None:
-        raise UsageError(f"LOG {args.log}: --compare and --promote take none")
+        raise InputError(f"LOG {args.log}: --compare and --promote take none")
     if args.into and (args.speed != "max" or args.resume):
-        raise UsageError(
+        raise InputError(
             "--into goes as fast as it can, and on from where it was by itself: leave out --speed and --resume"
         )
     if args.force and (args.into or args.compare or args.promote):
-        raise UsageError("--force is for a replay of LOG onto the live events; leave it out")
+        raise InputError("--force is for a replay of LOG onto the live events; leave it out")
     if args.partitions is not None and not 1 <= args.partitions <= MAX_PARTITIONS:
-        raise UsageError(f"--partitions {args.partitions}: must be 1 to {MAX_PARTITIONS}")
+        raise InputError(f"--partitions {args.partitions}: must be 1 to {MAX_PARTITIONS}")
 
 
 def dispatch(args: argparse.Namespace) -> int | None:

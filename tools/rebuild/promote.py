@@ -36,14 +36,14 @@ from aiokafka.structs import OffsetAndMetadata
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Event, RecordDecoder
 from streams.contract.windows import WindowState, decode_window
-from streams.errors import BrokerError, InputError, RecordError
+from streams.errors import BrokerError, InputError, RecordError, RunError
 from streams.kafka.batch_writer import delivered
 from streams.kafka.deployment import load_deployment
 from streams.kafka.fenced_writers import PartitionWriters
 from streams.kafka.readers import open_reader
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
-from tools.cli import RunError, emit, say
+from tools.cli import emit, say
 from tools.rebuild.copy_topics import event_range, newest_values, read_ranges
 from tools.rebuild.manifest import (
     Manifest,

@@ -6,9 +6,10 @@ import argparse
 import asyncio
 from pathlib import Path
 
+from streams.errors import RunError
 from streams.settings.check import PREFIX
 from streams.settings.load import KafkaSettings, Settings
-from tools.cli import RunError, emit
+from tools.cli import emit
 from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import Manifest, is_history_gone, run_settings, save_manifest
 from tools.rebuild.promotion_plan import GONE

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from streams.errors import RunError
 from streams.kafka.group_watch import GroupWatch
 from streams.settings.check import PREFIX
 from streams.settings.load import KafkaSettings, Settings
-from tools.cli import RunError
 from tools.workers.ports import free_port
 from tools.workers.process import Worker, WorkerName
 from tools.workers.supervisor import Supervisor, stop_all

@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 
 from streams.contract.pseudonyms import Pseudonyms
-from streams.errors import TopicError
+from streams.errors import InputError, TopicError
 from streams.settings.load import KafkaSettings
-from tools.cli import UsageError, say
+from tools.cli import say
 from tools.files.log_reader import LogRow
 from tools.replay.identity import TimeRange
 from tools.topics.topic_reader import read_records
@@ -71,7 +71,7 @@ def count_live(rows: Iterable[LogRow], live: set[bytes], times: TimeRange, pseud
 
 
 def refuse_live(n_live: int, *, is_forced: bool) -> None:
-    """Say how many users are live; raise :class:`UsageError` unless the replay is forced."""
+    """Say how many users are live; raise :class:`InputError` unless the replay is forced."""
     if n_live == 0:
         return
     said = (
@@ -79,5 +79,5 @@ def refuse_live(n_live: int, *, is_forced: bool) -> None:
         "newest event by more than allowed_lateness_ms will be late and change nothing"
     )
     if not is_forced:
-        raise UsageError(f"{said}; {WAY}; or add --force")
+        raise InputError(f"{said}; {WAY}; or add --force")
     say(f"{said}; --force: going on", style="yellow")

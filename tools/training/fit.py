@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from streams.errors import InputError
 from streams.settings.load import load_settings
-from tools.cli import UsageError, progress
+from tools.cli import progress
 from tools.training.inputs import Sides, embed_items, encoder_access
 
 if TYPE_CHECKING:
@@ -44,17 +44,17 @@ def check_training(args: argparse.Namespace, out: Path | None) -> None:
     from streams.recommender.artifact_encoder import prepare_text
 
     if out is not None and out.exists() and not (out / MANIFEST).exists():
-        raise UsageError(f"{out}: exists and is no artifact; name a new directory")
+        raise InputError(f"{out}: exists and is no artifact; name a new directory")
     check_seed(args.seed)
     if args.minutes is not None and not args.minutes > 0:
-        raise UsageError(f"--minutes {args.minutes}: must be above 0")
+        raise InputError(f"--minutes {args.minutes}: must be above 0")
     prepare_text(load_settings().recommender)
 
 
 def check_seed(seed: int) -> None:
     """Refuse a seed that the random generators do not take."""
     if not 0 <= seed < 2**32:
-        raise UsageError(f"--seed {seed}: must be from 0 to {2**32 - 1}")
+        raise InputError(f"--seed {seed}: must be from 0 to {2**32 - 1}")
 
 
 def train_artifact(

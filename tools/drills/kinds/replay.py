@@ -21,9 +21,8 @@ from typing import Any, Final
 
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Recommendation, RecordDecoder
-from streams.errors import InputError
+from streams.errors import InputError, RunError
 from streams.settings.load import KafkaSettings
-from tools.cli import RunError
 from tools.drills.kinds.replay_promotion import promote
 from tools.drills.load import MAX_CHUNK
 from tools.drills.replay_command import COMMAND_LIMIT_S, command, start_command

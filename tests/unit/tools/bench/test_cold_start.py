@@ -13,7 +13,7 @@ import pytest
 from streams.errors import InputError
 from tools.bench import cold_start as bench_cold_start
 from tools.bench.cold_start import median_of, read_data, read_pairs
-from tools.cli import UsageError, add_common_arguments
+from tools.cli import add_common_arguments
 
 
 def parsed(*argv: object) -> argparse.Namespace:
@@ -87,7 +87,7 @@ def test_a_run_reports_and_friends_help(tmp_path: Path, capsys: pytest.CaptureFi
 )
 def test_bad_usage_is_named(argv: tuple[str, ...], message: str) -> None:
     """Missing files and no runs are errors of usage."""
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(InputError, match=message):
         bench_cold_start.run(parsed(*argv))
 
 

@@ -12,9 +12,9 @@ import pytest
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Recommendation, RecordDecoder
 from streams.contract.windows import decode_window
+from streams.errors import InputError
 from tools.bench import compression as bench_compression
 from tools.bench.compression import CODECS, Cost, add_arguments, lists, measure, run, summarize, windows
-from tools.cli import UsageError
 
 
 def arguments(*words: str) -> argparse.Namespace:
@@ -71,7 +71,7 @@ def test_times_are_medians_with_their_range() -> None:
 
 @pytest.mark.parametrize("words", [("--records", "9"), ("--batch", "0"), ("--repeats", "0")])
 def test_what_cannot_be_measured_is_refused(words: tuple[str, str]) -> None:
-    with pytest.raises(UsageError, match=f"{words[0]} {words[1]}: must be at least"):
+    with pytest.raises(InputError, match=f"{words[0]} {words[1]}: must be at least"):
         run(arguments(*words))
 
 

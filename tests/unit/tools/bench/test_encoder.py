@@ -12,9 +12,9 @@ import pytest
 
 from models.text.encoder import TransformerEncoder
 from models.types import Float32
+from streams.errors import InputError
 from tests.unit.models.text.test_encoder import TEXTS, save_bert
 from tools.bench import encoder as bench_encoder
-from tools.cli import UsageError
 
 
 def arguments(*given: str) -> argparse.Namespace:
@@ -83,5 +83,5 @@ def test_a_run_prints_one_json_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_bad_arguments_are_refused(given: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is one line that names the value."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(UsageError, match=given[1]):
+    with pytest.raises(InputError, match=given[1]):
         bench_encoder.run(arguments(*given))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from models.factors.als import AlsConfig
+from streams.errors import InputError
 from tools.bench.factors import add_arguments, peer_weights, run, summarize_runs, taste_log
-from tools.cli import UsageError
 
 TINY = ["--users", "60", "--items", "30", "--per-user", "6", "--dim", "4", "--sweeps", "2", "--repeats", "1"]
 
@@ -63,5 +63,5 @@ def test_ratios_are_medians_of_pairs() -> None:
 
 def test_too_small_a_run_is_a_usage_error() -> None:
     """The message names the options."""
-    with pytest.raises(UsageError, match="--sweeps must be at least 1"):
+    with pytest.raises(InputError, match="--sweeps must be at least 1"):
         run(arguments("--sweeps", "0"))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tools.cli import UsageError
+from streams.errors import InputError
 from tools.commands.demo import run
 
 
 def test_a_log_without_its_catalogue_is_refused(tmp_path: Path) -> None:
     """Lists without titles show nothing: --log and --items go together."""
-    with pytest.raises(UsageError, match="go together"):
+    with pytest.raises(InputError, match="go together"):
         run(argparse.Namespace(log=tmp_path / "log.csv", items=None))

@@ -16,7 +16,6 @@ import pytest
 from streams.contract.records import Event, RecordDecoder
 from streams.errors import BrokerError, InputError
 from streams.settings.load import Settings, load_settings
-from tools.cli import UsageError
 from tools.commands import replay as replay_command
 from tools.commands.replay import parse_speed
 from tools.files.log_reader import LogRow
@@ -213,7 +212,7 @@ class TestTimes:
     @pytest.mark.parametrize("text", ["0", "-1", "fast", "nan", "inf", ""])
     def test_bad_speed_is_refused(self, text: str) -> None:
         """A speed of zero would never end."""
-        with pytest.raises(UsageError, match="--speed"):
+        with pytest.raises(InputError, match="--speed"):
             parse_speed(text)
 
     def test_pace_follows_event_time(self) -> None:

@@ -13,10 +13,10 @@ import pytest
 
 import tools.commands.status
 from models.types import Behaviour
+from streams.errors import InputError
 from streams.health.unknown_items import UnknownItems
 from streams.health.watchdog import Health
 from streams.kafka.group_watch import Group, Member, PartitionOffsets, Place
-from tools.cli import UsageError
 from tools.commands.status import Flow, as_dict, as_lines, page, problems_of
 from tools.main import main
 
@@ -163,5 +163,5 @@ def test_an_alarm_on_a_workers_page_becomes_the_operators_line(
 
 def test_an_unreachable_page_is_a_problem_and_no_url_is_bad_usage() -> None:
     assert "not ready or not there" in page("http://127.0.0.1:1")["why"]
-    with pytest.raises(UsageError, match="must begin with http"):
+    with pytest.raises(InputError, match="must begin with http"):
         page("file:///etc/passwd")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from streams.errors import InputError
 from streams.settings.load import KafkaSettings, RecommenderSettings, Settings
-from tools.cli import UsageError
 from tools.commands import up
 from tools.workers.process import Worker
 from tools.workers.supervisor import stop_all
@@ -44,7 +44,7 @@ def test_ports_can_be_fixed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", ["0", "-3", "65535", "70000"])
 def test_ports_that_do_not_exist_are_refused(port: str, tmp_path: Path) -> None:
     """Each worker needs one, the last of them too."""
-    with pytest.raises(UsageError, match="--web-port .*1 to 65534"):
+    with pytest.raises(InputError, match="--web-port .*1 to 65534"):
         up.run(arguments("--web-port", port, "--artifact", str(tmp_path), "--broker", "127.0.0.1:1"))
 
 
@@ -52,13 +52,13 @@ def test_ports_that_do_not_exist_are_refused(port: str, tmp_path: Path) -> None:
 def test_more_workers_than_partitions_are_refused(n: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would idle; where the count is set, no broker is asked for it."""
     monkeypatch.setenv("HEADRACE_PARTITIONS", "4")
-    with pytest.raises(UsageError, match="--workers .*1 to 4"):
+    with pytest.raises(InputError, match="--workers .*1 to 4"):
         up.run(arguments("--workers", n, "--artifact", str(tmp_path), "--broker", "127.0.0.1:1"))
 
 
 def test_missing_artifact_is_refused_before_a_broker_is_started(tmp_path: Path) -> None:
     """The remedy is named."""
-    with pytest.raises(UsageError, match="--artifact .*headrace train"):
+    with pytest.raises(InputError, match="--artifact .*headrace train"):
         up.run(arguments("--artifact", str(tmp_path / "none"), "--broker", "127.0.0.1:1"))
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from streams.errors import InputError
-from tools.cli import UsageError
 from tools.demo.movielens import DemoLog
 from tools.demo.run import split_by_time
 
@@ -31,7 +30,7 @@ def test_the_log_is_cut_at_a_time_so_that_no_event_is_on_both_sides(tmp_path: Pa
 
 def test_a_log_of_one_time_or_no_rows_is_refused(tmp_path: Path) -> None:
     """There is nothing to train on before the replay."""
-    with pytest.raises(UsageError, match="one time"):
+    with pytest.raises(InputError, match="one time"):
         split_by_time(write_log(tmp_path / "one.csv", [T0] * 5))
     with pytest.raises(InputError, match="no rows"):
         split_by_time(write_log(tmp_path / "none.csv", []))

@@ -17,7 +17,7 @@ from streams.contract.item_records import ItemDecoder
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Item, Recommendation, UserVector, encode
 from streams.contract.windows import WindowState, decode_window
-from streams.errors import BrokerError, InputError, TopicError
+from streams.errors import BrokerError, InputError, RunError, TopicError
 from streams.kafka.publisher import KeyHomes, partition_of
 from streams.recommender.list_records import list_id
 from streams.sequencer.window import absorb
@@ -25,7 +25,6 @@ from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from streams.settings.record_limits import WindowBounds
 from tests.builders import FakeRecord, make_event, write_key
-from tools.cli import RunError, UsageError
 from tools.commands import replay
 from tools.rebuild.compare_runs import Held, compare_held, settings_notes, source_notes, was_promoted
 from tools.rebuild.copy_history import check_counts
@@ -414,5 +413,5 @@ def test_a_promotion_is_remembered_for_its_live_topics(tmp_path: Path) -> None:
 def test_options_that_do_not_go_together_are_refused(argv: list[str]) -> None:
     parser = argparse.ArgumentParser()
     replay.add_arguments(parser)
-    with pytest.raises(UsageError):
+    with pytest.raises(InputError):
         check_usage(parser.parse_args(argv))

@@ -8,11 +8,11 @@ import pytest
 
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import encode
+from streams.errors import InputError
 from streams.sequencer.window import absorb
 from streams.settings.load import KafkaSettings
 from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, make_event, write_key
-from tools.cli import UsageError
 from tools.files.log_reader import LogRow
 from tools.replay.identity import TimeRange
 from tools.replay.live_users import count_live, knows, refuse_live
@@ -58,7 +58,7 @@ def test_users_are_compared_under_their_pseudonyms(tmp_path: Path) -> None:
 def test_live_users_are_said_and_refused_unless_forced(capsys: pytest.CaptureFixture[str]) -> None:
     """The number, and the way."""
     refuse_live(0, is_forced=False)
-    with pytest.raises(UsageError, match=r"^7 users .*--into RUN.*--promote RUN.*--force"):
+    with pytest.raises(InputError, match=r"^7 users .*--into RUN.*--promote RUN.*--force"):
         refuse_live(7, is_forced=False)
     assert capsys.readouterr().err == ""
     refuse_live(7, is_forced=True)

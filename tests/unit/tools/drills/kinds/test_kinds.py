@@ -10,9 +10,8 @@ import pytest
 
 from models.artifact.artifact import ArtifactError, load_artifact
 from streams.contract.records import Item, RecordDecoder
-from streams.errors import RecordError
+from streams.errors import InputError, RecordError
 from tests import tiny
-from tools.cli import UsageError
 from tools.commands.drill import KINDS, add_arguments, check_plan
 from tools.drills.artifact import catalogue_of
 from tools.drills.kinds.kill import MOMENTS, plan_faults
@@ -38,7 +37,7 @@ def test_every_kind_has_its_module(kind: str) -> None:
 @pytest.mark.parametrize("option", ["--users=0", "--rate=0", "--kills=0", "--minutes=0", "--malformed-share=0.2"])
 def test_a_number_out_of_range_is_one_line(option: str) -> None:
     """Names the option, the value and the limits."""
-    with pytest.raises(UsageError, match=rf"^{option.split('=')[0]} [\d.]+: must be [\d.]+ to [\d.]+$"):
+    with pytest.raises(InputError, match=rf"^{option.split('=')[0]} [\d.]+: must be [\d.]+ to [\d.]+$"):
         check_plan(parsed("kill", option))
 
 
