@@ -1,40 +1,106 @@
-"""Writes the settings table of the README from the settings' dataclasses: ``python -m tools.project.settings_table``."""
+"""Writes ``docs/settings.md`` and the README's ten settings from the settings' dataclasses.
+
+Run it with ``python -m tools.project.settings_table``.
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any, Final
 
+from streams.settings.check import PREFIX
 from streams.settings.load import HealthSettings, KafkaSettings, RecommenderSettings, SequencerSettings
 
-README = Path(__file__).parents[2] / "README.md"
-_PARAMETER = re.compile(r"^(?P<names>[a-z_, ]+) : (?P<meaning>.+(?:\n    .+)*)", re.MULTILINE)
+ROOT: Final = Path(__file__).parents[2]
+README: Final = ROOT / "README.md"
+DOCUMENT: Final = ROOT / "docs" / "settings.md"
+START, END = "<!-- settings -->", "<!-- end of settings -->"
+#: Each group, and which programs read it.
+READERS: Final[dict[type, str]] = {
+    KafkaSettings: "Both apps and every command that asks a broker",
+    SequencerSettings: "The sequencer",
+    RecommenderSettings: "The recommender",
+    HealthSettings: "The workers of both apps, and the supervisor of `headrace up`",
+}
+#: The settings that nearly every deployment thinks about: the README shows these alone.
+CHOSEN: Final = (
+    "broker", "topic_prefix", "partitions", "partitioner", "security_protocol", "window_max_events", "window_max_age_ms",
+    "sequence_store", "artifact", "list_size",
+)  # fmt: skip
+#: What a setting counts, by the end of its name.
+UNITS: Final = {
+    "_ms": "ms", "_s": "s", "_days": "days", "_bytes": "bytes", "_share": "share", "_records": "records", "_tokens": "behaviours",
+    "_per_minute": "lists per minute", "_events": "events", "_recent": "events", "_seen": "items", "_batches": "batches",
+    "_windows": "windows", "_candidates": "items", "list_size": "items", "reject_window": "records", "partitions": "partitions",
+    "replication": "replicas",
+}  # fmt: skip
+INTRODUCTION: Final = f"""# Settings
+
+`python -m tools.project.settings_table` writes this page from the code.
+
+Each setting is a variable of the environment, `{PREFIX}` and the setting's name in capitals, or a key of `headrace.toml` in the working
+directory, which is the setting's name: `{PREFIX}PARTITIONS=12`, or `partitions = 12`. The variable wins over the file; the option of
+a command, where there is one, wins over both. A worker refuses an unknown name and a value out of range when it starts."""
+_PARAMETER: Final = re.compile(r"^(?P<names>[a-z_, ]+) : (?P<meaning>.+(?:\n    .+)*)", re.MULTILINE)
 
 
-def settings_table() -> str:
-    """Return the table in Markdown: name, default, meaning."""
+def meanings(group: type) -> dict[str, str]:
+    """Return what the docstring of a group says of each setting, by name."""
+    # Python 3.13 takes the indent out of docstrings, older ones leave it in.
+    text = re.sub(r"(?m)^((?:[a-z_]+, )+[a-z_]+)\n    ", r"\1 : ", inspect.cleandoc(group.__doc__ or ""))
+    return {
+        name: re.sub(r"\s+", " ", match["meaning"]).replace("``", "`")
+        for match in _PARAMETER.finditer(text)
+        for name in match["names"].split(", ")
+    }
+
+
+def document() -> str:
+    """Return the text of ``docs/settings.md``: one table for each group."""
+    parts = [INTRODUCTION]
+    for group, readers in READERS.items():
+        title = group.__name__.removesuffix("Settings")
+        rows = ["| variable | default | unit | meaning |", "|---|---|---|---|"]
+        told = meanings(group)
+        rows += [
+            f"| `{PREFIX}{one.name.upper()}` | {default_of(one)} | {unit_of(one)} | {told[one.name]} |"
+            for one in fields(group)
+        ]
+        parts.append(f"## {title}\n\n{readers} read these.\n\n" + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def default_of(setting: Field[Any]) -> str:
+    """Return the default as a cell of a table."""
+    return "none" if setting.default == "" else f"`{setting.default}`"
+
+
+def unit_of(setting: Field[Any]) -> str:
+    """Return what a number counts, and nothing for text."""
+    is_number = isinstance(setting.default, int | float)
+    return next((unit for end, unit in UNITS.items() if setting.name.endswith(end)), "") if is_number else ""
+
+
+def chosen_table() -> str:
+    """Return the README's table: name, default and meaning of the settings in :data:`CHOSEN`."""
     rows = ["| setting | default | meaning |", "|---|---|---|"]
-    for group in (KafkaSettings, SequencerSettings, RecommenderSettings, HealthSettings):
-        meanings: dict[str, str] = {}
-        # Python 3.13 takes the indent out of docstrings, older ones leave it in.
-        text = re.sub(r"(?m)^((?:[a-z_]+, )+[a-z_]+)\n    ", r"\1 : ", inspect.cleandoc(group.__doc__ or ""))
-        for match in _PARAMETER.finditer(text):
-            for name in match["names"].split(", "):
-                meanings[name] = re.sub(r"\s+", " ", match["meaning"])
-        for f in fields(group):
-            default = f"`{f.default}`" if f.default != "" else "none"
-            rows.append(f"| `{f.name}` | {default} | {meanings[f.name]} |")
+    for group in READERS:
+        told = meanings(group)
+        rows += [
+            f"| `{one.name}` | {default_of(one)} | {told[one.name]} |" for one in fields(group) if one.name in CHOSEN
+        ]
     return "\n".join(rows)
 
 
 def with_table(readme: str) -> str:
     """Return the README's text with the table between its two marks."""
-    start, end = "<!-- settings -->", "<!-- end of settings -->"
-    before, rest = readme.split(start)
-    return f"{before}{start}\n{settings_table()}\n{end}{rest.split(end)[1]}"
+    before, rest = readme.split(START)
+    return f"{before}{START}\n{chosen_table()}\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":
     README.write_text(with_table(README.read_text("utf-8")), "utf-8")
+    DOCUMENT.write_text(document(), "utf-8")
