@@ -18,21 +18,22 @@ import faust
 from faust.types import TP, EventT
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
+from models.device import tame_pytorch
 from models.ranking.pipeline import Catalogue, Pipeline
+from models.text.embedding_cache import EmbeddingCache
 from models.text.encoder import TextEncoder
 from streams.contract.committed_note import encode as encode_note
 from streams.errors import BrokerError, FencedError, HeadraceError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems, describe_generation
-from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_text
+from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_text, usable_device
 from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.delivery import Delivery
-from streams.recommender.embedding_cache import EmbeddingCache
 from streams.recommender.list_rate import ListRate
 from streams.recommender.list_records import newest_windows
 from streams.recommender.live_popularity import LivePopularity
 from streams.recommender.model_loop import ModelLoop
-from streams.recommender.model_thread import EmbeddingWorker, resolve_device, tame_pytorch
+from streams.recommender.model_thread import EmbeddingWorker
 from streams.recommender.provisional_lists import StandIn
 from streams.recommender.recount import Recount
 from streams.recommender.removal import fresh_windows, note_passed_over, remove_vectors
@@ -75,7 +76,7 @@ class Recommender:
         """Load the artifact, read the catalogue, then begin to serve. Fails when the artifact is missing or damaged."""
         tame_pytorch()
         prepare_text(self.settings)
-        device = resolve_device(self.settings.device)
+        device = usable_device(self.settings.device)
         try:
             artifact = await self.worker.run(load_artifact, Path(self.settings.artifact), device, self.settings.roots())
         except ArtifactError as exc:

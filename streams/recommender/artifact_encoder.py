@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from models.artifact.artifact import Artifact
+from models.device import resolve_device
 from models.text.clean import load_user_words, text_version, use_segmenter
+from models.text.embedding_cache import CacheError, EmbeddingCache
 from models.text.encoder import FAKE_ENCODER, FakeEncoder, TextEncoder, load_encoder
 from models.text.encoder_files import Access
 from models.text.huggingface import EncoderError, shown
 from streams.errors import HeadraceError, InputError, SettingsError
-from streams.recommender.embedding_cache import EmbeddingCache
 from streams.settings.load import RecommenderSettings
 
 
@@ -22,6 +23,22 @@ def prepare_text(settings: RecommenderSettings) -> None:
             load_user_words(Path(settings.user_words))
     except ValueError as exc:
         raise SettingsError(str(exc)) from exc
+
+
+def usable_device(device: str) -> str:
+    """Return ``cpu`` or ``cuda`` for the setting ``device``; raise :class:`SettingsError` when this machine has no CUDA."""
+    try:
+        return resolve_device(device)
+    except ValueError as exc:
+        raise SettingsError(f"{exc}, in HEADRACE_DEVICE or --device") from exc
+
+
+def open_cache(folder: Path | None, encoder: TextEncoder) -> EmbeddingCache:
+    """Return an encoder's cache, in the user's cache directory unless ``folder`` is given; raise :class:`HeadraceError`."""
+    try:
+        return EmbeddingCache(folder, encoder.version, encoder.dim)
+    except CacheError as exc:
+        raise HeadraceError(f"{exc}; set HEADRACE_ENCODER_CACHE_DIR") from exc
 
 
 def open_encoder(name: str, device: str, access: Access) -> TextEncoder:
@@ -76,4 +93,4 @@ def open_artifact_encoder(
             "it is damaged or of another encoder; train it again with headrace train"
         )
     folder = Path(settings.encoder_cache_dir) if settings.encoder_cache_dir else None
-    return encoder, EmbeddingCache(folder, encoder.version, encoder.dim)
+    return encoder, open_cache(folder, encoder)

@@ -16,13 +16,13 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from models.artifact.artifact import Artifact
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, build_catalogue
+from models.text.embedding_cache import EmbeddingCache, embed_texts
 from models.text.encoder import TextEncoder
 from streams.contract.item_records import ItemDecoder
 from streams.contract.records import Item
 from streams.errors import RecordError
 from streams.health.counters import Metrics
 from streams.kafka.readers import start_reader
-from streams.recommender.embedding_cache import EmbeddingCache, embed_texts
 from streams.recommender.item_vectors import item_vectors, n_imputed
 from streams.recommender.model_thread import EmbeddingWorker
 from streams.settings.load import KafkaSettings

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -18,41 +16,7 @@ ResultT = TypeVar("ResultT")
 QUEUE_SIZE: Final = 2
 #: How long the end of the process waits for the job at hand. One that hangs must not keep the process alive.
 STOP_TIMEOUT_S: Final = 5.0
-#: While another thread computes, PyTorch waits this long for the interpreter after each of its many short operations, in seconds; as Python
-#: comes it is ten times as much, and a model beside a busy thread takes more than twice as long.
-SWITCH_INTERVAL_S: Final = 0.0005
 _Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
-
-
-def resolve_device(device: str) -> str:
-    """Return ``cpu`` or ``cuda`` for ``auto``, ``cpu`` or ``cuda``.
-
-    Raises
-    ------
-    SettingsError
-        When CUDA is asked for and there is none.
-    """
-    import torch
-
-    from streams.errors import SettingsError
-
-    has_cuda = torch.cuda.is_available()
-    if device == "cuda" and not has_cuda:
-        raise SettingsError("device='cuda': PyTorch finds no CUDA device; set HEADRACE_DEVICE=auto or cpu")
-    return "cuda" if has_cuda and device != "cpu" else "cpu"
-
-
-def tame_pytorch() -> None:
-    """Keep PyTorch off one core, which stays free for the event loop, from hoarding kernels, and from waiting for other threads.
-
-    oneDNN, which PyTorch uses for the GELU, compiles a kernel for each new shape and keeps a thousand of them, 1.3 MB each. Every
-    micro-batch is another shape: a recommender grew by a gigabyte within the hour. PyTorch's own GELU costs the same over all.
-    """
-    import torch
-
-    sys.setswitchinterval(SWITCH_INTERVAL_S)
-    torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))
-    torch.backends.mkldnn.set_flags(_enabled=False)  # type: ignore[no-untyped-call]
 
 
 class EmbeddingWorker:

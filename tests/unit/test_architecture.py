@@ -18,7 +18,7 @@ MAX_MODULES = 20
 #: The rooms of each package from the ground up.
 FLOORS: dict[str, list[set[str]]] = {
     "models": [
-        {"models.types", "models.files", "models.fusion"},
+        {"models.types", "models.device", "models.files", "models.fusion"},
         {"models.interactions", "models.popularity", "models.metrics", "models.text"},
         {"models.features", "models.factors", "models.index"},
         {"models.sequence"},

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from models.index.file import Tuning, write_index
-from streams.recommender.embedding_cache import EmbeddingCache
+from models.text.embedding_cache import EmbeddingCache
 from streams.settings.file_trust import create_private
 from streams.state.rocksdb_check import ORIGIN_SUFFIX, beside
 from tests import tiny

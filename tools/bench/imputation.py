@@ -40,8 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fill the table and print it."""
     from models.evaluation.splits import time_split
-    from streams.recommender.artifact_encoder import open_encoder
-    from streams.recommender.embedding_cache import EmbeddingCache
+    from streams.recommender.artifact_encoder import open_cache, open_encoder
 
     check_seed(args.seed)
     sides = read_sides(args)
@@ -49,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("no features: name columns with --item-columns features.NAME=COLUMN, or --users")
     cases = time_split(read_log(args), SPLIT)
     encoder = open_encoder(args.encoder, "cpu", encoder_access())
-    vectors = embed_items(sides.items, encoder, EmbeddingCache(None, encoder.version, encoder.dim))
+    vectors = embed_items(sides.items, encoder, open_cache(None, encoder))
     table: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, progress() as bar:
         task = bar.add_task("trainings", total=2 + len(IMPUTATIONS) * len(SHARES))

@@ -136,7 +136,7 @@ def _cases(args: argparse.Namespace, log: Interactions) -> Cases:
 def _artifact(args: argparse.Namespace, cases: Cases, sides: Sides) -> tuple[Artifact, float]:
     """Return the artifact, trained first where asked to, and the seconds that training took."""
     from models.artifact.artifact import ArtifactError, load_artifact
-    from streams.recommender.model_thread import resolve_device
+    from streams.recommender.artifact_encoder import usable_device
 
     started = time.monotonic()
     if args.train:
@@ -144,7 +144,7 @@ def _artifact(args: argparse.Namespace, cases: Cases, sides: Sides) -> tuple[Art
         artifact = train_artifact(args, cases.train, sides, args.train, args.artifact, left_out)
         return artifact, time.monotonic() - started
     try:
-        return load_artifact(args.artifact, resolve_device(args.device)), 0.0
+        return load_artifact(args.artifact, usable_device(args.device)), 0.0
     except ArtifactError as exc:
         raise HeadraceError(str(exc)) from exc
 

@@ -20,16 +20,15 @@ from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.text.clean import item_text
+from models.text.embedding_cache import embed_texts
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, Item, Recommendation, encode
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import InputError, RecordError
 from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes
-from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_text
-from streams.recommender.embedding_cache import embed_texts
+from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_text, usable_device
 from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
-from streams.recommender.model_thread import resolve_device
 from streams.sequencer.absorb_batch import Home, stray_error
 from streams.sequencer.window import absorb
 from streams.settings.load import RecommenderSettings, Settings
@@ -180,7 +179,7 @@ class ListOracle:
 
     def __init__(self, artifact: Path, items: Iterable[Item], settings: RecommenderSettings) -> None:
         prepare_text(settings)
-        device = resolve_device(settings.device)
+        device = usable_device(settings.device)
         try:
             loaded = load_artifact(artifact, device)
         except ArtifactError as exc:

@@ -64,14 +64,12 @@ def train_artifact(
     from models.artifact.artifact import save_artifact
     from models.text.clean import text_version
     from models.training.train import Observer, TextSource, TrainingData, TrainingOptions, train
-    from streams.recommender.artifact_encoder import open_encoder
-    from streams.recommender.embedding_cache import EmbeddingCache
-    from streams.recommender.model_thread import resolve_device
+    from streams.recommender.artifact_encoder import open_cache, open_encoder, usable_device
     from tools.reports.tensorboard_log import TensorBoardLog
 
-    device = resolve_device(args.device)
+    device = usable_device(args.device)
     encoder = open_encoder(args.encoder, device, encoder_access())
-    vectors = embed_items(sides.items, encoder, EmbeddingCache(None, encoder.version, encoder.dim))
+    vectors = embed_items(sides.items, encoder, open_cache(None, encoder))
     checkpoints = out.parent / f".{out.name}.checkpoints"
     if not args.resume:
         shutil.rmtree(checkpoints, ignore_errors=True)

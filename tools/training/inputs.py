@@ -83,7 +83,7 @@ def encoder_access() -> Access:
 def embed_items(items: Mapping[str, dict[str, Any]], encoder: Any, cache: Any) -> dict[str, Float32]:
     """Return the raw text embedding of each item of a catalogue, by item id."""
     from models.text.clean import item_text
-    from streams.recommender.embedding_cache import embed_texts
+    from models.text.embedding_cache import embed_texts
 
     texts = [item_text(i["title"], i.get("text"), i.get("category"), i.get("tags")) for i in items.values()]
     with progress() as bar:

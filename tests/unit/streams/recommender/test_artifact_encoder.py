@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from models.artifact.artifact import Artifact, load_artifact
-from streams.errors import HeadraceError, InputError
-from streams.recommender.artifact_encoder import open_artifact_encoder
+from models.text.encoder import FakeEncoder
+from streams.errors import HeadraceError, InputError, SettingsError
+from streams.recommender.artifact_encoder import open_artifact_encoder, open_cache, usable_device
 from streams.settings.load import RecommenderSettings
 from tests import tiny
 from tests.unit.models.artifact.test_artifact import change_manifest
@@ -114,3 +115,13 @@ def test_evaluate_reads_what_a_recommender_reads(
     monkeypatch.delenv("HEADRACE_ENCODER")
     trained = [str(tmp_path / "new" / "a"), *_files(shop), *baselines, "--train", "demo", *_encoder(shop)]
     assert main(["evaluate", *trained]) == 0
+
+
+def test_what_models_refuse_names_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Models know no settings: the line that a person reads gets its remedy where the two meet."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SettingsError, match="no CUDA device; choose auto or cpu, in HEADRACE_DEVICE"):
+        usable_device("cuda")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HeadraceError, match="cannot be kept here .*; set HEADRACE_ENCODER_CACHE_DIR"):
+        open_cache(tmp_path / "file" / "cache", FakeEncoder())

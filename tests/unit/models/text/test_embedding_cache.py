@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.text.embedding_cache import EmbeddingCache, embed_texts
 from models.text.encoder import FakeEncoder
 from models.types import Float32
-from streams.recommender.embedding_cache import EmbeddingCache, embed_texts
 
 VECTORS = {"a": np.array([1, 2], dtype=np.float32), "b": np.array([3, 4], dtype=np.float32)}
 
@@ -105,7 +105,7 @@ def test_each_distinct_text_is_embedded_once(tmp_path: Path) -> None:
 def test_two_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
     """Every vector of both is there afterwards."""
     code = (
-        "import sys, numpy as np; from pathlib import Path; from streams.recommender.embedding_cache import EmbeddingCache\n"
+        "import sys, numpy as np; from pathlib import Path; from models.text.embedding_cache import EmbeddingCache\n"
         "cache = EmbeddingCache(Path(sys.argv[1]), 'v1', 2)\n"
         "for i in range(200): cache.put_many({f'{sys.argv[2]}{i}': np.array([i, 1], dtype=np.float32)})\n"
     )

@@ -22,7 +22,6 @@ import numpy as np
 
 from models.text.encoder import TextEncoder
 from models.types import Float32
-from streams.errors import HeadraceError
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +39,10 @@ def default_folder() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "headrace" / "embeddings"
 
 
+class CacheError(Exception):
+    """A cache cannot be opened; the message is one line."""
+
+
 class EmbeddingCache:
     """Vectors by text. Any number of processes may share a folder; one object is for one thread.
 
@@ -51,7 +54,7 @@ class EmbeddingCache:
 
     Raises
     ------
-    HeadraceError
+    CacheError
         When the folder or the file cannot be opened.
     """
 
@@ -72,9 +75,7 @@ class EmbeddingCache:
             with self._locked():
                 self._catch_up()
         except OSError as exc:
-            raise HeadraceError(
-                f"{self.path}: embeddings cannot be kept here ({exc.strerror or exc}); set HEADRACE_ENCODER_CACHE_DIR"
-            ) from exc
+            raise CacheError(f"{self.path}: embeddings cannot be kept here ({exc.strerror or exc})") from exc
 
     def __len__(self) -> int:
         return len(self._offsets)
