@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -21,6 +19,7 @@ from models.artifact.manifest import FORMAT, Manifest, read_manifest
 from models.artifact.shapes import check_shapes, check_sizes, empty_models
 from models.factors.matrix_factorisation import ItemFactors
 from models.features.side_features import SideFeatures
+from models.files.atomic import replaced_folder
 from models.files.plain_files import (
     MAX_MANIFEST_BYTES,
     MAX_TENSORS_BYTES,
@@ -111,22 +110,9 @@ def make_artifact(
 
 def save_artifact(artifact: Artifact, directory: Path) -> None:
     """Write an artifact in one step: another one at ``directory`` is replaced, an interruption leaves it as it was."""
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as scratch_name:
-        scratch = Path(scratch_name) / "new"
-        scratch.mkdir()
-        (scratch / TENSORS).write_bytes(safetensors.torch.save(artifact.tensors))
-        (scratch / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(artifact.manifest)))
-        old = Path(scratch_name) / "old"
-        had_one = directory.exists()
-        if had_one:
-            os.rename(directory, old)
-        try:
-            os.rename(scratch, directory)
-        except BaseException:
-            if had_one:
-                os.rename(old, directory)
-            raise
+    with replaced_folder(directory) as folder:
+        (folder / TENSORS).write_bytes(safetensors.torch.save(artifact.tensors))
+        (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(artifact.manifest)))
 
 
 def load_artifact(directory: Path, device: str = "cpu", roots: Sequence[Path] = ()) -> Artifact:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ import safetensors
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
+
+from models.files.atomic import replace_file
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,9 @@ class Checkpoint:
 
     def save(self, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
         """Replace the file; a kill leaves the one before."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self.path.with_suffix(".new")
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         metadata = {"fingerprint": self.fingerprint, "state": json.dumps(state), "sha256": _digest(contiguous)}
-        with scratch.open("wb") as file:
-            file.write(safetensors.torch.save(contiguous, metadata))
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(self.path)
+        replace_file(self.path, safetensors.torch.save(contiguous, metadata))
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Return tensors and state, or None where there is no file, a damaged one, or one of another fit."""

@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models.files.atomic import replace_file
 from streams.errors import BrokerError
 from tools.workers.ports import HOST, free_port
 from tools.workers.processes import Process, is_pid, started
@@ -119,9 +120,7 @@ def _problem(found: dict[str, Any]) -> str:
 
 def write_state(data: Path, state: BrokerState) -> None:
     """Record a started broker, in one step."""
-    draft = data / f"{STATE_FILE}.part"
-    draft.write_text(json.dumps(asdict(state), indent=1) + "\n", encoding="utf-8")
-    draft.replace(data / STATE_FILE)
+    replace_file(data / STATE_FILE, (json.dumps(asdict(state), indent=1) + "\n").encode())
 
 
 def clear_state(data: Path) -> None:

@@ -6,7 +6,6 @@ Nothing of it is part of headrace; its terms allow study. The wheel is pinned by
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from models.files.atomic import replaced_folder
 from streams.errors import RunError
 
 WHEEL: Final = "recbole==1.2.1"
@@ -60,8 +60,7 @@ def movielens_100k() -> DemoLog:
 
 def _fetch(folder: Path, names: list[str]) -> None:
     """Download the wheel and put the named files into ``folder`` in one step, so that an interruption leaves nothing half."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch_name:
+    with replaced_folder(folder) as unpacked, tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
         requirement = scratch / "requirement.txt"
         requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
@@ -75,10 +74,6 @@ def _fetch(folder: Path, names: list[str]) -> None:
             raise RunError(
                 f"MovieLens-100K: cannot download {WHEEL}: {last}; or use your own log: --log FILE --items FILE"
             )
-        unpacked = scratch / "unpacked"
-        unpacked.mkdir()
         with zipfile.ZipFile(wheels[0]) as wheel:
             for name in names:
                 (unpacked / name).write_bytes(wheel.read(f"{FOLDER}/{name}"))
-        shutil.rmtree(folder, ignore_errors=True)
-        unpacked.rename(folder)

@@ -22,6 +22,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from models.files.atomic import replace_file
 from models.ranking.pipeline import RankedList
 from models.types import Behaviour
 from streams.errors import SettingsError
@@ -64,9 +65,7 @@ def read_fault(path: Path) -> Fault:
 
 def write_fault(path: Path, fault: Fault) -> None:
     """Put a fault into the file, in one step."""
-    temporary = path.with_suffix(".new")
-    temporary.write_bytes(msgspec.json.encode(fault))
-    temporary.replace(path)
+    replace_file(path, msgspec.json.encode(fault))
 
 
 def with_faults(recommend: Recommend, path: Path) -> Recommend:

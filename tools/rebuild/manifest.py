@@ -22,6 +22,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from models.files.atomic import replace_file
 from streams.errors import InputError, RunError
 from streams.settings.load import KafkaSettings, Settings
 from tools.replay.identity import check_run
@@ -146,15 +147,7 @@ def load_manifest(folder: Path) -> Manifest:
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
     """Replace the manifest in one step: after a crash it is the old one or the new one."""
-    partial = folder / f"{MANIFEST}.{os.getpid()}.tmp"
-    try:
-        with partial.open("wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(folder / MANIFEST)
-    finally:
-        partial.unlink(missing_ok=True)
+    replace_file(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
 
 
 def begin_or_go_on(folder: Path, wanted: Manifest) -> Manifest:

@@ -10,9 +10,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import re
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from models.files.atomic import replace_file
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import VERSION, Event, EventType
 from streams.errors import InputError
@@ -157,16 +157,7 @@ class Checkpoint:
 
     def save(self, path: Path) -> None:
         """Replace the checkpoint file in one step."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                json.dump(asdict(self), file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        replace_file(path, msgspec.json.encode(self))
 
 
 def load_checkpoint(path: Path, expected_run: str, partitioner: str) -> Checkpoint | None:

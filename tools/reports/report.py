@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from models.files.atomic import replace_file
 from streams.printable import printable_json
 from tools.reports.html import NONE, any_table, as_text, facts, figure, page, paragraph, section, table
 from tools.reports.plain import as_plain
@@ -86,8 +87,8 @@ def write_report(directory: Path, result: dict[str, Any]) -> None:
     plain = as_plain(result)
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False)
-    _replace(directory / "report.json", printable_json(text) + "\n")
-    _replace(directory / "report.html", as_page(plain))
+    replace_file(directory / "report.json", f"{printable_json(text)}\n".encode())
+    replace_file(directory / "report.html", as_page(plain).encode())
 
 
 def as_page(result: Mapping[str, Any]) -> str:
@@ -236,9 +237,3 @@ def _number(value: Any) -> float | None:
 def _seconds(value: Any) -> str:
     number = _number(value)
     return as_text(value) if number is None else f"{number:,.2f}"
-
-
-def _replace(path: Path, text: str) -> None:
-    draft = path.with_name(f"{path.name}.part")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)

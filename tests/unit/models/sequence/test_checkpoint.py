@@ -150,13 +150,14 @@ def test_load_gives_what_save_took(tmp_path: Path) -> None:
 def test_save_replaces_and_leaves_no_other_file(tmp_path: Path) -> None:
     """The newest stands alone; what an earlier kill left half written does not matter."""
     checkpoint = Checkpoint(tmp_path / "a.safetensors", "x")
-    (tmp_path / "a.new").write_bytes(b"half")
+    half = tmp_path / ".a.safetensors-killed.new"
+    half.write_bytes(b"half")
     for number in (1, 2):
         checkpoint.save({"t": torch.full((2,), float(number))}, {"n": number})
     found = checkpoint.load()
     assert found is not None
     assert found[1] == {"n": 2}
-    assert files(tmp_path) == ["a.safetensors"]
+    assert files(tmp_path) == [half.name, "a.safetensors"]
 
 
 def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +168,7 @@ def test_a_kill_while_writing_leaves_the_checkpoint_before(tmp_path: Path, monke
     def killed(_: int) -> None:
         raise Interrupted
 
-    monkeypatch.setattr("models.sequence.checkpoint.os.fsync", killed)
+    monkeypatch.setattr("models.files.atomic.os.fsync", killed)
     with pytest.raises(Interrupted):
         checkpoint.save({"t": torch.zeros(2)}, {"n": 2})
     found = checkpoint.load()
