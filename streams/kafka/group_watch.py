@@ -8,19 +8,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment
-from aiokafka.errors import GroupCoordinatorNotAvailableError, GroupLoadInProgressError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
+    KafkaError,
+)
 from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.structs import OffsetAndMetadata
 
 from streams.errors import BrokerError
-from streams.kafka.readers import start_reader
+from streams.kafka.readers import open_reader, start_reader
 from streams.settings.load import KafkaSettings
 
 #: A broker that takes longer than this for one answer counts as one that does not answer.
@@ -229,3 +235,41 @@ class PartitionOffsets:
     def lag(self) -> int:
         """Return how many offsets are not committed; transaction markers and compacted records count too."""
         return max(0, self.end - self.committed)
+
+
+async def group_lag(settings: KafkaSettings, group: str, topic: str) -> int:
+    """Return how many offsets of a topic of the contract a consumer group has not committed, over all partitions."""
+    watch = GroupWatch(settings, group)
+    try:
+        offsets = await watch.offsets(settings.topic(topic), range(settings.partitions))
+        return sum(at.lag for at in offsets.values())
+    finally:
+        await watch.stop()
+
+
+async def committed_offsets(kafka: KafkaSettings, group: str, topic: str) -> dict[int, int]:
+    """Return the committed offset of each partition of a topic; partitions without one are left out."""
+    async with open_reader(kafka, group) as consumer:
+        tps = [TopicPartition(topic, partition) for partition in range(kafka.partitions)]
+        consumer.assign(tps)
+        found = {tp.partition: await consumer.committed(tp) for tp in tps}
+    return {partition: offset for partition, offset in found.items() if offset is not None}
+
+
+async def set_offsets(kafka: KafkaSettings, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """Commit offsets for a group without members.
+
+    Raises
+    ------
+    BrokerError
+        When a worker has joined the group meanwhile: the broker refuses then.
+    """
+    if not offsets:
+        return
+    async with open_reader(kafka, group) as consumer:
+        wanted = {TopicPartition(topic, p): OffsetAndMetadata(n, "") for p, n in offsets.items()}
+        consumer.assign(list(wanted))
+        try:
+            await consumer.commit(wanted)
+        except CommitFailedError as exc:
+            raise BrokerError(f"group {group}: a worker joined meanwhile; stop it and promote again: {exc}") from exc

@@ -23,6 +23,7 @@ from streams.contract.records import Item
 from streams.errors import RecordError
 from streams.health.counters import Metrics
 from streams.kafka.readers import start_reader
+from streams.kafka.topic_reader import read_to_ends
 from streams.recommender.item_vectors import item_vectors, n_imputed
 from streams.recommender.model_thread import EmbeddingWorker
 from streams.settings.load import KafkaSettings
@@ -70,8 +71,8 @@ class CatalogueReader:
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         ends = await consumer.end_offsets(partitions)
-        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
-            await self._apply(await consumer.getmany(timeout_ms=POLL_MS))
+        async for fetched in read_to_ends(consumer, ends):
+            await self._apply(fetched)
         await self._swap()
 
     async def follow(self) -> None:

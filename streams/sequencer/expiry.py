@@ -19,6 +19,7 @@ from aiokafka import TopicPartition
 from streams.contract.kafka_records import ConsumedRecord
 from streams.errors import BrokerError, HeadraceError
 from streams.kafka.readers import open_reader
+from streams.kafka.topic_reader import read_to_ends
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -106,8 +107,7 @@ class Expiry:
             young = (await reader.offsets_for_times({tp: max(0, before_ms)}))[tp]
             end = (await reader.end_offsets([tp]))[tp] if young is None else young.offset
             reader.seek(tp, (await reader.beginning_offsets([tp]))[tp])
-            while await reader.position(tp) < end:
-                fetched = await reader.getmany(tp, timeout_ms=POLL_MS, max_records=MAX_RECORDS)
+            async for fetched in read_to_ends(reader, {tp: end}, max_records=MAX_RECORDS):
                 old = [r for r in fetched.get(tp, ()) if r.offset < end and r.timestamp < before_ms]
                 n_removed += await self._sequencer.remove(partition, old)
                 await asyncio.sleep(PAUSE_S)

@@ -14,6 +14,7 @@ from streams.contract.records import Event, EventDecoder
 from streams.contract.windows import WindowState
 from streams.errors import RecordError
 from streams.kafka.readers import open_reader
+from streams.kafka.topic_reader import read_to_ends
 from streams.sequencer.window import absorb
 from streams.settings.load import KafkaSettings
 from streams.settings.record_limits import WindowBounds
@@ -21,7 +22,6 @@ from streams.state.damage import PassedOver, describe
 
 log = logging.getLogger(__name__)
 
-POLL_MS: Final = 1_000
 FETCH_BYTES: Final = 2 << 20
 
 
@@ -71,8 +71,7 @@ class Mender:
         async with open_reader(self._settings, max_partition_fetch_bytes=FETCH_BYTES) as consumer:
             consumer.assign([tp])
             consumer.seek(tp, (await consumer.beginning_offsets([tp]))[tp])
-            while await consumer.position(tp) < end:
-                fetched = await consumer.getmany(tp, timeout_ms=POLL_MS)
+            async for fetched in read_to_ends(consumer, {tp: end}, stuck_after_s=self._timeout_s):
                 self.fold(states, (record for record in fetched.get(tp, ()) if record.offset < end), now_ms)
                 await asyncio.sleep(0)  # heartbeats and pages go on
 

@@ -25,14 +25,14 @@ from mode import Service
 
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import is_user_key
-from streams.errors import HeadraceError, StalledError
+from streams.errors import BrokerError, HeadraceError, StalledError
 from streams.kafka.readers import open_reader
+from streams.kafka.topic_reader import read_to_ends
 from streams.settings.load import KafkaSettings
 from streams.state.damage import PassedOver
 
 log = logging.getLogger(__name__)
 
-POLL_MS: Final = 1_000
 FETCH_BYTES: Final = 2 << 20
 #: A partition that is at its end must not hold up the others, nor the end of the recovery.
 FETCH_WAIT_MS: Final = 20
@@ -74,26 +74,28 @@ async def _seek(consumer: Any, table: Any, tps: list[TopicPartition]) -> dict[To
 
 
 async def _read(consumer: Any, table: Any, ends: dict[TopicPartition, int], timeout_s: float) -> int:
-    n_records, moved_at = 0, time.monotonic()
-    behind = dict(ends)
+    n_records = 0
     restarted: set[TopicPartition] = set()
-    while behind := {tp: end for tp, end in behind.items() if await consumer.position(tp) < end}:
+    while True:
         try:
-            fetched = await consumer.getmany(*behind, timeout_ms=POLL_MS)
+            async for fetched in read_to_ends(consumer, ends, stuck_after_s=timeout_s):
+                for tp, records in fetched.items():
+                    _store(table, tp.partition, records)
+                    n_records += len(records)
+                    await asyncio.sleep(0)  # heartbeats and pages go on
         except OffsetOutOfRangeError as exc:
             await _begin_anew(consumer, exc.args[0], restarted)
-            continue
-        for tp, records in fetched.items():
-            values = {record.key: record.value for record in records if record.key is not None}
-            if foreign := _take_foreign(values, records):
-                table.note_foreign(tp.partition, foreign)
-            table.store(tp.partition, values, records[-1].offset)
-            n_records += len(records)
-            moved_at = time.monotonic()
-            await asyncio.sleep(0)  # heartbeats and pages go on
-        if time.monotonic() - moved_at > timeout_s:
-            raise await _stuck(consumer, behind, timeout_s)
-    return n_records
+        except BrokerError as exc:
+            raise StalledError(f"recovery: {exc}; limit: recovery_timeout_s={timeout_s:g}; restart the worker") from exc
+        else:
+            return n_records
+
+
+def _store(table: Any, partition: int, records: list[Any]) -> None:
+    values = {record.key: record.value for record in records if record.key is not None}
+    if foreign := _take_foreign(values, records):
+        table.note_foreign(partition, foreign)
+    table.store(partition, values, records[-1].offset)
 
 
 async def _begin_anew(consumer: Any, gone: Mapping[TopicPartition, int], restarted: set[TopicPartition]) -> None:
@@ -116,13 +118,6 @@ def _take_foreign(values: dict[bytes, bytes | None], records: Iterable[ConsumedR
     for key in keys:
         del values[key]
     return [PassedOver(record.offset, record.key, "the key is no user_id") for record in records if record.key in keys]
-
-
-async def _stuck(consumer: Any, behind: dict[TopicPartition, int], timeout_s: float) -> StalledError:
-    places = [f"{tp.topic}-{tp.partition}: at {await consumer.position(tp)} of {end}" for tp, end in behind.items()]
-    return StalledError(
-        f"recovery read nothing for recovery_timeout_s={timeout_s:g} ({', '.join(places)}); restart the worker, see: headrace doctor"
-    )
 
 
 class BatchRecovery(Recovery):

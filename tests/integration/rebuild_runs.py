@@ -18,6 +18,7 @@ from streams.contract.records import Event, encode
 from streams.contract.windows import decode_window
 from streams.kafka.group_watch import GroupWatch
 from streams.kafka.publisher import Publisher
+from streams.kafka.topic_reader import read_records
 from streams.settings.load import Settings
 from tests import tiny
 from tests.waiting import wait_until
@@ -26,7 +27,6 @@ from tools.rebuild import promote as rebuild_promote
 from tools.rebuild.compare_runs import Held, read_held
 from tools.rebuild.manifest import Manifest, load_manifest, save_manifest
 from tools.rebuild.run_workers import READS, backlog, wait_until_idle
-from tools.topics.topic_reader import read_records
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 from tools.workers.supervisor import stop_all

@@ -13,7 +13,9 @@ import pytest
 from streams.contract.kafka_records import ConsumedRecord, OutRecord
 from streams.contract.records import Recommendation, RecordDecoder, encode
 from streams.contract.windows import WindowState, decode_window
+from streams.kafka.group_watch import group_lag
 from streams.kafka.publisher import Publisher
+from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import create_topics, open_admin
 from streams.sequencer.window import absorb
 from streams.settings.load import Settings
@@ -21,8 +23,6 @@ from streams.settings.record_limits import WindowBounds
 from tests import tiny
 from tests.builders import T0, make_event
 from tools.main import main
-from tools.topics.offsets import group_lag
-from tools.topics.topic_reader import read_records
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 

@@ -11,6 +11,7 @@ import pytest
 
 from streams.contract.records import encode
 from streams.kafka.publisher import Publisher
+from streams.kafka.topic_reader import read_records
 from tests import tiny
 from tests.integration.drills import GONE_S, SMALL, assert_all_well, assert_nothing_left, run_drill, topics
 from tests.waiting import wait_until
@@ -18,7 +19,6 @@ from tools.broker.local_broker import BrokerInfo
 from tools.drills.kinds import kill as drill_kill
 from tools.drills.session import Drill
 from tools.main import INTERRUPTED, main
-from tools.topics.topic_reader import read_records
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 

@@ -17,6 +17,8 @@ from streams.contract.kafka_records import ConsumedRecord, OutRecord
 from streams.errors import FencedError
 from streams.kafka.batch_writer import delivered
 from streams.kafka.fenced_writers import FENCE_KEY, RENEW_AFTER_S, PartitionWriters
+from streams.kafka.group_watch import group_lag
+from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
 from streams.settings.record_limits import MAX_ID_LENGTH
@@ -30,8 +32,6 @@ from tests.integration.test_sequencer import (
     publish,
 )
 from tests.waiting import wait_until
-from tools.topics.offsets import group_lag
-from tools.topics.topic_reader import read_records
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 

@@ -15,6 +15,7 @@ import pytest
 
 from streams.contract.records import Event, Recommendation, RecommendedItem, RecordDecoder, SourceRank, encode
 from streams.kafka.publisher import Publisher
+from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import create_topics
 from streams.sequencer.window import absorb
 from streams.settings.load import KafkaSettings
@@ -23,7 +24,6 @@ from tests.builders import make_event
 from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 from tools.replay.identity import default_run
-from tools.topics.topic_reader import read_records
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 

@@ -14,10 +14,10 @@ from aiokafka.admin import NewTopic
 from streams.contract.kafka_records import ConsumedRecord
 from streams.errors import BrokerError, TopicError
 from streams.kafka.publisher import MAX_RECORD_BYTES, Publisher, partition_of
+from streams.kafka.topic_reader import partition_count, read_records
 from streams.kafka.topics import TOPICS, compare, create_topics, open_admin
 from streams.settings.load import KafkaSettings
 from tools.broker.local_broker import BrokerInfo
-from tools.topics.topic_reader import partition_count, read_records
 
 pytestmark = pytest.mark.kafka
 

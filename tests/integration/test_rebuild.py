@@ -22,6 +22,8 @@ from streams.contract.windows import decode_window
 from streams.errors import FencedError
 from streams.kafka.batch_writer import delivered
 from streams.kafka.fenced_writers import PartitionWriters
+from streams.kafka.group_watch import committed_offsets
+from streams.kafka.topic_reader import newest_values
 from streams.kafka.topics import create_topics
 from streams.settings.load import load_settings
 from tests import tiny
@@ -42,9 +44,8 @@ from tools.main import main
 from tools.oracle.compare import compare_windows
 from tools.oracle.expected import windows_of
 from tools.rebuild.compare_runs import compare_held
-from tools.rebuild.copy_topics import event_range, newest_values
+from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import run_settings
-from tools.rebuild.promote import committed_offsets
 from tools.workers.ports import free_port
 
 pytestmark = pytest.mark.kafka

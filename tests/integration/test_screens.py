@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from streams.contract.records import Item, encode
+from streams.kafka.group_watch import group_lag
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
@@ -20,7 +21,6 @@ from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 from tests.integration.recommender_runs import WAIT_S, lag, variables_of
 from tests.waiting import wait_until
 from tools.main import COMMANDS, main
-from tools.topics.offsets import group_lag
 from tools.workers.ports import free_port
 from tools.workers.process import Worker, WorkerName
 

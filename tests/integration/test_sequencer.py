@@ -16,6 +16,7 @@ from streams.contract.kafka_records import ConsumedRecord, OutRecord
 from streams.contract.records import EVENT_TYPES, Event, encode
 from streams.contract.windows import WindowState, decode_window
 from streams.kafka.publisher import Publisher
+from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import create_topics
 from streams.sequencer.window import absorb
 from streams.settings.load import Settings
@@ -24,7 +25,6 @@ from tests.builders import T0, make_event
 from tests.malformed import MALFORMED, malformed
 from tests.waiting import wait_until
 from tools.main import main
-from tools.topics.topic_reader import read_records
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 

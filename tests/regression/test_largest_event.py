@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings
 from tools.broker.local_broker import BrokerInfo
-from tools.topics.topic_reader import read_records
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 

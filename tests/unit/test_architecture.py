@@ -39,7 +39,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "tools": [
         {"tools.files", "tools.reports", "tools.oracle"},
         {"tools.cli"},
-        {"tools.main", "tools.topics", "tools.workers"},
+        {"tools.main", "tools.catalogue", "tools.workers"},
         {"tools.broker", "tools.replay", "tools.rejects"},
         {"tools.rebuild", "tools.training", "tools.demo", "tools.project"},
         {"tools.bench", "tools.drills"},

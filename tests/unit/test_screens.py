@@ -18,13 +18,13 @@ from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord
 from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 from tests.unit.test_architecture import ROOT, files
+from tools import catalogue
 from tools.cli import emit, progress, say, say_table, write_json, write_line, write_row
 from tools.commands import items
 from tools.commands.demo import show_users
 from tools.commands.drill import as_lines as drill_lines
 from tools.files.log_reader import LogRow
 from tools.main import COMMANDS, main
-from tools.topics import item_topic
 from tools.workers.process import Worker
 
 #: The sink itself, and who cannot use it: standard error of a process that ends at once, the pipe to the parent of a benchmark.
@@ -175,7 +175,7 @@ def topics(monkeypatch: pytest.MonkeyPatch) -> None:
         for record in records[topic]:
             yield record
 
-    monkeypatch.setattr(item_topic, "read_records", read)
+    monkeypatch.setattr(catalogue, "read_records", read)
     monkeypatch.setattr(tools.commands.subscribe, "read_records", read)
 
 

@@ -18,9 +18,9 @@ from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
+from tools.catalogue import read_titles
 from tools.cli import emit, progress, say, write_row
 from tools.files.log_reader import parse_columns, read_items
-from tools.topics.item_topic import read_titles
 
 SUMMARY = "put, delete and list catalogue items"
 JSON_LINES: Final = (".jsonl", ".ndjson", ".json")

@@ -24,13 +24,13 @@ from streams.errors import BrokerError, InputError, RecordError
 from streams.health.counters import Counts
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.publisher import KeyHomes
+from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, Settings, load_settings
+from tools.catalogue import item_changes
 from tools.cli import emit, say, write_json
 from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
 from tools.replay.identity import TimeRange, run_of, to_event, with_pseudonym
-from tools.topics.item_topic import item_changes
-from tools.topics.topic_reader import partition_count, read_records
 
 SUMMARY = "print the window and the list that each user's events must lead to"
 SHOWN_BAD: Final = 100

@@ -19,10 +19,10 @@ from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import Recommendation, RecommendedItem, RecordDecoder
 from streams.errors import InputError, RecordError
 from streams.kafka.publisher import partition_of
+from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, load_settings
+from tools.catalogue import read_titles
 from tools.cli import emit, say, write_json, write_line
-from tools.topics.item_topic import read_titles
-from tools.topics.topic_reader import partition_count, read_records
 
 SUMMARY = "print recommendations as they arrive"
 SHOWN_MALFORMED: Final = 10
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _print_lists(args: argparse.Namespace, settings: KafkaSettings, seen: Seen) -> None:
-    deadline = None if args.timeout is None else time.monotonic() + args.timeout
+    deadline = math.inf if args.timeout is None else time.monotonic() + args.timeout
     titles = await read_titles(settings) if args.format == "text" else {}
     topic = settings.topic("recommendations")
     partitions = None

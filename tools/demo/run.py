@@ -137,7 +137,7 @@ def workers(environment: dict[str, str]) -> Iterator[tuple[Any, Any]]:
 
 def drain(settings: Settings, sequencer: Any, recommender: Any, n_sent: int) -> dict[str, int]:
     """Wait until every event is sequenced and every window has its list; return the sequencer's counts."""
-    from tools.topics.offsets import group_lag
+    from streams.kafka.group_watch import group_lag
 
     deadline = time.monotonic() + DRAIN_S
     group = settings.kafka.group("recommender")
@@ -157,7 +157,7 @@ def drain(settings: Settings, sequencer: Any, recommender: Any, n_sent: int) -> 
 async def read_lists(settings: Settings) -> tuple[list[Recommendation], list[float]]:
     """Return all published lists, and how long after its event's arrival at the broker each was made, in milliseconds."""
     from streams.contract.records import RecordDecoder
-    from tools.topics.topic_reader import read_records
+    from streams.kafka.topic_reader import read_records
 
     kafka = settings.kafka
     events = read_records(kafka, kafka.topic("events"))

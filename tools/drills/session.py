@@ -14,6 +14,7 @@ from typing import Any, Final
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Item
 from streams.errors import RunError
+from streams.kafka.group_watch import group_lag
 from streams.settings.load import Settings
 from tools.broker.local_broker import BrokerInfo
 from tools.drills.artifact import catalogue_of
@@ -21,7 +22,6 @@ from tools.drills.cluster import APPS, Cluster, DrillWorker, is_ready, unbalance
 from tools.drills.events import EventSource, Shares
 from tools.drills.load import Load
 from tools.drills.observer import Observer
-from tools.topics.offsets import group_lag
 from tools.workers.process import WorkerName
 
 #: Longest time that a drill waits, in seconds: for both groups to have caught up, and for lists to flow again after a fault.

@@ -20,6 +20,7 @@ from streams.contract.committed_note import decode_judged
 from streams.contract.records import VERSION, Event, encode
 from streams.kafka.group_watch import GroupWatch
 from streams.kafka.publisher import Publisher
+from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import open_admin
 from tools.drills.cluster import READY_S
 from tools.drills.replay_command import command
@@ -29,7 +30,6 @@ from tools.drills.verdict import judge
 from tools.rebuild.compare_runs import read_held
 from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import run_settings
-from tools.topics.topic_reader import read_records
 
 if TYPE_CHECKING:
     from streams.settings.load import KafkaSettings

@@ -14,10 +14,10 @@ from streams.contract.records import REASONS, Item, Recommendation
 from streams.contract.reject_size import kept
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import RecordError
+from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings, Settings
 from tools.oracle.compare import compare_lists, compare_windows
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
-from tools.topics.topic_reader import read_records
 
 EXAMPLES: Final = 5
 

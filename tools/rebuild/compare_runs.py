@@ -18,13 +18,13 @@ from streams.contract.records import Recommendation, RecordDecoder, encode
 from streams.contract.windows import decode_window
 from streams.errors import InputError, RecordError, TopicError
 from streams.kafka.deployment import load_deployment
+from streams.kafka.topic_reader import newest_values, read_records
 from streams.recommender.list_records import list_id
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import emit
 from tools.oracle.compare import Difference, compare_lists, compare_windows
-from tools.rebuild.copy_topics import event_range, has_lost_records, newest_values
+from tools.rebuild.copy_topics import event_range, has_lost_records
 from tools.rebuild.manifest import MANIFEST, Manifest, bounds_of, folder_of, load_manifest, run_lock, run_settings
-from tools.topics.topic_reader import read_records
 
 SHOWN: Final = 10
 

@@ -23,6 +23,7 @@ from models.artifact.artifact import ArtifactError, load_artifact
 from streams.errors import InputError, TopicError
 from streams.kafka.deployment import load_deployment
 from streams.kafka.group_watch import GroupWatch
+from streams.kafka.topic_reader import partition_count
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import emit, say
@@ -39,7 +40,6 @@ from tools.rebuild.manifest import (
 )
 from tools.rebuild.run_workers import catch_up, running_workers, wait_until_idle
 from tools.replay.identity import parse_time
-from tools.topics.topic_reader import partition_count
 
 SHOW_EVERY_S: Final = 5.0
 

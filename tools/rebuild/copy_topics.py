@@ -13,20 +13,16 @@ from aiokafka.errors import KafkaError
 
 from streams.contract.item_records import ItemDecoder
 from streams.contract.kafka_records import ConsumedRecord
-from streams.errors import BrokerError, InputError, RecordError, TopicError
+from streams.errors import BrokerError, RecordError, TopicError
 from streams.kafka.batch_writer import delivered
 from streams.kafka.publisher import KeyHomes, Publisher
 from streams.kafka.readers import open_reader
+from streams.kafka.topic_reader import partition_count, read_ranges, read_records
 from streams.settings.load import KafkaSettings
-from tools.topics.topic_reader import partition_count, read_records
 
-POLL_MS: Final = 500
-FETCH_RECORDS: Final = 5_000
-FETCH_BYTES: Final = 4 << 20
 #: Room for the largest record that ``events`` takes, headers included.
 BATCH_BYTES: Final = 1_000_000
 CHECKPOINT_S: Final = 1.0
-STUCK_AFTER_S: Final = 60.0
 
 
 def target_of(record: ConsumedRecord, n_from: int, home: KeyHomes) -> int:
@@ -69,7 +65,7 @@ class EventCopier:
         Raises
         ------
         BrokerError
-            When the broker does not answer, does not take a record, or gives none for :data:`STUCK_AFTER_S`.
+            When the broker does not answer, does not take a record, or gives none for :data:`~streams.kafka.topic_reader.STUCK_AFTER_S`.
         """
         n_copied = 0
         async with _producer(self._into) as producer:
@@ -111,43 +107,6 @@ class EventCopier:
         self._on_checkpoint()
 
 
-async def read_ranges(
-    settings: KafkaSettings, topic: str, positions: dict[int, int], ends: Mapping[int, int]
-) -> AsyncIterator[list[Any]]:
-    """Yield records of one partition at a time, in order, from ``positions``, which moves on, up to and without ``ends``.
-
-    Raises
-    ------
-    InputError
-        When records from a position on are gone.
-    BrokerError
-        When the broker does not answer, or gives nothing for :data:`STUCK_AFTER_S` although records are left.
-    """
-    async with open_reader(settings, max_partition_fetch_bytes=FETCH_BYTES) as consumer:
-        tps = {TopicPartition(topic, p): end for p, end in ends.items() if positions[p] < end}
-        if not tps:
-            return
-        consumer.assign(list(tps))
-        for tp, first in (await consumer.beginning_offsets(list(tps))).items():
-            if positions[tp.partition] < first:
-                raise InputError(
-                    f"{topic}-{tp.partition}: offsets {positions[tp.partition]} to {first - 1} are deleted by retention; "
-                    "begin another run"
-                )
-            consumer.seek(tp, positions[tp.partition])
-        moved_at = time.monotonic()
-        while left := [tp for tp, end in tps.items() if positions[tp.partition] < end]:
-            fetched = await consumer.getmany(*left, timeout_ms=POLL_MS, max_records=FETCH_RECORDS)
-            for tp, records in fetched.items():
-                yield [record for record in records if record.offset < tps[tp]]
-            for tp in left:  # the consumer's own position also passes what is no record, such as transaction markers
-                position = min(await consumer.position(tp), tps[tp])
-                moved_at = time.monotonic() if position > positions[tp.partition] else moved_at
-                positions[tp.partition] = position
-            if time.monotonic() - moved_at > STUCK_AFTER_S:
-                raise BrokerError(f"{topic}: nothing came for {STUCK_AFTER_S:g} s of {left}; see: headrace doctor")
-
-
 async def event_range(
     settings: KafkaSettings, from_ts: int | None, to_ts: int | None
 ) -> tuple[dict[int, int], dict[int, int]]:
@@ -157,7 +116,7 @@ async def event_range(
     """
     topic = settings.topic("events")
     tps = [TopicPartition(topic, partition) for partition in range(await partition_count(settings, topic))]
-    async with open_reader(settings, max_partition_fetch_bytes=FETCH_BYTES) as consumer:
+    async with open_reader(settings) as consumer:
         begins, ends = dict(await consumer.beginning_offsets(tps)), dict(await consumer.end_offsets(tps))
         for bound, ts in ((begins, from_ts), (ends, to_ts)):
             if ts is None:
@@ -165,28 +124,6 @@ async def event_range(
             for tp, found in (await consumer.offsets_for_times(dict.fromkeys(tps, ts))).items():
                 bound[tp] = ends[tp] if found is None else found.offset
     return {tp.partition: n for tp, n in begins.items()}, {tp.partition: n for tp, n in ends.items()}
-
-
-async def newest_values(
-    settings: KafkaSettings, topic: str, homes: dict[bytes, int] | None = None
-) -> dict[bytes, bytes]:
-    """Return the newest value of each key of a topic of the contract; keys that were removed are left out.
-
-    Parameters
-    ----------
-    homes : takes up the partition of each key
-    """
-    found: dict[bytes, bytes] = {}
-    async for record in read_records(settings, settings.topic(topic)):
-        if record.key is None:
-            continue
-        if record.value is None:
-            found.pop(record.key, None)
-        else:
-            found[record.key] = record.value
-            if homes is not None:
-                homes[record.key] = record.partition
-    return found
 
 
 class Kept(NamedTuple):
@@ -259,7 +196,7 @@ def keep_newest(
 async def has_lost_records(settings: KafkaSettings, topic: str) -> bool:
     """Tell whether a topic of the contract no longer begins with its first records."""
     tps = [TopicPartition(settings.topic(topic), partition) for partition in range(settings.partitions)]
-    async with open_reader(settings, max_partition_fetch_bytes=FETCH_BYTES) as consumer:
+    async with open_reader(settings) as consumer:
         return any((await consumer.beginning_offsets(tps)).values())
 
 

@@ -27,24 +27,21 @@ import time
 from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final
-
-from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError
-from aiokafka.structs import OffsetAndMetadata
+from typing import Final
 
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Event, RecordDecoder
 from streams.contract.windows import WindowState, decode_window
-from streams.errors import BrokerError, InputError, RecordError, RunError
+from streams.errors import InputError, RecordError, RunError
 from streams.kafka.batch_writer import delivered
 from streams.kafka.deployment import load_deployment
 from streams.kafka.fenced_writers import PartitionWriters
-from streams.kafka.readers import open_reader
+from streams.kafka.group_watch import committed_offsets, set_offsets
+from streams.kafka.topic_reader import newest_values, read_ranges
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import emit, say
-from tools.rebuild.copy_topics import event_range, newest_values, read_ranges
+from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import (
     Manifest,
     folder_of,
@@ -292,31 +289,3 @@ async def _write_records(
                 await delivered(await writers.send(live.topic(topic), partition, chunk))
     finally:
         await writers.stop()
-
-
-async def committed_offsets(kafka: KafkaSettings, group: str, topic: str) -> dict[int, int]:
-    """Return the committed offset of each partition of a topic; those without one are left out."""
-    async with open_reader(kafka, group) as consumer:
-        tps = [TopicPartition(topic, partition) for partition in range(kafka.partitions)]
-        consumer.assign(tps)
-        found = {tp.partition: await consumer.committed(tp) for tp in tps}
-    return {partition: offset for partition, offset in found.items() if offset is not None}
-
-
-async def set_offsets(kafka: KafkaSettings, group: str, topic: str, offsets: Mapping[int, int]) -> None:
-    """Commit offsets for a group without members.
-
-    Raises
-    ------
-    BrokerError
-        When a worker has joined the group meanwhile: the broker refuses then.
-    """
-    if not offsets:
-        return
-    async with open_reader(kafka, group) as consumer:
-        wanted: dict[Any, Any] = {TopicPartition(topic, p): OffsetAndMetadata(n, "") for p, n in offsets.items()}
-        consumer.assign(list(wanted))
-        try:
-            await consumer.commit(wanted)
-        except CommitFailedError as exc:
-            raise BrokerError(f"group {group}: a worker joined meanwhile; stop it and promote again: {exc}") from exc

@@ -15,8 +15,8 @@ import msgspec
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.kept_headers import original_headers
 from streams.contract.reject_size import SIZE, TRUNCATED
+from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
-from tools.topics.topic_reader import read_records
 
 #: The key of a mark and the header that makes it one.
 MARK_KEY: Final = b"headrace-redrive"

@@ -13,11 +13,11 @@ import msgspec
 
 from streams.contract.pseudonyms import Pseudonyms
 from streams.errors import InputError, TopicError
+from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
 from tools.cli import say
 from tools.files.log_reader import LogRow
 from tools.replay.identity import TimeRange
-from tools.topics.topic_reader import read_records
 
 WAY: Final = "replay them with --into RUN and then --promote RUN, see docs/replaying.md"
 

@@ -22,6 +22,7 @@ from typing import Any, Final
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Recommendation, RecordDecoder
 from streams.errors import InputError, RunError
+from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
 from tools.drills.kinds.replay_promotion import promote
 from tools.drills.load import MAX_CHUNK
@@ -30,7 +31,6 @@ from tools.drills.run import delete_topics
 from tools.drills.session import CATCH_UP_S, Drill, Plan
 from tools.rebuild.manifest import load_manifest, run_settings
 from tools.rebuild.run_workers import READS
-from tools.topics.topic_reader import read_records
 from tools.workers.processes import signal_group
 
 RUN: Final = "again"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 
-import tools.topics.item_topic
+import tools.catalogue
 from models.types import Float32
 from streams.contract.item_records import ItemDecoder
 from streams.contract.records import Item, encode
@@ -20,8 +20,8 @@ from streams.recommender.model_thread import EmbeddingWorker
 from streams.settings.load import KafkaSettings
 from tests import tiny_models
 from tests.builders import FakeRecord
+from tools.catalogue import read_titles
 from tools.commands.oracle import _items_of_topic
-from tools.topics.item_topic import read_titles
 
 WRONG_KEYS = (None, b"", b"b", b"a ", b"A", b"\xff", b'"a"', b"a.0", b"x" * 1_000)
 
@@ -115,7 +115,7 @@ def test_the_commands_leave_it_out_and_say_so(
         for record in RECORDS:
             yield record
 
-    monkeypatch.setattr(tools.topics.item_topic, "read_records", records)
+    monkeypatch.setattr(tools.catalogue, "read_records", records)
     assert [(i.item_id, i.title) for i in asyncio.run(_items_of_topic(KafkaSettings()))] == [
         ("i01", "One"),
         ("i03", "Three"),

@@ -56,7 +56,9 @@ class FakeConsumer:
     async def position(self, _tp: TopicPartition) -> int:
         return self.at
 
-    async def getmany(self, *_tps: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[FakeRecord]]:
+    async def getmany(
+        self, *_tps: TopicPartition, timeout_ms: int, max_records: int | None = None
+    ) -> dict[TopicPartition, list[FakeRecord]]:
         found = [] if self.silent else [record for record in self.records if record.offset >= self.at][:2]
         self.at = found[-1].offset + 1 if found else self.at
         return {PLACE: found} if found else {}
@@ -136,7 +138,9 @@ class CutConsumer(FakeConsumer):
         super().__init__(records, beginning=0, end=end)
         self.cuts = cuts
 
-    async def getmany(self, *tps: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[FakeRecord]]:
+    async def getmany(
+        self, *tps: TopicPartition, timeout_ms: int, max_records: int | None = None
+    ) -> dict[TopicPartition, list[FakeRecord]]:
         if self.cuts and self.at > 0:
             self.beginning = self.cuts.pop(0)
         if self.at < self.beginning:

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 from streams.contract.item_records import ItemDecoder
 from streams.contract.records import Item
 from streams.errors import RecordError, TopicError
+from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
 from tools.cli import say
-from tools.topics.topic_reader import read_records
 
 SHOWN_LEFT_OUT = 100
 

@@ -1,1 +1,0 @@
-"""Reading topics for a person or a tool, without a consumer group."""
