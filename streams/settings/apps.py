@@ -5,9 +5,11 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from streams.settings.check import check_setting
+from msgspec import Meta
+
+from streams.settings.check import check_fields, check_setting
 from streams.settings.record_limits import WindowBounds, check_window_fits
 
 
@@ -17,72 +19,52 @@ class SequencerSettings:
 
     Parameters
     ----------
-    window_max_events : most behaviours in a window; a record must hold the window with the longest ids: with the other defaults, up to 803
+    window_max_events : most behaviours in a window; a record must be able to hold a window with the
+        longest ids: at the other defaults that allows up to 803
     window_max_age_ms : greatest age of a behaviour, counted back from the user's newest event
-    allowed_lateness_ms : an event older than the user's newest by more than this is late
-    window_max_recent : accepted events remembered beyond the window, to recognise repeats
-    window_max_seen : items remembered beyond the window, as already seen
+    allowed_lateness_ms : an event that is older than the user's newest by more than this is late;
+        at most ``window_max_age_ms``
+    window_max_recent : accepted events that are remembered beyond the window, to recognise repeats
+    window_max_seen : items that are remembered beyond the window, as already seen
     max_future_skew_ms : how far an event's time may lie ahead of the sequencer's clock
-    batch_max_records, batch_max_bytes : bounds of one record batch, the unit of work; a fetch takes memory by them: docs/operations.md
+    batch_max_records, batch_max_bytes : bounds of one record batch, the unit of work; they decide
+        how much memory a fetch takes: see ``docs/operations.md``
     in_flight_batches : record batches of one worker that may await delivery
-    reject_ceiling_share : stop when more than this share of the last ``reject_window`` records was rejected; 0: never, only an alarm
-    reject_window : records over which the share is taken, for each partition
-    user_ttl_days : users without an accepted event for so many days are removed, window, vector and records; 0 keeps them for ever. A
-        user costs 0.4 KB in the sequencer's memory with one event, 4.1 KB with a full window, 10.1 KB at the bounds; with RocksDB 200,000
-        users cost it 145 MB in all. One who comes back begins anew
-    sequence_store : ``memory``, or ``rocksdb`` for state larger than memory
-    data_dir : where RocksDB keeps its files; one directory per worker
+    reject_ceiling_share : the sequencer stops when it has rejected more than this share of the last
+        ``reject_window`` records; at 0 it never stops and only raises an alarm
+    reject_window : records over which that share is counted, for each partition
+    user_ttl_days : the sequencer removes a user's window, vector and records after this many days
+        without an accepted event; 0 keeps every user. A user takes 0.4 KB of the sequencer's memory
+        with one event, 4.1 KB with a full window, 10.1 KB at the bounds; with RocksDB, 200,000
+        users take 145 MB in all. A user who comes back starts with an empty window
+    sequence_store : where the windows are; ``rocksdb`` is for state larger than memory
+    data_dir : where RocksDB keeps its files; each worker needs a directory of its own
     rocksdb_cache_bytes : block cache of each partition's database
     """
 
-    window_max_events: int = 50
-    window_max_age_ms: int = 30 * 86_400_000
-    allowed_lateness_ms: int = 86_400_000
-    window_max_recent: int = 100
-    window_max_seen: int = 500
-    max_future_skew_ms: int = 300_000
-    batch_max_records: int = 5_000
-    batch_max_bytes: int = 4 * 1024 * 1024
-    in_flight_batches: int = 4
-    reject_ceiling_share: float = 0.0
-    reject_window: int = 10_000
-    user_ttl_days: int = 0
+    window_max_events: Annotated[int, Meta(ge=1, le=1_000)] = 50
+    window_max_age_ms: Annotated[int, Meta(ge=1)] = 30 * 86_400_000
+    allowed_lateness_ms: Annotated[int, Meta(ge=0)] = 86_400_000
+    window_max_recent: Annotated[int, Meta(ge=0, le=1_000)] = 100
+    window_max_seen: Annotated[int, Meta(ge=0, le=20_000)] = 500
+    max_future_skew_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 300_000
+    batch_max_records: Annotated[int, Meta(ge=1, le=100_000)] = 5_000
+    batch_max_bytes: Annotated[int, Meta(ge=65_536, le=64 << 20)] = 4 * 1024 * 1024
+    in_flight_batches: Annotated[int, Meta(ge=1, le=64)] = 4
+    reject_ceiling_share: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    reject_window: Annotated[int, Meta(ge=100, le=1_000_000)] = 10_000
+    user_ttl_days: Annotated[int, Meta(ge=0, le=36_500)] = 0
     sequence_store: Literal["memory", "rocksdb"] = "memory"
     data_dir: str = ".headrace/sequencer"
-    rocksdb_cache_bytes: int = 8 * 1024 * 1024
+    rocksdb_cache_bytes: Annotated[int, Meta(ge=1 << 20, le=4 << 30)] = 8 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        check_setting(1 <= self.window_max_events <= 1_000, "window_max_events", self.window_max_events, "1 to 1000")
-        check_setting(1 <= self.window_max_age_ms, "window_max_age_ms", self.window_max_age_ms, "at least 1")
-        limit = f"0 to window_max_age_ms ({self.window_max_age_ms})"
+        check_fields(self)
         check_setting(
-            0 <= self.allowed_lateness_ms <= self.window_max_age_ms,
+            self.allowed_lateness_ms <= self.window_max_age_ms,
             "allowed_lateness_ms",
             self.allowed_lateness_ms,
-            limit,
-        )
-        check_setting(0 <= self.window_max_recent <= 1_000, "window_max_recent", self.window_max_recent, "0 to 1000")
-        check_setting(0 <= self.window_max_seen <= 20_000, "window_max_seen", self.window_max_seen, "0 to 20000")
-        check_setting(
-            0 <= self.max_future_skew_ms <= 86_400_000, "max_future_skew_ms", self.max_future_skew_ms, "0 to 86400000"
-        )
-        check_setting(
-            1 <= self.batch_max_records <= 100_000, "batch_max_records", self.batch_max_records, "1 to 100000"
-        )
-        check_setting(
-            65_536 <= self.batch_max_bytes <= 64 << 20, "batch_max_bytes", self.batch_max_bytes, "65536 to 67108864"
-        )
-        check_setting(1 <= self.in_flight_batches <= 64, "in_flight_batches", self.in_flight_batches, "1 to 64")
-        check_setting(
-            0 <= self.reject_ceiling_share <= 1, "reject_ceiling_share", self.reject_ceiling_share, "0 (off) to 1"
-        )
-        check_setting(0 <= self.user_ttl_days <= 36_500, "user_ttl_days", self.user_ttl_days, "0 (off) to 36500")
-        check_setting(100 <= self.reject_window <= 1_000_000, "reject_window", self.reject_window, "100 to 1000000")
-        check_setting(
-            1 << 20 <= self.rocksdb_cache_bytes <= 4 << 30,
-            "rocksdb_cache_bytes",
-            self.rocksdb_cache_bytes,
-            "1 MiB to 4 GiB",
+            f"at most window_max_age_ms ({self.window_max_age_ms})",
         )
         check_window_fits(self.bounds())
 
@@ -104,43 +86,51 @@ class RecommenderSettings:
     Parameters
     ----------
     artifact : directory of the model artifact
-    artifact_roots : folders, with commas between, of which one must contain the artifact, and one a text model that it names, links
-        followed; empty means the folder that ``artifact`` names it in
-    device : where the model runs; ``auto`` takes CUDA if there is one
-    list_size : items in a list; 600 with the longest ids are as much as a record may hold
-    n_candidates : candidates that retrieval hands to fusion
+    artifact_roots : folders, with commas between. The artifact must lie in one of them, and so must
+        a text model that it names; links are followed. Empty means the folder around ``artifact``
+    device : where the model runs; ``auto`` takes CUDA where there is a GPU
+    list_size : items in a list; a record can hold 600 items with the longest ids
+    n_candidates : candidates that retrieval hands to fusion; at least ``list_size``
     micro_batch_tokens : behaviours (padding included) in one forward pass
     micro_batch_deadline_ms : longest time that a window waits for its micro-batch to fill
-    max_pending_windows : distinct users waiting for the model, each with 0.5 to 4 KB; above it consumption pauses, and windows are no
-        longer superseded in time
-    model_timeout_ms : when a forward pass takes longer, users get degraded lists meanwhile; ten times longer for the first one
-    model_restart_s : the worker ends, for its supervisor to restart it, when a job of the model's thread takes longer, or the model
-        fails for longer; above ``stall_timeout_s`` the watchdog ends it first
-    live_popularity : ``on`` counts the events since training in the windows of the worker's users, at 0.1 to 0.7 KB of memory a user;
-        ``off`` leaves popularity as the artifact has it, so that a list depends on window, catalogue and artifact alone
-    lists_per_minute : most lists per user and minute; between two lies at least 60 s over it. The newest window always gets its list; a
-        user above it holds up the commits of a partition for that long, so not below 120 / ``stall_timeout_s``
-    encoder : the text model in place of the one that the artifact names: one that comes along, a folder, or a Hugging Face name; it must
-        have the artifact's version. Empty means the artifact's own, which comes along or lies inside ``artifact_roots``
-    encoder_download : ``on`` lets ``encoder``, and ``--encoder`` of ``headrace train``, be fetched from the Hugging Face hub; ``off``
-        takes what its local cache has
-    encoder_cache_dir : text embeddings on disk, by text hash and encoder version; empty means the user's cache directory
-    segmenter : what cuts Chinese text; ``rjieba`` is several times faster and installed apart
-    user_words : a file of words that stay whole, one a line, in jieba's format; as in training
+    max_pending_windows : users who may wait for the model, at 0.5 to 4 KB each; when more wait, the
+        recommender reads no further, so a newer window replaces an older one later than it could
+    model_timeout_ms : when a forward pass takes longer, users get fallback lists until it ends; the
+        first pass may take ten times as long
+    model_restart_s : the worker ends, and its supervisor restarts it, when a job of the model's
+        thread takes longer or the model fails for longer; if this is above ``stall_timeout_s``, the
+        watchdog ends the worker first
+    live_popularity : ``on`` counts the events since training in the windows of the worker's users,
+        at 0.1 to 0.7 KB of memory a user; ``off`` keeps the artifact's popularity, so that a list
+        depends on window, catalogue and artifact alone
+    lists_per_minute : most lists for each user in a minute, which keeps two lists at least 60 s /
+        ``lists_per_minute`` apart. The newest window always gets its list, but a waiting user holds
+        up the commits of the partition, so set at least 120 / ``stall_timeout_s``
+    encoder : the text model to use instead of the artifact's: one that headrace brings along, a
+        folder, or a Hugging Face name; it must have the version that the artifact names. Empty
+        means the artifact's own, which headrace brings along or which lies in ``artifact_roots``
+    encoder_download : ``on`` allows ``encoder``, and ``--encoder`` of ``headrace train``, to be
+        fetched from the Hugging Face hub; ``off`` takes only what its local cache has
+    encoder_cache_dir : folder of text embeddings, found by text hash and encoder version; empty
+        means the user's cache directory
+    segmenter : what cuts Chinese text into words; ``rjieba`` is several times faster, and must be
+        installed apart
+    user_words : file of words that the segmenter keeps whole, one a line, in jieba's format; the
+        same file as in training
     """
 
     artifact: str = ".headrace/artifact"
     artifact_roots: str = ""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    list_size: int = 10
-    n_candidates: int = 100
-    micro_batch_tokens: int = 16_384
-    micro_batch_deadline_ms: int = 20
-    max_pending_windows: int = 100_000
-    model_timeout_ms: int = 3_000
-    model_restart_s: int = 45
+    list_size: Annotated[int, Meta(ge=1, le=600)] = 10
+    n_candidates: Annotated[int, Meta(ge=1, le=10_000)] = 100
+    micro_batch_tokens: Annotated[int, Meta(ge=1_000, le=10_000_000)] = 16_384
+    micro_batch_deadline_ms: Annotated[int, Meta(ge=0, le=10_000)] = 20
+    max_pending_windows: Annotated[int, Meta(ge=100, le=10_000_000)] = 100_000
+    model_timeout_ms: Annotated[int, Meta(ge=10, le=600_000)] = 3_000
+    model_restart_s: Annotated[int, Meta(ge=1, le=86_400)] = 45
     live_popularity: Literal["on", "off"] = "on"
-    lists_per_minute: int = 600
+    lists_per_minute: Annotated[int, Meta(ge=1, le=60_000)] = 600
     encoder: str = ""
     encoder_download: Literal["off", "on"] = "off"
     encoder_cache_dir: str = ""
@@ -148,30 +138,9 @@ class RecommenderSettings:
     user_words: str = ""
 
     def __post_init__(self) -> None:
-        check_setting(1 <= self.list_size <= 600, "list_size", self.list_size, "1 to 600")
-        limit = f"list_size ({self.list_size}) to 10000"
-        check_setting(self.list_size <= self.n_candidates <= 10_000, "n_candidates", self.n_candidates, limit)
-        check_setting(
-            1_000 <= self.micro_batch_tokens <= 10_000_000,
-            "micro_batch_tokens",
-            self.micro_batch_tokens,
-            "1000 to 10000000",
-        )
-        check_setting(
-            0 <= self.micro_batch_deadline_ms <= 10_000,
-            "micro_batch_deadline_ms",
-            self.micro_batch_deadline_ms,
-            "0 to 10000",
-        )
-        check_setting(
-            100 <= self.max_pending_windows <= 10_000_000,
-            "max_pending_windows",
-            self.max_pending_windows,
-            "100 to 10000000",
-        )
-        check_setting(10 <= self.model_timeout_ms <= 600_000, "model_timeout_ms", self.model_timeout_ms, "10 to 600000")
-        check_setting(1 <= self.model_restart_s <= 86_400, "model_restart_s", self.model_restart_s, "1 to 86400")
-        check_setting(1 <= self.lists_per_minute <= 60_000, "lists_per_minute", self.lists_per_minute, "1 to 60000")
+        check_fields(self)
+        limit = f"at least list_size ({self.list_size})"
+        check_setting(self.list_size <= self.n_candidates, "n_candidates", self.n_candidates, limit)
 
     def roots(self) -> list[Path]:
         """Return the folders that artifacts may lie in."""
@@ -181,28 +150,26 @@ class RecommenderSettings:
 
 @dataclass(frozen=True)
 class HealthSettings:
-    """When a worker ends itself, non-zero, for its supervisor to restart.
+    """When a worker ends itself, with a code other than 0, so that its supervisor restarts it.
 
     Parameters
     ----------
-    stall_timeout_s : longest time that a partition's committed offset may stand still while records wait
+    stall_timeout_s : longest time that a partition's committed offset may stand still while records
+        wait
     recovery_timeout_s : longest time without progress in joining the group and in recovering state
-    stop_timeout_s : longest time from SIGTERM to the end, in which what is in flight is delivered and committed
-    web_bind : address that a worker's pages are served on; beyond loopback, such as ``0.0.0.0`` in a pod, everyone who reaches it
-        reads them, for no token protects them
+    stop_timeout_s : longest time from SIGTERM to the end; in it the worker delivers and commits
+        what is in flight
+    web_bind : IP address that a worker serves its pages on. No token protects the pages: beyond
+        loopback, such as ``0.0.0.0`` in a pod, whoever reaches the address reads them
     """
 
-    stall_timeout_s: float = 60.0
-    recovery_timeout_s: float = 120.0
-    stop_timeout_s: float = 12.0
+    stall_timeout_s: Annotated[float, Meta(ge=5, le=3_600)] = 60.0
+    recovery_timeout_s: Annotated[float, Meta(ge=10, le=86_400)] = 120.0
+    stop_timeout_s: Annotated[float, Meta(ge=1, le=600)] = 12.0
     web_bind: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
-        check_setting(5 <= self.stall_timeout_s <= 3_600, "stall_timeout_s", self.stall_timeout_s, "5 to 3600")
-        check_setting(
-            10 <= self.recovery_timeout_s <= 86_400, "recovery_timeout_s", self.recovery_timeout_s, "10 to 86400"
-        )
-        check_setting(1 <= self.stop_timeout_s <= 600, "stop_timeout_s", self.stop_timeout_s, "1 to 600")
+        check_fields(self)
         try:
             ipaddress.ip_address(self.web_bind)
         except ValueError:

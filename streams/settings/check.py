@@ -1,17 +1,74 @@
-"""The range check that all groups of settings share."""
+"""The check that every setting passes: type and range, as the annotation of its field says.
+
+A field ``partitions: Annotated[int, Meta(ge=1, le=10_000)]`` is a whole number from 1 to 10000.
+"""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from dataclasses import fields
+from functools import cache
+from typing import Any, Final, get_type_hints
+
+import msgspec
+from msgspec import inspect
 
 from streams.errors import SettingsError
 
 PREFIX: Final = "HEADRACE_"
+#: Their values are never shown.
+SECRETS: Final = frozenset({"sasl_password"})
 
 
 def check_setting(condition: bool, name: str, value: object, limit: str) -> None:
-    """Raise :class:`SettingsError`, with what to set, where ``condition`` does not hold."""
+    """Raise :class:`SettingsError`, with limit and remedy, where ``condition`` does not hold."""
     if not condition:
-        raise SettingsError(
-            f"{name}={value!r} is out of range: {limit}; set {PREFIX}{name.upper()} or {name} in headrace.toml"
-        )
+        shown = "***" if name in SECRETS else repr(value)
+        raise SettingsError(f"{name}={shown} must be {limit}; set {PREFIX}{name.upper()} or {name} in headrace.toml")
+
+
+def convert_setting(group: type, name: str, value: object) -> Any:
+    """Return a value, such as the text of a variable, as the type of its field.
+
+    Raises
+    ------
+    SettingsError
+        When it is of another type, or outside the field's range.
+    """
+    kind = kinds(group)[name]
+    try:
+        return msgspec.convert(_parser(kind)(str(value)), kind)
+    except (ValueError, msgspec.ValidationError):
+        return check_setting(False, name, value, range_of(kind))
+
+
+def check_fields(group: Any) -> None:
+    """Raise :class:`SettingsError` for the first field of a group whose value is outside its range."""
+    for one in fields(group):
+        convert_setting(type(group), one.name, getattr(group, one.name))
+
+
+@cache
+def kinds(group: type) -> dict[str, Any]:
+    """Return the annotated type of each field of a group."""
+    return get_type_hints(group, include_extras=True)
+
+
+@cache
+def _parser(kind: Any) -> Callable[[str], object]:
+    """Return what reads a setting's text: Python's own numbers, with spaces around and separators."""
+    return {inspect.IntType: int, inspect.FloatType: float}.get(type(inspect.type_info(kind)), str)
+
+
+def range_of(kind: Any) -> str:
+    """Return what an annotated type allows, in words that follow "must be"."""
+    limits = inspect.type_info(kind)
+    match limits:
+        case inspect.IntType() | inspect.FloatType():
+            noun = "a whole number" if isinstance(limits, inspect.IntType) else "a number"
+            return f"{noun}, at least {limits.ge}" if limits.le is None else f"{noun} from {limits.ge} to {limits.le}"
+        case inspect.LiteralType():
+            return f"one of {', '.join(kind.__args__)}"
+        case inspect.Metadata():
+            return str((limits.extra_json_schema or {})["description"])
+    return "text"

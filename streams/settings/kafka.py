@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import re
 import ssl
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
+
+from msgspec import Meta
 
 from streams.errors import SettingsError
 from streams.kafka.bounded_connections import bound_connections
-from streams.settings.check import PREFIX, check_setting
+from streams.settings.check import PREFIX, check_fields, check_setting
 from streams.settings.oauth import TokenProvider, token_provider
 from streams.settings.secrets import read_secret, tls_context
 
 CONTRACT_TOPICS: Final = (
     "events", "items", "users", "sequences", "user-vectors", "recommendations", "models", "events.rejected", "privacy",
 )  # fmt: skip
+
+
+TopicName = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!\.{1,2}\Z)[A-Za-z0-9._-]{0,249}\Z",
+        description="empty or 1 to 249 of letters, digits, '.', '_' and '-'",
+    ),
+]
 
 
 def _setting_of(topic: str) -> str:
@@ -30,58 +40,65 @@ class KafkaSettings:
     Parameters
     ----------
     broker : bootstrap servers, ``host:port[,host:port]``
-    topic_prefix : put before every topic name and group id; keeps deployments on one cluster apart
-    topic_events, topic_items, topic_users, topic_sequences, topic_user_vectors, topic_recommendations
-        full name of that topic, used without ``topic_prefix``, such as ``source.events`` of MirrorMaker; empty means prefix and name
-    topic_models, topic_events_rejected, topic_privacy
-        as those above
-    partitions : partitions of the topics keyed by user; not set: those of the topics that exist, else the default. A topic's count cannot
-        be changed
-    partitioner : how producers choose a user's partition: ``murmur2`` is the default of Java clients and aiokafka, ``crc32`` of librdkafka
-        (``consistent_random``); all producers must use this one, and all commands here do. An event elsewhere is rejected
+    topic_prefix : stands before every topic name and group id; it keeps deployments on one cluster
+        apart
+    topic_events, topic_items, topic_users, topic_sequences, topic_user_vectors,
+    topic_recommendations, topic_models, topic_events_rejected, topic_privacy
+        full name of this topic, such as MirrorMaker's ``source.events``; ``topic_prefix`` does not
+        stand before it. Empty means the prefix and the topic's name in the contract
+    partitions : partitions of the topics keyed by user. Not set, it is the count of the topics that
+        exist, else the default. A topic's count cannot be changed
+    partitioner : how producers choose a user's partition: ``murmur2`` is the default of Java
+        clients and aiokafka, ``crc32`` is the default of librdkafka (``consistent_random``). All producers
+        must use this one; headrace's commands do. An event on another partition is rejected
     replication : replicas of every topic
-    client_id : this process's name at the broker, in its logs and quotas; empty means ``headrace-`` and the app
-    output_format : encoding of ``recommendations``; ``json`` is for people
-    compression_type : codec of all that headrace writes, as in Kafka's own clients; every codec is read, whatever this says. ``zstd`` needs
-        about half the bytes of ``none``; subscribers' clients must know it
-    session_timeout_ms : after this silence a worker's partitions go to another one
-    security_protocol, sasl_mechanism, sasl_username, sasl_password, ssl_cafile, ssl_certfile, ssl_keyfile
+    client_id : name of this process in the broker's logs and quotas; empty means ``headrace-`` and
+        the app
+    output_format : encoding of ``recommendations``, which the recommender writes; ``json`` is for
+        people
+    compression_type : codec of all that headrace writes; headrace reads every codec. ``zstd`` needs
+        about half the bytes of ``none``; a subscriber's client must know the codec
+    session_timeout_ms : the broker gives a worker's partitions to another worker after this silence
+    security_protocol, sasl_mechanism : as in Kafka's own clients
+    sasl_username, sasl_password, ssl_cafile, ssl_certfile, ssl_keyfile
         as in Kafka's own clients; empty means none
-    sasl_plaintext : ``on`` lets ``security_protocol=SASL_PLAINTEXT`` send a password or token over a connection without TLS, which
-        whoever is on the way can read and answer; for a broker on this machine or behind a proxy with TLS
-    sasl_password_file : a file that holds the password alone, instead of ``sasl_password``: no child process inherits it
-    user_id_key_file : a file with a key; with it, producers publish a keyed hash in place of each user_id, and ``subscribe --user``
-        looks for it
-    oauth_token_provider : for ``OAUTHBEARER``: ``module:callable``, which returns a token, or a token and the time it ends at, in seconds
-        since 1970
-    oauth_token_url : instead of ``oauth_token_provider``: the endpoint that gives tokens for client credentials; https, or http on this
-        machine
-    oauth_client_id, oauth_scope
-        who asks that endpoint, and for what; an empty scope is not sent
-    oauth_client_secret_file : a file that holds the client's secret alone
-    oauth_extensions : SASL extensions that the broker wants beside each token, ``name=value`` with commas between, such as
-        ``logicalCluster=lkc-1,identityPoolId=pool-1`` for Confluent Cloud
-    ssl_key_password_file : a file that holds the password of an encrypted ``ssl_keyfile``
+    sasl_plaintext : ``on`` allows ``security_protocol=SASL_PLAINTEXT``, which sends a password or
+        token without TLS, so that everybody on the way can read and answer it; for a broker on this
+        machine or behind a proxy with TLS
+    sasl_password_file : file that holds the password alone, instead of ``sasl_password``; no child
+        process inherits the password
+    user_id_key_file : file with a key; producers then publish a keyed hash in place of each
+        user_id, and ``subscribe --user`` looks for that hash
+    oauth_token_provider : for ``OAUTHBEARER``: ``module:callable``; it returns a token, or a token
+        and its expiry in seconds since 1970
+    oauth_token_url : instead of ``oauth_token_provider``: the endpoint that gives tokens for client
+        credentials, over https, or over http on this machine
+    oauth_client_id : the client that asks that endpoint
+    oauth_scope : the scope that the client asks for; an empty one is not sent
+    oauth_client_secret_file : file that holds the client's secret alone
+    oauth_extensions : SASL extensions that the broker wants with each token, ``name=value`` with
+        commas between, such as ``logicalCluster=lkc-1,identityPoolId=pool-1`` for Confluent Cloud
+    ssl_key_password_file : file that holds the password of an encrypted ``ssl_keyfile``
     """
 
     broker: str = "127.0.0.1:9092"
     topic_prefix: str = ""
-    topic_events: str = ""
-    topic_items: str = ""
-    topic_users: str = ""
-    topic_sequences: str = ""
-    topic_user_vectors: str = ""
-    topic_recommendations: str = ""
-    topic_models: str = ""
-    topic_events_rejected: str = ""
-    topic_privacy: str = ""
-    partitions: int = 4
+    topic_events: TopicName = ""
+    topic_items: TopicName = ""
+    topic_users: TopicName = ""
+    topic_sequences: TopicName = ""
+    topic_user_vectors: TopicName = ""
+    topic_recommendations: TopicName = ""
+    topic_models: TopicName = ""
+    topic_events_rejected: TopicName = ""
+    topic_privacy: TopicName = ""
+    partitions: Annotated[int, Meta(ge=1, le=10_000)] = 4
     partitioner: Literal["murmur2", "crc32"] = "murmur2"
-    replication: int = 1
+    replication: Annotated[int, Meta(ge=1, le=32)] = 1
     client_id: str = ""
     output_format: Literal["msgpack", "json"] = "msgpack"
     compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
-    session_timeout_ms: int = 6_000
+    session_timeout_ms: Annotated[int, Meta(ge=6_000, le=300_000)] = 6_000
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_plaintext: Literal["off", "on"] = "off"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] = "PLAIN"
@@ -101,26 +118,19 @@ class KafkaSettings:
     user_id_key_file: str = ""
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for server in self.broker.split(","):
             host, _, port = server.strip().rpartition(":")
-            check_setting(
-                bool(host) and port.isdigit() and 0 < int(port) < 65_536, "broker", self.broker, "host:port[,host:port]"
-            )
+            is_address = bool(host) and port.isdecimal() and 0 < int(port) < 65_536
+            check_setting(is_address, "broker", self.broker, "host:port[,host:port]")
         names = [self.topic(name) for name in CONTRACT_TOPICS]
         for setting, name in self.named_topics().items():
-            is_legal = re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) is not None and name not in (".", "..")
-            check_setting(is_legal, setting, name, "1 to 249 of letters, digits, '.', '_' and '-'")
             check_setting(names.count(name) == 1, setting, name, "a name that no other topic of these settings has")
         if self.security_protocol == "SASL_PLAINTEXT" and self.sasl_plaintext == "off":
             raise SettingsError(
                 "security_protocol='SASL_PLAINTEXT' sends the password or token over a connection without TLS; set "
                 "HEADRACE_SECURITY_PROTOCOL=SASL_SSL, or HEADRACE_SASL_PLAINTEXT=on for a broker on this machine or behind a proxy with TLS"
             )
-        check_setting(1 <= self.partitions <= 10_000, "partitions", self.partitions, "1 to 10000")
-        check_setting(1 <= self.replication <= 32, "replication", self.replication, "1 to 32")
-        check_setting(
-            6_000 <= self.session_timeout_ms <= 300_000, "session_timeout_ms", self.session_timeout_ms, "6000 to 300000"
-        )
 
     def topic(self, name: str) -> str:
         """Return the full name of a topic of the contract: the given one, else prefix and name."""

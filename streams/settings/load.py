@@ -17,7 +17,7 @@ from typing import Any, Final, get_type_hints
 
 from streams.errors import SettingsError
 from streams.settings.apps import HealthSettings, RecommenderSettings, SequencerSettings
-from streams.settings.check import PREFIX
+from streams.settings.check import PREFIX, SECRETS, convert_setting
 from streams.settings.file_trust import distrust
 from streams.settings.kafka import KafkaSettings
 
@@ -31,7 +31,6 @@ __all__ = [
 ]
 
 GROUPS: Final = ("kafka", "sequencer", "recommender", "health")
-SECRETS: Final = frozenset({"sasl_password"})
 #: Read by ``tools``, not settings of the streams.
 OTHER_VARIABLES: Final = frozenset({"HEADRACE_TEST_BROKER", "HEADRACE_DRILL_FAULTS", "HEADRACE_PARENT_PID"})
 #: Kubernetes sets such variables in every pod for a Service named ``headrace`` or ``headrace-...``, with its address and ports.
@@ -64,21 +63,6 @@ class Settings:
                 value = getattr(group, f.name)
                 values[f.name] = "***" if f.name in SECRETS and value else value
         return values
-
-
-def _convert(name: str, text: object, kind: Any) -> object:
-    """Convert one setting to its type, or say what it should have been."""
-    if kind in (int, float):
-        try:
-            return kind(str(text))
-        except ValueError:
-            raise SettingsError(f"{name}={text!r} is not a number: needs {kind.__name__}") from None
-    if kind is str:
-        return str(text)
-    choices = kind.__args__
-    if text not in choices:
-        raise SettingsError(f"{name}={text!r} is unknown: one of {', '.join(choices)}")
-    return text
 
 
 def _from_file(file: Path) -> dict[str, object]:
@@ -137,8 +121,7 @@ def load_settings(
     groups: dict[str, Any] = {}
     for name in GROUPS:
         group = get_type_hints(Settings)[name]
-        hints = get_type_hints(group)
-        given = {g.name: _convert(g.name, values.pop(g.name), hints[g.name]) for g in fields(group) if g.name in values}
+        given = {f.name: convert_setting(group, f.name, values.pop(f.name)) for f in fields(group) if f.name in values}
         groups[name] = group(**given)
     if values:
         raise SettingsError(_unknown(sorted(values)[0]))

@@ -32,7 +32,7 @@ def test_every_number_has_a_unit() -> None:
     """A number without a unit is a guess."""
     cells = [row.split(" | ") for row in document().splitlines() if row.startswith("| `HEADRACE_")]
     numbers = [cell for cell in cells if cell[1].strip("`").replace(".", "", 1).isdigit()]
-    assert len(numbers) > 20 and [cell[0] for cell in numbers if not cell[2]] == []
+    assert len(numbers) > 20 and [cell[0] for cell in numbers if not cell[3]] == []
 
 
 def test_the_page_is_the_same_without_the_indent_of_docstrings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from streams.settings.check import PREFIX
+from streams.settings.check import PREFIX, kinds, range_of
 from streams.settings.load import HealthSettings, KafkaSettings, RecommenderSettings, SequencerSettings
 
 ROOT: Final = Path(__file__).parents[2]
@@ -20,10 +20,10 @@ DOCUMENT: Final = ROOT / "docs" / "settings.md"
 START, END = "<!-- settings -->", "<!-- end of settings -->"
 #: Each group, and which programs read it.
 READERS: Final[dict[type, str]] = {
-    KafkaSettings: "Both apps and every command that asks a broker",
-    SequencerSettings: "The sequencer",
-    RecommenderSettings: "The recommender",
-    HealthSettings: "The workers of both apps, and the supervisor of `headrace up`",
+    KafkaSettings: "Both apps and every command that talks to the broker read these.",
+    SequencerSettings: "The sequencer reads these.",
+    RecommenderSettings: "The recommender reads these.",
+    HealthSettings: "The workers of both apps read these, and so does the supervisor of `headrace up`.",
 }
 #: The settings that nearly every deployment thinks about: the README shows these alone.
 CHOSEN: Final = (
@@ -49,8 +49,8 @@ _PARAMETER: Final = re.compile(r"^(?P<names>[a-z_, ]+) : (?P<meaning>.+(?:\n    
 
 def meanings(group: type) -> dict[str, str]:
     """Return what the docstring of a group says of each setting, by name."""
-    # Python 3.13 takes the indent out of docstrings, older ones leave it in.
-    text = re.sub(r"(?m)^((?:[a-z_]+, )+[a-z_]+)\n    ", r"\1 : ", inspect.cleandoc(group.__doc__ or ""))
+    text = inspect.cleandoc(group.__doc__ or "")  # Python before 3.13 leaves the indent in
+    text = re.sub(r"(?m)^([a-z_]+(?:,\s[a-z_]+)+)\n    ", lambda names: f"{' '.join(names[1].split())} : ", text)
     return {
         name: re.sub(r"\s+", " ", match["meaning"]).replace("``", "`")
         for match in _PARAMETER.finditer(text)
@@ -63,13 +63,13 @@ def document() -> str:
     parts = [INTRODUCTION]
     for group, readers in READERS.items():
         title = group.__name__.removesuffix("Settings")
-        rows = ["| variable | default | unit | meaning |", "|---|---|---|---|"]
+        rows = ["| variable | default | value | unit | meaning |", "|---|---|---|---|---|"]
         told = meanings(group)
         rows += [
-            f"| `{PREFIX}{one.name.upper()}` | {default_of(one)} | {unit_of(one)} | {told[one.name]} |"
+            f"| `{PREFIX}{one.name.upper()}` | {default_of(one)} | {range_of(kinds(group)[one.name])} | {unit_of(one)} | {told[one.name]} |"
             for one in fields(group)
         ]
-        parts.append(f"## {title}\n\n{readers} read these.\n\n" + "\n".join(rows))
+        parts.append(f"## {title}\n\n{readers}\n\n" + "\n".join(rows))
     return "\n\n".join(parts) + "\n"
 
 

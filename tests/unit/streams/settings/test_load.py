@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from streams.errors import SettingsError
 from streams.kafka.topics import TOPICS
+from streams.settings.check import check_setting
 from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import GROUPS, KafkaSettings, SequencerSettings, Settings, load_settings
 
@@ -80,20 +82,23 @@ def test_value_out_of_range_names_itself_and_its_remedy(name: str, value: object
     with pytest.raises(SettingsError) as caught:
         load_settings({f"HEADRACE_{name.upper()}": str(value)}, file=NOWHERE)
     message = str(caught.value)
-    assert name in message and "out of range" in message and f"HEADRACE_{name.upper()}" in message
+    assert message.startswith((f"{name}={str(value)!r} must be ", f"{name}={value!r} must be "))
+    assert message.endswith(f"; set HEADRACE_{name.upper()} or {name} in headrace.toml")
     assert "\n" not in message
 
 
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("partitions", "many", "not a number"),
-        ("partitions", "1.5", "not a number"),
-        ("partitions", "", "not a number"),
+        ("partitions", "many", "must be a whole number from 1 to 10000"),
+        ("partitions", "1.5", "must be a whole number"),
+        ("partitions", "", "must be a whole number"),
         ("output_format", "xml", "msgpack, json"),
         ("security_protocol", "TLS", "PLAINTEXT, SSL"),
         ("sequence_store", "disk", "memory, rocksdb"),
-        ("device", "gpu", "auto, cpu, cuda"),
+        ("device", "gpu", "must be one of auto, cpu, cuda"),
+        ("stall_timeout_s", "soon", "must be a number from 5 to 3600"),
+        ("window_max_age_ms", "1e3", "must be a whole number, at least 1;"),
     ],
 )
 def test_value_of_the_wrong_kind_is_refused(name: str, value: str, told: str) -> None:
@@ -141,6 +146,16 @@ def test_no_setting_is_named_like_a_service_link() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [("partitions", " 5 ", 5), ("batch_max_records", "10_000", 10_000), ("stall_timeout_s", "6e1", 60.0)],
+)
+def test_numbers_are_written_as_in_python(name: str, text: str, value: float) -> None:
+    """Spaces around, separators and exponents."""
+    found = load_settings({f"HEADRACE_{name.upper()}": text}, file=NOWHERE).shown()[name]
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
     ("given", "meant"), [("partitons", "partitions"), ("brokers", "broker"), ("web_bnd", "web_bind")]
 )
 def test_a_misspelt_name_gets_the_nearest(given: str, meant: str) -> None:
@@ -171,6 +186,18 @@ def test_bad_file_is_one_line(tmp_path: Path, text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings({}, file=file)
     assert "\n" not in str(caught.value)
+
+
+def test_no_error_of_a_setting_shows_a_secret() -> None:
+    """An error is printed and logged."""
+    with pytest.raises(SettingsError, match=r"sasl_password=\*\*\* must be shorter"):
+        check_setting(False, "sasl_password", "hunter2", "shorter")
+
+
+def test_a_group_that_is_built_in_code_is_checked_too() -> None:
+    """A command changes a field of a group that was loaded."""
+    with pytest.raises(SettingsError, match="partitions=0 must be a whole number from 1 to 10000"):
+        replace(KafkaSettings(), partitions=0)
 
 
 def test_secret_is_masked_wherever_settings_are_shown() -> None:
