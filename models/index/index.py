@@ -6,23 +6,46 @@ built: a reader keeps using the one it holds while a writer makes the next, so n
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
 from models.index.faiss_kinds import Kind, build_faiss, search_approximate, search_exact
-from models.index.file import Tuning, read_index, write_index
 from models.index.recall import least_effort
 from models.types import AnyArray, Bool, Float32, Int64
 
+#: ``auto`` never picks hnsw: at the sizes measured so far ivf is faster. hnsw stays because a catalogue of a
+#: million items must choose between the two by measurement.
 #: Up to so many vectors one exact search takes about half a millisecond of a quiet core (docs/results/index.md), and it has no
 #: recall to lose.
 EXACT_UP_TO: Final = 50_000
 
 
+@dataclass(frozen=True)
+class Tuning:
+    """How an index is searched, and the recall that was measured with that.
+
+    Parameters
+    ----------
+    recall_target : the least recall that the caller asked for
+    seed : of k-means, of graph levels and of the queries that recall was measured with
+    kind : the kind in use
+    effort : nprobe of ivf, efSearch of hnsw, 0 for exact
+    recall : measured share of the exact answers that a search finds, 1 for exact
+    fallback : why an exact index replaces the approximate one that was tried, else empty
+    """
+
+    recall_target: float
+    seed: int
+    kind: Kind = "exact"
+    effort: int = 0
+    recall: float = 1.0
+    fallback: str = ""
+
+
 class ItemIndex:
-    """An immutable inner-product index; make one with :meth:`build` or :meth:`load`.
+    """An immutable inner-product index; make one with :meth:`build`.
 
     Attributes
     ----------
@@ -112,6 +135,9 @@ class ItemIndex:
 
         Notes
         -----
+        No caller passes ``allowed`` yet. A catalogue that hides items without building a new index
+        needs it.
+
         ``recall`` is measured for the best 100 without a filter. An approximate index finds less for a larger ``k``, and for a filter
         that allows only what lies far from the query.
         """
@@ -140,32 +166,6 @@ class ItemIndex:
         if short.any():
             scores[short], positions[short] = search_exact(self._flat, queries[short], k, mask)
         return scores, positions
-
-    def save(self, path: Path) -> None:
-        """Write the index as one file, in one step, with a checksum; what was at ``path`` is replaced."""
-        n = len(self)
-        vectors = self._flat.reconstruct_n(0, n) if n else np.zeros((0, self.dim), np.float32)
-        write_index(path, vectors, self._rows, self.tuning)
-
-    @classmethod
-    def load(cls, path: Path) -> ItemIndex:
-        """Return the index that :meth:`save` wrote: same answers, same attributes. Cells or graph are built again, recall is kept.
-
-        Raises
-        ------
-        OSError
-            For a file that is missing or cannot be read.
-        ValueError
-            For a damaged file; the message names the file and the problem.
-        """
-        vectors, rows, tuning = read_index(path)
-        try:
-            vectors, rows = _checked_vectors(vectors, "vectors"), _checked_rows(rows, len(vectors))
-        except ValueError as exc:
-            raise ValueError(f"{path}: {exc}") from exc
-        flat = build_faiss(vectors, "exact", tuning.seed)
-        approximate = None if tuning.kind == "exact" else build_faiss(vectors, tuning.kind, tuning.seed)
-        return cls(flat, approximate, rows, tuning)
 
 
 def _checked_vectors(vectors: AnyArray, name: str, dim: int | None = None) -> Float32:

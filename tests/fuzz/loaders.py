@@ -1,7 +1,7 @@
 """Files through every loader, in a process with little address space: ``python -m tests.fuzz.loaders GROUP FOLDER LIMIT_BYTES``.
 
 ``GROUP`` is ``files`` (logs, catalogues, users, records, settings, words; the limit is that of the whole process) or ``models`` (artifact,
-text model, index, checkpoint; the limit is above what the imports alone take, for PyTorch maps 3 GB of its own). Prints how many
+text model, checkpoint; the limit is above what the imports alone take, for PyTorch maps 3 GB of its own). Prints how many
 files each loader took and refused, as JSON; ends with 1 and the traceback at the first error that is no refusal.
 """
 
@@ -94,17 +94,6 @@ def replaces(name: str, load: Callable[[Path], object], source: Path, without: s
     return loader
 
 
-def _index(data: bytes, place: Path) -> bool:
-    from models.index.file import read_index
-
-    (place / "index").write_bytes(data)
-    try:
-        read_index(place / "index")
-    except ValueError as exc:
-        return refusal(str(exc))
-    return True
-
-
 def _checkpoint(data: bytes, place: Path) -> bool:
     from models.sequence.checkpoint import Checkpoint
 
@@ -121,7 +110,7 @@ def model_loaders(good: Path) -> dict[str, Loader]:
     def encoder(path: Path) -> object:
         return load_encoder(str(path), "cpu", Access(roots=[path]))
 
-    loaders: dict[str, Loader] = {"index": _index, "checkpoint": _checkpoint}
+    loaders: dict[str, Loader] = {"checkpoint": _checkpoint}
     for name in (MANIFEST, TENSORS):
         loaders[f"artifact's {name}"] = replaces(name, load_artifact, good / "a")
     for name in (CONFIG, WEIGHTS, POOLING, "tokenizer.json", "tokenizer_config.json"):

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.index.file import Tuning, write_index
 from models.text.embedding_cache import EmbeddingCache
 from streams.settings.file_trust import create_private
 from streams.state.rocksdb_check import ORIGIN_SUFFIX, beside
@@ -50,7 +49,7 @@ def write_logs(folder: Path) -> None:
 
 
 def write_stores(folder: Path) -> None:
-    """A RocksDB store, what is noted beside it, a cache of embeddings, and an index."""
+    """A RocksDB store, what is noted beside it, and a cache of embeddings."""
     from rocksdict import Rdict
 
     store = Rdict(str(folder / "stores" / "0.db"))
@@ -58,7 +57,6 @@ def write_stores(folder: Path) -> None:
     store.close()
     beside(folder / "stores" / "0.db", ORIGIN_SUFFIX).write_bytes(b"{}")
     EmbeddingCache(folder / "cache" / "deep", "v1", 2).put_many({"a": np.array([1, 2], dtype=np.float32)})
-    write_index(folder / "index", np.eye(4, dtype=np.float32), np.arange(4), Tuning(recall_target=0.9, seed=1))
 
 
 def write_runs(folder: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -188,35 +186,6 @@ def test_the_caller_may_change_its_arrays_afterwards(kind: Kind) -> None:
     before = index.search(queries, 10)[0].tolist()
     items[:], numbers[:] = 0, 7
     assert index.search(queries, 10)[0].tolist() == before
-
-
-@pytest.mark.parametrize("n", [0, 1, 500])
-def test_save_and_load_give_the_same_answers(kind: Kind, n: int, tmp_path: Path) -> None:
-    """A loaded index is the saved one: attributes, rows, scores; a second save replaces the first and leaves nothing beside it."""
-    index, queries = build(vectors(n), kind, 3 * np.arange(n)), vectors(6, seed=2)
-    path = tmp_path / "items.index"
-    build(vectors(5), "exact").save(path)
-    index.save(path)
-    loaded = ItemIndex.load(path)
-    assert (loaded.tuning, loaded.dim, len(loaded)) == (index.tuning, 8, n)
-    for found, wanted in zip(loaded.search(queries, 20), index.search(queries, 20), strict=True):
-        np.testing.assert_array_equal(found, wanted)
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_damage_anywhere_is_noticed(tmp_path: Path) -> None:
-    """A file cut short or with any byte changed is refused, with its name and one line."""
-    path = tmp_path / "items.index"
-    build(vectors(30), "ivf").save(path)
-    whole = path.read_bytes()
-    damaged = [whole[:size] for size in (0, 4, 8, 60, len(whole) - 1)] + [whole + b"x"]
-    damaged += [whole[:i] + bytes([whole[i] ^ 1]) + whole[i + 1 :] for i in range(0, len(whole), 7)]
-    for data in damaged:
-        path.write_bytes(data)
-        with pytest.raises(ValueError, match=r"items\.index: [^\n]+; build the index again and save it$"):
-            ItemIndex.load(path)
-    with pytest.raises(FileNotFoundError):
-        ItemIndex.load(tmp_path / "none")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e39])
