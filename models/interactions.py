@@ -44,10 +44,6 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.ts_ms)
 
-    def part(self, start: int, stop: int) -> Interactions:
-        """Return the events from position ``start`` up to ``stop``; rows keep their meaning."""
-        return self.where(slice(start, stop))
-
     def where(self, kept: slice | Bool | Int64) -> Interactions:
         """Return the events at these positions, or where this is True; rows keep their meaning."""
         return Interactions(

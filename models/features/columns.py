@@ -75,12 +75,6 @@ class FeatureSpec(msgspec.Struct, frozen=True):
         return len(self.numeric) + sum(len(feature.categories) for feature in self.categorical)
 
     @property
-    def column_names(self) -> tuple[str, ...]:
-        """Name of each column: ``price``, ``category=shoes``."""
-        one_hot = (f"{feature.name}={category}" for feature in self.categorical for category in feature.categories)
-        return (*(feature.name for feature in self.numeric), *one_hot)
-
-    @property
     def groups(self) -> Int64:
         """The feature that each column belongs to, (n_columns,) int64 from 0; columns of one feature are missing together."""
         widths = [1] * len(self.numeric) + [len(feature.categories) for feature in self.categorical]

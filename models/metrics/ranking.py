@@ -7,7 +7,7 @@ for Item Recommendation, 2020), so nothing here samples.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -57,19 +57,6 @@ def ndcg_at_k(ranked: Sequence[str], target: str, k: int) -> float:
     """
     rank = _rank_in(ranked, target, k)
     return 0.0 if rank is None else 1.0 / math.log2(1 + rank)
-
-
-def recall_at_k(ranked: Sequence[str], relevant: Collection[str], k: int) -> float:
-    """Return the share of the relevant items that are among the first ``k``; 0 where nothing is relevant.
-
-    ``Recall@k = |top k and relevant| / |relevant|`` (Cleverdon, Mills and Keen, Factors Determining the Performance of Indexing
-    Systems, 1966). An item counts once, however often it is listed.
-
-    >>> recall_at_k(["a", "b", "c"], {"b", "c", "d", "e"}, 2)
-    0.25
-    """
-    wanted = set(relevant)
-    return len(wanted.intersection(ranked[: check_k(k)])) / len(wanted) if wanted else 0.0
 
 
 def coverage(lists: Sequence[Sequence[str]], n_items: int) -> float:

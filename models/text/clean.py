@@ -44,10 +44,6 @@ def text_rules(segmenter: str) -> str:
     return "+".join([str(RULES), *(f"{package}-{importlib.metadata.version(package)}" for package in packages)])
 
 
-#: The version of the default segmenter without a user dictionary; :func:`text_version` has the effective one.
-TEXT_VERSION: Final = text_rules("jieba")
-
-
 def normalise(text: str) -> str:
     """Return text in NFKC (full width becomes half width), lower case and simplified Chinese, at most :data:`MAX_CHARS` long.
 

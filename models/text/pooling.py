@@ -10,7 +10,6 @@ from typing import Final
 import torch
 from torch import Tensor
 
-POOLINGS: Final = ("mean", "cls", "last")
 #: Decoders read from left to right: only the last token has seen the whole text. All others are averaged.
 LAST_TOKEN_TYPES: Final = frozenset(
     {"gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "phi3", "qwen2", "qwen3"}
@@ -33,7 +32,7 @@ def pooling_of(model_type: str, config_path: Path | None) -> str:
     Raises
     ------
     ValueError
-        When the file names a pooling that is not one of :data:`POOLINGS`, or several together.
+        When the file names a pooling that is not ``mean``, ``cls`` or ``last``, or several together.
     """
     if config_path is None:
         return "last" if model_type in LAST_TOKEN_TYPES else "mean"
@@ -55,7 +54,7 @@ def prefix_of(name_or_path: str) -> str:
 
 
 def pool(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
-    """Return one vector per text, (n, dim) float32, by one of :data:`POOLINGS`.
+    """Return one vector per text, (n, dim) float32, by ``mean``, ``cls`` or ``last`` pooling.
 
     Parameters
     ----------

@@ -19,7 +19,8 @@ from torchmetrics.regression import MeanSquaredError
 from torchmetrics.retrieval import RetrievalHitRate, RetrievalMRR, RetrievalNormalizedDCG, RetrievalRecall
 
 from models.metrics.probabilities import summarize_probabilities
-from models.metrics.ranking import hit_at_k, ndcg_at_k, ranks_of_targets, recall_at_k, summarize
+from models.metrics.ranking import hit_at_k, ndcg_at_k, ranks_of_targets, summarize
+from models.metrics.sets import list_metrics
 
 N_CASES, N_ITEMS = 60, 40
 TOLERANCE = 1e-6
@@ -69,17 +70,13 @@ def test_lists_of_one_target(ours: Any, metric: Any) -> None:
 
 @pytest.mark.parametrize("k", [1, 10])
 def test_recall_of_sets(k: int) -> None:
-    """Recall with none to many relevant items per case."""
+    """Recall with none to many relevant items per case; cases with none are left out."""
     scores = random_scores(3)
     relevant = np.random.default_rng(3).random((N_CASES, N_ITEMS)) < 0.05
     assert 0 < (relevant.sum(axis=1) == 0).sum() < N_CASES
-    ours = np.mean(
-        [
-            recall_at_k([str(i) for i in np.argsort(-s)], {str(i) for i in np.flatnonzero(r)}, k)
-            for s, r in zip(scores, relevant, strict=True)
-        ]
-    )
-    assert ours == pytest.approx(of_lists(RetrievalRecall(top_k=k), scores, relevant), abs=TOLERANCE)
+    ours = list_metrics(scores.astype(np.float32), relevant, k)[f"recall@{k}"]
+    theirs = of_lists(RetrievalRecall(top_k=k, empty_target_action="skip"), scores, relevant)
+    assert ours == pytest.approx(theirs, abs=TOLERANCE)
 
 
 @pytest.mark.parametrize("seed", [0, 1])

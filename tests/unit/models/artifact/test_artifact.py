@@ -278,7 +278,8 @@ def test_features_are_loaded_as_they_were(tmp_path: Path) -> None:
     assert loaded.version == made.version
     assert loaded.item_features.spec == made.item_features.spec
     assert loaded.user_features.spec == made.user_features.spec
-    assert loaded.item_features.spec.column_names == ("price", "category=even", "category=odd")
+    assert [feature.name for feature in loaded.item_features.spec.numeric] == ["price"]
+    assert [feature.categories for feature in loaded.item_features.spec.categorical] == [("even", "odd")]
     lists = []
     for model in (made, loaded):
         shown = build_catalogue(model, data.vectors, 0, features=item_features(model.manifest.item_ids))

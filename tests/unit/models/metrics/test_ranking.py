@@ -19,7 +19,6 @@ from models.metrics.ranking import (
     ndcg_at_k,
     novelty,
     ranks_of_targets,
-    recall_at_k,
     summarize,
     values_of_ranks,
 )
@@ -42,13 +41,6 @@ def test_hit_and_ndcg_of_one_target(target: str, k: int, hit: int, ndcg: float) 
     """With one relevant item NDCG is 1 / log2(1 + rank), and both are 0 past the cut-off."""
     assert hit_at_k(RANKED, target, k) == hit
     assert ndcg_at_k(RANKED, target, k) == pytest.approx(ndcg)
-
-
-def test_recall_of_a_set() -> None:
-    """Two of three relevant items are in the first three; an item that is listed twice counts once; nothing relevant is 0."""
-    assert recall_at_k(RANKED, {"a", "c", "d"}, 3) == pytest.approx(2 / 3)
-    assert recall_at_k(["a", "a"], {"a", "b"}, 2) == 0.5
-    assert recall_at_k(RANKED, set(), 3) == 0.0
 
 
 def test_coverage_counts_each_item_once() -> None:

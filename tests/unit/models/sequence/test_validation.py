@@ -93,7 +93,7 @@ def test_items_unseen_in_the_fit_have_their_text_only() -> None:
     text = np.zeros((4, 2), dtype=np.float32)
     model = pointing_model(log)
     assert Validator(log, [3], log, text, CONFIG)(model) == 1.0
-    early = log.part(0, 3)
+    early = log.where(slice(0, 3))
     assert Validator(log, [3], early, text, CONFIG)(model) == pytest.approx(1.0 / math.log2(4.0))
     text[log.item_ids.index("c"), 0] = 1.5
     assert Validator(log, [3], early, text, CONFIG)(model) == 1.0

@@ -10,12 +10,12 @@ import pytest
 
 from models.text import clean as text_module
 from models.text.clean import (
-    TEXT_VERSION,
     clean,
     item_text,
     load_user_words,
     normalise,
     segment,
+    text_rules,
     text_version,
     use_segmenter,
 )
@@ -159,9 +159,9 @@ def test_user_words_are_found_whole_and_change_the_version(monkeypatch: pytest.M
     """Chinese words take part in the segmentation; mixed ones and ones with a space are kept whole, in any case and width."""
     assert segment("网易杭研大厦") == ["网易", "杭研", "大厦"]
     monkeypatch.setattr(text_module, "_state", text_module._State())
-    assert text_version() == TEXT_VERSION
+    assert text_version() == text_rules("jieba")
     load_user_words(dictionary(tmp_path, "\ufeff杭研大廈 50 n\n華為Mate60\n\nAir Force 1 100\n"))
-    assert text_version().startswith(f"{TEXT_VERSION}+words-")
+    assert text_version().startswith(f"{text_rules('jieba')}+words-")
     assert segment("网易杭研大厦") == ["网易", "杭研大厦"]
     assert segment("新华为Ｍate60 手机") == ["新", "华为mate60", "手机"]
     assert segment("华为Mate60Pro") == ["华为", "mate60pro"]

@@ -93,6 +93,6 @@ def test_an_empty_log_has_empty_slices(how: Cut) -> None:
 
 def test_users_whose_events_are_elsewhere_do_not_count() -> None:
     """In a part of a log, a user without events there has no last one."""
-    log = log_of("a", "b", "b", "b").part(1, 4)
+    log = log_of("a", "b", "b", "b").where(slice(1, 4))
     slices = cut(log, "last", 1)
     assert np.flatnonzero(~slices.fit).tolist() == [2]

@@ -66,7 +66,7 @@ def test_the_same_seed_gives_the_same_version() -> None:
 @pytest.mark.parametrize("rows", [99, 0])
 def test_a_log_with_too_few_events_is_refused(rows: int) -> None:
     """A log that cannot be cut into slices is refused with its size."""
-    log = tiny_log().part(0, rows)
+    log = tiny_log().where(slice(0, rows))
     with pytest.raises(ValueError, match=f"{rows} events"):
         training.train(tiny_data(log), TrainingOptions())
 
@@ -99,7 +99,7 @@ def test_interactions_are_sorted_by_time_and_ties_keep_their_order() -> None:
     assert log.users.tolist() == [1, 0, 1]
     assert log.items.tolist() == [1, 0, 0]
     assert [log.behaviour(i).type for i in range(3)] == ["click", "purchase", "view"]
-    assert len(log.part(1, 3)) == 2
+    assert len(log.where(slice(1, 3))) == 2
     assert len(Interactions.from_rows([])) == 0
 
 

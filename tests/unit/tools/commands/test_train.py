@@ -11,7 +11,7 @@ import torch
 
 import tools.commands.train
 from models.artifact.artifact import load_artifact
-from models.text.encoder import DEFAULT_ENCODER
+from models.text.encoder_use import USE_ENCODER
 from tools.main import main
 
 HEADER = "user_id,item_id,ts\n"
@@ -40,7 +40,7 @@ def test_the_default_encoder_is_one() -> None:
     """The command's default is written out, so that its help needs no PyTorch."""
     parser = argparse.ArgumentParser()
     tools.commands.train.add_arguments(parser)
-    assert parser.get_default("encoder") == DEFAULT_ENCODER
+    assert parser.get_default("encoder") == USE_ENCODER
 
 
 @pytest.mark.parametrize(
