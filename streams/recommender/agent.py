@@ -2,7 +2,7 @@
 
 ::
 
-    sequences ──► collect ──► PendingWindows ──► ModelLoop ──► recommendations
+    sequences ──► collect ──► WindowQueue ──► ModelLoop ──► recommendations
     items ──────► CatalogueReader ──────────────────┘  └─────► user-vectors (changelog of the table ``user_vectors``)
 """
 
@@ -29,15 +29,14 @@ from streams.health.unknown_items import UnknownItems, describe_generation
 from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_text, usable_device
 from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.delivery import Delivery
-from streams.recommender.list_rate import ListRate
+from streams.recommender.fallback_lists import FallbackLists
 from streams.recommender.list_records import newest_windows
 from streams.recommender.live_popularity import LivePopularity
 from streams.recommender.model_loop import ModelLoop
-from streams.recommender.model_thread import EmbeddingWorker
-from streams.recommender.provisional_lists import StandIn
+from streams.recommender.model_thread import ModelThread
 from streams.recommender.recount import Recount
 from streams.recommender.removal import fresh_windows, note_passed_over, remove_vectors
-from streams.recommender.window_queue import PendingWindows
+from streams.recommender.window_queue import ListRate, WindowQueue
 from streams.runtime.app import StreamApp, build_app
 from streams.runtime.pages import serve
 from streams.settings.load import Settings
@@ -58,8 +57,8 @@ class Recommender:
         self.vectors = vectors
         self.metrics = metrics
         self.settings = app.settings.recommender
-        self.worker = EmbeddingWorker()
-        self.pending: PendingWindows[EventT] = PendingWindows(ListRate(self.settings.lists_per_minute))
+        self.worker = ModelThread()
+        self.pending: WindowQueue[EventT] = WindowQueue(ListRate(self.settings.lists_per_minute))
         self.pipeline: Pipeline
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -69,7 +68,7 @@ class Recommender:
         self._popularity: LivePopularity
         self._recount: Recount
         self._loop: ModelLoop
-        self._stand_in: StandIn
+        self._fallback: FallbackLists
         self._reader: CatalogueReader
 
     async def start(self) -> None:
@@ -109,8 +108,8 @@ class Recommender:
             await self._recount.stop()
         if hasattr(self, "_reader"):
             await self._reader.stop()
-        if hasattr(self, "_stand_in"):
-            await self._stand_in.stop()
+        if hasattr(self, "_fallback"):
+            await self._fallback.stop()
         self.worker.stop()
         await self.worker.ended()
 
@@ -214,7 +213,7 @@ class Recommender:
     def _model_loop(self, artifact: Artifact) -> ModelLoop:
         delivery = Delivery(self.app, self.vectors, self.metrics)
         as_json = self.app.settings.kafka.output_format == "json"
-        self._stand_in = StandIn(
+        self._fallback = FallbackLists(
             artifact, self.settings, self.pending, self.vectors, delivery, self.metrics, as_json=as_json
         )
         return ModelLoop(
@@ -224,7 +223,7 @@ class Recommender:
             pending=self.pending,
             popularity=self._popularity,
             unknown=self._unknown,
-            stand_in=self._stand_in,
+            fallback=self._fallback,
             delivery=delivery,
             vectors=self.vectors,
             settings=self.settings,
@@ -235,7 +234,7 @@ class Recommender:
         )
 
     def _open_encoder(self, artifact: Artifact, device: str) -> tuple[TextEncoder, EmbeddingCache]:
-        """Open the artifact's encoder and its cache; called on the embedding worker's thread, when a text must be embedded."""
+        """Open the artifact's encoder and its cache; called on the model's thread, when a text must be embedded."""
         encoder, cache = open_artifact_encoder(artifact, device, self.settings)
         encoder.warm_up()
         return encoder, cache

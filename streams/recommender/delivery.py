@@ -97,7 +97,7 @@ class Delivery:
         self._vectors.store(part.partition, part.vectors, offset)
         return [window for window, _ in part.made]
 
-    async def stand_in(self, records: dict[int, list[OutRecord]], windows: Iterable[Window]) -> int:
+    async def send_provisional(self, records: dict[int, list[OutRecord]], windows: Iterable[Window]) -> int:
         """Publish degraded lists, encoded, by partition; return how many. Nothing is stored: the full lists follow."""
         owners = defaultdict(list)
         for window in windows:

@@ -126,18 +126,18 @@ def recommendation(
     versions: Versions,
     produced_ms: int,
     *,
-    stands_in: bool = False,
+    provisional: bool = False,
 ) -> Recommendation:
     """Return the list's record for ``recommendations``.
 
     Parameters
     ----------
-    stands_in : whether the full list of this revision follows
+    provisional : whether the full list of this revision follows
     """
     return Recommendation(
         v=VERSION,
         list_id=list_id(
-            user_id, state.revision, state.trigger.event_id, versions.artifact, ranked.degraded if stands_in else ""
+            user_id, state.revision, state.trigger.event_id, versions.artifact, ranked.degraded if provisional else ""
         ),
         user_id=user_id,
         revision=state.revision,
@@ -151,7 +151,7 @@ def recommendation(
         items=[
             RecommendedItem(item.item_id, item.score, _sources(item.sources), item.because) for item in ranked.items
         ],
-        provisional=stands_in,
+        provisional=provisional,
     )
 
 

@@ -31,12 +31,12 @@ from streams.errors import StalledError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
 from streams.recommender.delivery import Delivery, PartitionLists, Window
+from streams.recommender.fallback_lists import FallbackLists, describe
 from streams.recommender.list_records import SeenIndex, Versions, behaviours, new_behaviours, revision_of
 from streams.recommender.live_popularity import LivePopularity
-from streams.recommender.model_thread import EmbeddingWorker
+from streams.recommender.model_thread import ModelThread
 from streams.recommender.poison_isolation import Scored, score
-from streams.recommender.provisional_lists import StandIn, describe
-from streams.recommender.window_queue import MAX_WINDOWS, PendingWindows
+from streams.recommender.window_queue import MAX_WINDOWS, WindowQueue
 from streams.settings.load import RecommenderSettings
 from streams.state.table import BatchTable
 
@@ -66,11 +66,11 @@ class ModelLoop:
 
     pipeline: Pipeline
     artifact_version: str
-    worker: EmbeddingWorker
-    pending: PendingWindows[EventT]
+    worker: ModelThread
+    pending: WindowQueue[EventT]
     popularity: LivePopularity
     unknown: UnknownItems
-    stand_in: StandIn
+    fallback: FallbackLists
     delivery: Delivery
     vectors: BatchTable
     settings: RecommenderSettings
@@ -136,7 +136,7 @@ class ModelLoop:
         self._catalogue = catalogue = self.popularity.refreshed(self._catalogue)
         seen = self._seen
         scored = await self._score(windows, catalogue, seen)
-        made = [*scored.made, *((w, self.stand_in.last_word(w, catalogue, seen)) for w in scored.poisoned)]
+        made = [*scored.made, *((w, self.fallback.final_list(w, catalogue, seen)) for w in scored.poisoned)]
         if scored.poisoned:
             self.metrics.add("windows_poisoned", len(scored.poisoned))
             log.error("model: nothing usable for %s: popular items instead", describe(scored.poisoned))
@@ -176,7 +176,7 @@ class ModelLoop:
                 self._is_late = True
             while not job.done():
                 self._check_alive()
-                if not await self.stand_in.serve(windows, self._catalogue, self._seen):
+                if not await self.fallback.serve(windows, self._catalogue, self._seen):
                     await asyncio.wait({job}, timeout=POLL_S)
             self._note_time(time.monotonic() - began_s, limit_s, len(windows))
             return job.result()
@@ -251,5 +251,5 @@ class ModelLoop:
                 f"{self.settings.model_restart_s}; restart the worker, and see the warnings before this line for why it fails"
             )
         while (left_s := now_s + RETRY_S - time.monotonic()) > 0:
-            if not await self.stand_in.serve((), self._catalogue, self._seen):
+            if not await self.fallback.serve((), self._catalogue, self._seen):
                 await asyncio.sleep(min(POLL_S, left_s))

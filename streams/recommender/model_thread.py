@@ -19,14 +19,14 @@ STOP_TIMEOUT_S: Final = 5.0
 _Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
-class EmbeddingWorker:
+class ModelThread:
     """A single thread with a bounded queue. Every job resolves its caller, with a result or with the job's error.
 
     The thread is a daemon, for a job that hangs must not keep a process alive that wants to end. A thread that is dead is
     replaced.
     """
 
-    def __init__(self, name: str = "embedding-worker") -> None:
+    def __init__(self, name: str = "model") -> None:
         self._name = name
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._slots = asyncio.Semaphore(QUEUE_SIZE)

@@ -87,11 +87,11 @@ def test_lists_go_on_without_the_model_and_full_ones_follow(settings: Settings, 
         publish(settings, "sequences", windows_of(50, 1, states))
         expected = {user: state.revision for user, state in states.items() if state}
         wait_until(lambda: newest_revisions(settings) == expected, WAIT_S, lambda: str(worker.counts()["values"]))
-        stand_ins = {made.user_id: made for _, made in read_lists(settings) if made.provisional}
-        assert stand_ins.keys() == states.keys()
-        assert {made.degraded for user, made in stand_ins.items() if int(user[1:]) < 40} == {"stale-vector"}
-        assert {made.degraded for user, made in stand_ins.items() if int(user[1:]) >= 40} == {"mf-only"}
-        for user, made in stand_ins.items():
+        provisional = {made.user_id: made for _, made in read_lists(settings) if made.provisional}
+        assert provisional.keys() == states.keys()
+        assert {made.degraded for user, made in provisional.items() if int(user[1:]) < 40} == {"stale-vector"}
+        assert {made.degraded for user, made in provisional.items() if int(user[1:]) >= 40} == {"mf-only"}
+        for user, made in provisional.items():
             state = states[user]
             assert state is not None and len(made.items) == 10
             assert not {item.item_id for item in made.items} & {item.item_id for item in state.items}

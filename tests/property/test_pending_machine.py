@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from streams.contract.windows import ListWindow, Trigger, WindowItem
-from streams.recommender.list_rate import ListRate
-from streams.recommender.window_queue import MAX_WINDOWS, PendingBatch, PendingWindow, PendingWindows
+from streams.recommender.window_queue import MAX_WINDOWS, ListRate, PendingBatch, PendingWindow, WindowQueue
 
 N_PARTITIONS: Final = 2
 USERS: Final = (b"u0", b"u1", b"u2", b"u3")
@@ -57,7 +56,7 @@ class Batch(NamedTuple):
 class PendingMachine(RuleBasedStateMachine):
     """A recommender in small: one log of window batches per partition, one model, deliveries in any order."""
 
-    queue: ClassVar[type[PendingWindows[Any]]] = PendingWindows
+    queue: ClassVar[type[WindowQueue[Any]]] = WindowQueue
     lists_per_minute: ClassVar[float] = 60.0
 
     def __init__(self) -> None:
@@ -72,7 +71,7 @@ class PendingMachine(RuleBasedStateMachine):
 
     def start(self) -> None:
         """Begin a process: nothing but what is committed and stored is known."""
-        self.pending: PendingWindows[Batch] = self.queue(ListRate(self.lists_per_minute), lambda: self.now_s)
+        self.pending: WindowQueue[Batch] = self.queue(ListRate(self.lists_per_minute), lambda: self.now_s)
         self.flights: list[list[PendingWindow[Batch]]] = []
         self.staged: dict[tuple[int, bytes], int] = {}
         self.forget_partitions(range(N_PARTITIONS))
@@ -146,7 +145,7 @@ class PendingMachine(RuleBasedStateMachine):
             self.collect(partition)
 
     @rule(n=st.integers(1, 3))
-    def stand_in(self, n: int) -> None:
+    def make_provisional_lists(self, n: int) -> None:
         """Publish degraded lists: the windows go on waiting."""
         for window in self.pending.without_list(n):
             hold(self.pending.is_waiting(window), "a window with a degraded list does not wait for its full one")
@@ -221,14 +220,14 @@ def window_of(revision: int) -> ListWindow:
     return ListWindow(1, revision, revision, items, Trigger("e", 1, 1))
 
 
-class LosesFailed(PendingWindows[Any]):
+class LosesFailed(WindowQueue[Any]):
     """Drops the windows on which the model failed."""
 
     def give_back(self, windows: Sequence[PendingWindow[Any]]) -> None:
         """Do nothing."""
 
 
-class ForgetsNothing(PendingWindows[Any]):
+class ForgetsNothing(WindowQueue[Any]):
     """Keeps the windows of partitions that are gone."""
 
     def forget(self, partitions: Iterable[int] | None = None) -> list[Any]:
@@ -236,7 +235,7 @@ class ForgetsNothing(PendingWindows[Any]):
         return []
 
 
-class KeepsWaiting(PendingWindows[Any]):
+class KeepsWaiting(WindowQueue[Any]):
     """Lets the window that waits win over a newer one."""
 
     def add(self, partition: int, windows: Iterable[tuple[bytes, ListWindow, int]], batch: Any) -> list[Any]:
@@ -246,7 +245,7 @@ class KeepsWaiting(PendingWindows[Any]):
         return super().add(partition, fresh, batch)
 
 
-class FinishesWhenTaken(PendingWindows[Any]):
+class FinishesWhenTaken(WindowQueue[Any]):
     """Takes a window in the model's hands for delivered."""
 
     def take(self, max_tokens: int, max_windows: int = MAX_WINDOWS) -> list[PendingWindow[Any]]:
@@ -263,7 +262,7 @@ class FinishesWhenTaken(PendingWindows[Any]):
         return super().done(windows)
 
 
-def machine_of(queue: type[PendingWindows[Any]], lists_per_minute: float = 60.0) -> type[PendingMachine]:
+def machine_of(queue: type[WindowQueue[Any]], lists_per_minute: float = 60.0) -> type[PendingMachine]:
     """Return the machine over another queue or rate."""
     return type(f"With{queue.__name__}", (PendingMachine,), {"queue": queue, "lists_per_minute": lists_per_minute})
 
@@ -272,11 +271,11 @@ def machine_of(queue: type[PendingWindows[Any]], lists_per_minute: float = 60.0)
 @pytest.mark.parametrize("lists_per_minute", [60.0, float("inf")])
 def test_every_last_window_is_delivered_and_batches_finish_in_order(lists_per_minute: float) -> None:
     """No schedule loses a user's newest window or commits past an undelivered one, with a list rate or without."""
-    run_state_machine_as_test(machine_of(PendingWindows, lists_per_minute), settings=SETTINGS)
+    run_state_machine_as_test(machine_of(WindowQueue, lists_per_minute), settings=SETTINGS)
 
 
 @pytest.mark.parametrize("queue", [LosesFailed, ForgetsNothing, KeepsWaiting, FinishesWhenTaken])
-def test_each_broken_queue_is_found_out(queue: type[PendingWindows[Any]]) -> None:
+def test_each_broken_queue_is_found_out(queue: type[WindowQueue[Any]]) -> None:
     """A machine that cannot fail would prove nothing."""
     with pytest.raises(Violation):
         run_state_machine_as_test(machine_of(queue), settings=FIND)

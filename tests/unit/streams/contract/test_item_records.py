@@ -16,7 +16,7 @@ from streams.contract.records import Item, encode
 from streams.errors import RecordError
 from streams.health.counters import Metrics
 from streams.recommender.catalogue_reader import CatalogueReader
-from streams.recommender.model_thread import EmbeddingWorker
+from streams.recommender.model_thread import ModelThread
 from streams.settings.load import KafkaSettings
 from tests import tiny_models
 from tests.builders import FakeRecord
@@ -89,7 +89,7 @@ def test_the_recommender_leaves_it_out_and_counts_it() -> None:
     metrics = Metrics()
 
     async def read() -> Any:
-        worker = EmbeddingWorker()
+        worker = ModelThread()
         reader = CatalogueReader(
             KafkaSettings(),
             tiny_models.artifact(),

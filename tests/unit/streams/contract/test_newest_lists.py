@@ -35,8 +35,8 @@ def test_a_list_is_news_once() -> None:
 
 def test_a_full_list_follows_a_provisional_one_of_the_same_window() -> None:
     """The provisional one does not come back, and a second one is no news: what a user sees must not change to and fro."""
-    stand_in, full = make_list(3, provisional=True), make_list(3)
-    assert accepted(stand_in, stand_in, full, stand_in, full) == [True, False, True, False, False]
+    provisional, full = make_list(3, provisional=True), make_list(3)
+    assert accepted(provisional, provisional, full, provisional, full) == [True, False, True, False, False]
     assert accepted(full, make_list(4, provisional=True), full, make_list(4)) == [True, True, False, True]
 
 

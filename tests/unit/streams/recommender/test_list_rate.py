@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from streams.recommender.list_rate import ListRate
-from streams.recommender.window_queue import PendingWindows
+from streams.recommender.window_queue import ListRate, WindowQueue
 from tests.unit.streams.recommender.test_window_queue import entry
 
 
@@ -38,7 +37,7 @@ def test_users_who_may_have_a_list_again_are_forgotten() -> None:
 def test_a_user_above_the_rate_waits_and_the_others_do_not() -> None:
     """Half of all events from one user: the others' windows go to the model at once, the hot user's newest when it is due."""
     clock = Clock()
-    pending: PendingWindows[str] = PendingWindows(ListRate(60), clock)
+    pending: WindowQueue[str] = WindowQueue(ListRate(60), clock)
     revisions: list[int] = []
     for step in range(1, 101):
         clock.now_s = 1_000.0 + step / 10
@@ -62,7 +61,7 @@ def test_a_user_above_the_rate_waits_and_the_others_do_not() -> None:
 def test_release_tells_when_the_next_user_is_due() -> None:
     """The loop sleeps until then, not longer and not in circles."""
     clock = Clock()
-    pending: PendingWindows[str] = PendingWindows(ListRate(60), clock)
+    pending: WindowQueue[str] = WindowQueue(ListRate(60), clock)
     pending.add(0, [entry("a", 1)], "b1")
     pending.done(pending.take(10))
     assert pending.release() is None
@@ -75,7 +74,7 @@ def test_release_tells_when_the_next_user_is_due() -> None:
 def test_forgotten_users_are_not_released() -> None:
     """Their partition is another worker's."""
     clock = Clock()
-    pending: PendingWindows[str] = PendingWindows(ListRate(60), clock)
+    pending: WindowQueue[str] = WindowQueue(ListRate(60), clock)
     pending.add(0, [entry("a", 1)], "b1")
     pending.done(pending.take(10))
     pending.add(0, [entry("a", 2)], "b2")
@@ -86,7 +85,7 @@ def test_forgotten_users_are_not_released() -> None:
 def test_degraded_lists_count_too_but_the_full_one_does_not_wait() -> None:
     """A crawler must not get a degraded list per event; once the model answers, the full list comes at once."""
     clock = Clock()
-    pending: PendingWindows[str] = PendingWindows(ListRate(60), clock)
+    pending: WindowQueue[str] = WindowQueue(ListRate(60), clock)
     pending.add(0, [entry("a", 1)], "b1")
     assert [w.state.revision for w in pending.without_list(10)] == [1]
     pending.add(0, [entry("a", 2)], "b2")
@@ -99,7 +98,7 @@ def test_degraded_lists_count_too_but_the_full_one_does_not_wait() -> None:
 
 def test_a_list_that_was_not_made_does_not_count() -> None:
     """The model failed: the user has had nothing, and gets a degraded list at once even at one list a minute."""
-    pending: PendingWindows[str] = PendingWindows(ListRate(1), Clock())
+    pending: WindowQueue[str] = WindowQueue(ListRate(1), Clock())
     pending.add(0, [entry("a", 1)], "b1")
     pending.give_back(pending.take(10))
     assert [w.key for w in pending.without_list(10)] == [b"a"]

@@ -153,14 +153,14 @@ def ranked(degraded: Degraded, vector: list[float]) -> RankedList:
 
 
 @pytest.mark.parametrize("degraded", ["stale-vector", "mf-only", "popular"])
-def test_a_list_that_stands_in_has_an_id_of_its_own(degraded: Degraded) -> None:
+def test_a_provisional_list_has_an_id_of_its_own(degraded: Degraded) -> None:
     """So that the full one of the same revision is news, also for a user of whom the model knows nothing either."""
     args = ("u", window(5), ranked(degraded, [1.0, 1.0]), Versions("abc", 3), T0)
-    stand_in, final = recommendation(*args, stands_in=True), recommendation(*args)
-    assert (stand_in.provisional, final.provisional) == (True, False)
-    assert stand_in.list_id == recommendation(*args, stands_in=True).list_id != final.list_id
+    made, final = recommendation(*args, provisional=True), recommendation(*args)
+    assert (made.provisional, final.provisional) == (True, False)
+    assert made.list_id == recommendation(*args, provisional=True).list_id != final.list_id
     assert final.list_id == list_id("u", 5, "e5", "abc")
-    assert stand_in.degraded == final.degraded == degraded
+    assert made.degraded == final.degraded == degraded
 
 
 def test_a_stored_vector_is_used_only_where_it_fits() -> None:

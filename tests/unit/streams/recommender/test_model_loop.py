@@ -16,12 +16,12 @@ from streams.errors import StalledError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
 from streams.recommender.delivery import Delivery, PartitionLists, Window
+from streams.recommender.fallback_lists import FallbackLists
 from streams.recommender.list_records import Versions
 from streams.recommender.live_popularity import LivePopularity
 from streams.recommender.model_loop import ModelLoop
-from streams.recommender.model_thread import EmbeddingWorker
-from streams.recommender.provisional_lists import StandIn
-from streams.recommender.window_queue import PendingBatch, PendingWindow, PendingWindows
+from streams.recommender.model_thread import ModelThread
+from streams.recommender.window_queue import PendingBatch, PendingWindow, WindowQueue
 from streams.settings.load import RecommenderSettings
 from streams.state.table import BatchTable
 from tests import tiny_models
@@ -51,7 +51,7 @@ class FakeDelivery:
         self.full |= {w.key: (w.state.revision, made.degraded) for w, made in parts[0].made}
         return [window for window, _ in parts[0].made]
 
-    async def stand_in(self, records: dict[int, list[Any]], windows: Iterable[Window]) -> int:
+    async def send_provisional(self, records: dict[int, list[Any]], windows: Iterable[Window]) -> int:
         decode = RecordDecoder(Recommendation).decode
         lists = [decode(record.value) for part in records.values() for record in part]
         self.degraded |= {made.user_id.encode(): (made.revision, made.degraded) for made in lists}
@@ -65,10 +65,10 @@ class Setting:
         self.artifact = tiny_models.artifact()
         self.pipeline = Pipeline(self.artifact)
         self.recommend = self.pipeline.recommend
-        self.pending: PendingWindows[Any] = PendingWindows()
+        self.pending: WindowQueue[Any] = WindowQueue()
         self.out, self.metrics, self.done = FakeDelivery(), Metrics(), list[Any]()
         vectors, delivery = cast(BatchTable, FakeTable()), cast(Delivery, self.out)
-        self.worker = EmbeddingWorker()
+        self.worker = ModelThread()
         self.loop = ModelLoop(
             pipeline=self.pipeline,
             artifact_version="v",
@@ -76,7 +76,9 @@ class Setting:
             pending=self.pending,
             popularity=LivePopularity(self.artifact, is_on=False),
             unknown=UnknownItems(),
-            stand_in=StandIn(self.artifact, SETTINGS, self.pending, vectors, delivery, self.metrics, as_json=False),
+            fallback=FallbackLists(
+                self.artifact, SETTINGS, self.pending, vectors, delivery, self.metrics, as_json=False
+            ),
             delivery=delivery,
             vectors=vectors,
             settings=SETTINGS,

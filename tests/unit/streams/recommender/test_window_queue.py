@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.contract.windows import ListWindow, Trigger, WindowItem
-from streams.recommender.window_queue import MAX_WINDOWS, PendingWindows
+from streams.recommender.window_queue import MAX_WINDOWS, WindowQueue
 
 
 def window(revision: int, n_items: int = 1) -> ListWindow:
@@ -19,7 +19,7 @@ def entry(user: str, revision: int, n_items: int = 1) -> tuple[bytes, ListWindow
 
 def test_a_newer_window_replaces_the_waiting_one() -> None:
     """Overload sheds only superseded work: one entry per user, the newest."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1)], "b1")
     pending.add(0, [entry("a", 2)], "b2")
     taken = pending.take(1_000)
@@ -30,7 +30,7 @@ def test_a_newer_window_replaces_the_waiting_one() -> None:
 
 def test_a_batch_is_not_finished_while_one_of_its_windows_is_in_flight() -> None:
     """Acknowledging earlier would lose the window in a crash."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1), entry("b", 1)], "b1")
     first, second = pending.take(1), pending.take(1)
     assert pending.done(second) == []
@@ -39,7 +39,7 @@ def test_a_batch_is_not_finished_while_one_of_its_windows_is_in_flight() -> None
 
 def test_batches_of_a_partition_finish_in_offset_order() -> None:
     """A later batch that is done first must wait, or its commit would cover the earlier one."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1)], "b1")
     pending.add(0, [entry("b", 1)], "b2")
     first, second = pending.take(1), pending.take(1)
@@ -49,7 +49,7 @@ def test_batches_of_a_partition_finish_in_offset_order() -> None:
 
 def test_partitions_do_not_wait_for_each_other() -> None:
     """A slow partition must not hold up another one's commits."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1)], "p0")
     pending.add(1, [entry("b", 1)], "p1")
     _, second = pending.take(1), pending.take(1)
@@ -58,7 +58,7 @@ def test_partitions_do_not_wait_for_each_other() -> None:
 
 def test_a_window_that_arrives_while_its_user_is_in_flight_waits_again() -> None:
     """The list in flight does not contain the new event, so the new batch must not finish with it."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1)], "b1")
     flying = pending.take(1)
     pending.add(0, [entry("a", 2)], "b2")
@@ -68,13 +68,13 @@ def test_a_window_that_arrives_while_its_user_is_in_flight_waits_again() -> None
 
 def test_a_batch_without_fresh_windows_finishes_at_once() -> None:
     """Tombstones and repeats need no model; their batch must not block the partition."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     assert pending.add(0, [], "b1") == ["b1"]
 
 
 def test_take_bounds_padded_tokens_but_always_makes_progress() -> None:
     """Padding counts: 2 windows of 3 are 6 tokens; a window above the bound alone is taken alone."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1, 3), entry("b", 1, 3), entry("c", 1, 3), entry("d", 1, 50)], "b1")
     assert pending.n_tokens(1_000) == 200
     assert [len(pending.take(6)) for _ in range(3)] == [2, 1, 1]
@@ -82,7 +82,7 @@ def test_take_bounds_padded_tokens_but_always_makes_progress() -> None:
 
 def test_forgotten_partitions_leave_nothing_behind() -> None:
     """After a rebalance another worker owns the partition's windows."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1)], "b1")
     pending.add(1, [entry("b", 1)], "b2")
     flying = pending.take(1)
@@ -93,7 +93,7 @@ def test_forgotten_partitions_leave_nothing_behind() -> None:
 
 def test_windows_given_back_wait_in_front_and_lose_nothing() -> None:
     """The model failed on them: they come first again, in order, and their batch is still open."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1), entry("b", 1), entry("c", 1)], "b1")
     pending.give_back(pending.take(2))
     taken = pending.take(1_000)
@@ -103,7 +103,7 @@ def test_windows_given_back_wait_in_front_and_lose_nothing() -> None:
 
 def test_a_newer_window_supersedes_one_that_is_given_back() -> None:
     """Both batches finish with the newer window's list, neither before."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1)], "b1")
     flying = pending.take(1)
     pending.add(0, [entry("a", 2)], "b2")
@@ -117,7 +117,7 @@ def test_a_newer_window_supersedes_one_that_is_given_back() -> None:
 
 def test_a_window_is_served_without_the_model_once_and_waits_on() -> None:
     """A degraded list finishes nothing; a newer window may have another one."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1), entry("b", 1)], "b1")
     assert [w.key for w in pending.without_list(1)] == [b"a"]
     assert [w.key for w in pending.without_list(10)] == [b"b"]
@@ -132,7 +132,7 @@ def test_a_window_is_served_without_the_model_once_and_waits_on() -> None:
 
 def test_what_comes_back_of_a_forgotten_partition_is_dropped() -> None:
     """The partition may be ours again, with the same batch read anew: the old window must not come between."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1)], "b1")
     flying = pending.take(1)
     assert pending.forget() == ["b1"]
@@ -145,7 +145,7 @@ def test_what_comes_back_of_a_forgotten_partition_is_dropped() -> None:
 
 def test_a_batch_of_short_windows_is_bounded_too() -> None:
     """A list costs its candidates however short its window is: sixteen thousand windows of one event would hold up everybody."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry(f"u{i}", 1) for i in range(MAX_WINDOWS + 5)], "batch")
     assert pending.n_tokens(10 * MAX_WINDOWS) == 10 * MAX_WINDOWS, "full, so nobody waits for more"
     assert len(pending.take(10 * MAX_WINDOWS)) == MAX_WINDOWS

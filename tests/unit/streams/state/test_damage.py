@@ -22,7 +22,7 @@ from streams.health.counters import Counts, Metrics
 from streams.kafka.fenced_writers import FENCE_KEY
 from streams.recommender.list_records import DAMAGED, newest_windows, revision_of, stored_vectors
 from streams.recommender.removal import fresh_windows
-from streams.recommender.window_queue import PendingWindows
+from streams.recommender.window_queue import WindowQueue
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.sequencer.mending import Mender
 from streams.settings.load import load_settings
@@ -236,7 +236,7 @@ def entry(user: str, revision: int) -> tuple[bytes, ListWindow, int]:
 
 def test_a_removed_user_holds_up_no_batch() -> None:
     """Neither waiting nor in the model's hand, nor given back by it."""
-    pending: PendingWindows[str] = PendingWindows()
+    pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("waits", 1)], "b1")
     assert pending.remove(0, [b"waits", b"unknown"]) == ["b1"]
     pending.add(0, [entry("taken", 1)], "b2")

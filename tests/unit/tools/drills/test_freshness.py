@@ -9,7 +9,7 @@ import pytest
 
 from streams.contract.records import Recommendation
 from streams.contract.windows import ListWindow, Trigger
-from streams.recommender.window_queue import PendingWindows
+from streams.recommender.window_queue import WindowQueue
 from tools.drills.events import EventSource, Shares, shares_of_users
 from tools.drills.freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
 from tools.drills.kinds.overload import CRAWLER, CRAWLER_PER_MINUTE, HOT_USER, overload_report
@@ -35,7 +35,7 @@ def test_freshness_is_that_of_others_and_not_of_late_events() -> None:
     assert freshness_ms(arrivals, {"hot"}) == {"p50": 200.0, "p99": pytest.approx(298.0), "n": 2.0}
 
 
-def test_the_figures_of_an_overload_tell_full_lists_from_those_that_stand_in() -> None:
+def test_the_figures_of_an_overload_tell_full_lists_from_provisional_ones() -> None:
     """What the workers sustain is their full lists; the hot user and the crawler are not among the others."""
     during = [arrival("u1", 8_000), arrival("u2", 6_000), arrival(HOT_USER, 90), arrival(CRAWLER, 90)]
     during += [arrival("u2", 1_000, is_provisional=True)] * 2
@@ -65,10 +65,10 @@ def test_who_gets_more_lists_than_events_does_not_wait_and_alike_users_wait_for_
 
 
 def test_the_queue_before_the_model_keeps_to_the_wait() -> None:
-    """500 events and 25 lists a second over 300 users, as :class:`PendingWindows` serves them: nobody waits much longer than that."""
+    """500 events and 25 lists a second over 300 users, as :class:`WindowQueue` serves them: nobody waits much longer than that."""
     rng = np.random.default_rng(1)
     shares, clock = shares_of_users(300), [0.0]
-    pending: PendingWindows[int] = PendingWindows(clock=lambda: clock[0])
+    pending: WindowQueue[int] = WindowQueue(clock=lambda: clock[0])
     waits: list[float] = []
     since: dict[int, float] = {}
     for tick in range(2_000):

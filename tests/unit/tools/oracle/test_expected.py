@@ -23,7 +23,7 @@ from streams.kafka.publisher import KeyHomes, partition_of
 from streams.recommender.artifact_encoder import open_artifact_encoder
 from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
-from streams.recommender.model_thread import EmbeddingWorker
+from streams.recommender.model_thread import ModelThread
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.settings.load import KafkaSettings, RecommenderSettings, load_settings
 from streams.settings.record_limits import MAX_RUNS, WindowBounds
@@ -162,7 +162,7 @@ def served_lists(windows: dict[bytes, bytes], settings: RecommenderSettings) -> 
     artifact = load_artifact(tiny.artifact())
 
     async def read_catalogue() -> Catalogue:
-        worker = EmbeddingWorker()
+        worker = ModelThread()
         reader = CatalogueReader(
             KafkaSettings(),
             artifact,

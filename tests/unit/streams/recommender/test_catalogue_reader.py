@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from models.text.encoder import FakeEncoder
 from models.types import Float32
 from streams.contract.records import Item
-from streams.recommender.item_vectors import item_vectors, n_imputed
+from streams.recommender.catalogue_reader import item_vectors, n_imputed
 
 ENCODER = FakeEncoder(16)
 
@@ -68,7 +68,7 @@ def test_an_encoder_that_always_raises_is_not_an_items_fault() -> None:
 
 def test_a_text_on_which_cleaning_raises_costs_only_its_item(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segmenters are C code and dictionaries; nobody has tried every text."""
-    from streams.recommender import item_vectors as module
+    from streams.recommender import catalogue_reader as module
 
     def item_text(title: str, *_: object) -> str:
         if "bad" in title:
@@ -103,7 +103,7 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
     from streams.contract.records import encode
     from streams.health.counters import Metrics
     from streams.recommender.catalogue_reader import CatalogueReader
-    from streams.recommender.model_thread import EmbeddingWorker
+    from streams.recommender.model_thread import ModelThread
     from streams.settings.load import KafkaSettings
     from tests import tiny_models
     from tests.builders import FakeRecord
@@ -127,7 +127,7 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
     records += [FakeRecord(b"gone", None, len(values))]
 
     async def read() -> Any:
-        worker = EmbeddingWorker()
+        worker = ModelThread()
         reader = CatalogueReader(KafkaSettings(), artifact, worker, metrics, lambda: (ENCODER, Cache()))  # type: ignore[arg-type,return-value]
         await reader._apply({TopicPartition("items", 0): records})
         await reader._swap()

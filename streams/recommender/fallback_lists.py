@@ -16,8 +16,8 @@ from streams.contract.records import encode
 from streams.health.counters import Metrics
 from streams.recommender.delivery import Delivery, Window
 from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation, short_name, stored_vectors
-from streams.recommender.model_thread import EmbeddingWorker
-from streams.recommender.window_queue import PendingWindows
+from streams.recommender.model_thread import ModelThread
+from streams.recommender.window_queue import WindowQueue
 from streams.settings.load import RecommenderSettings
 from streams.state.table import BatchTable
 
@@ -25,14 +25,14 @@ from streams.state.table import BatchTable
 LISTS_PER_JOB: Final = 64
 
 
-class StandIn:
+class FallbackLists:
     """Gives users a list now and leaves their windows waiting for the full one. For one event loop."""
 
     def __init__(
         self,
         artifact: Artifact,
         settings: RecommenderSettings,
-        pending: PendingWindows[EventT],
+        pending: WindowQueue[EventT],
         vectors: BatchTable,
         delivery: Delivery,
         metrics: Metrics,
@@ -49,7 +49,7 @@ class StandIn:
         self._delivery = delivery
         self._metrics = metrics
         self._as_json = as_json
-        self._thread = EmbeddingWorker("stand-in")
+        self._thread = ModelThread("fallback")
         self._dim = config.dim + 1
         self._n_factors = artifact.factors.factors.shape[1]
 
@@ -73,11 +73,11 @@ class StandIn:
         for window, value in zip(chosen, values, strict=True):
             if not window.owner.is_forgotten:
                 records.setdefault(window.partition, []).append(OutRecord(window.key, value))
-        n_sent = await self._delivery.stand_in(records, chosen)
+        n_sent = await self._delivery.send_provisional(records, chosen)
         self._metrics.add("lists_degraded", n_sent)
         return n_sent
 
-    def last_word(self, window: Window, catalogue: Catalogue, seen: SeenIndex) -> RankedList:
+    def final_list(self, window: Window, catalogue: Catalogue, seen: SeenIndex) -> RankedList:
         """Return the final list of a window that the model can make nothing of: popular items, and the vectors as they were."""
         ranked = self._makes.popular(catalogue, behaviours(window.state), seen.items(window.state.seen))
         stored = self._stored(window)
@@ -112,7 +112,7 @@ class StandIn:
         now_ms = int(time.time() * 1000)
         return [
             encode(
-                recommendation(window.key.decode(), window.state, made, versions, now_ms, stands_in=True),
+                recommendation(window.key.decode(), window.state, made, versions, now_ms, provisional=True),
                 as_json=self._as_json,
             )
             for window, made in zip(windows, ranked, strict=True)
