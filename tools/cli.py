@@ -8,26 +8,62 @@ Ids, titles and messages come from strangers. So a command writes through :func:
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import sys
 from collections.abc import Iterable
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
+from rich_argparse import RichHelpFormatter
 
 from streams.printable import printable, printable_json, table_cell
 from tools.reports.plain import as_plain
 
+#: What a shell completes an argument of this metavar to, in the words of shtab; others are completed to their choices.
+COMPLETED_TO: Final = {"DIR": "directory", "FILE": "file", "LOG": "file", "FILE|-": "file"}
+
+
+class HelpFormatter(RichHelpFormatter):
+    """Colours help on a terminal. Text is shown as it is written: square brackets are no markup."""
+
+    group_name_formatter = str
+    help_markup = False
+    text_markup = False
+
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors, which quote what was typed, are printable."""
+    """A parser with coloured help, whose errors, which quote what was typed, are plain and printable."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**{"formatter_class": HelpFormatter} | arguments)
+
+    def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
+        """Add an argument, and note for :mod:`tools.commands.completion` what it is completed to."""
+        action = super().add_argument(*names, **options)
+        if options.get("metavar") in COMPLETED_TO:
+            action.complete = COMPLETED_TO[options["metavar"]]  # type: ignore[attr-defined]  # shtab looks for this name
+        return action
 
     def error(self, message: str) -> NoReturn:
         """Say what was wrong with the arguments, and end with exit code 2."""
+        self.formatter_class = argparse.HelpFormatter  # colours suit standard output, and this goes to standard error
         super().error(printable(message))
+
+
+class ShowVersion(argparse.Action):
+    """Prints the version of the installed package, which is looked up only then, and exits."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(nargs=0, **arguments)
+
+    def __call__(self, *_: Any) -> NoReturn:
+        """Print the version and end with exit code 0."""
+        write_line(f"headrace {importlib.metadata.version('headrace')}")
+        raise SystemExit(0)
 
 
 def console() -> Console:

@@ -1,7 +1,7 @@
 """The ``headrace`` command: finds the module of the named command and runs it.
 
 A command is a module of tools.commands with ``SUMMARY``, ``add_arguments(parser)`` and ``run(args) -> int``.
-Only the named command's module is imported, so that ``headrace --help`` answers at once.
+Only the named command's module is imported, so that ``headrace --help`` answers at once; ``headrace completion`` imports them all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from streams.errors import HeadraceError
 from streams.printable import PrintableFormatter, show_all_uncaught
 from streams.settings.file_trust import create_private
-from tools.cli import Parser, add_common_arguments, say
+from tools.cli import Parser, ShowVersion, add_common_arguments, say
 
 COMMANDS: dict[str, str] = {
     "broker": "start, inspect and stop a local broker",
@@ -35,20 +35,25 @@ COMMANDS: dict[str, str] = {
     "drill": "break things on purpose, and count what was lost",
     "bench": "measure against peers, side by side",
     "demo": "the main job from nothing to lists",
+    "completion": "print a script that completes headrace's commands in a shell",
 }
+COMPLETION = "completion"
 INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
-    """Return the parser; only ``command``'s own arguments are filled in."""
+    """Return the parser; only ``command``'s own arguments are filled in, and those of all commands for ``completion``."""
     parser = Parser(prog="headrace", description="A Kafka stream of shop events in, fresh recommendations out.")
+    parser.add_argument("--version", action=ShowVersion, help="print the version and exit")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         child = sub.add_parser(name, help=summary, description=summary)
-        if name == command:
+        if command in (name, COMPLETION):
             module = importlib.import_module(f"tools.commands.{name}")
             add_common_arguments(child)
             module.add_arguments(child)
+        if name == COMPLETION:
+            child.set_defaults(completed=parser)
     return parser
 
 
