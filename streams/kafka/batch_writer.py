@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     KafkaError,
     ProducerFenced,
@@ -19,6 +17,7 @@ from aiokafka.errors import (
 
 from streams.contract.kafka_records import OutRecord, record_bytes
 from streams.errors import BrokerError, FencedError
+from streams.kafka.batch_builder import STOP_TIMEOUT_S, BatchBuilder, close_producer, open_producer
 from streams.settings.load import KafkaSettings
 from streams.settings.record_limits import MAX_WRITTEN_BYTES
 
@@ -27,7 +26,6 @@ log = logging.getLogger(__name__)
 #: A record batch holds as much as its largest record may have.
 MAX_BATCH_BYTES: Final = MAX_WRITTEN_BYTES
 START_TIMEOUT_S: Final = 30.0
-STOP_TIMEOUT_S: Final = 10.0
 
 
 class BatchWriter:
@@ -64,20 +62,9 @@ class BatchWriter:
             raise BrokerError(f"{name}: broker {self._settings.broker} refused: {exc}") from exc
 
     async def _connect(self) -> Any:
-        producer: Any = AIOKafkaProducer(
-            **self._settings.client_arguments(),
-            compression_type=self._settings.codec(),
-            acks="all",
-            enable_idempotence=True,
-            transactional_id=self._transactional_id,
-            max_batch_size=MAX_BATCH_BYTES,
-            linger_ms=0,  # batches come built: waiting would gain nothing
+        producer = await open_producer(
+            self._settings, batch_bytes=MAX_BATCH_BYTES, transactional_id=self._transactional_id
         )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
         # It has id and epoch now. From here on it is a plain idempotent producer: aiokafka would insist on transactions.
         producer._txn_manager.transactional_id = None
         return producer
@@ -86,8 +73,7 @@ class BatchWriter:
         """Flush and disconnect; what a fenced or unreachable broker has not taken after ``timeout_s`` is given up."""
         producer, self._producer = self._producer, None
         if producer is not None:
-            with contextlib.suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(producer.stop(), timeout_s)
+            await close_producer(producer, timeout_s)
 
     async def send(
         self, topic: str, partition: int, records: Iterable[OutRecord], *, max_record_bytes: int = MAX_BATCH_BYTES
@@ -105,27 +91,22 @@ class BatchWriter:
         if producer is None:
             raise BrokerError("producer is not started")
         futures: list[asyncio.Future[Any]] = []
-        builder = producer.create_batch()
+        builder = BatchBuilder(producer)
         now_ms = int(time.time() * 1000)
         for record in records:
             size = record_bytes(record)
             if size > max_record_bytes:
                 raise BrokerError(f"{topic}: a record of {size} bytes is above the limit of {max_record_bytes} bytes")
-            headers = list(record.headers)
-            if builder.append(timestamp=now_ms, key=record.key, value=record.value, headers=headers) is not None:
-                continue
-            futures.append(await _handed_over(producer, builder, topic, partition))
-            builder = producer.create_batch()
-            builder.append(
-                timestamp=now_ms, key=record.key, value=record.value, headers=headers
-            )  # a first one always fits
-        if builder.record_count():
-            builder.close()
-            futures.append(await _handed_over(producer, builder, topic, partition))
+            full = builder.add(record.key, record.value, record.headers, now_ms)
+            if full is not None:
+                futures.append(await _handed_over(producer, full, topic, partition))
+        last = builder.close()
+        if last is not None:
+            futures.append(await _handed_over(producer, last, topic, partition))
         return futures
 
 
-async def _handed_over(producer: Any, builder: Any, topic: str, partition: int) -> asyncio.Future[Any]:
+async def _handed_over(producer: Any, batch: Any, topic: str, partition: int) -> asyncio.Future[Any]:
     """Return the future of a batch that the producer has taken.
 
     Waits while the broker is away, however long: a topic that this producer has not written to before is then unknown to it. That
@@ -133,7 +114,7 @@ async def _handed_over(producer: Any, builder: Any, topic: str, partition: int) 
     """
     while True:
         try:
-            future: asyncio.Future[Any] = await producer.send_batch(builder, topic, partition=partition)
+            future: asyncio.Future[Any] = await producer.send_batch(batch, topic, partition=partition)
         except UnknownTopicOrPartitionError:
             log.warning("%s: the broker has not said where it is; asked again", topic)
         except KafkaError as exc:

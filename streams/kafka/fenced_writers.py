@@ -19,7 +19,8 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from streams.contract.kafka_records import OutRecord
-from streams.kafka.batch_writer import MAX_BATCH_BYTES, STOP_TIMEOUT_S, BatchWriter, delivered
+from streams.kafka.batch_builder import STOP_TIMEOUT_S
+from streams.kafka.batch_writer import MAX_BATCH_BYTES, BatchWriter, delivered
 from streams.settings.load import KafkaSettings
 from streams.settings.record_limits import MAX_ID_LENGTH
 

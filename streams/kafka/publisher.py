@@ -11,14 +11,11 @@ A record costs one append to a built batch; a future exists per batch, not per r
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 import zlib
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     IncompatibleBrokerVersion,
@@ -27,7 +24,9 @@ from aiokafka.errors import (
 )
 from aiokafka.partitioner import DefaultPartitioner
 
+from streams.contract.kafka_records import Headers
 from streams.errors import BrokerError
+from streams.kafka.batch_builder import BatchBuilder, close_producer, open_producer
 from streams.kafka.connection_diagnosis import why_not
 from streams.settings.load import KafkaSettings
 
@@ -35,12 +34,10 @@ from streams.settings.load import KafkaSettings
 MAX_RECORD_BYTES: Final = 1_000_000
 BATCH_BYTES: Final = 262_144
 LINGER_S: Final = 0.05
-STOP_TIMEOUT_S: Final = 10.0
 #: Keys whose partition is remembered: murmur2 in Python costs more than all the rest of a record.
 KEY_CACHE_SIZE: Final = 100_000
 #: A broker that refuses these takes the same records without idempotence.
 NO_IDEMPOTENCE: Final = (UnsupportedVersionError, IncompatibleBrokerVersion, ClusterAuthorizationFailedError)
-Headers = Sequence[tuple[str, bytes]]
 
 
 def partition_of(key: bytes, n_partitions: int, partitioner: str = "murmur2") -> int:
@@ -76,13 +73,13 @@ class KeyHomes(dict[bytes, int]):
 class _Lane:
     """One partition's batch being built, and the lock that keeps sealed batches in order."""
 
-    __slots__ = ("builder", "builder_since", "lock", "partition", "topic")
+    __slots__ = ("builder", "lock", "partition", "since", "topic")
 
-    def __init__(self, topic: str, partition: int) -> None:
+    def __init__(self, producer: Any, topic: str, partition: int) -> None:
         self.topic = topic
         self.partition = partition
-        self.builder: Any = None
-        self.builder_since = 0.0
+        self.builder = BatchBuilder(producer)
+        self.since: float | None = None  # when the first record of the batch was added, on the monotonic clock
         self.lock = asyncio.Lock()
 
 
@@ -138,24 +135,10 @@ class Publisher:
         finally:
             if self._linger is not None:
                 self._linger.cancel()
-            with contextlib.suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(self._producer.stop(), STOP_TIMEOUT_S)
+            await close_producer(self._producer)
 
     async def _connect(self) -> Any:
-        producer = AIOKafkaProducer(
-            **self._settings.client_arguments(),
-            compression_type=self._settings.codec(),
-            acks="all",
-            enable_idempotence=self.is_idempotent,
-            max_batch_size=BATCH_BYTES,
-            linger_ms=0,  # batches come built: waiting would gain nothing
-        )
-        try:
-            await producer.start()
-        except BaseException:
-            await producer.stop()
-            raise
-        return producer
+        return await open_producer(self._settings, BATCH_BYTES, is_idempotent=self.is_idempotent)
 
     async def publish(self, topic: str, key: bytes, value: bytes | None, headers: Headers | None = None) -> None:
         """Take a record; it is delivered when a later :meth:`flush` returns.
@@ -181,13 +164,12 @@ class Publisher:
             raise BrokerError(
                 f"{topic}: a record of {size} bytes is above the limit of {MAX_RECORD_BYTES} bytes; publish smaller records"
             )
-        while True:
-            if lane.builder is None:
-                lane.builder = self._producer.create_batch()
-                lane.builder_since = time.monotonic()
-            if lane.builder.append(timestamp=None, key=key, value=value, headers=headers or []) is not None:
-                return
-            await self._seal(lane)
+        if lane.since is None:
+            lane.since = time.monotonic()
+        full = lane.builder.add(key, value, headers or (), None)
+        if full is not None:
+            lane.since = time.monotonic()
+            await self._send(lane, full)
 
     async def flush(self) -> None:
         """Wait until the broker has acknowledged every record taken so far.
@@ -199,8 +181,7 @@ class Publisher:
         """
         for lanes in self._lanes.values():
             for lane in lanes:
-                if lane.builder is not None:
-                    await self._seal(lane)
+                await self._seal(lane)
         while self._handing or self._outstanding:
             await asyncio.wait([*self._handing, *self._outstanding])
         if self._failure is not None:
@@ -221,23 +202,26 @@ class Publisher:
             partitions = await self._producer.partitions_for(topic)
         except KafkaError as exc:
             raise BrokerError(f"topic {topic}: {type(exc).__name__}: {exc}; see: headrace doctor") from exc
-        return self._lanes.setdefault(topic, [_Lane(topic, partition) for partition in sorted(partitions)])
+        return self._lanes.setdefault(
+            topic, [_Lane(self._producer, topic, partition) for partition in sorted(partitions)]
+        )
 
     async def _seal(self, lane: _Lane) -> None:
         """Hand a lane's batch over; a cancelled caller does not take the batch with it."""
-        builder, lane.builder = lane.builder, None
-        if builder is None:
-            return
-        builder.close()
-        task = asyncio.ensure_future(self._hand_over(lane, builder))
+        batch, lane.since = lane.builder.close(), None
+        if batch is not None:
+            await self._send(lane, batch)
+
+    async def _send(self, lane: _Lane, batch: Any) -> None:
+        task = asyncio.ensure_future(self._hand_over(lane, batch))
         self._handing.add(task)
         task.add_done_callback(self._handing.discard)
         await asyncio.shield(task)
 
-    async def _hand_over(self, lane: _Lane, builder: Any) -> None:
+    async def _hand_over(self, lane: _Lane, batch: Any) -> None:
         async with lane.lock:
             try:
-                future = await self._producer.send_batch(builder, lane.topic, partition=lane.partition)
+                future = await self._producer.send_batch(batch, lane.topic, partition=lane.partition)
             except KafkaError as exc:
                 self._failure = self._failure or exc
                 return
@@ -254,7 +238,7 @@ class Publisher:
             await asyncio.sleep(self._linger_s)
             oldest = time.monotonic() - self._linger_s
             for lane in [lane for lanes in self._lanes.values() for lane in lanes]:
-                if lane.builder is not None and lane.builder_since <= oldest and not lane.lock.locked():
+                if lane.since is not None and lane.since <= oldest and not lane.lock.locked():
                     await self._seal(lane)
 
     def _delivery_error(self) -> BrokerError:

@@ -8,12 +8,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.contract.item_records import ItemDecoder
 from streams.contract.kafka_records import ConsumedRecord
 from streams.errors import BrokerError, RecordError, TopicError
+from streams.kafka.batch_builder import BatchBuilder, close_producer, open_producer
 from streams.kafka.batch_writer import delivered
 from streams.kafka.publisher import KeyHomes, Publisher
 from streams.kafka.readers import open_reader
@@ -55,7 +56,7 @@ class EventCopier:
         self._into = into
         self._on_checkpoint = on_checkpoint
         self._home = KeyHomes(into.partitions, into.partitioner)
-        self._builders: dict[int, Any] = {}
+        self._builders: dict[int, BatchBuilder] = {}
         self._futures: list[asyncio.Future[Any]] = []
         self._read: dict[int, int] = {}
 
@@ -83,24 +84,21 @@ class EventCopier:
     async def _send(self, producer: Any, records: list[Any]) -> None:
         for record in records:
             target = target_of(record, self._live.partitions, self._home)
-            arguments = {
-                "timestamp": record.timestamp, "key": record.key, "value": record.value, "headers": list(record.headers),
-            }  # fmt: skip
-            builder = self._builders.get(target) or producer.create_batch()
-            if builder.append(**arguments) is None:
-                await self._hand_over(producer, target, builder)
-                builder = producer.create_batch()
-                builder.append(**arguments)  # a first one always fits
-            self._builders[target] = builder
+            builder = self._builders.get(target)
+            if builder is None:
+                builder = self._builders[target] = BatchBuilder(producer)
+            full = builder.add(record.key, record.value, record.headers, record.timestamp)
+            if full is not None:
+                await self._hand_over(producer, target, full)
 
-    async def _hand_over(self, producer: Any, target: int, builder: Any) -> None:
-        builder.close()
-        self._futures.append(await producer.send_batch(builder, self._into.topic("events"), partition=target))
+    async def _hand_over(self, producer: Any, target: int, batch: Any) -> None:
+        self._futures.append(await producer.send_batch(batch, self._into.topic("events"), partition=target))
 
     async def _checkpoint(self, producer: Any) -> None:
         for target, builder in self._builders.items():
-            await self._hand_over(producer, target, builder)
-        self._builders.clear()
+            batch = builder.close()
+            if batch is not None:
+                await self._hand_over(producer, target, batch)
         await delivered(self._futures)
         self._futures.clear()
         self.positions.update(self._read)
@@ -202,19 +200,12 @@ async def has_lost_records(settings: KafkaSettings, topic: str) -> bool:
 
 @contextlib.asynccontextmanager
 async def _producer(settings: KafkaSettings) -> AsyncIterator[Any]:
-    producer = AIOKafkaProducer(
-        **settings.client_arguments(),
-        acks="all",
-        enable_idempotence=True,
-        max_batch_size=BATCH_BYTES,
-        linger_ms=0,
-        compression_type=settings.codec(),
-    )
+    producer: Any = None
     try:
-        await producer.start()
+        producer = await open_producer(settings, BATCH_BYTES)
         yield producer
     except (KafkaError, OSError) as exc:
         raise BrokerError(f"broker {settings.broker}: {type(exc).__name__}: {exc}; see: headrace doctor") from exc
     finally:
-        with contextlib.suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(producer.stop(), 10.0)
+        if producer is not None:
+            await close_producer(producer)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 from streams.errors import SettingsError
-from streams.kafka import batch_writer, publisher
+from streams.kafka import batch_builder
 from streams.kafka.batch_writer import BatchWriter
 from streams.kafka.publisher import Publisher
 from streams.settings.load import KafkaSettings, load_settings
-from tools.rebuild import copy_topics as rebuild_copy
+from tools.rebuild.copy_topics import EventCopier
 
 
 class Opened(Exception):  # noqa: N818 - no error
@@ -30,20 +29,15 @@ async def publish(settings: KafkaSettings) -> None:
 
 
 async def copy(settings: KafkaSettings) -> None:
-    await rebuild_copy._producer(settings).__aenter__()
+    await EventCopier(settings, settings, {}, lambda: None).copy({})
 
 
-@pytest.mark.parametrize(
-    ("module", "opening"),
-    [(batch_writer, write), (publisher, publish), (rebuild_copy, copy)],
-    ids=["writer", "publisher", "copy"],
-)
+@pytest.mark.parametrize("opening", [write, publish, copy], ids=["writer", "publisher", "copy"])
 @pytest.mark.parametrize(
     ("name", "codec"), [(None, "zstd"), ("none", None), *((name, name) for name in ("gzip", "snappy", "lz4", "zstd"))]
 )
 def test_every_producer_takes_the_codec_of_the_setting(
     monkeypatch: pytest.MonkeyPatch,
-    module: ModuleType,
     opening: Callable[[KafkaSettings], Awaitable[None]],
     name: str | None,
     codec: str | None,
@@ -54,7 +48,7 @@ def test_every_producer_takes_the_codec_of_the_setting(
         given.update(arguments)
         raise Opened
 
-    monkeypatch.setattr(module, "AIOKafkaProducer", producer)
+    monkeypatch.setattr(batch_builder, "AIOKafkaProducer", producer)
     settings = load_settings({} if name is None else {"HEADRACE_COMPRESSION_TYPE": name}).kafka
 
     async def run() -> None:

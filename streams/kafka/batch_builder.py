@@ -1,0 +1,103 @@
+"""Builds the record batches of one partition, and opens and closes the producer that sends them.
+
+Every writer of headrace uses it: the workers (:mod:`streams.kafka.batch_writer`), producers outside
+(:mod:`streams.kafka.publisher`) and the copy of a history. A record costs one append to a batch; the
+producer's own accumulator, with a future and a timer for each record, is left out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from streams.contract.kafka_records import Headers
+from streams.settings.load import KafkaSettings
+
+STOP_TIMEOUT_S: Final = 10.0
+
+
+async def open_producer(
+    settings: KafkaSettings, batch_bytes: int, *, is_idempotent: bool = True, transactional_id: str | None = None
+) -> Any:
+    """Return a started aiokafka producer that waits for all in-sync replicas; :func:`close_producer` ends it.
+
+    Parameters
+    ----------
+    batch_bytes : size of a batch; a larger record is a batch of its own
+    is_idempotent : the broker drops what a retry repeats
+    transactional_id : makes the broker refuse older producers of this id
+
+    Raises
+    ------
+    KafkaError, OSError
+        When the broker does not answer or refuses.
+    """
+    producer = AIOKafkaProducer(
+        **settings.client_arguments(),
+        compression_type=settings.codec(),
+        acks="all",
+        enable_idempotence=is_idempotent,
+        transactional_id=transactional_id,
+        max_batch_size=batch_bytes,
+        linger_ms=0,  # batches come built: waiting would gain nothing
+    )
+    try:
+        await producer.start()
+    except BaseException:
+        await producer.stop()
+        raise
+    return producer
+
+
+async def close_producer(producer: Any, timeout_s: float = STOP_TIMEOUT_S) -> None:
+    """Flush and disconnect; give up what the broker has not taken after ``timeout_s`` seconds."""
+    with contextlib.suppress(TimeoutError, KafkaError):
+        await asyncio.wait_for(producer.stop(), timeout_s)
+
+
+class BatchBuilder:
+    """Collects the records of one partition into batches that the producer's ``send_batch`` takes.
+
+    Parameters
+    ----------
+    producer : creates the batches
+    """
+
+    __slots__ = ("_append", "_batch", "_producer")
+
+    def __init__(self, producer: Any) -> None:
+        self._producer = producer
+        self._batch: Any = None
+
+    def add(self, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int | None) -> Any | None:
+        """Add a record; return the closed batch before it where that was full, else None.
+
+        Parameters
+        ----------
+        timestamp_ms : None for the present time
+        """
+        if self._batch is None:
+            self._begin()
+        as_list = list(headers) if headers else []  # aiokafka takes nothing but a list
+        if self._append(timestamp=timestamp_ms, key=key, value=value, headers=as_list) is not None:
+            return None
+        full = self.close()
+        self._begin()
+        self._append(timestamp=timestamp_ms, key=key, value=value, headers=as_list)  # a first record always fits
+        return full
+
+    def close(self) -> Any | None:
+        """Return the batch at hand, closed; None where no record was added since the last one."""
+        batch, self._batch = self._batch, None
+        if batch is None or not batch.record_count():
+            return None
+        batch.close()
+        return batch
+
+    def _begin(self) -> None:
+        self._batch = self._producer.create_batch()
+        self._append = self._batch.append
