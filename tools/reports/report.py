@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from models.files.atomic import replace_file
 from streams.printable import printable_json
-from tools.reports.html import NONE, any_table, as_text, facts, figure, page, paragraph, section, table
+from tools.reports.html import NONE, Section, Table, any_table, as_text, facts, figure, page, section, table
 from tools.reports.plain import as_plain
 from tools.reports.svg import Bar, bar_plot, line_plot, reliability_plot
 
@@ -71,6 +71,8 @@ MEANINGS: Final = (
     ("Interval", "95 % percentile bootstrap"),
 )
 
+LEAK: Final = "Leak: the artifact was trained on events as late as those asked here. These numbers are too good."
+
 
 def write_report(directory: Path, result: dict[str, Any]) -> None:
     """Write ``report.json`` and ``report.html`` into a directory, which is made if need be; safe to repeat.
@@ -95,8 +97,7 @@ def as_page(result: Mapping[str, Any]) -> str:
     """Return the page of a result in JSON's types."""
     log = _part(result, "data").get("log")
     title = f"headrace: evaluation on {log}" if log else "headrace: evaluation"
-    body = [
-        _warning(result),
+    sections = [
         _models(_part(result, "models")),
         _ablation(result),
         _sigmoid(_part(result, "sigmoid")),
@@ -108,18 +109,10 @@ def as_page(result: Mapping[str, Any]) -> str:
         _circumstances(result),
         section("Words", facts("What each number is.", MEANINGS)),
     ]
-    return page(title, body)
+    return page(title, sections, LEAK if result.get("leaks") else "")
 
 
-def _warning(result: Mapping[str, Any]) -> str:
-    if not result.get("leaks"):
-        return ""
-    return paragraph(
-        "Leak: the artifact was trained on events as late as those asked here. These numbers are too good.", "warning"
-    )
-
-
-def _models(models: Mapping[str, Any]) -> str:
+def _models(models: Mapping[str, Any]) -> Section | None:
     bars = [_bar(name, values, "ndcg@10") for name, values in _rows(models)]
     plot = bar_plot("NDCG@10 of each model", [bar for bar in bars if bar], "NDCG@10")
     return section(
@@ -129,7 +122,7 @@ def _models(models: Mapping[str, Any]) -> str:
     )
 
 
-def _ablation(result: Mapping[str, Any]) -> str:
+def _ablation(result: Mapping[str, Any]) -> Section | None:
     ablation = _part(result, "ablation")
     reference = _part(ablation, WHOLE) or _part(_part(result, "models"), FULL)
     full = _number(reference.get("ndcg@10"))
@@ -154,7 +147,7 @@ def _with_change(values: Mapping[str, Any], full: float | None) -> dict[str, Any
     return dict(values) | ({} if change is None else {"ndcg@10_change": change})
 
 
-def _sigmoid(sigmoid: Mapping[str, Any]) -> str:
+def _sigmoid(sigmoid: Mapping[str, Any]) -> Section | None:
     curve = sigmoid.get("reliability")
     rows = [row for row in curve or [] if isinstance(row, list) and len(row) == 3 and None not in map(_number, row)]
     named = [(name, as_text(sigmoid[key])) for key, name in SIGMOID.items() if key in sigmoid]
@@ -169,7 +162,7 @@ def _sigmoid(sigmoid: Mapping[str, Any]) -> str:
     )
 
 
-def _curves(curves: Mapping[str, Any]) -> str:
+def _curves(curves: Mapping[str, Any]) -> Section | None:
     """Return a plot of each curve; a name of the form "NDCG@10 by epoch" names both axes."""
     figures = []
     for name, curve in curves.items():
@@ -181,7 +174,7 @@ def _curves(curves: Mapping[str, Any]) -> str:
     return section("Curves", *figures)
 
 
-def _circumstances(result: Mapping[str, Any]) -> str:
+def _circumstances(result: Mapping[str, Any]) -> Section | None:
     of_data = [(name, _part(result, "data").get(name)) for name in ("log", "events", "users", "items")]
     seed = result.get("seed")
     of_run = {key: result.get(key) for key in CIRCUMSTANCES}
@@ -194,7 +187,7 @@ def _circumstances(result: Mapping[str, Any]) -> str:
     )
 
 
-def _metric_table(caption: str, first: str, rows: Mapping[str, Any]) -> str:
+def _metric_table(caption: str, first: str, rows: Mapping[str, Any]) -> Table | None:
     """Return a table of metrics; an interval stands behind its metric, in the same column."""
     kept = _rows(rows)
     given = dict.fromkeys(key for _, values in kept for key in values if not key.endswith("_ci"))
