@@ -19,10 +19,11 @@ from tools.broker.local_broker import BrokerInfo
 from tools.broker.state import port_taken
 from tools.commands import drill
 from tools.drills import run as drill_run
-from tools.drills.cluster import APPS, COUNTED
+from tools.drills.cluster import COUNTED
 from tools.drills.kinds.replay import worker_pids
 from tools.drills.session import Drill
 from tools.main import main
+from tools.workers.apps import APPS
 
 SMALL = ("--users", "100", "--rate", "100", "--workers", "1")
 #: What every drill must report as zero, whatever it breaks.
@@ -93,7 +94,7 @@ def assert_all_well(outcome: Outcome) -> None:
 def assert_nothing_left(outcome: Outcome) -> None:
     """Check that a drill that passed has left no worker, no folder, and no topic or no broker of its own."""
     prefix = outcome.drill.settings.kafka.topic_prefix
-    left = [pid for name in APPS for pid in worker_pids(prefix, name)]
+    left = [pid for app in APPS for pid in worker_pids(prefix, app.module)]
     assert not left, f"workers still run: {left}"
     assert not outcome.folder.exists(), f"left: {outcome.folder}"
     if outcome.drill.plan.has_own_broker:

@@ -26,7 +26,8 @@ from tools.main import main
 from tools.rebuild import promote as rebuild_promote
 from tools.rebuild.compare_runs import Held, read_held
 from tools.rebuild.manifest import Manifest, load_manifest, save_manifest
-from tools.rebuild.run_workers import READS, backlog, wait_until_idle
+from tools.rebuild.run_workers import backlog, wait_until_idle
+from tools.workers.apps import APP_NAMES
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 from tools.workers.supervisor import stop_all
@@ -62,7 +63,7 @@ class Live:
 
     def start(self) -> None:
         """Start both workers and wait until they are ready."""
-        self.workers = [Worker(app, self.env, free_port(), self.folder / f"{app}.log") for app, _ in READS]
+        self.workers = [Worker(app, self.env, free_port(), self.folder / f"{app}.log") for app in APP_NAMES]
         for worker in self.workers:
             worker.start()
         for worker in self.workers:
@@ -124,7 +125,7 @@ def left(settings: Settings) -> list[int]:
     """Return what both groups have not committed."""
 
     async def run() -> list[int]:
-        watches = [GroupWatch(settings.kafka, settings.kafka.group(app)) for app, _ in READS]
+        watches = [GroupWatch(settings.kafka, settings.kafka.group(app)) for app in APP_NAMES]
         try:
             return await backlog(settings.kafka, watches)
         finally:

@@ -11,8 +11,9 @@ from tests import tiny
 from tests.certificates import OPENSSL
 from tests.secured_broker import SecuredBroker
 from tools.broker import engine_kafka
+from tools.workers.apps import AppName
 from tools.workers.ports import free_port
-from tools.workers.process import Worker, WorkerName
+from tools.workers.process import Worker
 
 PREFIX = "shop-"
 WAIT_S = 90.0
@@ -44,7 +45,7 @@ class Become:
         return variables
 
 
-def worker(name: WorkerName, variables: dict[str, str], folder: Path) -> Worker:
+def worker(name: AppName, variables: dict[str, str], folder: Path) -> Worker:
     """Return a worker, not started."""
     more = {
         "HEADRACE_TOPIC_PREFIX": PREFIX,

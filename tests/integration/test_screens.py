@@ -21,8 +21,9 @@ from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 from tests.integration.recommender_runs import WAIT_S, lag, variables_of
 from tests.waiting import wait_until
 from tools.main import COMMANDS, main
+from tools.workers.apps import APP_NAMES
 from tools.workers.ports import free_port
-from tools.workers.process import Worker, WorkerName
+from tools.workers.process import Worker
 
 pytestmark = pytest.mark.kafka
 N_BAD = 60
@@ -98,8 +99,7 @@ def _has_read(settings: Settings) -> bool:
 
 def logs_of_workers(settings: Settings, folder: Path) -> Iterator[str]:
     """Yield what each worker logs while it works on the hostile records."""
-    names: tuple[WorkerName, ...] = ("sequencer", "recommender")
-    for name in names:
+    for name in APP_NAMES:
         with Worker(name, variables_of(settings, folder), free_port(), folder / f"{name}.log") as worker:
             worker.wait_ready(WAIT_S)
             if name == "sequencer":

@@ -23,8 +23,9 @@ from tests.certificates import Certificate, make_authority, sign
 from tests.integration.security_runs import MARKS, PREFIX, PROMPT_S, WAIT_S, Become, worker
 from tests.secured_broker import PASSWORD, PLAIN_USER, SecuredBroker
 from tools.main import main
+from tools.workers.apps import AppName
 from tools.workers.ports import free_port
-from tools.workers.process import Worker, WorkerError, WorkerName
+from tools.workers.process import Worker, WorkerError
 
 pytestmark = MARKS
 #: For workers, which import their libraries first; on a busy machine that is most of it.
@@ -52,7 +53,7 @@ class Refused:
 def refused(secured: SecuredBroker, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Refused]:
     """Start workers that the broker refuses, side by side; give each by app and reason."""
 
-    def made(name: WorkerName, reason: str, variables: dict[str, str]) -> Worker:
+    def made(name: AppName, reason: str, variables: dict[str, str]) -> Worker:
         return worker(name, variables, tmp_path_factory.mktemp(f"{name}-{reason}"))
 
     wrong = {"HEADRACE_SASL_PASSWORD_FILE": "", "HEADRACE_SASL_PASSWORD": "wrong-marker"}

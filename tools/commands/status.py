@@ -26,11 +26,10 @@ from tools.cli import emit
 from tools.training.catalogue_share import as_share, live_share, share_text
 from tools.workers import acknowledge
 from tools.workers.acknowledge import as_loss, as_text, unacknowledged
+from tools.workers.apps import APPS
 from tools.workers.process import opener
 
 SUMMARY = "lag, members and health of the workers"
-#: App, and the topic that it consumes.
-FLOWS: Final = (("sequencer", "events"), ("recommender", "sequences"))
 POLL_S: Final = 0.5
 PAGE_TIMEOUT_S: Final = 5.0
 COUNTS: Final = ("read", "accepted", "duplicate", "late", "rejected")
@@ -91,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
 async def look(settings: Settings, seconds: float) -> list[Flow]:
     """Return both flows, looked at until all that lags has moved, or ``seconds`` are over."""
     settings = await with_existing_partitions(settings)
-    return list(await asyncio.gather(*(_look(settings, app, topic, seconds) for app, topic in FLOWS)))
+    return list(await asyncio.gather(*(_look(settings, app.name, app.input, seconds) for app in APPS)))
 
 
 async def _look(settings: Settings, app: str, name: str, seconds: float) -> Flow:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from streams.contract.roles import topics_of
 from streams.errors import InputError
 from streams.kafka.deployment import load_deployment
 from streams.kafka.topics import create_topics
@@ -19,18 +18,18 @@ from streams.settings.load import Settings, load_settings
 from tools.broker.choice import names_broker, on_bar
 from tools.broker.local_broker import running_broker
 from tools.cli import emit, progress, say
-from tools.workers.ports import free_port
-from tools.workers.process import POLL_S, Worker, WorkerName
-from tools.workers.supervisor import Supervisor, stop_all
+from tools.workers.apps import APP_NAMES, APPS
+from tools.workers.launch import Launch, make_worker
+from tools.workers.process import POLL_S, Worker
+from tools.workers.supervisor import READY_S, Supervisor, stop_all
 from tools.workers.worker_logs import new_log
 
 SUMMARY = "run the sequencer and the recommender until Ctrl-C"
-READY_TIMEOUT_S: Final = 180.0  # the recommender loads its models first
 STOP_MARGIN_S: Final = 3.0  # above the limit at which a worker ends itself
 INTERRUPTED: Final = 130
 MAX_PORT: Final = 65_535
 #: What the two workers cannot do without; other topics are made too where this client may.
-WORKER_TOPICS: Final = topics_of("sequencer") + topics_of("recommender")
+WORKER_TOPICS: Final = tuple(topic for app in APPS for topic in app.topics)
 STATE_DIR: Final = Path(".headrace")
 
 
@@ -96,16 +95,11 @@ def build_workers(
     The ports are ``first_port`` and those after it, or free ones.
     """
     workers: list[Worker] = []
-    names: tuple[WorkerName, ...] = ("sequencer", "recommender")
-    for name in names:
-        for i in range(n_workers):
-            env = {
-                "HEADRACE_BROKER": settings.kafka.broker,
-                "HEADRACE_ARTIFACT": settings.recommender.artifact,
-                "HEADRACE_DATA_DIR": str(state_dir / f"{name}-{i}"),
-            }
-            port = free_port() if first_port is None else first_port + len(workers)
-            workers.append(Worker(name, env, port, new_log(state_dir / "logs", f"{name}-{i}")))
+    for name in APP_NAMES:
+        for label in (f"{name}-{i}" for i in range(n_workers)):
+            port = None if first_port is None else first_port + len(workers)
+            launch = Launch(name, state_dir / label, new_log(state_dir / "logs", label), port)
+            workers.append(make_worker(Worker, settings, launch))
     return workers
 
 
@@ -114,7 +108,7 @@ def _supervise(args: argparse.Namespace, workers: list[Worker], stop_timeout_s: 
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.wait_ready(READY_TIMEOUT_S)
+            worker.wait_ready(READY_S)
             say(f"{worker.name} ready, pid {worker.pid}: {worker.page_url('/counts')}")
             say(f"  its log: {worker.log_path}", style="dim")
         say("running; Ctrl-C stops", style="green")

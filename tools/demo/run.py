@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +20,10 @@ from streams.settings.load import Settings
 from tools.cli import progress, say
 from tools.demo.movielens import DemoLog
 from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
+from tools.workers.apps import APP_NAMES
+from tools.workers.launch import Launch, deployment_variables, make_worker
+from tools.workers.process import Worker
+from tools.workers.supervisor import running
 
 TRAIN_SHARE: Final = 0.8
 #: The replay runs thousands of times faster than life, and at full size a batch would hold whole sessions: small batches, one at a
@@ -29,7 +33,6 @@ DEMO_BATCHES: Final = {
     "HEADRACE_IN_FLIGHT_BATCHES": "1",
     "HEADRACE_MICRO_BATCH_DEADLINE_MS": "0",
 }
-READY_S: Final = 90
 DRAIN_S: Final = 240
 
 
@@ -81,11 +84,7 @@ def run_steps(settings: Settings, log: DemoLog, split: Split, training: Sequence
     ----------
     training : further options of ``headrace train``
     """
-    environment = os.environ | {
-        "HEADRACE_BROKER": settings.kafka.broker,
-        "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
-        "HEADRACE_ARTIFACT": settings.recommender.artifact,
-    }
+    environment = os.environ | deployment_variables(settings)
     columns = ["--columns", log.columns] if log.columns else []
     item_columns = ["--columns", log.item_columns] if log.item_columns else []
     train_columns = ["--item-columns", log.item_columns] if log.item_columns else []
@@ -96,7 +95,7 @@ def run_steps(settings: Settings, log: DemoLog, split: Split, training: Sequence
         "--until", str(split.at_ms), "--preset", "demo", *training, *columns, *train_columns,
     )  # fmt: skip
     say(f"trained artifact {trained['artifact']} in {trained['seconds']:.0f} s")
-    with workers(environment) as (sequencer, recommender):
+    with workers(settings) as (sequencer, recommender):
         replay_started = time.monotonic()
         replayed = command(
             environment, "replay", str(log.events), "--from", str(split.at_ms), "--run", "demo", *columns
@@ -119,23 +118,18 @@ def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
 
 
 @contextmanager
-def workers(environment: dict[str, str]) -> Iterator[tuple[Any, Any]]:
-    """Start both apps and wait until they are ready; stop them at the end."""
-    from tools.workers.ports import free_port
-    from tools.workers.process import Worker
-
-    folder = Path(environment["HEADRACE_ARTIFACT"]).parent
-    with ExitStack() as stack:
-        running = []
-        for name in ("sequencer", "recommender"):
-            env = environment | DEMO_BATCHES | {"HEADRACE_DATA_DIR": str(folder / name)}
-            running.append(stack.enter_context(Worker(name, env, free_port(), folder / f"{name}.log")))
-        for worker in running:
-            worker.wait_ready(READY_S)
-        yield running[0], running[1]
+def workers(settings: Settings) -> Iterator[tuple[Worker, Worker]]:
+    """Start a worker of each app and wait until both are ready; stop them when the block ends."""
+    folder = Path(settings.recommender.artifact).parent
+    sequencer, recommender = (
+        make_worker(Worker, settings, Launch(name, folder / name, folder / f"{name}.log", variables=DEMO_BATCHES))
+        for name in APP_NAMES
+    )
+    with running([sequencer, recommender]):
+        yield sequencer, recommender
 
 
-def drain(settings: Settings, sequencer: Any, recommender: Any, n_sent: int) -> dict[str, int]:
+def drain(settings: Settings, sequencer: Worker, recommender: Worker, n_sent: int) -> dict[str, int]:
     """Wait until every event is sequenced and every window has its list; return the sequencer's counts."""
     from streams.kafka.group_watch import group_lag
 

@@ -12,12 +12,11 @@ from typing import Any, Final
 
 from streams.errors import RunError
 from streams.settings.load import Settings
-from tools.workers.ports import free_port
-from tools.workers.process import Worker, WorkerError, WorkerName
-from tools.workers.supervisor import Supervisor
+from tools.workers.apps import APP_NAMES, AppName
+from tools.workers.launch import Launch, make_worker
+from tools.workers.process import Worker, WorkerError
+from tools.workers.supervisor import READY_S, Supervisor
 
-APPS: Final[tuple[WorkerName, ...]] = ("sequencer", "recommender")
-READY_S: Final = 180.0
 STOP_S: Final = 15.0
 POLL_S: Final = 0.1
 COUNTED: Final = ("accepted", "duplicate", "late", "rejected")
@@ -26,30 +25,22 @@ COUNTED: Final = ("accepted", "duplicate", "late", "rejected")
 class DrillWorker(Worker):
     """A worker that can be paused, as a long garbage collection or a stopped virtual machine would.
 
-    Parameters
-    ----------
-    app : what is run instead of ``streams.NAME``, if anything
-
     Attributes
     ----------
     was_paused : whether the process was paused since its start: one that others took over from ends by itself
     """
 
-    def __init__(self, name: WorkerName, env: Mapping[str, str], log_path: Path, app: str = "") -> None:
-        super().__init__(name, env, free_port(), log_path)
-        self._app = app
-        self.label = log_path.stem
-        self.was_paused = False
+    was_paused = False
+
+    @property
+    def label(self) -> str:
+        """Return the app and the number, such as ``sequencer-0``."""
+        return self.log_path.stem
 
     def start(self) -> None:
         """Start the process; no pause of the one before counts."""
         self.was_paused = False
         super().start()
-
-    def command(self) -> list[str]:
-        """Return the command line of the process."""
-        argv = super().command()
-        return [self._app if self._app and part == f"streams.{self.name}" else part for part in argv]
 
     def pause(self) -> None:
         """Stop the process where it is."""
@@ -108,7 +99,7 @@ class Cluster:
         self._env = dict(env)
         self._supervisors: dict[DrillWorker, Supervisor] = {}
         self._accounted: set[int | None] = set()  # process ids that were killed, or are in ``ended`` already
-        self._numbers = dict.fromkeys(APPS, 0)
+        self._numbers = dict.fromkeys(APP_NAMES, 0)
         self.ended: list[str] = []
         self.unexpected: list[str] = []
         self.n_restarts = 0
@@ -118,33 +109,29 @@ class Cluster:
         """Return the workers that are supervised now."""
         return list(self._supervisors)
 
-    def of_app(self, name: WorkerName) -> list[DrillWorker]:
+    def of_app(self, name: AppName) -> list[DrillWorker]:
         """Return the workers of one app."""
         return [worker for worker in self._supervisors if worker.name == name]
 
-    def make_worker(self, name: WorkerName, *, app: str = "", env: Mapping[str, str] | None = None) -> DrillWorker:
+    def make_worker(self, name: AppName, *, module: str = "", env: Mapping[str, str] | None = None) -> DrillWorker:
         """Return one more worker, not started, with a directory, a port and a log of its own.
 
         Parameters
         ----------
-        app : module that is run instead of ``streams.NAME``, if any
+        module : what is run instead of the app's own module; empty for the app's own
         env : variables of this worker alone
         """
         label = f"{name}-{self._numbers[name]}"
         self._numbers[name] += 1
-        variables = {
-            "HEADRACE_BROKER": self._settings.kafka.broker,
-            "HEADRACE_TOPIC_PREFIX": self._settings.kafka.topic_prefix,
-            "HEADRACE_ARTIFACT": self._settings.recommender.artifact,
-            "HEADRACE_DATA_DIR": str(self._folder / label),
-            "HEADRACE_ENCODER_CACHE_DIR": str(self._folder / "encoder-cache"),
-            "OMP_NUM_THREADS": "1",
-        }
-        return DrillWorker(name, variables | self._env | dict(env or {}), self._folder / f"{label}.log", app)
+        variables = {"HEADRACE_ENCODER_CACHE_DIR": str(self._folder / "encoder-cache"), "OMP_NUM_THREADS": "1"}
+        variables |= self._env | dict(env or {})
+        log = self._folder / f"{label}.log"
+        launch = Launch(name, self._folder / label, log, module=module, variables=variables)
+        return make_worker(DrillWorker, self._settings, launch)
 
-    def start_worker(self, name: WorkerName, *, app: str = "", env: Mapping[str, str] | None = None) -> DrillWorker:
+    def start_worker(self, name: AppName, *, module: str = "", env: Mapping[str, str] | None = None) -> DrillWorker:
         """Start one more worker, see :meth:`make_worker`, and supervise it."""
-        worker = self.make_worker(name, app=app, env=env)
+        worker = self.make_worker(name, module=module, env=env)
         worker.start()
         self._supervisors[worker] = Supervisor([worker], window_s=0.0)  # restarts at once, no limit: a drill is bounded
         return worker

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 from streams.contract.kafka_records import OutRecord
 from streams.kafka.publisher import partition_of
 from streams.settings.load import KafkaSettings
+from tools.workers.apps import APPS
 
 if TYPE_CHECKING:
     from tools.drills.session import Drill
@@ -96,8 +97,8 @@ async def damage_state_topics(drill: Drill) -> None:
     drill.observer.windows.foreign.add(RUBBISH)
     user = "u0"
     async with _producer(kafka) as producer:
-        for topic in ("sequences", "user-vectors"):
+        for topic in (app.changelog for app in APPS):
             await _send(producer, kafka, topic, [OutRecord(user.encode(), RUBBISH), OutRecord(FOREIGN_KEY, RUBBISH)])
         await drill.load.publish([drill.load.source.of_user(user, int(time.time() * 1000))])
-        for topic in ("sequences", "user-vectors"):
+        for topic in (app.changelog for app in APPS):
             await _send(producer, kafka, topic, [OutRecord(FOREIGN_KEY, None)])

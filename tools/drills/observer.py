@@ -15,8 +15,8 @@ from streams.kafka.readers import start_reader
 from streams.settings.load import KafkaSettings
 from tools.drills.freshness import Arrival
 from tools.drills.ledger import Gaps, ListLedger, WindowLog
+from tools.workers.apps import APPS
 
-TOPICS: Final = ("sequences", "recommendations")
 POLL_MS: Final = 500
 POLL_S: Final = 0.1
 
@@ -36,7 +36,7 @@ class Observer:
         self._settings = settings
         self._lanes = [
             TopicPartition(settings.topic(topic), partition)
-            for topic in TOPICS
+            for topic in (app.output for app in APPS)
             for partition in range(settings.partitions)
         ]
         self.ledger = ListLedger()

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from streams.errors import RunError
 from tools.drills.session import Drill, variables_of
-from tools.rebuild.run_workers import worker_variables
+from tools.rebuild.run_workers import run_variables
 
 #: Longest time of one command, in seconds.
 COMMAND_LIMIT_S: Final = 3_600.0
@@ -20,8 +20,8 @@ COMMAND_LIMIT_S: Final = 3_600.0
 async def start_command(drill: Drill, *argv: str) -> asyncio.subprocess.Process:
     """Start ``headrace replay`` against the drill's topics."""
     settings = drill.settings
-    env = os.environ | worker_variables(settings, drill.folder, "replay") | variables_of(settings, drill.plan)
-    env |= {"HEADRACE_ARTIFACT": settings.recommender.artifact, "OMP_NUM_THREADS": "1"}
+    env = os.environ | run_variables(settings) | variables_of(settings, drill.plan)
+    env |= {"HEADRACE_DATA_DIR": str(drill.folder / "replay"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tools.main", "replay", *argv, "--state-dir", str(drill.folder / "runs"), "--json"]
     return await asyncio.create_subprocess_exec(
         *command, env=env, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE

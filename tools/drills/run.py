@@ -17,10 +17,10 @@ from streams.contract.records import Item, encode
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import TOPICS, create_topics, open_admin
 from streams.settings.load import KafkaSettings
-from tools.drills.cluster import APPS
 from tools.drills.report import report_of
 from tools.drills.session import Drill
 from tools.drills.verdict import judge
+from tools.workers.apps import APP_NAMES
 
 #: Load goes on this long after the last fault, in seconds.
 AFTER_LAST_FAULT_S: Final = 3.0
@@ -45,7 +45,7 @@ async def run_drill(
     await publish_items(kafka, drill.items)
     jobs: list[asyncio.Task[Any]] = []
     try:
-        for name in APPS:
+        for name in APP_NAMES:
             for _ in range(drill.plan.n_workers):
                 drill.start_worker(name)
         jobs.append(asyncio.create_task(drill.cluster.supervise()))

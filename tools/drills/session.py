@@ -18,11 +18,11 @@ from streams.kafka.group_watch import group_lag
 from streams.settings.load import Settings
 from tools.broker.local_broker import BrokerInfo
 from tools.drills.artifact import catalogue_of
-from tools.drills.cluster import APPS, Cluster, DrillWorker, is_ready, unbalanced
+from tools.drills.cluster import Cluster, DrillWorker, is_ready, unbalanced
 from tools.drills.events import EventSource, Shares
 from tools.drills.load import Load
 from tools.drills.observer import Observer
-from tools.workers.process import WorkerName
+from tools.workers.apps import APPS, AppName
 
 #: Longest time that a drill waits, in seconds: for both groups to have caught up, and for lists to flow again after a fault.
 CATCH_UP_S: Final = 300.0
@@ -118,10 +118,10 @@ class Drill:
         self.events_before: list[ConsumedRecord] = []
         self.pages: dict[str, dict[str, Any]] = {}
 
-    def start_worker(self, name: WorkerName) -> DrillWorker:
+    def start_worker(self, name: AppName) -> DrillWorker:
         """Start one more worker of an app; recommenders are those that faults can be put into, where the plan says so."""
         if name == "recommender" and self.plan.has_model_faults:
-            return self.cluster.start_worker(name, app=FAULTY_APP, env={FAULT_VARIABLE: str(self.fault_file)})
+            return self.cluster.start_worker(name, module=FAULTY_APP, env={FAULT_VARIABLE: str(self.fault_file)})
         return self.cluster.start_worker(name)
 
     @property
@@ -169,10 +169,7 @@ class Drill:
     async def lag(self) -> dict[str, int]:
         """Return how many records each app's group has not committed."""
         kafka = self.settings.kafka
-        return {
-            name: await group_lag(kafka, kafka.group(name), topic)
-            for name, topic in zip(APPS, ("events", "sequences"), strict=True)
-        }
+        return {app.name: await group_lag(kafka, kafka.group(app.name), app.input) for app in APPS}
 
     async def catch_up(self, timeout_s: float = CATCH_UP_S) -> float:
         """Wait until both groups have committed all there is and the observer has read it; return the seconds it took.

@@ -22,7 +22,6 @@ from streams.kafka.group_watch import GroupWatch
 from streams.kafka.publisher import Publisher
 from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import open_admin
-from tools.drills.cluster import READY_S
 from tools.drills.replay_command import command
 from tools.drills.run import delete_topics
 from tools.drills.session import Drill
@@ -30,6 +29,7 @@ from tools.drills.verdict import judge
 from tools.rebuild.compare_runs import read_held
 from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import run_settings
+from tools.workers.supervisor import READY_S
 
 if TYPE_CHECKING:
     from streams.settings.load import KafkaSettings

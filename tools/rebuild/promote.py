@@ -62,11 +62,12 @@ from tools.rebuild.promotion_plan import (
     resume_offsets,
 )
 from tools.rebuild.run_workers import busy_groups
+from tools.workers.apps import APPS
 
 #: Records handed to the producer at once.
 CHUNK_RECORDS: Final = 10_000
 #: What is written, and the app that owns its partitions.
-OWNERS: Final = {"sequences": "sequencer", "user-vectors": "recommender"}
+OWNERS: Final = {app.changelog: app.name for app in APPS}
 
 
 def run_promote(args: argparse.Namespace) -> int:

@@ -11,50 +11,33 @@ from typing import Final
 
 from streams.errors import RunError
 from streams.kafka.group_watch import GroupWatch
-from streams.settings.check import PREFIX
 from streams.settings.load import KafkaSettings, Settings
-from tools.workers.ports import free_port
-from tools.workers.process import Worker, WorkerName
-from tools.workers.supervisor import Supervisor, stop_all
+from tools.workers.apps import APP_NAMES, APPS
+from tools.workers.launch import Launch, deployment_variables, make_worker
+from tools.workers.process import Worker
+from tools.workers.supervisor import Supervisor, running
 
-#: App and the topic that it reads, in the order in which they are done.
-READS: Final[tuple[tuple[WorkerName, str], ...]] = (("sequencer", "events"), ("recommender", "sequences"))
-READY_S: Final = 180.0  # the recommender loads its models first
 STUCK_AFTER_S: Final = 300.0
 #: A killed worker stays a member of its group until its session times out.
 EMPTY_WITHIN_S: Final = 60.0
 POLL_S: Final = 0.5
 
 
-def worker_variables(settings: Settings, folder: Path, app: str) -> dict[str, str]:
-    """Return what a run's worker has in its environment beside that of this command: its own topics and directory.
-
-    A topic that the deployment names in full is named anew, or unset, here: else the run would write to the live one.
-    """
-    names = {f"{PREFIX}{setting.upper()}": name for setting, name in settings.kafka.topic_names().items()}
-    return names | {
-        "HEADRACE_BROKER": settings.kafka.broker,
-        "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
-        "HEADRACE_PARTITIONS": str(settings.kafka.partitions),
-        "HEADRACE_DATA_DIR": str(folder / app),
-    }
+def run_variables(settings: Settings) -> dict[str, str]:
+    """Return the environment variables that lead a process to the topics of a run, with the run's partition count."""
+    return deployment_variables(settings) | {"HEADRACE_PARTITIONS": str(settings.kafka.partitions)}
 
 
 @contextlib.contextmanager
 def running_workers(settings: Settings, folder: Path) -> Iterator[list[Worker]]:
     """Run a sequencer and a recommender of a run, ready; they have stopped when the block ends."""
-    workers = [
-        Worker(app, worker_variables(settings, folder, app), free_port(), folder / "logs" / f"{app}.log")
-        for app, _ in READS
+    launches = [
+        Launch(app, folder / app, folder / "logs" / f"{app}.log", variables=run_variables(settings))
+        for app in APP_NAMES
     ]
-    try:
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            worker.wait_ready(READY_S)
+    workers = [make_worker(Worker, settings, launch) for launch in launches]
+    with running(workers):
         yield workers
-    finally:
-        stop_all(workers)
 
 
 async def backlog(kafka: KafkaSettings, watches: list[GroupWatch]) -> list[int]:
@@ -63,8 +46,8 @@ async def backlog(kafka: KafkaSettings, watches: list[GroupWatch]) -> list[int]:
     The sequencer's comes first: only when it is 0 does the recommender's say that nothing more will come.
     """
     found = []
-    for watch, (_, topic) in zip(watches, READS, strict=True):
-        offsets = await watch.offsets(kafka.topic(topic), range(kafka.partitions))
+    for watch, app in zip(watches, APPS, strict=True):
+        offsets = await watch.offsets(kafka.topic(app.input), range(kafka.partitions))
         found.append(sum(place.end - place.committed for place in offsets.values()))
     return found
 
@@ -80,7 +63,7 @@ async def catch_up(settings: Settings, workers: list[Worker], on_backlog: Callab
         When a worker ends again and again.
     """
     supervisor = Supervisor(workers)
-    watches = [GroupWatch(settings.kafka, settings.kafka.group(app)) for app, _ in READS]
+    watches = [GroupWatch(settings.kafka, settings.kafka.group(app)) for app in APP_NAMES]
     before, moved_at = [-1, -1], time.monotonic()
     try:
         while any(left := await backlog(settings.kafka, watches)):
@@ -112,7 +95,7 @@ def what_to_see(into: KafkaSettings, workers: list[Worker]) -> str:
 async def busy_groups(kafka: KafkaSettings) -> list[str]:
     """Return the names of the groups of both apps that have members, each with how many."""
     busy = []
-    for app, _ in READS:
+    for app in APP_NAMES:
         watch = GroupWatch(kafka, kafka.group(app))
         try:
             group = await watch.describe()

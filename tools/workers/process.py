@@ -17,18 +17,18 @@ import urllib.request
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from streams.errors import HeadraceError, SettingsError
 from streams.health.process_guard import PARENT_VARIABLE
 from streams.kafka.group_watch import GroupWatch
 from streams.settings.load import load_settings
+from tools.workers.apps import MODULES, AppName
 from tools.workers.processes import signal_group
 from tools.workers.worker_logs import MAX_BYTES, rotate
 
-__all__ = ["Worker", "WorkerError", "WorkerName", "opener"]
+__all__ = ["Worker", "WorkerError", "opener"]
 
-WorkerName = Literal["sequencer", "recommender"]
 POLL_S: Final = 0.1
 HTTP_TIMEOUT_S: Final = 5.0
 TAIL_BYTES: Final = 200_000  # the stopping after a crash is long: a traceback for each part that was under way
@@ -50,7 +50,7 @@ class WorkerError(HeadraceError):
 
 
 class Worker:
-    """One worker process: ``python -m faust -A streams.NAME worker``.
+    """One worker process: ``python -m faust -A MODULE worker``.
 
     As a context manager it starts on entering and stops on leaving.
 
@@ -60,10 +60,12 @@ class Worker:
     env : variables set beside those of this process, such as ``HEADRACE_BROKER``
     web_port : its pages' port; each worker needs its own
     log_path : its output is appended there
+    module : what is run instead of the app's own module; empty for the app's own
     """
 
-    def __init__(self, name: WorkerName, env: Mapping[str, str], web_port: int, log_path: Path) -> None:
+    def __init__(self, name: AppName, env: Mapping[str, str], web_port: int, log_path: Path, module: str = "") -> None:
         self.name = name
+        self.module = module or MODULES[name]
         self.env = dict(env)
         self.web_port = web_port
         self.log_path = log_path
@@ -96,7 +98,7 @@ class Worker:
 
     def command(self) -> list[str]:
         """Return the command line of the process."""
-        faust = [sys.executable, "-m", "faust", "-A", f"streams.{self.name}", "worker"]
+        faust = [sys.executable, "-m", "faust", "-A", self.module, "worker"]
         return [*faust, "--loglevel", "info", "--web-port", str(self.web_port)]
 
     def start(self) -> None:

@@ -1,10 +1,15 @@
-"""Restarts workers that end on their own, and stops them together."""
+"""Runs workers together: starts and stops them at once, and restarts those that end on their own."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator, Sequence
+from typing import Final
 
 from tools.workers.process import Worker, WorkerError
+
+READY_S: Final = 180.0  # the recommender loads its models first
 
 
 class Supervisor:
@@ -56,7 +61,26 @@ class Supervisor:
         return f"{worker.name} ended with code {worker.returncode}; restart in {pause_s:g} s; {worker.log_tail()}"
 
 
-def stop_all(workers: list[Worker], timeout_s: float = 15.0) -> None:
+@contextlib.contextmanager
+def running(workers: Sequence[Worker]) -> Iterator[None]:
+    """Start workers and wait until all are ready; stop them when the block ends.
+
+    Raises
+    ------
+    WorkerError
+        When a worker ends before it is ready, or is not ready within :data:`READY_S`.
+    """
+    try:
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.wait_ready(READY_S)
+        yield
+    finally:
+        stop_all(workers)
+
+
+def stop_all(workers: Sequence[Worker], timeout_s: float = 15.0) -> None:
     """Stop all workers at once, each killed when it does not end in time."""
     threads = [threading.Thread(target=worker.stop, args=(timeout_s,)) for worker in workers]
     for thread in threads:

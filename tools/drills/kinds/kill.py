@@ -9,9 +9,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
-from tools.drills.cluster import APPS, DrillWorker, is_ready
+from tools.drills.cluster import DrillWorker, is_ready
 from tools.drills.session import SESSION_TIMEOUT_MS, Drill
-from tools.workers.process import WorkerName
+from tools.workers.apps import APP_NAMES, AppName
 
 Moment = Literal["any", "start", "recovery", "rebalance", "zombie"]
 #: One of each comes first in the plan; the others are at any moment.
@@ -29,7 +29,7 @@ MOMENT_S: Final = 20.0
 POLL_S: Final = 0.02
 
 
-def plan_faults(n_kills: int, rng: random.Random) -> list[tuple[Moment, WorkerName]]:
+def plan_faults(n_kills: int, rng: random.Random) -> list[tuple[Moment, AppName]]:
     """Return the moments and the apps of the faults, in seeded order.
 
     Kills and pauses go in turn over the apps; the first pause is of a sequencer, whose writes are fenced.
@@ -37,8 +37,8 @@ def plan_faults(n_kills: int, rng: random.Random) -> list[tuple[Moment, WorkerNa
     moments: list[Moment] = [MOMENTS[i] if i < len(MOMENTS) else "any" for i in range(n_kills)]
     moments += ["zombie"] * max(1, n_kills // KILLS_PER_ZOMBIE)
     rng.shuffle(moments)
-    first = rng.randrange(len(APPS))
-    kills, pauses = itertools.cycle(APPS[first:] + APPS[:first]), itertools.cycle(APPS)
+    first = rng.randrange(len(APP_NAMES))
+    kills, pauses = itertools.cycle(APP_NAMES[first:] + APP_NAMES[:first]), itertools.cycle(APP_NAMES)
     return [(moment, next(pauses if moment == "zombie" else kills)) for moment in moments]
 
 

@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import replace
 from typing import Final
 
-from tools.drills.cluster import APPS
 from tools.drills.session import Drill, Plan
+from tools.workers.apps import APP_NAMES
 
 #: From one worker to three, and back.
 N_JOINING: Final = 2
@@ -21,7 +21,7 @@ def adapt(plan: Plan) -> Plan:
 
 async def script(drill: Drill) -> None:
     """Let workers join and leave; report the longest pause of each."""
-    for app in APPS:
+    for app in APP_NAMES:
         joined = []
         for _ in range(N_JOINING):
             await asyncio.sleep(PAUSE_S)

@@ -30,7 +30,7 @@ from tools.drills.replay_command import COMMAND_LIMIT_S, command, start_command
 from tools.drills.run import delete_topics
 from tools.drills.session import CATCH_UP_S, Drill, Plan
 from tools.rebuild.manifest import load_manifest, run_settings
-from tools.rebuild.run_workers import READS
+from tools.workers.apps import APPS
 from tools.workers.processes import signal_group
 
 RUN: Final = "again"
@@ -77,8 +77,8 @@ async def script(drill: Drill) -> None:
         if compared["equal"]:
             await promote(drill, RUN, partial(command, drill))
     finally:
-        for name, _ in READS:  # of a rebuild that the drill itself left behind
-            kill_workers(settings.kafka.topic_prefix, name)
+        for app in APPS:  # of a rebuild that the drill itself left behind
+            kill_workers(settings.kafka.topic_prefix, app.module)
         await delete_topics(settings.kafka)
 
 
@@ -132,8 +132,8 @@ async def _rebuild_and_kill(drill: Drill, n_history: int, n: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         prefix = run_settings(drill.settings, RUN, drill.settings.kafka.partitions).kafka.topic_prefix
-        for name, _ in READS:
-            kill_workers(prefix, name)
+        for app in APPS:
+            kill_workers(prefix, app.module)
         await running
 
 
@@ -146,21 +146,21 @@ def n_copied(folder: Path) -> int:
     return sum(manifest.copied.values()) - sum(manifest.begins.values())
 
 
-def kill_workers(prefix: str, name: str) -> int:
-    """Kill the workers of an app that run on topics of a prefix; return how many. No other process has that prefix."""
+def kill_workers(prefix: str, module: str) -> int:
+    """Kill the workers that run a module on topics of a prefix; return how many. No other process has that prefix."""
     n_killed = 0
-    for pid in worker_pids(prefix, name):
+    for pid in worker_pids(prefix, module):
         n_killed += signal_group(pid, signal.SIGKILL)  # a worker leads its own process group
     return n_killed
 
 
-def worker_pids(prefix: str, name: str) -> Iterator[int]:
-    """Yield the process ids of the workers of an app on topics of a prefix. Reads ``/proc``, as Linux has it."""
+def worker_pids(prefix: str, module: str) -> Iterator[int]:
+    """Yield the process ids of the workers that run a module on topics of a prefix. Reads ``/proc``, as Linux has it."""
     variable = f"HEADRACE_TOPIC_PREFIX={prefix}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             argv = (folder / "cmdline").read_bytes().split(b"\0")
-            if f"streams.{name}".encode() in argv and variable in (folder / "environ").read_bytes().split(b"\0"):
+            if module.encode() in argv and variable in (folder / "environ").read_bytes().split(b"\0"):
                 yield int(folder.name)
         except OSError:  # it has ended, or is not ours
             continue

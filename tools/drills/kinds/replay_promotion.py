@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from tools.drills.cluster import APPS
+from tools.workers.apps import APP_NAMES
 
 if TYPE_CHECKING:
     from tools.drills.session import Drill
@@ -44,7 +44,7 @@ async def promote(drill: Drill, run: str, replay: Replay) -> None:
         await replay("--into", run, "--from-topic")
         await replay("--promote", run, may_end_with=NEEDS_YES)
         done = await replay("--promote", run, "--yes")
-        for name in APPS:
+        for name in APP_NAMES:
             drill.start_worker(name)
     drill.extra |= {
         "promotion_s": fault.downtime_s,

@@ -16,10 +16,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from tools.drills.cluster import APPS
 from tools.drills.resource_watch import Watch
 from tools.drills.session import Drill, Plan
-from tools.workers.process import WorkerName
+from tools.workers.apps import APP_NAMES, AppName
 
 WAVE_S: Final = 60.0
 BURST_S: Final = 5.0
@@ -62,7 +61,7 @@ async def script(drill: Drill) -> None:
     try:
         for _ in range(WARM_UP_KILLS):
             drill.load.rate_per_s = rate_of("burst", drill.plan.rate_per_s, 0.0)
-            for app in APPS:
+            for app in APP_NAMES:
                 await _kill(drill, [app])
             drill.load.rate_per_s = drill.plan.rate_per_s
             await asyncio.sleep(PAUSE_S)
@@ -71,7 +70,7 @@ async def script(drill: Drill) -> None:
                 await _phase(drill, phase, end)
             drill.load.rate_per_s = drill.plan.rate_per_s
             if time.monotonic() >= next_kill and time.monotonic() < end:
-                await _kill(drill, APPS)
+                await _kill(drill, APP_NAMES)
                 next_kill = time.monotonic() + kill_pause_s(drill.rng)
     finally:
         drill.load.rate_per_s = drill.plan.rate_per_s
@@ -112,7 +111,9 @@ def not_judged(lives: Lives) -> list[str]:
     """Return a line for each app of which no process lived long enough to be judged."""
     judged = {str(life["worker"]).rpartition("-")[0] for life in filter(_is_long, lives)}
     seconds = WARM_UP_S + JUDGED_S
-    return [f"no {app} lived {seconds:g} s: memory not judged; raise --minutes" for app in APPS if app not in judged]
+    return [
+        f"no {app} lived {seconds:g} s: memory not judged; raise --minutes" for app in APP_NAMES if app not in judged
+    ]
 
 
 def _is_long(life: dict[str, float | str]) -> bool:
@@ -136,7 +137,7 @@ async def _phase(drill: Drill, phase: str, end: float) -> None:
         await asyncio.sleep(TICK_S)
 
 
-async def _kill(drill: Drill, apps: Sequence[WorkerName]) -> None:
+async def _kill(drill: Drill, apps: Sequence[AppName]) -> None:
     """Kill any worker of the apps but their first, whose life is long enough to be judged; with one of each, nobody is killed."""
     victims = [worker for app in apps for worker in drill.cluster.of_app(app)[1:]]
     if not victims:

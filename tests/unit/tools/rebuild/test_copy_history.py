@@ -51,7 +51,7 @@ from tools.rebuild.promotion_plan import (
     promoted_windows,
     renewed_users,
 )
-from tools.rebuild.run_workers import what_to_see, worker_variables
+from tools.rebuild.run_workers import run_variables, what_to_see
 
 
 def make_manifest(**changes: object) -> Manifest:
@@ -102,16 +102,14 @@ def test_a_run_has_topics_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("setting", ["topic_events", "topic_user_vectors", "topic_events_rejected"])
-def test_a_run_never_writes_to_topics_named_in_full(
-    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_never_writes_to_topics_named_in_full(setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its workers have the deployment's variables, and would write to the live topics."""
     variable = f"HEADRACE_{setting.upper()}"
     monkeypatch.setenv(variable, "source.x")
     into = run_settings(load_settings(), "wider", 8)
     own = {f"wider.{name}" for name in CONTRACT_TOPICS}
     assert {into.kafka.topic(name) for name in CONTRACT_TOPICS} == own
-    worker = load_settings(os.environ | worker_variables(into, tmp_path, "sequencer")).kafka
+    worker = load_settings(os.environ | run_variables(into)).kafka
     assert {worker.topic(name) for name in CONTRACT_TOPICS} == own
 
 

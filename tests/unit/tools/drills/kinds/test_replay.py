@@ -32,7 +32,7 @@ def sleeper(prefix: str) -> Iterator[subprocess.Popen[bytes]]:
     argv = [sys.executable, "-c", "import time; time.sleep(60)", "streams.sequencer"]
     with subprocess.Popen(argv, env=env, start_new_session=True) as process:
         try:
-            wait_until(lambda: process.pid in worker_pids(prefix, "sequencer"), 10, lambda: "not seen")
+            wait_until(lambda: process.pid in worker_pids(prefix, "streams.sequencer"), 10, lambda: "not seen")
             yield process
         finally:
             process.kill()
@@ -41,8 +41,8 @@ def sleeper(prefix: str) -> Iterator[subprocess.Popen[bytes]]:
 def test_only_workers_of_the_prefix_are_killed() -> None:
     mine, other = f"t{os.getpid()}-a.", f"t{os.getpid()}-b."
     with sleeper(mine) as one, sleeper(other) as two:
-        assert kill_workers(mine, "recommender") == 0
-        assert kill_workers(mine, "sequencer") == 1
+        assert kill_workers(mine, "streams.recommender") == 0
+        assert kill_workers(mine, "streams.sequencer") == 1
         assert one.wait(10) == -9
         assert two.poll() is None
 
