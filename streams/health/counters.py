@@ -1,89 +1,166 @@
-"""What a worker counts. The names are a closed list; a misspelt one is a type error."""
+"""What a worker counts, for its pages ``/counts`` (JSON) and ``/metrics`` (Prometheus).
+
+The names are closed lists, each name with its meaning, which ``/metrics`` shows too: a misspelt name is a type error. On
+``/metrics`` every name begins with ``headrace_``, and a counter ends with ``_total``.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Iterable
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Annotated, Final, Literal, TypeAlias, get_args
 
-Name = Literal[
-    "lists",  # lists published
-    "windows_read",  # windows read from sequences
-    "windows_superseded",  # windows that a newer one of the same user replaced before the model ran
-    "model_batches",  # forward passes
-    "model_windows",  # windows in them
-    "texts_embedded",  # item texts that the language model encoded
-    "catalogue_items",  # items that can be recommended now
-    "index_generation",  # version of the catalogue snapshot
-    "pending_windows",  # users waiting for the model
-    "lists_degraded",  # lists made without the model, a full one follows
-    "windows_poisoned",  # windows that the model can make nothing of; their users got popular items
-    "windows_held",  # users who wait because of lists_per_minute
-    "model_late",  # forward passes that took longer than model_timeout_ms
-    "model_failures",  # times that the model failed whatever it was given
-    "items_left_out",  # item records without a usable vector
-    "popularity_events",  # events since training, in windows of this worker's users, that popularity counts
-    "events_unknown_item",  # new behaviours of items that the catalogue does not have
-    "windows_malformed",  # records on sequences that are no windows
-    "windows_newer",  # windows of a newer version, which this worker does not read
-    "windows_older",  # windows of a lower revision than the user's last list
-    "windows_damaged",  # windows that the sequencer could not read, and began anew
-    "vectors_damaged",  # user vectors that could not be read
-    "keys_foreign",  # records on a changelog whose key is no user_id
-    "users_expired",  # users whose window was removed because of user_ttl_days
-    "users_removed",  # users whose vector was removed after a tombstone on sequences
-    "events_expired",  # events that the broker deleted before they were read, at most
-    "reject_alarms",  # minutes in which so much was rejected that an ERROR said so
-    "stores_rebuilt",  # partitions whose RocksDB files could not be used
-]
-LATENCY_SAMPLES: Final = 100_000
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.metrics import MetricWrapperBase
+from prometheus_client.samples import Sample
+
+#: What only grows while a worker lives.
+CounterName: TypeAlias = (
+    Annotated[Literal["lists"], "lists published"]
+    | Annotated[Literal["windows_read"], "windows read from sequences"]
+    | Annotated[Literal["model_batches"], "forward passes of the model"]
+    | Annotated[Literal["model_windows"], "windows in the model's forward passes"]
+    | Annotated[Literal["lists_degraded"], "fallback lists: made without the model, a full list follows"]
+    | Annotated[
+        Literal["windows_poisoned"], "windows from which the model makes no number; their users got popular items"
+    ]
+    | Annotated[Literal["model_late"], "forward passes that took longer than model_timeout_ms"]
+    | Annotated[Literal["model_failures"], "times that the model failed on every window it was given"]
+    | Annotated[Literal["items_left_out"], "item records without a usable vector"]
+    | Annotated[Literal["events_unknown_item"], "new behaviours of items that the catalogue does not have"]
+    | Annotated[Literal["windows_malformed"], "records on sequences that are not windows"]
+    | Annotated[Literal["windows_newer"], "windows of a newer version, which this worker cannot read"]
+    | Annotated[Literal["windows_older"], "windows of a lower revision than the user's last list"]
+    | Annotated[Literal["windows_damaged"], "windows that the sequencer could not read and started again"]
+    | Annotated[Literal["vectors_damaged"], "user vectors that could not be read"]
+    | Annotated[Literal["keys_foreign"], "records on a changelog whose key is not a user_id"]
+    | Annotated[Literal["users_expired"], "users whose window was removed because of user_ttl_days"]
+    | Annotated[Literal["users_removed"], "users whose vector was removed after a tombstone on sequences"]
+    | Annotated[Literal["events_expired"], "events that the broker deleted before they were read, at most"]
+    | Annotated[Literal["reject_alarms"], "minutes with so many rejects that an ERROR was logged"]
+    | Annotated[Literal["stores_rebuilt"], "partitions whose RocksDB files could not be used"]
+)
+#: What rises and falls.
+GaugeName: TypeAlias = (
+    Annotated[Literal["catalogue_items"], "items that can be recommended now"]
+    | Annotated[Literal["index_generation"], "version of the catalogue snapshot"]
+    | Annotated[Literal["pending_windows"], "users who wait for the model"]
+    | Annotated[Literal["windows_held"], "users who wait because of lists_per_minute"]
+    | Annotated[Literal["windows_superseded"], "windows that a newer one replaced before the model ran"]
+    | Annotated[Literal["popularity_events"], "events since training, in this worker's windows, that popularity counts"]
+)
+Name: TypeAlias = CounterName | GaugeName
+PREFIX: Final = "headrace_"
+FRESHNESS_BUCKETS_MS: Final = (
+    1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 700, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000, 30_000, 60_000,
+)  # fmt: skip
+#: Meaning by name.
+_MEANINGS: Final[dict[Name, str]] = {
+    get_args(literal)[0]: text for literal, text in map(get_args, [*get_args(CounterName), *get_args(GaugeName)])
+}
 
 
 class Metrics:
-    """Counts per partition, named values, and freshness samples. For one event loop."""
+    """The counters, gauges and freshness of one worker. For one event loop."""
 
     def __init__(self) -> None:
-        self.counts: defaultdict[int, Counts] = defaultdict(Counts)
-        self.values: defaultdict[Name, int] = defaultdict(int)
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter has a second series, its time of birth
+        self.registry = CollectorRegistry()
         self.delivered_offsets: dict[int, int] = {}
-        self.lag: dict[int, int] = {}  # per partition: offsets that are not committed, as the broker last said
-        self._freshness_ms: deque[float] = deque(maxlen=LATENCY_SAMPLES)
+        self._named: dict[Name, Counter | Gauge] = {}  # a name is on the pages once it has a value
+        self._events = Counter(
+            f"{PREFIX}events",
+            "events by how they ended; read is the sum of the other four",
+            ["partition", "outcome"],
+            registry=self.registry,
+        )
+        self._lag = Gauge(
+            f"{PREFIX}lag",
+            "offsets that are not committed, as the broker last said",
+            ["partition"],
+            registry=self.registry,
+        )
+        self._freshness = Histogram(
+            f"{PREFIX}freshness_ms",
+            "milliseconds from a window's write to the delivery of its list",
+            buckets=FRESHNESS_BUCKETS_MS,
+            registry=self.registry,
+        )
 
     def count_batch(self, partition: int, counts: Counts, offset: int) -> None:
         """Add a delivered batch of events, whose last offset is ``offset``."""
-        self.counts[partition].add(counts)
+        for outcome, n in counts.as_dict().items():
+            self._events.labels(str(partition), outcome).inc(n)
         self.delivered_offsets[partition] = offset
 
-    def add(self, name: Name, n: int = 1) -> None:
-        """Increase a value."""
-        self.values[name] += n
+    def add(self, name: CounterName, n: int = 1) -> None:
+        """Increase a counter."""
+        counter = self._named.get(name)
+        if counter is None:
+            counter = self._named[name] = Counter(PREFIX + name, _MEANINGS[name], registry=self.registry)
+        counter.inc(n)
 
-    def put(self, name: Name, value: int) -> None:
-        """Set a value."""
-        self.values[name] = value
+    def put(self, name: GaugeName, value: int) -> None:
+        """Set a gauge."""
+        gauge = self._named.get(name)
+        if not isinstance(gauge, Gauge):
+            gauge = self._named[name] = Gauge(PREFIX + name, _MEANINGS[name], registry=self.registry)
+        gauge.set(value)
 
     def add_freshness(self, samples_ms: Iterable[float]) -> None:
         """Record how long after its window each list was delivered, in milliseconds."""
-        self._freshness_ms.extend(samples_ms)
+        for sample_ms in samples_ms:
+            self._freshness.observe(max(0.0, sample_ms))  # the broker's clock may be ahead of the worker's
 
     def freshness_quantile_ms(self, q: float) -> float | None:
-        """Return a quantile of the newest freshness samples in milliseconds, or None without any."""
-        ordered = sorted(self._freshness_ms)
-        return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else None
+        """Return a quantile of the freshness since the worker's start, in milliseconds; None without any list.
 
-    def total(self) -> Counts:
-        """Return the counts over all partitions."""
-        total = Counts()
-        for counts in self.counts.values():
-            total.add(counts)
-        return total
+        It is interpolated between the bounds of its bucket, and at most the highest bound, 60 s.
+        """
+        buckets = [(float(s.labels["le"]), s.value) for s in _samples(self._freshness) if "le" in s.labels]
+        wanted = q * buckets[-1][1]
+        lower_ms = n_below = 0.0
+        for upper_ms, n in buckets:
+            if n >= wanted > 0:
+                share = 0.0 if math.isinf(upper_ms) else (wanted - n_below) / (n - n_below)
+                return round(lower_ms + share * (min(upper_ms, FRESHNESS_BUCKETS_MS[-1]) - lower_ms), 1)
+            lower_ms, n_below = upper_ms, n
+        return None
+
+    @property
+    def values(self) -> defaultdict[Name, int]:
+        """The value of each name, 0 for a name without one."""
+        return defaultdict(int, {name: int(_samples(metric)[0].value) for name, metric in self._named.items()})
+
+    @property
+    def lag(self) -> dict[int, int]:
+        """The lag of each partition: offsets that are not committed, as the broker last said."""
+        return {int(sample.labels["partition"]): int(sample.value) for sample in _samples(self._lag)}
+
+    @lag.setter
+    def lag(self, lag: Mapping[int, int]) -> None:
+        self._lag.clear()
+        for partition, n in lag.items():
+            self._lag.labels(str(partition)).set(n)
+
+    @property
+    def counts(self) -> dict[int, Counts]:
+        """The counts of each partition."""
+        found: defaultdict[int, Counts] = defaultdict(Counts)
+        for sample in _samples(self._events):
+            setattr(found[int(sample.labels["partition"])], sample.labels["outcome"], int(sample.value))
+        return found
 
     def as_dict(self) -> dict[str, object]:
         """Return everything, for ``/counts``."""
+        counts, total = self.counts, Counts()
+        for of_partition in counts.values():
+            total.add(of_partition)
         return {
-            "total": self.total().as_dict(),
-            "partitions": {str(p): counts.as_dict() for p, counts in sorted(self.counts.items())},
+            "total": total.as_dict(),
+            "partitions": {str(p): counts[p].as_dict() for p in sorted(counts)},
             "delivered_offsets": {str(p): offset for p, offset in sorted(self.delivered_offsets.items())},
             "lag": {str(p): lag for p, lag in sorted(self.lag.items())},
             "values": dict(self.values),
@@ -92,19 +169,11 @@ class Metrics:
 
     def as_prometheus(self) -> str:
         """Return everything in Prometheus' text format, for ``/metrics``."""
-        lines = ["# TYPE headrace_events_total counter"]
-        for partition, counts in sorted(self.counts.items()):
-            for outcome, n in counts.as_dict().items():
-                lines.append(f'headrace_events_total{{partition="{partition}",outcome="{outcome}"}} {n}')
-        lines += ["# TYPE headrace_lag gauge"] if self.lag else []
-        lines += [f'headrace_lag{{partition="{partition}"}} {lag}' for partition, lag in sorted(self.lag.items())]
-        for name, value in sorted(self.values.items()):
-            lines += [f"# TYPE headrace_{name} gauge", f"headrace_{name} {value}"]
-        for q in (0.5, 0.99):
-            value_ms = self.freshness_quantile_ms(q)
-            if value_ms is not None:
-                lines.append(f'headrace_freshness_ms{{quantile="{q}"}} {value_ms:.1f}')
-        return "\n".join(lines) + "\n"
+        return generate_latest(self.registry).decode()
+
+
+def _samples(metric: MetricWrapperBase) -> list[Sample]:
+    return [sample for family in metric.collect() for sample in family.samples]
 
 
 @dataclass(slots=True)
