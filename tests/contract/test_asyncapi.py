@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,53 +16,25 @@ from streams.contract.rejects import Reject
 from streams.errors import RecordError
 from streams.kafka.topics import TOPICS, TopicSpec
 from tests.builders import FakeRecord
+from tools.project.asyncapi import DOCUMENT as PATH
+from tools.project.asyncapi import code_schemas, with_schemas
 
-DOCUMENT = yaml.safe_load((Path(__file__).parents[2] / "docs" / "contract" / "asyncapi.yaml").read_text("utf-8"))
+DOCUMENT = yaml.safe_load(PATH.read_text("utf-8"))
 SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
-STRUCTS: list[type[msgspec.Struct]] = [
-    records.Event,
-    records.Item,
-    records.User,
-    windows.WindowState,
-    records.UserVector,
-    records.Recommendation,
-    records.ModelAnnouncement,
-    records.PrivacyRequest,
-]
-TEXTS = ("title", "description", "x-max-bytes")
 
 
-def normalise(schema: Any) -> Any:
-    """Return a schema without its texts, and with ``X or null`` written in one way."""
-    if isinstance(schema, list):
-        return [normalise(part) for part in schema]
-    if not isinstance(schema, dict):
-        return schema
-    kept = {name: normalise(part) for name, part in schema.items() if name not in TEXTS and name != "properties"}
-    if "properties" in schema:
-        kept["properties"] = {name: normalise(part) for name, part in schema["properties"].items()}
-    choices = kept.get("anyOf", [])
-    if len(choices) == 2 and {"type": "null"} in choices:
-        other = next(choice for choice in choices if choice != {"type": "null"})
-        if isinstance(other.get("type"), str):
-            kept = (
-                {name: part for name, part in kept.items() if name != "anyOf"}
-                | other
-                | {"type": [other["type"], "null"]}
-            )
-    return kept
+def test_schemas_are_those_that_the_code_checks() -> None:
+    """A field, limit, default or required mark that differs misleads every shop: write them with tools.project.asyncapi."""
+    text = PATH.read_text("utf-8")
+    assert with_schemas(text) == text
 
 
-def code_schemas() -> dict[str, Any]:
-    """Return the schemas that the structs themselves enforce."""
-    _, components = msgspec.json.schema_components(STRUCTS, ref_template="#/components/schemas/{name}")
-    return {name: normalise(schema) for name, schema in components.items()}
-
-
-@pytest.mark.parametrize("name", sorted(code_schemas()))
-def test_record_is_documented_as_it_is_checked(name: str) -> None:
-    """A field, limit, default or required mark that differs misleads every shop."""
-    assert normalise(SCHEMAS[name]) == code_schemas()[name]
+def test_a_changed_schema_is_written_anew_and_its_texts_stay() -> None:
+    """Else the test above would hold whatever the file says."""
+    text = PATH.read_text("utf-8")
+    changed = text.replace("maxLength: 128", "maxLength: 127").replace("required: [v, user_id]", "required: [v]")
+    assert changed != text and with_schemas(changed) == text
+    assert with_schemas(text.replace("What was done.", "Changed.")) != text
 
 
 def test_no_record_is_documented_that_does_not_exist() -> None:
@@ -72,7 +43,7 @@ def test_no_record_is_documented_that_does_not_exist() -> None:
 
 
 def test_every_struct_of_the_wire_is_covered() -> None:
-    """A new struct of ``streams.contract.records`` or ``windows`` must be added here and to the contract."""
+    """A new struct of ``streams.contract.records`` or ``windows`` must be added to RECORDS and to the contract."""
     structs = {
         value
         for module in (records, windows)
