@@ -11,6 +11,7 @@ import json
 import math
 from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
+import msgpack
 import msgspec
 from msgspec import Meta
 
@@ -261,10 +262,18 @@ def is_user_key(key: bytes) -> bool:
 
 
 def decode_any(value: bytes) -> Any:
-    """Return plain Python objects for display, from msgpack or JSON of any shape; raise :class:`RecordError` if it is neither."""
+    """Return plain Python objects for display, from msgpack or JSON of any shape.
+
+    It reads msgpack with the library that consumers in other projects use, so it shows what they would see.
+
+    Raises
+    ------
+    RecordError
+        When ``value`` is neither.
+    """
     try:
         if value[:1] and value[0] in _JSON_STARTS:
             return json.loads(value)
-        return msgspec.msgpack.decode(value)
-    except (msgspec.DecodeError, ValueError, RecursionError) as exc:
+        return msgpack.unpackb(value, strict_map_key=False)
+    except (ValueError, TypeError, RecursionError) as exc:
         raise RecordError("malformed", "", str(exc)) from exc

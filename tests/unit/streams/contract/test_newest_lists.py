@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.contract.newest_lists import LatestLists
-from streams.contract.records import Recommendation
+from streams.contract.records import Recommendation, encode
 from streams.recommender.list_records import list_id
+
+CONSUMING = Path(__file__).parents[4] / "docs" / "contract" / "consuming.md"
 
 
 def make_list(revision: int, *, provisional: bool = False, user_id: str = "u", artifact: str = "a") -> Recommendation:
@@ -55,3 +63,21 @@ def test_what_is_accepted_only_rises_and_ends_with_the_best(ranks: list[tuple[in
     taken = [(revision, full) for revision, full in ranks if latest.accept(make_list(revision, provisional=not full))]
     assert taken == sorted(set(taken))
     assert taken[-1] == max(ranks)
+
+
+def documented_consumer() -> Callable[[bytes], dict[str, Any] | None]:
+    """Return the function that ``docs/contract/consuming.md`` gives to consumers in Python."""
+    (recipe,) = re.findall(r"```python\n(import msgpack\n.*?)```", CONSUMING.read_text("utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(recipe, names)  # our own document
+    news: Callable[[bytes], dict[str, Any] | None] = names["news"]
+    return news
+
+
+@given(st.lists(st.tuples(RANKS, st.sampled_from("uv")), max_size=20))
+def test_the_documented_consumer_takes_the_same_lists(arrivals: list[tuple[tuple[int, bool], str]]) -> None:
+    """It has msgpack alone, and the lists are what headrace writes."""
+    latest, news = LatestLists(), documented_consumer()
+    for (revision, full), user_id in arrivals:
+        made = make_list(revision, provisional=not full, user_id=user_id)
+        assert news(encode(made)) == (msgspec.to_builtins(made) if latest.accept(made) else None)
