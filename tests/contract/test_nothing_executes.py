@@ -25,6 +25,18 @@ CALLS = {
     "torch.hub.load",
     "torch.jit.load",
     "tempfile.mktemp",
+    "yaml.load",
+    "yaml.load_all",
+    "yaml.full_load",
+    "yaml.full_load_all",
+    "yaml.unsafe_load",
+    "yaml.unsafe_load_all",
+}
+#: What a file may import all the same, and why that runs no data.
+ALLOWED_IMPORTS = {
+    "tools/project/asyncapi.py": {
+        "imports yaml": "the contract is YAML of our own, and yaml.safe_load builds plain data"
+    },
 }
 #: Keywords that must hold exactly this value wherever they occur.
 KEYWORDS: dict[str, object] = {
@@ -74,6 +86,7 @@ def _wrong_value(name: str, value: ast.expr) -> Iterator[str]:
         "from yaml import load",
         "eval(x)",
         "torch.load(path)",
+        "yaml.load(text, Loader=yaml.Loader)",
         "np.load(path, allow_pickle=True)",
         "run(x, shell=flag)",
         "options = {'trust_remote_code': True}",
@@ -87,7 +100,8 @@ def test_the_search_finds(source: str) -> None:
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES])
 def test_nothing_executes_data(path: Path) -> None:
     """Artifacts are safetensors and JSON, records msgpack and JSON, settings TOML, commands lists of words."""
-    assert list(faults(ast.parse(path.read_text("utf-8")))) == []
+    allowed = ALLOWED_IMPORTS.get(str(path.relative_to(ROOT)), {})
+    assert [fault for fault in faults(ast.parse(path.read_text("utf-8"))) if fault not in allowed] == []
 
 
 def test_modules_are_imported_by_computed_names_only_where_known() -> None:
