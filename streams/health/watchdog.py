@@ -1,9 +1,8 @@
-"""Whether this worker is alive, ready, and on sound files; it ends itself when it is stuck.
+"""Whether this worker is alive and ready; it ends itself when it is stuck.
 
 ::
 
     every few seconds    broker ──► GroupWatch ──► StallJudge, ProgressJudge ──► StalledError ──► the process ends non-zero
-    at an assignment     RocksDB files ──► store_check ──► rebuilt where damaged, before recovery
     twice a second       ProcessGuard (a thread): loop blocked, stop takes too long, parent gone
 
 A broker that does not answer is no stall: the worker waits for it, and all clocks start anew when it answers again.
@@ -29,8 +28,6 @@ from streams.health.unknown_items import UnknownItems
 from streams.kafka.group_watch import Group, GroupWatch, PartitionOffsets, Place
 from streams.kafka.topics import check_partition_count
 from streams.settings.load import Settings
-from streams.state import rocksdb_check as store_check
-from streams.state.table import ROCKSDB, BatchTable
 
 #: The broker is asked this often, or five times within the stall timeout where that is short.
 CHECK_INTERVAL_S: Final = 5.0
@@ -52,6 +49,12 @@ class WatchedApp(Protocol):
     rebalancing_count: int
     consumer_generation_id: int
 
+    @property
+    def is_consuming(self) -> bool: ...  # noqa: D102 - as in StreamApp
+
+    @property
+    def member_id(self) -> str: ...  # noqa: D102 - as in StreamApp
+
     async def crash(self, reason: BaseException) -> None: ...  # noqa: D102 - as in mode
 
 
@@ -63,6 +66,7 @@ class Health:
         self.metrics: Metrics | None = None
         self.settings = app.settings.health
         self.watch = GroupWatch(app.settings.kafka, app.conf.id)
+        self.cluster = ""  # its id
         self.broker_answers = True
         self.stalled = ""
         self.rejects: RejectAlarm | None = None  # the sequencer's
@@ -71,7 +75,6 @@ class Health:
         self._judge = StallJudge(self.settings.stall_timeout_s)
         self._recovery, self._membership = ProgressJudge(), ProgressJudge()
         self._empty: dict[Place, tuple[int, int]] = {}  # committed and end between which nothing is to be read
-        self._cluster = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._guard = ProcessGuard(
             block_timeout_s=self.settings.stall_timeout_s,
@@ -82,7 +85,7 @@ class Health:
 
     async def start(self) -> None:
         """Begin to watch; called before anything is consumed."""
-        self._cluster = await self.watch.cluster_id()
+        self.cluster = await self.watch.cluster_id()
         self._guard.beat()
         self._guard.start()
         self._tasks = [asyncio.ensure_future(self._beat()), asyncio.ensure_future(self._run())]
@@ -142,32 +145,9 @@ class Health:
             "standing_s": {f"{topic}-{partition}": round(s, 1) for (topic, partition), s in sorted(standing.items())},
         }
 
-    async def check_stores(self, assigned: set[TP]) -> None:
-        """Open the RocksDB files of newly assigned partitions, rebuilt where they cannot be used; called before recovery."""
-        for table in self._rocksdb_tables():
-            topic = table.changelog_topic.get_topic_name()
-            new = [tp for tp in assigned if tp.topic == topic and tp.partition not in table.data._dbs]
-            if not new:
-                continue
-            ends = await self.app.consumer.highwaters(*new)
-            origin = store_check.Origin(self._cluster, topic, self.app.settings.kafka.partitions)
-            for tp in sorted(new):
-                why = await store_check.prepare(table, tp.partition, origin, ends[tp] or 0)
-                if why and self.metrics is not None:
-                    self.metrics.add("stores_rebuilt")
-
     def end_soon(self) -> None:
         """Say that the worker has crashed and is to end, whatever its stop waits for; from any thread."""
         self._guard.crashed()
-
-    def note_crash(self, reason: BaseException) -> None:
-        """Remember damage that a crash tells of, so that the next start rebuilds the partition."""
-        for table in self._rocksdb_tables():
-            for partition in store_check.note_damage(table, str(reason)):
-                self.app.log.error("store of partition %d is damaged: the next start rebuilds it", partition)
-
-    def _rocksdb_tables(self) -> list[BatchTable]:
-        return [table for table in self.app.tables.values() if table.data.url.scheme == ROCKSDB]
 
     async def _beat(self) -> None:
         while True:
@@ -182,8 +162,8 @@ class Health:
             now_s = time.monotonic()
             if now_s - slept_s > interval_s + self.settings.stall_timeout_s / 2:
                 self._restart_clocks()  # the process was paused
-            if self.app.should_stop or not self._consumes():
-                continue
+            if self.app.should_stop or not self.app.is_consuming:
+                continue  # before it consumes, the model and the catalogue load, which may take minutes
             try:
                 await self.look(now_s)
             except StalledError as exc:
@@ -209,12 +189,6 @@ class Health:
             self.broker_answers = False
             self._restart_clocks()
             self.app.log.warning("health: %s; waiting for it", exc)
-
-    def _consumes(self) -> bool:
-        """Whether the consumer has started; before that the model and the catalogue load, which may take its time."""
-        consumer: Any = self.app._consumer  # type: ignore[attr-defined]
-        client = None if consumer is None else consumer._thread._consumer
-        return client is not None and client._coordinator is not None
 
     def _restart_clocks(self) -> None:
         self._judge.restart()
@@ -265,7 +239,7 @@ class Health:
 
     async def _check_membership(self, now_s: float, assigned: set[Place]) -> None:
         group = await self.watch.describe()
-        lost = None if group is None else lost_consumer(group, self.member_id(), self._all_places())
+        lost = None if group is None else lost_consumer(group, self.app.member_id, self._all_places())
         seconds = self._membership.observe(now_s, lost)
         if lost is not None and seconds > self.settings.stall_timeout_s:
             raise StalledError(
@@ -279,7 +253,7 @@ class Health:
             (tp, table.persisted_offset(tp))
             for table, partitions in self.app.tables.recovery.actives_for_table.items()
             for tp in sorted(partitions)
-            if table.data.url.scheme != ROCKSDB or tp.partition in table.data._dbs
+            if table.is_open(tp.partition)
         ]
         return (self.app.rebalancing_count, self.app.consumer_generation_id, tuple(reached))
 
@@ -292,11 +266,6 @@ class Health:
 
     def _all_places(self) -> set[Place]:
         return {(topic, p) for topic in self._source_topics() for p in range(self.app.settings.kafka.partitions)}
-
-    def member_id(self) -> str:
-        """Return the id of this worker in its group; empty before it has one."""
-        client: Any = self.app.consumer._thread._consumer
-        return "" if client is None else str(client._coordinator.member_id)
 
     def _describe(self, stall: Stall) -> str:
         topic, partition = stall.place

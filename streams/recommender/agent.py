@@ -194,7 +194,7 @@ class Recommender:
         self.app.consumer.deliver(event, self._note())
 
     def _note(self) -> str:
-        return encode_note(self._unknown.note(self.app.health.member_id()))
+        return encode_note(self._unknown.note(self.app.member_id))
 
     def _done(self, finished: Iterable[EventT]) -> None:
         for event in finished:

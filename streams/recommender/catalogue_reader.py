@@ -27,7 +27,7 @@ from streams.contract.records import Item
 from streams.errors import RecordError
 from streams.health.counters import Metrics
 from streams.kafka.readers import start_reader
-from streams.kafka.topic_reader import read_to_ends
+from streams.kafka.topic_reader import partition_count, read_to_ends
 from streams.recommender.model_thread import ModelThread
 from streams.settings.load import KafkaSettings
 
@@ -71,8 +71,7 @@ class CatalogueReader:
         topic = self._settings.topic("items")
         consumer = await start_reader(self._settings, auto_offset_reset="earliest")
         self._consumer = consumer
-        await consumer._client._wait_on_metadata(topic)
-        partitions = [TopicPartition(topic, p) for p in sorted(consumer.partitions_for_topic(topic) or ())]
+        partitions = [TopicPartition(topic, p) for p in range(await partition_count(self._settings, topic))]
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
         ends = await consumer.end_offsets(partitions)

@@ -30,6 +30,7 @@ from streams.runtime.worker_logging import logging_config
 from streams.settings.file_trust import create_private
 from streams.settings.load import KafkaSettings, Settings
 from streams.state.recovery import BatchTableManager
+from streams.state.rocksdb_check import check_stores, note_crash
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,16 @@ class StreamApp(faust.App):
         self.writer = PartitionWriters(settings.kafka, app_id, settings.kafka.topic(changelog))
         self.failure: BaseException | None = None
         self.health = Health(self)
+
+    @property
+    def is_consuming(self) -> bool:
+        """Whether the consumer has started."""
+        return self._consumer is not None and self._consumer.has_started
+
+    @property
+    def member_id(self) -> str:
+        """The id of this worker in its consumer group; empty before it has one."""
+        return "" if self._consumer is None else self._consumer.member_id
 
     async def on_first_start(self) -> None:
         """Create or check the topics and check the rights, before anything is consumed.
@@ -106,7 +117,7 @@ class StreamApp(faust.App):
         """Stop the worker, non-zero; damage of the store is noted for the next start."""
         self._fail(reason)
         try:
-            self.health.note_crash(reason)
+            note_crash(self.tables.values(), reason)
         finally:
             await super().crash(reason)
 
@@ -227,12 +238,14 @@ def credentials(kafka: KafkaSettings) -> CredentialsT | None:
 
 
 async def _checked_stores(app: StreamApp, assigned: set[TP]) -> bool:
-    """Run :meth:`Health.check_stores`; on an error the app crashes, and False is returned."""
+    """Check the stores of newly assigned partitions; on an error the app crashes, and False is returned."""
     try:
-        await app.health.check_stores(assigned)
+        n_rebuilt = await check_stores(app, app.health.cluster, assigned)
     except Exception as exc:  # aiokafka would log it and go on, with partitions that nobody recovers
         await app.crash(exc)
         return False
+    if app.health.metrics is not None:
+        app.health.metrics.add("stores_rebuilt", n_rebuilt)
     return True
 
 

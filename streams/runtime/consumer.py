@@ -67,6 +67,16 @@ class BatchConsumer(driver.Consumer):
     def _new_consumer_thread(self) -> CommittedConsumerThread:
         return CommittedConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
+    @property
+    def has_started(self) -> bool:
+        """Whether the client in the consumer's thread has started."""
+        return self._thread.coordinator is not None
+
+    @property
+    def member_id(self) -> str:
+        """The id of this worker in its consumer group; empty before it has one."""
+        return "" if self._thread.coordinator is None else str(self._thread.coordinator.member_id)
+
     def accept(self, event: EventT) -> None:
         """Note that an agent takes a batch; raise :class:`StalledError` if one before it went missing on its way to the agent."""
         tp, batch = event.message.tp, event.value
@@ -225,6 +235,12 @@ def note_of(offset: int) -> str:
 
 class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread, in bounded memory and reading committed records, which Faust itself does in its exactly-once mode alone."""
+
+    @property
+    def coordinator(self) -> Any:
+        """Aiokafka's side of the consumer group; None before the client has started."""
+        client: Any = self._consumer
+        return None if client is None else client._coordinator
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         conf = self.app.conf

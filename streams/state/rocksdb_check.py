@@ -11,12 +11,15 @@ import asyncio
 import logging
 import shutil
 import time
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
+from faust.types import TP
 
 from streams.errors import HeadraceError
+from streams.settings.load import Settings
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
@@ -30,6 +33,14 @@ DAMAGE_SUFFIX: Final = ".damaged"
 
 class StoreError(HeadraceError):
     """A store's files cannot be opened, and deleting them would not help."""
+
+
+class StoreApp(Protocol):
+    """The worker's app, as far as its stores are concerned."""
+
+    tables: Any
+    consumer: Any
+    settings: Settings
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,6 +133,46 @@ async def prepare(table: BatchTable, partition: int, origin: Origin, end: int) -
         database = await _open(table, path)
     table.data._dbs[partition] = database
     return why
+
+
+async def check_stores(app: StoreApp, cluster: str, assigned: set[TP]) -> int:
+    """Open the RocksDB files of newly assigned partitions, rebuilt where they cannot be used; return how many were.
+
+    Called before recovery, which would open them itself.
+
+    Parameters
+    ----------
+    cluster : id of the Kafka cluster
+    assigned : partitions of changelogs and of other topics
+
+    Raises
+    ------
+    StoreError
+        When a store cannot be opened, and making it anew would not help.
+    """
+    n_rebuilt = 0
+    for table in rocksdb_tables(app.tables.values()):
+        topic = table.changelog_topic.get_topic_name()
+        new = sorted(tp for tp in assigned if tp.topic == topic and not table.is_open(tp.partition))
+        if not new:
+            continue
+        ends = await app.consumer.highwaters(*new)
+        origin = Origin(cluster, topic, app.settings.kafka.partitions)
+        for tp in new:
+            n_rebuilt += bool(await prepare(table, tp.partition, origin, ends[tp] or 0))
+    return n_rebuilt
+
+
+def note_crash(tables: Iterable[BatchTable], reason: BaseException) -> None:
+    """Note the damage that a crash tells of, so that the next start rebuilds the partition."""
+    for table in rocksdb_tables(tables):
+        for partition in note_damage(table, str(reason)):
+            log.error("store of partition %d is damaged: the next start rebuilds it", partition)
+
+
+def rocksdb_tables(tables: Iterable[BatchTable]) -> list[BatchTable]:
+    """Return the tables whose store lies on disk."""
+    return [table for table in tables if table.is_rocksdb]
 
 
 def note_damage(table: BatchTable, error: str) -> list[int]:

@@ -36,17 +36,21 @@ class BatchTable(faust.Table):
         staged = self._staged[partition]
         if key in staged:
             return staged[key]
-        if self._is_rocksdb:
+        if self.is_rocksdb:
             value: bytes | None = self.data._db_for_partition(partition).get(key)
             return value
         return self._memory[partition].get(key)
 
     def keys_in(self, partition: int) -> Iterator[bytes]:
         """Yield the keys that a partition has stored; one that is stored or removed meanwhile may be in or out."""
-        if self._is_rocksdb:
+        if self.is_rocksdb:
             yield from self.data._visible_keys(self.data._db_for_partition(partition))
         else:
             yield from list(self._memory[partition])
+
+    def is_open(self, partition: int) -> bool:
+        """Whether the partition's store can be asked without opening files."""
+        return not self.is_rocksdb or partition in self.data._dbs
 
     def stage(self, partition: int, values: Mapping[bytes, bytes | None]) -> None:
         """Make values, or removals (None), visible to :meth:`read` before they are delivered."""
@@ -58,7 +62,7 @@ class BatchTable(faust.Table):
         for key, value in values.items():
             if key in staged and staged[key] is value:  # a later batch may have staged a newer one
                 del staged[key]
-        if self._is_rocksdb:
+        if self.is_rocksdb:
             self._store_rocksdb(partition, values, offset)
         else:
             self._store_memory(partition, values)
@@ -79,7 +83,7 @@ class BatchTable(faust.Table):
 
     def persisted_offset(self, tp: TP) -> int | None:
         """Return the changelog offset from which a partition's recovery reads on, or None for all of it."""
-        if self._is_rocksdb:
+        if self.is_rocksdb:
             return super().persisted_offset(tp)  # type: ignore[no-any-return]
         return self._offsets.get(tp.partition)
 
@@ -89,11 +93,12 @@ class BatchTable(faust.Table):
         """Forget the partitions that another worker owns now; RocksDB keeps them on disk."""
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
         lost = {tp.partition for tp in revoked if tp.topic == self.changelog_topic_name}
-        if lost and not self._is_rocksdb:
+        if lost and not self.is_rocksdb:
             self._drop_memory(lost)
 
     @property
-    def _is_rocksdb(self) -> bool:
+    def is_rocksdb(self) -> bool:
+        """Whether the store lies on disk; else it lies in memory."""
         return bool(self.data.url.scheme == ROCKSDB)
 
     def _store_memory(self, partition: int, values: Mapping[bytes, bytes | None]) -> None:

@@ -78,10 +78,11 @@ class FakeWatch:
 class FakeTable:
     """A table in memory, recovered up to ``reached["offset"]``."""
 
-    data = SimpleNamespace(url=SimpleNamespace(scheme="memory"))
-
     def __init__(self, reached: dict[str, int]) -> None:
         self.reached = reached
+
+    def is_open(self, partition: int) -> bool:
+        return True
 
     def persisted_offset(self, tp: TP) -> int:
         return self.reached["offset"]
@@ -91,7 +92,6 @@ class Watched:
     """A worker's health over fakes, looked at once every ``step_s`` of a clock of our own."""
 
     def __init__(self) -> None:
-        coordinator = SimpleNamespace(_coordinator=SimpleNamespace(member_id="me"))
         self.recovery = SimpleNamespace(completed=asyncio.Event(), in_recovery=False, actives_for_table={})
         self.recovery.completed.set()
         self.app: Any = SimpleNamespace(
@@ -101,8 +101,9 @@ class Watched:
             consumer=SimpleNamespace(
                 assignment=lambda: {TP("events", 0), TP("sequences", 0)},
                 unacked=set(),
-                _thread=SimpleNamespace(_consumer=coordinator),
             ),
+            is_consuming=True,
+            member_id="me",
             tables=SimpleNamespace(recovery=self.recovery),
             log=logging.getLogger("test"),
             should_stop=False,
@@ -218,7 +219,7 @@ def test_a_recovery_is_stuck_only_when_its_tables_stand_still() -> None:
 def test_a_lost_consumer_is_ended_after_the_stall_timeout() -> None:
     watched = Watched()
     watched.watch.end = watched.watch.committed
-    watched.app.consumer._thread._consumer._coordinator.member_id = "forgotten"
+    watched.app.member_id = "forgotten"
     watched.look(60)
     with pytest.raises(StalledError, match="does not have this worker as a member"):
         watched.look(10)
