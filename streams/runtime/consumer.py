@@ -31,10 +31,10 @@ from faust.types import TP, EventT
 from mode.utils.queues import FlowControlEvent
 
 from streams.contract.committed_note import Gap
-from streams.errors import BrokerError, StalledError
-from streams.health.deleted_events import DeletedEvents
+from streams.errors import BrokerError
 from streams.kafka.bounded_fetch import bound_fetches
 from streams.kafka.readers import ISOLATION_LEVEL
+from streams.runtime.offsets_to_commit import OffsetsToCommit, note_of
 
 NOTES_POLL_S: Final = 1.0
 log = logging.getLogger(__name__)
@@ -49,20 +49,12 @@ class KeepingFlowControl(FlowControlEvent):
             super().resume()
 
 
-class NotedOffset(int):
-    """An offset to commit, and what is committed beside it as its metadata."""
-
-    note: str = ""
-
-
 class BatchConsumer(driver.Consumer):
     """Commits the offset after the last delivered batch of each partition; batches are delivered in offset order."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._accepted: dict[TP, int] = {}  # offset of the last record that the agent took
-        self._delivered: dict[TP, NotedOffset] = {}  # offset to commit
-        self._deleted = DeletedEvents()
+        self.offsets = OffsetsToCommit(self.scheduler.fetched)
 
     def _new_consumer_thread(self) -> CommittedConsumerThread:
         return CommittedConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -79,14 +71,7 @@ class BatchConsumer(driver.Consumer):
 
     def accept(self, event: EventT) -> None:
         """Note that an agent takes a batch; raise :class:`StalledError` if one before it went missing on its way to the agent."""
-        tp, batch = event.message.tp, event.value
-        first, last = batch[0].offset, self._accepted.get(tp, -1)
-        if batch.follows > last and first > last + 1:
-            raise StalledError(
-                f"{tp.topic}-{tp.partition}: records {last + 1} to {first - 1} went missing before the agent; "
-                "nothing after them is committed: restart the worker, it reads them again"
-            )
-        self._accepted[tp] = max(last, event.message.offset)
+        self.offsets.accept(event.message.tp, event.value)
 
     def deliver(self, event: EventT, note: str = "") -> None:
         """Say that a record batch and all before it are done: its offset may be committed.
@@ -96,9 +81,7 @@ class BatchConsumer(driver.Consumer):
         """
         message = event.message
         if message.generation_id == self.app.consumer_generation_id and self.app.failure is None:
-            tp = message.tp
-            self._put(tp, message.offset + 1, self._deleted.note(tp, message.offset + 1, note))
-            self._pass_gaps(tp)
+            self.offsets.deliver(message.tp, message.offset + 1, note)
         event.ack()
 
     def note_gap(self, tp: TP, first: int, begin: int) -> None:
@@ -125,36 +108,20 @@ class BatchConsumer(driver.Consumer):
                 gap.describe(*tp),
             )
             self.app.health.note_expired(tp, gap)
-            self._deleted.add(tp, gap)
-            self._pass_gaps(tp)
+            self.offsets.add_gap(tp, gap)
 
     def note_again(self, topic: str, note: str) -> None:
         """Put another note beside the offsets of a topic that were delivered; it is committed although they do not move."""
-        for tp, offset in list(self._delivered.items()):
-            if tp.topic == topic:
-                self._put(tp, offset, note)
-                self._committed_offset.pop(tp, None)
-
-    def _pass_gaps(self, tp: TP) -> None:
-        """Once all that was fetched before the gaps is delivered, commit behind them: nothing may come that would."""
-        if not self._deleted.is_open(tp):
-            return
-        fetched = self.scheduler.fetched(tp)
-        if fetched == -1 or self._delivered.get(tp) == fetched + 1:
-            self._put(tp, *self._deleted.close(tp))
-
-    def _put(self, tp: TP, offset: int, note: str) -> None:
-        self._delivered[tp] = noted = NotedOffset(offset)
-        noted.note = note
+        for tp in self.offsets.note_again(topic, note):
+            self._committed_offset.pop(tp, None)
 
     def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
-        pending = [tp for tp in self._delivered if topics is None or tp in topics or tp.topic in topics]
-        return iter(pending)
+        return iter([tp for tp in self.offsets.partitions() if topics is None or tp in topics or tp.topic in topics])
 
     def _new_offset(self, tp: TP) -> int | None:
         self._acked.pop(tp, None)  # Faust's own derivation is not used, and nothing else trims its lists
         self._acked_index.pop(tp, None)
-        return self._delivered.get(tp)
+        return self.offsets.get(tp)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Remember nothing: batches span gaps."""
@@ -189,7 +156,7 @@ class BatchConsumer(driver.Consumer):
                 await asyncio.sleep(NOTES_POLL_S)
             else:
                 for tp in tps:
-                    self._deleted.resume(tp, notes.get(tp.partition, ""))
+                    self.offsets.resume(tp, notes.get(tp.partition, ""))
                 return
 
     async def wait_empty(self) -> None:
@@ -221,16 +188,9 @@ class BatchConsumer(driver.Consumer):
         return is_committed
 
     def _forget(self, partitions: set[TP]) -> None:
+        self.offsets.forget(partitions)
         for tp in partitions:
-            self._accepted.pop(tp, None)
-            self._delivered.pop(tp, None)
-            self._deleted.forget(tp)
             self.scheduler.forget(tp)
-
-
-def note_of(offset: int) -> str:
-    """Return what is to be committed beside an offset."""
-    return offset.note if isinstance(offset, NotedOffset) else ""
 
 
 class CommittedConsumerThread(driver.AIOKafkaConsumerThread):

@@ -22,7 +22,8 @@ from streams.contract.committed_note import (
 )
 from streams.health.deleted_events import DeletedEvents
 from streams.runtime.batch_scheduler import batch_scheduler
-from streams.runtime.consumer import BatchConsumer, note_of
+from streams.runtime.consumer import BatchConsumer
+from streams.runtime.offsets_to_commit import OffsetsToCommit, note_of
 from streams.settings.load import Settings
 from tests.builders import FakeRecord
 from tools.commands.status import Flow, problems_of
@@ -36,8 +37,9 @@ def consumer(fetched: int = -1) -> Any:
     lost: list[int] = []
     health = SimpleNamespace(note_expired=lambda tp, gap: lost.append(gap.n_lost))
     made.app = SimpleNamespace(consumer_generation_id=1, failure=None, settings=Settings(), health=health)
-    made._accepted, made._delivered, made._deleted, made.lost = {}, {}, DeletedEvents(), lost
+    made.lost = lost
     made.scheduler = batch_scheduler(100, 1_000)()
+    made.offsets = OffsetsToCommit(made.scheduler.fetched)
     if fetched >= 0:
         list(made.scheduler.iterate({PLACE: [FakeRecord(b"u", b"w", fetched)]}))
     made.assignment = lambda: {PLACE, TP("sequences", 1)}
@@ -51,7 +53,7 @@ def deliver(made: Any, offset: int) -> None:
 
 def committed(made: Any) -> tuple[int, int]:
     """Return the offset to commit and the loss that is committed beside it."""
-    offset = made._delivered[PLACE]
+    offset = made.offsets.get(PLACE)
     return int(offset), sum(gap.n_lost for gap in decode_judged(note_of(offset)).gaps)
 
 
@@ -74,16 +76,16 @@ def test_what_is_in_flight_before_a_gap_is_delivered_first() -> None:
     assert committed(made) == (25, 0)
     deliver(made, 29)
     assert committed(made) == (50, 20)
-    assert decode_judged(note_of(made._delivered[PLACE])).read == 7, "what else was to be committed is"
+    assert decode_judged(note_of(made.offsets.get(PLACE))).read == 7, "what else was to be committed is"
 
 
 def test_losses_add_up_across_lives_until_they_are_a_day_old() -> None:
     """The next owner goes on with what is committed."""
     first = consumer()
     first.note_gap(PLACE, 0, 10)
-    note = note_of(first._delivered[PLACE])
+    note = note_of(first.offsets.get(PLACE))
     second = consumer()
-    second._deleted.resume(PLACE, note)
+    second.offsets.resume(PLACE, note)
     deliver(second, 20)
     assert committed(second) == (21, 10)
     second.note_gap(PLACE, 21, 26)
@@ -101,7 +103,7 @@ def test_what_is_no_loss_is_not_counted(caplog: pytest.LogCaptureFixture) -> Non
     made.note_gap(TP("sequences", 1), 0, 10)
     assert not caplog.records
     made.note_gap(PLACE, 50, 0)
-    assert made.lost == [] and made._delivered == {}
+    assert made.lost == [] and made.offsets.partitions() == []
     assert "events-1: the log ends before offset 50" in caplog.text
 
 

@@ -13,14 +13,14 @@ from streams.contract.committed_note import REJECTS_UNHEALTHY_S, Judged, decode_
 from streams.contract.rejects import Reject
 from streams.errors import RecordError, RejectCeilingError
 from streams.health.counters import Counts
-from streams.health.deleted_events import DeletedEvents
 from streams.health.reject_watch import (
     ALARM_EVERY_S,
     CEILING_MIN_RECORDS,
     RejectAlarm,
     RejectCeiling,
 )
-from streams.runtime.consumer import BatchConsumer, NotedOffset, note_of
+from streams.runtime.consumer import BatchConsumer
+from streams.runtime.offsets_to_commit import NotedOffset, OffsetsToCommit, note_of
 from streams.sequencer.absorb_batch import BatchResult
 from streams.sequencer.agent import Sequencer, build_sequencer
 from streams.settings.load import SequencerSettings, Settings
@@ -111,11 +111,11 @@ def test_the_note_is_committed_with_its_own_offset() -> None:
     """A newer note beside an older offset would count records twice."""
     consumer: Any = BatchConsumer.__new__(BatchConsumer)
     consumer.app = SimpleNamespace(consumer_generation_id=1, failure=None)
-    consumer._delivered, consumer._deleted = {}, DeletedEvents()
+    consumer.offsets = OffsetsToCommit(lambda tp: -1)
     place = TP("events", 0)
     message = SimpleNamespace(tp=place, offset=9, generation_id=1)
     consumer.deliver(SimpleNamespace(message=message, ack=lambda: None), "judged")
-    offset = consumer._delivered[place]
+    offset = consumer.offsets.get(place)
     assert (offset, note_of(offset), note_of(10)) == (10, "judged", "")
     assert isinstance(offset, NotedOffset)
 

@@ -12,9 +12,9 @@ from faust.types import TP
 from mode.utils.queues import FlowControlEvent, FlowControlQueue
 
 from streams.errors import StalledError
-from streams.health.deleted_events import DeletedEvents
 from streams.runtime.batch_scheduler import FetchedRecords
-from streams.runtime.consumer import BatchConsumer, KeepingFlowControl, note_of
+from streams.runtime.consumer import BatchConsumer, KeepingFlowControl
+from streams.runtime.offsets_to_commit import OffsetsToCommit, note_of
 from streams.settings.load import Settings
 from tests.builders import FakeRecord
 
@@ -26,10 +26,10 @@ def consumer() -> Any:
     """Return a consumer that is connected to nothing."""
     made: Any = BatchConsumer.__new__(BatchConsumer)
     made.app = SimpleNamespace(consumer_generation_id=GENERATION, failure=None)
-    made._accepted, made._delivered, made._deleted = {}, {}, DeletedEvents()
     made._acked, made._acked_index = {PLACE: [1, 2]}, {PLACE: {1, 2}}
     forgotten: list[TP] = []
     made.scheduler = SimpleNamespace(forgotten=forgotten, forget=forgotten.append)
+    made.offsets = OffsetsToCommit(lambda tp: -1)
     return made
 
 
