@@ -15,8 +15,9 @@ from models.evaluation.splits import Cases
 from models.features.columns import Row
 from models.interactions import windows_before
 from models.metrics.bootstrap import mean_interval
+from models.metrics.mcnemar import mcnemar
 from models.metrics.probabilities import summarize_probabilities
-from models.metrics.ranking import MISSED, coverage, intra_list_diversity, mcnemar, novelty, summarize, values_of_ranks
+from models.metrics.ranking import MISSED, coverage, intra_list_diversity, novelty, summarize, values_of_ranks
 from models.popularity import DecayedCounts
 from models.ranking.candidates import gather, seen_rows
 from models.ranking.catalogue import Catalogue, build_catalogue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -219,49 +219,3 @@ def summarize(ranks: AnyArray, k: int = 10) -> dict[str, float]:
     0.6667
     """
     return {name: float(each.mean()) if each.size else 0.0 for name, each in values_of_ranks(ranks, k).items()}
-
-
-class McNemar(NamedTuple):
-    """Two models on the same cases: how many only the one hit, and how likely such a difference is between equal models."""
-
-    only_first: int
-    only_second: int
-    p_value: float
-
-
-def mcnemar(first: AnyArray, second: AnyArray) -> McNemar:
-    """Return McNemar's exact test of two models' hits on the same cases.
-
-    Cases on which both agree say nothing. Of the ``n = b + c`` others, each model hits half if they are equal:
-    ``p = min(1, 2 * sum over i <= min(b, c) of C(n, i) / 2^n)`` (McNemar, Note on the Sampling Error of the Difference Between
-    Correlated Proportions or Percentages, 1947; here the exact binomial form, not its chi-square approximation).
-
-    Parameters
-    ----------
-    first, second : (n,) of bool or of 0 and 1, in the same order of cases
-
-    Returns
-    -------
-    The two counts and the two-sided p-value; 1 where the models never differ. The test takes cases as independent: where users
-    have several, :func:`models.metrics.bootstrap.difference_interval` with clusters is the better one.
-
-    Examples
-    --------
-    >>> round(mcnemar(np.array([1, 1, 1, 0]), np.array([0, 0, 0, 0])).p_value, 4)
-    0.25
-    """
-    if first.shape != second.shape or first.ndim != 1:
-        raise ValueError(f"hits of shapes {first.shape} and {second.shape}: need (n,) for the same n cases")
-    for name, hits in (("first", first), ("second", second)):
-        if not np.isin(hits, (0, 1)).all():
-            raise ValueError(f"{name}: hits must be 0 or 1; give values of hr@k, not of another measure")
-    b, c = int(((first == 1) & (second == 0)).sum()), int(((first == 0) & (second == 1)).sum())
-    return McNemar(b, c, _two_sided_p(min(b, c), b + c))
-
-
-def _two_sided_p(fewer: int, n: int) -> float:
-    """Return the exact two-sided p of a fair coin; in logarithms, as C(n, i) leaves the range of floats at n = 1030."""
-    if 2 * fewer >= n:
-        return 1.0
-    logs = [math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in range(fewer + 1)]
-    return min(1.0, float(2.0 * np.exp(np.array(logs) - n * math.log(2.0)).sum()))
