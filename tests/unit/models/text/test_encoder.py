@@ -11,8 +11,6 @@ import torch
 
 from models.text.encoder import FakeEncoder, TransformerEncoder, batch_end, load_encoder
 from models.text.huggingface import EncoderError
-from models.text.pooling import masked_mean
-from models.text.whitening import fit_whitening
 
 WORDS = ["red", "green", "blue", "shoe", "hat", "耳", "机"]
 TEXTS = ["red shoe", "blue", "", "green hat red shoe blue hat", "unknown", "🎉", "red " * 5_000]
@@ -78,14 +76,6 @@ def test_a_vector_that_is_not_finite_is_computed_alone_and_then_given_up(
     np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
 
 
-def test_padding_takes_no_part_in_the_mean() -> None:
-    """Only real tokens count, even where the padding is NaN in half precision."""
-    hidden = torch.tensor([[[1.0], [3.0], [torch.nan]]], dtype=torch.float16)
-    mean = masked_mean(hidden, torch.tensor([[1, 1, 0]]))
-    assert mean.dtype == torch.float32
-    assert mean.tolist() == [[2.0]]
-
-
 @pytest.mark.parametrize(
     ("lengths", "max_tokens", "max_padding", "sizes"),
     [
@@ -147,21 +137,3 @@ def test_the_fake_encoder_is_deterministic_and_shared_words_are_similar() -> Non
     assert np.array_equal(red_hat, FakeEncoder(64).encode(["red hat"])[0])
     assert red_hat @ red_shoe > red_hat @ other
     assert not empty.any()
-
-
-def test_whitening_gives_uncorrelated_columns_of_unit_variance() -> None:
-    """The covariance of whitened data is the identity."""
-    x = (np.random.default_rng(1).normal(size=(500, 6)) @ np.diag([1, 2, 3, 4, 5, 6]) + 7).astype(np.float32)
-    white = fit_whitening(x, 4).apply(x)
-    np.testing.assert_allclose(white.T @ white / len(x), np.eye(4), atol=1e-3)
-
-
-@pytest.mark.parametrize("n", [1, 3])
-def test_whitening_of_few_rows_and_constant_columns_is_finite(n: int) -> None:
-    """Where there are fewer directions than columns, the rest are zeros."""
-    x = np.random.default_rng(1).normal(size=(n, 6)).astype(np.float32)
-    x[:, 2] = 5
-    white = fit_whitening(x, 8).apply(x)
-    assert white.shape == (n, 8)
-    assert np.isfinite(white).all()
-    assert not white[:, n:].any()

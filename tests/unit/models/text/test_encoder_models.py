@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ import torch
 
 from models.text.encoder import TransformerEncoder, is_out_of_memory
 from models.text.huggingface import EncoderError
-from models.text.pooling import pool, pooling_of, prefix_of
 from models.types import Float32
 from tests.unit.models.text.test_encoder import TEXTS, save_bert
 
@@ -89,56 +87,6 @@ def test_the_folder_says_which_pooling(tmp_path: Path) -> None:
     assert (mean.pooling, first.pooling) == ("mean", "cls")
     assert mean.version != first.version
     assert np.abs(mean.encode(["red shoe"]) - first.encode(["red shoe"])).max() > 1e-3
-
-
-@pytest.mark.parametrize(
-    ("config", "expected"),
-    [
-        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False, "include_prompt": True}, "mean"),
-        ({"word_embedding_dimension": 8, "pooling_mode_lasttoken": True}, "last"),
-        ({"pooling_mode": "cls"}, "cls"),
-    ],
-)
-def test_old_and_new_forms_of_a_pooling_file(tmp_path: Path, config: dict[str, Any], expected: str) -> None:
-    """Flags of older sentence-transformers and the one name of newer ones mean the same."""
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(config))
-    assert pooling_of("bert", path) == expected
-
-
-@pytest.mark.parametrize(
-    "config", [{}, {"pooling_mode": "max"}, {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}]
-)
-def test_a_pooling_that_is_not_ours_is_refused(tmp_path: Path, config: dict[str, Any]) -> None:
-    """Rather no vectors than wrong ones."""
-    path = tmp_path / "config.json"
-    path.write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="there are mean, cls, lasttoken"):
-        pooling_of("bert", path)
-
-
-def test_pooling_by_hand() -> None:
-    """Of two texts of two and three tokens: the mean, the first and the last real token."""
-    hidden = torch.tensor([[[1.0], [3.0], [9.0]], [[2.0], [4.0], [6.0]]])
-    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
-    found = {how: pool(hidden, mask, how).flatten().tolist() for how in ("mean", "cls", "last")}
-    assert found == {"mean": [2.0, 4.0], "cls": [1.0, 2.0], "last": [3.0, 6.0]}
-
-
-@pytest.mark.parametrize(
-    ("name", "prefix"),
-    [
-        ("intfloat/multilingual-e5-small", "passage: "),
-        ("intfloat/e5-base-v2", "passage: "),
-        ("/models/E5-large", "passage: "),
-        ("intfloat/multilingual-e5-large-instruct", ""),
-        ("bert-base-chinese", ""),
-        ("some/base5-small", ""),
-    ],
-)
-def test_the_name_says_which_prefix(name: str, prefix: str) -> None:
-    """E5 models want passage before an item's text; those tuned by instructions and all others want nothing."""
-    assert prefix_of(name) == prefix
 
 
 def test_a_prefix_is_read_and_part_of_the_version(bert: Path) -> None:
