@@ -8,6 +8,7 @@ import logging
 import re
 import threading
 import unicodedata
+import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -171,9 +172,14 @@ class _Segmenter:
 def _jieba() -> Any:
     """Return jieba's tokenizer with its dictionary loaded, which takes about a second.
 
-    ``Tokenizer.initialize`` is passed by: it reads and writes a cache of marshalled code objects in the shared temporary folder.
+    ``Tokenizer.initialize`` is not called: it reads and writes a cache of marshalled code objects in
+    the shared temporary folder.
     """
-    import jieba
+    with warnings.catch_warnings():
+        # Of old string escapes, when Python compiles jieba on its first import, and of pkg_resources.
+        for category in (SyntaxWarning, DeprecationWarning, UserWarning):
+            warnings.filterwarnings("ignore", category=category, module=r".*\bjieba\b")
+        import jieba
 
     jieba.default_logger.setLevel(logging.WARNING)
     tokenizer: Any = jieba.Tokenizer()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from models.text.clean import (
     use_segmenter,
 )
 
+ROOT = Path(__file__).parents[4]
 TITLES = [
     "小米手环9 NFC版 智能运动手环 心率血氧监测", "华为Mate60Pro手机壳磁吸防摔", "南极人纯棉四件套床单被套1.5m床上用品",
     "苏泊尔不粘锅炒锅家用电磁炉燃气灶适用", "三只松鼠坚果大礼包1500g混合干果零食", "雅诗兰黛小棕瓶眼霜抗皱淡化黑眼圈",
@@ -206,3 +209,14 @@ def test_a_bad_dictionary_is_refused_in_one_line(fresh: None, tmp_path: Path, co
         load_user_words(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_loading_jieba_warns_nobody(tmp_path: Path) -> None:
+    """In a fresh interpreter that must compile jieba, with every warning an error, stderr stays empty."""
+    code = "from models.text.clean import segment; print(*segment('手机壳'))"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode"), "PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, "手机 壳\n", "")
+    assert any((tmp_path / "bytecode").rglob("jieba/__init__.*.pyc")), "jieba was not compiled"
