@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
 from streams.contract.records import Event, EventType, encode
+from streams.health.watchdog import Health
+from streams.settings.load import Settings
 
 T0 = 1_700_000_000_000
 #: A key of user ids, as one is drawn.
@@ -47,3 +50,9 @@ def write_key(path: Path) -> Path:
     path.touch(mode=0o600)
     path.write_text(f"{USER_ID_KEY}\n")
     return path
+
+
+def idle_health() -> Health:
+    """Return the watchdog of a worker that is connected to nothing."""
+    app: Any = SimpleNamespace(settings=Settings(), conf=SimpleNamespace(id="headrace-worker"), should_stop=False)
+    return Health(app)

@@ -15,8 +15,9 @@ import pytest
 
 from streams.contract.kafka_records import ConsumedRecord, OutRecord
 from streams.errors import FencedError
+from streams.kafka import fenced_writers
 from streams.kafka.batch_writer import delivered
-from streams.kafka.fenced_writers import FENCE_KEY, RENEW_AFTER_S, PartitionWriters
+from streams.kafka.fenced_writers import FENCE_KEY, PartitionWriters
 from streams.kafka.group_watch import group_lag
 from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import create_topics
@@ -54,12 +55,19 @@ async def write(owner: PartitionWriters, settings: Settings, partition: int, val
     await delivered(await owner.send(topic(settings), partition, [OutRecord(b"user", value)]))
 
 
+async def read(settings: Settings, partition: int) -> list[ConsumedRecord]:
+    """Return the records of a partition of the changelog."""
+    return [record async for record in read_records(settings.kafka, topic(settings), partitions=[partition])]
+
+
 async def values(settings: Settings, partition: int) -> list[bytes | None]:
     """Return what a partition of the changelog holds of the user, in order."""
-    found: list[ConsumedRecord] = [
-        r async for r in read_records(settings.kafka, topic(settings), partitions=[partition])
-    ]
-    return [record.value for record in found if record.key == b"user"]
+    return [record.value for record in await read(settings, partition) if record.key == b"user"]
+
+
+async def n_fences(settings: Settings, partition: int) -> int:
+    """Return how many times a writer of the partition was opened."""
+    return sum(record.key == FENCE_KEY for record in await read(settings, partition))
 
 
 def run_with(settings: Settings, body: Callable[[PartitionWriters, PartitionWriters], Any]) -> None:
@@ -128,12 +136,11 @@ def test_an_old_writer_is_renewed(settings: Settings, monkeypatch: pytest.Monkey
 
     async def body(first: PartitionWriters, second: PartitionWriters) -> None:
         await first.own([0])
-        before = first._writers[0]
         await first.renew([0])
-        assert first._writers[0] is before
-        first._opened[0] = time.monotonic() - RENEW_AFTER_S - 1
+        assert await n_fences(settings, 0) == 1
+        monkeypatch.setattr(fenced_writers, "RENEW_AFTER_S", 0.0)
         await asyncio.gather(first.renew([0]), write(first, settings, 0, b"meanwhile"))
-        assert first._writers[0] is not before
+        assert await n_fences(settings, 0) == 2
         await write(first, settings, 0, b"after")
         assert await values(settings, 0) == [b"meanwhile", b"after"]
 

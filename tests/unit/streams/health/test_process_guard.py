@@ -28,7 +28,7 @@ class Process:
         )
         self.now_s = 0.0
         self.guard.beat(0.0)
-        self.guard._checked_s = 0.0
+        self.guard.check(0.0, getppid=lambda: 7)
 
     def _ask(self) -> None:
         self.asked += 1

@@ -12,12 +12,12 @@ import pytest
 
 from models.types import Behaviour
 from streams.contract.windows import ListWindow, Trigger, WindowItem
-from streams.health.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, UnknownItems, describe_generation
-from streams.health.watchdog import Health
+from streams.health.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, Tally, UnknownItems, describe_generation
 from streams.recommender.delivery import Window
 from streams.recommender.list_records import Versions
 from streams.recommender.window_queue import PendingBatch, PendingWindow
 from tests import tiny_models
+from tests.builders import idle_health
 from tests.unit.streams.recommender.test_model_loop import Setting
 
 
@@ -88,10 +88,16 @@ def test_a_catalogue_that_has_the_items_after_all_ends_the_alarm() -> None:
 def test_the_ids_are_bounded_and_the_most_frequent_named(caplog: pytest.LogCaptureFixture) -> None:
     watch = UnknownItems()
     watch.count(behaviours("often", "often", "x" * 10_000, *(f"n{i}" for i in range(5 * MAX_IDS))), set())
-    assert len(watch._now.ids) == MAX_IDS
     watch.end_period()
     assert "'often' (2)" in caplog.text and len(caplog.text) < 600
     assert f"{5 * MAX_IDS + 3} of the last" in caplog.text
+
+
+def test_a_tally_remembers_a_bounded_number_of_ids() -> None:
+    tally = Tally()
+    for number in range(5 * MAX_IDS):
+        tally.add(f"n{number}")
+    assert (len(tally.ids), tally.n_unknown) == (MAX_IDS, 5 * MAX_IDS)
 
 
 @pytest.mark.parametrize(
@@ -121,8 +127,8 @@ def test_a_generation_says_how_much_it_has_of_what_the_model_knows(
 
 def test_the_workers_page_has_the_alarm() -> None:
     """``status --workers`` takes alarms from there."""
-    health = Health.__new__(Health)
-    health.rejects, health._expired, health.unknown = None, {}, UnknownItems()
+    health = idle_health()
+    health.unknown = UnknownItems()
     assert health.alarms() == []
     health.unknown.count(behaviours(*["x"] * 20), set())
     assert "20 of the last 20 events" in health.alarms()[0]

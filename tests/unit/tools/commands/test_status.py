@@ -15,8 +15,8 @@ import tools.commands.status
 from models.types import Behaviour
 from streams.errors import InputError
 from streams.health.unknown_items import UnknownItems
-from streams.health.watchdog import Health
 from streams.kafka.group_watch import Group, Member, PartitionOffsets, Place
+from tests.builders import idle_health
 from tools.commands.status import Flow, as_dict, as_lines, page, problems_of
 from tools.main import main
 
@@ -146,8 +146,8 @@ def test_an_alarm_on_a_workers_page_becomes_the_operators_line(
 ) -> None:
     """As the worker counts it, over its page: exit 1, one line that names the worker."""
     url, answer = pages
-    health = Health.__new__(Health)
-    health.rejects, health._expired, health.unknown = None, {}, UnknownItems()
+    health = idle_health()
+    health.unknown = UnknownItems()
     health.unknown.count([Behaviour("100", "view", 1)] * 20, {"100.0"})
     answer["health"] = {"ready": True, "healthy": False, "alarms": health.alarms()}
 
