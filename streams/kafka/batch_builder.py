@@ -74,21 +74,25 @@ class BatchBuilder:
         self._batch: Any = None
 
     def add(self, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int | None) -> Any | None:
-        """Add a record; return the closed batch before it where that was full, else None.
+        """Add a record and return None; or return the closed batch that has no room for it, and add nothing.
+
+        The caller hands the batch over and adds the record again: a caller that is cancelled in
+        between has added nothing. A first record always fits::
+
+            while (full := builder.add(key, value, headers, None)) is not None:
+                await hand_over(full)
 
         Parameters
         ----------
         timestamp_ms : None for the present time
         """
         if self._batch is None:
-            self._begin()
+            self._batch = self._producer.create_batch()
+            self._append = self._batch.append
         as_list = list(headers) if headers else []  # aiokafka takes nothing but a list
         if self._append(timestamp=timestamp_ms, key=key, value=value, headers=as_list) is not None:
             return None
-        full = self.close()
-        self._begin()
-        self._append(timestamp=timestamp_ms, key=key, value=value, headers=as_list)  # a first record always fits
-        return full
+        return self.close()
 
     def close(self) -> Any | None:
         """Return the batch at hand, closed; None where no record was added since the last one."""
@@ -97,7 +101,3 @@ class BatchBuilder:
             return None
         batch.close()
         return batch
-
-    def _begin(self) -> None:
-        self._batch = self._producer.create_batch()
-        self._append = self._batch.append

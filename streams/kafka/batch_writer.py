@@ -97,8 +97,7 @@ class BatchWriter:
             size = record_bytes(record)
             if size > max_record_bytes:
                 raise BrokerError(f"{topic}: a record of {size} bytes is above the limit of {max_record_bytes} bytes")
-            full = builder.add(record.key, record.value, record.headers, now_ms)
-            if full is not None:
+            while (full := builder.add(record.key, record.value, record.headers, now_ms)) is not None:
                 futures.append(await _handed_over(producer, full, topic, partition))
         last = builder.close()
         if last is not None:

@@ -164,12 +164,11 @@ class Publisher:
             raise BrokerError(
                 f"{topic}: a record of {size} bytes is above the limit of {MAX_RECORD_BYTES} bytes; publish smaller records"
             )
+        while (full := lane.builder.add(key, value, headers or (), None)) is not None:
+            lane.since = None
+            await self._send(lane, full)
         if lane.since is None:
             lane.since = time.monotonic()
-        full = lane.builder.add(key, value, headers or (), None)
-        if full is not None:
-            lane.since = time.monotonic()
-            await self._send(lane, full)
 
     async def flush(self) -> None:
         """Wait until the broker has acknowledged every record taken so far.

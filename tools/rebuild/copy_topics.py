@@ -87,8 +87,7 @@ class EventCopier:
             builder = self._builders.get(target)
             if builder is None:
                 builder = self._builders[target] = BatchBuilder(producer)
-            full = builder.add(record.key, record.value, record.headers, record.timestamp)
-            if full is not None:
+            while (full := builder.add(record.key, record.value, record.headers, record.timestamp)) is not None:
                 await self._hand_over(producer, target, full)
 
     async def _hand_over(self, producer: Any, target: int, batch: Any) -> None:

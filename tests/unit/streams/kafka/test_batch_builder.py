@@ -18,9 +18,19 @@ class Producer:
         return KafkaBatch(BATCH_BYTES, 0)
 
 
-def test_a_full_batch_comes_back_closed_and_the_record_lies_in_the_next() -> None:
+def fill(builder: BatchBuilder, sizes: list[int]) -> list[Any]:
+    """Add values of these sizes; return the full batches."""
+    full = []
+    for size in sizes:
+        while (batch := builder.add(b"k", b"v" * size, (), None)) is not None:
+            full.append(batch)
+    return full
+
+
+def test_a_full_batch_comes_back_closed_and_the_record_is_not_taken() -> None:
+    """Who is cancelled while the batch is handed over has published nothing; added again, the record lies in the next batch."""
     builder = BatchBuilder(Producer())
-    full = [batch for n in range(9) if (batch := builder.add(b"k%d" % n, b"v" * 100, (), n)) is not None]
+    full = fill(builder, [100] * 9)
     last = builder.close()
     assert [batch.record_count() for batch in (*full, last)] == [3, 3, 3]
     assert all(batch.append(timestamp=None, key=b"k", value=b"v") is None for batch in (*full, last)), "closed"
@@ -28,8 +38,7 @@ def test_a_full_batch_comes_back_closed_and_the_record_lies_in_the_next() -> Non
 
 def test_a_record_above_the_batch_size_is_a_batch_of_its_own() -> None:
     builder = BatchBuilder(Producer())
-    sizes = (10, 9_000, 10)
-    full = [batch for size in sizes if (batch := builder.add(b"k", b"v" * size, (), None)) is not None]
+    full = fill(builder, [10, 9_000, 10])
     assert [batch.record_count() for batch in (*full, builder.close())] == [1, 1, 1]
 
 
