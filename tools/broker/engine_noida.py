@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from tools.broker.kafka_jars import Progress
-from tools.broker.state import BrokerState, spawn
+from tools.broker.state import INSTALL_EXTRA, BrokerState, spawn
 
 NAME = "noida"
 LIMITS = "noida is for development only: in memory, and for one worker only; do not start a second"
@@ -20,7 +20,7 @@ LIMITS = "noida is for development only: in memory, and for one worker only; do 
 def problem() -> str | None:
     """Return why this engine cannot work here, or ``None``."""
     if importlib.util.find_spec("noida_db") is None:
-        return "the package noida-db is not installed; run make setup"
+        return f"the package noida-db is not installed; {INSTALL_EXTRA}"
     if not _binary().is_file():
         return "noida-db has no binary for this machine"
     return None

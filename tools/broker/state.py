@@ -38,6 +38,8 @@ START_LOCK = "start.lock"
 LOG_FILE = "broker.log"
 START_MARK = "=== start "  # begins a line of the log; what is quoted comes after the last one
 LOG_KEEP_BYTES = 20_000_000
+#: What a local broker needs and no worker does.
+INSTALL_EXTRA = "pip install 'headrace[local-broker]'"
 MAX_STATE_BYTES = 1_000_000  # the command line of a broker names some fifty jars
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -48,6 +49,11 @@ def check_training(args: argparse.Namespace, out: Path | None) -> None:
     check_seed(args.seed)
     if args.minutes is not None and not args.minutes > 0:
         raise InputError(f"--minutes {args.minutes}: must be above 0")
+    if args.tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
+        raise InputError(
+            f"--tensorboard {args.tensorboard}: the package tensorboard is not installed; "
+            "pip install 'headrace[tensorboard]', or leave the option out"
+        )
     prepare_text(load_settings().recommender)
 
 

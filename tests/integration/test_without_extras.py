@@ -1,0 +1,49 @@
+"""``headrace up`` with a named broker needs headrace alone: no extra, and nothing that only tests need."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streams.settings.load import Settings
+from tests import tiny
+from tests.waiting import wait_until
+from tests.without_extras import EXTRAS, TESTS_ALONE, hiding_path
+
+READY_S = 120.0
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.usefixtures("catalogue")
+def test_both_apps_start_without_the_extras(settings: Settings, tmp_path: Path) -> None:
+    """The workers inherit the path that hides them."""
+    hidden = hiding_path(tmp_path, *EXTRAS, *TESTS_ALONE)
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")}
+    environ |= {"PYTHONPATH": f"{hidden}{os.pathsep}{ROOT}", "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix}
+    up = [
+        sys.executable,
+        "-m",
+        "tools.main",
+        "up",
+        "--broker",
+        settings.kafka.broker,
+        "--artifact",
+        str(tiny.artifact()),
+    ]
+    printed = tmp_path / "printed"
+    with printed.open("w") as out:
+        process = subprocess.Popen(up, cwd=tmp_path, env=environ, stdout=out, stderr=out)
+    try:
+        wait_until(lambda: "Ctrl-C stops" in printed.read_text(), READY_S, printed.read_text)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    finally:
+        process.kill()
+    told = printed.read_text()
+    assert "sequencer-0 ready" in told or "sequencer ready" in told
+    assert "Traceback" not in told
