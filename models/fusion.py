@@ -160,12 +160,12 @@ def fit_fusion(
         kept = learnt = data  # too few cases to keep some apart
     _standardise(model, data.features[data.valid])
     _begin_with_retrieval(model)
-    _fit_network(model, learnt, kept, epochs, generator, on_epoch)
+    fit_network(model, learnt, kept, epochs, generator, on_epoch)
     _calibrate(model, kept)
     return model
 
 
-def _fit_network(
+def fit_network(
     model: FusionModel,
     data: FusionData,
     kept: FusionData,

@@ -89,14 +89,14 @@ def opened(directory: Path, roots: Sequence[Path]) -> Iterator[int]:
 
 
 @contextmanager
-def open_plain(folder: int, name: str, max_bytes: int, *, links: bool = False) -> Iterator[tuple[BinaryIO, int]]:
+def open_plain(folder: int, name: str, max_bytes: int, *, follow_links: bool = False) -> Iterator[tuple[BinaryIO, int]]:
     """Give a plain file and its size in bytes; a link is not followed, in no part of ``name``.
 
     Parameters
     ----------
     folder : descriptor of the folder, of :func:`opened`
     name : of a file in it, or in a folder in it, with a slash between
-    links : whether the file may be a link after all, for folders whose content is the operator's
+    follow_links : whether the file may be a link after all, for folders whose content is the operator's
 
     Raises
     ------
@@ -107,7 +107,7 @@ def open_plain(folder: int, name: str, max_bytes: int, *, links: bool = False) -
     with _inner(folder, above) as inner:
         try:
             # Not blocking: a pipe would wait for a writer.
-            flags = os.O_RDONLY | os.O_NONBLOCK | (0 if links else os.O_NOFOLLOW)
+            flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
             descriptor = os.open(last, flags, dir_fd=inner)
         except OSError as exc:
             raise _error(name, exc) from exc

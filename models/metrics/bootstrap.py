@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -61,8 +60,7 @@ def mean_interval(
     (0.25, 0.25)
     """
     x = _checked(values, clusters, level, n_resamples)
-    rng = np.random.default_rng(seed)
-    means = np.concatenate(list(_resampled_means(*_units(x, clusters), rng, n_resamples)))
+    means = resampled_means(x, clusters, np.random.default_rng(seed), n_resamples)
     low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return float(low), float(high)
 
@@ -113,11 +111,14 @@ def _units(x: Float64, clusters: AnyArray | None) -> tuple[Float64, Float64]:
     return np.bincount(unit, weights=x).astype(np.float64), np.bincount(unit).astype(np.float64)
 
 
-def _resampled_means(sums: Float64, sizes: Float64, rng: np.random.Generator, n_resamples: int) -> Iterator[Float64]:
-    """Yield the means of ``n_resamples`` resamples, some at a time."""
+def resampled_means(values: Float64, clusters: AnyArray | None, rng: np.random.Generator, n_resamples: int) -> Float64:
+    """Return the means of ``n_resamples`` resamples, (n_resamples,) float64; see :func:`mean_interval`."""
+    sums, sizes = _units(values, clusters)
     distinct, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)
     per_step = max(_WEIGHTS_PER_STEP // len(counts), 1)
+    means = np.empty(n_resamples)
     for start in range(0, n_resamples, per_step):
         n = min(per_step, n_resamples - start)
-        weights = rng.multinomial(len(sums), counts / len(sums), size=n)  # (n, n_distinct)
-        yield (weights @ distinct[0]) / (weights @ distinct[1])
+        weights = rng.multinomial(len(sums), counts / len(sums), size=n)  # [n, n_distinct]
+        means[start : start + n] = (weights @ distinct[0]) / (weights @ distinct[1])
+    return means

@@ -20,8 +20,8 @@ Binning = Literal["width", "mass"]
 
 #: Bins of the calibration error, as in Guo et al. 2017.
 N_BINS: Final = 15
-#: The log loss moves a probability this far from 0 and 1, so that one sure mistake costs 34.5 nats
-#: instead of infinity.
+#: The log loss takes no smaller probability of what happened, so that one sure mistake costs 34.5
+#: nats instead of infinity.
 _LOG_LOSS_FLOOR: Final = 1e-15
 
 
@@ -92,8 +92,8 @@ def at_threshold(probabilities: AnyArray, labels: AnyArray, threshold: float = 0
 def log_loss(probabilities: AnyArray, labels: AnyArray) -> float:
     """Return the mean negative log likelihood of the labels, in nats.
 
-    ``-mean(y log p + (1 - y) log(1 - p))`` (Good, Rational Decisions, 1952), with ``p`` kept 1e-15
-    away from 0 and 1.
+    ``-mean(y log p + (1 - y) log(1 - p))`` (Good, Rational Decisions, 1952), where a probability
+    below 1e-15 counts as 1e-15.
 
     Examples
     --------
@@ -101,8 +101,8 @@ def log_loss(probabilities: AnyArray, labels: AnyArray) -> float:
     0.6931
     """
     p, y = _checked(probabilities, labels)
-    inside = np.clip(p, _LOG_LOSS_FLOOR, 1.0 - _LOG_LOSS_FLOOR)
-    return float(sklearn.metrics.log_loss(y, inside, labels=[0.0, 1.0]))
+    of_classes = np.clip(np.column_stack([1.0 - p, p]), _LOG_LOSS_FLOOR, 1.0)  # [n, 2]
+    return float(sklearn.metrics.log_loss(y, of_classes, labels=[0.0, 1.0]))
 
 
 def auc(probabilities: AnyArray, labels: AnyArray) -> float | None:

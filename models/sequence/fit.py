@@ -9,7 +9,7 @@ import ctypes
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.sequence.batches import batches_of, chunks_of, padded_steps
 from models.sequence.checkpoint import Checkpoint
 from models.sequence.loss import full_softmax, sampled_softmax
-from models.sequence.model import NO_GAP, SequenceConfig, SequenceModel, gap_bucket
+from models.sequence.model import SequenceConfig, SequenceModel
 from models.types import Float32, Int64
 
 #: Share of the training in which the learning rate rises to its full value; it falls to 0 along a cosine after that.
@@ -191,8 +192,8 @@ class _Fit:
         """Go once through all chunks and return the mean loss."""
         self._model.train()
         data, total, n = self._data, 0.0, 0
-        chunks = _chunks(self._histories, self._config.max_length, self._rng)
-        batches = list(_batches(chunks, self._training.batch_size, self._rng))
+        chunks = chunks_of(self._histories, self._config.max_length, self._rng)
+        batches = list(batches_of(chunks, self._training.batch_size, self._rng))
         for j, batch in enumerate(batches):
             share = (self._done + j / len(batches)) / self._epochs
             if self._control.minutes is not None:
@@ -200,7 +201,7 @@ class _Fit:
             for group in self._optimizer.param_groups:
                 group["lr"] = self._rate * learning_rate_share(share)
             rows, types, gaps, targets = (
-                torch.from_numpy(a).to(self._device) for a in _pad(batch, data.items, data.types, data.ts_ms)
+                torch.from_numpy(a).to(self._device) for a in padded_steps(batch, data.items, data.types, data.ts_ms)
             )
             loss = self._loss(rows, types, gaps, targets)
             self._optimizer.zero_grad()
@@ -294,39 +295,3 @@ def _pad_columns(text: Float32, width: int) -> Float32:
     """Widen with zero columns where whitening found fewer dimensions than asked for."""
     missing = max(0, width - text.shape[1])
     return np.pad(text, ((0, 0), (0, missing))).astype(np.float32)
-
-
-def _chunks(histories: list[Int64], length: int, rng: np.random.Generator) -> list[Int64]:
-    """Cut histories into chunks of ``length`` steps (``length + 1`` events), from a random start, so that cuts move.
-
-    A history longer than one chunk also gives its first ``length`` steps, which chunks from the random start miss or begin within.
-    """
-    chunks = []
-    for history in histories:
-        offset = int(rng.integers(length)) if len(history) > length + 1 else 0
-        starts = [0, *range(offset, len(history) - 1, length)] if offset else range(0, len(history) - 1, length)
-        chunks += [history[start : start + length + 1] for start in starts]
-    return [chunk for chunk in chunks if len(chunk) > 1]
-
-
-def _batches(chunks: list[Int64], size: int, rng: np.random.Generator) -> Iterator[list[Int64]]:
-    """Yield shuffled batches of chunks of like length, which saves padding."""
-    order = sorted(rng.permutation(len(chunks)).tolist(), key=lambda i: len(chunks[i]))
-    starts = list(range(0, len(order), size))
-    for j in rng.permutation(len(starts)).tolist():
-        yield [chunks[i] for i in order[starts[j] : starts[j] + size]]
-
-
-def _pad(chunks: list[Int64], items: Int64, types: Int64, ts_ms: Int64) -> tuple[Int64, Int64, Int64, Int64]:
-    """Return rows, types, gaps and targets of chunks, each (n, length) int64; targets are -1 where there is padding."""
-    length = max(len(chunk) for chunk in chunks) - 1
-    rows, kinds, gaps = (np.zeros((len(chunks), length), dtype=np.int64) for _ in range(3))
-    targets = np.full((len(chunks), length), -1, dtype=np.int64)
-    for i, chunk in enumerate(chunks):
-        n = len(chunk) - 1
-        rows[i, :n] = items[chunk[:-1]]
-        kinds[i, :n] = types[chunk[:-1]]
-        gaps[i, 0] = NO_GAP
-        gaps[i, 1:n] = gap_bucket(np.diff(ts_ms[chunk[:-1]]))
-        targets[i, :n] = items[chunk[1:]]
-    return rows, kinds, gaps, targets

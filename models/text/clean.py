@@ -69,7 +69,7 @@ def segment(text: str) -> list[str]:
     return kept or words
 
 
-def _cut(piece: str, segmenter: _Segmenter) -> list[str]:
+def _cut(piece: str, segmenter: Segmenter) -> list[str]:
     words: list[str] = []
     for token in _TOKEN.findall(piece):
         words.extend(segmenter.cut(token) if _IS_HAN.match(token) else [token])
@@ -151,7 +151,7 @@ def _converter() -> Any:
     return _converters[0]
 
 
-class _Segmenter:
+class Segmenter:
     """A segmenter with its own dictionary and the user's words, loaded once; cutting is safe from several threads."""
 
     def __init__(self, name: str, words: Sequence[UserWord]) -> None:
@@ -188,16 +188,17 @@ def _jieba() -> Any:
     return tokenizer
 
 
-class _State:
+class Segmentation:
     """What the process cuts texts with; fixed by the first text, for texts cut in two ways must not meet."""
 
     def __init__(self) -> None:
         self.name = SEGMENTERS[0]
         self.words: tuple[UserWord, ...] = ()
         self._lock = threading.Lock()
-        self._segmenter: _Segmenter | None = None
+        self._segmenter: Segmenter | None = None
 
     def set(self, name: str, words: tuple[UserWord, ...]) -> None:
+        """Choose segmenter and user words; raise ValueError where texts were already cut otherwise."""
         with self._lock:
             if self._segmenter and (name, words) != (self.name, self.words):
                 raise ValueError(
@@ -206,11 +207,12 @@ class _State:
                 )
             self.name, self.words = name, words
 
-    def segmenter(self) -> _Segmenter:
+    def segmenter(self) -> Segmenter:
+        """Return the segmenter, loaded on the first call; the choice is fixed from then on."""
         with self._lock:
             if self._segmenter is None:
-                self._segmenter = _Segmenter(self.name, self.words)
+                self._segmenter = Segmenter(self.name, self.words)
             return self._segmenter
 
 
-_state: Final = _State()
+_state: Final = Segmentation()

@@ -116,7 +116,7 @@ class TransformerEncoder:
         self.model: Any = model.to(self._device).eval()
         if self._device.type == "cuda":
             self.model = self.model.half()
-        shape = self._forward([[self._padding]]).shape
+        shape = self.forward([[self._padding]]).shape
         if shape != (1, self._dim):
             raise ValueError(f"gives vectors of shape {shape} for one text, must be (1, {self._dim})")
 
@@ -167,7 +167,7 @@ class TransformerEncoder:
     def _attempt(self, tokens: Sequence[list[int]]) -> Float32 | None:
         """Return the vectors of a batch; None when memory was short, after halving the bound."""
         try:
-            return self._forward(tokens)
+            return self.forward(tokens)
         except RuntimeError as exc:
             if len(tokens) == 1 or not is_out_of_memory(exc):
                 raise
@@ -182,7 +182,7 @@ class TransformerEncoder:
         """Return one vector computed alone in single precision; zeros where that does not help."""
         self.n_retried += 1
         self.model.float()
-        vector: Float32 = self._forward([tokens])[0]
+        vector: Float32 = self.forward([tokens])[0]
         if self._device.type == "cuda":
             self.model.half()
         if not np.isfinite(vector).all():
@@ -191,11 +191,21 @@ class TransformerEncoder:
         return vector
 
     @torch.inference_mode()
-    def _forward(self, tokens: Sequence[list[int]]) -> Float32:
-        lengths = torch.tensor([len(row) for row in tokens])
-        ids = torch.full((len(tokens), int(lengths.max())), self._padding)
-        for row, of_text in zip(ids, tokens, strict=True):
-            row[: len(of_text)] = torch.tensor(of_text)
+    def forward(self, tokens: Sequence[list[int]]) -> Float32:
+        """Return one vector per text, (n, dim) float32, from one pass over a batch.
+
+        Parameters
+        ----------
+        tokens : token ids of each text, at least one text of at least one token
+
+        Raises
+        ------
+        RuntimeError
+            When the batch does not fit into memory, see :func:`is_out_of_memory`.
+        """
+        rows = [torch.tensor(row) for row in tokens]
+        lengths = torch.tensor([len(row) for row in rows])
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self._padding)
         mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long().to(self._device)
         hidden = self.model(input_ids=ids.to(self._device), attention_mask=mask).last_hidden_state
         pooled = pool(hidden, mask, self.pooling)

@@ -67,12 +67,12 @@ def check_size(config: Any, files: EncoderFiles) -> None:
     """
     from transformers import AutoModel
 
-    with torch.device("meta"), _counted(files):
+    with torch.device("meta"), bounded(files):
         AutoModel.from_config(config, trust_remote_code=False)
 
 
 @contextmanager
-def _counted(files: EncoderFiles) -> Iterator[None]:
+def bounded(files: EncoderFiles) -> Iterator[None]:
     """Count what any module registers meanwhile; the building ends as soon as there is too much of it."""
     most_numbers, most_modules = 2 * files.n_numbers + SPARE_NUMBERS, 64 * files.n_tensors + 1_000
     found = {"numbers": 0, "modules": 0}

@@ -59,12 +59,12 @@ class Access:
     ----------
     roots : folders of which one must contain it, as with an artifact; None where the operator named it: then any folder, whose files
         may be links, and a model of the local cache of the hub
-    download : whether the hub may be asked for a model that the local cache does not have; only for the operator's own names
+    may_download : whether the hub may be asked for a model that the local cache does not have; only for the operator's own names
     sha256 : what :attr:`EncoderFiles.sha256` must be; empty is anything
     """
 
     roots: Sequence[Path] | None = None
-    download: bool = False
+    may_download: bool = False
     sha256: str = ""
 
 
@@ -101,12 +101,12 @@ def copied(folder: Path, access: Access) -> Iterator[EncoderFiles]:
     """
     if access.roots is not None and not access.roots:
         raise FileError("lies in no allowed folder, for there is none")
-    links = access.roots is None
+    follow_links = access.roots is None
     with opened(folder, access.roots or ()) as source, tempfile.TemporaryDirectory(prefix="headrace-encoder-") as made:
         target, digests = Path(made), {}
         specs: dict[str, TensorSpec] = {}
-        for name, limit in _names(source, links):
-            with open_plain(source, name, limit, links=links) as (file, size):
+        for name, limit in _names(source, follow_links):
+            with open_plain(source, name, limit, follow_links=follow_links) as (file, size):
                 if name.endswith(".safetensors"):
                     specs |= _header(name, file, size)
                 digests[name] = _copy(file, size, target / name)
@@ -118,18 +118,24 @@ def copied(folder: Path, access: Access) -> Iterator[EncoderFiles]:
 
 def in_place(folder: Path) -> EncoderFiles:
     """Return the files of a model that comes along, where they are."""
-    with opened(folder, ()) as source, open_plain(source, WEIGHTS, MAX_WEIGHTS_BYTES, links=True) as (file, size):
+    with (
+        opened(folder, ()) as source,
+        open_plain(source, WEIGHTS, MAX_WEIGHTS_BYTES, follow_links=True) as (file, size),
+    ):
         return EncoderFiles(folder, "", *_counts(folder, _header(WEIGHTS, file, size)))
 
 
-def _names(source: int, links: bool) -> list[tuple[str, int]]:
+def _names(source: int, follow_links: bool) -> list[tuple[str, int]]:
     """Return the files that are read, each with the most bytes it may have."""
-    names = [(CONFIG, MAX_CONFIG_BYTES), *((name, n) for name, n in OPTIONAL.items() if _is_there(source, name, links))]
-    if _is_there(source, WEIGHTS, links):
+    names = [
+        (CONFIG, MAX_CONFIG_BYTES),
+        *((name, n) for name, n in OPTIONAL.items() if _is_there(source, name, follow_links)),
+    ]
+    if _is_there(source, WEIGHTS, follow_links):
         return [*names, (WEIGHTS, MAX_WEIGHTS_BYTES)]
-    if not _is_there(source, INDEX, links):
+    if not _is_there(source, INDEX, follow_links):
         raise FileError(f"has no {WEIGHTS}; other forms of weights, such as pytorch_model.bin, are not read")
-    with open_plain(source, INDEX, MAX_INDEX_BYTES, links=links) as (file, size):
+    with open_plain(source, INDEX, MAX_INDEX_BYTES, follow_links=follow_links) as (file, size):
         try:
             shards = set(msgspec.json.decode(file.read(size), type=_Index).weight_map.values())
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
@@ -140,9 +146,9 @@ def _names(source: int, links: bool) -> list[tuple[str, int]]:
     return [*names, (INDEX, MAX_INDEX_BYTES), *((shard, MAX_WEIGHTS_BYTES) for shard in sorted(shards))]
 
 
-def _is_there(source: int, name: str, links: bool) -> bool:
+def _is_there(source: int, name: str, follow_links: bool) -> bool:
     try:
-        with open_plain(source, name, MAX_WEIGHTS_BYTES, links=links):
+        with open_plain(source, name, MAX_WEIGHTS_BYTES, follow_links=follow_links):
             return True
     except FileError as exc:
         if exc.is_missing:

@@ -66,7 +66,7 @@ class UseEncoder:
 
     def warm_up(self) -> None:
         """Load the weights, which the package does on first use."""
-        self._forward(["warm up"])
+        self.forward(["warm up"])
 
     def encode(self, texts: Sequence[str]) -> Float32:
         """Return one vector per text, (n, 512) float32, unit length or zeros, in the order given."""
@@ -74,18 +74,19 @@ class UseEncoder:
         places = {text: place for place, text in enumerate(dict.fromkeys(cut))}
         if not places:
             return np.zeros((0, DIM), dtype=np.float32)
-        unique = self._forward(list(places))
+        unique = self.forward(list(places))
         for i in np.flatnonzero(~np.isfinite(unique).all(axis=1)):
             unique[i] = self._retry(list(places)[i])
         return unique[[places[text] for text in cut]]
 
     def _retry(self, text: str) -> Float32:
         self.n_retried += 1
-        vector: Float32 = self._forward([text])[0]
+        vector: Float32 = self.forward([text])[0]
         if not np.isfinite(vector).all():
             self.n_zeroed += 1
             vector = np.zeros_like(vector)
         return vector
 
-    def _forward(self, texts: list[str]) -> Float32:
+    def forward(self, texts: list[str]) -> Float32:
+        """Return one vector per text, (n, 512) float32; a value may be NaN or infinite."""
         return np.asarray(self._model.encode(texts), dtype=np.float32)

@@ -77,7 +77,7 @@ def load_model(name_or_path: str, access: Access | None) -> Loaded:
                 return _load(name_or_path, in_place(Path(name_or_path)))
         folder = Path(name_or_path)
         if access.roots is None and not folder.is_dir():
-            folder = _from_hub(name_or_path, access.download)
+            folder = _from_hub(name_or_path, access.may_download)
         with copied(folder, access) as files, _offline():
             return _load(name_or_path, files)
 
@@ -110,15 +110,15 @@ def _load(name: str, files: EncoderFiles) -> Loaded:
     return Loaded(model, tokenizer, pooling, files.sha256)
 
 
-def _from_hub(name: str, download: bool) -> Path:
+def _from_hub(name: str, may_download: bool) -> Path:
     """Return the folder in the local cache of a hub's model, fetched first where that is allowed."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(PATTERNS), local_files_only=not download))
+        return Path(snapshot_download(name, allow_patterns=list(PATTERNS), local_files_only=not may_download))
     except (HFValidationError, LocalEntryNotFoundError) as exc:
-        remedy = "check the connection" if download else "fetch it, or set HEADRACE_ENCODER_DOWNLOAD=on"
+        remedy = "check the connection" if may_download else "fetch it, or set HEADRACE_ENCODER_DOWNLOAD=on"
         raise EncoderError(
             f"encoder {shown(name)}: is no folder here, and the hub's local cache does not have it; name another, or {remedy}"
         ) from exc

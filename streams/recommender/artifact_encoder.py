@@ -67,7 +67,7 @@ def open_artifact_encoder(
     """
     sha256 = artifact.manifest.encoder_sha256
     if settings.encoder:
-        access = Access(download=settings.encoder_download == "on", sha256=sha256)
+        access = Access(may_download=settings.encoder_download == "on", sha256=sha256)
         encoder = open_encoder(settings.encoder, device, access)
     else:
         try:

@@ -77,7 +77,7 @@ def encoder_access() -> Access:
     """Return what may be read for an encoder that a person names: anything, and the hub where the setting allows it."""
     from models.text.encoder_files import Access
 
-    return Access(download=load_settings().recommender.encoder_download == "on")
+    return Access(may_download=load_settings().recommender.encoder_download == "on")
 
 
 def embed_items(items: Mapping[str, dict[str, Any]], encoder: Any, cache: Any) -> dict[str, Float32]:

@@ -78,13 +78,13 @@ def test_the_order_is_never_worse_than_retrieval_on_the_cases_kept_apart(
 ) -> None:
     """With random labels as with any other: the network begins with retrieval's softmax, and what is worse is not kept."""
     seen: list[FusionData] = []
-    real = fusion._fit_network
+    real = fusion.fit_network
 
     def spy(model: FusionModel, learnt: FusionData, kept: FusionData, *rest: Any) -> None:
         seen.extend([learnt, kept])
         real(model, learnt, kept, *rest)
 
-    monkeypatch.setattr(fusion, "_fit_network", spy)
+    monkeypatch.setattr(fusion, "fit_network", spy)
     data = drawn(60, seed=4)[0]
     if labels == "random":
         data = replace(data, targets=torch.randint(12, (60,), generator=torch.Generator().manual_seed(3)))

@@ -72,7 +72,7 @@ def test_clusters_of_unequal_size() -> None:
     """The mean is over cases, not over users: a resample of user b alone is 0, of both 3/4, of a alone 1."""
     values, users = np.array([1.0, 1.0, 1.0, 0.0]), np.array(["a", "a", "a", "b"])
     rng = np.random.default_rng(0)
-    means = np.concatenate(list(bootstrap._resampled_means(*bootstrap._units(values, users), rng, 4000)))
+    means = bootstrap.resampled_means(values, users, rng, 4000)
     found, counts = np.unique(means, return_counts=True)
     assert found.tolist() == [0.0, 0.75, 1.0]
     assert counts / 4000 == pytest.approx([0.25, 0.5, 0.25], abs=0.03)

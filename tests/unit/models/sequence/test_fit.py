@@ -21,8 +21,7 @@ from models.sequence.fit import (
     fit_sequence,
     learning_rate_share,
 )
-from models.sequence.model import SequenceConfig, SequenceModel, pack
-from models.types import EVENT_TYPES, Behaviour
+from models.sequence.model import SequenceConfig, SequenceModel
 
 CONFIG = SequenceConfig(dim=8, text_dim=4, max_length=5)
 TRAINING = SequenceTraining(epochs=3, refit_epochs=2, batch_size=16, learning_rate=1e-2)
@@ -202,32 +201,6 @@ def test_a_log_without_a_next_item_is_no_error(n_users: int) -> None:
     assert [loss for _, loss in found.losses] == [0.0] * 3
     torch.manual_seed(1)
     assert same(found.state, SequenceModel(CONFIG, 8).state_dict())
-
-
-@pytest.mark.parametrize("length", [2, 5, 6, 7, 23])
-def test_every_step_of_a_history_is_learnt_in_every_epoch(length: int) -> None:
-    """Chunks are of neighbours in the history, none too long, and each event but the first is a target of some chunk."""
-    history = np.arange(100, 100 + length)
-    for seed in range(8):
-        chunks = sequence_training._chunks([history], 5, np.random.default_rng(seed))
-        assert all(2 <= len(chunk) <= 6 and (np.diff(chunk) == 1).all() for chunk in chunks)
-        assert {int(event) for chunk in chunks for event in chunk[1:]} == set(history[1:].tolist())
-
-
-def test_what_is_learnt_from_is_what_serving_gives() -> None:
-    """A chunk's rows, types and gaps are those of the same window packed for serving; the targets are one later."""
-    data, chunks = circle(2, 5), [np.array([0, 2, 4, 6]), np.array([1, 3])]
-    data = replace(data, ts_ms=np.cumsum(np.random.default_rng(1).integers(10**7, size=10)))
-    windows = [
-        [Behaviour(str(data.items[e]), EVENT_TYPES[data.types[e]], int(data.ts_ms[e])) for e in chunk[:-1]]
-        for chunk in chunks
-    ]
-    rows, types, gaps, targets = sequence_training._pad(chunks, data.items, data.types, data.ts_ms)
-    served = pack(windows, {str(row): row for row in range(8)}, 5)
-    np.testing.assert_array_equal(rows, served.rows)
-    np.testing.assert_array_equal(types, served.types)
-    np.testing.assert_array_equal(gaps, served.gaps)
-    assert targets.tolist() == [data.items[[2, 4, 6]].tolist(), [data.items[3], -1, -1]]
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:

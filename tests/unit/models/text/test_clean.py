@@ -37,7 +37,7 @@ TITLES = [
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give a process that has cut no text yet."""
-    monkeypatch.setattr(text_module, "_state", text_module._State())
+    monkeypatch.setattr(text_module, "_state", text_module.Segmentation())
 
 
 def dictionary(folder: Path, content: str) -> Path:
@@ -144,7 +144,7 @@ def test_both_segmenters_cut_alike(fresh: None, monkeypatch: pytest.MonkeyPatch,
     for words in ("", "小棕瓶 100\n大厦网易\n血氧监测 3 n\n"):
         found = {}
         for name in ("jieba", "rjieba"):
-            monkeypatch.setattr(text_module, "_state", text_module._State())
+            monkeypatch.setattr(text_module, "_state", text_module.Segmentation())
             use_segmenter(name)
             load_user_words(dictionary(tmp_path, words))
             found[name] = [segment(title) for title in TITLES]
@@ -161,7 +161,7 @@ def test_an_unknown_segmenter_is_refused() -> None:
 def test_user_words_are_found_whole_and_change_the_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Chinese words take part in the segmentation; mixed ones and ones with a space are kept whole, in any case and width."""
     assert segment("网易杭研大厦") == ["网易", "杭研", "大厦"]
-    monkeypatch.setattr(text_module, "_state", text_module._State())
+    monkeypatch.setattr(text_module, "_state", text_module.Segmentation())
     assert text_version() == text_rules("jieba")
     load_user_words(dictionary(tmp_path, "\ufeff杭研大廈 50 n\n華為Mate60\n\nAir Force 1 100\n"))
     assert text_version().startswith(f"{text_rules('jieba')}+words-")
@@ -175,7 +175,7 @@ def test_the_version_follows_the_content_of_the_dictionary(monkeypatch: pytest.M
     """Order, width and path do not matter; a word or a frequency more does."""
     versions = []
     for content in ("甲乙 3\nABC\n", "ａｂｃ\n甲乙 3\n", "甲乙 4\nABC\n", "甲乙 3\nABC\n丙丁\n"):
-        monkeypatch.setattr(text_module, "_state", text_module._State())
+        monkeypatch.setattr(text_module, "_state", text_module.Segmentation())
         load_user_words(dictionary(tmp_path, content))
         versions.append(text_version())
     assert versions[0] == versions[1]

@@ -57,7 +57,7 @@ def test_a_vector_that_is_not_finite_is_computed_alone_and_then_given_up(
     """A NaN of a batch is repaired by a retry; one that stays becomes zeros and is counted; its neighbours are kept."""
     encoder = TransformerEncoder(str(bert))
     expected = encoder.encode(["red", "blue shoe"])
-    forward = encoder._forward
+    forward = encoder.forward
     fails_alone = False
 
     def broken(tokens: Any) -> Any:
@@ -66,7 +66,7 @@ def test_a_vector_that_is_not_finite_is_computed_alone_and_then_given_up(
             vectors[0] = np.nan
         return vectors
 
-    monkeypatch.setattr(encoder, "_forward", broken)
+    monkeypatch.setattr(encoder, "forward", broken)
     np.testing.assert_allclose(encoder.encode(["red", "blue shoe"]), expected, atol=1e-5)
     assert (encoder.n_retried, encoder.n_zeroed) == (1, 0)
     fails_alone = True

@@ -19,7 +19,7 @@ import torch
 
 from models.files.plain_files import FileError
 from models.text.encoder import OPERATOR, TransformerEncoder, load_encoder
-from models.text.encoder_bounds import _counted
+from models.text.encoder_bounds import bounded
 from models.text.encoder_files import CONFIG, INDEX, OPTIONAL, WEIGHTS, Access, EncoderFiles
 from models.text.huggingface import EncoderError
 from tests.unit.models.text.test_encoder import save_bert
@@ -277,7 +277,7 @@ def test_the_checksum_covers_every_file_that_is_read(folder: Path, name: str) ->
 def test_what_another_thread_builds_is_not_counted() -> None:
     """PyTorch's hooks see all threads; a model that is built elsewhere meanwhile is nobody's fault."""
     big = threading.Thread(target=lambda: torch.nn.Linear(1 << 15, 1 << 15, device="meta"))
-    with _counted(EncoderFiles(Path(), "", 0, 0)):
+    with bounded(EncoderFiles(Path(), "", 0, 0)):
         big.start()
         big.join()
         torch.nn.Linear(10, 10)

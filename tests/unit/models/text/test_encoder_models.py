@@ -100,7 +100,7 @@ def test_equal_texts_are_embedded_once_and_in_order(bert: Path, monkeypatch: pyt
     """A repeated title costs nothing, and every place gets its vector."""
     encoder = TransformerEncoder(str(bert))
     room = ShortOfMemory(encoder, 10_000, RuntimeError("unused"))
-    monkeypatch.setattr(encoder, "_forward", room)
+    monkeypatch.setattr(encoder, "forward", room)
     found = encoder.encode(["red", "blue hat", "red", "red"])
     assert room.n_texts == 2
     assert np.array_equal(found[0], found[2])
@@ -111,7 +111,7 @@ class ShortOfMemory:
     """A forward pass that has room for a number of tokens only."""
 
     def __init__(self, encoder: TransformerEncoder, room: int, error: RuntimeError) -> None:
-        self.forward, self.room, self.error = encoder._forward, room, error
+        self.forward, self.room, self.error = encoder.forward, room, error
         self.sizes: list[int] = []
         self.n_texts = 0
 
@@ -141,7 +141,7 @@ def test_short_memory_halves_the_batch_and_the_work_goes_on(
     ] + TEXTS
     expected = encoder.encode(texts)
     short = ShortOfMemory(encoder, room=32, error=error)
-    monkeypatch.setattr(encoder, "_forward", short)
+    monkeypatch.setattr(encoder, "forward", short)
     np.testing.assert_allclose(encoder.encode(texts), expected, atol=1e-5)
     assert encoder.n_out_of_memory > 0
     assert encoder.max_tokens_per_batch <= 32
@@ -153,7 +153,7 @@ def test_short_memory_halves_the_batch_and_the_work_goes_on(
 def test_a_single_text_that_has_no_room_is_an_error(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing left to halve, so the error is the caller's; so is any other error."""
     encoder = TransformerEncoder(str(bert))
-    monkeypatch.setattr(encoder, "_forward", ShortOfMemory(encoder, 1, torch.OutOfMemoryError("CUDA out of memory")))
+    monkeypatch.setattr(encoder, "forward", ShortOfMemory(encoder, 1, torch.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(torch.OutOfMemoryError):
         encoder.encode(["red", "blue"])
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
@@ -163,7 +163,7 @@ def test_the_warm_up_runs_the_longest_batch(bert: Path, monkeypatch: pytest.Monk
     """Memory is found short at the start: the batch has all tokens that one may have, and the bound is set for the stream."""
     encoder = TransformerEncoder(str(bert), max_tokens_per_batch=128, max_length=32)
     short = ShortOfMemory(encoder, 64, torch.OutOfMemoryError("CUDA out of memory"))
-    monkeypatch.setattr(encoder, "_forward", short)
+    monkeypatch.setattr(encoder, "forward", short)
     encoder.warm_up()
     assert short.sizes[:2] == [128, 64]
     assert encoder.max_tokens_per_batch == 64

@@ -49,7 +49,7 @@ def test_a_vector_that_is_not_finite_is_computed_alone_and_then_given_up(
 ) -> None:
     """A NaN of a batch is repaired; one that stays becomes zeros and is counted."""
     expected = encoder.encode(["red", "blue"])
-    forward, fails_alone = encoder._forward, False
+    forward, fails_alone = encoder.forward, False
 
     def broken(texts: list[str]) -> Any:
         vectors = forward(texts)
@@ -57,7 +57,7 @@ def test_a_vector_that_is_not_finite_is_computed_alone_and_then_given_up(
             vectors[0] = np.nan
         return vectors
 
-    monkeypatch.setattr(encoder, "_forward", broken)
+    monkeypatch.setattr(encoder, "forward", broken)
     np.testing.assert_allclose(encoder.encode(["red", "blue"]), expected, atol=1e-4)
     assert (encoder.n_retried, encoder.n_zeroed) == (1, 0)
     fails_alone = True

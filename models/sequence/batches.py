@@ -1,0 +1,46 @@
+"""Batches for training: users' histories cut into chunks, chunks of like length together, as padded arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from models.sequence.model import NO_GAP, gap_bucket
+from models.types import Int64
+
+
+def chunks_of(histories: list[Int64], length: int, rng: np.random.Generator) -> list[Int64]:
+    """Cut histories into chunks of ``length`` steps (``length + 1`` events), from a random start, so that cuts move.
+
+    A history longer than one chunk also gives its first ``length`` steps, which chunks from the random start miss or begin within.
+    """
+    chunks = []
+    for history in histories:
+        offset = int(rng.integers(length)) if len(history) > length + 1 else 0
+        starts = [0, *range(offset, len(history) - 1, length)] if offset else range(0, len(history) - 1, length)
+        chunks += [history[start : start + length + 1] for start in starts]
+    return [chunk for chunk in chunks if len(chunk) > 1]
+
+
+def batches_of(chunks: list[Int64], size: int, rng: np.random.Generator) -> Iterator[list[Int64]]:
+    """Yield shuffled batches of chunks of like length, which saves padding."""
+    order = sorted(rng.permutation(len(chunks)).tolist(), key=lambda i: len(chunks[i]))
+    starts = list(range(0, len(order), size))
+    for j in rng.permutation(len(starts)).tolist():
+        yield [chunks[i] for i in order[starts[j] : starts[j] + size]]
+
+
+def padded_steps(chunks: list[Int64], items: Int64, types: Int64, ts_ms: Int64) -> tuple[Int64, Int64, Int64, Int64]:
+    """Return rows, types, gaps and targets of chunks, each (n, length) int64; targets are -1 where there is padding."""
+    length = max(len(chunk) for chunk in chunks) - 1
+    rows, kinds, gaps = (np.zeros((len(chunks), length), dtype=np.int64) for _ in range(3))
+    targets = np.full((len(chunks), length), -1, dtype=np.int64)
+    for i, chunk in enumerate(chunks):
+        n = len(chunk) - 1
+        rows[i, :n] = items[chunk[:-1]]
+        kinds[i, :n] = types[chunk[:-1]]
+        gaps[i, 0] = NO_GAP
+        gaps[i, 1:n] = gap_bucket(np.diff(ts_ms[chunk[:-1]]))
+        targets[i, :n] = items[chunk[1:]]
+    return rows, kinds, gaps, targets
