@@ -39,7 +39,10 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
     from streams.errors import InputError, SettingsError
     from streams.settings.load import load_settings
     from tests.fuzz.targets import targets
-    from tools.files.log_reader import LogReader, LogSpec, read_items
+    from tools.files.item_reader import read_items
+    from tools.files.log_reader import LogReader
+    from tools.files.log_source import LogSource
+    from tools.files.refused_rows import RefusedRows
     from tools.files.user_reader import read_users
 
     def reads(read: Callable[[Path], object], suffix: str) -> Loader:
@@ -55,7 +58,7 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
         return load
 
     def log(path: Path) -> int:
-        return sum(1 for _ in LogReader(LogSpec(path), lambda _line, _reason: None))
+        return sum(1 for _ in LogReader(LogSource(path), RefusedRows(shown=0)))
 
     def check(target: Callable[[bytes], None]) -> Loader:
         def load(data: bytes, _place: Path) -> bool:

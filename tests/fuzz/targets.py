@@ -34,9 +34,12 @@ from streams.errors import InputError, RecordError
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, FakeRecord
+from tools.files.item_reader import read_items
 from tools.files.json_lines import LineSplitter
-from tools.files.log_reader import LogReader, LogSpec, read_items
+from tools.files.log_reader import LogReader
+from tools.files.log_source import LogSource
 from tools.files.parquet_pages import MAGIC, DamagedPageError, read_footer, read_pages
+from tools.files.refused_rows import RefusedRows
 
 KEY: Final = b"u1"
 NOW_MS: Final = T0 + 1_000
@@ -109,14 +112,14 @@ def log(data: bytes, folder: Path, suffix: str) -> None:
     """Hold the reader of logs to it: each row good or reported, or an InputError on one line."""
     path = folder / f"log{suffix}"
     path.write_bytes(data)
-    bad: list[int] = []
-    reader = LogReader(LogSpec(path), lambda line, reason: bad.append(line))
+    refused = RefusedRows(shown=0)
+    reader = LogReader(LogSource(path), refused)
     try:
         n_good = sum(1 for _ in reader)
     except InputError as error:
         assert "\n" not in str(error), f"an error of several lines: {error!s}"
         return
-    assert n_good + len(bad) == reader.n_read, "a row vanished"
+    assert n_good + refused.n == reader.n_read, "a row vanished"
 
 
 def items(data: bytes, folder: Path, suffix: str) -> None:

@@ -37,8 +37,9 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.sequencer", "streams.recommender"},
     ],
     "tools": [
-        {"tools.files", "tools.reports", "tools.oracle"},
+        {"tools.reports", "tools.oracle"},
         {"tools.cli"},
+        {"tools.files"},
         {"tools.main", "tools.catalogue", "tools.workers"},
         {"tools.broker", "tools.replay", "tools.rejects"},
         {"tools.rebuild", "tools.training", "tools.demo", "tools.project"},

@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 from tools.broker import state as broker_state
 from tools.main import main
 from tools.rebuild.manifest import run_lock
-from tools.replay.identity import Checkpoint
+from tools.replay.checkpoint import Checkpoint
 from tools.workers.process import Worker
 from tools.workers.processes import end_process
 from tools.workers.worker_logs import new_log, rotate

@@ -13,7 +13,7 @@ import numpy as np
 from streams.errors import InputError
 from tools.cli import emit, progress
 from tools.files.log_formats import raw_rows
-from tools.files.log_reader import parse_columns
+from tools.files.log_source import parse_columns
 from tools.files.user_reader import read_users
 
 if TYPE_CHECKING:

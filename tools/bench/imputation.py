@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from streams.errors import InputError
 from tools.cli import emit, progress
 from tools.training.fit import IMPUTATIONS, check_seed
-from tools.training.inputs import Sides, add_log_arguments, embed_items, encoder_access, read_log, read_sides
+from tools.training.inputs import Sides, TrainingSources, embed_items, encoder_access
 
 if TYPE_CHECKING:
     from models.evaluation.splits import Cases
@@ -31,7 +31,7 @@ MAX_QUESTIONS: Final = 5_000
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    add_log_arguments(parser)
+    TrainingSources.add_options(parser)
     parser.add_argument("--preset", choices=("demo", "best"), default="demo", help="(default: %(default)s)")
     parser.add_argument("--encoder", default="use-multilingual", metavar="NAME", help="of the items' texts")
     parser.add_argument("--seed", type=int, default=1, help="of everything random (default: %(default)s)")
@@ -43,10 +43,11 @@ def run(args: argparse.Namespace) -> int:
     from streams.recommender.artifact_encoder import open_cache, open_encoder
 
     check_seed(args.seed)
-    sides = read_sides(args)
+    sources = TrainingSources.of(args)
+    sides = sources.read_sides()
     if not any(any(v is not None for v in row.values()) for row in _all_rows(sides)):
         raise InputError("no features: name columns with --item-columns features.NAME=COLUMN, or --users")
-    cases = time_split(read_log(args), SPLIT)
+    cases = time_split(sources.read_log(), SPLIT)
     encoder = open_encoder(args.encoder, "cpu", encoder_access())
     vectors = embed_items(sides.items, encoder, open_cache(None, encoder))
     table: list[dict[str, Any]] = []

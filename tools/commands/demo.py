@@ -18,7 +18,9 @@ from tools.cli import add_common_arguments, emit, say, say_table
 from tools.demo.movielens import DemoLog, movielens_100k
 from tools.demo.report import find_problem, report_of
 from tools.demo.run import run_steps, split_by_time
-from tools.files.log_reader import LogRow, parse_columns, read_items
+from tools.files.item_reader import read_items
+from tools.files.log_reader import LogRow
+from tools.files.log_source import parse_columns
 
 SUMMARY = "the main job from nothing to lists"
 USERS_SHOWN: Final = 3

@@ -11,14 +11,14 @@ import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from streams.errors import HeadraceError, InputError
 from streams.settings.load import RecommenderSettings, load_settings
 from tools.cli import emit, progress
 from tools.training.catalogue_share import share_of_items
-from tools.training.fit import add_training_arguments, check_training, train_artifact
-from tools.training.inputs import Sides, add_log_arguments, embed_items, read_log, read_sides
+from tools.training.fit import FitOptions, LeftOut, check_target, choose_text, train_artifact
+from tools.training.inputs import TrainingInputs, TrainingSources, embed_items
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
@@ -40,7 +40,7 @@ TABLE = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("artifact", type=Path, metavar="DIR", help="the artifact; with --train, where it goes")
-    add_log_arguments(parser)
+    TrainingSources.add_options(parser)
     parser.add_argument(
         "--protocol", choices=("loo", "time", "prequential"), default="loo",
         help="leave one out, split at a time, or that with baselines that go on learning",
@@ -64,31 +64,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--window-text", action="store_true", help="evaluate windows written as text, too (one run of the encoder each)"
     )
     parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html and report.json there")
-    add_training_arguments(parser)
+    FitOptions.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate and report."""
-    from models.evaluation.evaluate import Inputs, evaluate
     from models.evaluation.splits import shuffle_ties
-    from streams.recommender.artifact_encoder import open_artifact_encoder
     from tools.reports.report import write_report
-    from tools.training.window_text_model import window_text_scorer
 
-    check_training(args, args.artifact if args.train else None)
+    fit, sources = _checked(args)
+    seconds, started = {}, time.monotonic()
+    inputs = TrainingInputs(sources, sources.read_log(), sources.read_sides())
+    share = share_of_items(inputs)
+    if args.ties == "shuffled":
+        inputs = replace(inputs, log=shuffle_ties(inputs.log, args.seed))
+    cases = _cases(args, inputs.log)
+    seconds["read"] = time.monotonic() - started
+    artifact, seconds["train"] = _artifact(args, fit, inputs, cases)
+    found, more = _evaluate(args, inputs, cases, artifact)
+    result = _circumstances(args, inputs.log, cases, artifact)
+    result |= {"catalogue_share": share, "seconds": seconds | more} | found
+    if args.report:
+        write_report(args.report, result)
+        result["report"] = str(args.report / "report.html")
+    emit(args, result, as_table(result))
+    return 0
+
+
+def _checked(args: argparse.Namespace) -> tuple[FitOptions, TrainingSources]:
+    """Return how to train and what to read; raise :class:`InputError` for options that cannot be evaluated with."""
+    if args.train:
+        check_target(args.artifact)
+    fit = FitOptions.of(args)
+    choose_text()
     if not 0 < args.split < 1:
         raise InputError(f"--split {args.split}: must be between 0 and 1")
     if args.window_text and not args.items:
         raise InputError("--window-text: windows are written with the items' texts; name them with --items")
-    seconds, started = {}, time.monotonic()
-    log, sides = read_log(args), read_sides(args)
-    share = share_of_items(args, log, sides)
-    if args.ties == "shuffled":
-        log = shuffle_ties(log, args.seed)
-    cases = _cases(args, log)
-    seconds["read"] = time.monotonic() - started
-    artifact, seconds["train"] = _artifact(args, cases, sides)
-    started = time.monotonic()
+    return fit, TrainingSources.of(args)
+
+
+def _evaluate(
+    args: argparse.Namespace, inputs: TrainingInputs, cases: Cases, artifact: Artifact
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Return what was found, and the seconds that embedding and evaluating took."""
+    from models.evaluation.evaluate import Inputs, evaluate
+    from streams.recommender.artifact_encoder import open_artifact_encoder
+    from tools.training.window_text_model import window_text_scorer
+
+    sides, started = inputs.sides, time.monotonic()
     vectors: dict[str, Any] = {}
     others: dict[str, Any] = {}
     if sides.items:
@@ -97,25 +121,18 @@ def run(args: argparse.Namespace) -> int:
         if args.window_text:
             scorer = window_text_scorer(artifact, encoder, cases.train, sides.items, vectors, seed=args.seed)
             others["window_text"] = scorer
-    seconds["embed"] = time.monotonic() - started
-    started = time.monotonic()
+    embedded = time.monotonic()
     baselines = [name for name in args.baselines.split(",") if name]
-    inputs = Inputs(artifact, vectors, sides.item_features, sides.user_features, baselines, not args.keep_seen, others)
+    asked = Inputs(artifact, vectors, sides.item_features, sides.user_features, baselines, not args.keep_seen, others)
     with progress() as bar:
         task = bar.add_task("evaluate", total=len(cases))
         try:
             found = evaluate(
-                inputs, cases, seed=args.seed, on_progress=lambda done, _total: bar.update(task, completed=done)
+                asked, cases, seed=args.seed, on_progress=lambda done, _total: bar.update(task, completed=done)
             )
         except ValueError as exc:
-            raise InputError(f"{args.log}: {exc}") from exc
-    seconds["evaluate"] = time.monotonic() - started
-    result = _circumstances(args, log, cases, artifact) | {"catalogue_share": share, "seconds": seconds} | found
-    if args.report:
-        write_report(args.report, result)
-        result["report"] = str(args.report / "report.html")
-    emit(args, result, as_table(result))
-    return 0
+            raise InputError(f"{inputs.sources.log.path}: {exc}") from exc
+    return found, {"embed": embedded - started, "evaluate": time.monotonic() - embedded}
 
 
 def _settings(args: argparse.Namespace) -> RecommenderSettings:
@@ -133,18 +150,20 @@ def _cases(args: argparse.Namespace, log: Interactions) -> Cases:
     return time_split(log, args.split, last_only=args.targets == "last", prequential=is_prequential)
 
 
-def _artifact(args: argparse.Namespace, cases: Cases, sides: Sides) -> tuple[Artifact, float]:
+def _artifact(
+    args: argparse.Namespace, fit: FitOptions, inputs: TrainingInputs, cases: Cases
+) -> tuple[Artifact, float]:
     """Return the artifact, trained first where asked to, and the seconds that training took."""
     from models.artifact.artifact import ArtifactError, load_artifact
     from streams.recommender.artifact_encoder import usable_device
 
     started = time.monotonic()
     if args.train:
-        left_out: Literal["none", "last"] = "last" if cases.protocol == "loo" else "none"
-        artifact = train_artifact(args, cases.train, sides, args.train, args.artifact, left_out)
+        left_out: LeftOut = "last" if cases.protocol == "loo" else "none"
+        artifact = train_artifact(fit, replace(inputs, log=cases.train), args.train, args.artifact, left_out)
         return artifact, time.monotonic() - started
     try:
-        return load_artifact(args.artifact, usable_device(args.device)), 0.0
+        return load_artifact(args.artifact, usable_device(fit.device)), 0.0
     except ArtifactError as exc:
         raise HeadraceError(str(exc)) from exc
 

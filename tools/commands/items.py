@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import codecs
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
 
-import msgspec
-
-from streams.contract.records import MAX_RECORD_BYTES, VERSION, Item, RecordDecoder, encode
-from streams.errors import InputError, RecordError
+from streams.contract.records import encode
+from streams.errors import InputError
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
-from tools.catalogue import read_titles
-from tools.cli import emit, progress, say, write_row
-from tools.files.log_reader import parse_columns, read_items
+from tools.catalogue import items_of_file, read_titles
+from tools.cli import emit, progress, write_row
+from tools.files.log_source import CatalogueSource
+from tools.files.refused_rows import RefusedRows
 
 SUMMARY = "put, delete and list catalogue items"
-JSON_LINES: Final = (".jsonl", ".ndjson", ".json")
-SHOWN_REFUSED: Final = 1_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,9 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "names", nargs="*", metavar="FILE|ID", help="put: one file (JSON lines, CSV, TSV, .item); delete: item ids"
     )
     parser.add_argument(
-        "--columns", metavar="A=B,...", help="put: contract names to the file's columns: item_id=movieId,title=name"
+        "--columns",
+        default="",
+        metavar="A=B,...",
+        help="put: contract names to the file's columns: item_id=movieId,title=name",
     )
-    parser.add_argument("--yes", action="store_true", help="delete: needed, for it cannot be undone")
+    parser.add_argument("--yes", action="store_true", help="delete: needed, because it cannot be undone")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,13 +49,11 @@ def _put(args: argparse.Namespace, settings: Settings) -> int:
     path = Path(args.names[0])
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a catalogue in JSON lines, CSV, TSV or .item")
-    refused: list[str] = []
-    items = _check_items(_read_fields(path, args.columns), refused)
+    refused = RefusedRows("refused items")
+    items = items_of_file(CatalogueSource(path, args.columns), refused)
     sent = asyncio.run(_publish(settings, ((item.item_id, encode(item)) for item in items)))
-    for message in refused[:SHOWN_REFUSED]:
-        say(message, style="yellow")
-    emit(args, {"sent": sent, "refused": len(refused)}, f"{sent} items sent, {len(refused)} refused")
-    return 1 if refused else 0
+    emit(args, {"sent": sent, "refused": refused.n}, f"{sent} items sent, {refused.n} refused")
+    return 1 if refused.n else 0
 
 
 def _delete(args: argparse.Namespace, settings: Settings) -> int:
@@ -79,32 +75,6 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
             write_row([item_id, title])
         emit(args, {"items": len(titles), "sent": 0})
     return 0
-
-
-def _read_fields(path: Path, columns: str | None) -> Iterator[tuple[str, Any]]:
-    """Yield where each entry stands and its fields as they were read; fields are not checked."""
-    if path.suffix in JSON_LINES and columns is None:
-        with path.open("rb") as file:
-            number = 0
-            while line := file.readline(MAX_RECORD_BYTES + 1):
-                number += 1
-                if number == 1:
-                    line = line.removeprefix(codecs.BOM_UTF8)  # Windows tools write one
-                if line.strip():
-                    yield f"{path.name} line {number}", line
-        return
-    for item_id, fields in read_items(path, parse_columns(columns or "")).items():
-        yield f"{path.name} item {item_id}", {"item_id": item_id, **fields}
-
-
-def _check_items(entries: Iterable[tuple[str, Any]], refused: list[str]) -> Iterator[Item]:
-    decoder = RecordDecoder(Item)
-    for place, entry in entries:
-        try:
-            fields = entry if isinstance(entry, dict) else msgspec.json.decode(entry, type=dict[str, Any])
-            yield decoder.decode(msgspec.json.encode({"v": VERSION, **fields}))
-        except (RecordError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            refused.append(f"{place}: {exc}")
 
 
 async def _publish(settings: Settings, records: Iterable[tuple[str, bytes | None]]) -> int:

@@ -11,8 +11,9 @@ import asyncio
 import hashlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -23,11 +24,11 @@ from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings, load_settings
-from tools.cli import emit, progress, say
+from tools.cli import emit, progress
 from tools.files.json_lines import read_json_lines
+from tools.files.refused_rows import RefusedRows
 
 SUMMARY = "publish JSON-lines events"
-SHOWN_REFUSED: Final = 1_000
 
 
 class EventMaker:
@@ -79,18 +80,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code: 1 where a line was refused."""
     settings = load_settings(broker=args.broker)
-    counts = {"sent": 0, "refused": 0}
+    tally = Tally()
     lines = read_json_lines(None if args.file == "-" else Path(args.file))
     try:
-        asyncio.run(_produce(settings, lines, counts))
+        asyncio.run(_produce(settings, lines, tally))
     except KeyboardInterrupt:
-        emit(args, counts)
+        emit(args, {"sent": tally.sent, "refused": tally.refused.n})
         raise
-    emit(args, counts, f"{counts['sent']} events sent, {counts['refused']} lines refused")
-    return 1 if counts["refused"] else 0
+    told = f"{tally.sent} events sent, {tally.refused.n} lines refused"
+    emit(args, {"sent": tally.sent, "refused": tally.refused.n}, told)
+    return 1 if tally.refused.n else 0
 
 
-async def _produce(settings: Settings, lines: AsyncIterator[tuple[int, bytes]], counts: dict[str, int]) -> None:
+@dataclass
+class Tally:
+    """What was done with the lines."""
+
+    sent: int = 0
+    refused: RefusedRows = field(default_factory=lambda: RefusedRows("refused lines"))
+
+
+async def _produce(settings: Settings, lines: AsyncIterator[tuple[int, bytes]], tally: Tally) -> None:
     settings = await with_existing_partitions(settings)
     await prepare(settings.kafka, "producer")
     maker = EventMaker(settings.sequencer.max_future_skew_ms, open_pseudonyms(settings.kafka))
@@ -103,20 +113,11 @@ async def _produce(settings: Settings, lines: AsyncIterator[tuple[int, bytes]], 
                     try:
                         key, event = maker.make(number, line, int(time.time() * 1000))
                     except RecordError as exc:
-                        refuse(number, exc, counts)
+                        tally.refused.refuse(f"line {number}", exc)
                         continue
                     await publisher.publish(topic, key, encode(event))
-                    counts["sent"] += 1
-                    if counts["sent"] % 1_000 == 0:
-                        bar.update(task, completed=counts["sent"])
+                    tally.sent += 1
+                    if tally.sent % 1_000 == 0:
+                        bar.update(task, completed=tally.sent)
             finally:
                 await publisher.flush()
-
-
-def refuse(number: int, error: RecordError, counts: dict[str, int]) -> None:
-    """Count a refused line and show it, up to a ceiling."""
-    counts["refused"] += 1
-    if counts["refused"] <= SHOWN_REFUSED:
-        say(f"line {number}: {error}", style="yellow")
-    if counts["refused"] == SHOWN_REFUSED:
-        say(f"{SHOWN_REFUSED} refused lines shown: further ones are counted, not shown")

@@ -9,17 +9,24 @@ import argparse
 import asyncio
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.errors import InputError
 from streams.settings.load import Settings, load_settings
 from tools.cli import emit, say
 from tools.files.log_reader import LogReader
-from tools.rebuild import options as rebuild_options
-from tools.replay.identity import TimeRange, check_run, default_run, load_checkpoint, parse_range, run_of
+from tools.files.log_source import LogSource
+from tools.files.refused_rows import RefusedRows
+from tools.files.times import parse_range
+from tools.rebuild.manifest import folder_of
+from tools.rebuild.options import add_arguments as add_rebuild_arguments
+from tools.rebuild.options import check_usage, rebuild_of
+from tools.rebuild.outcome import Outcome
+from tools.replay.checkpoint import load_checkpoint
+from tools.replay.identity import LogReplay
 from tools.replay.live_users import count_live, read_live_users, refuse_live
-from tools.replay.publish_log import Pace, Replay, Tally, drive, spec_of
+from tools.replay.publish_log import Pace, Replay, Tally, drive
 
 SUMMARY = "publish a historical log"
 STATE_DIR: Final = Path(".headrace") / "runs"
@@ -28,21 +35,7 @@ INTERRUPTED: Final = 130
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument(
-        "log", type=Path, nargs="?", metavar="LOG", help="CSV, TSV, JSON lines or Parquet; gzip or zstd too"
-    )
-    parser.add_argument(
-        "--columns",
-        metavar="A=B,...",
-        help="contract names to the log's columns: user_id=userId,ts=timestamp; a number is a position",
-    )
-    parser.add_argument("--types", metavar="A=B,...", help="the log's types to the contract's: pv=view,buy=purchase")
-    parser.add_argument(
-        "--time-unit",
-        choices=("auto", "s", "ms", "iso"),
-        default="auto",
-        help="of the log's times (default: %(default)s)",
-    )
+    LogSource.add_options(parser, instead="none, with --into RUN --from-topic")
     parser.add_argument("--from", dest="start", metavar="T", help="first time to publish: ISO 8601 or ms")
     parser.add_argument("--to", dest="end", metavar="T", help="publish what is before this time: ISO 8601 or ms")
     parser.add_argument("--speed", default="max", metavar="N|max", help="times real event time (default: %(default)s)")
@@ -60,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--force", action="store_true", help="also where users of the log are live: what is older is late for them"
     )
-    rebuild_options.add_arguments(parser)
+    add_rebuild_arguments(parser)
 
 
 def parse_speed(text: str) -> float | None:
@@ -78,58 +71,73 @@ def parse_speed(text: str) -> float | None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
-    code = rebuild_options.dispatch(args)
-    if code is not None:
-        return code
-    if args.log is None:
+    check_usage(args)
+    log = None if args.log is None else LogReplay(LogSource.of(args), args.run, parse_range(args.start, args.end))
+    if args.into or args.compare or args.promote:
+        outcome = _rebuild(args, log)
+        emit(args, outcome.result, outcome.lines)
+        return outcome.exit_code
+    if log is None:
         raise InputError("LOG is missing: name a log, or --into RUN --from-topic")
-    settings = load_settings(broker=args.broker)
     pace = Pace(parse_speed(args.speed))
-    times = parse_range(args.start, args.end)
-    if not args.log.is_file():
-        raise InputError(f"{args.log}: no such file; name a log in CSV, TSV, JSON lines or Parquet")
-    name = check_run(args.run or default_run(args.log))
-    wire = run_of(args, times, open_pseudonyms(settings.kafka))
-    path = args.state_dir / f"{name}.json"
-    done = load_checkpoint(path, wire, settings.kafka.partitioner) if args.resume else None
-    if args.resume:
-        say(
-            f"resuming {name} after {done.sent} events" if done else f"{name} has no checkpoint: from the start",
-            style="dim",
-        )
-    replay = Replay(settings, wire, path, times, done)
-    began = time.monotonic()
+    settings = load_settings(broker=args.broker)
+    replay = _replay(log, settings, args.state_dir, is_resumed=args.resume)
+    began, exit_code = time.monotonic(), 0
     try:
-        drive(args, settings, replay, pace, lambda: check_live(args, settings, wire, times))
+        drive(log.source, settings, replay, pace, lambda: check_live(log, settings, is_forced=args.force))
     except KeyboardInterrupt:
         say(f"interrupted after {replay.tally.sent} events; go on with the same command and --resume", style="yellow")
-        _report(args, name, replay.tally, began)
-        return INTERRUPTED
-    _report(args, name, replay.tally, began)
-    return 0
+        exit_code = INTERRUPTED
+    result, line = report(log.name, replay.tally, time.monotonic() - began)
+    emit(args, result, line)
+    return exit_code
 
 
-def check_live(args: argparse.Namespace, settings: Settings, wire: str, times: TimeRange) -> None:
+def _rebuild(args: argparse.Namespace, log: LogReplay | None) -> Outcome:
+    """Do what a rebuilding option asks for. Its module is imported here: it loads the models, which a plain replay does without."""
+    if args.into:
+        from tools.rebuild.copy_history import run_into
+
+        return run_into(rebuild_of(args, log), args.broker)
+    if args.compare:
+        from tools.rebuild.compare_runs import run_compare
+
+        return run_compare(folder_of(args.state_dir, args.compare), args.broker)
+    from tools.rebuild.promote import run_promote
+
+    return run_promote(folder_of(args.state_dir, args.promote), args.broker, is_confirmed=args.yes)
+
+
+def _replay(log: LogReplay, settings: Settings, state_dir: Path, *, is_resumed: bool) -> Replay:
+    """Return the replay of a log, from its checkpoint on where it is resumed."""
+    name, wire = log.name, log.wire_run(open_pseudonyms(settings.kafka))
+    path = state_dir / f"{name}.json"
+    done = load_checkpoint(path, wire, settings.kafka.partitioner) if is_resumed else None
+    if is_resumed:
+        told = f"resuming {name} after {done.sent} events" if done else f"{name} has no checkpoint: from the start"
+        say(told, style="dim")
+    return Replay(settings, wire, path, log.times, done)
+
+
+def check_live(log: LogReplay, settings: Settings, *, is_forced: bool) -> None:
     """Say how many users of the log are live already; raise :class:`InputError` where there are some, unless forced."""
-    live = asyncio.run(read_live_users(settings.kafka, wire))
-    rows = LogReader(spec_of(args), lambda _line, _reason: None)
-    refuse_live(count_live(rows, live, times, open_pseudonyms(settings.kafka)), is_forced=args.force)
+    pseudonyms = open_pseudonyms(settings.kafka)
+    live = asyncio.run(read_live_users(settings.kafka, log.wire_run(pseudonyms)))
+    rows = LogReader(log.source, RefusedRows(shown=0))
+    refuse_live(count_live(rows, live, log.times, pseudonyms), is_forced=is_forced)
 
 
-def _report(args: argparse.Namespace, name: str, tally: Tally, began: float) -> None:
-    seconds = time.monotonic() - began
+def report(name: str, tally: Tally, seconds: float) -> tuple[dict[str, Any], str]:
+    """Return what a replay did, for ``--json`` and for people."""
     result = {
         "run": name,
         "read": tally.read,
         "sent": tally.sent,
         "skipped": tally.skipped,
-        "bad": tally.bad,
+        "bad": tally.refused.n,
         "seconds": round(seconds, 3),
         "first_ts": tally.first_ts,
         "last_ts": tally.last_ts,
     }
-    emit(
-        args,
-        result,
-        f"run {name}: {tally.sent} events sent, {tally.skipped} skipped, {tally.bad} bad, in {seconds:.1f} s",
-    )
+    counts = f"{tally.sent} events sent, {tally.skipped} skipped, {tally.refused.n} bad"
+    return result, f"run {name}: {counts}, in {seconds:.1f} s"

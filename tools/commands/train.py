@@ -7,17 +7,16 @@ import time
 from pathlib import Path
 
 from tools.cli import emit
-from tools.replay.identity import parse_time
 from tools.training.catalogue_share import share_of_items
-from tools.training.fit import add_training_arguments, check_training, train_artifact
-from tools.training.inputs import add_log_arguments, read_log, read_sides
+from tools.training.fit import FitOptions, check_target, choose_text, train_artifact
+from tools.training.inputs import TrainingInputs, TrainingSources
 
 SUMMARY = "train an artifact from a log"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    add_log_arguments(parser)
+    TrainingSources.add_options(parser)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the artifact goes")
     parser.add_argument("--until", metavar="T", help="train on what is before this time: ISO 8601 or ms")
     parser.add_argument(
@@ -26,21 +25,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preset", choices=("demo", "best"), default="demo", help="small and quick, or as good as it gets"
     )
-    add_training_arguments(parser)
+    FitOptions.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and save."""
     from models.evaluation.splits import leave_one_out
 
-    check_training(args, args.out)
+    check_target(args.out)
+    fit, sources = FitOptions.of(args), TrainingSources.of(args)
+    choose_text()
     started = time.monotonic()
-    log = read_log(args, parse_time("--until", args.until))
+    log = sources.read_log(args.until)
     if args.leave_out == "last":
         log = leave_one_out(log).train
-    sides = read_sides(args)
-    share = share_of_items(args, log, sides)
-    artifact = train_artifact(args, log, sides, args.preset, args.out, args.leave_out)
+    inputs = TrainingInputs(sources, log, sources.read_sides())
+    share = share_of_items(inputs)
+    artifact = train_artifact(fit, inputs, args.preset, args.out, args.leave_out)
     manifest = artifact.manifest
     result = {
         "artifact": artifact.version,

@@ -19,7 +19,9 @@ from streams.errors import InputError, RunError
 from streams.settings.load import Settings
 from tools.cli import progress, say
 from tools.demo.movielens import DemoLog
-from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
+from tools.files.log_reader import LogReader, LogRow, sorted_rows
+from tools.files.log_source import LogSource
+from tools.files.refused_rows import RefusedRows
 from tools.workers.apps import APP_NAMES
 from tools.workers.launch import Launch, deployment_variables, make_worker
 from tools.workers.process import Worker
@@ -68,7 +70,7 @@ class Outcome:
 
 def split_by_time(log: DemoLog) -> Split:
     """Read the log in time order and cut it so that 80 % of the events lie before."""
-    reader = LogReader(LogSpec(log.events, columns=parse_columns(log.columns)), lambda _line, _why: None)
+    reader = LogReader(LogSource(log.events, log.columns), RefusedRows(shown=0))
     rows = list(sorted_rows(reader))
     at_ms = rows[int(TRAIN_SHARE * len(rows))].ts_ms
     history = [row for row in rows if row.ts_ms < at_ms]

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from streams.contract.records import MAX_RECORD_BYTES
 from streams.errors import InputError
@@ -39,6 +39,14 @@ class LineSplitter:
                 line = line.removeprefix(codecs.BOM_UTF8)  # Windows tools write one
             if line.strip():
                 yield self._number, line[:CUT_BYTES]
+
+
+def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield the numbered lines of an open file."""
+    splitter = LineSplitter()
+    while chunk := file.read(CHUNK_BYTES):
+        yield from splitter.split(chunk)
+    yield from splitter.split(b"")
 
 
 async def read_json_lines(path: Path | None) -> AsyncIterator[tuple[int, bytes]]:

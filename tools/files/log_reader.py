@@ -3,57 +3,32 @@
 from __future__ import annotations
 
 import heapq
-import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from streams.contract.records import EVENT_TYPES
 from streams.errors import InputError
 from streams.settings.record_limits import MAX_ID_LENGTH
-from tools.files.item_reader import id_value, read_items
+from tools.files.item_reader import id_value
 from tools.files.log_formats import RawRow, raw_rows
 from tools.files.log_sort import SortedRuns
-
-__all__ = ["LogReader", "LogRow", "LogSpec", "parse_columns", "read_items", "sorted_rows"]
+from tools.files.log_source import LogSource, parse_columns
+from tools.files.refused_rows import RefusedRows
+from tools.files.times import MAX_MS, MIN_MS, TIME_UNITS, finite_number, fits, to_ms
 
 FIELDS: Final = ("event_id", "user_id", "item_id", "type", "ts", "session_id", "value")
 REQUIRED: Final = ("user_id", "item_id", "ts")
-EVENT_TYPES: Final = ("click", "view", "purchase")
-#: Times before and after these are taken for another unit, or for no time at all.
-MIN_MS: Final = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp() * 1000)
-MAX_MS: Final = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000)
 #: Of a user_id in a log: a record holds 128 characters, but a pseudonym may take the place of a longer one before it is published.
 MAX_USER_CHARS: Final = 512
 #: Of the ids of the rows that a sort holds in memory.
 MAX_CHARS_IN_MEMORY: Final = 256 << 20
 #: Rows looked at to find the unit of time.
 HEAD_ROWS: Final = 200
-MS_PER_UNIT: Final = {"s": 1000.0, "ms": 1.0}
-
-
-@dataclass(frozen=True)
-class LogSpec:
-    """Which file, and how to read it.
-
-    Parameters
-    ----------
-    columns : contract name to the file's column, or to its position (from 0) where there is no header
-    types : the file's event types to the contract's
-    time_unit : ``s``, ``ms``, ``iso``, or ``auto`` (also None) to detect it
-    max_bad, max_bad_share : reading stops when more rows than both are bad
-    """
-
-    path: Path
-    columns: Mapping[str, str] = field(default_factory=dict)
-    types: Mapping[str, str] = field(default_factory=dict)
-    time_unit: str | None = None
-    max_bad: int = 1_000
-    max_bad_share: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,33 +45,16 @@ class LogRow:
     value: float | None
 
 
-def parse_columns(text: str) -> dict[str, str]:
-    """Return ``a=b,c=d`` as a mapping; empty text is an empty mapping.
-
-    Raises
-    ------
-    InputError
-        When a part has no ``=``, or a name is empty or there twice.
-    """
-    mapping: dict[str, str] = {}
-    for part in text.split(",") if text.strip() else []:
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not (name and equals and value) or name in mapping:
-            raise InputError(f"{part.strip()!r} in {text!r}: give NAME=VALUE pairs with commas between, each name once")
-        mapping[name] = value
-    return mapping
-
-
 class LogReader:
-    """Iterates over the good rows of a log in file order. Each bad row is counted and reported, and stops nothing.
+    """Iterates over the good rows of a log in file order. A bad row is refused, and stops nothing.
 
     Parameters
     ----------
-    on_bad : called with the line number and the reason of each bad row
+    refused : takes the bad rows
 
     Attributes
     ----------
-    n_read, n_bad : rows so far, and how many of them were bad
+    n_read, n_good : rows so far, and how many of them were good
     time_unit : ``s``, ``ms`` or ``iso`` once the first row was read, None before
 
     Raises
@@ -105,33 +63,36 @@ class LogReader:
         While iterating: the file cannot be read, its times are in another unit, no row is good, or too many are bad.
     """
 
-    def __init__(self, spec: LogSpec, on_bad: Callable[[int, str], None]) -> None:
-        if spec.time_unit not in (None, "auto", "s", "ms", "iso"):
-            raise InputError(f"time unit {spec.time_unit!r}: must be auto, s, ms or iso")
-        for name, kind in spec.types.items():
+    def __init__(self, source: LogSource, refused: RefusedRows) -> None:
+        if source.time_unit not in TIME_UNITS:
+            raise InputError(f"time unit {source.time_unit!r}: must be {', '.join(TIME_UNITS)}")
+        types = parse_columns(source.types)
+        for name, kind in types.items():
             if kind not in EVENT_TYPES:
                 raise InputError(f"--types {name}={kind}: {kind!r} is none of {', '.join(EVENT_TYPES)}")
-        self._spec = spec
-        self._on_bad = on_bad
-        self._types = {name: name for name in EVENT_TYPES} | dict(spec.types)
-        self._first_bad = ""
+        self._source = source
+        self._columns = parse_columns(source.columns)
+        self._types = {name: name for name in EVENT_TYPES} | types
+        self._refused = refused
         self.n_read = 0
-        self.n_bad = 0
+        self.n_good = 0
         self.time_unit: str | None = None
 
     def __iter__(self) -> Iterator[LogRow]:
-        self.n_read = self.n_bad = 0
-        rows = raw_rows(self._spec.path, self._spec.columns, FIELDS, REQUIRED)
+        self.n_read = self.n_good = 0
+        rows = raw_rows(self._source.path, self._columns, FIELDS, REQUIRED)
         head = list(islice(rows, HEAD_ROWS))
         self.time_unit = self._find_unit(head)
         yield from self._checked(head)
         yield from self._checked(rows)
         if self.n_read == 0:
-            raise InputError(f"{self._spec.path}: no rows")
-        if self.n_bad == self.n_read:
-            raise InputError(f"{self._spec.path}: none of {self.n_read} rows can be read; first: {self._first_bad}")
+            raise InputError(f"{self._source.path}: no rows")
+        if self.n_good == 0:
+            raise InputError(
+                f"{self._source.path}: none of {self.n_read} rows can be read; first: {self._refused.first}"
+            )
 
-    def _checked(self, rows: Any) -> Iterator[LogRow]:
+    def _checked(self, rows: Iterable[RawRow]) -> Iterator[LogRow]:
         for line, values in rows:
             self.n_read += 1
             try:
@@ -143,17 +104,12 @@ class LogReader:
             except OverflowError:
                 self._refuse(line, "ts: too large for a time")
             else:
+                self.n_good += 1
                 yield row
 
     def _refuse(self, line: int, reason: str) -> None:
-        self.n_bad += 1
-        self._first_bad = self._first_bad or f"line {line}: {reason}"
-        self._on_bad(line, reason)
-        if self.n_bad > self._spec.max_bad and self.n_bad > self._spec.max_bad_share * self.n_read:
-            raise InputError(
-                f"{self._spec.path}: {self.n_bad} of {self.n_read} rows are bad, more than {self._spec.max_bad} and "
-                f"{self._spec.max_bad_share:.0%}; line {line}: {reason}; check --columns, --types and --time-unit"
-            )
+        self._refused.refuse(f"line {line}", reason)
+        self._refused.check(self.n_read, str(self._source.path))
 
     def _row(self, line: int, values: Any) -> LogRow:
         event_id, user_id, item_id, kind, ts, session_id, value = values
@@ -165,7 +121,7 @@ class LogReader:
             self._type(kind),
             self._time(ts),
             None if session_id is None or session_id == "" else _text("session_id", session_id),
-            None if value is None or value == "" else _number("value", value),
+            None if value is None or value == "" else finite_number("value", value),
         )
 
     def _type(self, kind: Any) -> str:
@@ -177,28 +133,27 @@ class LogReader:
         return found
 
     def _time(self, ts: Any) -> int:
-        ts_ms = _to_ms(ts, self.time_unit or "ms")
+        ts_ms = to_ms(ts, self.time_unit or "ms")
         if not MIN_MS <= ts_ms < MAX_MS:
             raise ValueError(f"ts: {ts!r} in {self.time_unit} is outside 1990 to 2100")
         return ts_ms
 
     def _find_unit(self, head: list[RawRow]) -> str:
         """Return the unit of time: the one asked for if the first rows allow it, else the one that fits most of them."""
-        asked = None if self._spec.time_unit in (None, "auto") else self._spec.time_unit
+        path, asked = self._source.path, None if self._source.time_unit == "auto" else self._source.time_unit
         place = FIELDS.index("ts")
         times = [values[place] for _, values in head if not isinstance(values, str) and values[place] not in (None, "")]
-        fits = {unit: sum(_fits(ts, unit) for ts in times) for unit in ("s", "ms", "iso")}
-        best = max(fits, key=lambda unit: fits[unit])
-        if not times or (asked and 2 * fits[asked] >= len(times)):
+        n_fitting = {unit: sum(fits(ts, unit) for ts in times) for unit in TIME_UNITS if unit != "auto"}
+        best = max(n_fitting, key=lambda unit: n_fitting[unit])
+        if not times or (asked and 2 * n_fitting[asked] >= len(times)):
             return asked or best
-        if 2 * fits[best] < len(times):
+        if 2 * n_fitting[best] < len(times):
             raise InputError(
-                f"{self._spec.path}: ts={times[0]!r} is no time from 1990 to 2100 in s, ms or ISO 8601; "
-                "check --columns ts=NAME"
+                f"{path}: ts={times[0]!r} is not a time from 1990 to 2100 in s, ms or ISO 8601; check --columns ts=NAME"
             )
         if asked:
             raise InputError(
-                f"{self._spec.path}: ts={times[0]!r} read as {asked} is no time from 1990 to 2100, as {best} it is; "
+                f"{path}: ts={times[0]!r} read as {asked} is not a time from 1990 to 2100, as {best} it is; "
                 f"use --time-unit {best}"
             )
         return best
@@ -254,37 +209,3 @@ def _text(name: str, value: Any) -> str:
         except UnicodeEncodeError:
             raise ValueError(f"{name}: not UTF-8") from None
     return text
-
-
-def _number(name: str, value: Any) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"{name}: {value!r} is no finite number")
-    return number
-
-
-def _to_ms(ts: Any, unit: str) -> int:
-    if isinstance(ts, datetime):
-        return int((ts if ts.tzinfo else ts.replace(tzinfo=UTC)).timestamp() * 1000)
-    if unit == "iso":
-        try:
-            moment = datetime.fromisoformat(str(ts).strip())
-        except ValueError:
-            raise ValueError(f"ts: {ts!r} is no ISO 8601 time") from None
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
-    if isinstance(ts, int) or (isinstance(ts, str) and ts.isdecimal() and len(ts) < 20):
-        return int(int(ts) * MS_PER_UNIT[unit])
-    return int(round(_number("ts", ts) * MS_PER_UNIT[unit]))
-
-
-def _fits(ts: Any, unit: str) -> bool:
-    """Tell whether a raw time, read in this unit, lies between 1990 and 2100."""
-    if unit == "iso" and (isinstance(ts, int | float) or str(ts).strip().isdecimal()):
-        return False  # Python reads 19970401 as a date: digits alone are a number here
-    try:
-        return MIN_MS <= _to_ms(ts, unit) < MAX_MS
-    except (ValueError, OverflowError):
-        return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 from collections import Counter
@@ -21,10 +20,10 @@ from streams.kafka.deployment import load_deployment
 from streams.kafka.topic_reader import newest_values, read_records
 from streams.recommender.list_records import list_id
 from streams.settings.load import KafkaSettings, Settings
-from tools.cli import emit
 from tools.oracle.compare import Difference, compare_lists, compare_windows
 from tools.rebuild.copy_topics import event_range, has_lost_records
-from tools.rebuild.manifest import MANIFEST, Manifest, bounds_of, folder_of, load_manifest, run_lock, run_settings
+from tools.rebuild.manifest import MANIFEST, Manifest, bounds_of, load_manifest, run_lock, run_settings
+from tools.rebuild.outcome import Outcome
 
 SHOWN: Final = 10
 
@@ -238,15 +237,14 @@ def was_promoted(state_dir: Path, live_prefix: str) -> bool:
     return False
 
 
-def run_compare(args: argparse.Namespace) -> int:
-    """Run ``headrace replay --compare``; return 0 when all is equal, 1 when not."""
-    folder = folder_of(args.state_dir, args.compare)
+def run_compare(folder: Path, broker: str | None) -> Outcome:
+    """Compare the run in a folder with the live topics; the exit code is 0 when all is equal, 1 when not."""
     manifest = load_manifest(folder)
-    settings = load_deployment(broker=args.broker)
+    settings = load_deployment(broker=broker)
     with run_lock(folder):
-        comparison = asyncio.run(_compare(settings, manifest, args.state_dir))
-    emit(args, {"run": manifest.run, **comparison.as_dict()}, comparison.as_lines())
-    return 0 if comparison.is_equal else 1
+        comparison = asyncio.run(_compare(settings, manifest, folder.parent))
+    exit_code = 0 if comparison.is_equal else 1
+    return Outcome({"run": manifest.run, **comparison.as_dict()}, comparison.as_lines(), exit_code)
 
 
 async def _compare(settings: Settings, manifest: Manifest, state_dir: Path) -> Comparison:

@@ -11,7 +11,6 @@ around a kill changes no window, for each event keeps its id, or its run and seq
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import time
@@ -20,38 +19,47 @@ from pathlib import Path
 from typing import Final
 
 from models.artifact.artifact import ArtifactError, load_artifact
+from streams.contract.pseudonyms import open_pseudonyms
 from streams.errors import InputError, TopicError
 from streams.kafka.deployment import load_deployment
 from streams.kafka.group_watch import GroupWatch
 from streams.kafka.topic_reader import partition_count
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
-from tools.cli import emit, say
+from tools.cli import say
 from tools.rebuild.copy_topics import EventCopier, copy_compacted, event_range
-from tools.rebuild.log import publish_log, source_of
 from tools.rebuild.manifest import (
+    LOG_CHECKPOINT,
+    MANIFEST,
     Manifest,
     begin_or_go_on,
     bounds_of,
-    folder_of,
     run_lock,
     run_settings,
     save_manifest,
 )
+from tools.rebuild.options import Rebuild
+from tools.rebuild.outcome import Outcome
 from tools.rebuild.run_workers import catch_up, running_workers, wait_until_idle
-from tools.replay.identity import parse_time
+from tools.replay.checkpoint import load_checkpoint
+from tools.replay.identity import LogReplay
+from tools.replay.publish_log import Pace, Replay, drive
 
 SHOW_EVERY_S: Final = 5.0
 
 
-def run_into(args: argparse.Namespace) -> int:
-    """Run ``headrace replay --into``; return its exit code."""
+def run_into(rebuild: Rebuild, broker: str | None) -> Outcome:
+    """Copy the history and wait until the run has its windows and lists.
+
+    Parameters
+    ----------
+    broker : as the user named it; None takes that of the settings
+    """
     began = time.monotonic()
-    settings = load_deployment(broker=args.broker)
-    folder = folder_of(args.state_dir, args.into)
-    n_partitions = args.partitions or settings.kafka.partitions
-    into = run_settings(settings, args.into, n_partitions)
-    wanted = _wanted(args, settings, n_partitions)
+    settings, folder = load_deployment(broker=broker), rebuild.folder
+    n_partitions = rebuild.partitions or settings.kafka.partitions
+    into = run_settings(settings, rebuild.run, n_partitions)
+    wanted = _wanted(rebuild, settings, n_partitions)
     with run_lock(folder):
         manifest = begin_or_go_on(folder, wanted)
         # A run of another partition count, once promoted, is what workers and producers use: it is added to, no more.
@@ -65,8 +73,8 @@ def run_into(args: argparse.Namespace) -> int:
             say(f"copying to {into.kafka.topic_prefix}events")
             n_new = (
                 asyncio.run(_copy_topic(settings, into, manifest, folder))
-                if manifest.is_from_topic
-                else publish_log(args, into, folder)
+                if rebuild.log is None
+                else _publish_log(rebuild.log, into, folder)
             )
             say(f"{n_new} events copied; waiting for windows and lists")
             asyncio.run(catch_up(into, workers, _Progress().show))
@@ -75,39 +83,46 @@ def run_into(args: argparse.Namespace) -> int:
         save_manifest(folder, manifest)
     seconds = round(time.monotonic() - began, 3)
     result = {
-        "run": args.into, "prefix": into.kafka.topic_prefix, "sent": n_new, **manifest.counts, "partitions": n_partitions,
-        "copied": manifest.copied, "seconds": seconds, "manifest": str(folder / "manifest.json"),
+        "run": rebuild.run, "prefix": into.kafka.topic_prefix, "sent": n_new, **manifest.counts, "partitions": n_partitions,
+        "copied": manifest.copied, "seconds": seconds, "manifest": str(folder / MANIFEST),
     }  # fmt: skip
-    emit(
-        args, result, f"run {args.into}: {n_new} events copied, {manifest.counts['events']} in all, in {seconds:.1f} s"
-    )
-    return 0
+    line = f"run {rebuild.run}: {n_new} events copied, {manifest.counts['events']} in all, in {seconds:.1f} s"
+    return Outcome(result, [line])
 
 
-def _wanted(args: argparse.Namespace, settings: Settings, n_partitions: int) -> Manifest:
+def _wanted(rebuild: Rebuild, settings: Settings, n_partitions: int) -> Manifest:
     """Return the manifest of a run that begins now."""
     try:
         artifact = load_artifact(Path(settings.recommender.artifact)).version
     except ArtifactError as exc:
         raise InputError(str(exc)) from exc
     source, n_live = "topic", settings.kafka.partitions
-    if args.log is not None:
-        source = source_of(args, settings.kafka)
+    if rebuild.log is not None:
+        # The run of a plain replay with the same options: so the windows of both are equal to the byte.
+        source = rebuild.log.wire_run(open_pseudonyms(settings.kafka))
     else:
         check_counts(asyncio.run(_live_counts(settings.kafka)), n_live, n_partitions)
     return Manifest(
-        run=args.into,
+        run=rebuild.run,
         live_prefix=settings.kafka.topic_prefix,
         live_topics=settings.kafka.named_topics(),
         source=source,
-        from_ts=parse_time("--from-ts", args.from_ts),
-        to_ts=parse_time("--to-ts", args.to_ts),
+        from_ts=rebuild.recorded.start,
+        to_ts=rebuild.recorded.end,
         live_partitions=n_live,
         partitions=n_partitions,
         partitioner=settings.kafka.partitioner,
         bounds=bounds_of(settings),
         artifact=artifact,
     )
+
+
+def _publish_log(log: LogReplay, into: Settings, folder: Path) -> int:
+    """Publish what is left of the log onto the run's ``events``; return how many events were sent."""
+    wire, path = log.wire_run(open_pseudonyms(into.kafka)), folder / LOG_CHECKPOINT
+    replay = Replay(into, wire, path, log.times, load_checkpoint(path, wire, into.kafka.partitioner))
+    drive(log.source, into, replay, Pace(None))
+    return replay.tally.sent
 
 
 def check_counts(counts: Mapping[str, int], n_live: int, n_partitions: int) -> None:

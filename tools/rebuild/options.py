@@ -3,10 +3,35 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
 
 from streams.errors import InputError
+from tools.files.times import TimeRange, parse_time
+from tools.rebuild.manifest import folder_of
+from tools.replay.identity import LogReplay
 
-MAX_PARTITIONS = 10_000
+MAX_PARTITIONS: Final = 10_000
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """What ``headrace replay --into RUN`` puts through both apps.
+
+    Parameters
+    ----------
+    folder : of the run
+    log : the log to replay; None copies the live events
+    recorded : which of the live events, by the time of their record
+    partitions : of the run's topics; None takes those of the live ones
+    """
+
+    run: str
+    folder: Path
+    log: LogReplay | None
+    recorded: TimeRange
+    partitions: int | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--partitions", type=int, metavar="N", help="into: partitions of RUN (default: as the live topics)"
     )
-    group.add_argument("--yes", action="store_true", help="promote: needed, for it overwrites the live windows")
+    group.add_argument("--yes", action="store_true", help="promote: needed, because it overwrites the live windows")
 
 
 def check_usage(args: argparse.Namespace) -> None:
@@ -46,22 +71,7 @@ def check_usage(args: argparse.Namespace) -> None:
         raise InputError(f"--partitions {args.partitions}: must be 1 to {MAX_PARTITIONS}")
 
 
-def dispatch(args: argparse.Namespace) -> int | None:
-    """Run the mode that the options name and return its exit code; None where they name a plain replay.
-
-    The modules are imported when needed: they load the models, which a plain replay does without.
-    """
-    check_usage(args)
-    if args.into:
-        from tools.rebuild.copy_history import run_into
-
-        return run_into(args)
-    if args.compare:
-        from tools.rebuild.compare_runs import run_compare
-
-        return run_compare(args)
-    if args.promote:
-        from tools.rebuild.promote import run_promote
-
-        return run_promote(args)
-    return None
+def rebuild_of(args: argparse.Namespace, log: LogReplay | None) -> Rebuild:
+    """Return what ``--into`` asks for."""
+    recorded = TimeRange(parse_time("--from-ts", args.from_ts), parse_time("--to-ts", args.to_ts))
+    return Rebuild(args.into, folder_of(args.state_dir, args.into), log, recorded, args.partitions)

@@ -21,7 +21,6 @@ With another partition count topics cannot be replaced; then the run's topics be
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 from collections.abc import Callable, Mapping
@@ -40,17 +39,17 @@ from streams.kafka.group_watch import committed_offsets, set_offsets
 from streams.kafka.topic_reader import newest_values, read_ranges
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
-from tools.cli import emit, say
+from tools.cli import say
 from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import (
     Manifest,
-    folder_of,
     is_history_gone,
     load_manifest,
     run_lock,
     run_settings,
     save_manifest,
 )
+from tools.rebuild.outcome import Outcome
 from tools.rebuild.promote_elsewhere import promote_elsewhere
 from tools.rebuild.promotion_plan import (
     NOT_ON_EVENTS,
@@ -70,11 +69,10 @@ CHUNK_RECORDS: Final = 10_000
 OWNERS: Final = {app.changelog: app.name for app in APPS}
 
 
-def run_promote(args: argparse.Namespace) -> int:
-    """Run ``headrace replay --promote``; return its exit code."""
-    folder = folder_of(args.state_dir, args.promote)
+def run_promote(folder: Path, broker: str | None, *, is_confirmed: bool) -> Outcome:
+    """Make the state of the run in a folder the live one; without ``is_confirmed`` only say what would be written."""
     load_manifest(folder)  # a run that does not exist gets no folder
-    settings = load_deployment(broker=args.broker)
+    settings = load_deployment(broker=broker)
     with run_lock(folder):
         manifest = load_manifest(folder)
         check_deployment(manifest, settings.kafka)
@@ -84,8 +82,8 @@ def run_promote(args: argparse.Namespace) -> int:
                 f"--promote {manifest.run}: the run is not finished; finish it with the --into command that began it"
             )
         if manifest.partitions == settings.kafka.partitions:
-            return _promote_in_place(args, settings, manifest, folder)
-        return promote_elsewhere(args, settings, manifest, folder)
+            return _promote_in_place(settings, manifest, folder, is_confirmed=is_confirmed)
+        return promote_elsewhere(settings, manifest, folder)
 
 
 def check_deployment(manifest: Manifest, live: KafkaSettings) -> None:
@@ -116,23 +114,21 @@ def check_live(manifest: Manifest, live: KafkaSettings) -> None:
         )
 
 
-def _promote_in_place(args: argparse.Namespace, settings: Settings, manifest: Manifest, folder: Path) -> int:
+def _promote_in_place(settings: Settings, manifest: Manifest, folder: Path, *, is_confirmed: bool) -> Outcome:
     began = time.monotonic()
     if manifest.state == "promoted":
-        emit(args, {"run": manifest.run, "windows": 0, "vectors": 0}, f"run {manifest.run} is promoted already")
-        return 0
+        return Outcome({"run": manifest.run, "windows": 0, "vectors": 0}, [f"run {manifest.run} is promoted already"])
     asyncio.run(create_topics(settings.kafka))
     _refuse_while_busy(settings.kafka)
     group, events = settings.kafka.group("sequencer"), settings.kafka.topic("events")
     check_copied(manifest, asyncio.run(committed_offsets(settings.kafka, group, events)))
-    if args.yes:
+    if is_confirmed:
         asyncio.run(_fence_off(settings.kafka))
     plan = asyncio.run(_plan(settings, manifest))
     told = plan.as_text()
-    if not args.yes:
+    if not is_confirmed:
         preview = f"run {manifest.run}: a promotion would set the sequencer's offsets and write {told}; nothing is written: add --yes"
-        emit(args, as_result(manifest, plan) | {"promoted": False}, preview)
-        return 0
+        return Outcome(as_result(manifest, plan) | {"promoted": False}, [preview])
     if manifest.state != "promoting":
         manifest.state, manifest.promotions = "promoting", manifest.promotions + 1
     manifest.steps = []
@@ -142,8 +138,7 @@ def _promote_in_place(args: argparse.Namespace, settings: Settings, manifest: Ma
     save_manifest(folder, manifest)
     ended = {"promoted": True, "positions": resumed, "seconds": round(time.monotonic() - began, 3)}
     result = as_result(manifest, plan) | ended
-    emit(args, result, f"run {manifest.run} promoted: {told}; start the workers now: headrace up")
-    return 0
+    return Outcome(result, [f"run {manifest.run} promoted: {told}; start the workers now: headrace up"])
 
 
 def as_result(manifest: Manifest, plan: Promotion) -> dict[str, object]:

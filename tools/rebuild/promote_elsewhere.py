@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 from pathlib import Path
 
 from streams.errors import RunError
 from streams.settings.check import PREFIX
 from streams.settings.load import KafkaSettings, Settings
-from tools.cli import emit
 from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import Manifest, is_history_gone, run_settings, save_manifest
+from tools.rebuild.outcome import Outcome
 from tools.rebuild.promotion_plan import GONE
 
 
-def promote_elsewhere(args: argparse.Namespace, settings: Settings, manifest: Manifest, folder: Path) -> int:
+def promote_elsewhere(settings: Settings, manifest: Manifest, folder: Path) -> Outcome:
     """Check that a run of another partition count has all live events, and say what to switch."""
     n_behind = asyncio.run(_n_behind(settings.kafka, manifest))
     into = run_settings(settings, manifest.run, manifest.partitions).kafka
@@ -39,8 +38,7 @@ def promote_elsewhere(args: argparse.Namespace, settings: Settings, manifest: Ma
         "Start the workers with them, then switch producers, then consumers. What producers sent to the old topics in between",
         f"is copied by: headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}",
     ]
-    emit(args, {"run": manifest.run, "switch": variables}, lines)
-    return 0
+    return Outcome({"run": manifest.run, "switch": variables}, lines)
 
 
 async def _n_behind(live: KafkaSettings, manifest: Manifest) -> int:

@@ -1,4 +1,4 @@
-"""The identity of a replay: event ids, run names, time ranges and checkpoints. Nothing here talks to a broker.
+"""The identity of a replay: event ids and run names. Nothing here talks to a broker.
 
 A replay is harmless to repeat because both of its marks follow from the log alone: ``event_id`` from the row, and ``run`` and
 ``seq`` from what fixes the ordered sequence of rows. The sequencer takes an event of a run at or below the highest ``seq``
@@ -7,23 +7,20 @@ that it has absorbed for that user as a repeat.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from models.files.atomic import replace_file
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import VERSION, Event, EventType
 from streams.errors import InputError
 from tools.files.log_reader import LogRow
+from tools.files.log_source import LogSource
+from tools.files.times import TimeRange
 
 DIGEST_BYTES: Final = 4  # 8 hexadecimal digits
 CONTENT_DIGEST_BYTES: Final = 8
@@ -53,43 +50,16 @@ def to_event(row: LogRow, wire_run: str, seq: int) -> Event:
     )
 
 
-@dataclass(frozen=True)
-class TimeRange:
-    """Event times to publish, in ms: from ``start`` on and before ``end``; None leaves a side open."""
-
-    start: int | None = None
-    end: int | None = None
-
-    def __contains__(self, ts_ms: int) -> bool:
-        return (self.start is None or ts_ms >= self.start) and (self.end is None or ts_ms < self.end)
-
-
-def parse_time(option: str, text: str | None) -> int | None:
-    """Return a time in ms since the epoch from ISO 8601 (UTC where no zone is given) or from ms."""
-    if text is None:
-        return None
-    if re.fullmatch(r"\d{5,15}", text):
-        return int(text)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise InputError(
-            f"{option} {text!r}: not a time; give ISO 8601, as 1998-03-01T12:00, or milliseconds since 1970"
-        ) from None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int(moment.timestamp() * 1000)
-
-
-def parse_range(start: str | None, end: str | None) -> TimeRange:
-    """Return the range of ``--from`` and ``--to``."""
-    times = TimeRange(parse_time("--from", start), parse_time("--to", end))
-    if times.start is not None and times.end is not None and times.start >= times.end:
-        raise InputError(f"--from {start} is not before --to {end}: no event can lie between")
-    return times
-
-
 def content_digest(log: Path) -> str:
-    """Return 16 hexadecimal digits of a file's content; a file that has not changed is read once in a process."""
+    """Return 16 hexadecimal digits of a file's content; a file that has not changed is read once in a process.
+
+    Raises
+    ------
+    InputError
+        When there is no such file.
+    """
+    if not log.is_file():
+        raise InputError(f"{log}: no such file; name a log in CSV, TSV, JSON lines or Parquet")
     found = log.stat()
     return _content_digest(log.absolute(), found.st_size, found.st_mtime_ns, found.st_ino)
 
@@ -126,62 +96,33 @@ def wire_run(run: str, log: Path, *mapping: object) -> str:
     return f"{run}@{digest(content_digest(log), *mapping)}"
 
 
-def run_of(args: argparse.Namespace, times: TimeRange, pseudonyms: Pseudonyms | None) -> str:
-    """Return the run that the events of ``args.log`` carry: another key of the user ids makes another one.
+@dataclass(frozen=True)
+class LogReplay:
+    """A log, or the part of it between two times, as one replay.
 
     Parameters
     ----------
-    args : the options ``log``, ``run``, ``columns``, ``types`` and ``time_unit``
+    run : the name that the user gave; None makes one of the file's name and content
     """
-    name = check_run(args.run or default_run(args.log))
-    under_key = [] if pseudonyms is None else [pseudonyms.fingerprint()]
-    return wire_run(name, args.log, args.columns, args.types, args.time_unit, times.start, times.end, *under_key)
+
+    source: LogSource
+    run: str | None = None
+    times: TimeRange = TimeRange()
+
+    @property
+    def name(self) -> str:
+        """Return the run's name, which names its checkpoint; raise :class:`InputError` where it cannot, or there is no log."""
+        return check_run(self.run or default_run(self.source.path))
+
+    def wire_run(self, pseudonyms: Pseudonyms | None) -> str:
+        """Return the run that the events carry; another key of the user ids makes another run."""
+        source, times = self.source, self.times
+        # An option that was not given counts as None, as in the runs of earlier versions.
+        mapping = (source.columns or None, source.types or None, source.time_unit)
+        under_key = [] if pseudonyms is None else [pseudonyms.fingerprint()]
+        return wire_run(self.name, source.path, *mapping, times.start, times.end, *under_key)
 
 
 def with_pseudonym(row: LogRow, pseudonyms: Pseudonyms | None) -> LogRow:
     """Return a row with its user's pseudonym where there is a key."""
     return row if pseudonyms is None else replace(row, user_id=pseudonyms.of(row.user_id))
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """How far a replay has been delivered: every row up to position ``seq`` of its sequence; -1 for none.
-
-    ``partitioner`` chose the partitions; a checkpoint without one is from when there was only that of the default.
-    """
-
-    run: str
-    seq: int
-    sent: int
-    partitioner: str = "murmur2"
-
-    def save(self, path: Path) -> None:
-        """Replace the checkpoint file in one step."""
-        replace_file(path, msgspec.json.encode(self))
-
-
-def load_checkpoint(path: Path, expected_run: str, partitioner: str) -> Checkpoint | None:
-    """Return the checkpoint in a file, or None where there is no file.
-
-    Raises
-    ------
-    InputError
-        When it is damaged, belongs to another log or mapping, or to another partitioner: users would be split over two partitions.
-    """
-    if not path.exists():
-        return None
-    try:
-        found = msgspec.json.decode(path.read_bytes(), type=Checkpoint)
-    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as exc:
-        raise InputError(f"{path}: not a checkpoint ({exc}); start over without --resume") from exc
-    if found.run != expected_run:
-        raise InputError(
-            f"--resume: {path} belongs to {found.run}, this is {expected_run}: the log, --columns, --types, --time-unit, "
-            "--from and --to must be as they were; or start over without --resume"
-        )
-    if found.partitioner != partitioner:
-        raise InputError(
-            f"{path}: {found.sent} events were sent with partitioner={found.partitioner}, HEADRACE_PARTITIONER is {partitioner}: their "
-            "users' other events would lie elsewhere; set it as it was, or start over without --resume"
-        )
-    return found

@@ -17,7 +17,7 @@ from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
 from tools.cli import say
 from tools.files.log_reader import LogRow
-from tools.replay.identity import TimeRange
+from tools.files.times import TimeRange
 
 WAY: Final = "replay them with --into RUN and then --promote RUN, see docs/replaying.md"
 

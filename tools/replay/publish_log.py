@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,14 +18,15 @@ from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings
 from tools.cli import progress, say
-from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, sorted_rows
-from tools.replay.identity import Checkpoint, TimeRange, to_event, with_pseudonym
+from tools.files.log_reader import LogReader, LogRow, sorted_rows
+from tools.files.log_source import LogSource
+from tools.files.refused_rows import RefusedRows
+from tools.files.times import TimeRange
+from tools.replay.checkpoint import Checkpoint
+from tools.replay.identity import to_event, with_pseudonym
 
 CHECKPOINT_ROWS: Final = 20_000
 CHECKPOINT_S: Final = 2.0
-SHOWN_BAD: Final = 1_000
-#: Above this many rows beyond the contract, a log of which they are the greater part is refused.
-BAD_CEILING: Final = 1_000
 
 
 class Sink(Protocol):
@@ -41,28 +41,18 @@ class Sink(Protocol):
 
 @dataclass
 class Tally:
-    """What a replay did. ``read`` counts all rows; each is sent, skipped or bad."""
+    """What a replay did. ``read`` counts all rows; each is sent, skipped or refused."""
 
     sent: int = 0
     skipped: int = 0
-    bad: int = 0
     first_ts: int | None = None
     last_ts: int | None = None
-    shown: int = field(default=0, repr=False)
+    refused: RefusedRows = field(default_factory=RefusedRows)
 
     @property
     def read(self) -> int:
         """Return the number of rows read."""
-        return self.sent + self.skipped + self.bad
-
-    def refuse(self, line: int, reason: str) -> None:
-        """Count a bad row and show it, up to a ceiling."""
-        self.bad += 1
-        if self.shown < SHOWN_BAD:
-            self.shown += 1
-            say(f"line {line}: {reason}", style="yellow")
-            if self.shown == SHOWN_BAD:
-                say(f"more than {SHOWN_BAD} bad rows: further ones are counted, not shown")
+        return self.sent + self.skipped + self.refused.n
 
 
 class Pace:
@@ -136,11 +126,8 @@ class Replay:
         try:
             self._decoder.decode_event(key, value, int(time.time() * 1000))
         except RecordError as exc:
-            self.tally.refuse(row.line, str(exc))
-            if self.tally.bad > BAD_CEILING and self.tally.bad > self.tally.sent:
-                raise InputError(
-                    f"{self.tally.bad} rows break the contract, more than were good; last: line {row.line}: {exc}"
-                ) from exc
+            self.tally.refused.refuse(f"line {row.line}", exc)
+            self.tally.refused.check(self.tally.sent + self.tally.refused.n, f"run {self._run}")
         else:
             await sink.publish(self._topic, key, value)
             self.tally.sent += 1
@@ -156,13 +143,8 @@ class Replay:
         self._unsaved = 0
 
 
-def spec_of(args: argparse.Namespace) -> LogSpec:
-    """Return the log that the options of ``headrace replay`` name, and how it is read."""
-    return LogSpec(args.log, parse_columns(args.columns or ""), parse_columns(args.types or ""), args.time_unit)
-
-
 def drive(
-    args: argparse.Namespace,
+    source: LogSource,
     settings: Settings,
     replay: Replay,
     pace: Pace,
@@ -174,20 +156,20 @@ def drive(
     ----------
     before : called when the log is found to be good, before anything is published
     """
-    reader = LogReader(spec_of(args), replay.tally.refuse)
+    reader = LogReader(source, replay.tally.refused)
     with progress() as bar:
         task = bar.add_task("reading and ordering", total=None)
         rows = iter(sorted_rows(reader))
         first = next(rows, None)
         if first is None:
-            raise InputError(f"{args.log}: no rows that can be read")
+            raise InputError(f"{source.path}: no rows that can be read")
         before()
-        bar.update(task, description="replaying", total=reader.n_read - reader.n_bad)
+        bar.update(task, description="replaying", total=reader.n_good)
         everything: Iterator[LogRow] = chain([first], rows)
         asyncio.run(_publish_rows(settings, replay, everything, pace, lambda n: bar.update(task, completed=n)))
     if replay.tally.sent == 0 and replay.tally.skipped == 0:
         raise InputError(
-            f"{args.log}: none of {replay.tally.bad} rows keeps the contract; check --columns, --types and --time-unit"
+            f"{source.path}: none of {replay.tally.read} rows keeps the contract; check --columns, --types and --time-unit"
         )
 
 

@@ -5,7 +5,6 @@ Two systems that name the same items differently make a model that recommends no
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,8 +15,7 @@ from streams.kafka.group_watch import Group
 from tools.cli import say
 
 if TYPE_CHECKING:
-    from models.interactions import Interactions
-    from tools.training.inputs import Sides
+    from tools.training.inputs import TrainingInputs
 
 #: Under this share of the log's items in the catalogue a warning is given.
 WARN_SHARE: Final = 0.5
@@ -53,11 +51,12 @@ def catalogue_share(log_name: str, log_items: Collection[str], items_name: str, 
     return share
 
 
-def share_of_items(args: argparse.Namespace, log: Interactions, sides: Sides) -> float | None:
-    """Return the share of the log's items that the catalogue has, None without ``--items``; refuse or warn where it is low."""
-    if args.items is None:
+def share_of_items(inputs: TrainingInputs) -> float | None:
+    """Return the share of the log's items that the catalogue has, None without one; refuse or warn where it is low."""
+    log, catalogue = inputs.sources.log, inputs.sources.catalogue
+    if catalogue is None:
         return None
-    return catalogue_share(args.log.name, dict.fromkeys(log.item_ids), args.items.name, sides.items)
+    return catalogue_share(log.path.name, dict.fromkeys(inputs.log.item_ids), catalogue.path.name, inputs.sides.items)
 
 
 def live_share(notes: Iterable[str], group: Group | None, now_ms: int) -> CatalogueShare:

@@ -5,55 +5,105 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from streams.errors import InputError
 from streams.settings.load import load_settings
 from tools.cli import progress
-from tools.training.inputs import Sides, embed_items, encoder_access
+from tools.training.inputs import TrainingInputs, embed_items, encoder_access
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
-    from models.interactions import Interactions
 
 
-IMPUTATIONS = ("mean", "median", "most_frequent", "time", "model")
+IMPUTATIONS: Final = ("mean", "median", "most_frequent", "time", "model")
+
+Preset = Literal["demo", "best"]
+LeftOut = Literal["none", "last"]
 
 
-def add_training_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add how to train."""
-    parser.add_argument("--minutes", type=float, help="let the sequence model take so many minutes at most")
-    parser.add_argument("--seed", type=int, default=1, help="of everything random (default: %(default)s)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the models run")
-    parser.add_argument(
-        "--encoder",
-        default="use-multilingual",
-        metavar="NAME",
-        help="one that comes along, a folder or a Hugging Face name (see HEADRACE_ENCODER_DOWNLOAD)",
-    )
-    parser.add_argument(
-        "--imputation", choices=IMPUTATIONS, default="median", help="what fills missing features (default: %(default)s)"
-    )
-    parser.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves and item vectors for TensorBoard")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted training into the same --out")
+@dataclass(frozen=True)
+class FitOptions:
+    """How to train, as the user gave it.
+
+    Parameters
+    ----------
+    minutes : the most that the sequence model may take
+    device : ``auto``, ``cpu`` or ``cuda``
+    encoder : of the items' texts, by name or folder
+    tensorboard : folder for curves and item vectors
+    is_resumed : go on with an interrupted training
+    """
+
+    seed: int
+    minutes: float | None
+    device: str
+    encoder: str
+    imputation: str
+    tensorboard: Path | None
+    is_resumed: bool
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """Add how to train."""
+        parser.add_argument("--minutes", type=float, help="let the sequence model take so many minutes at most")
+        parser.add_argument("--seed", type=int, default=1, help="of everything random (default: %(default)s)")
+        parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the models run")
+        parser.add_argument(
+            "--encoder",
+            default="use-multilingual",
+            metavar="NAME",
+            help="one that comes along, a folder or a Hugging Face name (see HEADRACE_ENCODER_DOWNLOAD)",
+        )
+        parser.add_argument(
+            "--imputation",
+            choices=IMPUTATIONS,
+            default="median",
+            help="what fills missing features (default: %(default)s)",
+        )
+        parser.add_argument(
+            "--tensorboard", type=Path, metavar="DIR", help="write curves and item vectors for TensorBoard"
+        )
+        parser.add_argument(
+            "--resume", action="store_true", help="go on with an interrupted training into the same --out"
+        )
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> FitOptions:
+        """Return what parsed options say; raise :class:`InputError` for what cannot be trained with."""
+        check_seed(args.seed)
+        if args.minutes is not None and not args.minutes > 0:
+            raise InputError(f"--minutes {args.minutes}: must be above 0")
+        if args.tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
+            raise InputError(
+                f"--tensorboard {args.tensorboard}: the package tensorboard is not installed; "
+                "pip install 'headrace[tensorboard]', or leave the option out"
+            )
+        return cls(
+            args.seed,
+            args.minutes,
+            args.device,
+            args.encoder,
+            args.imputation,
+            args.tensorboard,
+            is_resumed=args.resume,
+        )
 
 
-def check_training(args: argparse.Namespace, out: Path | None) -> None:
-    """Refuse options that cannot be trained with, and a directory that is something else; choose how texts are cut."""
+def check_target(out: Path) -> None:
+    """Raise :class:`InputError` where the folder for the artifact is something else."""
     from models.artifact.artifact import MANIFEST
+
+    if out.exists() and not (out / MANIFEST).exists():
+        raise InputError(f"{out}: exists and is not an artifact; name a new directory")
+
+
+def choose_text() -> None:
+    """Choose how texts are cut into words, as the settings say."""
     from streams.recommender.artifact_encoder import prepare_text
 
-    if out is not None and out.exists() and not (out / MANIFEST).exists():
-        raise InputError(f"{out}: exists and is no artifact; name a new directory")
-    check_seed(args.seed)
-    if args.minutes is not None and not args.minutes > 0:
-        raise InputError(f"--minutes {args.minutes}: must be above 0")
-    if args.tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
-        raise InputError(
-            f"--tensorboard {args.tensorboard}: the package tensorboard is not installed; "
-            "pip install 'headrace[tensorboard]', or leave the option out"
-        )
     prepare_text(load_settings().recommender)
 
 
@@ -63,35 +113,43 @@ def check_seed(seed: int) -> None:
         raise InputError(f"--seed {seed}: must be from 0 to {2**32 - 1}")
 
 
-def train_artifact(
-    args: argparse.Namespace, log: Interactions, sides: Sides, preset: Any, out: Path, left_out: Literal["none", "last"]
-) -> Artifact:
-    """Train with progress bars, checkpoints beside ``out`` and TensorBoard, and save."""
+def train_artifact(fit: FitOptions, inputs: TrainingInputs, preset: Preset, out: Path, left_out: LeftOut) -> Artifact:
+    """Train with progress bars, checkpoints beside ``out`` and TensorBoard, and save.
+
+    Parameters
+    ----------
+    left_out : ``last`` where the log lacks each user's last event on purpose
+
+    Raises
+    ------
+    InputError
+        When the log is too small to train on.
+    """
     from models.artifact.artifact import save_artifact
     from models.text.clean import text_version
     from models.training.train import Observer, TextSource, TrainingData, TrainingOptions, train
     from streams.recommender.artifact_encoder import open_cache, open_encoder, usable_device
     from tools.reports.tensorboard_log import TensorBoardLog
 
-    device = usable_device(args.device)
-    encoder = open_encoder(args.encoder, device, encoder_access())
-    vectors = embed_items(sides.items, encoder, open_cache(None, encoder))
+    device = usable_device(fit.device)
+    encoder = open_encoder(fit.encoder, device, encoder_access())
+    vectors = embed_items(inputs.sides.items, encoder, open_cache(None, encoder))
     checkpoints = out.parent / f".{out.name}.checkpoints"
-    if not args.resume:
+    if not fit.is_resumed:
         shutil.rmtree(checkpoints, ignore_errors=True)
     options = TrainingOptions(
         preset=preset,
-        seed=args.seed,
+        seed=fit.seed,
         device=device,
-        minutes=args.minutes,
+        minutes=fit.minutes,
         cut="last" if left_out == "last" else "time",
-        imputation=args.imputation,
+        imputation=fit.imputation,
         checkpoints=checkpoints,
         left_out=left_out,
     )
-    source = TextSource(args.encoder, encoder.version, text_version(), encoder.files_sha256)
-    data = TrainingData(log, vectors, source, sides.item_features, sides.user_features)
-    board = TensorBoardLog(args.tensorboard) if args.tensorboard else None
+    source = TextSource(fit.encoder, encoder.version, text_version(), encoder.files_sha256)
+    data = TrainingData(inputs.log, vectors, source, inputs.sides.item_features, inputs.sides.user_features)
+    board = TensorBoardLog(fit.tensorboard) if fit.tensorboard else None
     with progress() as bar:
         tasks: dict[str, Any] = {}
 
@@ -103,11 +161,11 @@ def train_artifact(
         try:
             artifact = train(data, options, Observer(on_progress, board.on_scalar if board else _ignore))
         except ValueError as exc:
-            raise InputError(f"{args.log}: {exc}") from exc
+            raise InputError(f"{inputs.sources.log.path}: {exc}") from exc
     save_artifact(artifact, out)
     shutil.rmtree(checkpoints, ignore_errors=True)
     if board:
-        board.add_items(artifact, {item_id: item["title"] for item_id, item in sides.items.items()})
+        board.add_items(artifact, {item_id: item["title"] for item_id, item in inputs.sides.items.items()})
         board.close()
     return artifact
 

@@ -5,34 +5,20 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streams.errors import InputError
 from streams.settings.load import load_settings
 from tools.cli import progress
-from tools.files.log_reader import LogReader, LogSpec, parse_columns, read_items, sorted_rows
-from tools.files.user_reader import read_users
-from tools.replay.publish_log import Tally
+from tools.files.log_reader import LogReader, sorted_rows
+from tools.files.log_source import CatalogueSource, LogSource, UserSource
+from tools.files.refused_rows import RefusedRows
+from tools.files.times import TimeRange, parse_time
 
 if TYPE_CHECKING:
     from models.interactions import Interactions
     from models.text.encoder_files import Access
     from models.types import Float32
-
-
-def add_log_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what names a log, its catalogue and its users."""
-    parser.add_argument("log", type=Path, metavar="LOG", help="CSV, TSV, JSON lines or Parquet; gzip or zstd too")
-    parser.add_argument("--items", type=Path, metavar="FILE", help="the catalogue: titles, texts, categories, features")
-    parser.add_argument("--users", type=Path, metavar="FILE", help="features of users")
-    parser.add_argument("--columns", default="", metavar="A=B,...", help="contract names to the log's columns")
-    parser.add_argument(
-        "--item-columns", default="", metavar="A=B,...", help="contract names to the catalogue's; features.NAME=COLUMN"
-    )
-    parser.add_argument("--user-columns", default="", metavar="A=B,...", help="likewise of the users' file")
-    parser.add_argument("--types", default="", metavar="A=B,...", help="the log's types to the contract's: pv=view")
-    parser.add_argument("--time-unit", choices=("auto", "s", "ms", "iso"), default="auto", help="of the log's times")
 
 
 @dataclass(frozen=True)
@@ -44,33 +30,65 @@ class Sides:
     user_features: Mapping[str, dict[str, float | str | None]] = field(default_factory=dict)
 
 
-def read_log(args: argparse.Namespace, until_ms: int | None = None) -> Interactions:
-    """Return the log's events before ``until_ms`` in time order; bad rows are shown with their line, up to a ceiling."""
-    from models.interactions import Interactions
+@dataclass(frozen=True)
+class TrainingSources:
+    """The files of a training or an evaluation."""
 
-    spec = LogSpec(args.log, parse_columns(args.columns), parse_columns(args.types), args.time_unit)
-    rows = sorted_rows(LogReader(spec, Tally().refuse))
-    log = Interactions.from_rows(
-        (row.user_id, row.item_id, row.type, row.ts_ms) for row in rows if until_ms is None or row.ts_ms < until_ms
-    )
-    if not len(log):
-        raise InputError(
-            f"{args.log}: no rows{' before --until ' + str(args.until) if until_ms else ''}: nothing to work on"
+    log: LogSource
+    catalogue: CatalogueSource | None
+    users: UserSource | None
+
+    @classmethod
+    def add_options(cls, parser: argparse.ArgumentParser) -> None:
+        """Add what names a log, its catalogue and its users."""
+        LogSource.add_options(parser)
+        CatalogueSource.add_options(parser)
+        UserSource.add_options(parser)
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> TrainingSources:
+        """Return the files that parsed options name."""
+        return cls(LogSource.of(args), CatalogueSource.of(args), UserSource.of(args))
+
+    def read_log(self, until: str | None = None) -> Interactions:
+        """Return the log's events in time order; bad rows are shown with their line, up to a ceiling.
+
+        Parameters
+        ----------
+        until : ``--until`` as the user gave it; only events before this time are returned
+        """
+        from models.interactions import Interactions
+
+        times = TimeRange(end=parse_time("--until", until))
+        rows = sorted_rows(LogReader(self.log, RefusedRows()))
+        log = Interactions.from_rows(
+            (row.user_id, row.item_id, row.type, row.ts_ms) for row in rows if row.ts_ms in times
         )
-    return log
+        if not len(log):
+            before = f" before --until {until}" if until else ""
+            raise InputError(f"{self.log.path}: no rows{before}: nothing to work on")
+        return log
+
+    def read_sides(self) -> Sides:
+        """Return the catalogue and the users; empty without ``--items`` and ``--users``."""
+        from models.features.columns import item_row, user_row
+
+        items = {} if self.catalogue is None else self.catalogue.read()
+        users = {} if self.users is None else self.users.read()
+        return Sides(
+            items,
+            {item_id: item_row(item) for item_id, item in items.items()},
+            {user_id: user_row(user) for user_id, user in users.items()},
+        )
 
 
-def read_sides(args: argparse.Namespace) -> Sides:
-    """Return the catalogue and the users; empty without ``--items`` and ``--users``."""
-    from models.features.columns import item_row, user_row
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What was read of the sources."""
 
-    items = read_items(args.items, parse_columns(args.item_columns)) if args.items else {}
-    users = read_users(args.users, parse_columns(args.user_columns)) if args.users else {}
-    return Sides(
-        items,
-        {item_id: item_row(item) for item_id, item in items.items()},
-        {user_id: user_row(user) for user_id, user in users.items()},
-    )
+    sources: TrainingSources
+    log: Interactions
+    sides: Sides
 
 
 def encoder_access() -> Access:

@@ -20,8 +20,7 @@ from streams.recommender.model_thread import ModelThread
 from streams.settings.load import KafkaSettings
 from tests import tiny_models
 from tests.builders import FakeRecord
-from tools.catalogue import read_titles
-from tools.commands.oracle import _items_of_topic
+from tools.catalogue import read_catalogue, read_titles
 
 WRONG_KEYS = (None, b"", b"b", b"a ", b"A", b"\xff", b'"a"', b"a.0", b"x" * 1_000)
 
@@ -116,7 +115,7 @@ def test_the_commands_leave_it_out_and_say_so(
             yield record
 
     monkeypatch.setattr(tools.catalogue, "read_records", records)
-    assert [(i.item_id, i.title) for i in asyncio.run(_items_of_topic(KafkaSettings()))] == [
+    assert [(i.item_id, i.title) for i in asyncio.run(read_catalogue(KafkaSettings()))] == [
         ("i01", "One"),
         ("i03", "Three"),
     ]

@@ -21,7 +21,7 @@ from tests.builders import T0, USER_ID_KEY, write_key
 from tests.certificates import OPENSSL
 from tools.commands.produce import EventMaker
 from tools.files.log_reader import LogRow
-from tools.replay.identity import TimeRange
+from tools.files.times import TimeRange
 from tools.replay.publish_log import Pace, Replay
 
 KEY = USER_ID_KEY

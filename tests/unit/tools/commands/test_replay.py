@@ -19,19 +19,11 @@ from streams.settings.load import Settings, load_settings
 from tools.commands import replay as replay_command
 from tools.commands.replay import parse_speed
 from tools.files.log_reader import LogRow
-from tools.replay.identity import (
-    Checkpoint,
-    TimeRange,
-    check_run,
-    content_digest,
-    default_run,
-    event_id,
-    load_checkpoint,
-    parse_range,
-    parse_time,
-    wire_run,
-)
-from tools.replay.publish_log import BAD_CEILING, CHECKPOINT_ROWS, Pace, Replay
+from tools.files.refused_rows import MAX_BAD
+from tools.files.times import TimeRange, parse_range, parse_time
+from tools.replay.checkpoint import Checkpoint, load_checkpoint
+from tools.replay.identity import check_run, content_digest, default_run, event_id, wire_run
+from tools.replay.publish_log import CHECKPOINT_ROWS, Pace, Replay
 
 T0 = 1_600_000_000_000
 DECODER = RecordDecoder(Event)
@@ -280,14 +272,14 @@ class TestLoop:
         rows = [row(1), row(2, user="u" * 200), row(3, kind="buy"), row(4, ts=tomorrow), row(5)]
         replay, sink = replaying(rows, tmp_path / "c.json")
         assert [(event.ts, event.seq) for event in sink.events] == [(T0 + 1_000, 0), (T0 + 5_000, 4)]
-        assert (replay.tally.read, replay.tally.sent, replay.tally.bad) == (5, 2, 3)
+        assert (replay.tally.read, replay.tally.sent, replay.tally.refused.n) == (5, 2, 3)
         shown = capsys.readouterr().err
         assert "line 2: length" in shown and "line 3: value" in shown and "line 4: future" in shown
 
     def test_log_that_is_mostly_bad_is_refused(self, tmp_path: Path) -> None:
         """A wrong time unit or mapping ends in one line, not in a million."""
-        rows = [row(line, kind="buy") for line in range(BAD_CEILING + 10)]
-        with pytest.raises(InputError, match="rows break the contract") as caught:
+        rows = [row(line, kind="buy") for line in range(MAX_BAD + 10)]
+        with pytest.raises(InputError, match="1001 of 1001 rows are bad") as caught:
             replaying(rows, tmp_path / "c.json")
         assert "\n" not in str(caught.value)
 

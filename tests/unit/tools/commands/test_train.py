@@ -84,7 +84,7 @@ def test_out_that_is_no_artifact_is_left_alone(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("mine")
     assert train(write_log(tmp_path), tmp_path / "out") == 2
-    assert "is no artifact" in capsys.readouterr().err
+    assert "is not an artifact" in capsys.readouterr().err
     assert (tmp_path / "out" / "thesis.txt").read_text() == "mine"
 
 

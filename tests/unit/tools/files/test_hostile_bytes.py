@@ -15,7 +15,9 @@ from streams.contract.windows import decode_window
 from streams.errors import RecordError
 from tools.files.json_lines import CUT_BYTES, LineSplitter
 from tools.files.log_formats import MAX_LINE_BYTES
-from tools.files.log_reader import LogReader, LogSpec, sorted_rows
+from tools.files.log_reader import LogReader, sorted_rows
+from tools.files.log_source import LogSource
+from tools.files.refused_rows import RefusedRows
 
 DEPTH = 100_000
 PROMPT_S = 1.0
@@ -84,12 +86,12 @@ def test_a_compressed_bomb_is_one_bad_line(tmp_path: Path) -> None:
             file.write(b"x" * (1 << 20))
         file.write(b"\nu1,i1,1600000000000\n" * 3)
     assert path.stat().st_size < 128 << 10
-    refused: list[str] = []
+    refused = RefusedRows(shown=0)
     tracemalloc.start()
     try:
-        rows = list(sorted_rows(LogReader(LogSpec(path, {}, {}, "auto"), lambda _line, reason: refused.append(reason))))
+        rows = list(sorted_rows(LogReader(LogSource(path), refused)))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert (len(rows), refused) == (3, [f"longer than {MAX_LINE_BYTES} bytes"])
+    assert (len(rows), refused.n) == (3, 1) and refused.last.endswith(f"longer than {MAX_LINE_BYTES} bytes")
     assert peak < 12 * MAX_LINE_BYTES

@@ -16,9 +16,10 @@ import pytest
 
 from streams.contract.records import Item, RecordDecoder
 from streams.errors import InputError
-from tools.commands.items import _check_items, _read_fields
+from tools.catalogue import items_of_file
 from tools.files.item_reader import read_items
-from tools.files.log_reader import parse_columns
+from tools.files.log_source import CatalogueSource, parse_columns
+from tools.files.refused_rows import RefusedRows
 from tools.files.user_reader import read_users
 
 
@@ -49,9 +50,9 @@ def test_a_byte_order_mark_is_no_part_of_the_first_item(tmp_path: Path) -> None:
     """As Windows tools write it: ``items put`` takes the line."""
     path = tmp_path / "items.jsonl"
     path.write_bytes(BOM_UTF8 + b'{"item_id":"a","title":"t"}\n{"item_id":"b","title":"t"}\n')
-    refused: list[str] = []
-    found = [item.item_id for item in _check_items(_read_fields(path, None), refused)]
-    assert (found, refused) == (["a", "b"], [])
+    refused = RefusedRows()
+    found = [item.item_id for item in items_of_file(CatalogueSource(path), refused)]
+    assert (found, refused.n) == (["a", "b"], 0)
 
 
 def test_named_columns_become_features(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 
@@ -17,7 +16,10 @@ import zstandard
 from streams.errors import InputError
 from streams.settings.record_limits import MAX_ID_LENGTH
 from tools.files import log_sort
-from tools.files.log_reader import LogReader, LogRow, LogSpec, parse_columns, read_items, sorted_rows
+from tools.files.item_reader import read_items
+from tools.files.log_reader import LogReader, LogRow, sorted_rows
+from tools.files.log_source import LogSource, parse_columns
+from tools.files.refused_rows import RefusedRows
 
 T = 1_600_000_000
 HEADER = "user_id,item_id,ts\n"
@@ -25,14 +27,25 @@ HEADER = "user_id,item_id,ts\n"
 GOOD = "".join(f"u{random.Random(i).random()},i{i},{T + i}\n" for i in range(3_000))
 
 
+class RecordingRows(RefusedRows):
+    """Remembers what was refused."""
+
+    def __init__(self) -> None:
+        super().__init__(shown=0)
+        self.bad: list[tuple[int, str]] = []
+
+    def refuse(self, place: str, reason: object) -> None:
+        self.bad.append((int(place.removeprefix("line ")), str(reason)))
+        super().refuse(place, reason)
+
+
 def read(
-    path: Path, content: str | bytes, columns: Mapping[str, str] | None = None, **options: object
+    path: Path, content: str | bytes, columns: str = "", **options: str
 ) -> tuple[list[LogRow], list[tuple[int, str]]]:
-    """Write a log and read it; return its rows and what was reported as bad."""
+    """Write a log and read it; return its rows and what was refused."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    bad: list[tuple[int, str]] = []
-    spec = LogSpec(path, columns or {}, **options)  # type: ignore[arg-type]
-    return list(LogReader(spec, lambda line, reason: bad.append((line, reason)))), bad
+    refused = RecordingRows()
+    return list(LogReader(LogSource(path, columns, **options), refused)), refused.bad
 
 
 def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
@@ -59,8 +72,8 @@ def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
 
 def test_columns_by_name_and_by_position(tmp_path: Path) -> None:
     """Columns are mapped by name, or by position where there is no header."""
-    by_name = read(tmp_path / "a.csv", f"u,m,t\n1,2,{T}\n", parse_columns("user_id=u,item_id=m,ts=t"))[0]
-    by_place = read(tmp_path / "b.csv", f"{T},1,2\n", parse_columns("user_id=1,item_id=2,ts=0"))[0]
+    by_name = read(tmp_path / "a.csv", f"u,m,t\n1,2,{T}\n", "user_id=u,item_id=m,ts=t")[0]
+    by_place = read(tmp_path / "b.csv", f"{T},1,2\n", "user_id=1,item_id=2,ts=0")[0]
     assert [(r.user_id, r.item_id, r.ts_ms) for r in by_name + by_place] == [("1", "2", T * 1000)] * 2
 
 
@@ -80,7 +93,7 @@ def test_the_unit_of_time_is_detected_and_said(tmp_path: Path, stamp: str, unit:
     """Seconds, milliseconds and ISO 8601 (UTC without a zone) are told apart."""
     path = tmp_path / "a.csv"
     path.write_text(HEADER + f"u,i,{stamp}\n")
-    reader = LogReader(LogSpec(path), lambda _line, _reason: None)
+    reader = LogReader(LogSource(path), RefusedRows(shown=0))
     assert [row.ts_ms for row in reader] == [T * 1000]
     assert reader.time_unit == unit
 
@@ -107,7 +120,7 @@ def test_a_missing_column_is_named_with_those_that_exist(tmp_path: Path, name: s
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A file that is not there is bad input."""
     with pytest.raises(InputError, match=r"none\.csv: no such file"):
-        list(LogReader(LogSpec(tmp_path / "none.csv"), lambda _line, _reason: None))
+        list(LogReader(LogSource(tmp_path / "none.csv"), RefusedRows(shown=0)))
 
 
 @pytest.mark.parametrize("content", ["", HEADER])
@@ -131,13 +144,13 @@ def test_a_truncated_compressed_log_is_refused(tmp_path: Path, suffix: str, word
 def test_types_are_mapped_and_unknown_ones_are_bad_rows(tmp_path: Path) -> None:
     """An unknown type costs its row; where all rows have one, the log is refused with the remedy."""
     text = f"user_id,item_id,ts,type\nu,i,{T},buy\nu,i,{T},\nu,i,{T},odd\n"
-    rows, bad = read(tmp_path / "a.csv", text, types={"buy": "purchase"})
+    rows, bad = read(tmp_path / "a.csv", text, types="buy=purchase")
     assert [row.type for row in rows] == ["purchase", "view"]
     assert [line for line, _ in bad] == [4]
     with pytest.raises(InputError, match="none of 1 rows.*map it with --types odd=view"):
         read(tmp_path / "b.csv", f"user_id,item_id,ts,type\nu,i,{T},odd\n")
     with pytest.raises(InputError, match="'odd' is none of click, view, purchase"):
-        LogReader(LogSpec(tmp_path / "a.csv", types={"buy": "odd"}), lambda _line, _reason: None)
+        LogReader(LogSource(tmp_path / "a.csv", types="buy=odd"), RefusedRows(shown=0))
 
 
 BAD_ROWS = [
@@ -214,7 +227,7 @@ def test_the_external_sort_equals_the_one_in_memory(tmp_path: Path, monkeypatch:
     chance = random.Random(1)
     text = HEADER + "".join(f"u{i},i,{T + chance.randrange(50)}\n" for i in range(2_000))
     in_file_order, _ = read(tmp_path / "a.csv", text)
-    reader = LogReader(LogSpec(tmp_path / "a.csv"), lambda _line, _reason: None)
+    reader = LogReader(LogSource(tmp_path / "a.csv"), RefusedRows(shown=0))
     runs = tmp_path / "runs"
     runs.mkdir()
     expected = sorted(in_file_order, key=lambda row: (row.ts_ms, row.line))
@@ -234,7 +247,7 @@ def test_the_sort_holds_no_more_rows_than_allowed(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(log_sort.SortedRuns, "add", counted)
     (tmp_path / "a.csv").write_text(HEADER + GOOD)
-    reader = LogReader(LogSpec(tmp_path / "a.csv"), lambda _line, _reason: None)
+    reader = LogReader(LogSource(tmp_path / "a.csv"), RefusedRows(shown=0))
     assert len(list(sorted_rows(reader, max_rows_in_memory=700, tmp_dir=tmp_path))) == 3_000
     assert sizes == [700] * 4
 

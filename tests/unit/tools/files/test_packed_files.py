@@ -11,8 +11,10 @@ import pytest
 import zstandard
 
 from streams.errors import InputError
-from tools.files.log_reader import LogReader, LogSpec
+from tools.files.log_reader import LogReader
+from tools.files.log_source import LogSource
 from tools.files.packed_files import FREE_BYTES, MAX_RATIO, check_unpacked, unpacked
+from tools.files.refused_rows import RefusedRows
 
 PEAK_BYTES = 4 << 20
 
@@ -72,7 +74,7 @@ def test_a_log_that_unpacks_to_far_more_is_refused(
     path.write_bytes(frame * ((1 << 20) // (len(rows) - MAX_RATIO * len(frame)) + 1))
     n_read = 0
     with pytest.raises(InputError, match="unpacks to more than"):
-        for _ in LogReader(LogSpec(path), lambda _line, _reason: None):
+        for _ in LogReader(LogSource(path), RefusedRows(shown=0)):
             n_read += 1
     assert n_read > 10_000
 

@@ -15,9 +15,12 @@ import pytest
 
 from streams.errors import InputError
 from tools.files import parquet_rows
-from tools.files.log_reader import LogReader, LogSpec, read_items
+from tools.files.item_reader import read_items
+from tools.files.log_reader import LogReader
+from tools.files.log_source import LogSource
 from tools.files.parquet_pages import DamagedPageError, read_pages
 from tools.files.parquet_rows import ParquetRows
+from tools.files.refused_rows import RefusedRows
 
 T = 1_600_000_000
 PEAK_BYTES = 64 << 20
@@ -220,13 +223,13 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
     for at in range(len(data)):
         path.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
         try:
-            list(LogReader(LogSpec(path), lambda _line, _reason: None))
+            list(LogReader(LogSource(path), RefusedRows(shown=0)))
         except InputError as exc:
             assert "\n" not in str(exc)
     for end in range(0, len(data), 17):
         path.write_bytes(data[:end])
         with pytest.raises(InputError):
-            list(LogReader(LogSpec(path), lambda _line, _reason: None))
+            list(LogReader(LogSource(path), RefusedRows(shown=0)))
     path.write_bytes(data[:-8] + struct.pack("<I", 1 << 31) + b"PAR1")
     with pytest.raises(InputError):
-        list(LogReader(LogSpec(path), lambda _line, _reason: None))
+        list(LogReader(LogSource(path), RefusedRows(shown=0)))

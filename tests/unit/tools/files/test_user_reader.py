@@ -13,7 +13,7 @@ import pytest
 
 from streams.contract.records import RecordDecoder, User
 from streams.errors import InputError
-from tools.files.log_reader import parse_columns
+from tools.files.log_source import parse_columns
 from tools.files.user_reader import read_users
 
 COLUMNS = parse_columns("user_id=id,features.age=age,features.city=city,follows=friends")

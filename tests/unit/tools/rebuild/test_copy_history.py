@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 
 from streams.contract.item_records import ItemDecoder
 from streams.contract.newest_lists import LatestLists
+from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import Item, Recommendation, UserVector, encode
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import BrokerError, InputError, RunError, TopicError
@@ -26,10 +27,10 @@ from streams.settings.load import KafkaSettings, Settings, load_settings
 from streams.settings.record_limits import WindowBounds
 from tests.builders import FakeRecord, make_event, write_key
 from tools.commands import replay
+from tools.files.log_source import LogSource
 from tools.rebuild.compare_runs import Held, compare_held, settings_notes, source_notes, was_promoted
 from tools.rebuild.copy_history import check_counts
 from tools.rebuild.copy_topics import EventCopier, Kept, changes_of, keep_newest, target_of
-from tools.rebuild.log import source_of
 from tools.rebuild.manifest import (
     Manifest,
     begin_or_go_on,
@@ -52,6 +53,7 @@ from tools.rebuild.promotion_plan import (
     renewed_users,
 )
 from tools.rebuild.run_workers import run_variables, what_to_see
+from tools.replay.identity import LogReplay
 
 
 def make_manifest(**changes: object) -> Manifest:
@@ -349,11 +351,9 @@ def test_a_run_in_use_takes_only_what_is_newer() -> None:
 def test_the_run_of_a_log_depends_on_the_key_of_user_ids(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("x")
     write_key(tmp_path / "key")
-    parser = argparse.ArgumentParser()
-    replay.add_arguments(parser)
-    args = parser.parse_args([str(tmp_path / "log.csv"), "--into", "r"])
-    kafka = Settings().kafka
-    assert source_of(args, kafka) != source_of(args, replace(kafka, user_id_key_file=str(tmp_path / "key")))
+    log, kafka = LogReplay(LogSource(tmp_path / "log.csv")), Settings().kafka
+    under_key = open_pseudonyms(replace(kafka, user_id_key_file=str(tmp_path / "key")))
+    assert log.wire_run(open_pseudonyms(kafka)) != log.wire_run(under_key)
 
 
 def test_lists_that_retention_may_have_deleted_are_left_out() -> None:

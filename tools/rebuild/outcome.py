@@ -1,0 +1,16 @@
+"""What a rebuilding command found out or did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a command: ``result`` for ``--json``, ``lines`` for people, and the exit code."""
+
+    result: dict[str, Any]
+    lines: Sequence[str]
+    exit_code: int = 0
