@@ -18,7 +18,7 @@ from aiokafka.conn import OAuthAuthenticator
 from aiokafka.errors import IllegalSaslStateError, KafkaError, SaslAuthenticationFailed, UnsupportedSaslMechanismError
 
 from streams.kafka.bounded_connections import BoundedConnection, BrokerAnswerError
-from streams.settings.oauth import TokenError, TokenProvider
+from streams.settings.tokens import TokenError, TokenProvider
 
 CONNECT_TIMEOUT_S: Final = 3.0
 #: A broker that refuses a client's certificate says so this soon after the handshake (TLS 1.3 ends before it has looked).

@@ -11,8 +11,10 @@ from msgspec import Meta
 from streams.errors import SettingsError
 from streams.kafka.bounded_connections import bound_connections
 from streams.settings.check import PREFIX, check_fields, check_setting
-from streams.settings.oauth import TokenProvider, token_provider
+from streams.settings.oauth import OAuthSettings, token_provider
 from streams.settings.secrets import read_secret, tls_context
+from streams.settings.token_endpoint import TokenEndpoint
+from streams.settings.tokens import TokenProvider
 
 CONTRACT_TOPICS: Final = (
     "events", "items", "users", "sequences", "user-vectors", "recommendations", "models", "events.rejected", "privacy",
@@ -185,14 +187,10 @@ class KafkaSettings:
         """Return what gives the tokens of ``OAUTHBEARER``, one for all clients; None where the connection needs none."""
         if not self.security_protocol.startswith("SASL") or self.sasl_mechanism != "OAUTHBEARER":
             return None
-        return token_provider(
-            self.oauth_token_provider,
-            self.oauth_token_url,
-            self.oauth_client_id,
-            self.oauth_client_secret_file,
-            self.oauth_scope,
-            self.oauth_extensions,
+        endpoint = TokenEndpoint(
+            self.oauth_token_url, self.oauth_client_id, self.oauth_client_secret_file, self.oauth_scope
         )
+        return token_provider(OAuthSettings(self.oauth_token_provider, endpoint, self.oauth_extensions))
 
     @property
     def principal(self) -> str:

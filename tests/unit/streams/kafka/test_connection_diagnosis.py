@@ -11,7 +11,7 @@ from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.admin import ApiVersionResponse_v0, SaslAuthenticateResponse_v0, SaslHandShakeResponse_v1
 
 from streams.kafka.connection_diagnosis import MAX_REASON, broker_reason, why_not
-from streams.settings.oauth import Token, TokenProvider
+from streams.settings.tokens import Token, TokenProvider
 
 CHALLENGE = b'{"status":"invalid_token","scope":"kafka","openid-configuration":"https://issuer.example"}'
 APIS = [(3, 0, 1), (17, 0, 1), (18, 0, 0), (36, 0, 0)]

@@ -18,9 +18,10 @@ from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from streams.errors import SettingsError
 from streams.runtime.app import credentials
-from streams.settings import oauth
+from streams.settings import oauth, tokens
 from streams.settings.load import KafkaSettings, load_settings
-from streams.settings.oauth import Token, TokenError, TokenProvider, fetch_from_endpoint
+from streams.settings.token_endpoint import TokenEndpoint
+from streams.settings.tokens import Token, TokenError, TokenProvider
 from tests.tokens import SECRET, Endpoint, token_endpoint, unsecured_token
 
 URL = "https://issuer.example/token"
@@ -182,7 +183,7 @@ def test_what_an_endpoint_refuses_is_one_line_without_secrets(
     if status == 302:
         endpoint.headers = {"Location": "http://127.0.0.1:9/MARKER"}
     with pytest.raises(TokenError) as caught:
-        fetch_from_endpoint(endpoint.url, "c", secret, "")
+        TokenEndpoint(endpoint.url, "c", secret).fetch()
     message = str(caught.value)
     assert told in message and "oauth_token_url='http://127.0.0.1:" in message and "\n" not in message
     assert not any(hidden in message for hidden in ("MARKER", SECRET, "marker-of-a-query"))
@@ -192,11 +193,11 @@ def test_what_an_endpoint_refuses_is_one_line_without_secrets(
 def test_an_endpoint_that_is_away_is_one_line(endpoint: Endpoint, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing listens, or no answer in time."""
     with pytest.raises(TokenError, match="no answer .Connection refused.;"):
-        fetch_from_endpoint("http://127.0.0.1:9/t", "c", secret, "")
-    monkeypatch.setattr(oauth, "FETCH_TIMEOUT_S", 0.1)
+        TokenEndpoint("http://127.0.0.1:9/t", "c", secret).fetch()
+    monkeypatch.setattr(tokens, "FETCH_TIMEOUT_S", 0.1)
     endpoint.delay_s = 0.5
     with pytest.raises(TokenError, match="no answer .TimeoutError.;"):
-        fetch_from_endpoint(endpoint.url, "c", secret, "")
+        TokenEndpoint(endpoint.url, "c", secret).fetch()
 
 
 def test_a_callable_gives_a_token_with_and_without_its_end(own: Callable[[Any], KafkaSettings]) -> None:
@@ -246,7 +247,7 @@ def test_what_a_callable_gives_wrong_is_one_line(own: Callable[[Any], KafkaSetti
 def test_a_token_is_renewed_before_its_end_and_serves_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that is away for a while costs nothing while the token at hand is good."""
     now = [0.0]
-    monkeypatch.setattr("streams.settings.oauth.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("streams.settings.tokens.time.monotonic", lambda: now[0])
     given: list[Token | TokenError] = [Token("a", 1000.0), TokenError("away"), Token("b", 100.0), TokenError("away")]
 
     def fetch() -> Token:
@@ -297,7 +298,7 @@ def test_threads_with_loops_of_their_own_share_one_fetch() -> None:
 
 def test_a_source_that_hangs_costs_a_bounded_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client gets an error that it takes for a broker that is away."""
-    monkeypatch.setattr(oauth, "FETCH_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(tokens, "FETCH_TIMEOUT_S", 0.1)
     free = threading.Event()
 
     def fetch() -> Token:
