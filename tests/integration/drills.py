@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,10 @@ from tests import tiny
 from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
 from tools.broker.state import port_taken
-from tools.commands import drill
+from tools.drills import conduct
 from tools.drills import run as drill_run
 from tools.drills.cluster import COUNTED
+from tools.drills.kind import Kind
 from tools.drills.kinds.replay import worker_pids
 from tools.drills.session import Drill
 from tools.main import main
@@ -65,13 +65,12 @@ def run_drill(
 ) -> Outcome:
     """Run a drill with few users on a broker, or on one of its own for None; options that are named again win."""
     seen: list[Drill] = []
-    real = drill_run.run_drill
 
-    async def noted(made: Drill, *parts: Callable[[Drill], Any]) -> dict[str, Any]:
-        seen.append(made)
-        return await real(made, *parts)
+    async def noted(which: Kind, drill: Drill) -> dict[str, Any]:
+        seen.append(drill)
+        return await drill_run.run_drill(which, drill)
 
-    monkeypatch.setattr(drill, "run_drill", noted)
+    monkeypatch.setattr(conduct, "run_drill", noted)
     monkeypatch.setattr(drill_run, "AFTER_LAST_FAULT_S", 0.5)
     named = ["--broker", broker.bootstrap] if broker is not None else []
     code = main(["drill", kind, *named, "--artifact", str(tiny.artifact()), "--json", *SMALL, *options])
@@ -97,7 +96,7 @@ def assert_nothing_left(outcome: Outcome) -> None:
     left = [pid for app in APPS for pid in worker_pids(prefix, app.module)]
     assert not left, f"workers still run: {left}"
     assert not outcome.folder.exists(), f"left: {outcome.folder}"
-    if outcome.drill.plan.has_own_broker:
+    if outcome.drill.plan.needs.own_broker:
         assert not port_taken(int(outcome.drill.broker.bootstrap.rpartition(":")[2])), "its broker still runs"
         return
     broker = outcome.drill.settings.kafka.broker  # deletes at its leisure: for a moment it still lists what is gone

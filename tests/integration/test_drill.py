@@ -16,6 +16,7 @@ from tests import tiny
 from tests.integration.drills import GONE_S, SMALL, assert_all_well, assert_nothing_left, run_drill, topics
 from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
+from tools.drills.kind import Kind
 from tools.drills.kinds import kill as drill_kill
 from tools.drills.session import Drill
 from tools.main import INTERRUPTED, main
@@ -60,7 +61,7 @@ def test_a_window_written_over_and_a_forged_list_are_found(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A drill that cannot fail would show nothing."""
-    monkeypatch.setattr(drill_kill, "script", overwrite)
+    monkeypatch.setattr(drill_kill, "KIND", Kind(overwrite))
     outcome = run_drill(broker, capsys, monkeypatch, "kill")
     shutil.rmtree(outcome.folder)  # it keeps the logs of a failure
     report = outcome.report

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 from typing import Any
 
@@ -10,9 +9,9 @@ from streams.settings.load import KafkaSettings, load_settings
 from tools.broker.kafka_jars import Progress
 
 
-def names_broker(args: argparse.Namespace) -> bool:
-    """Return whether the user named a broker: by option, by variable or in ``headrace.toml``."""
-    named = args.broker or os.environ.get("HEADRACE_BROKER")
+def names_broker(option: str | None) -> bool:
+    """Return whether a person named a broker: by the option ``--broker``, by variable or in ``headrace.toml``."""
+    named = option or os.environ.get("HEADRACE_BROKER")
     return bool(named) or load_settings().kafka.broker != KafkaSettings().broker
 
 

@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_start(args: argparse.Namespace) -> int:
     settings = load_settings(broker=args.broker).kafka
-    if names_broker(args):
+    if names_broker(args.broker):
         info = named_broker(settings.broker, settings.client_arguments())
         emit(args, _as_json(info), f"{info.bootstrap} answers; a named broker is used as it is, nothing was started")
         return 0

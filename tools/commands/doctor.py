@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run every check; return 1 if any failed."""
     settings = load_settings(broker=args.broker, artifact=args.artifact, device=args.device)
-    if not names_broker(args):
+    if not names_broker(args.broker):
         local = broker_status()
         if local is not None:
             settings = load_settings(broker=local.bootstrap, artifact=args.artifact, device=args.device)

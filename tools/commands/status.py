@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.seconds <= 600:
         raise InputError(f"--seconds {args.seconds:g}: must be 0 to 600")
     settings = load_settings(broker=args.broker)
-    local = None if names_broker(args) else broker_status()
+    local = None if names_broker(args.broker) else broker_status()
     if local is not None:
         settings = load_settings(broker=local.bootstrap)
     if args.acknowledge:

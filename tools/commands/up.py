@@ -61,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"--artifact {settings.recommender.artifact}: no such directory; make one with headrace train, or run headrace demo"
         )
-    named = settings.kafka.broker if names_broker(args) else None
+    named = settings.kafka.broker if names_broker(args.broker) else None
     with _terminate_as_interrupt(), progress() as bar:
         client = None if named is None else settings.kafka.security_arguments()
         with running_broker(named, client=client, progress=on_bar(bar)) as broker:

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 #: Sorts of events that may be accepted, each once; one beyond the allowed lateness is, when it is its user's first.
 ACCEPTABLE: Final[tuple[Sort, ...]] = ("new", "late-inserted", "late-dropped")
-#: The kind in which workers may end by themselves: without a broker they must.
-MAY_END: Final = "broker-restart"
 
 
 def report_of(drill: Drill, verdict: Verdict) -> dict[str, Any]:
@@ -32,7 +30,7 @@ def report_of(drill: Drill, verdict: Verdict) -> dict[str, Any]:
         problems.append(f"duplicate_lists {ledger.n_duplicate}")
     if ledger.n_malformed:
         problems.append(f"malformed lists {ledger.n_malformed}")
-    if plan.kind != MAY_END:
+    if not plan.needs.workers_may_end:
         problems += [f"ended by itself: {line}" for line in drill.cluster.unexpected]
     return {
         "kind": plan.kind,

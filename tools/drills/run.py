@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
 from streams.contract.records import Item, encode
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import TOPICS, create_topics, open_admin
 from streams.settings.load import KafkaSettings
+from tools.drills.kind import Kind, Script
 from tools.drills.report import report_of
 from tools.drills.session import Drill
 from tools.drills.verdict import judge
@@ -26,14 +26,8 @@ from tools.workers.apps import APP_NAMES
 AFTER_LAST_FAULT_S: Final = 3.0
 
 
-async def run_drill(
-    drill: Drill, script: Callable[[Drill], Any], epilogue: Callable[[Drill], Any] | None = None
-) -> dict[str, Any]:
+async def run_drill(kind: Kind, drill: Drill) -> dict[str, Any]:
     """Run a drill from its topics to its report. Its workers and its load have ended when it returns or raises.
-
-    Parameters
-    ----------
-    epilogue : what is done to the topics when the verdict is there and all workers have ended
 
     Returns
     -------
@@ -52,7 +46,7 @@ async def run_drill(
         async with drill.observer:
             await drill.cluster.wait_ready()
             await drill.prefill()
-            await _script_under_load(drill, script, jobs)
+            await _script_under_load(drill, kind.script, jobs)
             settle_s = await drill.catch_up()
             await drill.look_at_pages()
         await drill.cluster.stop()
@@ -60,8 +54,7 @@ async def run_drill(
         lists = drill.observer.ledger.newest()
         verdict = await judge(drill.settings, drill.items, lists, n_hidden=drill.n_hidden, before=drill.events_before)
         verdict.stale_windows = drill.observer.windows.n_stale
-        if epilogue is not None:
-            await epilogue(drill)
+        await kind.epilogue(drill)
     finally:
         await _end(drill, jobs)
     return report_of(drill, verdict) | {
@@ -70,7 +63,7 @@ async def run_drill(
     }
 
 
-async def _script_under_load(drill: Drill, script: Callable[[Drill], Any], jobs: list[asyncio.Task[Any]]) -> None:
+async def _script_under_load(drill: Drill, script: Script, jobs: list[asyncio.Task[Any]]) -> None:
     load = asyncio.create_task(drill.load.run())
     faults = asyncio.create_task(_faults(drill, script))
     jobs += [load, faults]
@@ -83,7 +76,7 @@ async def _script_under_load(drill: Drill, script: Callable[[Drill], Any], jobs:
     await load
 
 
-async def _faults(drill: Drill, script: Callable[[Drill], Any]) -> None:
+async def _faults(drill: Drill, script: Script) -> None:
     try:
         await drill.healthy()
         await script(drill)

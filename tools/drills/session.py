@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,9 +19,10 @@ from streams.settings.load import Settings
 from tools.broker.local_broker import BrokerInfo
 from tools.drills.artifact import catalogue_of
 from tools.drills.cluster import Cluster, DrillWorker, is_ready, unbalanced
-from tools.drills.events import EventSource, Shares
+from tools.drills.events import EventSource
 from tools.drills.load import Load
 from tools.drills.observer import Observer
+from tools.drills.plan import Plan
 from tools.workers.apps import APPS, AppName
 
 #: Longest time that a drill waits, in seconds: for both groups to have caught up, and for lists to flow again after a fault.
@@ -34,36 +35,6 @@ FAULT_VARIABLE: Final = "HEADRACE_DRILL_FAULTS"
 #: Commits come once a second: under load some seconds of it are always uncommitted.
 NEAR_S: Final = 4.0
 SESSION_TIMEOUT_MS: Final = 6_000
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a person asked for.
-
-    Parameters
-    ----------
-    rate_per_s : events a second
-    minutes : of the kinds that last for a time
-    has_model_faults : whether recommenders run with ``tools.drills.faulty_model``, which can slow, hang and crash the model
-    has_own_broker : whether the drill starts a broker that it may kill
-    variables : settings that the kind needs otherwise, as variables of the environment
-    log, log_columns : the history that is replayed and its columns, as ``headrace replay`` takes them; None for made events
-    """
-
-    kind: str
-    n_users: int
-    rate_per_s: float
-    kills: int
-    minutes: float
-    seed: int
-    n_workers: int
-    store: str
-    shares: Shares = field(default_factory=Shares)
-    has_model_faults: bool = False
-    has_own_broker: bool = False
-    variables: Mapping[str, str] = field(default_factory=dict)
-    log: Path | None = None
-    log_columns: str = ""
 
 
 @dataclass
@@ -120,7 +91,7 @@ class Drill:
 
     def start_worker(self, name: AppName) -> DrillWorker:
         """Start one more worker of an app; recommenders are those that faults can be put into, where the plan says so."""
-        if name == "recommender" and self.plan.has_model_faults:
+        if name == "recommender" and self.plan.needs.model_faults:
             return self.cluster.start_worker(name, module=FAULTY_APP, env={FAULT_VARIABLE: str(self.fault_file)})
         return self.cluster.start_worker(name)
 
@@ -227,4 +198,4 @@ def variables_of(settings: Settings, plan: Plan) -> dict[str, str]:
         "HEADRACE_LIVE_POPULARITY": "off",
         "HEADRACE_DEVICE": "cpu",
     }
-    return variables | dict(plan.variables)
+    return variables | dict(plan.needs.variables)

@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from dataclasses import replace
 from typing import Final
 
 from tools.broker.local_broker import broker_process, start_broker
-from tools.drills.session import Drill, Plan
+from tools.drills.kind import Kind
+from tools.drills.plan import Needs
+from tools.drills.session import Drill
 from tools.workers.processes import Process
 
 #: The broker is away for this long after its death, and unreachable for so long at most, in seconds.
 DEAD_S: Final = 5.0
 UNREACHABLE_S: Final = 60.0
 FLOWS_WITHIN_S: Final = 180.0
-
-
-def adapt(plan: Plan) -> Plan:
-    """Return the plan with a broker of the drill's own."""
-    return replace(plan, has_own_broker=True)
 
 
 async def script(drill: Drill) -> None:
@@ -62,3 +58,7 @@ def own_process(drill: Drill) -> Process:
 def _since(answered: float) -> float:
     """Return the seconds from the broker's answer until all was well again."""
     return round(time.monotonic() - answered, 2)
+
+
+#: Without a broker the workers must end.
+KIND: Final = Kind(script, Needs(own_broker=True, workers_may_end=True))

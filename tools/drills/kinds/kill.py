@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Literal
 
 from tools.drills.cluster import DrillWorker, is_ready
+from tools.drills.kind import Kind
 from tools.drills.session import SESSION_TIMEOUT_MS, Drill
 from tools.workers.apps import APP_NAMES, AppName
 
@@ -118,3 +119,6 @@ async def _is_recovering(worker: DrillWorker, before: int | None) -> bool:
 
 async def _is_unready(worker: DrillWorker) -> bool:
     return worker.is_running and not await is_ready(worker)
+
+
+KIND: Final = Kind(script)

@@ -13,15 +13,16 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Final
 
 from streams.contract.kafka_records import OutRecord
 from tools.drills.events import shares_of_users
 from tools.drills.faulty_model import Fault, write_fault
 from tools.drills.freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
+from tools.drills.kind import Kind
+from tools.drills.plan import Needs
 from tools.drills.resource_watch import Watch
-from tools.drills.session import NEAR_S, Drill, Plan
+from tools.drills.session import NEAR_S, Drill
 
 HOT_USER: Final = "hot"
 CRAWLER: Final = "crawler"
@@ -40,11 +41,6 @@ OTHERS_P99_MS: Final = 5_000.0
 #: During it their full lists take at most so many times what superseding alone costs, for the model's pace varies; and as above, if longer.
 WAIT_SLACK: Final = 1.25
 RECOVERY_S: Final = 20.0
-
-
-def adapt(plan: Plan) -> Plan:
-    """Return the plan with a model that can be slowed."""
-    return replace(plan, has_model_faults=True)
 
 
 async def script(drill: Drill) -> None:
@@ -145,3 +141,6 @@ def wrong(report: dict[str, Any], lists_per_minute: int) -> list[str]:
         if p99 is None or p99 > limit_ms:
             found.append(f"freshness of others {when} the overload: p99 {p99} ms, limit {limit_ms:g}")
     return found
+
+
+KIND: Final = Kind(script, Needs(model_faults=True))

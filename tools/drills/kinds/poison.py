@@ -10,7 +10,6 @@ import asyncio
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +20,10 @@ from streams.contract.records import MAX_RECORD_BYTES, VERSION
 from streams.kafka.publisher import Publisher
 from tools.drills.faulty_model import Fault, write_fault
 from tools.drills.foreign import abort_a_transaction, damage_state_topics, publish_a_huge_record, publish_in_each_codec
+from tools.drills.kind import Kind
 from tools.drills.malformed import MALFORMED
-from tools.drills.session import Drill, Plan
+from tools.drills.plan import Needs
+from tools.drills.session import Drill
 from tools.drills.topics import add_partitions, delete_unread
 
 #: Malformed events of each kind.
@@ -41,11 +42,6 @@ FOREIGN: Final = {
     "huge record": publish_a_huge_record,
     "damaged state topics": damage_state_topics,
 }
-
-
-def adapt(plan: Plan) -> Plan:
-    """Return the plan with recommenders whose model can be made to give NaN."""
-    return replace(plan, has_model_faults=True)
 
 
 async def script(drill: Drill) -> None:
@@ -140,3 +136,6 @@ def damaged_copy(artifact: Path, to: Path) -> Path:
     tensors[-1] ^= 0xFF
     (to / TENSORS).write_bytes(tensors)
     return to
+
+
+KIND: Final = Kind(script, Needs(model_faults=True), epilogue)

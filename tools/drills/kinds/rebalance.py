@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Final
 
-from tools.drills.session import Drill, Plan
+from tools.drills.kind import Kind
+from tools.drills.plan import Needs
+from tools.drills.session import Drill
 from tools.workers.apps import APP_NAMES
 
 #: From one worker to three, and back.
 N_JOINING: Final = 2
 PAUSE_S: Final = 2.0
-
-
-def adapt(plan: Plan) -> Plan:
-    """Return the plan with one worker of each app to begin with."""
-    return replace(plan, n_workers=1)
 
 
 async def script(drill: Drill) -> None:
@@ -33,3 +29,6 @@ async def script(drill: Drill) -> None:
                 await drill.cluster.retire(worker)
     for what in ("join", "leave"):
         drill.extra[f"{what}_s"] = [fault.downtime_s for fault in drill.faults if fault.name.startswith(what)]
+
+
+KIND: Final = Kind(script, Needs(n_workers=1))

@@ -14,7 +14,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -24,11 +24,13 @@ from streams.contract.records import Recommendation, RecordDecoder
 from streams.errors import InputError, RunError
 from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
+from tools.drills.kind import Kind
 from tools.drills.kinds.replay_promotion import promote
 from tools.drills.load import MAX_CHUNK
+from tools.drills.plan import Needs
 from tools.drills.replay_command import COMMAND_LIMIT_S, command, start_command
 from tools.drills.run import delete_topics
-from tools.drills.session import CATCH_UP_S, Drill, Plan
+from tools.drills.session import CATCH_UP_S, Drill
 from tools.rebuild.manifest import load_manifest, run_settings
 from tools.workers.apps import APPS
 from tools.workers.processes import signal_group
@@ -41,11 +43,6 @@ EVENTS_PER_USER: Final = 10
 KILL_SHARE: Final = (0.0, 0.9)
 KILL_PAUSE_S: Final = (0.0, 3.0)
 POLL_S: Final = 0.05
-
-
-def adapt(plan: Plan) -> Plan:
-    """Return the plan with two kills, both of the rebuild: the live workers are left alone, one of each app."""
-    return replace(plan, kills=N_KILLS, n_workers=1)
 
 
 @dataclass(frozen=True)
@@ -62,9 +59,9 @@ async def script(drill: Drill) -> None:
     settings = run_settings(drill.settings, RUN, drill.settings.kafka.partitions)
     try:
         n_history = await _make_history(drill)
-        drill.say(f"{n_history} events of history; rebuilding, to be killed {drill.plan.kills} times")
+        drill.say(f"{n_history} events of history; rebuilding, to be killed {N_KILLS} times")
         began = time.monotonic()
-        for n in range(drill.plan.kills):
+        for n in range(N_KILLS):
             await _rebuild_and_kill(drill, n_history, n)
         await command(drill, "--into", RUN, "--from-topic")
         drill.extra["rebuild_s"] = round(time.monotonic() - began, 1)
@@ -178,3 +175,7 @@ async def count_lists(kafka: KafkaSettings) -> Lists:
             n_news += 1
             taken.add(made.list_id)
     return Lists(n_lists, n_lists - n_news, n_news - len(taken))
+
+
+#: The kills are of the rebuild: of the live workers one of each app is enough.
+KIND: Final = Kind(script, Needs(n_workers=1))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import replace
 from typing import Final, Literal
 
 from tools.drills.faulty_model import Fault, write_fault
+from tools.drills.kind import Kind
+from tools.drills.plan import Needs
 from tools.drills.resource_watch import Watch
-from tools.drills.session import Drill, Plan
+from tools.drills.session import Drill
 
 #: Each fault lasts so long, in seconds: longer than ``model_timeout_ms``, shorter than ``model_restart_s``.
 LASTS_S: Final = 15.0
@@ -23,11 +24,6 @@ MAX_PENDING_WINDOWS: Final = 2_000
 #: Windows of one record batch, by which a recommender may go beyond.
 BATCH_WINDOWS: Final = 500
 PENDING_EVERY_S: Final = 1.0
-
-
-def adapt(plan: Plan) -> Plan:
-    """Return the plan with recommenders whose model can be disturbed, and that pause consumption within a hang."""
-    return replace(plan, has_model_faults=True, variables={"HEADRACE_MAX_PENDING_WINDOWS": str(MAX_PENDING_WINDOWS)})
 
 
 async def script(drill: Drill) -> None:
@@ -86,3 +82,8 @@ async def _most_pending(drill: Drill, until: float) -> int:
 
 def _pending(pages: dict[str, dict[str, dict[str, int]]]) -> list[int]:
     return [page["values"]["pending_windows"] for page in pages.values() if "pending_windows" in page["values"]]
+
+
+#: With this bound recommenders pause consumption within a hang.
+VARIABLES: Final = {"HEADRACE_MAX_PENDING_WINDOWS": str(MAX_PENDING_WINDOWS)}
+KIND: Final = Kind(script, Needs(model_faults=True, variables=VARIABLES))

@@ -13,11 +13,12 @@ import math
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
+from tools.drills.kind import Kind
+from tools.drills.plan import Needs
 from tools.drills.resource_watch import Watch
-from tools.drills.session import Drill, Plan
+from tools.drills.session import Drill
 from tools.workers.apps import APP_NAMES, AppName
 
 WAVE_S: Final = 60.0
@@ -45,11 +46,6 @@ BOUNDS: Final = {
     "HEADRACE_WINDOW_MAX_RECENT": "5",
     "HEADRACE_WINDOW_MAX_SEEN": "5",
 }
-
-
-def adapt(plan: Plan) -> Plan:
-    """Return the plan with short windows."""
-    return replace(plan, variables=BOUNDS)
 
 
 async def script(drill: Drill) -> None:
@@ -145,3 +141,6 @@ async def _kill(drill: Drill, apps: Sequence[AppName]) -> None:
     victim = drill.rng.choice(victims)
     async with drill.fault(f"kill {victim.label}"):
         drill.cluster.kill(victim)
+
+
+KIND: Final = Kind(script, Needs(variables=BOUNDS))

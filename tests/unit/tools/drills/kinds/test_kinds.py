@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pkgutil
 import random
 from pathlib import Path
 
@@ -12,12 +13,16 @@ from models.artifact.artifact import ArtifactError, load_artifact
 from streams.contract.records import Item, RecordDecoder
 from streams.errors import InputError, RecordError
 from tests import tiny
-from tools.commands.drill import KINDS, add_arguments, check_plan
+from tools.commands.drill import add_arguments, plan_of
+from tools.drills import kinds
 from tools.drills.artifact import catalogue_of
+from tools.drills.kind import KINDS, load_kind
+from tools.drills.kinds import kill
 from tools.drills.kinds.kill import MOMENTS, plan_faults
 from tools.drills.kinds.overload import wrong
 from tools.drills.kinds.poison import damaged_copy, poisoned_items
 from tools.drills.kinds.soak import MAX_GROWN_FILES, MAX_SLOPE_MB_PER_MIN, creeping, not_judged, rate_of
+from tools.drills.plan import Needs
 from tools.drills.resource_watch import MB, Sample, after_warm_up, slope_mb_per_min
 
 
@@ -28,17 +33,39 @@ def parsed(*argv: str) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_has_its_module(kind: str) -> None:
+@pytest.mark.parametrize("name", KINDS)
+def test_every_kind_has_its_module(name: str) -> None:
     """A kind that cannot be loaded is found here, not in the night."""
-    assert check_plan(parsed(kind)).kind == kind
+    kind = load_kind(name)
+    assert plan_of(parsed(name), kind.needs).kind == name
+    assert kind.script.__module__ == f"tools.drills.kinds.{name.replace('-', '_')}"
+
+
+def test_every_module_of_a_kind_is_in_the_table() -> None:
+    """A kind that the command does not know would never run."""
+    modules = {module.name for module in pkgutil.iter_modules(kinds.__path__)} - {"replay_promotion"}
+    assert modules == {name.replace("-", "_") for name in KINDS}
+
+
+def test_a_module_without_a_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistyped constant is no kind that does nothing."""
+    monkeypatch.delattr(kill, "KIND")
+    with pytest.raises(TypeError, match=r"tools.drills.kinds.kill: KIND is None, must be a tools.drills.kind.Kind"):
+        load_kind("kill")
+
+
+@pytest.mark.parametrize("name", ["rebalance", "replay"])
+def test_a_kind_that_needs_one_worker_of_each_app_gets_one(name: str) -> None:
+    """Workers that join are counted from one; a rebuild has workers of its own."""
+    assert plan_of(parsed(name, "--workers", "2"), load_kind(name).needs).n_workers == 1
+    assert plan_of(parsed("kill", "--workers", "2"), load_kind("kill").needs).n_workers == 2
 
 
 @pytest.mark.parametrize("option", ["--users=0", "--rate=0", "--kills=0", "--minutes=0", "--malformed-share=0.2"])
 def test_a_number_out_of_range_is_one_line(option: str) -> None:
     """Names the option, the value and the limits."""
     with pytest.raises(InputError, match=rf"^{option.split('=')[0]} [\d.]+: must be [\d.]+ to [\d.]+$"):
-        check_plan(parsed("kill", option))
+        plan_of(parsed("kill", option), Needs())
 
 
 def test_kills_come_at_every_moment_to_both_apps_in_an_order_of_the_seed() -> None:

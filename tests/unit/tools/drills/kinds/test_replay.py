@@ -18,10 +18,10 @@ from streams.contract.kafka_records import OutRecord
 from streams.settings.load import KafkaSettings
 from tests.waiting import wait_until
 from tools.drills.events import EventSource, Shares
-from tools.drills.kinds.replay import N_KILLS, RUN, adapt, kill_workers, n_copied, worker_pids
+from tools.drills.kinds.replay import RUN, kill_workers, n_copied, worker_pids
 from tools.drills.kinds.replay_promotion import NEEDS_YES, promote
 from tools.drills.load import Load
-from tools.drills.session import Fault, Plan
+from tools.drills.session import Fault
 from tools.rebuild.manifest import Manifest, save_manifest
 
 
@@ -57,11 +57,6 @@ def test_progress_is_read_from_the_manifest(tmp_path: Path) -> None:
     )  # fmt: skip
     save_manifest(folder, manifest)
     assert n_copied(tmp_path) == 7
-
-
-def test_the_kills_are_of_the_rebuild() -> None:
-    plan = adapt(Plan("replay", 10, 1.0, 10, 1.0, 1, 2, "memory"))
-    assert (plan.kills, plan.n_workers) == (N_KILLS, 1)
 
 
 class FakeDrill:
