@@ -51,8 +51,8 @@ COMPUTED_IMPORTS = {
     "models/text/encoder_use.py": "a constant",
     "streams/settings/oauth.py": "the operator names the callable in a setting, as Kafka's own clients take a class name",
     "tools/main.py": "the command is one of a closed list",
-    "tools/commands/bench.py": "the subject is one of the parser's choices",
-    "tools/commands/drill.py": "the drill is one of the parser's choices",
+    "tools/bench/subject.py": "the subject is one of the parser's choices",
+    "tools/drills/kind.py": "the kind is one of the parser's choices",
 }
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from streams.errors import InputError
-from tools.cli import emit, progress
+from tools.bench.subject import Subject
+from tools.cli import progress
 from tools.files.log_formats import raw_rows
 from tools.files.log_source import parse_columns
 from tools.files.user_reader import read_users
@@ -19,7 +21,26 @@ from tools.files.user_reader import read_users
 if TYPE_CHECKING:
     from models.evaluation.cold_sources import ColdData
 
-SUMMARY = "unseen users from follows and features, against popularity"
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    interactions : a row per interaction: user and item
+    follows : a row per follow: who, whom; None for no follows
+    users : features of users; None for no features
+    columns, user_columns : contract names to the columns of ``interactions`` and of ``users``
+    seeds : the benchmark runs once with each
+    """
+
+    interactions: Path
+    follows: Path | None
+    users: Path | None
+    columns: Mapping[str, str]
+    user_columns: Mapping[str, str]
+    seeds: Sequence[int]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,35 +51,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--follows", type=Path, metavar="FILE", help="a row per follow: who, whom")
     parser.add_argument("--users", type=Path, metavar="FILE", help="features of users")
     parser.add_argument(
-        "--columns", default="user_id=0,item_id=1", metavar="A=B,...", help="of the interactions (default: %(default)s)"
+        "--columns",
+        default="user_id=0,item_id=1",
+        metavar="A=B,...",
+        help="columns of the interactions (default: %(default)s)",
     )
-    parser.add_argument("--user-columns", default="", metavar="A=B,...", help="of --users: user_id=0,features.age=1")
+    parser.add_argument(
+        "--user-columns", default="", metavar="A=B,...", help="columns of --users: user_id=0,features.age=1"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="runs, with seeds 1, 2, ... (default: %(default)s)")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Measure and report."""
-    from models.evaluation.cold_evaluation import CONFIG, evaluate_cold
-
+def options_of(args: argparse.Namespace) -> Options:
+    """Return the parsed options, checked."""
     if args.interactions is None or (args.follows is None and args.users is None):
         raise InputError("cold-start needs --interactions FILE and at least one of --follows FILE and --users FILE")
     if args.seeds < 1:
         raise InputError(f"--seeds {args.seeds}: must be at least 1")
-    data = read_data(args)
+    return Options(
+        args.interactions,
+        args.follows,
+        args.users,
+        parse_columns(args.columns),
+        parse_columns(args.user_columns),
+        range(1, args.seeds + 1),
+    )
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Measure with each seed; return medians."""
+    from models.evaluation.cold_evaluation import CONFIG, evaluate_cold
+
+    data = read_data(options)
     runs = []
     with progress() as bar:
-        for seed in bar.track(range(1, args.seeds + 1), description="cold start"):
+        for seed in bar.track(options.seeds, description="cold start"):
             try:
                 runs.append(evaluate_cold(data, CONFIG, seed))
             except ValueError as exc:
-                raise InputError(f"{args.interactions}: {exc}") from exc
-    result = {
+                raise InputError(f"{options.interactions}: {exc}") from exc
+    return {
         "users": int(len(np.unique(data.users))),
         "items": data.n_items,
         "interactions": len(data.users),
         "follows": int(data.mask.sum()),
         "features": data.features.shape[1],
-        "seeds": list(range(1, args.seeds + 1)),
+        "seeds": list(options.seeds),
         "unseen": median_of([one["unseen"]["methods"] for one in runs]),
         "curve": median_of([one["curve"]["points"] for one in runs]),
         "strength": [one["curve"]["strength"] for one in runs],
@@ -66,24 +104,22 @@ def run(args: argparse.Namespace) -> int:
         "weights": [one["unseen"]["weights"] for one in runs],
         "curve_users": [one["curve"]["users"] for one in runs],
     }
-    emit(args, result, as_table(result))
-    return 0
 
 
-def read_data(args: argparse.Namespace) -> ColdData:
-    """Return the arrays of the files that the arguments name."""
+def read_data(options: Options) -> ColdData:
+    """Return the arrays of the files that the options name."""
     from models.evaluation.cold_sources import ColdData
 
-    pairs = read_pairs(args.interactions, parse_columns(args.columns), ("user_id", "item_id"))
+    pairs = read_pairs(options.interactions, options.columns, ("user_id", "item_id"))
     if not pairs:
         raise InputError(
-            f"{args.interactions}: no interactions; map the columns with --columns user_id=NAME,item_id=NAME"
+            f"{options.interactions}: no interactions; map the columns with --columns user_id=NAME,item_id=NAME"
         )
     user_row = {user: i for i, user in enumerate(sorted({user for user, _ in pairs}))}
     item_row = {item: i for i, item in enumerate(sorted({item for _, item in pairs}))}
     coded = np.unique(np.array([(user_row[u], item_row[i]) for u, i in pairs], dtype=np.int64), axis=0)
-    follows, mask = _follows(args.follows, user_row)
-    features = _features(args, list(user_row))
+    follows, mask = _follows(options.follows, user_row)
+    features = _features(options, list(user_row))
     # Popularity's ties go to the lower row: rows in an order of their own keep an order of the file from helping.
     shuffled = np.random.default_rng(0).permutation(len(item_row)).astype(np.int64)
     return ColdData(coded[:, 0], shuffled[coded[:, 1]], len(user_row), len(item_row), follows, mask, features)
@@ -121,7 +157,7 @@ def _follows(path: Path | None, user_row: Mapping[str, int]) -> tuple[Any, Any]:
     return follows, mask
 
 
-def _features(args: argparse.Namespace, user_ids: Sequence[str]) -> Any:
+def _features(options: Options, user_ids: Sequence[str]) -> Any:
     """Return users' features, (n_users, p) float32, missing ones at their mean, which is 0; no columns without --users.
 
     Which columns there are is read from all users, hidden ones too: their features are what is known of them.
@@ -129,7 +165,7 @@ def _features(args: argparse.Namespace, user_ids: Sequence[str]) -> Any:
     from models.features.columns import user_row
     from models.features.side_features import fit_side_features
 
-    users = read_users(args.users, parse_columns(args.user_columns)) if args.users else {}
+    users = read_users(options.users, options.user_columns) if options.users else {}
     rows = [user_row(users.get(user_id, {})) for user_id in user_ids]
     no_text = np.zeros((len(rows), 0), dtype=np.float32)
     return fit_side_features(rows, no_text, "mean").encode(rows, no_text)
@@ -156,3 +192,6 @@ def as_table(result: dict[str, Any]) -> list[str]:
         f"full ranking, medians of {len(result['seeds'])} seeds; a fifth of {result['users']} users hidden, half of it test"
     )
     return lines
+
+
+SUBJECT: Final = Subject(add_arguments, options_of, run, as_table)

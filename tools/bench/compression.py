@@ -12,6 +12,7 @@ import statistics
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -25,7 +26,8 @@ from streams.kafka.batch_writer import MAX_BATCH_BYTES
 from streams.kafka.bounded_fetch import BoundedRecords
 from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
-from tools.cli import emit, progress
+from tools.bench.subject import Subject
+from tools.cli import progress
 
 #: The compression types as Kafka numbers them.
 CODECS: Final = {"none": 0, "gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -34,6 +36,16 @@ N_ITEMS: Final = 2_000
 EVENTS_A_TURN: Final = 4
 TURNS: Final = 10
 LIST_SIZE: Final = 10
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asked for: ``records`` of each kind, in batches of ``batch``, every measurement ``repeats`` times."""
+
+    records: int
+    batch: int
+    repeats: int
+    seed: int
 
 
 class Cost(NamedTuple):
@@ -58,11 +70,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the data (default: %(default)s)")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Measure and report."""
-    for name, least in (("records", TURNS), ("batch", 1), ("repeats", 1)):
-        if getattr(args, name) < least:
-            raise InputError(f"--{name} {getattr(args, name)}: must be at least {least}")
+def options_of(args: argparse.Namespace) -> Options:
+    """Return the parsed options, checked."""
+    for name, value, least in (
+        ("records", args.records, TURNS),
+        ("batch", args.batch, 1),
+        ("repeats", args.repeats, 1),
+    ):
+        if value < least:
+            raise InputError(f"--{name} {value}: must be at least {least}")
+    return Options(args.records, args.batch, args.repeats, args.seed)
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Measure every codec on every kind of record."""
     kinds: dict[str, Callable[[int, random.Random], Iterator[OutRecord]]] = {
         "windows": lambda n, rng: windows(n // TURNS, TURNS, rng),
         "small windows": lambda n, rng: windows(n, 1, rng),
@@ -70,19 +91,16 @@ def run(args: argparse.Namespace) -> int:
     }
     table: list[dict[str, Any]] = []
     with progress() as bar:
-        task = bar.add_task("codecs", total=len(kinds) * args.repeats)
+        task = bar.add_task("codecs", total=len(kinds) * options.repeats)
         for kind, make in kinds.items():
-            records = list(make(args.records, random.Random(args.seed)))  # noqa: S311 - test data, nothing secret
+            records = list(make(options.records, random.Random(options.seed)))  # noqa: S311 - test data, nothing secret
             costs: dict[str, list[Cost]] = {codec: [] for codec in CODECS}
-            for _ in range(args.repeats):
+            for _ in range(options.repeats):
                 for codec, number in CODECS.items():
-                    costs[codec].append(measure(records, number, args.batch))
+                    costs[codec].append(measure(records, number, options.batch))
                 bar.advance(task)
             table += summarize(kind, len(records), costs)
-    named = {name: getattr(args, name) for name in ("records", "batch", "repeats", "seed")}
-    result = {"date": datetime.now(UTC).date().isoformat(), **named, "table": table}
-    emit(args, result, as_table(table))
-    return 0
+    return {"date": datetime.now(UTC).date().isoformat(), **vars(options), "table": table}
 
 
 def windows(n_users: int, n_turns: int, rng: random.Random) -> Iterator[OutRecord]:
@@ -183,14 +201,17 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def as_table(table: list[dict[str, Any]]) -> list[str]:
-    """Return the rows for people, as lines."""
+def as_table(result: dict[str, Any]) -> list[str]:
+    """Return the result for people, as lines."""
     heads = "".join(f" {head:>22}" for head in ("write us (range)", "read us (range)", "by aiokafka alone"))
     lines = [f"{'kind':<14} {'codec':<7} {'MB':>7} {'share':>6}{heads}"]
-    for row in table:
+    for row in result["table"]:
         times = " ".join(
             f"{row[name]['median']:>8.2f} ({row[name]['min']:.2f} to {row[name]['max']:.2f})".rjust(22)
             for name in ("write_us", "read_us", "unbounded_us")
         )
         lines.append(f"{row['kind']:<14} {row['codec']:<7} {row['bytes'] / 1e6:>7.2f} {row['share']:>6.2f} {times}")
     return lines
+
+
+SUBJECT: Final = Subject(add_arguments, options_of, run, as_table)

@@ -13,6 +13,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,8 @@ import numpy as np
 
 from models.types import Float32
 from streams.errors import InputError
-from tools.cli import emit, progress
+from tools.bench.subject import Subject
+from tools.cli import progress
 from tools.training.inputs import encoder_access
 
 if TYPE_CHECKING:
@@ -38,6 +40,15 @@ _SYLLABLES: Final = "ba ce di fo gu ha je ki lo mu na pe qui ro su ta ve wi xo z
 Encode = Callable[[Sequence[str]], Float32]
 
 
+@dataclass(frozen=True)
+class Options:
+    """What a person asked for: ``repeats`` pairs of runs over ``n_texts`` texts each."""
+
+    encoder: str
+    n_texts: int
+    repeats: int
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
     from models.text.encoder import MINILM_ENCODER
@@ -45,6 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoder", default=MINILM_ENCODER, help=f"a transformer model (default {MINILM_ENCODER})")
     parser.add_argument("--texts", type=int, default=640, help="texts of each run (default 640)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, interleaved (default 3)")
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """Return the parsed options, checked."""
+    if args.texts < NAIVE_BATCH or args.repeats < 1:
+        raise InputError(
+            f"--texts {args.texts}, --repeats {args.repeats}: at least {NAIVE_BATCH} texts and 1 repeat; raise them"
+        )
+    return Options(args.encoder, args.texts, args.repeats)
 
 
 def synthetic_texts(n_texts: int, seed: int) -> list[str]:
@@ -106,12 +126,8 @@ def measure(ours: Encode, naive: Encode, batches: Sequence[Sequence[str]]) -> di
     }
 
 
-def run(args: argparse.Namespace) -> int:
-    """Measure and report."""
-    if args.texts < NAIVE_BATCH or args.repeats < 1:
-        raise InputError(
-            f"--texts {args.texts}, --repeats {args.repeats}: at least {NAIVE_BATCH} texts and 1 repeat; raise them"
-        )
+def run(options: Options) -> dict[str, Any]:
+    """Measure both encoders on the same texts."""
     # set before the tokenizer starts its threads: both sides have one
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
@@ -122,29 +138,27 @@ def run(args: argparse.Namespace) -> int:
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        encoder = load_encoder(args.encoder, "cpu", encoder_access())
+        encoder = load_encoder(options.encoder, "cpu", encoder_access())
         if not isinstance(encoder, TransformerEncoder) or encoder.pooling != "mean":
-            raise InputError(f"--encoder {args.encoder}: is no transformer with mean pooling; name another")
+            raise InputError(f"--encoder {options.encoder}: is no transformer with mean pooling; name another")
         naive = naive_encoder(encoder)
         for encode in (encoder.encode, naive):
             encode(synthetic_texts(NAIVE_BATCH, 0))
-        batches = [synthetic_texts(args.texts, seed) for seed in range(1, args.repeats + 1)]
+        batches = [synthetic_texts(options.n_texts, seed) for seed in range(1, options.repeats + 1)]
         result = measure(encoder.encode, naive, batches)
     except EncoderError as exc:
-        raise InputError(f"--encoder {args.encoder}: {exc}") from exc
+        raise InputError(f"--encoder {options.encoder}: {exc}") from exc
     finally:
         torch.set_num_threads(n_threads)
-    result |= {
-        "encoder": args.encoder,
-        "texts": args.texts,
-        "repeats": args.repeats,
-        "texts_per_cpu_s": args.texts / result["ours_cpu_s"],
-        "naive_texts_per_cpu_s": args.texts / result["naive_cpu_s"],
+    return result | {
+        "encoder": options.encoder,
+        "texts": options.n_texts,
+        "repeats": options.repeats,
+        "texts_per_cpu_s": options.n_texts / result["ours_cpu_s"],
+        "naive_texts_per_cpu_s": options.n_texts / result["naive_cpu_s"],
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "date": datetime.now(UTC).date().isoformat(),
     }
-    emit(args, result, as_table(result))
-    return 0
 
 
 def as_table(result: dict[str, Any]) -> list[str]:
@@ -158,3 +172,6 @@ def as_table(result: dict[str, Any]) -> list[str]:
         f"{result['encoder']}; {result['texts']} texts, {result['repeats']} interleaved pairs, one thread; "
         f"{result['machine']}; {result['date']}",
     ]
+
+
+SUBJECT: Final = Subject(add_arguments, options_of, run, as_table)

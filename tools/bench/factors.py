@@ -27,7 +27,8 @@ from models.factors.item_neighbours import interaction_matrix
 from models.metrics.ranking import ranks_of_targets, summarize
 from models.types import Float32, Int64
 from streams.errors import InputError, RunError
-from tools.cli import emit, progress
+from tools.bench.subject import Subject
+from tools.cli import progress
 
 DIFFERENCE: Final = (
     "implicit minimises the classic objective (one regularisation for all rows), ours scales it by each row's data; "
@@ -38,6 +39,27 @@ TASTE_DIM: Final = 12
 USERS_AT_A_TIME: Final = 500
 
 Fit = Callable[[int], tuple[Float32, Float32]]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    per_user : mean number of items of a user
+    dim, sweeps : factors and sweeps of each fit
+    repeats : fits of each program
+    seed : of the log, and of the first fit
+    """
+
+    n_users: int
+    n_items: int
+    per_user: int
+    dim: int
+    sweeps: int
+    repeats: int
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -59,6 +81,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sweeps", type=int, default=16, help="sweeps of each fit (default 16)")
     parser.add_argument("--repeats", type=int, default=3, help="fits of each program, interleaved (default 3)")
     parser.add_argument("--seed", type=int, default=1, help="seed of the log and of the fits (default 1)")
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """Return the parsed options, checked."""
+    if min(args.users, args.repeats, args.dim, args.sweeps) < 1 or args.items < 20 or args.per_user < 3:
+        raise InputError("--users, --repeats, --dim and --sweeps must be at least 1, --items 20, --per-user 3")
+    return Options(args.users, args.items, args.per_user, args.dim, args.sweeps, args.repeats, args.seed)
 
 
 def taste_log(*, n_users: int, n_items: int, per_user: int, seed: int) -> TasteLog:
@@ -83,27 +112,23 @@ def taste_log(*, n_users: int, n_items: int, per_user: int, seed: int) -> TasteL
     return TasteLog(users, np.concatenate([row[:-1] for row in held]), np.array([row[-1] for row in held]), n_items)
 
 
-def run(args: argparse.Namespace) -> int:
-    """Measure and report."""
-    if min(args.users, args.repeats, args.dim, args.sweeps) < 1 or args.items < 20 or args.per_user < 3:
-        raise InputError("--users, --repeats, --dim and --sweeps must be at least 1, --items 20, --per-user 3")
-    log = taste_log(n_users=args.users, n_items=args.items, per_user=args.per_user, seed=args.seed)
-    config = AlsConfig(dim=args.dim, n_sweeps=args.sweeps)
+def run(options: Options) -> dict[str, Any]:
+    """Measure every program on one log."""
+    log = taste_log(n_users=options.n_users, n_items=options.n_items, per_user=options.per_user, seed=options.seed)
+    config = AlsConfig(dim=options.dim, n_sweeps=options.sweeps)
     with threadpool_limits(1):
-        runs = _measure(programs(log, config), log, args)
-    result = summarize_runs(runs) | {
-        "users": args.users,
-        "items": args.items,
+        runs = _measure(programs(log, config), log, options)
+    return summarize_runs(runs) | {
+        "users": options.n_users,
+        "items": options.n_items,
         "interactions": len(log.users),
-        "dim": args.dim,
-        "sweeps": args.sweeps,
-        "repeats": args.repeats,
+        "dim": options.dim,
+        "sweeps": options.sweeps,
+        "repeats": options.repeats,
         "difference": DIFFERENCE,
         "machine": f"1 thread of {os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "date": datetime.now(UTC).date().isoformat(),
     }
-    emit(args, result, as_table(result))
-    return 0
 
 
 def programs(log: TasteLog, config: AlsConfig) -> dict[str, Fit]:
@@ -152,15 +177,15 @@ def peer_weights(log: TasteLog, config: AlsConfig) -> tuple[float, float]:
     return (1.0 + w) / w, config.regularisation * mean / w
 
 
-def _measure(fits: dict[str, Fit], log: TasteLog, args: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
+def _measure(fits: dict[str, Fit], log: TasteLog, options: Options) -> dict[str, list[dict[str, float]]]:
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in fits}
     with progress() as bar:
-        task = bar.add_task("bench factors", total=args.repeats * len(fits))
-        for repeat in range(args.repeats):
+        task = bar.add_task("bench factors", total=options.repeats * len(fits))
+        for repeat in range(options.repeats):
             for name, fit in fits.items():
                 start = time.process_time()
-                users, items = fit(args.seed + repeat)
-                seconds = (time.process_time() - start) / args.sweeps
+                users, items = fit(options.seed + repeat)
+                seconds = (time.process_time() - start) / options.sweeps
                 runs[name].append(
                     {"cpu_s_per_sweep": seconds} | summarize(np.concatenate(list(_ranks(users, items, log))))
                 )
@@ -213,3 +238,6 @@ def as_table(result: dict[str, Any]) -> list[str]:
     )
     lines.append(f"{size}; {result['machine']}; {result['date']}; {result['repeats']} interleaved fits")
     return lines
+
+
+SUBJECT: Final = Subject(add_arguments, options_of, run, as_table)

@@ -9,12 +9,14 @@ import argparse
 import random
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from streams.errors import InputError
-from tools.cli import emit, progress
+from tools.bench.subject import Subject
+from tools.cli import progress
 from tools.training.fit import IMPUTATIONS, check_seed
 from tools.training.inputs import Sides, TrainingSources, embed_items, encoder_access
 
@@ -29,6 +31,16 @@ SPLIT: Final = 0.9
 MAX_QUESTIONS: Final = 5_000
 
 
+@dataclass(frozen=True)
+class Options:
+    """What a person asked for: a log with its catalogue and users, and how to train."""
+
+    sources: TrainingSources
+    preset: Literal["demo", "best"]
+    encoder: str
+    seed: int
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
     TrainingSources.add_options(parser)
@@ -37,48 +49,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=1, help="of everything random (default: %(default)s)")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Fill the table and print it."""
+def options_of(args: argparse.Namespace) -> Options:
+    """Return the parsed options, checked."""
+    check_seed(args.seed)
+    return Options(TrainingSources.of(args), args.preset, args.encoder, args.seed)
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Train once for every cell of the table."""
     from models.evaluation.splits import time_split
     from streams.recommender.artifact_encoder import open_cache, open_encoder
 
-    check_seed(args.seed)
-    sources = TrainingSources.of(args)
-    sides = sources.read_sides()
+    sides = options.sources.read_sides()
     if not any(any(v is not None for v in row.values()) for row in _all_rows(sides)):
         raise InputError("no features: name columns with --item-columns features.NAME=COLUMN, or --users")
-    cases = time_split(sources.read_log(), SPLIT)
-    encoder = open_encoder(args.encoder, "cpu", encoder_access())
+    cases = time_split(options.sources.read_log(), SPLIT)
+    encoder = open_encoder(options.encoder, "cpu", encoder_access())
     vectors = embed_items(sides.items, encoder, open_cache(None, encoder))
     table: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, progress() as bar:
         task = bar.add_task("trainings", total=2 + len(IMPUTATIONS) * len(SHARES))
-        nothing = _ndcg(args, cases, Sides(sides.items), vectors, "mean", Path(folder))
+        nothing = _ndcg(options, cases, Sides(sides.items), vectors, "mean", Path(folder))
         bar.advance(task)
-        whole = _ndcg(args, cases, sides, vectors, "median", Path(folder))
+        whole = _ndcg(options, cases, sides, vectors, "median", Path(folder))
         bar.advance(task)
         for imputation in IMPUTATIONS:
             row: dict[str, Any] = {"imputation": imputation}
             for share in SHARES:
                 kept = Sides(
                     sides.items,
-                    remove(sides.item_features, share, args.seed),
-                    remove(sides.user_features, share, args.seed + 1),
+                    remove(sides.item_features, share, options.seed),
+                    remove(sides.user_features, share, options.seed + 1),
                 )
-                row[f"{share:.0%} removed"] = _ndcg(args, cases, kept, vectors, imputation, Path(folder))
+                row[f"{share:.0%} removed"] = _ndcg(options, cases, kept, vectors, imputation, Path(folder))
                 bar.advance(task)
             table.append(row)
-    result = {
-        "log": args.log.name,
-        "seed": args.seed,
-        "preset": args.preset,
+    return {
+        "log": options.sources.log.path.name,
+        "seed": options.seed,
+        "preset": options.preset,
         "date": datetime.now(UTC).date().isoformat(),
         "nothing removed": whole,
         "without features": nothing,
         "missing": table,
     }
-    emit(args, result, as_table(result))
-    return 0
 
 
 def remove(rows: Mapping[str, Row], share: float, seed: int) -> dict[str, dict[str, float | str | None]]:
@@ -95,7 +109,7 @@ def _all_rows(sides: Sides) -> list[Row]:
 
 
 def _ndcg(
-    args: argparse.Namespace,
+    options: Options,
     cases: Cases,
     sides: Sides,
     vectors: Mapping[str, Float32],
@@ -111,17 +125,17 @@ def _ndcg(
     from models.training.fusion_cases import measure, questions
     from models.training.train import TextSource, TrainingData, TrainingOptions, train
 
-    source = TextSource(args.encoder, "bench", text_version())
+    source = TextSource(options.encoder, "bench", text_version())
     data = TrainingData(cases.train, vectors, source, sides.item_features, sides.user_features)
-    options = TrainingOptions(args.preset, args.seed, imputation=imputation, checkpoints=checkpoints)
+    how = TrainingOptions(options.preset, options.seed, imputation=imputation, checkpoints=checkpoints)
     try:
-        artifact = train(data, options)
+        artifact = train(data, how)
     except ValueError as exc:
-        raise InputError(f"{args.log}: {exc}") from exc
+        raise InputError(f"{options.sources.log.path}: {exc}") from exc
     nothing = np.zeros(artifact.whitening.mean.shape[0], dtype=np.float32)
     items = {item_id: vectors.get(item_id, nothing) for item_id in cases.log.item_ids}
     catalogue = build_catalogue(artifact, items, generation=1, features=sides.item_features)
-    positions = sample_positions(cases.log, cases.positions.tolist(), MAX_QUESTIONS, args.seed)
+    positions = sample_positions(cases.log, cases.positions.tolist(), MAX_QUESTIONS, options.seed)
     max_length = artifact.sequence.config.max_length
     return measure(artifact, questions(catalogue, cases.log, positions, max_length, sides.user_features))["ndcg@10"]
 
@@ -136,3 +150,6 @@ def as_table(result: dict[str, Any]) -> list[str]:
         f"nothing removed: {result['nothing removed']:.4f}; without any feature: {result['without features']:.4f}"
     )
     return lines
+
+
+SUBJECT: Final = Subject(add_arguments, options_of, run, as_table)

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -30,11 +31,32 @@ from streams.kafka.batch_writer import BatchWriter, delivered
 from streams.kafka.publisher import KeyHomes
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings, load_settings
-from tools.cli import emit, progress, say
+from tools.bench.subject import Subject
+from tools.broker.local_broker import running_broker
+from tools.cli import progress, say
 
 PROGRAMS: Final = ("sequencer", "aiokafka", "confluent", "obvious")
 RUN_LIMIT_S: Final = 300
 FILL_CHUNK: Final = 20_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a person asked for.
+
+    Parameters
+    ----------
+    broker : address of a broker; None for one that is started for the benchmark
+    n_events : events of each run
+    n_obvious_events : events of each run of the agent that writes once per event
+    repeats : runs of each program
+    """
+
+    broker: str | None
+    n_events: int
+    n_obvious_events: int
+    n_users: int
+    repeats: int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +67,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--users", type=int, default=50_000, help="users (default 50000)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each program, interleaved (default 3)")
+
+
+def options_of(args: argparse.Namespace) -> Options:
+    """Return the parsed options, checked."""
+    if args.repeats < 1 or args.events < 50_000 or args.obvious_events < 1_000:
+        raise InputError("--repeats must be at least 1, --events at least 50000, --obvious-events at least 1000")
+    return Options(args.broker, args.events, args.obvious_events, args.users, args.repeats)
 
 
 def synthetic_events(n_events: int, n_users: int, seed: int) -> Iterator[Event]:
@@ -116,41 +145,35 @@ def pin_broker(pid: int | None) -> bool:
     return True
 
 
-def run(args: argparse.Namespace) -> int:
-    """Measure and report."""
-    if args.repeats < 1 or args.events < 50_000 or args.obvious_events < 1_000:
-        raise InputError("--repeats must be at least 1, --events at least 50000, --obvious-events at least 1000")
-    from tools.broker.local_broker import running_broker
-
+def run(options: Options) -> dict[str, Any]:
+    """Measure every program on one broker."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
         work_dir = Path(folder)
-        with running_broker(args.broker, data_dir=work_dir / "broker") as broker:
+        with running_broker(options.broker, data_dir=work_dir / "broker") as broker:
             is_pinned = pin_broker(broker.pid)
-            runs = _measure(args, broker.bootstrap, work_dir)
-    result = summarize(runs) | {
-        "events": args.events,
-        "obvious_events": args.obvious_events,
-        "users": args.users,
-        "repeats": args.repeats,
+            runs = _measure(options, broker.bootstrap, work_dir)
+    return summarize(runs) | {
+        "events": options.n_events,
+        "obvious_events": options.n_obvious_events,
+        "users": options.n_users,
+        "repeats": options.repeats,
         "broker": f"{broker.engine} {broker.version}",
         "broker_on_other_core": is_pinned,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "date": datetime.now(UTC).date().isoformat(),
     }
-    emit(args, result, as_table(result))
-    return 0
 
 
-def _measure(args: argparse.Namespace, bootstrap: str, work_dir: Path) -> dict[str, list[dict[str, float]]]:
+def _measure(options: Options, bootstrap: str, work_dir: Path) -> dict[str, list[dict[str, float]]]:
     runs: dict[str, list[dict[str, float]]] = {program: [] for program in PROGRAMS}
     stamp = f"{int(time.time())}"
     with progress() as bar:
-        task = bar.add_task("bench sequencer", total=args.repeats * len(PROGRAMS))
-        for repeat in range(args.repeats):
+        task = bar.add_task("bench sequencer", total=options.repeats * len(PROGRAMS))
+        for repeat in range(options.repeats):
             for program in PROGRAMS:
-                n_events = args.obvious_events if program == "obvious" else args.events
+                n_events = options.n_obvious_events if program == "obvious" else options.n_events
                 settings = load_settings(broker=bootstrap, topic_prefix=f"bench{stamp}.{program}{repeat}.")
-                asyncio.run(fill(settings, n_events, args.users, as_json=program == "obvious", seed=repeat))
+                asyncio.run(fill(settings, n_events, options.n_users, as_json=program == "obvious", seed=repeat))
                 runs[program].append(run_program(program, n_events, settings, work_dir))
                 rate = runs[program][-1]["events_per_s"]
                 say(f"  {program} run {repeat + 1}: {rate:,.0f} events/s")
@@ -193,3 +216,6 @@ def as_table(result: dict[str, Any]) -> list[str]:
         lines.append(f"sequencer / {name}: {result[f'ratio_vs_{name}']:.2f}")
     lines.append(f"{result['machine']}; {result['broker']}; {result['date']}; {result['repeats']} interleaved runs")
     return lines
+
+
+SUBJECT: Final = Subject(add_arguments, options_of, run, as_table)

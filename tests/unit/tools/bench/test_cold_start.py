@@ -12,8 +12,9 @@ import pytest
 
 from streams.errors import InputError
 from tools.bench import cold_start as bench_cold_start
-from tools.bench.cold_start import median_of, read_data, read_pairs
+from tools.bench.cold_start import median_of, options_of, read_data, read_pairs
 from tools.cli import add_common_arguments
+from tools.main import main
 
 
 def parsed(*argv: object) -> argparse.Namespace:
@@ -36,21 +37,20 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="line 2: needs user_id and item_id"):
         read_pairs(short, {"user_id": "0", "item_id": "1"}, ("user_id", "item_id"))
     with pytest.raises(InputError, match="absent"):
-        read_data(parsed("--interactions", tmp_path / "absent", "--follows", short))
+        read_data(options_of(parsed("--interactions", tmp_path / "absent", "--follows", short)))
     with pytest.raises(InputError, match="no interactions"):
-        read_data(parsed("--interactions", written(tmp_path / "empty", ""), "--follows", short))
+        read_data(options_of(parsed("--interactions", written(tmp_path / "empty", ""), "--follows", short)))
 
 
 def test_data_is_of_users_with_interactions(tmp_path: Path) -> None:
     """Pairs count once; follows of strangers, of oneself and repeated ones are dropped; features are by user."""
-    data = read_data(
-        parsed(
-            "--interactions", written(tmp_path / "i", "u1 a1\nu1 a1\nu2 a1\nu3 a2\n"),
-            "--follows", written(tmp_path / "f", "u1 u3\nu1 u2\nu1 u3\nu1 u1\nu2 u9\nu9 u1\n"),
-            "--users", written(tmp_path / "u", "u3|9|Brno\nu1|3|Brno\nu9|1|Linz\nu2||Linz\n"),
-            "--user-columns", "user_id=0,features.age=1,features.city=2",
-        )
+    args = parsed(
+        "--interactions", written(tmp_path / "i", "u1 a1\nu1 a1\nu2 a1\nu3 a2\n"),
+        "--follows", written(tmp_path / "f", "u1 u3\nu1 u2\nu1 u3\nu1 u1\nu2 u9\nu9 u1\n"),
+        "--users", written(tmp_path / "u", "u3|9|Brno\nu1|3|Brno\nu9|1|Linz\nu2||Linz\n"),
+        "--user-columns", "user_id=0,features.age=1,features.city=2",
     )  # fmt: skip
+    data = read_data(options_of(args))
     assert (data.n_users, data.n_items, len(data.users)) == (3, 2, 3)
     assert data.follows[0][data.mask[0]].tolist() == [1, 2]
     assert data.mask.sum() == 2
@@ -68,7 +68,7 @@ def test_a_run_reports_and_friends_help(tmp_path: Path, capsys: pytest.CaptureFi
         "--follows": written(tmp_path / "f", "".join(f"{u}\t{v}\n" for u, v in knows)),
     }
     argv = [arg for pair in files.items() for arg in pair] + ["--seeds", 1]
-    assert bench_cold_start.run(parsed(*argv, "--json")) == 0
+    assert main(["bench", "cold-start", *map(str, argv), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["unseen"]["social prior"]["ndcg@10"] > result["unseen"]["popularity"]["ndcg@10"]
     assert result["users"] == 80
@@ -88,7 +88,7 @@ def test_a_run_reports_and_friends_help(tmp_path: Path, capsys: pytest.CaptureFi
 def test_bad_usage_is_named(argv: tuple[str, ...], message: str) -> None:
     """Missing files and no runs are errors of usage."""
     with pytest.raises(InputError, match=message):
-        bench_cold_start.run(parsed(*argv))
+        options_of(parsed(*argv))
 
 
 def test_medians_are_of_each_number() -> None:

@@ -14,7 +14,8 @@ from streams.contract.records import Recommendation, RecordDecoder
 from streams.contract.windows import decode_window
 from streams.errors import InputError
 from tools.bench import compression as bench_compression
-from tools.bench.compression import CODECS, Cost, add_arguments, lists, measure, run, summarize, windows
+from tools.bench.compression import CODECS, Cost, add_arguments, lists, measure, options_of, summarize, windows
+from tools.main import main
 
 
 def arguments(*words: str) -> argparse.Namespace:
@@ -26,7 +27,7 @@ def arguments(*words: str) -> argparse.Namespace:
 
 def test_a_small_run_reports_every_codec(capsys: pytest.CaptureFixture[str]) -> None:
     """One JSON object for programs, one table for people."""
-    assert run(arguments("--records", "400", "--repeats", "2", "--json")) == 0
+    assert main(["bench", "compression", "--records", "400", "--repeats", "2", "--json"]) == 0
     table = json.loads(capsys.readouterr().out)["table"]
     assert [(row["kind"], row["codec"]) for row in table] == [
         (kind, codec) for kind in ("windows", "small windows", "lists") for codec in CODECS
@@ -35,7 +36,7 @@ def test_a_small_run_reports_every_codec(capsys: pytest.CaptureFixture[str]) -> 
         assert row["records"] == 400
         assert row["write_us"]["min"] <= row["write_us"]["median"] <= row["write_us"]["max"]
         assert row["share"] == 1.0 if row["codec"] == "none" else row["share"] < 0.9
-    assert run(arguments("--records", "40", "--repeats", "1")) == 0
+    assert main(["bench", "compression", "--records", "40", "--repeats", "1"]) == 0
     assert "small windows  zstd" in capsys.readouterr().out
 
 
@@ -72,7 +73,7 @@ def test_times_are_medians_with_their_range() -> None:
 @pytest.mark.parametrize("words", [("--records", "9"), ("--batch", "0"), ("--repeats", "0")])
 def test_what_cannot_be_measured_is_refused(words: tuple[str, str]) -> None:
     with pytest.raises(InputError, match=f"{words[0]} {words[1]}: must be at least"):
-        run(arguments(*words))
+        options_of(arguments(*words))
 
 
 def test_records_that_get_lost_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

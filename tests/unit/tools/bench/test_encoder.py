@@ -15,6 +15,7 @@ from models.types import Float32
 from streams.errors import InputError
 from tests.unit.models.text.test_encoder import TEXTS, save_bert
 from tools.bench import encoder as bench_encoder
+from tools.main import main
 
 
 def arguments(*given: str) -> argparse.Namespace:
@@ -72,7 +73,8 @@ def test_the_ratio_is_the_median_of_pairs_and_the_cosine_the_smallest(monkeypatc
 def test_a_run_prints_one_json_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The line has the ratio, the cosine, and what is needed to repeat it."""
     folder = save_bert(tmp_path / "bert")
-    assert bench_encoder.run(arguments("--encoder", str(folder), "--texts", "32", "--repeats", "1", "--json")) == 0
+    argv = ["--encoder", str(folder), "--texts", "32", "--repeats", "1", "--json"]
+    assert main(["bench", "encoder", *argv]) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert result["ratio"] > 0
     assert result["min_cosine"] > 0.999
@@ -84,4 +86,4 @@ def test_bad_arguments_are_refused(given: tuple[str, ...], monkeypatch: pytest.M
     """Each is one line that names the value."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match=given[1]):
-        bench_encoder.run(arguments(*given))
+        bench_encoder.run(bench_encoder.options_of(arguments(*given)))

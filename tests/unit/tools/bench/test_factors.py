@@ -10,7 +10,8 @@ import pytest
 
 from models.factors.als import AlsConfig
 from streams.errors import InputError
-from tools.bench.factors import add_arguments, peer_weights, run, summarize_runs, taste_log
+from tools.bench.factors import add_arguments, options_of, peer_weights, summarize_runs, taste_log
+from tools.main import main
 
 TINY = ["--users", "60", "--items", "30", "--per-user", "6", "--dim", "4", "--sweeps", "2", "--repeats", "1"]
 
@@ -24,14 +25,14 @@ def arguments(*words: str) -> argparse.Namespace:
 
 def test_a_tiny_run_reports_every_program(capsys: pytest.CaptureFixture[str]) -> None:
     """One JSON object with times, quality and what differs; one table for people."""
-    assert run(arguments("--json")) == 0
+    assert main(["bench", "factors", *TINY, "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert set(result["programs"]) == {"headrace", "implicit_cg", "implicit_exact"}
     for row in result["programs"].values():
         assert row["cpu_s_per_sweep"] > 0.0
         assert 0.05 < row["ndcg@10"] <= 1.0
     assert "classic objective" in result["difference"]
-    assert run(arguments()) == 0
+    assert main(["bench", "factors", *TINY]) == 0
     assert "implicit_exact / headrace" in capsys.readouterr().out
 
 
@@ -64,4 +65,4 @@ def test_ratios_are_medians_of_pairs() -> None:
 def test_too_small_a_run_is_a_usage_error() -> None:
     """The message names the options."""
     with pytest.raises(InputError, match="--sweeps must be at least 1"):
-        run(arguments("--sweeps", "0"))
+        options_of(arguments("--sweeps", "0"))
