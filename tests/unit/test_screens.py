@@ -21,8 +21,8 @@ from tests.unit.test_architecture import ROOT, files
 from tools import catalogue
 from tools.cli import emit, progress, say, say_table, write_json, write_line, write_row
 from tools.commands import items
-from tools.commands.demo import show_users
 from tools.commands.drill import as_lines as drill_lines
+from tools.demo.report import user_lines
 from tools.files.log_reader import LogRow
 from tools.main import COMMANDS, main
 from tools.workers.process import Worker
@@ -212,7 +212,8 @@ def test_the_catalogue_is_a_table_that_no_spreadsheet_computes(capsys: pytest.Ca
 
 def test_the_demo_shows_titles_on_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [LogRow(i, None, HOSTILE, HOSTILE, "view", T0 + i, None, None) for i in range(5)]
-    show_users(rows, [a_list()], {HOSTILE: HOSTILE})
+    for line in user_lines(rows, [a_list()], {HOSTILE: HOSTILE}):
+        say(line)
     captured = capsys.readouterr()
     clean(captured)
     lines = captured.err.splitlines()

@@ -1,13 +1,26 @@
-"""The figures of a demo, and whether they show that something is wrong."""
+"""What a demo shows: its figures, whether they show that something is wrong, and the lists of a few users."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
-from tools.demo.run import Outcome, Split
+from streams.contract.records import Recommendation
 from tools.demo.score import score
+from tools.demo.steps import Outcome, Split
+from tools.files.log_reader import LogRow
 from tools.replay.identity import event_id
 from tools.reports.quantile import quantile
+
+#: Users whose lists are shown; each with at least so many events, and how many of its events and items.
+USERS_SHOWN: Final = 3
+MIN_EVENTS: Final = 5
+EVENTS_SHOWN: Final = 4
+ITEMS_SHOWN: Final = 5
+#: Figures shown as they are.
+COUNTS: Final = (
+    "events", "read", "accepted", "duplicate", "late", "rejected", "users", "users_with_list", "lists", "lists_scored",
+)  # fmt: skip
 
 
 def report_of(split: Split, outcome: Outcome) -> dict[str, Any]:
@@ -39,3 +52,39 @@ def find_problem(report: dict[str, Any]) -> str | None:
     if report["users_with_list"] != report["users"]:
         return f"{report['users'] - report['users_with_list']} users with accepted events have no list"
     return None
+
+
+def as_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the figures for people, each with its name."""
+    for name in COUNTS:
+        yield (name, f"{report[name]:,}")
+    for quantile_name, value in report["freshness_ms"].items():
+        yield (f"freshness {quantile_name}", "-" if value is None else f"{value:,.0f} ms")
+    for metric in ("hr@10", "ndcg@10"):
+        yield (metric, f"{report[metric]:.4f}  (recent popularity {report['recent_popularity'][metric]:.4f})")
+
+
+def user_lines(rows: Sequence[LogRow], lists: Sequence[Recommendation], titles: dict[str, str]) -> Iterator[str]:
+    """Yield the last events and the newest list of a few users, as lines.
+
+    Parameters
+    ----------
+    rows : the replayed events, in time order
+    lists : the published lists, in any order
+    titles : of the items, by id
+    """
+    newest: dict[str, Recommendation] = {}
+    for published in lists:
+        if published.user_id not in newest or published.revision > newest[published.user_id].revision:
+            newest[published.user_id] = published
+    histories: dict[str, list[str]] = {}
+    for row in rows:
+        histories.setdefault(row.user_id, []).append(row.item_id)
+    shown = [user for user, items in histories.items() if user in newest and len(items) >= MIN_EVENTS][:USERS_SHOWN]
+    for user in shown:
+        yield ""
+        yield f"user {user} last saw: " + "; ".join(titles.get(item, item) for item in histories[user][-EVENTS_SHOWN:])
+        for rank, item in enumerate(newest[user].items[:ITEMS_SHOWN], 1):
+            because = f", because of {titles.get(item.because, item.because)}" if item.because else ""
+            sources = ", ".join(f"{name} {source.rank}" for name, source in sorted(item.sources.items()))
+            yield f"  {rank}. {titles.get(item.item_id, item.item_id)}  p={item.score:.2f} ({sources}{because})"

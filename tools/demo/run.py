@@ -1,167 +1,73 @@
-"""The demo's machinery: every step is a command that a person could give, run in order; then what they published is read."""
+"""Runs a demo on a local broker, or on one that a person named, and draws up its figures."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from streams.contract.records import Recommendation
-from streams.errors import InputError, RunError
-from streams.settings.load import Settings
-from tools.cli import progress, say
-from tools.demo.movielens import DemoLog
-from tools.files.log_reader import LogReader, LogRow, sorted_rows
-from tools.files.log_source import LogSource
-from tools.files.refused_rows import RefusedRows
-from tools.workers.apps import APP_NAMES
-from tools.workers.launch import Launch, deployment_variables, make_worker
-from tools.workers.process import Worker
-from tools.workers.supervisor import running
+from streams.settings.load import load_settings
+from tools.broker.local_broker import running_broker
+from tools.cli import say
+from tools.demo.movielens import DemoLog, movielens_100k
+from tools.demo.report import report_of
+from tools.demo.steps import Outcome, Split, run_steps, split_by_time
 
-TRAIN_SHARE: Final = 0.8
-#: The replay runs thousands of times faster than life, and at full size a batch would hold whole sessions: small batches, one at a
-#: time, keep more of the windows in between, and so more lists.
-DEMO_BATCHES: Final = {
-    "HEADRACE_BATCH_MAX_RECORDS": "2",
-    "HEADRACE_IN_FLIGHT_BATCHES": "1",
-    "HEADRACE_MICRO_BATCH_DEADLINE_MS": "0",
-}
-DRAIN_S: Final = 240
+DIRECTORY: Final = Path(".headrace")
 
 
 @dataclass(frozen=True)
-class Split:
-    """The log in time order, cut at a time: training before it, replay from it on."""
+class Options:
+    """What a person asked for.
 
-    history: list[LogRow]
-    replayed: list[LogRow]
-    at_ms: int
+    Parameters
+    ----------
+    log : a log and its catalogue; None for MovieLens-100K
+    broker : address of a broker; None for a local one
+    engine : what runs the local broker, as ``headrace broker --engine`` takes it
+    seed : of the training
+    encoder : language model, as ``headrace train --encoder`` takes it; None for the default of ``headrace train``
+    """
+
+    log: DemoLog | None = None
+    broker: str | None = None
+    engine: str = "auto"
+    seed: int = 1
+    encoder: str | None = None
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a demo brought about.
+class Demo:
+    """A finished demo: the log that it used, the cut of the log, what came out, and the figures."""
 
-    Parameters
-    ----------
-    trained : the result of ``headrace train``
-    n_sent : events that the replay published
-    counts : the sequencer's, of all events
-    lists, freshness_ms : all published lists, and how long after its event's arrival at the broker each was made, in milliseconds
-    flow_s : from the start of the replay to the last list, in seconds
+    log: DemoLog
+    split: Split
+    outcome: Outcome
+    report: dict[str, Any]
+
+
+def run_demo(options: Options) -> Demo:
+    """Train on the first part of a log, replay the rest through both apps, and score the lists.
+
+    Raises
+    ------
+    RunError
+        When MovieLens-100K cannot be fetched, a step fails, or the apps are not done in time.
     """
-
-    trained: dict[str, Any]
-    n_sent: int
-    counts: dict[str, int]
-    lists: list[Recommendation]
-    freshness_ms: list[float]
-    flow_s: float
-
-
-def split_by_time(log: DemoLog) -> Split:
-    """Read the log in time order and cut it so that 80 % of the events lie before."""
-    reader = LogReader(LogSource(log.events, log.columns), RefusedRows(shown=0))
-    rows = list(sorted_rows(reader))
-    at_ms = rows[int(TRAIN_SHARE * len(rows))].ts_ms
-    history = [row for row in rows if row.ts_ms < at_ms]
-    if not history:
-        raise InputError(f"{log.events}: all events have one time, {at_ms} ms: nothing to train on before it")
-    return Split(history, rows[len(history) :], at_ms)
-
-
-def run_steps(settings: Settings, log: DemoLog, split: Split, training: Sequence[str]) -> Outcome:
-    """Train, start both apps, replay, wait until all is done, and read the lists.
-
-    Parameters
-    ----------
-    training : further options of ``headrace train``
-    """
-    environment = os.environ | deployment_variables(settings)
-    columns = ["--columns", log.columns] if log.columns else []
-    item_columns = ["--columns", log.item_columns] if log.item_columns else []
-    train_columns = ["--item-columns", log.item_columns] if log.item_columns else []
-    command(environment, "topics", "create")
-    command(environment, "items", "put", str(log.items), *item_columns)
-    trained = command(
-        environment, "train", str(log.events), "--items", str(log.items), "--out", settings.recommender.artifact,
-        "--until", str(split.at_ms), "--preset", "demo", *training, *columns, *train_columns,
-    )  # fmt: skip
-    say(f"trained artifact {trained['artifact']} in {trained['seconds']:.0f} s")
-    with workers(settings) as (sequencer, recommender):
-        replay_started = time.monotonic()
-        replayed = command(
-            environment, "replay", str(log.events), "--from", str(split.at_ms), "--run", "demo", *columns
-        )
-        counts = drain(settings, sequencer, recommender, replayed["sent"])
-        flow_s = time.monotonic() - replay_started
-    lists, freshness_ms = asyncio.run(read_lists(settings))
-    return Outcome(trained, replayed["sent"], counts, lists, freshness_ms, flow_s)
-
-
-def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """Run one headrace command with ``--json`` and return its result; its progress shows on standard error."""
-    process = subprocess.run(
-        [sys.executable, "-m", "tools.main", *arguments, "--json"], env=environment, stdout=subprocess.PIPE, check=False
-    )
-    if process.returncode:
-        raise RunError(f"headrace {arguments[0]} ended with exit code {process.returncode}; its message stands above")
-    result: dict[str, Any] = json.loads(process.stdout.decode().strip().splitlines()[-1])
-    return result
-
-
-@contextmanager
-def workers(settings: Settings) -> Iterator[tuple[Worker, Worker]]:
-    """Start a worker of each app and wait until both are ready; stop them when the block ends."""
-    folder = Path(settings.recommender.artifact).parent
-    sequencer, recommender = (
-        make_worker(Worker, settings, Launch(name, folder / name, folder / f"{name}.log", variables=DEMO_BATCHES))
-        for name in APP_NAMES
-    )
-    with running([sequencer, recommender]):
-        yield sequencer, recommender
-
-
-def drain(settings: Settings, sequencer: Worker, recommender: Worker, n_sent: int) -> dict[str, int]:
-    """Wait until every event is sequenced and every window has its list; return the sequencer's counts."""
-    from streams.kafka.group_watch import group_lag
-
-    deadline = time.monotonic() + DRAIN_S
-    group = settings.kafka.group("recommender")
-    with progress() as bar:
-        task = bar.add_task("events", total=n_sent)
-        while time.monotonic() < deadline:
-            counts: dict[str, int] = sequencer.counts()["total"]
-            bar.update(task, completed=counts["read"])
-            if counts["read"] >= n_sent and asyncio.run(group_lag(settings.kafka, group, "sequences")) == 0:
-                return counts
-            time.sleep(0.2)
-    raise RunError(
-        f"not done after {DRAIN_S} s: {counts['read']} of {n_sent} events; lists: {recommender.counts()['values']}"
-    )
-
-
-async def read_lists(settings: Settings) -> tuple[list[Recommendation], list[float]]:
-    """Return all published lists, and how long after its event's arrival at the broker each was made, in milliseconds."""
-    from streams.contract.records import RecordDecoder
-    from streams.kafka.topic_reader import read_records
-
-    kafka = settings.kafka
-    events = read_records(kafka, kafka.topic("events"))
-    arrived = {(record.partition, record.offset): record.timestamp async for record in events}
-    decoder = RecordDecoder(Recommendation)
-    lists, freshness_ms = [], []
-    async for record in read_records(kafka, kafka.topic("recommendations")):
-        published = decoder.decode(record.value)
-        lists.append(published)
-        freshness_ms.append(float(published.produced_ts - arrived[record.partition, published.offset]))
-    return lists, freshness_ms
+    started = time.monotonic()
+    log = movielens_100k() if options.log is None else options.log
+    split = split_by_time(log)
+    say(f"log: {len(split.history) + len(split.replayed):,} events; training on the first {len(split.history):,}")
+    with running_broker(options.broker, engine=options.engine, data_dir=DIRECTORY / "broker") as broker:
+        for note in broker.notes:
+            say(f"broker: {note}")
+        say(f"broker: {broker.engine} {broker.version} at {broker.bootstrap}")
+        prefix = f"demo{int(time.time())}."
+        artifact = DIRECTORY / "demo" / prefix / "artifact"
+        settings = load_settings(broker=broker.bootstrap, topic_prefix=prefix, artifact=str(artifact))
+        encoder = ["--encoder", options.encoder] if options.encoder else []
+        outcome = run_steps(settings, log, split, ["--seed", str(options.seed), *encoder])
+        report = report_of(split, outcome)
+    report |= {"engine": broker.engine, "engine_version": broker.version, "seconds": time.monotonic() - started}
+    return Demo(log, split, outcome, report)

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from streams.errors import InputError
-from tools.commands.demo import run
+from tools.commands.demo import options_of
 
 
 def test_a_log_without_its_catalogue_is_refused(tmp_path: Path) -> None:
     """Lists without titles show nothing: --log and --items go together."""
     with pytest.raises(InputError, match="go together"):
-        run(argparse.Namespace(log=tmp_path / "log.csv", items=None))
+        options_of(argparse.Namespace(log=tmp_path / "log.csv", items=None))

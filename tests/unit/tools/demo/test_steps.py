@@ -8,7 +8,7 @@ import pytest
 
 from streams.errors import InputError
 from tools.demo.movielens import DemoLog
-from tools.demo.run import split_by_time
+from tools.demo.steps import split_by_time
 
 T0 = 1_600_000_000_000
 
