@@ -18,8 +18,9 @@ from tests.builders import T0, make_event
 from tests.integration.recommender_runs import WAIT_S, lag, newest_revisions, recommender
 from tests.integration.test_sequencer import as_record, newest_windows, publish, sequencer, wait_read
 from tests.waiting import wait_until
-from tools.commands.status import Flow, as_dict, look, problems_of
+from tools.commands.status import as_dict
 from tools.main import main
+from tools.workers.flow import Flow, look, problems_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers", "catalogue")]
 

@@ -5,7 +5,6 @@ What has been seen is committed under a group that nobody joins: only members ca
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Mapping
 from typing import Any, Final
@@ -28,7 +27,6 @@ from streams.kafka.group_watch import GroupWatch
 from streams.kafka.permissions import check_rights
 from streams.kafka.readers import open_reader
 from streams.settings.load import KafkaSettings
-from tools.cli import emit
 
 #: A partition, and events of it that were deleted unread.
 Loss = tuple[int, Gap]
@@ -92,12 +90,11 @@ async def _commit(kafka: KafkaSettings, topic: str, losses: tuple[Loss, ...]) ->
         await reader.commit({place: OffsetAndMetadata(at.begin, encode(at)) for place, at in last.items()})
 
 
-def show(args: argparse.Namespace, topic: str, losses: tuple[Loss, ...]) -> None:
-    """Print what was acknowledged."""
+def as_lines(topic: str, losses: tuple[Loss, ...]) -> list[str]:
+    """Return what was acknowledged, for people."""
     lines = [f"acknowledged: {gap.describe(topic, number)}" for number, gap in losses]
-    result = {"acknowledged": [as_loss(topic, *loss) for loss in losses]}
     nothing = f"nothing to acknowledge: all events of {topic} lost in the last 24 hours, if any, are acknowledged"
-    emit(args, result, lines or nothing)
+    return lines or [nothing]
 
 
 def as_loss(topic: str, partition: int, gap: Gap) -> dict[str, Any]:

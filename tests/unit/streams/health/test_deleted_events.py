@@ -26,7 +26,7 @@ from streams.runtime.consumer import BatchConsumer
 from streams.runtime.offsets_to_commit import OffsetsToCommit, note_of
 from streams.settings.load import Settings
 from tests.builders import FakeRecord
-from tools.commands.status import Flow, problems_of
+from tools.workers.flow import Flow, problems_of
 
 PLACE = TP("events", 1)
 

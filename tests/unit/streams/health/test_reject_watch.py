@@ -25,7 +25,7 @@ from streams.sequencer.absorb_batch import BatchResult
 from streams.sequencer.agent import Sequencer, build_sequencer
 from streams.settings.load import SequencerSettings, Settings
 from tests.builders import FakeRecord
-from tools.commands.status import Flow, problems_of
+from tools.workers.flow import Flow, problems_of
 
 
 def rejects(n: int, reason: str = "malformed", headers: tuple[tuple[str, bytes], ...] = ()) -> list[Reject]:

@@ -17,8 +17,9 @@ from streams.errors import InputError
 from streams.health.unknown_items import UnknownItems
 from streams.kafka.group_watch import Group, Member, PartitionOffsets, Place
 from tests.builders import idle_health
-from tools.commands.status import Flow, as_dict, as_lines, page, problems_of
+from tools.commands.status import as_dict, as_lines
 from tools.main import main
+from tools.workers.flow import Flow, page, problems_of
 
 A: Place = ("events", 0)
 B: Place = ("events", 1)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-
 import pytest
 
 from streams.contract.committed_note import Gap
-from tools.workers.acknowledge import as_text, show
+from tools.workers.acknowledge import as_lines, as_loss, as_text
 
 LOSSES = ((0, Gap(14, 90, 1)), (3, Gap(0, 174, 1, n_read=100)))
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
-def test_each_loss_is_a_line_and_nothing_is_said_too(n: int, capsys: pytest.CaptureFixture[str]) -> None:
-    show(argparse.Namespace(json=False), "events", LOSSES[:n])
-    lines = capsys.readouterr().out.splitlines()
+def test_each_loss_is_a_line_and_nothing_is_said_too(n: int) -> None:
+    lines = as_lines("events", LOSSES[:n])
     if not n:
         assert len(lines) == 1 and lines[0].startswith("nothing to acknowledge: all events of events")
         return
@@ -24,9 +20,8 @@ def test_each_loss_is_a_line_and_nothing_is_said_too(n: int, capsys: pytest.Capt
     assert "events-3: offsets 0 to 173" in lines[-1] and "at most 74 events" in lines[-1] or n == 1
 
 
-def test_json_has_the_offsets(capsys: pytest.CaptureFixture[str]) -> None:
-    show(argparse.Namespace(json=True), "events", LOSSES)
-    assert json.loads(capsys.readouterr().out)["acknowledged"] == [
+def test_json_has_the_offsets() -> None:
+    assert [as_loss("events", *loss) for loss in LOSSES] == [
         {"topic": "events", "partition": 0, "first": 14, "last": 89, "events": 76},
         {"topic": "events", "partition": 3, "first": 0, "last": 173, "events": 74},
     ]

@@ -235,7 +235,8 @@ def test_the_command_says_a_refusal_in_one_line(tmp_path: Path, sent: Sent, caps
 
 def test_make_clean_believes_no_record_either(tmp_path: Path) -> None:
     """It ends non-zero with the reason, removes nothing, and signals nobody: a signal to -1 would end this test too."""
-    (tmp_path / "streams").symlink_to(ROOT / "streams")
+    for package in ("models", "streams"):
+        (tmp_path / package).symlink_to(ROOT / package)
     (tmp_path / "tools").mkdir()
     for file in (ROOT / "tools").iterdir():
         (tmp_path / "tools" / file.name).symlink_to(file)
