@@ -14,7 +14,7 @@ from streams.contract.records import Item, User, encode
 from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, make_event
-from tests.malformed import MALFORMED, malformed
+from tools.drills.malformed import MALFORMED
 
 _GOOD = make_event("e1", T0, session_id="s1", value=1.5, run="r1", seq=7)
 _ITEM = Item(
@@ -52,7 +52,7 @@ SEEDS: Final[tuple[bytes, ...]] = (
     msgspec.msgpack.encode(
         {"v": 1, "artifact": "a", "uri": "u", "sha256": "0" * 64, "created_ts": T0, "metrics": {"m": 1.0}}
     ),
-    *(value for kind in MALFORMED if (value := malformed(kind, 1).value) is not None and len(value) < 30_000),
+    *(value for kind in MALFORMED if (value := MALFORMED[kind](1).value) is not None and len(value) < 30_000),
     _CSV,
     _CSV.replace(b",", b"\t"),
     _JSONL,

@@ -22,8 +22,8 @@ from streams.sequencer.window import absorb
 from streams.settings.load import Settings
 from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, make_event
-from tests.malformed import MALFORMED, malformed
 from tests.waiting import wait_until
+from tools.drills.malformed import MALFORMED
 from tools.main import main
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
@@ -171,7 +171,7 @@ def test_malformed_records_do_not_stop_the_worker(settings: Settings, tmp_path: 
     kinds = sorted(MALFORMED)
     assert len(kinds) >= 20
     good = [as_record(make_event(f"e{i:06d}", T0 + i, user_id=f"u{i % 200}")) for i in range(n_good)]
-    bad = [malformed(kinds[i % len(kinds)], i) for i in range(n_bad)]
+    bad = [MALFORMED[kinds[i % len(kinds)]](i) for i in range(n_bad)]
     records = good + bad
     random.Random(1).shuffle(records)
     publish(settings, records)

@@ -66,8 +66,3 @@ MALFORMED: Final[dict[str, Callable[[int], OutRecord]]] = {
     "empty key": lambda i: OutRecord(b"", msgspec.msgpack.encode(_fields(i))),
     "another user's key": lambda i: _record(_fields(i), key=b"u2"),
 }
-
-
-def malformed(kind: str, i: int) -> OutRecord:
-    """Return the ``i``-th malformed record, of a kind."""
-    return MALFORMED[kind](i)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -48,7 +49,7 @@ def grown_files(samples: Sequence[Sample]) -> int:
 
 
 class Watch:
-    """Samples every few seconds, until cancelled.
+    """Samples the workers every few seconds while the block of :func:`watching` runs.
 
     Attributes
     ----------
@@ -116,6 +117,19 @@ class Watch:
             for sample in samples:
                 sums[sample.at_s] += sample.rss_bytes
         return round(max(sums.values(), default=0) / MB, 1)
+
+
+@contextlib.asynccontextmanager
+async def watching(drill: Drill) -> AsyncIterator[Watch]:
+    """Watch the workers of a drill while the block runs."""
+    watch = Watch(drill)
+    running = asyncio.create_task(watch.run())
+    try:
+        yield watch
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
 
 
 def folder_bytes(folder: Path) -> int:

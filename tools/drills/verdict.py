@@ -20,6 +20,10 @@ from tools.oracle.compare import compare_lists, compare_windows
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
 
 EXAMPLES: Final = 5
+#: Fields of a verdict that must be 0.
+MUST_BE_ZERO: Final = (
+    "lost", "wrong_windows", "stale_windows", "wrong_lists", "rejected_missing", "rejected_extra", "rejected_wrong", "n_unread",
+)  # fmt: skip
 
 
 @dataclass
@@ -57,17 +61,8 @@ class Verdict:
 
     def problems(self) -> list[str]:
         """Return what is not zero and must be."""
-        names = (
-            "lost",
-            "wrong_windows",
-            "stale_windows",
-            "wrong_lists",
-            "rejected_missing",
-            "rejected_extra",
-            "rejected_wrong",
-            "n_unread",
-        )
-        return [f"{name} {getattr(self, name)}" for name in names if getattr(self, name)]
+        found = self.as_dict()
+        return [f"{name} {found[name]}" for name in MUST_BE_ZERO if found[name]]
 
     def as_dict(self) -> dict[str, Any]:
         """Return all fields."""
@@ -79,7 +74,6 @@ async def judge(
     items: Iterable[Item],
     lists: Mapping[bytes, Recommendation],
     *,
-    with_lists: bool = True,
     n_hidden: int = 0,
     before: Sequence[ConsumedRecord] = (),
 ) -> Verdict:
@@ -91,7 +85,6 @@ async def judge(
     lists : the last accepted list of each user, by user key
     n_hidden : offsets of ``events`` without a record that the oracle can see: aborted records, transaction markers, deleted events
     before : records of ``events`` that the topic no longer has, each partition in order
-    with_lists : False leaves the lists out, for a drill that leaves them behind on purpose
     """
     kafka = settings.kafka
     rejects = await _reject_log(kafka)
@@ -104,11 +97,10 @@ async def judge(
     verdict.examples = [f"window of {d.user_id}: {d.what}: {d.why}" for d in differences[:EXAMPLES]]
     wrong = {d.user_id.encode() for d in differences}
     verdict.lost = sum(n_lost(windows.get(key), truth.windows[key]) for key in wrong & truth.windows.keys())
-    if with_lists:
-        expected = await asyncio.to_thread(_expected_lists, settings, items, truth)
-        list_differences = compare_lists(lists, expected)
-        verdict.wrong_lists = len(list_differences)
-        verdict.examples += [f"list of {d.user_id}: {d.what}: {d.why}" for d in list_differences[:EXAMPLES]]
+    expected = await asyncio.to_thread(_expected_lists, settings, items, truth)
+    list_differences = compare_lists(lists, expected)
+    verdict.wrong_lists = len(list_differences)
+    verdict.examples += [f"list of {d.user_id}: {d.what}: {d.why}" for d in list_differences[:EXAMPLES]]
     return verdict
 
 

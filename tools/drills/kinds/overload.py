@@ -10,7 +10,6 @@ not superseded, or taken before the others', or were work done that nobody waits
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -21,7 +20,7 @@ from tools.drills.faulty_model import Fault, write_fault
 from tools.drills.freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
 from tools.drills.kind import Kind
 from tools.drills.plan import Needs
-from tools.drills.resource_watch import Watch
+from tools.drills.resource_watch import watching
 from tools.drills.session import NEAR_S, Drill
 
 HOT_USER: Final = "hot"
@@ -49,10 +48,8 @@ async def script(drill: Drill) -> None:
     rate = min(FACTOR * prefilled, MAX_RATE_PER_S)
     slowdown = FACTOR * prefilled / rate
     drill.say(f"workers made {prefilled:,.0f} lists/s; model {slowdown:.1f} times slower, {rate:,.0f} events/s")
-    watch = Watch(drill)
-    watching = asyncio.create_task(watch.run())
     drill.observer.keeps_arrivals = True
-    try:
+    async with watching(drill) as watch:
         await asyncio.sleep(1.0)
         write_fault(drill.fault_file, Fault("slow", factor=slowdown))
         drill.load.make, drill.load.rate_per_s = mixed(drill, rate), rate
@@ -64,10 +61,6 @@ async def script(drill: Drill) -> None:
         write_fault(drill.fault_file, Fault())
         recovery_s = await drill.come_near_the_end()
         await asyncio.sleep(NEAR_S + RECOVERY_S)
-    finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
     arrivals = drill.observer.arrivals
     during = [a for a in arrivals if began <= a.at_s < ended]
     well_s = ended + recovery_s + NEAR_S  # till then a list may be as old as what was still uncommitted

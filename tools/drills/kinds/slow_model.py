@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from typing import Final, Literal
 
 from tools.drills.faulty_model import Fault, write_fault
 from tools.drills.kind import Kind
 from tools.drills.plan import Needs
-from tools.drills.resource_watch import Watch
+from tools.drills.resource_watch import watching
 from tools.drills.session import Drill
 
 #: Each fault lasts so long, in seconds: longer than ``model_timeout_ms``, shorter than ``model_restart_s``.
@@ -28,17 +27,11 @@ PENDING_EVERY_S: Final = 1.0
 
 async def script(drill: Drill) -> None:
     """Disturb the model in each way; lists must flow on meanwhile, and full ones follow."""
-    watch = Watch(drill)
-    watching = asyncio.create_task(watch.run())
-    try:
+    async with watching(drill) as watch:
         await asyncio.sleep(1.0)
         started = time.monotonic()
         for mode in MODES:
             await _disturb(drill, mode)
-    finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
     drill.extra |= watch.report(0.0)
     grown = watch.growth_mb(started)
     drill.extra["growth_mb"] = grown

@@ -8,7 +8,6 @@ the next time only partly fills, and the heap reaches its high water by steps. W
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import math
 import random
 import time
@@ -17,7 +16,7 @@ from typing import Final
 
 from tools.drills.kind import Kind
 from tools.drills.plan import Needs
-from tools.drills.resource_watch import Watch
+from tools.drills.resource_watch import watching
 from tools.drills.session import Drill
 from tools.workers.apps import APP_NAMES, AppName
 
@@ -50,29 +49,12 @@ BOUNDS: Final = {
 
 async def script(drill: Drill) -> None:
     """Run cycles of load until ``--minutes`` are over; report memory, files, lag and stores."""
-    watch = Watch(drill)
-    watching = asyncio.create_task(watch.run())
     end = time.monotonic() + 60 * drill.plan.minutes
-    next_kill = time.monotonic() + kill_pause_s(drill.rng)
     try:
-        for _ in range(WARM_UP_KILLS):
-            drill.load.rate_per_s = rate_of("burst", drill.plan.rate_per_s, 0.0)
-            for app in APP_NAMES:
-                await _kill(drill, [app])
-            drill.load.rate_per_s = drill.plan.rate_per_s
-            await asyncio.sleep(PAUSE_S)
-        while time.monotonic() < end:
-            for phase in CYCLE:
-                await _phase(drill, phase, end)
-            drill.load.rate_per_s = drill.plan.rate_per_s
-            if time.monotonic() >= next_kill and time.monotonic() < end:
-                await _kill(drill, APP_NAMES)
-                next_kill = time.monotonic() + kill_pause_s(drill.rng)
+        async with watching(drill) as watch:
+            await _cycles(drill, end)
     finally:
         drill.load.rate_per_s = drill.plan.rate_per_s
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
     report = watch.report(WARM_UP_S)
     drill.extra |= report
     drill.found += creeping(report["lives"])
@@ -81,6 +63,24 @@ async def script(drill: Drill) -> None:
         drill.found += unjudged
     elif unjudged:
         drill.extra["soak_note"] = "; ".join(unjudged)
+
+
+async def _cycles(drill: Drill, end: float) -> None:
+    """Warm up, then run cycles of load with a kill now and then until ``end``, a time of the monotonic clock."""
+    next_kill = time.monotonic() + kill_pause_s(drill.rng)
+    for _ in range(WARM_UP_KILLS):
+        drill.load.rate_per_s = rate_of("burst", drill.plan.rate_per_s, 0.0)
+        for app in APP_NAMES:
+            await _kill(drill, [app])
+        drill.load.rate_per_s = drill.plan.rate_per_s
+        await asyncio.sleep(PAUSE_S)
+    while time.monotonic() < end:
+        for phase in CYCLE:
+            await _phase(drill, phase, end)
+        drill.load.rate_per_s = drill.plan.rate_per_s
+        if time.monotonic() >= next_kill and time.monotonic() < end:
+            await _kill(drill, APP_NAMES)
+            next_kill = time.monotonic() + kill_pause_s(drill.rng)
 
 
 def kill_pause_s(rng: random.Random) -> float:
