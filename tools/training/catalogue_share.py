@@ -1,4 +1,4 @@
-"""How much of a log, or of the events that come in, the catalogue knows.
+"""How much of a log the catalogue knows.
 
 Two systems that name the same items differently make a model that recommends nothing.
 """
