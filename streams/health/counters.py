@@ -1,7 +1,7 @@
 """What a worker counts, for its pages ``/counts`` (JSON) and ``/metrics`` (Prometheus).
 
-The names are closed lists, each name with its meaning, which ``/metrics`` shows too: a misspelt name is a type error. On
-``/metrics`` every name begins with ``headrace_``, and a counter ends with ``_total``.
+The names are closed lists, so a misspelt name is a type error. Beside each name stands its meaning,
+which ``/metrics`` shows. There, every name begins with ``headrace_`` and a counter ends with ``_total``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.samples import Sample
 
-#: What only grows while a worker lives.
+#: Numbers that only grow while a worker lives.
 CounterName: TypeAlias = (
     Annotated[Literal["lists"], "lists published"]
     | Annotated[Literal["windows_read"], "windows read from sequences"]
@@ -42,7 +42,7 @@ CounterName: TypeAlias = (
     | Annotated[Literal["reject_alarms"], "minutes with so many rejects that an ERROR was logged"]
     | Annotated[Literal["stores_rebuilt"], "partitions whose RocksDB files could not be used"]
 )
-#: What rises and falls.
+#: Numbers that rise and fall.
 GaugeName: TypeAlias = (
     Annotated[Literal["catalogue_items"], "items that can be recommended now"]
     | Annotated[Literal["index_generation"], "version of the catalogue snapshot"]
@@ -66,7 +66,8 @@ class Metrics:
     """The counters, gauges and freshness of one worker. For one event loop."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # else each counter has a second series, its time of birth
+        # Without this, each counter has a second series: the time at which it was created.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.delivered_offsets: dict[int, int] = {}
         self._named: dict[Name, Counter | Gauge] = {}  # a name is on the pages once it has a value
@@ -96,7 +97,7 @@ class Metrics:
         self.delivered_offsets[partition] = offset
 
     def add(self, name: CounterName, n: int = 1) -> None:
-        """Increase a counter."""
+        """Increase a counter by ``n``."""
         counter = self._named.get(name)
         if counter is None:
             counter = self._named[name] = Counter(PREFIX + name, _MEANINGS[name], registry=self.registry)
@@ -112,12 +113,13 @@ class Metrics:
     def add_freshness(self, samples_ms: Iterable[float]) -> None:
         """Record how long after its window each list was delivered, in milliseconds."""
         for sample_ms in samples_ms:
-            self._freshness.observe(max(0.0, sample_ms))  # the broker's clock may be ahead of the worker's
+            self._freshness.observe(max(0.0, sample_ms))  # clocks of two machines
 
     def freshness_quantile_ms(self, q: float) -> float | None:
-        """Return a quantile of the freshness since the worker's start, in milliseconds; None without any list.
+        """Return a quantile of the freshness since the worker's start, in milliseconds.
 
-        It is interpolated between the bounds of its bucket, and at most the highest bound, 60 s.
+        The value is interpolated between the bounds of its bucket, and at most the last bound, 60 s.
+        It is None as long as no list was delivered.
         """
         buckets = [(float(s.labels["le"]), s.value) for s in _samples(self._freshness) if "le" in s.labels]
         wanted = q * buckets[-1][1]
@@ -154,7 +156,7 @@ class Metrics:
         return found
 
     def as_dict(self) -> dict[str, object]:
-        """Return everything, for ``/counts``."""
+        """Return all numbers, for ``/counts``."""
         counts, total = self.counts, Counts()
         for of_partition in counts.values():
             total.add(of_partition)
@@ -168,7 +170,7 @@ class Metrics:
         }
 
     def as_prometheus(self) -> str:
-        """Return everything in Prometheus' text format, for ``/metrics``."""
+        """Return all numbers in Prometheus' text format, for ``/metrics``."""
         return generate_latest(self.registry).decode()
 
 

@@ -1,4 +1,4 @@
-"""The worker's pages, on loopback: ``/health`` (ready), ``/live``, ``/counts`` (JSON) and ``/metrics`` (Prometheus)."""
+"""The worker's pages: ``/health`` (ready), ``/live``, ``/counts`` (JSON), ``/metrics`` (Prometheus)."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from streams.runtime.app import StreamApp
 def serve(app: StreamApp, metrics: Metrics) -> None:
     """Attach the pages to an app.
 
-    ``/health`` answers 200 when the worker has its partitions and its state, else 503: during recovery, a rebalance, and while
-    stopping. ``healthy`` is false also while there are ``alarms``: they need a person, and a worker that goes on.
-    ``/live`` answers 200 while the worker is not stuck; a stuck one soon ends itself.
+    ``/health`` answers 200 when the worker has its partitions and its state. It answers 503 during
+    recovery, during a rebalance, and while the worker stops. ``healthy`` is false also while there
+    are ``alarms``: these need a person, and the worker goes on.
+    ``/live`` answers 200 until the worker is stuck; a stuck worker soon ends itself.
     """
     app.health.metrics = metrics
 

@@ -1,1 +1,1 @@
-"""Every setting: its name, its check, its secret files, and where it is read from."""
+"""Settings: their names, their checks, the files of their secrets, and where they are read from."""

@@ -1,4 +1,4 @@
-"""The groups of settings for the two apps and for the health of their workers."""
+"""The groups of settings for the sequencer, the recommender and the health of their workers."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class RecommenderSettings:
         check_setting(self.list_size <= self.n_candidates, "n_candidates", self.n_candidates, limit)
 
     def roots(self) -> list[Path]:
-        """Return the folders that artifacts may lie in."""
+        """Return the folders in which an artifact may lie."""
         named = [Path(root.strip()) for root in self.artifact_roots.split(",") if root.strip()]
         return named or [Path(self.artifact).absolute().parent]
 
@@ -176,7 +176,7 @@ class HealthSettings:
             check_setting(False, "web_bind", self.web_bind, "an IP address, such as 127.0.0.1 or 0.0.0.0")
 
     def page_host(self) -> str:
-        """Return the host, as in a URL, at which this machine reaches its workers' pages."""
+        """Return the host of a URL by which this machine reaches its workers' pages."""
         address = ipaddress.ip_address(self.web_bind)
         if address.is_unspecified:
             return "127.0.0.1" if address.version == 4 else "[::1]"

@@ -16,7 +16,7 @@ from msgspec import inspect
 from streams.errors import SettingsError
 
 PREFIX: Final = "HEADRACE_"
-#: Their values are never shown.
+#: Settings whose values are never shown.
 SECRETS: Final = frozenset({"sasl_password"})
 
 
@@ -28,7 +28,7 @@ def check_setting(condition: bool, name: str, value: object, limit: str) -> None
 
 
 def convert_setting(group: type, name: str, value: object) -> Any:
-    """Return a value, such as the text of a variable, as the type of its field.
+    """Return a value, such as the text of a variable, converted to the type of its field.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def convert_setting(group: type, name: str, value: object) -> Any:
 
 
 def check_fields(group: Any) -> None:
-    """Raise :class:`SettingsError` for the first field of a group whose value is outside its range."""
+    """Raise :class:`SettingsError` for the first field of a group that is outside its range."""
     for one in fields(group):
         convert_setting(type(group), one.name, getattr(group, one.name))
 
@@ -56,7 +56,7 @@ def kinds(group: type) -> dict[str, Any]:
 
 @cache
 def _parser(kind: Any) -> Callable[[str], object]:
-    """Return what reads a setting's text: Python's own numbers, with spaces around and separators."""
+    """Return the function that reads a setting's text; numbers are written as in Python."""
     return {inspect.IntType: int, inspect.FloatType: float}.get(type(inspect.type_info(kind)), str)
 
 

@@ -1,15 +1,19 @@
-"""Whether others than we and root could have put something into a file: asked before a secret, a setting or a process id is believed.
+"""Tells whether another user could have written or replaced a file.
+
+Headrace asks this before it trusts a secret, a setting or a process id from a file.
 
 ::
 
     /etc/headrace/password ─► every folder and link on the way ─► the file
-                              owner: us or root                   owner: us or root, nobody else writes
-                              nobody else writes, or sticky       private: nobody else reads
+                              owner: this user or root            owner: this user or root
+                              nobody else writes, or sticky       nobody else writes
+                                                                  private: nobody else reads
 
-A folder that others may write is taken only with its sticky bit (such as ``/tmp``): there, nobody can remove or replace what belongs to us
-or to root, and what belongs to anybody else is refused.
+A folder that others may write is trusted only with its sticky bit (such as ``/tmp``). In such a
+folder, others cannot remove or replace a file of this user or of root; a file of anybody else is
+refused.
 
-Standard library only, so that a broker can be stopped by a Python that has none of the packages.
+This module uses the standard library alone, so that a Python without any package can stop a broker.
 """
 
 from __future__ import annotations
@@ -21,35 +25,36 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-OWNER_ONLY: Final = 0o077  # the umask of every process of ours: files 0600, folders 0700
-MAX_LINKS: Final = 40  # as Linux has it
+OWNER_ONLY: Final = 0o077  # the umask of headrace's processes: files 0600, folders 0700
+MAX_LINKS: Final = 40  # Linux has the same limit
 _ROOT: Final = 0
 
 
 class Distrust(NamedTuple):
-    """Why a file is not believed: ``problem`` has the file as its subject, ``remedy`` is what to do."""
+    """Why a file is not trusted: the ``problem``, without its subject, and the ``remedy``."""
 
     problem: str
     remedy: str
 
 
 def create_private() -> None:
-    """Make this process, and those that it starts, create files that only their owner can read and folders that only they can enter."""
+    """Make this process and its children create files that only their owner can open."""
     os.umask(OWNER_ONLY)
 
 
 def distrust(file: str | Path, *, private: bool) -> Distrust | None:
-    """Return why a file is not to be believed, or None.
+    """Return why a file cannot be trusted, or None.
 
     Parameters
     ----------
-    private : the file holds a secret: others must not read it. Group members may where the file is root's, since a service
-        without root's rights can read it in no other way (Kubernetes ``fsGroup``, systemd, Docker secrets)
+    private : the file holds a secret, so others must not read it. Group members may read a file of
+        root: a service without root's rights has no other way (Kubernetes ``fsGroup``, systemd,
+        Docker secrets)
 
     Raises
     ------
     OSError
-        When the file is not there, or it cannot be looked at.
+        When the file does not exist or cannot be examined.
     """
     ours = {os.geteuid(), _ROOT}
     for place, found in _way_to(Path(file)):
@@ -79,7 +84,7 @@ def _distrust_content(place: Path, found: os.stat_result, private: bool) -> Dist
 
 
 def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield each folder and link from the root to a file, and the file last, links followed one by one."""
+    """Yield each folder and link from the root to a file, and then the file itself."""
     here, rest, n_links = Path("/"), list(path.absolute().parts[1:]), 0
     yield here, os.lstat(here)
     while rest:

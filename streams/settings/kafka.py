@@ -1,4 +1,4 @@
-"""The group of settings for the broker: its address, names of topics and consumer groups, TLS and SASL."""
+"""The settings for the broker: its address, names of topics and consumer groups, TLS and SASL."""
 
 from __future__ import annotations
 
@@ -135,11 +135,11 @@ class KafkaSettings:
             )
 
     def topic(self, name: str) -> str:
-        """Return the full name of a topic of the contract: the given one, else prefix and name."""
+        """Return a topic's full name: the one that a setting gives, else prefix and name."""
         return getattr(self, _setting_of(name), "") or f"{self.topic_prefix}{name}"
 
     def topic_names(self) -> dict[str, str]:
-        """Return every setting that may name a topic in full, with that name; empty where prefix and name count."""
+        """Return each ``topic_`` setting with its value; empty means prefix and name."""
         return {setting: getattr(self, setting) for setting in map(_setting_of, CONTRACT_TOPICS)}
 
     def named_topics(self) -> dict[str, str]:
@@ -147,14 +147,20 @@ class KafkaSettings:
         return {setting: name for setting, name in self.topic_names().items() if name}
 
     def check_isolated(self, prefix: str) -> None:
-        """Raise :class:`SettingsError` where topics under another prefix would still be those that settings name in full."""
+        """Raise :class:`SettingsError` where a setting names a topic in full.
+
+        Such a topic stays the same under another prefix, so a command would use the live one.
+        """
         for setting, name in self.named_topics().items():
             raise SettingsError(
                 f"{setting}={name!r} has no prefix, so {prefix!r} keeps nothing apart from it: unset it for this command"
             )
 
     def group(self, app: str) -> str:
-        """Return the consumer group of an app, which is its Faust app id too; of ``""``, what all groups here begin with."""
+        """Return the consumer group of an app, which is also its Faust app id.
+
+        For the app ``""`` it is the beginning that all groups of headrace share.
+        """
         return f"{self.topic_prefix}headrace-{app}"
 
     def codec(self) -> str | None:
@@ -173,7 +179,13 @@ class KafkaSettings:
         return tls_context(self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile, self.ssl_key_password_file)
 
     def password(self) -> str:
-        """Return the SASL password, read now where it lies in a file; raise :class:`SettingsError` where there is none."""
+        """Return the SASL password; a password in a file is read now.
+
+        Raises
+        ------
+        SettingsError
+            When there is no password or no user name, or there are two passwords.
+        """
         if self.sasl_password and self.sasl_password_file:
             raise SettingsError("sasl_password and sasl_password_file are both set: leave one of them out")
         if not self.sasl_username or not (self.sasl_password or self.sasl_password_file):
@@ -184,7 +196,7 @@ class KafkaSettings:
         return self.sasl_password or read_secret(self.sasl_password_file, "sasl_password_file")
 
     def tokens(self) -> TokenProvider | None:
-        """Return what gives the tokens of ``OAUTHBEARER``, one for all clients; None where the connection needs none."""
+        """Return the token provider that all clients share; None where no token is needed."""
         if not self.security_protocol.startswith("SASL") or self.sasl_mechanism != "OAUTHBEARER":
             return None
         endpoint = TokenEndpoint(
@@ -194,7 +206,7 @@ class KafkaSettings:
 
     @property
     def principal(self) -> str:
-        """Who this client is to the broker, for error texts."""
+        """The name under which the broker knows this client, for error texts."""
         if self.security_protocol.startswith("SASL") and self.sasl_mechanism == "OAUTHBEARER":
             return (
                 f"the owner of the token of client {self.oauth_client_id!r}"
@@ -210,9 +222,10 @@ class KafkaSettings:
         return {"bootstrap_servers": self.broker} | self.security_arguments()
 
     def security_arguments(self) -> dict[str, Any]:
-        """Return those of them that say how to connect and as whom, for a client that has the address from elsewhere.
+        """Return the connection arguments without the address: protocol, TLS and login.
 
-        Whoever asks opens a client, so the connections of this process are bounded from here on.
+        A caller of this method opens a client, so the method also bounds the connections of this
+        process.
         """
         bound_connections()
         arguments: dict[str, Any] = {"security_protocol": self.security_protocol}

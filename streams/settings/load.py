@@ -1,7 +1,8 @@
-"""Settings: frozen groups, checked at construction, read once from ``headrace.toml`` and the environment.
+"""Reads the settings once, from ``headrace.toml``, the environment and a command's options.
 
 A field ``window_max_events`` is the key ``window_max_events`` of ``headrace.toml`` and the variable
-``HEADRACE_WINDOW_MAX_EVENTS``; the variable wins. Field names are unique over all groups.
+``HEADRACE_WINDOW_MAX_EVENTS``; the variable wins. No two groups have a field of the same name. The
+groups are frozen, and each checks its values when it is built.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ __all__ = [
 ]
 
 GROUPS: Final = ("kafka", "sequencer", "recommender", "health")
-#: Read by ``tools``, not settings of the streams.
+#: Variables with the prefix that are not settings: ``tools`` and tests read them.
 OTHER_VARIABLES: Final = frozenset({"HEADRACE_TEST_BROKER", "HEADRACE_DRILL_FAULTS", "HEADRACE_PARENT_PID"})
-#: Kubernetes sets such variables in every pod for a Service named ``headrace`` or ``headrace-...``, with its address and ports.
+#: Variables that Kubernetes sets in every pod for a Service named ``headrace`` or ``headrace-...``.
+#: They hold the Service's address and ports.
 _SERVICE_LINK: Final = re.compile(
     rf"{PREFIX}(?:[A-Z0-9_]+_)?"
     r"(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
@@ -42,11 +44,11 @@ _SERVICE_LINK: Final = re.compile(
 
 @dataclass(frozen=True)
 class Settings:
-    """All groups.
+    """All groups of settings.
 
     Parameters
     ----------
-    given : names of the settings that the operator set, or a command for the operator; all others have their defaults
+    given : names of the settings that the operator or a command has set; the others have defaults
     """
 
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
@@ -56,7 +58,7 @@ class Settings:
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def shown(self) -> dict[str, object]:
-        """Return every setting by name, secrets masked."""
+        """Return the value of each setting by name, secrets masked."""
         values: dict[str, object] = {}
         for group in (self.kafka, self.sequencer, self.recommender, self.health):
             for f in fields(group):
@@ -66,7 +68,10 @@ class Settings:
 
 
 def _from_file(file: Path) -> dict[str, object]:
-    """Return what a settings file says, by setting, where others cannot have written it, nor read a secret in it."""
+    """Return the values of a settings file by name.
+
+    Other users must not be able to write the file, nor to read a secret in it.
+    """
     try:
         values = tomllib.loads(file.read_text("utf-8"))
         found = distrust(file, private=any(values.get(name) for name in SECRETS))
@@ -80,7 +85,10 @@ def _from_file(file: Path) -> dict[str, object]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
-    """Return what the variables with our prefix say, by setting; a Service's address is passed over where no setting has its name."""
+    """Return the values of the variables with the prefix, by setting.
+
+    A variable that Kubernetes sets for a Service is skipped, unless a setting has its name.
+    """
     known = Settings().shown()
     values: dict[str, object] = {}
     for key, text in environ.items():
@@ -92,7 +100,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
 
 
 def _unknown(name: str) -> str:
-    """Return the error for a name that is no setting: the nearest one, and all."""
+    """Return the error text for an unknown name: the nearest setting, then all settings."""
     known = sorted(Settings().shown())
     near = difflib.get_close_matches(name, known, n=1)
     meant = f"did you mean {near[0]!r}? " if near else ""
@@ -102,13 +110,19 @@ def _unknown(name: str) -> str:
 def load_settings(
     environ: Mapping[str, str] | None = None, *, file: Path | None = None, **overrides: object
 ) -> Settings:
-    """Read the settings from ``headrace.toml`` (if there), the environment and ``overrides``, the later winning.
+    """Return the settings from ``headrace.toml``, environment and ``overrides``; the later wins.
+
+    Parameters
+    ----------
+    environ : variables; None means those of this process
+    file : settings file, which need not exist; None means ``headrace.toml`` in this directory
+    overrides : values by name, of a command's options; None means that the option was not given
 
     Raises
     ------
     SettingsError
-        For an unknown name, a value of the wrong type or out of range, or a file that others may write. Variables that Kubernetes sets for
-        a Service named ``headrace`` are no settings, and are left alone.
+        For an unknown name, a value of the wrong type or out of range, or a file that others may
+        write.
     """
     environ = os.environ if environ is None else environ
     file = Path("headrace.toml") if file is None else file
@@ -125,6 +139,6 @@ def load_settings(
         groups[name] = group(**given)
     if values:
         raise SettingsError(_unknown(sorted(values)[0]))
-    if overrides.get("topic_prefix") is not None:  # of a drill or a demo, which write to their topics and delete them
+    if overrides.get("topic_prefix") is not None:  # a drill or a demo, which deletes its topics
         groups["kafka"].check_isolated(str(overrides["topic_prefix"]))
     return Settings(**groups, given=given_names)

@@ -31,8 +31,8 @@ class OAuthSettings:
 
     Parameters
     ----------
-    callable_path : ``oauth_token_provider``, ``module:callable``; empty where the endpoint gives tokens
-    endpoint : the endpoint; its URL is empty where a callable gives tokens
+    callable_path : ``oauth_token_provider``, ``module:callable``; empty where there is an endpoint
+    endpoint : its URL is empty where a callable gives tokens
     extensions : ``oauth_extensions``, as the operator wrote them
     """
 

@@ -1,4 +1,7 @@
-"""How large the records that headrace itself writes can become, whatever ids the producers use, and how large they may be."""
+"""The largest record that headrace itself may write, and the largest that a window can become.
+
+Ids are the producers' choice, so each bound assumes the longest ids that the contract allows.
+"""
 
 from __future__ import annotations
 
@@ -9,23 +12,24 @@ from streams.errors import SettingsError
 from streams.settings.check import PREFIX
 
 MAX_ID_LENGTH: Final = 128
-MAX_RUNS: Final = 4  # replays remembered per user; each costs its name and one integer
+MAX_RUNS: Final = 4  # replays remembered for each user, each with its name and one integer
 SEEN_BYTES: Final = 4
-#: Most bytes of a record's key, value and headers. Kafka's default limit for the batch around it is 1,048,588.
+#: Most bytes of a record's key, value and headers. Kafka's default limit for a batch is 1,048,588.
 MAX_WRITTEN_BYTES: Final = 900_000
-#: An id of 128 characters of 4 bytes in UTF-8, and its length in msgpack.
+#: An id of 128 characters, each of 4 bytes in UTF-8, with its length in msgpack.
 ID_BYTES: Final = MAX_ID_LENGTH * 4 + 3
 #: An integer in msgpack.
 INT_BYTES: Final = 9
 #: A behaviour is (ts, event_id, item_id, type); a remembered event is (ts, event_id).
 BEHAVIOUR_BYTES: Final = 2 * ID_BYTES + 2 * INT_BYTES + 1
 REMEMBERED_BYTES: Final = ID_BYTES + INT_BYTES + 1
-#: Of any window: the key, the trigger, the floor, the runs (each a name of 64 characters and a number), field names, lengths.
+#: What every window has: the key, the trigger, the floor, the runs (each a name of 64 characters and
+#: a number), field names and lengths.
 WINDOW_FIXED_BYTES: Final = 3 * ID_BYTES + 6 * INT_BYTES + MAX_RUNS * (64 * 4 + 3 + INT_BYTES) + 128
 
 
 def window_bytes(bounds: WindowBounds) -> int:
-    """Return the most bytes that key and value of a window with these bounds can have."""
+    """Return the most bytes that the key and the value of a window with these bounds can have."""
     return (
         bounds.max_events * BEHAVIOUR_BYTES
         + bounds.max_recent * REMEMBERED_BYTES
@@ -35,7 +39,7 @@ def window_bytes(bounds: WindowBounds) -> int:
 
 
 def check_window_fits(bounds: WindowBounds) -> None:
-    """Raise :class:`SettingsError`, with the arithmetic, where a window could become larger than a record may be."""
+    """Raise :class:`SettingsError`, with the arithmetic, where a window could outgrow a record."""
     size = window_bytes(bounds)
     if size <= MAX_WRITTEN_BYTES:
         return
@@ -58,8 +62,8 @@ class WindowBounds:
     max_events : most behaviours in a window
     max_age_ms : greatest age of a behaviour, counted back from the user's newest event
     allowed_lateness_ms : an event older than the user's newest by more than this is late
-    max_recent : accepted events remembered, beyond the window, to recognise repeats
-    max_seen : items remembered, beyond the window, as already seen
+    max_recent : accepted events that are remembered beyond the window, to recognise repeats
+    max_seen : items that are remembered beyond the window, as already seen
     """
 
     max_events: int = 50

@@ -1,6 +1,7 @@
-"""TLS contexts and secrets in files: each fault is one line that names the setting, and no line holds a secret.
+"""TLS contexts, and secrets in files.
 
-Every file of a setting goes through :func:`check_file` before it is opened.
+:func:`check_file` examines each file before it is opened. Each fault is one line that names the
+setting, and no line holds a secret.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ MAX_SECRET_BYTES: Final = 4_096
 
 
 def check_file(file: str, setting: str, *, private: bool) -> None:
-    """Check that only this user and root can have written a file, and, where it is ``private``, that only they can read it.
+    """Check that only this user and root write a file, and that only they read a ``private`` one.
 
     Raises
     ------
     SettingsError
-        When others can, or the file cannot be looked at; see :mod:`streams.settings.file_trust` for the rules.
+        When others can, or the file cannot be examined; :mod:`streams.settings.file_trust` has the
+        rules.
     """
     try:
         found = distrust(file, private=private)
@@ -32,12 +34,13 @@ def check_file(file: str, setting: str, *, private: bool) -> None:
 
 
 def read_secret(file: str, setting: str) -> str:
-    """Return the secret that a file holds: its text without the line break at its end.
+    """Return the secret in a file: its text without the line break at its end.
 
     Raises
     ------
     SettingsError
-        When the file cannot be read, others may read, write or replace it, or it is empty, too large or not UTF-8.
+        When the file cannot be read, is empty, too large or not UTF-8, or when others may read,
+        write or replace it.
     """
     check_file(file, setting, private=True)
     try:
@@ -66,13 +69,13 @@ def _wrong(setting: str, file: str, problem: str, remedy: str) -> SettingsError:
 
 
 def tls_context(cafile: str, certfile: str, keyfile: str, key_password_file: str) -> ssl.SSLContext:
-    """Return a client's TLS context (TLS 1.2 or newer): it checks the broker's certificate and its host name, always.
+    """Return a client's TLS context (TLS 1.2 or newer), which always checks the broker's host name.
 
     Raises
     ------
     SettingsError
-        When a file cannot be read or does not hold what it should, others may write it or read the key, or the key's password is
-        missing or wrong.
+        When a file cannot be read or has the wrong content, when others may write it or read the
+        key, or when the key's password is missing or wrong.
     """
     if cafile:
         check_file(cafile, "ssl_cafile", private=False)
@@ -89,14 +92,14 @@ def tls_context(cafile: str, certfile: str, keyfile: str, key_password_file: str
 
 def _load_own(context: ssl.SSLContext, certfile: str, keyfile: str, key_password_file: str) -> None:
     def password() -> str:
-        """Called where the key is encrypted; without it OpenSSL would ask on the terminal."""
+        """Return the password of an encrypted key; else OpenSSL asks on the terminal."""
         if not key_password_file:
             raise _wrong(
                 "ssl_keyfile", keyfile or certfile, "the key is encrypted", "set HEADRACE_SSL_KEY_PASSWORD_FILE"
             )
         return read_secret(key_password_file, "ssl_key_password_file")
 
-    check_file(certfile, "ssl_certfile", private=not keyfile)  # the key may lie in the certificate's file
+    check_file(certfile, "ssl_certfile", private=not keyfile)  # it may hold the key too
     if keyfile:
         check_file(keyfile, "ssl_keyfile", private=True)
     try:
@@ -111,7 +114,7 @@ def _load_own(context: ssl.SSLContext, certfile: str, keyfile: str, key_password
 
 
 def _reason(exc: Exception) -> str:
-    """Return what OpenSSL or the system says, without numbers of source lines."""
+    """Return the reason that OpenSSL or the system gives, without numbers of source lines."""
     if isinstance(exc, ssl.SSLError):
         return (exc.reason or "not PEM").replace("_", " ").lower()
     return str(getattr(exc, "strerror", None) or exc)

@@ -69,7 +69,7 @@ class TokenEndpoint:
         for name, value in (("oauth_client_id", self.client_id), ("oauth_client_secret_file", self.secret_file)):
             if not value:
                 raise SettingsError(f"{self.source} needs {name}; set {PREFIX}{name.upper()}")
-        read_secret(self.secret_file, "oauth_client_secret_file")  # a fault shows now, not at the first connection
+        read_secret(self.secret_file, "oauth_client_secret_file")  # a fault shows at the start
 
     def fetch(self) -> Token:
         """Return a new token.
@@ -82,7 +82,7 @@ class TokenEndpoint:
         request = self._request()
         handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
         if self.url.lower().startswith("http:"):
-            handlers.append(urllib.request.ProxyHandler({}))  # a proxy would read what stays on this machine
+            handlers.append(urllib.request.ProxyHandler({}))  # a proxy would read the secret
         try:
             with urllib.request.build_opener(*handlers).open(request, timeout=tokens.FETCH_TIMEOUT_S) as answer:
                 return _token_of(self.source, answer.read(MAX_ANSWER_BYTES + 1))
@@ -142,7 +142,7 @@ def _token_of(source: str, body: bytes) -> Token:
 
 
 def _error_of(exc: urllib.error.HTTPError) -> str:
-    """Return the error that an endpoint names, in parentheses, where it is one of the known ones."""
+    """Return the error that an endpoint names, where it is a known one, in parentheses."""
     with contextlib.suppress(OSError, http.client.HTTPException, ValueError, RecursionError):
         answer = json.loads(exc.read(MAX_ANSWER_BYTES))
         said = answer.get("error") if isinstance(answer, dict) else None

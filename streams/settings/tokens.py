@@ -1,7 +1,7 @@
 """Tokens for SASL OAUTHBEARER: one provider keeps a token and renews it shortly before its end.
 
-All clients of a process share one provider, on whatever event loop and thread they run: Faust's
-consumer has a loop and a thread of its own. No message holds a secret, a token or the query of a URL.
+All clients of a process share one provider, whatever event loop and thread they run on: Faust's
+consumer has a loop and a thread of its own. No message holds a secret, a token or a URL's query.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class TokenProvider(AbstractTokenProvider):
     Parameters
     ----------
     source : what gives tokens, for error texts: setting and value
-    fetch : returns a new token, or raises :class:`TokenError`; it may block, because a thread calls it
+    fetch : returns a new token or raises :class:`TokenError`; a thread calls it, so it may block
     extensions : value by name; sent with each token
     """
 

@@ -1,1 +1,1 @@
-"""Papers of the project itself: licences, bill of materials, advisories, the table of settings."""
+"""Documents about the project: licences, bill of materials, advisories, settings, contract."""

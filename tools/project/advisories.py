@@ -1,6 +1,7 @@
-"""Asks whether a locked package has a known vulnerability: ``python -m tools.project.advisories PIP_AUDIT``, a path of that program.
+"""Asks whether a locked package has a known vulnerability.
 
-``.ci/long`` runs it. Where no source of advisories answers, it says so and exits 0: no answer is neither good nor bad news.
+``.ci/long`` runs it as ``python -m tools.project.advisories PIP_AUDIT``, with the path of pip-audit.
+Where no source of advisories answers, it says so and exits 0: nothing is known then.
 """
 
 from __future__ import annotations
@@ -20,20 +21,23 @@ Found = dict[str, Any]  # one dependency, as pip-audit's JSON has it
 
 
 def ask(program: str, source: str) -> list[Found] | None:
-    """Return what a source knows of each locked package, or None where it does not answer."""
+    """Return the packages with their advisories from one source, or None without an answer."""
     command = [program, "--require-hashes", "--disable-pip", "-r", str(LOCK_FILE), "-s", source]
     try:
         done = subprocess.run(
             [*command, "-f", "json", "--progress-spinner", "off"], capture_output=True, timeout=TIMEOUT_S, check=False
         )
         found: list[Found] = json.loads(done.stdout)["dependencies"]
-    except (subprocess.TimeoutExpired, ValueError, KeyError):  # it prints no JSON where it fails
+    except (subprocess.TimeoutExpired, ValueError, KeyError):  # without JSON it has failed
         return None
     return None if all("skip_reason" in one for one in found) else found
 
 
 def verdict(source: str, found: Iterable[Found]) -> tuple[int, list[str]]:
-    """Return the exit code and what to say: each vulnerable package, and each that the source does not know."""
+    """Return the exit code and the lines to print.
+
+    The lines name each vulnerable package and each package that the source does not know.
+    """
     packages = list(found)
     lines = [
         f"VULNERABLE: {one['name']} {one['version']}: {advisory['id']}; "
@@ -43,7 +47,7 @@ def verdict(source: str, found: Iterable[Found]) -> tuple[int, list[str]]:
     ]
     unknown = [one["name"] for one in packages if "skip_reason" in one]
     if unknown:
-        lines.append(f"not looked up, since {source} does not know them: {', '.join(unknown)}")
+        lines.append(f"not looked up, because {source} does not know them: {', '.join(unknown)}")
     n_asked = len(packages) - len(unknown)
     n_bad = sum(bool(one.get("vulns")) for one in packages)
     lines.append(f"advisories: {n_asked} packages looked up at {source}, {n_bad} of them vulnerable")

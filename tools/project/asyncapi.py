@@ -5,8 +5,8 @@
     streams/contract/records.py ──► types, limits, defaults ──┐
     asyncapi.yaml ──► descriptions, written by hand there ────┴──► asyncapi.yaml, from "schemas:" to its end
 
-Run it with ``python -m tools.project.asyncapi`` after a change of a record, then describe each new field in the file. All above
-``schemas:`` is written by hand, and so is each schema that no struct has.
+Run it with ``python -m tools.project.asyncapi`` after a change of a record, then describe each new
+field in the file. All above ``schemas:`` is written by hand, and so is each schema without a struct.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def code_schemas() -> dict[str, Schema]:
 
 
 def _plain(schema: Any) -> Any:
-    """Return a schema without msgspec's titles and docstrings, and ``X or null`` as a list of two types."""
+    """Return a schema without titles and docstrings, with ``X or null`` as a list of two types."""
     if isinstance(schema, list):
         return [_plain(part) for part in schema]
     if not isinstance(schema, dict):
@@ -62,7 +62,7 @@ def _plain(schema: Any) -> Any:
 
 
 def described(schema: Schema, written: Schema) -> Schema:
-    """Return a schema with the texts of the one that is written, its own and those of its properties."""
+    """Return a schema with the texts of the written one: its own, and those of its properties."""
     result = {name: written[name] for name in TEXTS if name in written} | schema
     if "properties" in schema:
         texts = written.get("properties", {})

@@ -1,4 +1,7 @@
-"""Writes the table of packages and licences in ``docs/security.md``: ``python -m tools.project.licences``."""
+"""Writes the table of packages and licences in ``docs/security.md``.
+
+Run it with ``python -m tools.project.licences``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from tools.project.packages import LOCK_FILE, locked_versions
 
 DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "security.md"
 START, END = "<!-- licences -->", "<!-- end of licences -->"
-#: The oldest Python that is supported: the table is the same whichever one writes it.
+#: The oldest Python that is supported, so that the table is the same on every Python.
 PYTHON: Final = "3.11"
 MAX_LENGTH: Final = 60
 COPYLEFT: Final = re.compile(r"\b(A?GPL|LGPL|MPL|EPL|CDDL|EUPL)|GNU|Mozilla|Eclipse", re.IGNORECASE)
@@ -20,7 +23,10 @@ UNKNOWN: Final = "not declared"
 
 
 def licence_of(fields: importlib.metadata.PackageMetadata) -> str:
-    """Return what a package declares: its licence expression, else its classifiers, else the first line of its licence field."""
+    """Return the licence that a package declares.
+
+    It is the licence expression, else the classifiers, else the first line of the licence field.
+    """
     expression = next(iter(fields.get_all("License-Expression") or []), "")
     if expression:
         return str(expression)
@@ -45,7 +51,7 @@ def rows(pins: Iterable[tuple[str, str]]) -> list[tuple[str, str, str]]:
 
 
 def table(found: Iterable[tuple[str, str, str]]) -> str:
-    """Return the table in Markdown; copyleft is marked."""
+    """Return the table in Markdown, with a mark at each copyleft licence."""
     lines = ["| package | version | licence | copyleft |", "|---|---|---|---|"]
     lines += [
         f"| {name} | {version} | {licence.replace('|', '/')} | {'yes' if COPYLEFT.search(licence) else ''} |"

@@ -1,4 +1,4 @@
-"""What headrace requires, and the versions that its lock file pins."""
+"""The packages that headrace requires, and the versions that its lock file pins."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ LOCK_FILE = Path(__file__).resolve().parents[2] / "requirements.lock"
 
 
 def locked_versions(lock: Path, python: str | None = None) -> dict[str, str]:
-    """Return the version that a lock file pins for a Python, by package; empty if there is no such file.
+    """Return the version of each package that a lock file pins; nothing if there is no such file.
 
     Parameters
     ----------
-    python : such as ``3.11``; None is the one that runs
+    lock : the lock file
+    python : version of Python, such as ``3.11``, that the pins are for; None means the running one
     """
     environment = None if python is None else {"python_version": python, "python_full_version": f"{python}.0"}
     text = lock.read_text(encoding="utf-8") if lock.is_file() else ""
@@ -28,6 +29,6 @@ def locked_versions(lock: Path, python: str | None = None) -> dict[str, str]:
 
 
 def direct_dependencies() -> list[str]:
-    """Return the names of what headrace itself requires, without its extras."""
+    """Return the names of the packages that headrace requires without its extras."""
     required = [Requirement(line) for line in importlib.metadata.requires("headrace") or []]
     return [r.name for r in required if r.marker is None or r.marker.evaluate({"extra": ""})]

