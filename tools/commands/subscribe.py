@@ -23,6 +23,7 @@ from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, load_settings
 from tools.catalogue import read_titles
 from tools.cli import emit, say, write_json, write_line
+from tools.files.refused_rows import RefusedRows
 
 SUMMARY = "print recommendations as they arrive"
 SHOWN_MALFORMED: Final = 10
@@ -33,7 +34,7 @@ class Seen:
     """What was read so far."""
 
     lists: int = 0
-    malformed: int = 0
+    malformed: RefusedRows = field(default_factory=lambda: RefusedRows("malformed lists", SHOWN_MALFORMED))
     users: set[str] = field(default_factory=set)
 
 
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
             args.user = pseudonyms.of(args.user)
         asyncio.run(_print_lists(args, settings, seen))
     finally:
-        result = {"lists": seen.lists, "users": len(seen.users), "malformed": seen.malformed}
+        result = {"lists": seen.lists, "users": len(seen.users), "malformed": seen.malformed.n}
         with contextlib.suppress(BrokenPipeError):
             emit(args, result)
     if args.count is not None and seen.lists < args.count:
@@ -92,7 +93,7 @@ async def _print_lists(args: argparse.Namespace, settings: KafkaSettings, seen: 
             try:
                 found = decoder.decode(record.value)
             except RecordError as exc:
-                _warn(seen, f"{topic}[{record.partition}]@{record.offset}: {exc}")
+                seen.malformed.refuse(f"{topic}[{record.partition}]@{record.offset}", exc)
                 continue
             if args.user is not None and found.user_id != args.user:
                 continue
@@ -121,9 +122,3 @@ def _format_item(rank: int, item: RecommendedItem, titles: Mapping[str, str]) ->
     sources = ", ".join(f"{name} #{place.rank}" for name, place in item.sources.items())
     line = f"  {rank:3d}. {item.score:.3f}  {titles.get(item.item_id, item.item_id)}  [{sources}]"
     return line if item.because is None else f"{line}  because of {titles.get(item.because, item.because)}"
-
-
-def _warn(seen: Seen, message: str) -> None:
-    seen.malformed += 1
-    if seen.malformed <= SHOWN_MALFORMED:
-        say(message, style="yellow")

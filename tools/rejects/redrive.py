@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from streams.contract.records import EventDecoder
 from streams.errors import InputError, RecordError
 from streams.settings.load import KafkaSettings
-from tools.cli import say
+from tools.files.refused_rows import RefusedRows
 from tools.rejects.reject_reader import RejectedEvent, mark
 
 #: The header of a redriven event that names the original record.
@@ -45,9 +45,14 @@ class Tally:
     """What a redrive did with the rejects that were asked for: ``sent``, or would be; ``left`` would be rejected again."""
 
     sent: int = 0
-    left: int = 0
     redriven_before: int = 0
+    refused: RefusedRows = field(default_factory=lambda: RefusedRows("records that are not sent", SHOWN_LEFT))
     reasons_left: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def left(self) -> int:
+        """Return how many were not sent."""
+        return self.refused.n
 
 
 class Redriver:
@@ -112,13 +117,9 @@ class Redriver:
         await self._sink.flush()
 
     def _leave(self, reject: RejectedEvent, exc: Exception) -> None:
-        self.tally.left += 1
+        self.tally.refused.refuse(f"{reject.id}: not sent", exc)
         reason = exc.reason if isinstance(exc, RecordError) else "edit"
         self.tally.reasons_left[reason] = self.tally.reasons_left.get(reason, 0) + 1
-        if self.tally.left <= SHOWN_LEFT:
-            say(f"{reject.id}: not sent: {exc}", style="yellow")
-        if self.tally.left == SHOWN_LEFT:
-            say(f"{SHOWN_LEFT} records shown that are not sent: further ones are counted, not shown")
 
 
 def split_command(command: str) -> list[str]:
