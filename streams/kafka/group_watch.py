@@ -26,6 +26,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.structs import OffsetAndMetadata
 
 from streams.errors import BrokerError
+from streams.kafka.raw_requests import send
 from streams.kafka.readers import open_reader, start_reader
 from streams.settings.load import KafkaSettings
 
@@ -114,7 +115,7 @@ class GroupWatch:
         """Return how many partitions a topic has now; None where the broker does not tell. Raises as :meth:`offsets` does."""
         async with self._connected() as (admin, _):
             # unlike describe_topics, this does not make the broker create a topic that somebody has deleted
-            answer = await admin._send_request(MetadataRequest([topic], allow_auto_topic_creation=False))
+            answer = await send(admin, MetadataRequest([topic], allow_auto_topic_creation=False))
         return len(answer.to_object()["topics"][0]["partitions"]) or None
 
     async def notes(self, topic: str, group: str = "") -> dict[int, str]:
@@ -152,7 +153,7 @@ class GroupWatch:
         async with self._connected() as (admin, _):
             for member in members:
                 coordinator = await self._coordinator(admin)
-                await admin._send_request(LeaveGroupRequest(self.group, member.member_id), coordinator)
+                await send(admin, LeaveGroupRequest(self.group, member.member_id), coordinator)
         return len(members)
 
     async def has_records(self, place: Place, offset: int) -> bool:

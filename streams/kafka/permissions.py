@@ -19,6 +19,7 @@ from aiokafka.errors import (
 from streams.contract.roles import Acl, Role, acls, topics_of
 from streams.errors import BrokerError
 from streams.kafka.permission_requests import GroupOperations, TopicOperations
+from streams.kafka.raw_requests import find_coordinator, send
 from streams.kafka.topics import create_topics, open_admin
 from streams.settings.load import KafkaSettings
 
@@ -92,7 +93,7 @@ async def _topic_operations(admin: AIOKafkaAdminClient, names: list[str]) -> dic
     if not names:
         return {}
     try:
-        answer: Any = await admin._send_request(TopicOperations(names))
+        answer: Any = await send(admin, TopicOperations(names))
     except NotImplementedError:  # a broker before 2.3, or a small development one
         return {}
     denied = TopicAuthorizationFailedError.errno
@@ -105,8 +106,8 @@ async def _topic_operations(admin: AIOKafkaAdminClient, names: list[str]) -> dic
 
 async def _group_operations(admin: AIOKafkaAdminClient, group: str) -> int | None:
     try:
-        node = await admin._client.coordinator_lookup(GROUP, group)
-        answer: Any = await admin._send_request(GroupOperations([group]), node)
+        node = await find_coordinator(admin, GROUP, group)
+        answer: Any = await send(admin, GroupOperations([group]), node)
     except GroupAuthorizationFailedError:
         return 0
     except (KafkaError, NotImplementedError):  # a coordinator that is not up yet tells nothing
@@ -119,7 +120,7 @@ async def _group_operations(admin: AIOKafkaAdminClient, group: str) -> int | Non
 
 async def _transaction_operations(admin: AIOKafkaAdminClient, transactional_id: str) -> int | None:
     try:
-        await admin._client.coordinator_lookup(TRANSACTION, f"{transactional_id}0")
+        await find_coordinator(admin, TRANSACTION, f"{transactional_id}0")
     except TransactionalIdAuthorizationFailed:
         return 0
     except KafkaError:

@@ -82,11 +82,12 @@ class TokenProvider(AbstractTokenProvider):
         """Return a token that is good now, without blocking the event loop."""
         try:
             async with asyncio.timeout(FETCH_TIMEOUT_S):
-                return await asyncio.to_thread(self._current)
+                return await asyncio.to_thread(self.current)
         except TimeoutError:
             raise self._late() from None
 
-    def _current(self) -> str:
+    def current(self) -> str:
+        """Return a token that is good now; blocks while one has to be fetched."""
         if not self._lock.acquire(timeout=FETCH_TIMEOUT_S):
             raise self._late()
         try:

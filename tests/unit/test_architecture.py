@@ -15,6 +15,12 @@ ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("models", "streams", "tools")
 #: Above this many modules a folder is no longer taken in at a glance: it holds two rooms.
 MAX_MODULES = 20
+#: And above this many lines a module does two things.
+MAX_LINES = 350
+#: Where private names of Faust and aiokafka are used.
+PRIVATE_ROOMS = {"streams.kafka", "streams.runtime", "streams.state"}
+#: Begin with an underscore and are documented: ``os._exit``, and a method of every named tuple.
+OFFERED = {"_exit", "_replace"}
 #: The rooms of each package from the ground up.
 FLOORS: dict[str, list[set[str]]] = {
     "models": [
@@ -136,6 +142,41 @@ def test_no_folder_is_a_heap() -> None:
     paths = [path for package in PACKAGES for path in files(package) if path.name != "__init__.py"]
     sizes = Counter(path.parent.relative_to(ROOT).as_posix() for path in paths)
     assert {folder: n for folder, n in sizes.items() if n > MAX_MODULES} == {}
+
+
+def private_names(path: Path) -> set[str]:
+    """Return the private names of others that a module reaches for: ``x._y`` of another than itself, and ``from a import _b``."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names if is_private(alias.name)}
+        elif isinstance(node, ast.Attribute) and is_private(node.attr) and not is_own(node.value):
+            found.add(node.attr)
+    return found
+
+
+def is_private(name: str) -> bool:
+    """Whether a name begins with one underscore and its library's documentation does not offer it."""
+    return name.startswith("_") and not name.startswith("__") and name not in OFFERED
+
+
+def is_own(value: ast.expr) -> bool:
+    """Whether an expression is the object or the class at hand."""
+    if isinstance(value, ast.Call):  # super()
+        value = value.func
+    return isinstance(value, ast.Name) and value.id in {"self", "cls", "super"}
+
+
+def test_private_names_of_others_stay_in_their_rooms() -> None:
+    """What a release of Faust or aiokafka may change is held in three rooms; pyproject.toml lists each name and its test."""
+    found = {module_name(path): private_names(path) for package in PACKAGES for path in files(package)}
+    assert {name: names for name, names in found.items() if names and room_of(name) not in PRIVATE_ROOMS} == {}
+
+
+def test_no_module_is_too_long_to_read_in_one_sitting() -> None:
+    paths = [path for package in PACKAGES for path in files(package)]
+    lengths = {module_name(path): len(path.read_text("utf-8").splitlines()) for path in paths}
+    assert {name: n for name, n in lengths.items() if n > MAX_LINES} == {}
 
 
 @pytest.mark.parametrize(

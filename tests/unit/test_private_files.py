@@ -44,7 +44,8 @@ def write_logs(folder: Path) -> None:
     worker = Worker("sequencer", {}, 1, new_log(folder / "logs", "sequencer-0"))
     worker.command = lambda: [sys.executable, "-c", "print('x' * 100)"]  # type: ignore[method-assign]
     worker.start()
-    assert worker._process is not None and worker._process.wait(30) == 0
+    wait_until(lambda: not worker.is_running, 30, lambda: "still runs")
+    assert worker.returncode == 0
     assert rotate(worker.log_path, 10)
 
 

@@ -155,7 +155,7 @@ def lists(n: int, rng: random.Random) -> Iterator[OutRecord]:
 def measure(records: Sequence[OutRecord], codec: int, batch: int) -> Cost:
     """Write the records in batches of ``batch``, and read them back."""
     begin = time.process_time()
-    built = [_built(records[i : i + batch], codec) for i in range(0, len(records), batch)]
+    built = [as_batch(records[i : i + batch], codec) for i in range(0, len(records), batch)]
     write_s = time.process_time() - begin
     read_s, unbounded_s = (_read(built, records_of, len(records)) for records_of in (BoundedRecords, MemoryRecords))
     each_us = 1e6 / len(records)
@@ -172,7 +172,8 @@ def _read(built: Sequence[bytes], records_of: Callable[[bytes], Any], n: int) ->
     return took_s
 
 
-def _built(records: Sequence[OutRecord], codec: int) -> bytes:
+def as_batch(records: Sequence[OutRecord], codec: int) -> bytes:
+    """Return the record batch that holds the records, packed with a codec of Kafka's number."""
     builder: Any = DefaultRecordBatchBuilder(2, codec, 0, -1, -1, -1, MAX_BATCH_BYTES * len(records))
     for i, record in enumerate(records):
         builder.append(i, T0_MS, record.key, record.value, [])

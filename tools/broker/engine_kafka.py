@@ -104,7 +104,7 @@ def launch(
     jars = os.pathsep.join(str(jar) for jar in classpath(progress))
     file = data / PROPERTIES
     file.touch(mode=0o600)  # further properties may hold a password
-    file.write_text(FIXED_PROPERTIES + _variable_properties(data, port, listeners) + properties, encoding="ascii")
+    file.write_text(FIXED_PROPERTIES + variable_properties(data, port, listeners) + properties, encoding="ascii")
     (data / "log4j2.properties").write_text(LOG4J, encoding="ascii")
     scratch = data / "tmp"  # the codecs unpack themselves there; what a killed node left is removed
     shutil.rmtree(scratch, ignore_errors=True)
@@ -140,7 +140,7 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in JAVA_VARIABLES}
 
 
-def _variable_properties(data: Path, port: int, listeners: Sequence[str]) -> str:
+def variable_properties(data: Path, port: int, listeners: Sequence[str]) -> str:
     """Return the properties that depend on this start: ports and folder."""
     controller = free_port()
     while controller == port:

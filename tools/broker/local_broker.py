@@ -271,7 +271,7 @@ def _wait(data: Path, state: BrokerState) -> None:
     attempt_s, longest_s = ATTEMPT_TIMEOUT_S
     while time.monotonic() < deadline:
         if state.process is not None and not state.process.is_alive():
-            raise BrokerError(f"engine {state.engine}: ended while starting ({_quote(data)}); see {data / LOG_FILE}")
+            raise BrokerError(f"engine {state.engine}: ended while starting ({quote(data)}); see {data / LOG_FILE}")
         if port_taken(state.port):
             with contextlib.suppress(Exception):
                 if run_async(answer(state.bootstrap, None, attempt_s)) > 0:
@@ -279,12 +279,12 @@ def _wait(data: Path, state: BrokerState) -> None:
             attempt_s = min(2 * attempt_s, longest_s)
         time.sleep(POLL_S)
     raise BrokerError(
-        f"engine {state.engine}: no answer on {state.bootstrap} within {START_TIMEOUT_S:.0f} s ({_quote(data)}); "
+        f"engine {state.engine}: no answer on {state.bootstrap} within {START_TIMEOUT_S:.0f} s ({quote(data)}); "
         f"see {data / LOG_FILE}, then headrace broker stop and start again"
     )
 
 
-def _quote(data: Path) -> str:
+def quote(data: Path) -> str:
     """Return the most telling line that the broker logged since its start: the last exception, error or line."""
     try:
         with (data / LOG_FILE).open("rb") as log:

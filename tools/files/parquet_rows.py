@@ -51,7 +51,7 @@ class ParquetRows:
         self._size = file.seek(0, 2)
         self._leaves, self._groups = read_footer(file, self._size)
         #: Names of the columns.
-        self.names: list[str] = list(self._open().schema_arrow.names)
+        self.names: list[str] = list(self.open().schema_arrow.names)
 
     def rows(self, names: Sequence[str]) -> Iterator[Sequence[Any]]:
         """Yield the values of some columns, row by row, after a look at all their pages."""
@@ -66,7 +66,7 @@ class ParquetRows:
                 total, longest = total + pages.unpacked_bytes, max(longest, pages.delta_bytes)
                 as_words -= set() if pages.encodings <= AS_DICTIONARY else {i}
                 check_unpacked(self._path, total, self._size)
-        parquet = self._open(read_dictionary=[self._leaves[i].path for i in as_words])
+        parquet = self.open(read_dictionary=[self._leaves[i].path for i in as_words])
         n_rows = max(1, min(CHUNK_ROWS, BATCH_BYTES // longest)) if longest else CHUNK_ROWS
         # one group after another: pyarrow cannot join dictionaries in lists
         for number in range(len(self._groups)):
@@ -74,7 +74,8 @@ class ParquetRows:
                 batch.validate(full=True)
                 yield from zip(*(_values(batch.column(name)) for name in names), strict=True)
 
-    def _open(self, **options: Any) -> pyarrow.parquet.ParquetFile:
+    def open(self, **options: Any) -> pyarrow.parquet.ParquetFile:
+        """Return a reader of the file with pyarrow's options, its metadata bounded."""
         import pyarrow.parquet
 
         return pyarrow.parquet.ParquetFile(self._file, thrift_container_size_limit=MAX_ENTRIES, **options)

@@ -260,11 +260,11 @@ def test_a_token_is_renewed_before_its_end_and_serves_to_it(monkeypatch: pytest.
     seen = []
     for moment in (0.0, 939.0, 941.0, 950.0, 1029.0):
         now[0] = moment
-        seen.append(provider._current())
+        seen.append(provider.current())
     assert seen == ["a", "a", "a", "b", "b"]
     now[0] = 1051.0
     with pytest.raises(TokenError, match="away"):
-        provider._current()
+        provider.current()
 
 
 def test_threads_with_loops_of_their_own_share_one_fetch() -> None:

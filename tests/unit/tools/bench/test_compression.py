@@ -77,9 +77,9 @@ def test_what_cannot_be_measured_is_refused(words: tuple[str, str]) -> None:
 
 
 def test_records_that_get_lost_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench_compression, "_built", lambda records, codec: bench_compression_built(records[1:], codec))
+    monkeypatch.setattr(bench_compression, "as_batch", lambda records, codec: whole_batch(records[1:], codec))
     with pytest.raises(AssertionError, match="9 records came back of 10"):
         measure(list(lists(10, random.Random(1))), 0, 10)
 
 
-bench_compression_built = bench_compression._built
+whole_batch = bench_compression.as_batch

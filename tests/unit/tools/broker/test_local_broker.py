@@ -244,7 +244,7 @@ def test_a_start_that_gets_no_answer_leaves_no_process(tmp_path: Path, monkeypat
 def test_the_telling_line_of_this_start_is_quoted_from_the_log(tmp_path: Path, since: str, quoted: str) -> None:
     log = f"ERROR of the last start\n{broker_state.START_MARK}kafka\n{since}"
     (tmp_path / broker_state.LOG_FILE).write_text(log)
-    assert local_broker._quote(tmp_path) == quoted
+    assert local_broker.quote(tmp_path) == quoted
 
 
 def test_what_listens_but_is_no_kafka_is_said_to_be_none() -> None:
@@ -299,7 +299,7 @@ def test_a_path_is_escaped_as_java_reads_it_and_a_comma_refused() -> None:
 
 def test_the_local_broker_listens_on_this_machine_alone(tmp_path: Path) -> None:
     """It has no TLS and no login. Engine docker runs the compose file."""
-    properties = engine_kafka._variable_properties(tmp_path, 9092, ())
+    properties = engine_kafka.variable_properties(tmp_path, 9092, ())
     listed = re.findall(r"(?m)^(?:advertised\.)?listeners=(.*)$", properties)
     assert len(listed) == 2
     assert {address.split("//")[1].split(":")[0] for line in listed for address in line.split(",")} == {"127.0.0.1"}

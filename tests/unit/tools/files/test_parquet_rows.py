@@ -183,7 +183,7 @@ def test_delta_coded_texts_are_read_in_small_batches(tmp_path: Path, monkeypatch
     pq.write_table(pa.table({"text": texts}), path, use_dictionary=False, column_encoding={"text": "DELTA_BYTE_ARRAY"})
     monkeypatch.setattr(parquet_rows, "BATCH_BYTES", 1 << 20)
     sizes = []
-    open_ = ParquetRows._open
+    open_ = ParquetRows.open
 
     def recording(self: ParquetRows, **options: Any) -> Any:
         parquet = open_(self, **options)
@@ -196,7 +196,7 @@ def test_delta_coded_texts_are_read_in_small_batches(tmp_path: Path, monkeypatch
         parquet.iter_batches = iter_batches
         return parquet
 
-    monkeypatch.setattr(ParquetRows, "_open", recording)
+    monkeypatch.setattr(ParquetRows, "open", recording)
     assert read(path, "text") == [(text,) for text in texts]
     assert 0 < max(sizes) < 20
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from aiokafka.errors import KafkaError
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from streams.contract.item_records import ItemDecoder
 from streams.contract.newest_lists import LatestLists
@@ -28,6 +32,7 @@ from streams.settings.record_limits import WindowBounds
 from tests.builders import FakeRecord, make_event, write_key
 from tools.commands import replay
 from tools.files.log_source import LogSource
+from tools.rebuild import copy_topics
 from tools.rebuild.compare_runs import Held, compare_held, settings_notes, source_notes, was_promoted
 from tools.rebuild.copy_history import check_counts
 from tools.rebuild.copy_topics import EventCopier, Kept, changes_of, keep_newest, target_of
@@ -187,21 +192,47 @@ def test_a_copied_record_keeps_its_partition_or_follows_its_key() -> None:
     assert target_of(FakeRecord(None, b"", partition=5), 8, KeyHomes(3, "murmur2")) == 2
 
 
-def test_a_checkpoint_comes_after_delivery() -> None:
+class LosingProducer:
+    """Takes batches; the broker acknowledges none of them where it ``loses``."""
+
+    def __init__(self, *, loses: bool) -> None:
+        self.loses = loses
+
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(1_000, 0)
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self.loses:
+            future.set_exception(KafkaError("gone"))
+        else:
+            future.set_result(SimpleNamespace(offset=0))
+        return future
+
+    async def stop(self) -> None:
+        """Do nothing."""
+
+
+@pytest.mark.parametrize(("loses", "expected"), [(True, ({0: 0}, [])), (False, ({0: 5}, [1]))])
+def test_a_checkpoint_comes_after_delivery(
+    monkeypatch: pytest.MonkeyPatch, loses: bool, expected: tuple[dict[int, int], list[int]]
+) -> None:
     """A batch that the broker did not take moves no position: it is copied again."""
     positions, saved = {0: 0}, list[int]()
 
-    async def fail() -> None:
-        copier = EventCopier(Settings().kafka, Settings().kafka, positions, lambda: saved.append(1))
-        copier._read = {0: 5}
-        lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        lost.set_exception(KafkaError("gone"))
-        copier._futures = [lost]
-        await copier._checkpoint(None)
+    async def read(_settings: object, _topic: str, at: dict[int, int], ends: dict[int, int]) -> Any:
+        yield [FakeRecord(b"u", b"v", offset) for offset in range(5)]
+        at.update(ends)
 
-    with pytest.raises(BrokerError):
-        asyncio.run(fail())
-    assert (positions, saved) == ({0: 0}, [])
+    async def opened(*_: object) -> LosingProducer:
+        return LosingProducer(loses=loses)
+
+    monkeypatch.setattr(copy_topics, "read_ranges", read)
+    monkeypatch.setattr(copy_topics, "open_producer", opened)
+    copier = EventCopier(Settings().kafka, Settings().kafka, positions, lambda: saved.append(1))
+    with pytest.raises(BrokerError) if loses else contextlib.nullcontext():
+        asyncio.run(copier.copy({0: 5}))
+    assert (positions, saved) == expected
 
 
 def test_a_promotion_raises_revisions_above_the_live_ones_and_is_repeat_safe() -> None:

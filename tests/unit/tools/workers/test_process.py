@@ -163,8 +163,10 @@ def test_log_tail_prefers_errors(tmp_path: Path) -> None:
 def test_a_supervised_log_is_bounded_and_still_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that runs for months must not fill the disk, and its last words are found after the rotation."""
     monkeypatch.setattr(ScriptWorker, "bound_log", lambda self: Worker.bound_log(self, 1_000))
+    before = ScriptWorker("good", tmp_path)
+    before.log_path.parent.mkdir()
+    before.log_path.write_bytes(b"x" * 5_000)  # as after restarts
     with ScriptWorker("good", tmp_path) as worker:
-        worker._log_begin = 5_000  # as after restarts
         with worker.log_path.open("ab") as log:
             log.write(b"x" * 6_000)
         assert Supervisor([worker]).check(time.monotonic()) == []
@@ -219,7 +221,6 @@ def test_supervisor_forgets_old_restarts(tmp_path: Path) -> None:
         assert "restart in 0 s" in supervisor.check(now)[0]
         supervisor.check(now + 1.0)
         wait_until(lambda: not worker.is_running)
-        supervisor._due.clear()
 
 
 def test_supervisor_leaves_living_workers_alone(tmp_path: Path) -> None:
