@@ -17,7 +17,6 @@ from streams.settings.load import KafkaSettings
 Role = Literal["sequencer", "recommender", "producer", "catalogue", "subscriber", "redriver", "operator"]
 Kind = Literal["topic", "group", "transactional-id", "cluster"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
-CLUSTER: Final = "kafka-cluster"
 
 #: What each role reads and writes, by name in the contract. The workers' two output topics that are also their state are read too.
 READS: Final[dict[Role, tuple[str, ...]]] = {

@@ -38,11 +38,11 @@ from tests.integration.rebuild_runs import (
     records,
     without_revisions,
 )
+from tests.oracle import windows_of
 from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 from tools.oracle.compare import compare_windows
-from tools.oracle.expected import windows_of
 from tools.rebuild.compare_runs import compare_held
 from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import run_settings

@@ -56,31 +56,18 @@ class Truth:
     rejected: set[tuple[int, int]] = field(default_factory=set)
 
 
-def windows_of(records: Iterable[ConsumedRecord], bounds: WindowBounds, *, max_future_skew_ms: int) -> Truth:
-    """Return what the records of ``events`` must lead to, in one pass.
+class WindowOracle:
+    """What the records of ``events`` must lead to: :meth:`add` each record once, then ask for the :meth:`truth`.
 
-    The clock of each event is its record's timestamp, so that the answer depends on the records alone. A sequencer takes its own
-    clock, which is later: only an event ahead of its record's time by more than the skew can end otherwise there. The ceiling for
-    rejects is not judged.
+    The clock of each event is its record's timestamp, so that the answer depends on the records
+    alone. A sequencer takes its own clock, which is later: only an event ahead of its record's time
+    by more than the skew can end otherwise there. The oracle does not judge the ceiling for rejects.
+    States stay as they are in memory; only the last ones are encoded.
 
     Parameters
     ----------
-    records : of all partitions in any mixture, each partition in offset order, each record once
     max_future_skew_ms : how far an event's time may lie ahead of its record's
-
-    Raises
-    ------
-    InputError
-        When offsets of a partition do not rise, or a user has windows in two partitions.
     """
-    oracle = WindowOracle(bounds, max_future_skew_ms=max_future_skew_ms)
-    for record in records:
-        oracle.add(record)
-    return oracle.truth()
-
-
-class WindowOracle:
-    """:func:`windows_of` for records that come one by one. States stay as they are in memory; only the last ones are encoded."""
 
     def __init__(self, bounds: WindowBounds, *, max_future_skew_ms: int, home: Home | None = None) -> None:
         self._bounds = bounds

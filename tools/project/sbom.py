@@ -8,7 +8,6 @@ gives the same bytes.
 
 from __future__ import annotations
 
-import base64
 import importlib.metadata
 import json
 import re
@@ -149,17 +148,6 @@ def _image() -> str:
     found = re.search(r"^    image: (\S+)$", COMPOSE_FILE.read_text("utf-8"), re.MULTILINE)
     assert found is not None, f"{COMPOSE_FILE} names no image"
     return found[1]
-
-
-def recorded_sha256(package: str, file: str) -> str:
-    """Return the SHA-256 that an installed wheel records of one of its files, in hexadecimal.
-
-    It is empty where the wheel has no such file.
-    """
-    for one in importlib.metadata.files(package) or []:
-        if str(one) == file and one.hash is not None and one.hash.mode == "sha256":
-            return base64.urlsafe_b64decode(one.hash.value + "=").hex()
-    return ""
 
 
 def main(argv: list[str]) -> int:

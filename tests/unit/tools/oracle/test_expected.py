@@ -29,9 +29,10 @@ from streams.settings.load import KafkaSettings, RecommenderSettings, load_setti
 from streams.settings.record_limits import MAX_RUNS, WindowBounds
 from tests import tiny
 from tests.builders import T0, FakeRecord, make_event
+from tests.oracle import windows_of
 from tools.oracle import expected as oracle
 from tools.oracle.compare import compare_lists
-from tools.oracle.expected import ListOracle, Truth, WindowOracle, windows_of
+from tools.oracle.expected import ListOracle, Truth, WindowOracle
 
 SKEW_MS = 1_000
 #: Small enough that events leave the window, are forgotten, and come too late.
