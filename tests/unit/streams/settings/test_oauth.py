@@ -1,11 +1,10 @@
-"""Tokens for OAUTHBEARER: where they come from, how long they are kept, and that no fault shows a secret or a token."""
+"""The ``oauth_`` settings name where tokens come from; no fault shows a secret or a token."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,29 +17,12 @@ from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 
 from streams.errors import SettingsError
 from streams.runtime.app import credentials
-from streams.settings import oauth, tokens
+from streams.settings import oauth
 from streams.settings.load import KafkaSettings, load_settings
-from streams.settings.token_endpoint import TokenEndpoint
-from streams.settings.tokens import Token, TokenError, TokenProvider
-from tests.tokens import SECRET, Endpoint, token_endpoint, unsecured_token
+from streams.settings.tokens import Token, TokenError
+from tests.tokens import SECRET, Endpoint, unsecured_token
 
 URL = "https://issuer.example/token"
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """Give an endpoint for client credentials."""
-    with token_endpoint() as served:
-        yield served
-
-
-@pytest.fixture
-def secret(tmp_path: Path) -> str:
-    """Give a file with the client's secret."""
-    file = tmp_path / "secret"
-    file.touch(mode=0o600)
-    file.write_text(SECRET + "\n")
-    return str(file)
 
 
 @pytest.fixture
@@ -160,46 +142,6 @@ def test_an_endpoint_is_asked_once_for_a_token(endpoint: Endpoint, secret: str) 
     assert endpoint.asked == [("grant_type=client_credentials&scope=kafka+x", "a b:c", SECRET)]
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "told"),
-    [
-        (401, b'{"error": "invalid_client", "error_description": "MARKER"}', "HTTP status 401 (invalid_client);"),
-        (400, b'{"error": "MARKER"}', "HTTP status 400;"),
-        (503, b"<html>MARKER", "HTTP status 503;"),
-        (302, b"", "HTTP status 302;"),
-        (200, b"<html>MARKER", "no JSON with access_token"),
-        (200, b'["MARKER"]', "no JSON with access_token"),
-        (200, b"[" * 60_000, "no JSON with access_token"),
-        (200, b'{"access_token": "MARKER", "more": "' + b"x" * (1 << 16) + b'"}', "no JSON with access_token"),
-        (200, b'{"access_token": "MARKER\\u0001auth=x"}', "one word of visible ASCII"),
-        (200, b'{"access_token": ["MARKER"]}', "one word of visible ASCII"),
-    ],
-)
-def test_what_an_endpoint_refuses_is_one_line_without_secrets(
-    endpoint: Endpoint, secret: str, status: int, body: bytes, told: str
-) -> None:
-    """Setting, URL without its query, status; never what the other side wrote."""
-    endpoint.status, endpoint.body = status, body
-    if status == 302:
-        endpoint.headers = {"Location": "http://127.0.0.1:9/MARKER"}
-    with pytest.raises(TokenError) as caught:
-        TokenEndpoint(endpoint.url, "c", secret).fetch()
-    message = str(caught.value)
-    assert told in message and "oauth_token_url='http://127.0.0.1:" in message and "\n" not in message
-    assert not any(hidden in message for hidden in ("MARKER", SECRET, "marker-of-a-query"))
-    assert isinstance(caught.value, OSError), "aiokafka tries again, as after a lost broker"
-
-
-def test_an_endpoint_that_is_away_is_one_line(endpoint: Endpoint, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing listens, or no answer in time."""
-    with pytest.raises(TokenError, match="no answer .Connection refused.;"):
-        TokenEndpoint("http://127.0.0.1:9/t", "c", secret).fetch()
-    monkeypatch.setattr(tokens, "FETCH_TIMEOUT_S", 0.1)
-    endpoint.delay_s = 0.5
-    with pytest.raises(TokenError, match="no answer .TimeoutError.;"):
-        TokenEndpoint(endpoint.url, "c", secret).fetch()
-
-
 def test_a_callable_gives_a_token_with_and_without_its_end(own: Callable[[Any], KafkaSettings]) -> None:
     """Without one it is called for each connection: it may keep its token itself."""
     calls: list[int] = []
@@ -242,74 +184,3 @@ def test_what_a_callable_gives_wrong_is_one_line(own: Callable[[Any], KafkaSetti
     with pytest.raises(TokenError, match=told) as caught:
         token_of(own(call))
     assert "oauth_token_provider='own_tokens:get'" in str(caught.value) and "MARKER" not in str(caught.value)
-
-
-def test_a_token_is_renewed_before_its_end_and_serves_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A source that is away for a while costs nothing while the token at hand is good."""
-    now = [0.0]
-    monkeypatch.setattr("streams.settings.tokens.time.monotonic", lambda: now[0])
-    given: list[Token | TokenError] = [Token("a", 1000.0), TokenError("away"), Token("b", 100.0), TokenError("away")]
-
-    def fetch() -> Token:
-        found = given.pop(0)
-        if isinstance(found, TokenError):
-            raise found
-        return found
-
-    provider = TokenProvider("s", fetch)
-    seen = []
-    for moment in (0.0, 939.0, 941.0, 950.0, 1029.0):
-        now[0] = moment
-        seen.append(provider.current())
-    assert seen == ["a", "a", "a", "b", "b"]
-    now[0] = 1051.0
-    with pytest.raises(TokenError, match="away"):
-        provider.current()
-
-
-def test_threads_with_loops_of_their_own_share_one_fetch() -> None:
-    """Faust's consumer runs beside the main loop; neither loop stands still meanwhile."""
-    calls: list[int] = []
-    ticks: list[int] = []
-
-    def fetch() -> Token:
-        calls.append(1)
-        time.sleep(0.3)
-        return Token("t", 900.0)
-
-    provider = TokenProvider("s", fetch)
-
-    async def ask() -> str:
-        asked = asyncio.create_task(provider.token())
-        while not asked.done():
-            ticks.append(1)
-            await asyncio.sleep(0.01)
-        return await asked
-
-    found: list[str] = []
-    threads = [threading.Thread(target=lambda: found.append(asyncio.run(ask()))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10.0)
-    assert (found, len(calls)) == (["t"] * 4, 1)
-    assert len(ticks) > 20
-
-
-def test_a_source_that_hangs_costs_a_bounded_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client gets an error that it takes for a broker that is away."""
-    monkeypatch.setattr(tokens, "FETCH_TIMEOUT_S", 0.1)
-    free = threading.Event()
-
-    def fetch() -> Token:
-        free.wait(10.0)
-        return Token("t", 900.0)
-
-    async def ask() -> None:
-        try:
-            await TokenProvider("s", fetch).token()
-        finally:
-            free.set()
-
-    with pytest.raises(TokenError, match="s: no token within 0.1 s"):
-        asyncio.run(ask())
