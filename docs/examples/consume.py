@@ -1,0 +1,39 @@
+"""Read recommendation lists, each once: python consume.py BROKER [SECONDS]
+
+Needs `pip install confluent-kafka msgpack`, and nothing of headrace. docs/contract/consuming.md says why the rule holds.
+"""
+
+import sys
+import time
+
+import msgpack
+from confluent_kafka import Consumer
+
+broker, seconds = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else float("inf")
+newest = {}  # user_id -> rank of the last list taken; keep it in your database, in one transaction with the list
+consumer = Consumer(
+    {
+        "bootstrap.servers": broker,
+        "group.id": "shop-frontend",
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,  # an offset is committed after the list is stored, never before
+    }
+)
+consumer.subscribe(["recommendations"])
+until = time.monotonic() + seconds
+try:
+    while time.monotonic() < until:
+        record = consumer.poll(1.0)
+        if record is None or record.error() or record.value() is None:
+            continue
+        found = msgpack.unpackb(record.value())  # json.loads where the deployment sets output_format=json
+        rank = (found["revision"], not found.get("provisional", False))
+        if rank > newest.get(found["user_id"], (-1, False)):
+            newest[found["user_id"]] = rank
+            items = " ".join(f"{item['item_id']}({item['score']:.3f})" for item in found["items"])
+            print(f"{found['user_id']} revision {found['revision']}: {items}", flush=True)
+        consumer.commit(record, asynchronous=False)
+except KeyboardInterrupt:
+    pass
+finally:
+    consumer.close()
