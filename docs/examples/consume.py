@@ -1,28 +1,25 @@
-"""Read recommendation lists, each once: python consume.py BROKER [SECONDS]
+"""Read recommendation lists, each once, until Ctrl-C: python consume.py BROKER
 
 Needs `pip install confluent-kafka msgpack`, and nothing of headrace. docs/contract/consuming.md says why the rule holds.
 """
 
 import sys
-import time
 
 import msgpack
 from confluent_kafka import Consumer
 
-broker, seconds = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else float("inf")
 newest = {}  # user_id -> rank of the last list taken; keep it in your database, in one transaction with the list
 consumer = Consumer(
     {
-        "bootstrap.servers": broker,
+        "bootstrap.servers": sys.argv[1],
         "group.id": "shop-frontend",
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,  # an offset is committed after the list is stored, never before
     }
 )
 consumer.subscribe(["recommendations"])
-until = time.monotonic() + seconds
 try:
-    while time.monotonic() < until:
+    while True:
         record = consumer.poll(1.0)
         if record is None or record.error() or record.value() is None:
             continue
