@@ -24,49 +24,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from itertools import islice
 from pathlib import Path
-from typing import Final
 
-from streams.contract.kafka_records import OutRecord
-from streams.contract.records import Event, RecordDecoder
-from streams.contract.windows import WindowState, decode_window
-from streams.errors import InputError, RecordError, RunError
-from streams.kafka.batch_writer import delivered
+from streams.errors import InputError, RunError
 from streams.kafka.deployment import load_deployment
-from streams.kafka.fenced_writers import PartitionWriters
-from streams.kafka.group_watch import committed_offsets, set_offsets
-from streams.kafka.topic_reader import newest_values, read_ranges
+from streams.kafka.group_watch import committed_offsets
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import say
-from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import (
     Manifest,
-    is_history_gone,
     load_manifest,
     run_lock,
-    run_settings,
     save_manifest,
 )
 from tools.rebuild.outcome import Outcome
 from tools.rebuild.promote_elsewhere import promote_elsewhere
 from tools.rebuild.promotion_plan import (
-    NOT_ON_EVENTS,
     Promotion,
-    n_losing,
-    promoted_vectors,
-    promoted_windows,
-    renewed_users,
-    resume_offsets,
 )
+from tools.rebuild.promotion_read import read_promotion
+from tools.rebuild.promotion_write import fence_off, write_promotion
 from tools.rebuild.run_workers import busy_groups
-from tools.workers.apps import APPS
-
-#: Records handed to the producer at once.
-CHUNK_RECORDS: Final = 10_000
-#: What is written, and the app that owns its partitions.
-OWNERS: Final = {app.changelog: app.name for app in APPS}
 
 
 def run_promote(folder: Path, broker: str | None, *, is_confirmed: bool) -> Outcome:
@@ -123,8 +102,8 @@ def _promote_in_place(settings: Settings, manifest: Manifest, folder: Path, *, i
     group, events = settings.kafka.group("sequencer"), settings.kafka.topic("events")
     check_copied(manifest, asyncio.run(committed_offsets(settings.kafka, group, events)))
     if is_confirmed:
-        asyncio.run(_fence_off(settings.kafka))
-    plan = asyncio.run(_plan(settings, manifest))
+        asyncio.run(fence_off(settings.kafka))
+    plan = asyncio.run(read_promotion(settings, manifest))
     told = plan.as_text()
     if not is_confirmed:
         preview = f"run {manifest.run}: a promotion would set the sequencer's offsets and write {told}; nothing is written: add --yes"
@@ -133,7 +112,7 @@ def _promote_in_place(settings: Settings, manifest: Manifest, folder: Path, *, i
         manifest.state, manifest.promotions = "promoting", manifest.promotions + 1
     manifest.steps = []
     save_manifest(folder, manifest)
-    resumed = asyncio.run(_write(settings.kafka, plan, _step_saver(manifest, folder)))
+    resumed = asyncio.run(write_promotion(settings.kafka, plan, _step_saver(manifest, folder)))
     manifest.state = "promoted"
     save_manifest(folder, manifest)
     ended = {"promoted": True, "positions": resumed, "seconds": round(time.monotonic() - began, 3)}
@@ -185,103 +164,3 @@ def _step_saver(manifest: Manifest, folder: Path) -> Callable[[str], None]:
         say(f"done: {step}", style="dim")
 
     return save
-
-
-async def _plan(settings: Settings, manifest: Manifest) -> Promotion:
-    """Read both sides and work out what to write.
-
-    Raises
-    ------
-    InputError
-        When live events since the copied offsets are gone already: windows could not be brought up to date.
-    """
-    live, into = settings.kafka, run_settings(settings, manifest.run, manifest.partitions).kafka
-    begins, ends = await event_range(live, None, None)
-    positions = dict(manifest.copied) if manifest.is_from_topic else begins
-    for partition, first in begins.items():
-        if positions.get(partition, 0) < first:
-            raise InputError(
-                f"--promote {manifest.run}: events-{partition} begins at offset {first}, the run ends at {positions.get(partition, 0)}: "
-                "what lies between is deleted by retention; begin another run"
-            )
-    homes: dict[bytes, int] = {}
-    live_windows = await newest_values(live, "sequences", homes)
-    run_windows = await newest_values(into, "sequences", homes)
-    live_vectors, run_vectors = await newest_values(live, "user-vectors"), await newest_values(into, "user-vectors")
-    offset_of = await _trigger_offsets(live, manifest, run_windows, begins)
-    windows = promoted_windows(run_windows, live_windows, offset_of, renewed=renewed_users(run_vectors, live_vectors))
-    vectors = promoted_vectors(run_vectors, live_vectors, {**live_windows, **windows})
-    n_beyond = sum(max(0, end - positions.get(partition, 0)) for partition, end in ends.items())
-    return Promotion(
-        windows, vectors, homes, dict(manifest.begins) if manifest.is_from_topic else begins, positions, n_beyond,
-        n_losing(windows, live_windows), is_history_gone(manifest, begins),
-    )  # fmt: skip
-
-
-async def _trigger_offsets(
-    live: KafkaSettings, manifest: Manifest, windows: Mapping[bytes, bytes], begins: Mapping[int, int]
-) -> Callable[[bytes, WindowState], int]:
-    """Return what gives the offset on the live ``events`` of a run window's trigger.
-
-    Where the run's offsets are others, the copied part of the live topic is searched for the triggers.
-    """
-    if manifest.has_live_offsets:
-        return lambda _key, state: state.trigger.offset
-    wanted = {key: decode_window(value).trigger.event_id for key, value in windows.items()}
-    found: dict[bytes, int] = {}
-    decoder = RecordDecoder(Event)
-    positions = {p: max(first, manifest.begins.get(p, first)) for p, first in begins.items()}
-    async for records in read_ranges(live, live.topic("events"), positions, manifest.copied):
-        for record in records:
-            if record.key not in wanted or record.key in found:
-                continue
-            try:
-                event = decoder.decode(record.value)
-            except RecordError:
-                continue
-            if event.event_id == wanted[record.key]:
-                found[record.key] = record.offset
-    return lambda key, _state: found.get(key, NOT_ON_EVENTS)
-
-
-async def _write(live: KafkaSettings, plan: Promotion, on_step: Callable[[str], None]) -> dict[int, int]:
-    """Carry a promotion out; return from where the live sequencer goes on. Each step may be repeated."""
-    group, events = live.group("sequencer"), live.topic("events")
-    committed = await committed_offsets(live, group, events)
-    await set_offsets(live, group, events, {p: min(at, plan.positions.get(p, 0)) for p, at in committed.items()})
-    on_step("rewind")
-    await _write_records(live, "sequences", plan.homes, plan.windows)
-    on_step("windows")
-    await _write_records(live, "user-vectors", plan.homes, plan.vectors)
-    on_step("vectors")
-    resumed = resume_offsets(committed, plan.begins, plan.positions)
-    await set_offsets(live, group, events, resumed)
-    on_step("offsets")
-    return resumed
-
-
-async def _fence_off(live: KafkaSettings) -> None:
-    """Make the broker refuse what a paused worker still writes when it wakes up: what is read from here on must stay as it is."""
-    for topic, app in OWNERS.items():
-        writers = PartitionWriters(live, live.group(app), live.topic(topic))
-        try:
-            await writers.own(range(live.partitions))
-        finally:
-            await writers.stop()
-
-
-async def _write_records(
-    live: KafkaSettings, topic: str, homes: Mapping[bytes, int], values: Mapping[bytes, bytes | None]
-) -> None:
-    by_partition: dict[int, list[OutRecord]] = {}
-    for key, value in values.items():
-        by_partition.setdefault(homes[key], []).append(OutRecord(key, value))
-    writers = PartitionWriters(live, live.group(OWNERS[topic]), live.topic(topic))
-    try:
-        await writers.own(by_partition)
-        for partition, records in by_partition.items():
-            left = iter(records)
-            while chunk := list(islice(left, CHUNK_RECORDS)):
-                await delivered(await writers.send(live.topic(topic), partition, chunk))
-    finally:
-        await writers.stop()
