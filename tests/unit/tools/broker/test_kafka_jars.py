@@ -72,7 +72,11 @@ def test_a_complete_set_is_used_without_the_network(central: FakeCentral) -> Non
     assert central.n_requests == 2
 
 
-@pytest.mark.parametrize("damage", [b"", b"<html>proxy</html>", a_jar("1")[:-30], a_jar("another"), OSError("reset")])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"<html>proxy</html>", a_jar("1")[:-30], a_jar("another"), OSError("reset")],
+    ids=["empty", "a page", "cut off", "another jar", "no answer"],
+)
 def test_a_damaged_download_is_fetched_anew_once(central: FakeCentral, damage: bytes | Exception) -> None:
     central.queued = {"one": [damage]}
     assert all(jar.stat().st_size > 0 for jar in kafka_jars.classpath())
