@@ -1,14 +1,16 @@
 # Every target bootstraps the environment it needs: python3 (3.11 or newer), make and sh are enough.
-# Options of the command behind a target: make test ARGS="-k window"
+# Options of the command behind a target: make test-fast ARGS="-k window"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench sbom clean
+.PHONY: help setup demo test test-fast test-long check bench sbom clean
 
 BIN := .venv/bin
 ARGS ?=
+# One worker per core where tests compute; more where they wait for a broker most of the time.
+PYTEST := $(BIN)/python -m pytest --dist loadgroup --no-loadscope-reorder
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## create or bring up to date the virtual environment (.venv)
 	@sh tools/setup.sh
@@ -16,8 +18,14 @@ setup: ## create or bring up to date the virtual environment (.venv)
 demo: setup ## from nothing to recommendation lists on MovieLens-100K through Apache Kafka
 	@$(BIN)/headrace demo $(ARGS)
 
-test: setup ## run all tests, on a broker that the test session starts
-	@$(BIN)/python -m pytest $(ARGS)
+test: setup ## run the tests that are not long by nature, on a broker that they start (6 minutes on 2 cores)
+	@$(PYTEST) -n 4 -m "not long" $(ARGS)
+
+test-fast: setup ## run unit, property and contract tests: no broker, no PyTorch model (a minute)
+	@$(PYTEST) -n 2 -m "not (kafka or model or long)" tests/unit tests/property tests/contract $(ARGS)
+
+test-long: setup ## run the tests that are long by nature: drills, rebuilds, hostile files, the recipes of the documents
+	@$(PYTEST) -n 3 -m long $(ARGS)
 
 check: setup ## lint, formatting and types: what CI runs beside the tests
 	@$(BIN)/ruff check .

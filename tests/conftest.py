@@ -1,4 +1,4 @@
-"""Fixtures that several rooms of tests share: the broker of the session, and names that no other test uses."""
+"""What all tests share: the order of a test run, the broker of the run, and names that no other test uses."""
 
 from __future__ import annotations
 
@@ -6,32 +6,60 @@ import asyncio
 import os
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from streams.kafka.topics import open_admin
 from streams.settings.load import load_settings
-from tools.broker.local_broker import BrokerInfo, named_broker, running_broker, start_broker, stop_broker
+from tests import shared_run
+from tools.broker.local_broker import BrokerInfo, start_broker, stop_broker
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the run in its first process; the workers of pytest-xdist belong to the same run."""
+    if not hasattr(config, "workerinput"):
+        folder = shared_run.begin()
+        config.add_cleanup(lambda: shared_run.end(folder))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put what waits for a broker first, so that the rest runs meanwhile, and say which tests one worker must run."""
+    items.sort(key=lambda item: item.get_closest_marker("kafka") is None)
+    for item in items:
+        group = group_of(item)
+        if group is not None:
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def group_of(item: pytest.Item) -> str | None:
+    """Return the name that tests have in common which share what takes long to make; ``None``: any worker may run it."""
+    if "secured" in getattr(item, "fixturenames", ()):
+        return "secured"
+    if item.get_closest_marker("kafka") is None or makes_once(item.path):
+        return item.nodeid.partition("::")[0]
+    return None
+
+
+@cache
+def makes_once(path: Path) -> bool:
+    """Return whether a file has fixtures that its tests share."""
+    return 'scope="module"' in path.read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
 def _no_outer_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the caller's ``HEADRACE_*`` variables away, so that a test sees the settings that it makes itself."""
     for name in list(os.environ):
-        if name.startswith("HEADRACE_") and name != "HEADRACE_TEST_BROKER":
+        if name.startswith("HEADRACE_") and name != shared_run.NAMED_BROKER:
             monkeypatch.delenv(name)
 
 
 @pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerInfo]:
-    """Give a broker that answers: ``HEADRACE_TEST_BROKER`` if set, else one that lives as long as the session."""
-    named = os.environ.get("HEADRACE_TEST_BROKER")
-    if named:
-        yield named_broker(named)
-        return
-    with running_broker(engine=best_engine(), port=0, data_dir=tmp_path_factory.mktemp("broker")) as info:
-        yield info
+def broker() -> BrokerInfo:
+    """Give the broker of the run; all tests share it, each with topics of its own."""
+    return shared_run.broker()
 
 
 @pytest.fixture
@@ -61,23 +89,9 @@ def delete_topics(bootstrap: str, prefix: str) -> None:
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[BrokerInfo]:
     """Give a broker of this test alone, which it may stop and kill; records survive only with a real Kafka."""
-    info = start_broker(best_engine(), 0, tmp_path / "broker")
+    info = start_broker(shared_run.best_engine(), 0, tmp_path / "broker")
     assert info.data is not None
     try:
         yield info
     finally:
         stop_broker(info.data)
-
-
-def best_engine() -> str:
-    """Return the engine ``kafka`` where it works or can be fetched, else ``auto``; quick, as the jars are cached."""
-    from streams.errors import BrokerError
-    from tools.broker import engine_kafka, kafka_jars
-
-    if engine_kafka.problem() is not None:
-        return "auto"
-    try:
-        kafka_jars.classpath()
-    except BrokerError:
-        return "auto"
-    return "kafka"

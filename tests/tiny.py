@@ -1,18 +1,16 @@
-"""A tiny log with its catalogue, and one artifact trained on it, shared by all tests of a session."""
+"""A tiny log with its catalogue, and one artifact trained on it, shared by all tests of a run."""
 
 from __future__ import annotations
 
 import random
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from tests import shared_run
 from tools.main import main
 
 T0 = 1_600_000_000_000
 N_USERS, N_EVENTS_EACH, N_ITEMS = 60, 15, 40
-#: Where artifacts of this session lie; removed when the process ends.
-_folder = TemporaryDirectory(prefix="headrace-tiny-")
 
 
 def write_log(path: Path, n_users: int = N_USERS, n_each: int = N_EVENTS_EACH) -> Path:
@@ -54,9 +52,10 @@ def write_named_files(folder: Path) -> None:
 @cache
 def artifact() -> Path:
     """Return the folder of an artifact of that log, trained once; callers must not change it."""
-    folder = Path(_folder.name)
-    log, items = write_log(folder / "log.csv"), write_items(folder / "items.csv")
-    out = folder / "artifact"
-    code = main(["train", str(log), "--items", str(items), "--out", str(out), "--encoder", "fake", "--device", "cpu"])
-    assert code == 0
-    return out
+
+    def train(folder: Path) -> None:
+        log, items = write_log(folder / "log.csv"), write_items(folder / "items.csv")
+        options = ["--items", str(items), "--encoder", "fake", "--device", "cpu"]
+        assert main(["train", str(log), "--out", str(folder / "artifact"), *options]) == 0
+
+    return shared_run.once("tiny", train) / "artifact"

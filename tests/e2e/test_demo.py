@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from tests import tiny
-from tests.conftest import best_engine
+from tests.shared_run import best_engine
 from tests.waiting import wait_until
 from tools.broker.local_broker import broker_status
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 LIMIT_S = 240.0
 KEYS = {
     "events", "read", "accepted", "duplicate", "late", "rejected", "users", "users_with_list", "lists", "hr@10", "ndcg@10",

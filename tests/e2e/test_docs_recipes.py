@@ -145,6 +145,7 @@ def test_every_shell_block_is_run_here_or_named_as_somebody_elses() -> None:
     assert [line for line in lines if not _IS_OURS.match(line) and not line.startswith((STOP, START))] == []
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_readme(tmp_path: Path, own_broker: BrokerInfo) -> None:
     """From a catalogue and a history to lists, by the commands of README."""
@@ -153,6 +154,7 @@ def test_readme(tmp_path: Path, own_broker: BrokerInfo) -> None:
         assert "healthy" in shell.finish("headrace status")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_contract(tmp_path: Path, own_broker: BrokerInfo) -> None:
     """What the contract tells producers and subscribers to run, beside workers that run."""
@@ -161,6 +163,7 @@ def test_contract(tmp_path: Path, own_broker: BrokerInfo) -> None:
         run_all(shell, "docs/contract/README.md")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_replaying(tmp_path: Path, own_broker: BrokerInfo) -> None:
     """Back-fill of a new deployment, on a cluster without any group; other window bounds; another partition count."""

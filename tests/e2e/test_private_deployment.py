@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from tests import tiny
-from tests.conftest import best_engine
 from tests.permissions import open_to_others
+from tests.shared_run import best_engine
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 LIMIT_S = 240.0
 PROGRAM = [sys.executable, "-m", "tools.main"]
 

@@ -22,7 +22,7 @@ from tests.fuzz.corpus import mutated
 N_FILES = 100
 LIMIT_BYTES = 2 << 30
 ROOT = Path(__file__).parent.parent.parent
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the address space")
+pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="/proc tells the address space"), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -57,6 +57,7 @@ async def overwrite(drill: Drill) -> None:
         await publisher.publish(kafka.topic("recommendations"), key, encode(made))
 
 
+@pytest.mark.long
 def test_a_window_written_over_and_a_forged_list_are_found(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

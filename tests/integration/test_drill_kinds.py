@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from tests.conftest import best_engine
 from tests.integration.drills import assert_all_well, assert_nothing_left, run_drill
+from tests.shared_run import best_engine
 from tools.broker.local_broker import BrokerInfo
 from tools.drills import session as drill_session
 from tools.drills import topics as drill_topics
@@ -20,7 +20,7 @@ from tools.drills.kinds import slow_model as drill_model
 from tools.drills.kinds import soak as drill_soak
 from tools.drills.malformed import MALFORMED
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240), pytest.mark.long]
 #: A pause of the flow that ends is far below this, in seconds, on a slow machine too.
 LONGEST_S = 90.0
 

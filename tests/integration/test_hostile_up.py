@@ -25,6 +25,7 @@ NAMES = list(
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="inotify watches what is opened"),
     pytest.mark.usefixtures("catalogue"),
+    pytest.mark.long,
 ]
 
 

@@ -28,7 +28,7 @@ from tests.integration.test_sequencer import sequencer
 QUIET_S: Final = float(os.environ.get("HEADRACE_TEST_QUIET_S", "15"))
 TICK_S: Final = 0.1
 ABOVE_INFO: Final = re.compile(r"\[(WARN|WARNING|ERROR|CRITICAL)\]|Traceback")
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(QUIET_S + 240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(QUIET_S + 240), pytest.mark.long]
 
 
 def events() -> Iterator[OutRecord]:

@@ -48,7 +48,7 @@ from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import run_settings
 from tools.workers.ports import free_port
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 WIDER = 8
 N_EVENTS = tiny.N_USERS * tiny.N_EVENTS_EACH
 

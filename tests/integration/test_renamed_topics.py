@@ -24,7 +24,7 @@ from tests.integration.rebuild_runs import WAIT_S, Live, held, last_json, left, 
 from tests.waiting import wait_until
 from tools.main import main
 
-pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers"), pytest.mark.timeout(300), pytest.mark.long]
 N_PARTITIONS, N_USERS = 12, 30
 DAY_MS = 86_400_000
 

@@ -14,6 +14,8 @@ from models import fusion
 from models.fusion import FEATURES, FusionData, FusionModel, fit_fusion, popularity_fusion
 from models.metrics.ranking import summarize
 
+pytestmark = pytest.mark.model
+
 DIM, C = 5, 8
 NEW, SHARE, MF = (FEATURES.index(name) for name in ("is_new", "retrieval_share", "mf_logit"))
 

@@ -40,6 +40,8 @@ from tests.tiny_models import (
     window,
 )
 
+pytestmark = pytest.mark.model
+
 ROOT = Path(__file__).parents[4]
 Change = Callable[[dict[str, Any]], object]
 

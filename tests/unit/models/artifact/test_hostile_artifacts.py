@@ -19,7 +19,10 @@ MAX_PEAK_KIB = 1 << 20
 #: What the doctor does to find that there is no broker.
 BROKER = ("look up 127.0.0.1", "connect ('127.0.0.1', 1)")
 ROOT = Path(__file__).parents[4]
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify and /proc watch what is opened and taken")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="inotify and /proc watch what is opened and taken"),
+    pytest.mark.long,
+]
 
 
 @pytest.fixture(scope="module")

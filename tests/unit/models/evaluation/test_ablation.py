@@ -17,6 +17,8 @@ from models.ranking.candidates import Candidates, gather
 from models.types import Bool
 from tests.tiny_models import artifact, catalogue, window
 
+pytestmark = pytest.mark.model
+
 WINDOWS = [window(f"i{i:02}", f"i{(i + 3) % 24:02}") for i in range(8)]
 TARGETS = [f"i{(i + 5) % 24:02}" for i in range(8)]
 

@@ -12,6 +12,8 @@ from models.evaluation.cold_evaluation import choose_weights, evaluate_cold, eva
 from models.evaluation.cold_sources import ColdData, ask, fit_cold
 from models.factors.als import AlsConfig
 
+pytestmark = pytest.mark.model
+
 N_USERS, N_ITEMS, N_GROUPS = 120, 60, 4
 CONFIG = AlsConfig(dim=6, n_sweeps=5)
 

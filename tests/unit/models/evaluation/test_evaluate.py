@@ -25,6 +25,8 @@ from models.training.train import TrainingData
 from models.types import Behaviour, Float32
 from tests.tiny_models import SOURCE, featured_artifact, featured_data, train_tiny
 
+pytestmark = pytest.mark.model
+
 N_ITEMS = 12
 CHEAP = ("popularity", "markov1")
 

@@ -26,6 +26,8 @@ from models.text.whitening import Whitening, fit_whitening
 from models.types import Behaviour, Float32
 from tests.tiny_models import T0, window
 
+pytestmark = pytest.mark.model
+
 DIM, N_GROUPS = 8, 6
 ITEMS: Final = tuple(f"x{i}y{j}" for i in range(N_GROUPS) for j in range(N_GROUPS))
 ROW_OF = {item_id: row for row, item_id in enumerate(ITEMS)}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from models.factors.matrix_factorisation import FactorsConfig, fit_factors, fold_in, gram
 from models.types import Bool, Float32, Int64
+
+pytestmark = pytest.mark.model
 
 N_ITEMS, DIM, ALPHA, REGULARISATION = 15, 4, 7.0, 0.5
 

@@ -26,6 +26,8 @@ from models.sequence.model import pack
 from models.types import Behaviour, Float32
 from tests.tiny_models import artifact, catalogue, featured_artifact, text_vectors, window
 
+pytestmark = pytest.mark.model
+
 WINDOWS = [window("i03", "i09", "i01"), window("i12"), []]
 
 

@@ -10,6 +10,8 @@ from models.ranking.catalogue import build_catalogue
 from models.types import Float32, Int64
 from tests.tiny_models import artifact, catalogue, featured_artifact, featured_data, item_features, text_vectors
 
+pytestmark = pytest.mark.model
+
 
 def pairs(rows: Int64, weights: Float32, names: tuple[str, ...]) -> dict[str, float]:
     """Return one line of a table by item id."""

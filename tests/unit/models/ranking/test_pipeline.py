@@ -28,6 +28,8 @@ from tests.tiny_models import (
     window,
 )
 
+pytestmark = pytest.mark.model
+
 WINDOWS = [
     window("i03"),
     window(*(f"i{i:02}" for i in range(0, 24, 2))),

@@ -10,6 +10,8 @@ from models.ranking.catalogue import unit_rows
 from models.ranking.reasons import N_NEAREST, NearestItems, reasons
 from models.types import Float32, Int64
 
+pytestmark = pytest.mark.model
+
 NO_TABLE = np.full((200, 3), -1, dtype=np.int64)
 
 

@@ -15,6 +15,8 @@ from models.sequence.fit import FitControl, SequenceFit, SequenceTraining
 from models.sequence.model import SequenceModel
 from tests.unit.models.sequence.test_fit import CONFIG, TRAINING, fit, same
 
+pytestmark = pytest.mark.model
+
 ROOT = Path(__file__).parents[4]
 #: Everything that draws at random takes part: both dropouts, that of ids, the cuts of histories, the negatives.
 FOUR_EPOCHS = replace(TRAINING, epochs=4, id_dropout=0.3)

@@ -23,6 +23,8 @@ from models.sequence.fit import (
 )
 from models.sequence.model import SequenceConfig, SequenceModel
 
+pytestmark = pytest.mark.model
+
 CONFIG = SequenceConfig(dim=8, text_dim=4, max_length=5)
 TRAINING = SequenceTraining(epochs=3, refit_epochs=2, batch_size=16, learning_rate=1e-2)
 

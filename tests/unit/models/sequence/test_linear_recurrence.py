@@ -9,6 +9,8 @@ from torch import Tensor
 
 from models.sequence.linear_recurrence import LinearRecurrence, LinearRecurrentEncoder
 
+pytestmark = pytest.mark.model
+
 DIM = 6
 
 

@@ -10,6 +10,8 @@ from torch.nn.functional import cross_entropy
 from models.sequence import loss as softmax_loss
 from models.sequence.loss import full_softmax, sampled_softmax
 
+pytestmark = pytest.mark.model
+
 DIM = 4
 
 

@@ -15,6 +15,8 @@ from models.sequence.model import N_GAPS, NO_GAP, SequenceConfig, SequenceModel,
 from models.types import Behaviour
 from tests.tiny_models import T0, artifact, text_vectors, window
 
+pytestmark = pytest.mark.model
+
 CONFIG = SequenceConfig(dim=16, text_dim=8, max_length=12, n_layers=2)
 KINDS: tuple[Literal["linear_recurrence", "transformer"], ...] = ("linear_recurrence", "transformer")
 ROW_OF = {f"i{row}": row for row in range(20)}

@@ -15,6 +15,8 @@ from models.sequence.validation import Validator
 from models.types import Float32
 from tests.tiny_models import T0, tiny_log
 
+pytestmark = pytest.mark.model
+
 CONFIG = SequenceConfig(dim=4, text_dim=3, max_length=5)
 
 

@@ -12,6 +12,8 @@ import torch
 from models.text.encoder import FakeEncoder, TransformerEncoder, batch_end, load_encoder
 from models.text.huggingface import EncoderError
 
+pytestmark = pytest.mark.model
+
 WORDS = ["red", "green", "blue", "shoe", "hat", "耳", "机"]
 TEXTS = ["red shoe", "blue", "", "green hat red shoe blue hat", "unknown", "🎉", "red " * 5_000]
 

@@ -16,6 +16,8 @@ from models.text.encoder_e5 import E5_PREFIX, PackedModel, config_of, dequantise
 from models.text.pooling import masked_mean
 from models.types import Float32
 
+pytestmark = pytest.mark.model
+
 PIECES = ["<s>", "<pad>", "</s>", "<unk>", "▁", "▁passage", ":", "▁red", "▁shoe", "s", "耳", "机", "耳机", "▁a", "1"]
 TEXTS = ["red shoe", "red shoes", "耳机", "机 耳机 red", "ｒed\u3000\u200bshoe", "a\x01 \t red", "🎉 red", "①耳"]
 

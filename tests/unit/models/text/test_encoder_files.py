@@ -24,6 +24,8 @@ from models.text.encoder_files import CONFIG, INDEX, OPTIONAL, WEIGHTS, Access, 
 from models.text.huggingface import EncoderError
 from tests.unit.models.text.test_encoder import save_bert
 
+pytestmark = pytest.mark.model
+
 MAX_GROWTH_KIB = 200 << 10
 PROMPT_S = 20.0
 

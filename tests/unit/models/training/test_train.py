@@ -39,6 +39,8 @@ from tests.tiny_models import (
     window,
 )
 
+pytestmark = pytest.mark.model
+
 
 def test_a_tiny_log_end_to_end() -> None:
     """The artifact knows the log, its sizes and its scores, and gives lists."""

@@ -19,6 +19,8 @@ from tests.unit.models.artifact.test_artifact import change_manifest
 from tests.unit.models.text.test_encoder import save_bert
 from tools.main import main
 
+pytestmark = pytest.mark.model
+
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:

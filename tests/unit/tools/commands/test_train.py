@@ -14,6 +14,8 @@ from models.artifact.artifact import load_artifact
 from models.text.encoder_use import USE_ENCODER
 from tools.main import main
 
+pytestmark = pytest.mark.model
+
 HEADER = "user_id,item_id,ts\n"
 
 

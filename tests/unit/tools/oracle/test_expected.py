@@ -34,6 +34,8 @@ from tools.oracle import expected as oracle
 from tools.oracle.compare import compare_lists
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
 
+pytestmark = pytest.mark.model
+
 SKEW_MS = 1_000
 #: Small enough that events leave the window, are forgotten, and come too late.
 BOUNDS = WindowBounds(max_events=3, max_age_ms=400, allowed_lateness_ms=300, max_recent=2, max_seen=4)
