@@ -13,6 +13,8 @@ import pytest
 
 from streams.recommender.model_thread import ModelThread
 
+pytestmark = pytest.mark.model
+
 
 def test_jobs_run_on_one_thread_in_order() -> None:
     """Models are not for two threads at a time."""

@@ -13,6 +13,8 @@ from tools.bench.imputation import remove
 from tools.main import main
 from tools.training.fit import IMPUTATIONS
 
+pytestmark = pytest.mark.model
+
 N_USERS, N_ITEMS, LENGTH = 24, 10, 7
 
 

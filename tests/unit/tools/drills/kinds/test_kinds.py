@@ -25,6 +25,8 @@ from tools.drills.kinds.soak import MAX_GROWN_FILES, MAX_SLOPE_MB_PER_MIN, creep
 from tools.drills.plan import Needs
 from tools.drills.resource_watch import MB, Sample, after_warm_up, slope_mb_per_min
 
+pytestmark = pytest.mark.model
+
 
 def parsed(*argv: str) -> argparse.Namespace:
     """Return the command's parsed arguments."""
