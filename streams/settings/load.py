@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 from streams.errors import SettingsError
 from streams.settings.apps import HealthSettings, RecommenderSettings, SequencerSettings
@@ -31,7 +31,14 @@ __all__ = [
     "load_settings",
 ]
 
-GROUPS: Final = ("kafka", "sequencer", "recommender", "health")
+GROUPS: Final[dict[str, Any]] = {
+    "kafka": KafkaSettings,
+    "sequencer": SequencerSettings,
+    "recommender": RecommenderSettings,
+    "health": HealthSettings,
+}
+#: All settings, of every group.
+NAMES: Final = sorted(one.name for group in GROUPS.values() for one in fields(group))
 #: Variables with the prefix that are not settings: ``tools`` and tests read them.
 OTHER_VARIABLES: Final = frozenset({"HEADRACE_TEST_BROKER", "HEADRACE_DRILL_FAULTS", "HEADRACE_PARENT_PID"})
 #: Variables that Kubernetes sets in every pod for a Service named ``headrace`` or ``headrace-...``.
@@ -61,10 +68,8 @@ class Settings:
         """Return the value of each setting by name, secrets masked."""
         values: dict[str, object] = {}
         for group in (self.kafka, self.sequencer, self.recommender, self.health):
-            for f in fields(group):
-                value = getattr(group, f.name)
-                values[f.name] = "***" if f.name in SECRETS and value else value
-        return values
+            values |= vars(group)
+        return {name: "***" if name in SECRETS and value else value for name, value in values.items()}
 
 
 def _from_file(file: Path) -> dict[str, object]:
@@ -89,22 +94,20 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
 
     A variable that Kubernetes sets for a Service is skipped, unless a setting has its name.
     """
-    known = Settings().shown()
     values: dict[str, object] = {}
     for key, text in environ.items():
         name = key.removeprefix(PREFIX).lower()
         is_ours = key.startswith(PREFIX) and key not in OTHER_VARIABLES
-        if is_ours and (name in known or not _SERVICE_LINK.fullmatch(key)):
+        if is_ours and (name in NAMES or not _SERVICE_LINK.fullmatch(key)):
             values[name] = text
     return values
 
 
 def _unknown(name: str) -> str:
     """Return the error text for an unknown name: the nearest setting, then all settings."""
-    known = sorted(Settings().shown())
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, NAMES, n=1)
     meant = f"did you mean {near[0]!r}? " if near else ""
-    return f"unknown setting {name!r}; {meant}known: {', '.join(known)}"
+    return f"unknown setting {name!r}; {meant}known: {', '.join(NAMES)}"
 
 
 def load_settings(
@@ -133,8 +136,7 @@ def load_settings(
     values |= {key: value for key, value in overrides.items() if value is not None}
     given_names = frozenset(values)
     groups: dict[str, Any] = {}
-    for name in GROUPS:
-        group = get_type_hints(Settings)[name]
+    for name, group in GROUPS.items():
         given = {f.name: convert_setting(group, f.name, values.pop(f.name)) for f in fields(group) if f.name in values}
         groups[name] = group(**given)
     if values:
