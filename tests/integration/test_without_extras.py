@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from streams.settings.load import Settings
 from tests import tiny
@@ -19,7 +22,9 @@ READY_S = 120.0
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.usefixtures("catalogue")
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("catalogue")]
+
+
 def test_both_apps_start_without_the_extras(settings: Settings, tmp_path: Path) -> None:
     """The workers inherit the path that hides them."""
     hidden = hiding_path(tmp_path, *EXTRAS, *TESTS_ALONE)
@@ -40,10 +45,17 @@ def test_both_apps_start_without_the_extras(settings: Settings, tmp_path: Path) 
         process = subprocess.Popen(up, cwd=tmp_path, env=environ, stdout=out, stderr=out)
     try:
         wait_until(lambda: "Ctrl-C stops" in printed.read_text(), READY_S, printed.read_text)
-        process.send_signal(signal.SIGINT)
+        for page in re.findall(r"http://\S+/counts", printed.read_text()):
+            assert "headrace_lag" in families(page.replace("/counts", "/metrics"))
+        process.send_signal(signal.SIGTERM)
         assert process.wait(30) == 130
     finally:
         process.kill()
     told = printed.read_text()
-    assert "sequencer-0 ready" in told or "sequencer ready" in told
-    assert "Traceback" not in told
+    assert told.count(" ready, pid ") == 2 and "Traceback" not in told
+
+
+def families(page: str) -> set[str]:
+    """Return the names of the metrics on a page, as Prometheus reads them."""
+    with urllib.request.urlopen(page, timeout=10.0) as answer:
+        return {family.name for family in text_string_to_metric_families(answer.read().decode())}

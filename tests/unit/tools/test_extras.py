@@ -33,6 +33,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.model
 def test_no_module_imports_what_an_extra_brings(tmp_path: Path) -> None:
     """Neither a worker nor a command; what people run in a checkout alone, in ``tools.project``, may."""
     path = hiding_path(tmp_path, *EXTRAS, *TESTS_ALONE)
@@ -75,6 +76,7 @@ def test_doctor_misses_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert [check["name"] for check in checks if not check["ok"]] == ["broker", "topics"]
 
 
+@pytest.mark.model
 def test_training_needs_tensorboard_only_for_its_curves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
