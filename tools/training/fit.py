@@ -1,13 +1,16 @@
-"""Trains an artifact as the options of a command say, with progress bars and checkpoints."""
+"""Trains an artifact as the user's options say, with progress bars and checkpoints."""
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
+
+from rich.progress import Progress, TaskID
 
 from streams.errors import InputError
 from streams.settings.load import load_settings
@@ -16,6 +19,7 @@ from tools.training.inputs import TrainingInputs, embed_items, encoder_access
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
+    from models.training.train import TrainingData
 
 
 IMPUTATIONS: Final = ("mean", "median", "most_frequent", "time", "model")
@@ -30,11 +34,12 @@ class FitOptions:
 
     Parameters
     ----------
-    minutes : the most that the sequence model may take
+    minutes : the most that the sequence model may take; None sets no limit
     device : ``auto``, ``cpu`` or ``cuda``
-    encoder : of the items' texts, by name or folder
-    tensorboard : folder for curves and item vectors
-    is_resumed : go on with an interrupted training
+    encoder : the encoder of the items' texts, by name or folder
+    imputation : one of :data:`IMPUTATIONS`
+    tensorboard : folder for curves and item vectors; None writes none
+    is_resumed : continue an interrupted training
     """
 
     seed: int
@@ -47,15 +52,15 @@ class FitOptions:
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
-        """Add how to train."""
-        parser.add_argument("--minutes", type=float, help="let the sequence model take so many minutes at most")
-        parser.add_argument("--seed", type=int, default=1, help="of everything random (default: %(default)s)")
+        """Add the options of a training."""
+        parser.add_argument("--minutes", type=float, help="the most minutes that the sequence model may take")
+        parser.add_argument("--seed", type=int, default=1, help="seed of all random numbers (default: %(default)s)")
         parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the models run")
         parser.add_argument(
             "--encoder",
             default="use-multilingual",
             metavar="NAME",
-            help="one that comes along, a folder or a Hugging Face name (see HEADRACE_ENCODER_DOWNLOAD)",
+            help="the text encoder: a bundled one, a folder or a Hugging Face name (HEADRACE_ENCODER_DOWNLOAD)",
         )
         parser.add_argument(
             "--imputation",
@@ -66,13 +71,11 @@ class FitOptions:
         parser.add_argument(
             "--tensorboard", type=Path, metavar="DIR", help="write curves and item vectors for TensorBoard"
         )
-        parser.add_argument(
-            "--resume", action="store_true", help="go on with an interrupted training into the same --out"
-        )
+        parser.add_argument("--resume", action="store_true", help="continue an interrupted training of the same --out")
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> FitOptions:
-        """Return what parsed options say; raise :class:`InputError` for what cannot be trained with."""
+        """Return what parsed options say; raise :class:`InputError` for a value that training cannot use."""
         check_seed(args.seed)
         if args.minutes is not None and not args.minutes > 0:
             raise InputError(f"--minutes {args.minutes}: must be above 0")
@@ -93,7 +96,7 @@ class FitOptions:
 
 
 def check_target(out: Path) -> None:
-    """Raise :class:`InputError` where the folder for the artifact is something else."""
+    """Raise :class:`InputError` where ``out`` exists and does not hold an artifact."""
     from models.artifact.artifact import MANIFEST
 
     if out.exists() and not (out / MANIFEST).exists():
@@ -101,20 +104,20 @@ def check_target(out: Path) -> None:
 
 
 def choose_text() -> None:
-    """Choose how texts are cut into words, as the settings say."""
+    """Set how texts are cut into words, from the settings."""
     from streams.recommender.artifact_encoder import prepare_text
 
     prepare_text(load_settings().recommender)
 
 
 def check_seed(seed: int) -> None:
-    """Refuse a seed that the random generators do not take."""
+    """Raise :class:`InputError` for a seed that the random number generators do not accept."""
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed}: must be from 0 to {2**32 - 1}")
 
 
 def train_artifact(fit: FitOptions, inputs: TrainingInputs, preset: Preset, out: Path, left_out: LeftOut) -> Artifact:
-    """Train with progress bars, checkpoints beside ``out`` and TensorBoard, and save.
+    """Train with progress bars, checkpoints beside ``out`` and TensorBoard, and save the artifact.
 
     Parameters
     ----------
@@ -126,40 +129,30 @@ def train_artifact(fit: FitOptions, inputs: TrainingInputs, preset: Preset, out:
         When the log is too small to train on.
     """
     from models.artifact.artifact import save_artifact
-    from models.text.clean import text_version
-    from models.training.train import Observer, TextSource, TrainingData, TrainingOptions, train
-    from streams.recommender.artifact_encoder import open_cache, open_encoder, usable_device
+    from models.training.train import Observer, TrainingOptions, train
+    from streams.recommender.artifact_encoder import usable_device
     from tools.reports.tensorboard_log import TensorBoardLog
 
-    device = usable_device(fit.device)
-    encoder = open_encoder(fit.encoder, device, encoder_access())
-    vectors = embed_items(inputs.sides.items, encoder, open_cache(None, encoder))
     checkpoints = out.parent / f".{out.name}.checkpoints"
     if not fit.is_resumed:
         shutil.rmtree(checkpoints, ignore_errors=True)
     options = TrainingOptions(
         preset=preset,
         seed=fit.seed,
-        device=device,
+        device=usable_device(fit.device),
         minutes=fit.minutes,
         cut="last" if left_out == "last" else "time",
         imputation=fit.imputation,
         checkpoints=checkpoints,
         left_out=left_out,
     )
-    source = TextSource(fit.encoder, encoder.version, text_version(), encoder.files_sha256)
-    data = TrainingData(inputs.log, vectors, source, inputs.sides.item_features, inputs.sides.user_features)
+    data = _training_data(fit, inputs, options.device)
     board = TensorBoardLog(fit.tensorboard) if fit.tensorboard else None
     with progress() as bar:
-        tasks: dict[str, Any] = {}
-
-        def on_progress(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what, total=total)
-            bar.update(tasks[what], completed=done)
-
+        on_progress = _one_task_each(bar)
+        observer = Observer(on_progress, board.on_scalar) if board else Observer(on_progress)
         try:
-            artifact = train(data, options, Observer(on_progress, board.on_scalar if board else _ignore))
+            artifact = train(data, options, observer)
         except ValueError as exc:
             raise InputError(f"{inputs.sources.log.path}: {exc}") from exc
     save_artifact(artifact, out)
@@ -170,5 +163,25 @@ def train_artifact(fit: FitOptions, inputs: TrainingInputs, preset: Preset, out:
     return artifact
 
 
-def _ignore(_name: str, _value: float, _step: int) -> None:
-    """Nobody asked for curves."""
+def _training_data(fit: FitOptions, inputs: TrainingInputs, device: str) -> TrainingData:
+    """Return the log, the features and the embeddings of the items' texts."""
+    from models.text.clean import text_version
+    from models.training.train import TextSource, TrainingData
+    from streams.recommender.artifact_encoder import open_cache, open_encoder
+
+    encoder = open_encoder(fit.encoder, device, encoder_access())
+    vectors = embed_items(inputs.sides.items, encoder, open_cache(None, encoder))
+    source = TextSource(fit.encoder, encoder.version, text_version(), encoder.files_sha256)
+    return TrainingData(inputs.log, vectors, source, inputs.sides.item_features, inputs.sides.user_features)
+
+
+def _one_task_each(bar: Progress) -> Callable[[str, int, int], None]:
+    """Return a function that shows the progress of each part of a training as a line of its own."""
+    tasks: dict[str, TaskID] = {}
+
+    def on_progress(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            tasks[what] = bar.add_task(what, total=total)
+        bar.update(tasks[what], completed=done)
+
+    return on_progress
