@@ -1,1 +1,1 @@
-"""Logs and catalogues in files: containers, formats, and rows checked one by one."""
+"""Reads logs, catalogues and users from files, and checks their rows one by one."""

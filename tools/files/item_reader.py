@@ -1,4 +1,4 @@
-"""Catalogues: the items of a file, as fields of the contract's ``Item``."""
+"""Reads the items of a catalogue file as fields of the contract's ``Item``."""
 
 from __future__ import annotations
 
@@ -13,29 +13,30 @@ from streams.errors import InputError
 from tools.files.log_formats import raw_rows
 
 ITEM_FIELDS: Final = ("item_id", "title", "text", "category", "tags", "price", "features")
-#: Before the name of a feature in ``columns``: ``features.year=published``.
+#: In ``columns``, this stands before the name of a feature: ``features.year=published``.
 FEATURE: Final = "features."
-#: From here on a float skips whole numbers.
+#: A float cannot tell whole numbers above this from their neighbours.
 MAX_EXACT: Final = 2**53
 _CODE: Final = re.compile(r"[+-]?0\d")
 
 
 def read_items(path: Path, columns: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return the items of a file by id: ``title`` always (the id where it is empty), other fields where they have a value.
+    """Return the items of a file by id.
 
-    An id that is there twice keeps its last entry. ``tags`` are cut at ``|``; a price that is no number of 0 or more is left out.
-    Text that is not UTF-8 is read as Latin-1. ``features`` come from an object in the file, and from the columns that are named for
-    them (see :func:`read_features`); other columns are not read.
+    Each item has a ``title``: its id where the title is empty. Other fields are present where they
+    have a value. Of two entries with one id the last one counts. ``tags`` are cut at ``|``. A price
+    counts where it is a number of 0 or more. Text that is not UTF-8 is read as Latin-1.
+    :func:`read_features` says where ``features`` come from; other columns are not read.
 
     Parameters
     ----------
-    columns : contract name to the file's column, or to its position (from 0) where there is no header; ``features.NAME`` for
-        a feature
+    columns : contract name to the file's column, or to its position from 0 in a file without a
+        header; ``features.NAME`` names a feature
 
     Raises
     ------
     InputError
-        When the file cannot be read, lacks the column of the ids or titles, or has no items.
+        When the file cannot be read, lacks the column of the ids or of the titles, or has no items.
     """
     items: dict[str, dict[str, Any]] = {}
     names = (*ITEM_FIELDS, *feature_columns(columns))
@@ -56,19 +57,20 @@ def read_items(path: Path, columns: Mapping[str, str]) -> dict[str, dict[str, An
 
 
 def feature_columns(columns: Mapping[str, str]) -> list[str]:
-    """Return the contract names of ``columns`` that are features."""
+    """Return the names in ``columns`` that are features, with their prefix."""
     return [name for name in columns if name.startswith(FEATURE) and name != FEATURE]
 
 
 def read_features(raws: Mapping[str, Any]) -> dict[str, float | str]:
-    """Return the features of a row by name: those of its object ``features``, then those that have their own column.
+    """Return the features of a row by name: those of its object ``features``, then its columns.
 
-    Values are finite numbers and texts that are not empty, all others are left out; true and false are 1 and 0. Text in a column
-    of its own that says a number is one, for CSV has no types; within the object, text is text.
+    A value is a finite number or a text that is not empty; true and false are 1 and 0; every other
+    value is left out. In a column, a text such as "1995" becomes a number, because CSV has no
+    types. In the object, a text stays a text.
 
     Parameters
     ----------
-    raws : contract name to raw value; an object of Parquet may also be a list of pairs
+    raws : contract name to raw value; Parquet gives an object also as a list of pairs
     """
     given = raws.get("features")
     if isinstance(given, list):
@@ -80,7 +82,7 @@ def read_features(raws: Mapping[str, Any]) -> dict[str, float | str]:
 
 
 def _feature_value(raw: Any) -> float | str | None:
-    """Return a finite number or a text that is not empty, else None."""
+    """Return a raw value where it is a finite number or a text that is not empty, else None."""
     if isinstance(raw, str):
         return text_value(raw) or None
     if isinstance(raw, bool | int | float | Decimal):
@@ -89,7 +91,7 @@ def _feature_value(raw: Any) -> float | str | None:
 
 
 def text_value(raw: Any) -> str:
-    """Return a raw value as text without white space around it, read as Latin-1 where it is not UTF-8."""
+    """Return a raw value as text, stripped; bytes that are not UTF-8 are read as Latin-1."""
     text = str(raw).strip()
     try:
         text.encode()
@@ -99,10 +101,11 @@ def text_value(raw: Any) -> str:
 
 
 def id_value(raw: Any) -> str:
-    """Return a raw id as text, ``""`` where it is none.
+    """Return a raw id as text; ``""`` where the value cannot be an id.
 
-    A column of whole numbers that once had a gap holds 29.0, which is the id 29; binary values are UTF-8. Text stays as it is. A number
-    with a fraction is no id, and neither is one so large that a float cannot tell it from its neighbour.
+    Programs turn a column of whole numbers with a gap into floats, so 29.0 is the id 29. Bytes are
+    UTF-8. Text stays as it is. A number with a fraction cannot be an id, nor can a float above
+    :data:`MAX_EXACT`.
     """
     if isinstance(raw, bytes):
         return text_value(raw.decode("utf-8", "surrogateescape"))
@@ -114,7 +117,7 @@ def id_value(raw: Any) -> str:
 
 
 def list_value(raw: Any) -> list[str]:
-    """Return the texts of a list, or of a text cut at ``|``; empty ones are left out."""
+    """Return the texts of a list, or of a text that is cut at ``|``, without the empty ones."""
     if raw is None or isinstance(raw, bool):
         return []
     parts = raw if isinstance(raw, list) else text_value(raw).split("|")
@@ -122,7 +125,10 @@ def list_value(raw: Any) -> list[str]:
 
 
 def _parsed(value: float | str) -> float | str | None:
-    """Return a text as the number that it says, if any; None where that is nan or inf. Digits after a 0 are a code and stay text."""
+    """Return a text such as "1995" as a number, another text unchanged; None for nan and infinity.
+
+    Digits after a leading 0, as in a postcode, are a code and stay text.
+    """
     if not isinstance(value, str) or _CODE.match(value) or "_" in value or not value.isascii():
         return value
     try:
@@ -133,7 +139,7 @@ def _parsed(value: float | str) -> float | str | None:
 
 
 def _value(name: str, raw: Any) -> Any:
-    """Return a field's value, or None where there is none that can be used."""
+    """Return a field's value, or None where it cannot be used."""
     if raw is None or isinstance(raw, bool) or name == "features":
         return None
     if name == "price":

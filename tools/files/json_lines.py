@@ -1,4 +1,4 @@
-"""Reads lines of bytes from a file or standard input, on an event loop, with bounded memory."""
+"""Reads lines of bytes from a file or from standard input, with bounded memory."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from streams.contract.records import MAX_RECORD_BYTES
 from streams.errors import InputError
 
 CHUNK_BYTES: Final = 1 << 18
-#: A longer line is cut to one byte more than a record may have: enough to be refused as too large.
+#: A longer line is cut to one byte more than a record may have, so that the decoder refuses it as
+#: too large.
 CUT_BYTES: Final = MAX_RECORD_BYTES + 1
 
 
 class LineSplitter:
-    """Cuts chunks of bytes into numbered lines; blank lines are counted, not given."""
+    """Cuts chunks of bytes into numbered lines; a blank line has a number but is not given."""
 
     def __init__(self) -> None:
         self._rest = b""
         self._number = 0
 
     def split(self, chunk: bytes) -> Iterator[tuple[int, bytes]]:
-        """Yield the lines that a chunk completes; an empty chunk is the end and completes the last."""
+        """Yield the lines that a chunk completes; an empty chunk completes the last line."""
         *lines, rest = (self._rest + chunk).split(b"\n")
         if not chunk and rest:
             lines, rest = [rest], b""
@@ -52,7 +53,7 @@ def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 async def read_json_lines(path: Path | None) -> AsyncIterator[tuple[int, bytes]]:
     """Yield numbered lines of a file, or of standard input for None.
 
-    Reading is on its own thread, because standard input may be silent for long while records wait to be sent.
+    A thread reads, because standard input may be silent for long while records wait to be sent.
 
     Raises
     ------
@@ -75,7 +76,7 @@ async def read_json_lines(path: Path | None) -> AsyncIterator[tuple[int, bytes]]
                 chunk = _read_chunk(source)
                 asyncio.run_coroutine_threadsafe(chunks.put(chunk), loop).result()
         except (RuntimeError, CancelledError):
-            pass  # the loop has ended: nobody waits for more lines
+            pass  # the event loop has ended: nobody waits for more lines
         finally:
             if path is not None:
                 os.close(source)

@@ -1,4 +1,7 @@
-"""Raw rows of CSV, TSV, JSON-lines, Parquet and RecBole files, plain or in gzip or zstd, in bounded memory."""
+"""Reads raw rows of CSV, TSV, JSON lines, Parquet and RecBole files, plain, in gzip or in zstd.
+
+Memory is bounded, whatever the file holds.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,9 @@ from streams.errors import InputError
 from tools.files.packed_files import unpacked
 from tools.files.parquet_rows import ParquetRows, errors, parquet_error
 
-#: A longer line is no row: the limit keeps one missing line end from filling the memory.
+#: A longer line is a bad row: without a limit, one missing line end would fill the memory.
 MAX_LINE_BYTES: Final = 1 << 20
-#: Rows of a JSON-lines file looked at to find which columns it has.
+#: The first rows of a JSON-lines file show which columns it has.
 HEAD_ROWS: Final = 200
 DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 JSON_SUFFIXES: Final = frozenset({".jsonl", ".ndjson", ".json"})
@@ -33,13 +36,17 @@ RawRow = tuple[int, "Sequence[Any] | str"]
 def raw_rows(
     path: Path, columns: Mapping[str, str], fields: Sequence[str], required: Sequence[str], *, multiline: bool = False
 ) -> Iterator[RawRow]:
-    """Yield ``(line, values)`` in the order of ``fields``, None where there is no value; a row that is none gives why, as text.
+    """Yield ``(line, values)``: values in the order of ``fields``, None for a missing value.
+
+    For a line that is not a row, ``values`` is the reason, as text.
 
     Parameters
     ----------
-    columns : field to the file's column name, or to its position from 0; where all are positions, there is no header
+    columns : field to the file's column name, or to its position from 0; where all columns are
+        positions, the file has no header
     required : fields without which the file cannot be read
-    multiline : whether a quoted CSV value may go over several lines (off for logs: a stray quote costs one row, not the rest)
+    multiline : whether a quoted CSV value may contain line ends. Off for logs, so that a stray
+        quote costs one row and not the rest of the file
 
     Raises
     ------
@@ -67,7 +74,7 @@ def raw_rows(
 
 
 def _suffix(path: Path) -> str:
-    """Return the suffix that tells the format, beneath that of the compression."""
+    """Return the suffix of the format: ``.csv`` for ``log.csv.gz``."""
     suffixes = [s.lower() for s in path.suffixes]
     while suffixes and suffixes[-1] in (".gz", ".zst"):
         suffixes.pop()
@@ -76,7 +83,7 @@ def _suffix(path: Path) -> str:
 
 @contextmanager
 def _open(path: Path) -> Iterator[BinaryIO]:
-    """Open a file, through its decompression if its first bytes say so."""
+    """Open a file; one whose first bytes are those of gzip or zstd gives its unpacked content."""
     with path.open("rb") as file:
         magic = file.read(4)
         file.seek(0)
@@ -90,7 +97,7 @@ def _open(path: Path) -> Iterator[BinaryIO]:
 
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, str | None]]:
-    """Yield numbered lines; None for one that is too long. Bytes that are not UTF-8 come through as surrogates."""
+    """Yield numbered lines, None for a line that is too long; bad UTF-8 becomes surrogates."""
     number = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -106,7 +113,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, str | None]]:
 def _checked_json_rows(
     path: Path, columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
 ) -> Iterator[RawRow]:
-    """Yield the rows of a JSON-lines file, once its first objects show the required columns and those that were named."""
+    """Yield the rows of a JSON-lines file whose first objects have all columns that are needed."""
     names: dict[str, None] = {}
     rows = _json_rows(path, list(wanted.values()), names)
     head = list(islice(rows, HEAD_ROWS))
@@ -117,7 +124,7 @@ def _checked_json_rows(
 
 
 def _json_rows(path: Path, keys: Sequence[str], names: dict[str, None]) -> Iterator[RawRow]:
-    """Yield rows; the keys of the first :data:`HEAD_ROWS` objects are added to ``names``."""
+    """Yield rows; add the keys of the first :data:`HEAD_ROWS` objects to ``names``."""
     decoder = msgspec.json.Decoder(dict[str, Any])
     n_named = 0
     with _open(path) as file:
@@ -150,7 +157,7 @@ def _parquet_rows(
                 yield number, [None if p is None else row[p] for p in place]
     except errors() as exc:
         if isinstance(exc, OSError) and exc.errno is not None:
-            raise  # the disk, not the file
+            raise  # the disk failed; the file is not damaged
         raise parquet_error(path, exc) from exc
 
 
@@ -186,7 +193,7 @@ def _delimited_rows(
 
 
 def _delimiter(suffix: str, head: str) -> str:
-    """Return the delimiter that the suffix promises if the first line has it, else the one that it has."""
+    """Return the suffix's usual delimiter where the first line has it, else one that it has."""
     usual = DELIMITERS.get(suffix)
     if usual is not None and usual in head:
         return usual
@@ -194,7 +201,7 @@ def _delimiter(suffix: str, head: str) -> str:
 
 
 def _csv_rows(lines: Iterator[tuple[int, str | None]], positions: Sequence[int | None]) -> Iterator[RawRow]:
-    """Yield rows whose quoted values may go over several lines; a row's number is that of its last line."""
+    """Yield rows whose quoted values may contain line ends, by the number of their last line."""
     reader = csv.reader(f"{line}\n" for _number, line in lines if line is not None)
     while True:
         try:
@@ -237,7 +244,7 @@ def _split(line: str, delimiter: str) -> list[str]:
 def _positions(
     path: Path, names: Sequence[str], columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
 ) -> list[int | None]:
-    """Return each field's place among the file's columns; None for an optional field that is not there."""
+    """Return each field's position among the file's columns; None for a missing optional field."""
     place = {name.strip(): i for i, name in enumerate(names)}
     for field, name in columns.items():
         if name not in place:
@@ -263,7 +270,7 @@ def _check_required(
 
 
 def _shown(name: object) -> str:
-    """Return a column's name for a message of one line."""
+    """Return a column's name, printable and short, for a message of one line."""
     text = str(name)[:100]
     return text if text.isprintable() else ascii(text)
 

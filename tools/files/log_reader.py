@@ -1,4 +1,4 @@
-"""Historical logs: the rows of an events file, checked one by one, in file order or sorted by time in bounded memory."""
+"""Reads a historical log: checks each row, and sorts the rows by time in bounded memory."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ from tools.files.times import MAX_MS, MIN_MS, TIME_UNITS, finite_number, fits, t
 
 FIELDS: Final = ("event_id", "user_id", "item_id", "type", "ts", "session_id", "value")
 REQUIRED: Final = ("user_id", "item_id", "ts")
-#: Of a user_id in a log: a record holds 128 characters, but a pseudonym may take the place of a longer one before it is published.
+#: The limit of a user id in a log. A record holds 128 characters, but a pseudonym may replace a
+#: longer id before the event is published.
 MAX_USER_CHARS: Final = 512
-#: Of the ids of the rows that a sort holds in memory.
+#: The most characters of ids that a sort holds in memory.
 MAX_CHARS_IN_MEMORY: Final = 256 << 20
-#: Rows looked at to find the unit of time.
+#: The first rows of a log show its unit of time.
 HEAD_ROWS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
 class LogRow:
-    """One event of a log. ``line`` counts from 1 and includes the header; in Parquet it is the row."""
+    """One event of a log. ``line`` counts from 1, with the header; in Parquet it counts rows."""
 
     line: int
     event_id: str | None
@@ -46,21 +47,22 @@ class LogRow:
 
 
 class LogReader:
-    """Iterates over the good rows of a log in file order. A bad row is refused, and stops nothing.
+    """Iterates over the good rows of a log in file order; a bad row is counted and passed over.
 
     Parameters
     ----------
-    refused : takes the bad rows
+    refused : counts and shows the bad rows
 
     Attributes
     ----------
-    n_read, n_good : rows so far, and how many of them were good
-    time_unit : ``s``, ``ms`` or ``iso`` once the first row was read, None before
+    n_read, n_good : the rows so far, and how many of them were good
+    time_unit : ``s``, ``ms`` or ``iso``; None before the first row
 
     Raises
     ------
     InputError
-        While iterating: the file cannot be read, its times are in another unit, no row is good, or too many are bad.
+        While iterating: the file cannot be read, its times are in another unit, no row is good, or
+        too many rows are bad.
     """
 
     def __init__(self, source: LogSource, refused: RefusedRows) -> None:
@@ -139,7 +141,7 @@ class LogReader:
         return ts_ms
 
     def _find_unit(self, head: list[RawRow]) -> str:
-        """Return the unit of time: the one asked for if the first rows allow it, else the one that fits most of them."""
+        """Return the unit that the user gave if it fits the first rows, else the best one."""
         path, asked = self._source.path, None if self._source.time_unit == "auto" else self._source.time_unit
         place = FIELDS.index("ts")
         times = [values[place] for _, values in head if not isinstance(values, str) and values[place] not in (None, "")]
@@ -162,10 +164,10 @@ class LogReader:
 def sorted_rows(
     reader: LogReader, *, max_rows_in_memory: int = 500_000, tmp_dir: Path | None = None
 ) -> Iterator[LogRow]:
-    """Yield all rows by ``(ts_ms, line)``; the log is read to its end before the first is given.
+    """Read the log to its end, then yield all rows by ``(ts_ms, line)``.
 
-    A log with more rows than ``max_rows_in_memory`` is sorted in parts, which wait in a temporary folder under ``tmp_dir`` and are
-    removed at the end, also of an interrupted iteration.
+    A log with more rows than ``max_rows_in_memory`` is sorted in parts. The parts lie in a
+    temporary folder under ``tmp_dir``, which is removed at the end, also after an interruption.
     """
     with tempfile.TemporaryDirectory(prefix="headrace-sort-", dir=tmp_dir) as folder:
         runs = SortedRuns(Path(folder), LogRow, key=_time_order)
@@ -186,16 +188,16 @@ def _time_order(row: LogRow) -> tuple[int, int]:
 
 
 def _text(name: str, value: Any) -> str:
-    """Return an id as text. Whole numbers are ids too; a number with a fraction is a mistake of the file.
+    """Return an id as text. A whole number is an id; a number with a fraction is a mistake.
 
-    The limits are those of the contract, so that items that are trained on can be published too.
+    The limits are those of the contract, so that every item of a training can be published too.
     """
     if isinstance(value, bytes | float | Decimal):
         text = value.decode("utf-8", "surrogateescape").strip() if isinstance(value, bytes) else id_value(value)
         if not text:
-            raise ValueError(f"{name}: {value!r} is no id; publish whole numbers below 2^53, or text")
+            raise ValueError(f"{name}: {value!r} cannot be an id; publish whole numbers below 2^53, or text")
     elif isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"{name}: {value!r} is missing or no text")
+        raise ValueError(f"{name}: {value!r} is missing or not text")
     else:
         text = str(value).strip()
     if not text:

@@ -1,4 +1,4 @@
-"""Sorted runs of rows on disk, for logs larger than memory."""
+"""Keeps sorted runs of rows on disk, for logs that are larger than memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 
 RowT = TypeVar("RowT")
 CHUNK_ROWS: Final = 1_000
-#: Files open at once; more runs than this are merged into one.
+#: The most files that are open at once; so many runs are merged into one.
 MAX_RUNS: Final = 64
 
 
@@ -21,8 +21,8 @@ class SortedRuns(Generic[RowT]):
 
     Parameters
     ----------
-    row_type : a dataclass of the rows
-    key : what they are sorted by
+    row_type : the dataclass of a row
+    key : gives what the rows are sorted by
     """
 
     def __init__(self, folder: Path, row_type: type[RowT], *, key: Callable[[RowT], Any]) -> None:

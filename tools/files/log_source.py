@@ -1,6 +1,7 @@
-"""What a command reads: a log, a catalogue or users in a file. Every command that reads one has the same options for it.
+"""Names what a command reads: a log, a catalogue or users in a file.
 
-A new option of a log is a field of :class:`LogSource` and a line of its ``add_options``; every command then has it.
+Every command that reads one has the same options for it. A new option of a log is a field of
+:class:`LogSource` and a line of its ``add_options``; then every command has it.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from tools.files.user_reader import read_users
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """Return ``a=b,c=d`` as a mapping; empty text is an empty mapping.
+    """Return the text ``a=b,c=d`` as a mapping; an empty text is an empty mapping.
 
     Raises
     ------
     InputError
-        When a part has no ``=``, or a name is empty or there twice.
+        When a part has no ``=``, a name is empty, or a name comes twice.
     """
     mapping: dict[str, str] = {}
     for part in text.split(",") if text.strip() else []:
@@ -39,8 +40,8 @@ class LogSource:
 
     Parameters
     ----------
-    columns : contract names to the file's columns, ``user_id=userId,ts=timestamp``; a number is a position from 0, for a
-        file without a header
+    columns : contract names to the file's columns, ``user_id=userId,ts=timestamp``; a number is a
+        position from 0, for a file without a header
     types : the file's event types to the contract's, ``pv=view,buy=purchase``
     time_unit : one of :data:`~tools.files.times.TIME_UNITS`
     """
@@ -91,7 +92,7 @@ class LogSource:
 
     @classmethod
     def given_without_log(cls, args: argparse.Namespace) -> str | None:
-        """Return the first option of a log that was given, None where there is none: it is of no use without LOG."""
+        """Return the first given option that is of no use without LOG, or None."""
         default = _defaults()
         return next(
             (f"--{name.replace('_', '-')}" for name, found in _options(args).items() if found != default[name]), None
@@ -108,7 +109,12 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class CatalogueSource:
-    """A catalogue in a file. ``columns`` maps contract names to the file's columns, ``features.NAME=COLUMN`` for a feature."""
+    """A catalogue in a file.
+
+    Parameters
+    ----------
+    columns : contract names to the file's columns; ``features.NAME=COLUMN`` names a feature
+    """
 
     path: Path
     columns: str = ""
@@ -141,7 +147,12 @@ class CatalogueSource:
 
 @dataclass(frozen=True)
 class UserSource:
-    """Users in a file. ``columns`` maps contract names to the file's columns, ``features.NAME=COLUMN`` for a feature."""
+    """Users in a file.
+
+    Parameters
+    ----------
+    columns : contract names to the file's columns; ``features.NAME=COLUMN`` names a feature
+    """
 
     path: Path
     columns: str = ""
@@ -163,5 +174,5 @@ class UserSource:
         return None if args.users is None else cls(args.users, args.user_columns)
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """Return the users' features and follows by id; see :func:`~tools.files.user_reader.read_users`."""
+        """Return the users by id; see :func:`~tools.files.user_reader.read_users`."""
         return read_users(self.path, parse_columns(self.columns))

@@ -1,4 +1,4 @@
-"""How much a file may unpack to, and compressed files as streams that keep to it, in bounded memory."""
+"""Unpacks gzip and zstd files as streams, and stops at a file that unpacks to far too much."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any, BinaryIO, Final, cast
 
 from streams.errors import InputError
 
-#: Real logs shrink to a third to a fiftieth; what grows more is made to fill a disk or the memory.
+#: A real log shrinks to between a third and a fiftieth. A file that grows far more was made to fill
+#: the disk or the memory.
 MAX_RATIO: Final = 200
 FREE_BYTES: Final = 128 << 20
 BUFFER_BYTES: Final = 1 << 16
@@ -21,17 +22,18 @@ def check_unpacked(path: Path, n_bytes: int, size: int) -> None:
     """Raise :class:`InputError` where a file of ``size`` bytes unpacks to far too many."""
     if n_bytes > FREE_BYTES + MAX_RATIO * size:
         raise InputError(
-            f"{path}: unpacks to more than {FREE_BYTES >> 20} MiB and {MAX_RATIO} times its {size} bytes; if that is what it "
-            "should be, unpack it first"
+            f"{path}: unpacks to more than {FREE_BYTES >> 20} MiB and {MAX_RATIO} times its {size} bytes; if that is "
+            "right, unpack it first"
         )
 
 
 def unpacked(path: Path, file: BinaryIO, magic: bytes) -> BinaryIO | None:
-    """Return the content of a gzip or zstd file, None for another one.
+    """Return the unpacked content of a gzip or zstd file, None for any other file.
 
     Parameters
     ----------
-    magic : the first four bytes of ``file``, which stands at its beginning
+    file : the open file, at its beginning
+    magic : its first four bytes
 
     Raises
     ------
@@ -44,13 +46,13 @@ def unpacked(path: Path, file: BinaryIO, magic: bytes) -> BinaryIO | None:
         return None
     import pyarrow
 
-    # zstandard's own stream does not tell a file that was cut off from one that has ended
+    # pyarrow, because zstandard's stream does not tell a truncated file from one that has ended.
     stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(file, mode="r"), "zstd")
     return cast(BinaryIO, io.BufferedReader(_Unpacked(path, stream, file), BUFFER_BYTES))
 
 
 class _Unpacked(io.RawIOBase):
-    """Counts what comes out of a stream."""
+    """Counts the bytes that come out of a stream."""
 
     def __init__(self, path: Path, stream: Any, file: BinaryIO) -> None:
         self._path = path
@@ -64,7 +66,7 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Fill ``buffer``, in part where less is ready; return the number of bytes, 0 at the end."""
+        """Put what is ready into ``buffer``; return the number of bytes, 0 at the end."""
         try:
             n = int(self._stream.readinto(buffer))
         except OSError as exc:

@@ -1,10 +1,11 @@
-"""How much the pages of a Parquet file unpack to, by the pages' own headers: what the file's footer says of them is only a claim.
+"""Finds out how much the pages of a Parquet file unpack to, from the header of each page.
 
-The footer is read here, too: pyarrow ends the process where it is asked about some damaged ones.
+The sizes in the file's footer are only a claim, so they are not used. This module reads the footer
+itself, because some damaged footers make pyarrow end the process.
 
 References
-----------
-Apache Parquet, parquet.thrift (FileMetaData, PageHeader, Encoding); Apache Thrift, Thrift compact protocol encoding.
+---------- Apache Parquet, parquet.thrift (FileMetaData, PageHeader, Encoding); Apache Thrift,
+Thrift compact protocol encoding.
 """
 
 from __future__ import annotations
@@ -13,31 +14,41 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
-#: A page's header carries the least and the greatest value of the page.
+#: A page's header can be long, because it holds the least and the greatest value of the page.
 HEADER_BYTES: Final = 1 << 16
 MAX_HEADER_BYTES: Final = 16 << 20
-#: Ten columns take about 2 KB in each row group.
+#: Ten columns take about 2 KB of the footer for each row group.
 MAX_FOOTER_BYTES: Final = 8 << 20
 MAX_NESTING: Final = 16
 MAGIC: Final = b"PAR1"
-#: Physical types, repetition.
+#: Two physical types, and the mark of a column in a list.
 BYTE_ARRAY, FIXED_LEN_BYTE_ARRAY = 6, 7
 REPEATED: Final = 2
-#: The encoding in which a value may take its beginning from the value before, so that few bytes become many.
+#: In this encoding a value may repeat the beginning of the value before, so that few bytes become
+#: many.
 DELTA_BYTE_ARRAY: Final = 7
-#: Encodings whose values pyarrow can keep as a dictionary: plain, and the two names of dictionaries.
+#: The encodings whose values pyarrow can keep as a dictionary: plain, and two names of the
+#: dictionary.
 AS_DICTIONARY: Final = frozenset({0, 2, 8})
 _TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _SET, _STRUCT = 1, 2, 3, 7, 8, 9, 10, 12
 _INTEGERS: Final = (4, 5, 6)
 
 
 class DamagedPageError(ValueError):
-    """Something else in place of a footer or of a page's header."""
+    """The file has something else where its footer or a page's header should be."""
 
 
 @dataclass(frozen=True)
 class Leaf:
-    """A column without columns inside: its place, its physical type, the bytes of a value of fixed length, whether it is in a list."""
+    """A column that holds values, not columns.
+
+    Parameters
+    ----------
+    path : names of the columns around it and its own, with dots between
+    kind : the physical type
+    width : bytes of a value of fixed length
+    is_repeated : whether it lies in a list
+    """
 
     path: str
     kind: int
@@ -47,7 +58,7 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Chunk:
-    """One leaf's part of a row group: its values, and where its pages are."""
+    """The part of a leaf in one row group: how many values, and where in the file its pages are."""
 
     n_values: int
     start: int
@@ -60,7 +71,7 @@ def read_footer(file: BinaryIO, size: int) -> tuple[list[Leaf], list[list[Chunk]
     Raises
     ------
     DamagedPageError
-        Where there is none, or it is above :data:`MAX_FOOTER_BYTES`.
+        When there is no footer, or it is larger than :data:`MAX_FOOTER_BYTES`.
     """
     file.seek(max(0, size - 8))
     tail = file.read(8)
@@ -82,9 +93,9 @@ def read_footer(file: BinaryIO, size: int) -> tuple[list[Leaf], list[list[Chunk]
 
 
 def _leaves(elements: Iterator[dict[int, Any]], n_columns: int) -> Iterator[Leaf]:
-    """Yield the leaves of a schema, whose elements stand depth first, each group before its columns."""
+    """Yield the leaves of a schema, which lists each group before its columns, depth first."""
     root = next(elements)
-    # path, whether in a list, and columns left, of each group that is open
+    # of each open group: its path, whether it lies in a list, how many columns it still has
     opened = [("", root.get(3) == REPEATED, n_columns)]
     for element in elements:
         while opened and not opened[-1][2]:
@@ -106,7 +117,7 @@ def _int(value: Any) -> int:
 
 
 def _chunk(column: dict[int, Any]) -> Chunk:
-    # 0 where there is no dictionary, in some files
+    # some files write 0 where there is no dictionary
     start = min(column.get(11) or column[9], column[9])
     chunk = Chunk(_int(column[5]), _int(start), _int(column[7]))
     if min(chunk.n_values, chunk.start, chunk.n_bytes) < 0:
@@ -120,9 +131,9 @@ class Pages:
 
     Parameters
     ----------
-    unpacked_bytes : of all of them
-    delta_bytes : of the largest one in which a value may continue another, 0 where there is none
-    encodings : of the values
+    unpacked_bytes : of all pages together
+    delta_bytes : of the largest page in which a value may repeat a part of another; 0 without one
+    encodings : of the values, by number
     """
 
     unpacked_bytes: int
@@ -131,12 +142,12 @@ class Pages:
 
 
 def read_pages(file: BinaryIO, start: int, n_bytes: int) -> Pages:
-    """Return what the pages between ``start`` and ``start + n_bytes`` say of themselves.
+    """Return sizes and encodings from the headers of the pages in ``n_bytes`` bytes from ``start``.
 
     Raises
     ------
     DamagedPageError
-        Where there is no page's header, or a page is not inside.
+        When a page has no header, or reaches beyond these bytes.
     """
     at, end, unpacked, delta = start, start + n_bytes, 0, 0
     encodings = set()
@@ -146,7 +157,7 @@ def read_pages(file: BinaryIO, start: int, n_bytes: int) -> Pages:
         if not isinstance(size, int) or not isinstance(packed, int) or size < 0 or not 0 <= packed <= end - at - length:
             raise DamagedPageError(f"no page at byte {at}")
         unpacked += size
-        for field, encoding in ((5, 2), (8, 4)):  # the older and the newer form of a page of values
+        for field, encoding in ((5, 2), (8, 4)):  # two versions of a data page
             data = header.get(field)
             if isinstance(data, dict):
                 found = data.get(encoding)
@@ -157,7 +168,7 @@ def read_pages(file: BinaryIO, start: int, n_bytes: int) -> Pages:
 
 
 def _header(file: BinaryIO, at: int) -> tuple[dict[int, Any], int]:
-    """Return the header at a byte of the file, field number to value, and its length."""
+    """Return the header at a byte of the file, field number to value, and its length in bytes."""
     for limit in (HEADER_BYTES, MAX_HEADER_BYTES):
         file.seek(at)
         reader = _Reader(file.read(limit))
@@ -169,7 +180,7 @@ def _header(file: BinaryIO, at: int) -> tuple[dict[int, Any], int]:
 
 
 class _Reader:
-    """Reads the compact protocol. Beyond the data's end it raises IndexError."""
+    """Reads Thrift's compact protocol; raises IndexError beyond the end of the data."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -204,11 +215,11 @@ class _Reader:
             n = byte >> 4 if byte >> 4 < 15 else self._varint()
             if n > len(self._data):
                 raise IndexError
-            # a truth is a byte of its own in a list, and a kind in a struct
+            # a boolean is a byte of its own in a list, but a kind in a struct
             return [self._byte() if byte & 15 <= _FALSE else self._value(byte & 15, depth + 1) for _ in range(n)]
         if kind == _STRUCT:
             return self.struct(depth + 1)
-        raise DamagedPageError(f"a value of kind {kind}")  # Parquet has no maps here
+        raise DamagedPageError(f"a value of kind {kind}")  # headers and footers have no maps
 
     def _byte(self) -> int:
         byte = self._data[self.at]

@@ -1,4 +1,4 @@
-"""Rows of a Parquet file, a batch at a time: no text is repeated in memory for each row that has it."""
+"""Reads the rows of a Parquet file in batches; rows with the same text share it in memory."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ if TYPE_CHECKING:
     import pyarrow.parquet
 
 CHUNK_ROWS: Final = 65_536
-#: Elements of a list column in one row group: run lengths make thousands of millions of a few bytes.
+#: The most elements of a list column in one row group: with run lengths, a few bytes can stand for
+#: thousands of millions of elements.
 MAX_ELEMENTS: Final = 8 << 20
-#: Of a column of fixed width: decimals and UUIDs have 16.
+#: The widest column of fixed width; decimals and UUIDs have 16 bytes.
 MAX_FIXED_BYTES: Final = 64
-#: Of a batch, where each of its values may be as long as a page.
+#: The size of a batch in which each value may be as long as a page.
 BATCH_BYTES: Final = 64 << 20
-#: Row groups, columns and the like of a footer, each.
+#: The most row groups, columns or other entries that pyarrow accepts in a footer.
 MAX_ENTRIES: Final = 200_000
 MAX_REASON: Final = 300
 
 
 class ParquetRows:
-    """The columns of a file by name, and their rows.
+    """Gives the columns of a file and their rows.
 
     Raises
     ------
     InputError
-        For a file that is damaged, or unpacks to far more than its size.
+        When the file is damaged, or unpacks to far more than its size.
     """
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
@@ -54,7 +55,7 @@ class ParquetRows:
         self.names: list[str] = list(self.open().schema_arrow.names)
 
     def rows(self, names: Sequence[str]) -> Iterator[Sequence[Any]]:
-        """Yield the values of some columns, row by row, after a look at all their pages."""
+        """Check the pages of some columns, then yield their values row by row."""
         wanted = [i for i, leaf in enumerate(self._leaves) if _belongs(leaf.path, names)]
         for i in wanted:
             self._check_width(self._leaves[i])
@@ -68,7 +69,7 @@ class ParquetRows:
                 check_unpacked(self._path, total, self._size)
         parquet = self.open(read_dictionary=[self._leaves[i].path for i in as_words])
         n_rows = max(1, min(CHUNK_ROWS, BATCH_BYTES // longest)) if longest else CHUNK_ROWS
-        # one group after another: pyarrow cannot join dictionaries in lists
+        # one row group after another, because pyarrow cannot join dictionaries in lists
         for number in range(len(self._groups)):
             for batch in parquet.iter_batches(batch_size=n_rows, row_groups=[number], columns=list(names)):
                 batch.validate(full=True)
@@ -96,13 +97,13 @@ class ParquetRows:
 
 
 def parquet_error(path: Path, exc: Exception) -> InputError:
-    """Return what a person is told of a file that cannot be read."""
+    """Return the error for a file that cannot be read, with pyarrow's reason on one line."""
     reason = " ".join(str(exc).split())[:MAX_REASON]
-    return InputError(f"{path}: no Parquet file, or a damaged one ({reason})")
+    return InputError(f"{path}: not a Parquet file, or a damaged one ({reason})")
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """Return what reading a damaged file may raise."""
+    """Return the exceptions that reading a damaged file may raise."""
     import pyarrow
 
     return (pyarrow.ArrowException, OSError, DamagedPageError, OverflowError, UnicodeDecodeError)
@@ -113,7 +114,7 @@ def _belongs(leaf: str, names: Sequence[str]) -> bool:
 
 
 def _values(array: pyarrow.Array) -> list[Any]:
-    """Return an array as Python values; equal texts of a dictionary are one object."""
+    """Return an array as Python values; equal texts of a dictionary share one object."""
     from pyarrow import types
 
     kind = array.type
@@ -134,7 +135,7 @@ def _values(array: pyarrow.Array) -> list[Any]:
 
 
 def _cut(values: list[Any], array: Any) -> list[Any]:
-    """Return the values of each list of an array, None where it has none."""
+    """Return the values of each list of an array, None for a missing list."""
     at = array.offsets.to_pylist()
     valid = array.is_valid().to_pylist()
     return [values[start:end] if there else None for start, end, there in zip(at, at[1:], valid, strict=False)]

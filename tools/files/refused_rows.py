@@ -1,4 +1,4 @@
-"""Rows that cannot be used: each is counted, the first ones are shown, and a log that is mostly bad is refused."""
+"""Counts the rows that cannot be used, shows the first ones, refuses a log that is mostly bad."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Final
 from streams.errors import InputError
 from tools.cli import say
 
-#: Rows shown, by default; a million bad rows must not bury the terminal.
+#: How many rows are shown by default; a million bad rows must not bury the terminal.
 SHOWN_BAD: Final = 1_000
-#: A log with more bad rows than this, and a larger share of them than the next, is refused: its columns or its time unit are wrong.
+#: A log is refused where it has more bad rows than ``MAX_BAD`` and their share is above
+#: ``MAX_BAD_SHARE``: then the user has given wrong columns or a wrong time unit.
 MAX_BAD: Final = 1_000
 MAX_BAD_SHARE: Final = 0.5
 
@@ -25,7 +26,7 @@ class RefusedRows:
     Attributes
     ----------
     n : rows refused so far
-    first, last : place and reason of the first and the last one, empty where there is none
+    first, last : place and reason of the first and of the last one; empty before the first
     """
 
     def __init__(self, what: str = "bad rows", shown: int = SHOWN_BAD) -> None:

@@ -1,4 +1,4 @@
-"""Times as options and logs write them: ISO 8601, seconds or milliseconds, read as milliseconds since 1970."""
+"""Reads the times of options and logs: ISO 8601, seconds or milliseconds since 1970."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, Final
 
 from streams.errors import InputError
 
-#: A time outside these two is taken for another unit, or for no time at all.
+#: A time outside these two is read as another unit, or refused.
 MIN_MS: Final = int(datetime(1990, 1, 1, tzinfo=UTC).timestamp() * 1000)
 MAX_MS: Final = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp() * 1000)
-#: The units of a log's times; ``auto`` finds out which of the others fits the first rows.
+#: The units of a log's times; ``auto`` takes the unit that fits most of the first rows.
 TIME_UNITS: Final = ("auto", "s", "ms", "iso")
 _MS_PER_UNIT: Final = {"s": 1000.0, "ms": 1.0}
 
@@ -30,7 +30,13 @@ class TimeRange:
 
 
 def parse_time(option: str, text: str | None) -> int | None:
-    """Return a time in ms since the epoch from ISO 8601 (UTC where no zone is given) or from ms; None stays None."""
+    """Return the time of an option in ms since 1970; None where the option was not given.
+
+    Parameters
+    ----------
+    option : its name, for the message
+    text : ISO 8601, in UTC where it has no zone, or ms since 1970
+    """
     if text is None:
         return None
     if re.fullmatch(r"\d{5,15}", text):
@@ -52,7 +58,7 @@ def parse_range(start: str | None, end: str | None) -> TimeRange:
 
 
 def to_ms(raw: Any, unit: str) -> int:
-    """Return a log's time in ms since the epoch.
+    """Return a time of a log in ms since 1970.
 
     Parameters
     ----------
@@ -62,9 +68,9 @@ def to_ms(raw: Any, unit: str) -> int:
     Raises
     ------
     ValueError
-        When it is not a time in this unit.
+        When ``raw`` is not a time in this unit.
     OverflowError
-        When it is too large for a time.
+        When ``raw`` is too large for a time.
     """
     if isinstance(raw, datetime):
         return _utc_ms(raw)
@@ -79,9 +85,9 @@ def to_ms(raw: Any, unit: str) -> int:
 
 
 def fits(raw: Any, unit: str) -> bool:
-    """Tell whether a log's time, read in this unit, lies between 1990 and 2100."""
+    """Return whether a time of a log, read in this unit, lies between 1990 and 2100."""
     if unit == "iso" and (isinstance(raw, int | float) or str(raw).strip().isdecimal()):
-        return False  # Python reads 19970401 as a date: digits alone are a number here
+        return False  # Python would read 19970401 as a date; here, digits alone are a number
     try:
         return MIN_MS <= to_ms(raw, unit) < MAX_MS
     except (ValueError, OverflowError):
@@ -89,7 +95,7 @@ def fits(raw: Any, unit: str) -> bool:
 
 
 def finite_number(name: str, raw: Any) -> float:
-    """Return a field's value as a number; raise ValueError where it is not a finite one."""
+    """Return a field's value as a number; raise ValueError where it is not a finite number."""
     try:
         number = float(raw)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Users of a file: their features and follows, as fields of the contract's ``User``."""
+"""Reads the users of a file: their features and follows, as fields of the contract's ``User``."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ USER_FIELDS: Final = ("user_id", "features", "follows")
 
 
 def read_users(path: Path, columns: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return the users of a file by id, each with ``features`` (name to number or text) and ``follows`` (user ids, each once).
+    """Return the users of a file by id, each with ``features`` and ``follows``, which may be empty.
 
-    Both are empty where the file has none. ``features`` come from an object in the file, and from the columns that are named for
-    them; a value that is neither a finite number nor a text is left out. ``follows`` is a list, or a text cut at ``|``; an id is
-    taken once, and not the user's own. A user who is there twice keeps the last entry.
+    ``features`` maps names to numbers or texts, see :func:`~tools.files.item_reader.read_features`.
+    ``follows`` lists user ids: the file has a list, or a text that is cut at ``|``. Each id counts
+    once, and the user's own id does not count. Of two entries with one id the last one counts.
 
     Parameters
     ----------
-    columns : contract name to the file's column, or to its position (from 0) where there is no header; ``features.NAME`` for
-        a feature. MovieLens-100K's ``u.user`` is read by ``user_id=0,features.age=1,features.gender=2,features.occupation=3``
+    columns : contract name to the file's column, or to its position from 0 in a file without a
+        header; ``features.NAME`` names a feature. For MovieLens-100K's ``u.user``:
+        ``user_id=0,features.age=1,features.gender=2,features.occupation=3``
 
     Raises
     ------
     InputError
-        When the file cannot be read, lacks the column of the ids or one that is named, or has no users.
+        When the file cannot be read, lacks the column of the ids or a named column, or has no
+        users.
     """
     users: dict[str, dict[str, Any]] = {}
     names = (*USER_FIELDS, *feature_columns(columns))

@@ -189,7 +189,7 @@ def test_a_number_that_is_no_id_says_what_to_do(tmp_path: Path, number: str) -> 
     good = f'{{"user_id":1,"item_id":1,"ts":{T}}}\n'
     rows, bad = read(tmp_path / "a.jsonl", good + good.replace('"user_id":1', f'"user_id":{number}'))
     assert len(rows) == 1
-    assert bad == [(2, f"user_id: {float(number)!r} is no id; publish whole numbers below 2^53, or text")]
+    assert bad == [(2, f"user_id: {float(number)!r} cannot be an id; publish whole numbers below 2^53, or text")]
 
 
 def test_ids_are_as_long_as_the_contract_allows(tmp_path: Path) -> None:
