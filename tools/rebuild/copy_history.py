@@ -1,12 +1,13 @@
-"""``headrace replay --into RUN``: history goes through both apps again, on topics of its own.
+"""``headrace replay --into RUN``: sends history through both apps again, on separate topics.
 
 ::
 
     log, or live events ──copy──► RUN.events ──► sequencer of the run ──► RUN.sequences ──► recommender of the run ──► RUN.recommendations
     live items, users ────copy──► RUN.items, RUN.users ──────────────────────────────────────────┘
 
-The live topics are only read. Whatever ends the command, the same command goes on from its last checkpoint; what is copied twice
-around a kill changes no window, for each event keeps its id, or its run and seq.
+The command only reads the live topics. After an interruption, the same command continues from its
+last checkpoint. A kill may copy some events twice; that changes no window, because each event keeps
+its id, or its run and seq.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from streams.kafka.deployment import load_deployment
 from streams.kafka.group_watch import GroupWatch
 from streams.kafka.topic_reader import partition_count
 from streams.kafka.topics import create_topics
+from streams.printable import counted
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import say
 from tools.rebuild.copy_topics import EventCopier, copy_compacted, event_range
@@ -49,11 +51,11 @@ SHOW_EVERY_S: Final = 5.0
 
 
 def run_into(rebuild: Rebuild, broker: str | None) -> Outcome:
-    """Copy the history and wait until the run has its windows and lists.
+    """Copy the history, and wait until the run's workers have made all windows and lists.
 
     Parameters
     ----------
-    broker : as the user named it; None takes that of the settings
+    broker : the broker that the user named; None takes the one of the settings
     """
     began = time.monotonic()
     settings, folder = load_deployment(broker=broker), rebuild.folder
@@ -62,7 +64,8 @@ def run_into(rebuild: Rebuild, broker: str | None) -> Outcome:
     wanted = _wanted(rebuild, settings, n_partitions)
     with run_lock(folder):
         manifest = begin_or_go_on(folder, wanted)
-        # A run of another partition count, once promoted, is what workers and producers use: it is added to, no more.
+        # After the promotion of a run with another partition count, workers and producers use its
+        # topics: then this command only adds events.
         is_live = manifest.state == "promoted" and manifest.partitions != manifest.live_partitions
         if not is_live and manifest.state != "copying":
             manifest.state = "copying"
@@ -76,7 +79,7 @@ def run_into(rebuild: Rebuild, broker: str | None) -> Outcome:
                 if rebuild.log is None
                 else _publish_log(rebuild.log, into, folder)
             )
-            say(f"{n_new} events copied; waiting for windows and lists")
+            say(f"{counted(n_new, 'event')} copied; waiting for windows and lists")
             asyncio.run(catch_up(into, workers, _Progress().show))
         asyncio.run(_count_events(into, manifest))
         manifest.state = "promoted" if is_live else "caught-up"
@@ -86,19 +89,21 @@ def run_into(rebuild: Rebuild, broker: str | None) -> Outcome:
         "run": rebuild.run, "prefix": into.kafka.topic_prefix, "sent": n_new, **manifest.counts, "partitions": n_partitions,
         "copied": manifest.copied, "seconds": seconds, "manifest": str(folder / MANIFEST),
     }  # fmt: skip
-    line = f"run {rebuild.run}: {n_new} events copied, {manifest.counts['events']} in all, in {seconds:.1f} s"
+    copied = f"{counted(n_new, 'event')} copied, {manifest.counts['events']} in all"
+    line = f"run {rebuild.run}: {copied}, in {seconds:.1f} s"
     return Outcome(result, [line])
 
 
 def _wanted(rebuild: Rebuild, settings: Settings, n_partitions: int) -> Manifest:
-    """Return the manifest of a run that begins now."""
+    """Return the manifest of a run that begins now, with these options and settings."""
     try:
         artifact = load_artifact(Path(settings.recommender.artifact)).version
     except ArtifactError as exc:
         raise InputError(str(exc)) from exc
     source, n_live = "topic", settings.kafka.partitions
     if rebuild.log is not None:
-        # The run of a plain replay with the same options: so the windows of both are equal to the byte.
+        # A plain replay with the same options has the same run, so the windows of both are equal to
+        # the byte.
         source = rebuild.log.wire_run(open_pseudonyms(settings.kafka))
     else:
         check_counts(asyncio.run(_live_counts(settings.kafka)), n_live, n_partitions)
@@ -118,7 +123,7 @@ def _wanted(rebuild: Rebuild, settings: Settings, n_partitions: int) -> Manifest
 
 
 def _publish_log(log: LogReplay, into: Settings, folder: Path) -> int:
-    """Publish what is left of the log onto the run's ``events``; return how many events were sent."""
+    """Publish the rest of the log on the run's ``events``; return how many events were sent."""
     wire, path = log.wire_run(open_pseudonyms(into.kafka)), folder / LOG_CHECKPOINT
     replay = Replay(into, wire, path, log.times, load_checkpoint(path, wire, into.kafka.partitioner))
     drive(log.source, into, replay, Pace(None))
@@ -126,13 +131,16 @@ def _publish_log(log: LogReplay, into: Settings, folder: Path) -> int:
 
 
 def check_counts(counts: Mapping[str, int], n_live: int, n_partitions: int) -> None:
-    """Raise :class:`TopicError` where the settings, or the run, cannot be right for the partition counts of the live topics.
+    """Raise :class:`TopicError` where the settings or the run do not fit the live topics.
+
+    Where a topic has grown, some users have moved to other partitions. Then the run needs another
+    partition count.
 
     Parameters
     ----------
-    counts : topic to its partition count; one that has grown has more than the others
-    n_live : the count in the settings, which is that of the topics that have not grown
-    n_partitions : the count of the run: where a topic has grown, users have moved, so that it must be another one
+    counts : topic to its partition count
+    n_live : the partition count of the settings; topics that have not grown have it
+    n_partitions : the partition count of the run
     """
     fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     if counts[fewest] != n_live:
@@ -144,7 +152,7 @@ def check_counts(counts: Mapping[str, int], n_live: int, n_partitions: int) -> N
 
 
 async def _live_counts(live: KafkaSettings) -> dict[str, int]:
-    """Return the partition counts of ``events`` and, where workers have made it, of ``sequences``."""
+    """Return the partition counts of ``events`` and of ``sequences``, where that topic exists."""
     counts = {live.topic("events"): await partition_count(live, live.topic("events"))}
     with contextlib.suppress(TopicError):
         counts[live.topic("sequences")] = await partition_count(live, live.topic("sequences"))
@@ -152,7 +160,10 @@ async def _live_counts(live: KafkaSettings) -> dict[str, int]:
 
 
 async def _prepare(settings: Settings, into: Settings, manifest: Manifest, *, is_live: bool) -> None:
-    """Create the run's topics, see that no worker of an earlier, killed command is left, and copy the catalogue and the users."""
+    """Create the run's topics and copy the catalogue and the users.
+
+    First, wait until no worker of an earlier, killed command is left.
+    """
     if not is_live:
         await create_topics(into.kafka)
         await wait_until_idle(into.kafka)
@@ -165,18 +176,18 @@ async def _copy_topic(settings: Settings, into: Settings, manifest: Manifest, fo
     if not manifest.begins:
         manifest.begins, manifest.copied = begins, dict(begins)
         save_manifest(folder, manifest)
-    for partition, first in begins.items():  # the topic may have grown since the run was begun
+    for partition, first in begins.items():  # the topic may have grown since the run began
         manifest.begins.setdefault(partition, first)
         manifest.copied.setdefault(partition, first)
     copier = EventCopier(settings.kafka, into.kafka, manifest.copied, lambda: save_manifest(folder, manifest))
-    # A user whom a grown topic has moved has the older events in one of the first partitions.
+    # The older events of a user whom a grown topic has moved lie in one of the first partitions.
     n_live = manifest.live_partitions
     n_older = await copier.copy({p: end for p, end in ends.items() if p < n_live})
     return n_older + await copier.copy({p: end for p, end in ends.items() if p >= n_live})
 
 
 async def _count_events(into: Settings, manifest: Manifest) -> None:
-    """Count the events on the run's topic, and how many of them were copied more than once."""
+    """Count the events on the run's topic, and how many of them were copied twice."""
     watch = GroupWatch(into.kafka, into.kafka.group("sequencer"))
     try:
         offsets = await watch.offsets(into.kafka.topic("events"), range(into.kafka.partitions))
@@ -189,7 +200,7 @@ async def _count_events(into: Settings, manifest: Manifest) -> None:
 
 
 class _Progress:
-    """Shows what is left, now and then."""
+    """Shows every few seconds how much is left."""
 
     def __init__(self) -> None:
         self._shown_at = time.monotonic()
@@ -197,4 +208,4 @@ class _Progress:
     def show(self, n_events: int, n_windows: int) -> None:
         if time.monotonic() - self._shown_at > SHOW_EVERY_S:
             self._shown_at = time.monotonic()
-            say(f"left: {n_events} events, {n_windows} windows")
+            say(f"left: {counted(n_events, 'event')}, {counted(n_windows, 'window')}")

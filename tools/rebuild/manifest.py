@@ -1,10 +1,10 @@
-"""A rebuild's identity and memory: its isolated topics, its manifest, and the lock that keeps a second one out.
+"""What a rebuild keeps: its topics, its manifest, and the lock that keeps a second command out.
 
 ::
 
-    .headrace/runs/RUN/  manifest.json   what was copied, from where, under which settings; replaced in one step
-                         log.json        position in the log, where a log is the source
-                         lock            held by the command at work
+    .headrace/runs/RUN/  manifest.json   what was copied, from where, with which settings
+                         log.json        the position in the log, where a log is the source
+                         lock            held by the command that works on the run
                          sequencer/ ...  data directories and logs of the run's workers
 
 Nothing here talks to a broker.
@@ -36,23 +36,27 @@ State = Literal["copying", "caught-up", "promoting", "promoted"]
 
 
 class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What a run is made of and how far it is.
+    """Where the events of a run come from, its settings, and how far it is.
 
     Parameters
     ----------
-    live_prefix : topic prefix of the deployment that it rebuilds
-    live_topics : its topics that settings name in full, by setting
-    source : ``topic``, or the log's name with a digest of what fixes its rows
-    from_ts, to_ts : range of record timestamps of the live ``events`` that is copied, in ms; None leaves a side open
-    live_partitions, partitions : partition counts of the live topics (0 where there are none) and of the run's
-    partitioner : chose the run's partitions; a manifest without one is from when there was only that of the default
+    live_prefix : topic prefix of the deployment that the run rebuilds
+    live_topics : the topics that the deployment's settings name in full, by setting
+    source : ``topic`` for the live events, or the log's run on the wire
+    from_ts, to_ts : live events with a record timestamp in this range are copied, in ms; None
+        leaves a side open
+    live_partitions, partitions : partition counts of the live topics (0 where there are none) and
+        of the run's topics
+    partitioner : chose the run's partitions. Earlier versions had only the default one and did not
+        write it
     bounds : the window bounds of the run
-    artifact : version of the artifact that makes its lists
+    artifact : version of the artifact that makes the run's lists
     begins : live partition to the first offset that was copied
-    copied : live partition to the offset up to which all is copied
-    counts : ``events`` on the run's topic, how many of them are ``repeated`` (copied again after a kill), ``items`` copied
-    steps : those of the promotion that are done
-    promotions : how often it was promoted in place, which raises revisions
+    copied : live partition to the offset before which all events are copied
+    counts : ``events`` on the run's topic, how many of them are ``repeated`` (copied twice, because
+        of a kill), and ``items`` and ``users`` copied
+    steps : the steps of the promotion that are done
+    promotions : how often the run was promoted in place; each promotion raises revisions
     """
 
     format: int = FORMAT
@@ -81,7 +85,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def has_live_offsets(self) -> bool:
-        """Whether each event of the run has the offset that it has on the live ``events``: all copied, from 0 on, each once."""
+        """Whether each event has its live offset: every live event was copied, and once."""
         return (
             self.is_from_topic
             and self.partitions == self.live_partitions
@@ -90,7 +94,8 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         )
 
 
-#: What must be as it was when a run goes on: its windows and lists would be mixed from two kinds otherwise.
+#: These must be equal when a command continues a run; otherwise the run would mix windows and lists
+#: of two kinds.
 _FIXED: Final = (
     "live_prefix", "live_topics", "source", "from_ts", "to_ts", "live_partitions", "partitions", "partitioner", "bounds",
     "artifact",
@@ -98,28 +103,31 @@ _FIXED: Final = (
 
 
 def run_prefix(live: KafkaSettings, run: str) -> str:
-    """Return the topic prefix of a run: its topics and consumer groups are its own."""
+    """Return the topic prefix of a run, which also names its consumer groups."""
     return f"{live.topic_prefix}{check_run(run)}."
 
 
 def folder_of(state_dir: Path, run: str) -> Path:
-    """Return the folder of a run; its name is checked, for it comes from a person."""
+    """Return the folder of a run; raise :class:`InputError` where the name cannot name a folder."""
     return state_dir / check_run(run)
 
 
 def run_settings(settings: Settings, run: str, partitions: int) -> Settings:
-    """Return the settings of a run's workers: as the deployment's, on topics of its own, also where the deployment names its in full."""
+    """Return the deployment's settings for the workers of a run, on the run's topics.
+
+    The topics that the deployment names in full get their names from the run's prefix, too.
+    """
     no_names: dict[str, Any] = dict.fromkeys(settings.kafka.named_topics(), "")
     kafka = replace(settings.kafka, **no_names, topic_prefix=run_prefix(settings.kafka, run), partitions=partitions)
     return replace(settings, kafka=kafka, given=settings.given | {"partitions"})
 
 
 def is_history_gone(manifest: Manifest, begins: Mapping[int, int]) -> bool:
-    """Tell whether a run lacks live events from before its first one, which a promotion takes out of the windows for good.
+    """Return whether a run lacks older live events; a promotion removes them from the windows.
 
     Parameters
     ----------
-    begins : live partition to the first offset that is still there
+    begins : live partition to the first offset that the broker still has
     """
     if manifest.is_from_topic:
         return manifest.from_ts is not None or any(manifest.begins.values())
@@ -132,7 +140,7 @@ def bounds_of(settings: Settings) -> dict[str, int]:
 
 
 def load_manifest(folder: Path) -> Manifest:
-    """Return the manifest in a run's folder; raise :class:`InputError` where there is none, or it is damaged."""
+    """Return the manifest of a run; raise :class:`InputError` for a missing or damaged one."""
     path = folder / MANIFEST
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Manifest)
@@ -146,17 +154,17 @@ def load_manifest(folder: Path) -> Manifest:
 
 
 def save_manifest(folder: Path, manifest: Manifest) -> None:
-    """Replace the manifest in one step: after a crash it is the old one or the new one."""
+    """Replace the manifest in one step; a crash leaves the old one or the new one."""
     replace_file(folder / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest), indent=1))
 
 
 def begin_or_go_on(folder: Path, wanted: Manifest) -> Manifest:
-    """Return the manifest to go on with: the one in the folder, or ``wanted`` where there is none.
+    """Return the manifest in the folder, or save and return ``wanted`` where there is none.
 
     Raises
     ------
     InputError
-        When the run there was begun from another source or under other settings.
+        When the run in the folder began with another source or other settings.
     """
     if not (folder / MANIFEST).exists():
         save_manifest(folder, wanted)
@@ -166,21 +174,21 @@ def begin_or_go_on(folder: Path, wanted: Manifest) -> Manifest:
         was, now = getattr(found, name), getattr(wanted, name)
         if was != now:
             raise InputError(
-                f"--into {found.run}: {name} is {now}, the run was begun with {was}; give what it was begun with, or name another run"
+                f"--into {found.run}: {name} is {now}, the run began with {was}; give that value again, or name another run"
             )
     return found
 
 
 @contextlib.contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a run: no other command works on it meanwhile. The lock ends with the process, whatever ends it.
+    """Hold a run, so that no other command works on it. The lock ends with the process.
 
-    The file stays, for removing it would let two commands lock two files of one name.
+    The lock file stays: removing it would let two commands lock two files of the same name.
 
     Raises
     ------
     RunError
-        When another command holds it; names its process.
+        When another command holds the run; the message names its process.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

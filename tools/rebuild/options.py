@@ -1,4 +1,4 @@
-"""The options of ``headrace replay`` for rebuilding on topics of its own, and which of them go together."""
+"""The options of ``headrace replay`` for a rebuild on separate topics, and which go together."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MAX_PARTITIONS: Final = 10_000
 
 @dataclass(frozen=True)
 class Rebuild:
-    """What ``headrace replay --into RUN`` puts through both apps.
+    """What ``headrace replay --into RUN`` sends through both apps.
 
     Parameters
     ----------
-    folder : of the run
+    folder : where the run keeps its manifest and its workers' data
     log : the log to replay; None copies the live events
-    recorded : which of the live events, by the time of their record
-    partitions : of the run's topics; None takes those of the live ones
+    recorded : copies only live events whose record has a time in this range
+    partitions : partition count of the run's topics; None takes that of the live topics
     """
 
     run: str
@@ -36,16 +36,20 @@ class Rebuild:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of a rebuild to those of ``headrace replay``."""
-    group = parser.add_argument_group("rebuilding on topics of its own", "see docs/replaying.md")
+    group = parser.add_argument_group("rebuilding on separate topics", "see docs/replaying.md")
     mode = group.add_mutually_exclusive_group()
-    mode.add_argument("--into", metavar="RUN", help="put LOG, or the live events, through both apps on topics of RUN")
+    mode.add_argument("--into", metavar="RUN", help="send LOG, or the live events, through both apps on topics of RUN")
     mode.add_argument("--compare", metavar="RUN", help="compare the windows and lists of RUN with the live ones")
     mode.add_argument("--promote", metavar="RUN", help="make the state of RUN the live one")
     group.add_argument("--from-topic", action="store_true", help="into: copy the live events, not a log")
-    group.add_argument("--from-ts", metavar="T", help="into: first time of the record to copy: ISO 8601 or ms")
-    group.add_argument("--to-ts", metavar="T", help="into: copy what was published before: ISO 8601 or ms")
     group.add_argument(
-        "--partitions", type=int, metavar="N", help="into: partitions of RUN (default: as the live topics)"
+        "--from-ts", metavar="T", help="into: copy events that were published at this time or later: ISO 8601 or ms"
+    )
+    group.add_argument(
+        "--to-ts", metavar="T", help="into: copy events that were published before this time: ISO 8601 or ms"
+    )
+    group.add_argument(
+        "--partitions", type=int, metavar="N", help="into: partition count of RUN (default: that of the live topics)"
     )
     group.add_argument("--yes", action="store_true", help="promote: needed, because it overwrites the live windows")
 
@@ -60,10 +64,10 @@ def check_usage(args: argparse.Namespace) -> None:
     if ranged and not args.from_topic:
         raise InputError("--from-ts and --to-ts need --from-topic; a log has --from and --to")
     if (args.compare or args.promote) and args.log is not None:
-        raise InputError(f"LOG {args.log}: --compare and --promote take none")
+        raise InputError(f"LOG {args.log}: --compare and --promote read no log; leave it out")
     if args.into and (args.speed != "max" or args.resume):
         raise InputError(
-            "--into goes as fast as it can, and on from where it was by itself: leave out --speed and --resume"
+            "--into always copies at full speed and resumes where it stopped: leave out --speed and --resume"
         )
     if args.force and (args.into or args.compare or args.promote):
         raise InputError("--force is for a replay of LOG onto the live events; leave it out")
@@ -72,6 +76,6 @@ def check_usage(args: argparse.Namespace) -> None:
 
 
 def rebuild_of(args: argparse.Namespace, log: LogReplay | None) -> Rebuild:
-    """Return what ``--into`` asks for."""
+    """Return the rebuild that ``--into`` and its options name."""
     recorded = TimeRange(parse_time("--from-ts", args.from_ts), parse_time("--to-ts", args.to_ts))
     return Rebuild(args.into, folder_of(args.state_dir, args.into), log, recorded, args.partitions)

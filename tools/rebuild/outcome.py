@@ -1,4 +1,4 @@
-"""What a rebuilding command found out or did."""
+"""The result of a command that rebuilds, compares or promotes a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a command: ``result`` for ``--json``, ``lines`` for people, and the exit code."""
+    """The result of a command: an object for ``--json``, lines for people, and the exit code."""
 
     result: dict[str, Any]
     lines: Sequence[str]

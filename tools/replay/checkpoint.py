@@ -1,4 +1,4 @@
-"""How far a replay has been delivered, in a file that ``--resume`` reads."""
+"""Keeps how far a replay was delivered, in a file that ``--resume`` reads."""
 
 from __future__ import annotations
 
@@ -13,9 +13,15 @@ from streams.errors import InputError
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """How far a replay has been delivered: every row up to position ``seq`` of its sequence; -1 for none.
+    """How far a replay was delivered.
 
-    ``partitioner`` chose the partitions; a checkpoint without one is from when there was only that of the default.
+    Parameters
+    ----------
+    run : the replay, by its name on the wire
+    seq : every row up to this position of the sequence was delivered; -1 for none
+    sent : how many events were sent
+    partitioner : chose the partitions. Earlier versions had only the default one and did not write
+        it
     """
 
     run: str
@@ -34,7 +40,8 @@ def load_checkpoint(path: Path, expected_run: str, partitioner: str) -> Checkpoi
     Raises
     ------
     InputError
-        When it is damaged, belongs to another log or mapping, or to another partitioner: users would be split over two partitions.
+        When the file is damaged, or belongs to another log, another mapping or another partitioner.
+        Another partitioner would split the events of a user over two partitions.
     """
     if not path.exists():
         return None

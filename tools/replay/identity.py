@@ -1,8 +1,9 @@
 """The identity of a replay: event ids and run names. Nothing here talks to a broker.
 
-A replay is harmless to repeat because both of its marks follow from the log alone: ``event_id`` from the row, and ``run`` and
-``seq`` from what fixes the ordered sequence of rows. The sequencer takes an event of a run at or below the highest ``seq``
-that it has absorbed for that user as a repeat.
+A replay can be repeated without harm, because the log alone determines both of its marks. The row
+gives ``event_id``. The log and how it is read give ``run``, and the position in its ordered rows
+gives ``seq``. The sequencer keeps the highest ``seq`` that it has absorbed of each run for each
+user; an event of that run at or below it is a repeat.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from tools.files.times import TimeRange
 
 DIGEST_BYTES: Final = 4  # 8 hexadecimal digits
 CONTENT_DIGEST_BYTES: Final = 8
-MAX_RUN_LENGTH: Final = 55  # with "@" and the digest: the 64 that the contract allows
+MAX_RUN_LENGTH: Final = 55  # with "@" and the digest these are the 64 characters of the contract
 _RUN = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_RUN_LENGTH - 1}}}")
 
 
@@ -43,7 +44,7 @@ def event_id(row: LogRow) -> str:
 
 
 def to_event(row: LogRow, wire_run: str, seq: int) -> Event:
-    """Return the event that a row becomes; limits are not checked here."""
+    """Return a row as an event; the caller checks it against the contract."""
     kind: EventType = row.type  # type: ignore[assignment]  # the decoder that checks the event refuses any other
     return Event(
         VERSION, event_id(row), row.user_id, row.item_id, kind, row.ts_ms, row.session_id, row.value, wire_run, seq
@@ -51,7 +52,7 @@ def to_event(row: LogRow, wire_run: str, seq: int) -> Event:
 
 
 def content_digest(log: Path) -> str:
-    """Return 16 hexadecimal digits of a file's content; a file that has not changed is read once in a process.
+    """Return 16 hexadecimal digits of a file's content; a process reads an unchanged file once.
 
     Raises
     ------
@@ -77,17 +78,19 @@ def default_run(log: Path) -> str:
 
 
 def check_run(run: str) -> str:
-    """Return a run name if it can name a file and fits on the wire."""
+    """Return a run name; raise :class:`InputError` where it cannot name a file or is too long."""
     if not _RUN.fullmatch(run):
         raise InputError(
-            f"--run {run!r}: give 1 to {MAX_RUN_LENGTH} letters, digits, dots, dashes or underscores, no dot or dash first"
+            f"--run {run!r}: give 1 to {MAX_RUN_LENGTH} letters, digits, dots, dashes or underscores; the first must be a letter or a digit"
         )
     return run
 
 
 def wire_run(run: str, log: Path, *mapping: object) -> str:
-    """Return the run as events carry it: its name, and a digest of all that fixes the sequence of its rows: the
-    log's content and how it is read. A log that was renamed or copied is the same run, a corrected one is another.
+    """Return the run as events carry it: its name, and a digest of what determines its rows.
+
+    These are the log's content and how it is read. So a log that was renamed or copied is the same
+    run, and a corrected log is another run.
 
     Parameters
     ----------
@@ -98,11 +101,11 @@ def wire_run(run: str, log: Path, *mapping: object) -> str:
 
 @dataclass(frozen=True)
 class LogReplay:
-    """A log, or the part of it between two times, as one replay.
+    """The replay of a log, or of its events between two times.
 
     Parameters
     ----------
-    run : the name that the user gave; None makes one of the file's name and content
+    run : the name that the user gave; None takes :func:`default_run`
     """
 
     source: LogSource
@@ -111,18 +114,24 @@ class LogReplay:
 
     @property
     def name(self) -> str:
-        """Return the run's name, which names its checkpoint; raise :class:`InputError` where it cannot, or there is no log."""
+        """Return the run's name, which also names its checkpoint.
+
+        Raises
+        ------
+        InputError
+            When the name cannot name a file, or there is no such log.
+        """
         return check_run(self.run or default_run(self.source.path))
 
     def wire_run(self, pseudonyms: Pseudonyms | None) -> str:
-        """Return the run that the events carry; another key of the user ids makes another run."""
+        """Return the run that the events carry; another key for the user ids makes another run."""
         source, times = self.source, self.times
-        # An option that was not given counts as None, as in the runs of earlier versions.
+        # Earlier versions had None for an option that was not given; their runs stay resumable.
         mapping = (source.columns or None, source.types or None, source.time_unit)
         under_key = [] if pseudonyms is None else [pseudonyms.fingerprint()]
         return wire_run(self.name, source.path, *mapping, times.start, times.end, *under_key)
 
 
 def with_pseudonym(row: LogRow, pseudonyms: Pseudonyms | None) -> LogRow:
-    """Return a row with its user's pseudonym where there is a key."""
+    """Return a row with its user's pseudonym; without a key, the row as it is."""
     return row if pseudonyms is None else replace(row, user_id=pseudonyms.of(row.user_id))

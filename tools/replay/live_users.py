@@ -1,7 +1,8 @@
-"""Who of a log is live already: a replay onto the live events comes too late for them.
+"""Finds the users of a log who are live already; a replay onto live events is too late for them.
 
-A user's window reaches back from the newest event by the allowed lateness. History that is published after a live event is late, all of it,
-and changes nothing; only a run of its own (``--into``), promoted, brings it in.
+A user's window reaches back from the newest event by the allowed lateness. After a live event,
+older history is late: the sequencer leaves it out. Only a run on its own topics (``--into``) that
+is promoted brings such history in.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ WAY: Final = "replay them with --into RUN and then --promote RUN, see docs/repla
 
 
 class _Runs(msgspec.Struct, gc=False):
-    """Of a window only the runs that it has events of."""
+    """The part of a window that names the runs of its events."""
 
     runs: dict[str, int] = {}
 
@@ -32,7 +33,7 @@ _runs_decoder = msgspec.msgpack.Decoder(_Runs)
 
 
 def knows(value: bytes, run: str) -> bool:
-    """Return whether a window has events of a run; one that cannot be read has none."""
+    """Return whether a window has events of a run; a window that cannot be read has none."""
     try:
         return run in _runs_decoder.decode(value).runs
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -50,20 +51,22 @@ async def read_live_users(kafka: KafkaSettings, run: str) -> set[bytes]:
                 live.discard(record.key)
             else:
                 live.add(record.key)
-    except TopicError:  # a new deployment, or a client that may not see the topic: the broker shows both as one
+    except TopicError:
+        # The deployment is new, or this client may not see the topic: the broker's answer is the
+        # same.
         if kafka.security_protocol == "PLAINTEXT":
-            return live  # nothing is hidden there
+            return live  # a broker without authentication hides no topic
         say(
-            f"{kafka.topic('sequences')} does not exist or is hidden from {kafka.principal}: nobody is taken for live",
+            f"{kafka.topic('sequences')} does not exist or is hidden from {kafka.principal}; so no user counts as live",
             style="dim",
         )
     return live
 
 
 def count_live(rows: Iterable[LogRow], live: set[bytes], times: TimeRange, pseudonyms: Pseudonyms | None) -> int:
-    """Return how many of the live users have rows to be published."""
+    """Return how many of the live users have rows that the replay would publish."""
     if not live:
-        return 0  # the log need not be read
+        return 0  # without reading the log
     found = {row.user_id for row in rows if row.ts_ms in times}
     if pseudonyms is not None:
         found = {pseudonyms.of(user_id) for user_id in found}
@@ -71,13 +74,14 @@ def count_live(rows: Iterable[LogRow], live: set[bytes], times: TimeRange, pseud
 
 
 def refuse_live(n_live: int, *, is_forced: bool) -> None:
-    """Say how many users are live; raise :class:`InputError` unless the replay is forced."""
+    """Tell how many users are live; raise :class:`InputError` unless the replay is forced."""
     if n_live == 0:
         return
+    who = "1 user of the log is" if n_live == 1 else f"{n_live} users of the log are"
     said = (
-        f"{n_live} users of the log are live already (they have windows without this run): what is older than their "
-        "newest event by more than allowed_lateness_ms will be late and change nothing"
+        f"{who} live already (with a window that has no event of this run): events that are older than the newest one "
+        "by more than allowed_lateness_ms will be late and change nothing"
     )
     if not is_forced:
         raise InputError(f"{said}; {WAY}; or add --force")
-    say(f"{said}; --force: going on", style="yellow")
+    say(f"{said}; the replay goes on because of --force", style="yellow")

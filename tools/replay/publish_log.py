@@ -1,4 +1,4 @@
-"""A replay: reads and orders a log, then publishes it: ordered rows in, checked events out, a checkpoint after each delivery."""
+"""Replays a log: orders its rows, publishes the checked events, and keeps a checkpoint."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Sink(Protocol):
 
 @dataclass
 class Tally:
-    """What a replay did. ``read`` counts all rows; each is sent, skipped or refused."""
+    """What a replay did with the rows of a log: each row is sent, skipped or refused."""
 
     sent: int = 0
     skipped: int = 0
@@ -56,14 +56,14 @@ class Tally:
 
 
 class Pace:
-    """Waits so that event times pass ``speed`` times as fast as they did; None is as fast as possible."""
+    """Paces events ``speed`` times as fast as they happened; None means as fast as possible."""
 
     def __init__(self, speed: float | None) -> None:
         self._speed = speed
         self._start: tuple[int, float] | None = None
 
     def delay_s(self, ts_ms: int) -> float:
-        """Return how long to wait before the event of that time, in seconds."""
+        """Return how long to wait before the event of this time, in seconds."""
         if self._speed is None:
             return 0.0
         if self._start is None:
@@ -73,7 +73,15 @@ class Pace:
 
 
 class Replay:
-    """Publishes ordered rows and keeps the checkpoint. Rows at or below ``done`` were delivered by an earlier replay."""
+    """Publishes ordered rows and keeps the checkpoint.
+
+    Parameters
+    ----------
+    run : the name of the replay on the wire
+    checkpoint : the file
+    times : which rows are published
+    done : where an earlier replay of this run ended; its rows are skipped
+    """
 
     def __init__(
         self, settings: Settings, run: str, checkpoint: Path, times: TimeRange, done: Checkpoint | None
@@ -93,7 +101,7 @@ class Replay:
         self._unsaved = 0
 
     async def publish(self, rows: Iterable[LogRow], sink: Sink, pace: Pace, on_row: Any = None) -> None:
-        """Publish all rows; whatever ends it, what was taken is delivered and the checkpoint says so."""
+        """Publish all rows. However it ends, published rows are delivered and in the checkpoint."""
         try:
             await self._publish(rows, sink, pace, on_row or (lambda n: None))
         finally:
@@ -104,7 +112,7 @@ class Replay:
         for n, row in enumerate(rows):
             if n % 1_000 == 0:
                 on_row(n)
-                await asyncio.sleep(0)  # a place for Ctrl-C, also where all rows are skipped
+                await asyncio.sleep(0)  # lets Ctrl-C act, also where all rows are skipped
             if row.ts_ms not in self._times:
                 self.tally.skipped += 1
                 continue
@@ -120,7 +128,7 @@ class Replay:
             await self._publish_row(row, seq, sink)
 
     async def _publish_row(self, row: LogRow, seq: int, sink: Sink) -> None:
-        row = with_pseudonym(row, self._pseudonyms)  # before anything is derived from it
+        row = with_pseudonym(row, self._pseudonyms)  # first, because the event id is derived from it
         value = encode(to_event(row, self._run, seq))
         key = row.user_id.encode()
         try:
@@ -150,11 +158,18 @@ def drive(
     pace: Pace,
     before: Callable[[], None] = lambda: None,
 ) -> None:
-    """Read and order the log, where Ctrl-C acts at once, then publish it on an event loop.
+    """Read and order the log, then publish it.
+
+    The log is read outside the event loop, so that Ctrl-C acts at once.
 
     Parameters
     ----------
-    before : called when the log is found to be good, before anything is published
+    before : called once the log has been read, before the first event is published
+
+    Raises
+    ------
+    InputError
+        When the log cannot be read, or no row keeps the contract.
     """
     reader = LogReader(source, replay.tally.refused)
     with progress() as bar:
@@ -169,7 +184,7 @@ def drive(
         asyncio.run(_publish_rows(settings, replay, everything, pace, lambda n: bar.update(task, completed=n)))
     if replay.tally.sent == 0 and replay.tally.skipped == 0:
         raise InputError(
-            f"{source.path}: none of {replay.tally.read} rows keeps the contract; check --columns, --types and --time-unit"
+            f"{source.path}: none of its rows ({replay.tally.read}) keeps the contract; check --columns, --types and --time-unit"
         )
 
 

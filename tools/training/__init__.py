@@ -1,1 +1,1 @@
-"""What the training commands share: inputs, fitting and checks."""
+"""Reads the inputs of a training, checks them and trains: the part that several commands share."""

@@ -1,6 +1,6 @@
-"""How much of a log the catalogue knows.
+"""Measures how many items of a log the catalogue has.
 
-Two systems that name the same items differently make a model that recommends nothing.
+Where the log and the catalogue name the same items differently, the model recommends nothing.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from tools.cli import say
 if TYPE_CHECKING:
     from tools.training.inputs import TrainingInputs
 
-#: Under this share of the log's items in the catalogue a warning is given.
+#: Where the catalogue has a smaller share of the log's items, the command warns.
 WARN_SHARE: Final = 0.5
 
 
 def catalogue_share(log_name: str, log_items: Collection[str], items_name: str, catalogue: Collection[str]) -> float:
-    """Return the share of a log's items that a catalogue has; warn on the console where it is under a half.
+    """Return the share of a log's items that a catalogue has; warn below :data:`WARN_SHARE`.
 
     Parameters
     ----------
-    log_name, items_name : what messages call the two
-    log_items, catalogue : distinct item ids, as the contract has them
+    log_name, items_name : the names of the two in messages
+    log_items, catalogue : distinct item ids, in the form of the contract
 
     Raises
     ------
@@ -50,7 +50,10 @@ def catalogue_share(log_name: str, log_items: Collection[str], items_name: str, 
 
 
 def share_of_items(inputs: TrainingInputs) -> float | None:
-    """Return the share of the log's items that the catalogue has, None without one; refuse or warn where it is low."""
+    """Return the share of the log's items that the catalogue has, None without a catalogue.
+
+    A low share gives a warning; a share of 0 raises :class:`InputError`.
+    """
     log, catalogue = inputs.sources.log, inputs.sources.catalogue
     if catalogue is None:
         return None

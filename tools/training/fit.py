@@ -75,7 +75,7 @@ class FitOptions:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> FitOptions:
-        """Return what parsed options say; raise :class:`InputError` for a value that training cannot use."""
+        """Return what parsed options say; raise :class:`InputError` for an unusable value."""
         check_seed(args.seed)
         if args.minutes is not None and not args.minutes > 0:
             raise InputError(f"--minutes {args.minutes}: must be above 0")

@@ -1,4 +1,4 @@
-"""What a training or an evaluation reads: a log, its catalogue and its users, and the embeddings of the items' texts."""
+"""Reads what a training or an evaluation needs: a log, its catalogue, its users, and embeddings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sides:
-    """What is known of items and users beside the log: contract fields by id, and their features by name."""
+    """What is known of items and users apart from the log.
+
+    Parameters
+    ----------
+    items : the contract's fields, by item id
+    item_features, user_features : features by name, by item id and by user id
+    """
 
     items: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     item_features: Mapping[str, dict[str, float | str | None]] = field(default_factory=dict)
@@ -51,11 +57,16 @@ class TrainingSources:
         return cls(LogSource.of(args), CatalogueSource.of(args), UserSource.of(args))
 
     def read_log(self, until: str | None = None) -> Interactions:
-        """Return the log's events in time order; bad rows are shown with their line, up to a ceiling.
+        """Return the log's events in time order; the first bad rows are shown with their line.
 
         Parameters
         ----------
-        until : ``--until`` as the user gave it; only events before this time are returned
+        until : ``--until`` as the user gave it; later events are left out
+
+        Raises
+        ------
+        InputError
+            When the log cannot be read, or has no event before ``until``.
         """
         from models.interactions import Interactions
 
@@ -66,7 +77,7 @@ class TrainingSources:
         )
         if not len(log):
             before = f" before --until {until}" if until else ""
-            raise InputError(f"{self.log.path}: no rows{before}: nothing to work on")
+            raise InputError(f"{self.log.path}: no rows{before}; name a log with events")
         return log
 
     def read_sides(self) -> Sides:
@@ -84,7 +95,7 @@ class TrainingSources:
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What was read of the sources."""
+    """A log and what is known of its items and users, as they were read from their sources."""
 
     sources: TrainingSources
     log: Interactions
@@ -92,7 +103,7 @@ class TrainingInputs:
 
 
 def encoder_access() -> Access:
-    """Return what may be read for an encoder that a person names: anything, and the hub where the setting allows it."""
+    """Return what an encoder that the user names may read: any file, downloads if allowed."""
     from models.text.encoder_files import Access
 
     return Access(may_download=load_settings().recommender.encoder_download == "on")

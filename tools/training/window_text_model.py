@@ -1,4 +1,4 @@
-"""The window written as text, as one more model of an evaluation: fitted to what may be learnt, scored over the whole catalogue."""
+"""A model of an evaluation that reads the window as text. It scores the whole catalogue."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def window_text_scorer(
     *,
     seed: int,
 ) -> Scorer:
-    """Return the scorer; fitting runs the language model over some thousand windows.
+    """Fit the model and return its scorer. Fitting encodes some thousand windows.
 
     Parameters
     ----------
-    train : what may be learnt
-    items : contract fields by item id
-    vectors : raw text embeddings by item id
+    train : the events that the model may learn from
+    items : the contract's fields, by item id
+    vectors : raw text embeddings, by item id
     """
 
     def text_of(item_id: str) -> str:

@@ -123,7 +123,7 @@ def test_a_run_never_writes_to_topics_named_in_full(setting: str, monkeypatch: p
 def test_a_run_is_of_the_topics_that_it_was_begun_with(tmp_path: Path) -> None:
     """Another events topic under the same prefix is another history."""
     begin_or_go_on(tmp_path, make_manifest(live_topics={"topic_events": "a"}))
-    with pytest.raises(InputError, match="live_topics is {}, the run was begun with {'topic_events': 'a'}"):
+    with pytest.raises(InputError, match="live_topics is {}, the run began with {'topic_events': 'a'}"):
         begin_or_go_on(tmp_path, make_manifest())
     named = KafkaSettings(topic_prefix=make_manifest().live_prefix, topic_events="a")
     check_deployment(make_manifest(live_topics={"topic_events": "a"}), named)
@@ -137,11 +137,11 @@ def test_the_manifest_survives_and_holds_the_run_to_what_it_was_begun_with(tmp_p
     save_manifest(tmp_path, begun)
     assert begin_or_go_on(tmp_path, make_manifest(copied={})).copied == {0: 9, 1: 7}
     assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
-    with pytest.raises(InputError, match="artifact is a2, the run was begun with a1"):
+    with pytest.raises(InputError, match="artifact is a2, the run began with a1"):
         begin_or_go_on(tmp_path, make_manifest(artifact="a2"))
     with pytest.raises(InputError, match="bounds is"):
         begin_or_go_on(tmp_path, make_manifest(bounds={}))
-    with pytest.raises(InputError, match="partitioner is crc32, the run was begun with murmur2"):
+    with pytest.raises(InputError, match="partitioner is crc32, the run began with murmur2"):
         begin_or_go_on(tmp_path, make_manifest(partitioner="crc32"))
 
 
