@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from streams.settings.check import check_fields, check_setting
+from streams.settings.check import check_fields, check_setting, refused
 from streams.settings.record_limits import WindowBounds, check_window_fits
 
 
@@ -173,7 +173,7 @@ class HealthSettings:
         try:
             ipaddress.ip_address(self.web_bind)
         except ValueError:
-            check_setting(False, "web_bind", self.web_bind, "an IP address, such as 127.0.0.1 or 0.0.0.0")
+            raise refused("web_bind", self.web_bind, "an IP address, such as 127.0.0.1 or 0.0.0.0") from None
 
     def page_host(self) -> str:
         """Return the host of a URL by which this machine reaches its workers' pages."""

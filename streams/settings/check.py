@@ -20,11 +20,16 @@ PREFIX: Final = "HEADRACE_"
 SECRETS: Final = frozenset({"sasl_password"})
 
 
+def refused(name: str, value: object, limit: str) -> SettingsError:
+    """Return the error for a value, with limit and remedy."""
+    shown = "***" if name in SECRETS else repr(value)
+    return SettingsError(f"{name}={shown} must be {limit}; set {PREFIX}{name.upper()} or {name} in headrace.toml")
+
+
 def check_setting(condition: bool, name: str, value: object, limit: str) -> None:
-    """Raise :class:`SettingsError`, with limit and remedy, where ``condition`` does not hold."""
+    """Raise :class:`SettingsError` where ``condition`` does not hold."""
     if not condition:
-        shown = "***" if name in SECRETS else repr(value)
-        raise SettingsError(f"{name}={shown} must be {limit}; set {PREFIX}{name.upper()} or {name} in headrace.toml")
+        raise refused(name, value, limit)
 
 
 def convert_setting(group: type, name: str, value: object) -> Any:
@@ -39,7 +44,7 @@ def convert_setting(group: type, name: str, value: object) -> Any:
     try:
         return msgspec.convert(_parser(kind)(str(value)), kind)
     except (ValueError, msgspec.ValidationError):
-        return check_setting(False, name, value, range_of(kind))
+        raise refused(name, value, range_of(kind)) from None
 
 
 def check_fields(group: Any) -> None:

@@ -25,12 +25,12 @@ READERS: Final[dict[type, str]] = {
     RecommenderSettings: "The recommender reads these.",
     HealthSettings: "The workers of both apps read these, and so does the supervisor of `headrace up`.",
 }
-#: The settings that nearly every deployment thinks about: the README shows these alone.
+#: The settings that the README shows: nearly every deployment chooses them.
 CHOSEN: Final = (
     "broker", "topic_prefix", "partitions", "partitioner", "security_protocol", "window_max_events", "window_max_age_ms",
     "sequence_store", "artifact", "list_size",
 )  # fmt: skip
-#: What a setting counts, by the end of its name.
+#: The unit of a number, by the end of its setting's name.
 UNITS: Final = {
     "_ms": "ms", "_s": "s", "_days": "days", "_bytes": "bytes", "_share": "share", "_records": "records", "_tokens": "behaviours",
     "_per_minute": "lists per minute", "_events": "events", "_recent": "events", "_seen": "items", "_batches": "batches",
@@ -41,14 +41,16 @@ INTRODUCTION: Final = f"""# Settings
 
 `python -m tools.project.settings_table` writes this page from the code.
 
-Each setting is a variable of the environment, `{PREFIX}` and the setting's name in capitals, or a key of `headrace.toml` in the working
-directory, which is the setting's name: `{PREFIX}PARTITIONS=12`, or `partitions = 12`. The variable wins over the file; the option of
-a command, where there is one, wins over both. A worker refuses an unknown name and a value out of range when it starts."""
+Each setting is an environment variable: `{PREFIX}` and the setting's name in capitals, such as
+`{PREFIX}PARTITIONS=12`. It is also a key of `headrace.toml` in the working directory, such as
+`partitions = 12`. The variable wins over the file, and the option of a command wins over both. A
+program that reads an unknown name, or a value that the column *value* does not allow, ends with code 2
+and one line that names the remedy."""
 _PARAMETER: Final = re.compile(r"^(?P<names>[a-z_, ]+) : (?P<meaning>.+(?:\n    .+)*)", re.MULTILINE)
 
 
 def meanings(group: type) -> dict[str, str]:
-    """Return what the docstring of a group says of each setting, by name."""
+    """Return the meaning of each setting, by name, from the docstring of its group."""
     text = inspect.cleandoc(group.__doc__ or "")  # Python before 3.13 leaves the indent in
     text = re.sub(r"(?m)^([a-z_]+(?:,\s[a-z_]+)+)\n    ", lambda names: f"{' '.join(names[1].split())} : ", text)
     return {
@@ -79,7 +81,7 @@ def default_of(setting: Field[Any]) -> str:
 
 
 def unit_of(setting: Field[Any]) -> str:
-    """Return what a number counts, and nothing for text."""
+    """Return the unit of a number; empty for text."""
     is_number = isinstance(setting.default, int | float)
     return next((unit for end, unit in UNITS.items() if setting.name.endswith(end)), "") if is_number else ""
 
