@@ -24,3 +24,10 @@ def test_links_lead_somewhere(document: Path) -> None:
         target = document.parent / path if path else document
         assert target.exists(), path
         assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_named_files_are_there(document: Path) -> None:
+    """A file of the project that a document names by its path, in backquotes, exists."""
+    named = re.findall(r"`((?:streams|models|tools|tests|docs)/[\w/.]+\.\w+)(?:::\w+)?`", document.read_text("utf-8"))
+    assert [name for name in named if "NAME" not in name and not (ROOT / name).is_file()] == []
