@@ -18,12 +18,11 @@ from tools.broker.local_broker import BrokerInfo
 from tools.broker.state import port_taken
 from tools.drills import conduct
 from tools.drills import run as drill_run
-from tools.drills.cluster import COUNTED
 from tools.drills.kind import Kind
 from tools.drills.kinds.replay import worker_pids
 from tools.drills.session import Drill
 from tools.main import main
-from tools.workers.apps import APPS
+from tools.workers.apps import APPS, ENDINGS
 
 SMALL = ("--users", "100", "--rate", "100", "--workers", "1")
 #: What every drill must report as zero, whatever it breaks.
@@ -87,7 +86,7 @@ def assert_all_well(outcome: Outcome) -> None:
     assert not any(report[name] for name in ZEROS), {name: report[name] for name in ZEROS}
     assert report["lists"] >= report["users"] >= outcome.drill.plan.n_users, "a list for every user"
     assert report["events"] >= report["sent"] > report["users"], "repeats after an outage are not counted as sent"
-    assert sum(report[name] for name in COUNTED) == report["events"], "every event ends in one of four ways"
+    assert sum(report[name] for name in ENDINGS) == report["events"], "every event ends in one of four ways"
 
 
 def assert_nothing_left(outcome: Outcome) -> None:

@@ -1,6 +1,7 @@
 """``headrace demo``: the main job from nothing to lists, on a local broker, with a real log.
 
-Every step is a command that a person could give: :mod:`tools.demo.steps` runs them in order and reads what they publish.
+A person could give every step as a command. :mod:`tools.demo.steps` runs the steps in order and reads
+what the apps publish.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from streams.errors import InputError, RunError
+from tools.broker.local_broker import ENGINES
 from tools.cli import emit, say, say_table
 from tools.demo.movielens import DemoLog
 from tools.demo.report import as_rows, find_problem, user_lines
@@ -21,13 +23,11 @@ SUMMARY = "the main job from nothing to lists"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("--log", type=Path, metavar="FILE", help="your own events instead of MovieLens-100K")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="your own events (default: MovieLens-100K)")
     parser.add_argument("--items", type=Path, metavar="FILE", help="the catalogue of --log")
     parser.add_argument("--columns", default="", metavar="MAP", help="columns of --log, as for replay")
     parser.add_argument("--item-columns", default="", metavar="MAP", help="columns of --items, as for items put")
-    parser.add_argument(
-        "--engine", default="auto", choices=["auto", "docker", "kafka", "noida"], help="the local broker"
-    )
+    parser.add_argument("--engine", default="auto", choices=("auto", *ENGINES), help="the local broker")
     parser.add_argument("--seed", type=int, default=1, help="seed of the training")
     parser.add_argument("--encoder", metavar="NAME", help="language model, as for train (default: train's)")
 
@@ -48,7 +48,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def options_of(args: argparse.Namespace) -> Options:
-    """Return the parsed options; raise :class:`InputError` for a log without its catalogue, or the other way round."""
+    """Return the parsed options.
+
+    Raises
+    ------
+    InputError
+        For a log without its catalogue, or a catalogue without its log.
+    """
     if (args.log is None) != (args.items is None):
         raise InputError("--log and --items go together: name both or neither")
     log = None if args.log is None else DemoLog(args.log, args.items, args.columns, args.item_columns)

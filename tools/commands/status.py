@@ -1,4 +1,4 @@
-"""``headrace status``: lag per partition, group members, the four counts, and whether the workers are healthy.
+"""``headrace status``: lag per partition, group members, counts, and whether the workers are healthy.
 
 :mod:`tools.workers.flow` says what healthy means.
 """
@@ -17,12 +17,13 @@ from tools.broker.local_broker import broker_status
 from tools.cli import emit
 from tools.workers import acknowledge
 from tools.workers.acknowledge import as_loss
+from tools.workers.apps import ENDINGS
 from tools.workers.flow import Flow, look, open_transactions, page, problems_of
 from tools.workers.known_items import as_share, share_text
 
 SUMMARY = "lag, members and health of the workers"
 MAX_SECONDS: Final = 600
-COUNTS: Final = ("read", "accepted", "duplicate", "late", "rejected")
+COUNTS: Final = ("read", *ENDINGS)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

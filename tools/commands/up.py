@@ -28,7 +28,7 @@ SUMMARY = "run the sequencer and the recommender until Ctrl-C"
 STOP_MARGIN_S: Final = 3.0  # above the limit at which a worker ends itself
 INTERRUPTED: Final = 130
 MAX_PORT: Final = 65_535
-#: What the two workers cannot do without; other topics are made too where this client may.
+#: The topics without which the two workers cannot run.
 WORKER_TOPICS: Final = tuple(topic for app in APPS for topic in app.topics)
 STATE_DIR: Final = Path(".headrace")
 
@@ -37,13 +37,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("--artifact", type=Path, metavar="DIR", help="the model artifact (HEADRACE_ARTIFACT)")
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="sequencers, and recommenders (default: %(default)s)"
+        "--workers", type=int, default=1, metavar="N", help="workers of each app (default: %(default)s)"
     )
     parser.add_argument(
         "--web-port",
         type=int,
         metavar="N",
-        help="port of the first worker's pages, the others following: sequencers first, then recommenders (default: free ones)",
+        help="port of the first worker's pages; the next workers get the next ports, sequencers first (default: free ports)",
     )
 
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     last_port = (args.web_port or 1) + 2 * args.workers - 1
     if args.web_port is not None and not 1 <= args.web_port <= last_port <= MAX_PORT:
         raise InputError(
-            f"--web-port {args.web_port}: must be 1 to {MAX_PORT + 1 - 2 * args.workers}; each worker has its own"
+            f"--web-port {args.web_port}: must be 1 to {MAX_PORT + 1 - 2 * args.workers}; each worker has a port of its own"
         )
     if not Path(settings.recommender.artifact).is_dir():
         raise InputError(
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_workers(n_workers: int, settings: Settings) -> None:
-    """Raise :class:`InputError` for a number of workers that is none, or above that of the partitions."""
+    """Raise :class:`InputError` for a number of workers below 1 or above the number of partitions."""
     if not 1 <= n_workers <= settings.kafka.partitions:
         raise InputError(
             f"--workers {n_workers}: must be 1 to {settings.kafka.partitions}, the number of partitions; more would idle"
@@ -90,9 +90,9 @@ def check_workers(n_workers: int, settings: Settings) -> None:
 def build_workers(
     settings: Settings, n_workers: int, state_dir: Path = STATE_DIR, first_port: int | None = None
 ) -> list[Worker]:
-    """Return the workers of this command, not started: ``n_workers`` of each app, each with its own port and directory.
+    """Return ``n_workers`` of each app, not started, each with a port and a directory of its own.
 
-    The ports are ``first_port`` and those after it, or free ones.
+    The ports are ``first_port`` and the next ones, or free ones.
     """
     workers: list[Worker] = []
     for name in APP_NAMES:
@@ -134,7 +134,7 @@ def _supervise(args: argparse.Namespace, workers: list[Worker], stop_timeout_s: 
 
 @contextlib.contextmanager
 def _terminate_as_interrupt() -> Iterator[None]:
-    """Take a supervisor's SIGTERM as Ctrl-C, so that the workers are stopped then too."""
+    """Take SIGTERM, which a supervisor sends, as Ctrl-C, so that it stops the workers too."""
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

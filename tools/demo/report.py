@@ -1,4 +1,4 @@
-"""What a demo shows: its figures, whether they show that something is wrong, and the lists of a few users."""
+"""What a demo shows: its figures, what they say is wrong, and the lists of a few users."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from tools.demo.steps import Outcome, Split
 from tools.files.log_reader import LogRow
 from tools.replay.identity import event_id
 from tools.reports.quantile import quantile
+from tools.workers.apps import ENDINGS
 
-#: Users whose lists are shown; each with at least so many events, and how many of its events and items.
+#: A demo shows this many users, each with at least so many events, and so many of its events and items.
 USERS_SHOWN: Final = 3
 MIN_EVENTS: Final = 5
 EVENTS_SHOWN: Final = 4
 ITEMS_SHOWN: Final = 5
 #: Figures shown as they are.
 COUNTS: Final = (
-    "events", "read", "accepted", "duplicate", "late", "rejected", "users", "users_with_list", "lists", "lists_scored",
+    "events", "read", *ENDINGS, "users", "users_with_list", "lists", "lists_scored",
 )  # fmt: skip
 
 
 def report_of(split: Split, outcome: Outcome) -> dict[str, Any]:
-    """Return the figures: what became of the events, how good and how fresh the lists are, how long it took."""
+    """Return the figures: what became of the events, how good and how fresh the lists are, and how
+    long each part took.
+    """
     replayed = split.replayed
     scores = score(split.history, replayed, [event_id(row) for row in replayed], outcome.lists)
     users = {row.user_id for row in replayed}
@@ -46,7 +49,7 @@ def report_of(split: Split, outcome: Outcome) -> dict[str, Any]:
 
 def find_problem(report: dict[str, Any]) -> str | None:
     """Return what is wrong with a finished run, in one line, or None."""
-    ended = sum(report[name] for name in ("accepted", "duplicate", "late", "rejected"))
+    ended = sum(report[name] for name in ENDINGS)
     if ended != report["read"] or report["read"] != report["events"]:
         return f"the counts do not add up: {report['events']} sent, {report['read']} read, {ended} accounted for"
     if report["users_with_list"] != report["users"]:

@@ -12,14 +12,13 @@ from typing import Any, Final
 
 from streams.errors import RunError
 from streams.settings.load import Settings
-from tools.workers.apps import APP_NAMES, AppName
+from tools.workers.apps import APP_NAMES, ENDINGS, AppName
 from tools.workers.launch import Launch, make_worker
 from tools.workers.process import Worker, WorkerError
 from tools.workers.supervisor import READY_S, Supervisor
 
 STOP_S: Final = 15.0
 POLL_S: Final = 0.1
-COUNTED: Final = ("accepted", "duplicate", "late", "rejected")
 
 
 class DrillWorker(Worker):
@@ -218,6 +217,6 @@ def unbalanced(pages: Mapping[str, Mapping[str, Any]]) -> list[str]:
     found = []
     for label, page in pages.items():
         totals: Iterable[Mapping[str, int]] = [page["total"], *page["partitions"].values()]
-        if any(total["read"] != sum(total[name] for name in COUNTED) for total in totals):
+        if any(total["read"] != sum(total[name] for name in ENDINGS) for total in totals):
             found.append(label)
     return found

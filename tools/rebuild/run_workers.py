@@ -1,4 +1,4 @@
-"""The two workers of a run, and waiting until they are done."""
+"""Runs the two workers of a rebuild run, and waits until they are done."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from tools.workers.process import Worker
 from tools.workers.supervisor import Supervisor, running
 
 STUCK_AFTER_S: Final = 300.0
-#: A killed worker stays a member of its group until its session times out.
+#: A killed worker stays in its group until its session times out.
 EMPTY_WITHIN_S: Final = 60.0
 POLL_S: Final = 0.5
 
 
 def run_variables(settings: Settings) -> dict[str, str]:
-    """Return the environment variables that lead a process to the topics of a run, with the run's partition count."""
+    """Return the environment variables that lead a process to the topics of a run."""
     return deployment_variables(settings) | {"HEADRACE_PARTITIONS": str(settings.kafka.partitions)}
 
 
 @contextlib.contextmanager
 def running_workers(settings: Settings, folder: Path) -> Iterator[list[Worker]]:
-    """Run a sequencer and a recommender of a run, ready; they have stopped when the block ends."""
+    """Give a sequencer and a recommender of a run, ready; stop them when the block ends."""
     launches = [
         Launch(app, folder / app, folder / "logs" / f"{app}.log", variables=run_variables(settings))
         for app in APP_NAMES
@@ -43,7 +43,7 @@ def running_workers(settings: Settings, folder: Path) -> Iterator[list[Worker]]:
 async def backlog(kafka: KafkaSettings, watches: list[GroupWatch]) -> list[int]:
     """Return how many records the sequencer and the recommender have not committed.
 
-    The sequencer's comes first: only when it is 0 does the recommender's say that nothing more will come.
+    The number of the sequencer comes first. While it is above 0, more records come for the recommender.
     """
     found = []
     for watch, app in zip(watches, APPS, strict=True):
@@ -53,7 +53,7 @@ async def backlog(kafka: KafkaSettings, watches: list[GroupWatch]) -> list[int]:
 
 
 async def catch_up(settings: Settings, workers: list[Worker], on_backlog: Callable[[int, int], None]) -> None:
-    """Wait until both groups have committed all there is; restart workers that end on their own.
+    """Wait until both groups have committed all records; restart workers that end on their own.
 
     Raises
     ------
@@ -83,7 +83,7 @@ async def catch_up(settings: Settings, workers: list[Worker], on_backlog: Callab
 
 
 def what_to_see(into: KafkaSettings, workers: list[Worker]) -> str:
-    """Return what to do when nothing moves: the logs of the workers, or to start them where this command has none."""
+    """Return a remedy for when nothing moves: the logs of the workers, or how to start workers."""
     if workers:
         return "; ".join(worker.log_tail() for worker in workers)
     return (
@@ -93,7 +93,7 @@ def what_to_see(into: KafkaSettings, workers: list[Worker]) -> str:
 
 
 async def busy_groups(kafka: KafkaSettings) -> list[str]:
-    """Return the names of the groups of both apps that have members, each with how many."""
+    """Return the groups of both apps that have members, each with their number."""
     busy = []
     for app in APP_NAMES:
         watch = GroupWatch(kafka, kafka.group(app))
@@ -107,7 +107,13 @@ async def busy_groups(kafka: KafkaSettings) -> list[str]:
 
 
 async def wait_until_idle(kafka: KafkaSettings, timeout_s: float = EMPTY_WITHIN_S) -> None:
-    """Wait until no worker of these topics is left; raise :class:`RunError` when some are after ``timeout_s``."""
+    """Wait until no worker of these topics is left.
+
+    Raises
+    ------
+    RunError
+        When some are left after ``timeout_s`` seconds.
+    """
     deadline = time.monotonic() + timeout_s
     while busy := await busy_groups(kafka):
         if time.monotonic() > deadline:

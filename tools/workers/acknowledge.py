@@ -1,6 +1,7 @@
-"""``headrace status --acknowledge``: an operator has seen which events the broker deleted unread.
+"""``headrace status --acknowledge``: an operator knows which events the broker deleted unread.
 
-What has been seen is committed under a group that nobody joins: only members can change the metadata of the sequencer's own offsets.
+The acknowledgement is committed under a consumer group that nobody joins, because only its members
+may change the metadata of the sequencer's own offsets.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ async def unacknowledged(
 
     Parameters
     ----------
-    watch : of any group
-    judged : what the sequencer has committed beside the offset of each partition of ``events``
+    watch : a watch of any group
+    judged : what the sequencer has committed beside its offset, by partition of ``events``
     """
     if not any(unseen(found.gaps, Acknowledged(), now_ms) for found in judged.values()):
         return ()
@@ -54,7 +55,7 @@ async def unacknowledged(
 
 
 async def acknowledge(kafka: KafkaSettings) -> tuple[Loss, ...]:
-    """Acknowledge all losses of the last day; return them.
+    """Acknowledge all losses of the last day, and return them.
 
     Raises
     ------
@@ -98,11 +99,11 @@ def as_lines(topic: str, losses: tuple[Loss, ...]) -> list[str]:
 
 
 def as_loss(topic: str, partition: int, gap: Gap) -> dict[str, Any]:
-    """Return a loss for ``--json``; ``events`` is at most how many are lost."""
+    """Return a loss for ``--json``; ``events`` is an upper bound of the lost events."""
     return {"topic": topic, "partition": partition, "first": gap.first, "last": gap.begin - 1, "events": gap.n_lost}
 
 
 def as_text(topic: str, losses: tuple[Loss, ...]) -> str:
-    """Return the offsets of losses, the newest of many."""
+    """Return the offsets of the newest losses, and how many older ones there are."""
     shown = [f"{topic}-{number} offsets {gap.first} to {gap.begin - 1}" for number, gap in losses[-SHOWN:]]
     return ", ".join(shown) + (f" and {len(losses) - SHOWN} more gaps" if len(losses) > SHOWN else "")

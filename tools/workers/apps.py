@@ -49,4 +49,6 @@ APPS: Final = (
     App("sequencer", "streams.sequencer", "events", "sequences", "sequences"),
     App("recommender", "streams.recommender", "sequences", "recommendations", "user-vectors"),
 )
+#: The ways in which the sequencer ends an event. Their counts add up to those of the events that it read.
+ENDINGS: Final = ("accepted", "duplicate", "late", "rejected")
 MODULES: Final[dict[AppName, str]] = {app.name: app.module for app in APPS}

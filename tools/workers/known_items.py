@@ -1,4 +1,7 @@
-"""How much of the events that come in the recommenders' catalogue knows, as they commit it beside their offsets."""
+"""Of how many incoming events the recommenders' catalogue has the item.
+
+The recommenders commit their counts beside their offsets, where ``headrace status`` reads them.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,17 @@ from streams.kafka.group_watch import Group
 
 
 def live_share(notes: Iterable[str], group: Group | None, now_ms: int) -> CatalogueShare:
-    """Return what the recommenders count of the last events, all together, with the example of the one that has most unknown.
+    """Return the sum of what the recommenders counted, with the example of the worker with most unknown items.
 
-    Each commits, beside the offset of each of its partitions, what it has counted in all of them. So its newest note counts, once. A
-    worker that has left its group knew another catalogue, and counts no more; one that has had no event for a day neither.
+    A worker commits, beside the offset of each of its partitions, what it has counted in all its
+    partitions. So only its newest note counts, and it counts once. The note of a worker that left its
+    group does not count, because that worker knew another catalogue. A note that is older than a day
+    does not count either.
 
     Parameters
     ----------
     notes : what is committed beside the offsets of ``sequences``
-    group : the recommenders; None where the broker cannot tell
+    group : the recommenders' group; None where the broker cannot tell its members
     """
     newest: dict[str, CatalogueShare] = {}
     for found in map(decode_share, notes):
@@ -35,13 +40,13 @@ def live_share(notes: Iterable[str], group: Group | None, now_ms: int) -> Catalo
 
 
 def as_share(share: CatalogueShare) -> dict[str, Any]:
-    """Return it for ``--json``; ``share`` is None before the first event."""
+    """Return a share for ``--json``; its field ``share`` is None before the first event."""
     n, n_known = share.n_events, share.n_events - share.n_unknown
     return {"events": n, "known": n_known, "share": round(n_known / n, 4) if n else None, "example": share.example}
 
 
 def share_text(share: CatalogueShare) -> str:
-    """Return it for people."""
+    """Return a share for people."""
     if not share.n_events:
         return "the catalogue has the items of how many events is not known: these workers have counted none in the last day"
     known = share.n_events - share.n_unknown

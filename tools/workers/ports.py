@@ -1,4 +1,4 @@
-"""Ports for the processes that we start: workers' pages and local brokers."""
+"""Ports for the processes that headrace starts: workers' pages and local brokers."""
 
 from __future__ import annotations
 

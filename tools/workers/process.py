@@ -1,4 +1,4 @@
-"""The worker processes: started, watched, asked and stopped. Used by ``headrace up``, the demo and the tests."""
+"""A worker process: it is started, watched, asked for its pages and stopped."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ __all__ = ["Worker", "WorkerError", "opener"]
 
 POLL_S: Final = 0.1
 HTTP_TIMEOUT_S: Final = 5.0
-TAIL_BYTES: Final = 200_000  # the stopping after a crash is long: a traceback for each part that was under way
+TAIL_BYTES: Final = 200_000  # after a crash each part that was under way logs a traceback
 TAIL_LINES: Final = 5
 TAIL_ERRORS: Final = 2
 _ERROR: Final = re.compile(r"\[ERROR\]|^[\w.]*(Error|Exception)\b")
-#: An error that headrace raised on purpose tells more than what went wrong in the stopping after it.
+#: An error that headrace raised on purpose says more than the errors of the shutdown after it.
 _OWN_ERROR: Final = re.compile(
     r"^(streams|models)\.[\w.]*Error: |\[ERROR\] (\[\^\w+\]: )?(cannot start|the (event loop|worker) has)"
 )
-#: The first of these is the cause; what crashes while the worker ends comes after it.
+#: The first of these lines is the cause; errors of the shutdown come after it.
 _CAUSE: Final = re.compile(r"\[ERROR\] the worker ends: ")
-#: The workers listen on this machine: a proxy of the environment must not be asked.
+#: The workers listen on this machine, so a proxy of the environment must not be asked.
 opener: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -52,15 +52,15 @@ class WorkerError(HeadraceError):
 class Worker:
     """One worker process: ``python -m faust -A MODULE worker``.
 
-    As a context manager it starts on entering and stops on leaving.
+    As a context manager it starts the process on entering and stops it on leaving.
 
     Parameters
     ----------
     name : which app
-    env : variables set beside those of this process, such as ``HEADRACE_BROKER``
-    web_port : its pages' port; each worker needs its own
-    log_path : its output is appended there
-    module : what is run instead of the app's own module; empty for the app's own
+    env : environment variables beside those of this process, such as ``HEADRACE_BROKER``
+    web_port : port of its pages; no two workers share one
+    log_path : file to which its output is appended
+    module : what ``faust -A`` loads instead of the app's own module; empty for the app's own
     """
 
     def __init__(self, name: AppName, env: Mapping[str, str], web_port: int, log_path: Path, module: str = "") -> None:
@@ -102,11 +102,11 @@ class Worker:
         return [*faust, "--loglevel", "info", "--web-port", str(self.web_port)]
 
     def start(self) -> None:
-        """Start the process, in a session of its own so that a terminal's Ctrl-C reaches only its parent."""
+        """Start the process, in a session of its own, so that a terminal's Ctrl-C reaches only its parent."""
         if self.is_running:
             raise WorkerError(f"{self.name}: runs already, pid {self.pid}")
         self.client_id = f"headrace-{self.name}-{uuid.uuid4().hex[:12]}"
-        with contextlib.suppress(SettingsError):  # the worker says it, and ends
+        with contextlib.suppress(SettingsError):  # the worker reports the error and ends
             self._page_host = load_settings(self._environment()).health.page_host()
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
@@ -126,7 +126,7 @@ class Worker:
         Raises
         ------
         WorkerError
-            When the process died or the time is up; quotes the end of its log.
+            When the process died or the time is up; the message quotes the end of its log.
         """
         deadline = time.monotonic() + timeout_s
         while not self.is_ready():
@@ -157,11 +157,17 @@ class Worker:
         return self._json("/counts")
 
     def live(self) -> dict[str, Any]:
-        """Return what the worker's ``/live`` page says; raise :class:`WorkerError` when it does not answer, or is stuck."""
+        """Return what the worker's ``/live`` page says.
+
+        Raises
+        ------
+        WorkerError
+            When it does not answer, or the worker is stuck.
+        """
         return self._json("/live")
 
     def stop(self, timeout_s: float = 15.0) -> int | None:
-        """Ask the process to end, kill it when it does not in time, and return its exit code. Repeat-safe."""
+        """Ask the process to end, kill it when it does not end in time, and return its exit code. Repeat-safe."""
         if self._process is None:
             return None
         if self.is_running:
@@ -170,7 +176,7 @@ class Worker:
                 return self._process.wait(timeout_s)
             except subprocess.TimeoutExpired:
                 pass
-            except BaseException:  # a second Ctrl-C does not wait any longer, and leaves nothing behind
+            except BaseException:  # a second Ctrl-C ends the wait, and leaves no process behind
                 self.kill()
                 raise
         self.kill()
@@ -183,9 +189,9 @@ class Worker:
             self._process.wait()
 
     def leave_group(self) -> None:
-        """Tell the broker, in a thread of its own, that this process is dead, so that others take its partitions over at once.
+        """Tell the broker that this process is dead, so that other workers take over its partitions at once.
 
-        Where that fails, they take over when its session has timed out.
+        A thread does it. Where it fails, the others take over when the session of the dead has timed out.
         """
         kafka = load_settings(self._environment()).kafka
         watch = GroupWatch(kafka, kafka.group(self.name))
@@ -201,14 +207,15 @@ class Worker:
         return {**os.environ, **self.env, "HEADRACE_CLIENT_ID": self.client_id}
 
     def bound_log(self, max_bytes: int = MAX_BYTES) -> None:
-        """Rotate the log when it has grown beyond ``max_bytes``; to be called now and then while the worker runs."""
+        """Rotate the log when it has grown beyond ``max_bytes``; call it now and then while the worker runs."""
         if self.is_running and rotate(self.log_path, max_bytes):
             self._log_begin = 0
 
     def log_tail(self) -> str:
-        """Return what the end of this start's log tells, on one line, for an error message.
+        """Return the most telling part of this start's log on one line, for an error message.
 
-        That is the cause of a crash, else its last errors, else its last lines.
+        That is the cause of a crash, else the last error of headrace's own, else the last errors, else
+        the last lines.
         """
         try:
             with self.log_path.open("rb") as log:

@@ -1,9 +1,10 @@
-"""The processes that headrace started: known again by id, start time and command line, and signalled only then.
+"""Processes that headrace started. Only a process whose id, start time and command line match is signalled.
 
-An id alone is no proof. The system gives ids out again, a file that holds one may be old or forged, and to ``kill`` the numbers -1, 0 and
-1 mean every process, our own group and the init process. Every signal that a command sends to another process goes through this module.
+An id alone is no proof. The system gives ids out again. A file that holds an id may be old or forged.
+And ``kill`` takes the numbers -1, 0 and 1 for every process, our own group and the init process. So
+every signal that a command sends to another process goes through this module.
 
-Standard library only, so that a broker can be stopped by a Python that has none of the packages.
+The module imports the standard library only, so that a Python without the packages can stop a broker.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Final
 from streams.errors import BrokerError
 
 STOP_TIMEOUT_S: Final = 15.0
-SHOWN_WITHIN_S: Final = 5.0  # for a moment after its start a process shows no command line yet
+SHOWN_WITHIN_S: Final = 5.0  # a process shows no command line for a moment after its start
 FIRST_PID: Final = 2  # 1 is the init process; 0 and below mean groups and everybody
 _LARGEST_PID: Final = 2**31 - 1
 
@@ -29,14 +30,20 @@ _children: dict[int, subprocess.Popen[bytes]] = {}  # by pid; only a parent coll
 
 @dataclass(frozen=True)
 class Process:
-    """One process that headrace started: its id, what no other process of this id shares, and its command line."""
+    """One process that headrace started.
+
+    Parameters
+    ----------
+    identity : what no other process with this id ever had, see :func:`process_identity`
+    command : the command line
+    """
 
     pid: int
     identity: str
     command: tuple[str, ...]
 
     def is_alive(self) -> bool:
-        """Return whether this process itself still runs, not just something under its id."""
+        """Return whether this process itself still runs, not just some process under its id."""
         return (
             is_pid(self.pid)
             and process_identity(self.pid) == self.identity
@@ -44,7 +51,7 @@ class Process:
         )
 
     def send(self, number: signal.Signals) -> bool:
-        """Signal it; return whether it was there. Another process under its id is left alone."""
+        """Signal the process; return whether it was there. Another process under its id is left alone."""
         if not self.is_alive():
             return False
         with contextlib.suppress(ProcessLookupError):
@@ -53,7 +60,10 @@ class Process:
 
 
 def started(child: subprocess.Popen[bytes]) -> Process:
-    """Return a child as what it can be known by later; it is collected when it is ended here."""
+    """Return the record of a child by which it can be recognised later.
+
+    :func:`end_process` collects the child when it ends it.
+    """
     _children[child.pid] = child
     process = Process(child.pid, process_identity(child.pid) or "dead", tuple(map(str, child.args)))  # type: ignore[arg-type]
     deadline = time.monotonic() + SHOWN_WITHIN_S
@@ -75,13 +85,14 @@ def parse_pid(text: str) -> int | None:
 
 
 def process_identity(pid: int) -> str | None:
-    """Return a string that no other process of this machine ever had, or ``None`` if the process is dead.
+    """Return a string that no other process with this id ever had, or ``None`` if the process is dead.
 
-    Where there is ``/proc`` it is the boot's id and the start time in clock ticks since; elsewhere what ``ps`` says.
+    With ``/proc`` the string is the boot's id and the start time in clock ticks since the boot;
+    elsewhere it is the start time that ``ps`` shows.
     """
     if _has_proc():
         try:
-            # The name, in parentheses, may hold anything; after its end come the state, the parent, ... the start time.
+            # The name in parentheses may hold anything. After it come the state, the parent, ..., the start time.
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         except OSError:
@@ -92,7 +103,7 @@ def process_identity(pid: int) -> str | None:
 
 
 def command_line(pid: int) -> tuple[str, ...]:
-    """Return the arguments that a process was started with, as the system shows them; none where it is dead or not ours to see."""
+    """Return the arguments of a process as the system shows them; none for a dead or a hidden process."""
     if not _has_proc():
         return (_ps(pid, "command=").strip(),)
     try:
@@ -135,10 +146,14 @@ def end_process(process: Process, patience_s: float = STOP_TIMEOUT_S) -> bool:
 
 
 def signal_group(pid: int, number: signal.Signals) -> bool:
-    """Signal the group that a worker leads; return whether it leads one.
+    """Signal the process group that a worker leads; return whether it leads one.
 
-    ``pid`` is a child that was not collected yet, or was just found in ``/proc``. A process in somebody else's group is left alone:
-    that group holds what we did not start.
+    A process in the group of another process is left alone, because that group holds processes that
+    headrace did not start.
+
+    Parameters
+    ----------
+    pid : a child that was not collected yet, or a process that was just found in ``/proc``
     """
     with contextlib.suppress(ProcessLookupError):
         if is_pid(pid) and os.getpgid(pid) == pid:

@@ -13,13 +13,13 @@ READY_S: Final = 180.0  # the recommender loads its models first
 
 
 class Supervisor:
-    """Restarts workers that end on their own, the first time at once, then each after a growing pause, up to a limit.
+    """Restarts workers that end on their own: the first time at once, then after growing pauses, up to a limit.
 
     Parameters
     ----------
-    workers : already started
-    max_restarts : of one worker within ``window_s``; one more raises
-    window_s : restarts older than this, in seconds, are forgotten
+    workers : workers that have been started
+    max_restarts : restarts of one worker within ``window_s``; one more raises
+    window_s : seconds after which a restart is forgotten
     """
 
     def __init__(self, workers: list[Worker], *, max_restarts: int = 5, window_s: float = 300.0) -> None:
@@ -30,7 +30,11 @@ class Supervisor:
         self._due: dict[int, float] = {}
 
     def check(self, now: float) -> list[str]:
-        """Look once, at ``now`` seconds of a monotonic clock; restart what is due; return what there is to tell.
+        """Look once, at ``now`` seconds of a monotonic clock; restart the workers that are due.
+
+        Returns
+        -------
+        a line for each worker that has ended since the last look
 
         Raises
         ------

@@ -1,11 +1,11 @@
-"""Where ``headrace up`` keeps its workers' output: a file for each worker and run, bounded in size and number.
+"""The files for the workers' output: one for each worker and run of ``headrace up``, bounded in size and number.
 
 ::
 
-    .headrace/logs/sequencer-0.20261129T061500-4711.log      begun then, by the ``up`` with that process id
-    .headrace/logs/sequencer-0.20261129T061500-4711.log.1    what came before, once that had grown beyond MAX_BYTES
+    .headrace/logs/sequencer-0.20261129T061500-4711.log      begun at that time, by the ``up`` with that process id
+    .headrace/logs/sequencer-0.20261129T061500-4711.log.1    the output before, when it had grown beyond MAX_BYTES
 
-Two ``up`` in one folder so never write to, or quote, one file.
+So two ``up`` in one folder never write to one file, and never quote one.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Final
 from tools.workers.processes import parse_pid, process_identity
 
 MAX_BYTES: Final = 10_000_000
-#: Runs of which each worker's files are kept.
+#: The files of this many runs are kept for each worker.
 KEPT_RUNS: Final = 5
 
 
 def new_log(folder: Path, stem: str) -> Path:
-    """Return the path of a worker's log for this run, and remove the files of its oldest runs that have ended."""
+    """Return the path of a worker's log for this run, and remove the files of the oldest runs that have ended."""
     runs: dict[str, list[Path]] = {}
     for path in sorted(folder.glob(f"{stem}.*.log*")):
         runs.setdefault(path.name.split(".")[1], []).append(path)
@@ -37,9 +37,9 @@ def new_log(folder: Path, stem: str) -> Path:
 
 
 def rotate(path: Path, max_bytes: int = MAX_BYTES) -> bool:
-    """Move what a log holds to ``.1`` when it has grown beyond ``max_bytes``; return whether it did.
+    """Move what a log holds to ``.1`` when it has grown beyond ``max_bytes``; return whether it had.
 
-    The file itself stays, emptied, because the worker goes on writing to it; it writes at the end, wherever that is.
+    The file itself stays and is emptied, because the worker goes on appending to it.
     """
     with contextlib.suppress(OSError):
         if path.stat().st_size > max_bytes:
