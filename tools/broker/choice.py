@@ -1,4 +1,4 @@
-"""Whether a person named a broker, and how the start of a local one is shown."""
+"""Whether a person named a broker, and a progress bar for the start of a local one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tools.broker.kafka_jars import Progress
 
 
 def names_broker(option: str | None) -> bool:
-    """Return whether a person named a broker: by the option ``--broker``, by variable or in ``headrace.toml``."""
+    """Return whether a person named a broker: by option, by variable or in ``headrace.toml``."""
     named = option or os.environ.get("HEADRACE_BROKER")
     return bool(named) or load_settings().kafka.broker != KafkaSettings().broker
 
 
 def on_bar(bar: Any) -> Progress:
-    """Return a progress callback that draws on a rich progress bar, one task per description."""
+    """Return a progress callback that draws on a rich progress bar, with a task for each description."""
     tasks: dict[str, Any] = {}
 
     def show(what: str, done: int, total: int) -> None:

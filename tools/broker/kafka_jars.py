@@ -1,9 +1,9 @@
-"""The jars of the local Apache Kafka: fetched once from Maven Central, then used without a network, checked by hash at each start.
+"""The jars of the local Apache Kafka: fetched once from Maven Central and checked by hash at each start.
 
-``kafka_jars.txt`` pins every jar by version and SHA-256, as the lock file pins the Python packages: a start needs no
-dependency resolution and runs nothing else than what was tested. The class path is made of that list alone, never of what lies
-in the cache; no jar of it names further ones in its manifest. ``python -m tools.broker.kafka_jars`` resolves anew and prints that
-file's lines, for a change of version.
+``kafka_jars.txt`` pins every jar by version and SHA-256, as the lock file pins the Python packages. So a
+start resolves no dependencies and runs only jars that were tested. The class path is made of that list
+alone, whatever else lies in the cache, and no pinned jar names further jars in its manifest. For a new
+version, ``python -m tools.broker.kafka_jars`` resolves the dependencies and prints the lines of the file.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOTS = (
     (f"org.apache.kafka:kafka_2.13:jar:{KAFKA_VERSION}:compile", True),
     ("org.apache.logging.log4j:log4j-slf4j-impl:jar:2.25.5:compile", False),  # only Kafka's full archive has it
 )
-#: Newer than this Kafka asks for, because what it asks for has advisories; these are the lines that Kafka 4.4 asks for.
+#: Newer versions than this Kafka asks for, because the older ones have advisories; Kafka 4.4 asks for these lines.
 NEWER = {
     "at.yawk.lz4:lz4-java": "1.11.2",  # CVE-2025-12183, CVE-2025-66566: 1.10.1
     "com.fasterxml.jackson.core:jackson-annotations": "2.21",
@@ -51,7 +51,7 @@ Progress = Callable[[str, int, int], None]  # what is being done, steps done, st
 
 
 def cache_dir() -> Path:
-    """Return the folder that keeps the jars between runs: under ``XDG_CACHE_HOME`` or ``~/.cache``."""
+    """Return the folder of the jars, under ``XDG_CACHE_HOME`` or ``~/.cache``."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "headrace" / f"kafka-{KAFKA_VERSION}"
 
@@ -63,13 +63,13 @@ def pins() -> list[tuple[str, str]]:
 
 
 def classpath(progress: Progress | None = None) -> list[Path]:
-    """Return the jars of Kafka in the order of the pins, each checked by its hash now; what is missing or damaged is fetched, once.
+    """Return the jars of Kafka in the order of the pins; fetch those that are missing or damaged.
 
-    The check reads 43 MB, which takes a tenth of a second.
+    The check of the hashes reads 43 MB, which takes a tenth of a second.
 
     Raises
     ------
-    BrokerError : Maven Central cannot be reached, or sends something else than what is pinned
+    BrokerError : Maven Central cannot be reached, or sends a jar with another hash
     """
     folder = cache_dir()
     jars = _all_good(folder)
@@ -81,19 +81,19 @@ def classpath(progress: Progress | None = None) -> list[Path]:
 
 
 def _place(folder: Path, name: str) -> Path:
-    """Return where a pinned jar lies."""
+    """Return the path of a pinned jar."""
     _, artifact, version = name.split(":")
     return folder / "jars" / f"{artifact}-{version}.jar"
 
 
 def _all_good(folder: Path) -> list[Path] | None:
-    """Return the paths of all pinned jars, or ``None`` unless each is there with its hash."""
+    """Return the paths of all pinned jars, or ``None`` where one is missing or damaged."""
     jars = [(_place(folder, name), digest) for name, digest in pins()]
     return [path for path, _ in jars] if all(_good(path, digest) for path, digest in jars) else None
 
 
 def _fetch_all(folder: Path, progress: Progress | None) -> list[Path]:
-    """Fetch every jar that is missing or damaged, in parallel; return all paths in the order of the pins."""
+    """Fetch the missing and damaged jars in parallel; return all paths in the order of the pins."""
     wanted = pins()
     paths: dict[str, Path] = {}
     with ThreadPoolExecutor(FETCHERS) as pool:
@@ -110,7 +110,7 @@ def _fetch_all(folder: Path, progress: Progress | None) -> list[Path]:
 
 
 def _fetch_one(folder: Path, name: str, digest: str) -> Path:
-    """Return one jar's path, whole and with the pinned hash; what is not is thrown away and fetched anew, once."""
+    """Return the path of a jar with the pinned hash; try the download twice where there is none."""
     group, artifact, version = name.split(":")
     final = _place(folder, name)
     if _good(final, digest):
@@ -134,13 +134,13 @@ def _fetch_one(folder: Path, name: str, digest: str) -> Path:
 
 
 def _brief(exc: Exception) -> str:
-    """Return an exception's kind and, where it is a short single line without an address, its text."""
+    """Return an exception's kind, and its text where that is one short line."""
     text = str(exc).strip()
     return f"{type(exc).__name__}: {text}" if text and len(text) < 80 and "\n" not in text else type(exc).__name__
 
 
 def _good(path: Path, digest: str) -> bool:
-    """Return whether the file is there, is a readable archive and has the pinned hash."""
+    """Return whether the file exists, is a readable archive and has the pinned hash."""
     try:
         if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
             return False
@@ -159,7 +159,7 @@ def _context(folder: Path) -> Any:
 
 
 def resolve_anew(folder: Path) -> Iterator[str]:
-    """Yield the pin lines that Maven Central's metadata gives today for ``ROOTS``, using the network."""
+    """Yield the pin lines that Maven Central's metadata gives today for ``ROOTS``; use the network."""
     context = _context(folder)
     found: dict[str, str] = {}
     for root, transitive in ROOTS:
@@ -173,7 +173,7 @@ def resolve_anew(folder: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    from tools.cli import write_line  # not above: what stops a broker must import without packages
+    from tools.cli import write_line  # not above: a Python without packages must be able to stop a broker
 
     with contextlib.suppress(KeyboardInterrupt):
         for line in resolve_anew(cache_dir() / "resolve"):

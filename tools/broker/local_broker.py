@@ -1,11 +1,12 @@
-"""A broker on this machine: start, status, stop. Used by ``headrace broker``, ``up``, ``demo`` and the tests.
+"""A broker on this machine: start, status and stop.
 
 ::
 
     start_broker ── lock ── already running? ── port, disk ── engine.launch ── wait for an answer ── BrokerInfo
                                                    auto: docker, kafka, noida: the first that works
 
-The broker outlives the process that started it; ``broker.json`` in the data directory tells the next one about it.
+The broker outlives the process that started it. The next process finds it by ``broker.json`` in the data
+directory.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ from tools.workers.processes import Process, end_process
 
 DEFAULT_DATA = Path(".headrace") / "broker"
 START_TIMEOUT_S = 60.0
-ATTEMPT_TIMEOUT_S = (1.0, 5.0)  # first and longest: a node that is starting may accept but not answer
+ATTEMPT_TIMEOUT_S = (1.0, 5.0)  # first and longest: a node that starts may accept a connection and not answer
 POLL_S = 0.05
 
 
 class Engine(Protocol):
-    """What a module ``engine_*`` offers."""
+    """What each module ``engine_*`` defines."""
 
     NAME: str
 
@@ -56,13 +57,17 @@ class Engine(Protocol):
         """Return why the engine cannot work here, or ``None``."""
 
     def launch(self, data: Path, port: int, progress: Progress | None = None) -> BrokerState:
-        """Start it and record it in the data directory."""
+        """Start a broker and record it in the data directory."""
 
     def is_own(self, data: Path, state: BrokerState) -> bool:
-        """Return whether a record names what this engine starts for that data directory, and nothing else."""
+        """Return whether a record names a broker that this engine started for that data directory."""
 
 
-ENGINES: dict[str, Engine] = {"docker": engine_docker, "kafka": engine_kafka, "noida": engine_noida}  # in auto's order
+ENGINES: dict[str, Engine] = {
+    "docker": engine_docker,
+    "kafka": engine_kafka,
+    "noida": engine_noida,
+}  # in the order in which auto tries them
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,13 @@ class BrokerInfo:
 
     Attributes
     ----------
-    engine : ``docker``, ``kafka``, ``noida``, or ``named`` for one that the user named
-    version : of the engine; ``""`` for a named broker
+    engine : ``docker``, ``kafka``, ``noida``, or ``named`` for a broker that a person named
+    version : version of the engine; ``""`` for a named broker
     bootstrap : ``HOST:PORT`` for clients
-    pid : of the broker's process; ``None`` where there is none of ours
+    pid : id of the broker's process; ``None`` where headrace started no process
     data : its data directory; ``None`` for a named broker
-    started : this call started it, so this caller may stop it
-    notes : what a person should know: why not a better engine, and the engine's limits
+    started : whether this call started it, so that this caller may stop it
+    notes : why better engines were not used, and the limits of the engine
     """
 
     engine: str
@@ -92,22 +97,22 @@ class BrokerInfo:
 def start_broker(
     engine: str = "auto", port: int | None = None, data_dir: Path = DEFAULT_DATA, progress: Progress | None = None
 ) -> BrokerInfo:
-    """Return a running broker of that data directory, started now if there is none; safe to repeat and to race.
+    """Return the running broker of a data directory; start one if there is none. Safe to repeat and to race.
 
     Parameters
     ----------
     engine
         ``auto``, ``docker``, ``kafka`` or ``noida``
     port
-        to listen on; 0 for any free one, ``None`` for 9092 or else a free one
+        port to listen on; 0 for any free port, ``None`` for 9092, or a free port where 9092 is taken
     data_dir
         its records and its log; they outlive stop and start
     progress
-        called with what is being done, steps done and steps in all, when something is fetched
+        called during a download, with a description, the steps done and the number of steps
 
     Raises
     ------
-    BrokerError : no engine works, the port is taken, too little space, or no answer within 60 s
+    BrokerError : no engine works, the port is taken, the disk is full, or no answer within 60 s
     """
     if engine != "auto" and engine not in ENGINES:
         raise BrokerError(f"--engine {engine!r}: must be one of auto, {', '.join(ENGINES)}")
@@ -126,14 +131,14 @@ def start_broker(
 
 
 def broker_status(data_dir: Path = DEFAULT_DATA) -> BrokerInfo | None:
-    """Return the running broker of a data directory, or ``None``; a record of a dead one is passed over."""
+    """Return the running broker of a data directory, or ``None``; ignore the record of a dead one."""
     data = data_dir.expanduser().absolute()
     state = _recorded(data)
     return _info(data, state, started=False) if state is not None and _alive(state) else None
 
 
 def broker_process(info: BrokerInfo) -> Process | None:
-    """Return the process of a broker that was started on this machine, or ``None`` where there is none of ours."""
+    """Return the process of a broker, or ``None`` where headrace started no process for it."""
     state = None if info.data is None else _recorded(info.data)
     return None if state is None else state.process
 
@@ -141,7 +146,7 @@ def broker_process(info: BrokerInfo) -> Process | None:
 def stop_broker(data_dir: Path = DEFAULT_DATA) -> bool:
     """Stop the broker that was started for a data directory; return whether one was running.
 
-    Ends nothing else: neither a broker that somebody else started, nor another process under a used-again id.
+    It ends no broker that another program started, and no process that got the id of a dead broker.
     """
     data = data_dir.expanduser().absolute()
     if not data.is_dir():
@@ -164,7 +169,7 @@ def running_broker(
     data_dir: Path = DEFAULT_DATA,
     progress: Progress | None = None,
 ) -> Iterator[BrokerInfo]:
-    """Give a broker for a block: the named one, the running one, or one that is started and stopped here."""
+    """Give a broker for a block: the named one, the running one, or a new one that ends with the block."""
     if bootstrap:
         yield named_broker(bootstrap, client)
         return
@@ -177,7 +182,7 @@ def running_broker(
 
 
 def named_broker(bootstrap: str, client: Mapping[str, Any] | None = None) -> BrokerInfo:
-    """Return the broker that a user named, after it answered; ``client`` holds its TLS and SASL settings."""
+    """Return the broker that a person named, after it answered; ``client`` holds its TLS and SASL settings."""
     check_broker(bootstrap, client)
     return BrokerInfo("named", "", bootstrap, None, None, False, [])
 
@@ -191,7 +196,7 @@ def _recorded(data: Path) -> BrokerState | None:
 
     Raises
     ------
-    BrokerError : the record is not believed, or names something else than its engine starts for this data directory
+    BrokerError : the record cannot be trusted, or names no broker that its engine starts for this directory
     """
     state = read_state(data)
     if state is not None and (state.engine not in ENGINES or not ENGINES[state.engine].is_own(data, state)):
@@ -213,7 +218,7 @@ def _end(state: BrokerState, patience_s: float = 15.0) -> bool:
 
 
 def _running(data: Path, engine: str, port: int | None) -> BrokerInfo | None:
-    """Return the broker that runs already, once it answers; clear the record of a dead one."""
+    """Return the broker that runs already, when it answers; clear the record of a dead one."""
     state = _recorded(data)
     if state is None or not _alive(state):
         clear_state(data)
@@ -221,13 +226,15 @@ def _running(data: Path, engine: str, port: int | None) -> BrokerInfo | None:
     if engine not in ("auto", state.engine):
         raise BrokerError(f"--engine {engine}: {state.engine} runs on {data} already; run headrace broker stop first")
     if port not in (None, 0, state.port):
-        raise BrokerError(f"--port {port}: that of {data} listens on {state.port}; run headrace broker stop first")
+        raise BrokerError(
+            f"--port {port}: the broker of {data} listens on {state.port}; run headrace broker stop first"
+        )
     _wait(data, state)
     return _info(data, state, started=False)
 
 
 def _start_best(port: int | None, data: Path, progress: Progress | None) -> BrokerInfo:
-    """Start the first engine that works; the others' reasons become notes."""
+    """Start the first engine that works; the reasons against the others become notes."""
     chosen = choose_port(port)  # a taken port is no engine's fault
     notes: list[str] = []
     for name, engine in ENGINES.items():
@@ -242,7 +249,7 @@ def _start_best(port: int | None, data: Path, progress: Progress | None) -> Brok
 
 
 def _start(engine: Engine, port: int | None, data: Path, notes: list[str], progress: Progress | None) -> BrokerInfo:
-    """Start one engine and wait for its answer; whatever goes wrong, nothing of it stays behind."""
+    """Start one engine and wait for its answer; a failed start leaves no process and no record."""
     chosen = choose_port(port)
     try:
         state = engine.launch(data, chosen, progress)
@@ -265,7 +272,7 @@ def _wait(data: Path, state: BrokerState) -> None:
 
     Raises
     ------
-    BrokerError : it ended, or gave no answer within 60 s; the message quotes its log
+    BrokerError : the broker ended, or gave no answer within 60 s; the message quotes its log
     """
     deadline = time.monotonic() + START_TIMEOUT_S
     attempt_s, longest_s = ATTEMPT_TIMEOUT_S
@@ -285,7 +292,7 @@ def _wait(data: Path, state: BrokerState) -> None:
 
 
 def quote(data: Path) -> str:
-    """Return the most telling line that the broker logged since its start: the last exception, error or line."""
+    """Return the last exception that the broker logged since its start, else its last error, else its last line."""
     try:
         with (data / LOG_FILE).open("rb") as log:
             log.seek(max(0, log.seek(0, 2) - 50_000))

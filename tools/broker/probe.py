@@ -1,6 +1,7 @@
-"""Does a broker answer, and if not, why: nothing listens there, it asks for TLS or SASL, or is no Kafka.
+"""Asks whether a broker answers, and finds out why not: nothing listens, TLS or SASL is needed, or it is no Kafka.
 
-Imports without the Kafka client, which is loaded where it is asked: ``make clean`` stops a broker by a Python that has no packages.
+The functions import the Kafka client themselves, so that ``make clean`` can stop a broker by a Python
+without packages.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def parse_bootstrap(bootstrap: str) -> list[tuple[str, int]]:
 
     Raises
     ------
-    InputError : another form
+    InputError : the text has another form
     """
     found = []
     for part in bootstrap.split(","):
@@ -40,13 +41,13 @@ def check_broker(bootstrap: str, client: Mapping[str, Any] | None = None, timeou
     bootstrap
         ``HOST:PORT[,HOST:PORT]``
     client
-        further settings of the Kafka client, such as ``security_protocol``, ``ssl_context``, ``sasl_mechanism``
+        further settings of the Kafka client, such as ``security_protocol`` or ``ssl_context``
     timeout_s
-        how long it may take to answer
+        seconds within which the broker must answer
 
     Raises
     ------
-    BrokerError : it does not answer; the message says why and what to do
+    BrokerError : the broker does not answer; the message says why and what to do
     """
     from streams.kafka.connection_diagnosis import why_not
 
@@ -59,7 +60,7 @@ def check_broker(bootstrap: str, client: Mapping[str, Any] | None = None, timeou
 
 
 async def answer(bootstrap: str, client: Mapping[str, Any] | None, timeout_s: float) -> int:
-    """Return the number of nodes in the cluster's metadata; raises the Kafka client's errors."""
+    """Return the number of nodes in the cluster's metadata; raise the Kafka client's errors."""
     from aiokafka.admin import AIOKafkaAdminClient
 
     from streams.kafka.bounded_connections import bound_connections
@@ -79,7 +80,7 @@ async def answer(bootstrap: str, client: Mapping[str, Any] | None, timeout_s: fl
 
 
 def run_async(work: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine returns, also where an event loop runs already in this thread."""
+    """Return the result of a coroutine, also where this thread already runs an event loop."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -1,9 +1,10 @@
-"""What a started broker leaves on disk: state file, lock, port, space.
+"""A started broker's state file, its lock, its port and its space on disk.
 
-The state file names a process to signal, so it is believed only where nobody else can have written it: the folder and the file are ours,
-and ours alone to write. Which process it names is for :mod:`tools.workers.processes` to check.
+The state file names a process to signal. So headrace trusts it only where nobody else can have written
+it: the folder and the file belong to this user, and no other user may write them. Then
+:mod:`tools.workers.processes` checks that the process is the one that was started.
 
-Standard library only, so that a broker can be stopped by a Python that has none of the packages.
+The module imports the standard library only, so that a Python without the packages can stop a broker.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ LOCK_TIMEOUT_S = 120.0
 STATE_FILE = "broker.json"
 START_LOCK = "start.lock"
 LOG_FILE = "broker.log"
-START_MARK = "=== start "  # begins a line of the log; what is quoted comes after the last one
+START_MARK = "=== start "  # a line of the log begins so at each start; messages quote what follows the last one
 LOG_KEEP_BYTES = 20_000_000
 #: What a local broker needs and no worker does.
 INSTALL_EXTRA = "pip install 'headrace[local-broker]'"
@@ -67,11 +68,11 @@ class BrokerState:
 
 
 def read_state(data: Path) -> BrokerState | None:
-    """Return the recorded broker of a data directory; ``None`` if there is none or the file is unreadable.
+    """Return the recorded broker of a data directory; ``None`` without a readable record.
 
     Raises
     ------
-    BrokerError : others may have written the file, or what it holds is nothing that headrace writes
+    BrokerError : others may have written the file, or headrace never writes such a record
     """
     file = data / STATE_FILE
     try:
@@ -88,14 +89,14 @@ def read_state(data: Path) -> BrokerState | None:
 
 
 def not_believed(file: Path, problem: str) -> BrokerError:
-    """Return the refusal of a state file: nothing was signalled, and what a person can do."""
+    """Return the error for a state file that cannot be trusted, with the remedy."""
     return BrokerError(
         f"{file}: {problem}; nothing was signalled: end the broker by hand if one runs, and remove the file"
     )
 
 
 def _own_content(file: Path) -> bytes:
-    """Return what a file holds that is ours, and ours alone to write."""
+    """Return the content of a file that belongs to this user and that no other user may write."""
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(descriptor, "rb") as opened:
         found = os.fstat(descriptor)
@@ -105,7 +106,7 @@ def _own_content(file: Path) -> bytes:
 
 
 def _problem(found: dict[str, Any]) -> str:
-    """Return what in a state file's content headrace never writes, or an empty string."""
+    """Return why headrace cannot have written a state file's content; empty where it can."""
     kinds = {"engine": str, "version": str, "port": int, "identity": str, "notes": list, "command": list}
     missing = sorted((kinds.keys() | {"pid"}) - found.keys())
     if missing:
@@ -131,7 +132,7 @@ def clear_state(data: Path) -> None:
 
 
 def spawn(data: Path, engine: str, version: str, port: int, argv: list[str], env: dict[str, str]) -> BrokerState:
-    """Start a broker process that outlives this one, and record it before any interrupt is acted upon."""
+    """Start a broker process that outlives this one; record it before an interrupt takes effect."""
     log = data / LOG_FILE
     if log.exists() and log.stat().st_size > LOG_KEEP_BYTES:
         log.replace(log.with_suffix(".log.1"))
@@ -149,7 +150,7 @@ def spawn(data: Path, engine: str, version: str, port: int, argv: list[str], env
 
 @contextlib.contextmanager
 def _interrupt_deferred() -> Iterator[None]:
-    """Hold Ctrl-C back until the end of the block, where it would arrive at all: in the main thread, unless ignored."""
+    """Delay Ctrl-C until the block ends. Only the main thread receives it, and only where it is not ignored."""
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
         yield
@@ -166,11 +167,11 @@ def _interrupt_deferred() -> Iterator[None]:
 
 @contextlib.contextmanager
 def exclusive(path: Path, *, what: str, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
-    """Hold a lock file; it falls free with the process, however that ends.
+    """Hold a lock file; the lock ends with the process, however that ends.
 
     Raises
     ------
-    BrokerError : ``what`` holds it for longer than ``timeout_s`` seconds
+    BrokerError : ``what`` holds the lock for longer than ``timeout_s`` seconds
     """
     deadline = time.monotonic() + timeout_s
     with path.open("a") as handle:
@@ -203,11 +204,11 @@ def port_taken(port: int) -> bool:
 
 
 def choose_port(port: int | None) -> int:
-    """Return the port to listen on: the one asked for, any free one for 0, and for ``None`` 9092 or else a free one.
+    """Return the port to listen on: the given port, a free port for 0; for ``None`` 9092, or a free port.
 
     Raises
     ------
-    BrokerError : the port that was asked for is taken or out of range
+    BrokerError : the given port is taken or out of range
     """
     if port is None:
         return free_port() if port_taken(DEFAULT_PORT) else DEFAULT_PORT
@@ -221,11 +222,13 @@ def choose_port(port: int | None) -> int:
 
 
 def prepare_data_dir(data: Path) -> Path:
-    """Create the data directory, for this user alone, and its lock file; return its absolute path. Safe to race.
+    """Create the data directory, for this user alone, and its lock file; return its absolute path.
+
+    Two processes may do so at once.
 
     Raises
     ------
-    BrokerError : it cannot be written, or others can
+    BrokerError : this user cannot write it, or another user can
     """
     where = data.expanduser().absolute()
     try:
@@ -238,12 +241,14 @@ def prepare_data_dir(data: Path) -> Path:
 
 
 def check_folder(data: Path) -> None:
-    """Check that a data directory is ours, and ours alone to write: whoever else may, could have us signal or write what they name.
+    """Check that a data directory belongs to this user and that no other user may write it.
+
+    Another user who may write it could make headrace signal a process, or write a file, of their choice.
 
     Raises
     ------
-    BrokerError : it is not
-    OSError : it is not there
+    BrokerError : the directory fails the check
+    OSError : the directory does not exist
     """
     found = data.stat()
     if found.st_uid != os.geteuid():
@@ -259,7 +264,7 @@ def check_space(data: Path) -> None:
 
     Raises
     ------
-    BrokerError : less
+    BrokerError : less space is free
     """
     free = shutil.disk_usage(data).free
     if free < MIN_FREE_BYTES:

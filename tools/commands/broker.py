@@ -26,10 +26,12 @@ SUMMARY = "start, inspect and stop a local broker"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("action", choices=("start", "status", "stop"))
-    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="auto: the best that works here")
-    parser.add_argument("--port", type=int, help="port to listen on; 0: any free one (default: 9092, or a free one)")
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", default=DEFAULT_DATA, help="its data (default: %(default)s)"
+        "--engine", choices=("auto", *ENGINES), default="auto", help="auto: the best engine that works on this machine"
+    )
+    parser.add_argument("--port", type=int, help="port to listen on; 0: any free port (default: 9092, or a free port)")
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", default=DEFAULT_DATA, help="the broker's data (default: %(default)s)"
     )
 
 
