@@ -1,4 +1,4 @@
-"""``headrace bench cold-start``: users without events, served from whom they follow or what is known of them, by data files."""
+"""``headrace bench cold-start``: lists for users without events, from their follows and features."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Options:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add this command's arguments."""
+    """Add the options of this benchmark."""
     parser.add_argument(
         "--interactions", type=Path, metavar="FILE", help="a row per interaction: user and item, without times"
     )
@@ -120,7 +120,8 @@ def read_data(options: Options) -> ColdData:
     coded = np.unique(np.array([(user_row[u], item_row[i]) for u, i in pairs], dtype=np.int64), axis=0)
     follows, mask = _follows(options.follows, user_row)
     features = _features(options, list(user_row))
-    # Popularity's ties go to the lower row: rows in an order of their own keep an order of the file from helping.
+    # Popularity gives ties to the lower row. Shuffled rows keep the order of the file from helping
+    # it.
     shuffled = np.random.default_rng(0).permutation(len(item_row)).astype(np.int64)
     return ColdData(coded[:, 0], shuffled[coded[:, 1]], len(user_row), len(item_row), follows, mask, features)
 
@@ -131,7 +132,7 @@ def read_pairs(path: Path, columns: Mapping[str, str], fields: Sequence[str]) ->
     Raises
     ------
     InputError
-        When the file cannot be read, lacks a column, or a row lacks a field.
+        When the file cannot be read or lacks a column, or a row lacks a field.
     """
     pairs = []
     for line, values in raw_rows(path, {name: columns[name] for name in fields if name in columns}, fields, fields):
@@ -143,7 +144,10 @@ def read_pairs(path: Path, columns: Mapping[str, str], fields: Sequence[str]) ->
 
 
 def _follows(path: Path | None, user_row: Mapping[str, int]) -> tuple[Any, Any]:
-    """Return follows among users with interactions, padded, (n_users, m) int64, and which are there."""
+    """Return the follows of each user, padded, (n_users, m) int64, and a mask of the real ones.
+
+    Only follows among users with interactions count.
+    """
     followed: dict[int, set[int]] = {}
     for one, other in read_pairs(path, {"who": "0", "whom": "1"}, ("who", "whom")) if path else ():
         who, whom = user_row.get(one), user_row.get(other)
@@ -158,9 +162,10 @@ def _follows(path: Path | None, user_row: Mapping[str, int]) -> tuple[Any, Any]:
 
 
 def _features(options: Options, user_ids: Sequence[str]) -> Any:
-    """Return users' features, (n_users, p) float32, missing ones at their mean, which is 0; no columns without --users.
+    """Return users' features, (n_users, p) float32; missing ones are 0, which is their mean.
 
-    Which columns there are is read from all users, hidden ones too: their features are what is known of them.
+    There are no columns without ``--users``. All users decide which columns there are, hidden users
+    too, because their features are known.
     """
     from models.features.columns import user_row
     from models.features.side_features import fit_side_features

@@ -1,7 +1,7 @@
-"""``headrace bench compression``: bytes and processor time of what headrace writes, in each codec that Kafka has.
+"""``headrace bench compression``: bytes and processor time of windows and lists in each codec of Kafka.
 
-Windows and lists are built into record batches as the workers build them, and read as the workers read them. No broker is needed: it
-stores a batch as it comes.
+The benchmark builds record batches as the workers build them, and reads them as the workers read
+them. It needs no broker, because a broker stores a batch as it comes.
 """
 
 from __future__ import annotations
@@ -40,7 +40,14 @@ LIST_SIZE: Final = 10
 
 @dataclass(frozen=True)
 class Options:
-    """What a person asked for: ``records`` of each kind, in batches of ``batch``, every measurement ``repeats`` times."""
+    """What a person asked for.
+
+    Parameters
+    ----------
+    records : number of records of each kind
+    batch : number of records in a batch
+    repeats : how often each measurement is made
+    """
 
     records: int
     batch: int
@@ -51,7 +58,8 @@ class Options:
 class Cost(NamedTuple):
     """What a codec costs: bytes of all batches, and processor time of one record.
 
-    ``unbounded_us`` is that of reading by aiokafka alone, which unpacks a batch whole, however large it is.
+    ``unbounded_us`` is the time of reading by aiokafka alone, which unpacks a batch of any size as
+    a whole.
     """
 
     n_bytes: int
@@ -62,12 +70,12 @@ class Cost(NamedTuple):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    parser.add_argument("--records", type=int, default=10_000, help="of each kind (default: %(default)s)")
+    parser.add_argument("--records", type=int, default=10_000, help="records of each kind (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=500, help="records of a batch (default: %(default)s)")
     parser.add_argument(
-        "--repeats", type=int, default=5, help="of every measurement, interleaved (default: %(default)s)"
+        "--repeats", type=int, default=5, help="repeats of each measurement, interleaved (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the data (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="seed of the data (default: %(default)s)")
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -104,7 +112,7 @@ def run(options: Options) -> dict[str, Any]:
 
 
 def windows(n_users: int, n_turns: int, rng: random.Random) -> Iterator[OutRecord]:
-    """Yield users' windows as the sequencer writes them: once a turn, in which each user has a few more events."""
+    """Yield users' windows as the sequencer writes them: one a turn, with a few more events in each turn."""
     bounds = WindowBounds()
     users = [str(uuid.UUID(int=rng.getrandbits(128))) for _ in range(n_users)]
     states: dict[str, Any] = {}
@@ -181,7 +189,7 @@ def as_batch(records: Sequence[OutRecord], codec: int) -> bytes:
 
 
 def summarize(kind: str, n_records: int, costs: dict[str, list[Cost]]) -> list[dict[str, Any]]:
-    """Return a row for each codec: bytes and their share of ``none``; of the times median, least and greatest."""
+    """Return a row for each codec: bytes, their share of ``none``, and the median and range of the times."""
     plain = costs["none"][0].n_bytes
     return [
         {

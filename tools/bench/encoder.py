@@ -1,7 +1,8 @@
-"""``headrace bench encoder``: our encoder against the loop that one writes first, same model, same texts, one thread.
+"""``headrace bench encoder``: headrace's encoder beside a plain loop, with one model, one thread, equal texts.
 
-The loop takes the texts as they come, 32 at a time, pads to the longest and averages. Ours sorts by length and bounds tokens and
-padding of a batch. Both are measured in processor time of this process, so that a busy machine does not blur the ratio.
+The loop takes 32 texts at a time in their order, pads them to the longest and averages. headrace's
+encoder sorts the texts by length and bounds the tokens and the padding of a batch. The benchmark
+measures the processor time of this process, so that a busy machine does not change the ratio.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from models.text.encoder import TransformerEncoder
 
 NAIVE_BATCH: Final = 32
-#: Of the texts; as in a shop where most items are known by their title.
+#: Share of long texts, as in a shop where most items have only a title.
 SHARE_OF_DESCRIPTIONS: Final = 0.1
 TITLE_WORDS: Final = (3, 20)
 DESCRIPTION_WORDS: Final = (100, 400)
@@ -68,7 +69,7 @@ def options_of(args: argparse.Namespace) -> Options:
 
 
 def synthetic_texts(n_texts: int, seed: int) -> list[str]:
-    """Return seeded texts in shuffled order: titles of 3 to 20 words, and a tenth of descriptions of 100 to 400 words."""
+    """Return seeded texts in random order: titles of 3 to 20 words; a tenth have 100 to 400 words."""
     rng = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret
     words = ["".join(rng.choices(_SYLLABLES, k=rng.randint(1, 4))) for _ in range(N_WORDS)]
     n_long = round(n_texts * SHARE_OF_DESCRIPTIONS)
@@ -78,7 +79,7 @@ def synthetic_texts(n_texts: int, seed: int) -> list[str]:
 
 
 def naive_encoder(encoder: TransformerEncoder) -> Encode:
-    """Return the loop that one writes first, for a model with mean pooling."""
+    """Return the plain loop, for a model with mean pooling."""
     import torch
 
     model, tokenizer = encoder.model, encoder.tokenizer
@@ -99,9 +100,9 @@ def naive_encoder(encoder: TransformerEncoder) -> Encode:
 
 
 def measure(ours: Encode, naive: Encode, batches: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Run both on each list of texts, in turn; return seconds, the median of the pairs' ratios and the smallest cosine.
+    """Run both on each list of texts; return times, the median of the pairs' ratios and the smallest cosine.
 
-    The order within a pair alternates, so that neither always finds the processor as the other left it.
+    The order within a pair alternates, so that neither of the two always runs second.
     """
     seconds: dict[str, list[float]] = {"ours": [], "naive": []}
     smallest = 1.0
@@ -128,7 +129,7 @@ def measure(ours: Encode, naive: Encode, batches: Sequence[Sequence[str]]) -> di
 
 def run(options: Options) -> dict[str, Any]:
     """Measure both encoders on the same texts."""
-    # set before the tokenizer starts its threads: both sides have one
+    # set before the tokenizer starts threads: both sides use one
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     import torch
 

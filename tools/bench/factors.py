@@ -1,10 +1,12 @@
-"""``headrace bench factors``: our ALS and that of ``implicit``, on one synthetic log, interleaved, one thread each.
+"""``headrace bench factors``: ALS of headrace and of ``implicit`` on one synthetic log, one thread each.
 
-The two do not minimise the same function: ``implicit`` has the classic objective of Hu, Koren and Volinsky (2008) with one
-regularisation for all rows, ours scales it by a row's data (Rendle et al., 2021). The peer gets our weights as far as its
-objective has them: the same ratio of observed to unobserved, and the mean of our regularisation. It runs as its users run it, with
-three steps of conjugate gradients per row, and with the exact solver that ours is to be compared to. Times are CPU times: with
-one thread that is the time itself, and other programs on the machine do not change it much.
+The two minimise different functions. ``implicit`` has the classic objective of Hu, Koren and
+Volinsky (2008) with one regularisation for all rows. headrace scales the regularisation by the data
+of a row (Rendle et al., 2021). The peer gets headrace's weights as far as its objective has them:
+the same ratio of observed to unobserved pairs, and the mean regularisation. The peer runs twice:
+with three steps of conjugate gradients a row, as its users run it, and with its exact solver, which
+compares with headrace's. Times are processor times, which other programs on the machine do not
+change much. The fits are interleaved.
 """
 
 from __future__ import annotations
@@ -64,7 +66,13 @@ class Options:
 
 @dataclass(frozen=True)
 class TasteLog:
-    """A synthetic log without repeats: ``users`` and ``items`` (n,) int64 to learn from, ``targets`` (n_users,) int64 held out."""
+    """A synthetic log without repeats.
+
+    Parameters
+    ----------
+    users, items : (n,) int64, the pairs to learn from
+    targets : (n_users,) int64, an item of each user that is held out
+    """
 
     users: Int64
     items: Int64
@@ -91,10 +99,11 @@ def options_of(args: argparse.Namespace) -> Options:
 
 
 def taste_log(*, n_users: int, n_items: int, per_user: int, seed: int) -> TasteLog:
-    """Return a log of users who each draw items by latent taste and popularity, without replacement; one of each is held out.
+    """Return a log of users who draw items by latent taste and popularity, without replacement.
 
-    A user has at least 3 items; how many is exponential with mean about ``per_user``. Drawing is by the Gumbel trick: the greatest
-    of log-weight plus noise are a sample without replacement.
+    One item of each user is held out. A user has at least 3 items; their number is exponential with
+    a mean of about ``per_user``. The items are drawn by the Gumbel trick: those with the largest
+    sums of log-weight and noise are a sample without replacement.
     """
     rng = np.random.default_rng(seed)
     tastes = rng.standard_normal((n_users, TASTE_DIM), dtype=np.float32)
@@ -106,7 +115,8 @@ def taste_log(*, n_users: int, n_items: int, per_user: int, seed: int) -> TasteL
         part = slice(start, start + USERS_AT_A_TIME)
         weights = 0.7 * tastes[part] @ traits.T + popularity
         order = np.argsort(rng.gumbel(size=weights.shape) + weights, axis=1)[:, ::-1]
-        # Drawn in order of weight, roughly: without a shuffle the held-out item would be the least typical one.
+        # The draw is roughly in the order of weight. Without a shuffle the held-out item would be
+        # the least typical one.
         held += [rng.permutation(row[:length]) for row, length in zip(order, lengths[part], strict=True)]
     users = np.repeat(np.arange(n_users), lengths - 1)
     return TasteLog(users, np.concatenate([row[:-1] for row in held]), np.array([row[-1] for row in held]), n_items)
@@ -132,7 +142,7 @@ def run(options: Options) -> dict[str, Any]:
 
 
 def programs(log: TasteLog, config: AlsConfig) -> dict[str, Fit]:
-    """Return what is measured: by name, a function from a seed to user factors and item factors."""
+    """Return, by name, a function from a seed to user factors and item factors."""
     try:
         from implicit.cpu.als import AlternatingLeastSquares
     except ImportError as exc:
@@ -165,10 +175,11 @@ def programs(log: TasteLog, config: AlsConfig) -> dict[str, Fit]:
 
 
 def peer_weights(log: TasteLog, config: AlsConfig) -> tuple[float, float]:
-    """Return the classic objective's confidence and regularisation that are closest to ours.
+    """Return the confidence and the regularisation of the classic objective that are closest to headrace's.
 
-    Ours weighs an observed pair ``1 + w`` and an unobserved one ``w``; the classic one weighs them ``alpha`` and 1. Divided by
-    ``w`` ours has the same form, with the mean over users and items of our frequency-scaled regularisation.
+    headrace weighs an observed pair ``1 + w`` and an unobserved pair ``w``; the classic objective
+    weighs them ``alpha`` and 1. Divided by ``w``, headrace's objective has the same form, with the
+    mean over users and items of its frequency-scaled regularisation.
     """
     w, (n_users, n_items) = config.unobserved_weight, (len(log.targets), log.n_items)
     by_user = (np.bincount(log.users, minlength=n_users) + w * n_items) ** config.frequency_exponent
@@ -203,7 +214,10 @@ def _ranks(user_factors: Float32, item_factors: Float32, log: TasteLog) -> Itera
 
 
 def summarize_runs(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Return medians of each program, and the ratios of interleaved pairs (median of the pairs): theirs / ours, above 1 is faster."""
+    """Return the medians of each program, and the median ratio of interleaved pairs, theirs / ours.
+
+    A ratio above 1 means that headrace is faster.
+    """
     rows = {}
     for name, results in runs.items():
         seconds = [result["cpu_s_per_sweep"] for result in results]

@@ -1,6 +1,7 @@
-"""``headrace bench imputation``: NDCG@10 of the served lists with a part of all item and user features removed, by imputation.
+"""``headrace bench imputation``: NDCG@10 of the lists with a share of all features removed, by imputation.
 
-The sequence model is fitted once and gone on from for every cell, as features play no part in it; fusion is fitted anew each time.
+The sequence model uses no features, so the benchmark fits it once for all cells of the table. It
+fits the fusion for each cell.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from models.features.columns import Row
     from models.types import Float32
 
-#: Shares of the features that are removed, completely at random.
+#: Shares of the features that are removed at random.
 SHARES: Final = (0.1, 0.3, 0.6)
 SPLIT: Final = 0.9
 MAX_QUESTIONS: Final = 5_000
@@ -45,8 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
     TrainingSources.add_options(parser)
     parser.add_argument("--preset", choices=("demo", "best"), default="demo", help="(default: %(default)s)")
-    parser.add_argument("--encoder", default="use-multilingual", metavar="NAME", help="of the items' texts")
-    parser.add_argument("--seed", type=int, default=1, help="of everything random (default: %(default)s)")
+    parser.add_argument(
+        "--encoder", default="use-multilingual", metavar="NAME", help="language model of the items' texts"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of everything random (default: %(default)s)")
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -96,7 +99,7 @@ def run(options: Options) -> dict[str, Any]:
 
 
 def remove(rows: Mapping[str, Row], share: float, seed: int) -> dict[str, dict[str, float | str | None]]:
-    """Return features of which each was removed with probability ``share``, completely at random."""
+    """Return the features that are left when each is removed with probability ``share``."""
     rng = random.Random(seed)  # noqa: S311 - a reproducible experiment, nothing secret
     return {
         key: {name: row[name] for name in sorted(row) if row[name] is not None and rng.random() >= share}

@@ -1,8 +1,9 @@
-"""``headrace bench sequencer``: our sequencer, two bare client loops and the obvious agent, interleaved, on one core each.
+"""``headrace bench sequencer``: the sequencer, two bare client loops and the obvious agent, on one core each.
 
-All four do one job: decode, keep each user's last 50 events, write the window to a changelog, commit after delivery. The first
-three share the window function and write once per touched user and batch; the obvious agent writes once per event, because
-that is what one writes first.
+All four do one job: they decode events, keep each user's last 50, write the window to a changelog
+and commit after delivery. The first three share the window function and write once for each user of
+a batch. The obvious agent is the first version that a developer writes: it writes once for each
+event. The runs are interleaved.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ async def fill(settings: Settings, n_events: int, n_users: int, *, as_json: bool
 
 
 def run_program(program: str, n_events: int, settings: Settings, work_dir: Path) -> dict[str, float]:
-    """Run one program as a child on the first core; return its events/s and CPU microseconds per event."""
+    """Run one program as a child process; return its events/s and its processor microseconds per event."""
     environment = os.environ | {
         "HEADRACE_BROKER": settings.kafka.broker,
         "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
@@ -136,7 +137,7 @@ def run_program(program: str, n_events: int, settings: Settings, work_dir: Path)
 
 
 def pin_broker(pid: int | None) -> bool:
-    """Keep the broker's threads off the first core, so that each program has it alone; False where that is not possible."""
+    """Keep the broker's threads off the first core, which the programs use; return whether that is possible."""
     cores = sorted(os.sched_getaffinity(0))
     if pid is None or len(cores) < 2:
         return False
@@ -182,7 +183,7 @@ def _measure(options: Options, bootstrap: str, work_dir: Path) -> dict[str, list
 
 
 def summarize(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Return median, minimum and maximum of each program, and the ratios of interleaved pairs (median of the pairs)."""
+    """Return median and range of each program, and the median ratios of interleaved pairs."""
     programs = {}
     for program, results in runs.items():
         rates = [result["events_per_s"] for result in results]

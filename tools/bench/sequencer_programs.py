@@ -1,7 +1,8 @@
-"""The programs that ``headrace bench sequencer`` compares; each runs as a process of its own: ``python -m tools.bench.sequencer_programs``.
+"""The programs that ``headrace bench sequencer`` compares: ``python -m tools.bench.sequencer_programs NAME N``.
 
-Every program reads all events of its topics, reports on standard output as one JSON line, and exits. The clock starts when the
-first batch is done, whose events do not count, so that start-up is not measured.
+Each program reads all events of its topics, prints its result as one JSON line and ends. The clock
+starts when the first batch is done, and the events of that batch do not count. So start-up is not
+measured.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ COMMIT_INTERVAL_S: Final = 1.0
 
 
 class Stopwatch:
-    """Counts events from the first finished batch on; prints the result and ends the process when all are done."""
+    """Counts events after the first batch; prints the result and ends the process after the last event."""
 
     def __init__(self, n_events: int) -> None:
         self._n_events = n_events

@@ -31,7 +31,8 @@ class Subject(Generic[Options]):
     Parameters
     ----------
     add_arguments : adds its options to a parser
-    options_of : returns the parsed options, checked; raises :class:`~streams.errors.InputError` for a value out of range
+    options_of : returns the parsed options; raises :class:`~streams.errors.InputError` for a value
+        out of range
     run : measures, and returns the result for ``--json``
     as_table : returns the result for people, as lines
     """

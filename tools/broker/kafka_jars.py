@@ -1,9 +1,10 @@
 """The jars of the local Apache Kafka: fetched once from Maven Central and checked by hash at each start.
 
-``kafka_jars.txt`` pins every jar by version and SHA-256, as the lock file pins the Python packages. So a
-start resolves no dependencies and runs only jars that were tested. The class path is made of that list
-alone, whatever else lies in the cache, and no pinned jar names further jars in its manifest. For a new
-version, ``python -m tools.broker.kafka_jars`` resolves the dependencies and prints the lines of the file.
+``kafka_jars.txt`` pins every jar by version and SHA-256, as the lock file pins the Python packages.
+So a start resolves no dependencies and runs only jars that were tested. The class path is made of
+that list alone, whatever else lies in the cache, and no pinned jar names further jars in its
+manifest. For a new version, ``python -m tools.broker.kafka_jars`` resolves the dependencies and
+prints the lines of the file.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ ROOTS = (
     (f"org.apache.kafka:kafka_2.13:jar:{KAFKA_VERSION}:compile", True),
     ("org.apache.logging.log4j:log4j-slf4j-impl:jar:2.25.5:compile", False),  # only Kafka's full archive has it
 )
-#: Newer versions than this Kafka asks for, because the older ones have advisories; Kafka 4.4 asks for these lines.
+#: Newer versions than this Kafka asks for, because the older ones have advisories; Kafka 4.4 asks
+#: for these lines.
 NEWER = {
     "at.yawk.lz4:lz4-java": "1.11.2",  # CVE-2025-12183, CVE-2025-66566: 1.10.1
     "com.fasterxml.jackson.core:jackson-annotations": "2.21",

@@ -5,8 +5,8 @@
     start_broker ── lock ── already running? ── port, disk ── engine.launch ── wait for an answer ── BrokerInfo
                                                    auto: docker, kafka, noida: the first that works
 
-The broker outlives the process that started it. The next process finds it by ``broker.json`` in the data
-directory.
+The broker outlives the process that started it. The next process finds it by ``broker.json`` in the
+data directory.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ def start_broker(
     engine
         ``auto``, ``docker``, ``kafka`` or ``noida``
     port
-        port to listen on; 0 for any free port, ``None`` for 9092, or a free port where 9092 is taken
+        port to listen on; 0 for any free port, ``None`` for 9092, or a free port where 9092 is
+        taken
     data_dir
         its records and its log; they outlive stop and start
     progress
@@ -196,7 +197,8 @@ def _recorded(data: Path) -> BrokerState | None:
 
     Raises
     ------
-    BrokerError : the record cannot be trusted, or names no broker that its engine starts for this directory
+    BrokerError : the record cannot be trusted, or names no broker that its engine starts for this
+        directory
     """
     state = read_state(data)
     if state is not None and (state.engine not in ENGINES or not ENGINES[state.engine].is_own(data, state)):

@@ -1,7 +1,7 @@
 """Asks whether a broker answers, and finds out why not: nothing listens, TLS or SASL is needed, or it is no Kafka.
 
-The functions import the Kafka client themselves, so that ``make clean`` can stop a broker by a Python
-without packages.
+The functions import the Kafka client themselves, so that ``make clean`` can stop a broker by a
+Python without packages.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """A started broker's state file, its lock, its port and its space on disk.
 
-The state file names a process to signal. So headrace trusts it only where nobody else can have written
-it: the folder and the file belong to this user, and no other user may write them. Then
+The state file names a process to signal. So headrace trusts it only where nobody else can have
+written it: the folder and the file belong to this user, and no other user may write them. Then
 :mod:`tools.workers.processes` checks that the process is the one that was started.
 
-The module imports the standard library only, so that a Python without the packages can stop a broker.
+The module imports the standard library only, so that a Python without the packages can stop a
+broker.
 """
 
 from __future__ import annotations
@@ -243,7 +244,8 @@ def prepare_data_dir(data: Path) -> Path:
 def check_folder(data: Path) -> None:
     """Check that a data directory belongs to this user and that no other user may write it.
 
-    Another user who may write it could make headrace signal a process, or write a file, of their choice.
+    Another user who may write it could make headrace signal a process, or write a file, of their
+    choice.
 
     Raises
     ------

@@ -1,7 +1,7 @@
 """``headrace demo``: the main job from nothing to lists, on a local broker, with a real log.
 
-A person could give every step as a command. :mod:`tools.demo.steps` runs the steps in order and reads
-what the apps publish.
+A person could give every step as a command. :mod:`tools.demo.steps` runs the steps in order and
+reads what the apps publish.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""``headrace drill KIND``: a bounded failure test on topics of its own. Exit 0 only when nothing was lost, wrong or doubled."""
+"""``headrace drill KIND``: a bounded failure test on topics of its own.
+
+The exit code is 0 only when no event was lost, no window or list was wrong, and none was doubled.
+"""
 
 from __future__ import annotations
 

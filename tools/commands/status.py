@@ -1,4 +1,4 @@
-"""``headrace status``: lag per partition, group members, counts, and whether the workers are healthy.
+"""``headrace status``: lag, group members and counts, and whether the workers are healthy.
 
 :mod:`tools.workers.flow` says what healthy means.
 """

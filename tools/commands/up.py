@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def check_workers(n_workers: int, settings: Settings) -> None:
-    """Raise :class:`InputError` for a number of workers below 1 or above the number of partitions."""
+    """Raise :class:`InputError` for less than one worker, or more workers than partitions."""
     if not 1 <= n_workers <= settings.kafka.partitions:
         raise InputError(
             f"--workers {n_workers}: must be 1 to {settings.kafka.partitions}, the number of partitions; more would idle"

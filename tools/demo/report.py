@@ -13,7 +13,8 @@ from tools.replay.identity import event_id
 from tools.reports.quantile import quantile
 from tools.workers.apps import ENDINGS
 
-#: A demo shows this many users, each with at least so many events, and so many of its events and items.
+#: A demo shows this many users, each with at least so many events, and so many of its events and
+#: items.
 USERS_SHOWN: Final = 3
 MIN_EVENTS: Final = 5
 EVENTS_SHOWN: Final = 4

@@ -25,9 +25,9 @@ class Options:
     ----------
     log : a log and its catalogue; None for MovieLens-100K
     broker : address of a broker; None for a local one
-    engine : what runs the local broker, as ``headrace broker --engine`` takes it
-    seed : of the training
-    encoder : language model, as ``headrace train --encoder`` takes it; None for the default of ``headrace train``
+    engine : engine of the local broker, as for ``headrace broker``
+    seed : seed of the training
+    encoder : language model, as for ``headrace train``; None for the default of that command
     """
 
     log: DemoLog | None = None

@@ -1,4 +1,4 @@
-"""Scores published lists in test-then-learn order: each list against its user's next event, beside recent popularity."""
+"""Scores published lists against each user's next event, beside the items that are popular at that time."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Score:
         self.ndcg += ndcg_at_k(ranked, target, K)
 
     def as_dict(self) -> dict[str, float]:
-        """Return the means; 0 where nothing was scored."""
+        """Return the means; 0 where no list was scored."""
         n = max(self.n, 1)
         return {"hr@10": self.hits / n, "ndcg@10": self.ndcg / n}
 
 
 @dataclass
 class Scores:
-    """Our lists and recent popularity's, on the same moments."""
+    """The scores of headrace's lists and of recent popularity, at the same moments."""
 
     lists: Score = field(default_factory=Score)
     recent_popularity: Score = field(default_factory=Score)
@@ -46,13 +46,14 @@ def score(
 ) -> Scores:
     """Score lists in the order of their triggering events.
 
-    A list counts if its user has a next event. Recent popularity (time-decayed counts over all events up to the trigger) is
-    scored at the same moments, without the items the user has had in the replayed part, as the lists are.
+    A list counts when its user has a next event. Recent popularity is the time-decayed count of all
+    events up to the triggering event. It is scored at the same moments. As the lists do, it leaves
+    out the items that the user had in the replayed part.
 
     Parameters
     ----------
-    history : what the artifact was trained on, in time order
-    replayed : what was replayed, in time order
+    history : events on which the artifact was trained, in time order
+    replayed : events that were replayed, in time order
     event_ids : the event id of each replayed row
     """
     position_of = {event_id: i for i, event_id in enumerate(event_ids)}

@@ -1,4 +1,4 @@
-"""The steps of a demo: commands that a person could give, run in order; then the lists that the apps published are read."""
+"""The steps of a demo: commands that a person could give, run in order; then it reads the lists."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ from tools.workers.process import Worker
 from tools.workers.supervisor import running
 
 TRAIN_SHARE: Final = 0.8
-#: The replay runs thousands of times faster than life, and at full size a batch would hold whole sessions: small batches, one at a
-#: time, keep more of the windows in between, and so more lists.
+#: The replay runs thousands of times faster than real time, so that a batch of full size would hold
+#: whole sessions. With small batches, one at a time, the apps make windows and lists within a
+#: session too.
 DEMO_BATCHES: Final = {
     "HEADRACE_BATCH_MAX_RECORDS": "2",
     "HEADRACE_IN_FLIGHT_BATCHES": "1",
@@ -51,15 +52,17 @@ class Split:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a demo brought about.
+    """What a demo produced.
 
     Parameters
     ----------
     trained : the result of ``headrace train``
     n_sent : events that the replay published
-    counts : the sequencer's, of all events
-    lists, freshness_ms : all published lists, and how long after its event's arrival at the broker each was made, in milliseconds
-    flow_s : from the start of the replay to the last list, in seconds
+    counts : the sequencer's counts of all events
+    lists : all published lists
+    freshness_ms : for each list, the milliseconds from its event's arrival at the broker until the
+        list was made
+    flow_s : seconds from the start of the replay to the last list
     """
 
     trained: dict[str, Any]
@@ -71,7 +74,7 @@ class Outcome:
 
 
 def split_by_time(log: DemoLog) -> Split:
-    """Read the log in time order and cut it so that 80 % of the events lie before."""
+    """Read the log in time order and cut it at a time, so that 80 % of the events lie before the cut."""
     reader = LogReader(LogSource(log.events, log.columns), RefusedRows(shown=0))
     rows = list(sorted_rows(reader))
     at_ms = rows[int(TRAIN_SHARE * len(rows))].ts_ms
@@ -82,7 +85,7 @@ def split_by_time(log: DemoLog) -> Split:
 
 
 def run_steps(settings: Settings, log: DemoLog, split: Split, training: Sequence[str]) -> Outcome:
-    """Train, start both apps, replay, wait until all is done, and read the lists.
+    """Train, start both apps, replay, wait until every window has its list, and read the lists.
 
     Parameters
     ----------
@@ -111,7 +114,7 @@ def run_steps(settings: Settings, log: DemoLog, split: Split, training: Sequence
 
 
 def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
-    """Run one headrace command with ``--json`` and return its result; its progress shows on standard error."""
+    """Run one headrace command with ``--json`` and return its result."""
     process = subprocess.run(
         [sys.executable, "-m", "tools.main", *arguments, "--json"], env=environment, stdout=subprocess.PIPE, check=False
     )
@@ -134,7 +137,7 @@ def workers(settings: Settings) -> Iterator[tuple[Worker, Worker]]:
 
 
 def drain(settings: Settings, sequencer: Worker, recommender: Worker, n_sent: int) -> dict[str, int]:
-    """Wait until every event is sequenced and every window has its list; return the sequencer's counts."""
+    """Wait until every event is counted and every window has its list; return the sequencer's counts."""
     deadline = time.monotonic() + DRAIN_S
     group = settings.kafka.group("recommender")
     with progress() as bar:
@@ -151,7 +154,7 @@ def drain(settings: Settings, sequencer: Worker, recommender: Worker, n_sent: in
 
 
 async def read_lists(settings: Settings) -> tuple[list[Recommendation], list[float]]:
-    """Return all published lists, and how long after its event's arrival at the broker each was made, in milliseconds."""
+    """Return all published lists, and for each the milliseconds since its event's arrival at the broker."""
     kafka = settings.kafka
     events = read_records(kafka, kafka.topic("events"))
     arrived = {(record.partition, record.offset): record.timestamp async for record in events}

@@ -1,4 +1,4 @@
-"""The artifact and the catalogue of a drill: small, seeded, made in a few seconds unless an artifact is named."""
+"""The artifact and the catalogue of a drill. Without a named artifact a drill trains a small one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START_MS: Final = 1_700_000_000_000
 
 
 def make_artifact(folder: Path, seed: int) -> Path:
-    """Train an artifact on a log in which users walk through the items; the text encoder is the fake one.
+    """Train an artifact on a seeded log in which users walk through the items, with the fake encoder.
 
     Raises
     ------
@@ -56,12 +56,12 @@ def _run(argv: list[str]) -> None:
 
 
 def catalogue_of(artifact: Path) -> list[Item]:
-    """Return an item for each that the artifact was trained on, with a title made from its id.
+    """Return the items that the artifact was trained on, each with a title made from its id.
 
     Raises
     ------
     RunError
-        When there is no readable manifest; the workers will say more.
+        When the artifact has no readable manifest.
     """
     try:
         item_ids = json.loads((artifact / "manifest.json").read_bytes())["item_ids"]

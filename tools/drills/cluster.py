@@ -26,7 +26,8 @@ class DrillWorker(Worker):
 
     Attributes
     ----------
-    was_paused : whether the process was paused since its start: one that others took over from ends by itself
+    was_paused : whether the process was paused since its start; a paused worker ends by itself when
+        others have taken over its partitions
     """
 
     was_paused = False
@@ -37,17 +38,17 @@ class DrillWorker(Worker):
         return self.log_path.stem
 
     def start(self) -> None:
-        """Start the process; no pause of the one before counts."""
+        """Start the process; a pause of the process before does not count."""
         self.was_paused = False
         super().start()
 
     def pause(self) -> None:
-        """Stop the process where it is."""
+        """Pause the process with SIGSTOP."""
         self.was_paused = True
         self._signal_group(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Let the paused process continue."""
         self._signal_group(signal.SIGCONT)
 
     def answers(self) -> bool:
@@ -83,13 +84,14 @@ class Cluster:
     Parameters
     ----------
     settings : broker, prefix and artifact of the drill
-    folder : data directories and logs of the workers
-    env : variables of every worker, beside those
+    folder : holds the state directories and the logs of the workers
+    env : further environment variables of every worker
 
     Attributes
     ----------
-    ended : what was told of workers that ended without being killed by the drill, or not with 0 when they were stopped in order
-    unexpected : those of them that had not been paused
+    ended : a line for each worker that ended although the drill did not kill it, and for each exit
+        code other than 0 after an orderly stop
+    unexpected : those lines whose worker had not been paused
     """
 
     def __init__(self, settings: Settings, folder: Path, env: Mapping[str, str]) -> None:
@@ -117,8 +119,8 @@ class Cluster:
 
         Parameters
         ----------
-        module : what is run instead of the app's own module; empty for the app's own
-        env : variables of this worker alone
+        module : what ``faust -A`` loads instead of the app's own module; empty for the app's own
+        env : environment variables of this worker alone
         """
         label = f"{name}-{self._numbers[name]}"
         self._numbers[name] += 1
@@ -132,7 +134,8 @@ class Cluster:
         """Start one more worker, see :meth:`make_worker`, and supervise it."""
         worker = self.make_worker(name, module=module, env=env)
         worker.start()
-        self._supervisors[worker] = Supervisor([worker], window_s=0.0)  # restarts at once, no limit: a drill is bounded
+        # Without a window a restart is at once and without limit; the drill itself is bounded.
+        self._supervisors[worker] = Supervisor([worker], window_s=0.0)
         return worker
 
     async def supervise(self) -> None:
@@ -155,7 +158,7 @@ class Cluster:
             self.unexpected.append(f"{worker.label}: {line}")
 
     def kill(self, worker: DrillWorker) -> None:
-        """``kill -9``; the supervisor starts it again."""
+        """Kill a worker with SIGKILL; the supervisor starts it again."""
         if worker.is_running:
             self._accounted.add(worker.pid)
         worker.kill()
@@ -177,7 +180,8 @@ class Cluster:
         Raises
         ------
         RunError
-            When that takes longer than ``timeout_s``; quotes the log of one that is not.
+            When that takes longer than ``timeout_s``; the message quotes the log of a worker that
+            is not ready.
         """
         deadline = time.monotonic() + timeout_s
         for worker in self.workers:
@@ -187,13 +191,13 @@ class Cluster:
                 await asyncio.sleep(POLL_S)
 
     async def counts(self) -> dict[str, dict[str, Any]]:
-        """Return the pages ``/counts`` of those workers that answer, by label."""
+        """Return the page ``/counts`` of each worker that answers, by label."""
         found: dict[str, dict[str, Any]] = {}
         for worker in self.workers:
             try:
                 found[worker.label] = await asyncio.to_thread(worker.counts)
             except WorkerError:
-                continue  # it is just being restarted
+                continue  # the worker is just being restarted
         return found
 
     async def stop(self) -> None:
@@ -213,7 +217,7 @@ async def is_ready(worker: DrillWorker) -> bool:
 
 
 def unbalanced(pages: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Return the pages, by label, on which ``read`` is not the sum of the four ways an event can end."""
+    """Return the labels of the pages on which the ends of events do not add up to ``read``."""
     found = []
     for label, page in pages.items():
         totals: Iterable[Mapping[str, int]] = [page["total"], *page["partitions"].values()]

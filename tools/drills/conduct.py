@@ -33,8 +33,8 @@ from tools.drills.plan import Plan
 from tools.drills.run import delete_topics, run_drill
 from tools.drills.session import Drill
 
-#: The folder of the drill's own broker. A drill never uses the local broker of another command: that one ends with its
-#: command.
+#: The folder of the drill's own broker. A drill never uses the local broker of another command,
+#: because that broker ends with its command.
 BROKER: Final = "broker"
 
 
@@ -120,7 +120,10 @@ def _broker(named: Settings | None, plan: Plan, folder: Path) -> Iterator[Broker
 
 
 async def _until_told_to_end(kind: Kind, drill: Drill, keep: bool) -> dict[str, Any]:
-    """Run the drill; a supervisor's SIGTERM ends it in order, as Ctrl-C does, also where a script has Ctrl-C ignored."""
+    """Run the drill. SIGTERM ends it in order, as Ctrl-C does.
+
+    A script that starts the drill in the background has Ctrl-C ignored, but not SIGTERM.
+    """
     loop, running = asyncio.get_running_loop(), asyncio.ensure_future(run_drill(kind, drill))
     loop.add_signal_handler(signal.SIGTERM, running.cancel)
     try:
@@ -132,7 +135,7 @@ async def _until_told_to_end(kind: Kind, drill: Drill, keep: bool) -> dict[str, 
 
 
 async def _clean_up(drill: Drill) -> None:
-    """Delete the topics; a broker that is gone must not hide why the drill ended."""
+    """Delete the topics. A broker that does not answer must not hide why the drill ended."""
     try:
         await delete_topics(drill.settings.kafka)
     except (HeadraceError, KafkaError) as exc:

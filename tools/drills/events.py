@@ -1,7 +1,8 @@
-"""The events of a drill: seeded, now-based, with repeats, late and malformed ones among them. Pure but for the clock it is given.
+"""The events of a drill: new, repeated, late and malformed ones, in a seeded order.
 
-Users and items are drawn log-uniformly, so that the one of rank r comes with a share proportional to 1 / r: Zipf's law with exponent
-1 (Zipf, *Human Behavior and the Principle of Least Effort*, 1949), as in shops.
+Users and items are drawn log-uniformly, so that the user or the item of rank r has a share
+proportional to 1 / r, as in shops. That is Zipf's law with exponent 1 (Zipf, *Human Behavior and
+the Principle of Least Effort*, 1949).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from streams.contract.kafka_records import OutRecord
 from streams.contract.records import EVENT_TYPES, VERSION, Event, encode
 from tools.drills.malformed import MALFORMED
 
-#: Events that may be repeated: the last so many.
+#: A repeat is one of this many last events.
 REPEATABLE: Final = 10_000
 HOUR_MS: Final = 3_600_000
 Sort = Literal["new", "repeat", "late-inserted", "late-dropped", "malformed"]
@@ -32,9 +33,10 @@ class Shares:
 
     Parameters
     ----------
-    repeat : an event of the last ten thousand, once more, byte for byte
-    late : half of them within the allowed lateness, so that the window takes them in; half beyond it
-    malformed : breaks the contract, kind after kind
+    repeat : events that were sent before, byte for byte
+    late : late events; half of them are within the allowed lateness, so that the window takes them
+        in
+    malformed : events that break the contract, one kind after the other
     """
 
     repeat: float = 0.10
@@ -43,7 +45,7 @@ class Shares:
 
 
 def shares_of_users(n_users: int) -> Float64:
-    """Return each user's share of the events, most active first: (n_users,) float64, of sum 1."""
+    """Return each user's share of the events, most active first: (n_users,) float64 with sum 1."""
     ranks = np.arange(1, n_users + 1, dtype=np.float64)
     return np.log1p(1 / ranks) / math.log(n_users + 1)
 
@@ -55,7 +57,7 @@ class EventSource:
 
     Parameters
     ----------
-    item_ids : what the events are about
+    item_ids : items of the events
     lateness_ms : the sequencer's allowed lateness
     """
 

@@ -1,11 +1,12 @@
-"""A recommender whose model can be made slow, hung, broken or mad, for drills: ``faust -A tools.drills.faulty_model worker``.
+"""A recommender whose model a drill can slow, hang, crash or make give NaN.
 
-It is the same app as ``streams.recommender``; only its pipeline's answers pass through here. What is wrong with the model says the
-JSON file that ``HEADRACE_DRILL_FAULTS`` names, read anew on each call; a missing file means nothing is wrong::
+``faust -A tools.drills.faulty_model worker`` runs the same app as ``streams.recommender``. Only the
+answers of its pipeline pass through this module. The JSON file that ``HEADRACE_DRILL_FAULTS`` names
+says what is wrong with the model. The app reads it on each call; a missing file means no fault::
 
-    {"mode": "none"}                     in order
-    {"mode": "slow", "factor": 100}      each call takes so many times the processor time that it needs
-    {"mode": "hang"}                     a call ends only when the file says something else
+    {"mode": "none"}                     no fault
+    {"mode": "slow", "factor": 100}      each call takes 100 times its processor time
+    {"mode": "hang"}                     a call ends when the file names another mode
     {"mode": "crash"}                    every call raises
     {"mode": "nan", "item_id": "i7"}     scores are not finite for users whose window holds the item
 """
@@ -44,11 +45,11 @@ class Fault(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class InjectedError(Exception):
-    """What a model raises that a drill has crashed."""
+    """The error of a model that a drill has crashed."""
 
 
 def read_fault(path: Path) -> Fault:
-    """Return the fault in a file; one that is missing means none.
+    """Return the fault in a file; a missing file means no fault.
 
     Raises
     ------
@@ -64,12 +65,12 @@ def read_fault(path: Path) -> Fault:
 
 
 def write_fault(path: Path, fault: Fault) -> None:
-    """Put a fault into the file, in one step."""
+    """Replace the file by one that holds this fault."""
     replace_file(path, msgspec.json.encode(fault))
 
 
 def with_faults(recommend: Recommend, path: Path) -> Recommend:
-    """Return ``Pipeline.recommend`` as the fault in a file makes it."""
+    """Return ``Pipeline.recommend`` with the fault that a file names at each call."""
 
     def faulty(catalogue: Any, windows: Sequence[Sequence[Behaviour]], *args: Any, **kwargs: Any) -> list[RankedList]:
         fault = read_fault(path)
@@ -97,7 +98,7 @@ def _spoilt(made: RankedList) -> RankedList:
 
 
 def build_faulty_recommender(settings: Settings) -> StreamApp:
-    """Return the recommender's app with a model that the fault file governs; connects to nothing."""
+    """Return the recommender's app with a model that obeys the fault file; connect to nothing."""
     name = os.environ.get(VARIABLE)
     if not name:
         raise SettingsError(f"{VARIABLE} is not set: name the JSON file with the fault")

@@ -1,4 +1,4 @@
-"""What other people's clients do to the topics in ``headrace drill poison``: codecs, transactions, huge and damaged records."""
+"""Acts of foreign clients in ``headrace drill poison``: codecs, transactions, huge and damaged records."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 #: Every codec that a Kafka client may write with.
 CODECS: Final = ("gzip", "snappy", "lz4", "zstd")
 N_EACH: Final = 200
-#: Above what ``events.rejected`` takes; compressed it is a few kilobytes, which every broker lets in.
+#: Larger than a record of ``events.rejected`` may be. Compressed it is a few kilobytes, which every
+#: broker accepts.
 HUGE_BYTES: Final = 3 << 20
 MAX_REQUEST_BYTES: Final = 16 << 20
-#: No window, no vector, and for nobody: the bytes of another program that writes to the wrong topic.
+#: Bytes of another program that writes to the wrong topic: neither a window nor a vector.
 RUBBISH: Final = b"\xc1 of another program"
 FOREIGN_KEY: Final = b"\xff\xfe"
 
@@ -40,7 +41,7 @@ async def _producer(kafka: KafkaSettings, **options: Any) -> AsyncIterator[Any]:
 
 
 async def _send(producer: Any, kafka: KafkaSettings, topic: str, records: Sequence[OutRecord]) -> list[int]:
-    """Send records to the partitions of their keys; return those partitions, one for each record."""
+    """Send records to the partitions of their keys; return the partition of each record."""
     partitions = [partition_of(record.key or b"", kafka.partitions, kafka.partitioner) for record in records]
     for record, partition in zip(records, partitions, strict=True):
         await producer.send(kafka.topic(topic), key=record.key, value=record.value, partition=partition)
@@ -54,7 +55,7 @@ def _new_events(drill: Drill, n: int) -> list[OutRecord]:
 
 
 async def publish_in_each_codec(drill: Drill) -> None:
-    """Publish good events in batches of each codec: all of them must be accepted."""
+    """Publish good events in batches of each codec: the sequencer must accept all of them."""
     kafka = drill.settings.kafka
     for codec in CODECS:
         async with _producer(kafka, compression_type=codec) as producer:
@@ -63,9 +64,10 @@ async def publish_in_each_codec(drill: Drill) -> None:
 
 
 async def abort_a_transaction(drill: Drill) -> None:
-    """Publish events in a transaction that is aborted, and others in one that is committed: the first never happened."""
+    """Publish events in an aborted transaction, which nobody may read, and events in a committed one."""
     kafka = drill.settings.kafka
-    # Events of the source may be repeated later, and then they count: those that are aborted must be of another make.
+    # The source may repeat its own events later, and then they count. So the aborted events are not
+    # its own.
     aborted = [OutRecord(b"u1", b'{"v":1,"event_id":"aborted%d","never":"seen"}' % i) for i in range(N_EACH)]
     async with _producer(kafka, transactional_id=f"{kafka.topic_prefix}drill", enable_idempotence=True) as producer:
         await producer.begin_transaction()
@@ -80,7 +82,7 @@ async def abort_a_transaction(drill: Drill) -> None:
 
 
 async def publish_a_huge_record(drill: Drill) -> None:
-    """Publish a record that is small only when compressed: it must be rejected, cut, and stop nobody."""
+    """Publish a record that is small only when compressed: the sequencer must reject it, cut, and go on."""
     kafka = drill.settings.kafka
     huge = OutRecord(b"u1", b'{"v":1,"text":"' + b"x" * HUGE_BYTES + b'"}')
     async with _producer(kafka, compression_type="gzip") as producer:
@@ -89,9 +91,10 @@ async def publish_a_huge_record(drill: Drill) -> None:
 
 
 async def damage_state_topics(drill: Drill) -> None:
-    """Write what is no window and no vector onto the state topics, over a user and under a key that is no text.
+    """Write rubbish onto the state topics: over a user's state, and under a key that is no text.
 
-    The owners go on from what they hold, so the user's next event puts the window right. The foreign key is removed again.
+    The workers hold their state in memory, so the user's next event repairs the topic. The drill
+    removes the foreign key again.
     """
     kafka = drill.settings.kafka
     drill.observer.windows.foreign.add(RUBBISH)

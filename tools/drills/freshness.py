@@ -1,4 +1,4 @@
-"""How old lists are when they come, and how old superseding alone makes them: the pure half of ``headrace drill overload``."""
+"""How old lists are when they come, and how old they must be when newer windows replace waiting ones."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from models.types import Float64
 from streams.contract.records import Recommendation
 from tools.reports.quantile import quantile
 
-#: Late events' own time is up to hours ago: their lists say nothing about freshness. Nobody waits as long as this.
+#: A list that is older belongs to a late event, whose own time is hours ago. It says nothing about
+#: freshness.
 LATE_MS: Final = 600_000
 BISECTIONS: Final = 60
 
 
 class Arrival(NamedTuple):
-    """A list as it came: seconds of the monotonic clock, its user, its age, and whether it only stands in for a full one."""
+    """A list as it came: time on the monotonic clock, user, age, and whether it is provisional."""
 
     at_s: float
     user_id: str
@@ -25,14 +26,14 @@ class Arrival(NamedTuple):
 
     @classmethod
     def of(cls, at_s: float, made: Recommendation) -> Arrival:
-        """Return what counts of a list."""
+        """Return the arrival of a list."""
         return cls(at_s, made.user_id, made.produced_ts - made.event_ts, made.provisional)
 
 
 def freshness_ms(arrivals: Sequence[Arrival], without: Collection[str]) -> dict[str, float | None]:
-    """Return how long after their event lists were made: median and 99th percentile, in milliseconds, and of how many.
+    """Return the age of lists: median and 99th percentile in milliseconds, and how many lists there are.
 
-    Lists of late events are left out, for those events are old when they come.
+    Lists of late events do not count, because those events are old when they come.
 
     Parameters
     ----------
@@ -57,17 +58,18 @@ def busiest_minute(arrivals: Sequence[Arrival], user_id: str) -> int:
 
 
 def superseding_wait_s(events_per_s: float, shares: Float64, lists_per_s: float) -> float:
-    """Return how long users wait for a list, in seconds, when a newer window replaces the waiting one and nothing else is shed.
+    """Return how many seconds users wait for a list when newer windows replace waiting ones and no others are dropped.
 
-    A user of ``x`` events a second waits ``w``, has a list, and waits again from the next event on: a list every ``w + 1/x`` seconds,
-    so ``x / (1 + w x)`` lists a second. The wait at which all users together take the lists that are made solves the sum of these for
-    ``w``: 0 where there are more lists than events.
+    A user of ``x`` events a second waits ``w`` seconds, gets a list, and waits again from the next
+    event on. So the user gets a list every ``w + 1/x`` seconds, which is ``x / (1 + w x)`` lists a
+    second. The result is the ``w`` at which this rate, summed over all users, equals
+    ``lists_per_s``; 0 where there are more lists than events.
 
     Parameters
     ----------
-    events_per_s : of all users
+    events_per_s : events a second of all users
     shares : (n_users,) float64: each user's share of the events
-    lists_per_s : above 0
+    lists_per_s : lists that the workers make a second, above 0
     """
     rates = events_per_s * shares
     low, high = 0.0, len(rates) / lists_per_s  # all users wait all the time

@@ -1,7 +1,7 @@
 """What a kind of drill defines, with a default for each part, and the table of the kinds.
 
-A kind is a module of ``tools.drills.kinds`` with a constant ``KIND``. Only the named kind is imported: some of them load
-PyTorch, which takes seconds.
+A kind is a module of ``tools.drills.kinds`` with a constant ``KIND``. Only the named kind is
+imported: some of them load PyTorch, which takes seconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a drill's observer keeps: each user's newest list under the consumer's recipe, stale windows, the partitions' pauses. Pure."""
+"""What a drill's observer keeps: each user's newest list, stale windows, and the pauses of partitions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Recommendation, RecordDecoder
 from streams.errors import RecordError
 
-#: Ids kept of a user's accepted lists are hashes of this many bits, for memory's sake.
+#: The ledger keeps a hash of this many bits instead of a list's id, to save memory.
 _HASH_MASK: Final = (1 << 62) - 1
 Lane = tuple[str, int]
 
@@ -27,20 +27,24 @@ class Newest:
     value: bytes
 
     def is_news_after(self, last: Newest) -> bool:
-        """Whether this list may follow ``last``: of a higher rank, under another id, and a later window by a later event."""
+        """Whether this list may follow ``last``.
+
+        It may with a higher rank and another id; a list of a later window must also belong to a
+        later event.
+        """
         is_same_window = self.rank[0] == last.rank[0]
         return self.rank > last.rank and self.id_hash != last.id_hash and (is_same_window or self.offset > last.offset)
 
 
 class ListLedger:
-    """Applies the consumer's recipe to lists as they come, and judges the recipe.
+    """Applies the recipe for consumers of the contract to lists as they come, and judges the recipe.
 
     Attributes
     ----------
-    n_lists : all that were read
-    n_repeated : those that the recipe dropped as no news
-    n_duplicate : those that the recipe accepted although they were no news
-    n_degraded : those accepted that are marked degraded
+    n_lists : lists that were read
+    n_repeated : lists that the recipe dropped because they were no news
+    n_duplicate : lists that the recipe accepted although they were no news
+    n_degraded : accepted lists that are marked degraded
     n_malformed : records that are no lists
     """
 
@@ -82,14 +86,17 @@ class ListLedger:
 
 
 class WindowLog:
-    """Judges ``sequences``, record by record as they come: windows that came after a newer one.
+    """Counts the windows that came after a newer window of their user.
 
-    Such a stale window is often hidden by the next one of its user; a worker that recovers in between would go on from it.
+    The next window of the user often hides such a stale window. But a worker that recovers in
+    between would continue from the stale one.
 
     Attributes
     ----------
-    n_stale : windows whose revision was not above that of the one before, repeats byte for byte left out
-    foreign : values that the drill itself writes in the name of another program; the verdict judges what the topic holds at last
+    n_stale : windows whose revision was not above that of the window before; equal bytes do not
+        count
+    foreign : values that the drill itself writes in the name of another program; they do not count
+        here, because the verdict judges what the topic holds in the end
     """
 
     def __init__(self) -> None:
@@ -98,7 +105,7 @@ class WindowLog:
         self._last: dict[bytes, tuple[int, int]] = {}  # revision and hash
 
     def add(self, key: bytes, value: bytes | None) -> None:
-        """Take in the next record of the key's partition; one without value removes the window, as compaction would."""
+        """Take in the next record of the key; a record without a value removes the window, as compaction would."""
         if value is None:
             self._last.pop(key, None)
             return
@@ -112,7 +119,7 @@ class WindowLog:
 
 
 class _Revision(msgspec.Struct):
-    """The one field of a window that matters here."""
+    """The only field of a window that matters here."""
 
     revision: int
 
@@ -121,7 +128,7 @@ _revision_decoder = msgspec.msgpack.Decoder(_Revision)
 
 
 def revision_in(value: bytes) -> int:
-    """Return the revision of an encoded window; 0 where it is none, which is below any."""
+    """Return the revision of an encoded window; 0, which is below any revision, for other bytes."""
     try:
         return _revision_decoder.decode(value).revision
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -133,8 +140,8 @@ class Gaps:
 
     Parameters
     ----------
-    lanes : all that are expected to flow
-    now : seconds of a monotonic clock, as everywhere here
+    lanes : the lanes that must flow
+    now : seconds of a monotonic clock, as in all methods
     """
 
     def __init__(self, lanes: list[Lane], now: float) -> None:
@@ -149,14 +156,14 @@ class Gaps:
         self._arrived.add(lane)
 
     def mark(self, now: float) -> None:
-        """Forget all pauses: what comes from ``now`` on counts."""
+        """Forget all pauses before ``now``."""
         for lane in self._last:
             self._last[lane] = now
             self._longest[lane] = 0.0
         self._arrived.clear()
 
     def restart_arrivals(self) -> None:
-        """Ask anew which lanes flow; pauses go on counting."""
+        """Forget which lanes had arrivals; pauses go on."""
         self._arrived.clear()
 
     def all_flow(self) -> bool:
@@ -164,5 +171,5 @@ class Gaps:
         return len(self._arrived) == len(self._last)
 
     def longest_s(self, now: float) -> float:
-        """Return the longest pause of any lane since the mark, one that still lasts included."""
+        """Return the longest pause of any lane since the mark; a pause that still lasts counts."""
         return max(max(self._longest[lane], now - self._last[lane]) for lane in self._last)

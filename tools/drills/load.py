@@ -1,4 +1,4 @@
-"""The load of a drill: publishes its events at a rate that may change on the way, whatever the broker does meanwhile."""
+"""The load of a drill: publishes its events at a rate that may change, also while the broker is away."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from streams.settings.load import KafkaSettings
 from tools.drills.events import EventSource
 
 TICK_S: Final = 0.05
-#: Overdue events sent at once after an outage; bounds memory and the length of one flush.
+#: Most overdue events that are sent at once after an outage; bounds memory and the time of a flush.
 MAX_CHUNK: Final = 5_000
-#: A broker that is away for longer than this ends the drill.
+#: A drill ends when its broker is away for longer than this, in seconds.
 OUTAGE_LIMIT_S: Final = 300.0
 RETRY_PAUSE_S: Final = 0.5
 
 
 class Load:
-    """Publishes a source's events. For one event loop.
+    """Publishes the events of a source, in one event loop.
 
-    A chunk that the broker did not acknowledge is published again as a whole: the events in it are then repeats.
+    A chunk that the broker did not acknowledge is published again as a whole, so that its events
+    may be repeats.
 
     Attributes
     ----------
-    rate_per_s : events a second, now; may be set at any time
-    make : makes the next event at a time in milliseconds; may be replaced
+    rate_per_s : events a second; may be set at any time
+    make : makes the next event, given the time in milliseconds; may be replaced
     n_sent : events acknowledged by the broker
     """
 
@@ -46,7 +47,7 @@ class Load:
         self._turn = asyncio.Lock()
 
     async def prefill(self) -> None:
-        """Publish one event of each user, as fast as it goes."""
+        """Publish one event of each user as fast as the broker takes them."""
         chunk: list[OutRecord] = []
         for record in self.source.first_events(_now_ms()):
             chunk.append(record)
@@ -62,7 +63,7 @@ class Load:
             await asyncio.sleep(TICK_S)
             if self._turn.locked():
                 async with self._turn:
-                    last = time.monotonic()  # what a rest leaves out is not made up for
+                    last = time.monotonic()  # the load does not catch up on a rest
                 continue
             now = time.monotonic()
             due, last = due + self.rate_per_s * (now - last), now
@@ -74,7 +75,7 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def at_rest(self) -> AsyncIterator[None]:
-        """Let :meth:`run` publish nothing while the block runs: all that it made is acknowledged when the block begins."""
+        """Pause :meth:`run` while the block runs; the broker has acknowledged all its events before the block."""
         async with self._turn:
             yield
 

@@ -1,4 +1,4 @@
-"""Malformed events of many kinds, each from its number, so that no two are alike. For drills and tests."""
+"""Malformed events of many kinds, for drills and tests. A number in each makes all of them different."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import MAX_RECORD_BYTES
 
-#: An event time in the past: what is wrong with a record is never its time, unless its kind says so.
+#: A good event time: the time of a record is wrong only where its kind says so.
 TS_MS: Final = 1_700_000_000_000
 
 
@@ -31,7 +31,7 @@ def _with(**changes: Any) -> Callable[[int], OutRecord]:
     return lambda i: _record(_fields(i, **changes))
 
 
-#: Kind of damage, and the record of number ``i`` that has it.
+#: By kind of damage, a function from a number to a record with that damage.
 MALFORMED: Final[dict[str, Callable[[int], OutRecord]]] = {
     "not msgpack": lambda i: OutRecord(b"u1", b"\xc1garbage %d" % i),
     "plain text": lambda i: OutRecord(b"u1", b"hello %d" % i),

@@ -1,4 +1,4 @@
-"""The observer of a drill: follows ``sequences`` and ``recommendations`` in the drill's own process, without a group."""
+"""The observer of a drill: reads windows and lists as they come, in the drill's process, without a group."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Observer:
     ledger : the lists
     windows : the windows
     gaps : the pauses
-    arrivals : of each accepted list; empty unless ``keeps_arrivals`` is set
+    arrivals : one for each accepted list; empty unless ``keeps_arrivals`` is set
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -88,7 +88,7 @@ class Observer:
                 self.windows.add(record.key, record.value)
 
     async def catch_up(self, timeout_s: float) -> None:
-        """Return when everything that is on the topics now was read.
+        """Return when the observer has read all records that are on the topics now.
 
         Raises
         ------

@@ -16,9 +16,11 @@ class Needs:
     Parameters
     ----------
     own_broker : whether the drill must start a broker of its own, which it may kill
-    model_faults : whether recommenders run ``tools.drills.faulty_model``, which can slow, hang and crash the model
+    model_faults : whether recommenders run ``tools.drills.faulty_model``, which can slow, hang and
+        crash the model
     workers_may_end : whether workers may end by themselves without being a problem
-    n_workers : workers of each app at the start, whatever a person asks for; None for what a person asks for
+    n_workers : workers of each app at the start, whatever a person asks for; None for what a person
+        asks for
     variables : settings of every worker, as environment variables
     """
 
@@ -44,8 +46,8 @@ class Plan:
     n_workers : workers of each app at the start
     store : where sequencers keep their state, as ``HEADRACE_SEQUENCE_STORE``
     shares : shares of the events that are repeated, late or malformed
-    log, log_columns : the history that ``replay`` publishes and its columns, as ``headrace replay`` takes them; None for
-        made events
+    log, log_columns : the history that ``replay`` publishes and its columns, as ``headrace replay``
+        takes them; None for made events
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""``headrace replay`` as a drill runs it: against the drill's topics, with a limit of time."""
+"""Runs ``headrace replay`` for a drill: against the drill's topics, with a time limit."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ async def start_command(drill: Drill, *argv: str) -> asyncio.subprocess.Process:
 
 
 async def command(drill: Drill, *argv: str, may_end_with: int = 0) -> dict[str, Any]:
-    """Run ``headrace replay`` to its end and return its JSON; an empty one where it prints none.
+    """Run ``headrace replay`` to its end and return its JSON; an empty object where it prints none.
 
     Parameters
     ----------
-    may_end_with : exit code, beside 0, that is no failure
+    may_end_with : exit code beside 0 that is no failure
 
     Raises
     ------
     RunError
-        When it fails, or takes longer than :data:`COMMAND_LIMIT_S`.
+        When the command fails, or takes longer than :data:`COMMAND_LIMIT_S`.
     """
     process = await start_command(drill, *argv)
     try:

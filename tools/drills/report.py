@@ -1,6 +1,7 @@
-"""The report of a drill: its verdict, the lists that were seen, the faults and how long each stopped the flow.
+"""The report of a drill: its verdict, the lists that came, and how long each fault stopped the flow.
 
-Downtimes, lag and sizes of stores are reported, not judged: how long is too long is the reader's to say.
+The report does not judge downtimes, lag and the sizes of stores: the reader decides how long is too
+long.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from tools.drills.session import Drill, Fault
 
 
-#: Sorts of events that may be accepted, each once; one beyond the allowed lateness is, when it is its user's first.
+#: Sorts of events that the sequencer may accept. It accepts an event beyond the allowed lateness
+#: when that is the first event of its user.
 ACCEPTABLE: Final[tuple[Sort, ...]] = ("new", "late-inserted", "late-dropped")
 
 
@@ -54,14 +56,17 @@ def report_of(drill: Drill, verdict: Verdict) -> dict[str, Any]:
 
 
 def n_sent_problems(verdict: Verdict, n_sent: int) -> list[str]:
-    """Return a line when the topic holds fewer events than the broker has acknowledged."""
+    """Return a line when the topic holds fewer events than the broker acknowledged."""
     if verdict.events >= n_sent:
         return []
     return [f"lost before the sequencer: {n_sent} events acknowledged, {verdict.events} on the topic"]
 
 
 def sort_problems(verdict: Verdict, sent: Mapping[Sort, int]) -> list[str]:
-    """Return in what the oracle's counts contradict what the events were made to be; it shares its functions with the workers."""
+    """Return where the oracle's counts contradict the sorts of the events that were sent.
+
+    The oracle shares its functions with the workers, and so could share an error of theirs.
+    """
     most = sum(sent.get(sort, 0) for sort in ACCEPTABLE)
     found = []
     if verdict.accepted > most:

@@ -1,4 +1,4 @@
-"""Watches a drill's workers over time: memory, open files, lag, size of their stores."""
+"""Watches a drill's workers over time: their memory, open files, lag and the size of their stores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sample:
 
 
 def slope_mb_per_min(samples: Sequence[Sample]) -> float:
-    """Return by how many megabytes a minute memory grows: the least-squares line through the samples (0 for fewer than two)."""
+    """Return how many megabytes a minute memory grows, by the least-squares line; 0 for fewer than two samples."""
     n = len(samples)
     mean_t = sum(s.at_s for s in samples) / n if n else 0.0
     spread = sum((s.at_s - mean_t) ** 2 for s in samples)
@@ -39,12 +39,12 @@ def slope_mb_per_min(samples: Sequence[Sample]) -> float:
 
 
 def after_warm_up(samples: Sequence[Sample], warm_up_s: float) -> list[Sample]:
-    """Return the samples of one process from ``warm_up_s`` seconds after its first on."""
+    """Return the samples of a process that came ``warm_up_s`` seconds or more after its first."""
     return [sample for sample in samples if sample.at_s >= samples[0].at_s + warm_up_s]
 
 
 def grown_files(samples: Sequence[Sample]) -> int:
-    """Return by how many the open files went above those of the first sample (0 for no samples)."""
+    """Return how many more files were open than at the first sample, at most; 0 without samples."""
     return max((s.n_files - samples[0].n_files for s in samples), default=0)
 
 
@@ -63,7 +63,7 @@ class Watch:
         self.store_bytes: list[int] = []
 
     async def run(self) -> None:
-        """Sample."""
+        """Sample until cancelled."""
         while True:
             self.look()
             for name, lag in (await self._drill.lag()).items():
@@ -81,7 +81,7 @@ class Watch:
                 self.lives[worker.label, pid].append(Sample(now, rss_bytes, worker.n_files()))
 
     def growth_mb(self, since_s: float) -> dict[str, float]:
-        """Return by how much each process that lived at ``since_s`` (monotonic) has grown at most since then, in MB."""
+        """Return the largest growth in MB, by label, of each process that lived at ``since_s`` (monotonic)."""
         grown: dict[str, float] = {}
         for (label, _pid), samples in self.lives.items():
             before = [s.rss_bytes for s in samples if s.at_s <= since_s]
@@ -133,7 +133,7 @@ async def watching(drill: Drill) -> AsyncIterator[Watch]:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Return the bytes of all files below a folder; those that vanish meanwhile count nothing."""
+    """Return the bytes of all files below a folder; files that vanish meanwhile do not count."""
     total = 0
     for path in folder.rglob("*"):
         try:

@@ -22,16 +22,16 @@ from tools.drills.session import Drill
 from tools.drills.verdict import judge
 from tools.workers.apps import APP_NAMES
 
-#: Load goes on this long after the last fault, in seconds.
+#: The load goes on for this many seconds after the last fault.
 AFTER_LAST_FAULT_S: Final = 3.0
 
 
 async def run_drill(kind: Kind, drill: Drill) -> dict[str, Any]:
-    """Run a drill from its topics to its report. Its workers and its load have ended when it returns or raises.
+    """Run a drill from its topics to its report. Its workers and its load end in any case.
 
     Returns
     -------
-    the report; its ``problems`` is empty when all went as it must
+    the report; its ``problems`` are empty when the drill has passed
     """
     started = time.monotonic()
     kafka = drill.settings.kafka
@@ -68,7 +68,7 @@ async def _script_under_load(drill: Drill, script: Script, jobs: list[asyncio.Ta
     faults = asyncio.create_task(_faults(drill, script))
     jobs += [load, faults]
     await asyncio.wait([*jobs], return_when=asyncio.FIRST_COMPLETED)
-    if not faults.done():  # load or supervision ended: it failed
+    if not faults.done():  # load or supervision ended, and so has failed
         for job in jobs:
             if job.done():
                 await job

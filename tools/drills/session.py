@@ -1,4 +1,4 @@
-"""What the script of a drill has in hand: the plan, load, workers, observer, and a fault's downtime."""
+"""What the script of a drill works with: plan, load, workers, observer, and the downtime of faults."""
 
 from __future__ import annotations
 
@@ -25,21 +25,29 @@ from tools.drills.observer import Observer
 from tools.drills.plan import Plan
 from tools.workers.apps import APPS, AppName
 
-#: Longest time that a drill waits, in seconds: for both groups to have caught up, and for lists to flow again after a fault.
+#: Longest time in seconds that a drill waits until both groups have caught up, and until lists flow
+#: again after a fault.
 CATCH_UP_S: Final = 300.0
 HEALTHY_S: Final = 120.0
 POLL_S: Final = 0.2
-#: The recommender whose model can be disturbed, and how it is told; its module is not imported here, for it brings PyTorch.
+#: The recommender whose model a drill can disturb, and the variable that names its fault file. Its
+#: module is not imported here, because it imports PyTorch.
 FAULTY_APP: Final = "tools.drills.faulty_model"
 FAULT_VARIABLE: Final = "HEADRACE_DRILL_FAULTS"
-#: Commits come once a second: under load some seconds of it are always uncommitted.
+#: Workers commit once a second, so that under load some seconds of events are always uncommitted.
 NEAR_S: Final = 4.0
 SESSION_TIMEOUT_MS: Final = 6_000
 
 
 @dataclass
 class Fault:
-    """One disturbance; ``downtime_s`` is the longest pause of any partition of ``sequences`` or ``recommendations`` around it."""
+    """One disturbance.
+
+    Parameters
+    ----------
+    downtime_s : longest pause of any partition of ``sequences`` or ``recommendations`` around it
+    healthy_s : from its beginning until all was well again
+    """
 
     name: str
     downtime_s: float = 0.0
@@ -47,18 +55,19 @@ class Fault:
 
 
 class Drill:
-    """What the script of a kind has in hand.
+    """What the script of a kind works with.
 
     Attributes
     ----------
-    items : the catalogue, as it is at last: a script that changes it keeps this right
-    extra : what the kind reports beside the verdict
-    found : what the kind found wrong, one line each
-    prefill_s : from the first event of the prefill to its last list
-    n_hidden : offsets of ``events`` that no reader of committed records sees: aborted records, transaction markers, events that are
-        deleted unread
-    events_before : what ``events`` held when its records were deleted, all of it sequenced
-    pages : the workers' pages ``/counts``, as last seen
+    items : the catalogue at the end of the drill; a script that changes the catalogue changes this
+        too
+    extra : figures that the kind reports beside the verdict
+    found : problems that the kind found, one line each
+    prefill_s : seconds from the first event of the prefill to its last list
+    n_hidden : offsets of ``events`` that a reader of committed records never sees: of aborted
+        records, transaction markers and events that were deleted unread
+    events_before : records of ``events`` that were sequenced and then deleted
+    pages : the last pages ``/counts`` of the workers
     """
 
     def __init__(
@@ -90,19 +99,19 @@ class Drill:
         self.pages: dict[str, dict[str, Any]] = {}
 
     def start_worker(self, name: AppName) -> DrillWorker:
-        """Start one more worker of an app; recommenders are those that faults can be put into, where the plan says so."""
+        """Start one more worker of an app. Recommenders run the faulty model where the kind needs it."""
         if name == "recommender" and self.plan.needs.model_faults:
             return self.cluster.start_worker(name, module=FAULTY_APP, env={FAULT_VARIABLE: str(self.fault_file)})
         return self.cluster.start_worker(name)
 
     @property
     def fault_file(self) -> Path:
-        """Return the file that says what is wrong with the model, see ``tools.drills.faulty_model``."""
+        """Return the file that names the fault of the model, see ``tools.drills.faulty_model``."""
         return self.folder / "faults.json"
 
     @contextlib.asynccontextmanager
     async def fault(self, name: str, healthy_within_s: float = HEALTHY_S) -> AsyncIterator[Fault]:
-        """Measure a disturbance, which the block brings about; returns when all is well again."""
+        """Measure the disturbance that the block causes; return when all is well again."""
         fault = Fault(name)
         self.say(f"fault: {name}")
         started = time.monotonic()
@@ -116,7 +125,7 @@ class Drill:
         await self.look_at_pages()
 
     async def healthy(self, timeout_s: float = HEALTHY_S) -> None:
-        """Return when all workers are ready and every partition of both topics flows, under load.
+        """Return when all workers are ready and records arrive on every partition of both topics, under load.
 
         Raises
         ------
@@ -127,7 +136,7 @@ class Drill:
         is_well = False
         while not is_well:
             await self.cluster.wait_ready(max(1.0, deadline - time.monotonic()))
-            self.observer.gaps.restart_arrivals()  # what arrived before all were ready proves nothing
+            self.observer.gaps.restart_arrivals()  # an arrival before all workers are ready proves nothing
             while not self.observer.gaps.all_flow():
                 if time.monotonic() > deadline:
                     raise RunError(f"no windows or lists on some partition for {timeout_s:g} s; logs: {self.folder}")
@@ -143,7 +152,7 @@ class Drill:
         return {app.name: await group_lag(kafka, kafka.group(app.name), app.input) for app in APPS}
 
     async def catch_up(self, timeout_s: float = CATCH_UP_S) -> float:
-        """Wait until both groups have committed all there is and the observer has read it; return the seconds it took.
+        """Wait until both groups have committed all records and the observer has read them; return the seconds.
 
         Raises
         ------
@@ -167,7 +176,7 @@ class Drill:
         self.say(f"prefill: {self.plan.n_users:,} users have their lists after {self.prefill_s:.1f} s")
 
     async def come_near_the_end(self, timeout_s: float = CATCH_UP_S) -> float:
-        """Wait, under load, until no more is uncommitted than a few seconds bring; return the seconds it took.
+        """Wait, under load, until only the events of a few seconds are uncommitted; return the seconds.
 
         Raises
         ------
@@ -188,9 +197,10 @@ class Drill:
 
 
 def variables_of(settings: Settings, plan: Plan) -> dict[str, str]:
-    """Return the variables of every worker, beside broker, prefix and artifact.
+    """Return the environment variables of every worker, beside broker, prefix and artifact.
 
-    With popularity as the artifact has it, a list follows from window, catalogue and artifact alone, as the oracle needs.
+    Live popularity is off, so that a list follows from window, catalogue and artifact alone. The
+    oracle needs that.
     """
     variables = {
         "HEADRACE_SESSION_TIMEOUT_MS": str(SESSION_TIMEOUT_MS),

@@ -1,4 +1,4 @@
-"""What an operator does to ``events`` in ``headrace drill poison``: records deleted before they are read, partitions added.
+"""Acts of an operator on ``events`` in ``headrace drill poison``: deletes unread records, adds partitions.
 
 ::
 
@@ -34,23 +34,24 @@ from tools.workers.supervisor import READY_S
 if TYPE_CHECKING:
     from streams.settings.load import KafkaSettings
 
-#: Events that are deleted unread, spread over the partitions by their users.
+#: Events that are deleted unread; their users spread them over the partitions.
 N_DELETED: Final = 400
-#: A loss is counted and committed within this time, in seconds.
+#: The sequencer counts and commits a loss within this time, in seconds.
 COUNTED_WITHIN_S: Final = 30.0
 RUN: Final = "grown"
 N_ADDED: Final = 2
-#: Events that are published by the new partition count.
+#: Events that are published after the partitions were added.
 N_AFTER: Final = 400
-#: A worker looks every 5 s; the rest is for its stop, on a busy machine.
+#: A worker checks the partitions every 5 s; the rest of the time is for its stop on a busy machine.
 ENDS_WITHIN_S: Final = 20.0
 POLL_S: Final = 0.1
 
 
 async def delete_unread(drill: Drill) -> None:
-    """Delete events that no sequencer has read: exactly those must be counted as lost, and nothing else is.
+    """Delete events that no sequencer has read: the sequencer must count exactly those as lost.
 
-    Everything before them goes too, for a topic is deleted from its beginning: the drill keeps it for the oracle.
+    The broker deletes a topic from its beginning, so all older events go too. The drill keeps these
+    for the oracle.
     """
     kafka = drill.settings.kafka
     async with drill.load.at_rest():
@@ -61,7 +62,8 @@ async def delete_unread(drill: Drill) -> None:
         await _publish_doomed(kafka)
         await _delete_all(kafka)
         drill.n_hidden += N_DELETED
-        # One alone commits the loss; partitions that move before that are looked at, and counted, by their next owner again.
+        # One worker alone commits the loss: where a partition moves before, its next owner counts
+        # the loss again.
         first = drill.start_worker("sequencer")
         await drill.cluster.wait_ready()
         committed = await _wait_counted(kafka)
@@ -74,7 +76,7 @@ async def delete_unread(drill: Drill) -> None:
 
 
 async def _publish_doomed(kafka: KafkaSettings) -> None:
-    """Publish good events that no source repeats: one that is read in spite of all would be in a window that must not have it."""
+    """Publish good events that no source repeats, so that a window that holds one is wrong."""
     now_ms = int(time.time() * 1000)
     async with Publisher(kafka) as publisher:
         for i in range(N_DELETED):
@@ -93,7 +95,7 @@ async def _delete_all(kafka: KafkaSettings) -> None:
 
 
 async def _wait_counted(kafka: KafkaSettings) -> int:
-    """Return how many events the group has committed as lost, as soon as that is all of them, or when the time is up."""
+    """Wait until the group has committed all deleted events as lost, or the time is up; return their number."""
     deadline = time.monotonic() + COUNTED_WITHIN_S
     watch = GroupWatch(kafka, kafka.group("sequencer"))
     try:
@@ -108,7 +110,7 @@ async def _wait_counted(kafka: KafkaSettings) -> int:
 
 
 async def add_partitions(drill: Drill) -> None:
-    """Give ``events`` partitions under a sequencer, which must end once and name the remedy; then carry the remedy out and judge it."""
+    """Add partitions to ``events`` under a sequencer, which must end and name the remedy; then try the remedy."""
     kafka = drill.settings.kafka
     n_partitions = kafka.partitions + N_ADDED
     into = run_settings(drill.settings, RUN, n_partitions)

@@ -1,4 +1,4 @@
-"""The verdict of a drill: what the topics hold, against what the events must lead to."""
+"""The verdict of a drill: compares what the topics hold with what the events must lead to."""
 
 from __future__ import annotations
 
@@ -28,17 +28,20 @@ MUST_BE_ZERO: Final = (
 
 @dataclass
 class Verdict:
-    """What was found. All that :meth:`problems` names must be zero.
+    """What was found. The fields of :data:`MUST_BE_ZERO` must be 0.
 
     Parameters
     ----------
     events : records on ``events``
     lost : accepted events whose effect is missing from their user's window
-    wrong_windows, wrong_lists : users whose last window or list is not as it must be; missing ones included
-    stale_windows : as the observer counts them: windows that were written after one of the same or a later revision, as a zombie would
-    rejected_missing, rejected_extra : malformed events that are not on ``events.rejected``, and others that are
-    rejected_wrong : records there without a reason, and events whose key or value is another there
-    rejected_repeats : records there of events that are there already, as a restart may cause
+    wrong_windows, wrong_lists : users whose last window or list is wrong or missing
+    stale_windows : windows that were written after one of the same or a later revision, as a zombie
+        would write them; the observer counts them
+    rejected_missing, rejected_extra : malformed events that are not on ``events.rejected``, and
+        good events that are
+    rejected_wrong : records there without a reason of the contract, and records with another key or
+        value than their event
+    rejected_repeats : further records there of the same event, as a restart may cause
     n_unread : events that the oracle did not see although their offsets exist
     """
 
@@ -60,7 +63,7 @@ class Verdict:
     examples: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
-        """Return what is not zero and must be."""
+        """Return the fields that must be 0 and are not, one line each."""
         found = self.as_dict()
         return [f"{name} {found[name]}" for name in MUST_BE_ZERO if found[name]]
 
@@ -77,14 +80,15 @@ async def judge(
     n_hidden: int = 0,
     before: Sequence[ConsumedRecord] = (),
 ) -> Verdict:
-    """Read the topics back and compare them with the oracle. ``stale_windows`` stays 0: it is counted live.
+    """Read the topics and compare them with the oracle. ``stale_windows`` stays 0: the observer counts them.
 
     Parameters
     ----------
-    items : the catalogue as it is at last
+    items : the catalogue at the end of the drill
     lists : the last accepted list of each user, by user key
-    n_hidden : offsets of ``events`` without a record that the oracle can see: aborted records, transaction markers, deleted events
-    before : records of ``events`` that the topic no longer has, each partition in order
+    n_hidden : offsets of ``events`` that the oracle cannot see: of aborted records, transaction
+        markers, deleted events
+    before : records of ``events`` that the topic no longer has, in the order of each partition
     """
     kafka = settings.kafka
     rejects = await _reject_log(kafka)
@@ -135,7 +139,7 @@ async def _truth(settings: Settings, rejects: RejectLog, before: Sequence[Consum
 
 
 async def _windows(kafka: KafkaSettings) -> dict[bytes, bytes]:
-    """Return the last window of each user; a record without value removes one, as compaction would."""
+    """Return the last window of each user; a record without a value removes it, as compaction would."""
     newest: dict[bytes, bytes] = {}
     async for record in read_records(kafka, kafka.topic("sequences")):
         if record.key is None:
@@ -148,12 +152,13 @@ async def _windows(kafka: KafkaSettings) -> dict[bytes, bytes]:
 
 
 class RejectLog:
-    """What ``events.rejected`` holds: for each event that a record there names, what the record holds.
+    """What the records of ``events.rejected`` hold, by the event that they name.
 
     Attributes
     ----------
-    n_records : all, repeats included
-    n_wrong : those without a reason of the contract, and events of which a record holds another key or value
+    n_records : all records, repeats included
+    n_wrong : records without a reason of the contract, and records with another key or value than
+        their event
     """
 
     def __init__(self) -> None:
@@ -167,14 +172,14 @@ class RejectLog:
         self._contents.setdefault(coordinates(record), set()).add(hash((record.key, record.value)))
 
     def check(self, event: ConsumedRecord) -> None:
-        """Compare a record of ``events`` with what was said to be its content; call once for each, after all of :meth:`add`."""
+        """Compare a record of ``events`` with its rejects; call it once for each event, after all calls of :meth:`add`."""
         contents = self._contents.get((event.partition, event.offset))
         if contents is not None:
             key, value, _ = kept(event.key, event.value)
             self.n_wrong += contents != {hash((key, value))}
 
     def judge(self, rejected: Set[tuple[int, int]], verdict: Verdict) -> None:
-        """Put the differences from the events that must be there into the verdict."""
+        """Put the differences from the events that must be rejected into the verdict."""
         found = self._contents.keys()
         verdict.rejected_missing = len(rejected - found)
         verdict.rejected_extra = len(found - rejected)
@@ -190,7 +195,7 @@ async def _reject_log(kafka: KafkaSettings) -> RejectLog:
 
 
 def coordinates(record: ConsumedRecord) -> tuple[int, int]:
-    """Return partition and offset of the event that a record of ``events.rejected`` holds; (-1, -1) where it does not say."""
+    """Return partition and offset of the event in a record of ``events.rejected``; (-1, -1) without them."""
     headers = dict(record.headers)
     try:
         return int(headers["partition"]), int(headers["offset"])
@@ -199,7 +204,7 @@ def coordinates(record: ConsumedRecord) -> tuple[int, int]:
 
 
 def n_lost(found: bytes | None, expected: bytes) -> int:
-    """Return how many accepted events a window lacks: by its revision, or by the events that it remembers, whichever is more."""
+    """Return how many accepted events a window lacks, by its revision or by its events, whichever is more."""
     right = decode_window(expected)
     try:
         state = decode_window(found) if found else None

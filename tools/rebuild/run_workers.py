@@ -43,7 +43,8 @@ def running_workers(settings: Settings, folder: Path) -> Iterator[list[Worker]]:
 async def backlog(kafka: KafkaSettings, watches: list[GroupWatch]) -> list[int]:
     """Return how many records the sequencer and the recommender have not committed.
 
-    The number of the sequencer comes first. While it is above 0, more records come for the recommender.
+    The number of the sequencer comes first. While it is above 0, more records come for the
+    recommender.
     """
     found = []
     for watch, app in zip(watches, APPS, strict=True):

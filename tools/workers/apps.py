@@ -1,11 +1,12 @@
-"""The two apps: what a worker of each app runs, what it reads, what it writes, and where its state lies.
+"""The two apps: what each one runs, reads and writes, and where its state lies.
 
 ::
 
     events ─► sequencer ─► sequences ─► recommender ─► recommendations
                            (its state)                 user-vectors (its state)
 
-Topics bear their names in the contract. All topics that an app may use, and how, are in :mod:`streams.contract.roles`.
+Topics have their names of the contract. :mod:`streams.contract.roles` has all topics that an app
+may use.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class App:
 
     Parameters
     ----------
-    name : the role in :mod:`streams.contract.roles`; ``KafkaSettings.group(name)`` is the consumer group
+    name : its role in :mod:`streams.contract.roles`, and the argument of ``KafkaSettings.group``
     module : what ``faust -A`` loads
     input : the topic whose offsets the consumer group commits
     output : the topic that holds the app's results
@@ -44,11 +45,13 @@ class App:
         return topics_of(self.name)
 
 
-#: In the order of the flow: when the first app has caught up, its output says how far the second app must go.
+#: In the order of the flow: when the first app has caught up, its output is complete for the second
+#: app.
 APPS: Final = (
     App("sequencer", "streams.sequencer", "events", "sequences", "sequences"),
     App("recommender", "streams.recommender", "sequences", "recommendations", "user-vectors"),
 )
-#: The ways in which the sequencer ends an event. Their counts add up to those of the events that it read.
+#: The ways in which the sequencer ends an event. Their counts add up to those of the events that it
+#: read.
 ENDINGS: Final = ("accepted", "duplicate", "late", "rejected")
 MODULES: Final[dict[AppName, str]] = {app.name: app.module for app in APPS}

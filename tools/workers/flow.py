@@ -1,7 +1,7 @@
-"""How each app's flow looks from the broker, and what is wrong with it.
+"""What the broker knows of each app's flow, and what is wrong with the flow.
 
-A flow is healthy when workers work on the records that wait: where a partition has lag, its committed offset moves between
-two looks. A process that answers is no proof.
+A flow is healthy when workers process the records that wait: where a partition has lag, its
+committed offset moves between two looks. A process that answers proves nothing.
 """
 
 from __future__ import annotations
@@ -38,9 +38,10 @@ class Flow:
     group : None where the broker cannot tell
     before, after : the offsets at the first and at the last look
     empty : partitions whose committed offset stands still because no record is left to read
-    rejecting : partitions of which the sequencer rejected so much lately that it has raised an alarm
+    rejecting : partitions for which the sequencer has raised an alarm, because it rejects much
     watermarks : high watermarks, read before the first look
-    expired : partitions, each with events that were deleted unread in the last day and that nobody has acknowledged
+    expired : events that were deleted unread in the last day and that nobody has acknowledged, each
+        with its partition
     share : how many of the last events are of items outside the catalogue; None for the sequencer
     """
 
@@ -57,7 +58,7 @@ class Flow:
 
 
 async def look(settings: Settings, seconds: float) -> list[Flow]:
-    """Return both flows, looked at until all that lags has moved, or ``seconds`` are over."""
+    """Look at both flows until every partition with lag has moved, or ``seconds`` are over."""
     settings = await with_existing_partitions(settings)
     return list(await asyncio.gather(*(_look(settings, app, seconds) for app in APPS)))
 
@@ -69,7 +70,7 @@ async def _look(settings: Settings, app: App, seconds: float) -> Flow:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     try:
-        watermarks = await watch.high_watermarks(topic, partitions)  # first: plain records make ends that are no lower
+        watermarks = await watch.high_watermarks(topic, partitions)  # first: the ends of plain records are not lower
         before = after = await watch.offsets(topic, partitions)
         while (still(before, after) or open_transactions(before, after, watermarks)) and loop.time() < deadline:
             await asyncio.sleep(POLL_S)
@@ -96,7 +97,7 @@ def still(before: Mapping[Place, PartitionOffsets], after: Mapping[Place, Partit
 def open_transactions(
     before: Mapping[Place, PartitionOffsets], after: Mapping[Place, PartitionOffsets], watermarks: Mapping[Place, int]
 ) -> list[Place]:
-    """Return the partitions whose end, for readers of committed records, stands still below records that were there before."""
+    """Return the partitions whose last stable offset stands still below older records: a transaction is open."""
     return [place for place, at in sorted(after.items()) if before[place].end == at.end < watermarks.get(place, at.end)]
 
 
@@ -152,7 +153,7 @@ def _problems_of_group(flow: Flow) -> list[str]:
 
 
 def page(url: str) -> dict[str, Any]:
-    """Return a worker's readiness and counts, and ``why`` it is not well."""
+    """Return a worker's counts, and ``why`` it is not well; empty where it is."""
     base = url.rstrip("/")
     if not base.startswith(("http://", "https://")):
         raise InputError(f"--workers {url}: must begin with http://")

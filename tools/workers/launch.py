@@ -1,4 +1,4 @@
-"""Makes workers that are ready to start. ``headrace up``, the demo, rebuilds and drills all get their workers here."""
+"""Makes workers that are ready to start, for ``headrace up``, the demo, rebuilds and drills."""
 
 from __future__ import annotations
 
@@ -54,8 +54,9 @@ def make_worker(kind: type[W], settings: Settings, launch: Launch) -> W:
 def deployment_variables(settings: Settings) -> dict[str, str]:
     """Return the environment variables that lead a process to a broker, its topics and an artifact.
 
-    A topic that the settings do not name in full gets an empty variable. A process of a drill or of a rebuild inherits the
-    variables of the live deployment, and would write to the live topic otherwise.
+    A topic that the settings do not name in full gets an empty variable. A process of a drill or of
+    a rebuild inherits the variables of the live deployment, and would write to the live topic
+    otherwise.
     """
     names = {f"{PREFIX}{setting.upper()}": name for setting, name in settings.kafka.topic_names().items()}
     return names | {

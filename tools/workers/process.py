@@ -88,7 +88,7 @@ class Worker:
 
     @property
     def returncode(self) -> int | None:
-        """Return the exit code (negative: the signal), or None while it runs or before the start."""
+        """Return the exit code, or minus the signal; None while the process runs or before the start."""
         return self._process.poll() if self._process else None
 
     @property
@@ -102,7 +102,7 @@ class Worker:
         return [*faust, "--loglevel", "info", "--web-port", str(self.web_port)]
 
     def start(self) -> None:
-        """Start the process, in a session of its own, so that a terminal's Ctrl-C reaches only its parent."""
+        """Start the process in a session of its own, so that Ctrl-C reaches only its parent."""
         if self.is_running:
             raise WorkerError(f"{self.name}: runs already, pid {self.pid}")
         self.client_id = f"headrace-{self.name}-{uuid.uuid4().hex[:12]}"
@@ -167,7 +167,7 @@ class Worker:
         return self._json("/live")
 
     def stop(self, timeout_s: float = 15.0) -> int | None:
-        """Ask the process to end, kill it when it does not end in time, and return its exit code. Repeat-safe."""
+        """Ask the process to end, kill it when the time is up, return its exit code. Repeat-safe."""
         if self._process is None:
             return None
         if self.is_running:
@@ -189,9 +189,10 @@ class Worker:
             self._process.wait()
 
     def leave_group(self) -> None:
-        """Tell the broker that this process is dead, so that other workers take over its partitions at once.
+        """Tell the broker that this process is dead, so that others take over its partitions at once.
 
-        A thread does it. Where it fails, the others take over when the session of the dead has timed out.
+        A thread does it. Where it fails, the others take over when the session of the dead has
+        timed out.
         """
         kafka = load_settings(self._environment()).kafka
         watch = GroupWatch(kafka, kafka.group(self.name))
@@ -207,15 +208,15 @@ class Worker:
         return {**os.environ, **self.env, "HEADRACE_CLIENT_ID": self.client_id}
 
     def bound_log(self, max_bytes: int = MAX_BYTES) -> None:
-        """Rotate the log when it has grown beyond ``max_bytes``; call it now and then while the worker runs."""
+        """Rotate the log when it has grown beyond ``max_bytes``."""
         if self.is_running and rotate(self.log_path, max_bytes):
             self._log_begin = 0
 
     def log_tail(self) -> str:
         """Return the most telling part of this start's log on one line, for an error message.
 
-        That is the cause of a crash, else the last error of headrace's own, else the last errors, else
-        the last lines.
+        That is the cause of a crash, else the last error of headrace's own, else the last errors,
+        else the last lines.
         """
         try:
             with self.log_path.open("rb") as log:

@@ -1,10 +1,11 @@
-"""Processes that headrace started. Only a process whose id, start time and command line match is signalled.
+"""Processes that headrace started, recognised by id, start time and command line before a signal.
 
-An id alone is no proof. The system gives ids out again. A file that holds an id may be old or forged.
-And ``kill`` takes the numbers -1, 0 and 1 for every process, our own group and the init process. So
-every signal that a command sends to another process goes through this module.
+An id alone is no proof. The system gives ids out again. A file that holds an id may be old or
+forged. And ``kill`` takes the numbers -1, 0 and 1 for every process, our own group and the init
+process. So every signal that a command sends to another process goes through this module.
 
-The module imports the standard library only, so that a Python without the packages can stop a broker.
+The module imports the standard library only, so that a Python without the packages can stop a
+broker.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Process:
         )
 
     def send(self, number: signal.Signals) -> bool:
-        """Signal the process; return whether it was there. Another process under its id is left alone."""
+        """Signal the process, but no other process under its id; return whether it was there."""
         if not self.is_alive():
             return False
         with contextlib.suppress(ProcessLookupError):
@@ -73,7 +74,7 @@ def started(child: subprocess.Popen[bytes]) -> Process:
 
 
 def is_pid(value: object) -> bool:
-    """Return whether a value is the id of one process that is neither the init process nor a group."""
+    """Return whether a value is the id of one process other than the init process."""
     return type(value) is int and FIRST_PID <= value <= _LARGEST_PID
 
 
@@ -85,14 +86,15 @@ def parse_pid(text: str) -> int | None:
 
 
 def process_identity(pid: int) -> str | None:
-    """Return a string that no other process with this id ever had, or ``None`` if the process is dead.
+    """Return a string that no other process with this id ever had; ``None`` for a dead process.
 
     With ``/proc`` the string is the boot's id and the start time in clock ticks since the boot;
     elsewhere it is the start time that ``ps`` shows.
     """
     if _has_proc():
         try:
-            # The name in parentheses may hold anything. After it come the state, the parent, ..., the start time.
+            # The name in parentheses may hold anything. After it come the state, the parent, ...,
+            # the start time.
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
             boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         except OSError:
@@ -103,7 +105,7 @@ def process_identity(pid: int) -> str | None:
 
 
 def command_line(pid: int) -> tuple[str, ...]:
-    """Return the arguments of a process as the system shows them; none for a dead or a hidden process."""
+    """Return the arguments of a process; none for a dead process or one that the system hides."""
     if not _has_proc():
         return (_ps(pid, "command=").strip(),)
     try:

@@ -1,4 +1,4 @@
-"""Runs workers together: starts and stops them at once, and restarts those that end on their own."""
+"""Starts and stops workers together, and restarts those that end on their own."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ READY_S: Final = 180.0  # the recommender loads its models first
 
 
 class Supervisor:
-    """Restarts workers that end on their own: the first time at once, then after growing pauses, up to a limit.
+    """Restarts workers that end on their own: at once, then after growing pauses, up to a limit.
 
     Parameters
     ----------

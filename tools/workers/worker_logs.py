@@ -1,9 +1,9 @@
-"""The files for the workers' output: one for each worker and run of ``headrace up``, bounded in size and number.
+"""Log files of workers: one for each worker and run of ``headrace up``, bounded in size and number.
 
 ::
 
-    .headrace/logs/sequencer-0.20261129T061500-4711.log      begun at that time, by the ``up`` with that process id
-    .headrace/logs/sequencer-0.20261129T061500-4711.log.1    the output before, when it had grown beyond MAX_BYTES
+    .headrace/logs/sequencer-0.20261129T061500-4711.log      time and process id of the ``up``
+    .headrace/logs/sequencer-0.20261129T061500-4711.log.1    older output, beyond MAX_BYTES
 
 So two ``up`` in one folder never write to one file, and never quote one.
 """
@@ -25,7 +25,7 @@ KEPT_RUNS: Final = 5
 
 
 def new_log(folder: Path, stem: str) -> Path:
-    """Return the path of a worker's log for this run, and remove the files of the oldest runs that have ended."""
+    """Return the path of a worker's log for this run; remove the files of the oldest ended runs."""
     runs: dict[str, list[Path]] = {}
     for path in sorted(folder.glob(f"{stem}.*.log*")):
         runs.setdefault(path.name.split(".")[1], []).append(path)
@@ -37,7 +37,7 @@ def new_log(folder: Path, stem: str) -> Path:
 
 
 def rotate(path: Path, max_bytes: int = MAX_BYTES) -> bool:
-    """Move what a log holds to ``.1`` when it has grown beyond ``max_bytes``; return whether it had.
+    """Move a log's content to ``.1`` when it is larger than ``max_bytes``; return whether it was.
 
     The file itself stays and is emptied, because the worker goes on appending to it.
     """

@@ -1,4 +1,4 @@
-"""``headrace drill broker-restart``: the broker is killed and comes back, then stands still for a while, under load."""
+"""``headrace drill broker-restart``: kills the broker and starts it again, then pauses it, under load."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tools.drills.plan import Needs
 from tools.drills.session import Drill
 from tools.workers.processes import Process
 
-#: The broker is away for this long after its death, and unreachable for so long at most, in seconds.
+#: Seconds for which the killed broker stays away, and for which it is paused at most.
 DEAD_S: Final = 5.0
 UNREACHABLE_S: Final = 60.0
 FLOWS_WITHIN_S: Final = 180.0
 
 
 async def script(drill: Drill) -> None:
-    """Kill the broker and start it again; then stop it where it is, for a minute or ``--minutes`` if that is less."""
+    """Kill the broker and start it again; then pause it for a minute, or for ``--minutes`` if that is less."""
     async with drill.fault("broker killed", FLOWS_WITHIN_S):
         await _kill_and_start(drill)
         answered = time.monotonic()
@@ -35,7 +35,7 @@ async def _kill_and_start(drill: Drill) -> None:
     own_process(drill).send(signal.SIGKILL)
     await asyncio.sleep(DEAD_S)
     port, data = int(drill.broker.bootstrap.rpartition(":")[2]), drill.broker.data
-    assert data is not None  # a broker of ours has one
+    assert data is not None  # a broker that the drill started has one
     drill.broker = await asyncio.to_thread(start_broker, drill.broker.engine, port, data)
 
 
@@ -51,7 +51,7 @@ async def _stand_still(drill: Drill, seconds: float) -> None:
 def own_process(drill: Drill) -> Process:
     """Return the process of the drill's own broker."""
     process = broker_process(drill.broker)
-    assert process is not None  # the plan asks for one of ours
+    assert process is not None  # the kind needs a broker of its own
     return process
 
 

@@ -1,4 +1,4 @@
-"""``headrace drill kill``: workers are killed at bad moments, and paused beyond their session timeout, under load."""
+"""``headrace drill kill``: kills workers at bad moments and pauses them beyond their session, under load."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from tools.drills.session import SESSION_TIMEOUT_MS, Drill
 from tools.workers.apps import APP_NAMES, AppName
 
 Moment = Literal["any", "start", "recovery", "rebalance", "zombie"]
-#: One of each comes first in the plan; the others are at any moment.
+#: The plan has a kill at each of these moments; further kills come at any moment.
 MOMENTS: Final[tuple[Moment, ...]] = ("any", "start", "recovery", "rebalance")
-#: One pause beyond the session timeout for so many kills, and at least one.
+#: A drill has one pause beyond the session timeout for this many kills, and at least one.
 KILLS_PER_ZOMBIE: Final = 5
 ZOMBIE_S: Final = (SESSION_TIMEOUT_MS / 1000 + 2.0, SESSION_TIMEOUT_MS / 1000 + 4.0)
-#: Load before a pause, in events a second, and how long it lasts, in seconds.
+#: Load before a pause in events a second, and its duration in seconds.
 BURST_PER_S: Final = 10_000.0
 BURST_S: Final = (0.5, 1.0)
-#: Between two faults, in seconds.
+#: Time between two faults, in seconds.
 PAUSE_S: Final = (0.5, 3.0)
-#: How long the right moment is waited for, in seconds: a rebalance after a kill begins when the session times out.
+#: The drill waits this many seconds for the right moment. A rebalance after a kill may begin only
+#: when the session times out.
 MOMENT_S: Final = 20.0
 POLL_S: Final = 0.02
 
@@ -33,7 +34,8 @@ POLL_S: Final = 0.02
 def plan_faults(n_kills: int, rng: random.Random) -> list[tuple[Moment, AppName]]:
     """Return the moments and the apps of the faults, in seeded order.
 
-    Kills and pauses go in turn over the apps; the first pause is of a sequencer, whose writes are fenced.
+    Kills and pauses take the apps in turn. The first pause is of a sequencer, because the broker
+    fences its writes.
     """
     moments: list[Moment] = [MOMENTS[i] if i < len(MOMENTS) else "any" for i in range(n_kills)]
     moments += ["zombie"] * max(1, n_kills // KILLS_PER_ZOMBIE)
@@ -44,7 +46,7 @@ def plan_faults(n_kills: int, rng: random.Random) -> list[tuple[Moment, AppName]
 
 
 async def script(drill: Drill) -> None:
-    """Bring about the faults of the plan, each after all is well again."""
+    """Cause the faults of the plan, each when all is well again."""
     drill.extra["moments_not_met"] = 0
     for moment, app in plan_faults(drill.plan.kills, drill.rng):
         await asyncio.sleep(drill.rng.uniform(*PAUSE_S))
@@ -57,22 +59,22 @@ async def script(drill: Drill) -> None:
 
 
 async def _strike(drill: Drill, moment: Moment, victim: DrillWorker, other: DrillWorker) -> bool:
-    """Bring one fault about; return whether the moment was met."""
+    """Cause one fault; return whether it came at its moment."""
     cluster = drill.cluster
     if moment == "zombie":
         await _pause_at_work(drill, victim)
         return True
     first_pid = victim.pid
     cluster.kill(victim)
-    if moment == "start":  # the other one dies while this one starts
+    if moment == "start":  # another worker dies while this one starts
         met = await _until(lambda: _is_started(victim, first_pid))
         cluster.kill(other)
         return met
-    if moment == "recovery":  # the same one dies again, before it is ready
+    if moment == "recovery":  # the same worker dies again before it is ready
         met = await _until(lambda: _is_recovering(victim, first_pid))
         cluster.kill(victim)
         return met
-    if moment == "rebalance":  # the other one dies while it takes over
+    if moment == "rebalance":  # another worker dies while it takes over
         met = other is not victim and await _until(lambda: _is_unready(other))
         cluster.kill(other)
         return met
@@ -80,7 +82,7 @@ async def _strike(drill: Drill, moment: Moment, victim: DrillWorker, other: Dril
 
 
 async def _pause_at_work(drill: Drill, worker: DrillWorker) -> None:
-    """Pause a worker amid a burst, so that it has batches in hand: an idle one would wake up and find nothing to write."""
+    """Pause a worker during a burst, so that it holds batches: an idle worker would have nothing to write."""
     drill.load.rate_per_s = BURST_PER_S
     try:
         await asyncio.sleep(drill.rng.uniform(*BURST_S))
@@ -91,7 +93,7 @@ async def _pause_at_work(drill: Drill, worker: DrillWorker) -> None:
 
 
 async def pause(worker: DrillWorker, seconds: float) -> None:
-    """Stop a worker where it is, for longer than its session lasts, then let it go on: a zombie."""
+    """Pause a worker for longer than its session, then let it continue: it is a zombie."""
     worker.pause()
     try:
         await asyncio.sleep(seconds)
@@ -113,7 +115,7 @@ async def _is_started(worker: DrillWorker, before: int | None) -> bool:
 
 
 async def _is_recovering(worker: DrillWorker, before: int | None) -> bool:
-    """Whether a restarted worker serves its pages but is not ready: it has joined and reads its state."""
+    """Whether a restarted worker serves its pages and is not ready, because it reads its state."""
     return await _is_started(worker, before) and await asyncio.to_thread(worker.answers) and not await is_ready(worker)
 
 

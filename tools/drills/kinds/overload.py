@@ -1,10 +1,13 @@
-"""``headrace drill overload``: ten times the load that the workers sustain, most of it from a hot user and a crawler.
+"""``headrace drill overload``: ten times the load that the workers sustain, most of it of two users.
 
-One machine cannot publish ten times what it can work off; therefore the model is slowed after the prefill, and the workers sustain less:
-what they sustain is how many full lists a second they make while all are busy.
+One machine cannot publish ten times the events that it can process. So the drill slows the model
+after the prefill. The workers then sustain the number of full lists that they make a second while
+all are busy.
 
-What others may wait then follows from superseding alone (:func:`~tools.drills.freshness.superseding_wait_s`). Were the hot user's windows
-not superseded, or taken before the others', or were work done that nobody waits for, they would wait longer.
+Newer windows replace the waiting ones of a user. How long other users may wait then follows from
+this alone (:func:`~tools.drills.freshness.superseding_wait_s`). They wait longer where the
+recommender keeps all windows of the hot user, serves the hot user first, or makes lists for which
+nobody waits.
 """
 
 from __future__ import annotations
@@ -28,22 +31,24 @@ CRAWLER: Final = "crawler"
 HOT_SHARE: Final = 0.5
 CRAWLER_PER_MINUTE: Final = 5_000
 FACTOR: Final = 10.0
-#: With more than this the workers, the broker and the drill would want for processors, and not for the model.
+#: With a higher rate the processors would be the bottleneck, and not the model.
 MAX_RATE_PER_S: Final = 4_000.0
-#: Of the wanted rate, so much must have been published.
+#: Share of the wanted rate that the drill must publish.
 MIN_ACHIEVED: Final = 0.9
 MAX_GROWTH_MB: Final = 500.0
-#: Lists of one user within a minute may be above the setting by this factor: arrivals jitter, and a restart forgets.
+#: A user may get so many times the lists of the setting in a minute: arrivals jitter, and a
+#: restarted worker forgets.
 RATE_SLACK: Final = 1.1
-#: Lists of other users come this fast after the overload, in milliseconds.
+#: Limit of the age of other users' lists after the overload, in milliseconds.
 OTHERS_P99_MS: Final = 5_000.0
-#: During it their full lists take at most so many times what superseding alone costs, for the model's pace varies; and as above, if longer.
+#: During the overload the limit is this many times the computed wait, because the model's speed
+#: varies, or the limit above where that is longer.
 WAIT_SLACK: Final = 1.25
 RECOVERY_S: Final = 20.0
 
 
 async def script(drill: Drill) -> None:
-    """Overload for ``--minutes``, then go back to the normal rate and see whether all is well again."""
+    """Overload for ``--minutes``, then return to the normal rate until all is well again."""
     prefilled = drill.plan.n_users / drill.prefill_s
     rate = min(FACTOR * prefilled, MAX_RATE_PER_S)
     slowdown = FACTOR * prefilled / rate
@@ -63,7 +68,7 @@ async def script(drill: Drill) -> None:
         await asyncio.sleep(NEAR_S + RECOVERY_S)
     arrivals = drill.observer.arrivals
     during = [a for a in arrivals if began <= a.at_s < ended]
-    well_s = ended + recovery_s + NEAR_S  # till then a list may be as old as what was still uncommitted
+    well_s = ended + recovery_s + NEAR_S  # before, a list may be as old as an uncommitted event
     after = [a for a in arrivals if a.at_s >= well_s]
     report = overload_report(during, after, achieved, ended - began, drill.plan.n_users)
     drill.extra |= (
@@ -81,7 +86,7 @@ async def script(drill: Drill) -> None:
 def overload_report(
     during: Sequence[Arrival], after: Sequence[Arrival], events_per_s: float, seconds: float, n_users: int
 ) -> dict[str, Any]:
-    """Return the figures of an overload of ``events_per_s`` that lasted for ``seconds``, from the lists that came."""
+    """Return the figures of an overload of ``events_per_s`` that lasted for ``seconds``."""
     both = (HOT_USER, CRAWLER)
     full = [a for a in during if not a.is_provisional]
     sustained = len(full) / seconds
@@ -102,7 +107,7 @@ def overload_report(
 
 
 def mixed(drill: Drill, rate_per_s: float) -> Callable[[int], OutRecord]:
-    """Return what makes the events of the overload: of the hot user, the crawler, and all others as always."""
+    """Return the function that makes the events of the overload, given the time in milliseconds."""
     crawler_share = CRAWLER_PER_MINUTE / 60 / rate_per_s
     source = drill.load.source
 
@@ -118,7 +123,7 @@ def mixed(drill: Drill, rate_per_s: float) -> Callable[[int], OutRecord]:
 
 
 def wrong(report: dict[str, Any], lists_per_minute: int) -> list[str]:
-    """Return which bounds the overload broke, one line each."""
+    """Return the limits that the overload broke, one line each."""
     found = []
     for name in ("crawler", "hot"):
         n_lists = report[f"{name}_lists_per_minute"]

@@ -1,7 +1,8 @@
-"""``headrace drill poison``: what breaks the contract, and what other people's clients do.
+"""``headrace drill poison``: records that break the contract, and acts of foreign clients and operators.
 
-Malformed events of every kind, batches of every codec, an aborted transaction, a record that is huge unpacked, damaged state topics, a
-poisoned catalogue, a damaged artifact, a model that gives NaN, events that are deleted unread; and when all is judged, more partitions.
+They are malformed events of every kind, batches of every codec, an aborted transaction, a record
+that is huge when unpacked, damaged state topics, a poisoned catalogue, a damaged artifact, a model
+that gives NaN, and events that are deleted unread. After the verdict come more partitions.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from tools.drills.topics import add_partitions, delete_unread
 
 #: Malformed events of each kind.
 N_EACH: Final = 3
-#: A recommender that cannot use its artifact ends within this time, in seconds: it loads PyTorch first.
+#: A recommender that cannot use its artifact ends within this many seconds; it loads PyTorch first.
 REFUSED_WITHIN_S: Final = 60.0
-#: Recommenders read changes of the catalogue within this time, in seconds.
+#: Recommenders read changes of the catalogue within this many seconds.
 READ_WITHIN_S: Final = 3.0
-#: The model gives NaN for this long, in seconds.
+#: The model gives NaN for this many seconds.
 NAN_S: Final = 5.0
 POLL_S: Final = 0.2
-#: What other people's clients do, by the name of the fault.
+#: Acts of foreign clients, by the name of the fault.
 FOREIGN: Final = {
     "every codec": publish_in_each_codec,
     "aborted transaction": abort_a_transaction,
@@ -45,7 +46,7 @@ FOREIGN: Final = {
 
 
 async def script(drill: Drill) -> None:
-    """Bring one poison after the other, each while load goes on."""
+    """Cause one fault after the other while the load goes on."""
     async with drill.fault("malformed events"):
         await drill.load.publish([make(i) for make in MALFORMED.values() for i in range(N_EACH)])
     for name, harm in FOREIGN.items():
@@ -63,12 +64,12 @@ async def script(drill: Drill) -> None:
 
 
 async def epilogue(drill: Drill) -> None:
-    """Give ``events`` more partitions, as the last act: a deployment must move to other topics then."""
+    """Add partitions to ``events``. This comes last, because a deployment must then move to other topics."""
     await add_partitions(drill)
 
 
 def poisoned_items(known_id: str) -> Iterator[tuple[bytes, bytes | None]]:
-    """Yield records for ``items`` that must change nothing; some bear the id of an item that is there."""
+    """Yield records for ``items`` that must change nothing; some have the id of a good item."""
     good = {"v": VERSION, "item_id": known_id, "title": "poison"}
     bad: list[dict[str, Any]] = [
         {"v": VERSION, "item_id": known_id},
@@ -92,7 +93,7 @@ def poisoned_items(known_id: str) -> Iterator[tuple[bytes, bytes | None]]:
 
 
 async def _give_nan(drill: Drill) -> None:
-    """Make the model fail on windows with one item; its users get popular items, and full lists after their next event."""
+    """Make the model fail on windows with one item: its users get a fallback list until their next event."""
     before = drill.observer.ledger.n_degraded
     item_id = drill.items[0].item_id
     write_fault(drill.fault_file, Fault("nan", item_id=item_id))
@@ -114,7 +115,7 @@ async def _poison_catalogue(drill: Drill) -> None:
 
 
 async def _start_with_damaged_artifact(drill: Drill) -> None:
-    """Start one more recommender on an artifact with a flipped byte: it must refuse, and disturb nobody."""
+    """Start one more recommender on an artifact with a damaged byte: it must refuse the artifact and end."""
     folder = damaged_copy(Path(drill.settings.recommender.artifact), drill.folder / "damaged")
     worker = drill.cluster.make_worker("recommender", env={"HEADRACE_ARTIFACT": str(folder)})
     worker.start()
@@ -130,7 +131,7 @@ async def _start_with_damaged_artifact(drill: Drill) -> None:
 
 
 def damaged_copy(artifact: Path, to: Path) -> Path:
-    """Copy an artifact and flip the bits of its last byte."""
+    """Copy an artifact and invert its last byte."""
     shutil.copytree(artifact, to)
     tensors = bytearray((to / TENSORS).read_bytes())
     tensors[-1] ^= 0xFF

@@ -10,13 +10,13 @@ from tools.drills.plan import Needs
 from tools.drills.session import Drill
 from tools.workers.apps import APP_NAMES
 
-#: From one worker to three, and back.
+#: Each app goes from one worker to three, and back.
 N_JOINING: Final = 2
 PAUSE_S: Final = 2.0
 
 
 async def script(drill: Drill) -> None:
-    """Let workers join and leave; report the longest pause of each."""
+    """Let workers join and leave; report the longest pause around each."""
     for app in APP_NAMES:
         joined = []
         for _ in range(N_JOINING):

@@ -1,5 +1,7 @@
-"""``headrace drill replay``: history is rebuilt on topics of its own, killed twice on the way, must equal what was lived through, and
-is promoted.
+"""``headrace drill replay``: rebuilds history on other topics, compares it with the live one, and promotes it.
+
+The drill kills the rebuild twice on the way. The rebuilt windows and lists must equal the live
+ones.
 
 ::
 
@@ -37,9 +39,10 @@ from tools.workers.processes import signal_group
 
 RUN: Final = "again"
 N_KILLS: Final = 2
-#: Without a log: events of history for each user, so that the default of 100,000 users makes a million.
+#: Events of history for each user without a log: 100,000 users, the default, make a million.
 EVENTS_PER_USER: Final = 10
-#: A kill strikes at a share of the events copied that is drawn from this range, then after a pause, in seconds.
+#: A kill comes when a share of the events that is drawn from this range is copied, and after a
+#: pause in seconds.
 KILL_SHARE: Final = (0.0, 0.9)
 KILL_PAUSE_S: Final = (0.0, 3.0)
 POLL_S: Final = 0.05
@@ -47,7 +50,13 @@ POLL_S: Final = 0.05
 
 @dataclass(frozen=True)
 class Lists:
-    """The lists of a run: how many, how many were no news to a consumer, how many it took although it had taken them before."""
+    """The lists of a run.
+
+    Parameters
+    ----------
+    n_repeated : lists that were no news to a consumer
+    n_duplicate : lists that a consumer took although it had taken them before
+    """
 
     n_lists: int
     n_repeated: int
@@ -55,7 +64,7 @@ class Lists:
 
 
 async def script(drill: Drill) -> None:
-    """Make history, rebuild it with kills, compare at rest, promote under load."""
+    """Make history, rebuild it with kills, compare while the load rests, and promote under load."""
     settings = run_settings(drill.settings, RUN, drill.settings.kafka.partitions)
     try:
         n_history = await _make_history(drill)
@@ -74,7 +83,7 @@ async def script(drill: Drill) -> None:
         if compared["equal"]:
             await promote(drill, RUN, partial(command, drill))
     finally:
-        for app in APPS:  # of a rebuild that the drill itself left behind
+        for app in APPS:  # of a rebuild that was killed with its command
             kill_workers(settings.kafka.topic_prefix, app.module)
         await delete_topics(settings.kafka)
 
@@ -98,7 +107,7 @@ def _report(drill: Drill, rebuilt: dict[str, Any], compared: dict[str, Any], lis
 
 
 async def _make_history(drill: Drill) -> int:
-    """Publish history onto the live events: a log, or made events; return how many."""
+    """Publish history, a log or made events, to the live topic; return the number of events."""
     if drill.plan.log is not None:
         options = ["--columns", drill.plan.log_columns] if drill.plan.log_columns else []
         done = await command(drill, str(drill.plan.log), "--run", "history", *options)
@@ -113,7 +122,7 @@ async def _make_history(drill: Drill) -> int:
 
 
 async def _rebuild_and_kill(drill: Drill, n_history: int, n: int) -> None:
-    """Begin the rebuild, or go on with it, and kill command and workers at a random moment."""
+    """Begin or continue the rebuild, and kill the command and its workers at a random moment."""
     share, pause_s = drill.rng.uniform(*KILL_SHARE), drill.rng.uniform(*KILL_PAUSE_S)
     process = await start_command(drill, "--into", RUN, "--from-topic")
     running = asyncio.create_task(process.communicate())
@@ -135,7 +144,7 @@ async def _rebuild_and_kill(drill: Drill, n_history: int, n: int) -> None:
 
 
 def n_copied(folder: Path) -> int:
-    """Return how many events the manifest says are copied; 0 before there is one."""
+    """Return how many events are copied by the run's manifest; 0 without a manifest."""
     try:
         manifest = load_manifest(folder / "runs" / RUN)
     except InputError:
@@ -144,7 +153,7 @@ def n_copied(folder: Path) -> int:
 
 
 def kill_workers(prefix: str, module: str) -> int:
-    """Kill the workers that run a module on topics of a prefix; return how many. No other process has that prefix."""
+    """Kill the workers that run a module on topics of a prefix; return their number."""
     n_killed = 0
     for pid in worker_pids(prefix, module):
         n_killed += signal_group(pid, signal.SIGKILL)  # a worker leads its own process group
@@ -152,19 +161,19 @@ def kill_workers(prefix: str, module: str) -> int:
 
 
 def worker_pids(prefix: str, module: str) -> Iterator[int]:
-    """Yield the process ids of the workers that run a module on topics of a prefix. Reads ``/proc``, as Linux has it."""
+    """Yield the process ids of the workers that run a module on topics of a prefix. Needs Linux's ``/proc``."""
     variable = f"HEADRACE_TOPIC_PREFIX={prefix}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             argv = (folder / "cmdline").read_bytes().split(b"\0")
             if module.encode() in argv and variable in (folder / "environ").read_bytes().split(b"\0"):
                 yield int(folder.name)
-        except OSError:  # it has ended, or is not ours
+        except OSError:  # the process has ended, or belongs to another user
             continue
 
 
 async def count_lists(kafka: KafkaSettings) -> Lists:
-    """Read all lists of a run as a consumer does, and count."""
+    """Read and count the lists of a run as a consumer of the contract does."""
     latest, decoder = LatestLists(), RecordDecoder(Recommendation)
     n_lists = n_news = 0
     taken: set[str] = set()
@@ -177,5 +186,5 @@ async def count_lists(kafka: KafkaSettings) -> Lists:
     return Lists(n_lists, n_lists - n_news, n_news - len(taken))
 
 
-#: The kills are of the rebuild: of the live workers one of each app is enough.
+#: The drill kills the rebuild only, so one live worker of each app is enough.
 KIND: Final = Kind(script, Needs(n_workers=1))

@@ -1,4 +1,4 @@
-"""The promotion in ``headrace drill replay``: a finished run becomes live, step by step as ``docs/replaying.md`` tells a user to do it.
+"""The promotion in ``headrace drill replay``: a finished run becomes live by the steps of ``docs/replaying.md``.
 
 ::
 
@@ -6,8 +6,9 @@
     live               stopped                                       started ─ lists again
     rebuild                   └ --into ─ --promote (told) ─ --promote --yes ┘
 
-While nobody works, the load goes on: ``--into`` copies events that the live sequencer has not read, so there are windows to promote,
-and more come after the copy, which the live sequencer must read. The usual verdict then holds all of it against the oracle.
+The load goes on while no worker runs. So ``--into`` copies events that the live sequencer has not
+read, and there are windows to promote. Events that come after the copy are read by the live
+sequencer. The verdict of the drill then compares all windows and lists with the oracle.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tools.workers.apps import APP_NAMES
 if TYPE_CHECKING:
     from tools.drills.session import Drill
 
-#: Exit code of a promotion that only tells what it would write.
+#: Exit code of a promotion that only says what it would write.
 NEEDS_YES: Final = 2
 
 
@@ -33,11 +34,11 @@ class Replay(Protocol):
 
 
 async def promote(drill: Drill, run: str, replay: Replay) -> None:
-    """Promote a run under load; put what it wrote, and how long no windows or lists came, into the report.
+    """Promote a run under load; report what it wrote, and for how long no windows or lists came.
 
     Parameters
     ----------
-    run : one that equals the live topics
+    run : a run that equals the live topics
     """
     async with drill.fault("promotion") as fault:
         await drill.cluster.stop()

@@ -1,4 +1,4 @@
-"""``headrace drill slow-model``: the model is slowed a hundred times, hangs, crashes; lists must go on, marked degraded."""
+"""``headrace drill slow-model``: slows, hangs and crashes the model; lists must go on, marked degraded."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from tools.drills.plan import Needs
 from tools.drills.resource_watch import watching
 from tools.drills.session import Drill
 
-#: Each fault lasts so long, in seconds: longer than ``model_timeout_ms``, shorter than ``model_restart_s``.
+#: Duration of each fault in seconds: longer than ``model_timeout_ms``, shorter than
+#: ``model_restart_s``.
 LASTS_S: Final = 15.0
 SLOW_FACTOR: Final = 100.0
 Mode = Literal["slow", "hang", "crash"]
 MODES: Final[tuple[Mode, ...]] = ("slow", "hang", "crash")
-#: A recommender may grow by this much while its model is away, in MB.
+#: Limit of a recommender's growth in MB while its model is away.
 MAX_GROWTH_MB: Final = 300.0
 MAX_PENDING_WINDOWS: Final = 2_000
-#: Windows of one record batch, by which a recommender may go beyond.
+#: Windows of one record batch, by which a recommender may exceed the bound.
 BATCH_WINDOWS: Final = 500
 PENDING_EVERY_S: Final = 1.0
 
 
 async def script(drill: Drill) -> None:
-    """Disturb the model in each way; lists must flow on meanwhile, and full ones follow."""
+    """Disturb the model in each way; lists must go on meanwhile, and full lists must follow."""
     async with watching(drill) as watch:
         await asyncio.sleep(1.0)
         started = time.monotonic()
@@ -77,6 +78,6 @@ def _pending(pages: dict[str, dict[str, dict[str, int]]]) -> list[int]:
     return [page["values"]["pending_windows"] for page in pages.values() if "pending_windows" in page["values"]]
 
 
-#: With this bound recommenders pause consumption within a hang.
+#: With this bound recommenders pause consumption while the model hangs.
 VARIABLES: Final = {"HEADRACE_MAX_PENDING_WINDOWS": str(MAX_PENDING_WINDOWS)}
 KIND: Final = Kind(script, Needs(model_faults=True, variables=VARIABLES))

@@ -1,8 +1,10 @@
-"""``headrace drill soak``: waves, bursts and pauses of load for a long time, a kill now and then; neither memory nor files may creep.
+"""``headrace drill soak``: waves, bursts, pauses and kills for a long time; memory and files may not creep.
 
-What still grows after the warm-up is a leak, therefore the warm-up holds the worst that follows: in a burst one worker of each app is
-killed, and whoever takes its partitions over grows by them and by the backlog. Three times: what comes and goes leaves holes that
-the next time only partly fills, and the heap reaches its high water by steps. Windows are short here, so that they are full early.
+A process that still grows after the warm-up leaks. So the warm-up contains the worst that follows:
+it kills a worker of each app during a burst, and the worker that takes over its partitions grows by
+them and by the backlog. The warm-up does so three times, because freed memory leaves holes that
+later allocations fill only in part, so that the heap reaches its largest size in steps. Windows are
+short in this drill, so that they are full early.
 """
 
 from __future__ import annotations
@@ -27,19 +29,21 @@ PAUSE_S: Final = 10.0
 TICK_S: Final = 1.0
 #: Phases of a cycle, in order.
 CYCLE: Final = ("wave", "burst", "wave", "pause")
-#: A worker is killed about this often, in seconds.
+#: Mean time between two kills, in seconds.
 KILL_EVERY_S: Final = 180.0
-#: A process is judged once it has lived this long after warming up: a burst moves memory by 10 MB, which must not pass for a trend.
+#: The drill judges a process that has lived this many seconds after its warm-up. A burst moves
+#: memory by 10 MB, which a shorter time would show as a trend.
 WARM_UP_S: Final = 180.0
 WARM_UP_KILLS: Final = 3
 JUDGED_S: Final = 600.0
 MAX_SLOPE_MB_PER_MIN: Final = 1.0
 MAX_GROWN_FILES: Final = 20
-#: A process samples this much later than the drill starts and this much before it ends, in seconds: shorter soaks judge nobody.
+#: Seconds at the beginning and the end of a drill without samples. A shorter soak judges no
+#: process.
 MARGIN_S: Final = 30.0
 
 
-#: Bounds of the windows.
+#: Short windows.
 BOUNDS: Final = {
     "HEADRACE_WINDOW_MAX_EVENTS": "5",
     "HEADRACE_WINDOW_MAX_RECENT": "5",
@@ -66,7 +70,7 @@ async def script(drill: Drill) -> None:
 
 
 async def _cycles(drill: Drill, end: float) -> None:
-    """Warm up, then run cycles of load with a kill now and then until ``end``, a time of the monotonic clock."""
+    """Warm up, then run cycles of load with kills until ``end``, a time of the monotonic clock."""
     next_kill = time.monotonic() + kill_pause_s(drill.rng)
     for _ in range(WARM_UP_KILLS):
         drill.load.rate_per_s = rate_of("burst", drill.plan.rate_per_s, 0.0)
@@ -92,7 +96,7 @@ Lives = list[dict[str, float | str]]
 
 
 def creeping(lives: Lives) -> list[str]:
-    """Return what is wrong with memory and open files of processes that lived long enough to be judged."""
+    """Return what is wrong with the memory and the open files of the processes that can be judged."""
     found = []
     for life in filter(_is_long, lives):
         if float(life["slope_mb_per_min"]) > MAX_SLOPE_MB_PER_MIN:
@@ -104,7 +108,7 @@ def creeping(lives: Lives) -> list[str]:
 
 
 def not_judged(lives: Lives) -> list[str]:
-    """Return a line for each app of which no process lived long enough to be judged."""
+    """Return a line for each app without a process that lived long enough to be judged."""
     judged = {str(life["worker"]).rpartition("-")[0] for life in filter(_is_long, lives)}
     seconds = WARM_UP_S + JUDGED_S
     return [
@@ -117,7 +121,10 @@ def _is_long(life: dict[str, float | str]) -> bool:
 
 
 def rate_of(phase: str, rate_per_s: float, at_s: float) -> float:
-    """Return the events a second of a phase, ``at_s`` seconds after its beginning; a wave goes from half to one and a half."""
+    """Return the events a second of a phase, ``at_s`` seconds after its beginning.
+
+    A wave goes from half the rate to one and a half times the rate.
+    """
     if phase == "burst":
         return BURST_FACTOR * rate_per_s
     if phase == "pause":
@@ -134,7 +141,7 @@ async def _phase(drill: Drill, phase: str, end: float) -> None:
 
 
 async def _kill(drill: Drill, apps: Sequence[AppName]) -> None:
-    """Kill any worker of the apps but their first, whose life is long enough to be judged; with one of each, nobody is killed."""
+    """Kill a worker of the apps, but never the first of an app, so that a long life can be judged."""
     victims = [worker for app in apps for worker in drill.cluster.of_app(app)[1:]]
     if not victims:
         return
