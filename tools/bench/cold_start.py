@@ -1,4 +1,4 @@
-"""``headrace bench cold-start``: lists for users without events, from their follows and features."""
+"""``headrace bench cold-start``: lists for users without events, from follows and features."""
 
 from __future__ import annotations
 

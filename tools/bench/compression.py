@@ -1,4 +1,4 @@
-"""``headrace bench compression``: bytes and processor time of windows and lists in each codec of Kafka.
+"""``headrace bench compression``: bytes and times of windows and lists in each codec of Kafka.
 
 The benchmark builds record batches as the workers build them, and reads them as the workers read
 them. It needs no broker, because a broker stores a batch as it comes.
@@ -112,7 +112,7 @@ def run(options: Options) -> dict[str, Any]:
 
 
 def windows(n_users: int, n_turns: int, rng: random.Random) -> Iterator[OutRecord]:
-    """Yield users' windows as the sequencer writes them: one a turn, with a few more events in each turn."""
+    """Yield users' windows as the sequencer writes them: each turn has a few more events."""
     bounds = WindowBounds()
     users = [str(uuid.UUID(int=rng.getrandbits(128))) for _ in range(n_users)]
     states: dict[str, Any] = {}
@@ -189,7 +189,7 @@ def as_batch(records: Sequence[OutRecord], codec: int) -> bytes:
 
 
 def summarize(kind: str, n_records: int, costs: dict[str, list[Cost]]) -> list[dict[str, Any]]:
-    """Return a row for each codec: bytes, their share of ``none``, and the median and range of the times."""
+    """Return a row for each codec: bytes, their share of ``none``, median and range of times."""
     plain = costs["none"][0].n_bytes
     return [
         {

@@ -1,4 +1,4 @@
-"""``headrace bench encoder``: headrace's encoder beside a plain loop, with one model, one thread, equal texts.
+"""``headrace bench encoder``: headrace's encoder beside a plain loop, on one thread.
 
 The loop takes 32 texts at a time in their order, pads them to the longest and averages. headrace's
 encoder sorts the texts by length and bounds the tokens and the padding of a batch. The benchmark
@@ -69,7 +69,7 @@ def options_of(args: argparse.Namespace) -> Options:
 
 
 def synthetic_texts(n_texts: int, seed: int) -> list[str]:
-    """Return seeded texts in random order: titles of 3 to 20 words; a tenth have 100 to 400 words."""
+    """Return seeded texts in random order: 3 to 20 words, a tenth of them 100 to 400 words."""
     rng = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret
     words = ["".join(rng.choices(_SYLLABLES, k=rng.randint(1, 4))) for _ in range(N_WORDS)]
     n_long = round(n_texts * SHARE_OF_DESCRIPTIONS)
@@ -100,7 +100,7 @@ def naive_encoder(encoder: TransformerEncoder) -> Encode:
 
 
 def measure(ours: Encode, naive: Encode, batches: Sequence[Sequence[str]]) -> dict[str, Any]:
-    """Run both on each list of texts; return times, the median of the pairs' ratios and the smallest cosine.
+    """Run both on each list of texts; return times, the median ratio and the smallest cosine.
 
     The order within a pair alternates, so that neither of the two always runs second.
     """

@@ -1,4 +1,4 @@
-"""``headrace bench factors``: ALS of headrace and of ``implicit`` on one synthetic log, one thread each.
+"""``headrace bench factors``: ALS of headrace and of ``implicit`` on one log, one thread each.
 
 The two minimise different functions. ``implicit`` has the classic objective of Hu, Koren and
 Volinsky (2008) with one regularisation for all rows. headrace scales the regularisation by the data
@@ -175,7 +175,7 @@ def programs(log: TasteLog, config: AlsConfig) -> dict[str, Fit]:
 
 
 def peer_weights(log: TasteLog, config: AlsConfig) -> tuple[float, float]:
-    """Return the confidence and the regularisation of the classic objective that are closest to headrace's.
+    """Return the classic objective's confidence and regularisation that come closest to ours.
 
     headrace weighs an observed pair ``1 + w`` and an unobserved pair ``w``; the classic objective
     weighs them ``alpha`` and 1. Divided by ``w``, headrace's objective has the same form, with the

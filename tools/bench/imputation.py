@@ -1,4 +1,4 @@
-"""``headrace bench imputation``: NDCG@10 of the lists with a share of all features removed, by imputation.
+"""``headrace bench imputation``: NDCG@10 with a share of all features removed, by imputation.
 
 The sequence model uses no features, so the benchmark fits it once for all cells of the table. It
 fits the fusion for each cell.

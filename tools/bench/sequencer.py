@@ -1,9 +1,9 @@
-"""``headrace bench sequencer``: the sequencer, two bare client loops and the obvious agent, on one core each.
+"""``headrace bench sequencer``: the sequencer beside three peers, on one core each.
 
 All four do one job: they decode events, keep each user's last 50, write the window to a changelog
-and commit after delivery. The first three share the window function and write once for each user of
-a batch. The obvious agent is the first version that a developer writes: it writes once for each
-event. The runs are interleaved.
+and commit after delivery. The sequencer and two bare client loops share the window function and
+write once for each user of a batch. The obvious agent is the first version that a developer writes:
+it writes once for each event. The runs are interleaved.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ async def fill(settings: Settings, n_events: int, n_users: int, *, as_json: bool
 
 
 def run_program(program: str, n_events: int, settings: Settings, work_dir: Path) -> dict[str, float]:
-    """Run one program as a child process; return its events/s and its processor microseconds per event."""
+    """Run one program as a child process; return its events/s and its CPU time per event."""
     environment = os.environ | {
         "HEADRACE_BROKER": settings.kafka.broker,
         "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
@@ -137,7 +137,7 @@ def run_program(program: str, n_events: int, settings: Settings, work_dir: Path)
 
 
 def pin_broker(pid: int | None) -> bool:
-    """Keep the broker's threads off the first core, which the programs use; return whether that is possible."""
+    """Keep the broker off the first core, which the programs use; return whether it can be."""
     cores = sorted(os.sched_getaffinity(0))
     if pid is None or len(cores) < 2:
         return False

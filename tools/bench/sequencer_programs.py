@@ -1,4 +1,6 @@
-"""The programs that ``headrace bench sequencer`` compares: ``python -m tools.bench.sequencer_programs NAME N``.
+"""The programs that ``headrace bench sequencer`` compares, each in a process of its own.
+
+``python -m tools.bench.sequencer_programs NAME N`` runs one.
 
 Each program reads all events of its topics, prints its result as one JSON line and ends. The clock
 starts when the first batch is done, and the events of that batch do not count. So start-up is not
@@ -28,7 +30,7 @@ COMMIT_INTERVAL_S: Final = 1.0
 
 
 class Stopwatch:
-    """Counts events after the first batch; prints the result and ends the process after the last event."""
+    """Counts events after the first batch; prints the result and ends the process at the last."""
 
     def __init__(self, n_events: int) -> None:
         self._n_events = n_events

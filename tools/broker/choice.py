@@ -16,7 +16,7 @@ def names_broker(option: str | None) -> bool:
 
 
 def on_bar(bar: Any) -> Progress:
-    """Return a progress callback that draws on a rich progress bar, with a task for each description."""
+    """Return a progress callback that draws on a rich bar, with a task for each description."""
     tasks: dict[str, Any] = {}
 
     def show(what: str, done: int, total: int) -> None:

@@ -88,7 +88,7 @@ def problem() -> str | None:
 def launch(
     data: Path, port: int, progress: Progress | None = None, *, listeners: Sequence[str] = (), properties: str = ""
 ) -> BrokerState:
-    """Start the node on ``port`` with its records under ``data/kafka``; format that folder the first time.
+    """Start the node on ``port``; its records lie under ``data/kafka``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Engine ``noida``: a small Kafka-compatible broker in a wheel, for a machine without Docker and Maven Central.
+"""Engine ``noida``: a small broker in a wheel, for a machine without Docker and Maven Central.
 
 It keeps its records in memory and serves one worker of a group only: a second one hangs while it
 joins.

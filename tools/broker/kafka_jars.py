@@ -1,10 +1,10 @@
-"""The jars of the local Apache Kafka: fetched once from Maven Central and checked by hash at each start.
+"""The jars of the local Apache Kafka: fetched once, checked by hash at each start.
 
-``kafka_jars.txt`` pins every jar by version and SHA-256, as the lock file pins the Python packages.
-So a start resolves no dependencies and runs only jars that were tested. The class path is made of
-that list alone, whatever else lies in the cache, and no pinned jar names further jars in its
-manifest. For a new version, ``python -m tools.broker.kafka_jars`` resolves the dependencies and
-prints the lines of the file.
+``kafka_jars.txt`` pins every jar of Maven Central by version and SHA-256, as the lock file pins the
+Python packages. So a start resolves no dependencies and runs only jars that were tested. The class
+path is made of that list alone, whatever else lies in the cache, and no pinned jar names further
+jars in its manifest. For a new version, ``python -m tools.broker.kafka_jars`` resolves the
+dependencies and prints the lines of the file.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def _context(folder: Path) -> Any:
 
 
 def resolve_anew(folder: Path) -> Iterator[str]:
-    """Yield the pin lines that Maven Central's metadata gives today for ``ROOTS``; use the network."""
+    """Yield the pins that Maven Central's metadata gives today for ``ROOTS``; use the network."""
     context = _context(folder)
     found: dict[str, str] = {}
     for root, transitive in ROOTS:

@@ -60,7 +60,7 @@ class Engine(Protocol):
         """Start a broker and record it in the data directory."""
 
     def is_own(self, data: Path, state: BrokerState) -> bool:
-        """Return whether a record names a broker that this engine started for that data directory."""
+        """Return whether a record is of a broker that this engine started for a data directory."""
 
 
 ENGINES: dict[str, Engine] = {
@@ -97,7 +97,7 @@ class BrokerInfo:
 def start_broker(
     engine: str = "auto", port: int | None = None, data_dir: Path = DEFAULT_DATA, progress: Progress | None = None
 ) -> BrokerInfo:
-    """Return the running broker of a data directory; start one if there is none. Safe to repeat and to race.
+    """Return the running broker of a data directory; start one if none runs. Repeat-safe.
 
     Parameters
     ----------
@@ -132,7 +132,7 @@ def start_broker(
 
 
 def broker_status(data_dir: Path = DEFAULT_DATA) -> BrokerInfo | None:
-    """Return the running broker of a data directory, or ``None``; ignore the record of a dead one."""
+    """Return the running broker of a data directory, or ``None``."""
     data = data_dir.expanduser().absolute()
     state = _recorded(data)
     return _info(data, state, started=False) if state is not None and _alive(state) else None
@@ -170,7 +170,7 @@ def running_broker(
     data_dir: Path = DEFAULT_DATA,
     progress: Progress | None = None,
 ) -> Iterator[BrokerInfo]:
-    """Give a broker for a block: the named one, the running one, or a new one that ends with the block."""
+    """Give the named broker, the running broker, or a new broker that ends with the block."""
     if bootstrap:
         yield named_broker(bootstrap, client)
         return
@@ -183,7 +183,7 @@ def running_broker(
 
 
 def named_broker(bootstrap: str, client: Mapping[str, Any] | None = None) -> BrokerInfo:
-    """Return the broker that a person named, after it answered; ``client`` holds its TLS and SASL settings."""
+    """Return the named broker after it answered; ``client`` has TLS and SASL settings."""
     check_broker(bootstrap, client)
     return BrokerInfo("named", "", bootstrap, None, None, False, [])
 
@@ -294,7 +294,7 @@ def _wait(data: Path, state: BrokerState) -> None:
 
 
 def quote(data: Path) -> str:
-    """Return the last exception that the broker logged since its start, else its last error, else its last line."""
+    """Return the last exception in the log since the start, else the last error or line."""
     try:
         with (data / LOG_FILE).open("rb") as log:
             log.seek(max(0, log.seek(0, 2) - 50_000))

@@ -1,4 +1,4 @@
-"""Asks whether a broker answers, and finds out why not: nothing listens, TLS or SASL is needed, or it is no Kafka.
+"""Asks whether a broker answers, and if not, why: no listener, TLS or SASL, or no Kafka.
 
 The functions import the Kafka client themselves, so that ``make clean`` can stop a broker by a
 Python without packages.

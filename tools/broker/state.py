@@ -151,7 +151,7 @@ def spawn(data: Path, engine: str, version: str, port: int, argv: list[str], env
 
 @contextlib.contextmanager
 def _interrupt_deferred() -> Iterator[None]:
-    """Delay Ctrl-C until the block ends. Only the main thread receives it, and only where it is not ignored."""
+    """Delay Ctrl-C until the block ends, in the main thread, where Ctrl-C is not ignored."""
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
         yield
@@ -205,7 +205,9 @@ def port_taken(port: int) -> bool:
 
 
 def choose_port(port: int | None) -> int:
-    """Return the port to listen on: the given port, a free port for 0; for ``None`` 9092, or a free port.
+    """Return the port to listen on: the given port, or any free port for 0.
+
+    For ``None`` it is 9092, or a free port where 9092 is taken.
 
     Raises
     ------

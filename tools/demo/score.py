@@ -1,4 +1,4 @@
-"""Scores published lists against each user's next event, beside the items that are popular at that time."""
+"""Scores published lists against each user's next event, beside recent popularity."""
 
 from __future__ import annotations
 

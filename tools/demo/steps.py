@@ -74,7 +74,7 @@ class Outcome:
 
 
 def split_by_time(log: DemoLog) -> Split:
-    """Read the log in time order and cut it at a time, so that 80 % of the events lie before the cut."""
+    """Read the log in time order and cut it at the time that has 80 % of the events before it."""
     reader = LogReader(LogSource(log.events, log.columns), RefusedRows(shown=0))
     rows = list(sorted_rows(reader))
     at_ms = rows[int(TRAIN_SHARE * len(rows))].ts_ms
@@ -137,7 +137,7 @@ def workers(settings: Settings) -> Iterator[tuple[Worker, Worker]]:
 
 
 def drain(settings: Settings, sequencer: Worker, recommender: Worker, n_sent: int) -> dict[str, int]:
-    """Wait until every event is counted and every window has its list; return the sequencer's counts."""
+    """Wait until every event is counted and every window has its list; return the counts."""
     deadline = time.monotonic() + DRAIN_S
     group = settings.kafka.group("recommender")
     with progress() as bar:
@@ -154,7 +154,7 @@ def drain(settings: Settings, sequencer: Worker, recommender: Worker, n_sent: in
 
 
 async def read_lists(settings: Settings) -> tuple[list[Recommendation], list[float]]:
-    """Return all published lists, and for each the milliseconds since its event's arrival at the broker."""
+    """Return all published lists, and their ages in milliseconds since their events' arrival."""
     kafka = settings.kafka
     events = read_records(kafka, kafka.topic("events"))
     arrived = {(record.partition, record.offset): record.timestamp async for record in events}

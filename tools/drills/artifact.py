@@ -1,4 +1,4 @@
-"""The artifact and the catalogue of a drill. Without a named artifact a drill trains a small one."""
+"""The artifact and the catalogue of a drill. A drill trains a small one where none is named."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START_MS: Final = 1_700_000_000_000
 
 
 def make_artifact(folder: Path, seed: int) -> Path:
-    """Train an artifact on a seeded log in which users walk through the items, with the fake encoder.
+    """Train an artifact on a seeded log of users who walk through items, with the fake encoder.
 
     Raises
     ------

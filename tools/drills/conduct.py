@@ -1,4 +1,4 @@
-"""Gives a drill its folder, its broker and its artifact, runs it, and removes what it leaves behind.
+"""Gives a drill its folder, broker and artifact, runs it, and removes what it leaves behind.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Acts of foreign clients in ``headrace drill poison``: codecs, transactions, huge and damaged records."""
+"""Acts of foreign clients in a drill: codecs, transactions, huge and damaged records."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def publish_in_each_codec(drill: Drill) -> None:
 
 
 async def abort_a_transaction(drill: Drill) -> None:
-    """Publish events in an aborted transaction, which nobody may read, and events in a committed one."""
+    """Publish events in an aborted transaction, which nobody may read, and in a committed one."""
     kafka = drill.settings.kafka
     # The source may repeat its own events later, and then they count. So the aborted events are not
     # its own.
@@ -82,7 +82,7 @@ async def abort_a_transaction(drill: Drill) -> None:
 
 
 async def publish_a_huge_record(drill: Drill) -> None:
-    """Publish a record that is small only when compressed: the sequencer must reject it, cut, and go on."""
+    """Publish a record that is small only when compressed: the sequencer must reject it."""
     kafka = drill.settings.kafka
     huge = OutRecord(b"u1", b'{"v":1,"text":"' + b"x" * HUGE_BYTES + b'"}')
     async with _producer(kafka, compression_type="gzip") as producer:

@@ -1,4 +1,4 @@
-"""How old lists are when they come, and how old they must be when newer windows replace waiting ones."""
+"""The age of lists when they come, and the age that follows when newer windows replace old ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Arrival(NamedTuple):
 
 
 def freshness_ms(arrivals: Sequence[Arrival], without: Collection[str]) -> dict[str, float | None]:
-    """Return the age of lists: median and 99th percentile in milliseconds, and how many lists there are.
+    """Return the age of lists: median and 99th percentile in milliseconds, and their number.
 
     Lists of late events do not count, because those events are old when they come.
 
@@ -58,7 +58,7 @@ def busiest_minute(arrivals: Sequence[Arrival], user_id: str) -> int:
 
 
 def superseding_wait_s(events_per_s: float, shares: Float64, lists_per_s: float) -> float:
-    """Return how many seconds users wait for a list when newer windows replace waiting ones and no others are dropped.
+    """Return how many seconds users wait for a list when newer windows replace waiting ones.
 
     A user of ``x`` events a second waits ``w`` seconds, gets a list, and waits again from the next
     event on. So the user gets a list every ``w + 1/x`` seconds, which is ``x / (1 + w x)`` lists a

@@ -1,4 +1,4 @@
-"""What a drill's observer keeps: each user's newest list, stale windows, and the pauses of partitions."""
+"""What a drill's observer keeps: users' newest lists, stale windows, and pauses of partitions."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Newest:
 
 
 class ListLedger:
-    """Applies the recipe for consumers of the contract to lists as they come, and judges the recipe.
+    """Applies the contract's recipe for consumers to lists as they come, and judges the recipe.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ class WindowLog:
         self._last: dict[bytes, tuple[int, int]] = {}  # revision and hash
 
     def add(self, key: bytes, value: bytes | None) -> None:
-        """Take in the next record of the key; a record without a value removes the window, as compaction would."""
+        """Take in the next record of the key; a record without a value removes the window."""
         if value is None:
             self._last.pop(key, None)
             return

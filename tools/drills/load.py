@@ -1,4 +1,4 @@
-"""The load of a drill: publishes its events at a rate that may change, also while the broker is away."""
+"""The load of a drill: publishes its events at a rate, also after the broker was away."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def at_rest(self) -> AsyncIterator[None]:
-        """Pause :meth:`run` while the block runs; the broker has acknowledged all its events before the block."""
+        """Pause :meth:`run` while the block runs; all its events are acknowledged before."""
         async with self._turn:
             yield
 

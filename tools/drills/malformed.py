@@ -1,4 +1,4 @@
-"""Malformed events of many kinds, for drills and tests. A number in each makes all of them different."""
+"""Malformed events of many kinds, for drills and tests. A number makes each of them unique."""
 
 from __future__ import annotations
 

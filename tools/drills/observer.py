@@ -1,4 +1,4 @@
-"""The observer of a drill: reads windows and lists as they come, in the drill's process, without a group."""
+"""The observer of a drill: reads windows and lists as they come, without a consumer group."""
 
 from __future__ import annotations
 

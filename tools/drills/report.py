@@ -1,4 +1,4 @@
-"""The report of a drill: its verdict, the lists that came, and how long each fault stopped the flow.
+"""The report of a drill: the verdict, the lists that came, and the downtime of each fault.
 
 The report does not judge downtimes, lag and the sizes of stores: the reader decides how long is too
 long.

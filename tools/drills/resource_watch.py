@@ -1,4 +1,4 @@
-"""Watches a drill's workers over time: their memory, open files, lag and the size of their stores."""
+"""Watches a drill's workers over time: memory, open files, lag and the size of their stores."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Sample:
 
 
 def slope_mb_per_min(samples: Sequence[Sample]) -> float:
-    """Return how many megabytes a minute memory grows, by the least-squares line; 0 for fewer than two samples."""
+    """Return the growth of memory in MB a minute, by least squares; 0 for fewer than two samples."""
     n = len(samples)
     mean_t = sum(s.at_s for s in samples) / n if n else 0.0
     spread = sum((s.at_s - mean_t) ** 2 for s in samples)
@@ -81,7 +81,7 @@ class Watch:
                 self.lives[worker.label, pid].append(Sample(now, rss_bytes, worker.n_files()))
 
     def growth_mb(self, since_s: float) -> dict[str, float]:
-        """Return the largest growth in MB, by label, of each process that lived at ``since_s`` (monotonic)."""
+        """Return the largest growth in MB, by label, since the time ``since_s`` (monotonic)."""
         grown: dict[str, float] = {}
         for (label, _pid), samples in self.lives.items():
             before = [s.rss_bytes for s in samples if s.at_s <= since_s]

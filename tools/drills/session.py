@@ -1,4 +1,4 @@
-"""What the script of a drill works with: plan, load, workers, observer, and the downtime of faults."""
+"""What the script of a drill works with: plan, load, workers, observer, and faults."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Drill:
         self.pages: dict[str, dict[str, Any]] = {}
 
     def start_worker(self, name: AppName) -> DrillWorker:
-        """Start one more worker of an app. Recommenders run the faulty model where the kind needs it."""
+        """Start one more worker of an app, with the faulty model where the kind needs it."""
         if name == "recommender" and self.plan.needs.model_faults:
             return self.cluster.start_worker(name, module=FAULTY_APP, env={FAULT_VARIABLE: str(self.fault_file)})
         return self.cluster.start_worker(name)
@@ -125,7 +125,7 @@ class Drill:
         await self.look_at_pages()
 
     async def healthy(self, timeout_s: float = HEALTHY_S) -> None:
-        """Return when all workers are ready and records arrive on every partition of both topics, under load.
+        """Return when all workers are ready and records arrive on every partition of both topics.
 
         Raises
         ------
@@ -152,7 +152,7 @@ class Drill:
         return {app.name: await group_lag(kafka, kafka.group(app.name), app.input) for app in APPS}
 
     async def catch_up(self, timeout_s: float = CATCH_UP_S) -> float:
-        """Wait until both groups have committed all records and the observer has read them; return the seconds.
+        """Wait until both groups and the observer have caught up; return the seconds.
 
         Raises
         ------
@@ -176,7 +176,7 @@ class Drill:
         self.say(f"prefill: {self.plan.n_users:,} users have their lists after {self.prefill_s:.1f} s")
 
     async def come_near_the_end(self, timeout_s: float = CATCH_UP_S) -> float:
-        """Wait, under load, until only the events of a few seconds are uncommitted; return the seconds.
+        """Wait until only the events of a few seconds are uncommitted; return the seconds.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Acts of an operator on ``events`` in ``headrace drill poison``: deletes unread records, adds partitions.
+"""Acts of an operator on ``events`` in a drill: deletes unread records, adds partitions.
 
 ::
 
@@ -95,7 +95,7 @@ async def _delete_all(kafka: KafkaSettings) -> None:
 
 
 async def _wait_counted(kafka: KafkaSettings) -> int:
-    """Wait until the group has committed all deleted events as lost, or the time is up; return their number."""
+    """Wait until the group has committed the deleted events as lost; return their number."""
     deadline = time.monotonic() + COUNTED_WITHIN_S
     watch = GroupWatch(kafka, kafka.group("sequencer"))
     try:
@@ -110,7 +110,7 @@ async def _wait_counted(kafka: KafkaSettings) -> int:
 
 
 async def add_partitions(drill: Drill) -> None:
-    """Add partitions to ``events`` under a sequencer, which must end and name the remedy; then try the remedy."""
+    """Add partitions to ``events`` under a sequencer, which must name the remedy; then try it."""
     kafka = drill.settings.kafka
     n_partitions = kafka.partitions + N_ADDED
     into = run_settings(drill.settings, RUN, n_partitions)

@@ -80,7 +80,7 @@ async def judge(
     n_hidden: int = 0,
     before: Sequence[ConsumedRecord] = (),
 ) -> Verdict:
-    """Read the topics and compare them with the oracle. ``stale_windows`` stays 0: the observer counts them.
+    """Read the topics and compare them with the oracle; leave ``stale_windows`` to the observer.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ async def _truth(settings: Settings, rejects: RejectLog, before: Sequence[Consum
 
 
 async def _windows(kafka: KafkaSettings) -> dict[bytes, bytes]:
-    """Return the last window of each user; a record without a value removes it, as compaction would."""
+    """Return the last window of each user; a record without a value removes it."""
     newest: dict[bytes, bytes] = {}
     async for record in read_records(kafka, kafka.topic("sequences")):
         if record.key is None:
@@ -172,7 +172,7 @@ class RejectLog:
         self._contents.setdefault(coordinates(record), set()).add(hash((record.key, record.value)))
 
     def check(self, event: ConsumedRecord) -> None:
-        """Compare a record of ``events`` with its rejects; call it once for each event, after all calls of :meth:`add`."""
+        """Compare a record of ``events`` with its rejects, after all calls of :meth:`add`."""
         contents = self._contents.get((event.partition, event.offset))
         if contents is not None:
             key, value, _ = kept(event.key, event.value)
@@ -195,7 +195,7 @@ async def _reject_log(kafka: KafkaSettings) -> RejectLog:
 
 
 def coordinates(record: ConsumedRecord) -> tuple[int, int]:
-    """Return partition and offset of the event in a record of ``events.rejected``; (-1, -1) without them."""
+    """Return partition and offset of a rejected event; (-1, -1) where the record has none."""
     headers = dict(record.headers)
     try:
         return int(headers["partition"]), int(headers["offset"])
@@ -204,7 +204,7 @@ def coordinates(record: ConsumedRecord) -> tuple[int, int]:
 
 
 def n_lost(found: bytes | None, expected: bytes) -> int:
-    """Return how many accepted events a window lacks, by its revision or by its events, whichever is more."""
+    """Return how many accepted events a window lacks, by its revision or by its events."""
     right = decode_window(expected)
     try:
         state = decode_window(found) if found else None

@@ -97,7 +97,7 @@ def still(before: Mapping[Place, PartitionOffsets], after: Mapping[Place, Partit
 def open_transactions(
     before: Mapping[Place, PartitionOffsets], after: Mapping[Place, PartitionOffsets], watermarks: Mapping[Place, int]
 ) -> list[Place]:
-    """Return the partitions whose last stable offset stands still below older records: a transaction is open."""
+    """Return the partitions whose last stable offset stands still below older records."""
     return [place for place, at in sorted(after.items()) if before[place].end == at.end < watermarks.get(place, at.end)]
 
 

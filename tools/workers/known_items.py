@@ -13,7 +13,7 @@ from streams.kafka.group_watch import Group
 
 
 def live_share(notes: Iterable[str], group: Group | None, now_ms: int) -> CatalogueShare:
-    """Return the sum of the recommenders' counts, with the example of the worker with most unknown items.
+    """Return the sum of the recommenders' counts, with the example of the largest count.
 
     A worker commits, beside the offset of each of its partitions, what it has counted in all its
     partitions. So only its newest note counts, and it counts once. The note of a worker that left

@@ -88,7 +88,7 @@ class Worker:
 
     @property
     def returncode(self) -> int | None:
-        """Return the exit code, or minus the signal; None while the process runs or before the start."""
+        """Return the exit code, or minus the signal; None while it runs or before the start."""
         return self._process.poll() if self._process else None
 
     @property
@@ -167,7 +167,7 @@ class Worker:
         return self._json("/live")
 
     def stop(self, timeout_s: float = 15.0) -> int | None:
-        """Ask the process to end, kill it when the time is up, return its exit code. Repeat-safe."""
+        """End the process, with SIGKILL when the time is up; return its exit code. Repeat-safe."""
         if self._process is None:
             return None
         if self.is_running:
@@ -189,7 +189,7 @@ class Worker:
             self._process.wait()
 
     def leave_group(self) -> None:
-        """Tell the broker that this process is dead, so that others take over its partitions at once.
+        """Tell the broker that this process is dead, so that others take over its partitions.
 
         A thread does it. Where it fails, the others take over when the session of the dead has
         timed out.

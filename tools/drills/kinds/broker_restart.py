@@ -1,4 +1,4 @@
-"""``headrace drill broker-restart``: kills the broker and starts it again, then pauses it, under load."""
+"""``headrace drill broker-restart``: kills and restarts the broker, then pauses it, under load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FLOWS_WITHIN_S: Final = 180.0
 
 
 async def script(drill: Drill) -> None:
-    """Kill the broker and start it again; then pause it for a minute, or for ``--minutes`` if that is less."""
+    """Kill and restart the broker; then pause it for a minute, or for less with ``--minutes``."""
     async with drill.fault("broker killed", FLOWS_WITHIN_S):
         await _kill_and_start(drill)
         answered = time.monotonic()

@@ -1,4 +1,4 @@
-"""``headrace drill kill``: kills workers at bad moments and pauses them beyond their session, under load."""
+"""``headrace drill kill``: kills and pauses workers at bad moments, under load."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def _strike(drill: Drill, moment: Moment, victim: DrillWorker, other: Dril
 
 
 async def _pause_at_work(drill: Drill, worker: DrillWorker) -> None:
-    """Pause a worker during a burst, so that it holds batches: an idle worker would have nothing to write."""
+    """Pause a worker during a burst, when it holds batches that it will try to write later."""
     drill.load.rate_per_s = BURST_PER_S
     try:
         await asyncio.sleep(drill.rng.uniform(*BURST_S))

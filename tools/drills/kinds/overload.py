@@ -1,4 +1,4 @@
-"""``headrace drill overload``: ten times the load that the workers sustain, most of it of two users.
+"""``headrace drill overload``: ten times the load that workers sustain, most of it of two users.
 
 One machine cannot publish ten times the events that it can process. So the drill slows the model
 after the prefill. The workers then sustain the number of full lists that they make a second while

@@ -1,6 +1,6 @@
-"""``headrace drill poison``: records that break the contract, and acts of foreign clients and operators.
+"""``headrace drill poison``: damaged records, and acts of foreign clients and operators.
 
-They are malformed events of every kind, batches of every codec, an aborted transaction, a record
+There are malformed events of every kind, batches of every codec, an aborted transaction, a record
 that is huge when unpacked, damaged state topics, a poisoned catalogue, a damaged artifact, a model
 that gives NaN, and events that are deleted unread. After the verdict come more partitions.
 """
@@ -64,7 +64,7 @@ async def script(drill: Drill) -> None:
 
 
 async def epilogue(drill: Drill) -> None:
-    """Add partitions to ``events``. This comes last, because a deployment must then move to other topics."""
+    """Add partitions to ``events``, last, because a deployment must then move to other topics."""
     await add_partitions(drill)
 
 
@@ -93,7 +93,7 @@ def poisoned_items(known_id: str) -> Iterator[tuple[bytes, bytes | None]]:
 
 
 async def _give_nan(drill: Drill) -> None:
-    """Make the model fail on windows with one item: its users get a fallback list until their next event."""
+    """Make the model fail on windows with one item; their users must get fallback lists."""
     before = drill.observer.ledger.n_degraded
     item_id = drill.items[0].item_id
     write_fault(drill.fault_file, Fault("nan", item_id=item_id))
@@ -115,7 +115,7 @@ async def _poison_catalogue(drill: Drill) -> None:
 
 
 async def _start_with_damaged_artifact(drill: Drill) -> None:
-    """Start one more recommender on an artifact with a damaged byte: it must refuse the artifact and end."""
+    """Start one more recommender, on an artifact with a damaged byte: it must end."""
     folder = damaged_copy(Path(drill.settings.recommender.artifact), drill.folder / "damaged")
     worker = drill.cluster.make_worker("recommender", env={"HEADRACE_ARTIFACT": str(folder)})
     worker.start()

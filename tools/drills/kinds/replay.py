@@ -1,4 +1,4 @@
-"""``headrace drill replay``: rebuilds history on other topics, compares it with the live one, and promotes it.
+"""``headrace drill replay``: rebuilds history on other topics, compares and promotes it.
 
 The drill kills the rebuild twice on the way. The rebuilt windows and lists must equal the live
 ones.
@@ -161,7 +161,7 @@ def kill_workers(prefix: str, module: str) -> int:
 
 
 def worker_pids(prefix: str, module: str) -> Iterator[int]:
-    """Yield the process ids of the workers that run a module on topics of a prefix. Needs Linux's ``/proc``."""
+    """Yield the ids of the processes that run a module on topics of a prefix; needs ``/proc``."""
     variable = f"HEADRACE_TOPIC_PREFIX={prefix}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""The promotion in ``headrace drill replay``: a finished run becomes live by the steps of ``docs/replaying.md``.
+"""The promotion in ``headrace drill replay``, by the steps of ``docs/replaying.md``.
 
 ::
 
@@ -29,7 +29,7 @@ class Replay(Protocol):
     """Runs ``headrace replay``."""
 
     def __call__(self, *argv: str, may_end_with: int = 0) -> Awaitable[dict[str, Any]]:
-        """Return its JSON; raise :class:`RunError` for an exit code that is neither 0 nor ``may_end_with``."""
+        """Return its JSON; raise :class:`RunError` for an exit code but 0 and ``may_end_with``."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""``headrace drill slow-model``: slows, hangs and crashes the model; lists must go on, marked degraded."""
+"""``headrace drill slow-model``: slows, hangs and crashes the model; lists must go on."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def _disturb(drill: Drill, mode: Mode) -> None:
 
 
 async def _most_pending(drill: Drill, until: float) -> int:
-    """Return the most windows seen waiting at one recommender until a time of the monotonic clock."""
+    """Return the most windows that wait at one recommender until a time of the monotonic clock."""
     most = 0
     while (left_s := until - time.monotonic()) > 0:
         await asyncio.sleep(min(PENDING_EVERY_S, left_s))

@@ -1,4 +1,4 @@
-"""``headrace drill soak``: waves, bursts, pauses and kills for a long time; memory and files may not creep.
+"""``headrace drill soak``: changing load and kills for a long time; memory must not creep.
 
 A process that still grows after the warm-up leaks. So the warm-up contains the worst that follows:
 it kills a worker of each app during a burst, and the worker that takes over its partitions grows by
@@ -96,7 +96,7 @@ Lives = list[dict[str, float | str]]
 
 
 def creeping(lives: Lives) -> list[str]:
-    """Return what is wrong with the memory and the open files of the processes that can be judged."""
+    """Return what is wrong with memory and open files of the processes that can be judged."""
     found = []
     for life in filter(_is_long, lives):
         if float(life["slope_mb_per_min"]) > MAX_SLOPE_MB_PER_MIN:
@@ -141,7 +141,7 @@ async def _phase(drill: Drill, phase: str, end: float) -> None:
 
 
 async def _kill(drill: Drill, apps: Sequence[AppName]) -> None:
-    """Kill a worker of the apps, but never the first of an app, so that a long life can be judged."""
+    """Kill a worker of the apps, but never the first of an app: its long life is judged."""
     victims = [worker for app in apps for worker in drill.cluster.of_app(app)[1:]]
     if not victims:
         return
