@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 
 from models.artifact.artifact import Artifact
 from models.device import resolve_device
 from models.text.clean import load_user_words, text_version, use_segmenter
-from models.text.embedding_cache import CacheError, EmbeddingCache
+from models.text.embedding_cache import CacheError, EmbeddingCache, embed_texts
 from models.text.encoder import FAKE_ENCODER, FakeEncoder, TextEncoder, load_encoder
 from models.text.encoder_files import Access
 from models.text.huggingface import EncoderError, shown
+from models.types import Float32
 from streams.errors import HeadraceError, InputError, SettingsError
 from streams.settings.load import RecommenderSettings
 
@@ -94,3 +96,25 @@ def open_artifact_encoder(
         )
     folder = Path(settings.encoder_cache_dir) if settings.encoder_cache_dir else None
     return encoder, open_cache(folder, encoder)
+
+
+class ArtifactEncoder:
+    """Embeds texts as an artifact's training did. For one thread.
+
+    The encoder and its cache are opened when the first text comes: a catalogue without texts needs neither.
+    """
+
+    def __init__(self, artifact: Artifact, device: str, settings: RecommenderSettings) -> None:
+        self._artifact = artifact
+        self._device = device
+        self._settings = settings
+
+    def embed(self, texts: list[str]) -> Float32:
+        """Return one vector per text, (n, dim) float32; raise what :func:`open_artifact_encoder` raises."""
+        return embed_texts(texts, *self._opened)
+
+    @cached_property
+    def _opened(self) -> tuple[TextEncoder, EmbeddingCache]:
+        encoder, cache = open_artifact_encoder(self._artifact, self._device, self._settings)
+        encoder.warm_up()
+        return encoder, cache

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
-from models.artifact.artifact import Artifact
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, build_catalogue
 from models.text.clean import item_text
-from models.text.embedding_cache import EmbeddingCache, embed_texts
-from models.text.encoder import TextEncoder
 from models.types import Float32
 from streams.contract.item_records import ItemDecoder
 from streams.contract.records import Item
@@ -29,6 +26,7 @@ from streams.health.counters import Metrics
 from streams.kafka.readers import start_reader
 from streams.kafka.topic_reader import partition_count, read_to_ends
 from streams.recommender.model_thread import ModelThread
+from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -42,55 +40,34 @@ MAX_LENGTH: Final = 1e6
 
 
 class CatalogueReader:
-    """Follows ``items`` and keeps :attr:`catalogue` current. For one event loop; models run on the model's thread."""
+    """Follows ``items``. For one event loop; texts are embedded and catalogues built on the model's thread."""
 
-    def __init__(
-        self,
-        settings: KafkaSettings,
-        artifact: Artifact,
-        worker: ModelThread,
-        metrics: Metrics,
-        open_encoder: Callable[[], tuple[TextEncoder, EmbeddingCache]],
-    ) -> None:
+    def __init__(self, settings: KafkaSettings, model: Model, thread: ModelThread, metrics: Metrics) -> None:
         self._settings = settings
-        self._artifact = artifact
-        self._worker = worker
+        self._model = model
+        self._thread = thread
         self._metrics = metrics
-        self._open_encoder = open_encoder
-        self._encoder: tuple[TextEncoder, EmbeddingCache] | None = None
         self._decoder = ItemDecoder()
-        self._vectors: dict[str, Any] = {}
+        self._vectors: dict[str, Float32] = {}
         self._features: dict[str, Row] = {}
-        self._consumer: AIOKafkaConsumer | None = None
         self._generation = 0
-        self.catalogue: Catalogue | None = None
-        self.on_swap: Callable[[Catalogue], None] = lambda _catalogue: None
 
-    async def start(self) -> None:
-        """Read ``items`` to its present end and build the first catalogue."""
+    async def catalogues(self) -> AsyncGenerator[Catalogue, None]:
+        """Yield the catalogue of what ``items`` holds now, then a new one after each poll that changes something."""
         topic = self._settings.topic("items")
         consumer = await start_reader(self._settings, auto_offset_reset="earliest")
-        self._consumer = consumer
-        partitions = [TopicPartition(topic, p) for p in range(await partition_count(self._settings, topic))]
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        async for fetched in read_to_ends(consumer, ends):
-            await self._apply(fetched)
-        await self._swap()
-
-    async def follow(self) -> None:
-        """Apply changes as they come, until cancelled; each poll that changes something makes one new catalogue."""
-        if self._consumer is None:
-            raise RuntimeError("start() comes before follow()")
-        while True:
-            if await self._apply(await self._consumer.getmany(timeout_ms=POLL_MS)):
-                await self._swap()
-
-    async def stop(self) -> None:
-        """Disconnect."""
-        if self._consumer is not None:
-            await self._consumer.stop()
+        try:
+            partitions = [TopicPartition(topic, p) for p in range(await partition_count(self._settings, topic))]
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            async for fetched in read_to_ends(consumer, await consumer.end_offsets(partitions)):
+                await self._apply(fetched)
+            yield await self._build()
+            while True:
+                if await self._apply(await consumer.getmany(timeout_ms=POLL_MS)):
+                    yield await self._build()
+        finally:
+            await consumer.stop()
 
     async def _apply(self, fetched: dict[TopicPartition, list[Any]]) -> bool:
         """Take in fetched records; return whether anything changed."""
@@ -115,7 +92,7 @@ class CatalogueReader:
 
     async def _embed(self, items: list[Item]) -> None:
         for start in range(0, len(items), ITEMS_PER_JOB):
-            vectors, left_out = await self._worker.run(self._embed_job, items[start : start + ITEMS_PER_JOB])
+            vectors, left_out = await self._thread.run(self._embed_job, items[start : start + ITEMS_PER_JOB])
             self._vectors.update(vectors)
             for item_id, why in left_out.items():
                 self._vectors.pop(item_id, None)
@@ -124,21 +101,17 @@ class CatalogueReader:
         if n := n_imputed(items):
             log.warning("items: %d with a price or feature that is not finite: taken as missing", n)
 
-    def _embed_job(self, items: list[Item]) -> tuple[dict[str, Any], dict[str, str]]:
-        if self._encoder is None:
-            self._encoder = self._open_encoder()
-        encoder, cache = self._encoder
-        return item_vectors(items, lambda texts: embed_texts(texts, encoder, cache))
+    def _embed_job(self, items: list[Item]) -> tuple[dict[str, Float32], dict[str, str]]:
+        return item_vectors(items, self._model.embed)
 
-    async def _swap(self) -> None:
+    async def _build(self) -> Catalogue:
         self._generation += 1
-        features = dict(self._features) if self._artifact.item_features.width else None
-        self.catalogue = await self._worker.run(
-            build_catalogue, self._artifact, dict(self._vectors), self._generation, features
-        )
+        artifact = self._model.artifact
+        features = dict(self._features) if artifact.item_features.width else None
+        catalogue = await self._thread.run(build_catalogue, artifact, dict(self._vectors), self._generation, features)
         self._metrics.put("catalogue_items", len(self._vectors))
         self._metrics.put("index_generation", self._generation)
-        self.on_swap(self.catalogue)
+        return catalogue
 
 
 def item_vectors(

@@ -1,7 +1,7 @@
 """Publishes what the model made: first the lists, then the vectors, each partition for itself.
 
-A stored vector's revision says that its list was delivered, so the order is what makes a repeated window harmless. What was made for
-a partition that has been taken away meanwhile is dropped: its new owner reads the windows again.
+A stored vector's revision says that its list was delivered, so the order is what makes a repeated window harmless. What was
+made for a partition that has been taken away meanwhile is dropped: its new owner reads the windows again.
 """
 
 from __future__ import annotations
@@ -10,24 +10,28 @@ import asyncio
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from faust.types import EventT
 
 from models.ranking.pipeline import RankedList
+from streams.contract.committed_note import encode as encode_note
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import encode
 from streams.errors import BrokerError, FencedError
 from streams.health.counters import Metrics
+from streams.health.unknown_items import UnknownItems
 from streams.kafka.batch_writer import delivered
+from streams.recommender.background import watched
 from streams.recommender.list_records import Versions, recommendation, user_vector
-from streams.recommender.window_queue import PendingWindow
+from streams.recommender.window_queue import PendingWindow, WindowQueue
 from streams.runtime.app import StreamApp
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
 Window = PendingWindow[EventT]
+Made = Sequence[tuple[Window, RankedList]]
 
 
 @dataclass
@@ -45,16 +49,95 @@ class PartitionLists:
 
 
 class Delivery:
-    """Stages, publishes and stores. For one event loop."""
+    """Stages, publishes, stores and acknowledges. For one event loop.
 
-    def __init__(self, app: StreamApp, vectors: BatchTable, metrics: Metrics) -> None:
+    Parameters
+    ----------
+    queue : learns which windows are delivered, and says which record batches that finishes
+    unknown : what is committed with each offset
+    """
+
+    def __init__(
+        self,
+        app: StreamApp,
+        queue: WindowQueue[EventT],
+        vectors: BatchTable,
+        unknown: UnknownItems,
+        metrics: Metrics,
+    ) -> None:
         self._app = app
+        self._queue = queue
         self._vectors = vectors
+        self._unknown = unknown
         self._metrics = metrics
         self._lists_topic = app.settings.kafka.topic("recommendations")
         self._as_json = app.settings.kafka.output_format == "json"
+        self._running: asyncio.Future[None] | None = None
 
-    def stage(self, made: Iterable[tuple[Window, RankedList]], versions: Versions) -> list[PartitionLists]:
+    async def hand_over(self, made: Made, versions: Versions) -> None:
+        """Stage full lists and deliver them while the model runs on; one delivery at a time, in order.
+
+        Returns when the delivery before this one has ended. A failure stops the worker.
+        """
+        parts = self._stage(made, versions)
+        previous = self._running
+        self._running = asyncio.ensure_future(watched(self._app, self._deliver(parts, versions, previous)))
+        if previous is not None:
+            await previous
+
+    async def settle(self) -> None:
+        """Wait until all that is staged is delivered; what the model has in hand does not count."""
+        if self._running is not None:
+            await asyncio.wait({self._running})
+
+    async def stop(self) -> None:
+        """Drop the deliveries that are under way: the next worker reads their windows again."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    def acknowledge(self, finished: Iterable[EventT]) -> None:
+        """Let the offsets of finished record batches be committed."""
+        for event in finished:
+            self._app.consumer.deliver(event, self._note())
+
+    def note_again(self) -> None:
+        """Commit the offsets of now once more, with what the catalogue is known to have now."""
+        self._app.consumer.note_again(self._app.settings.kafka.topic("sequences"), self._note())
+
+    async def send_provisional(self, records: dict[int, list[OutRecord]], windows: Iterable[Window]) -> int:
+        """Publish fallback lists, encoded, by partition; return how many. Nothing is stored: the full lists follow.
+
+        Raises
+        ------
+        BrokerError
+            When the broker did not take them.
+        """
+        owners = defaultdict(list)
+        for window in windows:
+            owners[window.partition].append(window.owner)
+        n_sent = 0
+        for partition, lists in records.items():
+            try:
+                await self._publish(self._lists_topic, partition, lists)
+            except (BrokerError, FencedError, KeyError):
+                if not any(owner.is_forgotten for owner in owners[partition]):
+                    raise
+            else:
+                n_sent += len(lists)
+        return n_sent
+
+    def record(
+        self, window: Window, ranked: RankedList, versions: Versions, now_ms: int, *, provisional: bool
+    ) -> OutRecord:
+        """Return a list as it goes out. Safe on any thread."""
+        made = recommendation(window.key.decode(), window.state, ranked, versions, now_ms, provisional=provisional)
+        return OutRecord(window.key, encode(made, as_json=self._as_json))
+
+    def _note(self) -> str:
+        return encode_note(self._unknown.note(self._app.member_id))
+
+    def _stage(self, made: Made, versions: Versions) -> list[PartitionLists]:
         """Return lists by partition, without those of removed users; from here on an older window of these users is no news."""
         parts: dict[int, PartitionLists] = {}
         for window, ranked in made:
@@ -66,20 +149,18 @@ class Delivery:
             self._vectors.stage(part.partition, part.vectors)
         return list(parts.values())
 
-    async def deliver(self, parts: Iterable[PartitionLists], versions: Versions) -> list[Window]:
-        """Publish full lists and their vectors; return the windows that are delivered.
+    async def _deliver(
+        self, parts: list[PartitionLists], versions: Versions, previous: asyncio.Future[None] | None
+    ) -> None:
+        if previous is not None:
+            await asyncio.wait({previous})
+        done = await asyncio.gather(*(self._deliver_part(part, versions) for part in parts))
+        self.acknowledge(self._queue.done([window for windows in done for window in windows]))
 
-        Raises
-        ------
-        BrokerError
-            When the broker did not take them.
-        """
-        done = await asyncio.gather(*(self._deliver(part, versions) for part in parts))
-        return [window for windows in done for window in windows]
-
-    async def _deliver(self, part: PartitionLists, versions: Versions) -> list[Window]:
+    async def _deliver_part(self, part: PartitionLists, versions: Versions) -> list[Window]:
+        """Publish full lists and their vectors; return the windows that are delivered."""
         now_ms = int(time.time() * 1000)
-        lists = [self._record(window, ranked, versions, now_ms) for window, ranked in part.made]
+        lists = [self.record(window, ranked, versions, now_ms, provisional=False) for window, ranked in part.made]
         vectors = [OutRecord(key, value) for key, value in part.vectors.items()]
         try:
             await self._publish(self._lists_topic, part.partition, lists)
@@ -97,25 +178,5 @@ class Delivery:
         self._vectors.store(part.partition, part.vectors, offset)
         return [window for window, _ in part.made]
 
-    async def send_provisional(self, records: dict[int, list[OutRecord]], windows: Iterable[Window]) -> int:
-        """Publish degraded lists, encoded, by partition; return how many. Nothing is stored: the full lists follow."""
-        owners = defaultdict(list)
-        for window in windows:
-            owners[window.partition].append(window.owner)
-        n_sent = 0
-        for partition, lists in records.items():
-            try:
-                await self._publish(self._lists_topic, partition, lists)
-            except (BrokerError, FencedError, KeyError):
-                if not any(owner.is_forgotten for owner in owners[partition]):
-                    raise
-            else:
-                n_sent += len(lists)
-        return n_sent
-
     async def _publish(self, topic: str, partition: int, records: list[OutRecord]) -> int | None:
         return await delivered(await self._app.writer.send(topic, partition, records))
-
-    def _record(self, window: Window, ranked: RankedList, versions: Versions, now_ms: int) -> OutRecord:
-        made = recommendation(window.key.decode(), window.state, ranked, versions, now_ms)
-        return OutRecord(window.key, encode(made, as_json=self._as_json))

@@ -42,6 +42,7 @@ class LivePopularity:
         self._is_on = is_on
         self._clock = clock
         self._refreshed_s = float("-inf")
+        self._generation = 0  # of the catalogue that was refreshed last
         self._newest_ms = 0
         self._item_ids: list[str] = []
         self._numbers: dict[str, int] = {}
@@ -85,16 +86,13 @@ class LivePopularity:
         self._put_live = {}
 
     def refreshed(self, catalogue: Catalogue) -> Catalogue:
-        """Return the catalogue with popularity as of now, or as it is where the last refresh is not long ago."""
+        """Return the catalogue with popularity as of now, or as it is where its generation was refreshed a moment ago."""
         now_s = self._clock()
-        if not self._is_on or now_s - self._refreshed_s <= REFRESH_S:
+        is_recent = catalogue.generation == self._generation and now_s - self._refreshed_s <= REFRESH_S
+        if not self._is_on or is_recent:
             return catalogue
-        self._refreshed_s = now_s
+        self._generation, self._refreshed_s = catalogue.generation, now_s
         return catalogue.with_popularity(self._counts.scores(catalogue.item_ids, self._newest_ms))
-
-    def invalidate(self) -> None:
-        """Make the next :meth:`refreshed` count anew: the catalogue is another one."""
-        self._refreshed_s = float("-inf")
 
     def _note_live(self, partition: int, keys: Iterable[bytes]) -> None:
         if partition in self._put_live:

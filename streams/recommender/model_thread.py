@@ -26,7 +26,7 @@ class ModelThread:
     replaced.
     """
 
-    def __init__(self, name: str = "model") -> None:
+    def __init__(self, name: str) -> None:
         self._name = name
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._slots = asyncio.Semaphore(QUEUE_SIZE)
@@ -51,6 +51,13 @@ class ModelThread:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
             return await asyncio.wrap_future(future)
+
+    async def __aenter__(self) -> ModelThread:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.stop()
+        await self.ended()
 
     def stop(self) -> None:
         """End the thread after the job at hand; queued jobs are cancelled."""

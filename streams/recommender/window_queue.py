@@ -11,6 +11,7 @@ due, and holds up nobody else::
 
 from __future__ import annotations
 
+import asyncio
 import heapq
 import time
 from collections import OrderedDict, deque
@@ -114,6 +115,10 @@ class WindowQueue(Generic[BatchT]):
     ----------
     rate : how often one user may get a list; unless given, as often as windows come
     clock : seconds, steady
+
+    Attributes
+    ----------
+    arrived : is set when windows come; who waits for them clears it
     """
 
     def __init__(self, rate: ListRate | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -125,6 +130,7 @@ class WindowQueue(Generic[BatchT]):
         self._without_list: OrderedDict[Key, None] = OrderedDict()  # ready windows that had no degraded list
         self._in_hand: dict[Key, list[PendingWindow[BatchT]]] = {}  # taken, neither done nor given back
         self._batches: dict[int, deque[PendingBatch[BatchT]]] = {}
+        self.arrived = asyncio.Event()
         self.n_superseded = 0
 
     def __len__(self) -> int:
@@ -138,6 +144,7 @@ class WindowQueue(Generic[BatchT]):
 
     def add(self, partition: int, windows: Iterable[tuple[bytes, ListWindow, int]], batch: BatchT) -> list[BatchT]:
         """Queue a batch's windows, each ``(key, state, written_ms)`` in offset order; return batches finished at once."""
+        self.arrived.set()
         owner = PendingBatch(batch)
         self._batches.setdefault(partition, deque()).append(owner)
         for key, state, written_ms in windows:

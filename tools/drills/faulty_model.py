@@ -108,7 +108,8 @@ def build_faulty_recommender(settings: Settings) -> StreamApp:
 
     async def start_with_faults() -> None:
         await start()
-        recommender.pipeline.recommend = with_faults(recommender.pipeline.recommend, Path(name))
+        pipeline = recommender.collector.maker.served.model.pipeline
+        pipeline.recommend = with_faults(pipeline.recommend, Path(name))
 
     recommender.start = start_with_faults
     return app

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
@@ -17,7 +18,8 @@ from streams.errors import RecordError
 from streams.health.counters import Metrics
 from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.model_thread import ModelThread
-from streams.settings.load import KafkaSettings
+from streams.recommender.served import Model
+from streams.settings.load import KafkaSettings, RecommenderSettings
 from tests import tiny_models
 from tests.builders import FakeRecord
 from tools.catalogue import read_catalogue, read_titles
@@ -76,30 +78,17 @@ RECORDS = [
 
 
 def test_the_recommender_leaves_it_out_and_counts_it() -> None:
-    class Encoder:
-        version, dim = "fake-v1", 16
-
-    class Cache:
-        encoder_version, dim = Encoder.version, Encoder.dim
-
-        def get_many(self, texts: list[str]) -> dict[str, Float32]:
-            return {text: tiny_models.text_vectors(["i01"])["i01"] for text in texts}
+    def embed(texts: list[str]) -> Float32:
+        return np.stack([tiny_models.text_vectors(["i01"])["i01"] for _ in texts])
 
     metrics = Metrics()
 
     async def read() -> Any:
-        worker = ModelThread()
-        reader = CatalogueReader(
-            KafkaSettings(),
-            tiny_models.artifact(),
-            worker,
-            metrics,
-            lambda: (Encoder(), Cache()),  # type: ignore[arg-type,return-value]
-        )
-        await reader._apply({TopicPartition("items", 0): RECORDS})
-        await reader._swap()
-        worker.stop()
-        return reader.catalogue
+        model = Model.of(tiny_models.artifact(), RecommenderSettings(), embed)
+        async with ModelThread("model") as thread:
+            reader = CatalogueReader(KafkaSettings(), model, thread, metrics)
+            await reader._apply({TopicPartition("items", 0): RECORDS})
+            return await reader._build()
 
     assert asyncio.run(read()).item_ids == ("i01", "i03")
     assert metrics.values["items_left_out"] == 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,13 +11,15 @@ import pytest
 
 from models.types import Behaviour
 from streams.contract.windows import ListWindow, Trigger, WindowItem
+from streams.health.counters import Metrics
 from streams.health.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, Tally, UnknownItems, describe_generation
 from streams.recommender.delivery import Window
-from streams.recommender.list_records import Versions
+from streams.recommender.live_counts import LiveCounts
+from streams.recommender.live_popularity import LivePopularity
 from streams.recommender.window_queue import PendingBatch, PendingWindow
+from streams.state.table import BatchTable
 from tests import tiny_models
 from tests.builders import idle_health
-from tests.unit.streams.recommender.test_model_loop import Setting
 
 
 def behaviours(*item_ids: str) -> list[Behaviour]:
@@ -136,30 +137,17 @@ def test_the_workers_page_has_the_alarm() -> None:
 
 def test_a_window_counts_only_its_news() -> None:
     """A window repeats the user's old behaviours; those up to the last list's revision were counted with it."""
-    setting = Setting()
 
-    def window(revision: int) -> Window:
+    def n_counted(revision: int, last: int) -> int:
         items = [WindowItem(tiny_models.T0 + i, f"e{i}", f"unknown-{i}", "view") for i in range(revision)]
         state = ListWindow(1, revision, tiny_models.T0, items, Trigger("e", tiny_models.T0, 1))
-        return PendingWindow(0, b"u", state, 0, PendingBatch(cast(Any, None)))
+        window: Window = PendingWindow(0, b"u", state, 0, PendingBatch(cast(Any, None)))
+        vectors, metrics = cast(BatchTable, SimpleNamespace(read=lambda *_: _vector(last))), Metrics()
+        popularity = LivePopularity(tiny_models.artifact(), is_on=False)
+        LiveCounts(popularity, UnknownItems(), vectors, metrics).count([window], tiny_models.catalogue())
+        return metrics.values["events_unknown_item"]
 
-    async def hand_over(revision: int, last: int) -> int:
-        before = setting.metrics.values["events_unknown_item"]
-        setting.loop.vectors = SimpleNamespace(read=lambda *_: _vector(last))  # type: ignore[assignment]
-        made: Any = [(window(revision), None)]
-        setting.loop.delivery = SimpleNamespace(stage=lambda *_: [], deliver=_nothing)  # type: ignore[assignment]
-        await setting.loop._hand_over(made, Versions("v", 1))
-        await setting.loop.settle()
-        return setting.metrics.values["events_unknown_item"] - before
-
-    assert asyncio.run(hand_over(5, 0)) == 5
-    setting.loop._delivering = None
-    assert asyncio.run(hand_over(6, 5)) == 1
-    setting.worker.stop()
-
-
-async def _nothing(*_: Any) -> list[Any]:
-    return []
+    assert (n_counted(5, 0), n_counted(6, 5)) == (5, 1)
 
 
 def _vector(revision: int) -> bytes | None:

@@ -104,15 +104,10 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
     from streams.health.counters import Metrics
     from streams.recommender.catalogue_reader import CatalogueReader
     from streams.recommender.model_thread import ModelThread
-    from streams.settings.load import KafkaSettings
+    from streams.recommender.served import Model
+    from streams.settings.load import KafkaSettings, RecommenderSettings
     from tests import tiny_models
     from tests.builders import FakeRecord
-
-    class Cache:
-        encoder_version, dim = ENCODER.version, ENCODER.dim
-
-        def get_many(self, texts: list[str]) -> dict[str, Float32]:
-            return dict(zip(texts, spoilt_by(math.nan, list(texts)), strict=True))
 
     artifact, metrics = tiny_models.featured_artifact(), Metrics()
     items = [
@@ -127,12 +122,11 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
     records += [FakeRecord(b"gone", None, len(values))]
 
     async def read() -> Any:
-        worker = ModelThread()
-        reader = CatalogueReader(KafkaSettings(), artifact, worker, metrics, lambda: (ENCODER, Cache()))  # type: ignore[arg-type,return-value]
-        await reader._apply({TopicPartition("items", 0): records})
-        await reader._swap()
-        worker.stop()
-        return reader.catalogue
+        model = Model.of(artifact, RecommenderSettings(), lambda texts: spoilt_by(math.nan, texts))
+        async with ModelThread("model") as thread:
+            reader = CatalogueReader(KafkaSettings(), model, thread, metrics)
+            await reader._apply({TopicPartition("items", 0): records})
+            return await reader._build()
 
     catalogue = asyncio.run(read())
     assert catalogue.item_ids == ("i01", "i02", "i03")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,8 +44,8 @@ def test_what_many_users_do_becomes_popular() -> None:
     assert found.refreshed(catalogue) is catalogue
     now_s[0] += 2 * REFRESH_S
     assert catalogue.item_ids[found.refreshed(catalogue).popular_rows[0]] == "i07"
-    found.invalidate()
-    assert found.refreshed(catalogue) is not catalogue
+    newer = replace(catalogue, generation=catalogue.generation + 1)
+    assert found.refreshed(newer) is not newer, "a catalogue that was never refreshed"
 
 
 def test_popularity_that_is_off_is_the_artifacts() -> None:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
-from models.ranking.pipeline import Pipeline, RankedList
-from streams.contract.records import Recommendation, RecordDecoder
+from models.ranking.pipeline import RankedList
+from models.text.encoder import FakeEncoder
+from streams.contract.kafka_records import OutRecord
+from streams.contract.records import Recommendation, RecordDecoder, encode
 from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.errors import StalledError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
-from streams.recommender.delivery import Delivery, PartitionLists, Window
+from streams.recommender.backpressure import Backpressure
+from streams.recommender.delivery import Delivery, Made, Window
 from streams.recommender.fallback_lists import FallbackLists
-from streams.recommender.list_records import Versions
+from streams.recommender.list_maker import ListMaker
+from streams.recommender.list_records import Versions, recommendation
+from streams.recommender.live_counts import LiveCounts
 from streams.recommender.live_popularity import LivePopularity
 from streams.recommender.model_loop import ModelLoop
 from streams.recommender.model_thread import ModelThread
+from streams.recommender.served import Model, Served
 from streams.recommender.window_queue import PendingBatch, PendingWindow, WindowQueue
 from streams.settings.load import RecommenderSettings
 from streams.state.table import BatchTable
@@ -40,16 +47,17 @@ class FakeTable:
 class FakeDelivery:
     """Notes what goes out."""
 
-    def __init__(self) -> None:
+    def __init__(self, queue: WindowQueue[Any]) -> None:
+        self.queue = queue
         self.full: dict[bytes, tuple[int, str]] = {}
         self.degraded: dict[bytes, tuple[int, str]] = {}
+        self.done: list[Any] = []
 
-    def stage(self, made: Iterable[tuple[Window, RankedList]], versions: Versions) -> list[PartitionLists]:
-        return [PartitionLists(0, list(made))]
+    async def hand_over(self, made: Made, versions: Versions) -> None:
+        self.full |= {w.key: (w.state.revision, ranked.degraded) for w, ranked in made}
+        self.done += self.queue.done([window for window, _ in made])
 
-    async def deliver(self, parts: list[PartitionLists], versions: Versions) -> list[Window]:
-        self.full |= {w.key: (w.state.revision, made.degraded) for w, made in parts[0].made}
-        return [window for window, _ in parts[0].made]
+    async def stop(self) -> None: ...
 
     async def send_provisional(self, records: dict[int, list[Any]], windows: Iterable[Window]) -> int:
         decode = RecordDecoder(Recommendation).decode
@@ -57,48 +65,46 @@ class FakeDelivery:
         self.degraded |= {made.user_id.encode(): (made.revision, made.degraded) for made in lists}
         return len(lists)
 
+    def record(self, window: Window, ranked: RankedList, versions: Versions, now_ms: int, **how: bool) -> OutRecord:
+        made = recommendation(window.key.decode(), window.state, ranked, versions, now_ms, **how)
+        return OutRecord(window.key, encode(made))
+
 
 class Setting:
     """A loop over the tiny model, whose pipeline a test breaks and heals."""
 
     def __init__(self) -> None:
         self.artifact = tiny_models.artifact()
-        self.pipeline = Pipeline(self.artifact)
-        self.recommend = self.pipeline.recommend
+        self.model = Model.of(self.artifact, SETTINGS, FakeEncoder(16).encode)
+        self.recommend = self.model.pipeline.recommend
         self.pending: WindowQueue[Any] = WindowQueue()
-        self.out, self.metrics, self.done = FakeDelivery(), Metrics(), list[Any]()
+        self.out, self.metrics = FakeDelivery(self.pending), Metrics()
         vectors, delivery = cast(BatchTable, FakeTable()), cast(Delivery, self.out)
-        self.worker = ModelThread()
+        self.worker, self.spare = ModelThread("model"), ModelThread("fallback")
         self.loop = ModelLoop(
-            pipeline=self.pipeline,
-            artifact_version="v",
-            worker=self.worker,
-            pending=self.pending,
-            popularity=LivePopularity(self.artifact, is_on=False),
-            unknown=UnknownItems(),
-            fallback=FallbackLists(
-                self.artifact, SETTINGS, self.pending, vectors, delivery, self.metrics, as_json=False
-            ),
-            delivery=delivery,
-            vectors=vectors,
+            queue=self.pending,
+            thread=self.worker,
+            fallback=FallbackLists(self.pending, delivery, vectors, self.spare, self.metrics),
             settings=SETTINGS,
             metrics=self.metrics,
-            on_done=self.done.extend,
-            on_change=lambda: None,
-            guard=lambda job: job,
         )
-        self.loop.swap(tiny_models.catalogue())
+        self.maker = ListMaker(
+            loop=self.loop,
+            counts=LiveCounts(LivePopularity(self.artifact, is_on=False), UnknownItems(), vectors, self.metrics),
+            delivery=delivery,
+            pressure=Backpressure(self.pending, 100, self.metrics),
+            served=Served.of(self.model, tiny_models.catalogue()),
+        )
 
     def breaks(self, recommend: Callable[..., list[RankedList]]) -> None:
         """Put something else in the model's place."""
-        setattr(self.pipeline, "recommend", recommend)  # noqa: B010 - a method cannot be assigned to
+        setattr(self.model.pipeline, "recommend", recommend)  # noqa: B010 - a method cannot be assigned to
 
     def add(self, batch: str, users: Sequence[str], revision: int) -> None:
         """Queue windows of users."""
         items = [WindowItem(tiny_models.T0, "e", "i01", "view")]
         state = ListWindow(1, revision, tiny_models.T0, items, Trigger("e", tiny_models.T0, 1))
         self.pending.add(0, [(user.encode(), state, 0) for user in users], batch)
-        self.loop.wake()
 
 
 async def until(condition: Callable[[], bool], running: asyncio.Task[None]) -> None:
@@ -111,7 +117,7 @@ async def until(condition: Callable[[], bool], running: asyncio.Task[None]) -> N
 
 async def heals(setting: Setting, heal: Callable[[], None]) -> None:
     """Expect degraded lists now, newer ones for newer windows, and full ones of the newest after healing."""
-    running = asyncio.ensure_future(setting.loop.run())
+    running = asyncio.ensure_future(setting.maker.run())
     try:
         setting.add("b1", ["a", "b"], 1)
         expected = dict.fromkeys([b"a", b"b"], (1, "mf-only"))
@@ -119,9 +125,9 @@ async def heals(setting: Setting, heal: Callable[[], None]) -> None:
         setting.add("b2", ["b", "c"], 2)
         expected |= dict.fromkeys([b"b", b"c"], (2, "mf-only"))
         await until(lambda: setting.out.degraded == expected, running)
-        assert (setting.out.full, setting.done) == ({}, [])
+        assert (setting.out.full, setting.out.done) == ({}, [])
         heal()
-        await until(lambda: setting.done == ["b1", "b2"], running)
+        await until(lambda: setting.out.done == ["b1", "b2"], running)
         assert setting.out.full == {b"a": (1, "none"), b"b": (2, "none"), b"c": (2, "none")}
     finally:
         running.cancel()
@@ -178,10 +184,10 @@ def test_what_does_not_heal_ends_the_loop(how: str) -> None:
         setting.add("b1", ["a"], 1)
         async with asyncio.timeout(WAIT_S):
             with pytest.raises(StalledError, match="limit model_restart_s=1; restart the worker"):
-                await setting.loop.run()
+                await setting.maker.run()
         released.set()
         setting.worker.stop()
-        assert setting.out.degraded == {b"a": (1, "mf-only")} and setting.done == []
+        assert setting.out.degraded == {b"a": (1, "mf-only")} and setting.out.done == []
 
     asyncio.run(run())
 
@@ -202,23 +208,46 @@ def test_a_slow_model_gets_small_batches() -> None:
 
 def test_windows_that_get_a_list_count_for_popularity() -> None:
     """Those of users who are still there, in partitions that are still this worker's, each once."""
+    artifact, metrics = tiny_models.artifact(), Metrics()
+    counts = LiveCounts(LivePopularity(artifact, is_on=True), UnknownItems(), cast(BatchTable, FakeTable()), metrics)
+    ts = artifact.manifest.trained_to_ms + 1
+    state = ListWindow(1, 1, ts, [WindowItem(ts, "e", "i01", "view")], Trigger("e", ts, 1))
+    lost, here = PendingBatch[Any](None, is_forgotten=True), PendingBatch[Any](None)
+    windows = [
+        PendingWindow(0, b"counted", state, 0, here),
+        PendingWindow(0, b"counted", state, 0, here),
+        PendingWindow(0, b"removed", state, 0, here, is_removed=True),
+        PendingWindow(1, b"of-another-worker", state, 0, lost),
+    ]
+    counts.count(windows, tiny_models.catalogue())
+    assert metrics.values["popularity_events"] == 1
 
-    async def run() -> int:
-        setting = Setting()
-        setting.loop.popularity = LivePopularity(setting.artifact, is_on=True)
-        ts = setting.artifact.manifest.trained_to_ms + 1
-        state = ListWindow(1, 1, ts, [WindowItem(ts, "e", "i01", "view")], Trigger("e", ts, 1))
-        lost, here = PendingBatch[Any](None, is_forgotten=True), PendingBatch[Any](None)
-        windows = [
-            PendingWindow(0, b"counted", state, 0, here),
-            PendingWindow(0, b"counted", state, 0, here),
-            PendingWindow(0, b"removed", state, 0, here, is_removed=True),
-            PendingWindow(1, b"of-another-worker", state, 0, lost),
-        ]
-        ranked = setting.recommend(tiny_models.catalogue(), [[]])[0]
-        await setting.loop._hand_over([(window, ranked) for window in windows], Versions("v", 1))
-        await setting.loop.settle()
+
+def test_a_catalogue_that_comes_while_the_model_runs_is_served_next() -> None:
+    """What is served is swapped whole: the lists in the model's hands keep to the one that they began with."""
+
+    async def run() -> list[int]:
+        setting, began, released = Setting(), threading.Event(), threading.Event()
+        generations: list[int] = []
+
+        def slow(catalogue: Any, *args: Any) -> list[RankedList]:
+            generations.append(catalogue.generation)
+            began.set()
+            released.wait(WAIT_S)
+            return setting.recommend(catalogue, *args)
+
+        setting.breaks(slow)
+        running = asyncio.ensure_future(setting.maker.run())
+        setting.add("b1", ["a"], 1)
+        await until(began.is_set, running)
+        first = setting.maker.served
+        setting.maker.swap(Served.of(setting.model, replace(tiny_models.catalogue(), generation=7)))
+        setting.add("b2", ["b"], 1)
+        released.set()
+        await until(lambda: setting.out.done == ["b1", "b2"], running)
+        assert first.versions.index_generation != setting.maker.served.versions.index_generation == 7
+        running.cancel()
         setting.worker.stop()
-        return setting.loop.popularity.n_events
+        return generations
 
-    assert asyncio.run(run()) == 1
+    assert asyncio.run(run()) == [tiny_models.catalogue().generation, 7]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from faust.types import TP
@@ -12,7 +12,8 @@ from faust.types import TP
 from streams.contract.records import encode
 from streams.errors import BrokerError
 from streams.recommender import recount
-from streams.recommender.agent import build_recommender
+from streams.recommender.agent import RecommenderAgent, build_recommender
+from streams.recommender.collector import Collector
 from streams.recommender.live_popularity import LivePopularity
 from streams.recommender.recount import Recount
 from streams.settings.load import Settings, load_settings
@@ -144,7 +145,9 @@ def test_an_assignment_counts_its_partitions_of_windows(live_popularity: str, ex
         chosen = load_settings({"HEADRACE_LIVE_POPULARITY": live_popularity})
         app = build_recommender(chosen)
         found = RecordingRecount()
-        setattr(app.serving, "_recount", found)  # noqa: B010 - it is there once the artifact is loaded
+        assert isinstance(app.serving, RecommenderAgent)
+        parts: Any = dict.fromkeys(("vectors", "metrics", "queue", "maker"))
+        app.serving.collector = Collector(app=app, recount=cast(Recount, found), **parts)
         topic = chosen.kafka.topic
         mine = {TP(topic("sequences"), 0), TP(topic("sequences"), 3), TP(topic("user-vectors"), 0)}
         for assigned in (mine, set[TP]()):

@@ -6,12 +6,13 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from streams.errors import BrokerError
-from streams.recommender.agent import build_recommender
+from streams.recommender.agent import RecommenderAgent, build_recommender
+from streams.recommender.collector import Collector
 from streams.runtime.app import StreamApp
 from streams.sequencer.agent import build_sequencer
 from streams.settings.load import Settings
@@ -41,6 +42,10 @@ def test_an_agent_that_is_started_again_takes_no_batch(
     app = build(Settings())
     accepted: list[Any] = []
     monkeypatch.setattr(app, "_consumer", SimpleNamespace(accept=accepted.append))
+    if isinstance(app.serving, RecommenderAgent):
+        pressure = SimpleNamespace(wait_for_room=lambda: asyncio.sleep(0))
+        parts: Any = dict.fromkeys(("vectors", "metrics", "queue", "recount"))
+        app.serving.collector = Collector(app=app, maker=cast(Any, SimpleNamespace(pressure=pressure)), **parts)
     agent = next(iter(app.agents.values()))
     app._fail(BrokerError("a batch was not delivered"))
 

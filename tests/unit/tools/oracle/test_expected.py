@@ -20,10 +20,11 @@ from streams.contract.windows import decode_window
 from streams.errors import InputError
 from streams.health.counters import Counts, Metrics
 from streams.kafka.publisher import KeyHomes, partition_of
-from streams.recommender.artifact_encoder import open_artifact_encoder
+from streams.recommender.artifact_encoder import ArtifactEncoder
 from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
 from streams.recommender.model_thread import ModelThread
+from streams.recommender.served import Model
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.settings.load import KafkaSettings, RecommenderSettings, load_settings
 from streams.settings.record_limits import MAX_RUNS, WindowBounds
@@ -165,20 +166,12 @@ def served_lists(windows: dict[bytes, bytes], settings: RecommenderSettings) -> 
     artifact = load_artifact(tiny.artifact())
 
     async def read_catalogue() -> Catalogue:
-        worker = ModelThread()
-        reader = CatalogueReader(
-            KafkaSettings(),
-            artifact,
-            worker,
-            Metrics(),
-            lambda: open_artifact_encoder(artifact, "cpu", settings),
-        )
+        model = Model.of(artifact, settings, ArtifactEncoder(artifact, "cpu", settings).embed)
         records: list[Any] = [FakeRecord(item.item_id.encode(), encode(item), i) for i, item in enumerate(tiny_items())]
-        await reader._apply({TopicPartition("items", 0): records})
-        await reader._swap()
-        worker.stop()
-        assert reader.catalogue is not None
-        return reader.catalogue
+        async with ModelThread("model") as thread:
+            reader = CatalogueReader(KafkaSettings(), model, thread, Metrics())
+            await reader._apply({TopicPartition("items", 0): records})
+            return await reader._build()
 
     catalogue = asyncio.run(read_catalogue())
     states = {key: decode_window(value) for key, value in windows.items()}

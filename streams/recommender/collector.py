@@ -1,0 +1,104 @@
+"""The recommender's way in: windows from ``sequences`` to the queue before the model.
+
+A batch of windows is acknowledged when every window in it has its full list delivered, or is replaced by a newer one that
+has. A fallback list acknowledges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+from faust.types import EventT
+
+from streams.errors import BrokerError, FencedError
+from streams.health.counters import Metrics
+from streams.recommender.list_maker import ListMaker
+from streams.recommender.list_records import newest_windows
+from streams.recommender.recount import Recount
+from streams.recommender.removal import fresh_windows, note_passed_over, remove_vectors
+from streams.recommender.window_queue import WindowQueue
+from streams.runtime.app import StreamApp
+from streams.state.table import BatchTable
+
+
+@dataclass(kw_only=True, eq=False)
+class Collector:
+    """Queues the windows of record batches for the :class:`ListMaker`. For one event loop."""
+
+    app: StreamApp
+    vectors: BatchTable
+    metrics: Metrics
+    queue: WindowQueue[EventT]
+    maker: ListMaker
+    recount: Recount
+
+    def __post_init__(self) -> None:
+        self._left_generation: int | None = None
+
+    async def collect(self, batches: faust.StreamT[Any]) -> None:
+        """Queue the windows of each record batch; waits, and so pauses the partitions, while too many users wait."""
+        async for event in batches.noack().events():
+            await self.maker.pressure.wait_for_room()
+            if self.app.failure is not None:
+                return  # Faust restarts a failed agent while the app stops
+            try:
+                await self._collect(event)
+            except Exception as exc:  # the agent boundary: anything here must stop the worker, not skip a batch
+                await self.app.crash(exc)
+                raise
+
+    async def _collect(self, event: EventT) -> None:
+        partition = event.message.partition
+        found = newest_windows(event.value)
+        if found.removed and not self._is_left(event):
+            await self._remove(event, found.removed)
+        if self._is_left(event):
+            event.ack()  # it came too late: the partition's next owner reads it
+            return
+        self.app.consumer.accept(event)
+        self.metrics.add("windows_read", len(event.value))
+        note_passed_over(event.message.topic, partition, found, self.metrics)
+        fresh = fresh_windows(found.newest, partition, self.vectors, self.metrics)
+        event.value.clear()  # from here on only its offset is needed, and it may wait long to be acknowledged
+        self.maker.delivery.acknowledge(self.queue.add(partition, fresh, event))
+        self.maker.pressure.update()
+
+    def _is_left(self, event: EventT) -> bool:
+        return bool(event.message.generation_id == self._left_generation)
+
+    async def _remove(self, event: EventT, keys: Collection[bytes]) -> None:
+        """Drop what waits for users with a tombstone, and their vectors, before a window of their new life is queued."""
+        partition = event.message.partition
+        self.maker.delivery.acknowledge(self.queue.remove(partition, keys))
+        self.maker.counts.remove(partition, keys)
+        await self.maker.delivery.settle()
+        try:
+            n_removed = await remove_vectors(self.app.writer, self.vectors, partition, keys)
+        except (BrokerError, FencedError, KeyError):
+            if not self._is_left(event):
+                raise
+        else:
+            self.metrics.add("users_removed", n_removed)
+
+    def let_go(self) -> None:
+        """Drop all that waits for the model, without committing it: a rebalance or the end then need not wait for the model."""
+        self._left_generation = self.app.consumer_generation_id
+        for event in self.queue.forget():
+            event.ack()
+        self.maker.pressure.update()
+
+    async def begin(self, partitions: Collection[int]) -> None:
+        """Take batches of a new assignment. Kafka may reuse generation numbers, so the number of the last one is forgotten."""
+        self._left_generation = None
+        if self.app.settings.recommender.live_popularity == "on":
+            await self.recount.assigned(partitions)
+
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Drop what waits and what is staged for partitions that were taken away."""
+        gone = set(partitions)
+        self.queue.forget(gone)
+        self.vectors.discard_staged(gone)
+        self.maker.pressure.update()

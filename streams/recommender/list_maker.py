@@ -1,0 +1,58 @@
+"""Takes waiting windows through the model, for ever, and hands their lists to delivery."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from streams.recommender.backpressure import Backpressure
+from streams.recommender.delivery import Delivery
+from streams.recommender.live_counts import LiveCounts
+from streams.recommender.model_loop import ModelLoop
+from streams.recommender.served import Served
+
+
+@dataclass(kw_only=True, eq=False)
+class ListMaker:
+    """Runs micro-batches and delivers each beside the next one. For one event loop.
+
+    Parameters
+    ----------
+    served : what lists are made from; :meth:`swap` puts another in its place
+    """
+
+    loop: ModelLoop
+    counts: LiveCounts
+    delivery: Delivery
+    pressure: Backpressure
+    served: Served
+
+    def __post_init__(self) -> None:
+        self.counts.learn(self.served)
+
+    def swap(self, served: Served) -> None:
+        """Serve another model or catalogue from the next micro-batch on."""
+        self.served = served
+        if self.counts.learn(served):
+            self.delivery.note_again()
+
+    async def run(self) -> None:
+        """Run micro-batches until cancelled.
+
+        Raises
+        ------
+        StalledError
+            When the model has not answered for ``model_restart_s``.
+        BrokerError
+            When fallback lists were not delivered.
+        """
+        try:
+            while True:
+                windows = await self.loop.next_windows(self.served)
+                self.served = served = self.counts.refreshed(self.served)
+                made = await self.loop.run(windows, served)
+                if made:
+                    self.counts.count((window for window, _ in made), self.served.catalogue)
+                    await self.delivery.hand_over(made, served.versions)
+                self.pressure.update()
+        finally:
+            await self.delivery.stop()

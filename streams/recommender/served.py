@@ -1,0 +1,99 @@
+"""What the recommender serves: one model and one catalogue, and what follows from the two.
+
+A :class:`Served` never changes. The recommender puts another one in its place, in one assignment and between two
+micro-batches. Whatever makes a list takes one as an argument, so that no list mixes two catalogues or two models.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from models.artifact.artifact import Artifact, ArtifactError, load_artifact
+from models.device import tame_pytorch
+from models.ranking.fallback import WithoutModel
+from models.ranking.pipeline import Catalogue, Pipeline
+from models.types import Float32
+from streams.errors import HeadraceError
+from streams.recommender.artifact_encoder import ArtifactEncoder, prepare_text, usable_device
+from streams.recommender.list_records import SeenIndex, Versions
+from streams.recommender.model_thread import ModelThread
+from streams.settings.load import RecommenderSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """An artifact and what works with it.
+
+    Parameters
+    ----------
+    pipeline : makes full lists, on the model's thread
+    fallback : makes fallback lists, on any thread
+    embed : returns one vector per text, (n, dim) float32, on the model's thread
+    """
+
+    artifact: Artifact
+    pipeline: Pipeline
+    fallback: WithoutModel
+    embed: Callable[[list[str]], Float32]
+
+    @classmethod
+    def of(cls, artifact: Artifact, settings: RecommenderSettings, embed: Callable[[list[str]], Float32]) -> Model:
+        """Return the model of an artifact, with lists as the settings want them."""
+        manifest, config = artifact.manifest, artifact.sequence.config
+        return cls(
+            artifact,
+            Pipeline(artifact, k=settings.list_size, n_candidates=settings.n_candidates),
+            WithoutModel(
+                settings.list_size, settings.n_candidates, config.max_length, manifest.alpha, manifest.regularisation
+            ),
+            embed,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A model, a catalogue that was built for it, and the index of items that users have seen."""
+
+    model: Model
+    catalogue: Catalogue
+    seen: SeenIndex
+
+    @classmethod
+    def of(cls, model: Model, catalogue: Catalogue) -> Served:
+        """Return what serves a catalogue."""
+        return cls(model, catalogue, SeenIndex(catalogue.item_ids))
+
+    def with_popularity(self, catalogue: Catalogue) -> Served:
+        """Return the same with a catalogue of the same items, whose popularity is another."""
+        return replace(self, catalogue=catalogue)
+
+    @property
+    def versions(self) -> Versions:
+        """What each list says of its making."""
+        return Versions(self.model.artifact.version, self.catalogue.generation)
+
+
+async def load_model(settings: RecommenderSettings, thread: ModelThread) -> Model:
+    """Return the model of the artifact in the settings; PyTorch and text cleaning are prepared before.
+
+    Raises
+    ------
+    HeadraceError
+        When the artifact is missing or damaged.
+    SettingsError
+        When this machine lacks the device, or the segmenter or the user words are not usable.
+    """
+    tame_pytorch()
+    prepare_text(settings)
+    device = usable_device(settings.device)
+    try:
+        artifact = await thread.run(load_artifact, Path(settings.artifact), device, settings.roots())
+    except ArtifactError as exc:
+        raise HeadraceError(str(exc)) from exc
+    log.info("artifact %s on %s", artifact.version, device)
+    return Model.of(artifact, settings, ArtifactEncoder(artifact, device, settings).embed)
