@@ -8,7 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from models.types import EVENT_TYPES, TYPE_INDEX, Behaviour, Bool, Float32, Int64
+from models.types import TYPE_INDEX, Behaviour, Bool, Float32, Int64
+from models.vocabulary import EVENT_TYPES
 
 N_NEXT: Final = 32
 

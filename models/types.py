@@ -7,6 +7,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.vocabulary import EVENT_TYPES
+
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int8 = NDArray[np.int8]
@@ -14,8 +16,7 @@ Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 AnyArray = NDArray[Any]
 
-EVENT_TYPES: Final = ("click", "view", "purchase")
-TYPE_INDEX: Final = {name: i for i, name in enumerate(EVENT_TYPES)}
+TYPE_INDEX: Final[dict[str, int]] = {name: i for i, name in enumerate(EVENT_TYPES)}
 
 
 class Behaviour(NamedTuple):

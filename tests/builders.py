@@ -6,7 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
-from streams.contract.records import Event, EventType, encode
+from models.vocabulary import EventType
+from streams.contract.records import Event, encode
 from streams.health.watchdog import Health
 from streams.settings.load import Settings
 

@@ -20,6 +20,7 @@ from models.text.encoder import FakeEncoder
 from models.training import train as training
 from models.training.train import Observer, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Behaviour, Float32
+from models.vocabulary import EVENT_TYPES
 
 T0 = 1_600_000_000_000
 N_ITEMS = 24
@@ -41,7 +42,7 @@ def tiny_log(n_users: int = 30, length: int = 12, n_items: int = N_ITEMS) -> Int
         item = user
         for step in range(length):
             item += int(rng.integers(1, 4))
-            kind = ("click", "view", "purchase")[int(rng.integers(3))]
+            kind = EVENT_TYPES[int(rng.integers(3))]
             rows.append((f"u{user}", f"i{item % n_items:02}", kind, T0 + 3_600_000 * step + 1_000 * user))
     return Interactions.from_rows(sorted(rows, key=lambda row: row[3]))
 

@@ -17,7 +17,8 @@ from models.interactions import Interactions, sample_positions, windows_before
 from models.sequence.model import PackedWindows, pack
 from models.text.encoder import TextEncoder
 from models.text.whitening import Whitening
-from models.types import EVENT_TYPES, Float32
+from models.types import Float32
+from models.vocabulary import EVENT_TYPES
 
 #: Characters of a window's text. An encoder reads 256 tokens, about four characters each in English, or 1,000 characters.
 MAX_WINDOW_CHARS: Final = 1_000

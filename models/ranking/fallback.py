@@ -15,8 +15,9 @@ import numpy as np
 from models.factors.matrix_factorisation import fold_in
 from models.ranking.candidates import seen_rows
 from models.ranking.catalogue import Catalogue
-from models.ranking.pipeline import Degraded, RankedItem, RankedList, popular_items
+from models.ranking.pipeline import RankedItem, RankedList, popular_items
 from models.types import Behaviour, Float32, Int64
+from models.vocabulary import Degraded
 
 
 class UserVectors(NamedTuple):

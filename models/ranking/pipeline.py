@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -29,10 +28,9 @@ from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.reasons import reasons
 from models.sequence.model import pack
 from models.types import Behaviour, Float32, Int64
+from models.vocabulary import Degraded
 
 __all__ = ["Catalogue", "Pipeline", "RankedItem", "RankedList", "build_catalogue", "recent_counts"]
-
-Degraded = Literal["none", "stale-vector", "mf-only", "popular"]
 
 
 @dataclass(frozen=True)

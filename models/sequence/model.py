@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from models.sequence.linear_recurrence import LinearRecurrentEncoder
-from models.types import EVENT_TYPES, TYPE_INDEX, Behaviour, Float32, Int64
+from models.types import TYPE_INDEX, Behaviour, Float32, Int64
+from models.vocabulary import EVENT_TYPES
 
 N_GAPS: Final = 18
 NO_GAP: Final = 0  # of a window's first behaviour

@@ -15,6 +15,7 @@ import msgpack
 import msgspec
 from msgspec import Meta
 
+from models.vocabulary import Degraded, EventType
 from streams.contract.record_errors import record_error
 from streams.contract.record_size import true_size
 from streams.contract.whole_numbers import whole_fields, with_integers
@@ -26,9 +27,6 @@ MAX_RECORD_BYTES: Final = 65_536
 MIN_EVENT_TS_MS: Final = 631_152_000_000  # 1990-01-01T00:00:00Z: what lies before is a time in seconds
 MAX_TS_MS: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 
-EventType = Literal["click", "view", "purchase"]
-EVENT_TYPES: Final[tuple[EventType, ...]] = ("click", "view", "purchase")
-Degraded = Literal["none", "stale-vector", "mf-only", "popular"]
 
 Version = Annotated[int, Meta(ge=VERSION, le=VERSION)]
 Identifier = Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)]

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from models.vocabulary import EVENT_TYPES
 from streams.contract.kafka_records import ConsumedRecord, OutRecord
-from streams.contract.records import EVENT_TYPES, Event, encode
+from streams.contract.records import Event, encode
 from streams.contract.windows import WindowState, decode_window
 from streams.kafka.publisher import Publisher
 from streams.kafka.topic_reader import read_records

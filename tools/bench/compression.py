@@ -19,8 +19,9 @@ from typing import Any, Final, NamedTuple
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
+from models.vocabulary import EVENT_TYPES
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import EVENT_TYPES, Event, Recommendation, RecommendedItem, SourceRank, encode
+from streams.contract.records import Event, Recommendation, RecommendedItem, SourceRank, encode
 from streams.errors import InputError
 from streams.kafka.batch_writer import MAX_BATCH_BYTES
 from streams.kafka.bounded_fetch import BoundedRecords

@@ -25,8 +25,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from models.vocabulary import EVENT_TYPES
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import EVENT_TYPES, VERSION, Event, encode
+from streams.contract.records import VERSION, Event, encode
 from streams.errors import InputError, RunError
 from streams.kafka.batch_writer import BatchWriter, delivered
 from streams.kafka.publisher import KeyHomes

@@ -17,8 +17,9 @@ from typing import Final, Literal
 import numpy as np
 
 from models.types import Float64
+from models.vocabulary import EVENT_TYPES
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import EVENT_TYPES, VERSION, Event, encode
+from streams.contract.records import VERSION, Event, encode
 from tools.drills.malformed import MALFORMED
 
 #: A repeat is one of this many last events.

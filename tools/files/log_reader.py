@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from streams.contract.records import EVENT_TYPES
+from models.vocabulary import EVENT_TYPES
 from streams.errors import InputError
 from streams.settings.record_limits import MAX_ID_LENGTH
 from tools.files.item_reader import id_value

@@ -16,8 +16,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from models.vocabulary import EventType
 from streams.contract.pseudonyms import Pseudonyms
-from streams.contract.records import VERSION, Event, EventType
+from streams.contract.records import VERSION, Event
 from streams.errors import InputError
 from tools.files.log_reader import LogRow
 from tools.files.log_source import LogSource

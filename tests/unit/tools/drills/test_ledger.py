@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
+from models.vocabulary import Degraded
 from streams.contract.newest_lists import LatestLists
-from streams.contract.records import Degraded, Recommendation, encode
+from streams.contract.records import Recommendation, encode
 from tools.drills.ledger import Gaps, ListLedger
 
 

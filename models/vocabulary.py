@@ -1,0 +1,15 @@
+"""Words that models and records share. The contract (``streams.contract.records``) takes them from here.
+
+Models may not import the contract, and the contract's importers should not have to load NumPy: so this module imports nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, get_args
+
+#: What a user did with an item.
+EventType = Literal["click", "view", "purchase"]
+EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
+
+#: What a list had to do without: nothing; a new user vector; the sequence model; all but popularity.
+Degraded = Literal["none", "stale-vector", "mf-only", "popular"]
