@@ -1,6 +1,7 @@
-"""Words that models and records share. The contract (``streams.contract.records``) takes them from here.
+"""Words that models and records share; the contract (``streams.contract.records``) takes them from here.
 
-Models may not import the contract, and the contract's importers should not have to load NumPy: so this module imports nothing.
+Models may not import the contract, and commands that import the contract must not load NumPy. So this
+module imports neither.
 """
 
 from __future__ import annotations
@@ -11,5 +12,5 @@ from typing import Final, Literal, get_args
 EventType = Literal["click", "view", "purchase"]
 EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
 
-#: What a list had to do without: nothing; a new user vector; the sequence model; all but popularity.
+#: What a list was made without: nothing; a new user vector; the sequence model; all but popularity.
 Degraded = Literal["none", "stale-vector", "mf-only", "popular"]

@@ -1,8 +1,8 @@
-"""Text embeddings on disk, by text hash and encoder version: a text is embedded once, whichever process meets it first.
+"""Text embeddings on disk, by text hash and encoder version: each text is embedded once.
 
-A file holds the vectors of one encoder version: a header, then records of one length (key, vector, checksum). It is only
-appended to, under a lock between processes. What a writer that died left half-written is cut off by the next one that opens
-or appends; a record that does not match its checksum counts as missing.
+A file holds the vectors of one encoder version: a header, then records of one length (key, vector,
+checksum). Processes only append to it, under a lock. The next process that opens or appends cuts off a
+record that a dead writer left half-written. A record that does not match its checksum counts as missing.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ KEY_BYTES: Final = 16
 CRC_BYTES: Final = 4
 #: Bytes read at once when a file is indexed.
 SCAN_BYTES: Final = 4 << 20
-#: Texts embedded between two writes: an interruption loses at most their work.
+#: Texts embedded between two writes: an interruption loses at most these.
 TEXTS_PER_WRITE: Final = 256
 
 
 def default_folder() -> Path:
-    """Return ``headrace/embeddings`` in the user's cache directory (``XDG_CACHE_HOME``, else ``~/.cache``)."""
+    """Return ``headrace/embeddings`` in the user's cache directory.
+
+    That is ``XDG_CACHE_HOME``, else ``~/.cache``.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "headrace" / "embeddings"
 
@@ -48,7 +51,7 @@ class EmbeddingCache:
 
     Parameters
     ----------
-    folder : where the files are, made if it is missing; None is :func:`default_folder`
+    folder : where the files lie, made if it is missing; None means :func:`default_folder`
     encoder_version : vectors of another version are in another file and are never returned
     dim : width of the vectors
 
@@ -96,8 +99,8 @@ class EmbeddingCache:
     def put_many(self, vectors: Mapping[str, Float32]) -> None:
         """Append vectors, (dim,) float32, of texts that are not here yet.
 
-        A vector that is not finite, or zero because its text could not be embedded, is not kept: it may do better next time. A
-        full disk is logged and costs only the saving.
+        A vector that is not finite, or zero because its text could not be embedded, is not kept: the next
+        try may succeed. A full disk is logged; the vectors are then only not saved.
 
         Raises
         ------
@@ -116,7 +119,7 @@ class EmbeddingCache:
             log.warning("%s: %d vectors not saved: %s", self.path, len(usable), exc.strerror or exc)
 
     def _append(self, vectors: Mapping[bytes, Float32]) -> None:
-        """Write records at the end, all or none; the lock is held."""
+        """Write records at the end, all or none. The caller holds the lock."""
         bodies = (key + vector.astype("<f4").tobytes() for key, vector in vectors.items())
         data = b"".join(body + zlib.crc32(body).to_bytes(CRC_BYTES, "little") for body in bodies)
         try:
@@ -143,7 +146,7 @@ class EmbeddingCache:
             fcntl.flock(self._fd, fcntl.LOCK_UN)
 
     def _catch_up(self) -> None:
-        """Index what was appended since the last look, and cut off a torn end; the lock is held."""
+        """Index new records, and cut off a torn end. The caller holds the lock."""
         size = os.fstat(self._fd).st_size
         if self._end == 0 or size < self._end:
             self._offsets.clear()
@@ -184,7 +187,9 @@ def embed_texts(
     cache: EmbeddingCache,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Float32:
-    """Return one vector per text, (n, dim) float32; each distinct text that is not in the cache is embedded once and saved.
+    """Return one vector per text, (n, dim) float32.
+
+    Each distinct text that the cache lacks is embedded once and saved.
 
     Parameters
     ----------

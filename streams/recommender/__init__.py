@@ -1,4 +1,4 @@
-"""From windows to published lists: the queue, the model thread, the catalogue and the lists' records.
+"""From windows to published lists: queue, model's thread, catalogue and the records of lists.
 
 ``faust -A streams.recommender worker`` loads this package.
 """
@@ -9,7 +9,10 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Build the app when the Faust command asks for it, so that importing a module of this package has no effect."""
+    """Build the app when the Faust command asks for it.
+
+    An import of a module of this package then has no effect.
+    """
     if name != "app":
         raise AttributeError(name)
     from streams.recommender.agent import build_recommender

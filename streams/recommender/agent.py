@@ -1,9 +1,13 @@
-"""The recommender: windows in, lists out. ``faust -A streams.recommender worker`` loads this module.
+"""The recommender: windows in, lists out.
+
+``faust -A streams.recommender worker`` loads this module.
 
 ::
 
     sequences ──► Collector ──► WindowQueue ──► ModelLoop ──► Delivery ──► recommendations
-    items ──────► CatalogueReader ──► Served ──────┘             └───────► user-vectors (changelog of ``user_vectors``)
+    items ──► CatalogueReader ──► Served ───────────┘            └──────► user-vectors
+
+``user-vectors`` is also the changelog of the table ``user_vectors``.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ from streams.state.table import BatchTable
 
 
 class RecommenderAgent:
-    """What Faust runs: a collector, which is opened when the worker starts and closed when it ends."""
+    """What Faust runs: it opens a collector when the worker starts and closes it at the end."""
 
     def __init__(self, app: StreamApp, vectors: BatchTable, metrics: Metrics) -> None:
         self._app = app
@@ -51,12 +55,18 @@ class RecommenderAgent:
         self.collector: Collector | None = None
 
     async def start(self) -> None:
-        """Load the artifact, read the catalogue, then begin to serve; raise when the artifact is missing or damaged."""
+        """Load the artifact, read the catalogue, then begin to serve.
+
+        Raises
+        ------
+        HeadraceError
+            When the artifact is missing or damaged.
+        """
         opening = open_collector(self._app, self._vectors, self._metrics)
         self.collector = await self._opened.enter_async_context(opening)
 
     async def stop(self) -> None:
-        """Stop the reader and the threads; windows in flight are read again by the next worker."""
+        """Stop the reader and the threads. The next worker reads the windows in flight again."""
         await self._opened.aclose()
 
     async def collect(self, batches: faust.StreamT[Any]) -> None:
@@ -77,14 +87,16 @@ class RecommenderAgent:
             await self.collector.begin({tp.partition for tp in assigned if tp.topic == topic})
 
     async def on_partitions_revoked(self, _app: faust.App, revoked: set[TP], **_: Any) -> None:
-        """Drop what is held of partitions that were taken away."""
+        """Drop the waiting windows of partitions that were taken away."""
         if self.collector is not None:
             self.collector.forget(tp.partition for tp in revoked)
 
 
 @asynccontextmanager
 async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) -> AsyncIterator[Collector]:
-    """Load the artifact, read the catalogue, and give a collector whose windows get lists until the context ends.
+    """Load the artifact, read the catalogue, and give a collector.
+
+    Its windows get lists until the context ends.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Opens the language model that an artifact was trained with, and refuses any other."""
+"""Opens the text encoder that an artifact was trained with, and refuses any other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from streams.settings.load import RecommenderSettings
 
 
 def prepare_text(settings: RecommenderSettings) -> None:
-    """Choose segmenter and user words of this process, before the first text; raise :class:`SettingsError` when they are not usable."""
+    """Choose the segmenter and the user words of this process, before the first text.
+
+    Raises
+    ------
+    SettingsError
+        When they are not usable.
+    """
     try:
         use_segmenter(settings.segmenter)
         if settings.user_words:
@@ -28,7 +34,13 @@ def prepare_text(settings: RecommenderSettings) -> None:
 
 
 def usable_device(device: str) -> str:
-    """Return ``cpu`` or ``cuda`` for the setting ``device``; raise :class:`SettingsError` when this machine has no CUDA."""
+    """Return ``cpu`` or ``cuda`` for the setting ``device``.
+
+    Raises
+    ------
+    SettingsError
+        When the setting asks for CUDA and this machine has none.
+    """
     try:
         return resolve_device(device)
     except ValueError as exc:
@@ -36,7 +48,13 @@ def usable_device(device: str) -> str:
 
 
 def open_cache(folder: Path | None, encoder: TextEncoder) -> EmbeddingCache:
-    """Return an encoder's cache, in the user's cache directory unless ``folder`` is given; raise :class:`HeadraceError`."""
+    """Return an encoder's cache. It lies in the user's cache directory unless ``folder`` is given.
+
+    Raises
+    ------
+    HeadraceError
+        When the folder or the file cannot be opened.
+    """
     try:
         return EmbeddingCache(folder, encoder.version, encoder.dim)
     except CacheError as exc:
@@ -44,7 +62,13 @@ def open_cache(folder: Path | None, encoder: TextEncoder) -> EmbeddingCache:
 
 
 def open_encoder(name: str, device: str, access: Access) -> TextEncoder:
-    """Return an encoder by name; raise :class:`InputError` when there is none of that name, or ``access`` does not allow it."""
+    """Return an encoder by name.
+
+    Raises
+    ------
+    InputError
+        When no encoder has that name, or ``access`` does not allow it.
+    """
     try:
         return FakeEncoder() if name == FAKE_ENCODER else load_encoder(name, device, access)
     except EncoderError as exc:
@@ -56,16 +80,17 @@ def open_artifact_encoder(
 ) -> tuple[TextEncoder, EmbeddingCache]:
     """Return the artifact's encoder and its cache.
 
-    The artifact may name one that comes along, or a folder inside ``settings.roots()``; the setting ``encoder`` goes before it and
-    may name anything. Its files and its version must be the artifact's either way.
+    The artifact may name an encoder of this package, or a folder inside ``settings.roots()``. The
+    setting ``encoder`` takes precedence and may name anything. In both cases the encoder's files and
+    its version must be the artifact's.
 
     Raises
     ------
     InputError
-        When the encoder cannot be opened, is not allowed, or has other files than the artifact says.
+        When the encoder cannot be opened, is not allowed, or its files differ from the artifact's.
     HeadraceError
-        When the encoder or the text cleaning here is another version than the artifact's, for their vectors must not be mixed,
-        or when the encoder's vectors are of another dimension.
+        When the version of the encoder or of the text cleaning differs from the artifact's, because
+        vectors of two versions must not be mixed; or when the encoder has another dimension.
     """
     sha256 = artifact.manifest.encoder_sha256
     if settings.encoder:
@@ -101,7 +126,7 @@ def open_artifact_encoder(
 class ArtifactEncoder:
     """Embeds texts as an artifact's training did. For one thread.
 
-    The encoder and its cache are opened when the first text comes: a catalogue without texts needs neither.
+    It opens the encoder and its cache when the first text comes: an empty catalogue needs neither.
     """
 
     def __init__(self, artifact: Artifact, device: str, settings: RecommenderSettings) -> None:
@@ -110,7 +135,10 @@ class ArtifactEncoder:
         self._settings = settings
 
     def embed(self, texts: list[str]) -> Float32:
-        """Return one vector per text, (n, dim) float32; raise what :func:`open_artifact_encoder` raises."""
+        """Return one vector per text, (n, dim) float32.
+
+        The first call raises what :func:`open_artifact_encoder` raises.
+        """
         return embed_texts(texts, *self._opened)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Jobs beside the agent: none may fail unseen."""
+"""Jobs that run beside the agent: a failure of one stops the worker."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ async def watched(app: StreamApp, job: Awaitable[None]) -> None:
         await job
     except asyncio.CancelledError:
         raise
-    except Exception as exc:  # the worker loop: windows must not be left waiting for ever
+    except Exception as exc:  # the worker loop: no window may wait for ever
         log.error("recommender stops: %s", exc, exc_info=not isinstance(exc, HeadraceError))
         await app.crash(exc)

@@ -1,4 +1,7 @@
-"""Backpressure: while too many users wait for the model, the agent takes no batch, and Faust pauses the partitions."""
+"""Backpressure: while too many users wait for the model, the agent takes no batch.
+
+Faust's buffers then fill, and Faust pauses the partitions.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,11 @@ from streams.recommender.window_queue import WindowQueue
 
 
 class Backpressure:
-    """Says whether the queue has room, and keeps the queue's metrics. For one event loop.
+    """Says whether the queue has room, and publishes the queue's metrics. For one event loop.
 
     Parameters
     ----------
-    max_windows : number of waiting users from which on there is no room
+    max_windows : the queue is full when this many users wait
     """
 
     def __init__(self, queue: WindowQueue[Any], max_windows: int, metrics: Metrics) -> None:
@@ -25,11 +28,11 @@ class Backpressure:
         self._has_room.set()
 
     async def wait_for_room(self) -> None:
-        """Wait while too many users wait."""
+        """Wait until the queue has room."""
         await self._has_room.wait()
 
     def update(self) -> None:
-        """Look at the queue again; to be called after it has changed."""
+        """Look at the queue again. Whoever changes the queue calls this."""
         self._metrics.put("pending_windows", len(self._queue))
         self._metrics.put("windows_held", self._queue.n_held)
         self._metrics.put("windows_superseded", self._queue.n_superseded)

@@ -1,7 +1,8 @@
 """The recommender's own reader of the compacted ``items`` topic.
 
-Every recommender reads all of it (Faust's global tables hold only part of the keys on some workers), embeds only texts that
-the cache on disk does not have, and swaps in a new immutable catalogue; readers keep the one they started with.
+Every recommender reads the whole topic, because Faust's global tables hold only part of the keys on
+some workers. The reader embeds only texts that the cache on disk lacks. Each change gives a new,
+immutable catalogue; whoever makes lists keeps to the catalogue that it began with.
 """
 
 from __future__ import annotations
@@ -31,16 +32,19 @@ from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
 
-#: Items embedded in one job, so that lists go on between jobs while a large catalogue is embedded.
+#: Items embedded in one job. Lists are made between two jobs while a large catalogue is embedded.
 ITEMS_PER_JOB: Final = 256
 #: A long poll: short ones leak memory on idle topics (aiokafka issue 628).
 POLL_MS: Final = 1_000
-#: Longer vectors are no embedding; further on their products would leave float32.
+#: Longer vectors are not embeddings, and their products would overflow float32.
 MAX_LENGTH: Final = 1e6
 
 
 class CatalogueReader:
-    """Follows ``items``. For one event loop; texts are embedded and catalogues built on the model's thread."""
+    """Follows ``items``. For one event loop.
+
+    The model's thread embeds texts and builds catalogues.
+    """
 
     def __init__(self, settings: KafkaSettings, model: Model, thread: ModelThread, metrics: Metrics) -> None:
         self._settings = settings
@@ -53,7 +57,7 @@ class CatalogueReader:
         self._generation = 0
 
     async def catalogues(self) -> AsyncGenerator[Catalogue, None]:
-        """Yield the catalogue of what ``items`` holds now, then a new one after each poll that changes something."""
+        """Yield the catalogue of what ``items`` holds now, then a new one after each change."""
         topic = self._settings.topic("items")
         consumer = await start_reader(self._settings, auto_offset_reset="earliest")
         try:
@@ -117,28 +121,32 @@ class CatalogueReader:
 def item_vectors(
     items: Sequence[Item], embed: Callable[[list[str]], Float32]
 ) -> tuple[dict[str, Float32], dict[str, str]]:
-    """Return the text vectors, (dim,) float32, of items by id, and why others have none, by id.
+    """Return the text vectors, (dim,) float32, of items by id, and why other items have none, by id.
+
+    One bad item does not cost the others their place in the catalogue.
 
     Parameters
     ----------
-    embed : returns one vector per text, (n, dim) float32; may raise, and give vectors that are not finite
+    embed : returns one vector per text, (n, dim) float32; it may raise, and its vectors may hold
+        numbers that are not finite
 
     Raises
     ------
     Exception
-        What ``embed`` raised, where it raises for every one of several texts: then the encoder is at fault, not an item.
+        What ``embed`` raised, when it raises for each of several texts: the encoder is at fault then,
+        not an item.
     """
     texts: dict[str, str] = {}
     left_out: dict[str, str] = {}
     for item in items:
         try:
             texts[item.item_id] = item_text(item.title, item.text, item.category, item.tags)
-        except Exception as exc:  # whatever a segmenter makes of a text that nobody has tried before
+        except Exception as exc:  # a segmenter may raise anything for a text that nobody has tried
             left_out[item.item_id] = f"text: {exc!r}"
     vectors = _embedded(texts, embed, left_out)
     for item_id, vector in list(vectors.items()):
         length = float(np.linalg.norm(vector.astype(np.float64)))
-        if not length <= MAX_LENGTH:  # neither is NaN
+        if not length <= MAX_LENGTH:  # also refuses NaN
             left_out[item_id] = f"vector of length {length:g}, must be finite and at most {MAX_LENGTH:g}"
             del vectors[item_id]
     return vectors, left_out
@@ -151,7 +159,7 @@ def _embedded(
         return {}
     try:
         return dict(zip(texts, embed(list(texts.values())), strict=True))
-    except Exception as exc:  # one of the texts, or the encoder: each alone tells
+    except Exception as exc:  # one text is at fault, or the encoder: try each text alone
         failed = {item_id: exc for item_id in texts} if len(texts) == 1 else {}
     vectors: dict[str, Float32] = {}
     for item_id, text in texts.items() if len(texts) > 1 else ():
@@ -166,6 +174,6 @@ def _embedded(
 
 
 def n_imputed(items: Iterable[Item]) -> int:
-    """Return how many items have a number that is not finite among their features: it counts as missing."""
+    """Return how many items have a feature that is not finite; such a feature counts as missing."""
     numbers = ([item.price, *(item.features or {}).values()] for item in items)
     return sum(any(isinstance(value, float) and not math.isfinite(value) for value in values) for values in numbers)

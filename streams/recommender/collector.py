@@ -1,7 +1,7 @@
 """The recommender's way in: windows from ``sequences`` to the queue before the model.
 
-A batch of windows is acknowledged when every window in it has its full list delivered, or is replaced by a newer one that
-has. A fallback list acknowledges nothing.
+A batch of windows is acknowledged when each of its windows has its full list delivered, or was replaced
+by a newer window that has. A provisional list acknowledges nothing.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ class Collector:
         self._left_generation: int | None = None
 
     async def collect(self, batches: faust.StreamT[Any]) -> None:
-        """Queue the windows of each record batch; waits, and so pauses the partitions, while too many users wait."""
+        """Queue the windows of each record batch; wait while the queue has no room."""
         async for event in batches.noack().events():
             await self.maker.pressure.wait_for_room()
             if self.app.failure is not None:
                 return  # Faust restarts a failed agent while the app stops
             try:
                 await self._collect(event)
-            except Exception as exc:  # the agent boundary: anything here must stop the worker, not skip a batch
+            except Exception as exc:  # the agent boundary: stop the worker, never skip a batch
                 await self.app.crash(exc)
                 raise
 
@@ -56,13 +56,13 @@ class Collector:
         if found.removed and not self._is_left(event):
             await self._remove(event, found.removed)
         if self._is_left(event):
-            event.ack()  # it came too late: the partition's next owner reads it
+            event.ack()  # too late: the partition's next owner reads it
             return
         self.app.consumer.accept(event)
         self.metrics.add("windows_read", len(event.value))
         note_passed_over(event.message.topic, partition, found, self.metrics)
         fresh = fresh_windows(found.newest, partition, self.vectors, self.metrics)
-        event.value.clear()  # from here on only its offset is needed, and it may wait long to be acknowledged
+        event.value.clear()  # only its offset is needed from here on, maybe for long
         self.maker.delivery.acknowledge(self.queue.add(partition, fresh, event))
         self.maker.pressure.update()
 
@@ -70,7 +70,10 @@ class Collector:
         return bool(event.message.generation_id == self._left_generation)
 
     async def _remove(self, event: EventT, keys: Collection[bytes]) -> None:
-        """Drop what waits for users with a tombstone, and their vectors, before a window of their new life is queued."""
+        """Drop the waiting windows and the vectors of users with a tombstone.
+
+        This comes before a window of such a user's new life is queued.
+        """
         partition = event.message.partition
         self.maker.delivery.acknowledge(self.queue.remove(partition, keys))
         self.maker.counts.remove(partition, keys)
@@ -84,20 +87,26 @@ class Collector:
             self.metrics.add("users_removed", n_removed)
 
     def let_go(self) -> None:
-        """Drop all that waits for the model, without committing it: a rebalance or the end then need not wait for the model."""
+        """Drop all waiting windows, uncommitted.
+
+        A rebalance, or the end of the worker, then does not wait for the model.
+        """
         self._left_generation = self.app.consumer_generation_id
         for event in self.queue.forget():
             event.ack()
         self.maker.pressure.update()
 
     async def begin(self, partitions: Collection[int]) -> None:
-        """Take batches of a new assignment. Kafka may reuse generation numbers, so the number of the last one is forgotten."""
+        """Take batches of a new assignment.
+
+        Kafka may reuse generation numbers, so a stored number proves nothing from here on.
+        """
         self._left_generation = None
         if self.app.settings.recommender.live_popularity == "on":
             await self.recount.assigned(partitions)
 
     def forget(self, partitions: Iterable[int]) -> None:
-        """Drop what waits and what is staged for partitions that were taken away."""
+        """Drop the waiting windows and the staged vectors of partitions that were taken away."""
         gone = set(partitions)
         self.queue.forget(gone)
         self.vectors.discard_staged(gone)

@@ -1,7 +1,8 @@
 """Publishes what the model made: first the lists, then the vectors, each partition for itself.
 
-A stored vector's revision says that its list was delivered, so the order is what makes a repeated window harmless. What was
-made for a partition that has been taken away meanwhile is dropped: its new owner reads the windows again.
+The revision of a stored vector says that its list was delivered. This order makes a repeated window
+harmless. Delivery drops lists of partitions that were taken away meanwhile: the new owner reads their
+windows again.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ Made = Sequence[tuple[Window, RankedList]]
 
 @dataclass
 class PartitionLists:
-    """What is made for one partition: its windows with their lists, and the users' vectors, encoded."""
+    """What the model made for one partition: windows with lists, and encoded user vectors."""
 
     partition: int
     made: list[tuple[Window, RankedList]] = field(default_factory=list)
@@ -53,8 +54,8 @@ class Delivery:
 
     Parameters
     ----------
-    queue : learns which windows are delivered, and says which record batches that finishes
-    unknown : what is committed with each offset
+    queue : learns which windows are delivered, and returns the record batches that are finished
+    unknown : gives the note that is committed with each offset
     """
 
     def __init__(
@@ -75,9 +76,10 @@ class Delivery:
         self._running: asyncio.Future[None] | None = None
 
     async def hand_over(self, made: Made, versions: Versions) -> None:
-        """Stage full lists and deliver them while the model runs on; one delivery at a time, in order.
+        """Stage full lists and deliver them beside the next micro-batch.
 
-        Returns when the delivery before this one has ended. A failure stops the worker.
+        Deliveries run one at a time, in order: the call returns when the delivery before this one has
+        ended. A failed delivery stops the worker.
         """
         parts = self._stage(made, versions)
         previous = self._running
@@ -86,12 +88,12 @@ class Delivery:
             await previous
 
     async def settle(self) -> None:
-        """Wait until all that is staged is delivered; what the model has in hand does not count."""
+        """Wait until all staged lists are delivered. Windows in the model's hands do not count."""
         if self._running is not None:
             await asyncio.wait({self._running})
 
     async def stop(self) -> None:
-        """Drop the deliveries that are under way: the next worker reads their windows again."""
+        """Cancel the deliveries under way. The next worker reads their windows again."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -102,16 +104,18 @@ class Delivery:
             self._app.consumer.deliver(event, self._note())
 
     def note_again(self) -> None:
-        """Commit the offsets of now once more, with what the catalogue is known to have now."""
+        """Commit the present offsets again, with what the new catalogue changes in their note."""
         self._app.consumer.note_again(self._app.settings.kafka.topic("sequences"), self._note())
 
     async def send_provisional(self, records: dict[int, list[OutRecord]], windows: Iterable[Window]) -> int:
-        """Publish fallback lists, encoded, by partition; return how many. Nothing is stored: the full lists follow.
+        """Publish provisional lists, encoded, by partition; return how many.
+
+        No vector is stored, because the full lists follow.
 
         Raises
         ------
         BrokerError
-            When the broker did not take them.
+            When the broker refuses them.
         """
         owners = defaultdict(list)
         for window in windows:
@@ -130,7 +134,7 @@ class Delivery:
     def record(
         self, window: Window, ranked: RankedList, versions: Versions, now_ms: int, *, provisional: bool
     ) -> OutRecord:
-        """Return a list as it goes out. Safe on any thread."""
+        """Return the record of a list. Safe on any thread."""
         made = recommendation(window.key.decode(), window.state, ranked, versions, now_ms, provisional=provisional)
         return OutRecord(window.key, encode(made, as_json=self._as_json))
 
@@ -138,7 +142,10 @@ class Delivery:
         return encode_note(self._unknown.note(self._app.member_id))
 
     def _stage(self, made: Made, versions: Versions) -> list[PartitionLists]:
-        """Return lists by partition, without those of removed users; from here on an older window of these users is no news."""
+        """Return lists by partition, without those of removed users.
+
+        The staged vectors make older windows of these users repeats, before anything is delivered.
+        """
         parts: dict[int, PartitionLists] = {}
         for window, ranked in made:
             if not (window.owner.is_forgotten or window.is_removed):

@@ -1,4 +1,7 @@
-"""Fallback lists while the model is late, hangs or fails: made on a thread of their own, published beside the full ones."""
+"""Fallback lists while the model is late, hangs or fails.
+
+A thread of their own makes them; they are published beside the full lists, as provisional ones.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,17 @@ from streams.recommender.served import Served
 from streams.recommender.window_queue import WindowQueue
 from streams.state.table import BatchTable
 
-#: Lists made at once: so few that taking them from the queue stays below a few milliseconds of the event loop.
+#: Lists of one job: so few that taking them from the queue costs the event loop a few milliseconds.
 LISTS_PER_JOB: Final = 64
 
 
 class FallbackLists:
-    """Gives users a list now and leaves their windows waiting for the full one. For one event loop.
+    """Gives users a list now, and leaves their windows waiting for the full one. For one event loop.
 
     Parameters
     ----------
-    vectors : what the model last said of the users
-    thread : another one than the model's, which may be stuck
+    vectors : the users' vectors as the model made them last
+    thread : not the model's, which may be stuck
     """
 
     def __init__(
@@ -47,9 +50,9 @@ class FallbackLists:
         self._metrics = metrics
 
     async def serve(self, in_flight: Sequence[Window], served: Served) -> int:
-        """Give up to :data:`LISTS_PER_JOB` users without a list a fallback list; return how many got one.
+        """Give fallback lists to up to :data:`LISTS_PER_JOB` users without a list; return how many.
 
-        Those whose windows the model has in hand come first, unless a newer window of theirs waits.
+        Users whose windows are in the model's hands come first, unless a newer window of theirs waits.
         """
         self._queue.release()
         chosen = [w for w in in_flight if not w.has_list and not self._queue.is_waiting(w)][:LISTS_PER_JOB]
@@ -70,7 +73,7 @@ class FallbackLists:
         return n_sent
 
     def final_list(self, window: Window, served: Served) -> RankedList:
-        """Return the final list of a window of which the model makes nothing: popular items, and the vectors as they were."""
+        """Return the final list of a poisoned window: popular items, and the vectors as they were."""
         seen = served.seen.items(window.state.seen)
         ranked = served.model.fallback.popular(served.catalogue, behaviours(window.state), seen)
         stored = self._stored(window, served)
@@ -87,7 +90,7 @@ class FallbackLists:
     def _records(
         self, windows: Sequence[Window], stored: Sequence[UserVectors | None], served: Served
     ) -> list[OutRecord]:
-        """Return the lists as they go out; on the thread."""
+        """Return the records of the lists. Runs on the thread."""
         ranked = served.model.fallback.lists(
             served.catalogue,
             [behaviours(window.state) for window in windows],
@@ -102,5 +105,5 @@ class FallbackLists:
 
 
 def describe(windows: Iterable[Window]) -> str:
-    """Return which windows these are, for a log line: users by a short hash, never by name, and no content."""
+    """Return which windows these are, for a log line: users by a short hash, and no content."""
     return ", ".join(f"{short_name(w.key)} at revision {w.state.revision}" for w in windows)

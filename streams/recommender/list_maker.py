@@ -1,4 +1,4 @@
-"""Takes waiting windows through the model, for ever, and hands their lists to delivery."""
+"""Takes waiting windows through the model, without end, and hands their lists to delivery."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from streams.recommender.served import Served
 
 @dataclass(kw_only=True, eq=False)
 class ListMaker:
-    """Runs micro-batches and delivers each beside the next one. For one event loop.
+    """Runs micro-batches, and delivers each beside the next one. For one event loop.
 
     Parameters
     ----------
-    served : what lists are made from; :meth:`swap` puts another in its place
+    served : what lists are made from; :meth:`swap` replaces it
     """
 
     loop: ModelLoop

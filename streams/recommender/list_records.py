@@ -20,7 +20,8 @@ from streams.errors import RecordError
 from streams.settings.record_limits import SEEN_BYTES
 from streams.state.damage import PassedOver
 
-#: What :func:`revision_of` says of bytes that are no user vector: below all revisions, so that the user's next window gets a list.
+#: The answer of :func:`revision_of` for bytes that are not a user vector. It is below all revisions, so
+#: that the user's next window gets a list.
 DAMAGED: Final = -1
 
 _vector_decoder = msgspec.msgpack.Decoder(UserVector)
@@ -28,20 +29,22 @@ _vector_decoder = msgspec.msgpack.Decoder(UserVector)
 
 @dataclass(frozen=True)
 class Versions:
-    """What made a list: the artifact, and the generation of the catalogue snapshot."""
+    """What made a list: the artifact, and the generation of the catalogue."""
 
     artifact: str
     index_generation: int
 
 
 def list_id(user_id: str, revision: int, event_id: str, artifact: str, instead: str = "") -> str:
-    """Return the id of a list: equal for equal user, revision, event and artifact, so that a consumer can drop repeats.
+    """Return the id of a list. A consumer drops repeats by it.
+
+    It is equal for equal user, revision, event and artifact.
 
     Parameters
     ----------
-    event_id : of the event that triggered the list. A user who was removed begins anew at revision 1: without it, the lists of the
-        second life would have the ids of the first
-    instead : of a list that only stands in until the full one comes: how it is degraded. Such a list has an id of its own
+    event_id : the event that triggered the list. A removed user begins anew at revision 1: without the
+        event, lists of the second life would have the ids of the first
+    instead : ``degraded`` of a provisional list, which has an id of its own; empty for a final list
     """
     text = f"{len(user_id)}:{user_id}:{revision}:{len(event_id)}:{event_id}:{artifact}" + (
         f":{instead}" if instead else ""
@@ -51,13 +54,14 @@ def list_id(user_id: str, revision: int, event_id: str, artifact: str, instead: 
 
 @dataclass
 class BatchWindows:
-    """What a batch of ``sequences`` says.
+    """The content of a batch of ``sequences``.
 
     Parameters
     ----------
     newest : the newest window per user as ``(key, state, written_ms)``, in offset order
-    removed : users with a tombstone in the batch; one of them may have a newer window, which begins a new life
-    malformed, newer : records that are no windows, or windows of a newer version, which are passed over
+    removed : users with a tombstone in the batch; a newer window of such a user begins a new life
+    malformed : records that are not windows; they are passed over
+    newer : windows of a newer version; they are passed over
     """
 
     newest: list[tuple[bytes, ListWindow, int]] = field(default_factory=list)
@@ -69,7 +73,8 @@ class BatchWindows:
 def newest_windows(records: Sequence[ConsumedRecord]) -> BatchWindows:
     """Return the newest windows and the removed users of a batch.
 
-    A record that cannot be read is passed over; the user's window before it in the batch counts then. Fence records are nobody's.
+    A record that cannot be read is passed over, and the user's window before it counts. Fence records
+    belong to no user.
     """
     found = BatchWindows()
     known: set[bytes] = set()  # users whose newest record is found: those before it no longer count
@@ -98,13 +103,16 @@ def behaviours(state: BaseWindow) -> list[Behaviour]:
 
 
 def new_behaviours(state: BaseWindow, last_revision: int) -> list[Behaviour]:
-    """Return about those behaviours that came since ``last_revision``: a revision is one event, so the last so many."""
+    """Return, approximately, the behaviours since ``last_revision``.
+
+    A revision is one event, so these are the last ``revision - last_revision`` behaviours.
+    """
     n_new = min(state.revision - last_revision, len(state.items))
     return behaviours(state)[-n_new:] if n_new > 0 else []
 
 
 class SeenIndex:
-    """Finds catalogue items by the 4-byte hash under which a window remembers them once they have left it."""
+    """Finds catalogue items by the 4-byte hashes of items that have left a window."""
 
     def __init__(self, item_ids: Iterable[str]) -> None:
         self._items: dict[bytes, list[str]] = {}
@@ -132,7 +140,7 @@ def recommendation(
 
     Parameters
     ----------
-    provisional : whether the full list of this revision follows
+    provisional : whether the full list of the same or a later revision follows
     """
     return Recommendation(
         v=VERSION,
@@ -160,7 +168,7 @@ def _sources(sources: Mapping[str, Sequence[float]]) -> dict[str, SourceRank]:
 
 
 def stored_vectors(value: bytes | None, artifact: str, dim: int, n_factors: int) -> UserVectors | None:
-    """Return what the model last said of a user, or None where it said nothing that this artifact can use.
+    """Return a user's stored vectors, or None where this artifact cannot use them.
 
     Parameters
     ----------
@@ -183,7 +191,7 @@ def stored_vectors(value: bytes | None, artifact: str, dim: int, n_factors: int)
 
 
 def revision_of(value: bytes | None) -> int:
-    """Return the revision in an encoded user vector, 0 when there is none, :data:`DAMAGED` when it cannot be read."""
+    """Return the revision of an encoded user vector, 0 for None, :data:`DAMAGED` for other bytes."""
     if value is None:
         return 0
     stored = _vector(value)
@@ -191,7 +199,7 @@ def revision_of(value: bytes | None) -> int:
 
 
 def _vector(value: bytes) -> UserVector | None:
-    """Return a user vector, or None where the bytes are none: the next list of the user writes it anew."""
+    """Return a user vector, or None for other bytes: the user's next list replaces them."""
     try:
         return _vector_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -199,7 +207,7 @@ def _vector(value: bytes) -> UserVector | None:
 
 
 def short_name(key: bytes) -> str:
-    """Return a name for a user in logs that does not tell who it is, but finds the same user again."""
+    """Return a user's name in logs: it does not reveal the user, and is always the same."""
     return hashlib.blake2b(key, digest_size=4).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""What the worker learns from the windows that get lists: what is popular now, and which items the catalogue lacks."""
+"""What the worker learns from windows that get lists: popular items, and items not in the catalogue."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LiveCounts:
 
     Parameters
     ----------
-    vectors : whose revisions say which events of a window are counted already
+    vectors : their revisions say which events of a window were counted before
     """
 
     def __init__(
@@ -34,7 +34,10 @@ class LiveCounts:
         self._metrics = metrics
 
     def count(self, windows: Iterable[Window], catalogue: Catalogue) -> None:
-        """Count windows whose lists are made and not yet staged: each whole for popularity, its new events against the catalogue."""
+        """Count windows, after their lists are made and before these are staged.
+
+        Popularity counts the whole window; the check against the catalogue counts its new events.
+        """
         for window in windows:
             if window.is_removed:
                 continue
@@ -46,16 +49,19 @@ class LiveCounts:
         self.note_popularity()
 
     def remove(self, partition: int, keys: Collection[bytes]) -> None:
-        """Count the windows of removed users no longer."""
+        """Take removed users' windows out of the counts."""
         self._popularity.remove(partition, keys)
         self.note_popularity()
 
     def refreshed(self, served: Served) -> Served:
-        """Return what is served, with popularity as of now."""
+        """Return the same with popularity as of now."""
         return served.with_popularity(self._popularity.refreshed(served.catalogue))
 
     def learn(self, served: Served) -> bool:
-        """Judge the last events by another catalogue and log what it has of them; return whether their judgement has changed."""
+        """Check the last events against a new catalogue, and log the result.
+
+        Returns whether the share of events with unknown items has changed.
+        """
         has_changed = self._unknown.learn(served.catalogue.row_of)
         n_trained = int((served.model.artifact.popularity > 0).sum())
         log.log(*describe_generation(served.catalogue, n_trained, self._unknown.share()))

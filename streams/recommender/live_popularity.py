@@ -1,8 +1,10 @@
-"""What is popular now: the artifact's popularity as a prior, and what has come in since its training.
+"""What is popular now: the artifact's popularity as a prior, and the events since its training.
 
-What has come in is what lies in users' newest windows, each item of a window counted once. So popularity follows from state that survives a
-restart: a worker that starts, or gets partitions, counts the windows on ``sequences`` again (``streams.recommender.recount``) and comes to
-the same numbers. Events up to the end of training are in the prior and are not counted. A worker counts the users of its own partitions.
+These events are read from users' newest windows; each item of a window counts once. So popularity
+follows from state that survives a restart: a worker that starts, or gets partitions, counts the windows
+on ``sequences`` again (``streams.recommender.recount``) and reaches the same numbers. The prior holds
+the events up to the end of training, so these are not counted. A worker counts the users of its own
+partitions.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ from models.artifact.artifact import Artifact
 from models.ranking.pipeline import Catalogue, recent_counts
 from streams.contract.windows import BaseWindow
 
-#: Live popularity moves slowly: refreshing it this often is enough.
+#: Seconds between two refreshes of a catalogue: live popularity moves slowly.
 REFRESH_S: Final = 0.25
-#: A counted event: a number for its item, and its time. Packed, for a worker keeps them for all users.
+#: A counted event: the number of its item, and its time. Packed, because a worker keeps all users'.
 EVENT: Final = np.dtype([("item", "<u4"), ("ts_ms", "<i8")])
 SIZE: Final = EVENT.itemsize
 
@@ -28,11 +30,11 @@ SIZE: Final = EVENT.itemsize
 class LivePopularity:
     """Counts the events of windows and keeps a catalogue's popularity current. For one event loop.
 
-    Every method is safe to repeat: a window takes the place of the user's window before it.
+    Every method is safe to repeat: a window replaces the user's window before it.
 
     Parameters
     ----------
-    is_on : without it nothing is counted and popularity stays as the artifact has it
+    is_on : False counts nothing, and popularity stays the artifact's
     clock : seconds, steady
     """
 
@@ -57,14 +59,14 @@ class LivePopularity:
             self._replace(partition, key, window)
 
     def remove(self, partition: int, keys: Collection[bytes]) -> None:
-        """Count users' windows no longer."""
+        """Take users' windows out of the counts."""
         if self._is_on:
             self._note_live(partition, keys)
             for key in keys:
                 self._replace(partition, key, None)
 
     def keep(self, partitions: Collection[int]) -> None:
-        """Count the windows of all other partitions no longer: they are another worker's."""
+        """Take the windows of all other partitions out of the counts: other workers own them."""
         for partition in self._windows.keys() - set(partitions):
             windows = self._windows.pop(partition)
             events = np.frombuffer(b"".join(windows.values()), EVENT)
@@ -72,11 +74,14 @@ class LivePopularity:
             self.n_events -= len(events)
 
     def begin_recount(self, partitions: Iterable[int]) -> None:
-        """Begin to take windows of partitions from the topic too; those put from now on are newer than what the topic held."""
+        """Begin to count the topic's windows too. Windows put from now on are newer than these."""
         self._put_live = {partition: set() for partition in partitions}
 
     def recount(self, partition: int, windows: Mapping[bytes, BaseWindow | None]) -> None:
-        """Count windows as the topic holds them, None for a removed user, but for users whose newer window was put meanwhile."""
+        """Count windows of the topic, None for a removed user.
+
+        Users whose newer window was put meanwhile are skipped.
+        """
         if self._is_on:
             for key in windows.keys() - self._put_live.get(partition, set()):
                 self._replace(partition, key, windows[key])
@@ -86,7 +91,10 @@ class LivePopularity:
         self._put_live = {}
 
     def refreshed(self, catalogue: Catalogue) -> Catalogue:
-        """Return the catalogue with popularity as of now, or as it is where its generation was refreshed a moment ago."""
+        """Return the catalogue with popularity as of now.
+
+        A catalogue whose generation was refreshed within :data:`REFRESH_S` is returned as it is.
+        """
         now_s = self._clock()
         is_recent = catalogue.generation == self._generation and now_s - self._refreshed_s <= REFRESH_S
         if not self._is_on or is_recent:
@@ -99,10 +107,10 @@ class LivePopularity:
             self._put_live[partition].update(keys)
 
     def _replace(self, partition: int, key: bytes, window: BaseWindow | None) -> None:
-        """Count what the window has and the one before had not; take back what the one before had and this one has not."""
+        """Add events that are new in the window, and subtract those that have left it."""
         counted = self._windows.setdefault(partition, {})
         before, now = counted.get(key, b""), b"" if window is None else self._packed(window)
-        n_gone = 0  # a window loses its oldest events, and gains new ones at its end: all between stays counted
+        n_gone = 0  # a window loses events at its beginning and gains some at its end
         while not now.startswith(before[n_gone:]):
             n_gone += SIZE
         for number, ts_ms in struct.iter_unpack("<Iq", before[:n_gone]):
@@ -120,7 +128,7 @@ class LivePopularity:
     def _packed(self, window: BaseWindow) -> bytes:
         """Return each item's first event since the end of training, oldest first, packed as :data:`EVENT`.
 
-        Once for each item, so that one user alone makes nothing popular, however often they click.
+        Each item counts once: one user alone makes nothing popular.
         """
         first: dict[int, int] = {}
         for item in window.items:

@@ -44,16 +44,16 @@ log = logging.getLogger(__name__)
 
 #: The first forward pass loads kernels and wakes threads; it may take this many times as long.
 WARM_UP: Final = 10
-#: How often a model that fails is asked again, and how often its answer is looked for.
+#: Seconds between two tries of a model that fails, and between two looks for its answer.
 RETRY_S: Final = 1.0
 POLL_S: Final = 0.02
 
 
 @dataclass(kw_only=True, eq=False)
 class ModelLoop:
-    """Takes windows from the queue and returns their full lists; sees to it that nobody waits long for a list.
+    """Takes windows from the queue and returns their full lists; nobody waits long for a list.
 
-    Its owner calls :meth:`next_windows` and :meth:`run` by turns. For one event loop.
+    Its owner calls :meth:`next_windows` and :meth:`run` in turn. For one event loop.
 
     Parameters
     ----------
@@ -73,9 +73,9 @@ class ModelLoop:
         self._failed_s = 0.0
 
     async def next_windows(self, served: Served) -> list[Window]:
-        """Return the next micro-batch, when it is full or its oldest window has waited for the deadline.
+        """Return the next micro-batch, when it is full or its oldest window reaches the deadline.
 
-        A model that fails is left alone for a second before; meanwhile users get fallback lists.
+        After a failure of the model this first serves fallback lists for a second.
 
         Raises
         ------
@@ -98,9 +98,9 @@ class ModelLoop:
         return self.queue.take(limit, self._max_windows)
 
     async def run(self, windows: list[Window], served: Served) -> list[tuple[Window, RankedList]]:
-        """Return the final lists of a micro-batch; while the model is late, its users get fallback lists.
+        """Return the final lists of a micro-batch; serve fallback lists while the model is late.
 
-        Windows that the model had no answer for are in the queue again.
+        Windows for which the model had no answer are in the queue again.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class ModelLoop:
         return [*scored.made, *((w, self.fallback.final_list(w, served)) for w in scored.poisoned)]
 
     async def _score(self, windows: list[Window], served: Served) -> Scored[Window, RankedList]:
-        """Return what the model makes of windows; while it is late, users get lists without it."""
+        """Return what the model makes of windows; serve fallback lists while it is late."""
 
         async def run(part: list[Window]) -> list[RankedList | None]:
             states = [window.state for window in part]
@@ -159,7 +159,7 @@ class ModelLoop:
             self.metrics.add("model_late")
         elif self._is_late:
             log.warning("model: answers in time again")
-        # As many as the time limit allows at this pace: a slow model gets few, so that full lists come and no job runs too long.
+        # As many as fit the time limit at this pace: no job of a slow model then runs too long.
         self._max_windows = max(1, min(MAX_WINDOWS, int(limit_s * n_windows / max(took_s, 1e-9))))
         self._is_late = took_s > limit_s
         self._has_answered = True
@@ -172,7 +172,7 @@ class ModelLoop:
             )
 
     def _note_failure(self, windows: list[Window]) -> None:
-        """Give the windows back; :meth:`next_windows` waits before it returns them again."""
+        """Put the windows back into the queue; :meth:`next_windows` waits before it returns them."""
         self.queue.give_back(windows)
         self.metrics.add("model_failures")
         self._failed_s = time.monotonic()
@@ -198,6 +198,6 @@ class ModelLoop:
 def _recommend(
     served: Served, windows: Sequence[Sequence[Behaviour]], seen: Sequence[AbstractSet[str]]
 ) -> list[RankedList | None]:
-    """Return the model's lists, None for those with a number that is not finite; on the model's thread."""
+    """Return the model's lists, None for a list with a number that is not finite."""
     ranked = served.model.pipeline.recommend(served.catalogue, windows, seen)
     return [made if is_finite(made) else None for made in ranked]

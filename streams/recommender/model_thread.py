@@ -1,4 +1,4 @@
-"""The one thread that runs models, behind a bounded queue, so that the event loop only moves bytes."""
+"""A thread that runs models, behind a bounded queue, so that the event loop only moves bytes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ ResultT = TypeVar("ResultT")
 
 #: One job runs while the next is ready: more would only delay the newest windows.
 QUEUE_SIZE: Final = 2
-#: How long the end of the process waits for the job at hand. One that hangs must not keep the process alive.
+#: How long the end of the process waits for the running job: a job that hangs must not keep it alive.
 STOP_TIMEOUT_S: Final = 5.0
 _Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
 class ModelThread:
-    """A single thread with a bounded queue. Every job resolves its caller, with a result or with the job's error.
+    """One thread with a bounded queue. Each caller gets the result of its job, or the job's error.
 
-    The thread is a daemon, for a job that hangs must not keep a process alive that wants to end. A thread that is dead is
-    replaced.
+    The thread is a daemon, because a job that hangs must not keep an ending process alive. A dead
+    thread is replaced. As an async context it ends with the context.
     """
 
     def __init__(self, name: str) -> None:
@@ -35,14 +35,14 @@ class ModelThread:
 
     @property
     def busy_s(self) -> float:
-        """Seconds that the job at hand has been running; 0 while there is none."""
+        """Seconds since the running job began; 0 without a job."""
         began_s = self._began_s
         return 0.0 if began_s is None else time.monotonic() - began_s
 
     async def run(self, job: Callable[..., ResultT], *args: Any) -> ResultT:
-        """Run ``job(*args)`` on the thread and return its result; waits while the queue is full.
+        """Run ``job(*args)`` on the thread and return its result; wait while the queue is full.
 
-        A caller that is cancelled leaves its job running: a forward pass cannot be interrupted.
+        Cancellation of the caller does not stop the job: a forward pass cannot be interrupted.
         """
         async with self._slots:
             future: Future[ResultT] = Future()
@@ -60,7 +60,7 @@ class ModelThread:
         await self.ended()
 
     def stop(self) -> None:
-        """End the thread after the job at hand; queued jobs are cancelled."""
+        """End the thread after the running job; cancel the queued jobs."""
         while not self._jobs.empty():
             job = self._jobs.get()
             if job is not None:
@@ -68,7 +68,7 @@ class ModelThread:
         self._jobs.put(None)
 
     async def ended(self) -> None:
-        """Wait until the thread has ended, but not for a job that hangs."""
+        """Wait until the thread has ended, at most :data:`STOP_TIMEOUT_S`."""
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, STOP_TIMEOUT_S)
 
@@ -80,10 +80,10 @@ class ModelThread:
             self._began_s = time.monotonic()
             try:
                 result = job(*args)
-            except Exception as exc:  # belongs to the caller
-                # asyncio's futures do not take a StopIteration: its caller would wait for ever
+            except Exception as exc:  # the caller's error
+                # asyncio's futures refuse a StopIteration: the caller would wait for ever
                 future.set_exception(RuntimeError(repr(exc)) if isinstance(exc, StopIteration) else exc)
-            except BaseException as exc:  # a library that wants to end its thread must not end the event loop instead
+            except BaseException as exc:  # sys.exit in a library must not end the event loop
                 future.set_exception(RuntimeError(f"{self._name}: the job ended its thread: {exc!r}"))
             else:
                 future.set_result(result)

@@ -1,7 +1,8 @@
-"""Runs windows through the model, and finds those that it cannot take.
+"""Runs windows through the model, and finds the windows that it cannot take.
 
-A batch that raises, or gives numbers that are not finite, is split until the windows at fault stand alone. Whether a window is at
-fault, or the model as a whole, a *probe* decides: a window without items, which a model in order always answers.
+A batch that raises, or gives numbers that are not finite, is split until the windows at fault stand
+alone. A *probe* then tells whether these windows are at fault or the model as a whole: the probe is a
+window without items, which a working model always answers.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Scored(Generic[WindowT, ListT]):
-    """What became of a batch; each of its windows is in one of the three.
+    """What became of a batch. Each of its windows is in one of the three lists.
 
     Parameters
     ----------
     made : windows with their lists
-    poisoned : windows of which the model makes nothing usable, although it answers for others
-    failed : windows that the model had no answer for, as it has none for anything now
+    poisoned : windows without a usable answer, although the model answers for others
+    failed : windows without an answer, because the model answers nothing now
     """
 
     made: list[tuple[WindowT, ListT]] = field(default_factory=list)
@@ -41,7 +42,7 @@ async def score(
 
     Parameters
     ----------
-    run : runs the model; a list per window in order, None for one that is not usable; may raise
+    run : runs the model; returns one list per window, in order, None for an unusable one; may raise
     is_alive : runs the probe
     """
     scored: Scored[WindowT, ListT] = Scored()
@@ -57,7 +58,7 @@ async def score(
             suspects += bad
         else:
             parts += _halves(bad)
-    for window in suspects:  # once more, each alone: what fails by chance is no poison
+    for window in suspects:  # try each again, alone: a chance failure is not poison
         scored.poisoned += await _attempt([window], run, scored)
     if scored.poisoned and not await is_alive():
         scored.failed, scored.poisoned = scored.poisoned, []
@@ -69,10 +70,10 @@ async def _attempt(
     run: Callable[[list[WindowT]], Awaitable[list[ListT | None]]],
     scored: Scored[WindowT, ListT],
 ) -> list[WindowT]:
-    """Run a part of a batch; keep the lists that are usable, return the windows without one."""
+    """Run a part of a batch; keep the usable lists, return the windows without one."""
     try:
         lists = await run(part)
-    except Exception as exc:  # whatever a model can raise: the windows are tried again in smaller parts
+    except Exception as exc:  # a model may raise anything: smaller parts are tried next
         log.warning("model: %d windows: %s: %s", len(part), type(exc).__name__, str(exc).split("\n")[0][:200])
         return part
     scored.made += [(window, made) for window, made in zip(part, lists, strict=True) if made is not None]

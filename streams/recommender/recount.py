@@ -1,9 +1,10 @@
-"""Counts live popularity again from the windows on ``sequences``, when a worker starts and whenever its partitions change.
+"""Counts live popularity again from ``sequences``, at each new assignment of partitions.
 
 ::
 
-    assigned ─► partitions that left: no longer counted
-             └► the others: windows read from where the last recount ended, beside the work, while new windows are counted live
+    assigned ─► lost partitions: taken out of the counts
+             └► the others: a background job reads on from where the last recount ended,
+                while windows that get lists are counted live
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ from streams.state.recovery import restore
 log = logging.getLogger(__name__)
 
 RETRY_S: Final = 5.0
-#: How often the recount looks whether the tables are recovered, which comes first.
+#: Seconds between two looks whether the tables are recovered, which comes first.
 POLL_S: Final = 0.2
 
 
 class Recount:
     """Keeps :class:`LivePopularity` at the windows of this worker's partitions. For one event loop.
 
-    To :func:`streams.state.recovery.restore` it is the table that is recovered.
+    :func:`streams.state.recovery.restore` takes it for the table to recover.
 
     Parameters
     ----------
-    guard : wraps what runs in the background; sees to it that its failure is not lost
+    guard : wraps the background job; its failure must not be lost
     is_recovering : whether tables are still being recovered
-    on_change : called when windows were counted
+    on_change : called after windows were counted
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Recount:
             self._running = asyncio.ensure_future(self._guard(self._run(tps)))
 
     async def stop(self) -> None:
-        """End a recount at hand; the next one goes on where it was."""
+        """End a running recount; the next one goes on from there."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.gather(self._running, return_exceptions=True)
@@ -84,7 +85,7 @@ class Recount:
             try:
                 n_records = await restore(self._settings.kafka, self, partitions, timeout_s)
                 break
-            except HeadraceError as exc:  # lists go on with what is counted
+            except HeadraceError as exc:  # lists go on with the present counts
                 log.warning("popularity: not counted again yet: %s; the recommender tries again", exc)
                 await asyncio.sleep(RETRY_S)
         self._popularity.end_recount()
@@ -97,7 +98,7 @@ class Recount:
         return self._offsets.get(tp.partition)
 
     def store(self, partition: int, values: Mapping[bytes, bytes | None], offset: int) -> None:
-        """Count windows as they are on the topic. What is no window is passed over: the agent that serves it says so."""
+        """Count windows of the topic. Other records are passed over; the collector reports them."""
         windows: dict[bytes, ListWindow | None] = {}
         for key, value in values.items():
             try:
@@ -109,4 +110,4 @@ class Recount:
         self._on_change()
 
     def note_foreign(self, partition: int, records: Sequence[PassedOver]) -> None:
-        """Say nothing: the agent that serves the partition says so."""
+        """Stay silent: the collector of the partition reports such records."""

@@ -1,4 +1,4 @@
-"""What the recommender does with records on its topics that are not plain windows: removed users, damage, older revisions."""
+"""Records that are not plain new windows: removed users, damaged records, older revisions."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Entry = tuple[bytes, ListWindow, int]
 async def remove_vectors(writer: PartitionWriters, vectors: BatchTable, partition: int, keys: Iterable[bytes]) -> int:
     """Remove users' vectors from the topic and the table; return how many there were. Repeat-safe.
 
-    Nothing of these users may be staged: a vector that is delivered later would outlive the tombstone.
+    No vector of these users may be staged: one that is delivered later would outlive the tombstone.
 
     Raises
     ------
     BrokerError, FencedError, KeyError
-        When the broker did not take the tombstones, or the partition is another worker's now.
+        When the broker refuses the tombstones, or another worker owns the partition now.
     """
     stored = [key for key in keys if vectors.read(partition, key) is not None]
     if stored:
@@ -37,9 +37,10 @@ async def remove_vectors(writer: PartitionWriters, vectors: BatchTable, partitio
 
 
 def fresh_windows(newest: Sequence[Entry], partition: int, vectors: BatchTable, metrics: Metrics) -> list[Entry]:
-    """Return the windows of a higher revision than the users' vectors; count and log those of a lower one, and damaged vectors.
+    """Return the windows of a higher revision than the users' vectors.
 
-    A window of an equal revision is a repeat, whose list is out.
+    A window of an equal revision is a repeat: its list is out. Windows of a lower revision, and damaged
+    vectors, are counted and logged.
     """
     fresh, older, damaged = [], [], []
     for entry in newest:
@@ -62,7 +63,7 @@ def fresh_windows(newest: Sequence[Entry], partition: int, vectors: BatchTable, 
 
 
 def note_passed_over(topic: str, partition: int, found: BatchWindows, metrics: Metrics) -> None:
-    """Count and log the records of a batch that hold no window this worker can read."""
+    """Count and log the records of a batch in which this worker finds no window."""
     metrics.add("windows_malformed", len(found.malformed))
     if found.malformed:
         log.error("%s-%d: %s; something else writes to this topic", topic, partition, describe(found.malformed))

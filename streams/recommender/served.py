@@ -1,7 +1,8 @@
 """What the recommender serves: one model and one catalogue, and what follows from the two.
 
-A :class:`Served` never changes. The recommender puts another one in its place, in one assignment and between two
-micro-batches. Whatever makes a list takes one as an argument, so that no list mixes two catalogues or two models.
+A :class:`Served` never changes. The list maker replaces it in one assignment, between two micro-batches.
+Whatever makes a list takes a :class:`Served` as an argument, so no list mixes two catalogues or two
+models.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Model:
 
     @classmethod
     def of(cls, artifact: Artifact, settings: RecommenderSettings, embed: Callable[[list[str]], Float32]) -> Model:
-        """Return the model of an artifact, with lists as the settings want them."""
+        """Return the model of an artifact; the settings give the sizes of lists."""
         manifest, config = artifact.manifest, artifact.sequence.config
         return cls(
             artifact,
@@ -65,28 +66,28 @@ class Served:
 
     @classmethod
     def of(cls, model: Model, catalogue: Catalogue) -> Served:
-        """Return what serves a catalogue."""
+        """Return a model with its catalogue."""
         return cls(model, catalogue, SeenIndex(catalogue.item_ids))
 
     def with_popularity(self, catalogue: Catalogue) -> Served:
-        """Return the same with a catalogue of the same items, whose popularity is another."""
+        """Return the same with a catalogue of the same items and other popularity."""
         return replace(self, catalogue=catalogue)
 
     @property
     def versions(self) -> Versions:
-        """What each list says of its making."""
+        """The artifact and the catalogue generation that each list names."""
         return Versions(self.model.artifact.version, self.catalogue.generation)
 
 
 async def load_model(settings: RecommenderSettings, thread: ModelThread) -> Model:
-    """Return the model of the artifact in the settings; PyTorch and text cleaning are prepared before.
+    """Prepare PyTorch and text cleaning, and return the model of the artifact in the settings.
 
     Raises
     ------
     HeadraceError
         When the artifact is missing or damaged.
     SettingsError
-        When this machine lacks the device, or the segmenter or the user words are not usable.
+        When this machine lacks the device, or the segmenter or the user words are unusable.
     """
     tame_pytorch()
     prepare_text(settings)

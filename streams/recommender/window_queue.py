@@ -1,12 +1,12 @@
 """Windows that wait for the model: the newest one per user, and which record batches they finish.
 
-When the recommender falls behind, a newer window replaces the older one of the same user. Nothing is lost by that: a window
-holds all the events before it. Work per event falls as load grows. A user above the list rate is *held* until the next list is
-due, and holds up nobody else::
+When the recommender falls behind, a newer window replaces the older one of the same user. Nothing is
+lost: a window holds the events before it. Work per event falls as load grows. A user above the list
+rate is *held* until the next list is due, and delays nobody else::
 
     add ──► ready ──► take ──► (the model) ──► done
       └───► held ──┘    ▲                 └──► give_back, when the model fails
-                        └── without_list: for a degraded list meanwhile; the window stays
+                        └── without_list: for a provisional list; the window stays
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from streams.contract.windows import ListWindow, decode_list_window
 
 BatchT = TypeVar("BatchT")
 
-#: Each list costs its candidates too, however short the window: more at once would hold up all of them.
+#: Most windows of one micro-batch: each list costs its candidates too, however short its window.
 MAX_WINDOWS: Final = 512
 #: Partition and user key.
 Key = tuple[int, bytes]
@@ -32,7 +32,10 @@ Key = tuple[int, bytes]
 
 @dataclass(slots=True)
 class PendingBatch(Generic[BatchT]):
-    """A record batch and how many entries must be delivered before it is done; forgotten once its partition is taken away."""
+    """A record batch, and how many windows must be delivered before it is done.
+
+    It is forgotten when its partition is taken away.
+    """
 
     batch: BatchT
     remaining: int = 0
@@ -41,9 +44,10 @@ class PendingBatch(Generic[BatchT]):
 
 @dataclass(slots=True)
 class PendingWindow(Generic[BatchT]):
-    """A user's newest window; ``owner`` is the batch that brought the first of the windows it stands for.
+    """A user's newest window; ``owner`` is the batch that brought the first window it replaces.
 
-    ``has_list`` says that a degraded list of this very window was made; ``is_removed`` that the user was removed since.
+    ``has_list`` says that this window has a provisional list; ``is_removed`` that the user was removed
+    since.
     """
 
     partition: int
@@ -71,9 +75,11 @@ class _Waiting(Generic[BatchT]):
 
 
 class ListRate:
-    """At most ``per_minute`` lists per user and minute: between two of them lies at least ``60 / per_minute`` seconds.
+    """At most ``per_minute`` lists per user and minute: two lists lie ``60 / per_minute`` seconds apart.
 
-    Remembers only users whose last list is younger than that. For one event loop; times are seconds of any steady clock.
+    A user who sends thousands of events must not take the model from the others. Only users whose last
+    list is younger than the interval are remembered. For one event loop; times are seconds of a steady
+    clock.
 
     Parameters
     ----------
@@ -89,36 +95,36 @@ class ListRate:
         return len(self._last_s)
 
     def ready_at_s(self, user: Hashable) -> float:
-        """Return when the user may have the next list; at once is minus infinity."""
+        """Return when the user may have the next list; minus infinity means at once."""
         last_s = self._last_s.get(user)
         return float("-inf") if last_s is None else last_s + self._interval_s
 
     def note(self, user: Hashable, now_s: float) -> None:
-        """Remember that a list of the user is made now, and forget users who may have one again."""
+        """Remember that a list of the user is made now; forget users who may have one again."""
         self._last_s.pop(user, None)
         self._last_s[user] = now_s
         while self._last_s and now_s - next(iter(self._last_s.values())) >= self._interval_s:
             self._last_s.popitem(last=False)
 
     def take_back(self, user: Hashable) -> None:
-        """Forget the user's last list: it was not made after all."""
+        """Forget the user's last list: the model failed to make it."""
         self._last_s.pop(user, None)
 
 
 class WindowQueue(Generic[BatchT]):
     """The queue in front of the model. For one event loop.
 
-    A batch is finished when all windows it owns are delivered and all earlier batches of its partition are finished, so that
-    finishing follows offset order.
+    A batch is finished when all windows that it owns are delivered and all earlier batches of its
+    partition are finished. So batches finish in offset order.
 
     Parameters
     ----------
-    rate : how often one user may get a list; unless given, as often as windows come
+    rate : how often one user may get a list; None means without a limit
     clock : seconds, steady
 
     Attributes
     ----------
-    arrived : is set when windows come; who waits for them clears it
+    arrived : set when windows come; whoever waits for windows clears it
     """
 
     def __init__(self, rate: ListRate | None = None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -127,7 +133,7 @@ class WindowQueue(Generic[BatchT]):
         self._ready: OrderedDict[Key, _Waiting[BatchT]] = OrderedDict()
         self._held: dict[Key, _Waiting[BatchT]] = {}
         self._due: list[tuple[float, Key]] = []  # heap of when held users are due
-        self._without_list: OrderedDict[Key, None] = OrderedDict()  # ready windows that had no degraded list
+        self._without_list: OrderedDict[Key, None] = OrderedDict()  # ready windows that had no provisional list
         self._in_hand: dict[Key, list[PendingWindow[BatchT]]] = {}  # taken, neither done nor given back
         self._batches: dict[int, deque[PendingBatch[BatchT]]] = {}
         self.arrived = asyncio.Event()
@@ -143,7 +149,12 @@ class WindowQueue(Generic[BatchT]):
         return len(self._held)
 
     def add(self, partition: int, windows: Iterable[tuple[bytes, ListWindow, int]], batch: BatchT) -> list[BatchT]:
-        """Queue a batch's windows, each ``(key, state, written_ms)`` in offset order; return batches finished at once."""
+        """Queue a batch's windows; return the batches that are finished at once.
+
+        Parameters
+        ----------
+        windows : ``(key, state, written_ms)`` each, in offset order
+        """
         self.arrived.set()
         owner = PendingBatch(batch)
         self._batches.setdefault(partition, deque()).append(owner)
@@ -162,7 +173,10 @@ class WindowQueue(Generic[BatchT]):
         return self._finished(partition)
 
     def release(self) -> float | None:
-        """Make held users ready whose list is due now; return in how many seconds the next one is, None when none is held."""
+        """Make held users ready whose list is due now.
+
+        Returns the seconds until the next held user is due, None when none is held.
+        """
         now_s = self._clock()
         while self._due and (self._due[0][0] <= now_s or self._due[0][1] not in self._held):
             _, user = heapq.heappop(self._due)
@@ -184,7 +198,7 @@ class WindowQueue(Generic[BatchT]):
         return self._clock() - next(iter(self._ready.values())).since_s
 
     def n_tokens(self, limit: int) -> int:
-        """Return the tokens of a batch of all that is ready, padding included, counted up to ``limit``."""
+        """Return the tokens of all ready windows as one padded batch, counted up to ``limit``."""
         longest = n_windows = 0
         for window in self._ready.values():
             longest = max(longest, window.n_behaviours)
@@ -194,7 +208,10 @@ class WindowQueue(Generic[BatchT]):
         return longest * n_windows
 
     def take(self, max_tokens: int, max_windows: int = MAX_WINDOWS) -> list[PendingWindow[BatchT]]:
-        """Remove and return the oldest ready windows whose padded batch stays within both bounds; at least one, if any is."""
+        """Remove and return the oldest ready windows whose padded batch stays within both bounds.
+
+        Returns at least one window when any is ready.
+        """
         taken: list[PendingWindow[BatchT]] = []
         longest, now_s = 0, self._clock()
         while self._ready:
@@ -210,9 +227,10 @@ class WindowQueue(Generic[BatchT]):
         return taken
 
     def without_list(self, n: int) -> list[PendingWindow[BatchT]]:
-        """Return up to ``n`` ready windows for a degraded list, each window once; they go on waiting for their full list.
+        """Return up to ``n`` ready windows for provisional lists, each window once.
 
-        Users above the list rate come later. Looks at no more than ``2 * n`` of them, so that it takes little time.
+        The windows go on waiting for their full list. Users above the list rate come later. The method
+        looks at no more than ``2 * n`` windows, so that it takes little time.
         """
         chosen: list[PendingWindow[BatchT]] = []
         now_s = self._clock()
@@ -228,12 +246,15 @@ class WindowQueue(Generic[BatchT]):
         return chosen
 
     def is_waiting(self, window: PendingWindow[BatchT]) -> bool:
-        """Whether a newer window of this user waits."""
+        """Whether another window of this user waits."""
         user = (window.partition, window.key)
         return user in self._ready or user in self._held
 
     def give_back(self, windows: Sequence[PendingWindow[BatchT]]) -> None:
-        """Queue taken windows again, in front: the model failed on them. Newer ones of the same user supersede them."""
+        """Queue windows again, in front, after the model failed on them.
+
+        A newer window of the same user supersedes a window that is given back.
+        """
         for window in reversed(windows):
             self._put_down(window)
             if window.owner.is_forgotten or window.is_removed:
@@ -243,7 +264,8 @@ class WindowQueue(Generic[BatchT]):
                 self._rate.take_back(user)
             newer = self._ready.get(user) or self._held.get(user)
             if newer is not None:
-                # The earlier batch stays open until the newer window is delivered, and the later one cannot finish before it.
+                # The earlier batch stays open until the newer window is delivered;
+                # the later batch cannot finish before the earlier one.
                 newer.owner.remaining -= 1
                 newer.owner = window.owner
                 self.n_superseded += 1
@@ -256,7 +278,7 @@ class WindowQueue(Generic[BatchT]):
                 self._without_list[user] = None
 
     def done(self, windows: Sequence[PendingWindow[BatchT]]) -> list[BatchT]:
-        """Mark taken windows as delivered; return the batches that this finishes, in offset order per partition."""
+        """Mark taken windows as delivered; return the finished batches, in offset order per partition."""
         for window in windows:
             self._put_down(window)
             if not window.is_removed:
@@ -264,7 +286,7 @@ class WindowQueue(Generic[BatchT]):
         return [batch for partition in {w.partition for w in windows} for batch in self._finished(partition)]
 
     def remove(self, partition: int, keys: Iterable[bytes]) -> list[BatchT]:
-        """Drop what waits for removed users, and mark what was taken; return the batches that this finishes."""
+        """Drop waiting windows of removed users, and mark taken ones; return the finished batches."""
         for user in ((partition, key) for key in keys):
             waiting = self._ready.pop(user, None) or self._held.pop(user, None)
             self._without_list.pop(user, None)
@@ -276,7 +298,12 @@ class WindowQueue(Generic[BatchT]):
         return self._finished(partition)
 
     def forget(self, partitions: Iterable[int] | None = None) -> list[BatchT]:
-        """Drop what waits for partitions that another worker owns now, all unless given; return their unfinished batches."""
+        """Drop waiting windows of lost partitions; return the unfinished batches of these.
+
+        Parameters
+        ----------
+        partitions : those that were taken away; None means all
+        """
         gone = set(self._batches if partitions is None else partitions)
         dropped = [owner for partition in gone for owner in self._batches.pop(partition, ())]
         for owner in dropped:
