@@ -9,7 +9,8 @@ import pytest
 
 from models.sequence.batches import chunks_of, padded_steps
 from models.sequence.model import pack
-from models.types import EVENT_TYPES, Behaviour
+from models.types import Behaviour
+from models.vocabulary import EVENT_TYPES
 from tests.unit.models.sequence.test_fit import circle
 
 
