@@ -1,1 +1,1 @@
-"""How good lists are: splits, baselines, ablations and cold cases, measured offline."""
+"""Offline evaluation: splits of a log, baselines, the served pipeline, users without history."""

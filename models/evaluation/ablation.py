@@ -1,4 +1,4 @@
-"""What each source of candidates and each feature adds: the same lists without it, fusion not fitted again."""
+"""What each source of candidates and each feature adds: the lists without it, fusion not fitted again."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from models.ranking.candidates import Candidates, user_side
 from models.ranking.catalogue import Catalogue
 from models.types import Bool, Float32, Int64
 
-#: Cases looked at: enough for an interval of a few thousandths.
+#: Cases that are ranked: enough for an interval of a few thousandths.
 MAX_CASES: Final = 5_000
 K: Final = 10
-#: A source's own features go with it.
+#: Removing a source removes these features too.
 FEATURES_OF: Final[Mapping[str, tuple[str, ...]]] = {
     "retrieval": ("retrieval_score", "retrieval_share", "retrieval_rank", "similarity"),
     "mf": ("mf_logit", "mf_rank"),
@@ -31,7 +31,7 @@ FEATURES_OF: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Ablation:
-    """Collects the target's rank with and without each part, over a seeded sample of the cases."""
+    """Collects the rank of the target with and without each part, over a seeded sample of the cases."""
 
     def __init__(self, artifact: Artifact, n_cases: int, seed: int) -> None:
         self._artifact = artifact
@@ -64,7 +64,13 @@ class Ablation:
             self._add(what, self._logits(features, side * user, items * item), valid, wanted)
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Return, by what was removed, hit rate and NDCG, and the change of NDCG with its 95 % interval; empty without cases."""
+        """Return the metrics without each part; empty without cases.
+
+        Returns
+        -------
+        dict By the name of the removed part: hit rate, NDCG and MRR at 10, and the 95 % interval of
+            the change of NDCG.
+        """
         if not self._ranks:
             return {}
         ranks = {name: np.concatenate(parts) for name, parts in self._ranks.items()}
@@ -77,7 +83,7 @@ class Ablation:
         return result
 
     def _without(self, features: Float32, names: tuple[str, ...]) -> Float32:
-        """Return features in which these have their mean of training, which says nothing."""
+        """Return features in which these features have their mean of training, which carries no information."""
         silenced = features.copy()
         for name in names:
             column = FEATURES.index(name)

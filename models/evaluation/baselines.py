@@ -1,6 +1,7 @@
-"""Baselines for evaluation, under one protocol: each learns from training events and scores every item for given histories.
+"""Baselines for evaluation: each learns from training events and scores every item for given histories.
 
-Seen items are not masked here: who asks masks them. Rows are of the catalogue that is evaluated, external ids do not occur.
+Baselines do not mask seen items: the evaluation does. Rows are those of the evaluated catalogue;
+external ids do not occur.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ N_NEXT: Final = 200
 N_NEIGHBOURS: Final = 100
 #: Hundreds, as in the EASE paper's data sets.
 EASE_REGULARISATION: Final = 300.0
-#: Popularity orders what the chain has not seen, below everything that it has.
+#: Popularity orders the items that never followed, below all that did.
 PADDING_WEIGHT: Final = 1e-3
 
 
@@ -35,13 +36,14 @@ class Baseline(Protocol):
     name: str
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
-        """Return each item's score for each history, (n, n_items) float32; the caller's to write on.
+        """Return each item's score for each history, (n, n_items) float32; the caller may write on it.
 
-        Only their order within a row has a meaning.
+        Only the order of scores within a row has a meaning.
 
         Parameters
         ----------
-        histories : for each question, the rows of all items that its user had, oldest first; may be empty
+        histories : for each question, the rows of all items that its user had, oldest first; may be
+            empty
         now_ms : for each question, its time
         """
         ...
@@ -63,7 +65,8 @@ class Popularity:
 class RecentPopularity:
     """Training events of an item, halved for each half-life between the event and the question.
 
-    Events after a question count for more than 1. That does not occur where training ends before the first question.
+    An event after a question counts more than 1. This does not occur where training ends before the
+    first question.
     """
 
     name = "recent_popularity"
@@ -83,9 +86,10 @@ class RecentPopularity:
         self._counts = counts.scores([str(item) for item in range(n_items)], self._at_ms)
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
-        """Return :meth:`models.popularity.DecayedCounts.scores` at each question's own time, (n, n_items) float32.
+        """Return the decayed counts at each question's own time, (n, n_items) float32.
 
-        All counts decay alike, so they are taken once and scaled per question, within the same limits.
+        See :meth:`models.popularity.DecayedCounts.scores`. All counts decay alike, so the counts
+        are taken once and scaled per question, within the same limits.
         """
         peak = float(self._counts.max(initial=0.0))
         if peak <= 0.0:
@@ -96,7 +100,7 @@ class RecentPopularity:
 
 
 class Markov1:
-    """How often an item came right after the user's last one; popularity orders the rest."""
+    """How often an item directly followed the user's last item; popularity orders the other items."""
 
     name = "markov1"
 
@@ -116,7 +120,7 @@ class Markov1:
 
 
 class ItemKNN:
-    """Sum of cosines between an item and the user's items that have it among their nearest.
+    """Sum of cosines between an item and those of the user's items that have it among their nearest.
 
     Deshpande and Karypis, Item-Based Top-N Recommendation Algorithms, 2004; similarities as in
     :func:`models.factors.item_neighbours.item_neighbours`.
@@ -136,7 +140,7 @@ class ItemKNN:
         self._rows, self._weights = item_neighbours(users, items, n_items, n_neighbours)
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
-        """Return the sums, (n, n_items) float32; an item had twice counts once."""
+        """Return the sums, (n, n_items) float32; a repeated item of a history counts once."""
         n_items = len(self._rows)
         result = np.zeros((len(histories), n_items), dtype=np.float32)
         for i, had in enumerate(_distinct(histories, n_items)):
@@ -146,7 +150,10 @@ class ItemKNN:
 
 
 class EASE:
-    """The user's items, times the weights of a linear autoencoder (:func:`models.factors.item_neighbours.ease_weights`)."""
+    """The user's items times the weights of a linear autoencoder.
+
+    See :func:`models.factors.item_neighbours.ease_weights`.
+    """
 
     name = "ease"
 
@@ -162,7 +169,12 @@ class EASE:
         self._weights = ease_weights(users, items, n_users, n_items, regularisation)
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
-        """Return the sum of the rows of the user's items, (n, n_items) float32; an item had twice counts once."""
+        """Return the sum of the weight rows of the user's items; a repeated item counts once.
+
+        Returns
+        -------
+        (n, n_items) float32
+        """
         result = np.zeros((len(histories), len(self._weights)), dtype=np.float32)
         for i, had in enumerate(_distinct(histories, len(self._weights))):
             result[i] = self._weights[had].sum(axis=0)
@@ -170,7 +182,7 @@ class EASE:
 
 
 class IALS:
-    """Scalar product of item factors and the user's factors, folded in from the history (:mod:`models.factors.als`)."""
+    """Scalar product of item factors and user factors folded in from the history (:mod:`models.factors.als`)."""
 
     name = "ials"
 
@@ -189,7 +201,7 @@ class IALS:
         self._gram = self._factors.T @ self._factors
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
-        """Return the products, (n, n_items) float32; a user whose items all are new gets zeros."""
+        """Return the products, (n, n_items) float32; zeros for a user whose items are all new."""
         n_items = len(self._factors)
         rows, mask = padded(histories, n_items)
         users = fold_in_als(self._factors, self._gram, rows, mask, n_items=n_items, config=self._config)
@@ -197,14 +209,20 @@ class IALS:
         return scores
 
 
-#: Every baseline by name; call with ``(users, items, ts_ms, n_users, n_items)``, and its own keywords where it has any.
+#: Every baseline by name; call with ``(users, items, ts_ms, n_users, n_items)``, and its own
+#: keywords where it has any.
 BASELINES: Final[dict[str, Callable[..., Baseline]]] = {
     kind.name: kind for kind in (Popularity, RecentPopularity, Markov1, ItemKNN, EASE, IALS)
 }
 
 
 def padded(histories: Sequence[Int64], n_items: int) -> tuple[Int64, Bool]:
-    """Return histories as arrays: rows (n, longest) int64, 0 where there is none, and mask (n, longest) bool.
+    """Return histories as arrays.
+
+    Returns
+    -------
+    rows : (n, longest) int64, 0 where a history has ended
+    mask : (n, longest) bool, True for an item of the history
 
     Raises
     ------

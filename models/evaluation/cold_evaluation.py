@@ -1,7 +1,7 @@
-"""How well users without events, or with few, are served: unseen users, hidden whole, against popularity and against chance.
+"""How well users without events, or with few, are served, beside popularity and chance.
 
-One half of the hidden users chooses every weight (validation), the other half is asked once (test). All items are ranked, nothing
-is sampled.
+The evaluation hides users with all their events. Half of the hidden users choose every weight
+(validation); the other half is asked once (test). All items are ranked; nothing is sampled.
 """
 
 from __future__ import annotations
@@ -20,23 +20,28 @@ from models.metrics.sets import list_metrics
 from models.types import Bool, Float32, Int64
 
 K: Final = 10
-#: Chosen by validation users' NDCG over the data of docs/results/cold-start.md; more factors gained next to nothing.
+#: Chosen by the NDCG of validation users on the data of docs/results/cold-start.md; more factors
+#: gained almost nothing.
 CONFIG: Final = AlsConfig(dim=32, unobserved_weight=0.3)
-#: Events revealed at each point of the curve. Items are judged beyond the last of them, so that all points share one question.
+#: Events revealed at each point of the curve. Only items beyond the last of them are relevant, so
+#: that all points ask the same question.
 REVEALED: Final = (0, 1, 2, 5, 10)
-#: What validation users choose from: pseudo events of the prior, and weights beside the prior's 1.
+#: Validation users choose from these: pseudo events of the prior, and weights beside the prior's 1.
 STRENGTHS: Final = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-FADES: Final = (1.0, 4.0, 16.0, 1e6)  # the last: votes and popularity stay
+FADES: Final = (1.0, 4.0, 16.0, 1e6)  # with the last one votes and popularity stay
 POPULARITY_WEIGHTS: Final = (0.0, 0.25, 1.0, 4.0, 16.0)
 VOTE_WEIGHTS: Final = (0.0, 0.5, 2.0, 8.0)
 
 
 def evaluate_unseen(fitted: Fitted, validation: Asked, test: Asked) -> dict[str, Any]:
-    """Return metrics of each source and of mixes for users without events, all that they did being relevant.
+    """Return metrics of each source and of mixes for users without events.
+
+    All items of a hidden user are relevant.
 
     Returns
     -------
-    ``methods`` : name to metrics on test users; ``weights`` : of each mix, as validation users' NDCG chose them
+    dict ``methods``: name to metrics on test users; ``weights``: of each mix, chosen by the NDCG of
+        validation users.
     """
     truths = [
         relevance([fitted.histories.of_user(user) for user in who.users], fitted.data.n_items)
@@ -56,7 +61,7 @@ def evaluate_unseen(fitted: Fitted, validation: Asked, test: Asked) -> dict[str,
 def choose_weights(
     parts: Mapping[str, Float32], relevant: Bool, grid: Mapping[str, Sequence[float]]
 ) -> dict[str, float]:
-    """Return the weights of parts, of all in the grid, whose mix has the greatest NDCG; of equals the first."""
+    """Return the weights of the grid whose mix has the greatest NDCG; of equals the first."""
     tried = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
     return max(tried, key=lambda weights: list_metrics(mix(parts, weights), relevant)[f"ndcg@{K}"])
 
@@ -66,18 +71,20 @@ def evaluate_curve(
 ) -> dict[str, Any]:
     """Return metrics as the first events of hidden users are revealed, in a seeded order.
 
-    Asked are the users with more than ten events, about the items beyond the tenth; the first ten are never listed, so that every
-    point has the same users, candidates and relevant items. What stands beside the prior in the mix fades by ``c / (c + n)``, with a
-    ``c`` of its own: votes and popularity can outlast the prior.
+    The evaluation asks users with more than ten events about their items beyond the tenth. The
+    first ten items are never listed, so that every point has the same users, candidates and
+    relevant items. Votes and popularity beside the prior fade by ``c / (c + n)`` with their own
+    ``c``, so they can outlast the prior.
 
     Parameters
     ----------
-    weights : of the mix for users without events, as validation chose them
+    weights : of the mix for users without events, chosen on validation users
 
     Returns
     -------
-    ``strength``, ``fade`` : ``s`` of the prior and ``c`` of the mix, as validation users' NDCG summed over the points chose them;
-    ``users`` : how many are asked; ``points`` : revealed events to method to metrics
+    dict ``strength`` (``s`` of the prior) and ``fade`` (``c`` of the mix), chosen by the NDCG of
+        validation users summed over the points; ``users``: how many are asked; ``points``: number
+        of revealed events to method to metrics.
     """
     of_validation, of_test = Revealing.of(fitted, validation, seed), Revealing.of(fitted, test, seed)
     strength = max(STRENGTHS, key=lambda s: sum(of_validation.ndcg(of_validation.blended(n, s)) for n in REVEALED[1:]))
@@ -93,9 +100,13 @@ def evaluate_curve(
 
 @dataclass(frozen=True)
 class Revealing:
-    """Hidden users with more events than are ever revealed: each one's items in the order of revealing.
+    """Hidden users with more events than are ever revealed.
 
-    ``is_first`` (n, n_items) bool are the items that may be revealed and are never listed, ``truth`` the relevant ones.
+    Parameters
+    ----------
+    orders : per user, item rows in the order of revealing
+    is_first : (n, n_items) bool, the items that may be revealed and are never listed
+    truth : (n, n_items) bool, the relevant items
     """
 
     fitted: Fitted
@@ -123,7 +134,7 @@ class Revealing:
         return blended_scores(self.fitted, self.asked, self._revealed(n), strength)
 
     def mixed(self, blended: Float32, n: int, fade: float, weights: Mapping[str, float]) -> Float32:
-        """Return the blend with what stands beside the prior, which after ``n`` events counts ``fade / (fade + n)``."""
+        """Return the blend mixed with its other sources, which count ``fade / (fade + n)`` after ``n`` events."""
         share = 1.0 / (1.0 + n / fade)
         beside = {name: share * weight for name, weight in weights.items() if name != "prior"}
         return mix({**self.asked.parts, "blend": blended}, {"blend": 1.0, **beside})

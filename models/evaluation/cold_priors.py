@@ -1,8 +1,9 @@
-"""What is expected of users of whom little is known: a prior from their features, and a blend with evidence.
+"""What to expect of users with few events: a prior from their features, and a blend with evidence.
 
-Factors are expected from a user's features by ridge regression, or from the user's follows (``models.evaluation.cold_social``), and give
-way to fold-in (``models.factors.matrix_factorisation.fold_in``) as events arrive. A new item needs nothing from here: its text vector
-makes it retrievable at once (``models.ranking.catalogue.build_catalogue``).
+Ridge regression predicts a user's factors from features; ``models.evaluation.cold_social`` predicts
+them from follows. Both give way to fold-in (``models.factors.matrix_factorisation.fold_in``) as
+events arrive. New items need nothing from this module: their text vectors make them retrievable at
+once (``models.ranking.catalogue.build_catalogue``).
 """
 
 from __future__ import annotations
@@ -19,13 +20,29 @@ from models.types import AnyArray, Bool, Float32
 
 @dataclass(frozen=True)
 class FeatureModel:
-    """A linear map from users' features to their factors: ``coefficients`` (p, f) float32, ``intercept`` (f,) float32."""
+    """A linear map from users' features to their factors.
+
+    Parameters
+    ----------
+    coefficients : (p, f) float32
+    intercept : (f,) float32
+    """
 
     coefficients: Float32
     intercept: Float32
 
     def predict(self, features: Float32) -> Float32:
-        """Return the factors to expect of users with these features, (n, p) float32 to (n, f) float32."""
+        """Return the expected factors of users, (n, f) float32.
+
+        Parameters
+        ----------
+        features : (n, p) float32
+
+        Raises
+        ------
+        ValueError
+            When the features have another width than in training.
+        """
         if features.ndim != 2 or features.shape[1] != len(self.coefficients):
             raise ValueError(
                 f"features of shape {features.shape}: need (n, {len(self.coefficients)}); encode them as for training"
@@ -39,16 +56,18 @@ def fit_feature_model(
 ) -> FeatureModel:
     """Return the ridge regression of users' factors on their features, in closed form.
 
-    Minimises ``sum_u w_u |y_u - b - B'x_u|^2 + regularisation |B|^2``: after weighted centring ``B = (X'WX + rI)^-1 X'WY``. The
-    intercept is not shrunk, so that features that say nothing predict the mean user (Hastie, Tibshirani and Friedman, The Elements
-    of Statistical Learning, 2009, equation 3.44; factors from attributes: Gantner et al., Learning Attribute-to-Feature Mappings
+    Minimises ``sum_u w_u |y_u - b - B'x_u|^2 + regularisation |B|^2``: after weighted centring ``B
+    = (X'WX + rI)^-1 X'WY``. The intercept is not shrunk, so that features that say nothing predict
+    the mean user (Hastie, Tibshirani and Friedman, The Elements of Statistical Learning, 2009,
+    equation 3.44; factors from attributes: Gantner et al., Learning Attribute-to-Feature Mappings
     for Cold-Start Recommendations, 2010).
 
     Parameters
     ----------
     features : (n, p) float32
     factors : (n, f) float32, as fold-in gives them
-    weights : (n,) of float, 0 or more: how much is known of each user, see :func:`models.evaluation.cold_social.knowledge`
+    weights : (n,) of float, 0 or more: how much is known of each user, see
+        :func:`models.evaluation.cold_social.knowledge`
     regularisation : above 0, in units of fully known users
     """
     if not (len(features) == len(factors) == len(weights)):
@@ -71,32 +90,38 @@ def fit_feature_model(
 
 
 class Prior(NamedTuple):
-    """Expected factors (n, f) float32 and for which users they say anything, (n,) bool."""
+    """Expected factors (n, f) float32, and the users of whom the prior knows anything, (n,) bool."""
 
     vectors: Float32
     is_known: Bool
 
 
 class Blend(NamedTuple):
-    """Users' factors (n, f) float32, zeros for who has nothing, and who has any, (n,) bool. The others get what is popular."""
+    """Users' factors (n, f) float32, and the users who have any, (n,) bool; the others have zeros."""
 
     vectors: Float32
     has_any: Bool
 
 
 def blend(evidence: Float32, n_events: AnyArray, priors: Sequence[Prior], strength: float) -> Blend:
-    """Return users' factors from what is expected and what was seen: ``(s * prior + n * evidence) / (s + n)``.
+    """Return users' factors from priors and evidence: ``(s * prior + n * evidence) / (s + n)``.
 
-    It is the posterior mean of a Gaussian whose prior is worth ``s`` pseudo events, each as noisy as a real one (Bishop, Pattern
-    Recognition and Machine Learning, 2006, equation 2.141). Fold-in is not quite the mean of its events, so ``s`` is best chosen
-    on validation users. Without a prior the evidence stands alone; without events the prior does, whatever ``s``.
+    This is the posterior mean of a Gaussian whose prior is worth ``s`` pseudo events, each as noisy
+    as a real one (Bishop, Pattern Recognition and Machine Learning, 2006, equation 2.141). Fold-in
+    is only about the mean of a user's events, so choose ``s`` on validation users. Without a prior
+    the evidence counts alone; without events the prior does, for every ``s``.
 
     Parameters
     ----------
-    evidence : (n, f) float32, fold-in of each user's events; not looked at where there are none
+    evidence : (n, f) float32, fold-in of each user's events; ignored for a user without events
     n_events : (n,) of int or float, 0 or more
-    priors : the first that knows a user speaks: social, then model-based
+    priors : for each user the first prior that knows the user counts: social, then model-based
     strength : ``s``, 0 or more
+
+    Raises
+    ------
+    ValueError
+        When the strength is negative or not finite, or ``n_events`` has another length.
     """
     if not (strength >= 0 and math.isfinite(strength)):
         raise ValueError(f"strength={strength}: must be finite and 0 or more; give the pseudo events of the prior")

@@ -1,8 +1,9 @@
 """What a user's follows say about the user: a prior for the factors, and a vote for items.
 
-People are like those they follow (McPherson, Smith-Lovin and Cook, Birds of a Feather: Homophily in Social Networks, 2001), and
-factors of the followed are a known start for a user without ratings (Jamali and Ester, A Matrix Factorization Technique with
-Trust Propagation for Recommendation in Social Networks, 2010).
+People resemble those they follow (McPherson, Smith-Lovin and Cook, Birds of a Feather: Homophily in
+Social Networks, 2001). The factors of followed users are a known start for a user without ratings
+(Jamali and Ester, A Matrix Factorization Technique with Trust Propagation for Recommendation in
+Social Networks, 2010).
 """
 
 from __future__ import annotations
@@ -13,33 +14,39 @@ import numpy as np
 
 from models.types import AnyArray, Bool, Float32, Int64
 
-#: Events at which a followed user counts half of what a fully known one does; values from 1 to 20 measured alike.
+#: Events at which a followed user counts half as much as a fully known one; values from 1 to 20
+#: gave the same quality.
 HALF_KNOWN: Final = 5.0
-#: Rows of follows gathered at once: bounds memory to this many times the longest list of follows times the factors.
+#: Users whose follows are gathered at once: bounds memory to this many times the longest list of
+#: follows times the factors.
 CHUNK: Final = 256
 
 
-def knowledge(n_events: AnyArray, half_known: float = HALF_KNOWN) -> Float32:
-    """Return how much is known of users with so many events, ``n / (n + half_known)``: 0 for none, towards 1 for many.
+def knowledge(n_events: AnyArray) -> Float32:
+    """Return how much is known of users: ``n / (n + HALF_KNOWN)``, 0 for no event, near 1 for many.
 
-    It is the share of evidence in the posterior mean of a Gaussian whose prior counts ``half_known`` events, as in
-    :func:`models.evaluation.cold_priors.blend`.
+    This is the share of evidence in the posterior mean of a Gaussian whose prior counts
+    :data:`HALF_KNOWN` events, as in :func:`models.evaluation.cold_priors.blend`.
 
     Parameters
     ----------
     n_events : (n_users,) of int or float, 0 or more
+
+    Returns
+    -------
+    (n_users,) float32
     """
-    if not half_known > 0:
-        raise ValueError(f"half_known={half_known}: must be above 0; give the events at which a user counts half")
     if n_events.size and not n_events.min() >= 0:
         raise ValueError(f"n_events={n_events.min()}: must be 0 or more; count each user's events")
     counts = n_events.astype(np.float64)
-    known: Float32 = (counts / (counts + half_known)).astype(np.float32)
+    known: Float32 = (counts / (counts + HALF_KNOWN)).astype(np.float32)
     return known
 
 
 def has_known_follows(follows: Int64, mask: Bool, n_events: AnyArray) -> Bool:
-    """Return who follows at least one user with events, (n,) bool: for the others the prior is but the mean user.
+    """Return who follows at least one user with events, (n,) bool.
+
+    For the other users :func:`social_prior` is only the mean user.
 
     Parameters
     ----------
@@ -50,40 +57,49 @@ def has_known_follows(follows: Int64, mask: Bool, n_events: AnyArray) -> Bool:
     return known
 
 
-def mean_user(vectors: Float32, n_events: AnyArray, half_known: float = HALF_KNOWN) -> Float32:
-    """Return the mean of users' factors, each weighted by how much is known of the user, (f,) float32; zeros for no users."""
-    weights = knowledge(n_events, half_known)
+def mean_user(vectors: Float32, n_events: AnyArray) -> Float32:
+    """Return the mean of users' factors, each weighted by :func:`knowledge`.
+
+    Returns
+    -------
+    (f,) float32
+        Zeros without users.
+    """
+    weights = knowledge(n_events)
     total = float(weights.sum())
     mean: Float32 = (weights @ vectors / (total or 1.0)).astype(np.float32)
     return mean
 
 
-def social_prior(
-    follows: Int64, mask: Bool, vectors: Float32, n_events: AnyArray, half_known: float = HALF_KNOWN
-) -> Float32:
-    """Return what to expect of users from whom they follow: the mean of those users' factors.
+def social_prior(follows: Int64, mask: Bool, vectors: Float32, n_events: AnyArray) -> Float32:
+    """Return the expected factors of users: the mean of the factors of the users they follow.
 
-    Each followed user weighs ``n / (n + half_known)``, see :func:`knowledge`, so that one of whom a single event is known does
-    not speak as loudly as one with a history. Who follows nobody that is known gets the mean user, so that a prior is always
-    there.
+    Each followed user weighs :func:`knowledge`, so that a user with one event counts less than a
+    user with a history. A user who follows nobody with events gets the mean user, so that a prior
+    always exists.
 
     Parameters
     ----------
     follows : (n, m) int64, rows of ``vectors``, padded with any valid row
-    mask : (n, m) bool, which follows are there
+    mask : (n, m) bool, which follows are real
     vectors : (n_users, f) float32, users' factors
-    n_events : (n_users,) of int or float, events behind each user's factors; 0 where there are none
+    n_events : (n_users,) of int or float, events behind each user's factors; 0 for none
 
     Returns
     -------
     (n, f) float32
+
+    Raises
+    ------
+    ValueError
+        When shapes do not fit, a row lies outside, or a number of events is negative.
     """
     if n_events.shape != vectors.shape[:1]:
         raise ValueError(f"n_events of shape {n_events.shape}: need one per row of vectors, {vectors.shape[:1]}")
     _check_follows(follows, mask, len(vectors))
-    weights = np.where(mask, knowledge(n_events, half_known)[follows], 0.0).astype(np.float32)  # [n, m]
+    weights = np.where(mask, knowledge(n_events)[follows], 0.0).astype(np.float32)  # [n, m]
     totals = weights.sum(axis=1)
-    prior = np.tile(mean_user(vectors, n_events, half_known), (len(follows), 1))
+    prior = np.tile(mean_user(vectors, n_events), (len(follows), 1))
     for start in range(0, len(follows), CHUNK):
         rows = start + np.flatnonzero(totals[start : start + CHUNK] > 0)
         summed = np.einsum("nm,nmf->nf", weights[rows], vectors[follows[rows]])
@@ -92,7 +108,7 @@ def social_prior(
 
 
 def friend_votes(follows: Int64, mask: Bool, starts: Int64, items: Int64, n_items: int) -> Float32:
-    """Return how many of the followed users have each item, (n, n_items) float32: popularity among friends.
+    """Return how many of the followed users have each item, (n, n_items) float32.
 
     Parameters
     ----------

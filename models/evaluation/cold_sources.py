@@ -1,6 +1,7 @@
-"""Users without events, or with few, and what each source says of them: popularity, whom they follow, what is known of them.
+"""What each source knows of users with few events: popularity, their follows, their features.
 
-For data without times. A seeded share of users is hidden with all they did; factors and popularity come from the others.
+For data without times. The evaluation hides a seeded share of users with all their events, and
+learns factors and popularity from the other users.
 """
 
 from __future__ import annotations
@@ -17,18 +18,20 @@ from models.factors.als import AlsConfig, fit_als, fold_in_als
 from models.factors.matrix_factorisation import gram
 from models.types import Bool, Float32, Int64
 
-#: Scores of one half of the hidden users are held at once, a few times over: 400 MB each at the limit.
+#: The evaluation holds several score matrices of half the hidden users at once: 400 MB each at this
+#: limit.
 MAX_CELLS: Final = 100_000_000
 
 
 @dataclass(frozen=True)
 class ColdData:
-    """What users did, whom they follow and what is known of them; there are no times.
+    """Interactions, follows and features of users, without times.
 
     Parameters
     ----------
-    users, items : (n,) int64, rows of each interaction; a pair counts once
-    follows, mask : (n_users, m), rows of followed users, padded, and which are there; m may be 0
+    users, items : (n,) int64, rows of each interaction; a repeated pair counts once
+    follows, mask : (n_users, m), rows of followed users, padded, and which of them are real; m may
+        be 0
     features : (n_users, p) float32; p may be 0
     """
 
@@ -67,7 +70,7 @@ class Histories:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of users: those learnt from, those that choose weights, those asked. Users without events are in none."""
+    """Rows of users: to learn from, to choose weights on, to test on. Users without events are in none."""
 
     train: Int64
     validation: Int64
@@ -75,12 +78,14 @@ class Split:
 
 
 def split_users(n_events: Int64, seed: int, share: float = 0.2) -> Split:
-    """Return a seeded split that hides ``share`` of the users with events, half for validation and half for test.
+    """Return a seeded split that hides ``share`` of the users with events.
+
+    Half of the hidden users choose weights (validation), half are asked once (test).
 
     Raises
     ------
     ValueError
-        When either half, or what is left, would be empty.
+        When a half, or the rest, would be empty.
     """
     order = np.random.default_rng(seed).permutation(np.flatnonzero(n_events > 0)).astype(np.int64)
     n_half = round(len(order) * share / 2)
@@ -90,10 +95,12 @@ def split_users(n_events: Int64, seed: int, share: float = 0.2) -> Split:
 
 
 def fold_in_all(item_factors: Float32, histories: Sequence[Int64], config: AlsConfig) -> Float32:
-    """Return each user's factors by fold-in from the user's items, (n, f) float32; zeros for who has none."""
+    """Return each user's factors by fold-in, (n, f) float32; zeros for a user without items."""
     gram_matrix, n_items = gram(item_factors), len(item_factors)
     folded = np.zeros((len(histories), item_factors.shape[1]), dtype=np.float32)
-    order = np.argsort([len(had) for had in histories], kind="stable")  # alike lengths together: little padding
+    order = np.argsort(
+        [len(had) for had in histories], kind="stable"
+    )  # users with histories of like length together: little padding
     for chunk in (order[start : start + CHUNK] for start in range(0, len(order), CHUNK)):
         longest = max(len(histories[row]) for row in chunk)
         rows, mask = np.zeros((len(chunk), longest), dtype=np.int64), np.zeros((len(chunk), longest), dtype=np.bool_)
@@ -105,9 +112,13 @@ def fold_in_all(item_factors: Float32, histories: Sequence[Int64], config: AlsCo
 
 
 def standardised(scores: Float32) -> Float32:
-    """Return scores with mean 0 and deviation 1 over the items of each user, (n, n_items) float32; equal scores become 0.
+    """Return scores with mean 0 and deviation 1 over the items of each user; equal scores become 0.
 
-    So that one weight mixes sources of different scale alike for all users.
+    Standardised scores let one weight mix sources of different scale in the same way for all users.
+
+    Returns
+    -------
+    (n, n_items) float32
     """
     centred = scores - scores.mean(axis=1, keepdims=True)
     deviation = centred.std(axis=1, keepdims=True)
@@ -116,7 +127,13 @@ def standardised(scores: Float32) -> Float32:
 
 
 def mix(parts: Mapping[str, Float32], weights: Mapping[str, float]) -> Float32:
-    """Return the weighted sum of parts of equal shape, float32; parts without weight are left out."""
+    """Return the weighted sum of parts of equal shape, float32; parts without weight do not count.
+
+    Raises
+    ------
+    ValueError
+        When all weights are 0.
+    """
     chosen = [np.float32(weight) * parts[name] for name, weight in weights.items() if weight]
     if not chosen:
         raise ValueError(f"weights {dict(weights)}: all are 0; give at least one part a weight")
@@ -134,14 +151,15 @@ def relevance(histories: Sequence[Int64], n_items: int) -> Bool:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What is learnt from the users who are not hidden.
+    """What was learnt from the users who are not hidden.
 
     Parameters
     ----------
-    known : the histories of these users; hidden users have none
+    histories : of all users
+    known : of the users who are not hidden; hidden users have empty ones
     item_factors : (n_items, f) float32
     user_factors : (n_users, f) float32, zeros for hidden users
-    popularity : (n_items,) float32, log of one more than an item's users
+    popularity : (n_items,) float32, logarithm of one plus the number of an item's users
     """
 
     data: ColdData
@@ -160,7 +178,8 @@ def fit_cold(data: ColdData, config: AlsConfig, seed: int) -> Fitted:
     Raises
     ------
     ValueError
-        When there are too few users, or too many users and items for one machine.
+        When there are too few users, or the scores of the hidden users would exceed
+        :data:`MAX_CELLS`.
     """
     histories = Histories.of(data.users, data.items, data.n_users)
     split = split_users(histories.n_events, seed)
@@ -178,7 +197,14 @@ def fit_cold(data: ColdData, config: AlsConfig, seed: int) -> Fitted:
 
 @dataclass(frozen=True)
 class Asked:
-    """Hidden users, what is expected of them before any event, and standardised scores by source, (n, n_items) each."""
+    """Hidden users, the priors of their factors before any event, and scores by source.
+
+    Parameters
+    ----------
+    users : (n,) int64, rows
+    priors : social and model-based, in this order, where the data has them
+    parts : source name to standardised scores, (n, n_items) float32 each
+    """
 
     users: Int64
     priors: tuple[Prior, ...]
@@ -186,10 +212,12 @@ class Asked:
 
 
 def ask(fitted: Fitted, users: Int64, seed: int) -> Asked:
-    """Return what each source says of hidden users before their first event.
+    """Return the scores of each source for hidden users before their first event.
 
-    ``popularity`` and ``random`` always; ``social prior`` and ``friends' vote`` (ties by popularity) where there are follows;
-    ``features`` where there are features; ``prior`` is the blend of priors, which falls back to popularity.
+    Always ``popularity`` and ``random``; where there are follows ``social prior``, ``votes``
+    (logarithm of the number of followed users who have an item) and ``friends' vote`` (the number
+    itself, ties ordered by popularity); where there are features ``features``; and ``prior``, the
+    blend of priors, which is popularity for a user without any prior.
     """
     data, n_events = fitted.data, fitted.known.n_events
     rng, shape = np.random.default_rng(seed), (len(users), data.n_items)
@@ -220,7 +248,15 @@ def ask(fitted: Fitted, users: Int64, seed: int) -> Asked:
 
 
 def blended_scores(fitted: Fitted, asked: Asked, revealed: Sequence[Int64], strength: float) -> Float32:
-    """Return standardised scores of the blend of priors and evidence, (n, n_items); popularity for who has neither."""
+    """Return standardised scores of the blend of priors and evidence, (n, n_items) float32.
+
+    A user with neither gets popularity.
+
+    Parameters
+    ----------
+    revealed : per user, the rows of the items that count as evidence
+    strength : of the priors, see :func:`models.evaluation.cold_priors.blend`
+    """
     n_events = np.array([len(had) for had in revealed], dtype=np.int64)
     evidence = fold_in_all(fitted.item_factors, revealed, fitted.config)
     vectors, has_any = blend(evidence, n_events, asked.priors, strength)

@@ -1,4 +1,4 @@
-"""Offline evaluation: full ranking over the catalogue, the served pipeline beside its sources and baselines."""
+"""Offline evaluation: the served pipeline beside its sources and baselines, over the whole catalogue."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ from models.types import Behaviour, Bool, Float32, Int64
 
 K: Final = 10
 BATCH: Final = 128
-#: Blocks of a prequential evaluation: baselines learn a block once it has been asked.
+#: Blocks of a prequential evaluation: the baselines learn a block after it was asked.
 N_BLOCKS: Final = 20
-#: The sources of candidates, each on its own; they are models of the evaluation beside the pipeline and the baselines.
+#: The pipeline's sources of candidates; each is also evaluated as a model of its own.
 SOURCES: Final = ("sequence", "mf", "next", "neighbours", "recent_popularity")
 DEFAULT_BASELINES: Final = tuple(name for name in BASELINES if name != "recent_popularity")
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is evaluated.
+    """What is evaluated, and beside what.
 
     Parameters
     ----------
     vectors : the catalogue: item id to raw text embedding; items of the log without one get zeros
     item_features, user_features : id to features by name
-    baselines : names from ``models.evaluation.baselines.BASELINES``; recent popularity is there anyway, as a source
-    mask_seen : whether items that the user had before are left out of every list
+    baselines : names from ``models.evaluation.baselines.BASELINES``; recent popularity is always
+        there, as a source
+    mask_seen : whether lists leave out the items that the user had before
     others : further models by name: catalogue and windows to scores, (n, n_items) float32
     """
 
@@ -57,7 +58,7 @@ class Inputs:
 
 @dataclass
 class _Ranked:
-    """One model's answers so far: the target's rank (from 1) and the listed rows (-1 beyond the end) of each case."""
+    """One model's answers so far: the target's rank (from 1) and the listed rows (-1 past the end)."""
 
     ranks: list[Int64] = field(default_factory=list)
     rows: list[Int64] = field(default_factory=list)
@@ -65,7 +66,7 @@ class _Ranked:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Questions of about one time, with the catalogue as it stood."""
+    """Questions of about one time, with the catalogue of that time."""
 
     catalogue: Catalogue
     cases: slice
@@ -80,15 +81,24 @@ class _Batch:
 def evaluate(
     inputs: Inputs, cases: Cases, *, seed: int, on_progress: Callable[[int, int], None] = lambda _done, _total: None
 ) -> dict[str, Any]:
-    """Return what a report says: ``models``, ``ablation``, ``sigmoid``, ``cold``; ``curves`` and ``mcnemar`` too if it is prequential.
+    """Return the content of a report.
 
-    A list holds 10 items; its rank, NDCG and MRR are cut there, so recall of the one target is the hit rate. Intervals are percentile
-    bootstrap, 95 %, over users. ``ablation`` silences a source or a feature without fitting fusion again.
+    A list holds 10 items; rank, NDCG and MRR are cut there, so recall of the one target is the hit
+    rate. Intervals are percentile bootstrap, 95 %, over users.
+
+    Parameters
+    ----------
+    on_progress : called with the number of questions answered and their total
+
+    Returns
+    -------
+    dict ``models``, ``ablation`` (a source or feature silenced, fusion not fitted again),
+        ``sigmoid``, ``cold``; for the prequential protocol also ``curves`` and ``mcnemar``.
 
     Raises
     ------
     ValueError
-        When there is nothing to evaluate, or a baseline is unknown.
+        When no question exists, or a baseline is unknown.
     """
     if not len(cases):
         raise ValueError("no user has enough events: nothing to evaluate")
@@ -114,7 +124,7 @@ class _Evaluation:
         self._labels: list[Bool] = []
 
     def run(self, on_progress: Callable[[int, int], None]) -> dict[str, Any]:
-        """Ask everything, model by model within a batch, and summarise."""
+        """Answer all questions, batch by batch, and summarise."""
         n = len(self._cases)
         for block in self._blocks():
             baselines = self._fit_baselines(block.start)
@@ -159,7 +169,11 @@ class _Evaluation:
         return [BASELINES[name](*arrays, *sizes) for name in self._inputs.baselines if name not in SOURCES]
 
     def _batches(self, block: slice) -> Iterator[_Batch]:
-        """Yield batches in time order; popularity is of the learnt events, or all if time split them, before a batch's first."""
+        """Yield batches in time order.
+
+        A batch's popularity counts the events before its first question: the learnt ones for
+        leave-one-out, all for a split by time.
+        """
         cases, log, row_of = self._cases, self._cases.log, self._catalogue.row_of
         max_length = self._inputs.artifact.sequence.config.max_length
         positions = cases.positions[block].tolist()
@@ -219,7 +233,10 @@ class _Evaluation:
         self._add(name, ranks, np.where(is_shown, best, -1))
 
     def _rank_new(self, batch: _Batch, scores_of: Mapping[str, Float32]) -> None:
-        """Rank new targets among the new items alone: by their text, and by what others did since training; ties count against."""
+        """Rank new targets among the new items only, by their text and by events since training.
+
+        Ties count against the target.
+        """
         is_new = batch.catalogue.is_new
         for name, source in (("content", "sequence"), ("recent_popularity", "recent_popularity")):
             scores = scores_of[source]
@@ -249,7 +266,7 @@ class _Evaluation:
         }
 
     def _cold(self) -> list[dict[str, Any]]:
-        """Return each model's metrics on cold cases alone: items and users that training never saw, and short histories."""
+        """Return each model's metrics on cold cases: new items, new users, short histories."""
         log, learnt, positions = self._cases.log, self._cases.learnt, self._cases.positions
         is_known_item = np.bincount(log.items[learnt], minlength=len(log.item_ids)) > 0
         is_known_user = np.bincount(log.users[learnt], minlength=len(log.user_ids)) > 0
@@ -279,7 +296,10 @@ class _Evaluation:
         return table
 
     def _mcnemar(self) -> dict[str, dict[str, float]]:
-        """Return, for each other model, on how many questions it alone and the pipeline alone hit, and McNemar's p-value."""
+        """Return McNemar's test of the pipeline against each other model.
+
+        By model: on how many questions only the pipeline hit, only the model hit, and the p-value.
+        """
         hits = {name: np.concatenate(found.ranks) <= K for name, found in self._ranked.items()}
         ours = hits.pop("pipeline")
         tests = {name: mcnemar(ours, theirs) for name, theirs in hits.items()}
@@ -289,7 +309,7 @@ class _Evaluation:
         }
 
     def _curves(self, window: int = 1_000) -> dict[str, list[list[float]]]:
-        """Return the moving average of recall@10 over the questions, at most 200 points a model."""
+        """Return the moving average of recall@10 over the questions, at most 200 points per model."""
         curves = {}
         for name, found in self._ranked.items():
             hits = np.concatenate(found.ranks) <= K
@@ -313,7 +333,7 @@ def _histories(users: Int64, rows: Int64, positions: Sequence[int]) -> list[Int6
 
 
 def _ranks_in(rows: Int64, targets: Int64) -> Int64:
-    """Return each target's rank in its list, from 1; :data:`MISSED` where it is not in it."""
+    """Return each target's rank in its list, from 1; :data:`MISSED` for a target that is not in it."""
     is_target = rows == targets[:, None]
     ranks: Int64 = np.where(is_target.any(axis=1), is_target.argmax(axis=1) + 1, MISSED)
     return ranks

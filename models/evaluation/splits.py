@@ -1,4 +1,4 @@
-"""Evaluation protocols: which events of a log are asked for, and which may be learnt from."""
+"""Evaluation protocols: which events of a log are the questions, and which events models may learn from."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ MIN_EVENTS_LOO: Final = 3
 
 @dataclass(frozen=True)
 class Cases:
-    """What is asked.
+    """The questions of an evaluation.
 
     Parameters
     ----------
+    protocol : ``loo``, ``time`` or ``prequential``
     log : in time order
-    positions : (n,) int64, rising: the events asked for, each with an earlier event of the same user
+    positions : (n,) int64, rising: the events that models must predict; each user has an earlier
+        event
     learnt : (n_events,) bool, the events that models may learn from before the first question
     """
 
@@ -45,7 +47,10 @@ class Cases:
 
     @property
     def n_repeats(self) -> int:
-        """Return how many targets their user had before: masked with the seen items, they are missed by every model."""
+        """Return how many targets the user had before.
+
+        Where seen items are masked, every model misses these targets.
+        """
         pairs = self.log.users * len(self.log.item_ids) + self.log.items
         _, first = np.unique(pairs, return_index=True)
         is_first = np.zeros(len(pairs), dtype=np.bool_)
@@ -54,7 +59,7 @@ class Cases:
 
 
 def leave_one_out(log: Interactions) -> Cases:
-    """Ask for each user's last event, of users with at least three; learn from everything but those events.
+    """Ask for the last event of each user with at least three; learn from all other events.
 
     Learnt events of other users may be later than a question, as in published protocols.
     """
@@ -67,11 +72,17 @@ def leave_one_out(log: Interactions) -> Cases:
 
 
 def time_split(log: Interactions, share: float, *, last_only: bool = False, prequential: bool = False) -> Cases:
-    """Ask for every event after the ``share`` quantile of time whose user has an earlier one; learn from the events up to it.
+    """Ask for the events after the ``share`` quantile of time; learn from the events up to it.
 
-    Each event belongs to its user's window once it has been asked (successive targets); ``last_only`` asks for each user's last
-    event alone. With ``prequential`` the baselines learn what was asked, too (Vinagre, Jorge and Gama, Evaluation of Recommender
-    Systems in Streaming Environments, 2014).
+    A question needs an earlier event of its user. Each event enters its user's window once it has
+    been asked (successive targets).
+
+    Parameters
+    ----------
+    share : between 0 and 1
+    last_only : ask for each user's last event only
+    prequential : the baselines also learn from events that have been asked (Vinagre, Jorge and
+        Gama, Evaluation of Recommender Systems in Streaming Environments, 2014)
     """
     cut_ms = int(np.quantile(log.ts_ms, share))
     n_train = int(np.searchsorted(log.ts_ms, cut_ms, side="right"))
@@ -87,6 +98,9 @@ def time_split(log: Interactions, share: float, *, last_only: bool = False, preq
 
 
 def shuffle_ties(log: Interactions, seed: int) -> Interactions:
-    """Return the log with events of equal time in random order: some logs' order gives the answer away."""
+    """Return the log with events of equal time in random order.
+
+    In some logs the order of such events gives the answer away.
+    """
     order = np.lexsort((np.random.default_rng(seed).random(len(log)), log.ts_ms))
     return log.where(order)

@@ -1,7 +1,8 @@
-"""A user's window written as text and embedded by the language model: the literal reading of sequential embedding.
+"""A user's window written as text and embedded by the language model.
 
-The text is whitened as the items' texts are, and a linear map, fitted by ridge regression, turns it into what the text of the next item
-is to be expected. A user vector and an item then meet in the space of item texts: the retrieval score is ``user . item``.
+This is the literal reading of sequential embedding. The window's text is whitened like the items'
+texts. A linear map, fitted by ridge regression, then predicts the text embedding of the next item.
+User vectors and items lie in the space of item texts: the retrieval score is ``user . item``.
 """
 
 from __future__ import annotations
@@ -20,24 +21,28 @@ from models.text.whitening import Whitening
 from models.types import Float32
 from models.vocabulary import EVENT_TYPES
 
-#: Characters of a window's text. An encoder reads 256 tokens, about four characters each in English, or 1,000 characters.
+#: Characters of a window's text. An encoder reads 256 tokens of about four characters each in
+#: English: 1,000 characters.
 MAX_WINDOW_CHARS: Final = 1_000
-#: Characters of one item in it. Titles come first and fit; a long description must not keep the older behaviours out.
+#: Characters of one item in it. Titles come first and fit; a long description must not push out the
+#: older behaviours.
 MAX_ITEM_CHARS: Final = 100
 
 
 class WindowTextEncoder:
-    """User vectors from windows written as text; satisfies :class:`models.sequence.model.UserEncoder`. For one thread, as its encoder.
+    """User vectors from windows written as text; one :class:`models.sequence.model.UserEncoder`.
 
-    For a window's text ``s``: ``user = whiten(encode(s)) M``, with ``M`` from :func:`fit_window_text`. Each distinct text of a call
-    is embedded once. The cost of a user is a run of the language model, which nothing shortens when one more behaviour comes.
+    For a window's text ``s``: ``user = whiten(encode(s)) M``, with ``M`` from
+    :func:`fit_window_text`. Each distinct text of a call is embedded once. Each new behaviour costs
+    a full run of the language model. For one thread at a time, like the text encoder.
 
     Parameters
     ----------
-    encoder : as the items' texts were embedded with
-    texts : by row of the catalogue, cleaned (:func:`models.text.clean.item_text`); ``""`` for an item without text
+    encoder : the one that embedded the items' texts
+    texts : by row of the catalogue, cleaned (:func:`models.text.clean.item_text`); ``""`` for an
+        item without text
     whitening : fitted on the items' embeddings, (encoder.dim, text_dim)
-    map : (text_dim, dim) float32, ``M``; the identity leaves the whitened embedding as it is
+    map : (text_dim, dim) float32, ``M``; the identity leaves the whitened embedding unchanged
 
     Raises
     ------
@@ -61,10 +66,11 @@ class WindowTextEncoder:
         self._texts = [_cut(text.strip(), MAX_ITEM_CHARS) for text in texts]
 
     def window_text(self, packed: PackedWindows, i: int) -> str:
-        """Return window ``i`` as one text: of each behaviour its type and its item's text, the newest first.
+        """Return window ``i`` as one text: for each behaviour its type and its item's text, newest first.
 
-        Encoders read only the beginning, so what is cut, at :data:`MAX_WINDOW_CHARS` and between words, is the oldest. An item without
-        text is left out. A window of none but such, as an empty one, gives ``""``.
+        Encoders read only the beginning of a text. The text ends between words after at most
+        :data:`MAX_WINDOW_CHARS` characters, so it loses the oldest behaviours. Items without text
+        are left out. A window that has no item with text gives ``""``.
         """
         n = int(packed.lengths[i])
         parts: list[str] = []
@@ -78,11 +84,12 @@ class WindowTextEncoder:
         return _cut(" ".join(parts), MAX_WINDOW_CHARS)
 
     def user_vectors(self, packed: PackedWindows, items: Float32) -> Float32:
-        """Return one vector per window, (n, dim) float32; zeros for a window without text; see :class:`models.sequence.model.UserEncoder`.
+        """Return one vector per window, (n, dim) float32; zeros for a window without text.
 
         Parameters
         ----------
-        items : (n_rows, dim) float32, the catalogue's ``text_unit``; the windows' texts stand for them, only the shape is looked at
+        items : (n_rows, dim) float32, the catalogue's ``text_unit``; only its shape is used, since
+            the windows' texts replace it
 
         Raises
         ------
@@ -98,7 +105,7 @@ class WindowTextEncoder:
         if place:
             embedded[:-1] = self._encoder.encode(list(place))
         vectors = self._whitening.apply(embedded) @ self._map
-        vectors[~embedded.any(axis=1)] = 0.0  # no text, or one that the encoder gave up: whitening would move it
+        vectors[~embedded.any(axis=1)] = 0.0  # no text, or the encoder gave up: whitening would move it away from 0
         result: Float32 = vectors[[place.get(text, -1) for text in written]].astype(np.float32)
         return result
 
@@ -111,7 +118,8 @@ class WindowTextTraining:
     ----------
     max_length : behaviours of a window, the newest ones, as in serving
     n_pairs : (window, next item) pairs at most; each costs a run of the encoder
-    regularisation : ``r`` of :func:`fit_window_text`, as a share of the mean variance of a window's embedding
+    regularisation : ``r`` of :func:`fit_window_text`, as a share of the mean variance of a window's
+        embedding
     """
 
     max_length: int = 50
@@ -134,7 +142,8 @@ class WindowTextData:
     ----------
     log : the training log
     texts : by row of ``log.item_ids``, cleaned; ``""`` for an item without text
-    text_unit : (n_items, text_dim) float32, by the same row: whitened text embeddings of unit length, zeros without text
+    text_unit : (n_items, text_dim) float32, by the same rows: whitened text embeddings of unit
+        length, zeros without text
     """
 
     log: Interactions
@@ -154,24 +163,32 @@ class WindowTextData:
 def fit_window_text(
     data: WindowTextData, encoder: TextEncoder, whitening: Whitening, training: WindowTextTraining, *, seed: int
 ) -> Float32:
-    """Return the map ``M`` from a whitened window embedding to the text of the next item, (text_dim, text_dim) float32.
+    """Return the map ``M`` from a whitened window embedding to the text of the next item.
 
-    Minimises ``sum_i |y_i - M'x_i|^2 + r |M - sI|^2`` in closed form, ``M = (X'X + rI)^-1 (X'Y + rsI)``: ``x_i`` is a window's whitened
-    embedding, ``y_i`` the unit text vector of the item that came next. Ridge regression towards a multiple of the identity, not towards
-    0: windows and items are texts of one kind, and without much to learn from the window's own text is the best guess. ``s`` is the
-    multiple that fits best by itself, ``trace(X'Y) / trace(X'X)``; ``r`` is a share of the mean variance. The product of ``M'x`` with an
-    item's unit vector keeps the order of its sigmoid, which is a prediction between 0 and 1 but no calibrated one.
+    Minimises ``sum_i |y_i - M'x_i|^2 + r |M - sI|^2`` in closed form, ``M = (X'X + rI)^-1 (X'Y +
+    rsI)``: ``x_i`` is a window's whitened embedding, ``y_i`` the unit text vector of the next item.
+    The regression shrinks towards a multiple of the identity instead of 0, because windows and
+    items are both texts: with little data the window's own text is the best guess. ``s`` is the
+    multiple that fits best by itself, ``trace(X'Y) / trace(X'X)``; ``r`` is a share of the mean
+    variance. The product of ``M'x`` with an item's unit vector orders items as its sigmoid does;
+    that sigmoid is not a calibrated probability.
 
-    The same input and seed give the same map. Pairs are sampled over the whole log; an item without text is no target.
+    The same input and seed give the same map. Pairs are sampled over the whole log; items without
+    text are never targets.
 
-    Notes
-    -----
-    There is no intercept: whitening removes the mean of items' texts, not that of windows', and what windows have in common serves as one.
+    Returns
+    -------
+    (text_dim, text_dim) float32
 
     Raises
     ------
     ValueError
-        When nothing in the log follows a window with text, or shapes do not fit together.
+        When no item with text follows a window with text, or shapes do not fit together.
+
+    Notes
+    -----
+    There is no intercept. Whitening removes the mean of items' texts but not that of windows'
+    texts, and the common part of the windows works as an intercept.
 
     References
     ----------
@@ -198,7 +215,7 @@ def fit_window_text(
 
 
 def _cut(text: str, max_chars: int) -> str:
-    """Return the beginning of a text, cut between words unless its first word is longer than that."""
+    """Return the beginning of a text, cut between words unless its first word is longer."""
     if len(text) <= max_chars:
         return text
     return text[: max_chars + 1].rpartition(" ")[0].rstrip() or text[:max_chars]

@@ -1,1 +1,1 @@
-"""Side features of users and items, as columns, and values for what is missing."""
+"""Side features of users and items as columns, and what fills missing values."""

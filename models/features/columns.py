@@ -1,4 +1,4 @@
-"""Features of items and users as numbers: which columns there are is fitted on training rows, NaN stands for a missing value."""
+"""Features of items and users as numeric columns, fitted on training rows; NaN is a missing value."""
 
 from __future__ import annotations
 
@@ -15,21 +15,29 @@ from models.types import Float32, Int64
 
 Row = Mapping[str, float | str | None]
 
-#: Columns of one spec: as wide as the text's projection, so that features cannot drown it.
+#: Columns of one spec: as wide as the text's projection, so that features cannot dominate it.
 MAX_COLUMNS: Final = 64
-#: Categories with a column of their own; the rarer ones fall together.
+#: Categories with a column of their own; rarer ones share the value 0.
 MAX_CATEGORIES: Final = 16
-#: A category of a single training row says nothing about another row.
+#: A category of a single training row carries no information about other rows.
 MIN_CATEGORY_ROWS: Final = 2
-#: Above this a distribution is called highly skewed (Bulmer, Principles of Statistics, 1979, chapter 4).
+#: Above this a distribution is called highly skewed (Bulmer, Principles of Statistics, 1979,
+#: chapter 4).
 MAX_SKEWNESS: Final = 1.0
-#: Standardised values beyond this are cut: a network was never trained there, and one wild price must not decide a list.
+#: Standardised values are cut here: no network was trained beyond, and one extreme price must not
+#: decide a list.
 MAX_DEVIATIONS: Final = 10.0
 _MAX_NUMBER: Final = float(np.finfo(np.float32).max)
 
 
 class NumericFeature(msgspec.Struct, frozen=True):
-    """One column: the number, or the logarithm of one plus it, less ``mean`` and over ``scale`` (of that same quantity)."""
+    """One column: the number, or log(1 + number), standardised.
+
+    Parameters
+    ----------
+    is_log : whether the column holds the logarithm
+    mean, scale : of the number or of its logarithm; the column holds ``(value - mean) / scale``
+    """
 
     name: str
     is_log: bool
@@ -42,7 +50,12 @@ class NumericFeature(msgspec.Struct, frozen=True):
 
 
 class CategoricalFeature(msgspec.Struct, frozen=True):
-    """One column per kept category; ``shares[i]`` of the known training values were ``categories[i]``, 0 < share < 1."""
+    """One column for each kept category.
+
+    Parameters
+    ----------
+    shares : share of each category among the known training values, between 0 and 1
+    """
 
     name: str
     categories: tuple[str, ...]
@@ -56,9 +69,12 @@ class CategoricalFeature(msgspec.Struct, frozen=True):
 
 
 class FeatureSpec(msgspec.Struct, frozen=True):
-    """Which columns a matrix of features has, in order: the numeric features, then the categories of the categorical ones.
+    """The columns of a matrix of features, in order: numeric features, then categories.
 
-    ``left_out`` names the features that varied in training and had no room, so that a caller can say so.
+    Parameters
+    ----------
+    left_out : names of features that varied in training but did not fit into :data:`MAX_COLUMNS`;
+        callers report them
     """
 
     numeric: tuple[NumericFeature, ...] = ()
@@ -76,7 +92,10 @@ class FeatureSpec(msgspec.Struct, frozen=True):
 
     @property
     def groups(self) -> Int64:
-        """The feature that each column belongs to, (n_columns,) int64 from 0; columns of one feature are missing together."""
+        """The feature of each column, (n_columns,) int64 from 0.
+
+        All columns of one feature are missing together.
+        """
         widths = [1] * len(self.numeric) + [len(feature.categories) for feature in self.categorical]
         return np.repeat(np.arange(len(widths), dtype=np.int64), widths)
 
@@ -86,7 +105,8 @@ def item_row(item: Mapping[str, Any]) -> dict[str, float | str | None]:
 
     Parameters
     ----------
-    item : fields of the contract's item; absent ones are None. Without ``tags`` their number is unknown, not 0
+    item : fields of the contract's item; absent ones are None. Without ``tags`` their number is
+        unknown, not 0
     """
     tags = item.get("tags")
     row = {
@@ -105,13 +125,14 @@ def user_row(user: Mapping[str, Any]) -> dict[str, float | str | None]:
 def fit_spec(rows: Sequence[Row]) -> FeatureSpec:
     """Fit the columns to training rows.
 
-    A feature is numeric where at least half of its known values are numbers, else categorical with its most frequent values.
-    A numeric feature that is nowhere negative and highly skewed, as prices are, is taken as log(1 + x). Features are taken by
-    falling coverage while they fit into :data:`MAX_COLUMNS`; one without two different values is no feature.
+    A feature is numeric where at least half of its known values are numbers, else categorical with
+    its most frequent values. A numeric feature without negative values and with a highly skewed
+    distribution, such as prices, becomes log(1 + x). Features are taken by falling coverage while
+    they fit into :data:`MAX_COLUMNS`. A feature with only one value gets no column.
 
     Parameters
     ----------
-    rows : feature name to value, one mapping per training row; no other rows may be among them
+    rows : feature name to value, one mapping per training row; pass no other rows
     """
     n_known: Counter[str] = Counter()
     for row in rows:
@@ -135,10 +156,15 @@ def fit_spec(rows: Sequence[Row]) -> FeatureSpec:
 
 
 def encode(spec: FeatureSpec, rows: Sequence[Row]) -> Float32:
-    """Return the features of rows, (n, n_columns) float32, standardised by the training rows, NaN where missing.
+    """Return the features of rows, standardised by the training rows, NaN where missing.
 
-    Missing is what is absent, None, not finite, beyond float32, empty, or no number where the feature is one. A category that
-    has no column of its own gives 0 (standardised) in all columns of its feature. Values are cut at :data:`MAX_DEVIATIONS`.
+    A value is missing if it is absent, None, not finite, beyond float32, empty, or not a number in
+    a numeric feature. A category without a column gives 0 (standardised) in all columns of its
+    feature. Values are cut at :data:`MAX_DEVIATIONS`.
+
+    Returns
+    -------
+    (n, n_columns) float32
     """
     encoded = np.full((len(rows), spec.n_columns), np.nan, dtype=np.float32)
     for column, number in enumerate(spec.numeric):
@@ -160,12 +186,12 @@ def spec_to_dict(spec: FeatureSpec) -> dict[str, Any]:
 
 
 def spec_from_dict(plain: Mapping[str, Any]) -> FeatureSpec:
-    """Return the spec of :func:`spec_to_dict`, also after a way through JSON.
+    """Return the spec of :func:`spec_to_dict`, also from decoded JSON.
 
     Raises
     ------
     ValueError
-        When a field is missing, of the wrong type, or outside its limits.
+        When a field is missing, has the wrong type, or lies outside its limits.
     """
     try:
         return msgspec.convert(dict(plain), FeatureSpec)
@@ -184,7 +210,7 @@ def _number(value: Any) -> float | None:
 
 
 def _category(value: Any) -> str:
-    """Return a value as a category, empty where it is missing; a number among words counts by its text."""
+    """Return a value as a category, empty where it is missing; a number counts by its text."""
     if isinstance(value, str):
         return value.strip()
     number = _number(value)
@@ -228,7 +254,7 @@ def _skewness(values: NDArray[np.float64]) -> float:
 
 
 def _one_hot(feature: CategoricalFeature, values: Sequence[Any]) -> NDArray[np.float64]:
-    """Return (n, n_categories) float64, standardised by the shares: a share p has the spread sqrt(p (1 - p))."""
+    """Return (n, n_categories) float64, standardised: a share p has the deviation sqrt(p (1 - p))."""
     place = {category: i for i, category in enumerate(feature.categories)}
     known = [_category(value) for value in values]
     codes = np.array([place.get(category, -1) for category in known], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Missing features, filled in; fitted on training rows and kept as plain arrays, so that no estimator is stored."""
+"""Fills missing features. Fitted on training rows and kept as plain arrays: no estimator is stored."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from models.types import AnyArray, Bool, Float32, Int64
 STRATEGIES: Final = ("mean", "median", "most_frequent", "time", "model")
 #: Penalty of the regressions behind ``model``, for inputs of unit variance.
 RIDGE_ALPHA: Final = 10.0
-#: Rounds over the features behind ``model``: the text does not change between them, so few are enough.
+#: Rounds over the features of ``model``: few are enough, because the text stays the same.
 N_ROUNDS: Final = 3
-#: Rows that ``model`` is fitted on at most, evenly spaced: fifty for each coefficient of a wide text and all features.
+#: Most rows that ``model`` is fitted on, evenly spaced: fifty for each coefficient of a wide text
+#: and all features.
 MAX_FIT_ROWS: Final = 10_000
-#: Knots that ``time`` keeps of a feature at most; neighbours in time are averaged above that.
+#: Most knots that ``time`` keeps of a feature; neighbours in time are averaged above.
 MAX_KNOTS: Final = 1_024
-#: The state by name, and the type of each array.
+#: The arrays of the state by name, with their types.
 TENSORS: Final = {
     "statistics": np.float32,
     "intercepts": np.float32,
@@ -32,16 +33,19 @@ TENSORS: Final = {
 
 @dataclass(frozen=True)
 class Imputer:
-    """Fills each missing feature with a statistic, its course over time, or a linear model of text and other features.
+    """Fills a missing feature with a statistic, its course over time, or a linear prediction.
 
     Parameters
     ----------
-    statistics : (n_features,) float32, what fills where there is nothing better
-    intercepts : (n_rounds, n_features) float32, no rounds where there is no model
-    coefficients : (n_rounds, text_dim + n_features, n_features) float32; column j predicts feature j
-    knot_times_ms : (n_knots,) int64, rising within a feature; no knots where time plays no part
+    statistics : (n_features,) float32, the value where nothing better is known
+    intercepts : (n_rounds, n_features) float32; no rounds without a model
+    coefficients : (n_rounds, text_dim + n_features, n_features) float32; column j predicts feature
+        j
+    knot_times_ms : (n_knots,) int64, rising within a feature; no knots unless the strategy is
+        ``time``
     knot_values : (n_knots,) float32
-    knot_offsets : (n_features + 1,) int64; feature j has the knots from ``knot_offsets[j]`` to ``knot_offsets[j + 1]``
+    knot_offsets : (n_features + 1,) int64; feature j has the knots from ``knot_offsets[j]`` to
+        ``knot_offsets[j + 1]``
     """
 
     statistics: Float32
@@ -67,8 +71,13 @@ class Imputer:
         Parameters
         ----------
         features : (n, n_features) float32, NaN where missing
-        text : (n, text_dim) float32, whitened; used where there is a model
-        times_ms : (n,) int64, negative where unknown; used by ``time``, whose rows without a time get the mean
+        text : (n, text_dim) float32, whitened; used by ``model``
+        times_ms : (n,) int64, negative where unknown; used by ``time``, which gives rows without a
+            time the mean
+
+        Returns
+        -------
+        (n, n_features) float32
 
         Raises
         ------
@@ -86,7 +95,7 @@ class Imputer:
         return filled
 
     def tensors(self) -> dict[str, AnyArray]:
-        """Return the state as arrays by name, those of :data:`TENSORS`."""
+        """Return the state as arrays by the names of :data:`TENSORS`."""
         return {name: getattr(self, name) for name in TENSORS}
 
     @classmethod
@@ -96,7 +105,7 @@ class Imputer:
         Raises
         ------
         ValueError
-            When an array is absent, or their shapes do not fit together.
+            When an array is absent, or the shapes do not fit together.
         """
         absent = [name for name in TENSORS if name not in tensors]
         if absent:
@@ -127,13 +136,14 @@ def fit_imputer(
     times_ms: Int64 | None = None,
     groups: Int64 | None = None,
 ) -> Imputer:
-    """Fit an imputer to training rows; no other rows may be among them.
+    """Fit an imputer to training rows; pass no other rows.
 
-    A feature that no row has is filled with 0. ``time`` interpolates between known values at neighbouring times and holds the
-    first and the last. ``model`` predicts each feature from the text and the other features by ridge regression (Hoerl and
-    Kennard, Ridge Regression: Biased Estimation for Nonorthogonal Problems, 1970), in rounds over all features that begin with
-    the means (van Buuren and Groothuis-Oudshoorn, mice: Multivariate Imputation by Chained Equations in R, 2011); the rounds
-    are replayed on new rows.
+    A feature that is missing in every row becomes 0. ``time`` interpolates between known values at
+    neighbouring times, and keeps the first value before them and the last after them. ``model``
+    predicts each feature from the text and the other features by ridge regression (Hoerl and
+    Kennard, Ridge Regression: Biased Estimation for Nonorthogonal Problems, 1970), in rounds over
+    all features that begin with the means (van Buuren and Groothuis-Oudshoorn, mice: Multivariate
+    Imputation by Chained Equations in R, 2011); new rows go through the same rounds.
 
     Parameters
     ----------
@@ -141,8 +151,8 @@ def fit_imputer(
     text : (n, text_dim) float32, whitened
     strategy : one of :data:`STRATEGIES`
     times_ms : (n,) int64, negative where unknown; needed by ``time``
-    groups : (n_features,) int64, the same number for columns that are missing together, such as those of one category: they
-        cannot predict one another. Without it, each column is alone
+    groups : (n_features,) int64, one number for columns that are missing together, such as those of
+        one category: they cannot predict one another. Without it, each column is a group
 
     Raises
     ------
@@ -177,13 +187,14 @@ def fit_imputer(
 
 
 def _statistics(known: Float32, strategy: str, groups: Int64) -> Float32:
-    """Return the mean, median or most frequent value of each column, 0 where there is none.
+    """Return the mean, median or most frequent value of each column, 0 for a column without values.
 
-    Columns of one group are a category: but for the mean, they get their most frequent row, which is one that exists.
+    Columns of one group are the categories of one feature. Except for the mean, such a group gets
+    its most frequent row, because a median of single columns may match no category.
     """
     if not known.size:
         return np.zeros(known.shape[1], dtype=np.float32)
-    from sklearn.impute import SimpleImputer  # takes a second to load, which a worker that only serves does not need
+    from sklearn.impute import SimpleImputer  # loads in a second; a worker that only serves needs none of it
 
     simple = SimpleImputer(strategy=strategy, keep_empty_features=True)
     statistics: Float32 = simple.fit(known.astype(np.float64)).statistics_.astype(np.float32)
@@ -198,7 +209,10 @@ def _statistics(known: Float32, strategy: str, groups: Int64) -> Float32:
 
 
 def _knots(values: Float32, times_ms: Int64) -> tuple[Int64, Float32]:
-    """Return the times at which a feature is known, rising, and its mean value at each; neighbours are averaged if there are many."""
+    """Return the times at which a feature is known, rising, and its mean value at each.
+
+    Above :data:`MAX_KNOTS` neighbouring times are averaged.
+    """
     is_known = np.isfinite(values) & (times_ms >= 0)
     times, place, counts = np.unique(times_ms[is_known], return_inverse=True, return_counts=True)
     means = np.bincount(place, weights=values[is_known], minlength=len(times)) / counts
@@ -211,7 +225,10 @@ def _knots(values: Float32, times_ms: Int64) -> tuple[Int64, Float32]:
 
 
 def _fit_rounds(known: Float32, text: Float32, statistics: Float32, groups: Int64) -> tuple[Float32, Float32]:
-    """Return the intercepts and coefficients of each round; a feature that fewer than two rows have keeps its statistic."""
+    """Return the intercepts and coefficients of each round.
+
+    A feature that fewer than two rows have keeps its statistic.
+    """
     from sklearn.linear_model import Ridge  # as above
 
     n_text, n_features = text.shape[1], known.shape[1]

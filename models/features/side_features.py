@@ -1,4 +1,4 @@
-"""Features of items or users as an artifact keeps them: which columns there are, and how missing values are filled."""
+"""Features of items or of users as an artifact stores them: their columns, and what fills missing values."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SideFeatures:
         return self.spec.n_columns
 
     def encode(self, rows: Sequence[Row], text: Float32, times_ms: Int64 | None = None) -> Float32:
-        """Return features without gaps, (n, width) float32.
+        """Return features without missing values, (n, width) float32.
 
         Parameters
         ----------
@@ -35,16 +35,22 @@ class SideFeatures:
         return self.imputer.apply(encode(self.spec, rows), text, times_ms)
 
     def to_plain(self) -> dict[str, Any]:
-        """Return what belongs into the manifest."""
+        """Return the part that belongs into the manifest."""
         return spec_to_dict(self.spec)
 
     def tensors(self, prefix: str) -> dict[str, AnyArray]:
-        """Return what belongs among the tensors."""
+        """Return the arrays that belong among the tensors, with ``prefix`` before each name."""
         return {prefix + name: array for name, array in self.imputer.tensors().items()}
 
     @classmethod
     def restore(cls, plain: Mapping[str, Any], tensors: Mapping[str, AnyArray], prefix: str) -> SideFeatures:
-        """Return the features of :meth:`to_plain` and :meth:`tensors`; raise ValueError when they do not fit together."""
+        """Return the features of :meth:`to_plain` and :meth:`tensors`.
+
+        Raises
+        ------
+        ValueError
+            When the two do not fit together.
+        """
         spec = spec_from_dict(plain)
         imputer = Imputer.from_tensors({name: tensors[prefix + name] for name in TENSORS if prefix + name in tensors})
         if len(imputer.statistics) != spec.n_columns:
@@ -55,13 +61,14 @@ class SideFeatures:
 def fit_side_features(
     rows: Sequence[Row], text: Float32, strategy: str = "median", times_ms: Int64 | None = None
 ) -> SideFeatures:
-    """Fit columns and imputation to training rows; no other rows may be among them.
+    """Fit columns and imputation to training rows; pass no other rows.
 
     Parameters
     ----------
     rows : feature name to value, one mapping per training item or user
     text : (n, text_dim) float32, whitened
     strategy : one of ``models.features.imputation.STRATEGIES``
+    times_ms : (n,) int64, for imputation by ``time``
     """
     spec = fit_spec(rows)
     encoded = encode(spec, rows)

@@ -1,1 +1,1 @@
-"""Nearest vectors: the FAISS indexes, their choice by measured recall, and their files."""
+"""Nearest vectors: the FAISS indexes, and their choice by measured recall."""

@@ -1,9 +1,10 @@
-"""FAISS behind :class:`models.index.index.ItemIndex`: how the three kinds are built and searched, always by inner product.
+"""How FAISS builds and searches the three kinds of index, always by inner product.
 
-*exact* compares with every vector. *ivf* compares with the vectors of the ``nprobe`` cells nearest to the query (Sivic and Zisserman,
-Video Google, 2003; cells by k-means). *hnsw* walks a graph of neighbours and keeps the ``efSearch`` best (Malkov and Yashunin,
-Efficient and robust approximate nearest neighbor search using hierarchical navigable small world graphs, 2018).
-``effort`` stands for nprobe and efSearch alike: more of it costs time and gains recall.
+*exact* compares a query with every vector. *ivf* compares it with the vectors of the ``nprobe``
+cells nearest to it (Sivic and Zisserman, Video Google, 2003; cells by k-means). *hnsw* walks a
+graph of neighbours and keeps the ``efSearch`` best (Malkov and Yashunin, Efficient and robust
+approximate nearest neighbor search using hierarchical navigable small world graphs, 2018).
+``effort`` is nprobe or efSearch: more effort costs time and gains recall.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from models.types import Bool, Float32, Int64
 
 Kind = Literal["exact", "ivf", "hnsw"]
 
-_faiss: Any = faiss  # its stubs lack the classes and arguments that its Python layer adds
+_faiss: Any = faiss  # its stubs lack classes and arguments that its Python layer adds
 
-#: Training points per cell: k-means gains little beyond, and its time is what a build costs.
+#: Training points per cell: k-means gains little from more, and its time is the time of a build.
 _POINTS_PER_CELL: Final = 64
 #: Neighbours per node and candidates while building.
 _HNSW_M: Final = 32
@@ -32,10 +33,11 @@ _LEAST_EF: Final = 100
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Give FAISS one OpenMP thread inside the block, and what it had before after it.
+    """Give FAISS one OpenMP thread inside the block, and restore the number after it.
 
-    A search of this size is over before a pool of threads has woken, and a busy pool would take the cores of the event loop. The
-    number belongs to the calling thread or the whole process, as the OpenMP runtime has it: that is why it is put back.
+    A search of this size ends before a pool of threads has woken, and a busy pool would take the
+    cores of the event loop. OpenMP keeps the number for the calling thread or for the whole
+    process, depending on the runtime, so the block restores it.
     """
     before = _faiss.omp_get_max_threads()
     _faiss.omp_set_num_threads(1)
@@ -46,7 +48,12 @@ def one_thread() -> Iterator[None]:
 
 
 def build_faiss(vectors: Float32, kind: Kind, seed: int) -> Any:
-    """Return the FAISS index of (n, d) vectors; the same vectors, kind and seed give the same index. Cells need n at least 1."""
+    """Return the FAISS index of vectors; the same vectors, kind and seed give the same index.
+
+    Parameters
+    ----------
+    vectors : (n, d) float32; ivf needs n at least 1
+    """
     with one_thread():
         if kind == "ivf":
             return _ivf(vectors, seed)
@@ -74,7 +81,10 @@ def _ivf(vectors: Float32, seed: int) -> Any:
 
 
 def efforts(index: Any, kind: Kind) -> list[int]:
-    """Return the efforts worth trying, rising; beyond the last one exact search is as fast (docs/results/index.md)."""
+    """Return the efforts to try, rising.
+
+    Beyond the last one exact search is as fast (docs/results/index.md).
+    """
     if kind == "ivf":
         first, last = 1, max(1, index.nlist // 2)
     else:
@@ -86,9 +96,14 @@ def efforts(index: Any, kind: Kind) -> list[int]:
 
 
 def search_exact(flat: Any, queries: Float32, k: int, allowed: Bool | None = None) -> tuple[Float32, Int64]:
-    """Return scores and positions, each (q, k), of the best ``allowed`` (n,) positions; at least ``k`` are allowed."""
+    """Return the best positions and their scores, (q, k) each.
+
+    Parameters
+    ----------
+    allowed : (n,) bool, the positions that may be found, at least ``k`` of them; None for all
+    """
     params = None
-    if allowed is not None:  # FAISS visits an array's positions only, whereas a bitmap makes it pass over all
+    if allowed is not None:  # with an array FAISS visits only its positions; with a bitmap it visits all
         params = _faiss.SearchParameters(sel=_faiss.IDSelectorArray(np.flatnonzero(allowed)))
     with one_thread():
         scores, positions = flat.search(queries, k, params=params)
@@ -98,9 +113,9 @@ def search_exact(flat: Any, queries: Float32, k: int, allowed: Bool | None = Non
 def search_approximate(
     index: Any, kind: Kind, queries: Float32, k: int, effort: int, allowed: Bool | None = None
 ) -> tuple[Float32, Int64]:
-    """Return scores and positions, each (q, k); position -1 where fewer than ``k`` were found.
+    """Return the best positions found and their scores, (q, k) each; -1 where fewer were found.
 
-    What is not allowed takes room in a search all the same, so the effort grows as the share that is allowed shrinks.
+    A search also visits positions that are not allowed, so the effort grows as their share grows.
     """
     sel = None
     if allowed is not None:

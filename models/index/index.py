@@ -1,7 +1,8 @@
 """Retrieval: the items whose vectors have the largest inner product with a user vector.
 
-With FAISS (Douze et al., The Faiss library, 2024), exactly or approximately, behind one contract. An index never changes once
-built: a reader keeps using the one it holds while a writer makes the next, so no lock is needed.
+One interface over FAISS (Douze et al., The Faiss library, 2024), exact or approximate. An index
+never changes once built: a reader keeps the index it holds while a writer builds the next, so no
+lock is needed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from models.index.faiss_kinds import Kind, build_faiss, search_approximate, sear
 from models.index.recall import least_effort
 from models.types import AnyArray, Bool, Float32, Int64
 
-#: ``auto`` never picks hnsw: at the sizes measured so far ivf is faster. hnsw stays because a catalogue of a
-#: million items must choose between the two by measurement.
-#: Up to so many vectors one exact search takes about half a millisecond of a quiet core (docs/results/index.md), and it has no
-#: recall to lose.
+#: Up to this many vectors ``auto`` is exact: one search takes about half a millisecond of an idle
+#: core (docs/results/index.md). Above, it is ivf and never hnsw, because ivf is faster at the sizes
+#: measured so far. hnsw stays: a catalogue of a million items must choose between the two by
+#: measurement.
 EXACT_UP_TO: Final = 50_000
 
 
@@ -50,9 +51,10 @@ class ItemIndex:
     Attributes
     ----------
     dim : width of its vectors
-    kind : ``exact``, ``ivf`` or ``hnsw``, what is in use
+    kind : ``exact``, ``ivf`` or ``hnsw``, the kind in use
     recall : measured share of the exact answers that a search finds; 1 for exact
-    tuning : the kind and recall with all that made them, and why exact stands in for another kind where it does
+    tuning : kind and recall with the settings behind them, and why an exact index replaces another
+        kind
     """
 
     def __init__(self, flat: Any, approximate: Any, rows: Int64, tuning: Tuning) -> None:
@@ -83,16 +85,17 @@ class ItemIndex:
         Parameters
         ----------
         vectors : (n, d) of float, all finite; n may be 0. They are copied.
-        rows : (n,) of int, distinct, what :meth:`search` names them by; 0 to n - 1 unless given
+        rows : (n,) of int, distinct, the names that :meth:`search` returns; 0 to n - 1 unless given
         kind : ``auto`` is exact up to ``EXACT_UP_TO`` vectors and ivf beyond
-        recall_target : above 0, at most 1. An approximate index searches as hard as this recall of the best 100 takes. Where that
-            would be no faster than exact search, the index is exact, and ``tuning.fallback`` says why.
-        seed : of all that is random; one seed gives one index
+        recall_target : above 0, at most 1. An approximate index searches with the least effort that
+            reaches this recall of the best 100. Where that effort would be as slow as exact search,
+            the index is exact, and ``tuning.fallback`` says why.
+        seed : of all random steps; one seed gives one index
 
         Raises
         ------
         ValueError
-            For a shape, a row, a value or a setting that cannot be used.
+            When a shape, a row, a value or a setting cannot be used.
         """
         checked = _checked_vectors(vectors, "vectors")
         numbers = _checked_rows(np.arange(len(checked)) if rows is None else rows, len(checked))
@@ -119,27 +122,29 @@ class ItemIndex:
         ----------
         queries : (q, d) of float, all finite
         k : rows wanted, at least 1
-        allowed : rows that may be returned, all unless given: bool with an entry for each row number, True for those allowed, or
-            (m,) int of their numbers; numbers that the index does not hold are passed over
+        allowed : the rows that may be returned, all unless given: bool with an entry for each row
+            number, or (m,) int of row numbers; numbers that the index lacks do not count
 
         Returns
         -------
-        rows : (q, w) int64, each at most once per query, where w is ``k`` or the number of rows that may be returned, the smaller
-            of both; FAISS's -1 for "none" cannot occur. Of rows that tie any may come first.
-        scores : (q, w) float32, descending
+        rows : (q, w) int64, each at most once per query, where w is the smaller of ``k`` and the
+            number of rows that may be returned; never FAISS's -1 for "none". Rows with equal scores
+            come in any order.
+        scores : (q, w) float32, falling
 
         Raises
         ------
         ValueError
-            For a width unlike the index's, a value that is not finite, a ``k`` below 1, or ``allowed`` of another form.
+            When the width differs from the index's, a value is not finite, ``k`` is below 1, or
+            ``allowed`` has another form.
 
         Notes
         -----
         No caller passes ``allowed`` yet. A catalogue that hides items without building a new index
         needs it.
 
-        ``recall`` is measured for the best 100 without a filter. An approximate index finds less for a larger ``k``, and for a filter
-        that allows only what lies far from the query.
+        ``recall`` is measured for the best 100 without a filter. An approximate index finds less
+        for a larger ``k``, and for a filter that allows only vectors far from the query.
         """
         checked = _checked_vectors(queries, "queries", self.dim)
         if k < 1:
@@ -155,10 +160,12 @@ class ItemIndex:
         return self._rows[positions], scores
 
     def _best(self, queries: Float32, k: int, mask: Bool | None, n_allowed: int) -> tuple[Float32, Int64]:
-        """Return scores and positions, each (q, k). What an approximate search leaves open, exact search answers."""
-        few = mask is not None and n_allowed <= max(
-            EXACT_UP_TO, len(self) // 4
-        )  # then exact is fast, and a filtered walk is not
+        """Return scores and positions, (q, k) each.
+
+        Exact search answers the queries for which the approximate search finds too little.
+        """
+        # few allowed rows: exact search is fast, and a filtered approximate search is not
+        few = mask is not None and n_allowed <= max(EXACT_UP_TO, len(self) // 4)
         if self._approximate is None or self.kind == "exact" or few:
             return search_exact(self._flat, queries, k, mask)
         scores, positions = search_approximate(self._approximate, self.kind, queries, k, self.tuning.effort, mask)
@@ -182,7 +189,10 @@ def _checked_vectors(vectors: AnyArray, name: str, dim: int | None = None) -> Fl
 
 
 def _check_lengths(vectors: Float32) -> None:
-    """Refuse vectors whose squared length is beyond float32: k-means and graphs compare vectors with one another."""
+    """Raise ValueError where a vector's squared length exceeds float32.
+
+    K-means and graphs compare vectors with one another.
+    """
     squares = np.einsum("nd,nd->n", vectors, vectors, dtype=np.float64)
     longest = int(np.argmax(squares))
     if squares[longest] > np.finfo(np.float32).max:

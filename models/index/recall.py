@@ -1,4 +1,4 @@
-"""What an approximate index finds, measured against exact search, and the least effort that finds enough."""
+"""The recall of an approximate index, measured against exact search, and the least effort for a target."""
 
 from __future__ import annotations
 
@@ -9,20 +9,31 @@ import numpy as np
 from models.index.faiss_kinds import Kind, efforts, search_approximate, search_exact
 from models.types import Float32, Int64
 
-#: Recall is measured over this many answers to this many queries; a search for more answers finds a smaller share of them.
+#: Recall is measured over this many answers to this many queries; searches for more answers have
+#: less.
 RECALL_K: Final = 100
 N_QUERIES: Final = 256
-#: Queries are stored vectors with noise of this many standard deviations of each column: a user is near items, not on one.
+#: Queries are stored vectors with noise of this many standard deviations of each column: a user
+#: vector lies near items, not on one.
 _NOISE: Final = 0.5
 
 
 def least_effort(index: Any, flat: Any, kind: Kind, vectors: Float32, *, target: float, seed: int) -> tuple[int, float]:
-    """Return the least effort tried that reaches the ``target`` recall, and its recall; else the largest effort and its recall."""
+    """Return the least effort tried that reaches the ``target`` recall, and its recall.
+
+    Where no effort reaches the target, return the largest effort and its recall.
+
+    Parameters
+    ----------
+    index, flat : the approximate and the exact FAISS index of the same vectors
+    vectors : (n, d) float32
+    seed : of the queries
+    """
     queries = _sample_queries(vectors, seed)
     k = min(RECALL_K, len(vectors))
     exact_scores, _ = search_exact(flat, queries, k)
     longest = float(np.linalg.norm(vectors, axis=1).max())
-    slack = 1e-6 * longest * np.linalg.norm(queries, axis=1)  # [q]; two roundings of one product differ by as much
+    slack = 1e-6 * longest * np.linalg.norm(queries, axis=1)  # [q]; two roundings of a product differ by this
     effort, recall = 0, 0.0
     for effort in efforts(index, kind):
         scores, positions = search_approximate(index, kind, queries, k, effort)
@@ -33,13 +44,13 @@ def least_effort(index: Any, flat: Any, kind: Kind, vectors: Float32, *, target:
 
 
 def measured_recall(scores: Float32, positions: Int64, exact_scores: Float32, slack: Float32) -> float:
-    """Return the share of answers that are as good as the exact ones: any of those that tie at the end is right.
+    """Return the share of answers that are as good as the exact ones; ties at the end all count.
 
     Parameters
     ----------
     scores, positions : (q, k) of the approximate search, position -1 for none
-    exact_scores : (q, k) descending
-    slack : (q,) by how much two computations of one score may differ
+    exact_scores : (q, k), falling
+    slack : (q,), the greatest difference between two computations of one score
     """
     least = exact_scores[:, -1:] - slack[:, None]
     return float(((scores >= least) & (positions >= 0)).mean())

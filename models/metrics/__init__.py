@@ -1,1 +1,1 @@
-"""Ranking metrics, metrics of probabilities and of sets, and intervals for them."""
+"""Metrics of ranked lists, of sets and of probabilities, with intervals and a test of two models."""

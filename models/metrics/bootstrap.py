@@ -1,4 +1,4 @@
-"""How sure a mean is: percentile bootstrap intervals of a metric, and of the paired difference of two models."""
+"""How sure a mean is: bootstrap intervals of a metric, and of the paired difference of two models."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from models.types import AnyArray
 
 Float64 = NDArray[np.float64]
 
-#: Enough for the ends of a 95 % interval (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3: 1000 or more).
+#: Enough for the ends of a 95 % interval (Efron and Tibshirani, An Introduction to the Bootstrap,
+#: 1993, section 13.3: 1000 or more).
 N_RESAMPLES: Final = 2000
-#: Weights per step, 8 bytes each: memory stays at 32 MB.
+#: Weights per step, 8 bytes each: bounds memory to 32 MB.
 _WEIGHTS_PER_STEP: Final = 4_000_000
 
 
@@ -27,32 +28,36 @@ def mean_interval(
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the mean of per-case values.
 
-    Cases are drawn with replacement, as many as there are, ``n_resamples`` times; the interval holds the middle ``level`` of the
-    means (Efron, Bootstrap Methods: Another Look at the Jackknife, 1979). With ``clusters``, whole clusters are drawn: the cases of
-    one user are alike, and drawing them singly gives an interval that is too narrow (Field and Welsh, Bootstrapping Clustered
-    Data, 2007).
+    The bootstrap draws as many cases as there are, with replacement, ``n_resamples`` times; the
+    interval holds the middle ``level`` of the means (Efron, Bootstrap Methods: Another Look at the
+    Jackknife, 1979). With ``clusters`` it draws whole clusters: the cases of one user are alike,
+    and drawing them singly gives an interval that is too narrow (Field and Welsh, Bootstrapping
+    Clustered Data, 2007).
 
     Parameters
     ----------
-    values : (n,) of float, one per case, such as :func:`models.metrics.ranking.values_of_ranks` gives
+    values : (n,) of float, one per case, such as :func:`models.metrics.ranking.values_of_ranks`
+        gives
     seed : the same seed and values give the same interval
-    clusters : (n,), the user of each case; None takes each case for itself
+    clusters : (n,), the user of each case; None makes each case a cluster
     level : between 0 and 1
 
     Returns
     -------
-    Lower and upper end. Of one case, or one cluster, nothing is known but its mean: both ends are it.
+    tuple
+        Lower and upper end. With a single case or cluster both ends are its mean.
 
     Raises
     ------
     ValueError
-        Without values, for a value that is not finite, clusters of another length, or a level or number out of range.
+        When there is no value, a value is not finite, clusters have another length, or the level or
+        the number of resamples is out of range.
 
     Notes
     -----
-    Drawing n of n equals giving each distinct value a multinomial number of draws. A metric cut at 10 has eleven values, so any
-    number of cases costs what eleven do, beyond one sort; values that all differ cost ``n * n_resamples`` draws, some seconds for
-    50,000 cases.
+    Drawing n of n cases equals giving each distinct value a multinomial number of draws. A metric
+    cut at 10 has eleven values, so any number of cases costs as much as eleven, beyond one sort.
+    Values that all differ cost ``n * n_resamples`` draws: some seconds for 50,000 cases.
 
     Examples
     --------
@@ -74,11 +79,15 @@ def difference_interval(
     level: float = 0.95,
     n_resamples: int = N_RESAMPLES,
 ) -> tuple[float, float]:
-    """Return the interval of the mean of ``first - second``, case by case; one that holds no 0 tells the models apart.
+    """Return the bootstrap interval of the mean of ``first - second``, case by case.
 
-    Parameters and errors as in :func:`mean_interval`; both are (n,) in the same order of cases. Paired, as both models meet the same
-    easy and hard cases: the intervals of the two means may overlap where this one is far from 0.
+    An interval without 0 tells the two models apart. Parameters and errors as in
+    :func:`mean_interval`; both arrays are (n,) in the same order of cases. The difference is paired
+    because both models meet the same easy and hard cases: the intervals of the two means may
+    overlap where this one is far from 0.
 
+    Examples
+    --------
     >>> difference_interval(np.array([0.5, 1.0]), np.array([0.25, 0.75]), seed=1)
     (0.25, 0.25)
     """
@@ -104,7 +113,7 @@ def _checked(values: AnyArray, clusters: AnyArray | None, level: float, n_resamp
 
 
 def _units(x: Float64, clusters: AnyArray | None) -> tuple[Float64, Float64]:
-    """Return the sum and the size of each thing that is drawn as a whole, a cluster or a case: (n_units,) each."""
+    """Return the sum and the size of each unit of drawing, a cluster or a case: (n_units,) each."""
     if clusters is None:
         return x, np.ones_like(x)
     _, unit = np.unique(clusters, return_inverse=True)

@@ -34,12 +34,11 @@ def summarize_probabilities(probabilities: AnyArray, labels: AnyArray, threshold
 
     Returns
     -------
-    dict
-        Plain Python values, ready for JSON: ``n`` cases, ``positive_share``, ``threshold``; the four
-        values of :func:`at_threshold`; ``mse``, the mean squared difference of probability and label
-        (Brier, Verification of Forecasts Expressed in Terms of Probability, 1950), and ``rmse``, its
-        root; ``log_loss``; ``auc`` (None where there is one class only); ``ece`` with bins of equal
-        width and ``ece_mass`` with bins of equal count; ``reliability``, the rows of
+    dict Plain Python values, ready for JSON: ``n`` cases, ``positive_share``, ``threshold``; the
+        four values of :func:`at_threshold`; ``mse``, the mean squared difference of probability and
+        label (Brier, Verification of Forecasts Expressed in Terms of Probability, 1950), and
+        ``rmse``, its root; ``log_loss``; ``auc`` (None where there is one class only); ``ece`` with
+        bins of equal width and ``ece_mass`` with bins of equal count; ``reliability``, the rows of
         :func:`reliability_curve` with bins of equal width.
     """
     p, y = _checked(probabilities, labels)
@@ -109,8 +108,8 @@ def auc(probabilities: AnyArray, labels: AnyArray) -> float | None:
     """Return the chance that a positive has a higher probability than a negative; a tie is a half.
 
     The area under the receiver operating characteristic curve (Hanley and McNeil, The Meaning and
-    Use of the Area under a Receiver Operating Characteristic Curve, 1982). None where all labels are
-    equal, because there is no pair to order.
+    Use of the Area under a Receiver Operating Characteristic Curve, 1982). None where all labels
+    are equal, because there is no pair to order.
 
     Examples
     --------
@@ -128,9 +127,9 @@ def reliability_curve(
 
     Parameters
     ----------
-    bins : ``width`` cuts [0, 1] into equal parts, each with its lower edge, the last with both edges;
-        ``mass`` cuts the cases into equal counts, as far as ties allow: equal probabilities always
-        share a bin, so the order of the cases changes nothing
+    bins : ``width`` cuts [0, 1] into equal parts, each with its lower edge, the last with both
+        edges; ``mass`` cuts the cases into equal counts, as far as ties allow: equal probabilities
+        always share a bin, so the order of the cases changes nothing
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""How good ranked lists are: accuracy of a rank, and what lists show of a catalogue.
+"""How good ranked lists are: accuracy from the target's rank, and how much of a catalogue they show.
 
-Every measure is over the whole catalogue. Sampled candidates change the order of models (Krichene and Rendle, On Sampled Metrics
-for Item Recommendation, 2020), so nothing here samples.
+Every metric ranks the whole catalogue. Metrics over sampled candidates change the order of models
+(Krichene and Rendle, On Sampled Metrics for Item Recommendation, 2020), so nothing here samples.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from models.types import AnyArray, Int64
 
-#: Lists per step of :func:`intra_list_diversity`: the gathered vectors of one step stay at some tens of megabytes.
+#: Lists per step of :func:`intra_list_diversity`: bounds the gathered vectors of one step to some
+#: tens of megabytes.
 _LISTS_PER_STEP: Final = 2048
 
 #: A rank past every cut-off: the target is not in the list.
@@ -23,14 +24,14 @@ MISSED: Final = 1_000_000
 
 
 def check_k(k: int) -> int:
-    """Return ``k`` if it is a list's length, at least 1."""
+    """Return ``k``; raise ValueError where it is below 1."""
     if k < 1:
         raise ValueError(f"k={k}: must be at least 1")
     return k
 
 
 def _rank_in(ranked: Sequence[str], target: str, k: int) -> int | None:
-    """Return the first rank of the target among the first ``k``, from 1, or None."""
+    """Return the rank of the target among the first ``k``, from 1, or None."""
     top = ranked[: check_k(k)]
     return top.index(target) + 1 if target in top else None
 
@@ -38,8 +39,16 @@ def _rank_in(ranked: Sequence[str], target: str, k: int) -> int | None:
 def hit_at_k(ranked: Sequence[str], target: str, k: int) -> float:
     """Return 1 if the target is among the first ``k`` of a list, else 0.
 
-    ``HR@k = [rank <= k]`` (Deshpande and Karypis, Item-Based Top-N Recommendation Algorithms, 2004).
+    ``HR@k = [rank <= k]`` (Deshpande and Karypis, Item-Based Top-N Recommendation Algorithms,
+    2004).
 
+    Parameters
+    ----------
+    ranked : item ids, best first
+    k : cut-off, at least 1
+
+    Examples
+    --------
     >>> hit_at_k(["a", "b", "c"], "b", 2), hit_at_k(["a", "b", "c"], "c", 2)
     (1.0, 0.0)
     """
@@ -49,9 +58,16 @@ def hit_at_k(ranked: Sequence[str], target: str, k: int) -> float:
 def ndcg_at_k(ranked: Sequence[str], target: str, k: int) -> float:
     """Return the normalised discounted cumulative gain of a list with one relevant item.
 
-    ``NDCG@k = 1 / log2(1 + rank)`` for ``rank <= k``, else 0; the ideal list has gain 1 (Järvelin and Kekäläinen, Cumulated
-    Gain-Based Evaluation of IR Techniques, 2002).
+    ``NDCG@k = 1 / log2(1 + rank)`` for ``rank <= k``, else 0; the ideal list has gain 1 (Järvelin
+    and Kekäläinen, Cumulated Gain-Based Evaluation of IR Techniques, 2002).
 
+    Parameters
+    ----------
+    ranked : item ids, best first
+    k : cut-off, at least 1
+
+    Examples
+    --------
     >>> ndcg_at_k(["a", "b", "c"], "a", 2), round(ndcg_at_k(["a", "b", "c"], "b", 2), 4)
     (1.0, 0.6309)
     """
@@ -64,6 +80,8 @@ def coverage(lists: Sequence[Sequence[str]], n_items: int) -> float:
 
     ``|union of lists| / n_items`` (Ge, Delgado-Battenfeld and Jannach, Beyond Accuracy, 2010).
 
+    Examples
+    --------
     >>> coverage([["a", "b"], ["b", "c"]], 6)
     0.5
     """
@@ -73,10 +91,13 @@ def coverage(lists: Sequence[Sequence[str]], n_items: int) -> float:
 def novelty(lists: Sequence[Sequence[str]], item_counts: Mapping[str, float]) -> float:
     """Return the mean self-information of the listed items, in bits; 0 where nothing is listed.
 
-    ``mean of -log2(p(i))`` over all entries of all lists, with ``p(i) = (count(i) + 1) / (sum of counts + number of items)``:
-    one is added to each count, so that an item that nobody had is new and not infinitely so (Zhou et al., Solving the Apparent
-    Diversity-Accuracy Dilemma of Recommender Systems, 2010). Items that ``item_counts`` lacks have count 0.
+    ``mean of -log2(p(i))`` over all entries of all lists, with ``p(i) = (count(i) + 1) / (sum of
+    counts + number of items)`` (Zhou et al., Solving the Apparent Diversity-Accuracy Dilemma of
+    Recommender Systems, 2010). Each count has one added, so that an item without events has a
+    finite novelty. Items that ``item_counts`` lacks have count 0.
 
+    Examples
+    --------
     >>> novelty([["a"], ["b"]], {"a": 1, "b": 1})
     1.0
     """
@@ -89,10 +110,12 @@ def novelty(lists: Sequence[Sequence[str]], item_counts: Mapping[str, float]) ->
 
 
 def intra_list_diversity(vectors: AnyArray, rows: Int64) -> float:
-    """Return how unlike each other the items of a list are: the mean pairwise ``1 - cosine``, averaged over lists.
+    """Return how different the items of a list are from one another, averaged over lists.
 
-    The intra-list similarity of Ziegler, McNee, Konstan and Lausen (Improving Recommendation Lists Through Topic
-    Diversification, 2005), turned round and divided by the number of pairs. 0 is a list of one direction, 1 of unrelated ones.
+    The mean pairwise ``1 - cosine``: one minus the intra-list similarity of Ziegler, McNee, Konstan
+    and Lausen (Improving Recommendation Lists Through Topic Diversification, 2005), divided by the
+    number of pairs. All items of a list with diversity 0 point in one direction; items with
+    diversity 1 are unrelated.
 
     Parameters
     ----------
@@ -101,16 +124,18 @@ def intra_list_diversity(vectors: AnyArray, rows: Int64) -> float:
 
     Returns
     -------
-    From 0 to 2. Lists of fewer than two items have no pair and are left out; 0 where no list has one.
+    float From 0 to 2. Lists with fewer than two items have no pair and do not count; 0 where no
+        list has a pair.
 
     Raises
     ------
     ValueError
-        For wrong shapes, a row outside ``vectors``, or a vector that is not finite.
+        When shapes are wrong, a row lies outside ``vectors``, or a vector is not finite.
 
     Notes
     -----
-    ``sum over pairs of u.v = (|sum of u|^2 - sum of |u|^2) / 2``, so a list costs k additions, not k^2 products.
+    ``sum over pairs of u.v = (|sum of u|^2 - sum of |u|^2) / 2``, so a list costs k additions
+    instead of k^2 products.
 
     Examples
     --------
@@ -142,18 +167,23 @@ def intra_list_diversity(vectors: AnyArray, rows: Int64) -> float:
 def ranks_of_targets(scores: AnyArray, targets: Int64) -> Int64:
     """Return each target's rank among all items, from 1.
 
-    Ties count against the target: its rank is 1 plus the number of *other* items whose score is not below its own, so a model that
-    scores everything alike ranks its target last and gains nothing. A masked item has score ``-inf``; a target that is itself
-    ``-inf`` is thus last. NaN anywhere is an error.
+    Ties count against the target: its rank is 1 plus the number of *other* items whose score is not
+    below its own. A model that scores all items alike therefore ranks its target last and gains
+    nothing. A masked item has score ``-inf``; a target with score ``-inf`` is last.
 
     Parameters
     ----------
-    scores : (n, n_items) of float
+    scores : (n, n_items) of float, none NaN
     targets : (n,) int64, columns of ``scores``
 
     Returns
     -------
     (n,) int64
+
+    Raises
+    ------
+    ValueError
+        When shapes do not fit, a target lies outside, or a score is NaN.
 
     Examples
     --------
@@ -176,10 +206,12 @@ def ranks_of_targets(scores: AnyArray, targets: Int64) -> Int64:
 
 
 def values_of_ranks(ranks: AnyArray, k: int = 10) -> dict[str, NDArray[np.float64]]:
-    """Return each case's hit, NDCG and reciprocal rank, all cut at ``k``: what intervals and tests of a difference need.
+    """Return each case's hit, NDCG and reciprocal rank, all cut at ``k``.
 
-    Formulae and sources of the first two as in :func:`hit_at_k` and :func:`ndcg_at_k`. ``RR@k = 1 / rank`` for ``rank <= k``,
-    else 0 (Voorhees, The TREC-8 Question Answering Track Report, 1999). With one target per case, recall@k is the hit.
+    Intervals and tests of a difference need these values case by case. :func:`hit_at_k` and
+    :func:`ndcg_at_k` give formulae and sources of the first two. ``RR@k = 1 / rank`` for ``rank <=
+    k``, else 0 (Voorhees, The TREC-8 Question Answering Track Report, 1999). With one target per
+    case, recall@k equals the hit.
 
     Parameters
     ----------
@@ -187,7 +219,13 @@ def values_of_ranks(ranks: AnyArray, k: int = 10) -> dict[str, NDArray[np.float6
 
     Returns
     -------
-    ``hr@k``, ``ndcg@k`` and ``mrr@k``, each (n,) float64 in the order of ``ranks``.
+    dict
+        ``hr@k``, ``ndcg@k`` and ``mrr@k``, each (n,) float64 in the order of ``ranks``.
+
+    Raises
+    ------
+    ValueError
+        When ``k`` or a rank is below 1.
 
     Examples
     --------
@@ -196,7 +234,7 @@ def values_of_ranks(ranks: AnyArray, k: int = 10) -> dict[str, NDArray[np.float6
     """
     check_k(k)
     values = np.asarray(ranks, dtype=np.float64)
-    if values.size and not values.min() >= 1:  # so written, NaN fails too
+    if values.size and not values.min() >= 1:  # written so that NaN fails too
         raise ValueError(f"rank {values.min():g}: must be at least 1")
     hits = values <= k
     return {
@@ -207,7 +245,7 @@ def values_of_ranks(ranks: AnyArray, k: int = 10) -> dict[str, NDArray[np.float6
 
 
 def summarize(ranks: AnyArray, k: int = 10) -> dict[str, float]:
-    """Return the means of :func:`values_of_ranks`: hit rate, NDCG and reciprocal rank at ``k``; 0 without ranks.
+    """Return the means of :func:`values_of_ranks`; each is 0 without ranks.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How good lists are where several items are relevant, over score matrices of the whole catalogue."""
+"""How good lists are for users with several relevant items, from scores of the whole catalogue."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ from models.types import Bool, Float32, Int64
 
 
 def list_metrics(scores: Float32, relevant: Bool, k: int = 10) -> dict[str, float]:
-    """Return the means over users of hit rate, NDCG and recall at ``k``, with several relevant items for each user.
+    """Return the means over users of hit rate, NDCG and recall at ``k``.
 
-    ``HR@k = [any of the first k is relevant]``; ``NDCG@k = DCG / ideal DCG`` with gain 1 and discount ``1 / log2(1 + rank)`` (Järvelin
-    and Kekäläinen, Cumulated Gain-Based Evaluation of IR Techniques, 2002); ``recall@k = |first k and relevant| / |relevant|``.
-    Users with nothing relevant are left out; without users all are 0. Of equal scores the lower row comes first.
+    ``HR@k = [any of the first k is relevant]``; ``NDCG@k = DCG / ideal DCG`` with gain 1 and
+    discount ``1 / log2(1 + rank)`` (Järvelin and Kekäläinen, Cumulated Gain-Based Evaluation of IR
+    Techniques, 2002); ``recall@k = |first k and relevant| / |relevant|``. Users without a relevant
+    item do not count; without any user all values are 0. Of equal scores the lower row comes first.
 
     Parameters
     ----------
-    scores : (n, n_items) float32, ``-inf`` for what must not be listed
+    scores : (n, n_items) float32, ``-inf`` for an item that must not be listed
     relevant : (n, n_items) bool
+
+    Raises
+    ------
+    ValueError
+        When shapes differ, a score is NaN, or ``k`` is below 1.
 
     Examples
     --------
@@ -48,13 +54,18 @@ def list_metrics(scores: Float32, relevant: Bool, k: int = 10) -> dict[str, floa
 
 
 def top_rows(scores: Float32, k: int) -> Int64:
-    """Return the rows of each user's best ``k`` items, (n, min(k, n_items)) int64, best first; of equals the lower row first."""
+    """Return the rows of each user's best ``k`` items, best first; of equals the lower row first.
+
+    Returns
+    -------
+    (n, min(k, n_items)) int64
+    """
     n_items = scores.shape[1]
     if k >= n_items:
         return np.argsort(-scores, axis=1, kind="stable").astype(np.int64)
     worst_listed = np.partition(scores, n_items - k, axis=1)[:, n_items - k, None]
     best = np.empty((len(scores), k), dtype=np.int64)
     for row, (values, least) in enumerate(zip(scores, worst_listed, strict=True)):
-        candidates = np.flatnonzero(values >= least)  # in rising row, so that a stable sort breaks ties by row
+        candidates = np.flatnonzero(values >= least)  # rows rise, so a stable sort breaks ties by row
         best[row] = candidates[np.argsort(-values[candidates], kind="stable")[:k]]
     return best

@@ -10,7 +10,7 @@ from models.types import Bool, Int64
 
 #: Four users: one with much, one with little, one with nothing known, and one more.
 VECTORS = np.array([[1.0, 0.0], [0.0, 1.0], [9.0, 9.0], [-1.0, 2.0]], dtype=np.float32)
-N_EVENTS = np.array([15, 5, 0, 5])  # knowledge at half_known=5: 3/4, 1/2, 0, 1/2
+N_EVENTS = np.array([15, 5, 0, 5])  # knowledge: 3/4, 1/2, 0, 1/2
 
 
 def padded(*rows: list[int]) -> tuple[Int64, Bool]:
@@ -24,14 +24,14 @@ def padded(*rows: list[int]) -> tuple[Int64, Bool]:
 
 
 def test_knowledge_is_half_at_half_known() -> None:
-    """Nothing is known at 0 events, half at ``half_known``, and nearly all far beyond."""
-    assert knowledge(np.array([0, 4, 12, 10**9]), 4.0).tolist() == pytest.approx([0.0, 0.5, 0.75, 1.0])
+    """Nothing is known at 0 events, half at ``HALF_KNOWN``, and nearly all far beyond."""
+    assert knowledge(np.array([0, 5, 15, 10**9])).tolist() == pytest.approx([0.0, 0.5, 0.75, 1.0])
 
 
 def test_the_prior_is_the_mean_of_the_followed_weighted_by_what_is_known() -> None:
     """Weights 3/4 and 1/2 give 0.6 and 0.4; a followed user without events adds nothing, whatever its vector."""
     follows, mask = padded([0, 1], [0, 2], [1])
-    prior = social_prior(follows, mask, VECTORS, N_EVENTS, 5.0)
+    prior = social_prior(follows, mask, VECTORS, N_EVENTS)
     np.testing.assert_allclose(prior, [[0.6, 0.4], [1.0, 0.0], [0.0, 1.0]], atol=1e-6)
     assert prior.dtype == np.float32
 
@@ -39,10 +39,10 @@ def test_the_prior_is_the_mean_of_the_followed_weighted_by_what_is_known() -> No
 def test_without_known_follows_the_prior_is_the_mean_user() -> None:
     """Who follows nobody, or only users without events, gets the weighted mean of all, and is told apart."""
     follows, mask = padded([], [2], [0])
-    prior = social_prior(follows, mask, VECTORS, N_EVENTS, 5.0)
+    prior = social_prior(follows, mask, VECTORS, N_EVENTS)
     mean = (0.75 * VECTORS[0] + 0.5 * VECTORS[1] + 0.5 * VECTORS[3]) / 1.75
     np.testing.assert_allclose(prior[:2], [mean, mean], atol=1e-6)
-    np.testing.assert_allclose(mean_user(VECTORS, N_EVENTS, 5.0), mean, atol=1e-6)
+    np.testing.assert_allclose(mean_user(VECTORS, N_EVENTS), mean, atol=1e-6)
     assert has_known_follows(follows, mask, N_EVENTS).tolist() == [False, False, True]
 
 
@@ -72,20 +72,17 @@ def test_friends_vote_for_what_they_have() -> None:
 
 
 @pytest.mark.parametrize(
-    ("follows", "mask", "n_events", "half_known", "field"),
+    ("follows", "mask", "n_events", "field"),
     [
-        ([[4]], [[True]], [1, 1, 1, 1], 1.0, "follows=4"),
-        ([[-1]], [[False]], [1, 1, 1, 1], 1.0, "follows=-1"),
-        ([[0, 1]], [[True]], [1, 1, 1, 1], 1.0, "mask of shape"),
-        ([[0]], [[True]], [1, 1, 1], 1.0, "n_events of shape"),
-        ([[0]], [[True]], [1, 1, 1, -2], 1.0, "n_events=-2"),
-        ([[0]], [[True]], [1, 1, 1, 1], 0.0, "half_known=0.0"),
+        ([[4]], [[True]], [1, 1, 1, 1], "follows=4"),
+        ([[-1]], [[False]], [1, 1, 1, 1], "follows=-1"),
+        ([[0, 1]], [[True]], [1, 1, 1, 1], "mask of shape"),
+        ([[0]], [[True]], [1, 1, 1], "n_events of shape"),
+        ([[0]], [[True]], [1, 1, 1, -2], "n_events=-2"),
     ],
 )
-def test_bad_input_is_named(
-    follows: list[list[int]], mask: list[list[bool]], n_events: list[int], half_known: float, field: str
-) -> None:
+def test_bad_input_is_named(follows: list[list[int]], mask: list[list[bool]], n_events: list[int], field: str) -> None:
     """The message begins with or holds the field at fault, on one line."""
     with pytest.raises(ValueError, match=field) as caught:
-        social_prior(np.array(follows), np.array(mask), VECTORS, np.array(n_events), half_known)
+        social_prior(np.array(follows), np.array(mask), VECTORS, np.array(n_events))
     assert "\n" not in str(caught.value)
