@@ -1,1 +1,1 @@
-"""Matrix factorisation and item neighbours: what users and items have in common."""
+"""Matrix factorisation and item neighbours: which users and items go together."""

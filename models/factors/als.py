@@ -1,11 +1,14 @@
 """Implicit alternating least squares with a weight on all pairs and regularisation by frequency (iALS).
 
-Rendle, Krichene, Zhang and Koren, Revisiting the Performance of iALS on Item Recommendation Benchmarks, 2021. The objective is::
+Rendle, Krichene, Zhang and Koren, Revisiting the Performance of iALS on Item Recommendation
+Benchmarks, 2021. The objective is::
 
-    sum over observed (u, i) of (1 - x_u'y_i)^2  +  unobserved_weight * sum over all (u, i) of (x_u'y_i)^2
+    sum over observed (u, i) of (1 - x_u'y_i)^2
+    + unobserved_weight * sum over all (u, i) of (x_u'y_i)^2
     + regularisation * (sum over u of c_u |x_u|^2  +  sum over i of c_i |y_i|^2)
 
-with ``c_u = (items of u + unobserved_weight * n_items) ^ frequency_exponent``, and ``c_i`` likewise.
+with ``c_u = (items of u + unobserved_weight * n_items) ^ frequency_exponent``, and ``c_i``
+likewise.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import numpy as np
 from models.factors.item_neighbours import interaction_matrix
 from models.types import AnyArray, Bool, Float32, Int64
 
-#: Numbers gathered at a time: 8 MiB of float32, which a core's cache about holds.
+#: Numbers gathered at a time: 8 MB of float32, about a core's cache.
 CHUNK_CELLS: Final = 2_000_000
 
 
@@ -31,9 +34,10 @@ class AlsConfig:
     ----------
     dim : factors of a user and of an item
     n_sweeps : each solves all items, then all users
-    unobserved_weight : of a pair's square score, for all pairs (alpha_0 in the paper)
-    regularisation : of factors (lambda)
-    frequency_exponent : 1 regularises in proportion to the data of a row, 0 all rows alike (nu)
+    unobserved_weight : weight of the square score of every pair (alpha_0 in the paper)
+    regularisation : of factors (lambda in the paper)
+    frequency_exponent : 1 regularises a row in proportion to its data, 0 all rows alike (nu in the
+        paper)
 
     Raises
     ------
@@ -62,7 +66,13 @@ class AlsConfig:
 
 @dataclass(frozen=True)
 class AlsFactors:
-    """User factors (n_users, dim) float32 and item factors (n_items, dim) float32; rows without interactions are zeros."""
+    """Fitted factors; rows without interactions are zeros.
+
+    Parameters
+    ----------
+    users : (n_users, dim) float32
+    items : (n_items, dim) float32
+    """
 
     users: Float32
     items: Float32
@@ -79,12 +89,15 @@ def fit_als(
 ) -> AlsFactors:
     """Fit user and item factors to interactions.
 
-    A sweep solves the items first and the users last, so that the users returned are the exact solution for the items returned,
-    as :func:`fold_in_als` gives it. Starts from ``N(0, (0.1 / sqrt(dim))^2)``, as the paper does.
+    A sweep solves the items first and the users last, so the returned users are the exact solution
+    for the returned items, as :func:`fold_in_als` gives it. The start is ``N(0, (0.1 /
+    sqrt(dim))^2)``, as in the paper.
 
     Parameters
     ----------
     users, items : (n,) int64, rows of each interaction, in any order; a repeated pair counts once
+    seed : of the start; the same input and seed give the same factors
+    on_sweep : called with the number of each sweep, from 0
 
     Raises
     ------
@@ -106,23 +119,25 @@ def fit_als(
 def fold_in_als(
     item_factors: Float32, gram: Float32, rows: Int64, mask: Bool, *, n_items: int, config: AlsConfig
 ) -> Float32:
-    """Return users' factors from the items they have: the exact solution of the objective for fixed item factors.
+    """Return users' factors from their items: the exact solution for fixed item factors.
 
     Parameters
     ----------
     item_factors : (n, dim) float32
     gram : (dim, dim) float32, ``Y'Y`` of the items that the factors were fitted on
-    rows : (n_users, length) int64, each user's items as rows of ``item_factors``; a repeated item counts once
-    mask : (n_users, length) bool, which of them are there
-    n_items : how many items the factors were fitted on; it is part of the regularisation
+    rows : (n_users, length) int64, each user's items as rows of ``item_factors``; a repeated item
+        counts once
+    mask : (n_users, length) bool, False for padding
+    n_items : number of items that the factors were fitted on; the regularisation depends on it
 
     Returns
     -------
-    (n_users, dim) float32; zeros for a user without items
+    (n_users, dim) float32
+        Zeros for a user without items.
     """
     missing = len(item_factors)
     held = np.sort(np.where(mask, rows, missing), axis=1)
-    held[:, 1:][held[:, 1:] == held[:, :-1]] = missing  # repeats stand side by side now
+    held[:, 1:][held[:, 1:] == held[:, :-1]] = missing  # sorting put repeats side by side
     basis = _Basis.of(item_factors, gram, n_items, config)
     result = np.zeros((len(rows), item_factors.shape[1]), dtype=np.float32)
     for part in _chunks(held.shape, basis.factors.shape[1]):
@@ -132,9 +147,9 @@ def fold_in_als(
 
 @dataclass(frozen=True)
 class _Basis:
-    """One side's factors in the basis of their Gram matrix, in which the cost of unobserved pairs is diagonal.
+    """One side's factors in the basis of their Gram matrix, where the cost of all pairs is diagonal.
 
-    ``factors`` (n + 1, dim) has a last row of zeros, which padding points at.
+    The last row of ``factors`` (n + 1, dim) is zeros; padding points at it.
     """
 
     factors: Float32
@@ -151,10 +166,11 @@ class _Basis:
         return cls(rotated, vectors.astype(np.float32), np.maximum(values, 0.0), n_fitted, config)
 
     def solve(self, rows: Int64) -> Float32:
-        """Return ``x = (Y'Y + D)^-1 Y'1`` per row, with ``D`` the diagonal of unobserved pairs and regularisation.
+        """Return ``x = (Y'Y + D)^-1 Y'1`` per row.
 
-        With ``Z = Y D^(-1/2)`` that is ``D^(-1/2) (Z'Z + I)^-1 Z'1 = D^(-1/2) Z' (ZZ' + I)^-1 1``: a system of the size of ``dim`` or
-        of the history, whichever is less, and well conditioned either way.
+        ``D`` is the diagonal of unobserved pairs and regularisation. With ``Z = Y D^(-1/2)`` this
+        is ``D^(-1/2) (Z'Z + I)^-1 Z'1 = D^(-1/2) Z' (ZZ' + I)^-1 1``: a well-conditioned system of
+        the size of ``dim`` or of the history, whichever is smaller.
         """
         config, (n, length), dim = self.config, rows.shape, self.factors.shape[1]
         counts = (rows < len(self.factors) - 1).sum(axis=1)
@@ -184,7 +200,10 @@ def _solve_side(own: Float32, groups: list[tuple[Int64, Int64]], other: Float32,
 
 
 def _groups(matrix: Any, dim: int) -> Iterator[tuple[Int64, Int64]]:
-    """Yield ``(members (n,), rows (n, length))``: rows of a CSR matrix of about equal length, padded with ``matrix.shape[1]``."""
+    """Yield rows of a CSR matrix of like length as ``(members (n,), rows (n, length))``.
+
+    Rows are padded with ``matrix.shape[1]``.
+    """
     lengths = np.diff(matrix.indptr).astype(np.int64)
     padded = _round_up(lengths)
     for length in np.unique(padded[lengths > 0]):
@@ -199,7 +218,10 @@ def _groups(matrix: Any, dim: int) -> Iterator[tuple[Int64, Int64]]:
 
 
 def _round_up(lengths: Int64) -> Int64:
-    """Return lengths rounded up to eighths of the power of two below, so that few groups pad little: at most an eighth."""
+    """Return lengths rounded up to eighths of the next lower power of two.
+
+    There are few such lengths, and padding adds at most an eighth.
+    """
     exponent = np.floor(np.log2(np.maximum(lengths, 1))).astype(np.int64)
     step = np.maximum(1 << exponent, 8) // 8
     rounded: Int64 = -(-lengths // step) * step
@@ -207,6 +229,6 @@ def _round_up(lengths: Int64) -> Int64:
 
 
 def _chunks(shape: tuple[int, ...], dim: int) -> Iterator[slice]:
-    """Yield slices of the first axis whose gathered factors stay below :data:`CHUNK_CELLS` numbers."""
+    """Yield slices of the first axis whose gathered factors have at most :data:`CHUNK_CELLS` numbers."""
     step = max(1, CHUNK_CELLS // max(shape[1] * dim, 1))
     return (slice(start, start + step) for start in range(0, shape[0], step))

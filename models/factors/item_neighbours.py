@@ -1,4 +1,4 @@
-"""Which items go together: cosine neighbours (sparse, small enough to serve) and the weights of a linear autoencoder (dense)."""
+"""Items that go together: sparse cosine neighbours to serve, and dense weights of a linear autoencoder."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from scipy.linalg import lapack
 
 from models.types import Float32, Int64
 
-#: Cells of ``X'X`` that are counted at a time: bounds the working memory of co-occurrence to about 100 MB.
+#: Cells of ``X'X`` computed at a time: bounds the working memory of co-occurrence to about 100 MB.
 BLOCK_CELLS: Final = 8_000_000
-#: EASE holds one dense n_items x n_items matrix in float32, 0.9 GB at this limit, and its time grows with the cube.
+#: EASE holds one dense n_items x n_items matrix in float32, 0.9 GB at this limit, and its time
+#: grows with the cube.
 MAX_EASE_ITEMS: Final = 15_000
-#: The tile in which a symmetric matrix is completed: small beside the matrix, large beside the cost of a step.
+#: Side of a tile when a symmetric matrix is completed: small beside the matrix, large beside the
+#: cost of a step.
 TILE: Final = 1_024
 
 
 def interaction_matrix(users: Int64, items: Int64, n_users: int, n_items: int) -> Any:
-    """Return who had what as a scipy CSR matrix (n_users, n_items) of float32 ones; a repeated pair counts once.
+    """Return the user-item matrix as scipy CSR (n_users, n_items) of float32 ones.
 
     Parameters
     ----------
-    users, items : (n,) int64, rows of each interaction
+    users, items : (n,) int64, rows of each interaction; a repeated pair counts once
 
     Raises
     ------
@@ -46,7 +48,10 @@ def interaction_matrix(users: Int64, items: Int64, n_users: int, n_items: int) -
 
 
 def _co_occurrences(matrix: Any) -> Iterator[tuple[int, Any]]:
-    """Yield blocks of ``X'X`` as ``(first item, CSR of the block's rows)``; no block has more cells than memory is meant for."""
+    """Yield blocks of ``X'X`` as ``(first item, CSR of the block's rows)``.
+
+    A block has at most :data:`BLOCK_CELLS` cells, which bounds memory.
+    """
     by_item = matrix.T.tocsr()
     n_items = by_item.shape[0]
     step = max(1, BLOCK_CELLS // max(n_items, 1))
@@ -57,22 +62,24 @@ def _co_occurrences(matrix: Any) -> Iterator[tuple[int, Any]]:
 def item_neighbours(
     users: Int64, items: Int64, n_items: int, n_neighbours: int, shrinkage: float = 10.0
 ) -> tuple[Int64, Float32]:
-    """Return each item's most similar items by cosine of who had them.
+    """Return each item's most similar items by the cosine of their users.
 
-    ``w_ij = c_ij / sqrt(n_i * n_j) * c_ij / (c_ij + shrinkage)``, with ``c_ij`` the users who had both and ``n_i`` those who had
-    ``i``. The first factor is the cosine of Sarwar, Karypis, Konstan and Riedl, Item-Based Collaborative Filtering Recommendation
-    Algorithms, 2001; the second keeps pairs with little support from the top (Bell and Koren, Improved Neighborhood-based
-    Collaborative Filtering, 2007).
+    ``w_ij = c_ij / sqrt(n_i * n_j) * c_ij / (c_ij + shrinkage)``, where ``c_ij`` users had both
+    items and ``n_i`` had ``i``. The first factor is the cosine of Sarwar, Karypis, Konstan and
+    Riedl, Item-Based Collaborative Filtering Recommendation Algorithms, 2001. The second factor
+    lowers pairs with few users (Bell and Koren, Improved Neighborhood-based Collaborative
+    Filtering, 2007).
 
     Parameters
     ----------
     users, items : (n,) int64, rows of each interaction, in any order; a repeated pair counts once
-    shrinkage : users in common at which the cosine is halved; 0 for the plain cosine
+    shrinkage : number of common users at which the cosine is halved; 0 gives the plain cosine
 
     Returns
     -------
-    rows (n_items, n_neighbours) int64, best first, ties to the lower row, -1 where there are fewer, never the item itself;
-    weights (n_items, n_neighbours) float32, 0 at -1
+    rows : (n_items, n_neighbours) int64, best first, ties by lower row, -1 where there are fewer,
+        never the item itself
+    weights : (n_items, n_neighbours) float32, 0 at -1
 
     Raises
     ------
@@ -101,18 +108,19 @@ def item_neighbours(
 def _best(rows: Int64, weights: Float32, n: int) -> tuple[Int64, Float32]:
     """Return the ``n`` greatest weights with their rows, in order; ties go to the lower row."""
     if len(rows) > n:
-        kept = weights >= np.partition(weights, -n)[-n]  # with all ties of the last place
+        kept = weights >= np.partition(weights, -n)[-n]  # keeps all ties of the last place
         rows, weights = rows[kept], weights[kept]
     order = np.lexsort((rows, -weights))[:n]
     return rows[order], weights[order]
 
 
 def ease_weights(users: Int64, items: Int64, n_users: int, n_items: int, regularisation: float) -> Float32:
-    """Return item-to-item weights that best rebuild each user's items from the user's other items.
+    """Return the item-to-item weights that best rebuild each user's items from the other items.
 
-    ``B = argmin |X - XB|^2 + regularisation * |B|^2`` with a diagonal of zeros, in closed form ``B_ij = -P_ij / P_jj`` with
-    ``P = (X'X + regularisation * I)^-1`` (Steck, Embarrassingly Shallow Autoencoders for Sparse Data, 2019, equation 8). A user's
-    scores are the sum of the rows of the user's items.
+    ``B = argmin |X - XB|^2 + regularisation * |B|^2`` with a diagonal of zeros. In closed form
+    ``B_ij = -P_ij / P_jj`` with ``P = (X'X + regularisation * I)^-1`` (Steck, Embarrassingly
+    Shallow Autoencoders for Sparse Data, 2019, equation 8). A user's scores are the sum of the rows
+    of the user's items.
 
     Parameters
     ----------
@@ -126,11 +134,13 @@ def ease_weights(users: Int64, items: Int64, n_users: int, n_items: int, regular
     Raises
     ------
     ValueError
-        When there are more than :data:`MAX_EASE_ITEMS` items, an argument is out of range, or float32 does not suffice.
+        When there are more than :data:`MAX_EASE_ITEMS` items, an argument is out of range, or
+        float32 is not precise enough.
 
     Notes
     -----
-    One dense matrix, inverted where it lies by a Cholesky factor: ``4 * n_items^2`` bytes and about ``n_items^3`` operations.
+    One dense matrix is inverted in place by its Cholesky factor: ``4 * n_items^2`` bytes and about
+    ``n_items^3`` operations.
     """
     if n_items > MAX_EASE_ITEMS:
         raise ValueError(
@@ -141,13 +151,13 @@ def ease_weights(users: Int64, items: Int64, n_users: int, n_items: int, regular
     matrix = interaction_matrix(users, items, n_users, n_items)
     if not n_items:
         return np.zeros((0, 0), dtype=np.float32)
-    p = np.empty((n_items, n_items), dtype=np.float32, order="F")  # LAPACK's order, or it would copy
+    p = np.empty((n_items, n_items), dtype=np.float32, order="F")  # LAPACK copies any other order
     for start, block in _co_occurrences(matrix):
         p[:, start : start + block.shape[0]] = block.toarray().T  # symmetric: a block of rows is one of columns
     diagonal = np.einsum("ii->i", p)  # a view
     diagonal += regularisation
     _invert(p)
-    weights: Float32 = p.T  # the same by symmetry, and now a user's items are contiguous rows
+    weights: Float32 = p.T  # symmetric; now a user's items are contiguous rows
     weights *= -1.0 / diagonal  # by columns
     diagonal[:] = 0.0
     return weights
@@ -170,7 +180,10 @@ def _tiles(n: int) -> Iterator[tuple[slice, slice]]:
 
 
 def _mirror(p: Float32) -> None:
-    """Copy the lower triangle to the upper one, tile by tile, so that nothing of the matrix's size is allocated."""
+    """Copy the lower triangle to the upper one, tile by tile.
+
+    A copy of the whole matrix would double the memory.
+    """
     for below, right in _tiles(len(p)):
         tile = p[below, right]
         if below == right:

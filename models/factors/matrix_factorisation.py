@@ -1,8 +1,9 @@
-"""Matrix factorisation: the sigmoid of a dot product, trained on implicit feedback; and fold-in for anyone with a window.
+"""Matrix factorisation: the sigmoid of a dot product, fitted to implicit feedback; and fold-in.
 
-Training follows the article: user and item embeddings, dot product, sigmoid, binary cross-entropy with sampled negatives.
-Fold-in gives a user's factors in closed form from item factors alone (Hu, Koren and Volinsky, Collaborative Filtering for
-Implicit Feedback Datasets, 2008, equation 4).
+Training has user and item embeddings, dot product, sigmoid, and binary cross-entropy with sampled
+negatives. Fold-in computes a user's factors in closed form from item factors only, so it serves
+every user with a window (Hu, Koren and Volinsky, Collaborative Filtering for Implicit Feedback
+Datasets, 2008, equation 4).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class FactorsConfig:
     ----------
     dim : factors of a user and of an item
     n_negatives : sampled items per interaction
-    alpha : confidence that a seen item adds, in fold-in
-    regularisation : of a user's factors, in fold-in
+    alpha : confidence that a seen item adds in fold-in
+    regularisation : of a user's factors in fold-in
     """
 
     dim: int = 32
@@ -55,21 +56,24 @@ def fit_factors(
     seed: int,
     on_epoch: Callable[[int], None] = lambda _epoch: None,
 ) -> ItemFactors:
-    """Fit user and item embeddings to interactions by binary cross-entropy, and return the items' side.
+    """Fit user and item embeddings by binary cross-entropy, and return those of the items.
 
-    Negatives are drawn uniformly; that some of them are positives is part of the method. Users' factors are not kept: every
-    user is folded in from the window, so that trained and new users are treated alike.
+    Negatives are drawn uniformly; some of them are positives, which is part of the method. Users'
+    factors are not kept: serving folds every user in from the window, so trained and new users are
+    treated alike.
 
     Parameters
     ----------
     users, items : (n,) int64, rows of each interaction
+    seed : the same input and seed give the same factors
+    on_epoch : called with the number of each epoch, from 0
     """
     generator = torch.Generator().manual_seed(seed)
     scale = 1.0 / config.dim**0.5
     user_factors = nn.Parameter(torch.randn(n_users, config.dim, generator=generator) * 0.1 * scale)
     item_factors = nn.Parameter(torch.randn(n_items, config.dim, generator=generator) * 0.1 * scale)
     biases = nn.Parameter(torch.zeros(n_items, 1))
-    look_up = nn.functional.embedding  # its gradient is summed in a fixed order, that of indexing is not
+    look_up = nn.functional.embedding  # sums its gradient in a fixed order, unlike indexing
     optimizer = torch.optim.Adam([user_factors, item_factors, biases], lr=config.learning_rate)
     loss_of = nn.BCEWithLogitsLoss()
     u, i = torch.from_numpy(users), torch.from_numpy(items)
@@ -90,7 +94,7 @@ def fit_factors(
 
 
 def gram(factors: Float32) -> Float32:
-    """Return the Gram matrix of item factors, (dim, dim) float32; computed once per set of items."""
+    """Return the Gram matrix of item factors, (dim, dim) float32; compute it once per set of items."""
     product: Float32 = factors.T @ factors
     return product
 
@@ -98,18 +102,19 @@ def gram(factors: Float32) -> Float32:
 def fold_in(seen: Float32, mask: Bool, gram_matrix: Float32, *, alpha: float, regularisation: float) -> Float32:
     """Return users' factors from the items they have, in closed form.
 
-    Solves ``(G + alpha * Y'Y + regularisation * I) x = (1 + alpha) * Y'1`` per user, with ``Y`` the factors of that user's items
-    and ``G`` the Gram matrix of all items. A user without items gets zeros.
+    Solves ``(G + alpha * Y'Y + regularisation * I) x = (1 + alpha) * Y'1`` per user, with ``Y`` the
+    factors of the user's items and ``G`` the Gram matrix of all items.
 
     Parameters
     ----------
     seen : (n, length, dim) float32, factors of each user's items
-    mask : (n, length) bool, which of them are there
+    mask : (n, length) bool, False for padding
     gram_matrix : (dim, dim) float32
 
     Returns
     -------
     (n, dim) float32
+        Zeros for a user without items.
     """
     dim = gram_matrix.shape[0]
     y = seen * mask[..., None]  # [n, length, dim]

@@ -1,1 +1,1 @@
-"""The sequence model of a window: its layers, its loss, its training and validation."""
+"""From a window of behaviours to a user vector: the model, its training and its validation."""

@@ -1,4 +1,4 @@
-"""Batches for training: users' histories cut into chunks, chunks of like length together, as padded arrays."""
+"""Batches for training: histories cut into chunks, chunks of like length together, as padded arrays."""
 
 from __future__ import annotations
 
@@ -11,9 +11,20 @@ from models.types import Int64
 
 
 def chunks_of(histories: list[Int64], length: int, rng: np.random.Generator) -> list[Int64]:
-    """Cut histories into chunks of ``length`` steps (``length + 1`` events), from a random start, so that cuts move.
+    """Cut histories into chunks of ``length`` steps (``length + 1`` events).
 
-    A history longer than one chunk also gives its first ``length`` steps, which chunks from the random start miss or begin within.
+    The first cut is at a random place, so that cuts move from epoch to epoch. A history longer than
+    one chunk also gives its first ``length`` steps, which chunks from the random start miss or
+    enter in the middle.
+
+    Parameters
+    ----------
+    histories : positions of each user's events in the log, in time order
+
+    Returns
+    -------
+    list
+        Positions of each chunk's events, at least two.
     """
     chunks = []
     for history in histories:
@@ -24,7 +35,7 @@ def chunks_of(histories: list[Int64], length: int, rng: np.random.Generator) -> 
 
 
 def batches_of(chunks: list[Int64], size: int, rng: np.random.Generator) -> Iterator[list[Int64]]:
-    """Yield shuffled batches of chunks of like length, which saves padding."""
+    """Yield shuffled batches of ``size`` chunks; chunks of one batch have like lengths, which saves padding."""
     order = sorted(rng.permutation(len(chunks)).tolist(), key=lambda i: len(chunks[i]))
     starts = list(range(0, len(order), size))
     for j in rng.permutation(len(starts)).tolist():
@@ -32,7 +43,15 @@ def batches_of(chunks: list[Int64], size: int, rng: np.random.Generator) -> Iter
 
 
 def padded_steps(chunks: list[Int64], items: Int64, types: Int64, ts_ms: Int64) -> tuple[Int64, Int64, Int64, Int64]:
-    """Return rows, types, gaps and targets of chunks, each (n, length) int64; targets are -1 where there is padding."""
+    """Return rows, types, gaps and targets of chunks, each (n, length) int64.
+
+    A target is the item of the next event, -1 in the padding.
+
+    Parameters
+    ----------
+    chunks : positions of events, from :func:`chunks_of`
+    items, types, ts_ms : (n_events,) int64 of the log
+    """
     length = max(len(chunk) for chunk in chunks) - 1
     rows, kinds, gaps = (np.zeros((len(chunks), length), dtype=np.int64) for _ in range(3))
     targets = np.full((len(chunks), length), -1, dtype=np.int64)

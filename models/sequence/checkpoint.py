@@ -1,4 +1,4 @@
-"""A fit in the middle, on disk: tensors and JSON in one safetensors file, replaced in one step. Never pickle."""
+"""An unfinished fit on disk: tensors and JSON in one safetensors file, replaced in one step. Never pickle."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from models.files.atomic import replace_file
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where one fit is kept.
+    """The file of one fit.
 
     Parameters
     ----------
     path : the file
-    fingerprint : of everything that the fit depends on; a file with another one is passed over
+    fingerprint : of everything that the fit depends on; a file with another fingerprint is ignored
     """
 
     path: Path
@@ -36,7 +36,10 @@ class Checkpoint:
         replace_file(self.path, safetensors.torch.save(contiguous, metadata))
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Return tensors and state, or None where there is no file, a damaged one, or one of another fit."""
+        """Return tensors and state.
+
+        None where the file is missing, damaged, or of another fit.
+        """
         try:
             with safetensors.safe_open(self.path, framework="pt") as file:
                 metadata = file.metadata() or {}

@@ -1,6 +1,7 @@
-"""Fits the sequence model: next item at every position, softmax over all items or a sample of them.
+"""Fits the sequence model: the next item at every position, softmax over all items or a sample.
 
-Rows are looked up with ``embedding``, whose gradient is summed in a fixed order; that of indexing is not, with several threads.
+Rows are looked up with ``embedding``, which sums its gradient in a fixed order. Indexing does not
+when several threads compute.
 """
 
 from __future__ import annotations
@@ -24,9 +25,11 @@ from models.sequence.loss import full_softmax, sampled_softmax
 from models.sequence.model import SequenceConfig, SequenceModel
 from models.types import Float32, Int64
 
-#: Share of the training in which the learning rate rises to its full value; it falls to 0 along a cosine after that.
+#: Share of the training in which the learning rate rises to its full value; then it falls to 0
+#: along a cosine.
 WARM_UP_SHARE: Final = 0.05
-#: glibc's names: the number of blocks taken by mmap, and the free memory above which the heap is given back.
+#: glibc's numbers for two settings: blocks taken by mmap, and free memory above which the heap
+#: shrinks.
 _M_MMAP_MAX, _M_TRIM_THRESHOLD = -4, -1
 
 
@@ -36,11 +39,13 @@ class SequenceTraining:
 
     Parameters
     ----------
-    epochs, refit_epochs : at most; ``refit_epochs`` when going on from fitted weights, on a log that has grown
-    learning_rate, refit_learning_rate : at their highest
-    id_dropout : share of items whose id part is left out of a step, so that text alone learns to carry an item
+    epochs, refit_epochs : at most; ``refit_epochs`` applies when the fit continues from fitted
+        weights on a longer log
+    learning_rate, refit_learning_rate : the highest value
+    id_dropout : share of items whose own embedding is dropped in a step, so that text alone learns
+        to represent an item
     n_negatives : items sampled for the softmax; None for all items
-    patience : epochs without a better validation score after which training stops
+    patience : training stops after this many epochs without a better validation score
     """
 
     epochs: int = 16
@@ -56,7 +61,14 @@ class SequenceTraining:
 
 @dataclass(frozen=True)
 class SequenceFit:
-    """The fitted weights by name, the epoch they are from, and the losses and validation scores of all epochs, as (epoch, value)."""
+    """A finished fit.
+
+    Parameters
+    ----------
+    state : the weights by name
+    epochs : the epoch that the weights are from
+    losses, scores : (epoch, loss) and (epoch, validation score) of all epochs
+    """
 
     state: dict[str, Tensor]
     epochs: int
@@ -66,12 +78,12 @@ class SequenceFit:
 
 @dataclass(frozen=True)
 class SequenceData:
-    """What is fitted: events in time order, and the items' texts.
+    """Events in time order, and the items' texts.
 
     Parameters
     ----------
     users, items, types, ts_ms : (n,) int64
-    text : (n_items, text_dim) float32, whitened; also says how many items there are
+    text : (n_items, text_dim) float32, whitened; its length is the number of items
     """
 
     users: Int64
@@ -83,15 +95,17 @@ class SequenceData:
 
 @dataclass(frozen=True)
 class FitControl:
-    """What bounds and watches a fit.
+    """What bounds and observes a fit.
 
     Parameters
     ----------
-    minutes : the learning rate has fallen to 0 and no epoch is started after this time
-    start : weights to go on from, so that vectors keep their meaning for what was fitted on them
-    validate : returns the score, greater is better, by which the best epoch is kept; without it the last is
-    checkpoint : written after each epoch, and gone on from where it holds one
-    on_epoch : called with the epochs done, the total, the mean loss and the validation score
+    minutes : the learning rate falls to 0 within this time, and no epoch starts after it
+    start : weights to continue from, so that vectors keep their meaning for the models fitted on
+        them
+    validate : returns the score, greater is better, that chooses the best epoch; without it the
+        last epoch is kept
+    checkpoint : written after each epoch; the fit continues from one that exists
+    on_epoch : called with the epochs done, their total, the mean loss and the validation score
     """
 
     minutes: float | None = None
@@ -114,12 +128,20 @@ def fit_sequence(
     device: str,
     control: FitControl,
 ) -> SequenceFit:
-    """Fit the model to a log; the same input, seed and machine give the same weights unless ``minutes`` cuts it short."""
+    """Fit the model to a log.
+
+    The same input, seed and machine give the same weights, unless ``minutes`` cuts the fit short.
+
+    Raises
+    ------
+    ValueError
+        When the loss is not finite.
+    """
     return _Fit(data, config, training, seed, device, control).run()
 
 
 class _Fit:
-    """One fit: everything that a checkpoint keeps, and the loop over it."""
+    """One fit: the state that a checkpoint keeps, and the loop over epochs."""
 
     def __init__(
         self,
@@ -155,7 +177,7 @@ class _Fit:
         self._best = self._weights()
 
     def run(self) -> SequenceFit:
-        """Run the epochs that are left."""
+        """Run the remaining epochs."""
         self._restore()
         while self._done < self._epochs and not self._is_over():
             started = time.monotonic()
@@ -177,7 +199,7 @@ class _Fit:
         return max(self._scores, key=lambda pair: (pair[1], -pair[0]))[0] if self._scores else self._done
 
     def _judge(self) -> float | None:
-        """Keep these weights if they are the best so far, or if nothing can judge them."""
+        """Validate, and keep these weights if they are the best so far or nothing validates."""
         if self._control.validate is None:
             self._best = self._weights()
             return None
@@ -272,14 +294,21 @@ class _Fit:
 
 
 def learning_rate_share(share: float) -> float:
-    """Return what part of the highest learning rate applies when ``share`` of the training is done: up a line, down a cosine."""
+    """Return the share of the highest learning rate after ``share`` of the training.
+
+    It rises in a line during the warm-up and then falls along a cosine.
+    """
     if share < WARM_UP_SHARE:
         return 0.02 + 0.98 * share / WARM_UP_SHARE
     return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (share - WARM_UP_SHARE) / (1.0 - WARM_UP_SHARE)))
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep freed blocks for the next step: giving tens of megabytes back and forth is half of an epoch's time."""
+    """Make glibc keep freed blocks for the next step.
+
+    Returning tens of megabytes to the system and asking for them again takes half of an epoch's
+    time.
+    """
     if sys.platform == "linux":
         with suppress(AttributeError, OSError):
             libc = ctypes.CDLL(None)
@@ -292,6 +321,6 @@ def _with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _pad_columns(text: Float32, width: int) -> Float32:
-    """Widen with zero columns where whitening found fewer dimensions than asked for."""
+    """Add zero columns where whitening found fewer dimensions than ``width``."""
     missing = max(0, width - text.shape[1])
     return np.pad(text, ((0, 0), (0, missing))).astype(np.float32)

@@ -1,8 +1,10 @@
-"""A linear recurrent encoder: a complex diagonal recurrence between two linear maps, trained in parallel, served step by step.
+"""A linear recurrent encoder: a complex diagonal recurrence between two linear maps.
 
-After Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences, 2023, and Yue et al., Linear Recurrent Units for
-Sequential Recommendation, 2023. The state after a behaviour is all that is kept of what came before, so one more behaviour costs
-the same whatever the length of the sequence.
+After Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences, 2023, and Yue et
+al., Linear Recurrent Units for Sequential Recommendation, 2023. ``forward`` computes a whole
+sequence in parallel. ``step`` adds one behaviour to a state of fixed size, at the same cost after
+any number of behaviours. No worker calls ``step`` yet: docs/decisions/0007 chose this encoder for
+it, and a test holds it equal to ``forward``.
 """
 
 from __future__ import annotations
@@ -12,36 +14,36 @@ import math
 import torch
 from torch import Tensor, nn
 
-#: Magnitudes of the eigenvalues at the beginning: memories of two to a hundred behaviours.
+#: Magnitudes of the eigenvalues before training: memories of two to a hundred behaviours.
 MIN_RADIUS, MAX_RADIUS = 0.4, 0.99
-#: Of ``log_decay``: below about -17 the magnitude is 1 in float32, and states would grow without end.
+#: Least ``log_decay``: below about -17 the magnitude is 1 in float32, and states would grow without
+#: end.
 MIN_LOG_DECAY = -12.0
 
 
 class LinearRecurrence(nn.Module):
-    """``h[t] = a * h[t-1] + g * B x[t]``, ``y[t] = Re(C h[t]) + d``, with ``a`` complex, ``|a| < 1``, one per channel.
+    """``h[t] = a * h[t-1] + g * B x[t]``, ``y[t] = Re(C h[t]) + d``; ``a`` complex, ``|a| < 1``.
 
-    Real and imaginary parts are kept side by side, (…, 2 * dim): on a CPU that is faster than complex tensors.
+    Each channel has its own ``a``. Real and imaginary parts lie side by side, (..., 2 * dim): on a
+    CPU that is faster than complex tensors.
     """
 
     def __init__(self, dim: int) -> None:
         super().__init__()
         squares = torch.rand(dim) * (MAX_RADIUS**2 - MIN_RADIUS**2) + MIN_RADIUS**2
-        self.log_decay = nn.Parameter(
-            torch.log(-0.5 * torch.log(squares))
-        )  # |a| = exp(-exp(log_decay)) is below 1 always
+        # |a| = exp(-exp(log_decay)) is always below 1
+        self.log_decay = nn.Parameter(torch.log(-0.5 * torch.log(squares)))
         self.log_phase = nn.Parameter(torch.log(torch.rand(dim) * math.pi + 1e-4))
-        self.log_gain = nn.Parameter(
-            0.5 * torch.log(1.0 - squares)
-        )  # inputs of unit variance give states of unit variance
+        # inputs of unit variance give states of unit variance
+        self.log_gain = nn.Parameter(0.5 * torch.log(1.0 - squares))
         self.read = nn.Linear(dim, 2 * dim)
         self.write = nn.Linear(2 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the output after each step, (n, length, dim) from (n, length, dim).
 
-        States are summed by doubling (Hillis and Steele, Data Parallel Algorithms, 1986): after the k-th round each holds the
-        last ``2 ** k`` inputs, so ``log2(length)`` rounds are enough.
+        States are summed by doubling (Hillis and Steele, Data Parallel Algorithms, 1986): after
+        round k each state holds the last ``2 ** k`` inputs, so ``log2(length)`` rounds are enough.
         """
         real, imaginary = self._input(x)
         reach = 1
@@ -58,7 +60,18 @@ class LinearRecurrence(nn.Module):
         return output
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output (n, dim) and the new state (n, 2 * dim) after one more input ``x`` (n, dim)."""
+        """Return the output and the new state after one more input.
+
+        Parameters
+        ----------
+        x : (n, dim)
+        state : (n, 2 * dim); it stays as it is
+
+        Returns
+        -------
+        output : (n, dim)
+        state : (n, 2 * dim)
+        """
         real, imaginary = self._input(x)
         before_real, before_imaginary = state.chunk(2, dim=-1)
         a_real, a_imaginary = self._power(1)
@@ -80,7 +93,7 @@ class LinearRecurrence(nn.Module):
 
 
 class RecurrentBlock(nn.Module):
-    """The recurrence, then a feed-forward network, each with a residual connection and normalised input."""
+    """The recurrence, then a feed-forward network, each with normalised input and a residual connection."""
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
@@ -116,18 +129,30 @@ class LinearRecurrentEncoder(nn.Module):
         self.blocks = nn.ModuleList([RecurrentBlock(dim, dropout) for _ in range(n_layers)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the output after each behaviour, (n, length, dim) from (n, length, dim); each looks back only."""
+        """Return the output after each behaviour, (n, length, dim) from (n, length, dim).
+
+        An output depends only on its own behaviour and on earlier ones.
+        """
         for block in self.blocks:
             x = block(x)
         return x
 
     def initial_state(self, n: int) -> list[Tensor]:
-        """Return the state of ``n`` sequences before their first behaviour: one (n, 2 * dim) per block."""
+        """Return the states of ``n`` sequences before their first behaviour.
+
+        Returns
+        -------
+        list
+            One (n, 2 * dim) tensor per block.
+        """
         device = next(self.parameters()).device
         return [torch.zeros(n, 2 * self.dim, device=device) for _ in self.blocks]
 
     def step(self, x: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the output (n, dim) and the new states after one more behaviour ``x`` (n, dim); O(1) in what came before."""
+        """Return the output (n, dim) and the new states after one more behaviour ``x`` (n, dim).
+
+        The cost does not depend on the number of earlier behaviours.
+        """
         new = []
         for block, state in zip(self.blocks, states, strict=True):
             assert isinstance(block, RecurrentBlock)

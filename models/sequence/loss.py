@@ -1,8 +1,9 @@
 """Next-item losses: softmax over the whole catalogue, or over a sample of it.
 
-The loss matters more than the architecture (Klenitskiy and Vasilev, Turning Dross Into Gold Loss, 2023), and over the whole catalogue it
-is the most of the work. Written plainly it allocates positions times items several times over; here a block of positions goes forward
-and backward at once through one buffer that stays in the processor's cache, which is four to six times faster on a CPU.
+The loss matters more than the architecture (Klenitskiy and Vasilev, Turning Dross Into Gold Loss,
+2023), and over the whole catalogue it takes most of the time. A plain implementation allocates
+positions times items several times. Here a block of positions goes forward and backward at once
+through one buffer that fits into the processor's cache, which is four to six times faster on a CPU.
 """
 
 from __future__ import annotations
@@ -66,10 +67,10 @@ def sampled_softmax(
 ) -> Tensor:
     """Return the mean cross-entropy over the batch's targets and ``n_negatives`` uniform items, a scalar.
 
-    The sampled items' logits are raised by the logarithm of one over the rate at which they are drawn, so that the loss estimates
-    that of the full softmax (Bengio and Senecal, Adaptive Importance Sampling to Accelerate Training of a Neural Probabilistic
-    Language Model, 2008); a sampled item that is the target is left out of that row. For catalogues too large for
-    :func:`full_softmax`. Parameters as there.
+    For catalogues too large for :func:`full_softmax`; parameters as there. Sampled items have their
+    logits raised by the logarithm of one over their sampling rate, so that the loss estimates the
+    full softmax (Bengio and Senecal, Adaptive Importance Sampling to Accelerate Training of a
+    Neural Probabilistic Language Model, 2008). A sampled item that is a target is dropped.
     """
     n_items = len(table)
     own, place = torch.unique(targets, return_inverse=True)

@@ -1,8 +1,10 @@
-"""From a window of behaviours to a user vector: a linear recurrence or a causal transformer over them.
+"""From a window of behaviours to a user vector: a linear recurrence or a causal transformer.
 
-A behaviour is the sum of its item's vector, an embedding of its type and one of the time since the behaviour before. An item's vector
-is its own embedding plus a linear projection of its whitened text embedding, so an item that training never saw has a vector from
-its text alone. The third way to a user vector, the window written as text, is in ``models.evaluation.window_text``.
+A behaviour is the sum of its item's vector, an embedding of its type and an embedding of the time
+since the behaviour before. An item's vector is its own embedding plus a linear projection of its
+whitened text embedding, so an item without training events has a vector from its text alone.
+``models.evaluation.window_text`` makes user vectors in a third way, from the window written as
+text.
 """
 
 from __future__ import annotations
@@ -24,14 +26,19 @@ NO_GAP: Final = 0  # of a window's first behaviour
 
 
 class UserEncoder(Protocol):
-    """What makes user vectors of windows: :class:`SequenceModel` in its two kinds, ``models.evaluation.window_text.WindowTextEncoder``."""
+    """Makes user vectors of windows.
+
+    :class:`SequenceModel` in its two kinds, and
+    ``models.evaluation.window_text.WindowTextEncoder``.
+    """
 
     def user_vectors(self, packed: PackedWindows, items: Float32) -> Float32:
         """Return one vector per window, (n, dim) float32; zeros for an empty window.
 
         Parameters
         ----------
-        items : (n_rows, dim) float32, the vectors that the windows' rows and the retrieval score mean
+        items : (n_rows, dim) float32, the vectors that the windows' rows refer to and that
+            retrieval scores
         """
 
 
@@ -41,12 +48,12 @@ class SequenceConfig:
 
     Parameters
     ----------
-    kind : ``linear_recurrence`` (state of fixed size, one step per behaviour) or ``transformer`` (self-attention)
+    kind : ``linear_recurrence`` (a state of fixed size) or ``transformer`` (self-attention)
     dim : width of item and user vectors
     text_dim : width of a whitened text embedding
-    max_length : behaviours looked at, the newest ones
+    max_length : how many of the newest behaviours count
     n_heads : of the transformer
-    dropout, input_dropout : inside the layers, and on what enters them
+    dropout, input_dropout : inside the layers, and on their input
     """
 
     kind: Literal["linear_recurrence", "transformer"] = "linear_recurrence"
@@ -60,7 +67,10 @@ class SequenceConfig:
 
 
 class CausalTransformer(nn.Module):
-    """Self-attention that looks back only, with learned positions (Kang and McAuley, Self-Attentive Sequential Recommendation, 2018)."""
+    """Self-attention to earlier behaviours only, with learned positions.
+
+    Kang and McAuley, Self-Attentive Sequential Recommendation, 2018.
+    """
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__()
@@ -81,7 +91,7 @@ class CausalTransformer(nn.Module):
 
 
 class SequenceModel(nn.Module):
-    """Item vectors and the encoder over them."""
+    """Item vectors, and the encoder of windows over them."""
 
     def __init__(self, config: SequenceConfig, n_items: int) -> None:
         super().__init__()
@@ -108,14 +118,17 @@ class SequenceModel(nn.Module):
         Parameters
         ----------
         text : (n_items, text_dim) float32, whitened
-        id_keep : (n_items, 1) of 0 or 1; 0 leaves an item to its text, so that text alone learns to carry it
+        id_keep : (n_items, 1) of 0 or 1; 0 drops an item's own embedding, so that its text alone
+            learns to represent it
         """
         ids = self.id_embedding.weight
         table: Tensor = (ids if id_keep is None else ids * id_keep) + self.text_projection(text)
         return table
 
     def forward(self, items: Tensor, types: Tensor, gaps: Tensor) -> Tensor:
-        """Return the state after each behaviour, (n, length, dim); states look back only.
+        """Return the state after each behaviour, (n, length, dim).
+
+        A state depends only on its own behaviour and on earlier ones.
 
         Parameters
         ----------
@@ -126,15 +139,21 @@ class SequenceModel(nn.Module):
         return states
 
     def step(self, item: Tensor, type_: Tensor, gap: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the state after one more behaviour, (n, dim), at a cost that does not depend on how many came before.
+        """Return the state after one more behaviour, (n, dim), and the new encoder states.
 
-        For the linear recurrence alone.
+        The cost does not depend on the number of earlier behaviours. For the linear recurrence
+        only.
 
         Parameters
         ----------
         item : (n, dim) float32
         type_, gap : (n,) int64
-        states : from ``encoder.initial_state`` or the step before
+        states : of ``encoder.initial_state`` or of the step before
+
+        Raises
+        ------
+        ValueError
+            When the model is a transformer.
         """
         if not isinstance(self.encoder, LinearRecurrentEncoder):
             raise ValueError(f"kind {self.config.kind!r} has no step: use linear_recurrence, or the whole window")
@@ -162,14 +181,28 @@ class SequenceModel(nn.Module):
 
 
 def gap_bucket(gap_ms: Int64) -> Int64:
-    """Return the bucket of a time gap: 1 plus twice the decimal logarithm of 1 + seconds, at most ``N_GAPS - 1``."""
+    """Return the bucket of a time gap.
+
+    1 plus twice the decimal logarithm of 1 + seconds, at most ``N_GAPS - 1``; negative gaps count
+    as 0.
+
+    Parameters
+    ----------
+    gap_ms : int64 of any shape, milliseconds
+    """
     seconds = np.maximum(gap_ms, 0) / 1000
     return np.minimum(1 + (2 * np.log10(1 + seconds)).astype(np.int64), N_GAPS - 1)
 
 
 @dataclass(frozen=True)
 class PackedWindows:
-    """Windows as arrays, each (n, length) int64, oldest behaviour first, padded at the end with row 0, type 0, gap 0."""
+    """Windows as arrays: oldest behaviour first, padded at the end with row 0, type 0, gap 0.
+
+    Parameters
+    ----------
+    rows, types, gaps : (n, length) int64
+    lengths : (n,) int64, behaviours of each window
+    """
 
     rows: Int64
     types: Int64
@@ -178,7 +211,10 @@ class PackedWindows:
 
 
 def pack(windows: Sequence[Sequence[Behaviour]], row_of: dict[str, int], max_length: int) -> PackedWindows:
-    """Return windows as arrays: the newest ``max_length`` behaviours whose item has a row; others are left out."""
+    """Return windows as arrays: the newest ``max_length`` behaviours whose item has a row.
+
+    Behaviours of other items do not count. A type that the model does not know counts as a view.
+    """
     known = [[b for b in window if b.item_id in row_of][-max_length:] for window in windows]
     lengths = np.array([len(window) for window in known], dtype=np.int64)
     length = max(1, int(lengths.max(initial=0)))

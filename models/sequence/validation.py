@@ -1,4 +1,4 @@
-"""How good the sequence model alone is on events it has not seen: what training stops by."""
+"""The quality of the sequence model alone on events it has not seen: training stops by it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ BATCH: Final = 256
 
 
 class Validator:
-    """NDCG@10 over the whole catalogue, seen items masked, of the given events.
+    """NDCG@10 over the whole catalogue, seen items masked, on given events.
 
     Parameters
     ----------
-    log, positions : the log and the events in it that are asked for
-    fitted : what the model is fitted to; items without an event there are known by their text alone
+    log, positions : the log, and the events in it to predict
+    fitted : the events that the model is fitted to; items without an event there have only their
+        text
     text : (n_items, text_dim) float32, whitened
     """
 
@@ -49,18 +50,25 @@ class Validator:
             biases = model.item_bias.detach().cpu()
         ranks = []
         for number, (packed, seen) in enumerate(zip(self._batches, self._seen, strict=True)):
-            # in PyTorch: NumPy's threads and PyTorch's, taking turns, keep each other waiting
+            # PyTorch multiplies: NumPy's and PyTorch's threads, taking turns, would wait for each
+            # other
             vectors = torch.from_numpy(model.user_vectors(packed, table.numpy()))
             scores = torch.addmm(biases, vectors, table.T).numpy()
             users, targets = np.arange(len(scores)), self._targets[number * BATCH :][: len(scores)]
             own = scores[users, targets]
             scores[seen] = -np.inf
-            scores[users, targets] = own  # a target that the user had before is asked for all the same
+            scores[users, targets] = own  # a target counts even if the user had it before
             ranks.append((scores >= own[:, None]).sum(axis=1))
         return summarize(np.concatenate(ranks))["ndcg@10"]
 
 
 def _places(seen: Sequence[set[str]], row_of: Mapping[str, int]) -> tuple[Int64, Int64]:
-    """Return where what users have had lies in a score matrix: users (m,) and items (m,), int64 each."""
+    """Return where users' seen items lie in a score matrix.
+
+    Returns
+    -------
+    tuple
+        Users (m,) int64 and items (m,) int64.
+    """
     users = np.repeat(np.arange(len(seen)), [len(had) for had in seen])
     return users, np.array([row_of[item_id] for had in seen for item_id in had], dtype=np.int64)
