@@ -1,8 +1,9 @@
-"""One probability per candidate from everything that is known about it: a small network that ends in a sigmoid.
+"""One probability per candidate from all features: a small network that ends in a sigmoid.
 
-The network learns to order a user's candidates (softmax over the list: Cao et al., Learning to Rank: From Pairwise Approach to Listwise
-Approach, 2007); the sigmoid is then fitted to how often the ordered candidates came true (Platt, Probabilistic Outputs for Support
-Vector Machines, 1999), so that a probability of 0.1 is right once in ten times.
+The network learns to order a user's candidates (softmax over the list: Cao et al., Learning to
+Rank: From Pairwise Approach to Listwise Approach, 2007). Then the sigmoid is fitted to how often
+ordered candidates were the next item (Platt, Probabilistic Outputs for Support Vector Machines,
+1999), so that a probability of 0.1 is right once in ten times.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-#: The scalar features of a candidate, in order; ``models.ranking.candidates`` computes them, in training as in serving.
+#: The scalar features of a candidate, in order; ``models.ranking.candidates`` computes them, in
+#: training as in serving.
 FEATURES: Final = (
     "retrieval_score",  # user vector . item vector
     "retrieval_share",  # log of its softmax over the candidates
@@ -33,25 +35,29 @@ FEATURES: Final = (
     "is_new",  # 1 when training never saw the item
     "window_length",  # log of the number of behaviours
 )
-#: Standardised features beyond this are cut: the network was never trained there.
+#: Standardised features are cut here: the network was never trained beyond.
 MAX_DEVIATIONS: Final = 8.0
 BATCH: Final = 64
-#: Share of the cases that the network is not fitted to: they choose its best epoch, and the sigmoid is fitted to them.
+#: Widths of the projections of user and item, and of the hidden layer.
+N_PROJECTED: Final = 8
+N_HIDDEN: Final = 32
+#: Share of the cases kept from the fit: they choose its best epoch, and the sigmoid is fitted to
+#: them.
 CALIBRATION_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True)
 class FusionData:
-    """Candidates of ``n`` users, ``c`` each, padded, and which of them came next.
+    """Candidates of ``n`` users, ``c`` each, padded, and which of them was the next item.
 
     Parameters
     ----------
     features : (n, c, len(FEATURES)) float32
     rows : (n, c) int64, rows of ``items``
-    valid : (n, c) bool
+    valid : (n, c) bool, False for padding
     users : (n, user_width) float32, user vector and user features
     items : (n_items, item_width) float32, item vector and item features
-    targets : (n,) int64, the column of the next item, -1 where it is no candidate
+    targets : (n,) int64, the column of the next item, -1 where no candidate is the next item
     """
 
     features: Tensor
@@ -62,7 +68,7 @@ class FusionData:
     targets: Tensor
 
     def part(self, cases: Tensor) -> FusionData:
-        """Return some of the users."""
+        """Return the data of the users at these places, (m,) int64."""
         return FusionData(
             self.features[cases],
             self.rows[cases],
@@ -79,27 +85,27 @@ class FusionData:
 
 
 class FusionModel(nn.Module):
-    """Scalar features, and small projections of what describes user and item, into one logit."""
+    """Scalar features and small projections of user and item, into one logit."""
 
     feature_mean: Tensor
     feature_scale: Tensor
     calibration: Tensor
 
-    def __init__(self, user_width: int, item_width: int, projected: int = 8, hidden: int = 32) -> None:
+    def __init__(self, user_width: int, item_width: int) -> None:
         super().__init__()
         n = len(FEATURES)
         self.register_buffer("feature_mean", torch.zeros(n))
-        self.register_buffer("feature_scale", torch.ones(n))  # what features are multiplied by; 0 silences one
+        self.register_buffer("feature_scale", torch.ones(n))  # factor of each feature; 0 silences it
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
-        self.user_projection = nn.Linear(user_width, projected)
-        self.item_projection = nn.Linear(item_width, projected)
+        self.user_projection = nn.Linear(user_width, N_PROJECTED)
+        self.item_projection = nn.Linear(item_width, N_PROJECTED)
         self.body = nn.Sequential(
-            nn.Linear(n + 3 * projected, hidden), nn.GELU(), nn.Dropout(0.1), nn.Linear(hidden, 1)
+            nn.Linear(n + 3 * N_PROJECTED, N_HIDDEN), nn.GELU(), nn.Dropout(0.1), nn.Linear(N_HIDDEN, 1)
         )
-        self.shortcut = nn.Linear(n, 1)  # the linear part is learnt at once; the network corrects it
+        self.shortcut = nn.Linear(n, 1)  # learns the linear part at once; the network corrects it
 
     def forward(self, features: Tensor, users: Tensor, items: Tensor) -> Tensor:
-        """Return logits, (n, c): they order a user's candidates.
+        """Return logits, (n, c); they order a user's candidates.
 
         Parameters
         ----------
@@ -108,25 +114,25 @@ class FusionModel(nn.Module):
         items : (n, c, item_width) float32
         """
         x = ((features - self.feature_mean) * self.feature_scale).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
-        item = self.item_projection(items)  # [n, c, projected]
+        item = self.item_projection(items)  # [n, c, N_PROJECTED]
         user = self.user_projection(users)[:, None].expand_as(item)
         logits: Tensor = self.body(torch.cat([x, user, item, user * item], dim=2)) + self.shortcut(x)
         return logits.squeeze(2)
 
     def probabilities(self, logits: Tensor, valid: Tensor) -> Tensor:
-        """Return each candidate's probability to be the user's next item, (n, c); 0 where it is not valid."""
+        """Return each candidate's probability to be the next item, (n, c); 0 where it is not valid."""
         shares = _log_softmax(logits, valid)
         return torch.sigmoid(self.calibration[0] * shares + self.calibration[1]) * valid
 
 
 def _log_softmax(logits: Tensor, valid: Tensor) -> Tensor:
-    """Return the logarithm of the softmax over the valid candidates, (n, c); a large negative number elsewhere."""
+    """Return the log softmax over the valid candidates, (n, c); a large negative number elsewhere."""
     masked = logits.masked_fill(~valid, -1e9)
     return torch.log_softmax(masked, dim=1)
 
 
 def popularity_fusion(user_width: int, item_width: int) -> FusionModel:
-    """Return a network that ranks by recent popularity alone, for logs too small to fit one."""
+    """Return a network that ranks by recent popularity only, for logs too small to fit one."""
     model = FusionModel(user_width, item_width)
     with torch.no_grad():
         for parameter in (*model.body.parameters(), *model.shortcut.parameters()):
@@ -144,8 +150,14 @@ def fit_fusion(
 ) -> FusionModel:
     """Fit the network, then its sigmoid.
 
-    The cases must come from a time after the training of what made the features, or it learns to trust memorised scores. With no
-    case whose next item is a candidate there is nothing to learn: recent popularity ranks.
+    The cases must be later than the events that the features were fitted on; otherwise the network
+    learns to trust memorised scores. Where no case has its next item among the candidates, the
+    result ranks by recent popularity.
+
+    Parameters
+    ----------
+    seed : the same data and seed give the same network
+    on_epoch : called with the number of each epoch, from 0
     """
     user_width, item_width = data.users.shape[1], data.items.shape[1]
     if not bool((data.targets >= 0).any()):
@@ -157,7 +169,7 @@ def fit_fusion(
     n_kept = int(CALIBRATION_SHARE * len(order))
     kept, learnt = data.part(order[:n_kept].sort().values), data.part(order[n_kept:].sort().values)
     if not bool((learnt.targets >= 0).any()) or not bool((kept.targets >= 0).any()):
-        kept = learnt = data  # too few cases to keep some apart
+        kept = learnt = data  # too few cases for a part of their own
     _standardise(model, data.features[data.valid])
     _begin_with_retrieval(model)
     fit_network(model, learnt, kept, epochs, generator, on_epoch)
@@ -173,7 +185,7 @@ def fit_network(
     generator: torch.Generator,
     on_epoch: Callable[[int], None],
 ) -> None:
-    """Fit by listwise cross-entropy, and keep the weights of the epoch that was best on the cases kept apart."""
+    """Fit by listwise cross-entropy; keep the weights of the best epoch on the ``kept`` cases."""
     cases = torch.nonzero(data.targets >= 0).flatten()
     optimizer = torch.optim.AdamW(model.parameters(), lr=2e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs * -(-len(cases) // BATCH))
@@ -208,7 +220,10 @@ def _listwise_loss(model: FusionModel, data: FusionData) -> float:
 
 @torch.no_grad()
 def _begin_with_retrieval(model: FusionModel) -> None:
-    """Begin with the order of retrieval: what is learnt from a few hundred cases is better than it, or is not kept."""
+    """Make the network begin with the order of retrieval.
+
+    A fit on a few hundred cases is then either better than retrieval or not kept.
+    """
     nn.init.normal_(model.body.get_parameter("3.weight"), std=1e-3)
     model.shortcut.weight.zero_()
     column = FEATURES.index("retrieval_share")
@@ -218,7 +233,10 @@ def _begin_with_retrieval(model: FusionModel) -> None:
 
 @torch.no_grad()
 def _standardise(model: FusionModel, features: Tensor) -> None:
-    """Keep mean and spread of features, (n, len(FEATURES)); one that never varied in training has no say afterwards either."""
+    """Store mean and deviation of features, (n, len(FEATURES)).
+
+    A feature that never varied in training gets scale 0 and never counts.
+    """
     is_constant = features.amax(dim=0) == features.amin(dim=0)
     model.feature_mean.copy_(features.mean(dim=0))
     scale = 1.0 / features.std(dim=0, correction=0).clamp_min(1e-6)
@@ -227,7 +245,10 @@ def _standardise(model: FusionModel, features: Tensor) -> None:
 
 @torch.no_grad()
 def _calibrate(model: FusionModel, data: FusionData, n_steps: int = 30) -> None:
-    """Fit scale and offset of the sigmoid by Newton's method on the binary cross-entropy of all pairs of user and candidate."""
+    """Fit scale and offset of the sigmoid by Newton's method.
+
+    The loss is the binary cross-entropy over all pairs of user and candidate.
+    """
     parts = []
     for batch in torch.split(torch.arange(len(data.targets)), BATCH):
         part = data.part(batch)
@@ -239,11 +260,11 @@ def _calibrate(model: FusionModel, data: FusionData, n_steps: int = 30) -> None:
         return
     x = torch.stack([shares, torch.ones_like(shares)], dim=1)  # [pairs, 2]
     weights = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    ridge = 1e-3 * torch.eye(2, dtype=torch.float64)  # towards the softmax itself: few cases must not give a wild slope
+    ridge = 1e-3 * torch.eye(2, dtype=torch.float64)  # towards the plain softmax: few cases give no steep slope
     for _ in range(n_steps):
         p = torch.sigmoid(x @ weights)
         gradient = x.T @ (p - labels) + ridge @ (weights - torch.tensor([1.0, 0.0], dtype=torch.float64))
         hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge
         weights -= torch.linalg.solve(hessian, gradient)
-    if bool(torch.isfinite(weights).all()) and float(weights[0]) > 0:  # a falling sigmoid would turn the order round
+    if bool(torch.isfinite(weights).all()) and float(weights[0]) > 0:  # a falling sigmoid would reverse the order
         model.calibration.copy_(weights.float())

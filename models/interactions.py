@@ -1,4 +1,4 @@
-"""A log as arrays, and what follows from its order alone: windows before an event, and which item follows which."""
+"""A log as arrays, and what its order gives: windows before an event, and counts of next items."""
 
 from __future__ import annotations
 
@@ -16,10 +16,13 @@ N_NEXT: Final = 32
 
 @dataclass(frozen=True)
 class Interactions:
-    """A log as arrays, in time order; ties keep the order given.
+    """A log as arrays, in time order; events of equal time keep their order.
 
-    ``users`` and ``items`` (n,) int64 are rows into ``user_ids`` and ``item_ids``; ``types`` (n,) int64 into ``EVENT_TYPES``; ``ts_ms``
-    (n,) int64.
+    Parameters
+    ----------
+    users, items : (n,) int64, rows of ``user_ids`` and ``item_ids``
+    types : (n,) int64, places in ``EVENT_TYPES``
+    ts_ms : (n,) int64, milliseconds since 1970, UTC
     """
 
     user_ids: tuple[str, ...]
@@ -31,7 +34,13 @@ class Interactions:
 
     @classmethod
     def from_rows(cls, rows: Iterable[tuple[str, str, str, int]]) -> Interactions:
-        """Return interactions from ``(user_id, item_id, type, ts_ms)``."""
+        """Return interactions from ``(user_id, item_id, type, ts_ms)`` in any order.
+
+        Raises
+        ------
+        KeyError
+            For a type that is not in ``EVENT_TYPES``.
+        """
         user_row: dict[str, int] = {}
         item_row: dict[str, int] = {}
         numbers = [
@@ -46,7 +55,7 @@ class Interactions:
         return len(self.ts_ms)
 
     def where(self, kept: slice | Bool | Int64) -> Interactions:
-        """Return the events at these positions, or where this is True; rows keep their meaning."""
+        """Return the events at these positions, or where a mask is True; rows keep their meaning."""
         return Interactions(
             self.user_ids, self.item_ids, self.users[kept], self.items[kept], self.types[kept], self.ts_ms[kept]
         )
@@ -64,11 +73,17 @@ class Interactions:
 
 
 def next_item_counts(users: Int64, items: Int64, n_items: int, n_next: int = N_NEXT) -> tuple[Int64, Float32]:
-    """Count which item follows which (a first-order Markov chain), for each item the ``n_next`` most frequent followers.
+    """Count which item follows which: a first-order Markov chain.
+
+    Parameters
+    ----------
+    users, items : (n,) int64, rows of each event, in time order
+    n_next : followers kept per item, the most frequent ones; of equals the lower row
 
     Returns
     -------
-    rows (n_items, n_next) int64, -1 where there are fewer; shares (n_items, n_next) float32 of all steps from that item
+    rows : (n_items, n_next) int64, -1 where there are fewer
+    shares : (n_items, n_next) float32, share of all steps from the item
     """
     order = np.argsort(users, kind="stable")
     same = users[order][1:] == users[order][:-1]
@@ -90,7 +105,18 @@ def next_item_counts(users: Int64, items: Int64, n_items: int, n_next: int = N_N
 def windows_before(
     log: Interactions, positions: Iterable[int], max_length: int
 ) -> tuple[list[list[Behaviour]], list[set[str]], list[str]]:
-    """Return, for each position, the user's window before that event, all items the user has had by then, and the item itself."""
+    """Return the state of a user before each position.
+
+    Parameters
+    ----------
+    positions : of events in the log
+    max_length : behaviours of a window, the newest ones
+
+    Returns
+    -------
+    tuple Per position, by rising position: the user's window before the event, all item ids that
+        the user has had by then, and the event's own item id.
+    """
     wanted = set(positions)
     windows: dict[int, list[Behaviour]] = {}
     had: dict[int, set[str]] = {}

@@ -1,4 +1,4 @@
-"""Popularity, decayed by event time: plain counts, and live counts beside those of history, which is a prior."""
+"""Popularity, decayed by event time: counts alone, and live counts beside a prior of history."""
 
 from __future__ import annotations
 
@@ -12,24 +12,33 @@ from models.types import Float32, Int64
 
 #: Interest in an item halves in a week: long enough to be stable, short enough to follow a season.
 HALF_LIFE_MS: Final = 7 * 86_400_000
-#: Weights are kept relative to a reference time, which moves on before 2 ** 256 is near the end of float64.
+#: Weights are kept relative to a reference time. It moves before 2 ** 256 comes near the end of
+#: float64.
 MAX_EXPONENT: Final = 256.0
-#: The last place of a list that history defends, and how many fresh events it is worth at least: four users alone do not bring in an
-#: item that history does not know. More would hold a list back from what is popular now: docs/decisions/0014.
+#: The last place of a list that history protects, and the fewest fresh events that it weighs there:
+#: four users alone do not bring in an item unknown to history. More would keep out items that are
+#: popular now: docs/decisions/0014.
 DEFENDED_PLACE: Final = 10
 DEFENDED_EVENTS: Final = 5.0
-#: History is never worth fewer events than this altogether.
+#: History always weighs at least this many events in total.
 MIN_PRIOR_EVENTS: Final = 50.0
-#: What is left of a weight after a removal, relative to what was removed, is rounding below this.
+#: A weight that remains after a removal is rounding if it is below this share of the removed
+#: weight.
 ROUNDING: Final = 1e-9
-#: Scores lie within 2 ** -100 and 2 ** 100, which float32 holds, whatever time they are asked for; their ratios are kept.
+#: Scores lie within 2 ** -100 and 2 ** 100, which float32 holds, for every time; their ratios stay
+#: exact.
 MAX_SCORE_EXPONENT: Final = 100.0
 
 
 class DecayedCounts:
     """Counts of interactions per item that halve every ``half_life_ms`` of event time.
 
-    The weight of an event of age ``a`` is ``2 ** (-a / half_life_ms)``. Adding is O(1) and order does not matter.
+    An event of age ``a`` weighs ``2 ** (-a / half_life_ms)``. Adding is O(1), and the order of
+    events does not matter.
+
+    Parameters
+    ----------
+    counts : counts to start from, as of ``at_ms``; copied
     """
 
     def __init__(
@@ -46,11 +55,17 @@ class DecayedCounts:
         self._weights[item_id] = self._weights.get(item_id, 0.0) + self._weight(ts_ms)
 
     def remove(self, item_id: str, ts_ms: int) -> None:
-        """Take back one interaction that was counted."""
+        """Undo :meth:`add` of one interaction."""
         self._take(item_id, self._weight(ts_ms))
 
     def remove_all(self, item_ids: Sequence[str], rows: Int64, ts_ms: Int64) -> None:
-        """Take back many interactions that were counted: (n,) rows of ``item_ids``, and (n,) event times."""
+        """Undo :meth:`add` of many interactions.
+
+        Parameters
+        ----------
+        rows : (n,) int64, rows of ``item_ids``
+        ts_ms : (n,) int64, event times
+        """
         exponents = np.clip((ts_ms - self._reference_ms) / self._half_life_ms, -1_000.0, MAX_EXPONENT)
         sums = np.bincount(rows, weights=np.exp2(exponents), minlength=len(item_ids))
         for row in np.flatnonzero(sums).tolist():
@@ -62,7 +77,13 @@ class DecayedCounts:
             self.add(item_id, ts_ms)
 
     def scores(self, item_ids: Sequence[str], now_ms: int) -> Float32:
-        """Return the decayed count of each item as of ``now_ms``, (n,) float32; 0 for items never counted."""
+        """Return the decayed count of each item as of ``now_ms``; 0 for items never counted.
+
+        Returns
+        -------
+        (n,) float32 Finite at any time, with exact ratios: all counts are scaled so that the
+            greatest stays within 2 to the power of :data:`MAX_SCORE_EXPONENT`.
+        """
         get = self._weights.get
         weights = np.fromiter((get(i, 0.0) for i in item_ids), np.float64, len(item_ids))
         peak = float(weights.max(initial=0.0))
@@ -90,13 +111,15 @@ class DecayedCounts:
 
 
 class CountsWithPrior:
-    """Live decayed counts beside those of history, which is a prior that does not vanish.
+    """Live decayed counts beside counts of history, which are a prior that does not vanish.
 
-    The score of an item is ``m * share + count``: its share of history, as it was at the end of history, and its live decayed
-    count. Up to a factor this is the posterior mean of its probability under a Dirichlet prior worth ``m`` events (Zhai and
-    Lafferty, A Study of Smoothing Methods for Language Models Applied to Ad Hoc Information Retrieval, 2001). ``m``
-    is what history's events weigh by now, as they halve like all others, but never so little that a few users undo it: at least
-    :data:`MIN_PRIOR_EVENTS`, and so many that the item in place :data:`DEFENDED_PLACE` weighs :data:`DEFENDED_EVENTS`.
+    The score of an item is ``m * share + count``: its share of history, as of the end of history,
+    and its live decayed count. Up to a factor this is the posterior mean of its probability under a
+    Dirichlet prior of ``m`` events (Zhai and Lafferty, A Study of Smoothing Methods for Language
+    Models Applied to Ad Hoc Information Retrieval, 2001). ``m`` is the present weight of history's
+    events, which halve like all others, but it has a lower bound so that a few users cannot undo
+    history: at least :data:`MIN_PRIOR_EVENTS`, and enough that the item in place
+    :data:`DEFENDED_PLACE` weighs :data:`DEFENDED_EVENTS`.
 
     Parameters
     ----------
@@ -116,20 +139,23 @@ class CountsWithPrior:
         self._live.add(item_id, ts_ms)
 
     def remove(self, item_id: str, ts_ms: int) -> None:
-        """Take back one live interaction that was counted."""
+        """Undo :meth:`add` of one live interaction."""
         self._live.remove(item_id, ts_ms)
 
     def remove_all(self, item_ids: Sequence[str], rows: Int64, ts_ms: Int64) -> None:
-        """Take back many live interactions, see :meth:`DecayedCounts.remove_all`."""
+        """Undo :meth:`add` of many live interactions, see :meth:`DecayedCounts.remove_all`."""
         self._live.remove_all(item_ids, rows, ts_ms)
 
     def prior_events(self, now_ms: int) -> float:
-        """Return how many events as of ``now_ms`` history is worth, ``m``."""
+        """Return how many events as of ``now_ms`` history weighs, ``m``."""
         age = max(now_ms - self._at_ms, 0) / self._half_life_ms
         return max(self._n_events * math.exp2(-min(age, 1_000.0)), self._least)
 
     def scores(self, item_ids: Sequence[str], now_ms: int) -> Float32:
-        """Return each item's score as of ``now_ms``, (n,) float32; 0 for items that neither history nor a live event knows."""
+        """Return each item's score as of ``now_ms``, (n,) float32.
+
+        0 for an item without any event, in history or live.
+        """
         get = self._shares.get
         shares = np.fromiter((get(i, 0.0) for i in item_ids), np.float64, len(item_ids))
         total: Float32 = (self.prior_events(now_ms) * shares + self._live.scores(item_ids, now_ms)).astype(np.float32)
@@ -140,15 +166,24 @@ def _least_prior(shares: Mapping[str, float]) -> float:
     if not shares:
         return MIN_PRIOR_EVENTS
     top = sorted(shares.values(), reverse=True)[:DEFENDED_PLACE]
-    # A history that is all but a few items leaves nothing to defend in the places after them: the mean share bounds it.
+    # A history with very few items has no tenth one to protect: the mean share bounds the prior.
     return max(MIN_PRIOR_EVENTS, DEFENDED_EVENTS / max(top[-1], 1 / len(shares)))
 
 
 def log_share(scores: Float32) -> Float32:
-    """Return popularity as a feature: log of an item's share relative to the mean share, (n,) float32.
+    """Return popularity as a feature: logarithm of an item's share relative to the mean share.
 
-    Independent of how many events were counted, so that a shard of the traffic gives about the same values as all of it.
-    Items never counted get a fixed low value.
+    The feature does not depend on the number of counted events, so a shard of the traffic gives
+    about the same values as all of it. Items never counted get a fixed low value; without any count
+    all values are 0.
+
+    Parameters
+    ----------
+    scores : (n,) float32, counts of any scale
+
+    Returns
+    -------
+    (n,) float32
     """
     mean = float(scores.mean()) if scores.size else 0.0
     if mean <= 0.0:

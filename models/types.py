@@ -1,4 +1,8 @@
-"""Words that all models share. ``item_id`` is external, a *row* is an index into one artifact's or catalogue's arrays."""
+"""Names that all models share.
+
+``item_id`` and ``user_id`` are external ids. A *row* is an index into the arrays of one artifact or
+catalogue.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,7 @@ TYPE_INDEX: Final[dict[str, int]] = {name: i for i, name in enumerate(EVENT_TYPE
 
 
 class Behaviour(NamedTuple):
-    """One thing that a user did, with its event time in milliseconds since 1970, UTC."""
+    """One action of a user on an item; ``ts_ms`` is its event time, milliseconds since 1970, UTC."""
 
     item_id: str
     type: str

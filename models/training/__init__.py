@@ -1,1 +1,1 @@
-"""Training of a whole artifact from a log and a catalogue."""
+"""From a log to an artifact."""

@@ -1,4 +1,4 @@
-"""Cases for fusion: candidates of events that the parts have not seen, in time order, with popularity as it stood then."""
+"""Cases for fusion: candidates of events unknown to the parts, in time order, with the popularity of that time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,15 @@ N_CANDIDATES: Final = 100
 
 @dataclass(frozen=True)
 class Questions:
-    """A batch of questions of about one time: what each user had done, what came next, and the catalogue as it stood."""
+    """A batch of questions of about one time: users' windows, their next items, and the catalogue of that time.
+
+    Parameters
+    ----------
+    windows, seen : per user, the behaviours and all item ids before the question
+    targets : per user, the next item's id
+    users : per user, features by name
+    n_done : questions asked so far, with this batch
+    """
 
     catalogue: Catalogue
     windows: list[list[Behaviour]]
@@ -43,7 +51,15 @@ def questions(
     max_length: int,
     user_features: Mapping[str, Row],
 ) -> Iterator[Questions]:
-    """Yield questions in time order; each sees popularity from the events before the first of its batch alone."""
+    """Yield questions in time order.
+
+    The popularity of a batch counts only events before its first question.
+
+    Parameters
+    ----------
+    positions : of the events to predict, rising
+    max_length : behaviours of a window
+    """
     windows, seen, targets = windows_before(log, positions, max_length)
     counts, next_position = DecayedCounts(), 0
     for start in range(0, len(positions), BATCH):
@@ -60,7 +76,7 @@ def questions(
 def collect(
     artifact: Artifact, asked: Iterator[Questions], on_progress: Callable[[int], None] = lambda _done: None
 ) -> FusionData | None:
-    """Return the candidates of all questions as one block, None where there is no question."""
+    """Return the candidates of all questions as one block, None without questions."""
     features, rows, valid, users, targets = [], [], [], [], []
     items = None
     for batch in asked:
@@ -88,9 +104,9 @@ def collect(
 
 
 def measure(artifact: Artifact, asked: Iterator[Questions]) -> dict[str, float]:
-    """Return hit rate, NDCG and MRR of the served lists, beside recent popularity's; empty where there is no question.
+    """Return hit rate, NDCG and MRR of the served lists, and of recent popularity; empty without questions.
 
-    ``threshold`` is the probability from which a candidate is called the next item so that F1 is greatest.
+    ``threshold`` is the probability at which a decision "next item" has the greatest F1.
     """
     pipeline = Pipeline(artifact, k=10, n_candidates=N_CANDIDATES)
     ranks: list[int] = []
@@ -115,7 +131,14 @@ def measure(artifact: Artifact, asked: Iterator[Questions]) -> dict[str, float]:
 
 
 def best_threshold(probabilities: Float32, labels: Bool) -> float:
-    """Return the probability at which F1 of the decision ``probability >= threshold`` is greatest; 0.5 without a positive."""
+    """Return the probability at which F1 of ``probability >= threshold`` is greatest.
+
+    0.5 where no label is positive.
+
+    Parameters
+    ----------
+    probabilities, labels : (n,), in the same order
+    """
     order = np.argsort(-probabilities, kind="stable")
     hits = np.cumsum(labels[order])
     if not len(hits) or not hits[-1]:
@@ -126,7 +149,7 @@ def best_threshold(probabilities: Float32, labels: Bool) -> float:
 
 
 def _joined(blocks: list[AnyArray], width: int) -> AnyArray:
-    """Return blocks (n, c, ...) as one, padded to ``width`` candidates with zeros."""
+    """Return blocks (n, c, ...) as one array, padded with zeros to ``width`` candidates."""
     total = sum(len(block) for block in blocks)
     out = np.zeros((total, width, *blocks[0].shape[2:]), dtype=blocks[0].dtype)
     start = 0

@@ -1,4 +1,4 @@
-"""How a log is cut for training: what the parts are fitted to, what fusion learns from later, and what validates."""
+"""How training cuts a log: a slice for the parts, a later one for fusion, a third to validate."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from models.types import Bool, Int64
 
 Cut = Literal["time", "last"]
 
-#: By time: shares of the events that the parts are fitted to, and that fusion learns from; the rest validates.
+#: By time: shares of the events for the parts and for fusion; the rest validates.
 FIT_SHARE: Final = 0.80
 FUSION_SHARE: Final = 0.15
-#: By last event: share of the users whose last event fusion learns from; the last events of the others validate.
+#: By last event: share of the users whose last event goes to fusion; the others validate.
 FUSION_USERS: Final = 0.75
 MIN_EVENTS_LAST: Final = 3
 
@@ -27,7 +27,8 @@ class Slices:
     Parameters
     ----------
     fit : (n,) bool, the events that the parts are fitted to
-    fusion, validation : positions in the log, rising; each lies after all of its user's events in ``fit``
+    fusion, validation : positions in the log, rising; each is later than all events of its user in
+        ``fit``
     """
 
     fit: Bool
@@ -38,8 +39,9 @@ class Slices:
 def cut(log: Interactions, how: Cut, seed: int) -> Slices:
     """Cut a log.
 
-    ``time`` is what serving meets: fitted to the past, judged on what came later. ``last`` holds back the last event of each user
-    with at least three, as leave-one-out protocols do, and so fits to some events that are later than those it is judged on.
+    ``time`` is the situation of serving: fitted to the past, judged on later events. ``last`` keeps
+    back the last event of each user with at least three, as leave-one-out protocols do; some fitted
+    events are then later than those judged.
     """
     n = len(log)
     if how == "time":

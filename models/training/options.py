@@ -1,4 +1,4 @@
-"""How to train and what from: presets, options, data, and who is told."""
+"""Presets, options and data of a training, and its observer."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ class TrainingOptions:
 
     Parameters
     ----------
-    minutes : bounds the fitting of the sequence model; its learning rate falls to 0 in that time
-    cut : how slices are cut: by ``time``, or the ``last`` event of each user as leave-one-out protocols do
-    imputation : how missing features are filled
-    checkpoints : a directory from which an interrupted training goes on; None for none
-    left_out : ``last`` when the log lacks each user's last event on purpose, to be asked for in an evaluation; kept in the artifact
+    minutes : bounds the fit of the sequence model; its learning rate falls to 0 in that time
+    cut : how the log is cut into slices: by ``time``, or by the ``last`` event of each user as
+        leave-one-out protocols do
+    imputation : what fills missing features
+    checkpoints : a folder from which an interrupted training continues; None keeps none
+    left_out : ``last`` when the caller removed each user's last event for an evaluation; the
+        artifact records it
     """
 
     preset: Literal["demo", "best"] = "demo"
@@ -42,7 +44,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class TextSource:
-    """What made the text embeddings; kept in the artifact, which refuses any other."""
+    """The origin of the text embeddings; the artifact stores it and refuses any other."""
 
     encoder_name: str
     encoder_version: str
@@ -75,12 +77,13 @@ PRESETS: Final = {
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What is learnt from.
+    """What the artifact is trained on.
 
     Parameters
     ----------
     vectors : item id to raw text embedding, (d_text,) float32; items without one get zeros
-    item_features, user_features : id to features by name (``models.features.columns.item_row`` and ``user_row``)
+    item_features, user_features : id to features by name (``models.features.columns.item_row`` and
+        ``user_row``)
     """
 
     log: Interactions
@@ -92,12 +95,12 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Observer:
-    """Who is told of a training.
+    """Callbacks of a training.
 
     Parameters
     ----------
-    on_progress : what is being done, how much of it is done, and the total
-    on_scalar : a curve's name, its value and the step
+    on_progress : called with the current step's name, the work done, and its total
+    on_scalar : called with a curve's name, its value and the step
     """
 
     on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None

@@ -1,8 +1,10 @@
 """From a log to an artifact.
 
-The parts (sequence model, matrix factorisation, item-to-item tables) are fitted to one slice of the log; fusion to a later one,
-where its inputs are honest; a third validates: it stops the sequence model and measures. Then the parts are fitted to
-everything, the sequence model going on from its weights so that its vectors keep the meaning that fusion knows, and fusion is kept.
+The parts (sequence model, matrix factorisation, item-to-item tables) are fitted to the first slice
+of the log. Fusion is fitted to a later slice, where scores are not memorised. The third slice
+validates: it stops the sequence model and measures. Then the parts are fitted to the whole log. The
+sequence model continues from its weights, so that its vectors keep the meaning that fusion learnt,
+and fusion stays as it is.
 """
 
 from __future__ import annotations
@@ -40,15 +42,15 @@ __all__ = ["PRESETS", "Observer", "Preset", "TextSource", "TrainingData", "Train
 MIN_EVENTS: Final = 100
 N_NEIGHBOURS: Final = 32
 N_VALIDATION: Final = 5_000
-#: Of the minutes given, what the first fit may take; the final one goes on from it.
+#: Share of the given minutes for the first fit; the final fit continues from it.
 FIRST_FIT_SHARE: Final = 0.85
-#: Fold-in with factors of iALS: a little, relative to the Gram matrix of all items.
+#: Regularisation of fold-in with factors of iALS: little, relative to the Gram matrix of all items.
 ALS_FOLD_IN_REGULARISATION: Final = 1.0
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """Everything but fusion."""
+    """All fitted models except fusion."""
 
     sequence: SequenceFit
     factors: ItemFactors
@@ -61,18 +63,20 @@ class _Parts:
 
 
 def train(data: TrainingData, options: TrainingOptions, observer: Observer = Observer()) -> Artifact:  # noqa: B008 (frozen)
-    """Train an artifact. The same data, options and machine give the same artifact (but for its creation time).
+    """Train an artifact.
+
+    The same data, options and machine give the same artifact, except for its creation time.
 
     Raises
     ------
     ValueError
-        When the log is too small to cut into slices, or an option is none.
+        When the log is too small to cut into slices, or an option is unknown.
     """
     return _Training(data, options, observer).run()
 
 
 class _Training:
-    """One training: what its steps share."""
+    """One training: the state that its steps share."""
 
     def __init__(self, data: TrainingData, options: TrainingOptions, observer: Observer) -> None:
         log = data.log
@@ -93,7 +97,7 @@ class _Training:
         self._item_features, self._user_features = self._fit_side_features()
 
     def run(self) -> Artifact:
-        """Fit the parts, fusion on top of them, and the parts again."""
+        """Fit the parts, then fusion, then the parts again."""
         log, slices = self._data.log, self._slices
         early = self._fit_parts(log.where(slices.fit), "first fit")
         widths = (self._preset.sequence.dim + 1 + side.width for side in (self._user_features, self._item_features))
@@ -110,7 +114,7 @@ class _Training:
         return self._artifact(late, fusion, metrics)
 
     def _fit_side_features(self) -> tuple[SideFeatures, SideFeatures]:
-        """Fit the features of the items and users that the first slice knows, and of no others."""
+        """Fit the features of the items and users of the first slice only."""
         log, fit = self._data.log, self._slices.fit
         items, users = np.unique(log.items[fit]), np.unique(log.users[fit])
         first_ms = log.where(fit).first_ms_of_items()
@@ -119,7 +123,8 @@ class _Training:
         strategy = self._options.imputation
         of_items = fit_side_features(item_rows, self._text[items], strategy, first_ms[items])
         no_text = np.zeros((len(users), 0), dtype=np.float32)
-        # users have neither text nor a time of their own: what needs those falls back to the mean
+        # users have neither text nor a time of their own: strategies that need them use the mean
+        # instead
         return of_items, fit_side_features(user_rows, no_text, "mean" if strategy in ("time", "model") else strategy)
 
     def _fit_parts(self, log: Interactions, what: str, start: SequenceFit | None = None) -> _Parts:
@@ -246,7 +251,7 @@ class _Training:
 
 
 def _fold_in_weights(config: FactorsConfig | AlsConfig) -> tuple[float, float]:
-    """Return alpha and regularisation of the fold-in that goes with the factors."""
+    """Return alpha and regularisation of the fold-in for these factors."""
     if isinstance(config, AlsConfig):
         return 1.0 / config.unobserved_weight, ALS_FOLD_IN_REGULARISATION
     return config.alpha, config.regularisation
