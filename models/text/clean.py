@@ -1,4 +1,7 @@
-"""Item text: one width, one case, one Chinese script, Chinese cut into words, stop words dropped, model numbers kept whole."""
+"""Item text: one width, one case, one Chinese script; Chinese cut into words; no stop words.
+
+Model numbers such as ``iphone15-pro`` stay whole.
+"""
 
 from __future__ import annotations
 
@@ -16,39 +19,44 @@ from typing import Any, Final
 
 from models.text.user_words import UserWord, WholeWords, digest, read_user_words
 
-#: Change it with any change of the rules below: it is part of every vector's version.
+#: Increase it with every change of the rules below: it is part of the version of every vector.
 RULES: Final = 3
-#: ``jieba`` is the default; ``rjieba`` is the same in Rust, several times faster, and installed by the user.
+#: ``jieba`` is the default; ``rjieba`` is the same in Rust, several times faster; the user installs
+#: it.
 SEGMENTERS: Final = ("jieba", "rjieba")
-#: Encoders read a few hundred tokens, so text beyond this changes no vector.
+#: Encoders read a few hundred tokens, so text beyond this length changes no vector.
 MAX_CHARS: Final = 20_000
-#: Of an item's text; its title and the beginning of its description say what it is.
+#: Most characters of an item's text; its title and the start of its description say what it is.
 MAX_ITEM_CHARS: Final = 2_000
-#: Words of shop titles with letters of two scripts; jieba's dictionary has them in capitals, which normalised text has not.
+#: Words of shop titles with letters of two scripts. jieba's dictionary has them in capitals, but
+#: normalised text has none.
 MIXED_WORDS: Final = ("t恤", "t恤衫", "u盘", "k歌", "x光", "ic卡", "sim卡", "ph值", "cd机", "4s店", "卡拉ok")
 
 _HAN: Final = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
-#: Vowel signs and accents that are characters of their own in Devanagari, Thai, Arabic and others; they end no word.
+#: Vowel signs and accents that are separate characters in Devanagari, Thai, Arabic and others; they
+#: do not end a word.
 _MARKS: Final = "".join(chr(c) for c in range(0x300, 0x1E00) if unicodedata.category(chr(c)).startswith("M"))
 _LETTER: Final = rf"(?:(?![{_HAN}])(?:[^\W_]|[{_MARKS}]))"
-#: A Chinese run, or letters and digits of any other script joined by marks that model numbers use: iphone15-pro, c++, 1/2.
+#: A run of Chinese, or letters and digits of any other script joined by marks of model numbers:
+#: iphone15-pro, c++, 1/2.
 _TOKEN: Final = re.compile(rf"[{_HAN}]+|{_LETTER}+(?:[-+.'/&_]{_LETTER}+)*[+#]*")
 _IS_HAN: Final = re.compile(rf"[{_HAN}]")
 _IS_LETTER: Final = re.compile(_LETTER)
-#: NFKC would make letters of these, and glue them to the name before: Nike and trade mark to niketm.
+#: NFKC would turn these signs into letters of the word before: Nike with a trade mark into niketm.
 _SIGNS: Final = str.maketrans({"\u2122": " ", "\u2120": " "})
 
 
 def text_rules(segmenter: str) -> str:
-    """Return the version of the cleaning with a segmenter and without a user dictionary."""
+    """Return the version of the cleaning with a segmenter and without user words."""
     packages = (segmenter, "opencc", "stopwordsiso")
     return "+".join([str(RULES), *(f"{package}-{importlib.metadata.version(package)}" for package in packages)])
 
 
 def normalise(text: str) -> str:
-    """Return text in NFKC (full width becomes half width), lower case and simplified Chinese, at most :data:`MAX_CHARS` long.
+    """Return text in NFKC (full width becomes half width), lower case and simplified Chinese.
 
-    Half a surrogate pair, which JSON can bring and no converter takes, becomes a question mark.
+    The result has at most :data:`MAX_CHARS` characters. A lone surrogate, which JSON can hold and
+    no converter accepts, becomes a question mark.
     """
     text = text[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8").translate(_SIGNS)
     text = unicodedata.normalize("NFKC", text)[:MAX_CHARS].lower().replace("\u2019", "'")[:MAX_CHARS]
@@ -58,8 +66,8 @@ def normalise(text: str) -> str:
 def segment(text: str) -> list[str]:
     """Return the words of a text in order, without stop words and punctuation.
 
-    Safe to call from several threads. A text without words (empty, emoji only) gives an empty list; one that has nothing but
-    stop words keeps them, because a title such as "It" must not vanish.
+    A text without words (empty, emoji only) gives an empty list. A text of stop words only keeps
+    them, because a title such as "It" must not vanish. Several threads may call this.
     """
     segmenter = _state.segmenter()
     words: list[str] = []
@@ -77,28 +85,33 @@ def _cut(piece: str, segmenter: Segmenter) -> list[str]:
 
 
 def clean(text: str) -> str:
-    """Return the words of a text joined by spaces: what the encoder is given. A text without words gives ``""``."""
+    """Return the words of a text joined by spaces, the encoder's input; ``""`` for a text without words."""
     return " ".join(segment(text))
 
 
 def item_text(
     title: str, text: str | None = None, category: str | None = None, tags: Sequence[str] | None = None
 ) -> str:
-    """Return the cleaned text that stands for an item: title first, for encoders read only the beginning.
+    """Return the cleaned text of an item, title first, because encoders read only the beginning.
 
-    Of the text given, as of the result, no more than :data:`MAX_ITEM_CHARS` characters count.
+    Only the first :data:`MAX_ITEM_CHARS` characters count, before cleaning and after it.
     """
     joined = " ".join(part for part in (title, category, *(tags or ()), text) if part)
     return clean(joined[:MAX_ITEM_CHARS])[:MAX_ITEM_CHARS].rstrip()
 
 
 def use_segmenter(name: str) -> None:
-    """Choose the segmenter of this process, before the first text.
+    """Choose the segmenter of this process, before its first text.
+
+    Parameters
+    ----------
+    name : one of :data:`SEGMENTERS`
 
     Raises
     ------
     ValueError
-        When there is none of that name, it is not installed, or texts were already cut by another one.
+        When the name is unknown, the package is not installed, or another segmenter has already cut
+        texts.
     """
     if name not in SEGMENTERS:
         raise ValueError(f"segmenter {name!r}: there are {', '.join(SEGMENTERS)}; name one of them")
@@ -110,21 +123,27 @@ def use_segmenter(name: str) -> None:
 
 
 def load_user_words(path: Path) -> None:
-    """Read the user's words of this process, before the first text; they become part of :func:`text_version`.
+    """Read the user words of this process, before its first text.
 
-    A word that mixes Chinese with other letters, or has a space in it, is always found whole; a Chinese one takes part in the
-    segmentation with its frequency.
+    The words become part of :func:`text_version`. A word that mixes Chinese with other letters, or
+    has a space in it, is always found whole. A Chinese word takes part in the segmentation with its
+    frequency.
 
     Raises
     ------
     ValueError
-        When the file cannot be read or is no dictionary, or texts were already cut with other words.
+        When the file cannot be read or is not a dictionary, or texts were already cut with other
+        words.
     """
     _state.set(_state.name, read_user_words(path, normalise))
 
 
 def text_version() -> str:
-    """Return the version of the cleaning in effect: rules, segmenter, converter, stop words, and the user's words if any."""
+    """Return the version of the cleaning in effect.
+
+    It names the rules, segmenter, converter, stop words, and a hash of the user words if there are
+    any.
+    """
     rules = text_rules(_state.name)
     return f"{rules}+words-{digest(_state.words)}" if _state.words else rules
 
@@ -142,7 +161,7 @@ _converters: Final[list[Any]] = []
 
 
 def _converter() -> Any:
-    """Return the one converter from traditional to simplified; it only reads, so threads share it."""
+    """Return the converter from traditional to simplified Chinese; it only reads, so threads share it."""
     with _lock:
         if not _converters:
             from opencc import OpenCC
@@ -152,7 +171,7 @@ def _converter() -> Any:
 
 
 class Segmenter:
-    """A segmenter with its own dictionary and the user's words, loaded once; cutting is safe from several threads."""
+    """A segmenter with its dictionary and the user words, loaded once; several threads may cut with it."""
 
     def __init__(self, name: str, words: Sequence[UserWord]) -> None:
         self._tokenizer: Any = importlib.import_module(name).Jieba() if name == "rjieba" else _jieba()
@@ -172,11 +191,12 @@ class Segmenter:
 def _jieba() -> Any:
     """Return jieba's tokenizer with its dictionary loaded, which takes about a second.
 
-    ``Tokenizer.initialize`` is not called: it reads and writes a cache of marshalled code objects in
-    the shared temporary folder.
+    ``Tokenizer.initialize`` is not called: it reads and writes a cache of marshalled code objects
+    in the shared temporary folder.
     """
     with warnings.catch_warnings():
-        # Of old string escapes, when Python compiles jieba on its first import, and of pkg_resources.
+        # Of old string escapes, when Python compiles jieba on its first import, and of
+        # pkg_resources.
         for category in (SyntaxWarning, DeprecationWarning, UserWarning):
             warnings.filterwarnings("ignore", category=category, module=r".*\bjieba\b")
         import jieba
@@ -189,7 +209,10 @@ def _jieba() -> Any:
 
 
 class Segmentation:
-    """What the process cuts texts with; fixed by the first text, for texts cut in two ways must not meet."""
+    """Segmenter and user words of the process.
+
+    The first text fixes them: vectors of texts cut in two ways must not be compared.
+    """
 
     def __init__(self) -> None:
         self.name = SEGMENTERS[0]

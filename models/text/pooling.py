@@ -1,4 +1,4 @@
-"""How a language model's token states become one vector, and what it wants before a text: per model, never guessed twice."""
+"""How a language model's token states become one vector, and which prefix it wants, by model."""
 
 from __future__ import annotations
 
@@ -10,29 +10,33 @@ from typing import Final
 import torch
 from torch import Tensor
 
-#: Decoders read from left to right: only the last token has seen the whole text. All others are averaged.
+#: Decoders read from left to right: only the last token depends on the whole text. Other models use
+#: the mean.
 LAST_TOKEN_TYPES: Final = frozenset(
     {"gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "phi3", "qwen2", "qwen3"}
 )
-#: sentence-transformers' names of the poolings here; in older folders each is a flag of its own.
+#: sentence-transformers' names of the poolings here; older folders have a flag for each.
 _MODES: Final = {"mean": "mean", "cls": "cls", "lasttoken": "last"}
 _FLAG: Final = "pooling_mode_"
-#: E5 models were trained with a prefix (their model cards); those with instruct in their name want none before an item's text.
+#: E5 models were trained with a prefix (their model cards); those with instruct in their name want
+#: none before an item's text.
 _WANTS_PASSAGE: Final = re.compile(r"(^|[-_])e5-(small|base|large)(-v2|-unsupervised)?$")
 
 
 def pooling_of(model_type: str, config_path: Path | None) -> str:
-    """Return which pooling a model wants: what its sentence-transformers folder says, else a rule by type.
+    """Return the pooling of a model: ``mean``, ``cls`` or ``last``.
+
+    Its sentence-transformers folder decides; without one, its type does.
 
     Parameters
     ----------
     model_type : ``config.model_type`` of the model
-    config_path : its ``1_Pooling/config.json``; None where it has none
+    config_path : its ``1_Pooling/config.json``; None without one
 
     Raises
     ------
     ValueError
-        When the file names a pooling that is not ``mean``, ``cls`` or ``last``, or several together.
+        When the file names another pooling, or several.
     """
     if config_path is None:
         return "last" if model_type in LAST_TOKEN_TYPES else "mean"
@@ -40,7 +44,7 @@ def pooling_of(model_type: str, config_path: Path | None) -> str:
     modes = config.get("pooling_mode")
     if modes is None:
         flags = [name.removeprefix(_FLAG) for name, is_on in config.items() if name.startswith(_FLAG) and is_on is True]
-        # include_prompt and the like carry no such prefix; mean_tokens and cls_token do
+        # flags such as include_prompt have no such prefix; mean_tokens and cls_token have
         modes = [flag.removesuffix("_tokens").removesuffix("_token") for flag in flags]
     wanted = [modes] if isinstance(modes, str) else list(modes)
     if len(wanted) != 1 or wanted[0] not in _MODES:
@@ -49,7 +53,10 @@ def pooling_of(model_type: str, config_path: Path | None) -> str:
 
 
 def prefix_of(name_or_path: str) -> str:
-    """Return what a model wants before an item's text, by the last part of its name: for E5 ``passage: ``, else nothing."""
+    """Return the prefix that a model wants before an item's text, by the last part of its name.
+
+    ``passage: `` for E5, else nothing.
+    """
     return "passage: " if _WANTS_PASSAGE.search(Path(name_or_path).name.lower()) else ""
 
 
@@ -59,11 +66,11 @@ def pool(hidden: Tensor, mask: Tensor, how: str) -> Tensor:
     Parameters
     ----------
     hidden : (n, length, dim), any precision
-    mask : (n, length), 1 for a token, 0 for padding, which stands at the end
+    mask : (n, length), 1 for a token, 0 for padding, which is at the end
     """
     if how == "mean":
         return masked_mean(hidden, mask)
-    # not -1: the end of a row is padding wherever a longer text is in the batch
+    # not -1: a row ends with padding where a longer text is in the batch
     at = torch.zeros(len(mask), dtype=torch.long, device=mask.device) if how == "cls" else mask.sum(dim=1) - 1
     return hidden[torch.arange(len(hidden), device=hidden.device), at].to(torch.float32)
 
@@ -77,6 +84,6 @@ def masked_mean(hidden: Tensor, mask: Tensor) -> Tensor:
     mask : (n, length), 1 for a token, 0 for padding
     """
     weights = mask.to(torch.float32)[..., None]
-    # where, not only a product: a half-precision NaN in the padding would survive a multiplication by zero
+    # where, not only a product: a half-precision NaN in the padding survives a product with 0
     kept = torch.where(weights > 0, hidden.to(torch.float32), torch.zeros((), device=hidden.device))
     return kept.sum(dim=1) / weights.sum(dim=1).clamp_min(1.0)

@@ -1,4 +1,4 @@
-"""A user's own words: read from a dictionary in jieba's format, and found whole where they mix Chinese with other letters."""
+"""User words: read from a dictionary in jieba's format; mixed words are found whole."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-#: A dictionary is held in memory and its words are tried at each character; jieba's own has 349,046.
+#: The process holds the dictionary in memory and tries its words at each character; jieba's own has
+#: 349,046.
 MAX_USER_WORDS: Final = 500_000
-#: jieba tries each beginning of a word, so length costs memory.
+#: jieba stores each prefix of a word, so length costs memory.
 MAX_USER_WORD_CHARS: Final = 64
 
 _LINE: Final = re.compile(r"(?P<word>.+?)(?:\s+(?P<freq>-?\d+))?(?:\s+(?P<tag>[a-z]+))?")
 
 
 class UserWord(NamedTuple):
-    """One entry: the normalised word, how often it occurs in jieba's corpus (None: jieba finds one that wins), and its tag."""
+    """One entry of a user dictionary.
+
+    Parameters
+    ----------
+    word : normalised
+    freq : how often it occurs in jieba's corpus; None lets jieba choose a frequency at which the
+        word is kept whole
+    tag : part of speech, or None
+    """
 
     word: str
     freq: int | None
@@ -25,16 +34,19 @@ class UserWord(NamedTuple):
 
 
 def read_user_words(path: Path, normalise: Callable[[str], str]) -> tuple[UserWord, ...]:
-    """Read a dictionary: a line is ``word [freq [tag]]``; empty lines count for nothing, of a repeated word the last line counts.
+    """Read a dictionary of lines ``word [freq [tag]]``.
+
+    Empty lines do not count. Of a repeated word the last line counts.
 
     Parameters
     ----------
-    normalise : what is done to a text before it is cut; words are compared in that form
+    normalise : what cleaning does to a text before cutting; words are compared in that form
 
     Raises
     ------
     ValueError
-        When the file cannot be read, a line has no word, or a limit is passed; the message names file and line.
+        When the file cannot be read, a line has no word, or a limit is exceeded; the message names
+        file and line.
     """
     try:
         lines = path.read_text("utf-8-sig").splitlines()
@@ -67,18 +79,19 @@ def _parse(line: str, normalise: Callable[[str], str], where: str) -> UserWord:
 
 
 def digest(words: Iterable[UserWord]) -> str:
-    """Return 12 hexadecimal digits over words, frequencies and tags; the order of lines does not matter."""
+    """Return 12 hexadecimal digits over words, frequencies and tags, whatever the order of lines."""
     lines = "\n".join(f"{word.word}\t{word.freq}\t{word.tag}" for word in sorted(words))
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
 class WholeWords:
-    """Finds given words in a text, the longest first, from the left; not inside a longer Latin word or number.
+    """Finds given words in a text, longest first, from the left; never inside a longer Latin word or number.
 
     Parameters
     ----------
-    words : normalised; none gives a finder that finds nothing
-    is_letter : whether a character belongs to words that are not cut, as Latin letters and digits do and Chinese does not
+    words : normalised; may be empty
+    is_letter : whether a character belongs to words that are not cut: true for Latin letters and
+        digits, false for Chinese
     """
 
     def __init__(self, words: Iterable[str], is_letter: Callable[[str], bool]) -> None:
@@ -91,7 +104,7 @@ class WholeWords:
         self._first = re.compile(f"[{''.join(map(re.escape, sorted(lengths)))}]") if lengths else None
 
     def split(self, text: str) -> Iterator[tuple[str, bool]]:
-        """Yield the pieces of a text in order, each with True where it is one of the words."""
+        """Yield the pieces of a text in order, each with True if it is one of the words."""
         start = at = 0
         while self._first and (first := self._first.search(text, at)):
             at = first.start()
@@ -104,7 +117,7 @@ class WholeWords:
         yield text[start:], False
 
     def _end(self, text: str, start: int) -> int:
-        """Return where the longest word that starts here ends; 0 if there is none."""
+        """Return where the longest word that starts here ends; 0 without one."""
         if start and self._is_letter(text[start - 1]) and self._is_letter(text[start]):
             return 0
         for length in self._lengths[text[start]]:

@@ -1,4 +1,4 @@
-"""Whitening: text embeddings turned and scaled so that no direction dominates."""
+"""Whitening: text embeddings rotated and scaled so that no direction dominates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from models.types import Float32
 
-#: Directions with less than this share of the largest variance are noise and are left out.
+#: Directions with less than this share of the largest variance are noise; whitening drops them.
 MIN_VARIANCE_SHARE: Final = 1e-6
 
 
@@ -35,7 +35,8 @@ class Whitening:
 def fit_whitening(x: Float32, dim: int) -> Whitening:
     """Fit a whitening that keeps the ``dim`` directions of greatest variance.
 
-    Where the data has fewer directions, the remaining columns are zero, so that the width is always ``dim``.
+    Where the data has fewer directions, the remaining columns are zero, so the width is always
+    ``dim``.
 
     Parameters
     ----------
@@ -44,13 +45,15 @@ def fit_whitening(x: Float32, dim: int) -> Whitening:
 
     References
     ----------
-    Su, Cao, Liu and Ou, Whitening Sentence Representations for Better Semantics and Faster Retrieval, 2021.
+    Su, Cao, Liu and Ou, Whitening Sentence Representations for Better Semantics and Faster
+    Retrieval, 2021.
     """
     mean = x.mean(axis=0, dtype=np.float64)
     centred = x.astype(np.float64) - mean
     values, vectors = np.linalg.eigh(centred.T @ centred / len(x))  # ascending
     values, vectors = values[::-1][:dim], vectors[:, ::-1][:, :dim]
-    # an eigenvector's sign is arbitrary: the largest entry is made positive, so that equal data gives equal arrays
+    # an eigenvector's sign is arbitrary: the largest entry becomes positive, so equal data gives
+    # equal arrays
     vectors = vectors * np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(vectors.shape[1])])
     is_kept = values > max(float(values[0]) * MIN_VARIANCE_SHARE, 1e-12)
     matrix = np.zeros((x.shape[1], dim))
