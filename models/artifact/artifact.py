@@ -1,4 +1,7 @@
-"""A trained model as a directory: ``tensors.safetensors`` and ``manifest.json``. Never pickle; loading checks everything."""
+"""A trained model as a folder: ``tensors.safetensors`` and ``manifest.json``. Never pickle.
+
+Loading checks everything.
+"""
 
 from __future__ import annotations
 
@@ -37,13 +40,13 @@ from models.types import Float32, Int64
 
 TENSORS: Final = "tensors.safetensors"
 MANIFEST: Final = "manifest.json"
-#: Counts, shares and cosines: logarithms of them are taken.
+#: Counts, shares and cosines: the models take logarithms of them.
 _NOT_NEGATIVE: Final = ("popularity", "recent_popularity", "next.weights", "neighbours.weights")
 REMEDY: Final = "train it again with headrace train, or restore the directory from its source"
 
 
 class ArtifactError(Exception):
-    """An artifact cannot be used; the message is one line: file, what is wrong, remedy."""
+    """An artifact cannot be used; the message is one line: file, problem, remedy."""
 
     def __init__(self, where: Path, problem: str) -> None:
         super().__init__(f"{where}: {problem}; {REMEDY}")
@@ -53,10 +56,17 @@ class ArtifactError(Exception):
 class Artifact:
     """A checked model, ready to serve.
 
-    ``next_rows`` (n_items, n_next) int64 holds each item's most frequent followers, -1 where there are fewer, and
-    ``next_weights`` their shares; ``neighbour_rows`` and ``neighbour_weights`` (n_items, n_neighbours) likewise the items most often had
-    by the same users, and their cosines; ``popularity`` (n_items,) counts in training; ``recent_popularity`` (n_items,) the decayed
-    counts as of ``manifest.trained_to_ms``; ``first_ms`` (n_items,) int64 the time of an item's first event, -1 without one.
+    Parameters
+    ----------
+    next_rows : (n_items, n_next) int64, each item's most frequent followers, -1 where there are
+        fewer
+    next_weights : (n_items, n_next) float32, their shares
+    neighbour_rows : (n_items, n_neighbours) int64, the items most often had by the same users, -1
+        for none
+    neighbour_weights : (n_items, n_neighbours) float32, their cosines
+    popularity : (n_items,) float32, counts in training
+    recent_popularity : (n_items,) float32, decayed counts as of ``manifest.trained_to_ms``
+    first_ms : (n_items,) int64, time of an item's first event, -1 without one
     """
 
     manifest: Manifest
@@ -79,7 +89,7 @@ class Artifact:
 
     @property
     def encoder_name(self) -> str:
-        """Name of the language model whose embeddings the item vectors are projected from."""
+        """Name of the language model whose embeddings become item vectors."""
         return self.manifest.encoder_name
 
     @property
@@ -96,7 +106,12 @@ class Artifact:
 def make_artifact(
     tensors: Mapping[str, Tensor], config: SequenceConfig, info: Mapping[str, Any], device: str = "cpu"
 ) -> Artifact:
-    """Return an artifact of trained tensors; ``info`` holds the manifest's remaining fields."""
+    """Return an artifact of trained tensors.
+
+    Parameters
+    ----------
+    info : the remaining fields of the manifest
+    """
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     manifest = Manifest(
         format=FORMAT,
@@ -109,29 +124,33 @@ def make_artifact(
 
 
 def save_artifact(artifact: Artifact, directory: Path) -> None:
-    """Write an artifact in one step: another one at ``directory`` is replaced, an interruption leaves it as it was."""
+    """Write an artifact in one step.
+
+    It replaces an artifact at ``directory``; an interruption leaves that one as it was.
+    """
     with replaced_folder(directory) as folder:
         (folder / TENSORS).write_bytes(safetensors.torch.save(artifact.tensors))
         (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(artifact.manifest)))
 
 
 def load_artifact(directory: Path, device: str = "cpu", roots: Sequence[Path] = ()) -> Artifact:
-    """Read an artifact and check it whole.
+    """Read an artifact and check all of it.
 
     Parameters
     ----------
-    roots : folders of which one must contain it, symbolic links followed; none allows every place
+    roots : folders of which one must contain it, symbolic links resolved; empty allows every place
 
     Raises
     ------
     ArtifactError
-        For a place outside the roots, a missing, unreadable, sparse or too large file, a link in place of a file, an unknown format,
-        a wrong checksum, a tensor that is missing or of another type or shape, a weight that is not finite, a repeated item id.
+        When the place is outside the roots; a file is missing, unreadable, sparse, too large or a
+        link; the format is unknown; the checksum is wrong; a tensor is missing or has another type
+        or shape; a weight is not finite; or an item id is repeated.
 
     Notes
     -----
-    Names, types and shapes are compared from the file's header, against models without values, before the tensors are read: memory
-    is a small multiple of the files' sizes, also for a refusal.
+    Names, types and shapes are compared from the file's header with models without values, before
+    the tensors are read. So memory stays a small multiple of the files' sizes, also for a refusal.
     """
     directory = Path(directory)
     try:
@@ -178,7 +197,13 @@ def _read(directory: Path, folder: int) -> tuple[Manifest, bytes]:
 
 
 def _config(manifest: Manifest) -> SequenceConfig:
-    """Return the sizes of the sequence model; raise ValueError for one that is absent, strange or outside its limits."""
+    """Return the sizes of the sequence model.
+
+    Raises
+    ------
+    ValueError
+        When a size is absent, unknown or outside its limits.
+    """
     names = {field.name for field in fields(SequenceConfig)}
     if manifest.sequence.keys() != names:
         raise ValueError(f"sequence names other sizes than {', '.join(sorted(names))}")
@@ -243,13 +268,16 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
 
 
 def _version(manifest: Manifest) -> str:
-    """Return 12 hexadecimal digits over all of a manifest that changes a list; when it was made and how good it is does not."""
+    """Return 12 hexadecimal digits over all fields of a manifest that change a list.
+
+    The creation time and the metrics change none.
+    """
     made_of: tuple[object, ...] = (
         manifest.format, manifest.sha256, manifest.item_ids, manifest.encoder_version, manifest.text_version,
         sorted(manifest.sequence.items()),
         manifest.item_features, manifest.user_features, manifest.alpha, manifest.regularisation, manifest.trained_to_ms,
     )  # fmt: skip
-    if manifest.encoder_sha256:  # else the version is that of artifacts made before there was one
+    if manifest.encoder_sha256:  # without one, older artifacts keep their version
         made_of = (*made_of, manifest.encoder_sha256)
     return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:12]
 

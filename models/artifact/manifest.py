@@ -1,4 +1,4 @@
-"""The manifest of an artifact: what it is, what made it, and the limits within which a stranger's manifest is believed."""
+"""The manifest of an artifact: its content, its origin, and the limits for a stranger's manifest."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from models.files.plain_files import FileError
 from models.files.tensor_header import TensorSpec
 
 FORMAT: Final = 2
-#: Of everything but the item ids: about 100 tensors, 128 features with their categories, some metrics.
+#: Most bytes of everything but the item ids: about 100 tensors, 128 features with their categories,
+#: some metrics.
 MAX_REST_BYTES: Final = 4 << 20
-#: Quotation marks per item: two around the id, and those that stand in ids.
+#: Most quotation marks per item: two around the id, and those inside ids.
 MAX_QUOTES_PER_ITEM: Final = 8
 
 Name = Annotated[str, Meta(max_length=4_096)]
@@ -22,10 +23,12 @@ TimeMs = Annotated[int, Meta(ge=-1, le=253_402_300_799_999)]
 
 
 class Manifest(msgspec.Struct, kw_only=True):
-    """What an artifact is and what made it. ``item_ids[row]`` is the external id of an item row.
+    """The content and the origin of an artifact. ``item_ids[row]`` is the external id of an item row.
 
-    ``encoder_sha256`` covers the files of the text model, see :mod:`models.text.encoder_files`; it is empty for one that comes along, which
-    its version tells.
+    Parameters
+    ----------
+    encoder_sha256 : over the files of the text model, see :mod:`models.text.encoder_files`; empty
+        for a model in an installed wheel, which its version identifies
     """
 
     format: int
@@ -61,12 +64,14 @@ class _Outline(msgspec.Struct):
 def read_manifest(text: bytes, most_items: int) -> Manifest:
     """Return a manifest of at most ``most_items`` items.
 
-    What a few characters of JSON become takes twenty times their room, so the text's size is judged before it is decoded.
+    A few characters of JSON can take twenty times their size in memory, so the text's size is
+    checked before it is decoded.
 
     Raises
     ------
     FileError
-        For what is no manifest, another format, or more text than so many items and a model need.
+        When the text is not a manifest, has another format, or is longer than so many items and a
+        model need.
     """
     try:
         outline = msgspec.json.decode(text, type=_Outline)

@@ -1,6 +1,7 @@
-"""What the tensors of an artifact must look like, found out from the file's header before anything of their size is built.
+"""The required shapes of an artifact's tensors, compared from the file's header.
 
-The models are built on PyTorch's ``meta`` device, which knows shapes and holds no values, so the comparison costs kilobytes.
+The models are built on PyTorch's ``meta`` device, which knows shapes and holds no values, so the
+comparison costs kilobytes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from models.files.tensor_header import TensorSpec
 from models.fusion import FusionModel
 from models.sequence.model import SequenceConfig, SequenceModel
 
-#: Least and greatest size of the sequence model; the greatest are above those in use by a factor of ten and more.
+#: Least and greatest size of the sequence model; the greatest are ten times those in use, or more.
 SIZES: Final = {
     "dim": (1, 2_048),
     "text_dim": (1, 8_192),
@@ -25,7 +26,7 @@ SIZES: Final = {
 }
 _FLOAT: Final = ("torch.float32",)
 _ROWS: Final = ("torch.int32", "torch.int64")
-#: Types and dimensions of the tensors that are not a network's; equal names are equal sizes.
+#: Types and dimensions of the tensors outside the networks; equal names are equal sizes.
 _TABLES: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "mf.factors": (_FLOAT, ("items", "factors")),
     "mf.biases": (_FLOAT, ("items",)),
@@ -50,7 +51,13 @@ _IMPUTER: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
 
 
 def check_sizes(sizes: Mapping[str, object]) -> None:
-    """Raise :class:`ValueError` for a size of the sequence model that is no whole number within its limits."""
+    """Check the sizes of the sequence model.
+
+    Raises
+    ------
+    ValueError
+        When a size is not a whole number within its limits, or sizes do not fit together.
+    """
     for name, (least, greatest) in SIZES.items():
         value = sizes.get(name)
         if isinstance(value, bool) or not isinstance(value, int):
@@ -68,12 +75,17 @@ def check_sizes(sizes: Mapping[str, object]) -> None:
 
 
 def check_shapes(found: Mapping[str, TensorSpec], config: SequenceConfig, n_items: int) -> None:
-    """Raise :class:`FileError` for a tensor that is missing, not wanted, or of another type or shape than the configuration's.
+    """Compare the tensors of a file with the configuration.
 
     Parameters
     ----------
-    found : what the file's header says
+    found : the file's header
     n_items : number of the manifest's item ids
+
+    Raises
+    ------
+    FileError
+        When a tensor is missing, unknown, or of another type or shape.
     """
     sizes = {"items": n_items, "text_dim": config.text_dim}
     _check_tables(found, _TABLES, "", sizes)
@@ -97,7 +109,7 @@ def check_shapes(found: Mapping[str, TensorSpec], config: SequenceConfig, n_item
 
 
 def _check_imputer(found: Mapping[str, TensorSpec], prefix: str, n_text: int) -> int:
-    """Return the number of features of one side."""
+    """Check the imputer of one side and return its number of features."""
     sizes: dict[str, int] = {}
     _check_tables(found, _IMPUTER, prefix, sizes)
     width = sizes["features"]
@@ -114,7 +126,10 @@ def _check_tables(
     prefix: str,
     sizes: dict[str, int],
 ) -> None:
-    """Compare shapes with names of dimensions; ``sizes`` holds those that are known, and gets those that are found."""
+    """Compare shapes with names of dimensions.
+
+    ``sizes`` holds the known dimensions; the comparison adds those that it finds.
+    """
     for short, (dtypes, dims) in tables.items():
         name = prefix + short
         shape = found[name].shape if name in found else []
@@ -136,7 +151,7 @@ def _check(found: Mapping[str, TensorSpec], name: str, dtypes: tuple[str, ...], 
 def empty_models(
     config: SequenceConfig, n_items: int, user_width: int, item_width: int, device: str
 ) -> tuple[SequenceModel, FusionModel]:
-    """Return both networks with room for their weights and no values; nothing random is drawn.
+    """Return both networks with memory for their weights and no values; nothing random is drawn.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""Files that others may have written: opened without following links, read within limits."""
+"""Files that strangers may have written: opened without following links, read within limits."""

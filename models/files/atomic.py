@@ -12,8 +12,8 @@ from pathlib import Path
 def replace_file(path: Path, content: bytes) -> None:
     """Give a file new content in one step; a kill or a power cut leaves the old content.
 
-    The content goes into a new file in the same folder, which is made where it is missing. That file is flushed to the
-    disk before it takes the name, and only its owner may read it.
+    The content goes into a new file in the same folder, which is made where it is missing. That
+    file is flushed to the disk before it takes the name, and only its owner may read it.
 
     Raises
     ------

@@ -1,6 +1,7 @@
-"""Where an artifact or a text model may lie and how its files are read: plain files inside allowed folders, each within its limit.
+"""Where an artifact or a text model may lie, and how its files are read, each within its limit.
 
-A folder is opened once and held; its files are opened relative to it, so that a folder that is swapped after the check is not read.
+A folder is opened once and kept open; its files are opened relative to it. A folder that replaces
+it after the check is therefore not read.
 """
 
 from __future__ import annotations
@@ -13,18 +14,24 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-#: A million item ids of 60 bytes are half of this.
+#: A million item ids of 60 bytes take half of this.
 MAX_MANIFEST_BYTES: Final = 128 << 20
 MAX_TENSORS_BYTES: Final = 16 << 30
-#: A file above this size must have data on the disk for a hundredth of it: a sparse file costs its maker nothing.
+#: A file above this size must have data on disk for a hundredth of it: a sparse file costs its
+#: maker nothing.
 MAX_SPARSE_BYTES: Final = 256 << 20
 MAX_SPARSENESS: Final = 100
-#: Opening a folder for what lies in it needs no right to list it, where the system can (Linux).
+#: Opening a folder for its files needs no right to list it, where the system knows O_PATH (Linux).
 _FOLDER_FLAGS: Final = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 class FileError(Exception):
-    """A file or folder cannot be used; the message says what is wrong. ``is_missing`` tells one that is not there."""
+    """A file or folder cannot be used; the message names the problem.
+
+    Attributes
+    ----------
+    is_missing : whether the file does not exist
+    """
 
     def __init__(self, problem: str, *, is_missing: bool = False) -> None:
         super().__init__(problem)
@@ -32,16 +39,18 @@ class FileError(Exception):
 
 
 def placed(directory: Path, roots: Sequence[Path]) -> tuple[Path, Path]:
-    """Return a folder with all symbolic links followed, and the root that contains it (itself where there are no roots).
+    """Return a folder with all symbolic links resolved, and the root that contains it.
+
+    Without roots the folder is its own root.
 
     Parameters
     ----------
-    roots : folders of which one must contain it, links followed in both; none allows every place
+    roots : folders of which one must contain it, links resolved in both; empty allows every place
 
     Raises
     ------
     FileError
-        When it lies outside, or is not a folder.
+        When it lies outside the roots, or is not a folder.
     """
     try:
         found = directory.resolve()
@@ -62,13 +71,14 @@ def placed(directory: Path, roots: Sequence[Path]) -> tuple[Path, Path]:
 def opened(directory: Path, roots: Sequence[Path]) -> Iterator[int]:
     """Give a descriptor of a folder inside the roots, for :func:`open_plain`; see :func:`placed`.
 
-    Each folder on the way from the root is opened relative to the one before, without following links: a link that takes a
-    folder's place after the check is refused.
+    Each folder between root and folder is opened relative to the one before, without following
+    links. A link that replaces a folder after the check is refused.
 
     Raises
     ------
     FileError
-        As :func:`placed`; also when the folder is missing, cannot be opened, or a link has come onto the way.
+        As :func:`placed`; also when the folder is missing, cannot be opened, or a link lies on the
+        way.
     """
     found, root = placed(directory, roots)
     try:
@@ -90,13 +100,14 @@ def opened(directory: Path, roots: Sequence[Path]) -> Iterator[int]:
 
 @contextmanager
 def open_plain(folder: int, name: str, max_bytes: int, *, follow_links: bool = False) -> Iterator[tuple[BinaryIO, int]]:
-    """Give a plain file and its size in bytes; a link is not followed, in no part of ``name``.
+    """Give a plain file and its size in bytes; no part of ``name`` may be a link.
 
     Parameters
     ----------
     folder : descriptor of the folder, of :func:`opened`
-    name : of a file in it, or in a folder in it, with a slash between
-    follow_links : whether the file may be a link after all, for folders whose content is the operator's
+    name : of a file in the folder, or in a folder inside it, with slashes between
+    follow_links : whether the file may be a link after all, for folders with the operator's own
+        content
 
     Raises
     ------
@@ -106,7 +117,7 @@ def open_plain(folder: int, name: str, max_bytes: int, *, follow_links: bool = F
     *above, last = name.split("/")
     with _inner(folder, above) as inner:
         try:
-            # Not blocking: a pipe would wait for a writer.
+            # Not blocking: a pipe would make the process wait for a writer.
             flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
             descriptor = os.open(last, flags, dir_fd=inner)
         except OSError as exc:
@@ -118,7 +129,7 @@ def open_plain(folder: int, name: str, max_bytes: int, *, follow_links: bool = F
             if found.st_size > max_bytes:
                 raise FileError(f"{name} has {found.st_size} bytes, limit {max_bytes}")
             if found.st_size > MAX_SPARSE_BYTES and _data_bytes(descriptor, found.st_size) < found.st_size:
-                raise FileError(f"{name} claims {found.st_size} bytes and is nearly all hole; copy the file whole")
+                raise FileError(f"{name} claims {found.st_size} bytes and is almost empty; copy the whole file")
             try:
                 yield file, found.st_size
             except OSError as exc:
@@ -126,16 +137,22 @@ def open_plain(folder: int, name: str, max_bytes: int, *, follow_links: bool = F
 
 
 def read_plain(folder: int, name: str, max_bytes: int) -> bytes:
-    """Return a plain file's content, at the cost of its size; see :func:`open_plain`."""
+    """Return a plain file's content; see :func:`open_plain`."""
     with open_plain(folder, name, max_bytes) as (file, size):
         return read_exactly(file, name, size)
 
 
 def read_exactly(file: BinaryIO, name: str, size: int) -> bytes:
-    """Return the next ``size`` bytes, which must be all that are left; raise :class:`FileError` where the file has changed."""
+    """Return the next ``size`` bytes of a file, which must be its last.
+
+    Raises
+    ------
+    FileError
+        When the file has fewer or more bytes: it changed since its size was taken.
+    """
     data = file.read(size)
     if len(data) != size or file.read(1):
-        raise FileError(f"{name} changes while it is read; write it elsewhere and move it here when it is whole")
+        raise FileError(f"{name} changes while it is read; write it elsewhere and move it here when it is complete")
     return data
 
 
@@ -165,13 +182,16 @@ def _error(name: str, exc: OSError) -> FileError:
 
 
 def _data_bytes(descriptor: int, size: int) -> int:
-    """Return ``size``, or the bytes that are not in holes where these are below a hundredth of it."""
+    """Return how many bytes of a file are not in holes.
+
+    Return ``size`` where data exceeds a hundredth of it.
+    """
     enough, at, found = size // MAX_SPARSENESS, 0, 0
     while at < size and found <= enough:
         try:
             start = os.lseek(descriptor, at, os.SEEK_DATA)
         except OSError as exc:
-            if exc.errno != errno.ENXIO:  # ENXIO: nothing but hole is left; other systems do not know holes
+            if exc.errno != errno.ENXIO:  # ENXIO: only a hole is left; other systems know no holes
                 return size
             break
         at = os.lseek(descriptor, start, os.SEEK_HOLE)

@@ -1,4 +1,4 @@
-"""What a safetensors file says of its tensors, read from its header before anything of their size is built."""
+"""The tensors of a safetensors file, read from its header before any array of their size exists."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import msgspec
 
 from models.files.plain_files import FileError
 
-#: Names, types and shapes of the tensors: an artifact has fewer than 100, a file of a large text model some hundreds.
+#: Most bytes of names, types and shapes: an artifact has fewer than 100 tensors, a large text model
+#: some hundreds.
 MAX_HEADER_BYTES: Final = 1 << 20
-#: Types of an artifact's tensors: safetensors' name to PyTorch's, and bytes of a number.
+#: Types of an artifact's tensors: safetensors' name to PyTorch's name and bytes per number.
 ARTIFACT_DTYPES: Final = {"F32": ("torch.float32", 4), "I32": ("torch.int32", 4), "I64": ("torch.int64", 8)}
-#: Likewise of a text model's; quantised ones are not read.
+#: The same for a text model; quantised models are not read.
 ENCODER_DTYPES: Final = ARTIFACT_DTYPES | {
     "F64": ("torch.float64", 8),
     "F16": ("torch.float16", 2),
@@ -45,14 +46,20 @@ class _Entry(msgspec.Struct):
 def read_header(
     file: BinaryIO, size: int, dtypes: Mapping[str, tuple[str, int]] = ARTIFACT_DTYPES
 ) -> dict[str, TensorSpec]:
-    """Return what a safetensors file of ``size`` bytes says of its tensors; the file stands after the header then.
+    """Return the tensors that a safetensors file declares; the file then stands after the header.
 
-    The format begins with the header's length, 8 bytes little-endian (safetensors, Format).
+    The format starts with the header's length, 8 bytes little-endian (safetensors, Format).
+
+    Parameters
+    ----------
+    size : of the file, bytes
+    dtypes : the allowed types: safetensors' name to PyTorch's name and bytes per number
 
     Raises
     ------
     FileError
-        For a header that is longer than the limit or than the file, no JSON, names another type, or does not fill the file.
+        When the header is longer than the limit or the file, is not JSON, names another type, or
+        its tensors do not fill the file.
     """
     length = int.from_bytes(file.read(8), "little")
     if length > min(MAX_HEADER_BYTES, max(0, size - 8)):

@@ -1,1 +1,1 @@
-"""From windows to ranked lists: candidates of each source, fusion, reasons and fallback lists."""
+"""Windows in, ranked lists out: the catalogue, candidates, the pipeline, lists without the model."""

@@ -1,4 +1,4 @@
-"""Candidates of a batch of users, from all sources, and the features that fusion ranks them by."""
+"""Candidates of a batch of users, from all sources, and the features by which fusion ranks them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from models.ranking.catalogue import Catalogue
 from models.sequence.model import PackedWindows, pack
 from models.types import Behaviour, Bool, Float32, Int64
 
-#: The newest behaviours whose followers are candidates, and how much each counts.
+#: Weights of the newest behaviours, newest first: their followers are candidates.
 NEXT_WEIGHTS: Final = np.array([1.0, 0.5, 0.25], dtype=np.float32)
-#: The newest behaviours whose neighbours are candidates; each counts this share of the one after it.
+#: The neighbours of this many newest behaviours are candidates; each counts this share of the one
+#: after it.
 N_NEIGHBOURS_OF: Final = 10
 NEIGHBOUR_DECAY: Final = 0.8
 N_MF: Final = 50
@@ -33,12 +34,13 @@ class Candidates:
     Parameters
     ----------
     rows : (n, c) int64 catalogue rows, each at most once per user
-    valid : (n, c) bool, False for padding and for items the user has had
+    valid : (n, c) bool, False for padding and for items that the user has had
     features : (n, c, len(FEATURES)) float32
     ranks : source name to (n, c) int64, rank from 1 among the candidates by that source's score
     given : source name to (n, c) bool, whether the source brought the item
     user_vectors : (n, dim + 1) float32, the last entry is 1
     factors : (n, f) float32
+    packed : the windows
     """
 
     rows: Int64
@@ -52,7 +54,13 @@ class Candidates:
 
 
 def user_states(artifact: Artifact, catalogue: Catalogue, packed: PackedWindows) -> tuple[Float32, Float32]:
-    """Return user vectors (n, dim + 1) with a last entry of 1, and folded-in factors (n, f), of packed windows."""
+    """Return user vectors and folded-in factors of packed windows.
+
+    Returns
+    -------
+    vectors : (n, dim + 1) float32, the last entry is 1
+    factors : (n, f) float32
+    """
     mask = np.arange(packed.rows.shape[1]) < packed.lengths[:, None]
     if not len(catalogue.item_ids):
         n, dim, f = len(packed.lengths), artifact.sequence.config.dim, catalogue.factors.shape[1] - 1
@@ -70,12 +78,16 @@ def user_states(artifact: Artifact, catalogue: Catalogue, packed: PackedWindows)
 
 
 def user_side(artifact: Artifact, vectors: Float32, features: Sequence[Row] | None) -> Float32:
-    """Return what fusion knows a user by, (n, dim + 1 + user features) float32: vector, 1, features without gaps.
+    """Return fusion's input for users: vector, 1, features without missing values.
 
     Parameters
     ----------
     vectors : (n, dim + 1) float32, from :func:`user_states`
-    features : per user, by name; None where nothing is known of anyone
+    features : per user, by name; None where nothing is known of any user
+
+    Returns
+    -------
+    (n, dim + 1 + user features) float32
     """
     rows = features if features is not None else [{}] * len(vectors)
     encoded = artifact.user_features.encode(rows, np.zeros((len(vectors), 0), dtype=np.float32))
@@ -91,9 +103,16 @@ def gather(
     *,
     mask_seen: bool = True,
 ) -> Candidates:
-    """Return the candidates of each window: retrieval, matrix factorisation, followers and neighbours of its items, popular ones.
+    """Return the candidates of each window.
 
-    A window without any item of the catalogue has popular candidates alone.
+    Sources are retrieval, matrix factorisation, followers and neighbours of the window's items, and
+    popular items. A window without an item of the catalogue has only popular candidates.
+
+    Parameters
+    ----------
+    extra_seen : per user, ids of further items that the user has had
+    n_candidates : rows from retrieval
+    mask_seen : whether items that the user has had are not valid
     """
     packed = pack(windows, catalogue.row_of, artifact.sequence.config.max_length)
     vectors, factors = user_states(artifact, catalogue, packed)
@@ -130,9 +149,10 @@ def gather(
 
 
 def _retrieved(catalogue: Catalogue, vectors: Float32, wanted: Int64) -> Int64:
-    """Return the best rows of each user, as many as ``wanted`` (n,) says, -1 beyond: who else is in the batch must not matter.
+    """Return ``wanted`` (n,) best rows per user, padded with -1.
 
-    None are wanted without a window: all new items tie then, and which of them came first would be chance.
+    So a user's result does not depend on the rest of the batch. A user without a window wants none:
+    all new items have equal scores there, and chance would choose among them.
     """
     rows = catalogue.index.search(vectors, max(1, int(wanted.max())))[0]
     return np.where(np.arange(rows.shape[1]) < wanted[:, None], rows, -1)
@@ -141,7 +161,7 @@ def _retrieved(catalogue: Catalogue, vectors: Float32, wanted: Int64) -> Int64:
 def seen_rows(
     catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]], extra_seen: Sequence[AbstractSet[str]] | None
 ) -> list[Int64]:
-    """Return, per user, the catalogue rows of all items the user has had."""
+    """Return, per user, the catalogue rows of all items that the user has had."""
     row_of = catalogue.row_of
     result = []
     for i, window in enumerate(windows):
@@ -153,7 +173,7 @@ def seen_rows(
 
 
 class _Counts(NamedTuple):
-    """What item-to-item tables say of each candidate, (n, c) float32 each."""
+    """Scores of each candidate from item-to-item tables, (n, c) float32 each."""
 
     last: Float32
     following: Float32
@@ -161,18 +181,24 @@ class _Counts(NamedTuple):
 
 
 def followers_of(catalogue: Catalogue, packed: PackedWindows) -> tuple[Int64, Float32]:
-    """Return the followers of the newest behaviours, newest first: rows (n, m) int64, -1 for none, and decayed shares (n, m) float32."""
+    """Return the followers of the newest behaviours, newest first.
+
+    Returns
+    -------
+    rows : (n, m) int64, -1 for none
+    weights : (n, m) float32, shares, decayed by the behaviour's age
+    """
     return _entries(catalogue.next_rows, catalogue.next_weights, packed, NEXT_WEIGHTS)
 
 
 def neighbours_of(catalogue: Catalogue, packed: PackedWindows) -> tuple[Int64, Float32]:
-    """Return the neighbours of the newest behaviours, as :func:`followers_of` does, with decayed cosines."""
+    """Return the neighbours of the newest behaviours with decayed cosines, as :func:`followers_of`."""
     decay = NEIGHBOUR_DECAY ** np.arange(N_NEIGHBOURS_OF, dtype=np.float32)
     return _entries(catalogue.neighbour_rows, catalogue.neighbour_weights, packed, decay)
 
 
 def dense(entries: tuple[Int64, Float32], n_items: int) -> Float32:
-    """Return the sums of entries' weights over the whole catalogue, (n, n_items) float32."""
+    """Return the sums of the weights of entries over the whole catalogue, (n, n_items) float32."""
     sums = np.zeros((len(entries[0]), n_items), dtype=np.float32)
     for total, rows, weights in zip(sums, *entries, strict=True):
         total += np.bincount(rows[rows >= 0], weights=weights[rows >= 0], minlength=n_items)
@@ -180,7 +206,10 @@ def dense(entries: tuple[Int64, Float32], n_items: int) -> Float32:
 
 
 def _entries(table: Int64, weights: Float32, packed: PackedWindows, decay: Float32) -> tuple[Int64, Float32]:
-    """Return the table's entries for the newest behaviours, newest first: rows and decayed weights, (n, len(decay) * m), -1 for none."""
+    """Return a table's entries for the newest behaviours, newest first.
+
+    Rows and decayed weights, (n, len(decay) * m), -1 for none.
+    """
     columns = packed.lengths[:, None] - 1 - np.arange(min(len(decay), packed.rows.shape[1]))
     newest = packed.rows[np.arange(len(columns))[:, None], np.maximum(columns, 0)]
     is_there = (columns >= 0)[:, :, None]
@@ -245,9 +274,10 @@ def _products(items: Float32, users: Float32) -> Float32:
 
 
 def _compact(rows: Int64, valid: Bool, beyond: int) -> tuple[Int64, Bool]:
-    """Return rows and validity with the valid candidates first, in rising order, as wide as the longest needs; then ``beyond``.
+    """Return rows and validity with the valid candidates first, as narrow as possible.
 
-    Sources agree on much and users have had some: what is left is often less than half of what was brought.
+    Valid rows rise; then comes ``beyond``. Sources agree on many items and users have had some, so
+    less than half often remains.
     """
     width = max(1, int(valid.sum(axis=1).max(initial=0)))
     order = np.argsort(~valid, axis=1, kind="stable")[:, :width]
@@ -256,14 +286,20 @@ def _compact(rows: Int64, valid: Bool, beyond: int) -> tuple[Int64, Bool]:
 
 
 def _is_among(rows: Int64, entries: Int64) -> Bool:
-    """Return whether each candidate is one of its user's entries, (n, c) bool; rows rise within a user."""
+    """Return whether each candidate is one of its user's entries, (n, c) bool.
+
+    Rows must rise within a user.
+    """
     return _sums(rows, entries, np.ones(entries.shape, dtype=np.float32)) > 0
 
 
 def _sums(rows: Int64, entries: Int64, weights: Float32) -> Float32:
-    """Return the sum of the weights of the entries that are each candidate, (n, c) float32; rows rise within a user."""
+    """Return the sum of the weights of each candidate's entries, (n, c) float32.
+
+    Rows must rise within a user.
+    """
     sums = np.zeros(rows.shape, dtype=np.float32)
-    for i in range(len(rows)):  # scatter by row: a dense comparison would be c times the entries
+    for i in range(len(rows)):  # by row: a dense comparison would take c times the entries
         positions = np.minimum(np.searchsorted(rows[i], entries[i]), rows.shape[1] - 1)
         hit = (rows[i, positions] == entries[i]) & (entries[i] >= 0)
         sums[i] = np.bincount(positions[hit], weights=weights[i, hit], minlength=rows.shape[1])
@@ -271,7 +307,7 @@ def _sums(rows: Int64, entries: Int64, weights: Float32) -> Float32:
 
 
 def _log_shares(scores: Float32, valid: Bool) -> Float32:
-    """Return the logarithm of the softmax over the valid candidates, (n, c) float32; 0 elsewhere."""
+    """Return the log softmax over the valid candidates, (n, c) float32; 0 elsewhere."""
     masked = np.where(valid, scores, -np.inf)
     greatest = np.max(masked, axis=1, keepdims=True, initial=-1e30)
     sums = np.exp(masked - greatest).sum(axis=1, keepdims=True)
@@ -279,7 +315,7 @@ def _log_shares(scores: Float32, valid: Bool) -> Float32:
 
 
 def _ranks(scores: Float32, valid: Bool) -> Int64:
-    """Return each candidate's rank from 1 by falling score among the valid ones, (n, c) int64; ties keep row order."""
+    """Return each candidate's rank by falling score, (n, c) int64 from 1; ties keep row order."""
     order = np.argsort(-np.where(valid, scores, -np.inf), axis=1, kind="stable")
     ranks = np.empty_like(order)
     np.put_along_axis(ranks, order, np.arange(1, order.shape[1] + 1)[None, :].repeat(len(order), axis=0), axis=1)

@@ -23,19 +23,26 @@ class Catalogue:
 
     Parameters
     ----------
-    vectors : (n, dim + 1) float32, item vector and bias: the retrieval score is their product with (user vector, 1)
+    vectors : (n, dim + 1) float32, item vector and bias: the retrieval score is their product with
+        (user vector, 1)
     unit : (n, dim) float32, item vectors of unit length
     nearest : how near each item's nearest others are, for reasons
     text_unit : (n, text_dim) float32, whitened text embeddings of unit length
     factors : (n, f + 1) float32, matrix factorisation's item factors and bias
+    gram : (f, f) float32, Gram matrix of the factors
+    index : over ``vectors``
     factor_index : over the items that have factors, those that are not new
-    side : (n, dim + 1 + item features) float32, what fusion knows an item by: vector, bias, features without gaps
-    next_rows, next_weights : (n, n_next), most frequent followers of each item as rows here, -1 for none, and their shares
-    neighbour_rows, neighbour_weights : (n, n_neighbours), items most often had by the same users likewise, and their cosines
-    is_new : (n,) bool, items that training never saw; they have text alone
-    is_unseen : (n,) bool, new items that nobody has had since training either
+    side : (n, dim + 1 + item features) float32, fusion's input for an item: vector, bias, features
+        without missing values
+    next_rows, next_weights : (n, n_next), most frequent followers of each item as rows here, -1 for
+        none, and their shares
+    neighbour_rows, neighbour_weights : (n, n_neighbours), items most often had by the same users,
+        -1 for none, and their cosines
+    is_new : (n,) bool, items without training events; they have only their text
+    is_unseen : (n,) bool, new items without any event since training
     popularity, recent_popularity : (n,) float32, log shares
-    popular_shares : (n,) float32, each item's share of recent popularity; zeros where nothing was counted
+    popular_shares : (n,) float32, each item's share of recent popularity; zeros where nothing was
+        counted
     popular_rows : (n,) int64, rows by falling recent popularity
     """
 
@@ -78,12 +85,13 @@ def build_catalogue(
 ) -> Catalogue:
     """Return the catalogue of ``items``, each with its raw text embedding (d_text,) float32.
 
-    Items unknown to the artifact are retrievable at once: their vector is the projection of their text, their bias and factors
-    are such that nothing but text speaks for them.
+    Items unknown to the artifact are retrievable at once: their vector is the projection of their
+    text, and their bias and factors give them no other advantage.
 
     Parameters
     ----------
-    features : item id to its features (``models.features.columns.item_row``); what is missing is imputed
+    features : item id to its features (``models.features.columns.item_row``); missing ones are
+        imputed
     """
     item_ids = tuple(sorted(items))
     n, known_row = len(item_ids), {item_id: row for row, item_id in enumerate(artifact.manifest.item_ids)}
@@ -149,7 +157,12 @@ def _item_vectors(artifact: Artifact, text: Float32, rows: Int64, is_new: Bool) 
 
 
 def _renamed(table: Int64, weights: Float32, rows: Int64) -> tuple[Int64, Float32]:
-    """Return a table of items, (n_items, m) rows with -1 for none, and its weights, with the artifact's rows renamed to the catalogue's."""
+    """Return a table of items and its weights, with the artifact's rows replaced by the catalogue's.
+
+    Parameters
+    ----------
+    table : (n_items, m) int64 rows, -1 for none
+    """
     renamed = np.full(len(table) + 1, -1, dtype=np.int64)  # the last entry is for -1
     renamed[rows[rows >= 0]] = np.flatnonzero(rows >= 0)
     found = _take(table, rows)

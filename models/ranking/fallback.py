@@ -1,6 +1,7 @@
-"""Lists without the sequence model and without fusion: what can be said while those do not answer.
+"""Fallback lists: made without the sequence model and without fusion, while those do not answer.
 
-Only NumPy and the catalogue's indexes, which never change, so that a second thread can make them while the first one is stuck.
+They need only NumPy and the catalogue's indexes, which never change, so a second thread can make
+them while the first one is stuck.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ from models.vocabulary import Degraded
 
 
 class UserVectors(NamedTuple):
-    """What the model last said of a user: vector (dim + 1,) float32 with a last entry of 1, and factors (f,) float32."""
+    """The model's last output for a user.
+
+    Parameters
+    ----------
+    vector : (dim + 1,) float32, the last entry is 1
+    factors : (f,) float32
+    """
 
     vector: Float32
     factors: Float32
@@ -43,7 +50,7 @@ class WithoutModel:
     k : items in a list; fewer only where the catalogue has fewer unseen ones
     n_candidates : best rows among which a retrieval score becomes a probability
     max_length : newest behaviours of a window that count, as in the sequence model
-    alpha, regularisation : of fold-in, as the artifact has them
+    alpha, regularisation : of fold-in, from the artifact
     """
 
     k: int
@@ -61,10 +68,16 @@ class WithoutModel:
     ) -> list[RankedList]:
         """Return one list per window, in order, without items of the window and of ``extra_seen``.
 
-        ``stale-vector`` where there is a vector, ``mf-only`` where the window has an item that training knew, else ``popular``.
-        A score is a probability as far as the source goes: the softmax of retrieval scores over the best unseen ``n_candidates``,
-        or the sigmoid of the logit of matrix factorisation, or the share of recent popularity. The lists' own vectors are those
-        given, else zeros.
+        A list is ``stale-vector`` where a vector is stored, else ``mf-only`` where the window has
+        an item known from training, else ``popular``. A score is the closest thing to a probability
+        that the source has: the softmax of retrieval scores over the best unseen ``n_candidates``,
+        the sigmoid of the logit of matrix factorisation, or the share of recent popularity. The
+        lists carry the given vectors, else zeros.
+
+        Parameters
+        ----------
+        extra_seen : per user, ids of further items that the user has had
+        vectors : per user, the model's last output or None
         """
         seen = seen_rows(catalogue, windows, extra_seen)
         return [
@@ -73,7 +86,7 @@ class WithoutModel:
         ]
 
     def popular(self, catalogue: Catalogue, window: Sequence[Behaviour], extra_seen: AbstractSet[str]) -> RankedList:
-        """Return the list of a window of which nothing but the seen items can be used."""
+        """Return a list of popular items for a window of which only the seen items are usable."""
         (seen,) = seen_rows(catalogue, [window], [extra_seen])
         return self._finished(catalogue, [], seen, None, "popular")
 
@@ -150,6 +163,6 @@ def _unseen(rows: Int64, scores: Float32, seen: Int64) -> _Found:
 
 
 def is_finite(ranked: RankedList) -> bool:
-    """Whether all numbers of a list are finite; a list with others must reach nobody."""
+    """Return whether all numbers of a list are finite; a list with others must not be published."""
     numbers = (ranked.user_vector, ranked.factors, np.array([item.score for item in ranked.items]))
     return all(bool(np.isfinite(values).all()) for values in numbers)

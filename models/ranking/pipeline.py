@@ -1,4 +1,7 @@
-"""Windows in, ranked lists out: retrieve, score, fuse, filter, take the best k. Served and evaluated by the same code."""
+"""Windows in, ranked lists out: retrieve, score, fuse, filter, take the best k.
+
+Serving and evaluation use this same code.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,8 @@ class RankedItem:
     ----------
     score : probability that this is the user's next item
     sources : source name to its rank (from 1) and score
-    because : the item of the window that pulled this one in, or None where none did, see :mod:`models.ranking.reasons`
+    because : the item of the window that is the reason for this one, or None, see
+        :mod:`models.ranking.reasons`
     """
 
     item_id: str
@@ -52,7 +56,14 @@ class RankedItem:
 
 @dataclass(frozen=True)
 class RankedList:
-    """A user's list, best first, and the vectors behind it; ``degraded`` says what it had to do without."""
+    """A user's list, best first, and the vectors behind it.
+
+    Parameters
+    ----------
+    user_vector : (dim + 1,) float32, the last entry is 1
+    factors : (f,) float32
+    degraded : what the list was made without
+    """
 
     user_vector: Float32
     factors: Float32
@@ -61,7 +72,7 @@ class RankedList:
 
 
 def recent_counts(artifact: Artifact) -> CountsWithPrior:
-    """Return counts for live events, whose prior is popularity as it stood at the end of training."""
+    """Return counts for live events, whose prior is popularity at the end of training."""
     counts = zip(artifact.manifest.item_ids, artifact.recent_popularity.tolist(), strict=True)
     return CountsWithPrior(dict(counts), artifact.manifest.trained_to_ms)
 
@@ -69,11 +80,14 @@ def recent_counts(artifact: Artifact) -> CountsWithPrior:
 def popular_items(
     catalogue: Catalogue, listed: set[str], seen: Int64, n: int, *, is_last_resort: bool
 ) -> list[RankedItem]:
-    """Return up to ``n`` popular items that are neither listed nor seen (rows), most popular first.
+    """Return up to ``n`` popular items that are neither listed nor seen, most popular first.
 
     Parameters
     ----------
-    is_last_resort : whether they fill up a list of better ones, and have a probability of 0; else it is their share of popularity
+    listed : item ids of the list so far
+    seen : catalogue rows
+    is_last_resort : whether these items fill up a list of better ones and so have probability 0;
+        otherwise an item's probability is its share of popularity
     """
     items: list[RankedItem] = []
     had = set(seen.tolist())
@@ -89,12 +103,12 @@ def popular_items(
 
 
 class Pipeline:
-    """The serving pipeline of one artifact. For use by one thread at a time.
+    """The serving pipeline of one artifact. For one thread at a time.
 
     Parameters
     ----------
     k : items in a list; fewer only where the catalogue has fewer unseen ones
-    n_candidates : what retrieval brings to fusion
+    n_candidates : candidates that retrieval brings to fusion
     """
 
     def __init__(self, artifact: Artifact, *, k: int = 10, n_candidates: int = 100) -> None:
@@ -111,8 +125,13 @@ class Pipeline:
     ) -> list[RankedList]:
         """Return one list per window, in order.
 
-        Items of the window and of ``extra_seen`` (per user, optional) never appear. A window without any item of the catalogue
-        gets popular items and says so. ``user_features`` (per user, optional) are features by name; what is missing is imputed.
+        Items of the window and of ``extra_seen`` never appear. A window without an item of the
+        catalogue gets popular items, and its list says so.
+
+        Parameters
+        ----------
+        extra_seen : per user, ids of further items that the user has had
+        user_features : per user, features by name; missing ones are imputed
         """
         if not windows:
             return []
@@ -130,7 +149,12 @@ class Pipeline:
         windows: Sequence[Sequence[Behaviour]],
         extra_seen: Sequence[AbstractSet[str]] | None = None,
     ) -> list[RankedList]:
-        """Return the lists that these probabilities, (n, c) float32, make of candidates."""
+        """Return the lists of candidates with these probabilities.
+
+        Parameters
+        ----------
+        probabilities : (n, c) float32
+        """
         probabilities = np.where(found.valid, probabilities, -1.0)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._k]
         because = self._because(catalogue, found, best)
@@ -141,7 +165,10 @@ class Pipeline:
         ]
 
     def score_all(self, catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]]) -> dict[str, Float32]:
-        """Return the raw scores of the parts over the whole catalogue, each (n, n_items) float32, nothing left out."""
+        """Return the raw scores of the parts over the whole catalogue, each (n, n_items) float32.
+
+        Seen items are not masked.
+        """
         packed = pack(windows, catalogue.row_of, self._artifact.sequence.config.max_length)
         vectors, factors = user_states(self._artifact, catalogue, packed)
         n = len(windows), len(catalogue.item_ids)
@@ -156,10 +183,11 @@ class Pipeline:
     def probabilities(
         self, catalogue: Catalogue, found: Candidates, user_features: Sequence[Row] | None = None
     ) -> Float32:
-        """Return each candidate's probability to be its user's next item, (n, c) float32; 0 where it is not valid.
+        """Return each candidate's probability to be the next item, (n, c) float32; 0 if not valid.
 
-        A window without any item of the catalogue gives shares of recent popularity: fusion is fitted to users with a window, and
-        for others its order would be a guess that hardly heeds popularity.
+        A window without an item of the catalogue gets shares of recent popularity: fusion is fitted
+        to users with a window, and orders candidates of other users almost without regard to
+        popularity.
         """
         users = user_side(self._artifact, found.user_vectors, user_features)
         device = self._artifact.device
@@ -176,9 +204,9 @@ class Pipeline:
         return np.where(is_cold, catalogue.popular_shares[found.rows] * found.valid, result)
 
     def _with_unseen(self, catalogue: Catalogue, found: Candidates, logits: Tensor, valid: Tensor) -> Tensor:
-        """Return logits in which an item that nobody has had yet has its share of retrieval's softmax, (n, c).
+        """Return logits, (n, c), in which items without any event have their share of retrieval's softmax.
 
-        Fusion has learnt from logs, in which such an item is one that was not there yet, and would never list it.
+        Fusion learnt from logs, in which such an item did not exist yet, and would never list it.
         """
         unseen = torch.from_numpy(catalogue.is_unseen[found.rows]).to(logits.device)
         if not bool(unseen.any()):
@@ -188,7 +216,10 @@ class Pipeline:
         return torch.where(unseen & valid & (others > -1e8), shares + others, logits)
 
     def _because(self, catalogue: Catalogue, found: Candidates, best: Int64) -> Int64:
-        """Return, for each listed item, the catalogue row of the item of the window that pulled it in, -1 for none, (n, k) int64."""
+        """Return, for each listed item, the catalogue row of its reason, -1 for none, (n, k) int64.
+
+        A reason is an item of the window, see :mod:`models.ranking.reasons`.
+        """
         rows, window = np.take_along_axis(found.rows, best, axis=1), found.packed.rows
         is_there = np.arange(window.shape[1]) < found.packed.lengths[:, None]
         return reasons(catalogue.nearest, (catalogue.neighbour_rows, catalogue.next_rows), rows, window, is_there)
@@ -221,7 +252,10 @@ class Pipeline:
     def _sources(
         self, catalogue: Catalogue, found: Candidates, i: int, column: int, *, is_cold: bool
     ) -> dict[str, tuple[int, float]]:
-        """Return the sources that brought an item, each with its rank and score there; retrieval of a new item is by content."""
+        """Return the sources that brought an item, each with its rank and score.
+
+        Retrieval of a new item is named ``content``.
+        """
         row = int(found.rows[i, column])
         of = dict(zip(FEATURES, found.features[i, column].tolist(), strict=True))
         scores = {

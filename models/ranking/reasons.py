@@ -1,8 +1,9 @@
-"""Which past item pulled an item into a list, if any did.
+"""Which past item is the reason for a listed item, if any is.
 
-An item of the window pulled a listed item in where the listed one is among its nearest: by the model's vectors, by who had both, or by
-what followed. Nearest are the first :data:`N_NEAREST` of the catalogue, and in a small one the first tenth: a rank beyond says that many
-other items would have had the better reason. Where several pulled, the one to which the listed item is nearest is the reason.
+An item of the window is a reason where the listed item is among its nearest: by the model's
+vectors, by common users, or by what followed. Nearest are the first :data:`N_NEAREST` items of the
+catalogue, or the first tenth of a small one: many other items would have a better reason beyond. Of
+several reasons the one to which the listed item is nearest counts.
 """
 
 from __future__ import annotations
@@ -15,20 +16,22 @@ import numpy as np
 from models.types import Bool, Float32, Int8, Int64
 
 N_NEAREST: Final = 10
-#: In a catalogue of fewer than ten times as many items, this share of them is near.
+#: In a catalogue of less than ten times as many items, this share of them is near.
 NEAREST_SHARE: Final = 0.1
-#: Ranks are exact up to so many items. In a larger catalogue they are estimated on so many of them, evenly spread over its rows.
+#: Ranks are exact up to this many items. In a larger catalogue they are estimated on this many,
+#: evenly spread over its rows.
 SAMPLE: Final = 10_000
-#: Cosines of one pair differ by less than this, however many pairs are multiplied at once.
+#: Two computations of one cosine differ by less than this, whatever the batch.
 TOLERANCE: Final = 1e-5
-#: Items whose nearest are worked out at once: 10 MB at the sample's size.
+#: Items whose nearest are computed at once: 10 MB at the size of the sample.
 BLOCK: Final = 256
 
 
 class NearestItems:
-    """How near each item's nearest others are, by cosine of the model's vectors. For one thread at a time.
+    """How near each item's nearest others are, by cosine of the model's vectors.
 
-    It is worked out for the items that are asked about, and kept: items of windows come again and again.
+    Computed for the items that are asked about, and kept, because items of windows return again and
+    again. For one thread at a time.
 
     Parameters
     ----------
@@ -45,12 +48,17 @@ class NearestItems:
         self._cosines = np.full((n_items, n_kept), np.nan, dtype=np.float32)  # rising
 
     def ranks(self, of: Int64, cosines: Float32) -> Int8:
-        """Return the ranks of others among items' nearest, from 1, (n, k, w) int8; ``limit`` + 1 for those that are not near.
+        """Return the ranks of other items among an item's nearest, from 1.
 
         Parameters
         ----------
         of : (n, w) int64 rows
         cosines : (n, k, w) float32, of the others to them
+
+        Returns
+        -------
+        (n, k, w) int8
+            ``limit`` + 1 for an item that is not near.
         """
         self._work_out(np.unique(of))
         kept = self._cosines[of]  # [n, w, n_kept]
@@ -75,11 +83,11 @@ class NearestItems:
 
 
 def reasons(nearest: NearestItems, tables: Sequence[Int64], listed: Int64, window: Int64, is_there: Bool) -> Int64:
-    """Return, for each listed item, the row of the item of the window that pulled it in, -1 where none did, (n, k) int64.
+    """Return, for each listed item, the row of its reason in the window, -1 for none, (n, k) int64.
 
     Parameters
     ----------
-    tables : each (n_items, m) int64, what goes with each item, best first, -1 for none
+    tables : each (n_items, m) int64, items that go with each item, best first, -1 for none
     listed : (n, k) int64 rows
     window : (n, w) int64 rows
     is_there : (n, w) bool, False for padding
@@ -92,7 +100,8 @@ def reasons(nearest: NearestItems, tables: Sequence[Int64], listed: Int64, windo
             hit = goes_with[:, None, :, place] == listed[:, :, None]
             np.minimum(ranks, np.int8(place + 1), out=ranks, where=hit)
     ranks[np.broadcast_to(~is_there[:, None, :], ranks.shape)] = nearest.limit + 1
-    # of equal ranks the greater cosine: it lies between -1 and 1, so that less than half of it orders within a rank
+    # of equal ranks the greater cosine: cosines lie between -1 and 1, so 0.49 of one never changes
+    # a rank
     best = (ranks - np.float32(0.49) * cosines).argmin(axis=2)[:, :, None]
     pulled = np.take_along_axis(ranks, best, axis=2)[:, :, 0] <= nearest.limit
     rows = np.take_along_axis(np.broadcast_to(window[:, None, :], ranks.shape), best, axis=2)[:, :, 0]
