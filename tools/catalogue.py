@@ -1,4 +1,4 @@
-"""Reads a catalogue: on the topic ``items``, as a recommender reads it, or in a file, as it is published."""
+"""Reads a catalogue from the topic ``items`` or from a file, as items of the contract."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ JSON_LINES: Final = (".jsonl", ".ndjson", ".json")
 
 
 async def item_changes(settings: KafkaSettings) -> AsyncIterator[tuple[str, Item | None]]:
-    """Yield each entry of ``items`` by its id, None where it is removed; none without the topic. What is no entry is left out and said."""
+    """Yield each change of ``items``: an id, and the item or None where it is removed.
+
+    A record that is not a valid entry is left out and shown. Without the topic there are no
+    changes.
+    """
     decoder, refused = ItemDecoder(), RefusedRows("records left out", SHOWN_LEFT_OUT)
     with contextlib.suppress(TopicError):
         async for record in read_records(settings, settings.topic("items")):
@@ -49,7 +53,7 @@ async def read_catalogue(settings: KafkaSettings) -> list[Item]:
 
 
 async def read_titles(settings: KafkaSettings) -> dict[str, str]:
-    """Return the titles of the catalogue on ``items``; empty where there is none, for then ids are shown."""
+    """Return the titles of the catalogue on ``items`` by id; empty without a catalogue."""
     titles: dict[str, str] = {}
     async for item_id, item in item_changes(settings):
         if item is None:
@@ -62,7 +66,8 @@ async def read_titles(settings: KafkaSettings) -> dict[str, str]:
 def items_of_file(source: CatalogueSource, refused: RefusedRows | None = None) -> Iterator[Item]:
     """Yield the items of a file that keep the contract, in the file's order; an id may come twice.
 
-    JSON lines without columns are read as they are; every other file as :func:`~tools.files.item_reader.read_items` reads it.
+    JSON lines without columns are read as they are; every other file as
+    :func:`~tools.files.item_reader.read_items` reads it.
     """
     refused = refused or RefusedRows("refused items")
     decoder = RecordDecoder(Item)

@@ -247,7 +247,7 @@ def test_refused_items_are_one_line_each(
     assert main(["items", "put", str(path)]) == 1
     captured = capsys.readouterr()
     clean(captured)
-    assert captured.out == "1 items sent, 1 refused\n" and len(captured.err.splitlines()) == 1
+    assert captured.out == "1 item sent, 1 refused\n" and len(captured.err.splitlines()) == 1
     lines = [{"item_id": HOSTILE, "title": 7}, {"item_id": "i1", "title": "t", "features": {HOSTILE: []}}, {HOSTILE: 1}]
     path = tmp_path / "items.jsonl"
     path.write_text("\n".join(json.dumps(line, ensure_ascii=False) for line in lines), "utf-8")

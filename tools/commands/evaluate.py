@@ -1,4 +1,4 @@
-"""``headrace evaluate``: the served pipeline, its sources and baselines on a log; trains first where asked to."""
+"""``headrace evaluate``: measures the served pipeline, its sources and baselines on a log."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streams.errors import HeadraceError, InputError
+from streams.printable import counted
 from streams.settings.load import RecommenderSettings, load_settings
 from tools.cli import emit, progress
 from tools.training.catalogue_share import share_of_items
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from models.interactions import Interactions
 
 SUMMARY = "evaluate an artifact against baselines"
-#: Columns of the table for people: key of a model's metrics, and its head.
+#: The columns of the table for people: the key of a metric, and the head of its column.
 TABLE = {
     "hr@10": "HR@10",
     "ndcg@10": "NDCG@10",
@@ -39,36 +40,47 @@ TABLE = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument("artifact", type=Path, metavar="DIR", help="the artifact; with --train, where it goes")
+    parser.add_argument("artifact", type=Path, metavar="DIR", help="the artifact; with --train, the folder for it")
     TrainingSources.add_options(parser)
     parser.add_argument(
         "--protocol", choices=("loo", "time", "prequential"), default="loo",
-        help="leave one out, split at a time, or that with baselines that go on learning",
+        help="loo: leave out each user's last event; time: split at a time; prequential: that, with baselines that "
+        "continue to learn",
     )  # fmt: skip
     parser.add_argument(
         "--split", type=float, default=0.9, help="share of events before the split (default: %(default)s)"
     )
     parser.add_argument(
         "--targets", choices=("successive", "last"), default="successive",
-        help="after a split: every event of a user, or the last one",
+        help="after a split, ask for every event of a user, or for the last one",
     )  # fmt: skip
-    parser.add_argument("--ties", choices=("file", "shuffled"), default="file", help="order of events of equal time")
-    parser.add_argument("--keep-seen", action="store_true", help="let items that the user had before be listed")
     parser.add_argument(
-        "--baselines", default="popularity,markov1,item_knn,ease,ials", metavar="A,B,...", help="(default: all of them)"
+        "--ties", choices=("file", "shuffled"), default="file", help="how events with the same time are ordered"
+    )
+    parser.add_argument("--keep-seen", action="store_true", help="let lists contain items that the user had before")
+    parser.add_argument(
+        "--baselines",
+        default="popularity,markov1,item_knn,ease,ials",
+        metavar="A,B,...",
+        help="models to compare with (default: all of them)",
     )
     parser.add_argument(
-        "--train", choices=("demo", "best"), metavar="PRESET", help="train first, on what may be learnt"
+        "--train",
+        choices=("demo", "best"),
+        metavar="PRESET",
+        help="first train, on the events that the protocol lets a model learn from",
     )
     parser.add_argument(
-        "--window-text", action="store_true", help="evaluate windows written as text, too (one run of the encoder each)"
+        "--window-text",
+        action="store_true",
+        help="also evaluate a model that reads windows as text (runs the encoder once for each)",
     )
-    parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html and report.json there")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html and report.json into this folder")
     FitOptions.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate and report."""
+    """Evaluate and report; return the exit code."""
     from models.evaluation.splits import shuffle_ties
     from tools.reports.report import write_report
 
@@ -92,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _checked(args: argparse.Namespace) -> tuple[FitOptions, TrainingSources]:
-    """Return how to train and what to read; raise :class:`InputError` for options that cannot be evaluated with."""
+    """Return how to train and what to read; raise :class:`InputError` for unusable options."""
     if args.train:
         check_target(args.artifact)
     fit = FitOptions.of(args)
@@ -107,7 +119,7 @@ def _checked(args: argparse.Namespace) -> tuple[FitOptions, TrainingSources]:
 def _evaluate(
     args: argparse.Namespace, inputs: TrainingInputs, cases: Cases, artifact: Artifact
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Return what was found, and the seconds that embedding and evaluating took."""
+    """Return the metrics, and the seconds that embedding and evaluating took."""
     from models.evaluation.evaluate import Inputs, evaluate
     from streams.recommender.artifact_encoder import open_artifact_encoder
     from tools.training.window_text_model import window_text_scorer
@@ -136,7 +148,7 @@ def _evaluate(
 
 
 def _settings(args: argparse.Namespace) -> RecommenderSettings:
-    """Return the recommender's settings for this artifact; one that was trained here has the encoder that was asked for."""
+    """Return the recommender's settings for this artifact, after a training with its encoder."""
     settings = load_settings(artifact=str(args.artifact)).recommender
     return replace(settings, encoder=args.encoder) if args.train else settings
 
@@ -153,7 +165,7 @@ def _cases(args: argparse.Namespace, log: Interactions) -> Cases:
 def _artifact(
     args: argparse.Namespace, fit: FitOptions, inputs: TrainingInputs, cases: Cases
 ) -> tuple[Artifact, float]:
-    """Return the artifact, trained first where asked to, and the seconds that training took."""
+    """Return the artifact, trained here with ``--train``, and the seconds that training took."""
     from models.artifact.artifact import ArtifactError, load_artifact
     from streams.recommender.artifact_encoder import usable_device
 
@@ -202,7 +214,7 @@ def _circumstances(args: argparse.Namespace, log: Interactions, cases: Cases, ar
 
 
 def as_table(result: dict[str, Any]) -> list[str]:
-    """Return the result for people, as lines."""
+    """Return the result as lines for people."""
     lines = [f"{'model':<18}" + "".join(f" {head:>9}" for head in TABLE.values())]
     for name, m in result["models"].items():
         lines.append(f"{name:<18}" + "".join(f" {m[key]:>9.4f}" for key in TABLE))
@@ -211,12 +223,14 @@ def as_table(result: dict[str, Any]) -> list[str]:
         f"{result['protocol']}, full ranking, seen items {masked}, ties {result['ties']}, {result['cases']} targets"
     )
     if result["protocol"] == "loo":
-        lines.append("leave-one-out: all models know other users' events after the question, as in published protocols")
+        lines.append("leave-one-out: every model knows later events of other users, as in published protocols")
     if result["repeats"] and result["masked"]:
-        lines.append(f"{result['repeats']} targets are items the user had before: masked, and so missed by every model")
+        lines.append(
+            f"{counted(result['repeats'], 'target')} the user had before: lists leave such items out, so every model misses them"
+        )
     if result["leaks"]:
         remedy = "--leave-out last" if result["protocol"] == "loo" else "--until"
         lines.append(
-            f"the artifact was trained on events it is asked for: its rows are too good; train with {remedy}, or --train here"
+            f"the artifact was trained on the events that it must find, so its results are too good; train with {remedy}, or use --train"
         )
     return lines

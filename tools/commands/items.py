@@ -1,4 +1,4 @@
-"""``headrace items put|delete|list``: the catalogue on the compacted topic ``items``."""
+"""``headrace items put|delete|list``: changes and lists the catalogue on the topic ``items``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from streams.errors import InputError
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
+from streams.printable import counted
 from streams.settings.load import Settings, load_settings
 from tools.catalogue import items_of_file, read_titles
 from tools.cli import emit, progress, write_row
@@ -45,30 +46,30 @@ def run(args: argparse.Namespace) -> int:
 
 def _put(args: argparse.Namespace, settings: Settings) -> int:
     if len(args.names) != 1:
-        raise InputError(f"put: {len(args.names)} files named, must be one")
+        raise InputError(f"put: {counted(len(args.names), 'file')} named, must be one")
     path = Path(args.names[0])
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a catalogue in JSON lines, CSV, TSV or .item")
     refused = RefusedRows("refused items")
     items = items_of_file(CatalogueSource(path, args.columns), refused)
     sent = asyncio.run(_publish(settings, ((item.item_id, encode(item)) for item in items)))
-    emit(args, {"sent": sent, "refused": refused.n}, f"{sent} items sent, {refused.n} refused")
+    emit(args, {"sent": sent, "refused": refused.n}, f"{counted(sent, 'item')} sent, {refused.n} refused")
     return 1 if refused.n else 0
 
 
 def _delete(args: argparse.Namespace, settings: Settings) -> int:
     if not args.names:
-        raise InputError("delete: no item id given")
+        raise InputError("delete: no item id is given; name the ids to delete")
     if not args.yes:
-        raise InputError(f"delete: would remove {len(args.names)} items from the catalogue; add --yes")
+        raise InputError(f"delete: would remove {counted(len(args.names), 'item')} from the catalogue; add --yes")
     sent = asyncio.run(_publish(settings, ((name, None) for name in args.names)))
-    emit(args, {"sent": sent}, f"{sent} items deleted")
+    emit(args, {"sent": sent}, f"{counted(sent, 'item')} deleted")
     return 0
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> int:
     if args.names:
-        raise InputError("list: takes no names")
+        raise InputError("list: takes no names; leave them out")
     titles = asyncio.run(read_titles(settings.kafka))
     with contextlib.suppress(BrokenPipeError):
         for item_id, title in titles.items():

@@ -1,7 +1,8 @@
-"""``headrace oracle``: prints, as JSON lines, the window and the list that each user's events must lead to.
+"""``headrace oracle``: prints the window and the list that each user's events must lead to.
 
-Events come from the topic ``events``, or from a log: then they are those that ``headrace replay`` of the log publishes to topics
-without events, with the same offsets, so that the answer is what a deployment must hold afterwards.
+The events come from the topic ``events`` or from a log. For a log, they are the events that
+``headrace replay`` publishes to empty topics, with the same offsets; so the answer is what a
+deployment must hold after the replay. The output is JSON lines.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ SUMMARY = "print the window and the list that each user's events must lead to"
 
 
 class LogRecord(NamedTuple):
-    """A record as the broker will give it once a log is replayed."""
+    """A record as the broker will give it after a replay of the log."""
 
     topic: str
     partition: int
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     unused = LogSource.given_without_log(args) or ("--run" if args.run else None)
     if args.log is None and unused:
-        raise InputError(f"{unused}: is for a log, and no LOG is named; name one, or leave it out")
+        raise InputError(f"{unused}: is for a log, and no LOG is named; name a log, or leave the option out")
     settings = load_settings(broker=args.broker, artifact=None if args.artifact is None else str(args.artifact))
     catalogue = CatalogueSource.of(args)
     items = asyncio.run(read_catalogue(settings.kafka)) if catalogue is None else list(items_of_file(catalogue))
@@ -88,7 +89,7 @@ def _truth(log: LogReplay | None, settings: Settings) -> Truth:
         asyncio.run(_add_topic(settings.kafka, oracle))
         return oracle.truth()
     wire = log.wire_run(open_pseudonyms(settings.kafka))
-    # A log needs no broker; where one answers, the offsets are those of its topics.
+    # A log needs no broker; where a broker answers, the records get the offsets of its topics.
     with contextlib.suppress(BrokerError):
         settings = asyncio.run(with_existing_partitions(settings))
     oracle = WindowOracle.of(settings)
@@ -98,7 +99,7 @@ def _truth(log: LogReplay | None, settings: Settings) -> Truth:
 
 
 def log_records(rows: Iterable[LogRow], run: str, settings: Settings) -> Iterator[LogRecord]:
-    """Yield the records that a replay of ordered rows publishes to topics without events; a row that it refuses has none.
+    """Yield the records that a replay of ordered rows publishes to empty topics.
 
     Parameters
     ----------
@@ -119,7 +120,7 @@ def log_records(rows: Iterable[LogRow], run: str, settings: Settings) -> Iterato
 
 
 async def _add_topic(settings: KafkaSettings, oracle: WindowOracle) -> None:
-    """Add all records of ``events``; say where the topic no longer begins with its first record."""
+    """Add all records of ``events``; warn where the broker has deleted the first ones."""
     begun: set[int] = set()
     async for record in read_records(settings, settings.topic("events")):
         if record.partition not in begun:
@@ -134,7 +135,7 @@ async def _add_topic(settings: KafkaSettings, oracle: WindowOracle) -> None:
 
 
 def _print_users(truth: Truth, oracle: ListOracle) -> int:
-    """Print a line per user, in order of keys; return the number of lists."""
+    """Print one line for each user, in the order of keys; return the number of lists."""
     windows = {key: truth.windows[key] for key in sorted(truth.windows)}
     lists = oracle.lists(windows)
     for key, value in windows.items():

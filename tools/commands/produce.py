@@ -1,7 +1,8 @@
 """``headrace produce``: publishes JSON-lines events after checking them against the contract.
 
-``v`` defaults to the current version and ``ts`` to now. A missing ``event_id`` is derived from the event's content, so that
-publishing a file twice changes nothing; where ``ts`` was filled in, two events of equal content are two events.
+``v`` defaults to the current version and ``ts`` to now. A missing ``event_id`` is derived from the
+event's content, so that a file can be published twice without harm. Where ``ts`` was filled in, two
+lines of equal content are two events.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from streams.errors import RecordError
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
+from streams.printable import counted
 from streams.settings.load import Settings, load_settings
 from tools.cli import emit, progress
 from tools.files.json_lines import read_json_lines
@@ -32,7 +34,10 @@ SUMMARY = "publish JSON-lines events"
 
 
 class EventMaker:
-    """Turns lines into checked events; with ``pseudonyms``, nothing of an event holds or is derived from the raw user id."""
+    """Turns lines into checked events.
+
+    With ``pseudonyms``, no field of an event holds the raw user id or is derived from it.
+    """
 
     def __init__(self, max_future_skew_ms: int, pseudonyms: Pseudonyms | None = None) -> None:
         self._pseudonyms = pseudonyms
@@ -45,18 +50,18 @@ class EventMaker:
         Raises
         ------
         RecordError
-            With reason and field, when the line is no JSON object or breaks the contract.
+            When the line is not a JSON object or breaks the contract; has reason and field.
         """
         try:
             fields = self._lines.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            raise RecordError("malformed", "", f"no JSON object: {exc}") from exc
+            raise RecordError("malformed", "", f"not a JSON object: {exc}") from exc
         if self._pseudonyms is not None and isinstance(fields.get("user_id"), str):
             fields["user_id"] = self._pseudonyms.of(fields["user_id"])
         fields.setdefault("v", VERSION)
         is_timed = "ts" in fields
         if isinstance(fields.get("ts"), float) and fields["ts"].is_integer():
-            fields["ts"] = int(fields["ts"])  # one event, one id, however its time is written
+            fields["ts"] = int(fields["ts"])  # so that 5 and 5.0 give the same event id
         fields.setdefault("ts", now_ms)
         fields.setdefault("event_id", derive_event_id(fields, salt="" if is_timed else str(number)))
         user_id = fields.get("user_id")
@@ -65,7 +70,7 @@ class EventMaker:
 
 
 def derive_event_id(fields: dict[str, Any], salt: str = "") -> str:
-    """Return an id that follows from the event's content and sorts by its time."""
+    """Return an id that is derived from the event's content and sorts by its time."""
     names = ("user_id", "item_id", "type", "ts", "session_id", "value")
     content = msgspec.json.encode([fields.get(name) for name in names])
     ts = fields["ts"] if isinstance(fields["ts"], int) else 0
@@ -87,14 +92,14 @@ def run(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         emit(args, {"sent": tally.sent, "refused": tally.refused.n})
         raise
-    told = f"{tally.sent} events sent, {tally.refused.n} lines refused"
+    told = f"{counted(tally.sent, 'event')} sent, {counted(tally.refused.n, 'line')} refused"
     emit(args, {"sent": tally.sent, "refused": tally.refused.n}, told)
     return 1 if tally.refused.n else 0
 
 
 @dataclass
 class Tally:
-    """What was done with the lines."""
+    """How many lines were sent and refused."""
 
     sent: int = 0
     refused: RefusedRows = field(default_factory=lambda: RefusedRows("refused lines"))

@@ -1,6 +1,7 @@
-"""``headrace replay``: publishes a historical log, in time order, so that doing it twice changes nothing.
+"""``headrace replay``: publishes a historical log in time order; a second replay changes nothing.
 
-With ``--into``, ``--compare`` or ``--promote`` it rebuilds state on topics of its own instead: ``tools.rebuild.copy_history``.
+With ``--into``, ``--compare`` or ``--promote`` it rebuilds state on separate topics instead, see
+``tools.rebuild.copy_history``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.errors import InputError
+from streams.printable import counted
 from streams.settings.load import Settings, load_settings
 from tools.cli import emit, say
 from tools.files.log_reader import LogReader
@@ -36,13 +38,16 @@ INTERRUPTED: Final = 130
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     LogSource.add_options(parser, instead="none, with --into RUN --from-topic")
-    parser.add_argument("--from", dest="start", metavar="T", help="first time to publish: ISO 8601 or ms")
-    parser.add_argument("--to", dest="end", metavar="T", help="publish what is before this time: ISO 8601 or ms")
-    parser.add_argument("--speed", default="max", metavar="N|max", help="times real event time (default: %(default)s)")
-    parser.add_argument("--run", metavar="ID", help="name of this replay (default: from the file's name and content)")
+    parser.add_argument("--from", dest="start", metavar="T", help="publish events from this time on: ISO 8601 or ms")
+    parser.add_argument("--to", dest="end", metavar="T", help="publish events before this time: ISO 8601 or ms")
     parser.add_argument(
-        "--resume", action="store_true", help="go on after what an earlier replay of this run delivered"
+        "--speed",
+        default="max",
+        metavar="N|max",
+        help="how many times as fast as the events happened (default: %(default)s)",
     )
+    parser.add_argument("--run", metavar="ID", help="name of this replay (default: from the file's name and content)")
+    parser.add_argument("--resume", action="store_true", help="continue where an earlier replay of this run ended")
     parser.add_argument(
         "--state-dir",
         type=Path,
@@ -51,13 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where checkpoints are kept (default: %(default)s)",
     )
     parser.add_argument(
-        "--force", action="store_true", help="also where users of the log are live: what is older is late for them"
+        "--force",
+        action="store_true",
+        help="replay although users of the log are live; their older events will be late",
     )
     add_rebuild_arguments(parser)
 
 
 def parse_speed(text: str) -> float | None:
-    """Return the factor of ``--speed``, or None for max."""
+    """Return the factor that ``--speed`` gives, None for max."""
     if text == "max":
         return None
     try:
@@ -86,7 +93,10 @@ def run(args: argparse.Namespace) -> int:
     try:
         drive(log.source, settings, replay, pace, lambda: check_live(log, settings, is_forced=args.force))
     except KeyboardInterrupt:
-        say(f"interrupted after {replay.tally.sent} events; go on with the same command and --resume", style="yellow")
+        say(
+            f"interrupted after {counted(replay.tally.sent, 'event')}; continue with the same command and --resume",
+            style="yellow",
+        )
         exit_code = INTERRUPTED
     result, line = report(log.name, replay.tally, time.monotonic() - began)
     emit(args, result, line)
@@ -94,7 +104,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _rebuild(args: argparse.Namespace, log: LogReplay | None) -> Outcome:
-    """Do what a rebuilding option asks for. Its module is imported here: it loads the models, which a plain replay does without."""
+    """Rebuild, compare or promote a run.
+
+    The modules are imported here, because they load the models, which a plain replay does not need.
+    """
     if args.into:
         from tools.rebuild.copy_history import run_into
 
@@ -109,18 +122,22 @@ def _rebuild(args: argparse.Namespace, log: LogReplay | None) -> Outcome:
 
 
 def _replay(log: LogReplay, settings: Settings, state_dir: Path, *, is_resumed: bool) -> Replay:
-    """Return the replay of a log, from its checkpoint on where it is resumed."""
+    """Return the replay of a log; a resumed one begins at its checkpoint."""
     name, wire = log.name, log.wire_run(open_pseudonyms(settings.kafka))
     path = state_dir / f"{name}.json"
     done = load_checkpoint(path, wire, settings.kafka.partitioner) if is_resumed else None
     if is_resumed:
-        told = f"resuming {name} after {done.sent} events" if done else f"{name} has no checkpoint: from the start"
+        told = (
+            f"resuming {name} after {counted(done.sent, 'event')}"
+            if done
+            else f"{name} has no checkpoint: from the start"
+        )
         say(told, style="dim")
     return Replay(settings, wire, path, log.times, done)
 
 
 def check_live(log: LogReplay, settings: Settings, *, is_forced: bool) -> None:
-    """Say how many users of the log are live already; raise :class:`InputError` where there are some, unless forced."""
+    """Tell how many users of the log are live; raise :class:`InputError` for any, unless forced."""
     pseudonyms = open_pseudonyms(settings.kafka)
     live = asyncio.run(read_live_users(settings.kafka, log.wire_run(pseudonyms)))
     rows = LogReader(log.source, RefusedRows(shown=0))
@@ -128,7 +145,7 @@ def check_live(log: LogReplay, settings: Settings, *, is_forced: bool) -> None:
 
 
 def report(name: str, tally: Tally, seconds: float) -> tuple[dict[str, Any], str]:
-    """Return what a replay did, for ``--json`` and for people."""
+    """Return the result of a replay, as an object for ``--json`` and as a line for people."""
     result = {
         "run": name,
         "read": tally.read,
@@ -139,5 +156,5 @@ def report(name: str, tally: Tally, seconds: float) -> tuple[dict[str, Any], str
         "first_ts": tally.first_ts,
         "last_ts": tally.last_ts,
     }
-    counts = f"{tally.sent} events sent, {tally.skipped} skipped, {tally.refused.n} bad"
+    counts = f"{counted(tally.sent, 'event')} sent, {tally.skipped} skipped, {tally.refused.n} bad"
     return result, f"run {name}: {counts}, in {seconds:.1f} s"

@@ -1,4 +1,4 @@
-"""``headrace train``: an artifact from a historical log and its catalogue."""
+"""``headrace train``: trains an artifact from a historical log and its catalogue."""
 
 from __future__ import annotations
 
@@ -17,19 +17,25 @@ SUMMARY = "train an artifact from a log"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     TrainingSources.add_options(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the artifact goes")
-    parser.add_argument("--until", metavar="T", help="train on what is before this time: ISO 8601 or ms")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the artifact")
+    parser.add_argument("--until", metavar="T", help="train on events before this time: ISO 8601 or ms")
     parser.add_argument(
-        "--leave-out", choices=("none", "last"), default="none", help="last: keep each user's last event for evaluate"
+        "--leave-out",
+        choices=("none", "last"),
+        default="none",
+        help="last: leave out each user's last event, for evaluate to ask about",
     )
     parser.add_argument(
-        "--preset", choices=("demo", "best"), default="demo", help="small and quick, or as good as it gets"
+        "--preset",
+        choices=("demo", "best"),
+        default="demo",
+        help="demo is small and quick, best takes long (default: %(default)s)",
     )
     FitOptions.add_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and save."""
+    """Train an artifact and save it; return the exit code."""
     from models.evaluation.splits import leave_one_out
 
     check_target(args.out)

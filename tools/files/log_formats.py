@@ -135,7 +135,7 @@ def _json_rows(path: Path, keys: Sequence[str], names: dict[str, None]) -> Itera
                 try:
                     entry = decoder.decode(line.encode("utf-8", "surrogateescape"))
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-                    yield number, f"no JSON object: {exc}"
+                    yield number, f"not a JSON object: {exc}"
                 else:
                     if n_named < HEAD_ROWS:
                         n_named += 1
@@ -209,7 +209,7 @@ def _csv_rows(lines: Iterator[tuple[int, str | None]], positions: Sequence[int |
         except StopIteration:
             return
         except csv.Error as exc:
-            yield reader.line_num + 1, f"no CSV: {exc}"
+            yield reader.line_num + 1, f"not CSV: {exc}"
             continue
         if values:
             yield reader.line_num + 1, [None if p is None or p >= len(values) else values[p] for p in positions]
@@ -221,7 +221,7 @@ def _pick(number: int, line: str | None, delimiter: str, positions: Sequence[int
     try:
         values = _split(line, delimiter)
     except csv.Error as exc:
-        return number, f"no CSV: {exc}"
+        return number, f"not CSV: {exc}"
     n = len(values)
     return number, [None if p is None or p >= n else values[p] for p in positions]
 
@@ -231,7 +231,7 @@ def _header(path: Path, head: str, delimiter: str) -> list[str]:
         return _split(head, delimiter)
     except csv.Error as exc:
         raise InputError(
-            f"{path}: the first line is no CSV ({exc}); name a CSV, TSV, JSON-lines or Parquet file"
+            f"{path}: the first line is not CSV ({exc}); name a CSV, TSV, JSON-lines or Parquet file"
         ) from exc
 
 

@@ -1,10 +1,12 @@
-"""Compares what a deployment holds with what it must hold: windows byte by byte, lists field by field.
+"""Compares what a deployment holds with what it must hold.
 
-Windows must be equal to the last byte. Scores need not: a matrix product sums in another order for a batch of another size, so one
-window's list differs in its last digits with who shared its batch. On one core, over 300 windows in batches of 1, 2, 7, 64 and 300, the
-same probability moved by up to 2.3e-5 of itself (MovieLens-1M and Amazon Beauty artifacts), a source's score by up to 1e-6 of itself, or
-1e-7 near 0; one list of 300 had two neighbours in the other order, and twice a source had ranked an item one place off. That,
-with some room, is what is allowed here. ``because`` is compared exactly, for it has not been seen to move.
+Windows must be equal in every byte, lists in every field. Scores may differ slightly, because a
+matrix product sums in another order for a batch of another size. So the last digits of a score
+depend on which users share the batch. On one core, with 300 windows in batches of 1, 2, 7, 64 and
+300, and artifacts of MovieLens-1M and Amazon Beauty, a probability moved by up to 2.3e-5 of itself,
+and a source's score by up to 1e-6 of itself, or 1e-7 near 0. One list of 300 had two neighbours in
+the other order, and twice a source ranked an item one place off. The tolerances below allow this,
+with some room. ``because`` did not move, so it is compared exactly.
 """
 
 from __future__ import annotations
@@ -19,11 +21,11 @@ from streams.contract.windows import WindowItem, WindowState, decode_window
 from streams.errors import RecordError
 from streams.settings.record_limits import SEEN_BYTES
 
-#: Shares of itself by which a score may differ, and by which two scores may and still count as equal.
+#: Two scores are equal where they differ by at most this share of the larger one.
 SCORE_TOLERANCE: Final = 1e-4
-#: What a source's score may differ by near 0: it is a sum whose parts are of the order of 1.
+#: Near 0, a source's score may differ by this much, because it is a sum of parts of about 1.
 SOURCE_SCORE_TOLERANCE: Final = 1e-5
-#: Ids and characters shown of each value: a difference is one line.
+#: So many ids and characters of a value are shown, so that a difference is one line.
 SHOWN_IDS: Final = 3
 SHOWN_CHARACTERS: Final = 80
 
@@ -32,7 +34,12 @@ What = Literal["missing", "extra", "wrong"]
 
 @dataclass(frozen=True)
 class Difference:
-    """One user's window or list that is not as it must be; ``why`` names the first field that differs, with both values."""
+    """One user's window or list that is not as it must be.
+
+    Parameters
+    ----------
+    why : the first field that differs, with both values
+    """
 
     user_id: str
     what: What
@@ -42,12 +49,12 @@ class Difference:
 def compare_windows(
     found: Mapping[bytes, bytes], expected: Mapping[bytes, bytes], *, with_offsets: bool = True
 ) -> list[Difference]:
-    """Return what differs, in order of user keys; empty when all is as it must be.
+    """Return the differences, in the order of user keys; empty when all windows or lists are right.
 
     Parameters
     ----------
     found, expected : user key to encoded window
-    with_offsets : False leaves ``trigger.offset`` out, for events that were copied to another topic
+    with_offsets : False ignores ``trigger.offset``, for events that were copied to another topic
     """
     differences = []
     for key in sorted(found.keys() | expected.keys()):
@@ -62,14 +69,15 @@ def compare_windows(
 
 
 def compare_lists(found: Mapping[bytes, Recommendation], expected: Mapping[bytes, Recommendation]) -> list[Difference]:
-    """Return what differs, in order of user keys; empty when all is as it must be.
+    """Return the differences, in the order of user keys; empty when all windows or lists are right.
 
-    Never compared: ``produced_ts`` and ``index_generation``. ``list_id`` is compared where the expected list is not degraded. Two items
-    whose scores are equal within :data:`SCORE_TOLERANCE` may have changed places; the last may have given way to one of equal score.
+    ``produced_ts`` and ``index_generation`` are ignored, and so is ``list_id`` where the expected
+    list is degraded. Two items with equal scores, within :data:`SCORE_TOLERANCE`, may have changed
+    places, and the last item may be another one with an equal score.
 
     Parameters
     ----------
-    found, expected : user key to the user's last list
+    found, expected : user key to the user's newest list
     """
     differences = []
     for key in sorted(found.keys() | expected.keys()):
@@ -107,7 +115,7 @@ def _revision(value: bytes) -> str:
 
 
 def _windows_why(found: bytes, expected: bytes, with_offsets: bool) -> str:
-    """Return the first field that differs, or nothing where only what is left out does."""
+    """Return the first field that differs; an empty text where only ignored fields differ."""
     is_right = decode_window(expected)
     try:
         is_found = decode_window(found)
@@ -120,7 +128,10 @@ def _windows_why(found: bytes, expected: bytes, with_offsets: bool) -> str:
 
 
 def _window_fields(found: WindowState, expected: WindowState) -> Iterator[tuple[str, Any, Any]]:
-    """Yield name and both values of each field, the telling ones first; ``runs`` as pairs, for their order counts."""
+    """Yield name and both values of each field, the most telling ones first.
+
+    ``runs`` come as pairs, because their order counts.
+    """
     yield "v", found.v, expected.v
     yield "revision", found.revision, expected.revision
     yield from _item_fields(found.items, expected.items)
@@ -143,7 +154,7 @@ def _item_fields(found: Sequence[WindowItem], expected: Sequence[WindowItem]) ->
 
 
 def _first_difference(fields: Iterable[tuple[str, Any, Any]]) -> str:
-    """Return the first field whose values differ, with both; nothing where none does. Later fields are not looked at."""
+    """Return the first field whose values differ, with both; an empty text where none does."""
     for name, found, expected in fields:
         if found == expected:
             continue
@@ -163,7 +174,7 @@ def _some(ids: Sequence[str]) -> str:
 
 
 def _first_unlike(name: str, found: Sequence[Any], expected: Sequence[Any]) -> str:
-    """Return the first place where two lists differ."""
+    """Return the first position where two lists differ."""
     for place, (one, other) in enumerate(zip(found, expected, strict=False)):
         if one != other:
             return f"{name}: entry {place} {_cut(one)}, expected {_cut(other)}"
@@ -201,7 +212,10 @@ def _items_why(found: Sequence[RecommendedItem], expected: Sequence[RecommendedI
 
 
 def _may_stand_for(item: RecommendedItem, other: RecommendedItem) -> bool:
-    """Tell whether rounding may have put ``item`` where ``other`` was expected; 0 is no rounded score, but the mark of a stopgap."""
+    """Return whether rounding may have put ``item`` where ``other`` was expected.
+
+    A score of 0 is not a rounded one: it marks an item that fills up a list.
+    """
     return item.score > 0 and _is_close(item.score, other.score)
 
 

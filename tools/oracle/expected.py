@@ -1,8 +1,9 @@
-"""What the topics must hold: every window and every list of a log of events, worked out in one place, without Kafka.
+"""Works out what the topics must hold: every window and every list of some events, without Kafka.
 
-The windows come from the same pure functions that the sequencer runs, the lists from the same pipeline; what is left out is all
-that can go wrong between them: batches, partitions, restarts, repeats. So what a deployment holds after any disturbance can be
-compared with what it must hold (``tools.oracle.compare``), byte by byte for windows.
+The windows come from the pure functions that the sequencer runs, and the lists from the
+recommender's pipeline. The oracle has nothing that can go wrong between them: no batches,
+partitions, restarts or repeats. So ``tools.oracle.compare`` can compare what a deployment holds
+after a disturbance with what it must hold, windows byte by byte.
 """
 
 from __future__ import annotations
@@ -34,20 +35,21 @@ from streams.sequencer.window import absorb
 from streams.settings.load import RecommenderSettings, Settings
 from streams.settings.record_limits import WindowBounds
 
-#: Events held back, over all users, before they are absorbed: a user's events are then absorbed together, not one by one.
+#: So many events are collected before they are absorbed, so that the events of a user are absorbed
+#: together.
 EVENTS_PER_FOLD: Final = 200_000
-#: Windows that the model sees at once.
+#: How many windows the model gets at once.
 WINDOWS_PER_CHUNK: Final = 256
 
 
 @dataclass(frozen=True)
 class Truth:
-    """What a log of events must lead to.
+    """What a sequence of events must lead to.
 
     Parameters
     ----------
-    windows : user key to the encoded window, byte for byte what is on ``sequences``
-    counts : partition to how its events end when each is read once
+    windows : user key to the encoded window, equal to the record on ``sequences`` in every byte
+    counts : partition to the outcomes of its events, each read once
     rejected : partition and offset of each event that goes to ``events.rejected``
     """
 
@@ -57,16 +59,17 @@ class Truth:
 
 
 class WindowOracle:
-    """What the records of ``events`` must lead to: :meth:`add` each record once, then ask for the :meth:`truth`.
+    """Works out the windows: :meth:`add` each record of ``events`` once, then take :meth:`truth`.
 
-    The clock of each event is its record's timestamp, so that the answer depends on the records
-    alone. A sequencer takes its own clock, which is later: only an event ahead of its record's time
-    by more than the skew can end otherwise there. The oracle does not judge the ceiling for rejects.
-    States stay as they are in memory; only the last ones are encoded.
+    The oracle takes the timestamp of a record as the time of day, so that the answer depends on the
+    records alone. The sequencer takes its own clock, which is later. So only an event whose time is
+    ahead of its record's timestamp by more than the skew can have another outcome there. The oracle
+    does not apply the ceiling for rejects. It keeps states decoded, and encodes the last ones.
 
     Parameters
     ----------
-    max_future_skew_ms : how far an event's time may lie ahead of its record's
+    max_future_skew_ms : how far an event's time may be ahead of its record's timestamp
+    home : gives the partition of a user; None accepts every partition
     """
 
     def __init__(self, bounds: WindowBounds, *, max_future_skew_ms: int, home: Home | None = None) -> None:
@@ -81,18 +84,18 @@ class WindowOracle:
 
     @classmethod
     def of(cls, settings: Settings, n_partitions: int | None = None) -> WindowOracle:
-        """Return the oracle of a deployment's topics: it rejects what is on another partition than the partitioner gives.
+        """Return a deployment's oracle, which rejects events on another partition than the user's.
 
         Parameters
         ----------
-        n_partitions : of ``events``, where the setting may say otherwise
+        n_partitions : partition count of ``events``; None takes the setting
         """
         home = KeyHomes(n_partitions or settings.kafka.partitions, settings.kafka.partitioner)
         group = settings.sequencer
         return cls(group.bounds(), max_future_skew_ms=group.max_future_skew_ms, home=home)
 
     def add(self, record: ConsumedRecord) -> None:
-        """Take in one record; raise :class:`InputError` when its offset is not above the last of its partition."""
+        """Add one record; raise :class:`InputError` where offsets of its partition do not rise."""
         partition, offset, key = record.partition, record.offset, record.key
         last = self._offsets.get(partition, -1)
         if offset <= last:
@@ -117,7 +120,13 @@ class WindowOracle:
             self._absorb()
 
     def truth(self) -> Truth:
-        """Return what all records so far must lead to; raise :class:`InputError` for a user in two partitions."""
+        """Return what all records so far must lead to.
+
+        Raises
+        ------
+        InputError
+            When a user has events in two partitions.
+        """
         self._absorb()
         home: dict[bytes, int] = {}
         for partition, states in sorted(self._states.items()):
@@ -145,23 +154,23 @@ class WindowOracle:
 
 
 class ListOracle:
-    """Makes the list that each window must lead to, from window, catalogue and artifact alone.
+    """Makes the list that each window must lead to, from window, catalogue and artifact.
 
-    Popularity is as the artifact has it: a recommender gives the same lists with ``live_popularity`` off, for a live one also counts
-    the windows that its users had when it made a list.
+    The oracle takes popularity from the artifact. A recommender makes the same lists with
+    ``live_popularity`` off; with it on, popularity also counts the windows of the moment.
 
     Parameters
     ----------
     artifact : directory of the artifact
-    items : the catalogue as it is at last, the later of two entries of one id counting
-    settings : device, sizes of lists, text cleaning and embedding cache, as the recommender has them
+    items : the catalogue; of two entries with one id the last one counts
+    settings : the recommender's device, list size, text cleaning and embedding cache
 
     Raises
     ------
     InputError
         When the artifact is missing or damaged.
     HeadraceError
-        When its encoder or text cleaning is of another version.
+        When the artifact was made with another version of the encoder or of the text cleaning.
     """
 
     def __init__(self, artifact: Path, items: Iterable[Item], settings: RecommenderSettings) -> None:
@@ -177,7 +186,9 @@ class ListOracle:
         self._seen = SeenIndex(self._catalogue.item_ids)
 
     def lists(self, windows: Mapping[bytes, bytes]) -> dict[bytes, Recommendation]:
-        """Return the list of each window, by user key; ``produced_ts`` and ``index_generation`` are 0.
+        """Return the list of each window, by user key.
+
+        ``produced_ts`` and ``index_generation`` are 0, because they depend on the moment.
 
         Parameters
         ----------
@@ -190,7 +201,8 @@ class ListOracle:
         return found
 
     def _chunk(self, windows: Sequence[tuple[bytes, WindowState]]) -> Iterator[tuple[bytes, Recommendation]]:
-        # The recommender's GELU, see tame_pytorch: the last bits of a score can decide which item is the last candidate.
+        # As the recommender computes GELU, see tame_pytorch: the last bits of a score can decide
+        # which item is the last candidate.
         with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
             ranked = self._pipeline.recommend(
                 self._catalogue,
@@ -202,7 +214,7 @@ class ListOracle:
 
 
 def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, settings: RecommenderSettings) -> Catalogue:
-    """Return the catalogue of items as the recommender builds it; the encoder is opened only where there is a text."""
+    """Return the catalogue as the recommender builds it; opens the encoder only for texts."""
     texts = [item_text(item.title, item.text, item.category, item.tags) for item in items.values()]
     vectors = embed_texts(texts, *open_artifact_encoder(artifact, device, settings)) if texts else ()
     features: dict[str, Row] | None = None
