@@ -1,1 +1,1 @@
-"""One command per file, reached through ``headrace COMMAND``; see ``tools.main``."""
+"""Everything behind ``headrace COMMAND``; ``tools.main`` is the entry."""

@@ -1,8 +1,9 @@
 """What every command shares: its parser, its progress bar, and the only way to a screen.
 
-Ids, titles and messages come from strangers. So a command writes through :func:`emit`, :func:`write_line`, :func:`write_row`,
-:func:`write_json`, :func:`say` and :func:`say_table`, which make text printable. A command never writes to ``sys.stdout``,
-``sys.stderr`` or a console of its own.
+Ids, titles and messages come from strangers. So a command writes through :func:`emit`,
+:func:`write_line`, :func:`write_row`, :func:`write_json`, :func:`say` and :func:`say_table`, which
+make text printable. A command never writes to ``sys.stdout``, ``sys.stderr`` or a console of its
+own.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from rich_argparse import RichHelpFormatter
 from streams.printable import printable, printable_json, table_cell
 from tools.reports.plain import as_plain
 
-#: What a shell completes an argument of this metavar to, in the words of shtab; others are completed to their choices.
+#: A shell completes an argument of this metavar to files or folders; shtab gives these names. It
+#: completes other arguments to their choices.
 COMPLETED_TO: Final = {"DIR": "directory", "FILE": "file", "LOG": "file", "FILE|-": "file"}
 
 
@@ -36,21 +38,21 @@ class HelpFormatter(RichHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser with coloured help, whose errors, which quote what was typed, are plain and printable."""
+    """A parser with coloured help. Its errors, which quote the user's input, are plain and printable."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**{"formatter_class": HelpFormatter} | arguments)
 
     def add_argument(self, *names: Any, **options: Any) -> argparse.Action:
-        """Add an argument, and note for :mod:`tools.commands.completion` what it is completed to."""
+        """Add an argument, and note for the completion what a shell completes it to."""
         action = super().add_argument(*names, **options)
         if options.get("metavar") in COMPLETED_TO:
-            action.complete = COMPLETED_TO[options["metavar"]]  # type: ignore[attr-defined]  # shtab looks for this name
+            action.complete = COMPLETED_TO[options["metavar"]]  # type: ignore[attr-defined]  # shtab's name
         return action
 
     def error(self, message: str) -> NoReturn:
         """Say what was wrong with the arguments, and end with exit code 2."""
-        self.formatter_class = argparse.HelpFormatter  # colours suit standard output, and this goes to standard error
+        self.formatter_class = argparse.HelpFormatter  # standard error may be a file: no colours
         super().error(printable(message))
 
 
@@ -72,7 +74,7 @@ def console() -> Console:
 
 
 def progress() -> Progress:
-    """Return a progress bar on standard error; it draws nothing where that is not a terminal."""
+    """Return a progress bar on standard error; it draws only on a terminal."""
     err = console()
     return Progress(
         TextColumn("{task.description}", markup=False),
@@ -91,7 +93,10 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def emit(args: argparse.Namespace, result: dict[str, Any], text: str | Iterable[str] | None = None) -> None:
-    """Print a command's result on standard output: one JSON line with ``--json``, else ``text``: one line, or several."""
+    """Print a command's result on standard output: one JSON line with ``--json``, else ``text``.
+
+    ``text`` is one line, or several.
+    """
     if args.json:
         write_json(json.dumps(as_plain(result), ensure_ascii=False))
     elif text is not None:
@@ -101,17 +106,23 @@ def emit(args: argparse.Namespace, result: dict[str, Any], text: str | Iterable[
 
 
 def write_line(line: str) -> None:
-    """Write one line to standard output; what a stranger put into it can neither break the line nor steer the terminal."""
+    """Write one line to standard output.
+
+    Text of strangers in it can neither break the line nor steer the terminal.
+    """
     sys.stdout.write(printable(line) + "\n")
 
 
 def write_row(cells: Iterable[str]) -> None:
-    """Write one tab-separated line to standard output; a spreadsheet takes none of its cells for a formula."""
+    """Write one tab-separated line to standard output; a spreadsheet finds no formula in it."""
     sys.stdout.write("\t".join(map(table_cell, cells)) + "\n")
 
 
 def write_json(text: str) -> None:
-    """Write one JSON value to standard output as one line: the same values, free of characters that steer a terminal."""
+    """Write one JSON value to standard output as one line.
+
+    Decoded it has the same values; no character in it steers a terminal.
+    """
     sys.stdout.write(printable_json(text) + "\n")
 
 

@@ -1,7 +1,8 @@
 """The ``headrace`` command: finds the module of the named command and runs it.
 
-A command is a module of tools.commands with ``SUMMARY``, ``add_arguments(parser)`` and ``run(args) -> int``.
-Only the named command's module is imported, so that ``headrace --help`` answers at once; ``headrace completion`` imports them all.
+A command is a module of ``tools.commands`` with ``SUMMARY``, ``add_arguments(parser)`` and
+``run(args) -> int``. Only the named command's module is imported, so that ``headrace --help``
+answers quickly. ``headrace completion`` imports all of them.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
-    """Return the parser; only ``command``'s own arguments are filled in, and those of all commands for ``completion``."""
+    """Return the parser with the arguments of one command; for ``completion``, with those of all."""
     parser = Parser(prog="headrace", description="A Kafka stream of shop events in, fresh recommendations out.")
     parser.add_argument("--version", action=ShowVersion, help="print the version and exit")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -58,17 +59,18 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return 0 on success, 2 for bad usage or input, 1 for a failed run, 130 for Ctrl-C.
+    """Run one command; return its exit code.
 
-    What it and its children create is readable by this user alone.
+    That is 0 on success, 2 for bad usage or input, 1 for a failed run, 130 for Ctrl-C. Only this
+    user can read the files that the command and its child processes create.
     """
     create_private()
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in COMMANDS), None)
     show_all_uncaught()
-    if logging.lastResort is not None:  # what no handler takes goes to standard error
+    if logging.lastResort is not None:  # it writes records without a handler to standard error
         logging.lastResort.setFormatter(PrintableFormatter())
-    logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # what matters of it is in our one line of error
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())  # our one line of error says it
     name = f"headrace {command}" if command else "headrace"
     try:
         args = build_parser(command).parse_args(arguments)

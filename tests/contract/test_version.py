@@ -1,4 +1,4 @@
-"""One version: that of the project file, of the installed package, of ``headrace --version`` and of the newest release."""
+"""The project file, the installed package, ``headrace --version`` and the changelog agree."""
 
 from __future__ import annotations
 

@@ -40,7 +40,10 @@ def run(folder: Path, name: str, *arguments: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def unnamed(broker: BrokerInfo) -> Iterator[Settings]:
-    """Give settings for the topics without a prefix, which the examples name; no other test on this broker has them."""
+    """Give settings for the topics without a prefix, which the examples name.
+
+    No other test on this broker has them.
+    """
     settings = load_settings({}, broker=broker.bootstrap)
     asyncio.run(create_topics(settings.kafka))
     yield settings

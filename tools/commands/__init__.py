@@ -1,1 +1,1 @@
-"""The commands of headrace, one file each: which parse and print."""
+"""The commands of headrace, one file each: each parses its arguments, calls, and prints."""

@@ -1,6 +1,6 @@
-"""``headrace doctor``: checks the installation, the broker, the topics, the artifact and the device.
+"""``headrace doctor``: checks the installation, the broker, the topics, artifact and device.
 
-Every check runs, also after one has failed, and each failure comes with what to do about it.
+Every check runs, also after a failure. Each failure says what to do.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Check:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     parser.add_argument("--artifact", metavar="DIR", help="artifact to check (or HEADRACE_ARTIFACT)")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="device that must be there (default: auto)")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="device to check (default: auto)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -78,7 +78,10 @@ def all_checks(settings: Settings) -> Iterator[Check]:
 
 
 def _counted(settings: Settings) -> Settings:
-    """Return the settings with the partition count of the topics that exist; what the broker refuses, the next check says."""
+    """Return the settings with the partition count of the topics that exist.
+
+    Where the broker refuses the question, the next check reports it.
+    """
     from streams.kafka.deployment import with_existing_partitions
 
     try:
@@ -117,11 +120,14 @@ def check_packages() -> Check:
     if wrong:
         return Check("packages", False, "; ".join(wrong), "run make setup")
     against = LOCK_FILE.name if pins else "the project's own list (there is no lock file here)"
-    return Check("packages", True, f"{len(names)} direct ones as in {against}")
+    return Check("packages", True, f"{len(names)} direct packages, as in {against}")
 
 
 def check_codecs() -> Check:
-    """Check that batches of every codec of Kafka can be read: a producer, or a topic's ``compression.type``, chooses it."""
+    """Check that this installation reads batches of every codec of Kafka.
+
+    A producer, or a topic's ``compression.type``, chooses the codec.
+    """
     found = {"gzip": codec.has_gzip(), "snappy": codec.has_snappy(), "lz4": codec.has_lz4(), "zstd": codec.has_zstd()}
     missing = [name for name, is_there in found.items() if not is_there]
     if missing:
@@ -141,7 +147,10 @@ def check_reachable(kafka: KafkaSettings) -> Check:
 
 
 def check_topics(kafka: KafkaSettings) -> Iterator[Check]:
-    """Check the topics against the contract: one failure for the missing ones, one for each other difference."""
+    """Compare the topics with the contract.
+
+    All missing topics are one failure; each other difference is one.
+    """
     from streams.kafka.topics import TOPICS, compare
 
     try:
@@ -156,7 +165,7 @@ def check_topics(kafka: KafkaSettings) -> Iterator[Check]:
         if d.setting != "exists":
             yield Check("topics", False, f"{d.topic}: {d.setting} is {d.found}, must be {d.expected}", d.remedy)
     if not differences:
-        yield Check("topics", True, f"{len(TOPICS)} as the contract says")
+        yield Check("topics", True, f"{len(TOPICS)} topics, as the contract says")
 
 
 def _unchecked_topics() -> Check:
@@ -164,12 +173,12 @@ def _unchecked_topics() -> Check:
 
 
 def check_artifact(path: Path, *, must_exist: bool, roots: Sequence[Path] = ()) -> tuple[Check, Artifact | None]:
-    """Check that the artifact loads: its manifest, checksums, shapes and values; return it where it does."""
+    """Check that the artifact loads: manifest, checksums, shapes, values; return it if it does."""
     from models.artifact.artifact import ArtifactError, load_artifact
 
     remedy = f"train it anew with headrace train LOG --out {path}, or name another with --artifact"
     if not path.exists():
-        return Check("artifact", not must_exist, f"there is none at {path}", remedy), None
+        return Check("artifact", not must_exist, f"there is no artifact at {path}", remedy), None
     try:
         artifact = load_artifact(path, roots=roots)
     except (ArtifactError, OSError) as exc:
@@ -178,7 +187,10 @@ def check_artifact(path: Path, *, must_exist: bool, roots: Sequence[Path] = ()) 
 
 
 def check_encoder(artifact: Artifact, settings: RecommenderSettings) -> Check:
-    """Check that the artifact's text model is allowed, opens, and is the one it was trained with, as is the cutting of texts."""
+    """Check the artifact's text model: it is allowed, opens, and is the one of the training.
+
+    The cleaning of texts must be that of the training, too.
+    """
     from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_text
 
     try:

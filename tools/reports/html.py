@@ -1,4 +1,7 @@
-"""The parts of a report's page: sections of tables and figures. ``page.html.j2`` is the page, and escapes every text."""
+"""The parts of a report's page: sections of tables and figures.
+
+``page.html.j2`` is the page; it escapes every text.
+"""
 
 from __future__ import annotations
 
@@ -71,12 +74,12 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[Any]]) ->
 
 
 def facts(caption: str, pairs: Iterable[tuple[str, Any]]) -> Table | None:
-    """Return a table of names and values, without those whose value is None; None if no value is left."""
+    """Return a table of names and values that are not None; None if there is none."""
     return table(caption, (), [pair for pair in pairs if pair[1] is not None])
 
 
 def any_table(caption: str, first: str, data: Any) -> Table | None:
-    """Return a table of data whose form is not known: a list of rows by column, rows by name, or values by name."""
+    """Return a table of data of unknown form: a list of rows, rows by name, or values by name."""
     if isinstance(data, Mapping):
         if not any(isinstance(row, Mapping) for row in data.values()):
             return facts(caption, data.items())
@@ -89,7 +92,11 @@ def any_table(caption: str, first: str, data: Any) -> Table | None:
 
 
 def as_text(value: Any) -> str:
-    """Return a value for people: whole numbers in groups, others with four significant decimals, intervals as from and to."""
+    """Return a value for people.
+
+    A whole number has its digits in groups, another number below 10 four decimals, an interval
+    the form "from to to".
+    """
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -8,7 +8,10 @@ from typing import Any
 
 
 def as_plain(value: Any) -> Any:
-    """Return a value in JSON's own types: numpy's become plain ones, NaN and infinity null, what else there is its text."""
+    """Return a value in JSON's own types.
+
+    numpy's values become plain ones, NaN and infinity become None, any other type becomes its text.
+    """
     if isinstance(value, Mapping):
         return {str(name): as_plain(each) for name, each in value.items()}
     if isinstance(value, (list, tuple)):

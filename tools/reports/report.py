@@ -1,6 +1,7 @@
-"""A result for later and for people: ``report.json``, and ``report.html``, one page that needs nothing else.
+"""Writes an evaluation's result: ``report.json`` for programs, ``report.html`` for people.
 
-A key that a result lacks leaves its part of the page out, so that a short run and a full one have the same writer.
+The page needs no other file. It leaves out the parts whose key the result lacks, so that a short
+run and a full one have the same writer.
 """
 
 from __future__ import annotations
@@ -137,7 +138,10 @@ def _ablation(result: Mapping[str, Any]) -> Section | None:
 
 
 def _with_change(values: Mapping[str, Any], full: float | None) -> dict[str, Any]:
-    """Return an ablation's row with its change from ``full``, the NDCG with all parts; the middle of its interval if unknown."""
+    """Return an ablation's row with its change from ``full``, the NDCG with all parts.
+
+    Where neither is known, the change is the middle of its interval.
+    """
     own, ends = _number(values.get("ndcg@10")), _interval(values.get("ndcg@10_change_ci"))
     change = values.get("ndcg@10_change")
     if change is None and own is not None and full is not None:
@@ -178,7 +182,7 @@ def _circumstances(result: Mapping[str, Any]) -> Section | None:
     of_data = [(name, _part(result, "data").get(name)) for name in ("log", "events", "users", "items")]
     seed = result.get("seed")
     of_run = {key: result.get(key) for key in CIRCUMSTANCES}
-    of_run["seed"] = None if seed is None else str(seed)  # a name, not a quantity: no grouping of its digits
+    of_run["seed"] = None if seed is None else str(seed)  # a name: its digits are not grouped
     seconds = [(name, _seconds(value)) for name, value in _part(result, "seconds").items()]
     return section(
         "How it was measured",

@@ -1,7 +1,8 @@
-"""Plots as inline SVG: bars with intervals, a reliability curve, lines. Colours come from the page's style sheet.
+"""Plots as inline SVG: bars with intervals, a reliability curve, lines.
 
-Every shape carries its meaning by place, dash or text, so that nothing is lost in black and white. Points that are no finite numbers
-are left out; a plot with none left is an empty string.
+The page's style sheet has the colours.
+Every shape has its meaning by place, dash or text, so that a print in black and white loses
+nothing. A plot leaves out points that are not finite; without any point it is an empty string.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final, NamedTuple
 WIDTH: Final = 720
 ROW: Final = 28
 SIDE: Final = 320
-#: Width of a letter at the page's 13 pixels, a little generous: names must not run into the bars.
+#: Width of a letter at the page's 13 pixels, a little generous, so that no name overlaps a bar.
 LETTER: Final = 7.2
 LONGEST_NAME: Final = 32
 
@@ -43,7 +44,12 @@ class Axis(NamedTuple):
 
 
 def nice_axis(low: float, high: float, n_steps: int = 5) -> Axis:
-    """Return an axis around a range, in about ``n_steps`` steps of 1, 2 or 5 times a power of ten (Heckbert, Nice Numbers, 1990)."""
+    """Return an axis around a range, with about ``n_steps`` steps of 1, 2 or 5 times a power of ten.
+
+    References
+    ----------
+    Heckbert, Nice Numbers for Graph Labels, Graphics Gems, 1990.
+    """
     if high - low <= 1e-9 * max(abs(low), abs(high)):  # one value, or as good as one
         margin = abs(low) / 2 or 0.5
         low, high = low - margin, high + margin
@@ -57,11 +63,11 @@ def nice_axis(low: float, high: float, n_steps: int = 5) -> Axis:
 
 
 def bar_plot(title: str, bars: Sequence[Bar], label: str) -> str:
-    """Return horizontal bars from 0, each with its name, its value in figures and its interval as a whisker.
+    """Return horizontal bars from 0, each with its name, its value and its interval as a whisker.
 
     Parameters
     ----------
-    title : what a reader hears who does not see the plot
+    title : what a screen reader says of the plot
     label : of the axis, with its unit
     """
     bars = [bar for bar in bars if math.isfinite(bar.value)]
@@ -85,7 +91,7 @@ def bar_plot(title: str, bars: Sequence[Bar], label: str) -> str:
 
 
 def reliability_plot(title: str, points: Sequence[tuple[float, float, float]]) -> str:
-    """Return observed share by mean predicted probability; the dashed diagonal is a perfect sigmoid.
+    """Return observed share by mean predicted probability; the diagonal is a perfect sigmoid.
 
     Parameters
     ----------
@@ -119,7 +125,7 @@ def line_plot(title: str, points: Sequence[Point], x_label: str, y_label: str) -
 
 
 class _Frame(NamedTuple):
-    """A plot of two axes; the origin of the page's coordinates is above and left of it."""
+    """A plot with two axes; the page's coordinates begin above and left of it."""
 
     x_axis: Axis
     y_axis: Axis

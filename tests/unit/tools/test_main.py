@@ -1,4 +1,4 @@
-"""What ``headrace`` answers without running a command: help, version, and a script for the shell's completion."""
+"""What ``headrace`` answers without a command: help, version, a script for the shell's completion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tools.cli import Parser
 from tools.main import COMMANDS, main
 
 PROGRAM = [sys.executable, "-m", "tools.main"]
-#: Calls the function of the script as bash does for words of which the last is being typed, and prints what it offers.
+#: Calls the script's function as bash does when a user types the last word; prints what it offers.
 TYPED = """
 source "$1"; shift
 complete -p headrace >/dev/null || exit 1
