@@ -42,6 +42,16 @@ class Options:
     seed: int
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What all trainings share: options, cases, vectors of the items' texts, and a folder."""
+
+    options: Options
+    cases: Cases
+    vectors: Mapping[str, Float32]
+    checkpoints: Path
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
     TrainingSources.add_options(parser)
@@ -69,24 +79,22 @@ def run(options: Options) -> dict[str, Any]:
     cases = time_split(options.sources.read_log(), SPLIT)
     encoder = open_encoder(options.encoder, "cpu", encoder_access())
     vectors = embed_items(sides.items, encoder, open_cache(None, encoder))
-    table: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder, progress() as bar:
         task = bar.add_task("trainings", total=2 + len(IMPUTATIONS) * len(SHARES))
-        nothing = _ndcg(options, cases, Sides(sides.items), vectors, "mean", Path(folder))
-        bar.advance(task)
-        whole = _ndcg(options, cases, sides, vectors, "median", Path(folder))
-        bar.advance(task)
-        for imputation in IMPUTATIONS:
-            row: dict[str, Any] = {"imputation": imputation}
-            for share in SHARES:
-                kept = Sides(
-                    sides.items,
-                    remove(sides.item_features, share, options.seed),
-                    remove(sides.user_features, share, options.seed + 1),
-                )
-                row[f"{share:.0%} removed"] = _ndcg(options, cases, kept, vectors, imputation, Path(folder))
-                bar.advance(task)
-            table.append(row)
+        ground = Ground(options, cases, vectors, Path(folder))
+
+        def ndcg(kept: Sides, imputation: str) -> float:
+            found = _ndcg(ground, kept, imputation)
+            bar.advance(task)
+            return found
+
+        nothing = ndcg(Sides(sides.items), "mean")
+        whole = ndcg(sides, "median")
+        table: list[dict[str, Any]] = [
+            {"imputation": imputation}
+            | {f"{share:.0%} removed": ndcg(_without(sides, share, options.seed), imputation) for share in SHARES}
+            for imputation in IMPUTATIONS
+        ]
     return {
         "log": options.sources.log.path.name,
         "seed": options.seed,
@@ -107,18 +115,15 @@ def remove(rows: Mapping[str, Row], share: float, seed: int) -> dict[str, dict[s
     }
 
 
+def _without(sides: Sides, share: float, seed: int) -> Sides:
+    return Sides(sides.items, remove(sides.item_features, share, seed), remove(sides.user_features, share, seed + 1))
+
+
 def _all_rows(sides: Sides) -> list[Row]:
     return [*sides.item_features.values(), *sides.user_features.values()]
 
 
-def _ndcg(
-    options: Options,
-    cases: Cases,
-    sides: Sides,
-    vectors: Mapping[str, Float32],
-    imputation: str,
-    checkpoints: Path,
-) -> float:
+def _ndcg(ground: Ground, sides: Sides, imputation: str) -> float:
     """Train with these features, and return NDCG@10 over a sample of the events after the split."""
     import numpy as np
 
@@ -128,15 +133,16 @@ def _ndcg(
     from models.training.fusion_cases import measure, questions
     from models.training.train import TextSource, TrainingData, TrainingOptions, train
 
+    options, cases = ground.options, ground.cases
     source = TextSource(options.encoder, "bench", text_version())
-    data = TrainingData(cases.train, vectors, source, sides.item_features, sides.user_features)
-    how = TrainingOptions(options.preset, options.seed, imputation=imputation, checkpoints=checkpoints)
+    data = TrainingData(cases.train, ground.vectors, source, sides.item_features, sides.user_features)
+    how = TrainingOptions(options.preset, options.seed, imputation=imputation, checkpoints=ground.checkpoints)
     try:
         artifact = train(data, how)
     except ValueError as exc:
         raise InputError(f"{options.sources.log.path}: {exc}") from exc
     nothing = np.zeros(artifact.whitening.mean.shape[0], dtype=np.float32)
-    items = {item_id: vectors.get(item_id, nothing) for item_id in cases.log.item_ids}
+    items = {item_id: ground.vectors.get(item_id, nothing) for item_id in cases.log.item_ids}
     catalogue = build_catalogue(artifact, items, generation=1, features=sides.item_features)
     positions = sample_positions(cases.log, cases.positions.tolist(), MAX_QUESTIONS, options.seed)
     max_length = artifact.sequence.config.max_length

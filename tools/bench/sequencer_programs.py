@@ -159,12 +159,11 @@ class _InFlight:
         self.remaining -= 1
 
 
-def run_confluent(settings: Settings, stopwatch: Stopwatch) -> None:
-    """A bare confluent-kafka loop."""
-    from confluent_kafka import Consumer, Producer, TopicPartition
+def _confluent_clients(settings: Settings) -> tuple[Any, Any]:
+    """Return a consumer of ``events`` and a producer."""
+    from confluent_kafka import Consumer, Producer
 
-    kafka, job = settings.kafka, Job(settings)
-    topic = kafka.topic("sequences")
+    kafka = settings.kafka
     producer = Producer(
         {
             "bootstrap.servers": kafka.broker,
@@ -184,6 +183,16 @@ def run_confluent(settings: Settings, stopwatch: Stopwatch) -> None:
         }
     )
     consumer.subscribe([kafka.topic("events")])
+    return consumer, producer
+
+
+def run_confluent(settings: Settings, stopwatch: Stopwatch) -> None:
+    """A bare confluent-kafka loop."""
+    from confluent_kafka import TopicPartition
+
+    kafka, job = settings.kafka, Job(settings)
+    topic = kafka.topic("sequences")
+    consumer, producer = _confluent_clients(settings)
     in_flight: deque[_InFlight] = deque()
     committed_at = time.monotonic()
     while True:

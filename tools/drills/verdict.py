@@ -14,7 +14,7 @@ from streams.contract.records import REASONS, Item, Recommendation
 from streams.contract.reject_size import kept
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import RecordError
-from streams.kafka.topic_reader import read_records
+from streams.kafka.topic_reader import newest_values, read_records
 from streams.settings.load import KafkaSettings, Settings
 from tools.oracle.compare import compare_lists, compare_windows
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
@@ -95,7 +95,7 @@ async def judge(
     truth, verdict = await _truth(settings, rejects, before)
     verdict.n_unread -= n_hidden
     rejects.judge(truth.rejected, verdict)
-    windows = await _windows(kafka)
+    windows = await newest_values(kafka, "sequences")
     differences = compare_windows(windows, truth.windows)
     verdict.wrong_windows = len(differences)
     verdict.examples = [f"window of {d.user_id}: {d.what}: {d.why}" for d in differences[:EXAMPLES]]
@@ -136,19 +136,6 @@ async def _truth(settings: Settings, rejects: RejectLog, before: Sequence[Consum
         verdict.rejected += counts.rejected
     verdict.n_unread = sum(next_offsets.values()) - verdict.events
     return truth, verdict
-
-
-async def _windows(kafka: KafkaSettings) -> dict[bytes, bytes]:
-    """Return the last window of each user; a record without a value removes it."""
-    newest: dict[bytes, bytes] = {}
-    async for record in read_records(kafka, kafka.topic("sequences")):
-        if record.key is None:
-            continue
-        if record.value is None:
-            newest.pop(record.key, None)
-        else:
-            newest[record.key] = record.value
-    return newest
 
 
 class RejectLog:
