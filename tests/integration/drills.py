@@ -1,4 +1,4 @@
-"""Runs a drill as a person would, but small, and looks at what it reports and at what it leaves behind."""
+"""Runs a small drill as a person would, and checks its report and what it leaves behind."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ GONE_S = 20.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a drill gave: its exit code, its report, and the drill itself, which has ended."""
+    """The result of a drill: its exit code, its report, and the drill itself, which has ended."""
 
     code: int
     report: dict[str, Any]
@@ -62,7 +62,7 @@ def run_drill(
     kind: str,
     *options: str,
 ) -> Outcome:
-    """Run a drill with few users on a broker, or on one of its own for None; options that are named again win."""
+    """Run a drill with few users on a broker, or on a broker of its own for None."""
     seen: list[Drill] = []
 
     async def noted(which: Kind, drill: Drill) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def run_drill(
 
 
 def assert_all_well(outcome: Outcome) -> None:
-    """Check what holds for every drill that passes: exit code, zeros, as many events as were sent, lists for all users."""
+    """Check the exit code, the zeros, the numbers of events, and a list for every user."""
     report = outcome.report
     assert report["problems"] == [] and outcome.code == 0, f"exit code {outcome.code}: {report['problems']}"
     assert not any(report[name] for name in ZEROS), {name: report[name] for name in ZEROS}
@@ -90,7 +90,7 @@ def assert_all_well(outcome: Outcome) -> None:
 
 
 def assert_nothing_left(outcome: Outcome) -> None:
-    """Check that a drill that passed has left no worker, no folder, and no topic or no broker of its own."""
+    """Check that a drill left no worker, no folder, no topic, and no broker of its own."""
     prefix = outcome.drill.settings.kafka.topic_prefix
     left = [pid for app in APPS for pid in worker_pids(prefix, app.module)]
     assert not left, f"workers still run: {left}"

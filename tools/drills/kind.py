@@ -20,7 +20,7 @@ Script = Callable[[Drill], Awaitable[None]]
 KINDS: Final = {
     "kill": "kills workers at bad moments and pauses them beyond their session timeout",
     "rebalance": "lets workers join and leave one by one",
-    "broker-restart": "kills a broker of its own, starts it again, then stops it where it is",
+    "broker-restart": "kills a broker of its own, starts it again, then pauses it",
     "poison": "publishes malformed and damaged records, damages an artifact, deletes events unread",
     "slow-model": "slows, hangs and crashes the model",
     "soak": "runs waves, bursts and pauses of load for a long time and watches memory",

@@ -1,4 +1,4 @@
-"""``headrace bench cold-start``: files of several forms become the right arrays, and a run reports what the data holds."""
+"""``headrace bench cold-start`` reads files of several forms, and reports on them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
 
 
 def test_data_is_of_users_with_interactions(tmp_path: Path) -> None:
-    """Pairs count once; follows of strangers, of oneself and repeated ones are dropped; features are by user."""
+    """Pairs count once; follows of strangers, of oneself and repeats do not count."""
     args = parsed(
         "--interactions", written(tmp_path / "i", "u1 a1\nu1 a1\nu2 a1\nu3 a2\n"),
         "--follows", written(tmp_path / "f", "u1 u3\nu1 u2\nu1 u3\nu1 u1\nu2 u9\nu9 u1\n"),
@@ -59,7 +59,7 @@ def test_data_is_of_users_with_interactions(tmp_path: Path) -> None:
 
 
 def test_a_run_reports_and_friends_help(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """On seeded users who like and follow their own group, the social prior is above popularity; and the table names each method."""
+    """Users like and follow their own group here, so the social prior beats popularity."""
     rng = np.random.default_rng(5)
     likes = [(u, i) for u in range(80) for i in range(40) if rng.random() < (0.9 if u % 4 == i % 4 else 0.1)]
     knows = [(u, int(rng.integers(20)) * 4 + u % 4) for u in range(80) for _ in range(4)]

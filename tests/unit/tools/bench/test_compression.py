@@ -1,4 +1,4 @@
-"""``headrace bench compression``: a small run measures every codec on real records, and its data is seeded."""
+"""``headrace bench compression`` measures every codec on seeded records."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def arguments(*given: str) -> argparse.Namespace:
 
 
 def test_texts_are_seeded_short_and_long() -> None:
-    """Nine of ten are titles, the rest descriptions, shuffled; a seed gives the same texts again."""
+    """Nine of ten texts are titles, the others descriptions; equal seeds give equal texts."""
     texts = bench_encoder.synthetic_texts(200, 1)
     lengths = [len(text.split()) for text in texts]
     assert texts == bench_encoder.synthetic_texts(200, 1) != bench_encoder.synthetic_texts(200, 2)

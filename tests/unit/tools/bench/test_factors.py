@@ -1,4 +1,4 @@
-"""The benchmark of factors: a tiny run measures all programs, its log is seeded, its ratios are of pairs."""
+"""``headrace bench factors`` measures all programs on a seeded log; its ratios are of pairs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_log_is_seeded_and_holds_one_unseen_item_of_each_user_out() -> None:
 
 
 def test_the_peer_gets_our_weights() -> None:
-    """With 0.5 on all pairs an observed one weighs 3 times an unobserved one; without frequencies regularisation is doubled."""
+    """With 0.5 on all pairs an observed pair weighs 3 times an unobserved one."""
     log = taste_log(n_users=40, n_items=25, per_user=5, seed=1)
     config = AlsConfig(unobserved_weight=0.5, regularisation=0.2, frequency_exponent=0.0)
     assert peer_weights(log, config) == pytest.approx((3.0, 0.4))

@@ -1,4 +1,4 @@
-"""The table of benchmarks names those that there are."""
+"""The table of benchmarks has every benchmark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Engine docker with a fake docker command: when it is chosen, what it runs, and that stop ends its own project."""
+"""Engine docker with a fake docker command: its choice, its calls, and its stop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from tools.broker import engine_docker, local_broker
 from tools.broker.local_broker import broker_status, start_broker, stop_broker
 from tools.broker.state import BrokerState, read_state
 
-# Answers by the files beside it: `down` no engine, `fails` no image, `up` is there while the container runs.
+# Answers by the files beside it: `down` no engine, `fails` no image, `up` is there while the
+# container runs.
 FAKE = """\
 #!/bin/sh
 here=$(dirname "$0")
@@ -28,7 +29,7 @@ esac
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder of a fake docker command that is first on the path, and a broker that answers at once."""
+    """Give the folder of a fake docker command, and a broker that answers at once."""
 
     async def answer(*_: object) -> int:
         return 1

@@ -1,4 +1,4 @@
-"""Kafka's jars: only pinned hashes are run, damage is fetched anew once, a complete set needs no network."""
+"""Kafka's jars: only pinned hashes run, damaged jars are fetched, a whole set needs no network."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def a_jar(text: str) -> bytes:
 
 
 class FakeCentral:
-    """Stands for jgo and Maven Central: serves what is queued for an artifact, then its good content."""
+    """Stands for jgo and Maven Central: serves the queued contents, then the good one."""
 
     def __init__(self, content: dict[str, bytes], queued: dict[str, list[bytes | Exception]]) -> None:
         self.content, self.queued, self.n_requests = content, queued, 0
@@ -100,7 +100,7 @@ def test_no_network_names_the_remedy_and_no_address(central: FakeCentral) -> Non
 
 
 def flipped(content: bytes) -> bytes:
-    """Return a content of the same size with one bit changed: no look at sizes finds it."""
+    """Return a content of the same size with one bit changed."""
     return content[:-1] + bytes([content[-1] ^ 1])
 
 
@@ -108,7 +108,7 @@ def flipped(content: bytes) -> bytes:
 def test_a_jar_that_was_changed_since_is_noticed_at_the_next_start(
     central: FakeCentral, harm: Callable[[bytes], bytes] | None
 ) -> None:
-    """The cache lies in a folder of the user's: each start looks at what it runs."""
+    """The cache lies in a folder of the user, so each start checks the jars."""
     first, _ = kafka_jars.classpath()
     if harm is None:
         first.unlink()
@@ -119,7 +119,7 @@ def test_a_jar_that_was_changed_since_is_noticed_at_the_next_start(
 
 
 def test_a_changed_jar_is_not_run_where_it_cannot_be_fetched_anew(central: FakeCentral) -> None:
-    """Rather no broker than another one's code."""
+    """Headrace starts no broker with a jar of another hash."""
     first, _ = kafka_jars.classpath()
     first.write_bytes(flipped(first.read_bytes()))
     central.queued = {"one": [OSError("no network")] * 2}
@@ -161,14 +161,14 @@ def test_the_pins_name_kafka_and_no_two_versions_of_one_jar() -> None:
     ],
 )
 def test_the_pinned_versions_are_those_without_known_advisories(jar: str, fixed: str, advisory: str) -> None:
-    """As known in November 2026; another pin must not fall behind."""
+    """The advisories are those known in November 2026."""
     versions = dict(name.rsplit(":", 1) for name, _ in kafka_jars.pins())
     assert Version(versions[jar]) >= Version(fixed), advisory
     assert "org.lz4:lz4-java" not in versions, "the old name of lz4-java gets no corrections"
 
 
 def test_both_engines_run_one_version_and_the_image_is_named_by_digest() -> None:
-    """What was tested with the jars is what Docker runs."""
+    """Docker runs the version that was tested with the jars."""
     image = yaml.safe_load(engine_docker.COMPOSE_FILE.read_text("utf-8"))["services"]["kafka"]["image"]
     assert re.fullmatch(rf"apache/kafka:{re.escape(kafka_jars.KAFKA_VERSION)}@sha256:[0-9a-f]{{64}}", image)
     assert engine_docker.IMAGE_VERSION == kafka_jars.KAFKA_VERSION

@@ -1,4 +1,4 @@
-"""The local broker's rules that need no broker: whose process it is, which port, one at a time, enough space."""
+"""The rules of the local broker that need no broker: its process, port, lock and disk space."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FakeEngine:
 
 @pytest.fixture
 def sleeper() -> Iterator[int]:
-    """Give the id of a process that is none of ours to stop."""
+    """Give the id of a process that headrace did not start."""
     process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     yield process.pid
     process.kill()
@@ -78,7 +78,7 @@ def use_engines(monkeypatch: pytest.MonkeyPatch, *engines: FakeEngine, answers: 
 
 
 def as_kafka(data: Path) -> list[str]:
-    """Return the command line of a node of a data directory, as far as it is looked at."""
+    """Return the part of a node's command line that headrace checks."""
     return ["java", engine_kafka.MAIN_CLASS, str(data / engine_kafka.PROPERTIES)]
 
 

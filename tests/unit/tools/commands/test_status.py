@@ -34,7 +34,7 @@ def flow(
     owned: tuple[Place, ...] = (A, B),
     empty: tuple[Place, ...] = (),
 ) -> Flow:
-    """Return a flow of two partitions: A goes from ``before`` to ``after``, B is read to its end."""
+    """Return a flow: partition A goes from ``before`` to ``after``, B is read to its end."""
     members = (Member("m-1", "faust", "/127.0.0.1", frozenset(owned)),) if owned else ()
     done = PartitionOffsets(100, 100)
     return Flow(
@@ -77,7 +77,7 @@ def test_a_broker_that_cannot_tell_members_leaves_the_offsets_to_judge() -> None
 def test_a_transaction_that_stays_open_is_named_as_what_it_is(
     end_before: int, end: int, watermark: int, is_open: bool
 ) -> None:
-    """No lag tells of it, for readers of committed records stop before it; one that ends meanwhile is none."""
+    """There is no lag, because readers of committed records stop before the open transaction."""
     looked = replace(
         flow(100, 100),
         before={A: PartitionOffsets(40, end_before), B: PartitionOffsets(100, 100)},
@@ -145,7 +145,7 @@ def test_a_workers_page_tells_its_counts_and_its_readiness(pages: tuple[str, dic
 def test_an_alarm_on_a_workers_page_becomes_the_operators_line(
     pages: tuple[str, dict[str, Any]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As the worker counts it, over its page: exit 1, one line that names the worker."""
+    """An alarm on the worker's page gives exit code 1 and one line that names the worker."""
     url, answer = pages
     health = idle_health()
     health.unknown = UnknownItems()

@@ -24,7 +24,7 @@ def arguments(*argv: str) -> argparse.Namespace:
 
 
 def test_each_worker_has_its_own_port_directory_and_log(tmp_path: Path) -> None:
-    """Two RocksDB stores in one directory, or two pages on one port, cannot be."""
+    """Two workers cannot share a RocksDB directory or a port."""
     settings = Settings(kafka=KafkaSettings(broker="b:1"), recommender=RecommenderSettings(artifact="art"))
     workers = up.build_workers(settings, 2, tmp_path)
     assert [worker.name for worker in workers] == ["sequencer", "sequencer", "recommender", "recommender"]
@@ -36,21 +36,21 @@ def test_each_worker_has_its_own_port_directory_and_log(tmp_path: Path) -> None:
 
 
 def test_ports_can_be_fixed(tmp_path: Path) -> None:
-    """A scrape configuration names them once."""
+    """A scrape configuration can then name the ports."""
     workers = up.build_workers(Settings(), 2, tmp_path, first_port=7000)
     assert [worker.web_port for worker in workers] == [7000, 7001, 7002, 7003]
 
 
 @pytest.mark.parametrize("port", ["0", "-3", "65535", "70000"])
 def test_ports_that_do_not_exist_are_refused(port: str, tmp_path: Path) -> None:
-    """Each worker needs one, the last of them too."""
+    """The last worker needs a port too."""
     with pytest.raises(InputError, match="--web-port .*1 to 65534"):
         up.run(arguments("--web-port", port, "--artifact", str(tmp_path), "--broker", "127.0.0.1:1"))
 
 
 @pytest.mark.parametrize("n", ["0", "-1", "5"])
 def test_more_workers_than_partitions_are_refused(n: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They would idle; where the count is set, no broker is asked for it."""
+    """They would idle. Where the number of partitions is set, the command asks no broker."""
     monkeypatch.setenv("HEADRACE_PARTITIONS", "4")
     with pytest.raises(InputError, match="--workers .*1 to 4"):
         up.run(arguments("--workers", n, "--artifact", str(tmp_path), "--broker", "127.0.0.1:1"))
@@ -63,7 +63,7 @@ def test_missing_artifact_is_refused_before_a_broker_is_started(tmp_path: Path) 
 
 
 def test_all_workers_are_stopped_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A slow one must not keep the others running."""
+    """A slow worker must not delay the stop of the others."""
     stopped: list[int] = []
     monkeypatch.setattr(Worker, "stop", lambda self, timeout_s: stopped.append(self.web_port))
     stop_all([Worker("sequencer", {}, port, tmp_path / "log") for port in (1, 2, 3)])

@@ -14,7 +14,7 @@ GOOD_RUN: dict[str, int] = {
 
 
 def test_a_good_run_has_no_problem() -> None:
-    """Everything accounted for and every user with a list."""
+    """The counts add up, and every user has a list."""
     assert find_problem(GOOD_RUN) is None
 
 

@@ -37,13 +37,13 @@ def test_a_list_is_scored_against_its_users_next_event() -> None:
 
 
 def test_a_list_without_the_next_item_is_a_miss() -> None:
-    """What the user had a moment ago, or will see later still, is no hit."""
+    """An item that the user had before, or has after the next event, is no hit."""
     scores = score([], rows("u:a", "u:b", "u:c"), ["e0", "e1", "e2"], [published("e0", "a", "c")])
     assert (scores.lists.n, scores.lists.hits, scores.lists.ndcg) == (1, 0.0, 0.0)
 
 
 def test_an_eleventh_item_is_no_hit() -> None:
-    """The rate is at 10, however long the list is."""
+    """Only the first 10 items of a list count."""
     long = published("e0", *[f"q{i}" for i in range(10)], "b")
     assert score([], rows("u:a", "u:b"), ["e0", "e1"], [long]).lists.hits == 0
 
@@ -58,7 +58,7 @@ def test_recent_popularity_is_scored_at_the_same_moments_without_what_the_user_h
 
 
 def test_a_list_of_an_unknown_event_and_a_repeat_count_nothing() -> None:
-    """Lists from elsewhere are passed over, and a list that a restart published again counts once."""
+    """Lists of other events do not count, and a repeated list counts once."""
     lists = [published("e0", "b"), published("e0", "z"), published("other", "b")]
     assert (result := score([], rows("u:a", "u:b"), ["e0", "e1"], lists)).lists.n == 1
     assert result.lists.hits == 1

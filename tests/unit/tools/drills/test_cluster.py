@@ -1,4 +1,4 @@
-"""A drill's cluster knows which of its workers ended by themselves, and for which of them that is no surprise."""
+"""A drill's cluster knows which workers ended by themselves, and which of them may."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def start(cluster: Cluster, argv: list[str], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_worker_that_ended_by_itself_is_told_of(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that was paused may; one that the drill killed did not; each is told of once."""
+    """A paused worker may end, a killed one did not end by itself, and each has one line."""
     crashed, zombie = (start(cluster, EXITS_WITH_3, monkeypatch) for _ in range(2))
     zombie.was_paused = True
     cluster.kill(start(cluster, SLEEPS, monkeypatch))
@@ -43,7 +43,7 @@ def test_a_worker_that_ended_by_itself_is_told_of(cluster: Cluster, monkeypatch:
 
 
 def test_a_pause_counts_until_the_next_start(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The process that follows a zombie has no excuse."""
+    """The process that follows a zombie may not end by itself."""
     worker = start(cluster, SLEEPS, monkeypatch)
     worker.pause()
     assert worker.was_paused

@@ -1,4 +1,4 @@
-"""A drill's events: seeded, in their shares, and ending as they are meant to."""
+"""A drill's events are seeded, have their shares, and end in the sequencer as they should."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def make(n: int, seed: int = 1, shares: Shares | None = None) -> tuple[EventSour
 
 
 def test_equal_seeds_give_equal_events() -> None:
-    """A drill can be run again as it was; another seed is another drill."""
+    """A drill can be repeated; another seed gives other events."""
     plain = Shares(malformed=0.0)  # a malformed event may hold the clock
     assert make(500, 3, plain)[1] == make(500, 3, plain)[1] != make(500, 4, plain)[1]
 

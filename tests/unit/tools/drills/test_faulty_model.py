@@ -46,7 +46,7 @@ def test_the_file_decides_on_every_call(path: Path) -> None:
 
 
 def test_a_hang_ends_with_the_fault(path: Path) -> None:
-    """And not before."""
+    """The call lasts as long as the fault."""
     write_fault(path, Fault("hang"))
     recommend = with_faults(lambda *_: [], path)
     call = threading.Thread(target=recommend, args=(None, []))
@@ -66,6 +66,6 @@ def test_a_file_that_is_no_fault_is_an_error(path: Path) -> None:
 
 
 def test_without_the_variable_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The module is no second way to run a recommender."""
+    """Without a fault file the module does not run."""
     with pytest.raises(SettingsError, match=VARIABLE):
         build_faulty_recommender(load_settings({}, file=Path("none.toml")))

@@ -1,4 +1,4 @@
-"""How old lists are, and how old superseding alone makes them."""
+"""The age of lists, and the age that follows when newer windows replace waiting ones."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def arrival(user: str, age_ms: int, at_s: float = 0.0, *, is_provisional: bool =
 
 
 def test_lists_of_the_busiest_minute_are_counted_in_a_sliding_one() -> None:
-    """A minute that begins anywhere."""
+    """The minute may begin at any time."""
     arrivals = [arrival("crawler", 0, at) for at in (0.0, 50.0, 59.0, 61.0, 100.0, 110.5)]
     arrivals.append(arrival("u1", 0, 59.5))
     assert busiest_minute(sorted(arrivals), "crawler") == 4
@@ -30,13 +30,13 @@ def test_lists_of_the_busiest_minute_are_counted_in_a_sliding_one() -> None:
 
 
 def test_freshness_is_that_of_others_and_not_of_late_events() -> None:
-    """Neither the hot user nor an event that was hours old when it came."""
+    """Lists of the hot user and of late events do not count."""
     arrivals = [arrival(user, age) for user, age in (("u1", 100), ("u2", 300), ("hot", 9_000), ("u3", 7_200_000))]
     assert freshness_ms(arrivals, {"hot"}) == {"p50": 200.0, "p99": pytest.approx(298.0), "n": 2.0}
 
 
 def test_the_figures_of_an_overload_tell_full_lists_from_provisional_ones() -> None:
-    """What the workers sustain is their full lists; the hot user and the crawler are not among the others."""
+    """Workers sustain their full lists; the hot user and the crawler are not among others."""
     during = [arrival("u1", 8_000), arrival("u2", 6_000), arrival(HOT_USER, 90), arrival(CRAWLER, 90)]
     during += [arrival("u2", 1_000, is_provisional=True)] * 2
     report = overload_report(during, [arrival("u1", 50)], events_per_s=200.0, seconds=2.0, n_users=10)
@@ -57,7 +57,7 @@ def test_the_shares_of_users_are_those_that_the_events_are_drawn_with() -> None:
 
 
 def test_who_gets_more_lists_than_events_does_not_wait_and_alike_users_wait_for_each_other() -> None:
-    """Ten users with an event a second each, and five lists a second: each waits one second and has the next event after one more."""
+    """Ten users with an event a second, five lists a second: each waits one second."""
     alike = np.full(10, 0.1)
     assert superseding_wait_s(10.0, alike, 10.0) == 0.0
     assert superseding_wait_s(10.0, alike, 5.0) == pytest.approx(1.0)
@@ -65,7 +65,7 @@ def test_who_gets_more_lists_than_events_does_not_wait_and_alike_users_wait_for_
 
 
 def test_the_queue_before_the_model_keeps_to_the_wait() -> None:
-    """500 events and 25 lists a second over 300 users, as :class:`WindowQueue` serves them: nobody waits much longer than that."""
+    """With 500 events and 25 lists a second, :class:`WindowQueue` lets users wait this long."""
     rng = np.random.default_rng(1)
     shares, clock = shares_of_users(300), [0.0]
     pending: WindowQueue[int] = WindowQueue(clock=lambda: clock[0])

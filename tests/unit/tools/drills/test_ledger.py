@@ -1,4 +1,4 @@
-"""What a drill's observer keeps: news, repeats, doubles, and the pauses of partitions."""
+"""What a drill's observer keeps: new, repeated and doubled lists, and the pauses of partitions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def encoded(
     offset: int = -1,
     provisional: bool | None = None,
 ) -> bytes:
-    """Return a list on the wire; its event's offset rises with the revision, and it is provisional when degraded, unless given."""
+    """Return an encoded list.
+
+    Unless given, the offset of its event rises with the revision, and it is provisional when degraded.
+    """
     name = list_id or f"{user}-{revision}-{degraded}"
     is_provisional = degraded != "none" if provisional is None else provisional
     at = 10 * revision if offset < 0 else offset
@@ -27,7 +30,7 @@ def encoded(
 
 
 def test_news_repeats_and_degraded_lists_are_told_apart() -> None:
-    """A full list after the degraded one of its window is news; what comes again, or too late, is a repeat."""
+    """A full list after a degraded one of its window is news; an older list is a repeat."""
     ledger = ListLedger()
     for value in (encoded(1), encoded(1), encoded(3, "popular"), encoded(3), encoded(2), encoded(3, "popular")):
         ledger.add(value)
@@ -38,7 +41,7 @@ def test_news_repeats_and_degraded_lists_are_told_apart() -> None:
 
 
 def test_a_degraded_list_that_is_final_counts_as_degraded() -> None:
-    """A window on which the model gives NaN gets popular items for good: no full list follows until the next event."""
+    """A window on which the model gives NaN keeps its fallback list until the next event."""
     ledger = ListLedger()
     ledger.add(encoded(1, "popular", provisional=False))
     ledger.add(encoded(1, user="u2"))
@@ -48,7 +51,7 @@ def test_a_degraded_list_that_is_final_counts_as_degraded() -> None:
 
 
 def test_a_higher_revision_for_no_later_event_is_a_double() -> None:
-    """An event that was counted twice raises the revision, and the recipe takes its list for news."""
+    """An event that counted twice raises the revision, so that its list looks new."""
     ledger = ListLedger()
     for value in (encoded(1, offset=7), encoded(2, offset=7), encoded(3, offset=6), encoded(4, offset=9)):
         ledger.add(value)
@@ -56,7 +59,7 @@ def test_a_higher_revision_for_no_later_event_is_a_double() -> None:
 
 
 def test_a_recipe_that_lets_repeats_through_is_found_out() -> None:
-    """The ledger judges the recipe, it does not trust it."""
+    """The ledger judges the recipe and does not trust it."""
     ledger = ListLedger()
     with patch.object(LatestLists, "accept", return_value=True):
         for value in (
@@ -73,14 +76,14 @@ def test_a_recipe_that_lets_repeats_through_is_found_out() -> None:
 
 
 def test_what_is_no_list_is_counted() -> None:
-    """Never silently passed over."""
+    """The ledger counts such records."""
     ledger = ListLedger()
     assert ledger.add(b"\xc1") is None and ledger.add(None) is None
     assert ledger.n_malformed == 2
 
 
 def test_a_pause_counts_from_the_mark_and_while_it_lasts() -> None:
-    """The longest pause of any lane, an unfinished one included; what was before the mark is forgotten."""
+    """The longest pause of any lane since the mark counts, also an unfinished one."""
     gaps = Gaps([("a", 0), ("a", 1)], now=0.0)
     gaps.arrive(("a", 0), 50.0)
     gaps.mark(100.0)

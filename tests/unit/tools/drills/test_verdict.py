@@ -1,4 +1,4 @@
-"""The parts of a verdict: what counts as lost, which reject is which event, which counts add up."""
+"""The parts of a verdict: lost events, rejects and their events, and counts that add up."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def window(*event_ids: str) -> bytes:
 
 
 def test_lost_events_are_counted_by_revision_and_by_id() -> None:
-    """A window that is behind lacks its revisions; one that went another way lacks the events, at an equal revision."""
+    """An old window lacks revisions; a wrong window of the same revision lacks events."""
     right = window("a", "b", "c", "d")
     assert n_lost(right, right) == 0
     assert n_lost(window("a", "b"), right) == 2
@@ -31,7 +31,7 @@ def test_lost_events_are_counted_by_revision_and_by_id() -> None:
 
 
 def test_a_window_after_a_newer_one_is_stale_though_the_next_hides_it() -> None:
-    """What a zombie writes. A repeat byte for byte changes nothing; a forgotten user begins anew; a fence is nobody's window."""
+    """A zombie writes such windows. Equal bytes do not count; a removed user begins anew."""
     log = WindowLog()
     first, second, other, third = window("a"), window("a", "b"), window("a", "x"), window("a", "b", "c")
     for value in (first, second, second, third, None, first):
@@ -46,7 +46,7 @@ def test_a_window_after_a_newer_one_is_stale_though_the_next_hides_it() -> None:
 
 
 def test_a_reject_says_which_event_it_holds() -> None:
-    """By its headers; one without them is nobody's."""
+    """The headers name the event; a record without them belongs to no event."""
     headers = [("reason", b"type"), ("partition", b"2"), ("offset", b"17")]
     assert coordinates(FakeRecord(b"k", b"v", headers=headers)) == (2, 17)
     assert coordinates(FakeRecord(b"k", b"v")) == (-1, -1)
@@ -58,7 +58,7 @@ def reject(value: bytes, offset: int, reason: bytes = b"type") -> FakeRecord:
 
 
 def test_a_reject_must_hold_its_event_and_a_reason() -> None:
-    """Other bytes under the right coordinates, in any of several records, would lose the event; so would a missing one."""
+    """A record with other bytes than its event is wrong, also among several."""
     log = RejectLog()
     for record in (
         reject(b"a", 1),
@@ -105,7 +105,7 @@ def test_all_zero_is_well_and_any_other_number_is_named() -> None:
 
 
 def test_downtime_is_of_the_worst_the_middle_and_each() -> None:
-    """No fault, no figure."""
+    """Without a fault there is no downtime."""
     assert downtime([]) == {"max": None, "median": None, "each": []}
     assert downtime([Fault("a", 1.0), Fault("b", 9.0), Fault("c", 2.0)]) == {
         "max": 9.0,

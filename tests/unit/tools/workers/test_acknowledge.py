@@ -1,4 +1,7 @@
-"""What ``headrace status --acknowledge`` says; how it is committed, ``tests/integration/test_deleted_events.py`` tells."""
+"""What ``headrace status --acknowledge`` prints.
+
+``tests/integration/test_deleted_events.py`` tests the commit.
+"""
 
 from __future__ import annotations
 

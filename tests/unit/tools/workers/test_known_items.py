@@ -19,7 +19,7 @@ def counted(worker: str, n_events: int, n_unknown: int, seen_ms: int = MS) -> st
 
 
 def test_what_recommenders_counted_is_put_together_without_repeats() -> None:
-    """Each commits all that it counted with each of its partitions; the newest counts, of those that are there, of the last day."""
+    """The newest note of each worker of the group counts, where it is not older than a day."""
     notes = [
         counted("a", 10, 9, MS - 5),
         counted("a", 30, 3),
@@ -41,7 +41,7 @@ def test_what_recommenders_counted_is_put_together_without_repeats() -> None:
 
 @pytest.mark.parametrize(("n_unknown", "is_problem"), [(20, True), (10, True), (9, False), (0, False)])
 def test_status_names_what_the_recommender_committed(n_unknown: int, is_problem: bool) -> None:
-    """Without the workers' pages: a line, the share in ``--json``, and what to do."""
+    """The command needs no worker's page for the line, the share and the remedy."""
     flow = Flow("recommender", "sequences", None, {}, {}, share=CatalogueShare("", 20, n_unknown, "100.0", MS))
     problems = problems_of(flow)
     assert len(problems) == is_problem

@@ -1,4 +1,4 @@
-"""What a worker is started with, and the table of the apps beside the table of rights."""
+"""What a worker gets at its start; the table of apps agrees with the table of rights."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def test_an_app_uses_its_topics_as_its_rights_allow(app: App) -> None:
 
 
 def test_every_app_is_in_the_table() -> None:
-    """In the order of the flow: what one writes, the next reads."""
+    """The table has the order of the flow: the second app reads what the first one writes."""
     assert tuple(app.name for app in APPS) == APP_NAMES
     assert APPS[0].output == APPS[1].input
 
 
 def test_a_worker_gets_its_deployment_and_what_is_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variables of the deployment in which the command runs do not lead it elsewhere."""
+    """A variable in the command's own environment cannot lead the worker to another topic."""
     monkeypatch.setenv("HEADRACE_TOPIC_EVENTS", "live.events")
     launch = Launch("sequencer", tmp_path / "state", tmp_path / "log", 7000, variables={"HEADRACE_PARTITIONS": "3"})
     worker = make_worker(Worker, SETTINGS, launch)

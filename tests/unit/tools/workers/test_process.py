@@ -69,7 +69,7 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
 
 
 def test_command_is_the_one_of_the_documentation(tmp_path: Path) -> None:
-    """What the command starts, a person can start by hand."""
+    """A person can start a worker by the same command."""
     command = Worker("recommender", {}, 6066, tmp_path / "log").command()
     assert command[1:] == [
         "-m",
@@ -103,7 +103,7 @@ def test_proxy_of_the_environment_is_not_asked(tmp_path: Path, monkeypatch: pyte
 
 
 def test_death_before_ready_quotes_the_log(tmp_path: Path) -> None:
-    """Who waits learns at once, and why, in one line."""
+    """The error comes at once and says why in one line."""
     with ScriptWorker("dies", tmp_path) as worker, pytest.raises(WorkerError) as caught:
         worker.wait_ready(30)
     assert "code 1" in str(caught.value) and "no artifact here" in str(caught.value)
@@ -111,7 +111,7 @@ def test_death_before_ready_quotes_the_log(tmp_path: Path) -> None:
 
 
 def test_never_ready_ends_in_time(tmp_path: Path) -> None:
-    """A worker that answers 503 for ever is not waited for for ever."""
+    """The wait for a worker that always answers 503 has an end."""
     with ScriptWorker("busy", tmp_path) as worker, pytest.raises(WorkerError, match="not ready after 1 s"):
         worker.wait_ready(1)
 
@@ -124,7 +124,7 @@ def test_counts_of_a_dead_worker_are_an_error(tmp_path: Path) -> None:
 
 
 def test_stubborn_worker_is_killed(tmp_path: Path) -> None:
-    """Stop always ends the process."""
+    """Stop ends the process, also one that ignores SIGTERM."""
     worker = ScriptWorker("stubborn", tmp_path)
     worker.start()
     worker.wait_ready(10)
@@ -146,13 +146,13 @@ def test_kill_is_at_once_and_start_works_again(tmp_path: Path) -> None:
 
 
 def test_second_start_is_refused(tmp_path: Path) -> None:
-    """Two processes on one port and one directory would spoil each other."""
+    """Two processes with one port and one directory would damage each other's state."""
     with ScriptWorker("good", tmp_path) as worker, pytest.raises(WorkerError, match="runs already"):
         worker.start()
 
 
 def test_log_tail_prefers_errors(tmp_path: Path) -> None:
-    """The last lines of a log are of stopping services; the cause stands above them."""
+    """The last lines of a log are of services that stop; the cause comes before them."""
     worker = ScriptWorker("good", tmp_path)
     assert worker.log_tail().endswith("empty")
     worker.log_path.parent.mkdir()
@@ -161,7 +161,7 @@ def test_log_tail_prefers_errors(tmp_path: Path) -> None:
 
 
 def test_a_supervised_log_is_bounded_and_still_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that runs for months must not fill the disk, and its last words are found after the rotation."""
+    """A worker that runs for months must not fill the disk; errors still quote its last lines."""
     monkeypatch.setattr(ScriptWorker, "bound_log", lambda self: Worker.bound_log(self, 1_000))
     before = ScriptWorker("good", tmp_path)
     before.log_path.parent.mkdir()
@@ -177,7 +177,7 @@ def test_a_supervised_log_is_bounded_and_still_quoted(tmp_path: Path, monkeypatc
 
 
 def test_log_tail_quotes_the_first_cause_of_a_crash(tmp_path: Path) -> None:
-    """What crashes while the worker ends is no cause, however much it writes."""
+    """Errors of the shutdown are not the cause, however many lines they write."""
     worker = ScriptWorker("good", tmp_path)
     worker.log_path.parent.mkdir()
     later = "[ERROR] the worker ends: StalledError: second\nstreams.errors.StalledError: second\n"
@@ -187,12 +187,12 @@ def test_log_tail_quotes_the_first_cause_of_a_crash(tmp_path: Path) -> None:
 
 
 def test_free_ports_differ() -> None:
-    """Each worker needs its own."""
+    """Each worker needs a port of its own."""
     assert all(1_024 <= free_port() < 65_536 for _ in range(3))
 
 
 def test_supervisor_restarts_with_growing_pauses_and_gives_up(tmp_path: Path) -> None:
-    """A worker that ends is restarted later and later, and not for ever."""
+    """The pauses between restarts grow, and the number of restarts has a limit."""
     worker = ScriptWorker("dies", tmp_path)
     worker.start()
     supervisor = Supervisor([worker], max_restarts=2, window_s=100)
@@ -212,7 +212,7 @@ def test_supervisor_restarts_with_growing_pauses_and_gives_up(tmp_path: Path) ->
 
 
 def test_supervisor_forgets_old_restarts(tmp_path: Path) -> None:
-    """One crash a day is no crash loop."""
+    """One crash a day does not count as a crash loop."""
     worker = ScriptWorker("dies", tmp_path)
     supervisor = Supervisor([worker], max_restarts=1, window_s=10)
     for now in (0.0, 100.0, 200.0):
@@ -224,13 +224,13 @@ def test_supervisor_forgets_old_restarts(tmp_path: Path) -> None:
 
 
 def test_supervisor_leaves_living_workers_alone(tmp_path: Path) -> None:
-    """Nothing is said and nothing done while all is well."""
+    """The supervisor does nothing while all workers run."""
     with ScriptWorker("good", tmp_path) as worker:
         assert Supervisor([worker]).check(time.monotonic()) == []
 
 
 def test_children_of_the_worker_end_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker started must not outlive it."""
+    """A child of a worker must not outlive the worker."""
 
     class ShellWorker(ScriptWorker):
         def command(self) -> list[str]:

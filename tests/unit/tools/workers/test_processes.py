@@ -1,4 +1,4 @@
-"""Processes are signalled only where headrace started them: the rules of a process id, and hostile state files.
+"""headrace signals only processes that it started: process ids, and hostile state files.
 
 ``os.kill`` and ``os.killpg`` are recorded, and send nothing.
 """
@@ -46,7 +46,7 @@ Sent = list[tuple[int, int]]
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
-    """Give the list of signals that would have been sent, id and number. Nothing is sent; who tried gets no further."""
+    """Give the list of signals, each an id and a number, that would have been sent."""
     found: Sent = []
 
     def record(pid: int, number: int) -> None:
@@ -60,7 +60,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
 
 @contextmanager
 def running(*more: str, **how: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a process of this user for a block; it is ended past ``os.kill``, which may be recorded only."""
+    """Run a process of this user for a block; end it without ``os.kill``."""
     with subprocess.Popen([*SLEEP, *more], **how) as process:
         try:
             wait_until(lambda: command_line(process.pid) == (*SLEEP, *more), 10, lambda: "not started")
@@ -71,13 +71,13 @@ def running(*more: str, **how: Any) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[bytes]]:
-    """Give a process of this user that no broker is; it looks like one in nothing but its owner."""
+    """Give a process of this user that is no broker."""
     with running() as process:
         yield process
 
 
 def true_record(data: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Return a state file's content that tells nothing but the truth about a process that is no broker."""
+    """Return a state file's content with the right signs of a foreign process."""
     identity = process_identity(process.pid)
     assert identity is not None
     return asdict(BrokerState("kafka", "1", 9092, process.pid, identity, [], list(command_line(process.pid))))
@@ -89,7 +89,7 @@ def as_broker(data: Path) -> list[str]:
 
 
 def stop_and_look(data: Path) -> str:
-    """Ask for the broker in each way that a command has; return the refusals, or an empty string where there was none."""
+    """Ask for the broker in each way that a command has; return each error, or an empty string."""
     told = []
     for ask in (broker_status, stop_broker, lambda where: start_broker("noida", 0, where)):
         try:
@@ -100,7 +100,7 @@ def stop_and_look(data: Path) -> str:
 
 
 def no_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no engine work, so that a start looks at the record and goes no further."""
+    """Let no engine work, so that a start reads the record and starts nothing."""
     for engine in local_broker.ENGINES.values():
         monkeypatch.setattr(engine, "problem", lambda: "off")
 
@@ -122,7 +122,7 @@ def test_a_number_that_is_no_process_is_refused_by_name(
 def test_another_process_of_ours_is_left_alone_though_its_id_and_start_time_and_command_are_right(
     tmp_path: Path, sent: Sent, other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is none that an engine starts for this folder."""
+    """No engine starts such a command for this folder."""
     no_start(monkeypatch)
     (tmp_path / STATE_FILE).write_text(json.dumps(true_record(tmp_path, other)))
     assert (
@@ -135,7 +135,7 @@ def test_another_process_of_ours_is_left_alone_though_its_id_and_start_time_and_
 def test_a_record_that_is_right_but_for_one_thing_signals_nobody(
     tmp_path: Path, sent: Sent, other: subprocess.Popen[bytes], what: str
 ) -> None:
-    """The process under a broker's id is another one now: the record is passed over and cleared."""
+    """Another process has the broker's id now: the commands ignore the record and clear it."""
     record = true_record(tmp_path, other) | {"command": ["java", *as_broker(tmp_path)]}
     record |= {"identity": "of the boot before:1"} if what == "identity" else {}
     record |= {"pid": os.getpid()} if what == "pid" else {}
@@ -169,7 +169,7 @@ def test_a_record_that_headrace_never_writes_is_refused_and_runs_no_command(
     change: dict[str, Any],
     told: str,
 ) -> None:
-    """Neither a signal, nor a compose project that is not this folder's."""
+    """Headrace sends no signal, and ends no compose project of another folder."""
     no_start(monkeypatch)
     monkeypatch.setattr(engine_docker, "_compose", lambda *_: pytest.fail("a compose project was touched"))
     record = true_record(tmp_path, other) | {"command": ["java", *as_broker(tmp_path)]} | change
@@ -179,7 +179,7 @@ def test_a_record_that_headrace_never_writes_is_refused_and_runs_no_command(
 
 
 def test_a_record_without_a_command_line_is_of_another_version_and_says_so(tmp_path: Path, sent: Sent) -> None:
-    """It cannot be known whose process that is."""
+    """Headrace cannot know whose process that is."""
     record = asdict(BrokerState("kafka", "1", 9092, 4711, "x"))
     del record["command"]
     (tmp_path / STATE_FILE).write_text(json.dumps(record))
@@ -194,7 +194,7 @@ def test_a_record_without_a_command_line_is_of_another_version_and_says_so(tmp_p
 def test_a_record_that_others_may_have_written_is_not_believed(
     tmp_path: Path, sent: Sent, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """However right it is: the broker of this folder really runs."""
+    """The record is right in this test: the broker of the folder really runs."""
     no_start(monkeypatch)
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
@@ -225,7 +225,7 @@ def test_a_record_that_others_may_have_written_is_not_believed(
 
 
 def test_the_command_says_a_refusal_in_one_line(tmp_path: Path, sent: Sent, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 1, and what to do."""
+    """The exit code is 1, and the message has the remedy."""
     (tmp_path / STATE_FILE).write_text(json.dumps(asdict(BrokerState("kafka", "1", 9092, -1, "x"))))
     assert main(["broker", "stop", "--data", str(tmp_path)]) == 1
     told = capsys.readouterr().err.splitlines()
@@ -234,7 +234,7 @@ def test_the_command_says_a_refusal_in_one_line(tmp_path: Path, sent: Sent, caps
 
 
 def test_make_clean_believes_no_record_either(tmp_path: Path) -> None:
-    """It ends non-zero with the reason, removes nothing, and signals nobody: a signal to -1 would end this test too."""
+    """It fails with the reason, removes nothing and sends no signal."""
     for package in ("models", "streams"):
         (tmp_path / package).symlink_to(ROOT / package)
     (tmp_path / "tools").mkdir()
@@ -256,7 +256,7 @@ def test_make_clean_believes_no_record_either(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("pid", ["-1", "0", "1", "99999999999999999999", "²", "", "4711 ", "+5"])
 def test_a_name_of_a_log_is_no_process(tmp_path: Path, sent: Sent, pid: str) -> None:
-    """Old logs are removed while their names tell of no living process; none is asked with a signal."""
+    """A log is removed when the process in its name is dead; the check sends no signal."""
     assert parse_pid(pid) is None
     for n in range(KEPT_RUNS + 1):
         (tmp_path / f"sequencer-0.2026010{n}T000000-{pid}.log").touch()
@@ -266,7 +266,7 @@ def test_a_name_of_a_log_is_no_process(tmp_path: Path, sent: Sent, pid: str) -> 
 
 
 def test_a_process_is_signalled_and_ended_while_it_is_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And no more when it is gone, or when one of the three signs differs."""
+    """It sends nothing to a dead process, or where id, start time or command line differs."""
     process = started(subprocess.Popen(SLEEP))
     wrong = [replace(process, identity="x"), replace(process, command=("x",)), replace(process, pid=os.getpid())]
     assert [one.send(signal.SIGKILL) for one in wrong] == [False] * 3
@@ -278,7 +278,7 @@ def test_a_process_is_signalled_and_ended_while_it_is_itself(monkeypatch: pytest
 
 @pytest.mark.parametrize("pid", [*BAD_PIDS, os.getppid()], ids=repr)
 def test_a_group_is_signalled_only_where_the_process_leads_it(sent: Sent, pid: Any) -> None:
-    """The group of a worker is its own; another's holds what we did not start."""
+    """A worker leads its own group; another group holds processes that headrace did not start."""
     if pid == os.getppid() and os.getpgid(pid) == pid:
         pid = os.getpid() if os.getpgid(0) != os.getpid() else 1
     assert not signal_group(pid, signal.SIGKILL)
@@ -287,7 +287,7 @@ def test_a_group_is_signalled_only_where_the_process_leads_it(sent: Sent, pid: A
 
 
 def test_a_child_in_our_own_group_is_no_leader(sent: Sent) -> None:
-    """A worker that was started without a session of its own shares the group of a shell or of this test."""
+    """A worker without a session of its own shares the group of a shell or of this test."""
     with running() as shared, running(start_new_session=True) as leader:
         assert not signal_group(shared.pid, signal.SIGTERM)
         assert sent == []
@@ -296,7 +296,7 @@ def test_a_child_in_our_own_group_is_no_leader(sent: Sent) -> None:
 
 
 def test_no_command_signals_past_the_one_module() -> None:
-    """``os.kill`` and its kin stand in tools/workers/processes.py alone."""
+    """Only tools/workers/processes.py calls ``os.kill`` and ``os.killpg``."""
     found = {
         str(path.relative_to(ROOT / "tools"))
         for path in (ROOT / "tools").rglob("*.py")
@@ -308,7 +308,7 @@ def test_no_command_signals_past_the_one_module() -> None:
 
 
 def test_a_broker_is_stopped_by_a_python_without_packages(tmp_path: Path) -> None:
-    """``make clean`` takes any Python, since the environment may be what is broken."""
+    """``make clean`` uses any Python, because the environment may be broken."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tools.broker.local_broker import stop_broker; print(stop_broker())"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -317,7 +317,7 @@ def test_a_broker_is_stopped_by_a_python_without_packages(tmp_path: Path) -> Non
 
 
 def test_an_unreadable_record_is_none(tmp_path: Path) -> None:
-    """As one that a full disk cut short."""
+    """A full disk may cut a record short."""
     for content in ("", "{", "[]", "[" * 100_000):
         (tmp_path / STATE_FILE).write_text(content)
         assert read_state(tmp_path) is None

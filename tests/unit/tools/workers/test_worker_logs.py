@@ -20,7 +20,7 @@ def ended_pid() -> int:
 
 
 def test_old_runs_go_but_never_one_that_still_runs(tmp_path: Path) -> None:
-    """Each run leaves a file for each worker, for ever otherwise."""
+    """Without a limit each run would leave a file for each worker."""
     pid = ended_pid()
     old = [tmp_path / f"sequencer-0.20260101T00000{i}-{pid}.log" for i in range(8)]
     running = tmp_path / f"sequencer-0.20250101T000000-{os.getppid()}.log"
@@ -50,7 +50,7 @@ def test_a_log_that_is_not_there_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_runs_of_one_folder_have_files_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two ``up`` that start in the same second quoted each other's lines."""
+    """Two ``up`` that start in the same second must not quote each other's lines."""
     first = new_log(tmp_path, "sequencer-0")
     monkeypatch.setattr(os, "getpid", lambda: 999_999_999)
     assert new_log(tmp_path, "sequencer-0") != first

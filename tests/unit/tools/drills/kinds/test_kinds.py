@@ -1,4 +1,4 @@
-"""The pure parts of the kinds: the plan of kills, waves, bounds, poison, and the command's limits."""
+"""The pure parts of the kinds: the plan of kills, waves, bounds, poison, limits."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parsed(*argv: str) -> argparse.Namespace:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_has_its_module(name: str) -> None:
-    """A kind that cannot be loaded is found here, not in the night."""
+    """A kind that cannot be loaded fails here, and not in a night run."""
     kind = load_kind(name)
     assert plan_of(parsed(name), kind.needs).kind == name
     assert kind.script.__module__ == f"tools.drills.kinds.{name.replace('-', '_')}"
@@ -50,7 +50,7 @@ def test_every_module_of_a_kind_is_in_the_table() -> None:
 
 
 def test_a_module_without_a_kind_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mistyped constant is no kind that does nothing."""
+    """A mistyped constant is an error, and not a drill without harm."""
     monkeypatch.delattr(kill, "KIND")
     with pytest.raises(TypeError, match=r"tools.drills.kinds.kill: KIND is None, must be a tools.drills.kind.Kind"):
         load_kind("kill")
@@ -65,13 +65,13 @@ def test_a_kind_that_needs_one_worker_of_each_app_gets_one(name: str) -> None:
 
 @pytest.mark.parametrize("option", ["--users=0", "--rate=0", "--kills=0", "--minutes=0", "--malformed-share=0.2"])
 def test_a_number_out_of_range_is_one_line(option: str) -> None:
-    """Names the option, the value and the limits."""
+    """The message names the option, the value and the limits."""
     with pytest.raises(InputError, match=rf"^{option.split('=')[0]} [\d.]+: must be [\d.]+ to [\d.]+$"):
         plan_of(parsed("kill", option), Needs())
 
 
 def test_kills_come_at_every_moment_to_both_apps_in_an_order_of_the_seed() -> None:
-    """Each of the bad moments once, a zombie at least once, and the rest at any moment."""
+    """The plan has each bad moment once, a zombie at least once, and other kills."""
     plan = plan_faults(10, random.Random(1))
     moments = [moment for moment, _ in plan]
     assert set(MOMENTS) | {"zombie"} == set(moments) and moments.count("zombie") == 2 and len(moments) == 12
@@ -84,7 +84,7 @@ def test_kills_come_at_every_moment_to_both_apps_in_an_order_of_the_seed() -> No
 
 
 def test_memory_that_creeps_is_seen_and_warm_up_is_not() -> None:
-    """Least squares over the samples after warm-up: a line of 3 MB a minute has that slope, whatever came before."""
+    """A line of 3 MB a minute after the warm-up has that slope, whatever came before."""
     warming = [Sample(t, 500 * MB, 9) for t in range(0, 60, 5)]
     creeps = [Sample(t, 100 * MB + int(t * 3 * MB / 60), 9) for t in range(60, 300, 5)]
     assert slope_mb_per_min(after_warm_up(warming + creeps, 60)) == pytest.approx(3.0, rel=1e-3)
@@ -105,14 +105,14 @@ def test_only_long_lives_are_judged() -> None:
 
 
 def test_a_wave_swings_around_the_rate() -> None:
-    """Half to one and a half; a pause is silence."""
+    """A wave goes from half to one and a half times the rate; a pause has no events."""
     rates = [rate_of("wave", 100, at_s) for at_s in range(60)]
     assert (min(rates), max(rates)) == pytest.approx((50, 150), rel=0.01)
     assert (rate_of("burst", 100, 3), rate_of("pause", 100, 3)) == (500, 0)
 
 
 def test_every_bound_of_the_overload_can_be_broken() -> None:
-    """Lists of one user, memory, and freshness during and afterwards."""
+    """The bounds are of one user's lists, of memory, and of freshness."""
     good = {
         "crawler_lists_per_minute": 600,
         "hot_lists_per_minute": 600,
@@ -132,7 +132,7 @@ def test_every_bound_of_the_overload_can_be_broken() -> None:
 
 
 def test_poison_for_the_catalogue_is_poison() -> None:
-    """Every record of it is refused or removes nothing: else the drill would expect other lists."""
+    """The catalogue must not change, because the drill expects the lists of the old one."""
     decoder = RecordDecoder(Item)
     for key, value in poisoned_items("i1"):
         if value is None:

@@ -1,4 +1,4 @@
-"""The parts of the replay drill that need no broker: what it kills, what it reads of a run, in what order it promotes."""
+"""The parts of the replay drill that need no broker: kills, progress and promotion."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_progress_is_read_from_the_manifest(tmp_path: Path) -> None:
 
 
 class FakeDrill:
-    """Notes what is done to it; its fault lasts 7 s."""
+    """Notes the calls; its fault lasts 7 s."""
 
     def __init__(self, losing: int = 0) -> None:
         self.done: list[str] = []
@@ -96,7 +96,7 @@ def promoted(losing: int = 0) -> FakeDrill:
 
 
 def test_a_promotion_is_done_as_a_user_is_told_to() -> None:
-    """Nobody works from before the last copy until after the promotion; the pause until all is well is reported."""
+    """No worker runs from before the last copy until after the promotion."""
     drill = promoted()
     told = f"--promote r [{NEEDS_YES}]"
     assert drill.done == [
@@ -111,7 +111,7 @@ def test_events_that_a_promotion_takes_out_of_windows_are_found() -> None:
 
 
 def test_the_load_is_at_rest_when_all_that_was_made_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And goes on at its rate afterwards; what the rest left out is not made up for."""
+    """Afterwards the load continues at its rate, and does not catch up on the rest."""
 
     async def run() -> None:
         load = Load(KafkaSettings(), EventSource(9, ["a"], 1, Shares()), rate_per_s=1_000.0)
