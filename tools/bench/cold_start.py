@@ -15,8 +15,7 @@ from streams.errors import InputError
 from tools.bench.subject import Subject
 from tools.cli import progress
 from tools.files.log_formats import raw_rows
-from tools.files.log_source import parse_columns
-from tools.files.user_reader import read_users
+from tools.files.log_source import UserSource, parse_columns
 
 if TYPE_CHECKING:
     from models.evaluation.cold_sources import ColdData
@@ -31,15 +30,14 @@ class Options:
     interactions : a row per interaction: user and item
     follows : a row per follow: who, whom; None for no follows
     users : features of users; None for no features
-    columns, user_columns : contract names to the columns of ``interactions`` and of ``users``
+    columns : contract names to the columns of ``interactions``
     seeds : the benchmark runs once with each
     """
 
     interactions: Path
     follows: Path | None
-    users: Path | None
+    users: UserSource | None
     columns: Mapping[str, str]
-    user_columns: Mapping[str, str]
     seeds: Sequence[int]
 
 
@@ -49,16 +47,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--interactions", type=Path, metavar="FILE", help="a row per interaction: user and item, without times"
     )
     parser.add_argument("--follows", type=Path, metavar="FILE", help="a row per follow: who, whom")
-    parser.add_argument("--users", type=Path, metavar="FILE", help="features of users")
     parser.add_argument(
         "--columns",
         default="user_id=0,item_id=1",
         metavar="A=B,...",
         help="columns of the interactions (default: %(default)s)",
     )
-    parser.add_argument(
-        "--user-columns", default="", metavar="A=B,...", help="columns of --users: user_id=0,features.age=1"
-    )
+    UserSource.add_options(parser)
     parser.add_argument("--seeds", type=int, default=3, help="runs, with seeds 1, 2, ... (default: %(default)s)")
 
 
@@ -71,9 +66,8 @@ def options_of(args: argparse.Namespace) -> Options:
     return Options(
         args.interactions,
         args.follows,
-        args.users,
+        UserSource.of(args),
         parse_columns(args.columns),
-        parse_columns(args.user_columns),
         range(1, args.seeds + 1),
     )
 
@@ -170,7 +164,7 @@ def _features(options: Options, user_ids: Sequence[str]) -> Any:
     from models.features.columns import user_row
     from models.features.side_features import fit_side_features
 
-    users = read_users(options.users, options.user_columns) if options.users else {}
+    users = options.users.read() if options.users else {}
     rows = [user_row(users.get(user_id, {})) for user_id in user_ids]
     no_text = np.zeros((len(rows), 0), dtype=np.float32)
     return fit_side_features(rows, no_text, "mean").encode(rows, no_text)

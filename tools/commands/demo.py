@@ -15,8 +15,7 @@ from tools.cli import emit, say, say_table
 from tools.demo.movielens import DemoLog
 from tools.demo.report import as_rows, find_problem, user_lines
 from tools.demo.run import Options, run_demo
-from tools.files.item_reader import read_items
-from tools.files.log_source import parse_columns
+from tools.files.log_source import CatalogueSource
 
 SUMMARY = "the main job from nothing to lists"
 
@@ -35,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     demo = run_demo(options_of(args))
-    items = read_items(demo.log.items, parse_columns(demo.log.item_columns))
+    items = CatalogueSource(demo.log.items, demo.log.item_columns).read()
     titles = {item_id: item["title"] for item_id, item in items.items()}
     for line in user_lines(demo.split.replayed, demo.outcome.lists, titles):
         say(line)

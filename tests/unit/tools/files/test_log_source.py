@@ -20,7 +20,10 @@ OF_A_LOG = {
     "tools.bench.imputation": ["log.csv"],
 }
 OF_A_CATALOGUE = [name for name in OF_A_LOG if name != "tools.commands.replay"]
-OF_USERS = ["tools.commands.train", "tools.commands.evaluate", "tools.bench.imputation"]
+OF_USERS = {
+    **{name: OF_A_LOG[name] for name in ("tools.commands.train", "tools.commands.evaluate", "tools.bench.imputation")},
+    "tools.bench.cold_start": [],
+}
 GIVEN = ["--columns", "user_id=u,ts=t", "--types", "pv=view", "--time-unit", "ms"]
 
 Options = dict[str, tuple[object, object, object]]
@@ -72,7 +75,7 @@ def test_each_command_that_reads_users_has_their_options(module: str) -> None:
     """``--users`` and its columns are the same everywhere."""
     own = own_options(UserSource)
     assert options(parser_of(module), set(own)) == own and set(own) == {"--users", "--user-columns"}
-    args = parser_of(module).parse_args([*OF_A_LOG[module], "--users", "users.csv", "--user-columns", "user_id=0"])
+    args = parser_of(module).parse_args([*OF_USERS[module], "--users", "users.csv", "--user-columns", "user_id=0"])
     assert UserSource.of(args) == UserSource(Path("users.csv"), "user_id=0")
 
 
