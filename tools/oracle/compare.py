@@ -116,14 +116,14 @@ def _revision(value: bytes) -> str:
 
 def _windows_why(found: bytes, expected: bytes, with_offsets: bool) -> str:
     """Return the first field that differs; an empty text where only ignored fields differ."""
-    is_right = decode_window(expected)
+    expected_state = decode_window(expected)
     try:
-        is_found = decode_window(found)
+        found_state = decode_window(found)
     except RecordError as exc:
         return f"does not decode: {exc}"
     if not with_offsets:
-        is_found.trigger = is_found.trigger._replace(offset=is_right.trigger.offset)
-    why = _first_difference(_window_fields(is_found, is_right))
+        found_state.trigger = found_state.trigger._replace(offset=expected_state.trigger.offset)
+    why = _first_difference(_window_fields(found_state, expected_state))
     return why or (f"{len(found)} bytes unlike the {len(expected)} expected, all fields equal" if with_offsets else "")
 
 

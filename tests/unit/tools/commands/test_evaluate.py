@@ -1,4 +1,4 @@
-"""``headrace evaluate``, ``train --tensorboard`` and ``bench imputation``: from files to figures, on a small log."""
+"""``headrace evaluate``, ``train --tensorboard`` and ``bench imputation`` on a small log."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
 def test_one_command_trains_evaluates_and_reports(
     files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Leave one out: trained without the targets, every model beside the pipeline, window text too, and a page."""
+    """Leave one out: it trains without the targets, measures every model and writes the page."""
     log, items = map(str, files)
     out, report = tmp_path / "artifact", tmp_path / "report"
     result = run(
@@ -111,7 +111,7 @@ def test_tensorboard_gets_curves_and_titles(
 
 
 def test_imputation_fills_a_table(files: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    """One row per way of filling, one column per share removed; without features there is nothing to remove."""
+    """One row per imputation, one column per removed share; a log without features is refused."""
     log, items = map(str, files)
     result = run(capsys, "bench", "imputation", log, "--items", items)
     assert [row["imputation"] for row in result["missing"]] == list(IMPUTATIONS)

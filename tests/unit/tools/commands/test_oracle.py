@@ -1,4 +1,4 @@
-"""The oracle's command: a log becomes the records that a replay would publish; the catalogue of a file is checked."""
+"""The command reads a log as the records that a replay publishes, and checks catalogues."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_row(line: int, user_id: str) -> LogRow:
 
 
 def test_a_log_becomes_the_records_of_its_replay() -> None:
-    """Each partition's offsets are without gaps; a row that a replay refuses takes a place in the run but no offset."""
+    """Offsets have no gaps; a row that a replay refuses has a place in the run but no offset."""
     users = ["u1", "u2", "u3", "x" * 200, "u1", "u2", "u4"]
     settings = Settings(kafka=KafkaSettings(topic_prefix="p-", partitions=3))
     records = list(log_records([make_row(i, user) for i, user in enumerate(users)], "r@1", settings))
@@ -54,7 +54,7 @@ def test_a_log_under_a_key_has_the_users_of_its_replay(tmp_path: Path) -> None:
 
 
 def test_items_of_a_file_keep_the_contract(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As ``headrace items put`` publishes them; an entry beyond the contract is said and left out."""
+    """As ``headrace items put`` publishes them; a bad entry is shown and left out."""
     path = tmp_path / "items.csv"
     path.write_text(f"item_id,name,price\ni1,One,2.5\n{'x' * 200},Two,1\n")
     (item,) = items_of_file(CatalogueSource(path, "title=name"))

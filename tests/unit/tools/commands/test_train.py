@@ -1,4 +1,4 @@
-"""``headrace train``: what it refuses before it trains, and that a refusal leaves what was there."""
+"""``headrace train``: it refuses bad input before it trains, and then changes nothing."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_out_that_is_no_artifact_is_left_alone(tmp_path: Path, capsys: pytest.Ca
 def test_until_bounds_what_is_trained_on_and_replaces_an_artifact(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Only events before ``--until`` count; an artifact that is there is replaced; nothing else stays in the folder."""
+    """Only events before ``--until`` count; an old artifact is replaced; no other file remains."""
     log, out = write_log(tmp_path, n_users=30), tmp_path / "made" / "out"
     assert train(log, out, "--json") == 0
     whole = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -56,7 +56,10 @@ def test_a_byte_order_mark_is_no_part_of_the_first_item(tmp_path: Path) -> None:
 
 
 def test_named_columns_become_features(tmp_path: Path) -> None:
-    """Text that says a number is a number; codes stay text; what is empty or not finite is left out, and so are other columns."""
+    """A text such as "1995" is a number; codes stay text; empty and infinite values are left out.
+
+    Other columns are not read.
+    """
     content = (
         "item_id,title,year,brand,zip,unread\n"
         "1,a,1995,Zürich,01234,9\n2,b,-2.5e1, ,85711,9\n3,c,nan,x,,9\n4,d,1_000,inf,,9\n5,e\n"
@@ -79,7 +82,7 @@ def test_positions_name_features_where_there_is_no_header(tmp_path: Path) -> Non
 
 
 def test_objects_of_json_lines_and_parquet_are_features(tmp_path: Path) -> None:
-    """Types are kept; values of no use are left out; a named column is added; the contract takes what comes out."""
+    """Types stay; unusable values are left out; named columns come in; the contract accepts all."""
     given = {"year": 1995, "code": "7", "is_new": True, "none": None, "list": [1], "huge": 10**400, "empty": " ", "": 1}
     entries = [
         {"item_id": 1, "title": "a", "stock": 3, "features": given},

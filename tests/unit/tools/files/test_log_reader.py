@@ -142,7 +142,7 @@ def test_a_truncated_compressed_log_is_refused(tmp_path: Path, suffix: str, word
 
 
 def test_types_are_mapped_and_unknown_ones_are_bad_rows(tmp_path: Path) -> None:
-    """An unknown type costs its row; where all rows have one, the log is refused with the remedy."""
+    """An unknown type costs its row; a log that has no other type is refused, with the remedy."""
     text = f"user_id,item_id,ts,type\nu,i,{T},buy\nu,i,{T},\nu,i,{T},odd\n"
     rows, bad = read(tmp_path / "a.csv", text, types="buy=purchase")
     assert [row.type for row in rows] == ["purchase", "view"]
@@ -168,7 +168,7 @@ def test_a_bad_row_is_reported_by_line_and_stops_nothing(tmp_path: Path, row: st
 
 
 def test_whole_numbers_and_bytes_are_ids_whatever_type_holds_them(tmp_path: Path) -> None:
-    """A number column that once had a gap is one of floats: its 7.0 is the id 7 of every other file."""
+    """A number column with a gap holds floats; its 7.0 is the id 7 of every other file."""
     columns = {
         "ints": pa.array([7, 8]),
         "floats": pa.array([7.0, 8.0]),
@@ -214,7 +214,7 @@ def test_bytes_that_are_not_utf8_and_broken_json_cost_their_row(tmp_path: Path) 
 
 
 def test_the_ceiling_needs_both_many_bad_rows_and_more_than_half(tmp_path: Path) -> None:
-    """Beyond 1,000 bad rows that are most of the log, reading stops with the last reason; fewer never stop it."""
+    """More than 1,000 bad rows stop the reading where they are most of the log; fewer never do."""
     bad_rows = f"u,,{T}\n" * 1_200
     assert len(read(tmp_path / "a.csv", HEADER + GOOD + bad_rows)[1]) == 1_200
     with pytest.raises(InputError, match="1001 of .* rows are bad, more than 1000 and 50%"):
@@ -222,7 +222,10 @@ def test_the_ceiling_needs_both_many_bad_rows_and_more_than_half(tmp_path: Path)
 
 
 def test_the_external_sort_equals_the_one_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows come by time and then file order, whatever the memory; also where runs are merged on the way; nothing is left over."""
+    """Rows come by time and then in file order, whatever the memory, also after merges of runs.
+
+    No file remains.
+    """
     monkeypatch.setattr(log_sort, "MAX_RUNS", 4)
     chance = random.Random(1)
     text = HEADER + "".join(f"u{i},i,{T + chance.randrange(50)}\n" for i in range(2_000))

@@ -1,4 +1,4 @@
-"""Each command that reads a log, a catalogue or users takes the same options for it, and reads the same source from them."""
+"""Every command that reads a log, a catalogue or users has the same options for it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def own_options(source: type[LogSource | CatalogueSource | UserSource]) -> Optio
 
 @pytest.mark.parametrize("module", OF_A_LOG)
 def test_each_command_that_reads_a_log_has_its_options(module: str) -> None:
-    """Names, defaults and choices are those of the source; what was given arrives in it, field by field."""
+    """Names, defaults and choices are those of the source; each given value arrives in it."""
     own = own_options(LogSource)
     assert options(parser_of(module), set(own)) == own and len(own) == len(fields(LogSource)) - 1
     args = parser_of(module).parse_args(OF_A_LOG[module])
@@ -89,5 +89,5 @@ def test_each_command_that_reads_users_has_their_options(module: str) -> None:
     ],
 )
 def test_an_option_without_a_log_is_named(argv: list[str], first: str | None) -> None:
-    """So that a command can refuse what it would pass over."""
+    """A command refuses such an option, because it would have no effect."""
     assert LogSource.given_without_log(parser_of("tools.commands.oracle").parse_args(argv)) == first

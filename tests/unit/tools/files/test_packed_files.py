@@ -1,4 +1,4 @@
-"""Compressed files as streams: bounded memory, a bound on what comes out, and a file that was cut off is told from one that ended."""
+"""Compressed files as streams: bounded memory, bounded size, and truncation is an error."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_log_that_unpacks_to_far_more_is_refused(
 
 
 def test_the_bound_grows_with_the_file() -> None:
-    """A large log may unpack to as many times its size as a small one, and a small one is never too small."""
+    """The ratio is the same for logs of every size, and a small log has some megabytes free."""
     check_unpacked(Path("a"), FREE_BYTES, 10)
     check_unpacked(Path("a"), MAX_RATIO * (10 << 30), 10 << 30)
     with pytest.raises(InputError):

@@ -1,4 +1,4 @@
-"""Parquet files: what a reader gets is what pyarrow would give, in memory that the file's size bounds."""
+"""Parquet files: the reader gives what pyarrow gives, in memory that the file's size bounds."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read(path: Path, *names: str) -> list[tuple[Any, ...]]:
     ],
 )  # fmt: skip
 def test_values_are_those_that_pyarrow_gives(tmp_path: Path, options: dict[str, Any]) -> None:
-    """Texts, lists, maps, structs, times and decimals, in every encoding, with and without values."""
+    """Texts, lists, maps, structs, times and decimals, in every encoding, also missing values."""
     path = tmp_path / "a.parquet"
     pq.write_table(TABLE, path, **options)
     expected = list(zip(*pq.read_table(path).to_pydict().values(), strict=True))
@@ -68,7 +68,7 @@ def test_values_are_those_that_pyarrow_gives(tmp_path: Path, options: dict[str, 
 
 
 def test_pages_are_counted(tmp_path: Path) -> None:
-    """Of plain values, about as many bytes as were written, whatever the compression made of them."""
+    """Plain values unpack to about as many bytes as were written, whatever the compression."""
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"n": list(range(100_000))}), path, use_dictionary=False, compression="zstd")
     chunk = pq.ParquetFile(path).metadata.row_group(0).column(0)
@@ -94,7 +94,7 @@ def test_an_encoding_that_is_no_number_is_none_of_those_known() -> None:
 
 
 def test_a_text_that_all_rows_have_is_there_once(tmp_path: Path) -> None:
-    """A few kilobytes that say the same for each of 65,536 rows: 195 MB a batch if each had its own."""
+    """A few kilobytes give 65,536 rows the same text: 195 MB a batch, if each had its own."""
     path = tmp_path / "items.parquet"
     words = pa.DictionaryArray.from_arrays(pa.array([0] * 65_536, pa.int32()), ["x" * 3_000])
     pq.write_table(
@@ -153,7 +153,7 @@ def test_pages_that_unpack_to_far_more_are_refused_unread(tmp_path: Path) -> Non
 
 
 def test_what_a_footer_says_of_sizes_is_not_believed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pages' own headers count: with another word in the footer, in every place, the file is refused all the same."""
+    """The headers of the pages count: a file whose footer lies is refused, too."""
     path = tmp_path / "a.parquet"
     table = pa.table({"text": ["x" * 1_000_000]})
     pq.write_table(table, path, use_dictionary=False, compression="zstd", write_statistics=False, store_schema=False)

@@ -1,4 +1,4 @@
-"""Rows that cannot be used are counted, all of them; shown, the first ones; and a log that is mostly bad is refused."""
+"""Refused rows are counted, the first ones are shown, and a log that is mostly bad is refused."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_refused_rows_are_shown_up_to_a_ceiling(capsys: pytest.CaptureFixture[st
 
 
 def test_nothing_is_shown_where_nothing_shall_be(capsys: pytest.CaptureFixture[str]) -> None:
-    """A second reading of a log does not say again what the first has said."""
+    """A second reading of a log does not show the same rows again."""
     refused = RefusedRows(shown=0)
     refused.refuse("line 1", "ts: empty")
     assert (refused.n, capsys.readouterr().err) == (1, "")
@@ -37,7 +37,7 @@ def test_nothing_is_shown_where_nothing_shall_be(capsys: pytest.CaptureFixture[s
     ],
 )
 def test_a_log_is_refused_for_many_bad_rows_that_are_most_of_it(n_bad: int, n_read: int, is_refused: bool) -> None:
-    """Neither a small log with few good rows nor a large one with a thousand bad rows is; the message is one line."""
+    """A small log with few good rows is not refused, nor a large one with a thousand bad rows."""
     refused = RefusedRows(shown=0)
     for number in range(n_bad):
         refused.refuse(f"line {number}", "ts: empty")

@@ -31,7 +31,7 @@ def test_movielens_users_are_read_by_position(tmp_path: Path) -> None:
 
 
 def test_all_formats_give_the_same_users(tmp_path: Path) -> None:
-    """One list of users in CSV, TSV, JSON lines, Parquet and RecBole is one list; the contract takes it."""
+    """All formats give the same users; the contract accepts them."""
     rows: list[dict[str, Any]] = [
         {"id": "1", "age": 24.0, "city": "Bern", "friends": "2|3"},
         {"id": "2", "age": None, "city": "", "friends": ""},
@@ -54,7 +54,7 @@ def test_all_formats_give_the_same_users(tmp_path: Path) -> None:
 
 
 def test_objects_and_lists_of_json_lines(tmp_path: Path) -> None:
-    """Follows are ids of text or number, each once and not the user; broken lines and entries without id give no user."""
+    """Follows are ids, each once, without the user; an entry without id gives no user."""
     path = tmp_path / "users.jsonl"
     first = {"user_id": 7, "features": {"age": 1}, "follows": ["8", 9, None, "8", "", 7]}
     last = {"user_id": 7, "features": {"age": 2, "x": [1]}, "follows": ["8", 9, None, "8", "", 7]}

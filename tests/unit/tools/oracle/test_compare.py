@@ -115,7 +115,7 @@ def test_without_offsets_only_the_triggers_offset_may_differ() -> None:
 
 
 def make_list(*items: RecommendedItem, **changes: Any) -> Recommendation:
-    """Return a list, some fields changed; without items it has three, the last two of nearly equal score."""
+    """Return a list with some fields changed, by default of three items, two of them nearly equal."""
     fields: dict[str, Any] = {
         "v": 1, "list_id": "abc", "user_id": "u", "revision": 9, "event_id": "e2", "offset": 40, "event_ts": T0,
         "produced_ts": T0, "artifact": "a", "index_generation": 3, "degraded": "none",

@@ -1,4 +1,4 @@
-"""The oracle: what a log must lead to, as the sequencer and the recommender would make it, whatever the batches."""
+"""The oracle works out what the two apps make of a log, whatever the batches."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def truth_of(records: Iterable[FakeRecord], bounds: WindowBounds = BOUNDS) -> Tr
 
 @st.composite
 def logs(draw: st.DrawFn) -> dict[int, list[FakeRecord]]:
-    """Return records by partition: events in any order with repeats, some of runs, some malformed, some of the future."""
+    """Return records by partition: any order, repeats, runs, malformed events and future ones."""
     made: dict[int, list[FakeRecord]] = {}
     for partition, users in USERS.items():
         records = made.setdefault(partition, [])
@@ -66,7 +66,7 @@ def logs(draw: st.DrawFn) -> dict[int, list[FakeRecord]]:
 
 
 def sequenced(records: list[FakeRecord], cuts: list[int]) -> tuple[dict[bytes, bytes], Counts, set[tuple[int, int]]]:
-    """Return what a sequencer holds, has counted and has rejected after the batches that ``cuts`` make of a partition."""
+    """Return a sequencer's windows, counts and rejects after batches that end at ``cuts``."""
     windows: dict[bytes, bytes] = {}
     counts, rejected = Counts(), set()
     for start, end in zip([0, *cuts], [*cuts, len(records)], strict=True):
@@ -81,7 +81,7 @@ def sequenced(records: list[FakeRecord], cuts: list[int]) -> tuple[dict[bytes, b
 def test_the_truth_is_what_any_batches_give(
     log: dict[int, list[FakeRecord]], n_per_fold: int, data: st.DataObject
 ) -> None:
-    """Windows are equal to the last byte, so also in the order of runs, recent and seen; counts and rejects are equal, too."""
+    """Windows are equal in every byte, also in the order of runs and marks; so are the counts."""
     windows: dict[bytes, bytes] = {}
     counts: dict[int, Counts] = {}
     rejected: set[tuple[int, int]] = set()
@@ -150,7 +150,7 @@ def tiny_items() -> list[Item]:
 
 
 def tiny_windows() -> dict[bytes, bytes]:
-    """Return windows of 30 users over the tiny items: some have lost items, one has none of the catalogue's."""
+    """Return windows of 30 users; some have deleted items, one has no item of the catalogue."""
     steps = {f"u{u}": [f"i{(3 * u + 2 * step) % tiny.N_ITEMS}" for step in range(1 + u % 13)] for u in range(30)}
     events = [
         make_event(f"{user}-{step}", tiny.T0 + 60_000 * step, user_id=user, item_id=item)
@@ -162,7 +162,7 @@ def tiny_windows() -> dict[bytes, bytes]:
 
 
 def served_lists(windows: dict[bytes, bytes], settings: RecommenderSettings) -> dict[bytes, Recommendation]:
-    """Return the lists that a recommender's own catalogue and pipeline make of all windows at once."""
+    """Return the lists that a recommender's catalogue and pipeline make of all windows at once."""
     artifact = load_artifact(tiny.artifact())
 
     async def read_catalogue() -> Catalogue:

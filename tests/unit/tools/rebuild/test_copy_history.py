@@ -1,4 +1,4 @@
-"""What a rebuild decides without a broker: names, manifest, lock, partitions, what a promotion writes, what a comparison says."""
+"""What a rebuild decides without a broker: names, manifest, partitions, promotion, comparison."""
 
 from __future__ import annotations
 
@@ -236,7 +236,10 @@ def test_a_checkpoint_comes_after_delivery(
 
 
 def test_a_promotion_raises_revisions_above_the_live_ones_and_is_repeat_safe() -> None:
-    """The four cases; what is written, once it is there, is not written again. The run's count of accepted events stays where it can."""
+    """The four cases. A window that was written is not written again.
+
+    The run's count of accepted events stays where it can.
+    """
     run = {b"same": window("a"), b"less": window("a", "b"), b"more": window("a", "b", revision=90), b"new": window("a")}
     live = {
         b"same": window("a", first_offset=4),
@@ -253,7 +256,7 @@ def test_a_promotion_raises_revisions_above_the_live_ones_and_is_repeat_safe() -
 
 
 def test_a_user_emptied_by_a_promotion_who_returns_is_heard_by_consumers() -> None:
-    """The next event's revision follows the old one; after a tombstone it would be 1 and the list dropped."""
+    """The next revision follows the old one; after a tombstone, 1 would make the list be dropped."""
     latest = LatestLists()
     assert latest.accept(made_list(57))
     emptied = decode_window(promoted_windows({}, {b"u1": window("a", revision=57)}, offsets(0))[b"u1"])
@@ -324,7 +327,7 @@ def test_a_run_that_lacks_what_the_live_windows_know_is_not_promoted() -> None:
 
 
 def test_a_promotion_needs_the_partition_count_of_the_live_topics() -> None:
-    """With the new count in the settings, the old topics would be taken for ones that can be written in place."""
+    """With the new count in the settings, a promotion would write onto the old topics in place."""
     kafka = Settings().kafka
     check_live(make_manifest(partitions=16), replace(kafka, partitions=2))
     with pytest.raises(InputError, match="HEADRACE_PARTITIONS is 16; set it to 2"):
@@ -360,7 +363,7 @@ def test_without_workers_of_its_own_a_command_says_which_to_start() -> None:
 
 
 def test_a_run_gets_the_entries_that_readers_go_on_with() -> None:
-    """A record that is no entry changes no catalogue, so the one before it is copied; a removal is."""
+    """Of a bad record, the entry before it is copied; a removal is copied as such."""
     good = encode(Item(1, "a", "title"))
     found: dict[bytes, Kept] = {}
     for value, ts in ((good, 1), (b"\xc1 poison", 2), (encode(Item(1, "b", "title")), 3)):

@@ -27,7 +27,10 @@ def test_another_log_or_mapping_is_refused(tmp_path: Path) -> None:
 
 
 def test_another_partitioner_is_refused(tmp_path: Path) -> None:
-    """The rest of a user's events would go to another partition. A file without one is from when there was only the default."""
+    """The rest of a user's events would go to another partition.
+
+    A file without a partitioner is from an earlier version, which had only the default one.
+    """
     path = tmp_path / "c.json"
     replaying([row(1)], path, settings=load_settings({"HEADRACE_PARTITIONER": "crc32"}))
     done = load_checkpoint(path, "r@00000000", "crc32")

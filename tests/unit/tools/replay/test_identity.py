@@ -114,7 +114,7 @@ def test_name_that_cannot_name_a_file_is_refused(name: str) -> None:
 
 
 def test_a_replay_has_the_run_of_its_options(log: Path) -> None:
-    """An option that is not given counts as None, as ever: a replay of an earlier version can be resumed."""
+    """An option that is not given counts as None, so replays of earlier versions stay resumable."""
     plain = LogReplay(LogSource(log))
     assert plain.wire_run(None) == wire_run(default_run(log), log, None, None, "auto", None, None)
     whole = LogReplay(LogSource(log, "user_id=u, ts=t", "pv=view", "s"), "mine", TimeRange(5, 9))

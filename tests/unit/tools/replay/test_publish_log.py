@@ -1,4 +1,4 @@
-"""A replay publishes checked events in order and keeps its checkpoint. A list stands in for the broker."""
+"""A replay publishes checked events in order, here to a list, and keeps its checkpoint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def row(line: int, *, user: str = "u1", ts: int | None = None, kind: str = "view
 
 
 class FakeSink:
-    """Keeps records; delivered are those before the last flush. Fails or is interrupted on demand."""
+    """Keeps records, which a flush delivers. Fails or is interrupted on demand."""
 
     def __init__(self, *, fail_at: int | None = None, interrupt_at: int | None = None) -> None:
         self.taken: list[tuple[str, bytes, Event]] = []

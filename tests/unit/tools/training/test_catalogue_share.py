@@ -1,4 +1,4 @@
-"""``train`` and ``evaluate`` say how much of the log the catalogue knows, and refuse where it knows nothing."""
+"""``train`` and ``evaluate`` measure which share of the log the catalogue has, and refuse 0."""
 
 from __future__ import annotations
 
