@@ -1,1 +1,1 @@
-"""Everything that talks to the broker beside Faust: topics, readers, writers, permissions, connections."""
+"""All access to the broker besides Faust: topics, readers, writers, permissions, connections."""

@@ -1,8 +1,8 @@
 """Builds the record batches of one partition, and opens and closes the producer that sends them.
 
-Every writer of headrace uses it: the workers (:mod:`streams.kafka.batch_writer`), producers outside
-(:mod:`streams.kafka.publisher`) and the copy of a history. A record costs one append to a batch; the
-producer's own accumulator, with a future and a timer for each record, is left out.
+All writers of headrace use it: the workers (:mod:`streams.kafka.batch_writer`), producers outside
+the workers (:mod:`streams.kafka.publisher`) and the copy of a history. A record costs one append to
+a batch. The producer's own accumulator, which makes a future for each record, is not used.
 """
 
 from __future__ import annotations
@@ -23,12 +23,14 @@ STOP_TIMEOUT_S: Final = 10.0
 async def open_producer(
     settings: KafkaSettings, batch_bytes: int, *, is_idempotent: bool = True, transactional_id: str | None = None
 ) -> Any:
-    """Return a started aiokafka producer that waits for all in-sync replicas; :func:`close_producer` ends it.
+    """Return a started aiokafka producer that waits for all in-sync replicas.
+
+    :func:`close_producer` stops it.
 
     Parameters
     ----------
-    batch_bytes : size of a batch; a larger record is a batch of its own
-    is_idempotent : the broker drops what a retry repeats
+    batch_bytes : size of a batch; a larger record goes out as a batch of its own
+    is_idempotent : the broker drops the repeats of a retried batch
     transactional_id : makes the broker refuse older producers of this id
 
     Raises
@@ -43,7 +45,7 @@ async def open_producer(
         enable_idempotence=is_idempotent,
         transactional_id=transactional_id,
         max_batch_size=batch_bytes,
-        linger_ms=0,  # batches come built: waiting would gain nothing
+        linger_ms=0,  # batches arrive full: waiting would gain nothing
     )
     try:
         await producer.start()
@@ -54,18 +56,13 @@ async def open_producer(
 
 
 async def close_producer(producer: Any, timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """Flush and disconnect; give up what the broker has not taken after ``timeout_s`` seconds."""
+    """Flush and disconnect; give up batches that the broker has not taken after ``timeout_s`` s."""
     with contextlib.suppress(TimeoutError, KafkaError):
         await asyncio.wait_for(producer.stop(), timeout_s)
 
 
 class BatchBuilder:
-    """Collects the records of one partition into batches that the producer's ``send_batch`` takes.
-
-    Parameters
-    ----------
-    producer : creates the batches
-    """
+    """Collects the records of one partition into batches for the producer's ``send_batch``."""
 
     __slots__ = ("_append", "_batch", "_producer")
 
@@ -74,10 +71,10 @@ class BatchBuilder:
         self._batch: Any = None
 
     def add(self, key: bytes | None, value: bytes | None, headers: Headers, timestamp_ms: int | None) -> Any | None:
-        """Add a record and return None; or return the closed batch that has no room for it, and add nothing.
+        """Add a record and return None; where the batch is full, add nothing and return it closed.
 
-        The caller hands the batch over and adds the record again: a caller that is cancelled in
-        between has added nothing. A first record always fits::
+        The caller then hands the batch over and adds the record again. A caller that is cancelled
+        in between has added nothing. The first record of a batch always fits::
 
             while (full := builder.add(key, value, headers, None)) is not None:
                 await hand_over(full)
@@ -95,7 +92,7 @@ class BatchBuilder:
         return self.close()
 
     def close(self) -> Any | None:
-        """Return the batch at hand, closed; None where no record was added since the last one."""
+        """Return the present batch, closed; None when it has no record."""
         batch, self._batch = self._batch, None
         if batch is None or not batch.record_count():
             return None

@@ -1,4 +1,4 @@
-"""Writes record batches to a partition, in order, and says when the broker has them."""
+"""Writes records to a partition in order, as batches, and reports when the broker has them."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ from streams.settings.record_limits import MAX_WRITTEN_BYTES
 
 log = logging.getLogger(__name__)
 
-#: A record batch holds as much as its largest record may have.
+#: A record batch may be as large as the largest record.
 MAX_BATCH_BYTES: Final = MAX_WRITTEN_BYTES
 START_TIMEOUT_S: Final = 30.0
 
 
 class BatchWriter:
-    """Writes records as built batches through one idempotent aiokafka producer.
+    """Writes records as batches through one idempotent aiokafka producer.
 
-    For use on the event loop that started it.
+    For the event loop that started it.
 
     Parameters
     ----------
-    transactional_id : makes the broker refuse, from this writer's first record on, older writers of this id
+    transactional_id : from this writer's first record on, the broker refuses older writers of this
+        id
     """
 
     def __init__(self, settings: KafkaSettings, *, transactional_id: str | None = None) -> None:
@@ -44,7 +45,13 @@ class BatchWriter:
         self._producer: Any = None
 
     async def start(self) -> None:
-        """Connect; raise :class:`BrokerError` when the broker does not answer or does not grant the transactional id."""
+        """Connect.
+
+        Raises
+        ------
+        BrokerError
+            When the broker does not answer, or does not grant the transactional id.
+        """
         name = f"producer {self._transactional_id or ''}".strip()
         try:
             self._producer = await asyncio.wait_for(self._connect(), START_TIMEOUT_S)
@@ -65,12 +72,13 @@ class BatchWriter:
         producer = await open_producer(
             self._settings, batch_bytes=MAX_BATCH_BYTES, transactional_id=self._transactional_id
         )
-        # It has id and epoch now. From here on it is a plain idempotent producer: aiokafka would insist on transactions.
+        # The producer has its id and epoch now. Without the transactional id aiokafka lets it send
+        # plain idempotent batches; with the id it would demand a transaction.
         producer._txn_manager.transactional_id = None
         return producer
 
     async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Flush and disconnect; what a fenced or unreachable broker has not taken after ``timeout_s`` is given up."""
+        """Flush and disconnect; give up batches that the broker has not taken after ``timeout_s`` s."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await close_producer(producer, timeout_s)
@@ -78,14 +86,15 @@ class BatchWriter:
     async def send(
         self, topic: str, partition: int, records: Iterable[OutRecord], *, max_record_bytes: int = MAX_BATCH_BYTES
     ) -> list[asyncio.Future[Any]]:
-        """Hand records of one partition to the producer, in order; return one future per built batch.
+        """Hand the records of one partition to the producer, in order; return a future per batch.
 
-        A record above :data:`MAX_BATCH_BYTES` goes out as a batch of its own, where ``max_record_bytes`` allows it.
+        A record above :data:`MAX_BATCH_BYTES` goes out as a batch of its own if ``max_record_bytes``
+        allows it.
 
         Raises
         ------
         BrokerError
-            When a record is above ``max_record_bytes``: the topic would refuse it for ever.
+            When a record is above ``max_record_bytes``: the topic would always refuse it.
         """
         producer = self._producer  # stop() may come while this waits
         if producer is None:
@@ -108,14 +117,15 @@ class BatchWriter:
 async def _handed_over(producer: Any, batch: Any, topic: str, partition: int) -> asyncio.Future[Any]:
     """Return the future of a batch that the producer has taken.
 
-    Waits while the broker is away, however long: a topic that this producer has not written to before is then unknown to it. That
-    the topic exists was checked at the start; one that is deleted later is found by the watchdog, for nothing moves any more.
+    Waits for as long as the broker is away: a producer then does not know a topic that it has not
+    written to before. The worker has checked at its start that the topic exists. If somebody deletes
+    the topic later, offsets stand still and the watchdog finds it.
     """
     while True:
         try:
             future: asyncio.Future[Any] = await producer.send_batch(batch, topic, partition=partition)
         except UnknownTopicOrPartitionError:
-            log.warning("%s: the broker has not said where it is; asked again", topic)
+            log.warning("%s: the broker does not know the topic now; trying again", topic)
         except KafkaError as exc:
             raise BrokerError(f"{topic}: a record batch was not taken: {exc!r}") from exc
         else:
@@ -125,8 +135,8 @@ async def _handed_over(producer: Any, batch: Any, topic: str, partition: int) ->
 async def delivered(futures: Sequence[asyncio.Future[Any]]) -> int | None:
     """Wait until the broker has acknowledged all batches.
 
-    Returns the offset of the last batch's first record, or None for no batches: all before it is certainly written, and
-    recovery that starts there reads a little twice, never too little.
+    Returns the offset of the last batch's first record, or None for no batches. All records before
+    that offset are written, so a recovery that starts there may repeat records but misses none.
 
     Raises
     ------

@@ -1,11 +1,11 @@
-"""Publishes records from outside the stream apps: fast, in order per partition, and never silently short of one.
+"""Publishes records from outside the workers: fast, in order per partition, none lost in silence.
 
 ::
 
-    publish ──► builder of the partition ──► sealed when full or old ──► producer ──► broker
-                (setting partitioner)         (one handed over at a time, so order is kept)
+    publish ──► batch of the partition ──► sealed when full or old ──► producer ──► broker
+                (setting partitioner)       (one at a time, so order is kept)
 
-A record costs one append to a built batch; a future exists per batch, not per record.
+A record costs one append to a batch. There is one future per batch, not one per record.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from streams.settings.load import KafkaSettings
 MAX_RECORD_BYTES: Final = 1_000_000
 BATCH_BYTES: Final = 262_144
 LINGER_S: Final = 0.05
-#: Keys whose partition is remembered: murmur2 in Python costs more than all the rest of a record.
+#: Keys whose partition is remembered: murmur2 in Python costs more than the rest of a record's work.
 KEY_CACHE_SIZE: Final = 100_000
-#: A broker that refuses these takes the same records without idempotence.
+#: Errors of brokers that take the same records without idempotence.
 NO_IDEMPOTENCE: Final = (UnsupportedVersionError, IncompatibleBrokerVersion, ClusterAuthorizationFailedError)
 
 
@@ -45,7 +45,8 @@ def partition_of(key: bytes, n_partitions: int, partitioner: str = "murmur2") ->
 
     Parameters
     ----------
-    partitioner : ``murmur2`` as Kafka's Java client and aiokafka by default, ``crc32`` as librdkafka by default
+    partitioner : ``murmur2``, the default of Kafka's Java client and of aiokafka, or ``crc32``, the
+        default of librdkafka
     """
     if partitioner == "crc32":
         return zlib.crc32(key) % n_partitions
@@ -53,9 +54,10 @@ def partition_of(key: bytes, n_partitions: int, partitioner: str = "murmur2") ->
 
 
 class KeyHomes(dict[bytes, int]):
-    """The partition of each key that was asked for, up to :data:`KEY_CACHE_SIZE` of them: ``homes[key]``.
+    """The partition of each key: ``homes[key]``; remembers up to :data:`KEY_CACHE_SIZE` keys.
 
-    A dict, because the sequencer looks up each user of each batch: a method in Python would cost more than the check may.
+    It is a dict because the sequencer looks up each user of each batch: a Python method would cost
+    more than the lookup.
     """
 
     def __init__(self, n_partitions: int, partitioner: str) -> None:
@@ -71,7 +73,7 @@ class KeyHomes(dict[bytes, int]):
 
 
 class _Lane:
-    """One partition's batch being built, and the lock that keeps sealed batches in order."""
+    """The batch that is being built for one partition, and a lock that keeps batches in order."""
 
     __slots__ = ("builder", "lock", "partition", "since", "topic")
 
@@ -79,15 +81,15 @@ class _Lane:
         self.topic = topic
         self.partition = partition
         self.builder = BatchBuilder(producer)
-        self.since: float | None = None  # when the first record of the batch was added, on the monotonic clock
+        self.since: float | None = None  # when the batch got its first record (monotonic clock)
         self.lock = asyncio.Lock()
 
 
 class Publisher:
     """An async context manager that publishes records keyed by bytes.
 
-    Leaving the block without an error flushes. Memory is bounded: at most one batch per partition is built, one handed over
-    and one on its way. For use on one event loop.
+    Leaving the block without an error flushes. Memory is bounded: each partition has at most one
+    batch that is being built, one that is handed over and one on its way. For one event loop.
 
     Parameters
     ----------
@@ -96,7 +98,7 @@ class Publisher:
 
     Attributes
     ----------
-    is_idempotent : whether the broker drops repeats that a retry of the client itself may cause
+    is_idempotent : whether the broker drops the repeats of a retried batch
     """
 
     def __init__(self, settings: KafkaSettings, *, linger_s: float = LINGER_S) -> None:
@@ -152,7 +154,8 @@ class Publisher:
         Raises
         ------
         BrokerError
-            When the record is above the limit, the topic does not exist, or an earlier record was not delivered.
+            When the record is above the limit, the topic does not exist, or an earlier record was
+            not delivered.
         """
         if self._failure is not None:
             raise self._delivery_error()
@@ -194,7 +197,10 @@ class Publisher:
         return lane
 
     async def _open_lanes(self, topic: str) -> list[_Lane]:
-        """Learn a topic's partitions; the list of all topics is read first, for asking about one alone may create it."""
+        """Learn a topic's partitions.
+
+        The list of all topics is read first: a question about one topic may create it.
+        """
         try:
             if topic not in (await self._producer.client.fetch_all_metadata()).topics():
                 raise BrokerError(f"topic {topic} does not exist; run: headrace topics create")
@@ -206,7 +212,7 @@ class Publisher:
         )
 
     async def _seal(self, lane: _Lane) -> None:
-        """Hand a lane's batch over; a cancelled caller does not take the batch with it."""
+        """Hand a lane's batch over; it goes out even if the caller is cancelled."""
         batch, lane.since = lane.builder.close(), None
         if batch is not None:
             await self._send(lane, batch)

@@ -1,4 +1,4 @@
-"""Readers: consumers of committed records that belong to no subscription and commit nothing by themselves."""
+"""Consumers of committed records outside any subscription; they commit nothing by themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.errors import BrokerError
 from streams.kafka.bounded_fetch import bound_fetches
 from streams.settings.load import KafkaSettings
 
-#: Every consumer of headrace reads so: what a producer wrote in a transaction that it aborted never happened.
+#: For every consumer of headrace: records of an aborted transaction never happened.
 ISOLATION_LEVEL: Final = "read_committed"
 
 
@@ -26,9 +26,9 @@ async def start_reader(
     Parameters
     ----------
     group : a consumer group whose committed offsets are read; None for no group
-    isolation_level : ``read_uncommitted`` for one that asks for high watermarks and reads no records
-    options : further arguments of aiokafka's consumer. A position that the broker has deleted is an error unless
-        ``auto_offset_reset`` says otherwise: a reader must not jump over records in silence.
+    isolation_level : ``read_uncommitted`` to ask for high watermarks, without reading records
+    options : further arguments of aiokafka's consumer. A position that the broker has deleted is an
+        error unless ``auto_offset_reset`` says otherwise: a reader must not skip records in silence.
     """
     bound_fetches()
     arguments: dict[str, Any] = {"auto_offset_reset": "none"} | settings.client_arguments() | options
@@ -38,15 +38,16 @@ async def start_reader(
     except BaseException:
         await consumer.stop()
         raise
-    await asyncio.sleep(
-        0
-    )  # aiokafka 0.14: stop() raises CancelledError when the tasks of start() have not begun to run
+    await asyncio.sleep(0)  # else stop() may raise CancelledError, see docs/upstream.md
     return consumer
 
 
 @contextlib.asynccontextmanager
 async def open_reader(settings: KafkaSettings, group: str | None = None, **options: Any) -> AsyncIterator[Any]:
-    """Give a consumer as :func:`start_reader` does and stop it at the end; an error of the client becomes :class:`BrokerError`."""
+    """Give a consumer as :func:`start_reader` does, and stop it at the end.
+
+    An error of the client becomes :class:`BrokerError`.
+    """
     consumer: AIOKafkaConsumer | None = None
     try:
         consumer = await start_reader(settings, group, **options)

@@ -2,10 +2,10 @@
 
 ::
 
-    read_records   all records of a topic, one by one        tools: reports, oracles, subscribe
-    read_ranges    offsets from A to B, partition by partition   copies of events
-    newest_values  the newest value of each key              compacted topics
-         └──────► read_to_ends: one consumer, polled until each partition is at its end
+    read_records    all records of a topic, one by one             reports, oracles, subscribe
+    read_ranges     the records of offset ranges, by partition     copies of events
+    newest_values   the newest value of each key                   compacted topics
+         └──────► read_to_ends: polls one consumer until each partition is at its end
 
 Memory stays bounded: each poll returns at most the bytes that the consumer may fetch.
 """
@@ -46,9 +46,9 @@ async def read_to_ends(
     max_records: int | None = None,
     deadline: float = math.inf,
 ) -> AsyncIterator[Fetched]:
-    """Poll a consumer until each partition is at its end; yield each poll's records, also when there are none.
+    """Poll a consumer until each partition is at its end; yield the records of each poll, or none.
 
-    Records after an end may come along with those before it.
+    A poll may return records behind an end together with those before it.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ async def read_to_ends(
     before: dict[TopicPartition, int] = {}
     moved_at = time.monotonic()
     while True:
-        # a position also passes what is no record, such as transaction markers
+        # positions also pass markers of transactions, which are not records
         positions = {tp: await consumer.position(tp) for tp in ends}
         behind = {tp: at for tp, at in positions.items() if at < ends[tp]}
         now = time.monotonic()
@@ -164,7 +164,7 @@ async def newest_values(
     Parameters
     ----------
     topic : name without the prefix
-    homes : takes up the partition of each key
+    homes : receives the partition of each key
     """
     found: dict[bytes, bytes] = {}
     async for record in read_records(settings, settings.topic(topic)):
