@@ -26,7 +26,7 @@ from streams.health.reject_watch import RejectAlarm
 from streams.health.stalls import ProgressJudge, Stall, StallJudge
 from streams.health.unknown_items import UnknownItems
 from streams.kafka.group_watch import Group, GroupWatch, PartitionOffsets, Place
-from streams.kafka.topics import check_partition_count
+from streams.kafka.topic_specs import check_partition_count
 from streams.settings.load import Settings
 
 #: The broker is asked this often, or five times within the stall timeout where that is short.

@@ -1,8 +1,9 @@
-"""What a broker can make a connection of this process read and compute is bounded, and what is no answer of Kafka's ends the connection.
+"""Bounds how much a broker can make this process read and compute.
 
-aiokafka 0.14 reads as many bytes as four bytes of the broker announce, up to 2 GiB, and computes as many SCRAM iterations as the broker
-asks for (2**31 of them take half an hour), both before it is known who the broker is. kafka-python had the same fault
-(GHSA-2jcm-hq8r-84wx).
+aiokafka 0.14 reads as many bytes as the first four bytes of an answer announce, up to 2 GiB. It
+computes as many SCRAM iterations as the broker asks for; 2**31 of them take half an hour. Both
+happen before the broker has proved who it is. kafka-python had the same fault
+(GHSA-2jcm-hq8r-84wx). Here an answer that is not Kafka's ends the connection.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ from aiokafka import conn
 from aiokafka.conn import AIOKafkaConnection, ScramAuthenticator
 from aiokafka.errors import KafkaConnectionError
 
-log = logging.getLogger("aiokafka.conn")  # commands hold its lines back, because their one line of error says the same
+log = logging.getLogger("aiokafka.conn")  # commands hide its lines: their own error says the same
 
-#: A broker takes requests of 100 MiB at most (``socket.request.max.bytes``), so that no record batch is larger; and some room beside it.
+#: A broker takes requests of at most 100 MiB (``socket.request.max.bytes``), so no record batch is
+#: larger; the rest is room around the batch.
 MAX_FRAME_BYTES: Final = 101 << 20
-#: An answer before the login is done: versions, mechanisms, what SCRAM and tokens exchange. Kafka's are under 2 KiB.
+#: Largest answer before the login: versions, mechanisms, the login's messages. Kafka's are < 2 KiB.
 MAX_FIRST_FRAME_BYTES: Final = 1 << 16
-#: RFC 7677, section 4: fewer make a password cheap to guess for who reads or asks for the exchange.
+#: RFC 7677, section 4. With fewer, whoever reads the exchange can guess the password cheaply.
 MIN_ITERATIONS: Final = 4_096
-#: Kafka 4 lets no credential have more than 16,384; older brokers set no limit. This many take 0.2 s.
+#: Takes 0.2 s. Kafka 4 allows at most 16,384 for a credential; older brokers have no limit.
 MAX_ITERATIONS: Final = 100_000
 
-#: How a TLS listener's answer to plain text begins: an alert (21) of version 3. As a length it would be 352 MB.
+#: A TLS listener answers plain text with an alert (21) of version 3; as a length that is 352 MB.
 TLS_ALERT: Final = 0x1503
-#: What aiokafka raises on bytes that are no answer of Kafka's.
+#: aiokafka raises these on bytes that are not an answer of Kafka's.
 _NO_ANSWER: Final = (
     ValueError,
     LookupError,
@@ -43,11 +45,14 @@ _LENGTH: Final = struct.Struct(">i")
 
 
 class BrokerAnswerError(ConnectionError):
-    """A broker's answer is beyond a limit or none of Kafka's. The message says which, and what to do, for a sentence about the broker."""
+    """A broker's answer is beyond a limit, or not Kafka's.
+
+    The message continues a sentence about the broker: fault, limit, remedy.
+    """
 
 
 def bound_connections() -> None:
-    """Bound all connections to brokers that this process opens from now on, those of Faust too. Repeat-safe."""
+    """Bound all connections that this process opens from now on, also those of Faust. Repeat-safe."""
     conn.AIOKafkaConnection = BoundedConnection
 
 
@@ -57,7 +62,7 @@ class BoundedConnection(AIOKafkaConnection):
     max_frame_bytes = MAX_FIRST_FRAME_BYTES
 
     async def connect(self) -> Any:
-        """Connect and log in; raise :class:`BrokerAnswerError` where an answer is beyond a limit or none of Kafka's."""
+        """Connect and log in; raise :class:`BrokerAnswerError` on an answer beyond a limit or not Kafka's."""
         try:
             streams = await super().connect()
         except KafkaConnectionError as exc:
@@ -70,7 +75,7 @@ class BoundedConnection(AIOKafkaConnection):
         return streams
 
     def authenticator_scram(self) -> BoundedScram:
-        """Return what logs in by SCRAM."""
+        """Return the object that logs in by SCRAM."""
         return BoundedScram(
             loop=self._loop,
             sasl_plain_password=self._sasl_plain_password,
@@ -80,7 +85,10 @@ class BoundedConnection(AIOKafkaConnection):
 
     @staticmethod
     async def _read(self_ref: Any) -> None:
-        """Hand over answer after answer: aiokafka's own loop, which also holds no reference to the connection while it waits."""
+        """Hand over one answer after another, as aiokafka's own loop does.
+
+        It holds no reference to the connection while it waits, so that a lost one can be collected.
+        """
         connection = self_ref()
         if connection is None:
             return
@@ -101,31 +109,31 @@ class BoundedConnection(AIOKafkaConnection):
             del connection
 
     def check_size(self, size: int) -> None:
-        """Raise :class:`BrokerAnswerError` where an answer of so many bytes is beyond the limit."""
+        """Raise :class:`BrokerAnswerError` when an answer of ``size`` bytes is beyond the limit."""
         if size >> 16 == TLS_ALERT:
             self._refuse(
                 BrokerAnswerError(
-                    "it answers with an alert of TLS; set HEADRACE_SECURITY_PROTOCOL to SSL or SASL_SSL, or correct HEADRACE_BROKER"
+                    "it answers with a TLS alert; set HEADRACE_SECURITY_PROTOCOL to SSL or SASL_SSL, or correct HEADRACE_BROKER"
                 )
             )
         if not 0 <= size <= self.max_frame_bytes:
             when = " before the login is done" if self.max_frame_bytes == MAX_FIRST_FRAME_BYTES else ""
             self._refuse(
                 BrokerAnswerError(
-                    f"it announces an answer of {size} bytes{when}, must be 0 to {self.max_frame_bytes}; Kafka sends none such: check who "
-                    "listens there, and HEADRACE_BROKER"
+                    f"it announces an answer of {size} bytes{when}, must be 0 to {self.max_frame_bytes}; that is not Kafka: check which "
+                    "program listens there, and HEADRACE_BROKER"
                 )
             )
 
     def take(self, answer: bytes) -> None:
-        """Give an answer to who waits for it."""
+        """Give an answer to the request that waits for it."""
         try:
             self._handle_frame(answer)
         except _NO_ANSWER as exc:
             self._refuse(_no_answer(exc))
 
     def _refuse(self, error: BrokerAnswerError) -> None:
-        """End the connection; say so, because the client only sees one that was lost."""
+        """Log why and end the connection: the client itself only reports a lost connection."""
         log.error("broker %s:%s: %s", self.host, self.port, error)
         raise error
 
@@ -142,16 +150,16 @@ class BoundedScram(ScramAuthenticator):
             raise _no_answer(exc) from exc
 
     def create_salted_password(self, salt: bytes, iterations: int) -> None:
-        """Derive the password's key, for which the broker gives salt and iterations."""
+        """Derive the password's key with the salt and the iterations that the broker gives."""
         if not MIN_ITERATIONS <= iterations <= MAX_ITERATIONS:
             raise BrokerAnswerError(
                 f"it asks for {iterations} SCRAM iterations, must be {MIN_ITERATIONS} to {MAX_ITERATIONS}; set the user's password on the "
-                "broker again with so many, or check who listens there"
+                "broker again with a number in that range, or check which program listens there"
             )
         super().create_salted_password(salt, iterations)
 
 
 def _no_answer(exc: BaseException) -> BrokerAnswerError:
     return BrokerAnswerError(
-        f"its answer is none of Kafka's ({type(exc).__name__}); check who listens there, and HEADRACE_BROKER"
+        f"its answer is not Kafka's ({type(exc).__name__}); check which program listens there, and HEADRACE_BROKER"
     )

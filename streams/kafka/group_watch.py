@@ -28,6 +28,7 @@ from aiokafka.structs import OffsetAndMetadata
 from streams.errors import BrokerError
 from streams.kafka.raw_requests import send
 from streams.kafka.readers import open_reader, start_reader
+from streams.kafka.topic_reader import read_to_ends
 from streams.settings.load import KafkaSettings
 
 #: A broker that takes longer than this for one answer counts as one that does not answer.
@@ -164,8 +165,8 @@ class GroupWatch:
             reader.assign([tp])
             try:
                 reader.seek(tp, offset)
-                while await reader.position(tp) < end:
-                    if any((await reader.getmany(tp, timeout_ms=500, max_records=1)).values()):
+                async for fetched in read_to_ends(reader, {tp: end}, max_records=1):
+                    if any(fetched.values()):
                         return True
                 return False
             finally:

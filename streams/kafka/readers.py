@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from streams.errors import BrokerError
-from streams.kafka.bounded_fetch import bound_fetches
+from streams.kafka.fetching.bounded_fetch import bound_fetches
 from streams.settings.load import KafkaSettings
 
 #: For every consumer of headrace: records of an aborted transaction never happened.

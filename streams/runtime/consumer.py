@@ -32,7 +32,7 @@ from mode.utils.queues import FlowControlEvent
 
 from streams.contract.committed_note import Gap
 from streams.errors import BrokerError
-from streams.kafka.bounded_fetch import bound_fetches
+from streams.kafka.fetching.bounded_fetch import bound_fetches
 from streams.kafka.readers import ISOLATION_LEVEL
 from streams.runtime.offsets_to_commit import OffsetsToCommit, note_of
 

@@ -13,7 +13,8 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from confluent_kafka import Producer
 
 from streams.contract.kafka_records import OutRecord
-from streams.kafka.topics import TOPICS, create_topics, open_admin
+from streams.kafka.topic_specs import TOPICS
+from streams.kafka.topics import create_topics, open_admin
 from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import T0, make_event

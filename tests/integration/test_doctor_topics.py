@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from streams.kafka.topics import TOPICS, compare, create_topics
+from streams.kafka.topic_specs import TOPICS
+from streams.kafka.topics import compare, create_topics
 from streams.settings.load import KafkaSettings
 from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo

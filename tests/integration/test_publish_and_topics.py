@@ -15,7 +15,8 @@ from streams.contract.kafka_records import ConsumedRecord
 from streams.errors import BrokerError, TopicError
 from streams.kafka.publisher import MAX_RECORD_BYTES, Publisher, partition_of
 from streams.kafka.topic_reader import partition_count, read_records
-from streams.kafka.topics import TOPICS, compare, create_topics, open_admin
+from streams.kafka.topic_specs import TOPICS
+from streams.kafka.topics import compare, create_topics, open_admin
 from streams.settings.load import KafkaSettings
 from tools.broker.local_broker import BrokerInfo
 

@@ -18,7 +18,7 @@ MAX_MODULES = 20
 #: And above this many lines a module does two things.
 MAX_LINES = 350
 #: Where private names of Faust and aiokafka are used.
-PRIVATE_ROOMS = {"streams.kafka", "streams.runtime", "streams.state"}
+PRIVATE_ROOMS = {"streams.kafka", "streams.kafka.fetching", "streams.runtime", "streams.state"}
 #: Begin with an underscore and are documented: ``os._exit``, and a method of every named tuple.
 OFFERED = {"_exit", "_replace"}
 #: The rooms of each package from the ground up.
@@ -37,6 +37,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.errors", "streams.printable"},
         {"streams.settings"},
         {"streams.contract"},
+        {"streams.kafka.fetching"},
         {"streams.kafka"},
         {"streams.state"},
         {"streams.health"},

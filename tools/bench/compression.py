@@ -24,7 +24,7 @@ from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Event, Recommendation, RecommendedItem, SourceRank, encode
 from streams.errors import InputError
 from streams.kafka.batch_writer import MAX_BATCH_BYTES
-from streams.kafka.bounded_fetch import BoundedRecords
+from streams.kafka.fetching.bounded_fetch import BoundedRecords
 from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
 from tools.bench.subject import Subject

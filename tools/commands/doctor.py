@@ -151,7 +151,8 @@ def check_topics(kafka: KafkaSettings) -> Iterator[Check]:
 
     All missing topics are one failure; each other difference is one.
     """
-    from streams.kafka.topics import TOPICS, compare
+    from streams.kafka.topic_specs import TOPICS
+    from streams.kafka.topics import compare
 
     try:
         differences = run_async(compare(kafka))

@@ -8,7 +8,8 @@ from typing import Any
 
 from streams.errors import TopicError
 from streams.kafka.deployment import load_deployment
-from streams.kafka.topics import TOPICS, TopicDifference, compare, compare_all, create_topics
+from streams.kafka.topic_specs import TOPICS, TopicDifference
+from streams.kafka.topics import compare, compare_all, create_topics
 from streams.settings.load import KafkaSettings
 from tools.cli import emit, say
 

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from streams.contract.records import Item, encode
 from streams.kafka.publisher import Publisher
-from streams.kafka.topics import TOPICS, create_topics, open_admin
+from streams.kafka.topic_specs import TOPICS
+from streams.kafka.topics import create_topics, open_admin
 from streams.settings.load import KafkaSettings
 from tools.drills.kind import Kind, Script
 from tools.drills.report import report_of

@@ -10,7 +10,7 @@ import pytest
 from streams.contract.committed_note import ACKNOWLEDGED
 from streams.contract.roles import ALL_TOPICS, READS, ROLES, WRITES, Acl, acls
 from streams.kafka.permissions import UNTOLD, denied_operations
-from streams.kafka.topics import TOPICS
+from streams.kafka.topic_specs import TOPICS
 from streams.sequencer.agent import build_sequencer
 from streams.settings.load import KafkaSettings, Settings
 from tools.main import main

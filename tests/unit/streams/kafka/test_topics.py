@@ -12,7 +12,8 @@ from aiokafka.errors import NodeNotReadyError, TopicAuthorizationFailedError
 
 from streams.errors import BrokerError, TopicError
 from streams.kafka import topics
-from streams.kafka.topics import TOPICS, TopicDifference, TopicSpec, _differences
+from streams.kafka.topic_specs import TOPICS, TopicDifference, TopicSpec
+from streams.kafka.topics import _differences
 from streams.settings.load import KafkaSettings
 from tools.commands.topics import as_result, refuse_other_partitions
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streams.errors import SettingsError
-from streams.kafka.topics import TOPICS
+from streams.kafka.topic_specs import TOPICS
 from streams.settings.check import check_setting
 from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import GROUPS, KafkaSettings, SequencerSettings, Settings, load_settings

@@ -10,7 +10,7 @@ import torch
 from aiokafka import codec
 
 from streams.errors import BrokerError
-from streams.kafka import topics
+from streams.kafka import topic_specs, topics
 from streams.settings.load import KafkaSettings, load_settings
 from tools.commands import doctor
 from tools.commands.doctor import Check
@@ -19,8 +19,8 @@ from tools.project.packages import direct_dependencies, locked_versions
 from tools.workers.ports import free_port
 
 
-def stub_topics(monkeypatch: pytest.MonkeyPatch, *differences: topics.TopicDifference) -> None:
-    async def compare(_settings: KafkaSettings) -> list[topics.TopicDifference]:
+def stub_topics(monkeypatch: pytest.MonkeyPatch, *differences: topic_specs.TopicDifference) -> None:
+    async def compare(_settings: KafkaSettings) -> list[topic_specs.TopicDifference]:
         return list(differences)
 
     monkeypatch.setattr(topics, "compare", compare)
@@ -67,9 +67,9 @@ def test_codecs_that_cannot_be_read_are_named_with_their_package(monkeypatch: py
 def test_each_topic_difference_is_a_failure_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     stub_topics(
         monkeypatch,
-        topics.TopicDifference("items", "exists", "yes", "no"),
-        topics.TopicDifference("users", "exists", "yes", "no"),
-        topics.TopicDifference("events", "partitions", "4", "3"),
+        topic_specs.TopicDifference("items", "exists", "yes", "no"),
+        topic_specs.TopicDifference("users", "exists", "yes", "no"),
+        topic_specs.TopicDifference("events", "partitions", "4", "3"),
     )
     missing, partitions = doctor.check_topics(KafkaSettings())
     assert (missing.ok, missing.detail) == (False, "missing: items, users")
@@ -79,7 +79,7 @@ def test_each_topic_difference_is_a_failure_with_its_remedy(monkeypatch: pytest.
 
 
 def test_a_broker_that_refuses_the_topic_check_is_one_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def compare(_settings: KafkaSettings) -> list[topics.TopicDifference]:
+    async def compare(_settings: KafkaSettings) -> list[topic_specs.TopicDifference]:
         raise BrokerError("refused")
 
     monkeypatch.setattr(topics, "compare", compare)

@@ -14,8 +14,8 @@ from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.kafka import unpacking
-from streams.kafka.unpacking import PIECE_BYTES, pieces
+from streams.kafka.fetching import unpacking
+from streams.kafka.fetching.unpacking import PIECE_BYTES, pieces
 from tests.packed import GZIP, LZ4, SNAPPY, ZSTD
 
 Pack = Callable[[bytes], bytes]

@@ -21,9 +21,10 @@ from streams.contract.record_size import CutBytes, true_size
 from streams.contract.records import MAX_RECORD_BYTES, EventDecoder
 from streams.contract.reject_size import MAX_WHOLE_BYTES, kept
 from streams.errors import RecordError
-from streams.kafka import compressed_batches, readers, unpacking
-from streams.kafka.bounded_fetch import POLL_BYTES, BoundedRecords, bound_fetches
-from streams.kafka.compressed_batches import CUT_BYTES, PART_BYTES
+from streams.kafka import readers
+from streams.kafka.fetching import compressed_batches, unpacking
+from streams.kafka.fetching.bounded_fetch import POLL_BYTES, BoundedRecords, bound_fetches
+from streams.kafka.fetching.byte_source import CUT_BYTES, PART_BYTES
 from streams.settings.load import load_settings
 from tests.builders import T0
 from tests.packed import BASE, CODECS, GZIP, LZ4, NONE, SNAPPY, Packed, batch, message_set, some_records
@@ -254,7 +255,7 @@ def test_a_reader_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 PEAK = """
 import sys
-from streams.kafka import bounded_fetch
+from streams.kafka.fetching import bounded_fetch
 from streams.contract.record_size import true_size
 
 def status(name):

@@ -1,9 +1,15 @@
-"""Unpacking what producers compressed, piece by piece: no batch decides how much memory a worker takes.
+"""Unpacks compressed bytes piece by piece, so that no batch decides how much memory a worker needs.
 
-Kafka's limits count compressed bytes, and 1 MB of zstd can unpack to 30 GB. Each codec here gives pieces of at most
-:data:`PIECE_BYTES`, made one at a time. Beside its piece a codec holds: nothing (gzip), a block of at most 4 MiB (lz4), a block of at most
-22 times its compressed bytes (snappy: librdkafka compresses a batch as one block, Java's client as many small ones), or the window that
-the frame declares (zstd: at most 8 MiB up to level 19, never more than :data:`ZSTD_WINDOW_BYTES`).
+Kafka's limits count compressed bytes, and 1 MB of zstd can unpack to 30 GB. Each codec here makes
+pieces of at most :data:`PIECE_BYTES`, one at a time. Besides the piece a codec holds:
+
+====== ==============================================================================================
+gzip   nothing
+lz4    a block of at most 4 MiB
+snappy a block of at most 22 times its compressed bytes (librdkafka: one block a batch; Java: many)
+zstd   the window that the frame declares: at most 8 MiB up to level 19, never above
+       :data:`ZSTD_WINDOW_BYTES`
+====== ==============================================================================================
 """
 
 from __future__ import annotations
@@ -17,11 +23,11 @@ import cramjam
 import zstandard
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 
-#: Most bytes of a piece. A batch that unpacks to no more comes as one.
+#: Most bytes of a piece. A batch that unpacks to no more is one piece.
 PIECE_BYTES: Final = 2 << 20
-#: libzstd refuses larger windows unless it is told otherwise, as Kafka's Java client does.
+#: libzstd refuses larger windows by default, and so does Kafka's Java client.
 ZSTD_WINDOW_BYTES: Final = 1 << 27
-#: Snappy's best is 64 bytes for a copy of 3. A block that declares more than this times its size is damaged.
+#: Snappy packs at best 64 bytes into 3. A block that declares more than this ratio is damaged.
 SNAPPY_RATIO: Final = 22
 
 _XERIAL_HEADER: Final = b"\x82SNAPPY\x00\x00\x00\x00\x01\x00\x00\x00\x01"
@@ -41,14 +47,14 @@ def pieces(codec: int, packed: memoryview) -> Iterator[Any]:
     Returns
     -------
     Iterator
-        Buffers of at most :data:`PIECE_BYTES`, in order; nothing for no bytes.
+        Buffers of at most :data:`PIECE_BYTES`, in order; none for no bytes.
 
     Raises
     ------
     CorruptRecordException
-        While it is iterated: the bytes are not what the codec makes. A broker takes no such batch.
+        While it is iterated: the bytes are damaged. A broker takes no such batch.
     UnsupportedCodecError
-        Kafka 4.1 has no such codec.
+        When Kafka 4.1 does not have the codec.
     """
     if codec not in _CODECS:
         raise UnsupportedCodecError(
@@ -61,7 +67,7 @@ def pieces(codec: int, packed: memoryview) -> Iterator[Any]:
 
 
 def _joined(parts: Iterable[Any]) -> Iterator[Any]:
-    """Join parts up to the size of a piece: the small blocks of a codec need not be handled one by one."""
+    """Join small blocks of a codec up to the size of a piece."""
     held: list[Any] = []
     size = 0
     for part in parts:
@@ -70,13 +76,13 @@ def _joined(parts: Iterable[Any]) -> Iterator[Any]:
             size = 0
         held.append(part)
         size += len(part)
-        del part  # while a piece is out, none is kept here
+        del part  # the caller has the piece now: keep no second reference
     if held:
         yield _taken(held)
 
 
 def _taken(held: list[Any]) -> Any:
-    """Return the parts as one piece, and forget them."""
+    """Return the parts as one piece, and release them."""
     joined = held[0] if len(held) == 1 else b"".join(held)
     held.clear()
     return joined
@@ -92,7 +98,7 @@ def _gzip(packed: memoryview) -> Iterator[bytes]:
             yield part
             del part
         if unpacker.eof:
-            data = unpacker.unused_data.lstrip(b"\x00")  # members may follow each other, zeros may follow the last
+            data = unpacker.unused_data.lstrip(b"\x00")  # more members may follow, then zeros
             if not data:
                 return
             unpacker = zlib.decompressobj(_GZIP_WBITS)
@@ -117,7 +123,7 @@ def _snappy(packed: memoryview) -> Iterator[Any]:
 
 
 def _sliced(unpacked: Any) -> Iterator[Any]:
-    """Cut what a codec gives in one into pieces."""
+    """Cut an unpacked block into pieces."""
     if len(unpacked) <= PIECE_BYTES:
         yield unpacked
         return
@@ -135,7 +141,7 @@ def _xerial_blocks(packed: memoryview) -> Iterator[memoryview]:
 
 
 def _lz4(packed: memoryview) -> Iterator[Any]:
-    """Unpack as many blocks at a time as cannot exceed a piece: a frame says how large its blocks may become."""
+    """Unpack as many blocks at a time as fit into a piece: the frame declares their largest size."""
     at = 0
     while at < len(packed):
         if bytes(packed[at : at + 4]) != _LZ4_MAGIC:
@@ -143,7 +149,7 @@ def _lz4(packed: memoryview) -> Iterator[Any]:
         flags, sizes = packed[at + 4], packed[at + 5]
         blocks, at = _lz4_blocks(packed, at)
         n_at_once = max(1, PIECE_BYTES >> (8 + 2 * (sizes >> 4 & 7)))
-        if flags & 0x20:  # blocks are independent of each other: Kafka's own clients write no others
+        if flags & 0x20:  # independent blocks: all that Kafka's own clients write
             for i in range(0, len(blocks), n_at_once):
                 yield from _sliced(cramjam.lz4.decompress(_lz4_frame(flags, sizes, blocks[i : i + n_at_once])))
         else:
@@ -151,7 +157,7 @@ def _lz4(packed: memoryview) -> Iterator[Any]:
 
 
 def _lz4_linked(flags: int, sizes: int, blocks: list[memoryview], n_at_once: int) -> Iterator[bytes]:
-    """Unpack blocks that refer to the 64 KiB before them: those are handed in as a block that is stored as it is."""
+    """Unpack blocks that refer to the 64 KiB before them, which go in front as a stored block."""
     history = b""
     for i in range(0, len(blocks), n_at_once):
         stored = [struct.pack("<I", len(history) | 1 << 31) + history] if history else []
@@ -162,22 +168,21 @@ def _lz4_linked(flags: int, sizes: int, blocks: list[memoryview], n_at_once: int
 
 
 def _lz4_blocks(packed: memoryview, at: int) -> tuple[list[memoryview], int]:
-    """Return the blocks of the frame that begins at ``at``, each with its length before it, and where the frame ends."""
+    """Return the blocks of the frame at ``at``, each with its length in front, and the frame's end."""
     flags = packed[at + 4]
-    at += (
-        7 + (8 if flags & 8 else 0) + (4 if flags & 1 else 0)
-    )  # magic, flags, sizes, checksum; content size; dictionary
+    # magic, flags, sizes and checksum; content size; dictionary
+    at += 7 + (8 if flags & 8 else 0) + (4 if flags & 1 else 0)
     blocks: list[memoryview] = []
     while size := struct.unpack_from("<I", packed, at)[0] & 0x7FFFFFFF:
         if at + 4 + size > len(packed):
             raise CorruptRecordException("an lz4 frame ends inside a block")
         blocks.append(packed[at : at + 4 + size])
-        at += 4 + size + (4 if flags & 0x10 else 0)  # the block's checksum goes: the CRC of Kafka's batch covers it
+        at += 4 + size + (4 if flags & 0x10 else 0)  # without the checksum: the batch has a CRC
     return blocks, at + 4 + (4 if flags & 4 else 0)
 
 
 def _lz4_frame(flags: int, sizes: int, blocks: Iterable[Any]) -> bytes:
-    """Return a frame of these blocks: without checksums, content size and dictionary."""
+    """Return a frame of these blocks, without checksums, content size and dictionary."""
     described = bytes([0x40 | flags & 0x20, sizes & 0x70])
     return b"".join((_LZ4_MAGIC, described, bytes([_xxh32(described) >> 8 & 0xFF]), *blocks, _LZ4_END))
 

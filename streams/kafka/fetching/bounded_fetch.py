@@ -1,8 +1,9 @@
-"""What a consumer unpacks of fetched batches at once, and hands over at once, is bounded.
+"""Bounds how much a consumer unpacks at once and how much one poll returns.
 
-aiokafka unpacks each compressed batch whole, one at a time, and a poll takes as many records as it may, however large they are. Here a
-batch comes piece by piece (:mod:`streams.kafka.compressed_batches`), and a poll ends once what it has read of a partition is above
-:data:`POLL_BYTES` or what the settings give a batch; the next one goes on behind it.
+aiokafka unpacks each compressed batch whole, and a poll counts records, not bytes. Here a batch is
+unpacked piece by piece (:mod:`streams.kafka.fetching.compressed_batches`). A poll ends when the
+records of a partition are above :data:`POLL_BYTES`, or above the batch size of the settings; the
+next poll goes on from there.
 """
 
 from __future__ import annotations
@@ -14,24 +15,28 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.memory_records import MemoryRecords
 
 from streams.contract.record_size import true_size
-from streams.kafka.compressed_batches import CUT_BYTES, HEADER_OVERHEAD_BYTES, bounded
+from streams.kafka.fetching.byte_source import CUT_BYTES
+from streams.kafka.fetching.compressed_batches import HEADER_OVERHEAD_BYTES, bounded
 
-#: Python's objects of one record.
+#: Size of the Python objects of one record.
 RECORD_OVERHEAD_BYTES: Final = 512
-#: A poll takes no more records of a partition once their keys, values, headers and objects are above this.
+#: A poll takes no more records of a partition when keys, values, headers and objects exceed this.
 POLL_BYTES: Final = 4 << 20
 
 _LENGTH: Final = struct.Struct(">i")
 _LENGTH_AT: Final = 8
-_LOG_OVERHEAD_BYTES: Final = 12  # offset and length, which come before every batch
+_LOG_OVERHEAD_BYTES: Final = 12  # offset and length, in front of every batch
 
 
 def bound_fetches(max_records: int = 0, max_bytes: int = 0) -> None:
-    """Bound all consumers of this process, those of Faust too. Repeat-safe; to be called before a consumer starts.
+    """Bound all consumers of this process, also those of Faust. Repeat-safe.
+
+    Call it before a consumer starts.
 
     Parameters
     ----------
-    max_records, max_bytes : what a poll of the caller's may take in any case, where that is above :data:`POLL_BYTES`
+    max_records, max_bytes : size of the caller's polls; raises the bound if it is above
+        :data:`POLL_BYTES`
     """
     result = fetcher.FetchResult
     wanted = max_bytes + max_records * RECORD_OVERHEAD_BYTES
@@ -41,11 +46,11 @@ def bound_fetches(max_records: int = 0, max_bytes: int = 0) -> None:
 
 
 class BoundedRecords:
-    """The record batches of one partition's fetch, for aiokafka in the place of its ``MemoryRecords``.
+    """The record batches of one partition's fetch; replaces aiokafka's ``MemoryRecords``.
 
     Parameters
     ----------
-    data : the batches as the broker sent them; the last may be cut off
+    data : the batches as the broker sent them; the last one may be incomplete
     """
 
     def __init__(self, data: bytes) -> None:
@@ -56,7 +61,7 @@ class BoundedRecords:
         self.size_in_bytes = self._records.size_in_bytes
 
     def next_batch(self) -> Any:
-        """Return the next batch; one that is compressed unpacks when it is iterated."""
+        """Return the next batch; a compressed one unpacks while it is iterated."""
         batch, begin = self._records.next_batch(), self._at
         if batch is None:
             return None
@@ -65,13 +70,14 @@ class BoundedRecords:
 
 
 def _getall(self: Any, max_records: int | None = None) -> list[Any]:
-    """Return a partition's next records: aiokafka's ``FetchResult.getall``, which also ends at its bound of bytes."""
+    """Return a partition's next records: aiokafka's ``FetchResult.getall`` with a bound of bytes."""
     if not self.check_assignment(self._topic_partition) or not self.has_more():
         return []
     records: list[Any] = []
     take = records.append
     room = self.poll_bytes
-    for record in self._partition_records._records_iterator:  # what its __next__ calls: a call less for each record
+    # the iterator that __next__ of the partition's records calls: one call less for each record
+    for record in self._partition_records._records_iterator:
         take(record)
         room -= RECORD_OVERHEAD_BYTES + record.serialized_key_size + record.serialized_value_size
         if record.headers or record.serialized_value_size >= CUT_BYTES:
@@ -85,7 +91,10 @@ def _getall(self: Any, max_records: int | None = None) -> list[Any]:
 
 
 def _rest_of_size(record: Any) -> int:
-    """Return the bytes of a record's headers, and what was unpacked of its value for nothing: time is bounded too."""
+    """Return the bytes of a record's headers and of the part of its value that was cut off.
+
+    The cut part counts because unpacking it took time, and a poll's time is bounded as well.
+    """
     size = true_size(record.value) - len(record.value or b"")
     for name, value in record.headers:
         size += HEADER_OVERHEAD_BYTES + len(name) + len(value or b"")

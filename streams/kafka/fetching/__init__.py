@@ -1,0 +1,1 @@
+"""Record batches as the broker sends them, unpacked in bounded memory."""
