@@ -9,8 +9,8 @@ from typing import Final
 import torch
 
 #: Seconds after which a waiting thread asks for Python's interpreter lock. While another thread
-#: computes, PyTorch waits this long after each of its many short operations. Python's default is ten
-#: times as long, and makes a model beside a busy thread more than twice as slow.
+#: computes, PyTorch waits this long after each of its many short operations. Python's default is
+#: ten times as long, and makes a model beside a busy thread more than twice as slow.
 SWITCH_INTERVAL_S: Final = 0.0005
 
 
@@ -31,10 +31,10 @@ def resolve_device(device: str) -> str:
 def tame_pytorch() -> None:
     """Set PyTorch up for a process with an event loop.
 
-    It leaves one core free, keeps few kernels, and waits briefly for the interpreter lock. oneDNN, which
-    PyTorch uses for the GELU, compiles a kernel for each new shape and keeps a thousand of them, 1.3 MB
-    each. Every micro-batch has another shape: a recommender grew by a gigabyte within an hour. PyTorch's
-    own GELU costs the same over all.
+    It leaves one core free, keeps few kernels, and waits briefly for the interpreter lock. oneDNN,
+    which PyTorch uses for the GELU, compiles a kernel for each new shape and keeps a thousand of
+    them, 1.3 MB each. Every micro-batch has another shape: a recommender grew by a gigabyte within
+    an hour. PyTorch's own GELU costs the same over all.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     torch.set_num_threads(max(1, (os.cpu_count() or 2) - 1))

@@ -1,7 +1,7 @@
-"""Words that models and records share; the contract (``streams.contract.records``) takes them from here.
+"""Words that models and records share; ``streams.contract.records`` takes them from here.
 
-Models may not import the contract, and commands that import the contract must not load NumPy. So this
-module imports neither.
+Models may not import the contract, and commands that import the contract must not load NumPy. So
+this module imports neither.
 """
 
 from __future__ import annotations

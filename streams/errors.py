@@ -1,4 +1,4 @@
-"""The exceptions that headrace raises on purpose: of the workers and of the commands.
+"""The exceptions that headrace raises on purpose, in workers and in commands.
 
 ::
 

@@ -1,8 +1,9 @@
 """Text embeddings on disk, by text hash and encoder version: each text is embedded once.
 
 A file holds the vectors of one encoder version: a header, then records of one length (key, vector,
-checksum). Processes only append to it, under a lock. The next process that opens or appends cuts off a
-record that a dead writer left half-written. A record that does not match its checksum counts as missing.
+checksum). Processes only append to it, under a lock. The next process that opens or appends cuts
+off a record that a dead writer left half-written. A record that does not match its checksum counts
+as missing.
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ class EmbeddingCache:
     def put_many(self, vectors: Mapping[str, Float32]) -> None:
         """Append vectors, (dim,) float32, of texts that are not here yet.
 
-        A vector that is not finite, or zero because its text could not be embedded, is not kept: the next
-        try may succeed. A full disk is logged; the vectors are then only not saved.
+        A vector that is not finite, or zero because its text could not be embedded, is not kept:
+        the next try may succeed. A full disk is logged; the vectors are then only not saved.
 
         Raises
         ------

@@ -1,1 +1,1 @@
-"""What is on the wire: records, topics' roles, rejects, and the rules that producers and consumers rely on."""
+"""What is on the wire: records, rejects, rights, and rules of producers and consumers."""

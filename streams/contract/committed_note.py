@@ -1,12 +1,15 @@
-"""What is committed beside offsets, as their metadata: it outlives the worker, and ``headrace status`` reads it. Pure data.
+"""Notes that workers commit with offsets, as their metadata. Pure data.
+
+A note outlives its worker, and ``headrace status`` reads it.
 
 ::
 
-    group of the sequencer                    each partition of events: Judged, with the gaps in it
-    group ACKNOWLEDGED, which nobody joins    each partition of events: Acknowledged, up to which gap an operator has seen it
-    group of the recommender                  each partition of sequences: CatalogueShare, of the worker that has it
+    group            partition of   note
+    sequencer        events         Judged: rejects, and gaps in the partition
+    ACKNOWLEDGED     events         Acknowledged: the last gap that an operator has seen
+    recommender      sequences      CatalogueShare, of the worker that owns the partition
 
-An operator cannot change the metadata of an active group. So what an operator has seen stands in a group of its own.
+Nobody joins the group ``ACKNOWLEDGED``: an operator cannot change the metadata of an active group.
 """
 
 from __future__ import annotations
@@ -16,18 +19,23 @@ from typing import Final, TypeVar
 
 import msgspec
 
-#: ``headrace status`` and ``/health`` are unhealthy for so long after events were lost, or until they are acknowledged.
+#: How long ``headrace status`` and ``/health`` are unhealthy after events were lost. An
+#: acknowledgement ends it earlier.
 UNHEALTHY_MS: Final = 24 * 3_600_000
-#: A partition counts as unhealthy for so long after the last alarm about rejects.
+#: How long a partition is unhealthy after its last alarm about rejects.
 REJECTS_UNHEALTHY_S: Final = 300.0
 #: The group of acknowledgements, as ``KafkaSettings.group`` takes it.
 ACKNOWLEDGED: Final = "sequencer.acknowledged"
-#: So many gaps of a partition are kept apart; the oldest beyond are told as one. Brokers take 4,096 bytes of metadata.
+#: Most gaps of a partition in its note; the oldest ones are joined. Brokers take 4,096 bytes of
+#: metadata.
 MAX_GAPS: Final = 16
 
 
 class Gap(msgspec.Struct, frozen=True, array_like=True):
-    """Offsets that were due and are gone: the first, and the one where records go on; ``n_read`` between them were read."""
+    """Offsets that the broker deleted unread: from ``first`` to before ``begin``.
+
+    ``n_read`` of them were read: those between the parts of a joined gap.
+    """
 
     first: int
     begin: int
@@ -36,7 +44,7 @@ class Gap(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def n_lost(self) -> int:
-        """How many events are lost at most: markers and aborted records take offsets too."""
+        """Most events that are lost: markers and aborted records take offsets too."""
         return self.begin - self.first - self.n_read
 
     def describe(self, topic: str, partition: int) -> str:
@@ -48,37 +56,42 @@ class Gap(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Judged(msgspec.Struct, omit_defaults=True):
-    """The counts that the reject ceiling remembers, the last alarm of the partition, and what it lost."""
+    """The counts of the reject ceiling, the partition's last alarm, and its gaps."""
 
     read: int = 0
     rejected: int = 0
     alarm_ms: int = 0
-    gaps: tuple[Gap, ...] = ()  # events that the broker deleted unread, oldest first: streams/health/deleted_events.py
+    gaps: tuple[Gap, ...] = ()  # oldest first: streams/health/deleted_events.py
 
     def alarms_at(self, now_ms: int) -> bool:
-        """Whether the partition counts as unhealthy at a time."""
+        """Whether an alarm about rejects makes the partition unhealthy at a time."""
         return now_ms - self.alarm_ms < REJECTS_UNHEALTHY_S * 1000
 
 
 class Acknowledged(msgspec.Struct, frozen=True):
-    """The last gap of a partition that an operator has seen: where records went on, and when it was found."""
+    """The last gap that an operator has seen: its ``begin``, and when a worker found it."""
 
     begin: int = -1
     seen_ms: int = -1
 
     def covers(self, gap: Gap) -> bool:
-        """Whether a gap had been found then. Both must say so: clocks of workers differ, and a topic made anew begins at 0."""
+        """Whether the operator has seen a gap.
+
+        Offset and time must both say so: clocks of workers differ, and new topics begin at offset 0.
+        """
         return gap.begin <= self.begin and gap.seen_ms <= self.seen_ms
 
 
 class CatalogueShare(msgspec.Struct, frozen=True):
-    """Of the last events that a recommender counted, those of items outside the catalogue: streams/health/unknown_items.py.
+    """How many of a recommender's last events are of items that the catalogue lacks.
+
+    See streams/health/unknown_items.py.
 
     Parameters
     ----------
-    worker : its member id; it counts all its partitions together
+    worker : member id of the recommender, which counts all its partitions together
     example : an unknown item's id, shortened; empty where there is none
-    seen_ms : when the last event was counted
+    seen_ms : when the worker counted the last event
     """
 
     worker: str = ""
@@ -89,17 +102,17 @@ class CatalogueShare(msgspec.Struct, frozen=True):
 
 
 def decode_judged(note: str) -> Judged:
-    """Return what the metadata of the sequencer's offset says; nothing where something else stands there."""
+    """Return the note of a sequencer's offset; an empty one for other metadata."""
     return _decode(note, Judged) or Judged()
 
 
 def decode_acknowledged(note: str) -> Acknowledged:
-    """Return what the metadata of an acknowledgement says; nothing acknowledged where something else stands there."""
+    """Return the note of an acknowledgement; an empty one for other metadata."""
     return _decode(note, Acknowledged) or Acknowledged()
 
 
 def decode_share(note: str) -> CatalogueShare:
-    """Return what the metadata of a recommender's offset says; no events where something else stands there."""
+    """Return the note of a recommender's offset; an empty one for other metadata."""
     return _decode(note, CatalogueShare) or CatalogueShare()
 
 
@@ -109,12 +122,12 @@ def encode(note: Judged | Acknowledged | CatalogueShare) -> str:
 
 
 def unseen(gaps: Iterable[Gap], acknowledged: Acknowledged, now_ms: int) -> tuple[Gap, ...]:
-    """Return the gaps that still make the partition unhealthy: found less than a day ago, and not acknowledged."""
+    """Return the gaps that make the partition unhealthy: found within a day, not acknowledged."""
     return tuple(gap for gap in gaps if now_ms - gap.seen_ms < UNHEALTHY_MS and not acknowledged.covers(gap))
 
 
 def with_gap(gaps: tuple[Gap, ...], gap: Gap) -> tuple[Gap, ...]:
-    """Return what is kept after another gap: those of the day before it, at most :data:`MAX_GAPS`."""
+    """Return the gaps with one more: at most :data:`MAX_GAPS`, none older than a day."""
     kept = [old for old in gaps if gap.seen_ms - old.seen_ms < UNHEALTHY_MS]
     kept.append(gap)
     while len(kept) > MAX_GAPS:

@@ -1,4 +1,7 @@
-"""Which records of ``items`` are catalogue entries: every reader of the topic asks here, so that all have the same catalogue."""
+"""Decides which records of ``items`` are catalogue entries.
+
+Every reader of the topic asks here, so that all have the same catalogue.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from streams.contract.records import Item, RecordDecoder
 from streams.errors import RecordError
 from streams.settings.record_limits import MAX_ID_LENGTH
 
-#: So much of a wrong key is quoted.
+#: Most characters of a wrong key that a message quotes.
 _SHOWN: Final = 64
 
 
@@ -21,13 +24,14 @@ class ItemDecoder:
         self._decoder = RecordDecoder(Item)
 
     def decode(self, record: ConsumedRecord) -> tuple[str, Item | None]:
-        """Return the ``item_id`` and the entry; None for a record without value, which removes the item of its key.
+        """Return the ``item_id`` and the entry, None for a removal: a record without value.
 
         Raises
         ------
         RecordError
-            When the value breaks the contract, or the key is not the ``item_id``: compaction and removal go by the key, so such an entry
-            could neither be replaced nor removed under its own name. Without a value, when the key could be the id of no item.
+            When the value breaks the contract, or the key is not the ``item_id``. Compaction and
+            removal use the key, so nobody could replace or remove such an entry by its ``item_id``.
+            Without a value: when the key cannot be an ``item_id``.
         """
         key = record.key
         if record.value is None:

@@ -1,4 +1,4 @@
-"""Records of Kafka as headrace reads and writes them, whatever is in them."""
+"""Records of Kafka as headrace reads and writes them, whatever they hold."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, Protocol
 
 Headers = Sequence[tuple[str, bytes]]
 
-#: More than a batch and its only record add to what :func:`record_bytes` counts.
+#: More than a batch of one record adds to the bytes that :func:`record_bytes` counts.
 BATCH_OVERHEAD_BYTES: Final = 1_024
 
 

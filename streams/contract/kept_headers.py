@@ -1,15 +1,18 @@
-"""A rejected record's own headers, kept beside those that say why it was rejected, and given back when it is redriven."""
+"""A rejected record's own headers.
+
+A reject carries them beside the headers that give the reason; redriving restores them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
 
-#: In front of a kept header's name: no name of a producer can be taken for one of ours.
+#: Prefix of a kept header's name: no producer's header can be taken for one of headrace.
 ORIGINAL: Final = "original."
-#: How many headers were left out for want of room; absent where none was.
+#: Header with the number of headers that did not fit; absent when all did.
 LEFT_OUT: Final = "original-headers-left-out"
-#: Names and values that are kept of one record: a reject must fit on its topic whatever a producer sends.
+#: Most bytes of kept names and values: a reject must fit on its topic, whatever a producer sends.
 MAX_KEPT_BYTES: Final = 16_384
 
 
@@ -29,5 +32,5 @@ def kept_headers(headers: Iterable[tuple[str, bytes | None]]) -> list[tuple[str,
 
 
 def original_headers(headers: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-    """Return the headers that a rejected record came with, out of those of its reject."""
+    """Return a rejected record's own headers, given the headers of its reject."""
     return [(name.removeprefix(ORIGINAL), value) for name, value in headers if name.startswith(ORIGINAL)]

@@ -1,7 +1,7 @@
-"""Pseudonymous user ids: a keyed hash in place of the id that the shop knows, made where events are produced.
+"""Pseudonymous user ids: the producer replaces the shop's id by a keyed hash of it.
 
-Who has the key can find the pseudonym of a known id, and nobody can turn a pseudonym back. Everything behind the topic ``events`` works
-on pseudonyms as on any other id.
+Whoever has the key can compute the pseudonym of a known id; nobody can reverse a pseudonym.
+Everything behind the topic ``events`` treats a pseudonym like any other id.
 """
 
 from __future__ import annotations
@@ -21,32 +21,40 @@ from streams.settings.secrets import read_secret
 
 #: A key must be as hard to guess as a pseudonym.
 MIN_KEY_BYTES: Final = 16
-#: A random key has more different steps from one byte, or character, to the next; in one that counts or repeats all are alike. Of a million
-#: random keys of 32 hexadecimal digits none was refused.
+#: Fewest different steps between neighbouring bytes, or characters, of a key. A key that counts or
+#: repeats has fewer. Of a million random keys of 32 hexadecimal digits none was refused.
 MIN_DISTINCT_STEPS: Final = 8
 MAKE_KEY: Final = "(umask 077; openssl rand -hex 32 >FILE)"
-#: 128 bits: with a thousand million users, the chance that any two meet is below 2e-21.
+#: 128 bits: the chance that any two of a thousand million users collide is below 2e-21.
 DIGEST_BYTES: Final = 16
 _DOMAIN: Final = b"headrace.user_id"
 _REMEMBERED: Final = 100_000
 
 
 class Pseudonyms:
-    """Maps user ids to pseudonyms: BLAKE2b in its keyed mode (RFC 7693, section 2.9), 32 hexadecimal digits."""
+    """Maps user ids to pseudonyms of 32 hexadecimal digits.
+
+    References
+    ----------
+    BLAKE2b in its keyed mode: RFC 7693, section 2.9.
+    """
 
     def __init__(self, key: str) -> None:
         self._key = hashlib.sha512(key.encode()).digest()
         self.of = lru_cache(_REMEMBERED)(self._of)
 
     def _of(self, user_id: str) -> str:
-        """Return the pseudonym of a user id; an id beyond the contract's limits stays as it is, to be refused as such."""
+        """Return the pseudonym of a user id.
+
+        An id outside the contract's limits stays as it is, so that it is refused.
+        """
         if not 1 <= len(user_id) <= MAX_ID_LENGTH:
             return user_id
         content = user_id.encode("utf-8", "surrogatepass")
         return hashlib.blake2b(content, digest_size=DIGEST_BYTES, key=self._key, person=_DOMAIN).hexdigest()
 
     def fingerprint(self) -> str:
-        """Return what tells two keys apart and is nobody's pseudonym."""
+        """Return a short hash that tells two keys apart. It is nobody's pseudonym."""
         return hashlib.blake2b(b"", digest_size=4, key=self._key, person=_DOMAIN).hexdigest()
 
 
@@ -56,7 +64,7 @@ def open_pseudonyms(kafka: KafkaSettings) -> Pseudonyms | None:
     Raises
     ------
     SettingsError
-        When the file cannot be used, or the key does not look random, so that it does not withstand guessing.
+        When the file cannot be used, or the key does not look random and could be guessed.
     """
     if not kafka.user_id_key_file:
         return None
@@ -71,9 +79,10 @@ def open_pseudonyms(kafka: KafkaSettings) -> Pseudonyms | None:
 
 
 def weakness(key: str) -> str:
-    """Return what shows that a key was not drawn at random, or an empty string; a phrase is no key, since its words can be tried.
+    """Return why a key does not look random, or an empty string.
 
-    It finds what repeats or counts and what is no encoding of bytes. Nothing can find a key that looks random and was published.
+    It refuses keys that repeat or count, and keys that do not encode bytes, such as phrases, whose
+    words can be tried. It cannot know a random key that somebody has published.
     """
     drawn = _decoded(key)
     if drawn is None:
@@ -87,7 +96,10 @@ def weakness(key: str) -> str:
 
 
 def _decoded(key: str) -> bytes | None:
-    """Return the bytes that a key spells, or None; base64 has capital and small letters, or it is a word."""
+    """Return the bytes that a key encodes, or None.
+
+    Base64 must have capital and small letters; else it may be a word.
+    """
     if re.fullmatch(r"(?:[0-9a-f]{2})+|(?:[0-9A-F]{2})+", key):
         return bytes.fromhex(key)
     text = key.rstrip("=")

@@ -1,7 +1,8 @@
 """From msgspec's message to reason, field and detail of a reject.
 
-A message is a fixed text and, at its end, the path of the value at fault. One of the texts quotes the producer: that of a value which is
-none of the allowed ones. So a text is told by how it begins, a path by how it ends, and nothing is searched for in between.
+A message is a fixed text followed by the path of the bad value. The text about a value that is not
+allowed quotes the producer. So this module matches texts at their beginning and paths at their end,
+and never searches between.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ _PATH: Final = re.compile(r" - at (?:`key` in )?`\$([^`]*)`\Z")
 _FIELD: Final = re.compile(r"\.([A-Za-z0-9_]+)")
 _MISSING: Final = re.compile(r"Object missing required field `([A-Za-z0-9_]+)`\Z")
 _QUOTED_CHARACTERS: Final = 100
-#: How a text begins that says which check failed; the first that fits counts. All others are about types.
+#: Beginnings of texts and the reasons they mean; the first match counts. All other texts mean
+#: "type".
 _REASONS: Final = tuple(
     (re.compile(beginning), reason)
     for beginning, reason in (
@@ -47,7 +49,7 @@ def record_error(exc: msgspec.ValidationError) -> RecordError:
 
 
 def _shown(body: str) -> str:
-    """Return a text with what it quotes cut short, in one printable line."""
+    """Return a text as one printable line, cut short where it quotes much."""
     shown = printable(body[: _QUOTED_CHARACTERS + 1])
     return shown if len(shown) <= _QUOTED_CHARACTERS else f"{shown[:_QUOTED_CHARACTERS]}..."
 

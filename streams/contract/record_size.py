@@ -1,14 +1,14 @@
-"""How large a key or value is, also where only its beginning was kept."""
+"""The size of a key or value, also when only its beginning was kept."""
 
 from __future__ import annotations
 
 
 class CutBytes(bytes):
-    """The beginning of a key or value that was too large to be held.
+    """The beginning of a key or value that was too large to keep.
 
     Attributes
     ----------
-    size : the bytes that all of it has
+    size : bytes of the whole
     """
 
     size: int
@@ -21,7 +21,7 @@ class CutBytes(bytes):
 
 
 def true_size(part: bytes | None) -> int:
-    """Return the bytes that a key or value has; 0 for an absent one."""
+    """Return the bytes of a whole key or value; 0 for an absent one."""
     if type(part) is CutBytes:
         return part.size
     return len(part) if part else 0

@@ -1,8 +1,8 @@
 """The records on the wire: their fields, their limits, and how bytes become records.
 
-The contract is written for readers in ``docs/contract/asyncapi.yaml``; a test holds the two together. Records are msgpack
-maps; on the input topics JSON objects are taken too. The two are told apart by the first byte: a msgpack map begins with
-0x80-0x8f, 0xde or 0xdf, a JSON object with ``{`` or white space, and no msgpack map begins so.
+``docs/contract/asyncapi.yaml`` is the contract for readers; a test keeps the two equal. Records are
+msgpack maps; the input topics take JSON objects too. The first byte tells them apart: a msgpack map
+begins with 0x80-0x8f, 0xde or 0xdf, a JSON object with ``{`` or white space.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from streams.settings.record_limits import MAX_ID_LENGTH
 
 VERSION: Final = 1
 MAX_RECORD_BYTES: Final = 65_536
-MIN_EVENT_TS_MS: Final = 631_152_000_000  # 1990-01-01T00:00:00Z: what lies before is a time in seconds
+MIN_EVENT_TS_MS: Final = 631_152_000_000  # 1990-01-01T00:00:00Z: an earlier time is in seconds
 MAX_TS_MS: Final = 253_402_300_799_999  # 9999-12-31T23:59:59.999Z
 
 
@@ -56,8 +56,9 @@ REASONS: Final[dict[str, str]] = {
 class Event(msgspec.Struct, gc=False, omit_defaults=True):
     """One shop event, as published on ``events``.
 
-    ``run`` and ``seq`` are set by a replay: the replay's name and the event's position in it, growing per user. They make a
-    repeated replay harmless at any distance in time, as a producer's sequence number does in Kafka.
+    A replay sets ``run``, its name, and ``seq``, the event's position in it, which grows per user.
+    They make a repeated replay harmless at any distance in time, as a sequence number does for a
+    producer of Kafka.
     """
 
     v: Version
@@ -88,7 +89,7 @@ class Item(msgspec.Struct, omit_defaults=True):
 
 
 class User(msgspec.Struct, omit_defaults=True):
-    """Features and follows of a user, as published on ``users``; a record without value removes them."""
+    """Features and follows of a user, as published on ``users``; no value removes them."""
 
     v: Version
     user_id: Identifier
@@ -115,7 +116,10 @@ class SourceRank(NamedTuple):
 
 
 class RecommendedItem(msgspec.Struct):
-    """One item of a list: its probability, where each source ranked it, and the past item that pulled it in, None where none did."""
+    """One item of a list: its probability, its rank in each source, and the reason for it.
+
+    ``because`` is the item of the user's window that explains it, or None.
+    """
 
     item_id: str
     score: float
@@ -126,7 +130,7 @@ class RecommendedItem(msgspec.Struct):
 class Recommendation(msgspec.Struct):
     """One list, as published on ``recommendations``.
 
-    ``provisional`` says that it only stands in: the full list of the same or a later revision follows.
+    ``provisional`` says that the full list of the same or a later revision follows.
     """
 
     v: int
@@ -173,7 +177,7 @@ _MAP_STARTS: Final = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
 class RecordDecoder(Generic[RecordT]):
     """Decodes and checks records of one struct type, from msgpack or JSON.
 
-    Not for use by two threads at once: the decoders underneath are reused.
+    For one thread at a time: it reuses its decoders.
     """
 
     def __init__(self, struct: type[RecordT]) -> None:
@@ -208,7 +212,7 @@ class RecordDecoder(Generic[RecordT]):
         raise RecordError("malformed", "", f"first byte 0x{first:02x} begins neither a msgpack map nor a JSON object")
 
     def _checked(self, decoder: Any, codec: Any, value: bytes) -> RecordT:
-        """Decode; where that fails, once more with whole numbers that are written as floats (``1.8e12``) made integers."""
+        """Decode; after a failure try again with whole floats, such as ``1.8e12``, as integers."""
         try:
             record: RecordT = decoder.decode(value)
         except msgspec.ValidationError:
@@ -220,14 +224,20 @@ class RecordDecoder(Generic[RecordT]):
 
 
 class EventDecoder(RecordDecoder[Event]):
-    """Decodes events and checks what a schema cannot say: the key, the clock skew, finiteness."""
+    """Decodes events and checks what a schema cannot: the key, the clock skew, finite numbers."""
 
     def __init__(self, max_future_skew_ms: int) -> None:
         super().__init__(Event)
         self._skew_ms = max_future_skew_ms
 
     def decode_event(self, key: bytes | None, value: bytes | None, now_ms: int) -> Event:
-        """Return the event of a record read at ``now_ms``; raise :class:`RecordError` if it breaks the contract."""
+        """Return the event of a record that was read at ``now_ms``.
+
+        Raises
+        ------
+        RecordError
+            When the record breaks the contract.
+        """
         event = self.decode(value)
         if event.ts > now_ms + self._skew_ms:
             raise RecordError(
@@ -247,7 +257,7 @@ _encoder = msgspec.msgpack.Encoder()
 
 
 def encode(record: msgspec.Struct, *, as_json: bool = False) -> bytes:
-    """Return the bytes of a record: msgpack, or JSON where the reader is a person."""
+    """Return the bytes of a record: msgpack, or JSON for people to read."""
     return msgspec.json.encode(record) if as_json else _encoder.encode(record)
 
 
@@ -262,7 +272,8 @@ def is_user_key(key: bytes) -> bool:
 def decode_any(value: bytes) -> Any:
     """Return plain Python objects for display, from msgpack or JSON of any shape.
 
-    It reads msgpack with the library that consumers in other projects use, so it shows what they would see.
+    It reads msgpack with the library that consumers in other projects use, so it shows what they
+    would see.
 
     Raises
     ------

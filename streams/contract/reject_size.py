@@ -1,7 +1,7 @@
 """What a reject keeps of a record that does not fit on ``events.rejected``.
 
-A record of many megabytes passes the broker's limit on ``events`` when it compresses well, for Kafka's limits count compressed bytes.
-Nobody must count on it to compress as well a second time.
+Kafka's limits count compressed bytes, so a record of many megabytes passes the limit of ``events``
+when it compresses well. It need not compress as well a second time.
 """
 
 from __future__ import annotations
@@ -12,25 +12,28 @@ from streams.contract.kafka_records import BATCH_OVERHEAD_BYTES
 from streams.contract.record_size import true_size
 from streams.contract.records import MAX_RECORD_BYTES
 
-#: What the headers of a reject take at most, :data:`~streams.contract.kept_headers.MAX_KEPT_BYTES` of the record's own included.
+#: Most bytes of a reject's headers, the record's own included
+#: (:data:`~streams.contract.kept_headers.MAX_KEPT_BYTES`).
 HEADERS_BYTES: Final = 32_768
-#: The largest record that ``events`` takes (Kafka's default limit is 1,048,588 bytes) must fit on ``events.rejected`` with the
-#: reject headers around it; else one such record would stop the sequencer for good.
+#: The largest record of ``events`` (Kafka's default limit is 1,048,588 bytes) must fit on
+#: ``events.rejected`` with its reject headers; else it would stop the sequencer for good.
 REJECTED_MAX_BYTES: Final = 2 << 20
-#: Key and value of at most this many bytes are kept whole: more than Kafka's default limit lets in uncompressed.
+#: Most bytes of key and value that are kept whole: more than Kafka's default limit lets in
+#: uncompressed.
 MAX_WHOLE_BYTES: Final = REJECTED_MAX_BYTES - BATCH_OVERHEAD_BYTES - HEADERS_BYTES
-#: What is left of a key or value that is cut: as much as a value that keeps the contract may have.
+#: Bytes that are kept of a key or value that is cut: the largest value of the contract.
 CUT_BYTES: Final = MAX_RECORD_BYTES
 
-#: Header of a reject that is cut: which parts are, ``value``, ``key`` or ``key,value``; absent where the reject is whole.
+#: Header of a cut reject, with the cut parts: ``value``, ``key`` or ``key,value``; absent when
+#: the reject is whole.
 TRUNCATED: Final = "truncated"
-#: Headers of a reject that is cut: the bytes of its value and of its key as they were read, decimal.
+#: Headers of a cut reject: the bytes of the whole value and of the whole key, decimal.
 SIZE: Final = "size"
 KEY_SIZE: Final = "key-size"
 
 
 class Kept(NamedTuple):
-    """What is kept of a record: its key and value, cut or whole, and the headers that say so."""
+    """The kept part of a record: key and value, cut or whole, and the headers that say so."""
 
     key: bytes | None
     value: bytes | None
@@ -38,7 +41,7 @@ class Kept(NamedTuple):
 
 
 def kept(key: bytes | None, value: bytes | None) -> Kept:
-    """Return what a reject keeps of a record: all of it where it fits, else the beginnings and the true sizes."""
+    """Return what a reject keeps of a record: all that fits, else beginnings and true sizes."""
     key_size, value_size = true_size(key), true_size(value)
     if key_size + value_size <= MAX_WHOLE_BYTES:
         return Kept(key, value, [])

@@ -17,9 +17,10 @@ class Reject(NamedTuple):
     error: RecordError
 
     def as_record(self) -> OutRecord:
-        """Return the record for ``events.rejected``: original key and bytes; in the headers reason and coordinates, then its own.
+        """Return the record for ``events.rejected``: the original key and value.
 
-        What would not fit there is cut, and says so: see :mod:`streams.contract.reject_size`.
+        Its headers give reason and place, then the record's own headers. A record that does not fit
+        is cut, and its headers say so: see :mod:`streams.contract.reject_size`.
         """
         source = self.record
         headers = {

@@ -1,7 +1,8 @@
-"""Who needs which rights on the broker: the smallest list of access control entries of each part. Pure data.
+"""The rights that each role needs on the broker: the smallest list of entries. Pure data.
 
-The names are Kafka's. Entries with ``is_prefix`` are prefixed patterns, the others literal. Kafka implies ``Describe`` by ``Read``,
-``Write``, ``Delete`` and ``Alter``; it is written out, so that the list says what is used.
+The names are Kafka's. Entries with ``is_prefix`` are prefixed patterns, the others literal ones. In
+Kafka ``Read``, ``Write``, ``Delete`` and ``Alter`` imply ``Describe``; the list names it all the
+same, so that it shows what a role uses.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ Role = Literal["sequencer", "recommender", "producer", "catalogue", "subscriber"
 Kind = Literal["topic", "group", "transactional-id", "cluster"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
-#: What each role reads and writes, by name in the contract. The workers' two output topics that are also their state are read too.
+#: Topics that each role reads and writes, by name in the contract. A worker also reads the output
+#: topic that is its state.
 READS: Final[dict[Role, tuple[str, ...]]] = {
     "sequencer": ("events", "sequences"),
     "recommender": ("sequences", "items", "user-vectors"),
@@ -26,7 +28,7 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     "catalogue": ("items", "users"),
     "subscriber": ("recommendations", "items"),
     "redriver": ("events.rejected",),
-    "operator": ("events", "sequences"),  # status looks whether a partition that stands still has records left
+    "operator": ("events", "sequences"),  # status checks whether a partition without progress has records left
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
     "sequencer": ("sequences", "events.rejected"),
@@ -34,7 +36,7 @@ WRITES: Final[dict[Role, tuple[str, ...]]] = {
     "producer": ("events",),
     "catalogue": ("items", "users"),
     "subscriber": (),
-    "redriver": ("events", "events.rejected"),  # sends, and marks what it has sent
+    "redriver": ("events", "events.rejected"),  # sends records, and marks those that it has sent
     "operator": (),
 }
 ALL_TOPICS: Final = (
@@ -61,7 +63,7 @@ class Acl:
 
 
 def topics_of(role: Role) -> tuple[str, ...]:
-    """Return the topics of the contract that a role uses; the operator's are all."""
+    """Return the topics of the contract that a role uses; the operator uses all."""
     return ALL_TOPICS if role == "operator" else tuple(dict.fromkeys(READS[role] + WRITES[role]))
 
 

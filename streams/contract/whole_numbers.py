@@ -1,4 +1,7 @@
-"""Whole numbers that a producer wrote as floats: JSON knows one kind of number, and ``1.8e12`` is as whole as ``1800000000000``."""
+"""Whole numbers that a producer wrote as floats.
+
+JSON has one kind of number: ``1.8e12`` is as whole as ``1800000000000``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-#: Above this a float does not name one whole number.
+#: Above this a float may stand for several whole numbers.
 _MAX_EXACT: Final = 2.0**53
 
 
@@ -21,7 +24,7 @@ def whole_fields(struct: Any) -> tuple[str, ...]:
 
 
 def with_integers(codec: Any, value: bytes, names: tuple[str, ...]) -> bytes | None:
-    """Return an encoded map with the whole floats in the named fields made integers; None where there are none.
+    """Return an encoded map whose named fields have integers for whole floats; None without any.
 
     Parameters
     ----------

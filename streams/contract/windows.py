@@ -42,9 +42,10 @@ class BaseWindow(msgspec.Struct, gc=False, omit_defaults=True):
 class WindowState(BaseWindow, gc=False, omit_defaults=True):
     """A user's window, as published on ``sequences``.
 
-    ``recent`` holds ``(ts, event_id)`` of accepted events that have left the window by count but may still be repeated;
-    ``floor`` is the greatest key that was forgotten, and nothing at or below it is accepted again. ``seen`` packs one
-    little-endian uint32 (``streams.contract.windows.seen_hash``) for each item that left the window.
+    ``recent`` holds ``(ts, event_id)`` of accepted events that have left the full window but may
+    still be repeated. ``floor`` is the greatest such key that was forgotten; no event at or below
+    it is accepted. ``seen`` packs one little-endian uint32 (:func:`seen_hash`) for each item that
+    left the window.
     """
 
     recent: list[tuple[int, str]] = []
@@ -54,7 +55,7 @@ class WindowState(BaseWindow, gc=False, omit_defaults=True):
 
 
 class ListWindow(BaseWindow, gc=False, omit_defaults=True):
-    """As much of a window as a list is made of: a third of the work of reading a long one whole."""
+    """The part of a window that a list needs: decoding it takes a third of the time."""
 
     seen: bytes = b""
 
@@ -62,7 +63,7 @@ class ListWindow(BaseWindow, gc=False, omit_defaults=True):
 WindowT = TypeVar("WindowT", bound=BaseWindow)
 
 
-#: So many events nobody has; one more must still fit into what msgpack calls an integer.
+#: No user has so many events; one more must still fit into an integer of msgpack.
 MAX_REVISION: Final = 2**62
 
 
@@ -73,12 +74,18 @@ _list_window_decoder = msgspec.msgpack.Decoder(ListWindow)
 
 
 def decode_window(value: bytes) -> WindowState:
-    """Return the window in a ``sequences`` value; raise :class:`RecordError` if it is none, or of a newer version (``version``)."""
+    """Return the window in a value of ``sequences``.
+
+    Raises
+    ------
+    RecordError
+        When the value is not a window; with reason ``version`` when a newer headrace wrote it.
+    """
     return _decoded(_window_decoder, value)
 
 
 def decode_list_window(value: bytes) -> ListWindow:
-    """Return of the window in a ``sequences`` value what a list is made of; raise :class:`RecordError` if it is none."""
+    """Return the part of a window that a list needs; raise as :func:`decode_window` does."""
     return _decoded(_list_window_decoder, value)
 
 
@@ -95,7 +102,7 @@ def _decoded(decoder: msgspec.msgpack.Decoder[WindowT], value: bytes) -> WindowT
 
 
 def _version_of(value: bytes) -> Any:
-    """Return what a value that is no window of ours says of its version; its other fields may be anything."""
+    """Return the version field of a value that is not a known window; None without one."""
     try:
         found = msgspec.msgpack.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TypeError, ValueError):
@@ -113,5 +120,5 @@ def _refuse_newer(version: Any) -> None:
 
 
 def seen_hash(item_id: str) -> bytes:
-    """Return the 4 bytes by which an item that left the window is remembered (CRC-32, little-endian)."""
+    """Return the 4 bytes that stand for an item that left the window (CRC-32, little-endian)."""
     return zlib.crc32(item_id.encode()).to_bytes(SEEN_BYTES, "little")

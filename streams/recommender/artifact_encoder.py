@@ -81,8 +81,8 @@ def open_artifact_encoder(
     """Return the artifact's encoder and its cache.
 
     The artifact may name an encoder of this package, or a folder inside ``settings.roots()``. The
-    setting ``encoder`` takes precedence and may name anything. In both cases the encoder's files and
-    its version must be the artifact's.
+    setting ``encoder`` takes precedence and may name anything. In both cases the encoder's files
+    and its version must be the artifact's.
 
     Raises
     ------

@@ -121,7 +121,7 @@ class CatalogueReader:
 def item_vectors(
     items: Sequence[Item], embed: Callable[[list[str]], Float32]
 ) -> tuple[dict[str, Float32], dict[str, str]]:
-    """Return the text vectors, (dim,) float32, of items by id, and why other items have none, by id.
+    """Return the text vectors, (dim,) float32, by item id, and why other items have none.
 
     One bad item does not cost the others their place in the catalogue.
 
@@ -133,8 +133,8 @@ def item_vectors(
     Raises
     ------
     Exception
-        What ``embed`` raised, when it raises for each of several texts: the encoder is at fault then,
-        not an item.
+        What ``embed`` raised, when it raises for each of several texts: the encoder is at fault
+        then, not an item.
     """
     texts: dict[str, str] = {}
     left_out: dict[str, str] = {}

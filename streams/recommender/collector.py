@@ -1,7 +1,7 @@
 """The recommender's way in: windows from ``sequences`` to the queue before the model.
 
-A batch of windows is acknowledged when each of its windows has its full list delivered, or was replaced
-by a newer window that has. A provisional list acknowledges nothing.
+A batch of windows is acknowledged when each of its windows has its full list delivered, or was
+replaced by a newer window that has. A provisional list acknowledges nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Publishes what the model made: first the lists, then the vectors, each partition for itself.
 
 The revision of a stored vector says that its list was delivered. This order makes a repeated window
-harmless. Delivery drops lists of partitions that were taken away meanwhile: the new owner reads their
-windows again.
+harmless. Delivery drops lists of partitions that were taken away meanwhile: the new owner reads
+their windows again.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Delivery:
     async def hand_over(self, made: Made, versions: Versions) -> None:
         """Stage full lists and deliver them beside the next micro-batch.
 
-        Deliveries run one at a time, in order: the call returns when the delivery before this one has
-        ended. A failed delivery stops the worker.
+        Deliveries run one at a time, in order: the call returns when the delivery before this one
+        has ended. A failed delivery stops the worker.
         """
         parts = self._stage(made, versions)
         previous = self._running

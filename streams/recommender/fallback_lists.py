@@ -27,7 +27,7 @@ LISTS_PER_JOB: Final = 64
 
 
 class FallbackLists:
-    """Gives users a list now, and leaves their windows waiting for the full one. For one event loop.
+    """Gives users a list now; their windows wait on for the full one. For one event loop.
 
     Parameters
     ----------
@@ -52,7 +52,8 @@ class FallbackLists:
     async def serve(self, in_flight: Sequence[Window], served: Served) -> int:
         """Give fallback lists to up to :data:`LISTS_PER_JOB` users without a list; return how many.
 
-        Users whose windows are in the model's hands come first, unless a newer window of theirs waits.
+        Users whose windows are in the model's hands come first, unless a newer window of theirs
+        waits.
         """
         self._queue.release()
         chosen = [w for w in in_flight if not w.has_list and not self._queue.is_waiting(w)][:LISTS_PER_JOB]
@@ -73,7 +74,7 @@ class FallbackLists:
         return n_sent
 
     def final_list(self, window: Window, served: Served) -> RankedList:
-        """Return the final list of a poisoned window: popular items, and the vectors as they were."""
+        """Return the final list of a poisoned window: popular items, and the old vectors."""
         seen = served.seen.items(window.state.seen)
         ranked = served.model.fallback.popular(served.catalogue, behaviours(window.state), seen)
         stored = self._stored(window, served)

@@ -20,8 +20,8 @@ from streams.errors import RecordError
 from streams.settings.record_limits import SEEN_BYTES
 from streams.state.damage import PassedOver
 
-#: The answer of :func:`revision_of` for bytes that are not a user vector. It is below all revisions, so
-#: that the user's next window gets a list.
+#: The answer of :func:`revision_of` for bytes that are not a user vector. It is below all
+#: revisions, so that the user's next window gets a list.
 DAMAGED: Final = -1
 
 _vector_decoder = msgspec.msgpack.Decoder(UserVector)
@@ -42,8 +42,8 @@ def list_id(user_id: str, revision: int, event_id: str, artifact: str, instead: 
 
     Parameters
     ----------
-    event_id : the event that triggered the list. A removed user begins anew at revision 1: without the
-        event, lists of the second life would have the ids of the first
+    event_id : the event that triggered the list. A removed user begins anew at revision 1: without
+        the event, lists of the second life would have the ids of the first
     instead : ``degraded`` of a provisional list, which has an id of its own; empty for a final list
     """
     text = f"{len(user_id)}:{user_id}:{revision}:{len(event_id)}:{event_id}:{artifact}" + (
@@ -73,8 +73,8 @@ class BatchWindows:
 def newest_windows(records: Sequence[ConsumedRecord]) -> BatchWindows:
     """Return the newest windows and the removed users of a batch.
 
-    A record that cannot be read is passed over, and the user's window before it counts. Fence records
-    belong to no user.
+    A record that cannot be read is passed over, and the user's window before it counts. Fence
+    records belong to no user.
     """
     found = BatchWindows()
     known: set[bytes] = set()  # users whose newest record is found: those before it no longer count
@@ -191,7 +191,7 @@ def stored_vectors(value: bytes | None, artifact: str, dim: int, n_factors: int)
 
 
 def revision_of(value: bytes | None) -> int:
-    """Return the revision of an encoded user vector, 0 for None, :data:`DAMAGED` for other bytes."""
+    """Return the revision of a user vector, 0 for None, :data:`DAMAGED` for other bytes."""
     if value is None:
         return 0
     stored = _vector(value)

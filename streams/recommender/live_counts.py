@@ -1,4 +1,4 @@
-"""What the worker learns from windows that get lists: popular items, and items not in the catalogue."""
+"""What the worker learns from windows that get lists: popular items and unknown items."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """What is popular now: the artifact's popularity as a prior, and the events since its training.
 
 These events are read from users' newest windows; each item of a window counts once. So popularity
-follows from state that survives a restart: a worker that starts, or gets partitions, counts the windows
-on ``sequences`` again (``streams.recommender.recount``) and reaches the same numbers. The prior holds
-the events up to the end of training, so these are not counted. A worker counts the users of its own
-partitions.
+follows from state that survives a restart: a worker that starts, or gets partitions, counts the
+windows on ``sequences`` again (``streams.recommender.recount``) and reaches the same numbers. The
+prior holds the events up to the end of training, so these are not counted. A worker counts the
+users of its own partitions.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class LivePopularity:
             self._newest_ms = max(self._newest_ms, window.newest_ts)
 
     def _packed(self, window: BaseWindow) -> bytes:
-        """Return each item's first event since the end of training, oldest first, packed as :data:`EVENT`.
+        """Return each item's first event since training, oldest first, packed as :data:`EVENT`.
 
         Each item counts once: one user alone makes nothing popular.
         """

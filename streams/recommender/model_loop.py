@@ -172,7 +172,7 @@ class ModelLoop:
             )
 
     def _note_failure(self, windows: list[Window]) -> None:
-        """Put the windows back into the queue; :meth:`next_windows` waits before it returns them."""
+        """Put the windows back into the queue; :meth:`next_windows` waits before their next try."""
         self.queue.give_back(windows)
         self.metrics.add("model_failures")
         self._failed_s = time.monotonic()

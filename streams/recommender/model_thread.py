@@ -14,7 +14,8 @@ ResultT = TypeVar("ResultT")
 
 #: One job runs while the next is ready: more would only delay the newest windows.
 QUEUE_SIZE: Final = 2
-#: How long the end of the process waits for the running job: a job that hangs must not keep it alive.
+#: How long the end of the process waits for the running job: a job that hangs must not keep it
+#: alive.
 STOP_TIMEOUT_S: Final = 5.0
 _Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 

@@ -1,8 +1,8 @@
 """Runs windows through the model, and finds the windows that it cannot take.
 
 A batch that raises, or gives numbers that are not finite, is split until the windows at fault stand
-alone. A *probe* then tells whether these windows are at fault or the model as a whole: the probe is a
-window without items, which a working model always answers.
+alone. A *probe* then tells whether these windows are at fault or the model as a whole: the probe is
+a window without items, which a working model always answers.
 """
 
 from __future__ import annotations

@@ -39,8 +39,8 @@ async def remove_vectors(writer: PartitionWriters, vectors: BatchTable, partitio
 def fresh_windows(newest: Sequence[Entry], partition: int, vectors: BatchTable, metrics: Metrics) -> list[Entry]:
     """Return the windows of a higher revision than the users' vectors.
 
-    A window of an equal revision is a repeat: its list is out. Windows of a lower revision, and damaged
-    vectors, are counted and logged.
+    A window of an equal revision is a repeat: its list is out. Windows of a lower revision, and
+    damaged vectors, are counted and logged.
     """
     fresh, older, damaged = [], [], []
     for entry in newest:

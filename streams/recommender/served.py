@@ -1,8 +1,8 @@
 """What the recommender serves: one model and one catalogue, and what follows from the two.
 
-A :class:`Served` never changes. The list maker replaces it in one assignment, between two micro-batches.
-Whatever makes a list takes a :class:`Served` as an argument, so no list mixes two catalogues or two
-models.
+A :class:`Served` never changes. The list maker replaces it in one assignment, between two
+micro-batches. Whatever makes a list takes a :class:`Served` as an argument, so no list mixes two
+catalogues or two models.
 """
 
 from __future__ import annotations

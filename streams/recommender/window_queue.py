@@ -1,8 +1,8 @@
 """Windows that wait for the model: the newest one per user, and which record batches they finish.
 
-When the recommender falls behind, a newer window replaces the older one of the same user. Nothing is
-lost: a window holds the events before it. Work per event falls as load grows. A user above the list
-rate is *held* until the next list is due, and delays nobody else::
+When the recommender falls behind, a newer window replaces the older one of the same user. Nothing
+is lost: a window holds the events before it. Work per event falls as load grows. A user above the
+list rate is *held* until the next list is due, and delays nobody else::
 
     add ──► ready ──► take ──► (the model) ──► done
       └───► held ──┘    ▲                 └──► give_back, when the model fails
@@ -46,8 +46,8 @@ class PendingBatch(Generic[BatchT]):
 class PendingWindow(Generic[BatchT]):
     """A user's newest window; ``owner`` is the batch that brought the first window it replaces.
 
-    ``has_list`` says that this window has a provisional list; ``is_removed`` that the user was removed
-    since.
+    ``has_list`` says that this window has a provisional list; ``is_removed`` that the user was
+    removed since.
     """
 
     partition: int
@@ -75,11 +75,11 @@ class _Waiting(Generic[BatchT]):
 
 
 class ListRate:
-    """At most ``per_minute`` lists per user and minute: two lists lie ``60 / per_minute`` seconds apart.
+    """At most ``per_minute`` lists per user and minute, ``60 / per_minute`` seconds apart.
 
-    A user who sends thousands of events must not take the model from the others. Only users whose last
-    list is younger than the interval are remembered. For one event loop; times are seconds of a steady
-    clock.
+    A user who sends thousands of events must not take the model from the others. Only users whose
+    last list is younger than the interval are remembered. For one event loop; times are seconds of
+    a steady clock.
 
     Parameters
     ----------
@@ -229,8 +229,8 @@ class WindowQueue(Generic[BatchT]):
     def without_list(self, n: int) -> list[PendingWindow[BatchT]]:
         """Return up to ``n`` ready windows for provisional lists, each window once.
 
-        The windows go on waiting for their full list. Users above the list rate come later. The method
-        looks at no more than ``2 * n`` windows, so that it takes little time.
+        The windows go on waiting for their full list. Users above the list rate come later. The
+        method looks at no more than ``2 * n`` windows, so that it takes little time.
         """
         chosen: list[PendingWindow[BatchT]] = []
         now_s = self._clock()
@@ -278,7 +278,7 @@ class WindowQueue(Generic[BatchT]):
                 self._without_list[user] = None
 
     def done(self, windows: Sequence[PendingWindow[BatchT]]) -> list[BatchT]:
-        """Mark taken windows as delivered; return the finished batches, in offset order per partition."""
+        """Mark taken windows as delivered; return the finished batches, in offset order."""
         for window in windows:
             self._put_down(window)
             if not window.is_removed:
@@ -286,7 +286,7 @@ class WindowQueue(Generic[BatchT]):
         return [batch for partition in {w.partition for w in windows} for batch in self._finished(partition)]
 
     def remove(self, partition: int, keys: Iterable[bytes]) -> list[BatchT]:
-        """Drop waiting windows of removed users, and mark taken ones; return the finished batches."""
+        """Drop waiting windows of removed users, mark taken ones; return the finished batches."""
         for user in ((partition, key) for key in keys):
             waiting = self._ready.pop(user, None) or self._held.pop(user, None)
             self._without_list.pop(user, None)

@@ -1,4 +1,4 @@
-"""From events to windows: what is accepted, what is rejected, and what is written.
+"""From events to windows: which events are accepted, which are rejected, and which windows result.
 
 ``faust -A streams.sequencer worker`` loads this package.
 """
@@ -9,7 +9,10 @@ from typing import Any
 
 
 def __getattr__(name: str) -> Any:
-    """Build the app when the Faust command asks for it, so that importing a module of this package has no effect."""
+    """Build the app when the Faust command asks for it.
+
+    An import of a module of this package then has no effect.
+    """
     if name != "app":
         raise AttributeError(name)
     from streams.runtime.app import start_app

@@ -25,11 +25,12 @@ OTHER: Final = {"murmur2": "crc32", "crc32": "murmur2"}
 
 @dataclass(slots=True)
 class BatchResult:
-    """What a batch of events led to: new windows by user key, rejects, counts.
+    """The result of a batch of events: new windows by user key, rejects, counts.
 
     Parameters
     ----------
-    damaged : users whose window cannot be read, and why; their events are in no count: mend the windows, then take the batch again
+    damaged : users whose window cannot be read, and why. Their events are in no count: the caller
+        mends the windows and takes the batch again
     anew : users whose damaged window was mended; readers must forget it before they see the new one
     """
 
@@ -57,7 +58,7 @@ class Home(Protocol):
 
 
 def stray_error(partition: int, due: int, partitioner: str) -> RecordError:
-    """Return why an event on ``partition`` is rejected, whose key belongs on ``due``, and what to do."""
+    """Return the error of an event on ``partition`` whose key belongs on ``due``."""
     return RecordError(
         "partition",
         "key",
@@ -70,7 +71,7 @@ def stray_error(partition: int, due: int, partitioner: str) -> RecordError:
 def _reject_strays(
     records: Sequence[ConsumedRecord], by_user: dict[bytes, list[tuple[Event, int]]], home: Home, result: BatchResult
 ) -> None:
-    """Take out the users whose events another partitioner put here: their window is elsewhere."""
+    """Reject the events of users that another partitioner put here: their window is elsewhere."""
     partition = records[0].partition
     homes = list(map(home.__getitem__, by_user))
     if homes.count(partition) == len(homes):
@@ -90,16 +91,17 @@ def absorb_batch(
     mended: Mapping[bytes, WindowState | None] | None = None,
     home: Home | None = None,
 ) -> BatchResult:
-    """Fold a batch of one partition's event records into its users' windows; each touched user is read and written once.
+    """Fold a batch of one partition's event records into its users' windows.
 
-    Repeat-safe: the same batch again gives duplicates and no windows.
+    It reads and writes each user's window once. Repeat-safe: the same batch again gives duplicates
+    and no windows.
 
     Parameters
     ----------
     records : consumed records, in offset order
     read_window : gives the encoded window of a user key, or None
-    now_ms : the time against which future events are judged
-    mended : windows that take the place of damaged ones; None begins anew
+    now_ms : the present time; events too far ahead of it are rejected
+    mended : replacements of damaged windows by user key; None begins the window anew
     home : gives the partition that a user's events must be on; None checks nothing
     """
     mended = mended or {}
@@ -135,7 +137,7 @@ def absorb_batch(
         counts.accepted += outcome.accepted
         counts.duplicate += outcome.duplicate
         counts.late += outcome.late
-        changed = outcome.state or mended.get(user_key)  # a mended window is written even when no event changes it
+        changed = outcome.state or mended.get(user_key)  # a mended window is always written
         if changed is not None:
             result.windows[user_key] = encode(changed)
     counts.read = len(records)

@@ -1,9 +1,11 @@
-"""The sequencer: events in, windows out. ``faust -A streams.sequencer worker`` loads this module.
+"""The sequencer: events in, windows out.
+
+``faust -A streams.sequencer worker`` loads this module.
 
 ::
 
-    events ──► sequence_batch ──► sequences (changelog of the table ``windows``)
-                      └─────────► events.rejected
+    events ──► absorb_batch ──► sequences (changelog of the table ``windows``)
+                    └─────────► events.rejected
 """
 
 from __future__ import annotations
@@ -40,17 +42,19 @@ from streams.state.table import ROCKSDB, BatchTable
 
 log = logging.getLogger(__name__)
 
-#: Mending damaged windows may take one part in so many of ``stall_timeout_s``.
+#: Mending damaged windows may take ``stall_timeout_s`` divided by this.
 STALL_PARTS: Final = 3
-#: What is in flight when the ceiling is passed has so long to be delivered, and as long to be committed.
+#: How long batches in flight may take to be delivered after a reject ceiling is passed, and then to
+#: be committed, in seconds.
 SETTLE_TIMEOUT_S: Final = 5.0
 
 
 class Sequencer:
-    """Runs batches through :func:`~streams.sequencer.absorb_batch.absorb_batch` and delivers the outcome.
+    """Runs batches through :func:`absorb_batch` and delivers the result.
 
-    Batches of one partition are acknowledged in order, each after the broker has its windows and rejects. While one awaits
-    delivery the next is computed; ``in_flight_batches`` bounds how many.
+    It acknowledges the batches of a partition in order, each after the broker has its windows and
+    rejects. It computes the next batch while one awaits delivery; ``in_flight_batches`` limits
+    them.
     """
 
     def __init__(self, app: StreamApp, windows: BatchTable, metrics: Metrics) -> None:
@@ -68,12 +72,15 @@ class Sequencer:
         self._alarm = app.health.rejects = RejectAlarm()
         self._slots = asyncio.Semaphore(settings.in_flight_batches)
         self._last: dict[TP, asyncio.Task[None]] = {}
-        self._read_ms: dict[int, int] = {}  # per partition: timestamp of the last event that was delivered
+        self._read_ms: dict[int, int] = {}  # timestamp of the last delivered event, by partition
         self._n_revocations = 0
-        self._looked: set[int] = set()  # partitions whose keys were compared with the partitioner
+        self._looked: set[int] = set()  # partitions whose keys were checked against the partitioner
 
     async def sequence(self, batches: faust.StreamT[Any]) -> None:
-        """Process record batches until the stream ends. A failure stops the worker; its batch is read again after restart."""
+        """Process record batches until the stream ends.
+
+        A failure stops the worker, which reads the batch again after its restart.
+        """
         async for event in batches.noack().events():
             await self._slots.acquire()
             if self.app.failure is not None:
@@ -81,7 +88,7 @@ class Sequencer:
             try:
                 self.app.consumer.accept(event)
                 await self._start(event)
-            except Exception as exc:  # the agent boundary: anything here must stop the worker, not skip a batch
+            except Exception as exc:  # the agent boundary: stop the worker, never skip a batch
                 await self.app.crash(exc)
                 raise
 
@@ -106,7 +113,7 @@ class Sequencer:
         self._last[tp] = asyncio.ensure_future(self._finish(event, result, note, sequences, rejected, previous))
 
     async def _absorb(self, event: EventT) -> BatchResult:
-        """Return what the batch leads to; where a window is damaged, the batch waits until it is mended."""
+        """Return the result of a batch; damaged windows are mended first."""
         partition, now_ms = event.message.partition, int(time.time() * 1000)
 
         def absorbed(mended: dict[bytes, WindowState | None] | None = None) -> BatchResult:
@@ -134,7 +141,7 @@ class Sequencer:
             offset = await delivered(sequences)
             await delivered(rejected)
             self.windows.store(event.message.partition, result.windows, offset)
-        except Exception as exc:  # as above: an undelivered batch must be read again, by a restarted worker
+        except Exception as exc:  # a restarted worker must read an undelivered batch again
             await self.app.crash(exc)
             raise
         finally:
@@ -144,7 +151,7 @@ class Sequencer:
         self.app.consumer.deliver(event, note)
 
     async def _judge(self, tp: TP, result: BatchResult) -> str:
-        """Judge a batch's rejects before any is written; return what is to be committed with its offset."""
+        """Judge a batch's rejects before any is written; return the note for its offset."""
         ceiling = self._ceilings.get(tp) or await self._open_ceiling(tp)
         line = self._alarm.take(result.counts, result.rejects, time.monotonic())
         if line is not None:
@@ -160,7 +167,7 @@ class Sequencer:
         return ceiling.note()
 
     async def _open_ceiling(self, tp: TP) -> RejectCeiling:
-        """Go on where the partition's last owner, or this worker's last life, has stopped judging."""
+        """Return a ceiling that goes on from the partition's committed note."""
         settings = self.app.settings.sequencer
         notes = await self.app.health.watch.notes(tp.topic) if settings.reject_ceiling_share else {}
         judged = decode_judged(notes.get(tp.partition, ""))
@@ -168,18 +175,18 @@ class Sequencer:
         return ceiling
 
     async def _settle(self) -> None:
-        """Commit what is in flight, of every partition: each restart would divert it anew."""
+        """Commit the batches in flight: else each restart rejects their records again."""
         if self._last:
             await asyncio.wait(self._last.values(), timeout=SETTLE_TIMEOUT_S)
         with contextlib.suppress(TimeoutError):
-            for _ in range(2):  # the first may only wait for a commit that had begun before
+            for _ in range(2):  # the first call may only wait for a commit that began before
                 await asyncio.wait_for(self.app.consumer.commit(), SETTLE_TIMEOUT_S)
 
     def clocks(self) -> dict[int, int]:
-        """Return for each partition that can be swept now the time, in ms, up to which its events are read.
+        """Return, for each partition that may be swept now, up to when its events are read, in ms.
 
-        A worker that was away for long has events to read before it may call a user inactive. None while state is recovered: a window
-        that seems to be the newest may not be.
+        A worker that was away for long must read its events before it may call a user inactive.
+        While state is recovered there is no such partition: a window may not be the newest yet.
         """
         if self.app.health.not_ready() or self.app.failure is not None:
             return {}
@@ -189,7 +196,10 @@ class Sequencer:
         return {partition: clock for partition, clock in clocks.items() if self.app.writer.owns(partition)}
 
     async def remove(self, partition: int, records: Sequence[ConsumedRecord]) -> int:
-        """Remove the users whose window still is that of the record, in order with the batches in flight; return how many."""
+        """Remove users whose window still is that of the record; return how many.
+
+        Removals keep their order with the batches in flight.
+        """
         if self.app.health.not_ready() or self.app.failure is not None or not self.app.writer.owns(partition):
             return 0
         removed: dict[bytes, bytes | None] = {
@@ -203,7 +213,7 @@ class Sequencer:
             return 0
         tp, topic = TP(self.app.settings.kafka.topic("events"), partition), self.windows.changelog_topic
         n_revocations = self._n_revocations
-        # Nothing was awaited since the reading: the batches that come next see no window.
+        # Nothing was awaited since the windows were read: the next batches see them removed.
         self.windows.stage(partition, removed)
         try:
             futures = await self.app.writer.send(
@@ -234,17 +244,17 @@ class Sequencer:
             await self._fail_removal(exc, n_revocations)
             return
         if n_revocations == self._n_revocations:
-            # Without an offset: a batch that was sent before may still await its delivery.
+            # Without an offset: an earlier batch may still await its delivery.
             self.windows.store(partition, removed, None)
             self.metrics.add("users_expired", len(removed))
 
     async def _fail_removal(self, exc: Exception, n_revocations: int) -> None:
-        """Stop the worker, unless the partition was taken away meanwhile: its next owner sweeps it."""
+        """Stop the worker, unless the partition was taken away: its next owner sweeps it then."""
         if n_revocations == self._n_revocations:
             await self.app.crash(exc)
 
     async def look_for_strays(self, partitions: set[int]) -> None:
-        """Say which users' windows another partitioner left elsewhere, of each partition once in the life of a worker."""
+        """Log users whose window lies on a wrong partition, once for each partition."""
         kafka, fresh = self.app.settings.kafka, partitions - self._looked
         found = await find_strays(self.windows, sorted(fresh), kafka.partitions, kafka.partitioner)
         self._looked |= fresh
@@ -252,7 +262,7 @@ class Sequencer:
             log.warning("%s: %s", self.windows.changelog_topic.get_topic_name(), found.describe(kafka.partitioner))
 
     async def forget_partitions(self, revoked: set[TP]) -> None:
-        """Drop what is staged for partitions that were taken away; called after their batches in flight have ended."""
+        """Drop the staged windows of lost partitions, after their batches have ended."""
         self._n_revocations += 1
         self.windows.discard_staged(tp.partition for tp in revoked)
         for tp in revoked:

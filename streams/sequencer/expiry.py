@@ -1,9 +1,10 @@
-"""Users who never come back: their windows are removed once ``user_ttl_days`` have passed since the last accepted event.
+"""Removes windows of users without events: ``user_ttl_days`` after the last accepted event.
 
-When a window was last written is the timestamp of its record on ``sequences``, which is this app's own clock: neither the time of an event
-nor that of its record, both of which a backfill may bring from years ago. Compaction keeps each user's newest record, so that the old
-ones lie at the beginning of the partition. They are read from there, a few hundred at a time, and those that still are the users'
-windows get a tombstone. No time is kept for each user.
+The timestamp of a record on ``sequences`` says when its window was written, by the sequencer's own
+clock. The times of events do not: a backfill brings events of years ago. Compaction keeps each
+user's newest record, so old records lie at the beginning of a partition. Expiry reads a few hundred
+of them at a time from there, and writes a tombstone for each record that still is its user's
+window. It keeps no time per user.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from streams.settings.load import KafkaSettings
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 5.0
-#: A partition is swept so often: days are asked for, so hours do no harm.
+#: Seconds between two sweeps of a partition: the limit is in days, so an hour does no harm.
 SWEEP_EVERY_S: Final = 3_600.0
-#: The work is bounded: at most so many records, then a pause in which events go on.
+#: Most records at once; events go on in the pause after them.
 MAX_RECORDS: Final = 500
 PAUSE_S: Final = 0.05
 POLL_MS: Final = 1_000
@@ -38,14 +39,14 @@ class Removing(Protocol):
     """The sequencer, as expiry needs it."""
 
     def clocks(self) -> dict[int, int]:
-        """Return for each partition that can be swept now the time, in ms, up to which its events are read."""
+        """Return, for each partition that may be swept now, up to when its events are read, in ms."""
 
     async def remove(self, partition: int, records: Sequence[ConsumedRecord]) -> int:
-        """Remove the users whose window still is that of the record; return how many."""
+        """Remove users whose window still is that of the record; return how many."""
 
 
 class Expiry:
-    """Sweeps the partitions of one worker. For its event loop.
+    """Sweeps the partitions of one worker. For one event loop.
 
     Parameters
     ----------
@@ -73,7 +74,7 @@ class Expiry:
             self._task = asyncio.ensure_future(self._run())
 
     def let_go(self) -> None:
-        """Do nothing: what is removed is checked at the moment of removing."""
+        """Do nothing: the sequencer checks each window when it removes it."""
 
     async def stop(self) -> None:
         """End sweeping."""

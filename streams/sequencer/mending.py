@@ -1,4 +1,4 @@
-"""Damaged windows: rebuilt from ``events`` where they still are, else begun anew."""
+"""Mends damaged windows: rebuilds them from ``events`` where these are kept, else begins anew."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ FETCH_BYTES: Final = 2 << 20
 
 
 class Mender:
-    """Gives windows in the place of damaged ones.
+    """Returns windows that replace damaged ones.
 
     Parameters
     ----------
-    timeout_s : so long a batch may wait for it. Reading a whole partition must not look like a stall to the watchdog
+    timeout_s : how long a batch may wait. Reading a whole partition must not look like a stall to
+        the watchdog
     """
 
     def __init__(self, settings: KafkaSettings, decoder: EventDecoder, bounds: WindowBounds, timeout_s: float) -> None:
@@ -42,12 +43,14 @@ class Mender:
     async def mend(
         self, partition: int, damaged: dict[bytes, str], end: int, now_ms: int
     ) -> dict[bytes, WindowState | None]:
-        """Return each user's window as the events before offset ``end`` make it; None where there are none, or no time.
+        """Return each user's window, made from the events before offset ``end``.
+
+        It is None for a user without events, and for all users when the time is up.
 
         Raises
         ------
         BrokerError
-            When the broker refuses: the batch is read again after a restart.
+            When the broker refuses: the restarted worker reads the batch again.
         """
         found = [PassedOver(None, key, why) for key, why in damaged.items()]
         log.error("windows of partition %d are damaged: %s; rebuilt from events", partition, describe(found))

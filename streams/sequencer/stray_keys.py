@@ -1,8 +1,9 @@
-"""Users whose state lies on a partition that none of their events may come to any more.
+"""Finds users whose window lies on a partition that takes none of their events any more.
 
-Producers with another partitioner put it there, before the sequencer compared partitions or while it was told of another partitioner.
-Such a window never changes again, yet the recommender has made lists of it. What to do depends on the producers, so it is said and
-left as it is: with the wrong ``partitioner`` set, nearly all users would look so.
+Producers with another partitioner put the events there, before the sequencer compared partitions or
+while its setting ``partitioner`` was another. Such a window never changes again, but the
+recommender has made lists of it. The remedy depends on the producers, so the sequencer only logs
+it: with a wrong ``partitioner``, nearly all windows would look so.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ from streams.kafka.publisher import partition_of
 from streams.sequencer.absorb_batch import OTHER
 from streams.state.damage import MAX_KEY_BYTES
 
-#: Events go on meanwhile: a pause after so many keys, whose hashes in Python take 3 ms.
+#: Keys between two pauses, in which events go on. Their hashes take 3 ms in Python.
 CHUNK_KEYS: Final = 500
 PAUSE_S: Final = 0.005
 
 
 class Keyed(Protocol):
-    """A :class:`~streams.state.table.BatchTable`, as far as it is needed here."""
+    """The part of :class:`~streams.state.table.BatchTable` that this module needs."""
 
     def keys_in(self, partition: int) -> Iterator[bytes]:
         """Yield the keys that a partition has stored."""
@@ -31,7 +32,7 @@ class Keyed(Protocol):
 
 @dataclass
 class Strays:
-    """How many keys are on another partition than the partitioner gives, of how many, and the first of them with its two partitions."""
+    """How many keys lie on a wrong partition, and the first of them with its two partitions."""
 
     n_strays: int = 0
     n_keys: int = 0
@@ -40,7 +41,7 @@ class Strays:
     due: int = -1
 
     def describe(self, partitioner: str) -> str:
-        """Return how many there are, an example, and what to do."""
+        """Return their number, an example, and the remedy."""
         return (
             f"{self.n_strays} of {self.n_keys} users have a window on another partition than partitioner={partitioner} gives, such as "
             f"{self.example[:MAX_KEY_BYTES]!r} on {self.partition}, must be on {self.due}: no event of theirs is taken there. Set "
@@ -50,7 +51,7 @@ class Strays:
 
 
 async def find_strays(table: Keyed, partitions: Iterable[int], n_partitions: int, partitioner: str) -> Strays:
-    """Compare each stored key's partition with the one that the partitioner gives; the event loop goes on meanwhile."""
+    """Compare each stored key's partition with the partitioner's; let the event loop go on."""
     found = Strays()
     for partition in partitions:
         keys = table.keys_in(partition)

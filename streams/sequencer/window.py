@@ -1,14 +1,14 @@
-"""The sliding window of one user: pure functions over :class:`~streams.contract.windows.WindowState`.
+"""The sliding window of one user: pure functions over :class:`WindowState`.
 
-Events have a total order, ``(ts, event_id)``. Whatever the order of arrival, the window holds the last events of that order,
-each once::
+Events have a total order, ``(ts, event_id)``. Whatever the order of arrival, the window holds the
+last events of that order, each once::
 
     arrival   e1(t=10)  e3(t=30)  e2(t=20)  e3(t=30)
     outcome   accepted  accepted  accepted  duplicate
     window    e1        e1 e3     e1 e2 e3  e1 e2 e3
 
-Bounds count back from the user's newest event, never from the wall clock, so that replaying history gives the windows that
-living through it gave.
+Bounds count back from the user's newest event, never from the wall clock. So a replay of old events
+gives the same windows as the live stream did.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from streams.settings.record_limits import MAX_RUNS, SEEN_BYTES, WindowBounds
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of some events of one user: three counts, and the new state or None when nothing changed."""
+    """The result of some events of one user: three counts, and the state, None if unchanged."""
 
     accepted: int = 0
     duplicate: int = 0

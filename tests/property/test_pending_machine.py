@@ -146,9 +146,9 @@ class PendingMachine(RuleBasedStateMachine):
 
     @rule(n=st.integers(1, 3))
     def make_provisional_lists(self, n: int) -> None:
-        """Publish degraded lists: the windows go on waiting."""
+        """Publish provisional lists: the windows go on waiting."""
         for window in self.pending.without_list(n):
-            hold(self.pending.is_waiting(window), "a window with a degraded list does not wait for its full one")
+            hold(self.pending.is_waiting(window), "a window with a provisional list does not wait for its full one")
 
     @rule(pick=st.integers(0, 5))
     def deliver(self, pick: int) -> None:

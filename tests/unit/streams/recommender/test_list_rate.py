@@ -83,7 +83,7 @@ def test_forgotten_users_are_not_released() -> None:
 
 
 def test_degraded_lists_count_too_but_the_full_one_does_not_wait() -> None:
-    """A crawler must not get a degraded list per event; once the model answers, the full list comes at once."""
+    """A crawler must not get a provisional list per event; once the model answers, the full list comes at once."""
     clock = Clock()
     pending: WindowQueue[str] = WindowQueue(ListRate(60), clock)
     pending.add(0, [entry("a", 1)], "b1")
@@ -97,7 +97,7 @@ def test_degraded_lists_count_too_but_the_full_one_does_not_wait() -> None:
 
 
 def test_a_list_that_was_not_made_does_not_count() -> None:
-    """The model failed: the user has had nothing, and gets a degraded list at once even at one list a minute."""
+    """The model failed: the user has had nothing, and gets a provisional list at once even at one list a minute."""
     pending: WindowQueue[str] = WindowQueue(ListRate(1), Clock())
     pending.add(0, [entry("a", 1)], "b1")
     pending.give_back(pending.take(10))

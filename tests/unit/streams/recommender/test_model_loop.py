@@ -116,7 +116,7 @@ async def until(condition: Callable[[], bool], running: asyncio.Task[None]) -> N
 
 
 async def heals(setting: Setting, heal: Callable[[], None]) -> None:
-    """Expect degraded lists now, newer ones for newer windows, and full ones of the newest after healing."""
+    """Expect provisional lists now, newer ones for newer windows, and full ones of the newest after healing."""
     running = asyncio.ensure_future(setting.maker.run())
     try:
         setting.add("b1", ["a", "b"], 1)

@@ -116,7 +116,7 @@ def test_a_newer_window_supersedes_one_that_is_given_back() -> None:
 
 
 def test_a_window_is_served_without_the_model_once_and_waits_on() -> None:
-    """A degraded list finishes nothing; a newer window may have another one."""
+    """A provisional list finishes nothing; a newer window may have another one."""
     pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1), entry("b", 1)], "b1")
     assert [w.key for w in pending.without_list(1)] == [b"a"]
