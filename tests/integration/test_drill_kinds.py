@@ -10,7 +10,7 @@ from tests.integration.drills import assert_all_well, assert_nothing_left, run_d
 from tests.shared_run import best_engine
 from tools.broker.local_broker import BrokerInfo
 from tools.drills import session as drill_session
-from tools.drills import topics as drill_topics
+from tools.drills.acts import operator_acts
 from tools.drills.kinds import broker_restart as drill_broker
 from tools.drills.kinds import overload as drill_overload
 from tools.drills.kinds import poison as drill_poison
@@ -61,10 +61,12 @@ def test_poison_of_every_kind_is_rejected_and_disturbs_nobody(
     assert report["damaged_artifact_exit"] == 1
     assert report["nan_degraded_lists"] > 0
     assert report["restarts"] == 0 and report["ended_by_themselves"] == []
-    assert report["events_expired"] == report["expired_committed"] == report["events_deleted"] == drill_topics.N_DELETED
+    assert (
+        report["events_expired"] == report["expired_committed"] == report["events_deleted"] == operator_acts.N_DELETED
+    )
     grown = report["grown"]
-    assert (grown["partitions"], grown["exit"]) == (6, 1) and grown["end_s"] < drill_topics.ENDS_WITHIN_S
-    assert grown["events"] > drill_topics.N_AFTER and grown["users"] > 0
+    assert (grown["partitions"], grown["exit"]) == (6, 1) and grown["end_s"] < operator_acts.ENDS_WITHIN_S
+    assert grown["events"] > operator_acts.N_AFTER and grown["users"] > 0
     assert grown["switch"]["HEADRACE_PARTITIONS"] == "6"
     assert_nothing_left(outcome)
 

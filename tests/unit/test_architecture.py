@@ -52,6 +52,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.broker", "tools.replay", "tools.rejects"},
         {"tools.rebuild", "tools.training", "tools.demo", "tools.project"},
         {"tools.bench", "tools.drills"},
+        {"tools.drills.acts"},
         {"tools.drills.kinds", "tools.commands"},
     ],
 }

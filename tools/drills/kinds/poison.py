@@ -19,13 +19,18 @@ import msgspec
 from models.artifact.artifact import TENSORS
 from streams.contract.records import MAX_RECORD_BYTES, VERSION
 from streams.kafka.publisher import Publisher
+from tools.drills.acts.foreign_clients import (
+    abort_a_transaction,
+    damage_state_topics,
+    publish_a_huge_record,
+    publish_in_each_codec,
+)
+from tools.drills.acts.operator_acts import add_partitions, delete_unread
 from tools.drills.faulty_model import Fault, write_fault
-from tools.drills.foreign import abort_a_transaction, damage_state_topics, publish_a_huge_record, publish_in_each_codec
 from tools.drills.kind import Kind
 from tools.drills.malformed import MALFORMED
 from tools.drills.plan import Needs
 from tools.drills.session import Drill
-from tools.drills.topics import add_partitions, delete_unread
 
 #: Malformed events of each kind.
 N_EACH: Final = 3

@@ -26,11 +26,11 @@ from streams.contract.records import Recommendation, RecordDecoder
 from streams.errors import InputError, RunError
 from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
+from tools.drills.acts.promotion import promote
+from tools.drills.acts.replay_command import COMMAND_LIMIT_S, command, start_command
 from tools.drills.kind import Kind
-from tools.drills.kinds.replay_promotion import promote
 from tools.drills.load import MAX_CHUNK
 from tools.drills.plan import Needs
-from tools.drills.replay_command import COMMAND_LIMIT_S, command, start_command
 from tools.drills.run import delete_topics
 from tools.drills.session import CATCH_UP_S, Drill
 from tools.rebuild.manifest import load_manifest, run_settings

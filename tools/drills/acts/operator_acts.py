@@ -22,7 +22,7 @@ from streams.kafka.group_watch import GroupWatch
 from streams.kafka.publisher import Publisher
 from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import open_admin
-from tools.drills.replay_command import command
+from tools.drills.acts.replay_command import command
 from tools.drills.run import delete_topics
 from tools.drills.session import Drill
 from tools.drills.verdict import judge
