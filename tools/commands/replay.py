@@ -37,7 +37,7 @@ INTERRUPTED: Final = 130
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    LogSource.add_options(parser, instead="none, with --into RUN --from-topic")
+    LogSource.add_options(parser, instead="the live events, with --into RUN --from-topic")
     parser.add_argument("--from", dest="start", metavar="T", help="publish events from this time on: ISO 8601 or ms")
     parser.add_argument("--to", dest="end", metavar="T", help="publish events before this time: ISO 8601 or ms")
     parser.add_argument(
