@@ -2,8 +2,10 @@
 
 ::
 
-    log, or live events ──copy──► RUN.events ──► sequencer of the run ──► RUN.sequences ──► recommender of the run ──► RUN.recommendations
-    live items, users ────copy──► RUN.items, RUN.users ──────────────────────────────────────────┘
+    log, or live events ──copy──► RUN.events ──► sequencer ──► RUN.sequences ──┐
+    live items, users ────copy──► RUN.items, RUN.users ────────────────────────┤
+                                                                               ▼
+                                             RUN.recommendations ◄──────── recommender
 
 The command only reads the live topics. After an interruption, the same command continues from its
 last checkpoint. A kill may copy some events twice; that changes no window, because each event keeps
@@ -71,16 +73,7 @@ def run_into(rebuild: Rebuild, broker: str | None) -> Outcome:
             manifest.state = "copying"
             save_manifest(folder, manifest)
         asyncio.run(_prepare(settings, into, manifest, is_live=is_live))
-        with contextlib.ExitStack() as stack:
-            workers = [] if is_live else stack.enter_context(running_workers(into, folder))
-            say(f"copying to {into.kafka.topic_prefix}events")
-            n_new = (
-                asyncio.run(_copy_topic(settings, into, manifest, folder))
-                if rebuild.log is None
-                else _publish_log(rebuild.log, into, folder)
-            )
-            say(f"{counted(n_new, 'event')} copied; waiting for windows and lists")
-            asyncio.run(catch_up(into, workers, _Progress().show))
+        n_new = _copy(rebuild, settings, into, manifest, is_live=is_live)
         asyncio.run(_count_events(into, manifest))
         manifest.state = "promoted" if is_live else "caught-up"
         save_manifest(folder, manifest)
@@ -92,6 +85,20 @@ def run_into(rebuild: Rebuild, broker: str | None) -> Outcome:
     copied = f"{counted(n_new, 'event')} copied, {manifest.counts['events']} in all"
     line = f"run {rebuild.run}: {copied}, in {seconds:.1f} s"
     return Outcome(result, [line])
+
+
+def _copy(rebuild: Rebuild, settings: Settings, into: Settings, manifest: Manifest, *, is_live: bool) -> int:
+    """Copy the events while the run's workers absorb them; return how many were copied."""
+    with contextlib.ExitStack() as stack:
+        workers = [] if is_live else stack.enter_context(running_workers(into, rebuild.folder))
+        say(f"copying to {into.kafka.topic_prefix}events")
+        if rebuild.log is None:
+            n_new = asyncio.run(_copy_topic(settings, into, manifest, rebuild.folder))
+        else:
+            n_new = _publish_log(rebuild.log, into, rebuild.folder)
+        say(f"{counted(n_new, 'event')} copied; waiting for windows and lists")
+        asyncio.run(catch_up(into, workers, _Progress().show))
+    return n_new
 
 
 def _wanted(rebuild: Rebuild, settings: Settings, n_partitions: int) -> Manifest:
