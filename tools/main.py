@@ -1,7 +1,7 @@
 """The ``headrace`` command: finds the module of the named command and runs it.
 
-A command is a module of ``tools.commands`` with ``SUMMARY``, ``add_arguments(parser)`` and
-``run(args) -> int``. Only the named command's module is imported, so that ``headrace --help``
+A command is a module of ``tools.commands`` with ``add_arguments(parser)`` and ``run(args) ->
+int``. Only the named command's module is imported, so that ``headrace --help``
 answers quickly. ``headrace completion`` imports all of them.
 """
 
@@ -20,22 +20,22 @@ from tools.cli import Parser, ShowVersion, add_common_arguments, say
 
 COMMANDS: dict[str, str] = {
     "broker": "start, inspect and stop a local broker",
-    "topics": "create and verify the topics",
+    "topics": "create and check the topics",
     "acls": "print the rights that each part needs on the broker",
     "up": "run the sequencer and the recommender until Ctrl-C",
     "produce": "publish JSON-lines events",
-    "replay": "publish a historical log",
+    "replay": "publish a historical log, or rebuild state beside the live deployment",
     "subscribe": "print recommendations as they arrive",
     "items": "put, delete and list catalogue items",
     "rejected": "list, show and redrive rejected events",
     "train": "train an artifact from a log",
-    "evaluate": "evaluate an artifact against baselines",
+    "evaluate": "compare an artifact with baselines",
     "oracle": "print the window and the list that each user's events must lead to",
-    "status": "lag, members and health of the workers",
-    "doctor": "check the installation, the broker, the topics, the device, the artifact",
+    "status": "print lag, members and health of the workers",
+    "doctor": "check the installation, the broker, the topics, the artifact and the device",
     "drill": "break things on purpose, and count what was lost",
-    "bench": "measure against peers, side by side",
-    "demo": "the main job from nothing to lists",
+    "bench": "measure headrace beside other programs",
+    "demo": "train, replay and make lists on MovieLens-100K, from nothing",
     "completion": "print a script that completes headrace's commands in a shell",
 }
 COMPLETION = "completion"

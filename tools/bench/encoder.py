@@ -54,9 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
     from models.text.encoder import MINILM_ENCODER
 
-    parser.add_argument("--encoder", default=MINILM_ENCODER, help=f"a transformer model (default {MINILM_ENCODER})")
-    parser.add_argument("--texts", type=int, default=640, help="texts of each run (default 640)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each, interleaved (default 3)")
+    parser.add_argument("--encoder", default=MINILM_ENCODER, help=f"a transformer model (default: {MINILM_ENCODER})")
+    parser.add_argument("--texts", type=int, default=640, help="texts of each run (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each, interleaved (default: %(default)s)")
 
 
 def options_of(args: argparse.Namespace) -> Options:

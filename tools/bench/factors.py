@@ -82,13 +82,17 @@ class TasteLog:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    parser.add_argument("--users", type=int, default=6_000, help="users (default 6000)")
-    parser.add_argument("--items", type=int, default=3_400, help="items (default 3400)")
-    parser.add_argument("--per-user", type=int, default=40, help="mean number of items of a user (default 40)")
-    parser.add_argument("--dim", type=int, default=64, help="factors (default 64)")
-    parser.add_argument("--sweeps", type=int, default=16, help="sweeps of each fit (default 16)")
-    parser.add_argument("--repeats", type=int, default=3, help="fits of each program, interleaved (default 3)")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the log and of the fits (default 1)")
+    parser.add_argument("--users", type=int, default=6_000, help="users (default: %(default)s)")
+    parser.add_argument("--items", type=int, default=3_400, help="items (default: %(default)s)")
+    parser.add_argument(
+        "--per-user", type=int, default=40, help="mean number of items of a user (default: %(default)s)"
+    )
+    parser.add_argument("--dim", type=int, default=64, help="factors (default: %(default)s)")
+    parser.add_argument("--sweeps", type=int, default=16, help="sweeps of each fit (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="fits of each program, interleaved (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the log and of the fits (default: %(default)s)")
 
 
 def options_of(args: argparse.Namespace) -> Options:

@@ -55,11 +55,13 @@ class Ground:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
     TrainingSources.add_options(parser)
-    parser.add_argument("--preset", choices=("demo", "best"), default="demo", help="(default: %(default)s)")
     parser.add_argument(
-        "--encoder", default="use-multilingual", metavar="NAME", help="language model of the items' texts"
+        "--preset", choices=("demo", "best"), default="demo", help="preset of the training (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="seed of everything random (default: %(default)s)")
+    parser.add_argument(
+        "--encoder", default="use-multilingual", metavar="NAME", help="text encoder (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of all random numbers (default: %(default)s)")
 
 
 def options_of(args: argparse.Namespace) -> Options:

@@ -63,12 +63,17 @@ class Options:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    parser.add_argument("--events", type=int, default=300_000, help="events of each run (default 300000)")
+    parser.add_argument("--events", type=int, default=300_000, help="events of each run (default: %(default)s)")
     parser.add_argument(
-        "--obvious-events", type=int, default=10_000, help="events of each run of the per-event agent (default 10000)"
+        "--obvious-events",
+        type=int,
+        default=10_000,
+        help="events of each run of the per-event agent (default: %(default)s)",
     )
-    parser.add_argument("--users", type=int, default=50_000, help="users (default 50000)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each program, interleaved (default 3)")
+    parser.add_argument("--users", type=int, default=50_000, help="users (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="runs of each program, interleaved (default: %(default)s)"
+    )
 
 
 def options_of(args: argparse.Namespace) -> Options:

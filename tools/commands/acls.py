@@ -9,13 +9,11 @@ from streams.contract.roles import ROLES, acls
 from streams.settings.load import load_settings
 from tools.cli import emit
 
-SUMMARY = "print the rights that each part needs on the broker"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("role", choices=ROLES)
-    parser.add_argument("--principal", metavar="NAME", help="whom to grant them to (default: the role's name)")
+    parser.add_argument("role", choices=ROLES, help="what the principal does")
+    parser.add_argument("--principal", metavar="NAME", help="who gets the rights (default: the role's name)")
 
 
 def run(args: argparse.Namespace) -> int:

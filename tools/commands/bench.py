@@ -7,8 +7,6 @@ import argparse
 from tools.bench.subject import SUBJECTS, load_subject
 from tools.cli import add_common_arguments, emit
 
-SUMMARY = "measure against peers, side by side"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a subcommand for each subject."""

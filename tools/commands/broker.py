@@ -20,14 +20,12 @@ from tools.broker.local_broker import (
 )
 from tools.cli import emit, progress, say
 
-SUMMARY = "start, inspect and stop a local broker"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("action", choices=("start", "status", "stop"))
+    parser.add_argument("action", choices=("start", "status", "stop"), help="what to do with the local broker")
     parser.add_argument(
-        "--engine", choices=("auto", *ENGINES), default="auto", help="auto: the best engine that works on this machine"
+        "--engine", choices=("auto", *ENGINES), default="auto", help="auto: the best engine that works here"
     )
     parser.add_argument("--port", type=int, help="port to listen on; 0: any free port (default: 9092, or a free port)")
     parser.add_argument(

@@ -8,8 +8,6 @@ import shtab
 
 from tools.cli import emit
 
-SUMMARY = "print a script that completes headrace's commands in a shell"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""

@@ -17,8 +17,6 @@ from tools.demo.report import as_rows, find_problem, user_lines
 from tools.demo.run import Options, run_demo
 from tools.files.log_source import CatalogueSource
 
-SUMMARY = "the main job from nothing to lists"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
@@ -26,9 +24,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--items", type=Path, metavar="FILE", help="the catalogue of --log")
     parser.add_argument("--columns", default="", metavar="MAP", help="columns of --log, as for replay")
     parser.add_argument("--item-columns", default="", metavar="MAP", help="columns of --items, as for items put")
-    parser.add_argument("--engine", default="auto", choices=("auto", *ENGINES), help="the local broker")
-    parser.add_argument("--seed", type=int, default=1, help="seed of the training")
-    parser.add_argument("--encoder", metavar="NAME", help="language model, as for train (default: train's)")
+    parser.add_argument(
+        "--engine", default="auto", choices=("auto", *ENGINES), help="engine of the local broker (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="seed of the training (default: %(default)s)")
+    parser.add_argument("--encoder", metavar="NAME", help="text encoder, as for train (default: train's)")
 
 
 def run(args: argparse.Namespace) -> int:

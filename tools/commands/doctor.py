@@ -27,7 +27,6 @@ from tools.project.packages import LOCK_FILE, direct_dependencies, locked_versio
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
 
-SUMMARY = "check the installation, the broker, the topics, the device, the artifact"
 OLDEST_PYTHON = (3, 11)
 
 

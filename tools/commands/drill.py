@@ -18,7 +18,6 @@ from tools.drills.events import Shares
 from tools.drills.kind import KINDS, load_kind
 from tools.drills.plan import Needs, Plan
 
-SUMMARY = "break things on purpose, and count what was lost"
 MAX_USERS: Final = 5_000_000
 MAX_RATE: Final = 100_000
 
@@ -27,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     what_each_does = "; ".join(f"{name}: {harm}" for name, harm in KINDS.items())
     parser.add_argument("kind", metavar="KIND", choices=tuple(KINDS), help=what_each_does)
-    parser.add_argument("--users", type=int, default=100_000, metavar="N", help="users (default: %(default)s)")
+    parser.add_argument(
+        "--users", type=int, default=100_000, metavar="N", help="number of users (default: %(default)s)"
+    )
     parser.add_argument("--rate", type=float, default=500.0, metavar="N", help="events a second (default: %(default)s)")
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="workers of each app (default: %(default)s)"
@@ -45,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--artifact", type=Path, metavar="DIR", help="artifact (default: a small one, made for the drill)"
     )
     parser.add_argument(
-        "--store", choices=("memory", "rocksdb"), default="memory", help="state of sequencers (default: %(default)s)"
+        "--store",
+        choices=("memory", "rocksdb"),
+        default="memory",
+        help="where sequencers keep their state (default: %(default)s)",
     )
     for name, share in vars(Shares()).items():
         parser.add_argument(
@@ -53,13 +57,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             type=float,
             default=share,
             metavar="X",
-            help=f"share of {name} events (default: {share:g})",
+            help=f"share of events that are {name} (default: {share:g})",
         )
-    parser.add_argument("--log", type=Path, metavar="LOG", help="replay: a log instead of made events")
+    parser.add_argument("--log", type=Path, metavar="LOG", help="replay: a log instead of generated events")
     parser.add_argument(
         "--columns", default="", metavar="A=B,...", help="replay: columns of the log, as in headrace replay"
     )
-    parser.add_argument("--keep", action="store_true", help="keep topics and logs")
+    parser.add_argument("--keep", action="store_true", help="keep topics and logs after the drill")
 
 
 def run(args: argparse.Namespace) -> int:

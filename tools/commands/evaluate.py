@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from models.evaluation.splits import Cases
     from models.interactions import Interactions
 
-SUMMARY = "evaluate an artifact against baselines"
 #: The columns of the table for people: the key of a metric, and the head of its column.
 TABLE = {
     "hr@10": "HR@10",
@@ -55,7 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="after a split, ask for every event of a user, or for the last one",
     )  # fmt: skip
     parser.add_argument(
-        "--ties", choices=("file", "shuffled"), default="file", help="how events with the same time are ordered"
+        "--ties",
+        choices=("file", "shuffled"),
+        default="file",
+        help="order of events with the same time (default: %(default)s)",
     )
     parser.add_argument("--keep-seen", action="store_true", help="let lists contain items that the user had before")
     parser.add_argument(

@@ -20,12 +20,10 @@ from tools.cli import emit, progress, write_row
 from tools.files.log_source import CatalogueSource
 from tools.files.refused_rows import RefusedRows
 
-SUMMARY = "put, delete and list catalogue items"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("action", choices=("put", "delete", "list"))
+    parser.add_argument("action", choices=("put", "delete", "list"), help="what to do with the catalogue")
     parser.add_argument(
         "names", nargs="*", metavar="FILE|ID", help="put: one file (JSON lines, CSV, TSV, .item); delete: item ids"
     )
@@ -33,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--columns",
         default="",
         metavar="A=B,...",
-        help="put: contract names to the file's columns: item_id=movieId,title=name",
+        help="put: the file's column of each field: item_id=movieId,title=name",
     )
     parser.add_argument("--yes", action="store_true", help="delete: needed, because it cannot be undone")
 

@@ -35,8 +35,6 @@ from tools.files.refused_rows import RefusedRows
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
 from tools.replay.identity import LogReplay, to_event, with_pseudonym
 
-SUMMARY = "print the window and the list that each user's events must lead to"
-
 
 class LogRecord(NamedTuple):
     """A record as the broker will give it after a replay of the log."""
@@ -54,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     LogSource.add_options(parser, instead="the topic events")
     CatalogueSource.add_options(parser, instead="the topic items")
-    parser.add_argument("--artifact", type=Path, metavar="DIR", help="the model artifact (HEADRACE_ARTIFACT)")
+    parser.add_argument("--artifact", type=Path, metavar="DIR", help="the model artifact (or HEADRACE_ARTIFACT)")
     parser.add_argument("--run", metavar="ID", help="name of the replay (default: as in replay)")
 
 

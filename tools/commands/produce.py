@@ -30,8 +30,6 @@ from tools.cli import emit, progress
 from tools.files.json_lines import read_json_lines
 from tools.files.refused_rows import RefusedRows
 
-SUMMARY = "publish JSON-lines events"
-
 
 class EventMaker:
     """Turns lines into checked events.

@@ -20,7 +20,6 @@ from tools.cli import emit, write_line
 from tools.rejects.redrive import Redriver, Tally
 from tools.rejects.reject_reader import RejectedEvent, Wanted, read_marks, read_rejects
 
-SUMMARY = "list, show and redrive rejected events"
 SHOWN_RECORDS: Final = 10
 SHOWN_CHARACTERS: Final = 2_000
 
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--edit",
         metavar="COMMAND",
-        help="redrive: run for each record, which gets the value on standard input and writes the corrected one "
+        help="redrive: a program that reads each value from standard input and writes the corrected one "
         "(default: send records as they were)",
     )
     parser.add_argument("--yes", action="store_true", help="redrive: send; without it nothing is sent")

@@ -30,7 +30,6 @@ from tools.replay.identity import LogReplay
 from tools.replay.live_users import count_live, read_live_users, refuse_live
 from tools.replay.publish_log import Pace, Replay, Tally, drive
 
-SUMMARY = "publish a historical log"
 STATE_DIR: Final = Path(".headrace") / "runs"
 INTERRUPTED: Final = 130
 

@@ -21,7 +21,6 @@ from tools.workers.apps import ENDINGS
 from tools.workers.flow import Flow, look, open_transactions, page, problems_of
 from tools.workers.known_items import as_share, share_text
 
-SUMMARY = "lag, members and health of the workers"
 MAX_SECONDS: Final = 600
 COUNTS: Final = ("read", *ENDINGS)
 
@@ -34,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--acknowledge",
         action="store_true",
-        help="only note that you know which events the broker deleted unread; they are no problem any more then",
+        help="only record that you know which events the broker deleted unread; status stops reporting them",
     )
     parser.add_argument("--workers", nargs="+", default=[], metavar="URL", help="workers' pages, http://HOST:PORT each")
 

@@ -25,7 +25,6 @@ from tools.catalogue import read_titles
 from tools.cli import emit, say, write_json, write_line
 from tools.files.refused_rows import RefusedRows
 
-SUMMARY = "print recommendations as they arrive"
 SHOWN_MALFORMED: Final = 10
 
 
@@ -43,9 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--user", metavar="U", help="only the lists of this user; the shop's own id, also with pseudonyms"
     )
-    parser.add_argument("--count", type=int, metavar="N", help="stop after N lists; fewer by the end is a failure")
+    parser.add_argument("--count", type=int, metavar="N", help="stop after N lists; with fewer at the end, exit with 1")
     parser.add_argument(
-        "--follow", action="store_true", help="go on waiting for new lists (default: stop at the end of the topic)"
+        "--follow", action="store_true", help="wait for new lists (default: stop at the end of the topic)"
     )
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="json: one list per line (default: %(default)s)"

@@ -13,16 +13,18 @@ from streams.kafka.topics import compare, compare_all, create_topics
 from streams.settings.load import KafkaSettings
 from tools.cli import emit, say
 
-SUMMARY = "create and verify the topics"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("action", choices=("create", "check"))
     parser.add_argument(
-        "--partitions", type=int, metavar="N", help="partitions of the topics keyed by user (HEADRACE_PARTITIONS)"
+        "action", choices=("create", "check"), help="create: make missing topics; check: compare all with the contract"
     )
-    parser.add_argument("--replication", type=int, metavar="N", help="replicas of every topic (HEADRACE_REPLICATION)")
+    parser.add_argument(
+        "--partitions", type=int, metavar="N", help="partitions of the topics keyed by user (or HEADRACE_PARTITIONS)"
+    )
+    parser.add_argument(
+        "--replication", type=int, metavar="N", help="replicas of every topic (or HEADRACE_REPLICATION)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -11,8 +11,6 @@ from tools.training.catalogue_share import share_of_items
 from tools.training.fit import FitOptions, check_target, choose_text, train_artifact
 from tools.training.inputs import TrainingInputs, TrainingSources
 
-SUMMARY = "train an artifact from a log"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""

@@ -24,7 +24,6 @@ from tools.workers.process import POLL_S, Worker
 from tools.workers.supervisor import READY_S, Supervisor, stop_all
 from tools.workers.worker_logs import new_log
 
-SUMMARY = "run the sequencer and the recommender until Ctrl-C"
 STOP_MARGIN_S: Final = 3.0  # above the limit at which a worker ends itself
 INTERRUPTED: Final = 130
 MAX_PORT: Final = 65_535
@@ -35,7 +34,7 @@ STATE_DIR: Final = Path(".headrace")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    parser.add_argument("--artifact", type=Path, metavar="DIR", help="the model artifact (HEADRACE_ARTIFACT)")
+    parser.add_argument("--artifact", type=Path, metavar="DIR", help="the model artifact (or HEADRACE_ARTIFACT)")
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="workers of each app (default: %(default)s)"
     )

@@ -70,19 +70,19 @@ class LogSource:
             "--columns",
             default=cls.columns,
             metavar="A=B,...",
-            help="contract names to the log's columns: user_id=userId,ts=timestamp; a number is a position",
+            help="the log's column of each field: user_id=userId,ts=timestamp; a number is a position",
         )
         parser.add_argument(
             "--types",
             default=cls.types,
             metavar="A=B,...",
-            help="the log's types to the contract's: pv=view,buy=purchase",
+            help="headrace's type for each type of the log: pv=view,buy=purchase",
         )
         parser.add_argument(
             "--time-unit",
             choices=TIME_UNITS,
             default=cls.time_unit,
-            help="of the log's times (default: %(default)s)",
+            help="unit of the log's times (default: %(default)s)",
         )
 
     @classmethod
@@ -132,7 +132,7 @@ class CatalogueSource:
             "--item-columns",
             default=cls.columns,
             metavar="A=B,...",
-            help="contract names to the catalogue's columns; features.NAME=COLUMN",
+            help="the catalogue's column of each field; features.NAME=COLUMN for a feature",
         )
 
     @classmethod
@@ -165,7 +165,7 @@ class UserSource:
             "--user-columns",
             default=cls.columns,
             metavar="A=B,...",
-            help="contract names to the columns of --users: user_id=0,features.age=1",
+            help="the users' column of each field: user_id=0,features.age=1",
         )
 
     @classmethod

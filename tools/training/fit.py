@@ -55,12 +55,17 @@ class FitOptions:
         """Add the options of a training."""
         parser.add_argument("--minutes", type=float, help="the most minutes that the sequence model may take")
         parser.add_argument("--seed", type=int, default=1, help="seed of all random numbers (default: %(default)s)")
-        parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the models run")
+        parser.add_argument(
+            "--device",
+            choices=("auto", "cpu", "cuda"),
+            default="auto",
+            help="where the models run (default: %(default)s)",
+        )
         parser.add_argument(
             "--encoder",
             default="use-multilingual",
             metavar="NAME",
-            help="the text encoder: a bundled one, a folder or a Hugging Face name (HEADRACE_ENCODER_DOWNLOAD)",
+            help="the text encoder: a bundled one, a folder or a Hugging Face name",
         )
         parser.add_argument(
             "--imputation",
