@@ -192,7 +192,7 @@ def test_a_small_file_costs_what_it_holds(saved: Path) -> None:
 def test_a_sparse_file_is_refused(saved: Path) -> None:
     """Holes cost their maker nothing and us memory."""
     os.truncate(saved / TENSORS, 1 << 30)
-    assert "is nearly all hole" in refused(saved)
+    assert "is almost empty" in refused(saved)
 
 
 def test_a_large_file_with_its_data_is_no_sparse_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
