@@ -1,4 +1,4 @@
-"""Windows in front of the model, under any order of deliveries, failures of the model, rebalances and crashes.
+"""The window queue, under any order of deliveries, failures of the model, rebalances and crashes.
 
 Two laws: a batch finishes only when each of its windows, or a newer one of the same user, is delivered, in offset order; and after
 draining every user's last window is delivered.
@@ -54,7 +54,7 @@ class Batch(NamedTuple):
 
 
 class PendingMachine(RuleBasedStateMachine):
-    """A recommender in small: one log of window batches per partition, one model, deliveries in any order."""
+    """A small recommender: a log of window batches per partition, one model, deliveries in any order."""
 
     queue: ClassVar[type[WindowQueue[Any]]] = WindowQueue
     lists_per_minute: ClassVar[float] = 60.0
@@ -93,7 +93,7 @@ class PendingMachine(RuleBasedStateMachine):
 
     @rule(partition=PARTITIONS)
     def collect(self, partition: int) -> None:
-        """Queue the next batch; windows whose list was made before the crash or rebalance are no news."""
+        """Queue the next batch without the windows whose list was made before."""
         number = self.position[partition]
         if number >= len(self.logs[partition]):
             return
@@ -129,7 +129,7 @@ class PendingMachine(RuleBasedStateMachine):
         is_revoked=st.booleans(),
     )
     def fail_model_later(self, partition: int, users: list[bytes], tokens: int, n_newer: int, is_revoked: bool) -> None:
-        """Let the model fail after newer windows of its users have come in, or after a partition was taken away."""
+        """Let the model fail after newer windows of its users came, or after a revocation."""
         self.publish(partition, users)
         self.collect_all(partition)
         windows = self.pending.take(tokens)
@@ -200,7 +200,7 @@ class PendingMachine(RuleBasedStateMachine):
 
     @rule()
     def drain(self) -> None:
-        """Let everything be read and delivered. Also in mid-run: a later crash would hide a batch that is stuck."""
+        """Read and deliver everything; also in mid-run, because a later crash hides a stuck batch."""
         for partition in range(N_PARTITIONS):
             self.collect_all(partition)
         for _ in range(200):
@@ -246,7 +246,7 @@ class KeepsWaiting(WindowQueue[Any]):
 
 
 class FinishesWhenTaken(WindowQueue[Any]):
-    """Takes a window in the model's hands for delivered."""
+    """Counts a window as delivered when the model takes it."""
 
     def take(self, max_tokens: int, max_windows: int = MAX_WINDOWS) -> list[PendingWindow[Any]]:
         """Take, and count as delivered."""
@@ -256,7 +256,7 @@ class FinishesWhenTaken(WindowQueue[Any]):
         return windows
 
     def done(self, windows: Sequence[PendingWindow[Any]]) -> list[Any]:
-        """Return what is finished by that."""
+        """Return the finished batches."""
         for window in windows:
             window.owner.remaining += 1
         return super().done(windows)
@@ -270,7 +270,7 @@ def machine_of(queue: type[WindowQueue[Any]], lists_per_minute: float = 60.0) ->
 @pytest.mark.timeout(3600 if SCHEDULES else 900)  # shrinking a counter-example takes minutes
 @pytest.mark.parametrize("lists_per_minute", [60.0, float("inf")])
 def test_every_last_window_is_delivered_and_batches_finish_in_order(lists_per_minute: float) -> None:
-    """No schedule loses a user's newest window or commits past an undelivered one, with a list rate or without."""
+    """No schedule loses a user's newest window, or commits past an undelivered one."""
     run_state_machine_as_test(machine_of(WindowQueue, lists_per_minute), settings=SETTINGS)
 
 

@@ -1,4 +1,4 @@
-"""PyTorch beside an event loop: no memory for each new shape, no long waits, and a device that is there."""
+"""PyTorch beside an event loop: no memory per shape, no long waits, and an existing device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.device import resolve_device
 
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """CUDA is taken where it is, unless the caller wants the CPU; asked for in vain, it is an error."""
+    """``auto`` takes CUDA where PyTorch finds it; ``cuda`` without CUDA is an error."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert [resolve_device(device) for device in ("auto", "cpu")] == ["cpu", "cpu"]
     with pytest.raises(ValueError, match="device 'cuda': PyTorch finds no CUDA device; choose auto or cpu"):
@@ -75,7 +75,7 @@ print(min(found["set"]), min(found["as-it-comes"]))
 
 
 def test_short_operations_do_not_wait_long_for_a_busy_thread() -> None:
-    """A model made a third of its lists while degraded ones were made beside it."""
+    """Beside a thread that made fallback lists, a model made a third of its lists."""
     argv = [sys.executable, "-c", BESIDE_A_BUSY_THREAD]
     found = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout
     set_s, as_it_comes_s = map(float, found.split())

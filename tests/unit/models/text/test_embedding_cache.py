@@ -1,4 +1,4 @@
-"""The cache of text embeddings: survives torn writes, keeps versions apart, lets processes share a folder."""
+"""The cache of text embeddings: torn writes, versions apart, processes that share a folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which records of ``items`` are entries: the key is the ``item_id``, or the record is left out, by every reader."""
+"""Every reader of ``items`` leaves out records whose key is not the ``item_id``."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_an_entry_under_its_own_key_and_a_tombstone_are_taken(item_id: str) -> N
 
 @pytest.mark.parametrize("key", [None, b"", b"\xff", b"a\xff", b"x" * 129])
 def test_a_removal_of_what_can_be_no_item_is_refused(key: bytes | None) -> None:
-    """A key that is not UTF-8 would remove another item: the one whose id holds the replacement characters."""
+    """Decoded with replacement characters, a key that is not UTF-8 could name another item."""
     with pytest.raises(RecordError) as caught:
         ItemDecoder().decode(FakeRecord(key, None))
     assert (caught.value.reason, caught.value.field) == ("key", "item_id")

@@ -1,4 +1,4 @@
-"""The consumer's recipe: each piece of news once, whatever the order and the repeats."""
+"""The consumer's rule takes each new list once, whatever the order and the repeats."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_list_is_news_once() -> None:
 
 
 def test_a_full_list_follows_a_provisional_one_of_the_same_window() -> None:
-    """The provisional one does not come back, and a second one is no news: what a user sees must not change to and fro."""
+    """A provisional list after its full list is no news: a user's list must not change back."""
     provisional, full = make_list(3, provisional=True), make_list(3)
     assert accepted(provisional, provisional, full, provisional, full) == [True, False, True, False, False]
     assert accepted(full, make_list(4, provisional=True), full, make_list(4)) == [True, True, False, True]
@@ -58,7 +58,7 @@ RANKS = st.tuples(st.integers(1, 6), st.booleans())
 
 @given(st.lists(RANKS, min_size=1, max_size=20))
 def test_what_is_accepted_only_rises_and_ends_with_the_best(ranks: list[tuple[int, bool]]) -> None:
-    """In any order with any repeats, the last accepted list is the newest, and full if a full one of it came."""
+    """In any order, with any repeats, the last accepted list is the newest, and full if one came."""
     latest = LatestLists()
     taken = [(revision, full) for revision, full in ranks if latest.accept(make_list(revision, provisional=not full))]
     assert taken == sorted(set(taken))

@@ -1,4 +1,4 @@
-"""Pseudonymous user ids: the raw id is nowhere in what is published, and whoever has the key finds its user."""
+"""Pseudonymous user ids: no published record has the raw id, and the key's owner finds a user."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_an_id_beyond_the_contract_is_left_to_be_refused() -> None:
     ],
 )
 def test_a_key_that_can_be_guessed_is_refused_unshown(kafka: KafkaSettings, key: str, told: str) -> None:
-    """User ids are few: with a guessable key they are found by trying. The line says the rule and what makes a key."""
+    """User ids are few: whoever guesses the key finds all. The error gives the rule and a command."""
     Path(kafka.user_id_key_file).write_text(key)
     with pytest.raises(
         SettingsError, match=f"the key {told}, must be 16 or more random bytes.*openssl rand -hex 32"
@@ -79,7 +79,7 @@ def test_a_key_that_can_be_guessed_is_refused_unshown(kafka: KafkaSettings, key:
 
 @given(st.binary(min_size=16, max_size=64), st.integers(0, 2))
 def test_a_key_is_judged_by_its_bytes(drawn: bytes, form: int) -> None:
-    """However they are spelt: bytes of which fewer than half differ are refused in each spelling that has them."""
+    """Bytes of which fewer than half differ are refused, in hexadecimal and in base64."""
     key = (drawn.hex(), base64.b64encode(drawn).decode(), base64.urlsafe_b64encode(drawn).decode())[form]
     if 2 * len(set(drawn)) < len(drawn):
         assert weakness(key)
@@ -87,7 +87,7 @@ def test_a_key_is_judged_by_its_bytes(drawn: bytes, form: int) -> None:
 
 @pytest.mark.parametrize("length", [16, 24, 32, 64, 1000])
 def test_random_keys_are_taken(length: int) -> None:
-    """A key that was drawn at random is not refused by bad luck; a refused one would make every user a new one."""
+    """A random key is never refused by bad luck: another key would rename every user."""
     rng = random.Random(length)
     for _ in range(300):
         drawn = rng.randbytes(length)

@@ -114,7 +114,7 @@ MALFORMED: list[tuple[str, bytes | None, str, str]] = [
     ("value", "reason", "field"), [case[1:] for case in MALFORMED], ids=[case[0] for case in MALFORMED]
 )
 def test_malformed_event_is_refused_with_reason_and_field(value: bytes | None, reason: str, field: str) -> None:
-    """Each kind of bad record names what is wrong, and nothing else than RecordError escapes the decoder."""
+    """Each kind of bad record names its fault; the decoder raises RecordError alone."""
     with pytest.raises(RecordError) as caught:
         DECODER.decode_event(b"u1", value, NOW)
     assert (caught.value.reason, caught.value.field) == (reason, field), str(caught.value)

@@ -79,7 +79,7 @@ def test_only_the_operator_acknowledges() -> None:
     ],
 )
 def test_bits_of_the_broker_are_read_as_operations(allowed: int, denied: list[str]) -> None:
-    """Bit 3 is Read and bit 8 Describe in Kafka's protocol; a broker that does not tell denies nothing here."""
+    """In Kafka's protocol bit 3 is Read, bit 8 Describe; a broker without an answer denies nothing."""
     assert denied_operations(allowed, ["Read", "Describe"]) == denied
 
 

@@ -1,4 +1,4 @@
-"""The agent's life: it has a whole collector or none, and what did not open is closed again."""
+"""The agent has a whole collector or none, and closes all that it opened."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from streams.settings.load import load_settings
 
 
 def test_an_artifact_that_cannot_be_loaded_leaves_nothing_open(tmp_path: Path) -> None:
-    """The start fails with one line; a rebalance and the end of the worker come after it all the same."""
+    """The start fails with one line; a rebalance and the end of the worker may still follow."""
 
     async def run() -> None:
         app = build_recommender(load_settings({"HEADRACE_ARTIFACT": str(tmp_path / "absent")}))

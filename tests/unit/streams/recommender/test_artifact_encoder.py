@@ -1,4 +1,4 @@
-"""Which text model an artifact gets: its own where allowed, the operator's where named, never another than it was trained with."""
+"""Which encoder an artifact gets: its own where allowed, else the operator's; never another version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.model
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with a log, a catalogue, a text model, and an artifact that was trained with it."""
+    """Give a folder with a log, a catalogue, an encoder, and an artifact that was trained with it."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "models").mkdir()
     save_bert(folder / "models" / "bert")
@@ -81,7 +81,7 @@ def test_other_files_are_refused_whoever_names_them(shop: Path, artifact: Artifa
 
 
 def test_an_artifact_without_a_checksum_is_held_to_its_version(shop: Path, artifact: Artifact, tmp_path: Path) -> None:
-    """One that was made before there was a checksum still loads, with the model of its version alone."""
+    """An artifact without a checksum, of an older headrace, loads with the encoder of its version."""
     manifest = copy(artifact.manifest)
     manifest.encoder_sha256 = ""
     old = replace(artifact, manifest=manifest)
@@ -91,7 +91,7 @@ def test_an_artifact_without_a_checksum_is_held_to_its_version(shop: Path, artif
 
 
 def test_the_checksum_of_the_encoder_is_part_of_the_version(shop: Path, tmp_path: Path, artifact: Artifact) -> None:
-    """Other files, other lists; without one, the version is that of artifacts made before there was a checksum."""
+    """Other files make another version; without a checksum it is that of older artifacts."""
     folder = shutil.copytree(shop / "models" / "a", tmp_path / "a")
     change_manifest(folder, lambda m: m.update(encoder_sha256="0" * 64))
     assert load_artifact(folder).version != artifact.version
@@ -104,7 +104,7 @@ def test_the_checksum_of_the_encoder_is_part_of_the_version(shop: Path, tmp_path
 def test_evaluate_reads_what_a_recommender_reads(
     shop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Beside the artifact yes; elsewhere only where a setting names it; after a training here, the one that it was made with."""
+    """A folder beside the artifact is allowed; another one only where a setting names it."""
     monkeypatch.setenv("HEADRACE_ENCODER_CACHE_DIR", str(tmp_path / "cache"))
     baselines = ["--baselines", "popularity"]
     assert main(["evaluate", str(shop / "models" / "a"), *_files(shop), *baselines]) == 0
@@ -120,7 +120,7 @@ def test_evaluate_reads_what_a_recommender_reads(
 
 
 def test_what_models_refuse_names_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models know no settings: the line that a person reads gets its remedy where the two meet."""
+    """Models know no settings, so the recommender adds the setting to their errors."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(SettingsError, match="no CUDA device; choose auto or cpu, in HEADRACE_DEVICE"):
         usable_device("cuda")

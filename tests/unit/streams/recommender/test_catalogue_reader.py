@@ -34,7 +34,7 @@ def spoilt_by(value: float, texts: list[str]) -> Float32:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
 def test_a_vector_that_cannot_be_used_costs_only_its_item(value: float) -> None:
-    """One of them in an index would refuse the whole catalogue, or score not a number for everyone."""
+    """In an index it would refuse the whole catalogue, or give everyone a score of NaN."""
     vectors, left_out = item_vectors(ITEMS, lambda texts: spoilt_by(value, texts))
     assert vectors.keys() == {"a", "c"} and left_out.keys() == {"bad"}
     assert "must be finite" in left_out["bad"]
@@ -57,7 +57,7 @@ def test_a_text_on_which_the_encoder_raises_costs_only_its_item() -> None:
 
 
 def test_an_encoder_that_always_raises_is_not_an_items_fault() -> None:
-    """An empty catalogue that looks healthy would be worse than a worker that stops and says why."""
+    """A worker that stops and says why is better than an empty catalogue that looks healthy."""
 
     def embed(texts: list[str]) -> Float32:
         raise RuntimeError("no CUDA device")
@@ -95,7 +95,7 @@ def test_features_that_are_not_finite_are_counted() -> None:
 
 
 def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
-    """Malformed records, NaN features and bad vectors on ``items``, read as the recommender reads them."""
+    """The reader meets malformed records, NaN features and bad vectors on ``items``."""
     import asyncio
     from typing import Any
 

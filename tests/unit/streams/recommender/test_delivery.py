@@ -1,4 +1,4 @@
-"""Delivery without Kafka: lists before vectors, one delivery at a time, and nothing committed that is not written."""
+"""Delivery without Kafka: lists before vectors, one at a time, and no commit before the write."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Broker:
         self.crashes.append(reason)
 
     def taken(self, batch: str, user: str) -> list[Window]:
-        """Return a window that the model has in hand."""
+        """Return a window that the model has taken."""
         state = ListWindow(1, 1, 1, [WindowItem(1, "e", "i1", "view")], Trigger("e", 1, 1))
         self.queue.add(0, [(user.encode(), state, 0)], batch)
         return self.queue.take(100)
@@ -73,7 +73,7 @@ async def hand_over(broker: Broker, windows: list[Window]) -> None:
 
 
 def test_lists_come_before_vectors_and_both_before_the_commit() -> None:
-    """Two deliveries: the second waits for the first, although the model runs on beside them."""
+    """The second delivery waits for the first."""
 
     async def run() -> None:
         broker = Broker()

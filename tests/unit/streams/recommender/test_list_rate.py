@@ -35,7 +35,7 @@ def test_users_who_may_have_a_list_again_are_forgotten() -> None:
 
 
 def test_a_user_above_the_rate_waits_and_the_others_do_not() -> None:
-    """Half of all events from one user: the others' windows go to the model at once, the hot user's newest when it is due."""
+    """One user sends half of all events: the others go to the model at once, the hot user when due."""
     clock = Clock()
     pending: WindowQueue[str] = WindowQueue(ListRate(60), clock)
     revisions: list[int] = []
@@ -83,7 +83,7 @@ def test_forgotten_users_are_not_released() -> None:
 
 
 def test_degraded_lists_count_too_but_the_full_one_does_not_wait() -> None:
-    """A crawler must not get a provisional list per event; once the model answers, the full list comes at once."""
+    """A crawler gets no provisional list per event; the full list does not wait for the rate."""
     clock = Clock()
     pending: WindowQueue[str] = WindowQueue(ListRate(60), clock)
     pending.add(0, [entry("a", 1)], "b1")
@@ -97,7 +97,7 @@ def test_degraded_lists_count_too_but_the_full_one_does_not_wait() -> None:
 
 
 def test_a_list_that_was_not_made_does_not_count() -> None:
-    """The model failed: the user has had nothing, and gets a provisional list at once even at one list a minute."""
+    """After a failure of the model its user gets a provisional list at once, at any rate."""
     pending: WindowQueue[str] = WindowQueue(ListRate(1), Clock())
     pending.add(0, [entry("a", 1)], "b1")
     pending.give_back(pending.take(10))

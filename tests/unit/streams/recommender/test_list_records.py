@@ -1,4 +1,4 @@
-"""From windows to lists on the wire: list ids, newest windows, new behaviours, items already seen."""
+"""From windows to records of lists: list ids, newest windows, new behaviours, seen items."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def window(revision: int, n_items: int = 3) -> WindowState:
 
 
 def test_list_id_is_equal_for_equal_input() -> None:
-    """A list that is published again after a crash has the id it had, so that a consumer drops it."""
+    """After a crash a list is published again with the same id, so a consumer drops it."""
     assert list_id("u", 1, "e", "a") == list_id("u", 1, "e", "a")
 
 
 def test_list_id_differs_with_each_part_and_with_their_borders() -> None:
-    """Two lists never share an id, not even where their parts join to one text, nor where a removed user's revisions begin anew."""
+    """Two lists never share an id: not when their parts join to one text, nor in a user's second life."""
     inputs = [
         ("u", 1, "e", "a"),
         ("v", 1, "e", "a"),
@@ -59,7 +59,7 @@ def test_list_id_differs_with_each_part_and_with_their_borders() -> None:
 
 
 def test_only_a_users_newest_window_of_a_batch_counts() -> None:
-    """Older windows of the batch are contained in the newest; it carries its own time of writing."""
+    """The newest window contains the older ones of the batch, and has its own time of writing."""
     records = [
         FakeRecord(b"a", encode(window(1)), 0, timestamp=10),
         FakeRecord(b"b", encode(window(1)), 1, timestamp=11),
@@ -72,7 +72,7 @@ def test_only_a_users_newest_window_of_a_batch_counts() -> None:
 
 
 def test_of_a_window_only_what_a_list_is_made_of_is_kept() -> None:
-    """The ids by which only the sequencer recognises repeats would double the queue, and triple the work of superseded windows."""
+    """Ids that only the sequencer needs would double the queue, and triple the decoding."""
     whole = window(7)
     whole.recent, whole.floor, whole.runs, whole.seen = [(1, "x")] * 100, (0, "y"), {"run": 3}, b"1234"
     (_, state, _) = newest_windows([FakeRecord(b"a", encode(whole), 0)]).newest[0]
@@ -100,7 +100,7 @@ def test_malformed_windows_are_counted_and_cost_only_themselves() -> None:
     ("last", "expected"), [(5, []), (4, ["i2"]), (3, ["i1", "i2"]), (0, ["i0", "i1", "i2"]), (9, [])]
 )
 def test_new_behaviours_are_those_since_the_last_delivered_revision(last: int, expected: list[str]) -> None:
-    """Live popularity counts each behaviour once; a window that has lost old ones gives what it has."""
+    """Each behaviour counts once; a window that lost old behaviours gives the rest."""
     assert [b.item_id for b in new_behaviours(window(5), last)] == expected
 
 
@@ -155,7 +155,7 @@ def ranked(degraded: Degraded, vector: list[float]) -> RankedList:
 
 @pytest.mark.parametrize("degraded", ["stale-vector", "mf-only", "popular"])
 def test_a_provisional_list_has_an_id_of_its_own(degraded: Degraded) -> None:
-    """So that the full one of the same revision is news, also for a user of whom the model knows nothing either."""
+    """So the full list of the same revision is news, even when both lists are popular items."""
     args = ("u", window(5), ranked(degraded, [1.0, 1.0]), Versions("abc", 3), T0)
     made, final = recommendation(*args, provisional=True), recommendation(*args)
     assert (made.provisional, final.provisional) == (True, False)
@@ -165,7 +165,7 @@ def test_a_provisional_list_has_an_id_of_its_own(degraded: Degraded) -> None:
 
 
 def test_a_stored_vector_is_used_only_where_it_fits() -> None:
-    """Of this artifact, of its widths, finite, and not that of a user of whom nothing was known."""
+    """It must be finite, not zero, of this artifact and of its widths."""
 
     def stored(vector: list[float], artifact: str = "abc") -> bytes:
         return encode(user_vector("u", window(5), ranked("none", vector), Versions(artifact, 1)))

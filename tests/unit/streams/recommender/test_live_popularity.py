@@ -1,4 +1,4 @@
-"""Popularity that follows the windows of users, each counted once, and popularity that stays as the artifact has it."""
+"""Popularity that follows users' windows, each counted once, or that stays the artifact's."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_what_many_users_do_becomes_popular() -> None:
 
 
 def test_popularity_that_is_off_is_the_artifacts() -> None:
-    """A list then depends on window, catalogue and artifact alone: nothing that was read before changes the catalogue."""
+    """A list then depends on window, catalogue and artifact alone."""
     found = LivePopularity(tiny_models.artifact(), is_on=False)
     catalogue = tiny_models.catalogue()
     found.put(0, b"u", window(*["i07"] * 500))
@@ -72,7 +72,7 @@ def test_popularity_that_is_off_is_the_artifacts() -> None:
     ],
 )
 def test_only_the_last_window_of_a_user_counts(windows: Sequence[ListWindow], n_events: int) -> None:
-    """Whatever came before it, the numbers are those of a worker that has read the last window alone."""
+    """The counts are those of a worker that has read the last window alone."""
     along, at_once = live(), live()
     for each in windows:
         along.put(0, b"u", each)
@@ -96,7 +96,7 @@ def test_events_that_training_has_seen_do_not_count_again() -> None:
 
 
 def test_partitions_that_left_no_longer_count() -> None:
-    """What another worker counts now is taken away whole; the rest is as if it had never been there."""
+    """Counts of a lost partition go whole, as if they had never been there."""
     found, alone = live(), live()
     rng = np.random.default_rng(5)
     for user in range(200):
@@ -113,7 +113,7 @@ def test_partitions_that_left_no_longer_count() -> None:
 
 
 def test_a_recount_does_not_undo_what_came_meanwhile() -> None:
-    """The topic's older window, read late, gives way to the user's newer one, and to their removal; other users are counted."""
+    """A late older window changes neither a user's newer window nor a removal."""
     found = live()
     found.put(0, b"newer", window("i01"))
     found.begin_recount([0])

@@ -1,4 +1,4 @@
-"""The loop around the model, without Kafka: late, broken and healed, with a real pipeline and a fake way out."""
+"""The model loop without Kafka: the model is late, fails and heals; delivery is a fake."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def until(condition: Callable[[], bool], running: asyncio.Task[None]) -> N
 
 
 async def heals(setting: Setting, heal: Callable[[], None]) -> None:
-    """Expect provisional lists now, newer ones for newer windows, and full ones of the newest after healing."""
+    """Expect provisional lists, newer ones for newer windows, and full ones after healing."""
     running = asyncio.ensure_future(setting.maker.run())
     try:
         setting.add("b1", ["a", "b"], 1)
@@ -135,7 +135,7 @@ async def heals(setting: Setting, heal: Callable[[], None]) -> None:
 
 
 def test_lists_go_on_while_the_model_hangs() -> None:
-    """Its thread is stuck, a second one makes the lists; the answer, when it comes, is used."""
+    """A second thread makes the lists; the late answer is used when it comes."""
 
     async def run() -> None:
         setting, released = Setting(), threading.Event()
@@ -193,7 +193,7 @@ def test_what_does_not_heal_ends_the_loop(how: str) -> None:
 
 
 def test_a_slow_model_gets_small_batches() -> None:
-    """As many windows as its time limit allows at the pace of the last batch, so that no job runs into ``model_restart_s``."""
+    """A batch fits the time limit at the pace of the last one: no job runs until the restart."""
 
     async def run() -> list[int]:
         setting, sizes = Setting(), []
@@ -207,7 +207,7 @@ def test_a_slow_model_gets_small_batches() -> None:
 
 
 def test_windows_that_get_a_list_count_for_popularity() -> None:
-    """Those of users who are still there, in partitions that are still this worker's, each once."""
+    """Each counts once, unless its user was removed or its partition lost."""
     artifact, metrics = tiny_models.artifact(), Metrics()
     counts = LiveCounts(LivePopularity(artifact, is_on=True), UnknownItems(), cast(BatchTable, FakeTable()), metrics)
     ts = artifact.manifest.trained_to_ms + 1
@@ -224,7 +224,7 @@ def test_windows_that_get_a_list_count_for_popularity() -> None:
 
 
 def test_a_catalogue_that_comes_while_the_model_runs_is_served_next() -> None:
-    """What is served is swapped whole: the lists in the model's hands keep to the one that they began with."""
+    """Lists under way keep to the catalogue that they began with."""
 
     async def run() -> list[int]:
         setting, began, released = Setting(), threading.Event(), threading.Event()

@@ -1,4 +1,4 @@
-"""The model's thread: every caller gets a result or an error, and nothing it does can keep the process or its caller."""
+"""The model's thread: each caller gets a result or an error, and no job keeps the process alive."""
 
 from __future__ import annotations
 

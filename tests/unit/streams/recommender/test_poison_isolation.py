@@ -13,7 +13,7 @@ Run = Callable[[list[int]], Awaitable[list[str | None]]]
 
 
 class FakeModel:
-    """Answers for numbers; some raise, some give nothing usable, and it can be broken as a whole."""
+    """A model of numbers: some raise, some give nothing usable, and it may fail on all."""
 
     def __init__(
         self, raises: tuple[int, ...] = (), unusable: tuple[int, ...] = (), breaks_after: int | None = None
@@ -45,7 +45,7 @@ class FakeModel:
 @pytest.mark.parametrize("fault", ["raises", "unusable"])
 @pytest.mark.parametrize("n", [1, 2, 7, 300])
 def test_the_poisonous_window_stands_alone_and_the_others_get_full_lists(fault: str, n: int) -> None:
-    """One window that breaks a forward pass must not cost its neighbours their lists, nor many passes."""
+    """A window that breaks a forward pass costs its neighbours neither lists nor many passes."""
     bad = (n // 2,)
     model = FakeModel(raises=bad) if fault == "raises" else FakeModel(unusable=bad)
     scored = model.score(range(n))
@@ -55,7 +55,7 @@ def test_the_poisonous_window_stands_alone_and_the_others_get_full_lists(fault: 
 
 
 def test_a_model_that_fails_on_everything_poisons_nobody() -> None:
-    """Its windows are tried again later: calling them poisoned would give everyone popular items for good."""
+    """The windows are tried again: as poisoned ones, all users would get popular items for good."""
     model = FakeModel(breaks_after=0)
     scored = model.score(range(300))
     assert (scored.made, scored.poisoned) == ([], [])

@@ -1,4 +1,4 @@
-"""Counting windows again: which ones, from where, after what, and with what goes wrong meanwhile."""
+"""The recount: which windows it reads, from which offset, and what may go wrong."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.unit.streams.recommender.test_live_popularity import window
 
 
 class Topic:
-    """``sequences`` as :func:`streams.state.recovery.restore` reads it: each partition's records, and where each reading began."""
+    """``sequences`` as ``restore`` reads it: records by partition, and where each reading began."""
 
     def __init__(self, records: dict[int, list[tuple[bytes, bytes | None]]]) -> None:
         self.records = records
@@ -44,7 +44,7 @@ class Topic:
 
 @pytest.fixture
 def topic(monkeypatch: pytest.MonkeyPatch) -> Topic:
-    """Give a topic of two partitions with a window, a removed user, and a record that is no window."""
+    """Give a topic of two partitions with windows, a removed user, and a broken record."""
     found = Topic(
         {0: [(b"a", encode(window("i01", "i02"))), (b"b", None), (b"c", b"\xc1")], 1: [(b"d", encode(window("i03")))]}
     )
@@ -66,7 +66,7 @@ async def settled(found: Recount) -> None:
 
 
 def test_the_windows_of_the_partitions_are_counted(topic: Topic) -> None:
-    """Windows count, removed users and what is no window do not; a broker that is away for a while is asked again."""
+    """Removed users and broken records do not count; an absent broker is asked again."""
 
     async def run() -> None:
         popularity = LivePopularity(tiny_models.artifact(), is_on=True)
@@ -84,7 +84,7 @@ def test_the_windows_of_the_partitions_are_counted(topic: Topic) -> None:
 
 
 def test_a_kept_partition_is_read_on_and_a_lost_one_is_dropped(topic: Topic) -> None:
-    """After a rebalance: from where the last recount ended, as another worker may have had it; one that comes back is read anew."""
+    """A partition that comes back is read from its beginning: another worker had it meanwhile."""
 
     async def run() -> None:
         popularity = LivePopularity(tiny_models.artifact(), is_on=True)
@@ -139,7 +139,7 @@ class RecordingRecount:
 
 @pytest.mark.parametrize(("live_popularity", "expected"), [("on", [{0, 3}, set()]), ("off", [])])
 def test_an_assignment_counts_its_partitions_of_windows(live_popularity: str, expected: list[set[int]]) -> None:
-    """Every one, also the empty one after which nothing is counted; none where popularity stays as the artifact has it."""
+    """An empty assignment too: nothing counts after it. None while live popularity is off."""
 
     async def run() -> list[set[int]]:
         chosen = load_settings({"HEADRACE_LIVE_POPULARITY": live_popularity})

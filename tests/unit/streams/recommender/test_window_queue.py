@@ -57,7 +57,7 @@ def test_partitions_do_not_wait_for_each_other() -> None:
 
 
 def test_a_window_that_arrives_while_its_user_is_in_flight_waits_again() -> None:
-    """The list in flight does not contain the new event, so the new batch must not finish with it."""
+    """The list in flight lacks the new event, so the new batch must not finish with it."""
     pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1)], "b1")
     flying = pending.take(1)
@@ -73,7 +73,7 @@ def test_a_batch_without_fresh_windows_finishes_at_once() -> None:
 
 
 def test_take_bounds_padded_tokens_but_always_makes_progress() -> None:
-    """Padding counts: 2 windows of 3 are 6 tokens; a window above the bound alone is taken alone."""
+    """Padding counts: 2 windows of 3 are 6 tokens. A window above the bound is taken alone."""
     pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1, 3), entry("b", 1, 3), entry("c", 1, 3), entry("d", 1, 50)], "b1")
     assert pending.n_tokens(1_000) == 200
@@ -131,7 +131,7 @@ def test_a_window_is_served_without_the_model_once_and_waits_on() -> None:
 
 
 def test_what_comes_back_of_a_forgotten_partition_is_dropped() -> None:
-    """The partition may be ours again, with the same batch read anew: the old window must not come between."""
+    """The partition may come back with the same batch: the old window must not return."""
     pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1)], "b1")
     flying = pending.take(1)
@@ -144,7 +144,7 @@ def test_what_comes_back_of_a_forgotten_partition_is_dropped() -> None:
 
 
 def test_a_batch_of_short_windows_is_bounded_too() -> None:
-    """A list costs its candidates however short its window is: sixteen thousand windows of one event would hold up everybody."""
+    """Each list costs its candidates: 16,000 windows of one event would delay everybody."""
     pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry(f"u{i}", 1) for i in range(MAX_WINDOWS + 5)], "batch")
     assert pending.n_tokens(10 * MAX_WINDOWS) == 10 * MAX_WINDOWS, "full, so nobody waits for more"

@@ -57,7 +57,7 @@ def test_a_bad_record_is_rejected_and_the_rest_accepted() -> None:
 
 
 def test_a_reject_keeps_the_headers_of_its_record() -> None:
-    """Tracing ids and schema ids come along; none of them can pose as the reason, and all of them can be given back."""
+    """A producer's headers come along: none can pose as the reason, and redriving restores all."""
     own = [
         ("traceparent", b"00-ab\xff"),
         ("reason", b"forged"),
@@ -96,7 +96,7 @@ def test_the_window_names_the_event_that_triggered_it() -> None:
 
 @pytest.mark.parametrize("partitioner", ["murmur2", "crc32"])
 def test_events_on_another_partition_than_their_users_are_rejected(partitioner: str) -> None:
-    """Each with what to do about it; the windows of the users at home are what they would be without them, and a stray's is not read."""
+    """Each reject names its remedy; other users' windows are the same as without the strays."""
     home = KeyHomes(4, partitioner)
     records = [
         make_record(make_event(f"e{i}", T0 + i, user_id=f"u{i % 20}"), i)._replace(partition=2) for i in range(60)

@@ -1,4 +1,4 @@
-"""Users who never come back: who is removed, who is not, and in what order with batches in flight."""
+"""Expiry: which users are removed, which are not, and in what order with batches in flight."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Bench:
 
 
 def test_only_a_window_that_still_is_the_users_and_of_our_version_is_removed() -> None:
-    """A user who came back since, in the store or in flight, keeps the window; so does one of a newer headrace."""
+    """A user who has come back keeps the window; so does a window of a newer headrace."""
 
     async def run() -> None:
         bench = Bench()
@@ -95,7 +95,7 @@ def test_only_a_window_that_still_is_the_users_and_of_our_version_is_removed() -
 
 
 def test_a_user_who_comes_back_while_the_tombstone_is_on_its_way_keeps_the_new_window() -> None:
-    """The store takes tombstone and window in the order in which they were written, whichever is told first."""
+    """The store takes tombstone and window in the order in which they were written."""
 
     async def run() -> None:
         bench = Bench()
@@ -141,7 +141,7 @@ def test_a_removal_waits_for_the_batch_before_it() -> None:
 
 
 def test_a_partition_that_is_taken_away_meanwhile_is_left_alone() -> None:
-    """Its store may be another worker's, and its next owner sweeps it: no crash, and nothing stored."""
+    """The next owner sweeps the partition: this worker neither crashes nor stores anything."""
 
     async def run() -> None:
         bench = Bench()
@@ -174,7 +174,7 @@ def test_a_tombstone_that_is_not_delivered_stops_the_worker() -> None:
 
 
 def test_the_clock_is_that_of_the_events_read_so_far() -> None:
-    """After a long outage users are not inactive before their waiting events are read; a quiet partition goes by the wall clock."""
+    """After an outage, waiting events count first; a quiet partition goes by the wall clock."""
 
     async def run() -> None:
         bench = Bench()

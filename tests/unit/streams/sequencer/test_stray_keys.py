@@ -1,4 +1,4 @@
-"""Users whose window another partitioner left elsewhere: found, said once, and left as they are."""
+"""Windows on a wrong partition: the sequencer finds them, logs them once, and changes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ N_PARTITIONS = 4
 def warnings_of(
     store: str, folder: Path, caplog: pytest.LogCaptureFixture, placed: dict[bytes, str], **variables: str
 ) -> list[str]:
-    """Return what is said of users whose windows lie where that partitioner gives, after two recoveries of all partitions."""
+    """Return the log after two recoveries, with windows where that partitioner puts them."""
 
     async def run() -> None:
         kafka = {
@@ -48,7 +48,7 @@ def warnings_of(
 def test_windows_on_another_partition_are_said_once(
     store: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With how many of how many, an example and the remedy; those on their own partition are not among them."""
+    """The line gives their number, the number of all, an example and the remedy."""
     monkeypatch.setattr(stray_keys, "CHUNK_KEYS", 7)
     placed = {user: "crc32" if number < 20 else "murmur2" for number, user in enumerate(USERS)}
     strays = {

@@ -164,7 +164,7 @@ def test_second_pass_of_a_run_is_all_duplicates() -> None:
 
 
 def test_last_event_of_a_run_is_known_by_its_position_alone() -> None:
-    """A live event pushed it out of a window without memory: the repeat is a duplicate, not late."""
+    """A live event pushed it out of a window without memory; its repeat is still a duplicate."""
     bounds = WindowBounds(max_events=1, max_recent=0)
     first = absorb(None, [(make_event("a", T0, run="r", seq=0), 0), (make_event("b", T0 + 1), 1)], bounds)
     again = absorb(first.state, [(make_event("a", T0, run="r", seq=0), 2)], bounds)
