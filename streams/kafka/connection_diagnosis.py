@@ -1,6 +1,7 @@
-"""Why a broker cannot be used: one reason and one remedy, found by connecting once more and looking closely.
+"""Finds out why a broker cannot be used: connects once more and returns one reason and one remedy.
 
-Kafka's clients say "unable to bootstrap" for everything from a wrong password to a foreign certificate.
+Kafka's clients say "unable to bootstrap" for every fault, from a wrong password to a foreign
+certificate.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ from streams.kafka.bounded_connections import BoundedConnection, BrokerAnswerErr
 from streams.settings.tokens import TokenError, TokenProvider
 
 CONNECT_TIMEOUT_S: Final = 3.0
-#: A broker that refuses a client's certificate says so this soon after the handshake (TLS 1.3 ends before it has looked).
+#: In TLS 1.3 the handshake ends before the broker has checked the client's certificate; it refuses
+#: the certificate within this time.
 ALERT_TIMEOUT_S: Final = 1.0
-#: A broker's reason is cut to this many characters, and a longer word than this may be a token.
+#: A broker's reason is cut to this many characters.
 MAX_REASON: Final = 200
+#: A longer word may be a token and is hidden.
 LONGEST_WORD: Final = 80
 _OTHER_HOST: Final = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, X509_V_ERR_IP_ADDRESS_MISMATCH
 _EXPIRED: Final = 10
@@ -35,7 +38,7 @@ _HOW_TO_CONNECT: Final = (
 
 
 async def why_not(addresses: Sequence[tuple[str, int]], client: Mapping[str, Any], error: BaseException) -> str:
-    """Return why a broker gave no answer, and what to do, after a semicolon.
+    """Return why a broker gave no answer, a semicolon, and the remedy.
 
     Parameters
     ----------
@@ -57,7 +60,7 @@ async def why_not(addresses: Sequence[tuple[str, int]], client: Mapping[str, Any
 
 
 def why_no_tls(host: str, port: int, context: ssl.SSLContext) -> str:
-    """Return why a TLS connection fails, and the remedy; ``""`` where it works."""
+    """Return why a TLS connection fails, and the remedy; ``""`` when it works."""
     is_open = False
     try:
         with (
@@ -78,7 +81,7 @@ def why_no_tls(host: str, port: int, context: ssl.SSLContext) -> str:
         return _no_tls_there(exc.reason)
     except OSError as exc:
         return _why_client_refused() if is_open else _no_tls_there(exc.strerror)
-    return _why_client_refused()  # closed without a word, after the handshake
+    return _why_client_refused()  # the broker closed the connection after the handshake
 
 
 def _no_tls_there(reason: str | None) -> str:
@@ -110,7 +113,7 @@ def _why_client_refused() -> str:
 async def _why_no_kafka(
     address: tuple[str, int], protocol: str, client: Mapping[str, Any], error: BaseException
 ) -> str:
-    """Connect once more for the error that the client's bootstrap keeps to itself."""
+    """Connect once more: the client's bootstrap does not report its error."""
     arguments = {name: client[name] for name in client if name in _HOW_TO_CONNECT}
     connection = _Connection(*address, request_timeout_ms=int(CONNECT_TIMEOUT_S * 1000), **arguments)
     try:
@@ -119,7 +122,7 @@ async def _why_no_kafka(
     except BrokerAnswerError as exc:
         return str(exc)
     except TokenError as exc:
-        return f"nothing to show it: {exc}"
+        return f"there is no token to send: {exc}"
     except SaslAuthenticationFailed as exc:
         return _why_refused(client, exc)
     except UnsupportedSaslMechanismError:
@@ -140,23 +143,25 @@ async def _why_no_kafka(
 
 
 class _Connection(BoundedConnection):
-    """The connection of all clients here, which takes a broker's refusal of a token for what it is."""
+    """A connection that recognises a broker's refusal of a token."""
 
     def authenticator_oauth(self) -> OAuthAuthenticator:
-        """Return what shows the token and reads the answer."""
+        """Return the object that sends the token and reads the answer."""
         return _Authenticator(sasl_oauth_token_provider=self._sasl_oauth_token_provider)
 
 
 class _Authenticator(OAuthAuthenticator):
-    """Shows a token; raises :class:`SaslAuthenticationFailed` where the broker refuses it, with the broker's words.
+    """Sends a token; raises :class:`SaslAuthenticationFailed` with the broker's reason if it refuses.
 
-    A broker refuses a token in an answer without an error code, whose content is the reason (RFC 7628, 3.2.2). The client must answer
-    once more, so that the broker can end the exchange (3.2.3). aiokafka takes that answer for a good login and sends its first request:
-    the broker, which still waits in the exchange, closes the connection, and all that aiokafka reports is a node that is not ready.
+    A broker refuses a token in an answer without an error code; its content is the reason (RFC 7628,
+    3.2.2). The client must answer once more, so that the broker can end the exchange (3.2.3).
+    aiokafka takes the refusal for a good login and sends its first request. The broker still waits
+    for the end of the exchange and closes the connection. aiokafka then reports only a node that is
+    not ready.
     """
 
     async def step(self, payload: bytes | None) -> tuple[bytes, bool] | None:
-        """Return what to send next; None at the end of a good login."""
+        """Return the next message to send; None at the end of a good login."""
         if payload:
             raise SaslAuthenticationFailed(payload.decode("utf-8", "replace"))
         return await super().step(payload)  # type: ignore[no-any-return]
@@ -177,11 +182,11 @@ def _why_refused(client: Mapping[str, Any], exc: SaslAuthenticationFailed) -> st
 
 
 def broker_reason(said_by_broker: Sequence[object]) -> str:
-    """Return why a broker refuses a token, in its own words, on one line and without anything that could be a token.
+    """Return the broker's reason for refusing a token: one line, without any word that may be a token.
 
     Parameters
     ----------
-    said_by_broker : nothing, or first JSON with ``status`` (RFC 7628, 3.2.2) or plain text
+    said_by_broker : empty, or its first element is JSON with ``status`` (RFC 7628, 3.2.2) or text
     """
     said = str(said_by_broker[0] or "") if said_by_broker else ""
     with contextlib.suppress(ValueError, RecursionError):
@@ -202,7 +207,7 @@ def _connects(host: str, port: int) -> bool:
 
 
 def _speaks_tls(host: str, port: int) -> bool:
-    """Return whether a TLS handshake gets anywhere; which certificate it shows does not matter here."""
+    """Return whether a TLS handshake succeeds, with any certificate."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -217,7 +222,7 @@ def _speaks_tls(host: str, port: int) -> bool:
 
 @contextlib.contextmanager
 def quiet(name: str) -> Iterator[None]:
-    """Hold a logger's lines back: a failed attempt is reported by its exception."""
+    """Hide a logger's lines: the exception reports a failed attempt."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.CRITICAL)

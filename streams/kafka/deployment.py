@@ -1,4 +1,4 @@
-"""The settings of a deployment that may exist already: its partition count is that of its topics, unless the operator names one."""
+"""The settings of a deployment that may exist: its topics give the partition count if nobody set it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from streams.settings.load import Settings, load_settings
 def load_deployment(
     environ: Mapping[str, str] | None = None, *, file: Path | None = None, **overrides: object
 ) -> Settings:
-    """Return what :func:`~streams.settings.load.load_settings` does, with ``partitions`` read from the topics where it is not set.
+    """Return the settings of :func:`~streams.settings.load.load_settings`.
 
-    Workers and commands call this once, before they build anything from the count.
+    Where ``partitions`` is not set, the existing topics give it. Workers and commands call this
+    once, before they use the count.
 
     Raises
     ------
@@ -26,13 +27,15 @@ def load_deployment(
         When ``partitions`` is not set and the broker does not answer.
     """
     settings = load_settings(environ, file=file, **overrides)
-    # A runner with a factory of its own leaves this thread without a current loop, as it was: Faust makes one later.
+    # With a factory of its own the runner sets no current loop for this thread: Faust makes one later.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         return runner.run(with_existing_partitions(settings))
 
 
 async def with_existing_partitions(settings: Settings) -> Settings:
-    """Return the settings with the partition count of the topics that exist; as they are where it is set, or where there are none.
+    """Return the settings with the partition count of the existing topics.
+
+    The settings stay as they are when ``partitions`` is set, or when there are no topics.
 
     Raises
     ------

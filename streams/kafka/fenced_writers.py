@@ -1,14 +1,16 @@
 """Writers that only the owner of a partition can use: Kafka's producer fencing, without transactions.
 
-A worker that was paused beyond its session timeout wakes up with a batch in hand, and would write old windows over those of the
-partition's new owner. Each partition therefore has a producer of its own, whose transactional id names app and partition.
-Opening it makes the broker raise the *producer epoch* of that id; the first record of the new epoch in a topic's partition, a
-fence record, makes the broker refuse every older epoch there from then on::
+A worker that was paused beyond its session timeout wakes up with a batch in hand. It would write old
+windows over the windows of the partition's new owner. Therefore each partition has a producer of its
+own, whose transactional id names the app and the partition. When a worker opens it, the broker
+raises the *producer epoch* of that id. The first record of the new epoch in a partition, the fence
+record, makes the broker refuse all older epochs there::
 
     worker A  epoch 7   w1 w2 w3 ....paused.................... w4 ► refused, the worker stops
     worker B  epoch 8              fence ► recover w1 w2 w3 ► w4' w5
 
-No transaction is ever begun: the epoch is checked for plain idempotent batches too, so a batch costs what it cost before.
+No transaction is ever begun. The broker checks the epoch of plain idempotent batches as well, so
+fencing makes no batch more expensive.
 """
 
 from __future__ import annotations
@@ -24,20 +26,22 @@ from streams.kafka.batch_writer import MAX_BATCH_BYTES, BatchWriter, delivered
 from streams.settings.load import KafkaSettings
 from streams.settings.record_limits import MAX_ID_LENGTH
 
-#: Longer than any user_id, so that it is nobody's key. Its value is a tombstone: nothing for readers, and compaction removes it.
+#: Longer than any user_id, so that no user has this key. The value is a tombstone: readers skip it,
+#: and compaction removes it.
 FENCE_KEY: Final = b"fence".ljust(MAX_ID_LENGTH + 1, b".")
-#: Brokers forget an unused transactional id after 7 days (transactional.id.expiration.ms), and with it which epoch is the older.
+#: A broker forgets an unused transactional id, and its epoch, after 7 days
+#: (transactional.id.expiration.ms).
 RENEW_AFTER_S: Final = 86_400.0
-#: A rebalance waits no longer than this for what a former writer still has: its batches were awaited before, or are refused.
+#: A rebalance waits at most this long for a former writer: its batches are delivered, or refused.
 FORMER_TIMEOUT_S: Final = 1.0
 
 
 class PartitionWriters:
-    """One fenced writer for each partition that this worker owns. For use on one event loop.
+    """One fenced writer for each partition that this worker owns. For one event loop.
 
     Parameters
     ----------
-    app_id : the app's consumer group; with the partition it makes the transactional id
+    app_id : the app's consumer group; together with the partition it is the transactional id
     changelog : full name of the topic whose partitions are fenced
     """
 
@@ -50,9 +54,10 @@ class PartitionWriters:
         self._locks: dict[int, asyncio.Lock] = {}
 
     async def own(self, partitions: Iterable[int]) -> None:
-        """Begin a new epoch for these partitions, which fences off their earlier owners, and let go of all others.
+        """Begin a new epoch for these partitions and release all others.
 
-        Comes before recovery: what an earlier owner managed to write lies before the fence, and recovery reads it.
+        The new epoch fences off earlier owners. Call this before recovery: all records of an earlier
+        owner then lie before the fence, and recovery reads them.
 
         Raises
         ------
@@ -67,7 +72,10 @@ class PartitionWriters:
         return partition in self._writers
 
     async def renew(self, partitions: Iterable[int]) -> None:
-        """Open those writers again that are a day old. Only for partitions that are known to be owned at this moment."""
+        """Open writers again that are a day old.
+
+        Only for partitions that this worker is known to own at this moment.
+        """
         oldest = time.monotonic() - RENEW_AFTER_S
         for partition in set(partitions):
             if self._opened.get(partition, oldest + 1) <= oldest:
@@ -78,7 +86,9 @@ class PartitionWriters:
     async def send(
         self, topic: str, partition: int, records: Iterable[OutRecord], *, max_record_bytes: int = MAX_BATCH_BYTES
     ) -> list[asyncio.Future[Any]]:
-        """Hand records to the partition's writer, as :meth:`streams.kafka.batch_writer.BatchWriter.send`.
+        """Hand records to the partition's writer.
+
+        As :meth:`streams.kafka.batch_writer.BatchWriter.send`, with its errors.
 
         Raises
         ------

@@ -1,6 +1,6 @@
-"""What the broker says of a consumer group: committed and end offsets, members. A connection of its own, apart from the worker's.
+"""Asks the broker about a consumer group: committed and end offsets, members.
 
-That the answers come by another way than the records is the point: the consumer under watch may be the part that hangs.
+It has a connection of its own, apart from the worker's: the worker's consumer may be what hangs.
 """
 
 from __future__ import annotations
@@ -31,16 +31,41 @@ from streams.kafka.readers import open_reader, start_reader
 from streams.kafka.topic_reader import read_to_ends
 from streams.settings.load import KafkaSettings
 
-#: A broker that takes longer than this for one answer counts as one that does not answer.
+#: A broker that needs longer than this for one answer counts as silent.
 ANSWER_TIMEOUT_S: Final = 10.0
-#: On a cluster that has had no group yet, the first question makes the broker create ``__consumer_offsets``, which takes it seconds.
+#: On a cluster without any group the first question makes the broker create ``__consumer_offsets``,
+#: which takes seconds.
 COORDINATOR_WAIT_S: Final = 8.0
 COORDINATOR_POLL_S: Final = 0.2
+#: A partition: topic and number.
+Place = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class PartitionOffsets:
+    """The offsets of a partition and a consumer group, as the broker has them.
+
+    Parameters
+    ----------
+    committed : offset of the next record to read; the partition's first offset when nothing is
+        committed
+    end : offset of the next record that will be written
+    is_held : whether the worker holds unfinished records of any partition, so that it reads no more
+    """
+
+    committed: int
+    end: int
+    is_held: bool = False
+
+    @property
+    def lag(self) -> int:
+        """Return how many offsets are not committed, markers and compacted records included."""
+        return max(0, self.end - self.committed)
 
 
 @dataclass(frozen=True)
 class Member:
-    """One consumer of a group and the partitions that it has."""
+    """One consumer of a group, and its partitions."""
 
     member_id: str
     client_id: str
@@ -50,14 +75,17 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """A consumer group: its state as Kafka names it (Stable, PreparingRebalance, Empty, Dead ...) and its members."""
+    """A consumer group: its state in Kafka's words (Stable, PreparingRebalance, Empty, Dead) and members."""
 
     state: str
     members: tuple[Member, ...]
 
 
 class GroupWatch:
-    """Asks the broker about one consumer group. Connects when first asked, and anew after a failure. For one event loop."""
+    """Asks the broker about one consumer group. For one event loop.
+
+    Connects at the first question, and again after a failure.
+    """
 
     def __init__(self, kafka: KafkaSettings, group: str) -> None:
         self._kafka = kafka
@@ -76,12 +104,12 @@ class GroupWatch:
                 await asyncio.wait_for(admin.close(), ANSWER_TIMEOUT_S)
 
     async def cluster_id(self) -> str:
-        """Return the cluster's id; empty where the broker has none."""
+        """Return the cluster's id; empty when the broker has none."""
         async with self._connected() as (admin, _):
             return str((await admin.describe_cluster()).get("cluster_id") or "")
 
     async def offsets(self, topic: str, partitions: Iterable[int]) -> dict[Place, PartitionOffsets]:
-        """Return the committed and the end offset of partitions.
+        """Return the committed offset and the end offset of partitions.
 
         Raises
         ------
@@ -103,7 +131,10 @@ class GroupWatch:
         }
 
     async def high_watermarks(self, topic: str, partitions: Iterable[int]) -> dict[Place, int]:
-        """Return up to where each partition has records, open transactions included; :meth:`offsets` ends before the first of these."""
+        """Return the end of each partition, records of open transactions included.
+
+        :meth:`offsets` ends before the first open transaction.
+        """
         async with self._connected():
             reader = await start_reader(self._kafka, isolation_level="read_uncommitted")
             try:
@@ -113,23 +144,29 @@ class GroupWatch:
         return {(tp.topic, tp.partition): end for tp, end in ends.items()}
 
     async def partition_count(self, topic: str) -> int | None:
-        """Return how many partitions a topic has now; None where the broker does not tell. Raises as :meth:`offsets` does."""
+        """Return how many partitions a topic has now; None when the broker does not tell.
+
+        Raises as :meth:`offsets` does.
+        """
         async with self._connected() as (admin, _):
-            # unlike describe_topics, this does not make the broker create a topic that somebody has deleted
+            # describe_topics would make the broker create a topic that somebody has deleted
             answer = await send(admin, MetadataRequest([topic], allow_auto_topic_creation=False))
         return len(answer.to_object()["topics"][0]["partitions"]) or None
 
     async def notes(self, topic: str, group: str = "") -> dict[int, str]:
-        """Return what was committed beside the offset of each partition; raise :class:`BrokerError` when the broker does not answer.
+        """Return the note that was committed beside the offset of each partition.
 
-        ``group`` names another group than the one that is watched.
+        ``group`` names a group other than the watched one. Raises as :meth:`offsets` does.
         """
         async with self._connected() as (admin, _):
             committed = await admin.list_consumer_group_offsets(group or self.group)
         return {tp.partition: at.metadata or "" for tp, at in committed.items() if tp.topic == topic}
 
     async def describe(self) -> Group | None:
-        """Return the group's state and members; None where the broker cannot tell (small development brokers)."""
+        """Return the group's state and members; None when the broker cannot tell.
+
+        Small development brokers cannot.
+        """
         try:
             async with self._connected() as (admin, _):
                 coordinator = await self._coordinator(admin)
@@ -145,9 +182,10 @@ class GroupWatch:
         return None
 
     async def evict(self, client_id: str) -> int:
-        """Take the members of a client id out of the group; return how many. Only for a process that is known to be dead.
+        """Remove the members of a client id from the group; return how many there were.
 
-        The others take over at once, and need not wait until the dead one's session times out.
+        Only for a process that is known to be dead. The other members take over at once; they need
+        not wait until its session times out.
         """
         found = await self.describe()
         members = [m for m in found.members if m.client_id == client_id] if found else []
@@ -158,7 +196,7 @@ class GroupWatch:
         return len(members)
 
     async def has_records(self, place: Place, offset: int) -> bool:
-        """Return whether a record is there to read at or behind an offset: not only transaction markers and compacted ones."""
+        """Return whether a record lies at or behind an offset, and not only markers of transactions."""
         tp = TopicPartition(*place)
         async with self._connected() as (_, reader):
             end = (await reader.end_offsets([tp]))[tp]
@@ -173,7 +211,7 @@ class GroupWatch:
                 reader.unsubscribe()
 
     async def _coordinator(self, admin: AIOKafkaAdminClient) -> int:
-        """Return the broker that coordinates the group, waiting while the cluster makes room for its first group."""
+        """Return the broker that coordinates the group; wait while the cluster prepares its first group."""
         deadline = time.monotonic() + COORDINATOR_WAIT_S
         while True:
             try:
@@ -214,33 +252,11 @@ def _member(member_id: str, client_id: str, host: str, _metadata: bytes, assignm
     return Member(member_id, client_id, host, frozenset(partitions))
 
 
-#: A partition: topic and number.
-Place = tuple[str, int]
-
-
-@dataclass(frozen=True)
-class PartitionOffsets:
-    """What the broker says of a partition and a consumer group.
-
-    Parameters
-    ----------
-    committed : offset of the next record to read; where nothing is committed, the partition's first
-    end : offset that the next written record gets
-    is_held : whether the worker holds records that are not done, of this partition or another: it has no room for more
-    """
-
-    committed: int
-    end: int
-    is_held: bool = False
-
-    @property
-    def lag(self) -> int:
-        """Return how many offsets are not committed; transaction markers and compacted records count too."""
-        return max(0, self.end - self.committed)
-
-
 async def group_lag(settings: KafkaSettings, group: str, topic: str) -> int:
-    """Return how many offsets of a topic of the contract a consumer group has not committed, over all partitions."""
+    """Return how many offsets a group has not committed, over all partitions of a topic.
+
+    ``topic`` is the topic's name in the contract.
+    """
     watch = GroupWatch(settings, group)
     try:
         offsets = await watch.offsets(settings.topic(topic), range(settings.partitions))
@@ -264,7 +280,7 @@ async def set_offsets(kafka: KafkaSettings, group: str, topic: str, offsets: Map
     Raises
     ------
     BrokerError
-        When a worker has joined the group meanwhile: the broker refuses then.
+        When a worker has joined the group: the broker then refuses.
     """
     if not offsets:
         return
@@ -274,4 +290,6 @@ async def set_offsets(kafka: KafkaSettings, group: str, topic: str, offsets: Map
         try:
             await consumer.commit(wanted)
         except CommitFailedError as exc:
-            raise BrokerError(f"group {group}: a worker joined meanwhile; stop it and promote again: {exc}") from exc
+            raise BrokerError(
+                f"group {group}: a worker has joined it; stop the worker and promote again: {exc}"
+            ) from exc

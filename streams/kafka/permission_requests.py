@@ -1,6 +1,7 @@
-"""Two of Kafka's requests in the versions that tell a client its own rights, which aiokafka 0.14.0 does not offer.
+"""Two requests that tell a client its own rights, in versions that aiokafka 0.14.0 does not offer.
 
-Kafka has them since 2.3 (KIP-430). The schemas are those of its protocol guide: Metadata version 8, DescribeGroups version 3.
+Kafka has them since 2.3 (KIP-430). The schemas come from its protocol guide: Metadata version 8,
+DescribeGroups version 3.
 """
 
 from __future__ import annotations
@@ -73,9 +74,7 @@ class TopicOperations(Request[_TopicsRequest]):
 class _GroupsRequest(RequestStruct):
     API_KEY = 15
     API_VERSION = 3
-    RESPONSE_TYPE = (
-        DescribeGroupsResponse_v3  # aiokafka 0.14.0 itself reads this answer as version 2, without the operations
-    )
+    RESPONSE_TYPE = DescribeGroupsResponse_v3  # aiokafka 0.14.0 reads version 2, without the operations
     SCHEMA = Schema(("groups", Array(String("utf-8"))), ("include_authorized_operations", Boolean))
 
 

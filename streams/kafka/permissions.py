@@ -1,6 +1,7 @@
-"""Checks rights before work begins: the broker itself tells what this client may do, so that nothing starts that cannot go on.
+"""Asks the broker which rights this client has, before work begins.
 
-Without this, each of Kafka's clients meets a missing right in its own way, some by retrying for ever.
+Without this check, each of Kafka's clients meets a missing right in its own way; some retry for
+ever.
 """
 
 from __future__ import annotations
@@ -25,22 +26,23 @@ from streams.settings.load import KafkaSettings
 
 #: Kafka's codes of operations: bit ``code`` of the broker's answer is set where the operation is allowed.
 CODES: Final = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Alter": 7, "Describe": 8, "DescribeConfigs": 10}
-#: The answer of a broker that does not tell.
+#: The answer of a broker that does not tell the rights.
 UNTOLD: Final = -(2**31)
 GROUP, TRANSACTION = 0, 1
 
 
 async def prepare(kafka: KafkaSettings, role: Role) -> list[str]:
-    """Create the topics that are missing, as far as this client may, and check the rights of a role.
+    """Create the missing topics, as far as this client may, and check the rights of a role.
 
-    Returns the full names of the topics created. Where the role's topics exist, the right to create is not needed.
+    Returns the full names of the topics created. A client needs no right to create if the role's
+    topics exist.
 
     Raises
     ------
     TopicError
-        When a topic that the role uses is missing, or unlike the contract.
+        When a topic that the role uses is missing, or differs from the contract.
     BrokerError
-        When the broker does not answer, or denies one of the role's rights; all denied ones are named.
+        When the broker does not answer, or denies rights of the role; the message names them all.
     """
     created = await create_topics(kafka, topics_of(role))
     await check_rights(kafka, acls(role, kafka), f"; an operator grants what headrace acls {role} lists")
@@ -50,9 +52,10 @@ async def prepare(kafka: KafkaSettings, role: Role) -> list[str]:
 async def check_rights(
     kafka: KafkaSettings, needed: Sequence[Acl], remedy: str = "; an operator must grant it"
 ) -> None:
-    """Raise one :class:`BrokerError` that names every right of a list which the broker denies this client.
+    """Raise one :class:`BrokerError` that names every needed right that the broker denies.
 
-    ``Write`` on a transactional id shows only when it is used, so only ``Describe`` is checked there.
+    On a transactional id only ``Describe`` is checked: the broker shows ``Write`` only to a client
+    that uses it.
     """
     admin = await open_admin(kafka)
     try:
@@ -84,12 +87,15 @@ async def _missing(admin: AIOKafkaAdminClient, needed: Sequence[Acl]) -> list[st
 
 
 def denied_operations(allowed: int, operations: Sequence[str]) -> list[str]:
-    """Return those operations whose bit is not set; none where the broker does not tell."""
+    """Return the operations whose bit is not set; none when the broker does not tell."""
     return [] if allowed == UNTOLD else [operation for operation in operations if not allowed >> CODES[operation] & 1]
 
 
 async def _topic_operations(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
-    """Return the allowed operations of each topic; nothing of topics that do not exist, or where the broker does not tell."""
+    """Return the allowed operations of each topic.
+
+    Leaves out topics that do not exist; returns nothing when the broker does not tell.
+    """
     if not names:
         return {}
     try:

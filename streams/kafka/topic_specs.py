@@ -20,10 +20,17 @@ FOR_EVER: Final = -1
 
 @dataclass(frozen=True)
 class TopicSpec:
-    """What a topic must be: its name in the contract, its key, and its cleanup.
+    """A topic as the contract wants it.
 
-    ``is_keyed_by_user`` topics share one partition count, so that a user's records meet on one worker. ``retention_ms`` is
-    None for compacted topics, which never expire by time. ``max_message_bytes`` is None for the broker's own limit.
+    Parameters
+    ----------
+    name : without the deployment's prefix
+    key : what the key of a record is
+    cleanup : ``delete`` or ``compact``
+    retention_ms : None for compacted topics, which never expire by time
+    is_keyed_by_user : such topics share one partition count, so that one worker has all records of
+        a user
+    max_message_bytes : None for the broker's own limit
     """
 
     name: str
@@ -34,7 +41,10 @@ class TopicSpec:
     max_message_bytes: int | None = None
 
     def configs(self, replication: int = 1) -> dict[str, str]:
-        """Return the topic's Kafka configuration; from three replicas on, a record that is acknowledged is on two of them."""
+        """Return the topic's Kafka configuration.
+
+        With three or more replicas, the broker acknowledges a record when two of them have it.
+        """
         limit = {} if self.max_message_bytes is None else {"max.message.bytes": str(self.max_message_bytes)}
         if replication >= 3:
             limit[MIN_INSYNC] = "2"
@@ -43,7 +53,7 @@ class TopicSpec:
         return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms), **limit}
 
     def n_partitions(self, settings: KafkaSettings) -> int:
-        """Return the partition count: the configured one for topics keyed by user, one for the small catalogues."""
+        """Return the configured partition count for topics keyed by user, 1 for the catalogues."""
         return settings.partitions if self.is_keyed_by_user else 1
 
 
@@ -62,7 +72,12 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
 
 @dataclass(frozen=True)
 class TopicDifference:
-    """One way in which a topic is unlike the contract; ``may_be_more``: more than what is expected of this setting does no harm here."""
+    """One difference between a topic and the contract.
+
+    Parameters
+    ----------
+    may_be_more : a higher value than expected does no harm for this topic
+    """
 
     topic: str
     setting: str
@@ -72,7 +87,10 @@ class TopicDifference:
 
     @property
     def is_safe(self) -> bool:
-        """Whether the topic has more than the contract asks for, of what does no harm: worth a note, and no error."""
+        """Whether the topic only has more than the contract asks for, where more does no harm.
+
+        Such a difference is a note and not an error.
+        """
         if self.setting not in MORE_IS_SAFE and not self.may_be_more:
             return False
         found, expected = int(self.found), int(self.expected)
@@ -80,7 +98,7 @@ class TopicDifference:
 
     @property
     def remedy(self) -> str:
-        """Return what to do about it."""
+        """Return how an operator removes the difference."""
         if self.setting == "exists":
             return (
                 "run: headrace topics create; if it exists, it is hidden from this client, which needs Describe on it"
@@ -104,6 +122,9 @@ class TopicDifference:
 
 
 def check_partition_count(topic: str, found: int | None, settings: KafkaSettings) -> None:
-    """Raise :class:`TopicError` where a topic keyed by user has another partition count than the settings; None is not judged."""
+    """Raise :class:`TopicError` when a topic keyed by user has another partition count than the settings.
+
+    ``found`` is None when the broker does not tell; then nothing is raised.
+    """
     if found is not None and found != settings.partitions:
         raise TopicError(str(TopicDifference(topic, "partitions", str(settings.partitions), str(found))))

@@ -20,14 +20,20 @@ from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
 
-#: The topics that say how many partitions a deployment has. Topics only grow, so where they differ the lowest count is the deployment's.
+#: A deployment has as many partitions as these topics. Topics only grow, so the lowest count counts.
 COUNTED_FROM: Final = ("events", "sequences")
-#: A topic that was just created is in the metadata within this time, on a busy machine too.
+#: A new topic appears in the metadata within this time, also on a busy machine.
 VISIBLE_WITHIN_S: Final = 10.0
 
 
 async def open_admin(settings: KafkaSettings, timeout_ms: int = 10_000) -> AIOKafkaAdminClient:
-    """Return a started admin client; raise :class:`BrokerError`, with the reason, when the broker does not answer."""
+    """Return a started admin client.
+
+    Raises
+    ------
+    BrokerError
+        When the broker does not answer; the message has the reason.
+    """
     arguments = settings.client_arguments()
     admin = AIOKafkaAdminClient(request_timeout_ms=timeout_ms, **arguments)
     try:
@@ -44,7 +50,7 @@ async def open_admin(settings: KafkaSettings, timeout_ms: int = 10_000) -> AIOKa
 
 @contextlib.asynccontextmanager
 async def _asking(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """Give an admin client; one that the broker leaves without an answer raises :class:`BrokerError`."""
+    """Give an admin client; raise :class:`BrokerError` when the broker does not answer it."""
     admin = await open_admin(settings)
     try:
         yield admin
@@ -57,7 +63,7 @@ async def _asking(settings: KafkaSettings) -> AsyncIterator[AIOKafkaAdminClient]
 
 
 async def existing_partitions(settings: KafkaSettings) -> int | None:
-    """Return how many partitions the topics keyed by user have, by ``events`` and the state made of it; None where neither exists.
+    """Return how many partitions ``events`` and ``sequences`` have; None when neither exists.
 
     Raises
     ------
@@ -74,17 +80,17 @@ async def existing_partitions(settings: KafkaSettings) -> int | None:
 async def create_topics(settings: KafkaSettings, names: Sequence[str] | None = None) -> list[str]:
     """Create the topics that do not exist; return the full names of those created. Repeat-safe.
 
-    The right to create, to see and to read the configuration of a topic is asked for only where it is missing and needed: a client with
-    the least rights finds its topics there, and their configurations unjudged.
+    A client with the smallest rights may neither create topics nor read their configurations. It
+    finds its topics there, and their configurations are not judged.
 
     Parameters
     ----------
-    names : the topics, as the contract names them, without which the caller cannot work; None for all
+    names : topics, by their names in the contract, that the caller needs; None for all
 
     Raises
     ------
     TopicError
-        When the broker refuses one of them, or one exists with settings unlike the contract.
+        When the broker refuses to create a needed topic, or a topic differs from the contract.
     BrokerError
         When the broker does not answer.
     """
@@ -104,8 +110,9 @@ async def create_topics(settings: KafkaSettings, names: Sequence[str] | None = N
 async def _needed_differences(settings: KafkaSettings, needed: Set[str]) -> list[TopicDifference]:
     """Return the differences that matter to the caller.
 
-    A topic that it does not use may be missing, or hidden from it. Too few replicas in sync are what ``topics check`` tells: topics of
-    a deployment that runs may be so, and a worker that refused to start would help nobody.
+    A topic that the caller does not use may be missing, or hidden from it. Too few in-sync replicas
+    do not keep a worker from starting: that would stop a deployment that runs. ``topics check``
+    reports them.
     """
     found = [d for d in await compare(settings) if d.setting != MIN_INSYNC]
     return [d for d in found if d.topic in needed or d.setting != "exists"]
@@ -138,12 +145,12 @@ async def _create_missing(admin: AIOKafkaAdminClient, settings: KafkaSettings, n
 
 
 async def compare(settings: KafkaSettings) -> list[TopicDifference]:
-    """Return how the existing topics differ from the contract; an empty list means that all is as it must be."""
+    """Return the differences between the existing topics and the contract; empty when there is none."""
     return [difference for difference in await compare_all(settings) if not difference.is_safe]
 
 
 async def compare_all(settings: KafkaSettings) -> list[TopicDifference]:
-    """Return what :func:`compare` does, and what the topics safely have more than the contract asks for."""
+    """Return the differences as :func:`compare` does, and also the harmless ones."""
     async with _asking(settings) as admin:
         existing = set(await admin.list_topics())
         specs = {settings.topic(spec.name): spec for spec in TOPICS}
@@ -162,7 +169,10 @@ async def compare_all(settings: KafkaSettings) -> list[TopicDifference]:
 
 
 async def _read_configs(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    """Return each topic's configuration; empty where the broker does not tell: a small development one, or for want of a right."""
+    """Return each topic's configuration; empty when the broker does not tell it.
+
+    Small development brokers do not tell, and others only with the right DescribeConfigs.
+    """
     configs: dict[str, dict[str, str]] = {name: {} for name in names}
     try:
         responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names])
@@ -191,7 +201,7 @@ def _differences(
     found = []
     if len(partitions) != spec.n_partitions(settings):
         expected, n_found = str(spec.n_partitions(settings)), str(len(partitions))
-        # Every recommender reads all of a catalogue; a topic keyed by user must have the count of the others.
+        # A recommender reads all partitions of a catalogue, however many there are.
         found.append(TopicDifference(name, "partitions", expected, n_found, may_be_more=not spec.is_keyed_by_user))
     n_replicas = {len(partition["replicas"]) for partition in partitions}
     if n_replicas and n_replicas != {settings.replication}:
