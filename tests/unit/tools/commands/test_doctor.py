@@ -1,4 +1,4 @@
-"""Doctor: each thing that can be wrong is named, with its remedy, and any of them makes the command exit 1."""
+"""Doctor names each fault with its remedy; any fault makes the command exit with 1."""
 
 from __future__ import annotations
 

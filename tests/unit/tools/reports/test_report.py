@@ -1,4 +1,4 @@
-"""The report: what a reader of the page and a program that reads the JSON get, from a full result to an empty one."""
+"""The report: the page for people and the JSON for programs, from a full result to an empty one."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ RESULT: dict[str, Any] = {
 
 
 class Reader(HTMLParser):
-    """Reads a page as a browser would: its text, its tags, and whether each one is closed in turn."""
+    """Reads a page as a browser does: its text, its tags, and whether each tag is closed in turn."""
 
     VOID = {"meta"}
 
@@ -101,7 +101,7 @@ def plots(page: str) -> list[ElementTree.Element]:
 
 
 def test_writes_both_files(tmp_path: Path) -> None:
-    """The JSON is the result with sorted keys; the page is beside it, no draft is left, and a second run replaces both."""
+    """The JSON is the result with sorted keys; the page is beside it; a second run replaces both."""
     directory = tmp_path / "new" / "place"
     write_report(directory, {"models": {}})
     write_report(directory, RESULT)
@@ -113,7 +113,7 @@ def test_writes_both_files(tmp_path: Path) -> None:
 
 
 def test_numbers_of_numpy_and_nan(tmp_path: Path) -> None:
-    """What numpy returns is written as plain numbers; NaN and infinity become null, as JSON has neither."""
+    """numpy's values become plain numbers; NaN and infinity become null, because JSON has neither."""
     models = {"a": {"ndcg@10": np.float32(0.5), "hr@10": float("nan"), "ndcg@10_ci": np.array([0.25, np.inf])}}
     write_report(tmp_path, {"models": models, "cases": np.int64(3)})
     found = json.loads((tmp_path / "report.json").read_text("utf-8"))
@@ -121,7 +121,7 @@ def test_numbers_of_numpy_and_nan(tmp_path: Path) -> None:
 
 
 def test_page_needs_nothing_else() -> None:
-    """No script, no link, no address but none: the page is whole on a machine without a network."""
+    """The page has no script, no link and no address: it is whole without a network."""
     page = as_page(RESULT)
     assert {"script", "link", "img", "iframe"} & set(Reader(page).tags) == set()
     assert re.search(r"https?:|url\(|@import|\bsrc=|\bhref=", page) is None
@@ -152,7 +152,7 @@ def test_page_says_everything() -> None:
 
 @pytest.mark.parametrize("key", sorted(RESULT))
 def test_any_part_may_be_missing(key: str) -> None:
-    """Without any one part, or with it empty, the rest is a whole page without a trace of Python's None."""
+    """Without any one part, or with it empty, the rest is a whole page without Python's None."""
     values: list[Any] = [None, {}, [], ""]
     for value in values:
         reader = Reader(as_page(RESULT | {key: value}))
@@ -167,7 +167,7 @@ def test_empty_result_is_a_page() -> None:
 
 @pytest.mark.parametrize("hostile", ["<script>alert(1)</script>", '"><img src=x>', "a&b<c"])
 def test_text_is_escaped_everywhere(hostile: str) -> None:
-    """Names come from logs and file names: in text, in an attribute and in a plot they stay text."""
+    """Names of logs and files stay text: in a paragraph, in an attribute and in a plot."""
     ours = as_page(RESULT)
     page = as_page(
         RESULT
@@ -188,7 +188,7 @@ def test_text_is_escaped_everywhere(hostile: str) -> None:
 
 
 def test_bars_are_as_long_as_their_values() -> None:
-    """Twice the value, twice the bar, from the line at 0; a negative one ends there; the whisker spans its interval."""
+    """Twice the value gives twice the bar, from the line at 0; the whisker spans the interval."""
     svg = ElementTree.fromstring(bar_plot("t", [Bar("a", 0.2, 0.1, 0.3), Bar("b", 0.1), Bar("c", -0.1)], "x"))
     boxes = [(float(box.get("x", "")), float(box.get("width", ""))) for box in svg.iter("rect")]
     zero = boxes[0][0]
@@ -217,7 +217,7 @@ def test_reliability_is_drawn_the_right_way_up() -> None:
 
 
 def test_change_is_from_the_same_cases() -> None:
-    """Where the ablation looked at fewer cases, its own row without a removal is what the others are compared with."""
+    """The rows of an ablation are compared with its own row without a removal, on the same cases."""
     rows = {"nothing": {"ndcg@10": 0.09}, "retrieval": {"ndcg@10": 0.07}}
     page = as_page({"models": RESULT["models"], "ablation": rows})
     assert "-0.0200" in Reader(page).text
@@ -235,7 +235,7 @@ def test_curve_names_both_axes() -> None:
 
 
 def test_everything_drawn_is_inside_the_picture() -> None:
-    """No shape or anchor of a text leaves the view box, also with long names, wide numbers and a single point."""
+    """No shape leaves the view box, also with long names, wide numbers and a single point."""
     long = "a very long name of a source that goes on and on " * 2
     pictures = [
         bar_plot("t", [Bar(long, -12345.0, -20000.0, 5.0), Bar("b", 0.001)], "x"),
@@ -270,7 +270,7 @@ def test_axis_has_round_ticks(low: float, high: float, labels: list[str]) -> Non
 
 
 def test_a_plot_of_nothing_is_nothing() -> None:
-    """NaN is no place: it is left out, and a plot of it alone is empty."""
+    """A plot leaves out NaN, and a plot of NaN alone is empty."""
     nan = float("nan")
     assert bar_plot("t", [Bar("a", nan)], "x") == ""
     assert reliability_plot("t", [(nan, 0.5, 1.0)]) == ""
