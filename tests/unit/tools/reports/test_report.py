@@ -113,7 +113,7 @@ def test_writes_both_files(tmp_path: Path) -> None:
 
 
 def test_numbers_of_numpy_and_nan(tmp_path: Path) -> None:
-    """numpy's values become plain numbers; NaN and infinity become null, because JSON has neither."""
+    """Numpy's values become plain numbers; NaN and infinity become null, because JSON has neither."""
     models = {"a": {"ndcg@10": np.float32(0.5), "hr@10": float("nan"), "ndcg@10_ci": np.array([0.25, np.inf])}}
     write_report(tmp_path, {"models": models, "cases": np.int64(3)})
     found = json.loads((tmp_path / "report.json").read_text("utf-8"))
