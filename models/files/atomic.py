@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all: whoever reads one finds the old content or the new."""
+"""Replaces files and folders as a whole: an interruption leaves the old content or the new."""
 
 from __future__ import annotations
 
@@ -35,7 +35,11 @@ def replace_file(path: Path, content: bytes) -> None:
 
 @contextmanager
 def replaced_folder(folder: Path) -> Iterator[Path]:
-    """Give an empty folder to fill; it takes the place of ``folder`` at the end. After an error ``folder`` is as it was."""
+    """Give an empty folder, which replaces ``folder`` at the end of the ``with`` block.
+
+    After an error, ``folder`` is as it was before. The replacement takes two renames; between them
+    there is no ``folder``.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
         new, old = Path(scratch) / "new", Path(scratch) / "old"
