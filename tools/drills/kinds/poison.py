@@ -38,8 +38,9 @@ N_EACH: Final = 3
 REFUSED_WITHIN_S: Final = 60.0
 #: Recommenders read changes of the catalogue within this many seconds.
 READ_WITHIN_S: Final = 3.0
-#: The model gives NaN for this many seconds.
+#: The model gives NaN for at least this many seconds, and until a degraded list comes, up to a limit.
 NAN_S: Final = 5.0
+DEGRADED_WITHIN_S: Final = 60.0
 POLL_S: Final = 0.2
 #: Acts of foreign clients, by the name of the fault.
 FOREIGN: Final = {
@@ -102,7 +103,10 @@ async def _give_nan(drill: Drill) -> None:
     before = drill.observer.ledger.n_degraded
     item_id = drill.items[0].item_id
     write_fault(drill.fault_file, Fault("nan", item_id=item_id))
+    deadline = time.monotonic() + DEGRADED_WITHIN_S
     await asyncio.sleep(NAN_S)
+    while drill.observer.ledger.n_degraded == before and time.monotonic() < deadline:
+        await asyncio.sleep(POLL_S)
     write_fault(drill.fault_file, Fault())
     drill.extra["nan_degraded_lists"] = drill.observer.ledger.n_degraded - before
     if not drill.extra["nan_degraded_lists"]:
