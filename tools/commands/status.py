@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from streams.errors import InputError
+from streams.printable import counted
 from streams.settings.load import KafkaSettings, load_settings
 from tools.broker.choice import names_broker
 from tools.broker.local_broker import broker_status
@@ -99,7 +100,8 @@ def as_lines(flows: Sequence[Flow], pages: Sequence[Mapping[str, Any]], problems
     for flow in flows:
         found = as_dict(flow)
         lines.append(
-            f"{flow.app}: group {found['state'] or 'unknown'}, {len(found['members'])} members, lag {found['lag']} on {flow.topic}"
+            f"{flow.app}: group {found['state'] or 'unknown'}, {counted(len(found['members']), 'member')}, "
+            f"lag {found['lag']} on {flow.topic}"
         )
         lines += [] if flow.share is None else [f"  {share_text(flow.share)}"]
         lines += [

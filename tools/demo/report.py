@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from streams.contract.records import Recommendation
+from streams.printable import counted
 from tools.demo.score import score
 from tools.demo.steps import Outcome, Split
 from tools.files.log_reader import LogRow
@@ -54,7 +55,8 @@ def find_problem(report: dict[str, Any]) -> str | None:
     if ended != report["read"] or report["read"] != report["events"]:
         return f"the counts do not add up: {report['events']} sent, {report['read']} read, {ended} accounted for"
     if report["users_with_list"] != report["users"]:
-        return f"{report['users'] - report['users_with_list']} users with accepted events have no list"
+        missing = counted(report["users"] - report["users_with_list"], "user")
+        return f"{missing} with accepted events but without a list"
     return None
 
 

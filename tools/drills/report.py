@@ -10,6 +10,7 @@ import statistics
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from streams.printable import counted
 from tools.drills.events import Sort
 from tools.drills.verdict import Verdict
 
@@ -59,7 +60,7 @@ def n_sent_problems(verdict: Verdict, n_sent: int) -> list[str]:
     """Return a line when the topic holds fewer events than the broker acknowledged."""
     if verdict.events >= n_sent:
         return []
-    return [f"lost before the sequencer: {n_sent} events acknowledged, {verdict.events} on the topic"]
+    return [f"lost before the sequencer: {counted(n_sent, 'event')} acknowledged, {verdict.events} on the topic"]
 
 
 def sort_problems(verdict: Verdict, sent: Mapping[Sort, int]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from streams.errors import RunError
 from streams.kafka.group_watch import GroupWatch
+from streams.printable import counted
 from streams.settings.load import KafkaSettings, Settings
 from tools.workers.apps import APP_NAMES, APPS
 from tools.workers.launch import Launch, deployment_variables, make_worker
@@ -74,7 +75,7 @@ async def catch_up(settings: Settings, workers: list[Worker], on_backlog: Callab
                 before, moved_at = left, time.monotonic()
             if time.monotonic() - moved_at > STUCK_AFTER_S:
                 raise RunError(
-                    f"nothing moved for {STUCK_AFTER_S:g} s: {left[0]} events and {left[1]} windows are left; "
+                    f"nothing moved for {STUCK_AFTER_S:g} s: {counted(left[0], 'event')} and {counted(left[1], 'window')} left; "
                     f"{what_to_see(settings.kafka, workers)}"
                 )
             await asyncio.sleep(POLL_S)
@@ -103,7 +104,7 @@ async def busy_groups(kafka: KafkaSettings) -> list[str]:
         finally:
             await watch.stop()
         if group is not None and (group.members or group.state not in ("Empty", "Dead")):
-            busy.append(f"{watch.group} ({len(group.members)} members, {group.state})")
+            busy.append(f"{watch.group} ({counted(len(group.members), 'member')}, {group.state})")
     return busy
 
 

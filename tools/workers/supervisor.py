@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from streams.printable import counted
 from tools.workers.process import Worker, WorkerError
 
 READY_S: Final = 180.0  # the recommender loads its models first
@@ -56,7 +57,7 @@ class Supervisor:
         recent = self._restarts[i] = [at for at in self._restarts[i] if at > now - self._window_s]
         if len(recent) >= self._max_restarts:
             raise WorkerError(
-                f"{worker.name}: ended {len(recent) + 1} times within {self._window_s:g} s; {worker.log_tail()}"
+                f"{worker.name}: ended {counted(len(recent) + 1, 'time')} within {self._window_s:g} s; {worker.log_tail()}"
             )
         worker.leave_group()
         pause_s = float(2 ** (len(recent) - 1)) if recent else 0.0

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from streams.printable import counted
 from tools.workers.apps import APP_NAMES
 
 if TYPE_CHECKING:
@@ -54,4 +55,4 @@ async def promote(drill: Drill, run: str, replay: Replay) -> None:
         "promoted_beyond": done["beyond"],
     }
     if done["losing"]:
-        drill.found.append(f"promotion: {done['losing']} users lose events that their live windows have")
+        drill.found.append(f"promotion: the live windows of {counted(done['losing'], 'user')} lose events")

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from streams.contract.kafka_records import OutRecord
+from streams.printable import counted
 from tools.drills.events import shares_of_users
 from tools.drills.faulty_model import Fault, write_fault
 from tools.drills.freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
@@ -128,7 +129,7 @@ def wrong(report: dict[str, Any], lists_per_minute: int) -> list[str]:
     for name in ("crawler", "hot"):
         n_lists = report[f"{name}_lists_per_minute"]
         if n_lists > RATE_SLACK * lists_per_minute:
-            found.append(f"{name}: {n_lists} lists in a minute, limit {lists_per_minute} (lists_per_minute)")
+            found.append(f"{name}: {counted(n_lists, 'list')} in a minute, limit {lists_per_minute} (lists_per_minute)")
     for label, grown in report["growth_mb"].items():
         if grown > MAX_GROWTH_MB:
             found.append(f"{label}: memory grew by {grown} MB, limit {MAX_GROWTH_MB:g}")

@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Final, Literal
 
+from streams.printable import counted
 from tools.drills.faulty_model import Fault, write_fault
 from tools.drills.kind import Kind
 from tools.drills.plan import Needs
@@ -62,7 +63,7 @@ async def _disturb(drill: Drill, mode: Mode) -> None:
         drill.found.append(f"model {mode}: no list within {LASTS_S:g} s")
     limit = MAX_PENDING_WINDOWS + BATCH_WINDOWS * (1 if mode == "hang" else drill.settings.kafka.partitions)
     if most_pending > limit:
-        drill.found.append(f"model {mode}: {most_pending} windows wait, limit {limit}")
+        drill.found.append(f"model {mode}: {counted(most_pending, 'window')} waiting, limit {limit}")
 
 
 async def _most_pending(drill: Drill, until: float) -> int:

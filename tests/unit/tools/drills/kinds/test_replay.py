@@ -107,7 +107,7 @@ def test_a_promotion_is_done_as_a_user_is_told_to() -> None:
 
 
 def test_events_that_a_promotion_takes_out_of_windows_are_found() -> None:
-    assert promoted(losing=2).found == ["promotion: 2 users lose events that their live windows have"]
+    assert promoted(losing=2).found == ["promotion: the live windows of 2 users lose events"]
 
 
 def test_the_load_is_at_rest_when_all_that_was_made_is_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
