@@ -120,13 +120,13 @@ class FusionModel(nn.Module):
         return logits.squeeze(2)
 
     def probabilities(self, logits: Tensor, valid: Tensor) -> Tensor:
-        """Return each candidate's probability to be the next item, (n, c); 0 where it is not valid."""
+        """Return each candidate's probability to be the next item, (n, c); 0 if not valid."""
         shares = _log_softmax(logits, valid)
         return torch.sigmoid(self.calibration[0] * shares + self.calibration[1]) * valid
 
 
 def _log_softmax(logits: Tensor, valid: Tensor) -> Tensor:
-    """Return the log softmax over the valid candidates, (n, c); a large negative number elsewhere."""
+    """Return the log softmax over the valid candidates, (n, c); very negative elsewhere."""
     masked = logits.masked_fill(~valid, -1e9)
     return torch.log_softmax(masked, dim=1)
 

@@ -55,7 +55,7 @@ class Interactions:
         return len(self.ts_ms)
 
     def where(self, kept: slice | Bool | Int64) -> Interactions:
-        """Return the events at these positions, or where a mask is True; rows keep their meaning."""
+        """Return the events at these positions or under this mask; rows keep their meaning."""
         return Interactions(
             self.user_ids, self.item_ids, self.users[kept], self.items[kept], self.types[kept], self.ts_ms[kept]
         )

@@ -24,7 +24,7 @@ TYPE_INDEX: Final[dict[str, int]] = {name: i for i, name in enumerate(EVENT_TYPE
 
 
 class Behaviour(NamedTuple):
-    """One action of a user on an item; ``ts_ms`` is its event time, milliseconds since 1970, UTC."""
+    """One action of a user on an item; ``ts_ms`` is its event time, in ms since 1970, UTC."""
 
     item_id: str
     type: str

@@ -175,7 +175,7 @@ def load_artifact(directory: Path, device: str = "cpu", roots: Sequence[Path] = 
 
 
 def _read(directory: Path, folder: int) -> tuple[Manifest, bytes]:
-    """Return the manifest and the tensors' bytes, these only where manifest, header and configuration agree."""
+    """Return the manifest and the tensors' bytes, once manifest and header agree."""
     text = read_plain(folder, MANIFEST, MAX_MANIFEST_BYTES)
     with open_plain(folder, TENSORS, MAX_TENSORS_BYTES) as (file, size):
         try:

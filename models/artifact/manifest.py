@@ -1,4 +1,4 @@
-"""The manifest of an artifact: its content, its origin, and the limits for a stranger's manifest."""
+"""An artifact's manifest: its content, its origin, and the limits for a stranger's manifest."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TimeMs = Annotated[int, Meta(ge=-1, le=253_402_300_799_999)]
 
 
 class Manifest(msgspec.Struct, kw_only=True):
-    """The content and the origin of an artifact. ``item_ids[row]`` is the external id of an item row.
+    """Content and origin of an artifact. ``item_ids[row]`` is the external id of an item row.
 
     Parameters
     ----------

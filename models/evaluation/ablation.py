@@ -1,4 +1,4 @@
-"""What each source of candidates and each feature adds: the lists without it, fusion not fitted again."""
+"""What each source and each feature adds: the lists without it, fusion not fitted again."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FEATURES_OF: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 class Ablation:
-    """Collects the rank of the target with and without each part, over a seeded sample of the cases."""
+    """Collects the rank of the target with and without each part, over a seeded sample."""
 
     def __init__(self, artifact: Artifact, n_cases: int, seed: int) -> None:
         self._artifact = artifact
@@ -83,7 +83,7 @@ class Ablation:
         return result
 
     def _without(self, features: Float32, names: tuple[str, ...]) -> Float32:
-        """Return features in which these features have their mean of training, which carries no information."""
+        """Return features in which these ones have their mean of training, which says nothing."""
         silenced = features.copy()
         for name in names:
             column = FEATURES.index(name)

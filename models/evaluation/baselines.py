@@ -1,4 +1,4 @@
-"""Baselines for evaluation: each learns from training events and scores every item for given histories.
+"""Baselines: each learns from training events and scores every item for given histories.
 
 Baselines do not mask seen items: the evaluation does. Rows are those of the evaluated catalogue;
 external ids do not occur.
@@ -28,17 +28,19 @@ PADDING_WEIGHT: Final = 1e-3
 
 
 class Baseline(Protocol):
-    """A fitted baseline. Its constructor takes ``(users, items, ts_ms, n_users, n_items)`` of training events in time order.
+    """A fitted baseline.
 
-    ``users``, ``items`` and ``ts_ms`` are (n,) int64: rows, rows and milliseconds since 1970, UTC.
+    Its constructor takes ``(users, items, ts_ms, n_users, n_items)`` of training events in time
+    order. ``users``, ``items`` and ``ts_ms`` are (n,) int64: rows, rows and milliseconds since
+    1970, UTC.
     """
 
     name: str
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
-        """Return each item's score for each history, (n, n_items) float32; the caller may write on it.
+        """Return each item's score for each history, (n, n_items) float32.
 
-        Only the order of scores within a row has a meaning.
+        The caller may write on the array. Only the order of scores within a row has a meaning.
 
         Parameters
         ----------
@@ -100,7 +102,7 @@ class RecentPopularity:
 
 
 class Markov1:
-    """How often an item directly followed the user's last item; popularity orders the other items."""
+    """How often an item directly followed the user's last item; popularity orders the others."""
 
     name = "markov1"
 
@@ -110,7 +112,12 @@ class Markov1:
         self._rows, self._shares = next_item_counts(users, items, n_items, n_next=min(n_items, N_NEXT))
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
-        """Return the share of each follower of the last item, plus a little popularity, (n, n_items) float32."""
+        """Return the share of each follower of the last item, plus a little popularity.
+
+        Returns
+        -------
+        (n, n_items) float32
+        """
         result = np.tile(self._padding, (len(histories), 1))
         rows, mask = padded([history[-1:] for history in histories], len(self._padding))
         for i in np.flatnonzero(mask.any(axis=1)):
@@ -120,7 +127,7 @@ class Markov1:
 
 
 class ItemKNN:
-    """Sum of cosines between an item and those of the user's items that have it among their nearest.
+    """Sum of an item's cosines to those of the user's items that have it among their nearest.
 
     Deshpande and Karypis, Item-Based Top-N Recommendation Algorithms, 2004; similarities as in
     :func:`models.factors.item_neighbours.item_neighbours`.
@@ -182,7 +189,7 @@ class EASE:
 
 
 class IALS:
-    """Scalar product of item factors and user factors folded in from the history (:mod:`models.factors.als`)."""
+    """Scalar product of item factors and folded-in user factors (:mod:`models.factors.als`)."""
 
     name = "ials"
 

@@ -134,7 +134,7 @@ class Revealing:
         return blended_scores(self.fitted, self.asked, self._revealed(n), strength)
 
     def mixed(self, blended: Float32, n: int, fade: float, weights: Mapping[str, float]) -> Float32:
-        """Return the blend mixed with its other sources, which count ``fade / (fade + n)`` after ``n`` events."""
+        """Return the blend mixed with its other sources, which weigh ``fade / (fade + n)``."""
         share = 1.0 / (1.0 + n / fade)
         beside = {name: share * weight for name, weight in weights.items() if name != "prior"}
         return mix({**self.asked.parts, "blend": blended}, {"blend": 1.0, **beside})
@@ -162,7 +162,7 @@ class Revealing:
 
 
 def evaluate_cold(data: ColdData, config: AlsConfig, seed: int) -> dict[str, Any]:
-    """Return :func:`evaluate_unseen` and :func:`evaluate_curve` of one seed, as ``unseen`` and ``curve``."""
+    """Return :func:`evaluate_unseen` and :func:`evaluate_curve`: ``unseen`` and ``curve``."""
     fitted = fit_cold(data, config, seed)
     validation, test = (ask(fitted, users, seed) for users in (fitted.split.validation, fitted.split.test))
     unseen = evaluate_unseen(fitted, validation, test)

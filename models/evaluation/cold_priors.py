@@ -90,14 +90,14 @@ def fit_feature_model(
 
 
 class Prior(NamedTuple):
-    """Expected factors (n, f) float32, and the users of whom the prior knows anything, (n,) bool."""
+    """Expected factors (n, f) float32, and which users the prior knows, (n,) bool."""
 
     vectors: Float32
     is_known: Bool
 
 
 class Blend(NamedTuple):
-    """Users' factors (n, f) float32, and the users who have any, (n,) bool; the others have zeros."""
+    """Users' factors (n, f) float32, and who has any, (n,) bool; others have zeros."""
 
     vectors: Float32
     has_any: Bool

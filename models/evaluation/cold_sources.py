@@ -70,7 +70,7 @@ class Histories:
 
 @dataclass(frozen=True)
 class Split:
-    """Rows of users: to learn from, to choose weights on, to test on. Users without events are in none."""
+    """Rows of users: to learn from, to choose weights, to test. None is a user without events."""
 
     train: Int64
     validation: Int64

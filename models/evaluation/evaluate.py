@@ -1,4 +1,4 @@
-"""Offline evaluation: the served pipeline beside its sources and baselines, over the whole catalogue."""
+"""Offline evaluation of the served pipeline, its sources and baselines, on the whole catalogue."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Inputs:
 
 @dataclass
 class _Ranked:
-    """One model's answers so far: the target's rank (from 1) and the listed rows (-1 past the end)."""
+    """One model's answers so far: the target's rank (from 1) and the listed rows (-1 for none)."""
 
     ranks: list[Int64] = field(default_factory=list)
     rows: list[Int64] = field(default_factory=list)
@@ -309,7 +309,7 @@ class _Evaluation:
         }
 
     def _curves(self, window: int = 1_000) -> dict[str, list[list[float]]]:
-        """Return the moving average of recall@10 over the questions, at most 200 points per model."""
+        """Return the moving average of recall@10, at most 200 points per model."""
         curves = {}
         for name, found in self._ranked.items():
             hits = np.concatenate(found.ranks) <= K
@@ -333,7 +333,7 @@ def _histories(users: Int64, rows: Int64, positions: Sequence[int]) -> list[Int6
 
 
 def _ranks_in(rows: Int64, targets: Int64) -> Int64:
-    """Return each target's rank in its list, from 1; :data:`MISSED` for a target that is not in it."""
+    """Return each target's rank in its list, from 1; :data:`MISSED` outside the list."""
     is_target = rows == targets[:, None]
     ranks: Int64 = np.where(is_target.any(axis=1), is_target.argmax(axis=1) + 1, MISSED)
     return ranks

@@ -1,4 +1,4 @@
-"""Evaluation protocols: which events of a log are the questions, and which events models may learn from."""
+"""Evaluation protocols: which events are the questions, and which ones models may learn from."""
 
 from __future__ import annotations
 

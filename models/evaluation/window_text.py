@@ -66,7 +66,7 @@ class WindowTextEncoder:
         self._texts = [_cut(text.strip(), MAX_ITEM_CHARS) for text in texts]
 
     def window_text(self, packed: PackedWindows, i: int) -> str:
-        """Return window ``i`` as one text: for each behaviour its type and its item's text, newest first.
+        """Return window ``i`` as one text: each behaviour's type and item text, newest first.
 
         Encoders read only the beginning of a text. The text ends between words after at most
         :data:`MAX_WINDOW_CHARS` characters, so it loses the oldest behaviours. Items without text

@@ -1,4 +1,4 @@
-"""Implicit alternating least squares with a weight on all pairs and regularisation by frequency (iALS).
+"""Implicit alternating least squares, weighted on all pairs, regularised by frequency (iALS).
 
 Rendle, Krichene, Zhang and Koren, Revisiting the Performance of iALS on Item Recommendation
 Benchmarks, 2021. The objective is::
@@ -147,7 +147,7 @@ def fold_in_als(
 
 @dataclass(frozen=True)
 class _Basis:
-    """One side's factors in the basis of their Gram matrix, where the cost of all pairs is diagonal.
+    """One side's factors in the basis of their Gram matrix: the cost of all pairs is diagonal.
 
     The last row of ``factors`` (n + 1, dim) is zeros; padding points at it.
     """
@@ -229,6 +229,6 @@ def _round_up(lengths: Int64) -> Int64:
 
 
 def _chunks(shape: tuple[int, ...], dim: int) -> Iterator[slice]:
-    """Yield slices of the first axis whose gathered factors have at most :data:`CHUNK_CELLS` numbers."""
+    """Yield slices of the first axis that gather at most :data:`CHUNK_CELLS` numbers."""
     step = max(1, CHUNK_CELLS // max(shape[1] * dim, 1))
     return (slice(start, start + step) for start in range(0, shape[0], step))

@@ -1,4 +1,4 @@
-"""Items that go together: sparse cosine neighbours to serve, and dense weights of a linear autoencoder."""
+"""Items that go together: sparse cosine neighbours, and dense weights of a linear autoencoder."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def fit_factors(
 
 
 def gram(factors: Float32) -> Float32:
-    """Return the Gram matrix of item factors, (dim, dim) float32; compute it once per set of items."""
+    """Return the Gram matrix of item factors, (dim, dim) float32; once per set of items."""
     product: Float32 = factors.T @ factors
     return product
 

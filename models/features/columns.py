@@ -1,4 +1,4 @@
-"""Features of items and users as numeric columns, fitted on training rows; NaN is a missing value."""
+"""Features of items and users as columns, fitted on training rows; NaN is a missing value."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class FeatureSpec(msgspec.Struct, frozen=True):
 
 
 def item_row(item: Mapping[str, Any]) -> dict[str, float | str | None]:
-    """Return an item's features by name: ``price``, ``category``, ``n_tags``, and ``features.NAME``.
+    """Return an item's features: ``price``, ``category``, ``n_tags`` and ``features.NAME``.
 
     Parameters
     ----------
@@ -254,7 +254,7 @@ def _skewness(values: NDArray[np.float64]) -> float:
 
 
 def _one_hot(feature: CategoricalFeature, values: Sequence[Any]) -> NDArray[np.float64]:
-    """Return (n, n_categories) float64, standardised: a share p has the deviation sqrt(p (1 - p))."""
+    """Return (n, n_categories) float64; a share p is standardised by sqrt(p (1 - p))."""
     place = {category: i for i, category in enumerate(feature.categories)}
     known = [_category(value) for value in values]
     codes = np.array([place.get(category, -1) for category in known], dtype=np.int64)

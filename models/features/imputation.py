@@ -1,4 +1,4 @@
-"""Fills missing features. Fitted on training rows and kept as plain arrays: no estimator is stored."""
+"""Fills missing features: fitted on training rows, kept as plain arrays, not as estimators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Features of items or of users as an artifact stores them: their columns, and what fills missing values."""
+"""Features of items or users as an artifact stores them: columns, and what fills missing values."""
 
 from __future__ import annotations
 

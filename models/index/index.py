@@ -176,7 +176,7 @@ class ItemIndex:
 
 
 def _checked_vectors(vectors: AnyArray, name: str, dim: int | None = None) -> Float32:
-    """Return (n, d) vectors as contiguous float32, all finite, of width ``dim`` where one is given."""
+    """Return (n, d) vectors as contiguous float32, all finite, of width ``dim`` if given."""
     array: Float32 = np.ascontiguousarray(vectors, dtype=np.float32)
     if array.ndim != 2 or array.shape[1] < 1:
         raise ValueError(f"{name} of shape {array.shape}: must be (n, d) with d at least 1")

@@ -1,4 +1,4 @@
-"""The recall of an approximate index, measured against exact search, and the least effort for a target."""
+"""The recall of an approximate index against exact search, and the least effort for a target."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Metrics of ranked lists, of sets and of probabilities, with intervals and a test of two models."""
+"""Metrics of ranked lists, sets and probabilities, with intervals and a test of two models."""

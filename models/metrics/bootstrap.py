@@ -1,4 +1,4 @@
-"""How sure a mean is: bootstrap intervals of a metric, and of the paired difference of two models."""
+"""Bootstrap intervals of a metric, and of the paired difference of two models."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _units(x: Float64, clusters: AnyArray | None) -> tuple[Float64, Float64]:
 
 
 def resampled_means(values: Float64, clusters: AnyArray | None, rng: np.random.Generator, n_resamples: int) -> Float64:
-    """Return the means of ``n_resamples`` resamples, (n_resamples,) float64; see :func:`mean_interval`."""
+    """Return the means of resamples, (n_resamples,) float64; see :func:`mean_interval`."""
     sums, sizes = _units(values, clusters)
     distinct, counts = np.unique(np.stack([sums, sizes]), axis=1, return_counts=True)
     per_step = max(_WEIGHTS_PER_STEP // len(counts), 1)

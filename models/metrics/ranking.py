@@ -1,4 +1,4 @@
-"""How good ranked lists are: accuracy from the target's rank, and how much of a catalogue they show.
+"""How good ranked lists are: accuracy by the target's rank, coverage, novelty and diversity.
 
 Every metric ranks the whole catalogue. Metrics over sampled candidates change the order of models
 (Krichene and Rendle, On Sampled Metrics for Item Recommendation, 2020), so nothing here samples.
@@ -76,7 +76,7 @@ def ndcg_at_k(ranked: Sequence[str], target: str, k: int) -> float:
 
 
 def coverage(lists: Sequence[Sequence[str]], n_items: int) -> float:
-    """Return the share of the catalogue that appears in at least one list; 0 for an empty catalogue.
+    """Return the share of the catalogue that any list shows; 0 for an empty catalogue.
 
     ``|union of lists| / n_items`` (Ge, Delgado-Battenfeld and Jannach, Beyond Accuracy, 2010).
 

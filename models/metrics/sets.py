@@ -28,7 +28,8 @@ def list_metrics(scores: Float32, relevant: Bool, k: int = 10) -> dict[str, floa
 
     Examples
     --------
-    >>> found = list_metrics(np.array([[3.0, 2.0, 1.0]], np.float32), np.array([[False, True, True]]), k=2)
+    >>> scores, relevant = np.array([[3.0, 2.0, 1.0]]), np.array([[False, True, True]])
+    >>> found = list_metrics(scores.astype(np.float32), relevant, k=2)
     >>> found["hr@2"], found["recall@2"], round(found["ndcg@2"], 4)
     (1.0, 0.5, 0.3869)
     """

@@ -1,1 +1,1 @@
-"""Windows in, ranked lists out: the catalogue, candidates, the pipeline, lists without the model."""
+"""Windows in, ranked lists out: the catalogue, candidates, the pipeline, fallback lists."""

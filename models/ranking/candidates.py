@@ -192,7 +192,7 @@ def followers_of(catalogue: Catalogue, packed: PackedWindows) -> tuple[Int64, Fl
 
 
 def neighbours_of(catalogue: Catalogue, packed: PackedWindows) -> tuple[Int64, Float32]:
-    """Return the neighbours of the newest behaviours with decayed cosines, as :func:`followers_of`."""
+    """Return the neighbours of the newest behaviours, as :func:`followers_of` does."""
     decay = NEIGHBOUR_DECAY ** np.arange(N_NEIGHBOURS_OF, dtype=np.float32)
     return _entries(catalogue.neighbour_rows, catalogue.neighbour_weights, packed, decay)
 
@@ -268,7 +268,7 @@ def _features(
 
 
 def _products(items: Float32, users: Float32) -> Float32:
-    """Return each item's product with its user's vector: (n, c, dim) and (n, dim) to (n, c) float32."""
+    """Return each item's product with its user's vector, (n, c, dim) x (n, dim) to (n, c)."""
     products: Float32 = np.matmul(items, users[:, :, None])[..., 0]
     return products
 

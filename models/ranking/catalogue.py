@@ -70,7 +70,7 @@ class Catalogue:
     popular_rows: Int64
 
     def with_popularity(self, scores: Float32) -> Catalogue:
-        """Return the same catalogue with recent popularity from new decayed counts, (n,) float32."""
+        """Return the same catalogue with recent popularity from new counts, (n,) float32."""
         return replace(
             self,
             is_unseen=self.is_new & (scores <= 0),
@@ -157,7 +157,7 @@ def _item_vectors(artifact: Artifact, text: Float32, rows: Int64, is_new: Bool) 
 
 
 def _renamed(table: Int64, weights: Float32, rows: Int64) -> tuple[Int64, Float32]:
-    """Return a table of items and its weights, with the artifact's rows replaced by the catalogue's.
+    """Return a table of items and its weights, by the catalogue's rows instead of the artifact's.
 
     Parameters
     ----------

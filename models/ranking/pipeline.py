@@ -204,7 +204,7 @@ class Pipeline:
         return np.where(is_cold, catalogue.popular_shares[found.rows] * found.valid, result)
 
     def _with_unseen(self, catalogue: Catalogue, found: Candidates, logits: Tensor, valid: Tensor) -> Tensor:
-        """Return logits, (n, c), in which items without any event have their share of retrieval's softmax.
+        """Return logits, (n, c), in which items without events have retrieval's shares.
 
         Fusion learnt from logs, in which such an item did not exist yet, and would never list it.
         """

@@ -1,4 +1,4 @@
-"""Batches for training: histories cut into chunks, chunks of like length together, as padded arrays."""
+"""Batches for training: histories cut into chunks, and chunks of like length padded together."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def chunks_of(histories: list[Int64], length: int, rng: np.random.Generator) -> 
 
 
 def batches_of(chunks: list[Int64], size: int, rng: np.random.Generator) -> Iterator[list[Int64]]:
-    """Yield shuffled batches of ``size`` chunks; chunks of one batch have like lengths, which saves padding."""
+    """Yield shuffled batches of ``size`` chunks of like length, which saves padding."""
     order = sorted(rng.permutation(len(chunks)).tolist(), key=lambda i: len(chunks[i]))
     starts = list(range(0, len(order), size))
     for j in rng.permutation(len(starts)).tolist():

@@ -1,4 +1,4 @@
-"""An unfinished fit on disk: tensors and JSON in one safetensors file, replaced in one step. Never pickle."""
+"""An unfinished fit on disk: tensors and JSON in one safetensors file. Never pickle."""
 
 from __future__ import annotations
 

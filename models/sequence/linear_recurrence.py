@@ -93,7 +93,7 @@ class LinearRecurrence(nn.Module):
 
 
 class RecurrentBlock(nn.Module):
-    """The recurrence, then a feed-forward network, each with normalised input and a residual connection."""
+    """The recurrence, then a feed-forward network, each on normalised input and residual."""
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()

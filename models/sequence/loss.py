@@ -65,7 +65,7 @@ def full_softmax(states: Tensor, table: Tensor, bias: Tensor, targets: Tensor) -
 def sampled_softmax(
     states: Tensor, table: Tensor, bias: Tensor, targets: Tensor, n_negatives: int, generator: torch.Generator
 ) -> Tensor:
-    """Return the mean cross-entropy over the batch's targets and ``n_negatives`` uniform items, a scalar.
+    """Return the mean cross-entropy over the batch's targets and uniform negatives, a scalar.
 
     For catalogues too large for :func:`full_softmax`; parameters as there. Sampled items have their
     logits raised by the logarithm of one over their sampling rate, so that the loss estimates the

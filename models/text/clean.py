@@ -85,7 +85,7 @@ def _cut(piece: str, segmenter: Segmenter) -> list[str]:
 
 
 def clean(text: str) -> str:
-    """Return the words of a text joined by spaces, the encoder's input; ``""`` for a text without words."""
+    """Return the words of a text joined by spaces: the encoder's input; ``""`` without words."""
     return " ".join(segment(text))
 
 
@@ -161,7 +161,7 @@ _converters: Final[list[Any]] = []
 
 
 def _converter() -> Any:
-    """Return the converter from traditional to simplified Chinese; it only reads, so threads share it."""
+    """Return the converter from traditional to simplified Chinese, which threads share."""
     with _lock:
         if not _converters:
             from opencc import OpenCC
@@ -171,7 +171,7 @@ def _converter() -> Any:
 
 
 class Segmenter:
-    """A segmenter with its dictionary and the user words, loaded once; several threads may cut with it."""
+    """A segmenter with its dictionary and the user words; several threads may cut with it."""
 
     def __init__(self, name: str, words: Sequence[UserWord]) -> None:
         self._tokenizer: Any = importlib.import_module(name).Jieba() if name == "rjieba" else _jieba()
@@ -221,7 +221,7 @@ class Segmentation:
         self._segmenter: Segmenter | None = None
 
     def set(self, name: str, words: tuple[UserWord, ...]) -> None:
-        """Choose segmenter and user words; raise ValueError where texts were already cut otherwise."""
+        """Choose segmenter and user words; raise ValueError if texts were cut otherwise."""
         with self._lock:
             if self._segmenter and (name, words) != (self.name, self.words):
                 raise ValueError(

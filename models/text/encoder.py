@@ -142,7 +142,7 @@ class TransformerEncoder:
         return self._dim
 
     def warm_up(self) -> None:
-        """Run the largest possible batch, so that a lack of memory shows now and not in mid-stream."""
+        """Run the largest possible batch: a lack of memory must show now, not in mid-stream."""
         count = max(1, self.max_tokens_per_batch // self.max_length)
         # any token serves: only the number of tokens counts
         self._run([[self._padding] * self.max_length] * count)
@@ -255,7 +255,7 @@ class FakeEncoder:
         """Do nothing: there is nothing to load."""
 
     def encode(self, texts: Sequence[str]) -> Float32:
-        """Return one vector per text, (n, dim) float32, unit length or zeros for a text without words."""
+        """Return one vector per text, (n, dim) float32, unit length; zeros without words."""
         out = np.zeros((len(texts), self._dim), dtype=np.float32)
         for row, text in zip(out, texts, strict=True):
             for word in text.split():
@@ -333,5 +333,5 @@ def load_encoder(name: str, device: str = "cpu", access: Access = OPERATOR) -> T
 
 
 def _utf8(text: str) -> str:
-    """Return a text in which a question mark replaces each lone surrogate, which no tokenizer accepts."""
+    """Return a text with question marks for lone surrogates, which no tokenizer accepts."""
     return text.encode("utf-8", "replace").decode("utf-8")

@@ -73,7 +73,7 @@ class UseEncoder:
         self.forward(["warm up"])
 
     def encode(self, texts: Sequence[str]) -> Float32:
-        """Return one vector per text, (n, 512) float32, unit length or zeros, in the given order."""
+        """Return one vector per text, (n, 512) float32, unit length or zeros, in order."""
         cut = [text[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8") for text in texts]
         places = {text: place for place, text in enumerate(dict.fromkeys(cut))}
         if not places:

@@ -122,7 +122,7 @@ def _load(name: str, files: EncoderFiles) -> Loaded:
 
 
 def _from_hub(name: str, may_download: bool) -> Path:
-    """Return the folder of a hub's model in the local cache, downloaded first where that is allowed."""
+    """Return the folder of a hub's model in the local cache, downloaded first where allowed."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -149,7 +149,7 @@ def _offline() -> Iterator[None]:
 
 
 def _is_unused(weight: str) -> bool:
-    """Return whether no vector depends on a weight: BERT's pooler feeds only its next-sentence head."""
+    """Return whether no vector depends on a weight: BERT's pooler serves another task."""
     return weight.startswith("pooler.")
 
 

@@ -79,13 +79,13 @@ def _parse(line: str, normalise: Callable[[str], str], where: str) -> UserWord:
 
 
 def digest(words: Iterable[UserWord]) -> str:
-    """Return 12 hexadecimal digits over words, frequencies and tags, whatever the order of lines."""
+    """Return 12 hexadecimal digits over words, frequencies and tags, in any order of lines."""
     lines = "\n".join(f"{word.word}\t{word.freq}\t{word.tag}" for word in sorted(words))
     return hashlib.sha256(lines.encode()).hexdigest()[:12]
 
 
 class WholeWords:
-    """Finds given words in a text, longest first, from the left; never inside a longer Latin word or number.
+    """Finds words in a text, longest first, from the left; not inside a longer Latin word.
 
     Parameters
     ----------

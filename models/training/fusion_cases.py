@@ -1,4 +1,4 @@
-"""Cases for fusion: candidates of events unknown to the parts, in time order, with the popularity of that time."""
+"""Cases for fusion: candidates of later events, with the popularity of their time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ N_CANDIDATES: Final = 100
 
 @dataclass(frozen=True)
 class Questions:
-    """A batch of questions of about one time: users' windows, their next items, and the catalogue of that time.
+    """Questions of about one time: windows, next items, and the catalogue of that time.
 
     Parameters
     ----------
@@ -104,7 +104,9 @@ def collect(
 
 
 def measure(artifact: Artifact, asked: Iterator[Questions]) -> dict[str, float]:
-    """Return hit rate, NDCG and MRR of the served lists, and of recent popularity; empty without questions.
+    """Return hit rate, NDCG and MRR of the served lists and of recent popularity.
+
+    Empty without questions.
 
     ``threshold`` is the probability at which a decision "next item" has the greatest F1.
     """
