@@ -1,4 +1,4 @@
-"""An installation of headrace alone, simulated: its extras and what only tests need cannot be found."""
+"""Simulates an installation of headrace alone, without its extras and the packages of tests."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def hide(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
 
 
 def hiding_path(folder: Path, *modules: str) -> str:
-    """Return a value of ``PYTHONPATH`` with which a process, and those that it starts, finds none of these modules."""
+    """Return a ``PYTHONPATH`` with which a process and its children find none of these modules."""
     lines = ["import sys", *(f"sys.modules[{module!r}] = None" for module in modules)]
     (folder / "sitecustomize.py").write_text("\n".join(lines) + "\n")
     return str(folder)

@@ -24,13 +24,13 @@ SCHEMAS: dict[str, Any] = DOCUMENT["components"]["schemas"]
 
 
 def test_schemas_are_those_that_the_code_checks() -> None:
-    """A field, limit, default or required mark that differs misleads every shop: write them with tools.project.asyncapi."""
+    """A field or limit that differs misleads every shop; tools.project.asyncapi writes them."""
     text = PATH.read_text("utf-8")
     assert with_schemas(text) == text
 
 
 def test_a_changed_schema_is_written_anew_and_its_texts_stay() -> None:
-    """Else the test above would hold whatever the file says."""
+    """Otherwise the test above would pass whatever the file says."""
     text = PATH.read_text("utf-8")
     changed = text.replace("maxLength: 128", "maxLength: 127").replace("required: [v, user_id]", "required: [v]")
     assert changed != text and with_schemas(changed) == text
@@ -43,7 +43,7 @@ def test_no_record_is_documented_that_does_not_exist() -> None:
 
 
 def test_every_struct_of_the_wire_is_covered() -> None:
-    """A new struct of ``streams.contract.records`` or ``windows`` must be added to RECORDS and to the contract."""
+    """A new struct of ``records`` or ``windows`` belongs in RECORDS and in the contract."""
     structs = {
         value
         for module in (records, windows)

@@ -11,19 +11,19 @@ from tools.project.settings_table import CHOSEN, DOCUMENT, READERS, README, docu
 
 
 def test_the_page_of_settings_is_that_of_the_code() -> None:
-    """Names, defaults and ranges are the dataclasses'; write the page anew with python -m tools.project.settings_table."""
+    """The dataclasses give names, defaults and ranges; tools.project.settings_table writes the page."""
     assert DOCUMENT.read_text("utf-8") == document()
 
 
 def test_the_readme_shows_the_chosen_settings_as_the_code_has_them() -> None:
-    """The README's table is short, and yet no copy that grows old."""
+    """The README's table is short, and it is generated too."""
     text = README.read_text("utf-8")
     assert with_table(text) == text
     assert [name for name in CHOSEN if f"| `{name}` |" not in text] == []
 
 
 def test_every_setting_has_a_row() -> None:
-    """A setting that no page names is found by nobody."""
+    """Nobody finds a setting that no page names."""
     text = document()
     assert [name for name in Settings().shown() if f"| `HEADRACE_{name.upper()}` |" not in text] == []
 
@@ -36,7 +36,7 @@ def test_every_number_has_a_unit() -> None:
 
 
 def test_the_page_is_the_same_without_the_indent_of_docstrings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Python 3.13 and newer compile them."""
+    """Python 3.13 and newer compile docstrings in this way."""
     text = document()
     for group in READERS:
         monkeypatch.setattr(group, "__doc__", inspect.cleandoc(group.__doc__ or ""))

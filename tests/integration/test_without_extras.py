@@ -1,4 +1,4 @@
-"""``headrace up`` with a named broker needs headrace alone: no extra, and nothing that only tests need."""
+"""``headrace up`` with a named broker needs headrace alone, and no extra."""
 
 from __future__ import annotations
 

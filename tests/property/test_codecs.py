@@ -1,4 +1,4 @@
-"""msgspec and msgpack agree on every record of the wire, byte for byte: who has only one of them reads the other's records."""
+"""msgspec and msgpack write the same bytes for every record, and each reads the other's."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def limited(kind: Any, meta: msgspec.Meta) -> Strategy:
 
 @functools.cache
 def built(struct: Any) -> Strategy:
-    """Return records of a struct, or tuples of a named tuple: each optional field with its default or another value."""
+    """Return records of a struct, or tuples of a named tuple, with any value in each field."""
     hints = get_type_hints(struct, include_extras=True)
     return st.builds(struct, **{name: values(hint) for name, hint in hints.items()})
 
@@ -82,7 +82,7 @@ def lists(value: Any) -> Any:
 @settings(deadline=None)
 @given(data=st.data())
 def test_either_codec_reads_what_the_other_wrote(struct: type[msgspec.Struct], data: st.DataObject) -> None:
-    """A consumer that knows msgpack alone gets every field, and what it publishes is read as it meant it."""
+    """A client with msgpack alone reads every field, and headrace reads what it publishes."""
     record = data.draw(built(struct))
     written = encode(record)
     assert msgpack.unpackb(written) == lists(plain(record)) == decode_any(written)

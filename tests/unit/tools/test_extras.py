@@ -1,4 +1,7 @@
-"""A production image has no JDK, no jgo, no development broker and no TensorBoard: only what needs one of them asks for it."""
+"""A production image has no JDK, no jgo, no development broker and no TensorBoard.
+
+Only a command that needs one of them asks for it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,7 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.model
 def test_no_module_imports_what_an_extra_brings(tmp_path: Path) -> None:
-    """Neither a worker nor a command; what people run in a checkout alone, in ``tools.project``, may."""
+    """No worker and no command does; ``tools.project``, which runs in a checkout alone, may."""
     path = hiding_path(tmp_path, *EXTRAS, *TESTS_ALONE)
     command = [sys.executable, "-W", "ignore", "-c", IMPORT_ALL]
     done = subprocess.run(command, env={"PYTHONPATH": path}, capture_output=True, text=True, check=False)
@@ -60,7 +63,7 @@ def test_a_local_broker_names_the_extra(
 def test_a_command_without_a_broker_names_the_extra(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where Docker is not there either, no engine works."""
+    """Without Docker too, no engine works."""
     hide(monkeypatch, *LOCAL_BROKER)
     monkeypatch.setenv("PATH", "")
     assert main(command) == 1
@@ -69,7 +72,7 @@ def test_a_command_without_a_broker_names_the_extra(
 
 
 def test_doctor_misses_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """What a worker does not need is not missing."""
+    """A package that no worker needs is not missing."""
     hide(monkeypatch, *EXTRAS)
     main(["doctor", "--broker", "127.0.0.1:1", "--json"])
     checks: list[dict[str, Any]] = json.loads(capsys.readouterr().out.splitlines()[-1])["checks"]
@@ -80,7 +83,7 @@ def test_doctor_misses_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_training_needs_tensorboard_only_for_its_curves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It says so before it reads the log."""
+    """The command says so before it reads the log."""
     hide(monkeypatch, *TENSORBOARD)
     log, items = write_log(tmp_path / "log.csv", n_users=20, n_each=8), write_items(tmp_path / "items.csv")
     train = ["train", str(log), "--items", str(items), "--out", str(tmp_path / "out"), "--encoder", "fake"]

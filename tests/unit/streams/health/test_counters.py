@@ -1,4 +1,4 @@
-"""The pages show what was counted, in the form that Prometheus reads."""
+"""The pages show all counts; Prometheus can read them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BATCH = Counts(read=7, accepted=3, duplicate=2, late=1, rejected=1)
 
 
 def page(metrics: Metrics) -> dict[str, tuple[str, str, dict[str, float]]]:
-    """Return what Prometheus reads: type, meaning and the value of each series, by name."""
+    """Return type, meaning and the value of each series by name, as Prometheus reads them."""
     families = text_string_to_metric_families(metrics.as_prometheus())
     return {
         family.name: (
@@ -33,7 +33,7 @@ def page(metrics: Metrics) -> dict[str, tuple[str, str, dict[str, float]]]:
 
 
 def test_each_name_has_its_type_and_its_meaning() -> None:
-    """A rate is taken of a counter only, and a counter's name ends with ``_total``."""
+    """Only a counter has a rate, and its name ends with ``_total``."""
     metrics = Metrics()
     for name in COUNTERS:
         metrics.add(name, 2)
@@ -94,7 +94,7 @@ def test_freshness_is_a_histogram_from_1_ms_to_60_s() -> None:
 
 @pytest.mark.parametrize("q", [0.01, 0.5, 0.9, 0.99])
 def test_a_quantile_lies_in_the_bucket_of_the_exact_one(q: float) -> None:
-    """That is what buckets can say."""
+    """Buckets can say no more."""
     samples = [1.03**n for n in range(300)]
     metrics = Metrics()
     metrics.add_freshness(samples)
@@ -106,7 +106,7 @@ def test_a_quantile_lies_in_the_bucket_of_the_exact_one(q: float) -> None:
 
 
 def test_a_quantile_without_lists_is_none_and_beyond_the_buckets_is_their_end() -> None:
-    """Neither is a number that nobody measured."""
+    """A quantile is never a number that nobody measured."""
     metrics = Metrics()
     assert metrics.freshness_quantile_ms(0.5) is None
     metrics.add_freshness([1e6])

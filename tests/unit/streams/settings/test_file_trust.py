@@ -1,4 +1,4 @@
-"""Whether others can have written a file: its owner and mode, and those of every folder and link on the way to it."""
+"""A file is trusted by owner and mode: its own, and those of the folders and links to it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def secret(tmp_path: Path) -> Path:
 
 
 def told(file: Path, *, private: bool = True) -> str:
-    """Return why a file is not believed, or an empty string."""
+    """Return why a file is not trusted, or an empty string."""
     found = distrust(file, private=private)
     return "" if found is None else f"{found.problem}; {found.remedy}"
 
@@ -52,7 +52,7 @@ def told(file: Path, *, private: bool = True) -> str:
 def test_nobody_else_writes_it_and_a_private_one_is_read_by_nobody_else(
     secret: Path, mode: int, private: bool, problem: str
 ) -> None:
-    """The remedy is a command that makes it right."""
+    """The remedy is a command that repairs the file."""
     secret.chmod(mode)
     line = told(secret, private=private)
     assert line.startswith(problem) and bool(line) is bool(problem)
@@ -66,7 +66,7 @@ def test_nobody_else_writes_it_and_a_private_one_is_read_by_nobody_else(
     ("mode", "is_safe"), [(0o775, False), (0o757, False), (0o1777, True), (0o3777, True), (0o755, True)]
 )
 def test_no_folder_above_lets_others_replace_it(secret: Path, depth: int, mode: int, is_safe: bool) -> None:
-    """In a folder with the sticky bit, as /tmp, others can add files but neither remove nor replace ours."""
+    """In a folder with the sticky bit, such as /tmp, others cannot remove or replace our files."""
     folder = secret.parents[depth - 1]
     folder.chmod(mode)
     line = told(secret)
@@ -78,7 +78,7 @@ def test_no_folder_above_lets_others_replace_it(secret: Path, depth: int, mode: 
 @needs_root
 @pytest.mark.parametrize("what", ["file", "folder", "outer folder", "link"])
 def test_what_belongs_to_another_user_is_not_believed(secret: Path, tmp_path: Path, what: str) -> None:
-    """Its owner can change it at any time, whatever its mode; in a sticky folder too."""
+    """Its owner can change it at any time, whatever its mode, in a sticky folder too."""
     link = tmp_path / "link"
     link.symlink_to(secret)
     assert told(link) == ""
@@ -88,7 +88,7 @@ def test_what_belongs_to_another_user_is_not_believed(secret: Path, tmp_path: Pa
 
 
 def test_a_link_is_followed_and_each_folder_on_its_way_is_looked_at(secret: Path, tmp_path: Path) -> None:
-    """As Kubernetes mounts secrets: ``password`` links to ``..data/password``, and that to a dated folder."""
+    """Kubernetes mounts ``password`` as a link to ``..data/password``, and ``..data`` as a link."""
     mount = tmp_path / "mount"
     (mount / "..2026").mkdir(parents=True)
     (mount / "..data").symlink_to("..2026")
@@ -107,7 +107,7 @@ def test_a_link_is_followed_and_each_folder_on_its_way_is_looked_at(secret: Path
 
 
 def test_a_group_may_read_what_belongs_to_root(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service without root's rights reads such a secret through its group; others never may, and the group never writes."""
+    """A service without root's rights reads a secret through its group, which may never write it."""
     real = os.lstat
 
     def as_root_owned(path: Path) -> SimpleNamespace:
@@ -122,7 +122,7 @@ def test_a_group_may_read_what_belongs_to_root(secret: Path, monkeypatch: pytest
 
 
 def make_pipe(path: Path) -> None:
-    """Put a pipe in place of a file: who opened it would wait for ever."""
+    """Put a pipe in place of a file: opening it would block for ever."""
     path.unlink()
     os.mkfifo(path, 0o600)
 
@@ -151,7 +151,7 @@ def make_folder(path: Path) -> None:
 def test_what_is_no_file_is_refused_in_one_line_and_not_opened(
     secret: Path, change: Callable[[Path], None], line: str
 ) -> None:
-    """Each setting's file goes through the same check."""
+    """The same check examines the file of each setting."""
     change(secret)
     for look in (
         lambda: read_secret(str(secret), "sasl_password_file"),

@@ -78,7 +78,7 @@ OUT_OF_RANGE: list[tuple[str, object]] = [
 
 @pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE, ids=[f"{name}={value}" for name, value in OUT_OF_RANGE])
 def test_value_out_of_range_names_itself_and_its_remedy(name: str, value: object) -> None:
-    """A wrong setting stops the start, in one line with the field, the value, the limit and where to set it."""
+    """A wrong setting stops the start; one line has field, value, limit and where to set it."""
     with pytest.raises(SettingsError) as caught:
         load_settings({f"HEADRACE_{name.upper()}": str(value)}, file=NOWHERE)
     message = str(caught.value)
@@ -102,13 +102,13 @@ def test_value_out_of_range_names_itself_and_its_remedy(name: str, value: object
     ],
 )
 def test_value_of_the_wrong_kind_is_refused(name: str, value: str, told: str) -> None:
-    """Text where a number belongs, or a word outside the list, says what it should have been."""
+    """The error for text in place of a number, or for an unknown word, says what is allowed."""
     with pytest.raises(SettingsError, match=told):
         load_settings({f"HEADRACE_{name.upper()}": value}, file=NOWHERE)
 
 
 def test_unknown_name_is_refused() -> None:
-    """A misspelt setting that is passed over would be believed to act."""
+    """If a misspelt setting were ignored, the operator would believe that it acts."""
     with pytest.raises(SettingsError, match="unknown setting 'partitons'.*partitions"):
         load_settings({"HEADRACE_PARTITONS": "3"}, file=NOWHERE)
 
@@ -125,7 +125,7 @@ def test_unknown_name_is_refused() -> None:
     ],
 )  # fmt: skip
 def test_service_links_of_kubernetes_are_left_alone(name: str, tmp_path: Path) -> None:
-    """A Service named headrace must not stop the workers; in the file the same name is a mistake."""
+    """A Service named headrace must not stop the workers; in the file its name is a mistake."""
     assert load_settings({name: "tcp://10.0.0.7:6066"}, file=NOWHERE) == Settings()
     file = tmp_path / "headrace.toml"
     file.write_text(f"{name.removeprefix('HEADRACE_').lower()} = 'x'\n")
@@ -135,13 +135,13 @@ def test_service_links_of_kubernetes_are_left_alone(name: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["HEADRACE_PORTS", "HEADRACE_PORT_X_TCP", "HEADRACE_SERVICE", "HEADRACE_SERVICEPORT"])
 def test_only_whole_service_links_are_left_alone(name: str) -> None:
-    """What only resembles a link is a misspelt setting."""
+    """A name that only resembles a link is a misspelt setting."""
     with pytest.raises(SettingsError, match="unknown setting"):
         load_settings({name: "1"}, file=NOWHERE)
 
 
 def test_no_setting_is_named_like_a_service_link() -> None:
-    """Else a Service's address would be taken for its value."""
+    """Otherwise the setting would get a Service's address as its value."""
     assert not [name for name in Settings().shown() if name.endswith(("_port", "service_host")) or name == "port"]
 
 
@@ -150,7 +150,7 @@ def test_no_setting_is_named_like_a_service_link() -> None:
     [("partitions", " 5 ", 5), ("batch_max_records", "10_000", 10_000), ("stall_timeout_s", "6e1", 60.0)],
 )
 def test_numbers_are_written_as_in_python(name: str, text: str, value: float) -> None:
-    """Spaces around, separators and exponents."""
+    """Spaces around a number, separators in it and exponents are allowed."""
     found = load_settings({f"HEADRACE_{name.upper()}": text}, file=NOWHERE).shown()[name]
     assert found == value and type(found) is type(value)
 
@@ -159,13 +159,13 @@ def test_numbers_are_written_as_in_python(name: str, text: str, value: float) ->
     ("given", "meant"), [("partitons", "partitions"), ("brokers", "broker"), ("web_bnd", "web_bind")]
 )
 def test_a_misspelt_name_gets_the_nearest(given: str, meant: str) -> None:
-    """The remedy stands in the line."""
+    """The line itself has the remedy."""
     with pytest.raises(SettingsError, match=f"unknown setting '{given}'; did you mean '{meant}'"):
         load_settings({f"HEADRACE_{given.upper()}": "3"}, file=NOWHERE)
 
 
 def test_foreign_variables_are_left_alone() -> None:
-    """Only variables with our prefix are ours."""
+    """Headrace reads only the variables with its prefix."""
     assert load_settings({"PARTITIONS": "9", "PATH": "x"}, file=NOWHERE) == Settings()
 
 
@@ -180,7 +180,7 @@ def test_override_beats_environment_beats_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["broker = ", "\x00", "[kafka]\npartitions = 3"])
 def test_bad_file_is_one_line(tmp_path: Path, text: str) -> None:
-    """A damaged file, or one with tables that we do not have, is named in one line."""
+    """One line names a damaged file, or a file with an unknown table."""
     file = tmp_path / "headrace.toml"
     file.write_text(text)
     with pytest.raises(SettingsError) as caught:
@@ -189,19 +189,19 @@ def test_bad_file_is_one_line(tmp_path: Path, text: str) -> None:
 
 
 def test_no_error_of_a_setting_shows_a_secret() -> None:
-    """An error is printed and logged."""
+    """Errors are printed and logged."""
     with pytest.raises(SettingsError, match=r"sasl_password=\*\*\* must be shorter"):
         check_setting(False, "sasl_password", "hunter2", "shorter")
 
 
 def test_a_group_that_is_built_in_code_is_checked_too() -> None:
-    """A command changes a field of a group that was loaded."""
+    """Commands replace fields of a group that was loaded."""
     with pytest.raises(SettingsError, match="partitions=0 must be a whole number from 1 to 10000"):
         replace(KafkaSettings(), partitions=0)
 
 
 def test_secret_is_masked_wherever_settings_are_shown() -> None:
-    """Logs and reports are read by many."""
+    """Many people read logs and reports."""
     settings = load_settings({"HEADRACE_SASL_PASSWORD": "hunter2", "HEADRACE_SASL_USERNAME": "shop"}, file=NOWHERE)
     assert settings.kafka.sasl_password == "hunter2"
     assert settings.shown()["sasl_password"] == "***"
@@ -210,7 +210,7 @@ def test_secret_is_masked_wherever_settings_are_shown() -> None:
 
 
 def test_security_reaches_the_client() -> None:
-    """TLS and SASL settings that are dropped on the way would connect in the clear, or not at all."""
+    """A client that misses a TLS or SASL setting connects without protection, or not at all."""
     kafka = KafkaSettings(
         security_protocol="SASL_SSL", sasl_mechanism="SCRAM-SHA-512", sasl_username="u", sasl_password="p"
     )
@@ -228,14 +228,14 @@ def test_prefix_is_put_before_topics() -> None:
 
 
 def test_prefix_is_put_before_groups() -> None:
-    """Workers, lag and entries must mean one group; an app's own begins with what all groups begin with."""
+    """Workers, lag and access entries must mean the same group; all groups share a beginning."""
     kafka = KafkaSettings(topic_prefix="a.")
     assert kafka.group("sequencer") == "a.headrace-sequencer"
     assert kafka.group("") == "a.headrace-"
 
 
 def test_security_without_the_address() -> None:
-    """For a broker whose address comes from elsewhere, a second one would contradict it."""
+    """Where the broker's address comes from elsewhere, a second address would contradict it."""
     kafka = KafkaSettings(
         broker="b:1", security_protocol="SASL_PLAINTEXT", sasl_plaintext="on", sasl_username="u", sasl_password="p"
     )
@@ -245,7 +245,7 @@ def test_security_without_the_address() -> None:
 
 
 def test_bounds_are_those_of_the_settings() -> None:
-    """A bound that is not handed on does not act."""
+    """A bound that the window does not get does not act."""
     settings = SequencerSettings(
         window_max_events=1, window_max_age_ms=20, allowed_lateness_ms=3, window_max_recent=4, window_max_seen=5
     )
@@ -255,7 +255,7 @@ def test_bounds_are_those_of_the_settings() -> None:
 
 
 def test_field_names_are_unique_over_all_groups() -> None:
-    """One flat name space of variables allows no second owner."""
+    """All groups share one flat space of variables, so a name has one owner."""
     settings = Settings()
     n_fields = sum(len(vars(getattr(settings, name))) for name in GROUPS)
     assert len(settings.shown()) == n_fields
@@ -275,7 +275,7 @@ def test_topics_can_be_named_one_by_one() -> None:
 
 @pytest.mark.parametrize("name", ["a b", "..", "x" * 250, "shop/events", "p.items"])
 def test_a_topic_name_that_cannot_be_is_refused(name: str) -> None:
-    """Illegal at the broker, or another topic's."""
+    """The broker refuses the name, or another topic has it."""
     with pytest.raises(SettingsError, match="topic_events="):
         KafkaSettings(topic_prefix="p.", topic_events=name)
 

@@ -45,12 +45,12 @@ def by_tokens(**more: Any) -> KafkaSettings:
 
 
 def token_of(kafka: KafkaSettings) -> str:
-    """Return what the settings' clients would send."""
+    """Return the token that the settings' clients send."""
     return str(asyncio.run(kafka.client_arguments()["sasl_oauth_token_provider"].token()))
 
 
 def test_all_clients_share_one_provider(secret: str) -> None:
-    """Faust's and aiokafka's; neither gets a user or a password, and the settings show no secret."""
+    """Faust's and aiokafka's clients get no user and no password; the settings show no secret."""
     settings = load_settings(
         {
             "HEADRACE_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
@@ -99,7 +99,7 @@ def test_all_clients_share_one_provider(secret: str) -> None:
     ],
 )
 def test_bad_settings_are_refused_before_any_connection(more: dict[str, str], told: str) -> None:
-    """In one line with the setting's name."""
+    """One line names the setting."""
     with pytest.raises(SettingsError, match=told) as caught:
         by_tokens(**more).client_arguments()
     message = str(caught.value)
@@ -107,7 +107,7 @@ def test_bad_settings_are_refused_before_any_connection(more: dict[str, str], to
 
 
 def test_extensions_stand_beside_the_token(own: Callable[[Any], KafkaSettings]) -> None:
-    """As RFC 7628 writes them into the first message; a comma without a name behind it is part of the value."""
+    """RFC 7628 puts them into the first message; a comma without a name after it is in the value."""
     kafka = own(lambda: "t")
     more = replace(kafka, oauth_extensions="logicalCluster=lkc-1, identityPoolId=pool-1,pool-2")
     sent = [
@@ -121,7 +121,7 @@ def test_extensions_stand_beside_the_token(own: Callable[[Any], KafkaSettings]) 
 
 
 def test_other_mechanisms_ask_for_no_token() -> None:
-    """The oauth settings do nothing there."""
+    """The ``oauth_`` settings have no effect on other mechanisms."""
     kafka = KafkaSettings(
         security_protocol="SASL_PLAINTEXT",
         sasl_plaintext="on",
@@ -134,7 +134,7 @@ def test_other_mechanisms_ask_for_no_token() -> None:
 
 
 def test_an_endpoint_is_asked_once_for_a_token(endpoint: Endpoint, secret: str) -> None:
-    """By the client-credentials grant; id and secret are coded as RFC 6749 says."""
+    """The client-credentials grant encodes id and secret as RFC 6749 says."""
     kafka = by_tokens(
         oauth_token_url=endpoint.url, oauth_client_id="a b:c", oauth_client_secret_file=secret, oauth_scope="kafka x"
     )
@@ -143,7 +143,7 @@ def test_an_endpoint_is_asked_once_for_a_token(endpoint: Endpoint, secret: str) 
 
 
 def test_a_callable_gives_a_token_with_and_without_its_end(own: Callable[[Any], KafkaSettings]) -> None:
-    """Without one it is called for each connection: it may keep its token itself."""
+    """A callable that gives no expiry is called for each connection, and may keep its token."""
     calls: list[int] = []
 
     def bare() -> str:
@@ -174,7 +174,7 @@ def test_a_callable_gives_a_token_with_and_without_its_end(own: Callable[[Any], 
     ],
 )
 def test_what_a_callable_gives_wrong_is_one_line(own: Callable[[Any], KafkaSettings], given: Any, told: str) -> None:
-    """With the setting, without the token."""
+    """The line has the setting and not the token."""
 
     def call() -> Any:
         if isinstance(given, Exception):

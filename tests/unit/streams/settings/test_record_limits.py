@@ -1,4 +1,4 @@
-"""No record that headrace writes can become larger than a record may be: bounds that would allow it are refused at the start."""
+"""Bounds that would let a record of headrace outgrow the limit are refused at the start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def long_id(n: int) -> str:
 
 
 def longest_window(bounds: WindowBounds) -> WindowState:
-    """Return what the window function makes of more events than fit, with the longest ids and of several replays."""
+    """Return the window of more events than fit, with the longest ids and of several replays."""
     state: WindowState | None = None
     n_events = bounds.max_events + max(bounds.max_recent, bounds.max_seen) + 2
     for n in range(n_events):

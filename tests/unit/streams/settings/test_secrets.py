@@ -1,4 +1,4 @@
-"""Secrets in files and TLS files: each fault is one line with the setting's name, and never with the secret."""
+"""Files of secrets and TLS: one line names each fault and its setting, never the secret."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def secret_file(folder: Path, content: bytes = MARKER.encode(), mode: int = 0o60
 
 @pytest.mark.parametrize("content", [MARKER.encode(), f"{MARKER}\n".encode(), f"{MARKER}\r\n".encode()])
 def test_a_secret_is_the_line_in_the_file(tmp_path: Path, content: bytes) -> None:
-    """Editors end a line; the broker would take the line break for a part of the password."""
+    """Editors end a line; the line break is not part of the password."""
     assert read_secret(secret_file(tmp_path, content), "sasl_password_file") == MARKER
 
 
@@ -58,7 +58,7 @@ def test_a_bad_secret_file_is_refused_without_showing_it(tmp_path: Path, content
 
 
 def test_a_missing_secret_file_is_refused(tmp_path: Path) -> None:
-    """An unreadable one likewise; the system's word is quoted."""
+    """An unreadable file is refused too; the line quotes the system's reason."""
     with pytest.raises(SettingsError, match="cannot be read \\(No such file or directory\\)"):
         read_secret(str(tmp_path / "none"), "sasl_password_file")
     with pytest.raises(SettingsError, match="cannot be read \\(Is a directory\\)"):
@@ -66,7 +66,7 @@ def test_a_missing_secret_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_password_of_a_file_reaches_the_client_and_nothing_else(tmp_path: Path) -> None:
-    """Settings are logged and shown; the secret is not among them."""
+    """Settings are logged and shown without the secret."""
     file = secret_file(tmp_path)
     settings = load_settings(
         {
@@ -90,7 +90,7 @@ def test_the_password_of_a_file_reaches_the_client_and_nothing_else(tmp_path: Pa
     ],
 )
 def test_half_a_login_is_refused(more: dict[str, str], told: str) -> None:
-    """An empty password would be refused by the broker, with its retries and its delay."""
+    """The broker would refuse an empty password late, after retries and delays."""
     with pytest.raises(SettingsError, match=told) as caught:
         KafkaSettings(security_protocol="SASL_PLAINTEXT", sasl_plaintext="on", **more).client_arguments()  # type: ignore[arg-type]
     assert MARKER not in str(caught.value)
@@ -99,7 +99,7 @@ def test_half_a_login_is_refused(more: dict[str, str], told: str) -> None:
 @pytest.mark.parametrize("mechanism", ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"])
 @pytest.mark.parametrize("broker", ["b:9092", "127.0.0.1:9092"])
 def test_a_login_without_tls_is_refused_unless_the_operator_says_otherwise(mechanism: str, broker: str) -> None:
-    """On this machine too: a broker names the addresses of the others, and they may be anywhere."""
+    """On this machine too: a broker names addresses of other brokers, which may be anywhere."""
     variables = {
         "HEADRACE_BROKER": broker,
         "HEADRACE_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
@@ -134,7 +134,7 @@ def own(tmp_path: Path) -> Certificate:
 
 @needs_openssl
 def test_an_encrypted_key_opens_with_its_password_file(own: Certificate, tmp_path: Path) -> None:
-    """And the broker's certificate and host name are checked whatever else is set."""
+    """The broker's certificate and host name are checked whatever else is set."""
     context = tls_context(str(tmp_path / "authority.pem"), str(own.cert), str(own.key), secret_file(tmp_path))
     assert context.check_hostname and context.verify_mode == ssl.CERT_REQUIRED
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
@@ -142,7 +142,7 @@ def test_an_encrypted_key_opens_with_its_password_file(own: Certificate, tmp_pat
 
 @needs_openssl
 def test_an_encrypted_key_without_its_password_does_not_ask_on_the_terminal(own: Certificate, tmp_path: Path) -> None:
-    """A worker that waits for a key press starts never."""
+    """A worker that waits for a key press never starts."""
     with pytest.raises(SettingsError, match="the key is encrypted; set HEADRACE_SSL_KEY_PASSWORD_FILE"):
         tls_context("", str(own.cert), str(own.key), "")
     with pytest.raises(SettingsError, match="HEADRACE_SSL_CERTFILE") as caught:
@@ -191,7 +191,7 @@ def test_a_bad_tls_file_names_its_setting(tmp_path: Path, files: tuple[str, str,
 def test_every_tls_file_is_checked(
     own: Certificate, tmp_path: Path, name: str, mode: int, setting: str, told: str
 ) -> None:
-    """Whoever can put an authority of theirs in place of ours can pose as the broker."""
+    """A user who can replace the authority's certificate can pose as the broker."""
     own.cert.chmod(0o644)
     secret = secret_file(tmp_path)
     files = (str(tmp_path / "authority.pem"), str(own.cert), str(own.key), secret)
@@ -204,7 +204,7 @@ def test_every_tls_file_is_checked(
 
 @needs_openssl
 def test_a_certificate_with_its_key_in_one_file_is_private(own: Certificate, tmp_path: Path) -> None:
-    """Without ``ssl_keyfile`` the key lies there."""
+    """Without ``ssl_keyfile``, the certificate's file holds the key."""
     both = own.together()
     both.chmod(0o644)
     with pytest.raises(SettingsError, match="may be read by others.*HEADRACE_SSL_CERTFILE"):
@@ -225,7 +225,7 @@ def test_a_certificate_with_its_key_in_one_file_is_private(own: Certificate, tmp
 def test_the_settings_file_is_checked_and_is_private_where_it_holds_a_password(
     tmp_path: Path, content: str, mode: int, told: str
 ) -> None:
-    """Who can write it owns the service; without a password everybody may read it."""
+    """A user who can write it owns the service; without a password, everybody may read it."""
     file = tmp_path / "headrace.toml"
     file.write_text(content)
     file.chmod(mode)

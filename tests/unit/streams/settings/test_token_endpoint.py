@@ -28,7 +28,7 @@ from tests.tokens import SECRET, Endpoint
 def test_what_an_endpoint_refuses_is_one_line_without_secrets(
     endpoint: Endpoint, secret: str, status: int, body: bytes, told: str
 ) -> None:
-    """Setting, URL without its query, status; never what the other side wrote."""
+    """The line has setting, URL without query, and status; never the words of the other side."""
     endpoint.status, endpoint.body = status, body
     if status == 302:
         endpoint.headers = {"Location": "http://127.0.0.1:9/MARKER"}
@@ -41,7 +41,7 @@ def test_what_an_endpoint_refuses_is_one_line_without_secrets(
 
 
 def test_an_endpoint_that_is_away_is_one_line(endpoint: Endpoint, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing listens, or no answer in time."""
+    """Nobody listens, or the answer does not come in time."""
     with pytest.raises(TokenError, match="no answer .Connection refused.;"):
         TokenEndpoint("http://127.0.0.1:9/t", "c", secret).fetch()
     monkeypatch.setattr(tokens, "FETCH_TIMEOUT_S", 0.1)

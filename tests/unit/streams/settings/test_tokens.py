@@ -65,7 +65,7 @@ def test_threads_with_loops_of_their_own_share_one_fetch() -> None:
 
 
 def test_a_source_that_hangs_costs_a_bounded_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client gets an error that it takes for a broker that is away."""
+    """The client gets an error that it treats like an absent broker."""
     monkeypatch.setattr(tokens, "FETCH_TIMEOUT_S", 0.1)
     free = threading.Event()
 

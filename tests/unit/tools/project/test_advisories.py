@@ -1,4 +1,4 @@
-"""What is made of pip-audit's answers: a vulnerable package fails, a source that does not answer is said, never passed over."""
+"""A vulnerable package fails the check; a source that does not answer is reported."""
 
 from __future__ import annotations
 
