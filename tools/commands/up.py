@@ -51,11 +51,7 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(broker=args.broker, artifact=None if args.artifact is None else str(args.artifact))
     if args.workers < 1 or "partitions" in settings.given:
         check_workers(args.workers, settings)
-    last_port = (args.web_port or 1) + 2 * args.workers - 1
-    if args.web_port is not None and not 1 <= args.web_port <= last_port <= MAX_PORT:
-        raise InputError(
-            f"--web-port {args.web_port}: must be 1 to {MAX_PORT + 1 - 2 * args.workers}; each worker has a port of its own"
-        )
+    check_ports(args.web_port, len(APPS) * args.workers)
     if not Path(settings.recommender.artifact).is_dir():
         raise InputError(
             f"--artifact {settings.recommender.artifact}: no such directory; make one with headrace train, or run headrace demo"
@@ -76,6 +72,13 @@ def run(args: argparse.Namespace) -> int:
             asyncio.run(create_topics(running.kafka, WORKER_TOPICS))
             workers = build_workers(running, args.workers, first_port=args.web_port)
             return _supervise(args, workers, running.health.stop_timeout_s + STOP_MARGIN_S)
+
+
+def check_ports(first: int | None, n_workers: int) -> None:
+    """Raise :class:`InputError` where a worker would get a port that does not exist."""
+    last_first = MAX_PORT + 1 - n_workers
+    if first is not None and not 1 <= first <= last_first:
+        raise InputError(f"--web-port {first}: must be 1 to {last_first}; each worker has a port of its own")
 
 
 def check_workers(n_workers: int, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""The steps of a demo: commands that a person could give, run in order; then it reads the lists."""
+"""The steps of a demo: it runs commands that a person could give, and then reads the lists."""
 
 from __future__ import annotations
 

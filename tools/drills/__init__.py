@@ -1,1 +1,1 @@
-"""Drills: load, observation, verdict and report around what is broken on purpose."""
+"""Drills break things on purpose, under load, and compare the outcome with the oracle."""

@@ -1,4 +1,4 @@
-"""The workers of a drill: started, supervised, killed, paused, looked at."""
+"""Starts, supervises, kills and pauses the workers of a drill."""
 
 from __future__ import annotations
 

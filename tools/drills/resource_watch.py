@@ -28,7 +28,7 @@ class Sample:
 
 
 def slope_mb_per_min(samples: Sequence[Sample]) -> float:
-    """Return the growth of memory in MB a minute, by least squares; 0 for fewer than two samples."""
+    """Return the growth of memory in MB a minute, by least squares; 0 without two samples."""
     n = len(samples)
     mean_t = sum(s.at_s for s in samples) / n if n else 0.0
     spread = sum((s.at_s - mean_t) ** 2 for s in samples)

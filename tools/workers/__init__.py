@@ -1,1 +1,1 @@
-"""Workers as processes: started, watched, signalled and stopped."""
+"""The workers as processes: how they are started, watched, signalled and stopped."""

@@ -1,4 +1,4 @@
-"""Of how many incoming events the recommenders' catalogue has the item.
+"""How many incoming events are of items that the recommenders' catalogue has.
 
 The recommenders commit their counts beside their offsets, where ``headrace status`` reads them.
 """

@@ -1,4 +1,4 @@
-"""A worker process: it is started, watched, asked for its pages and stopped."""
+"""Starts, watches and stops one worker process, and asks for its pages."""
 
 from __future__ import annotations
 

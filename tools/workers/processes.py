@@ -1,4 +1,4 @@
-"""Processes that headrace started, recognised by id, start time and command line before a signal.
+"""Recognises processes that headrace started by id, start time and command line, and signals them.
 
 An id alone is no proof. The system gives ids out again. A file that holds an id may be old or
 forged. And ``kill`` takes the numbers -1, 0 and 1 for every process, our own group and the init

@@ -1,4 +1,4 @@
-"""Acts of an operator on ``events`` in a drill: deletes unread records, adds partitions.
+"""Acts of an operator in a drill: deleting unread events, adding partitions.
 
 ::
 

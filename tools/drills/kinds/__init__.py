@@ -1,1 +1,1 @@
-"""What is broken on purpose, one kind a file."""
+"""The kinds of drills, one a file."""
