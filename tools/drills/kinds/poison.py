@@ -38,8 +38,8 @@ N_EACH: Final = 3
 REFUSED_WITHIN_S: Final = 60.0
 #: Recommenders read changes of the catalogue within this many seconds.
 READ_WITHIN_S: Final = 3.0
-#: The model gives NaN for at least this many seconds, and until a degraded list comes, but not longer
-#: than the limit.
+#: The model gives NaN for at least this many seconds, and until a degraded list comes, but not
+#: longer than the limit.
 NAN_S: Final = 5.0
 DEGRADED_WITHIN_S: Final = 60.0
 POLL_S: Final = 0.2
