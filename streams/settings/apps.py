@@ -113,7 +113,7 @@ class RecommenderSettings:
         fetched from the Hugging Face hub; ``off`` takes only what its local cache has
     encoder_cache_dir : folder of text embeddings, found by text hash and encoder version; empty
         means the user's cache directory
-    segmenter : what cuts Chinese text into words; ``rjieba`` is several times faster, and must be
+    segmenter : package that cuts Chinese text; ``rjieba`` is several times faster, and must be
         installed apart
     user_words : file of words that the segmenter keeps whole, one a line, in jieba's format; the
         same file as in training

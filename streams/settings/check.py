@@ -66,7 +66,7 @@ def _parser(kind: Any) -> Callable[[str], object]:
 
 
 def range_of(kind: Any) -> str:
-    """Return what an annotated type allows, in words that follow "must be"."""
+    """Return the values that an annotated type allows, in words that follow "must be"."""
     limits = inspect.type_info(kind)
     match limits:
         case inspect.IntType() | inspect.FloatType():

@@ -36,7 +36,7 @@ class TokenEndpoint:
     Parameters
     ----------
     url : https, or http on this machine; see :meth:`check`
-    client_id, scope : the client, and what it asks for; an empty scope is not sent
+    client_id, scope : the client, and the scope that it asks for; an empty scope is not sent
     secret_file : holds the client's secret; read for each token, so that it can be replaced
     """
 

@@ -47,7 +47,7 @@ class Token:
 
 
 def check_token(source: str, value: object) -> None:
-    """Raise :class:`TokenError` for what is not a token (RFC 6750: visible ASCII).
+    """Raise :class:`TokenError` for a value that is not a token (RFC 6750: visible ASCII).
 
     Other characters would break the frame of the request to the broker.
     """
@@ -61,7 +61,7 @@ class TokenProvider(AbstractTokenProvider):
 
     Parameters
     ----------
-    source : what gives tokens, for error texts: setting and value
+    source : setting and value that name the source of tokens, for error texts
     fetch : returns a new token or raises :class:`TokenError`; a thread calls it, so it may block
     extensions : value by name; sent with each token
     """

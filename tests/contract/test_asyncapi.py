@@ -38,7 +38,7 @@ def test_a_changed_schema_is_written_anew_and_its_texts_stay() -> None:
 
 
 def test_no_record_is_documented_that_does_not_exist() -> None:
-    """A page about a record that is gone is worse than none."""
+    """A description of a record that is gone misleads."""
     assert set(SCHEMAS) - {"RejectHeaders"} == set(code_schemas())
 
 
@@ -55,18 +55,18 @@ def test_every_struct_of_the_wire_is_covered() -> None:
 
 @pytest.mark.parametrize("name", [name for name, schema in SCHEMAS.items() if schema.get("properties")])
 def test_every_field_is_described(name: str) -> None:
-    """A field without a word of meaning cannot be published rightly."""
+    """A shop cannot fill a field whose meaning is not written."""
     for field, schema in SCHEMAS[name]["properties"].items():
         assert schema.get("description"), f"{name}.{field}"
 
 
 def test_size_limit_is_that_of_the_code() -> None:
-    """Who publishes must know the largest record."""
+    """A publisher must know the largest record."""
     assert {schema["x-max-bytes"] for schema in SCHEMAS.values() if "x-max-bytes" in schema} == {MAX_RECORD_BYTES}
 
 
 def test_topics_are_those_of_the_code() -> None:
-    """Neither side may know a topic that the other does not."""
+    """Code and document know the same topics."""
     assert {channel["address"] for channel in DOCUMENT["channels"].values()} == {spec.name for spec in TOPICS}
 
 
@@ -82,7 +82,7 @@ def test_topic_is_documented_as_it_is_created(spec: TopicSpec) -> None:
 
 
 def test_reject_headers_are_those_of_the_code() -> None:
-    """Redriving a record depends on its headers."""
+    """To publish a reject again, one needs its headers."""
     record: ConsumedRecord = FakeRecord(b"u", b"x")
     headers = [name for name, _ in Reject(record, RecordError("type", "ts", "no")).as_record().headers]
     schema = SCHEMAS["RejectHeaders"]

@@ -1,4 +1,4 @@
-"""The table of licences is that of the locked packages."""
+"""The table of licences lists the locked packages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tools.project.packages import LOCK_FILE, locked_versions
 
 
 def test_every_locked_package_is_in_the_table_with_its_version() -> None:
-    """Write it anew with python -m tools.project.licences; licences themselves need the packages of every platform."""
+    """tools.project.licences writes the table, from the packages that are installed."""
     text = DOCUMENT.read_text("utf-8")
     pins = locked_versions(LOCK_FILE, PYTHON)
     assert pins and [name for name, version in pins.items() if f"| {name} | {version} |" not in text] == []
@@ -21,11 +21,11 @@ def test_every_locked_package_is_in_the_table_with_its_version() -> None:
     ("licence", "is_copyleft"), [("GPL-3.0-only", True), ("MPL-2.0", True), ("MIT", False), ("BSD", False)]
 )
 def test_copyleft_is_marked(licence: str, is_copyleft: bool) -> None:
-    """A licence that asks for something must be seen."""
+    """A copyleft licence, which has conditions, must be seen."""
     assert ("yes" in table([("a", "1", licence)])) is is_copyleft
     assert bool(COPYLEFT.search(licence)) is is_copyleft
 
 
 def test_a_licence_is_read_from_a_real_package() -> None:
-    """An installed package declares one."""
+    """An installed package declares its licence."""
     assert licence_of(metadata("msgspec")) != UNKNOWN

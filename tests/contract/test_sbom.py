@@ -1,4 +1,4 @@
-"""The list of what headrace is made of names everything that is pinned, with the hashes that it is pinned by."""
+"""The bill of materials names everything that is pinned, with the hashes that pin it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tools.project.sbom import WEIGHTS, Weights, locked, main
 
 @pytest.fixture
 def found(tmp_path: Path) -> dict[str, Any]:
-    """Give the document as it is written, twice: the same bytes each time."""
+    """Give the document; written twice, it has the same bytes."""
     first, second = tmp_path / "new" / "1.json", tmp_path / "2.json"
     assert main([str(first)]) == main([str(second)]) == 0
     assert first.read_bytes() == second.read_bytes()
@@ -29,7 +29,7 @@ def found(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_everything_pinned_is_a_component_with_its_hashes(found: dict[str, Any]) -> None:
-    """Packages of every platform, the installer, the jars, the image, the weights."""
+    """It has packages for every platform, the installer, the jars, the image and the weights."""
     by_ref = {one["bom-ref"]: one for one in found["components"]}
     assert len(by_ref) == len(found["components"]), "no two with one reference"
     wanted = {f"pkg:pypi/{name}@{version}": hashes for name, version, hashes in locked(LOCK_FILE)}
@@ -46,7 +46,7 @@ def test_everything_pinned_is_a_component_with_its_hashes(found: dict[str, Any])
 
 
 def test_it_has_the_form_of_cyclonedx(found: dict[str, Any]) -> None:
-    """What its schema asks for of the parts that are used; the whole schema was checked when this was written."""
+    """The parts in use have the fields that CycloneDX's schema requires."""
     assert (found["bomFormat"], found["specVersion"], found["version"]) == ("CycloneDX", "1.6", 1)
     assert found["metadata"]["component"]["name"] == "headrace"
     kinds = {"library", "container", "machine-learning-model"}
@@ -58,7 +58,7 @@ def test_it_has_the_form_of_cyclonedx(found: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("one", WEIGHTS, ids=lambda one: one.file)
 def test_the_weights_in_the_wheels_are_those_that_are_named(one: Weights) -> None:
-    """A wheel with other weights must not come in unnoticed; what it records is what lies there."""
+    """A wheel with other weights is noticed, and its record is true of its file."""
     (recorded,) = [file.hash for file in distribution(one.package).files or [] if str(file) == one.file]
     assert recorded is not None and recorded.mode == "sha256"
     assert base64.urlsafe_b64decode(recorded.value + "=").hex() == one.sha256
@@ -67,7 +67,7 @@ def test_the_weights_in_the_wheels_are_those_that_are_named(one: Weights) -> Non
 
 
 def test_the_table_of_weights_is_in_the_document() -> None:
-    """With package, licence and hash."""
+    """Its row has package, licence and hash."""
     text = DOCUMENT.read_text("utf-8")
     rows = [f"| `{w.package}` | `{w.file}` | {w.model} | {w.licence} | {w.origin} | `{w.sha256}` |" for w in WEIGHTS]
     assert [row for row in rows if row not in text] == []

@@ -1,4 +1,4 @@
-"""The pages about settings hold to the code."""
+"""The pages about settings agree with the code."""
 
 from __future__ import annotations
 

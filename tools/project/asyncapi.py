@@ -85,7 +85,7 @@ def with_schemas(text: str) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes a list of words or numbers on one line, and repeats what occurs twice."""
+    """Writes a list of words or numbers on one line, and no references within the document."""
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write no references between parts of the document."""

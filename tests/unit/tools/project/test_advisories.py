@@ -16,7 +16,7 @@ UNKNOWN = {"name": "c", "skip_reason": "not found"}
 
 
 def fake_pip_audit(folder: Path, answers: dict[str, list[Any] | None]) -> str:
-    """Write a program that answers as pip-audit does; for None it fails, as without a network."""
+    """Write a program that answers like pip-audit; for None it fails, as without a network."""
     for source, found in answers.items():
         text = "Traceback: no network" if found is None else json.dumps({"dependencies": found, "fixes": []})
         (folder / source).write_text(text)
@@ -48,7 +48,7 @@ def fake_pip_audit(folder: Path, answers: dict[str, list[Any] | None]) -> str:
 def test_each_answer_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], answers: dict[str, Any], code: int, told: list[str]
 ) -> None:
-    """No answer passes, but visibly: pip-audit itself calls it 'no known vulnerabilities'."""
+    """A run without an answer passes and says so; pip-audit calls it 'no known vulnerabilities'."""
     assert main([fake_pip_audit(tmp_path, answers)]) == code
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(told) and all(line.startswith(begin) for line, begin in zip(lines, told, strict=True))
