@@ -65,15 +65,15 @@ class CatalogueReader:
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
             async for fetched in read_to_ends(consumer, await consumer.end_offsets(partitions)):
-                await self._apply(fetched)
-            yield await self._build()
+                await self.apply(fetched)
+            yield await self.build()
             while True:
-                if await self._apply(await consumer.getmany(timeout_ms=POLL_MS)):
-                    yield await self._build()
+                if await self.apply(await consumer.getmany(timeout_ms=POLL_MS)):
+                    yield await self.build()
         finally:
             await consumer.stop()
 
-    async def _apply(self, fetched: dict[TopicPartition, list[Any]]) -> bool:
+    async def apply(self, fetched: dict[TopicPartition, list[Any]]) -> bool:
         """Take in fetched records; return whether anything changed."""
         items: dict[str, Item] = {}
         is_changed = False
@@ -108,7 +108,8 @@ class CatalogueReader:
     def _embed_job(self, items: list[Item]) -> tuple[dict[str, Float32], dict[str, str]]:
         return item_vectors(items, self._model.embed)
 
-    async def _build(self) -> Catalogue:
+    async def build(self) -> Catalogue:
+        """Return a new catalogue, made of all entries that were read so far."""
         self._generation += 1
         artifact = self._model.artifact
         features = dict(self._features) if artifact.item_features.width else None

@@ -67,8 +67,8 @@ class ModelLoop:
     metrics: Metrics
 
     def __post_init__(self) -> None:
-        self._has_answered = self._is_late = False
-        self._max_windows = MAX_WINDOWS
+        self.has_answered = self._is_late = False
+        self.max_windows = MAX_WINDOWS
         self._failing_since_s: float | None = None
         self._failed_s = 0.0
 
@@ -95,7 +95,7 @@ class ModelLoop:
         limit = self.settings.micro_batch_tokens
         if wait_s > 0 and self.queue.n_tokens(limit) < limit:
             await asyncio.sleep(wait_s)
-        return self.queue.take(limit, self._max_windows)
+        return self.queue.take(limit, self.max_windows)
 
     async def run(self, windows: list[Window], served: Served) -> list[tuple[Window, RankedList]]:
         """Return the final lists of a micro-batch; serve fallback lists while the model is late.
@@ -140,7 +140,7 @@ class ModelLoop:
         began_s = time.monotonic()
         job = asyncio.ensure_future(score(windows, run, is_alive))
         try:
-            limit_s = self.settings.model_timeout_ms / 1000 * (1 if self._has_answered else WARM_UP)
+            limit_s = self.settings.model_timeout_ms / 1000 * (1 if self.has_answered else WARM_UP)
             await asyncio.wait({job}, timeout=0 if self._is_late else limit_s)
             if not job.done() and not self._is_late:
                 log.warning("model: no answer within %.1f s; lists go on without it", limit_s)
@@ -149,20 +149,21 @@ class ModelLoop:
                 self._check_alive()
                 if not await self.fallback.serve(windows, served):
                     await asyncio.wait({job}, timeout=POLL_S)
-            self._note_time(time.monotonic() - began_s, limit_s, len(windows))
+            self.note_time(time.monotonic() - began_s, limit_s, len(windows))
             return job.result()
         finally:
             job.cancel()
 
-    def _note_time(self, took_s: float, limit_s: float, n_windows: int) -> None:
+    def note_time(self, took_s: float, limit_s: float, n_windows: int) -> None:
+        """Note the time of a batch; the next batch gets only as many windows as fit the limit."""
         if took_s > limit_s:
             self.metrics.add("model_late")
         elif self._is_late:
             log.warning("model: answers in time again")
         # As many as fit the time limit at this pace: no job of a slow model then runs too long.
-        self._max_windows = max(1, min(MAX_WINDOWS, int(limit_s * n_windows / max(took_s, 1e-9))))
+        self.max_windows = max(1, min(MAX_WINDOWS, int(limit_s * n_windows / max(took_s, 1e-9))))
         self._is_late = took_s > limit_s
-        self._has_answered = True
+        self.has_answered = True
 
     def _check_alive(self) -> None:
         if self.thread.busy_s > self.settings.model_restart_s:

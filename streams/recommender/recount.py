@@ -58,7 +58,7 @@ class Recount:
         self._on_change = on_change
         self._topic = settings.kafka.topic("sequences")
         self._offsets: dict[int, int] = {}  # of the last window that was counted, by partition
-        self._running: asyncio.Future[None] | None = None
+        self.running: asyncio.Future[None] | None = None
 
     async def assigned(self, partitions: Collection[int]) -> None:
         """Count the windows of these partitions and of no others, from now on."""
@@ -68,14 +68,14 @@ class Recount:
         self._popularity.begin_recount(partitions)
         if partitions:
             tps = [TP(self._topic, partition) for partition in sorted(partitions)]
-            self._running = asyncio.ensure_future(self._guard(self._run(tps)))
+            self.running = asyncio.ensure_future(self._guard(self._run(tps)))
 
     async def stop(self) -> None:
         """End a running recount; the next one goes on from there."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
-            self._running = None
+        if self.running is not None:
+            self.running.cancel()
+            await asyncio.gather(self.running, return_exceptions=True)
+            self.running = None
 
     async def _run(self, partitions: list[TP]) -> None:
         while self._is_recovering():

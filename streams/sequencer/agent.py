@@ -71,8 +71,8 @@ class Sequencer:
         self._ceilings: dict[TP, RejectCeiling] = {}
         self._alarm = app.health.rejects = RejectAlarm()
         self._slots = asyncio.Semaphore(settings.in_flight_batches)
-        self._last: dict[TP, asyncio.Task[None]] = {}
-        self._read_ms: dict[int, int] = {}  # timestamp of the last delivered event, by partition
+        self.finishing: dict[TP, asyncio.Task[None]] = {}  # the last batch of each partition
+        self.read_ms_of: dict[int, int] = {}  # timestamp of the last delivered event, by partition
         self._n_revocations = 0
         self._looked: set[int] = set()  # partitions whose keys were checked against the partitioner
 
@@ -96,7 +96,7 @@ class Sequencer:
         message = event.message
         tp, partition = message.tp, message.partition
         result = await self._absorb(event)
-        note = await self._judge(tp, result)
+        note = await self.judge(tp, result)
         self.windows.stage(partition, result.windows)
         sequences = await self.app.writer.send(
             self.windows.changelog_topic.get_topic_name(),
@@ -109,8 +109,8 @@ class Sequencer:
             (reject.as_record() for reject in result.rejects),
             max_record_bytes=REJECTED_MAX_BYTES - BATCH_OVERHEAD_BYTES,
         )
-        previous = self._last.get(tp)
-        self._last[tp] = asyncio.ensure_future(self._finish(event, result, note, sequences, rejected, previous))
+        previous = self.finishing.get(tp)
+        self.finishing[tp] = asyncio.ensure_future(self._finish(event, result, note, sequences, rejected, previous))
 
     async def _absorb(self, event: EventT) -> BatchResult:
         """Return the result of a batch; damaged windows are mended first."""
@@ -146,11 +146,11 @@ class Sequencer:
             raise
         finally:
             self._slots.release()
-        self._read_ms[event.message.partition] = event.value[-1].timestamp
+        self.read_ms_of[event.message.partition] = event.value[-1].timestamp
         self.metrics.count_batch(event.message.partition, result.counts, event.message.offset)
         self.app.consumer.deliver(event, note)
 
-    async def _judge(self, tp: TP, result: BatchResult) -> str:
+    async def judge(self, tp: TP, result: BatchResult) -> str:
         """Judge a batch's rejects before any is written; return the note for its offset."""
         ceiling = self._ceilings.get(tp) or await self._open_ceiling(tp)
         line = self._alarm.take(result.counts, result.rejects, time.monotonic())
@@ -176,8 +176,8 @@ class Sequencer:
 
     async def _settle(self) -> None:
         """Commit the batches in flight: else each restart rejects their records again."""
-        if self._last:
-            await asyncio.wait(self._last.values(), timeout=SETTLE_TIMEOUT_S)
+        if self.finishing:
+            await asyncio.wait(self.finishing.values(), timeout=SETTLE_TIMEOUT_S)
         with contextlib.suppress(TimeoutError):
             for _ in range(2):  # the first call may only wait for a commit that began before
                 await asyncio.wait_for(self.app.consumer.commit(), SETTLE_TIMEOUT_S)
@@ -191,7 +191,7 @@ class Sequencer:
         if self.app.health.not_ready() or self.app.failure is not None:
             return {}
         now_ms = int(time.time() * 1000)
-        clocks = {partition: min(now_ms, read_ms) for partition, read_ms in self._read_ms.items()}
+        clocks = {partition: min(now_ms, read_ms) for partition, read_ms in self.read_ms_of.items()}
         clocks.update({partition: now_ms for partition, lag in self.metrics.lag.items() if lag == 0})
         return {partition: clock for partition, clock in clocks.items() if self.app.writer.owns(partition)}
 
@@ -222,8 +222,8 @@ class Sequencer:
         except Exception as exc:
             await self._fail_removal(exc, n_revocations)
             return 0
-        self._last[tp] = job = asyncio.ensure_future(
-            self._finish_removal(partition, removed, futures, self._last.get(tp), n_revocations)
+        self.finishing[tp] = job = asyncio.ensure_future(
+            self._finish_removal(partition, removed, futures, self.finishing.get(tp), n_revocations)
         )
         await asyncio.wait({job})
         return len(removed)
@@ -266,9 +266,9 @@ class Sequencer:
         self._n_revocations += 1
         self.windows.discard_staged(tp.partition for tp in revoked)
         for tp in revoked:
-            self._last.pop(tp, None)
+            self.finishing.pop(tp, None)
             self._ceilings.pop(tp, None)
-            self._read_ms.pop(tp.partition, None)
+            self.read_ms_of.pop(tp.partition, None)
 
 
 def build_sequencer(settings: Settings, metrics: Metrics | None = None) -> StreamApp:

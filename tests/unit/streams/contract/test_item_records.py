@@ -87,8 +87,8 @@ def test_the_recommender_leaves_it_out_and_counts_it() -> None:
         model = Model.of(tiny_models.artifact(), RecommenderSettings(), embed)
         async with ModelThread("model") as thread:
             reader = CatalogueReader(KafkaSettings(), model, thread, metrics)
-            await reader._apply({TopicPartition("items", 0): RECORDS})
-            return await reader._build()
+            await reader.apply({TopicPartition("items", 0): RECORDS})
+            return await reader.build()
 
     assert asyncio.run(read()).item_ids == ("i01", "i03")
     assert metrics.values["items_left_out"] == 5

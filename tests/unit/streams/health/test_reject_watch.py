@@ -144,10 +144,10 @@ def test_what_is_in_flight_is_committed_before_the_ceiling_stops(monkeypatch: py
             await asyncio.sleep(0.01)
             order.append("delivered")
 
-        sequencer._last[TP("events", 1)] = asyncio.ensure_future(deliver())
+        sequencer.finishing[TP("events", 1)] = asyncio.ensure_future(deliver())
         result = BatchResult(rejects=rejects(200), counts=Counts(read=200, rejected=200))
         with pytest.raises(RejectCeilingError, match="1100 of the last 1100"):
-            await sequencer._judge(place, result)
+            await sequencer.judge(place, result)
 
     asyncio.run(run())
     assert order == ["delivered", "commit", "commit"]

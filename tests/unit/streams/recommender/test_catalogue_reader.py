@@ -125,8 +125,8 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
         model = Model.of(artifact, RecommenderSettings(), lambda texts: spoilt_by(math.nan, texts))
         async with ModelThread("model") as thread:
             reader = CatalogueReader(KafkaSettings(), model, thread, metrics)
-            await reader._apply({TopicPartition("items", 0): records})
-            return await reader._build()
+            await reader.apply({TopicPartition("items", 0): records})
+            return await reader.build()
 
     catalogue = asyncio.run(read())
     assert catalogue.item_ids == ("i01", "i02", "i03")

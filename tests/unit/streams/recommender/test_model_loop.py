@@ -145,7 +145,7 @@ def test_lists_go_on_while_the_model_hangs() -> None:
             return setting.recommend(*args)
 
         setting.breaks(hang)
-        setting.loop._has_answered = True  # no longer patience for a warm-up
+        setting.loop.has_answered = True  # no longer patience for a warm-up
         await heals(setting, released.set)
 
     asyncio.run(run())
@@ -180,7 +180,7 @@ def test_what_does_not_heal_ends_the_loop(how: str) -> None:
             raise RuntimeError("broken")
 
         setting.breaks(broken)
-        setting.loop._has_answered = True
+        setting.loop.has_answered = True
         setting.add("b1", ["a"], 1)
         async with asyncio.timeout(WAIT_S):
             with pytest.raises(StalledError, match="limit model_restart_s=1; restart the worker"):
@@ -198,8 +198,8 @@ def test_a_slow_model_gets_small_batches() -> None:
     async def run() -> list[int]:
         setting, sizes = Setting(), []
         for took_s, n_windows in ((10.0, 100), (50.0, 10), (0.01, 1)):
-            setting.loop._note_time(took_s, 3.0, n_windows)
-            sizes.append(setting.loop._max_windows)
+            setting.loop.note_time(took_s, 3.0, n_windows)
+            sizes.append(setting.loop.max_windows)
         setting.worker.stop()
         return sizes
 

@@ -61,8 +61,8 @@ def settings() -> Settings:
 
 async def settled(found: Recount) -> None:
     """Wait for the end of a recount."""
-    assert found._running is not None
-    await asyncio.wait_for(found._running, 5)
+    assert found.running is not None
+    await asyncio.wait_for(found.running, 5)
 
 
 def test_the_windows_of_the_partitions_are_counted(topic: Topic) -> None:

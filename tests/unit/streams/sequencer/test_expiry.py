@@ -126,13 +126,13 @@ def test_a_removal_waits_for_the_batch_before_it() -> None:
             await gate.wait()
 
         place = TP(SETTINGS.kafka.topic("events"), 0)
-        bench.sequencer._last[place] = asyncio.ensure_future(before())
+        bench.sequencer.finishing[place] = asyncio.ensure_future(before())
         removing = asyncio.ensure_future(bench.sequencer.remove(0, old))
         await asyncio.sleep(0)
         bench.writer.futures[0].set_result(SimpleNamespace(offset=9))
         await asyncio.sleep(0.01)
         assert bench.metrics.values["users_expired"] == 0
-        assert bench.sequencer._last[place] is not None
+        assert bench.sequencer.finishing[place] is not None
         gate.set()
         await removing
         assert bench.metrics.values["users_expired"] == 1
@@ -180,7 +180,7 @@ def test_the_clock_is_that_of_the_events_read_so_far() -> None:
         bench = Bench()
         bench.writer.owned |= {1, 2}
         assert bench.sequencer.clocks() == {}, "nothing is known yet"
-        bench.sequencer._read_ms = {0: T0, 2: 2**50}
+        bench.sequencer.read_ms_of = {0: T0, 2: 2**50}
         bench.metrics.lag = {0: 1_000, 1: 0, 2: 5, 3: 0}
         clocks = bench.sequencer.clocks()
         assert clocks[0] == T0

@@ -170,8 +170,8 @@ def served_lists(windows: dict[bytes, bytes], settings: RecommenderSettings) -> 
         records: list[Any] = [FakeRecord(item.item_id.encode(), encode(item), i) for i, item in enumerate(tiny_items())]
         async with ModelThread("model") as thread:
             reader = CatalogueReader(KafkaSettings(), model, thread, Metrics())
-            await reader._apply({TopicPartition("items", 0): records})
-            return await reader._build()
+            await reader.apply({TopicPartition("items", 0): records})
+            return await reader.build()
 
     catalogue = asyncio.run(read_catalogue())
     states = {key: decode_window(value) for key, value in windows.items()}
