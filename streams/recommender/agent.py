@@ -16,6 +16,7 @@ import asyncio
 import functools
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import faust
@@ -92,6 +93,23 @@ class RecommenderAgent:
             self.collector.forget(tp.partition for tp in revoked)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a worker has before it has a model.
+
+    Parameters
+    ----------
+    thread : the model's thread
+    spare_thread : makes fallback lists
+    """
+
+    app: StreamApp
+    vectors: BatchTable
+    metrics: Metrics
+    thread: ModelThread
+    spare_thread: ModelThread
+
+
 @asynccontextmanager
 async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) -> AsyncIterator[Collector]:
     """Load the artifact, read the catalogue, and give a collector.
@@ -103,39 +121,39 @@ async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) 
     HeadraceError
         When the artifact is missing or damaged, or the catalogue cannot be read.
     """
-    settings = app.settings.recommender
     async with AsyncExitStack() as opened:
-        thread = await opened.enter_async_context(ModelThread("model"))
-        spare_thread = await opened.enter_async_context(ModelThread("fallback"))
-        model = await load_model(settings, thread)
-        reader = CatalogueReader(app.settings.kafka, model, thread, metrics)
+        threads = [await opened.enter_async_context(ModelThread(name)) for name in ("model", "fallback")]
+        parts = Parts(app, vectors, metrics, *threads)
+        model = await load_model(app.settings.recommender, parts.thread)
+        reader = CatalogueReader(app.settings.kafka, model, parts.thread, metrics)
         catalogues = await opened.enter_async_context(aclosing(reader.catalogues()))
-        served = Served.of(model, await anext(catalogues))
         unknown = app.health.unknown = UnknownItems()
-        popularity = LivePopularity(model.artifact, is_on=settings.live_popularity == "on")
-        counts = LiveCounts(popularity, unknown, vectors, metrics)
-        queue: WindowQueue[EventT] = WindowQueue(ListRate(settings.lists_per_minute))
-        delivery = Delivery(app, queue, vectors, unknown, metrics)
-        fallback = FallbackLists(queue, delivery, vectors, spare_thread, metrics)
-        maker = ListMaker(
-            loop=ModelLoop(queue=queue, thread=thread, fallback=fallback, settings=settings, metrics=metrics),
-            counts=counts,
-            delivery=delivery,
-            pressure=Backpressure(queue, settings.max_pending_windows, metrics),
-            served=served,
-        )
-        recount = Recount(
-            app.settings,
-            popularity,
-            functools.partial(watched, app),
-            lambda: app.rebalancing,
-            counts.note_popularity,
-        )
-        opened.push_async_callback(recount.stop)
-        jobs = (_follow(catalogues, model, maker), maker.run(), unknown.run())
+        collector = _collector(parts, Served.of(model, await anext(catalogues)), unknown)
+        opened.push_async_callback(collector.recount.stop)
+        jobs = (_follow(catalogues, model, collector.maker), collector.maker.run(), unknown.run())
         tasks = [asyncio.ensure_future(watched(app, job)) for job in jobs]
         opened.push_async_callback(_cancel, tasks)
-        yield Collector(app=app, vectors=vectors, metrics=metrics, queue=queue, maker=maker, recount=recount)
+        yield collector
+
+
+def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector:
+    """Return a collector and all that makes its lists; nothing of it runs yet."""
+    app, vectors, metrics, settings = parts.app, parts.vectors, parts.metrics, parts.app.settings.recommender
+    queue: WindowQueue[EventT] = WindowQueue(ListRate(settings.lists_per_minute))
+    popularity = LivePopularity(served.model.artifact, is_on=settings.live_popularity == "on")
+    counts = LiveCounts(popularity, unknown, vectors, metrics)
+    delivery = Delivery(app, queue, vectors, unknown, metrics)
+    fallback = FallbackLists(queue, delivery, vectors, parts.spare_thread, metrics)
+    maker = ListMaker(
+        loop=ModelLoop(queue=queue, thread=parts.thread, fallback=fallback, settings=settings, metrics=metrics),
+        counts=counts,
+        delivery=delivery,
+        pressure=Backpressure(queue, settings.max_pending_windows, metrics),
+        served=served,
+    )
+    guard = functools.partial(watched, app)
+    recount = Recount(app.settings, popularity, guard, lambda: app.rebalancing, counts.note_popularity)
+    return Collector(app=app, vectors=vectors, metrics=metrics, queue=queue, maker=maker, recount=recount)
 
 
 async def _follow(catalogues: AsyncIterator[Catalogue], model: Model, maker: ListMaker) -> None:
