@@ -44,8 +44,9 @@ class PendingBatch(Generic[BatchT]):
 
 @dataclass(slots=True)
 class PendingWindow(Generic[BatchT]):
-    """A user's newest window; ``owner`` is the batch that brought the first window it replaces.
+    """A user's newest window.
 
+    ``owner`` is the batch of the oldest window that this one replaced, else its own batch.
     ``has_list`` says that this window has a provisional list; ``is_removed`` that the user was
     removed since.
     """
