@@ -85,7 +85,7 @@ def newest_windows(records: Sequence[ConsumedRecord]) -> BatchWindows:
                 found.removed.add(key)
                 known.add(key)
         elif key is None or not is_user_key(key):
-            found.malformed.append(PassedOver(record.offset, key, "the key is no user_id"))
+            found.malformed.append(PassedOver(record.offset, key, "the key is not a user_id"))
         elif key not in known:
             try:
                 found.newest.append((key, decode_list_window(record.value), record.timestamp))

@@ -1,4 +1,4 @@
-"""What both Faust apps share: settings for record batches, topics made and checked before start, the writer."""
+"""The Faust app that both workers build on: settings for record batches, checks at start, the writer."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ from streams.state.rocksdb_check import check_stores, note_crash
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
-#: Where each app's first worker on a machine serves its pages; ``--web-port`` wins. No setting, for Kubernetes sets ``HEADRACE_WEB_PORT``
-#: for a Service named ``headrace-web``.
+#: Port of the pages of each app's first worker on a machine; ``--web-port`` wins. It is not a setting
+#: because Kubernetes sets ``HEADRACE_WEB_PORT`` for a Service named ``headrace-web``.
 WEB_PORTS: Final[dict[Role, int]] = {"sequencer": 6066, "recommender": 6067}
 
 
 class Serving(Protocol):
-    """What an app runs beside its agents."""
+    """Work that an app runs beside its agents."""
 
     async def start(self) -> None:
         """Get ready; called before anything is consumed."""
 
     def let_go(self) -> None:
-        """Drop what waits, uncommitted: a rebalance or the end of the worker must not wait for it."""
+        """Drop waiting work without committing it: a rebalance, or the worker's end, must not wait."""
 
     async def stop(self) -> None:
-        """Release what it holds; called after consuming has ended."""
+        """Release all resources; called after consuming has ended."""
 
 
 class StreamApp(faust.App):
     """A Faust app whose unit of work is a record batch."""
 
     serving: Serving | None = None
-    #: Runs beside the work once these partitions' state is recovered; cancelled when partitions are taken away.
+    #: Runs beside the work once the state of these partitions is recovered; a revoke cancels it.
     after_recovery: Callable[[set[int]], Awaitable[None]] | None = None
 
     def __init__(self, app_id: str, *, role: Role, settings: Settings, changelog: str, **kwargs: Any) -> None:
@@ -78,9 +78,9 @@ class StreamApp(faust.App):
         return "" if self._consumer is None else self._consumer.member_id
 
     async def on_first_start(self) -> None:
-        """Create or check the topics and check the rights, before anything is consumed.
+        """Create or check the topics, and check the rights, before anything is consumed.
 
-        What headrace raises on purpose ends the process with one line in its log, not with a traceback.
+        An error of headrace's own ends the process with one line in the log, without a traceback.
         """
         try:
             await self._get_ready()
@@ -92,7 +92,9 @@ class StreamApp(faust.App):
     async def _get_ready(self) -> None:
         bind = str(self.conf.web_bind)
         if not is_loopback(bind):
-            self.log.warning("pages are open to all who reach %s:%s: no token protects them", bind, self.conf.web_port)
+            self.log.warning(
+                "everybody who reaches %s:%s can read the pages: no token protects them", bind, self.conf.web_port
+            )
         Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
         await prepare(self.settings.kafka, self.role)
         await self.health.start()
@@ -109,12 +111,12 @@ class StreamApp(faust.App):
         await self.health.stop()
 
     async def on_started(self) -> None:
-        """Serve the pages before recovery is done, so that ``/health`` can say so."""
+        """Serve the pages before recovery is done, so that ``/health`` can report the recovery."""
         await self.on_started_init_web_server()
         await super().on_started()
 
     async def crash(self, reason: BaseException) -> None:
-        """Stop the worker, non-zero; damage of the store is noted for the next start."""
+        """Stop the worker with an exit code above 0; note damage of the store for the next start."""
         self._fail(reason)
         try:
             note_crash(self.tables.values(), reason)
@@ -122,15 +124,16 @@ class StreamApp(faust.App):
             await super().crash(reason)
 
     def _crash(self, reason: BaseException) -> None:
-        """As :meth:`crash`: Faust calls this one when a part of the app has crashed, such as the consumer's thread."""
+        """Faust calls this instead of :meth:`crash` when a part of the app, such as a thread, crashed."""
         self._fail(reason)
         super()._crash(reason)
 
     def _fail(self, reason: BaseException) -> None:
-        """Note the first failure, from which on no batch is taken or committed, and let the process end soon.
+        """Note the first failure and let the process end soon; from here on nothing is committed.
 
-        Faust restarts a failed agent while the app stops: it would take the batch after the failed one, and its commit would skip that
-        one. And the last commit of Faust's stop waits for ever on the consumer's thread, which has crashed with the app.
+        Faust restarts a failed agent while the app stops. The agent would take the batch after the
+        failed one, and its commit would skip the failed one. Besides, the last commit of Faust's stop
+        waits for ever for the consumer's thread, which has crashed with the app.
         """
         if self.failure is None:
             self.failure = reason
@@ -145,7 +148,7 @@ class StreamApp(faust.App):
 
     @cached_property
     def flow_control(self) -> FlowControlEvent:
-        """What suspends the agents' queues during a rebalance."""
+        """The event that suspends the agents' queues during a rebalance."""
         return KeepingFlowControl()
 
     def _new_transport(self) -> BatchTransport:
@@ -165,10 +168,11 @@ class StreamApp(faust.App):
 def build_app(
     name: Role, settings: Settings, *, changelog: str, batch_max_records: int, batch_max_bytes: int, **options: Any
 ) -> StreamApp:
-    """Return an app without agents; connects to nothing.
+    """Return an app without agents; it connects to nothing.
 
-    ``stream_wait_empty`` makes a rebalance wait until the batches in flight are delivered and committed;
-    ``stream_buffer_maxsize`` counts record batches; a full buffer blocks fetching, so a small number bounds memory.
+    ``stream_wait_empty`` makes a rebalance wait until the batches in flight are delivered and
+    committed. ``stream_buffer_maxsize`` counts record batches: a full buffer blocks fetching, so a
+    small number bounds memory.
     """
     kafka = settings.kafka
     return StreamApp(
@@ -182,10 +186,10 @@ def build_app(
         ConsumerScheduler=batch_scheduler(batch_max_records, batch_max_bytes),
         Table=BatchTable,
         TableManager=BatchTableManager,
-        table_standby_replicas=0,  # a changelog partition is read in seconds; a standby would read it all the time
+        table_standby_replicas=0,  # recovery takes seconds; a standby would read changelogs all the time
         broker_max_poll_records=batch_max_records,
         broker_session_timeout=kafka.session_timeout_ms / 1000,
-        broker_heartbeat_interval=kafka.session_timeout_ms / 12_000,  # also how soon a member learns of a rebalance
+        broker_heartbeat_interval=kafka.session_timeout_ms / 12_000,  # a member learns of a rebalance by it
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=batch_max_bytes,
@@ -201,9 +205,9 @@ def build_app(
         web_enabled=True,
         web_bind=settings.health.web_bind,
         web_port=WEB_PORTS[name],
-        env={},  # else WEB_BIND, BROKER_URL, APP_VALUE_SERIALIZER and sixty other variables would win over all that stands here
+        env={},  # else WEB_BIND, BROKER_URL and sixty other variables would win over these arguments
         web_in_thread=False,
-        web_tables_enabled=False,  # Faust's own pages would show every window to every user of the machine
+        web_tables_enabled=False,  # Faust's own pages would show all windows to all users of the machine
         web_router_enabled=False,
         web_graph_enabled=False,
         web_stats_enabled=False,
@@ -214,7 +218,7 @@ def build_app(
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address; a name other than ``localhost`` may stand for any."""
+    """Whether only this machine reaches an address; any name but ``localhost`` may be another machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -241,7 +245,7 @@ async def _checked_stores(app: StreamApp, assigned: set[TP]) -> bool:
     """Check the stores of newly assigned partitions; on an error the app crashes, and False is returned."""
     try:
         n_rebuilt = await check_stores(app, app.health.cluster, assigned)
-    except Exception as exc:  # aiokafka would log it and go on, with partitions that nobody recovers
+    except Exception as exc:  # aiokafka would log it and go on without recovery
         await app.crash(exc)
         return False
     if app.health.metrics is not None:
@@ -250,16 +254,17 @@ async def _checked_stores(app: StreamApp, assigned: set[TP]) -> bool:
 
 
 def start_app(build: Callable[[Settings], StreamApp]) -> StreamApp:
-    """Return the app that a worker module names ``app``: settings read, uvloop installed.
+    """Read the settings, install uvloop and return the app that a worker module names ``app``.
 
-    A bad setting ends the process with one line on standard error, and so does a broker that does not answer how many partitions there are.
+    A bad setting ends the process with one line on standard error; so does a broker that does not
+    tell how many partitions there are.
     """
     create_private()
     show_all_uncaught()
     event_loop.install()
     bound_connections()
     give_memory_back()
-    logging.getLogger("aiokafka.conn").setLevel(logging.INFO)  # its debug lines hold the password as it is sent
+    logging.getLogger("aiokafka.conn").setLevel(logging.INFO)  # its debug lines contain the password
     try:
         return build(load_deployment())
     except HeadraceError as exc:

@@ -1,8 +1,9 @@
 """The unit of work: a record batch of one partition.
 
-Faust hands an agent one event at a time, which costs about 240 us each. Two of its documented settings change that: the
-scheduling strategy here yields all fetched records of a partition as one message, and the schema passes them through
-untouched. :class:`BatchWriter` is the way out: built record batches, one future per batch instead of one per record.
+Faust hands an agent one event at a time, which costs about 240 us for each. Two of its documented
+settings change that: the scheduling strategy here yields all fetched records of a partition as one
+message, and the schema passes them through untouched. For the way out see
+:mod:`streams.kafka.batch_writer`.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from streams.contract.kafka_records import ConsumedRecord, Headers
 class FetchedRecords(list[ConsumedRecord]):
     """Consecutive records of one partition.
 
-    ``follows`` is the offset that was fetched just before the first of them, or -1 where they begin a new reading (a first fetch, or
-    one after a seek back). An agent that has not seen that offset has missed something.
+    ``follows`` is the offset that was fetched just before the first of them. It is -1 when they begin
+    a new reading: a first fetch, or a fetch after a seek back. An agent that has not seen that offset
+    has missed records.
     """
 
     __slots__ = ("follows",)
@@ -33,7 +35,7 @@ class FetchedRecords(list[ConsumedRecord]):
 
 
 class RecordBatch:
-    """Consecutive records of one partition, shaped like one consumed record; its offset is that of the last record."""
+    """Consecutive records of a partition in the shape of one record, with the last one's offset."""
 
     __slots__ = ("offset", "partition", "timestamp", "topic", "value")
 
@@ -54,7 +56,10 @@ class RecordBatch:
 
 
 def split_by_size(records: list[ConsumedRecord], max_records: int, max_bytes: int) -> Iterator[list[ConsumedRecord]]:
-    """Cut fetched records, in order, into batches within both bounds; a record above ``max_bytes`` stands alone."""
+    """Cut fetched records, in order, into batches within both bounds.
+
+    A record above ``max_bytes`` is a batch of its own.
+    """
     start, size = 0, 0
     for i, record in enumerate(records):
         record_bytes = len(record.value or b"") + len(record.key or b"")
@@ -67,7 +72,7 @@ def split_by_size(records: list[ConsumedRecord], max_records: int, max_bytes: in
 
 
 class BatchScheduler(SchedulingStrategyT):
-    """Yields record batches in turn over the partitions, one each, so that none starves; see :func:`batch_scheduler`."""
+    """Yields one record batch of each partition in turn, so that no partition starves."""
 
     max_records: ClassVar[int]
     max_bytes: ClassVar[int]
@@ -80,7 +85,7 @@ class BatchScheduler(SchedulingStrategyT):
         return self._in_turn({tp: deque(self._cut(tp, fetched)) for tp, fetched in records.items() if fetched})
 
     def forget(self, tp: TP) -> None:
-        """Begin a new reading of a partition: its next records follow nothing."""
+        """Begin to read a partition anew: its next records follow none."""
         self._fetched.pop(tp, None)
 
     def fetched(self, tp: TP) -> int:
@@ -104,15 +109,15 @@ class BatchScheduler(SchedulingStrategyT):
 
 
 def batch_scheduler(max_records: int, max_bytes: int) -> type[BatchScheduler]:
-    """Return the scheduling strategy (Faust's setting ``ConsumerScheduler``, a class) of these bounds."""
+    """Return the class for Faust's setting ``ConsumerScheduler`` with these bounds."""
     return type("BoundedBatchScheduler", (BatchScheduler,), {"max_records": max_records, "max_bytes": max_bytes})
 
 
 class BatchSchema(faust.Schema):
-    """A topic schema that hands a record batch to the agent as it came."""
+    """A topic schema that hands a record batch to the agent unchanged."""
 
     def compile(self, app: faust.App, **_: Any) -> Callable[..., Awaitable[Any]]:
-        """Return the decoder of messages: it decodes nothing."""
+        """Return a decoder of messages that changes nothing."""
         create_event = app.create_event
 
         async def decode(message: Any, *, propagate: bool = False) -> Any:

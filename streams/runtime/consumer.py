@@ -1,17 +1,19 @@
-"""Faust's consumer with what it takes to lose nothing.
+"""Faust's consumer, changed so that it loses no event.
 
-Faust 0.15.3 derives what to commit from acknowledgements: it fills the gaps between acknowledged messages, and it acknowledges
-messages that a stream skipped. Both can commit past an event that was never processed. Here acknowledgements only tell Faust
-what is still in flight; :meth:`BatchConsumer.deliver` moves the offset.
+* Faust 0.15.3 derives the offset to commit from acknowledgements. It fills the gaps between
+  acknowledged messages, and it acknowledges messages that a stream skipped. Both can commit past an
+  event that was never processed. Here acknowledgements only tell Faust which messages are in flight;
+  :meth:`BatchConsumer.deliver` moves the offset.
+* aiokafka seeks back to the committed offset only where there is one. After a rebalance before a
+  partition's first commit, the partition would go on behind its dropped records.
+  :meth:`BatchConsumer.seek_to_committed` seeks such partitions to their beginning.
+* Faust resumes its flow twice at the end of a recovery, and a resume empties the agents' queues. The
+  batches fetched in between were lost, while later ones were committed (in one start of three).
+  :class:`KeepingFlowControl` empties the queues only when flow was suspended.
 
-aiokafka seeks back to the committed offset only where there is one. A rebalance before the first commit of a partition left it where
-its dropped records ended, and they were never read: :meth:`BatchConsumer.seek_to_committed` seeks such partitions to their beginning.
-
-Faust also resumes its flow a second time at the end of a recovery, and resuming empties the agents' queues: batches fetched since
-the first time were lost for good, while later ones were committed (seen on that release in one start in three).
-:class:`KeepingFlowControl` empties them only when flow really was suspended. As a guard, each batch says which offset was fetched
-before it (:class:`~streams.runtime.batch_scheduler.FetchedRecords`), and :meth:`BatchConsumer.accept` stops the worker if the agent never
-saw that one.
+As a guard, each batch says which offset was fetched before it
+(:class:`~streams.runtime.batch_scheduler.FetchedRecords`). :meth:`BatchConsumer.accept` stops the
+worker when the agent has not seen that offset.
 """
 
 from __future__ import annotations
@@ -41,16 +43,19 @@ log = logging.getLogger(__name__)
 
 
 class KeepingFlowControl(FlowControlEvent):
-    """Flow control whose :meth:`resume` leaves queues alone when flow is not suspended."""
+    """Flow control whose :meth:`resume` does nothing when flow is not suspended."""
 
     def resume(self) -> None:
-        """Resume production into the queues; what they held before a suspension is stale and goes."""
+        """Let items into the queues again; items from before the suspension are stale and dropped."""
         if not self.is_active():
             super().resume()
 
 
 class BatchConsumer(driver.Consumer):
-    """Commits the offset after the last delivered batch of each partition; batches are delivered in offset order."""
+    """Commits, for each partition, the offset behind the last delivered batch.
+
+    Batches are delivered in offset order.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -70,14 +75,15 @@ class BatchConsumer(driver.Consumer):
         return "" if self._thread.coordinator is None else str(self._thread.coordinator.member_id)
 
     def accept(self, event: EventT) -> None:
-        """Note that an agent takes a batch; raise :class:`StalledError` if one before it went missing on its way to the agent."""
+        """Note that an agent takes a batch; raise :class:`StalledError` if one before it never came."""
         self.offsets.accept(event.message.tp, event.value)
 
     def deliver(self, event: EventT, note: str = "") -> None:
-        """Say that a record batch and all before it are done: its offset may be committed.
+        """Note that a record batch and all before it are done, so that its offset may be committed.
 
-        A batch read under an assignment that has ended is not: its partition may belong to another worker now, and what
-        lies before it may be unread. Nor is one after the worker's first failure. ``note`` becomes the committed offset's metadata.
+        It is not committed when its assignment has ended: another worker may own the partition now,
+        and records before the batch may be unread. Nor is it committed after the worker's first
+        failure. ``note`` becomes the metadata of the committed offset.
         """
         message = event.message
         if message.generation_id == self.app.consumer_generation_id and self.app.failure is None:
@@ -85,16 +91,17 @@ class BatchConsumer(driver.Consumer):
         event.ack()
 
     def note_gap(self, tp: TP, first: int, begin: int) -> None:
-        """Note that the offsets from ``first`` were due and are gone: records go on at ``begin``.
+        """Note that the broker has deleted the records from ``first`` on; they go on at ``begin``.
 
-        Of events it is said and counted. Compacted topics keep the newest record of each key: nothing is lost there.
+        Lost events are logged and counted. A compacted topic keeps the newest record of each key, so
+        nothing is lost there.
         """
         if tp not in self.assignment():
             return  # its owner finds the same
         if begin < first:
             log.error(
-                "%s-%d: the log ends before offset %d, which was read or committed: it was cut or made anew, "
-                "and is read from its beginning, %d",
+                "%s-%d: the log ends before offset %d, which was read or committed: somebody cut or recreated "
+                "the topic; the worker reads it from its beginning, %d",
                 tp.topic,
                 tp.partition,
                 first,
@@ -104,14 +111,14 @@ class BatchConsumer(driver.Consumer):
             gap = Gap(first, begin, int(time.time() * 1000))
             log.error(
                 "%s (transaction markers take offsets too); keep events for longer (retention.ms, retention.bytes) or add workers, "
-                "publish them again where they are kept, then headrace status --acknowledge: docs/operations.md",
+                "publish the events again if you have them, then run: headrace status --acknowledge, see docs/operations.md",
                 gap.describe(*tp),
             )
             self.app.health.note_expired(tp, gap)
             self.offsets.add_gap(tp, gap)
 
     def note_again(self, topic: str, note: str) -> None:
-        """Put another note beside the offsets of a topic that were delivered; it is committed although they do not move."""
+        """Put another note beside a topic's delivered offsets; it is committed although they stay."""
         for tp in self.offsets.note_again(topic, note):
             self._committed_offset.pop(tp, None)
 
@@ -119,24 +126,30 @@ class BatchConsumer(driver.Consumer):
         return iter([tp for tp in self.offsets.partitions() if topics is None or tp in topics or tp.topic in topics])
 
     def _new_offset(self, tp: TP) -> int | None:
-        self._acked.pop(tp, None)  # Faust's own derivation is not used, and nothing else trims its lists
+        self._acked.pop(tp, None)  # nothing else trims Faust's lists, which headrace does not use
         self._acked_index.pop(tp, None)
         return self.offsets.get(tp)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Remember nothing: batches span gaps."""
+        """Do nothing: batches span gaps."""
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Leave the partition active: a full queue already blocks the fetcher, and with all partitions inactive Faust sleeps a second."""
+        """Leave the partition active: the full queue blocks the fetcher already.
+
+        With all partitions inactive Faust would sleep for a second.
+        """
 
     def on_buffer_drop(self, tp: TP) -> None:
-        """Do nothing, as nothing was paused."""
+        """Do nothing: :meth:`on_buffer_full` has paused nothing."""
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Check nothing: Faust calls changelog partitions stuck, as no agent reads them; :mod:`streams.health.watchdog` asks the broker."""
+        """Check nothing: Faust takes changelog partitions for stuck because no agent reads them.
+
+        :mod:`streams.health.watchdog` asks the broker instead.
+        """
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek every partition to its committed offset, or to its beginning where nothing was committed yet."""
+        """Seek every partition to its committed offset, or to its beginning if there is none."""
         await self._resume_notes()
         committed: Mapping[TP, int] = await super().seek_to_committed()
         unread = [tp for tp, offset in committed.items() if not offset and not self._is_changelog_tp(tp)]
@@ -145,14 +158,17 @@ class BatchConsumer(driver.Consumer):
         return committed
 
     async def _resume_notes(self) -> None:
-        """Read what is committed beside the offsets of events, waiting for the broker: the next commit replaces it."""
+        """Read the notes that are committed beside the offsets of events, waiting for the broker.
+
+        The next commit replaces them.
+        """
         topic = self.app.settings.kafka.topic("events")
         tps = [tp for tp in self.assignment() if tp.topic == topic]
         while tps:
             try:
                 notes = await self.app.health.watch.notes(topic)
             except BrokerError as exc:
-                log.warning("what is committed beside the offsets: %s; asked again", exc)
+                log.warning("notes of the committed offsets: %s; trying again", exc)
                 await asyncio.sleep(NOTES_POLL_S)
             else:
                 for tp in tps:
@@ -160,25 +176,26 @@ class BatchConsumer(driver.Consumer):
                 return
 
     async def wait_empty(self) -> None:
-        """Before a rebalance or the end, wait for what is on its way to the broker, not for what only waits its turn."""
+        """Before a rebalance or the end, wait for batches on their way to the broker, and for no others."""
         if self.app.serving is not None:
             self.app.serving.let_go()
         await super().wait_empty()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Commit what is delivered, then forget the partitions."""
+        """Commit the delivered offsets, then forget the partitions."""
         await super().on_partitions_revoked(revoked)
         self._forget(revoked)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Begin a new reading of every partition: what was fetched before does not count."""
+        """Begin to read every partition anew: earlier fetches do not count."""
         self._forget(assigned)
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit; the broker's yes proves that the partitions are ours now, which is the moment to renew old writers.
+        """Commit; then renew old writers, because the broker's yes proves that we own the partitions.
 
-        Not after the worker's first failure: the thread that commits has crashed with the app and never answers.
+        Nothing is committed after the worker's first failure: the thread that commits has crashed
+        with the app and never answers.
         """
         if self.app.failure is not None:
             return False
@@ -194,7 +211,10 @@ class BatchConsumer(driver.Consumer):
 
 
 class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread, in bounded memory and reading committed records, which Faust itself does in its exactly-once mode alone."""
+    """Faust's consumer thread, in bounded memory, reading only committed records.
+
+    Faust itself reads only committed records in its exactly-once mode alone.
+    """
 
     @property
     def coordinator(self) -> Any:
@@ -206,7 +226,8 @@ class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
         conf = self.app.conf
         bound_fetches(conf.broker_max_poll_records, conf.consumer_max_fetch_size)
         consumer: Any = super()._create_worker_consumer(transport)
-        # Both are read when the consumer starts. Without "none" aiokafka jumps over what the broker has deleted, without a word.
+        # The consumer reads both when it starts. Without "none" aiokafka would skip records that the
+        # broker has deleted, in silence.
         consumer._isolation_level = ISOLATION_LEVEL
         consumer._auto_offset_reset = "none"
         commit = consumer.commit
@@ -218,20 +239,20 @@ class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def _fetch_records(self, consumer: AIOKafkaConsumer, *args: Any, **kwargs: Any) -> Any:
-        """Fetch; where a position is gone, or there is none yet, go on from the partition's beginning and tell what is missed."""
+        """Fetch; from a deleted or missing position go on at the beginning, and note the gap."""
         try:
             return await super()._fetch_records(consumer, *args, **kwargs)
         except (NoOffsetForPartitionError, OffsetOutOfRangeError) as exc:
             found = exc.args[0]
         gone = found if isinstance(found, dict) else {found: None}
         for tp, offset in gone.items():
-            with contextlib.suppress(IllegalStateError):  # it was taken away meanwhile
+            with contextlib.suppress(IllegalStateError):  # the partition was revoked in between
                 await self._begin(consumer, tp, offset)
         return {}
 
     async def _begin(self, consumer: AIOKafkaConsumer, tp: Any, offset: int | None) -> None:
         if offset is not None and await consumer.position(tp) != offset:
-            return  # sought since
+            return  # somebody has sought since
         await consumer.seek_to_beginning(tp)
         if offset is not None:
             begin = await consumer.position(tp)
@@ -239,6 +260,6 @@ class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
 
 
 class BatchTransport(driver.Transport):
-    """The aiokafka transport with that consumer."""
+    """Faust's aiokafka transport with :class:`BatchConsumer`."""
 
     Consumer = BatchConsumer

@@ -7,13 +7,14 @@ from typing import Any, Final
 
 import uvloop
 
-#: Until a broker has answered a TLS ``close_notify``; uvloop waits 30 s by default, which each client that ends would add to a
-#: rebalance, a recovery or a stop, for aiokafka waits until its connections are closed. What was asked is answered by then.
+#: Longest wait for a broker's answer to a TLS ``close_notify``. uvloop waits 30 s by default, and
+#: aiokafka waits until its connections are closed: each client that ends would delay a rebalance, a
+#: recovery or a stop. All requests are answered by then.
 TLS_CLOSE_S: Final = 1.0
 
 
 class EventLoop(uvloop.Loop):
-    """A uvloop whose TLS connections are cut when closing them takes longer than :data:`TLS_CLOSE_S`."""
+    """A uvloop that cuts TLS connections whose closing takes longer than :data:`TLS_CLOSE_S`."""
 
     async def create_connection(self, *args: Any, **options: Any) -> Any:
         """Connect as :meth:`asyncio.loop.create_connection`."""
@@ -23,7 +24,7 @@ class EventLoop(uvloop.Loop):
 
 
 class EventLoopPolicy(uvloop.EventLoopPolicy):
-    """Makes every new event loop of the process, those of other threads too, an :class:`EventLoop`."""
+    """Makes every new event loop of the process, in every thread, an :class:`EventLoop`."""
 
     def new_event_loop(self) -> asyncio.AbstractEventLoop:
         """Return a new loop."""

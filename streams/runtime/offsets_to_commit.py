@@ -2,8 +2,9 @@
 
 ::
 
-    fetched ──► accept: no batch went missing ──► deliver: the offset behind the batch may be committed
-    deleted by the broker before it was read ──► add_gap: committed once all records before the gap are delivered
+    a batch arrives  ──► accept: no batch before it is missing
+    a batch is done  ──► deliver: the offset behind it may be committed
+    events are gone  ──► add_gap: the offset behind the gap, once all records before it are done
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from streams.runtime.batch_scheduler import FetchedRecords
 
 
 class NotedOffset(int):
-    """An offset to commit, and what is committed beside it as its metadata."""
+    """An offset to commit, and the note that is committed beside it as metadata."""
 
     note: str = ""
 
@@ -29,12 +30,12 @@ class OffsetsToCommit:
 
     Parameters
     ----------
-    fetched : offset of the last record that was fetched of a partition; -1 where there is none
+    fetched : returns the offset of the last record fetched of a partition; -1 if there is none
     """
 
     def __init__(self, fetched: Callable[[TP], int]) -> None:
         self._fetched = fetched
-        self._accepted: dict[TP, int] = {}  # offset of the last record that the agent took
+        self._accepted: dict[TP, int] = {}  # the last record that the agent took
         self._delivered: dict[TP, NotedOffset] = {}
         self._deleted = DeletedEvents()
 
@@ -85,7 +86,10 @@ class OffsetsToCommit:
             self._deleted.forget(tp)
 
     def _pass_gaps(self, tp: TP) -> None:
-        """Go behind the gaps once all records fetched before them are delivered: perhaps no record follows."""
+        """Pass the gaps once all records fetched before them are delivered.
+
+        This cannot wait for the next record: perhaps none follows.
+        """
         if not self._deleted.is_open(tp):
             return
         fetched = self._fetched(tp)

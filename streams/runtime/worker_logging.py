@@ -18,6 +18,6 @@ class ColoredFormatter(PrintableFormatter, ExtensionFormatter):
 
 
 def logging_config() -> dict[str, Any]:
-    """Return what Faust's setting of this name takes: its own configuration, with the formatters of this module."""
+    """Return Faust's own logging configuration with the formatters of this module."""
     own = {"default": FileFormatter, "colored": ColoredFormatter}
     return {"merge": True, "formatters": {name: {**DEFAULT_FORMATTERS[name], "()": kind} for name, kind in own.items()}}

@@ -1,17 +1,17 @@
-"""Records on state topics that somebody else damaged: how a log line tells of them."""
+"""Records on state topics that another program damaged, and the log line about them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-#: A log line shows so many; their number it tells whole. One foreign producer must not fill the disk.
+#: A log line shows at most this many and the total: one foreign producer must not fill the disk.
 MAX_SHOWN: Final = 5
 MAX_KEY_BYTES: Final = 40
 
 
 class PassedOver(NamedTuple):
-    """A record that is passed over: its offset (None where only its value is known), its key, and why."""
+    """A skipped record: its offset (None if only its value is known), its key, and the reason."""
 
     offset: int | None
     key: bytes | None
@@ -19,7 +19,7 @@ class PassedOver(NamedTuple):
 
 
 def describe(records: Sequence[PassedOver]) -> str:
-    """Return how many records these are, and of the first few offset, key and why."""
+    """Return the number of records, and offset, key and reason of the first few."""
     shown = "; ".join(_described(record) for record in records[:MAX_SHOWN])
     more = f"; and {len(records) - MAX_SHOWN} more" if len(records) > MAX_SHOWN else ""
     return f"{len(records)} passed over: {shown}{more}"

@@ -1,10 +1,15 @@
 """Recovery of a table from its changelog, by a reader of its own.
 
-Faust 0.15.3 recovers through the app's consumer, and loses changelog records there: what a fetch returns while flow is suspended is
-dropped with its position moved on, as is what the last reading left in the queue; a recovery that is over before anyone waits for its
-end is never seen to end; and an error while applying is one warning. A window lost so takes its user's events with it, for their offsets
-are committed. Here each partition is read from the offset that its store holds to the end that it had when its writer was fenced,
-with a consumer that nothing else touches.
+Faust 0.15.3 recovers through the app's consumer and can lose changelog records:
+
+* it drops the records of a fetch that returns while flow is suspended, and their position stays
+  moved on; it also drops the records that the last reading left in the queue;
+* a recovery that ends before anybody waits for its end is never seen to end;
+* an error while a record is applied is only a warning.
+
+A lost window also loses its user's events, because their offsets are committed. Here a consumer that
+nothing else uses reads each partition, from the offset that the store holds to the end that the
+partition had when its former writer was fenced.
 """
 
 from __future__ import annotations
@@ -34,22 +39,24 @@ from streams.state.damage import PassedOver
 log = logging.getLogger(__name__)
 
 FETCH_BYTES: Final = 2 << 20
-#: A partition that is at its end must not hold up the others, nor the end of the recovery.
+#: A partition that is at its end must not delay the others.
 FETCH_WAIT_MS: Final = 20
 
 
 async def restore(settings: KafkaSettings, table: Any, partitions: Iterable[TP], timeout_s: float) -> int:
-    """Bring a table's partitions up to the end of their changelog; return the number of records read. Repeat-safe.
+    """Read a table's partitions up to the end of their changelog; return the number of records.
+
+    Repeat-safe.
 
     Parameters
     ----------
     table : a :class:`~streams.state.table.BatchTable`
-    timeout_s : a recovery that reads nothing for this long, while records are left, is stuck
+    timeout_s : a recovery that reads nothing for this long although records are left is stuck
 
     Raises
     ------
     StalledError
-        When it is stuck.
+        When the recovery is stuck.
     BrokerError
         When the broker does not answer.
     """
@@ -65,7 +72,7 @@ async def restore(settings: KafkaSettings, table: Any, partitions: Iterable[TP],
 
 
 async def _seek(consumer: Any, table: Any, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
-    """Go to where each partition's store stands; return the partitions' ends."""
+    """Seek each partition to the offset of its store; return the partitions' ends."""
     beginnings, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
     for tp in tps:
         stored = table.persisted_offset(TP(tp.topic, tp.partition))
@@ -99,35 +106,42 @@ def _store(table: Any, partition: int, records: list[Any]) -> None:
 
 
 async def _begin_anew(consumer: Any, gone: Mapping[TopicPartition, int], restarted: set[TopicPartition]) -> None:
-    """Read partitions again from where they begin now: the broker has deleted records under the reader. Once each."""
+    """Read partitions again from their present beginning: the broker has deleted records meanwhile.
+
+    At most once for each partition.
+    """
     beginnings = await consumer.beginning_offsets(list(gone))
     for tp, offset in gone.items():
-        place = f"recovery: {tp.topic}-{tp.partition}: offset {offset} is not there any more"
+        place = f"recovery: {tp.topic}-{tp.partition}: offset {offset} is deleted"
         if tp in restarted:
             raise StalledError(
-                f"{place}, for the second time: stop what deletes records of that topic, then restart the worker"
+                f"{place}, the second one in this recovery: stop the program that deletes records of that topic, then restart the worker"
             )
-        log.error("%s; begun anew at %d; is cleanup.policy of the topic compact alone?", place, beginnings[tp])
+        log.error(
+            "%s; reading again from %d; is the topic's cleanup.policy compact and nothing else?", place, beginnings[tp]
+        )
         restarted.add(tp)
         consumer.seek(tp, beginnings[tp])
 
 
 def _take_foreign(values: dict[bytes, bytes | None], records: Iterable[ConsumedRecord]) -> list[PassedOver]:
-    """Take values out whose key is no user_id; return their records. A tombstone, such as a fence record, says nothing."""
+    """Remove values whose key is not a user_id; return their records, fence records left out."""
     keys = {key for key, value in values.items() if value is not None and not is_user_key(key)}
     for key in keys:
         del values[key]
-    return [PassedOver(record.offset, record.key, "the key is no user_id") for record in records if record.key in keys]
+    return [
+        PassedOver(record.offset, record.key, "the key is not a user_id") for record in records if record.key in keys
+    ]
 
 
 class BatchRecovery(Recovery):
-    """Faust's recovery service, with the reading of the changelog replaced; what follows it is Faust's."""
+    """Faust's recovery service with another reader of changelogs."""
 
     _recovering: asyncio.Task[None] | None = None
     _looking: asyncio.Future[None] | None = None
 
     def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Give up the recovery at hand: from here on it must neither store, nor seek, nor resume flow."""
+        """Cancel the present recovery: it must no longer store, seek or resume flow."""
         for running in (self._recovering, self._looking):
             if running is not None:
                 running.cancel()
@@ -145,9 +159,9 @@ class BatchRecovery(Recovery):
                 if self.should_stop or not self._recovering.cancelled():
                     raise
             except (RebalanceAgain, IllegalStateError, AssertionError):
-                pass  # the last two: sought in an assignment that has ended; the next one starts another recovery
+                pass  # the assignment has ended (the last two: a seek in it); the next starts a new recovery
             except ServiceStopped:
-                if not self.should_stop:  # it is raised after a time-out too
+                if not self.should_stop:  # a time-out raises it too
                     await self.app.crash(
                         StalledError("recovery: the broker did not answer in time; restart the worker")
                     )
@@ -167,7 +181,7 @@ class BatchRecovery(Recovery):
             reading = asyncio.ensure_future(restore(app.settings.kafka, table, partitions, timeout_s))
             await self._wait(reading)
             log.info("%s: %d records recovered in %.1f s", table.name, reading.result(), time.monotonic() - began)
-        gc.collect()  # the closed consumer, and writers of the partitions before: cycles with megabytes of buffers
+        gc.collect()  # closed consumers and writers are cycles that hold megabytes
         await self._wait(self.on_recovery_completed(generation_id))
         if app.after_recovery is not None:
             self._looking = self.add_future(
@@ -176,17 +190,17 @@ class BatchRecovery(Recovery):
 
     @Service.task
     async def _slurp_changelogs(self) -> None:
-        """Drop what the app's consumer fetches of changelogs: a full queue would hold up the fetching of all the rest."""
+        """Drop the changelog records of the app's consumer: a full queue would stop all its fetching."""
         while not self.should_stop:
             await self.tables.changelog_queue.get()
 
     @Service.task
     async def _publish_stats(self) -> None:
-        """Say nothing: the log line at the end of a recovery tells."""
+        """Stay silent: recovery logs one line when it ends."""
 
 
 class BatchTableManager(TableManager):
-    """Faust's table manager with that recovery."""
+    """Faust's table manager with :class:`BatchRecovery`."""
 
     _recovery: BatchRecovery | None = None
 

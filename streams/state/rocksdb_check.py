@@ -1,8 +1,9 @@
-"""RocksDB files that recovery may not build on: damaged ones, and those of another changelog.
+"""Finds RocksDB files that recovery may not use: damaged files, and files of another changelog.
 
-A partition's database is opened and compared with its changelog before Faust recovers it. What cannot be used is deleted and comes
-back from the changelog, which holds all of it. Structure is checked at the opening; the checksum of each block when it is read:
-a damaged block stops the worker, leaves a note, and the next start rebuilds that partition.
+A partition's database is opened and compared with its changelog before Faust recovers it. Unusable
+files are deleted and come back from the changelog, which holds all their data. RocksDB checks the
+structure when it opens files, and the checksum of a block when it reads the block. A damaged block
+stops the worker and leaves a note; the next start rebuilds that partition.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
 
-#: A worker that was just killed holds its lock for a moment longer; one that still runs holds it for good.
+#: A killed worker holds its lock for a moment longer; a running worker holds it to its end.
 LOCK_WAIT_S: Final = 5.0
 LOCK_POLL_S: Final = 0.2
 ORIGIN_SUFFIX: Final = ".origin.json"
@@ -32,11 +33,11 @@ DAMAGE_SUFFIX: Final = ".damaged"
 
 
 class StoreError(HeadraceError):
-    """A store's files cannot be opened, and deleting them would not help."""
+    """A store cannot be opened, and deleting its files would not help."""
 
 
 class StoreApp(Protocol):
-    """The worker's app, as far as its stores are concerned."""
+    """The worker's app, as this module uses it."""
 
     tables: Any
     consumer: Any
@@ -48,7 +49,7 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Parameters
     ----------
-    cluster : the Kafka cluster's id; empty where the broker has none
+    cluster : the Kafka cluster's id; empty when the broker has none
     topic : the changelog topic's full name
     partitions : its partition count
     """
@@ -59,19 +60,22 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def is_locked(error: str) -> bool:
-    """Return whether RocksDB refused to open because another process, or this one, has the database open."""
+    """Return whether RocksDB refused because another process, or this one, has the database open."""
     return "While lock file" in error or "lock hold by current process" in error
 
 
 def is_damage(error: str) -> bool:
-    """Return whether RocksDB's message tells of damaged or missing files; a full disk or a denied right is not damage."""
+    """Return whether RocksDB reports damaged or missing files.
+
+    A full disk or a denied right is not damage.
+    """
     return error.startswith("Corruption") or "No such file or directory" in error
 
 
 def difference(found: Origin | None, expected: Origin) -> str:
-    """Return how a database's origin differs from the changelog at hand, or ``""``."""
+    """Return how a database's origin differs from the present changelog, or ``""``."""
     if found is None:
-        return "nothing says which changelog it was built from"
+        return "no file says which changelog it was built from"
     for name in ("topic", "partitions", "cluster"):
         has, needs = getattr(found, name), getattr(expected, name)
         if has != needs and not (name == "cluster" and "" in (has, needs)):
@@ -80,30 +84,35 @@ def difference(found: Origin | None, expected: Origin) -> str:
 
 
 def beyond_end(stored: int | None, end: int) -> str:
-    """Return why a stored changelog offset cannot be, or ``""``; ``end`` is the offset that the next record gets."""
+    """Return why a stored changelog offset cannot be right, or ``""``.
+
+    ``end`` is the offset of the next record that will be written.
+    """
     if stored is not None and stored >= end:
-        return f"it holds offset {stored}, the changelog ends at {end}: its records were deleted, or it was made anew"
+        return (
+            f"it holds offset {stored}, the changelog ends at {end}: somebody deleted its records, or created it again"
+        )
     return ""
 
 
 async def prepare(table: BatchTable, partition: int, origin: Origin, end: int) -> str:
-    """Open a partition's database for the table, made anew where it cannot be used; return why it was, or ``""``.
+    """Open a partition's database for the table; return why its files were deleted first, or ``""``.
 
     Parameters
     ----------
     table : a table whose store is RocksDB
-    origin : of the changelog at hand
+    origin : that of the present changelog
     end : the changelog partition's end offset
 
     Raises
     ------
     StoreError
-        When another process has the database open, or the disk is full, or the right to write is missing.
+        When another process has the database open, the disk is full, or a right is missing.
     """
     path = table.data.partition_path(partition)
     why, database = _left_behind(path, origin), None
     try:
-        if path.exists():  # opened even if it is not wanted: what another process has open is not deleted
+        if path.exists():  # open it in any case: a database that another process uses is not deleted
             database = await _open(table, path)
             stored = database.get(table.data.offset_key)
             why = why or beyond_end(None if stored is None else int(stored), end)
@@ -127,18 +136,17 @@ async def prepare(table: BatchTable, partition: int, origin: Origin, end: int) -
         database = None
     if database is None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside(path, ORIGIN_SUFFIX).write_bytes(
-            msgspec.json.encode(origin)
-        )  # first: files without one are never trusted
+        # written first: files without an origin are never trusted
+        beside(path, ORIGIN_SUFFIX).write_bytes(msgspec.json.encode(origin))
         database = await _open(table, path)
     table.data._dbs[partition] = database
     return why
 
 
 async def check_stores(app: StoreApp, cluster: str, assigned: set[TP]) -> int:
-    """Open the RocksDB files of newly assigned partitions, rebuilt where they cannot be used; return how many were.
+    """Open the RocksDB files of newly assigned partitions; return how many had to be rebuilt.
 
-    Called before recovery, which would open them itself.
+    Called before recovery, which would open the files without a check.
 
     Parameters
     ----------
@@ -148,7 +156,7 @@ async def check_stores(app: StoreApp, cluster: str, assigned: set[TP]) -> int:
     Raises
     ------
     StoreError
-        When a store cannot be opened, and making it anew would not help.
+        When a store cannot be opened, and rebuilding it would not help.
     """
     n_rebuilt = 0
     for table in rocksdb_tables(app.tables.values()):
@@ -164,7 +172,7 @@ async def check_stores(app: StoreApp, cluster: str, assigned: set[TP]) -> int:
 
 
 def note_crash(tables: Iterable[BatchTable], reason: BaseException) -> None:
-    """Note the damage that a crash tells of, so that the next start rebuilds the partition."""
+    """Note the damage that a crash reports, so that the next start rebuilds the partition."""
     for table in rocksdb_tables(tables):
         for partition in note_damage(table, str(reason)):
             log.error("store of partition %d is damaged: the next start rebuilds it", partition)
@@ -176,9 +184,9 @@ def rocksdb_tables(tables: Iterable[BatchTable]) -> list[BatchTable]:
 
 
 def note_damage(table: BatchTable, error: str) -> list[int]:
-    """Leave a note beside the open databases that an error of RocksDB tells of; return their partitions.
+    """Leave a note beside the open databases that an error names; return their partitions.
 
-    Where the error names no file of this table, all of its open databases are noted: rebuilding is safe.
+    An error that names no file of this table marks all its open databases: rebuilding is safe.
     """
     if not error.startswith("Corruption"):
         return []
@@ -196,10 +204,10 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def _left_behind(path: Path, origin: Origin) -> str:
-    """Return why files on disk cannot be used, from what lies beside them."""
+    """Return why files on disk cannot be used, by the notes that lie beside them."""
     damage = beside(path, DAMAGE_SUFFIX)
     if damage.exists():
-        return damage.read_text("utf-8", "replace") or "it was found damaged"
+        return damage.read_text("utf-8", "replace") or "a worker found it damaged"
     if not path.exists():
         return ""
     try:
@@ -232,7 +240,7 @@ def _cannot_open(path: Path, error: str) -> StoreError:
 
 
 def _delete(path: Path) -> None:
-    """Delete a database; the note of its damage last, so that a stop in between does not lose it."""
+    """Delete a database; delete the note of its damage last, so that no crash loses the note."""
     if path.exists():
         shutil.rmtree(path)
     beside(path, DAMAGE_SUFFIX).unlink(missing_ok=True)

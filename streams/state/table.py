@@ -19,20 +19,20 @@ ROCKSDB: Final = "rocksdb"
 class BatchTable(faust.Table):
     """A table of raw bytes by raw bytes key, one value per key and partition.
 
-    To Faust it is a ``faust.Table``; values are read by :meth:`read` alone, in the partition of whoever asks: where producers use
-    two partitioners, a key in one partition says nothing of the same key in another. New values are first *staged* and become part
-    of the store only when the broker has them in the changelog: the store never holds a window that its readers could miss after a
-    crash.
+    To Faust it is a ``faust.Table``. Only :meth:`read` reads values, in the partition of the caller:
+    when producers use two partitioners, the same key in two partitions has two values. New values are
+    first *staged*. They enter the store when the broker has them in the changelog, so the store never
+    holds a window that a recovery after a crash would miss.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._staged: defaultdict[int, dict[bytes, bytes | None]] = defaultdict(dict)
         self._memory: defaultdict[int, dict[bytes, bytes]] = defaultdict(dict)
-        self._offsets: dict[int, int] = {}  # of the in-memory store: where each partition's next recovery begins
+        self._offsets: dict[int, int] = {}  # of the store in memory: where a recovery begins
 
     def read(self, partition: int, key: bytes) -> bytes | None:
-        """Return the newest value of a key, staged or stored; None when it is staged for removal."""
+        """Return the newest value of a key, staged or stored; None if it is to be removed."""
         staged = self._staged[partition]
         if key in staged:
             return staged[key]
@@ -42,7 +42,7 @@ class BatchTable(faust.Table):
         return self._memory[partition].get(key)
 
     def keys_in(self, partition: int) -> Iterator[bytes]:
-        """Yield the keys that a partition has stored; one that is stored or removed meanwhile may be in or out."""
+        """Yield the keys that a partition has stored, with or without those changed meanwhile."""
         if self.is_rocksdb:
             yield from self.data._visible_keys(self.data._db_for_partition(partition))
         else:
@@ -57,10 +57,13 @@ class BatchTable(faust.Table):
         self._staged[partition].update(values)
 
     def store(self, partition: int, values: Mapping[bytes, bytes | None], offset: int | None) -> None:
-        """Put delivered values into the store; ``offset`` is that of the last changelog record. None deletes. Repeat-safe."""
+        """Put delivered values into the store; None deletes a key. Repeat-safe.
+
+        ``offset`` is that of the last changelog record.
+        """
         staged = self._staged[partition]
         for key, value in values.items():
-            if key in staged and staged[key] is value:  # a later batch may have staged a newer one
+            if key in staged and staged[key] is value:  # else a later batch has staged a newer value
                 del staged[key]
         if self.is_rocksdb:
             self._store_rocksdb(partition, values, offset)
@@ -70,19 +73,21 @@ class BatchTable(faust.Table):
                 self._offsets[partition] = offset
 
     def note_foreign(self, partition: int, records: Sequence[PassedOver]) -> None:
-        """Log and count records of the changelog that recovery passed over."""
-        log.error("%s-%d: %s; something else writes to it", self.changelog_topic_name, partition, describe(records))
+        """Log and count changelog records that recovery skipped."""
+        log.error(
+            "%s-%d: %s; another program writes to this topic", self.changelog_topic_name, partition, describe(records)
+        )
         metrics = self.app.health.metrics
         if metrics is not None:
             metrics.add("keys_foreign", len(records))
 
     def discard_staged(self, partitions: Iterable[int]) -> None:
-        """Forget undelivered values of partitions that another worker owns now."""
+        """Drop undelivered values of partitions that another worker owns now."""
         for partition in partitions:
             self._staged.pop(partition, None)
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """Return the changelog offset from which a partition's recovery reads on, or None for all of it."""
+        """Return the changelog offset where a partition's recovery begins; None for the beginning."""
         if self.is_rocksdb:
             return super().persisted_offset(tp)  # type: ignore[no-any-return]
         return self._offsets.get(tp.partition)
@@ -90,7 +95,7 @@ class BatchTable(faust.Table):
     async def on_rebalance(
         self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
     ) -> None:
-        """Forget the partitions that another worker owns now; RocksDB keeps them on disk."""
+        """Drop the partitions that another worker owns now; RocksDB keeps them on disk."""
         await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)
         lost = {tp.partition for tp in revoked if tp.topic == self.changelog_topic_name}
         if lost and not self.is_rocksdb:

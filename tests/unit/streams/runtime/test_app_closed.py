@@ -73,4 +73,4 @@ def test_open_pages_are_warned_of(is_open: bool, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(app.health, "start", nothing)
     monkeypatch.setattr("streams.runtime.app.keep_for_good", lambda: None)
     asyncio.run(app._get_ready())
-    assert warned == (["pages are open to all who reach :::6066: no token protects them"] if is_open else [])
+    assert warned == (["everybody who reaches :::6066 can read the pages: no token protects them"] if is_open else [])

@@ -153,8 +153,8 @@ def test_a_changelog_cut_under_the_reader_is_begun_anew_once(caplog: pytest.LogC
     table = FakeTable()
     recover(CutConsumer(log(*range(20)), 20, [6]), table)
     assert set(table.values) == {b"u%d" % n for n in (0, 1, *range(6, 20))}
-    assert "sequences-0: offset 2 is not there any more; begun anew at 6" in caplog.text
-    with pytest.raises(StalledError, match="sequences-0: offset 6 is not there any more, for the second time"):
+    assert "sequences-0: offset 2 is deleted; reading again from 6" in caplog.text
+    with pytest.raises(StalledError, match="sequences-0: offset 6 is deleted, the second one in this recovery"):
         recover(CutConsumer(log(*range(20)), 20, [6, 9]), FakeTable())
 
 
