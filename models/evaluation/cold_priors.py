@@ -73,7 +73,9 @@ def fit_feature_model(
     if not (len(features) == len(factors) == len(weights)):
         raise ValueError(f"{len(features)} features, {len(factors)} factors, {len(weights)} weights: need one per user")
     if not regularisation > 0:
-        raise ValueError(f"regularisation={regularisation}: must be above 0; without it equal features cannot be told")
+        raise ValueError(
+            f"regularisation={regularisation}: must be above 0; without it equal features cannot be told apart"
+        )
     if not (np.isfinite(features).all() and np.isfinite(factors).all()):
         raise ValueError(
             "features or factors: NaN or infinite; encode and impute features first (models.features.side_features)"

@@ -90,7 +90,7 @@ def split_users(n_events: Int64, seed: int, share: float = 0.2) -> Split:
     order = np.random.default_rng(seed).permutation(np.flatnonzero(n_events > 0)).astype(np.int64)
     n_half = round(len(order) * share / 2)
     if not 0 < 2 * n_half < len(order):
-        raise ValueError(f"{len(order)} users with events, share {share}: hides {2 * n_half}; give more users")
+        raise ValueError(f"users with events: {len(order)}, share {share} hides {2 * n_half}; give more users")
     return Split(np.sort(order[2 * n_half :]), np.sort(order[:n_half]), np.sort(order[n_half : 2 * n_half]))
 
 

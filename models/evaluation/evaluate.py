@@ -104,7 +104,7 @@ def evaluate(
         raise ValueError("no user has enough events: nothing to evaluate")
     unknown = sorted(set(inputs.baselines) - set(BASELINES))
     if unknown:
-        raise ValueError(f"baseline {unknown[0]!r}: must be of {', '.join(BASELINES)}")
+        raise ValueError(f"baseline {unknown[0]!r}: must be one of {', '.join(BASELINES)}")
     return _Evaluation(inputs, cases, seed).run(on_progress)
 
 

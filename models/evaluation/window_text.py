@@ -131,7 +131,7 @@ class WindowTextTraining:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
         if not (self.regularisation > 0 and math.isfinite(self.regularisation)):
-            raise ValueError(f"regularisation={self.regularisation}: must be above 0 and finite; 1 serves")
+            raise ValueError(f"regularisation={self.regularisation}: must be above 0 and finite, such as 1")
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def fit_window_text(
     x = as_text.user_vectors(pack(windows, row_of, training.max_length), data.text_unit).astype(np.float64)
     if not x.any():
         raise ValueError(
-            f"log of {len(data.log)} events: no item with text follows a window with text; give a longer log"
+            f"log (number of events: {len(data.log)}): no item with text follows a window with text; give a longer log"
         )
     y = data.text_unit[[row_of[item_id] for item_id in following]].astype(np.float64)
     xx, xy = x.T @ x, x.T @ y

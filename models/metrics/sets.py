@@ -35,7 +35,7 @@ def list_metrics(scores: Float32, relevant: Bool, k: int = 10) -> dict[str, floa
     """
     check_k(k)
     if scores.shape != relevant.shape:
-        raise ValueError(f"scores of shape {scores.shape}, relevant of shape {relevant.shape}: must be alike")
+        raise ValueError(f"scores of shape {scores.shape}, relevant of shape {relevant.shape}: must be equal")
     if np.isnan(scores).any():
         raise ValueError("scores: NaN has no rank; every score must be a number")
     is_asked = relevant.any(axis=1)

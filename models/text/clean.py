@@ -225,7 +225,7 @@ class Segmentation:
         with self._lock:
             if self._segmenter and (name, words) != (self.name, self.words):
                 raise ValueError(
-                    f"text cleaning: texts were already cut by {self.name} with {len(self.words)} user words; "
+                    f"text cleaning: texts were already cut by {self.name} (user words: {len(self.words)}); "
                     "choose segmenter and user dictionary before the first text"
                 )
             self.name, self.words = name, words

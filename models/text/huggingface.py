@@ -116,7 +116,7 @@ def _load(name: str, files: EncoderFiles) -> Loaded:
         raise EncoderError(f"encoder {shown(name)}: has no weights {', '.join(missing[:3])}; name a complete model")
     if model.config.is_encoder_decoder or not hasattr(model.config, "hidden_size"):
         raise EncoderError(
-            f"encoder {shown(name)}: {model.config.model_type} is not a model of one text; name an encoder"
+            f"encoder {shown(name)}: {model.config.model_type} does not embed single texts; name an encoder"
         )
     return Loaded(model, tokenizer, pooling, files.sha256)
 
@@ -131,7 +131,7 @@ def _from_hub(name: str, may_download: bool) -> Path:
     except (HFValidationError, LocalEntryNotFoundError) as exc:
         remedy = "check the connection" if may_download else "fetch it, or set HEADRACE_ENCODER_DOWNLOAD=on"
         raise EncoderError(
-            f"encoder {shown(name)}: is no folder here, and the hub's local cache does not have it; name another, or {remedy}"
+            f"encoder {shown(name)}: is not a folder here, and the hub's local cache lacks it; name another, or {remedy}"
         ) from exc
 
 

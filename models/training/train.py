@@ -82,7 +82,8 @@ class _Training:
         log = data.log
         if len(log) < MIN_EVENTS or len(log.item_ids) < 2:
             raise ValueError(
-                f"the log has {len(log)} events of {len(log.item_ids)} items: at least {MIN_EVENTS} of 2 are needed"
+                f"log too small: number of events {len(log)}, of items {len(log.item_ids)}; "
+                f"training needs at least {MIN_EVENTS} events of 2 items"
             )
         if options.imputation not in STRATEGIES:
             raise ValueError(f"imputation {options.imputation!r}: must be one of {', '.join(STRATEGIES)}")

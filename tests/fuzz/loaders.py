@@ -34,7 +34,7 @@ def refusal(message: str) -> bool:
 
 
 def file_loaders(folder: Path) -> dict[str, Loader]:
-    """Return what reads files without PyTorch."""
+    """Return the loaders that need no PyTorch."""
     from models.text.user_words import read_user_words
     from streams.errors import InputError, SettingsError
     from streams.settings.load import load_settings
@@ -105,7 +105,7 @@ def _checkpoint(data: bytes, place: Path) -> bool:
 
 
 def model_loaders(good: Path) -> dict[str, Loader]:
-    """Return what reads artifacts and text models; ``good`` holds one of each."""
+    """Return the loaders of artifacts and text models; ``good`` holds one of each."""
     from models.artifact.artifact import MANIFEST, TENSORS, load_artifact
     from models.text.encoder import load_encoder
     from models.text.encoder_files import CONFIG, INDEX, POOLING, WEIGHTS, Access

@@ -99,7 +99,7 @@ def anything(data: bytes) -> None:
 
 
 def lines(data: bytes) -> None:
-    """However lines come in chunks, they are the same lines."""
+    """The cut into chunks does not change the lines."""
     whole, parts = LineSplitter(), LineSplitter()
     expected = [*whole.split(data), *(whole.split(b"") if data else ())]
     cut = len(data) // 3 + 1

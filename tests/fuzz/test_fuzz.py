@@ -17,7 +17,7 @@ N_MUTATIONS = 4_000
 
 
 def test_seeds_and_mutations_raise_only_what_is_promised(tmp_path: Path) -> None:
-    """No bytes of anybody may stop a worker with an unforeseen error."""
+    """No input may stop a worker with an unforeseen error."""
     checks = targets(tmp_path)
     for seed in SEEDS:
         for i in range(len(checks)):
@@ -32,7 +32,7 @@ def test_seeds_and_mutations_raise_only_what_is_promised(tmp_path: Path) -> None
 
 
 def test_the_targets_find_an_error_that_escapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A target that swallows everything would prove nothing: a decoder that leaks another error is found by the seeds alone."""
+    """The seeds alone find a decoder that leaks another error."""
     decode = records.RecordDecoder.decode
 
     def leaking(self: records.RecordDecoder[object], value: bytes | None) -> object:
@@ -48,7 +48,7 @@ def test_the_targets_find_an_error_that_escapes(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_bound_on_time_is_far_above_what_a_large_record_needs(tmp_path: Path) -> None:
-    """The greatest record decodes in a small part of the bound, so that the bound says something."""
+    """The greatest record decodes in a small part of the time bound."""
     checks = targets(tmp_path)
     started = time.process_time()
     run(b"\x00" + b'{"v":1,"x":[' + b"1," * 32_000 + b"1]}", checks)

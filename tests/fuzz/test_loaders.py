@@ -1,4 +1,4 @@
-"""A hundred files of the fuzzer's kind through every loader, with 2 GB of address space: refusals, never another error."""
+"""A hundred mutated files through every loader, in 2 GB of address space: only refusals."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _run(group: str, folder: Path, limit: int) -> subprocess.CompletedProcess[st
 
 @pytest.mark.parametrize(("group", "n_loaders"), [("files", 41), ("models", 10)])
 def test_a_hundred_files_are_refused_or_read(folder: Path, group: str, n_loaders: int) -> None:
-    """No loader raises anything but its refusal, of one line, and none lacks memory."""
+    """Loaders raise only refusals of one line, and none lacks memory."""
     done = _run(group, folder, LIMIT_BYTES)
     assert done.returncode == 0, done.stderr[-2_000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -78,6 +78,6 @@ def test_a_hundred_files_are_refused_or_read(folder: Path, group: str, n_loaders
 
 
 def test_the_limit_is_one(folder: Path, tmp_path: Path) -> None:
-    """A limit that nothing meets proves nothing: with a tenth of it, the same files are not read."""
+    """With a small part of the limit the same files are not read."""
     (tmp_path / "corpus").symlink_to(folder / "corpus")
     assert _run("files", tmp_path, LIMIT_BYTES // 40).returncode != 0

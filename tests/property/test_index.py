@@ -24,7 +24,7 @@ def searches(draw: st.DrawFn) -> tuple[Float32, Float32, int, Bool]:
 @settings(deadline=None, max_examples=150)
 @given(searches())
 def test_equals_a_sort(drawn: tuple[Float32, Float32, int, Bool]) -> None:
-    """The scores are those of the sort; each row is allowed, comes once and has the score beside it."""
+    """Scores equal those of a sort; each row is allowed, unique and has its score."""
     items, queries, k, mask = drawn
     products = queries @ items.T
     index = ItemIndex.build(items)

@@ -1,4 +1,4 @@
-"""Fusion: learnt by lists, calibrated, reproducible, never worse than retrieval, and calm about what it never saw vary."""
+"""Fusion: learnt by lists, calibrated, reproducible, and never worse than retrieval."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def drawn(n: int, seed: int, spread: float = 1.5, share_outside: float = 0.0, c:
 
 @torch.inference_mode()
 def probabilities(model: FusionModel, data: FusionData) -> Tensor:
-    """Return what serving computes."""
+    """Return the probabilities as serving computes them."""
     return model.probabilities(data.logits(model), data.valid)
 
 
@@ -60,7 +60,7 @@ def ndcg(model: FusionModel, data: FusionData) -> float:
 
 
 def listwise_loss(scores: Tensor, data: FusionData) -> float:
-    """Return the mean of -log softmax(scores)[target], written anew."""
+    """Return the mean of -log softmax(scores)[target], independently of the code under test."""
     known = data.targets >= 0
     exp = scores.masked_fill(~data.valid, -torch.inf)[known].double().softmax(dim=1)
     return float(-exp.gather(1, data.targets[known][:, None]).log().mean())
@@ -78,7 +78,7 @@ def test_a_planted_signal_is_learnt() -> None:
 def test_the_order_is_never_worse_than_retrieval_on_the_cases_kept_apart(
     monkeypatch: pytest.MonkeyPatch, n_epochs: int, labels: str
 ) -> None:
-    """With random labels as with any other: the network begins with retrieval's softmax, and what is worse is not kept."""
+    """The network begins with retrieval's softmax, and keeps no worse weights."""
     seen: list[FusionData] = []
     real = fusion.fit_network
 
@@ -101,7 +101,7 @@ def test_the_order_is_never_worse_than_retrieval_on_the_cases_kept_apart(
 
 
 def test_retrievals_order_is_kept_where_nothing_is_better() -> None:
-    """Next items that retrieval alone foretells: fresh lists keep its order, though all other features are there to overfit."""
+    """Where only retrieval predicts the next item, new lists keep its order."""
     model = fit_fusion(drawn(150, seed=1)[0], seed=1, epochs=20)
     fresh = drawn(200, seed=2)[0]
     with torch.inference_mode():
@@ -137,7 +137,7 @@ def test_planted_probabilities_come_out_of_the_sigmoid(share_outside: float) -> 
 
 
 def test_invalid_candidates_have_no_part() -> None:
-    """Their probability is 0, and they change nothing for the others; the rest is ordered as the logits are."""
+    """Invalid candidates have probability 0 and do not change the others."""
     data = cases(50)
     model = fit_fusion(data, seed=1, epochs=2)
     valid = data.valid.clone()
@@ -155,7 +155,7 @@ def test_invalid_candidates_have_no_part() -> None:
 
 
 def test_padding_is_not_learnt_from() -> None:
-    """Whatever stands in candidates that are not valid, the same network comes out."""
+    """The content of invalid candidates does not change the fitted network."""
     data = cases(40)
     data.valid[:, 6:] = False
     data = replace(data, targets=data.features[:, :6, MF].argmax(dim=1))
@@ -166,7 +166,7 @@ def test_padding_is_not_learnt_from() -> None:
 
 
 def test_a_case_gets_the_same_alone_and_in_a_batch() -> None:
-    """The fitted model is returned ready to serve: neither dropout nor the statistics of a batch take part."""
+    """The fitted model is in evaluation mode: no dropout, no statistics of the batch."""
     data = cases(100)
     model = fit_fusion(data, seed=1, epochs=2)
     alone = torch.cat([probabilities(model, data.part(torch.tensor([i]))) for i in range(5)])
@@ -174,7 +174,7 @@ def test_a_case_gets_the_same_alone_and_in_a_batch() -> None:
 
 
 def test_fitting_is_deterministic_by_seed() -> None:
-    """The same seed gives the same weights, whatever was drawn before; another seed gives others."""
+    """The seed fixes the weights, whatever was drawn before."""
     one = fit_fusion(cases(80), seed=1, epochs=2).state_dict()
     torch.rand(3)
     same, other = (fit_fusion(cases(80), seed=seed, epochs=2).state_dict() for seed in (1, 2))
@@ -184,7 +184,7 @@ def test_fitting_is_deterministic_by_seed() -> None:
 
 @pytest.mark.parametrize("constant", [0.0, -6.9])
 def test_a_feature_that_never_varied_has_no_say(constant: float) -> None:
-    """Training without new items leaves is_new constant; a new item in serving must not be outvoted by noise."""
+    """Without new items in training is_new is constant, and must not count in serving."""
     data = cases(100)
     data.features[..., NEW] = constant
     model = fit_fusion(data, seed=1, epochs=5)
@@ -195,7 +195,7 @@ def test_a_feature_that_never_varied_has_no_say(constant: float) -> None:
 
 
 def test_features_far_outside_training_stay_finite() -> None:
-    """What a standardised feature may say is bounded."""
+    """Standardised features are cut, so extreme ones give finite logits."""
     data = cases(60)
     model = fit_fusion(data, seed=1, epochs=2)
     far, farther = (replace(data, features=data.features.sign() * size) for size in (1e3, 1e6))
@@ -205,7 +205,7 @@ def test_features_far_outside_training_stay_finite() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 65])
 def test_few_cases_are_no_error(n: int) -> None:
-    """One case, a batch with one left over: a network, and every epoch told."""
+    """One case, or a last batch of one, gives a network and reports each epoch."""
     told: list[int] = []
     model = fit_fusion(cases(n), seed=1, epochs=2, on_epoch=told.append)
     assert bool(torch.isfinite(probabilities(model, cases(n))).all())
@@ -213,7 +213,7 @@ def test_few_cases_are_no_error(n: int) -> None:
 
 
 def test_cases_without_their_next_item_among_the_candidates_are_no_error() -> None:
-    """They teach no order, and lower the probabilities."""
+    """Such cases teach no order and lower the probabilities."""
     data = cases(100)
     some = data.targets.clone()
     some[::2] = -1
@@ -222,7 +222,7 @@ def test_cases_without_their_next_item_among_the_candidates_are_no_error() -> No
 
 
 def test_without_any_target_recent_popularity_ranks() -> None:
-    """Labels of one class, no candidate ever the next item: nothing to learn."""
+    """Where no candidate is ever the next item, there is nothing to learn."""
     data = cases(30)
     model = fit_fusion(replace(data, targets=torch.full((30,), -1)), seed=1, epochs=2)
     recent = data.features[..., FEATURES.index("recent_popularity")]
@@ -232,7 +232,7 @@ def test_without_any_target_recent_popularity_ranks() -> None:
 
 
 def test_labels_of_the_other_class_alone_are_no_error() -> None:
-    """Every case has one candidate, and it came next: certain, and finite."""
+    """Where the only candidate is always next, the probability is near 1 and finite."""
     model = fit_fusion(cases(30, c=1), seed=1, epochs=2)
     found = probabilities(model, cases(30, c=1))
     assert bool(torch.isfinite(found).all())
@@ -241,7 +241,7 @@ def test_labels_of_the_other_class_alone_are_no_error() -> None:
 
 
 def test_what_describes_users_and_items_lifts_the_order() -> None:
-    """The next item is the one that fits the user's feature: only user and item sides know which, no scalar does."""
+    """Only the user and item inputs predict the next item here, no scalar feature does."""
 
     def planted(seed: int) -> FusionData:
         data = cases(600, seed)
@@ -260,7 +260,7 @@ def test_what_describes_users_and_items_lifts_the_order() -> None:
 
 
 def test_the_fallback_ranks_by_recent_popularity_alone() -> None:
-    """A log too small to fit a network must not give lists in random order; the widths may differ."""
+    """A log too small to fit a network must not give lists in random order."""
     features = torch.zeros(1, 3, len(FEATURES))
     features[..., FEATURES.index("recent_popularity")] = torch.tensor([0.5, 2.0, -1.0])
     features[..., 0] = torch.tensor([9.0, 0.0, 5.0])

@@ -21,7 +21,7 @@ def test_interactions_are_sorted_by_time_and_ties_keep_their_order() -> None:
 
 
 def test_next_item_counts_by_hand() -> None:
-    """Steps are counted within a user, more frequent followers first, equal ones by row; shares are of all steps."""
+    """Steps count within a user; frequent followers first, ties by row; shares of all steps."""
     # interleaved: user 0 walks 0 1 0 2 0 1, user 1 walks 2 0 3
     users = np.array([0, 1, 0, 0, 1, 0, 0, 1, 0])
     items = np.array([0, 2, 1, 0, 0, 2, 0, 3, 1])
@@ -31,7 +31,7 @@ def test_next_item_counts_by_hand() -> None:
 
 
 def test_next_item_counts_keep_the_most_frequent() -> None:
-    """Where there are more followers than places, shares are still of all steps; ties go to the lower row."""
+    """With more followers than places, shares are of all steps; ties go to the lower row."""
     users = np.repeat(np.arange(6), 2)
     items = np.array([0, 3, 0, 3, 0, 2, 0, 1, 0, 4, 0, 0])
     rows, shares = next_item_counts(users, items, 5, n_next=2)
@@ -40,14 +40,14 @@ def test_next_item_counts_keep_the_most_frequent() -> None:
 
 
 def test_next_item_counts_without_steps() -> None:
-    """Users of one event each have no steps, and one user's last item is not followed by the next user's first."""
+    """Users with one event have no steps, and no step crosses users."""
     rows, shares = next_item_counts(np.array([0, 1, 2]), np.array([0, 1, 0]), 2, n_next=2)
     assert (rows == -1).all()
     assert not shares.any()
 
 
 def test_a_window_ends_before_its_event() -> None:
-    """Neither the window nor what the user has had holds the event itself or anything later, or another user's."""
+    """Window and seen items hold only the user's own earlier events."""
     log = tiny_log()
     positions = [0, 7, 100, 200, 359]
     windows, had, targets = windows_before(log, positions, 4)

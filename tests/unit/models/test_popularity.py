@@ -21,7 +21,7 @@ def test_a_count_halves_every_half_life() -> None:
 
 
 def test_given_counts_are_as_of_the_given_time() -> None:
-    """Counts from an artifact go on decaying from the end of its training."""
+    """Counts from an artifact decay from the end of its training."""
     counts = DecayedCounts({"a": 8.0}, T0, half_life_ms=10)
     counts.add("a", T0 + 10)
     assert counts.scores(["a"], T0 + 10).tolist() == [5.0]
@@ -63,7 +63,7 @@ def test_moving_the_reference_keeps_ratios() -> None:
 
 @pytest.mark.parametrize("at_once", [False, True])
 def test_what_is_taken_back_was_never_there(at_once: bool) -> None:
-    """One by one or all at once, also across a move of the reference; nothing of an item is left when all of it is taken."""
+    """Removed singly or at once, also across a move of the reference, nothing is left."""
     rng = np.random.default_rng(6)
     ids = [f"i{i}" for i in range(5)]
     stay, go = (
@@ -93,7 +93,7 @@ def test_what_is_taken_back_was_never_there(at_once: bool) -> None:
 
 @pytest.mark.parametrize("weeks", [-3_000, -200, 200, 3_000])
 def test_scores_are_finite_and_keep_ratios_at_any_time(weeks: int) -> None:
-    """Decades before and after the counts, as when an old log is replayed, popularity still says which item leads."""
+    """Decades before or after the counts, scores are finite and keep their order."""
     counts = DecayedCounts({"a": 4.0, "b": 1.0}, T0)
     found = counts.scores(["a", "b", "c"], T0 + weeks * HALF_LIFE_MS)
     assert np.isfinite(found).all()
@@ -103,7 +103,7 @@ def test_scores_are_finite_and_keep_ratios_at_any_time(weeks: int) -> None:
 
 
 def test_log_share_does_not_depend_on_the_scale() -> None:
-    """A tenth of the traffic gives the same feature; more popular is higher; never counted is the lowest, and finite."""
+    """A tenth of the traffic gives the same feature; uncounted items are lowest and finite."""
     scores = np.array([8.0, 2.0, 0.0, 1.0], dtype=np.float32)
     found = log_share(scores)
     np.testing.assert_allclose(log_share(scores * 0.1), found, rtol=1e-5)
@@ -115,7 +115,7 @@ def test_log_share_does_not_depend_on_the_scale() -> None:
 
 @pytest.mark.parametrize("n", [0, 3])
 def test_log_share_of_nothing_is_zero(n: int) -> None:
-    """No items and no counts are no error, and say nothing."""
+    """Without items or counts the feature is 0."""
     assert log_share(np.zeros(n, dtype=np.float32)).tolist() == [0.0] * n
 
 
@@ -131,7 +131,7 @@ def top_ten(counts: CountsWithPrior, now_ms: int) -> list[str]:
 @pytest.mark.parametrize("weeks", [0, 1, 9, 60, 1_500])
 @pytest.mark.parametrize("scale", [1e-6, 0.01, 1.0, 100.0])
 def test_four_fresh_events_do_not_replace_an_old_history(weeks: int, scale: float) -> None:
-    """Whatever its age and size, four events of other items leave the first places alone and bring in none that history does not know."""
+    """Four events of other items leave the first places alone and bring in no unknown item."""
     now = T0 + weeks * HALF_LIFE_MS
     history = {item_id: count * scale for item_id, count in HISTORY.items()}
     others = [*list(HISTORY)[10:], "new"]
@@ -148,7 +148,7 @@ def test_four_fresh_events_do_not_replace_an_old_history(weeks: int, scale: floa
 
 @pytest.mark.parametrize("weeks", [9, 60, 1_500])
 def test_thousands_of_fresh_events_lead(weeks: int) -> None:
-    """What the many do now comes first, in its own order, and history orders what they leave alone."""
+    """Items with thousands of fresh events come first; history orders the others."""
     now = T0 + weeks * HALF_LIFE_MS
     counts = CountsWithPrior(HISTORY, T0)
     for item_id, n in (("i400", 3_000), ("new", 2_500), ("i300", 2_000)):
@@ -159,7 +159,7 @@ def test_thousands_of_fresh_events_lead(weeks: int) -> None:
 
 
 def test_a_fresh_history_weighs_as_many_events_as_it_has() -> None:
-    """It halves as live events do, until it is worth what the least prior is worth."""
+    """History halves like live events, down to the least prior."""
     counts, n_events = CountsWithPrior(HISTORY, T0), sum(HISTORY.values())
     weights = [counts.prior_events(T0 + weeks * HALF_LIFE_MS) for weeks in (-3, 0, 1, 60, 10**6)]
     least = DEFENDED_EVENTS * n_events / HISTORY["i010"]
@@ -178,7 +178,7 @@ def test_a_fresh_history_weighs_as_many_events_as_it_has() -> None:
     ],
 )
 def test_histories_without_a_tenth_item_bound_the_prior(history: dict[str, float], least: float) -> None:
-    """None, one item, or a tenth item next to nothing: live events still count."""
+    """With no history, one item, or a tiny tenth item, live events still count."""
     counts = CountsWithPrior(history, T0)
     assert counts.prior_events(T0 + 500 * HALF_LIFE_MS) == pytest.approx(least)
     for _ in range(5_000):

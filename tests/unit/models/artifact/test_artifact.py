@@ -1,4 +1,4 @@
-"""The artifact: what is saved is loaded, whatever is broken is named by file, nothing is executed, nothing is half written."""
+"""The artifact: saved and loaded alike, damage named by file, nothing executed or half written."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def change_manifest(directory: Path, change: Change) -> None:
 
 
 def change_tensors(directory: Path, change: Callable[[dict[str, Tensor]], object], *, declare: bool = True) -> None:
-    """Change the tensors and give the manifest their checksum, and their shapes and types too unless told not to."""
+    """Change the tensors and write their checksum, and by default their shapes, into the manifest."""
     tensors = safetensors.torch.load((directory / TENSORS).read_bytes())
     change(tensors)
     data = safetensors.torch.save(tensors)
@@ -116,7 +116,7 @@ def test_a_missing_file_is_named(saved: Path, name: str) -> None:
 
 
 def test_a_missing_directory_is_named(tmp_path: Path) -> None:
-    """A path that is not there is no traceback."""
+    """A missing path is refused without a traceback."""
     assert "No such file" in refused(tmp_path / "none")
 
 
@@ -132,7 +132,7 @@ def test_an_unreadable_file_is_named(saved: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff\xfe", b'{"format": "one"}', b'{"format": 1}'])
 def test_a_broken_manifest_is_named(saved: Path, data: bytes) -> None:
-    """Text that is no JSON, or JSON that is no manifest, is refused with the file's name."""
+    """Text that is not JSON, or not a manifest, is refused with the file's name."""
     (saved / MANIFEST).write_bytes(data)
     assert str(saved / MANIFEST) in refused(saved)
 
@@ -175,7 +175,7 @@ def test_sizes_of_a_transformer_that_do_not_fit_are_named(tmp_path: Path, change
 
 
 def test_an_artifact_of_the_first_format_is_refused_by_its_format(saved: Path) -> None:
-    """What it lacks is a matter of its format: the line says which one it has and which one is read."""
+    """The message names the format of the file and the format that is read."""
 
     def make_old(manifest: dict[str, Any]) -> None:
         manifest["format"] = 1
@@ -200,7 +200,7 @@ def test_truncated_tensors_are_named(saved: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_weight_that_is_not_finite_is_named(saved: Path, value: float) -> None:
-    """A checksum says nothing about a training that went wrong."""
+    """A right checksum does not prove finite weights."""
     change_tensors(saved, lambda tensors: tensors["sequence.norm.weight"].__setitem__(0, value))
     message = refused(saved)
     assert str(saved / TENSORS) in message
@@ -238,13 +238,13 @@ def test_a_tensor_of_a_wrong_shape_or_range_is_named(saved: Path, name: str, new
     ["mf.factors", "next.rows", "neighbours.rows", "whitening.mean", "fusion.shortcut.bias", "item_imputer.statistics"],
 )
 def test_a_missing_tensor_is_named(saved: Path, name: str) -> None:
-    """A tensor that the manifest does not declare either is missed by name."""
+    """A missing tensor is named even if the manifest lacks it too."""
     change_tensors(saved, lambda tensors: tensors.pop(name))
     assert name.removeprefix("fusion.").removeprefix("item_imputer.") in refused(saved)
 
 
 def test_an_undeclared_tensor_is_refused(saved: Path) -> None:
-    """Nothing in the file that the manifest does not speak of."""
+    """A tensor that the manifest does not declare is refused."""
     change_tensors(saved, lambda tensors: tensors.update(extra=torch.zeros(1)), declare=False)
     assert "extra" in refused(saved)
 
@@ -266,7 +266,7 @@ def test_whatever_changes_lists_changes_the_version(saved: Path, change: Change)
 
 
 def test_the_number_of_heads_changes_the_version(tmp_path: Path) -> None:
-    """It changes every list of a transformer and no tensor."""
+    """The number of heads changes every list of a transformer and no tensor."""
     save_artifact(transformer(), tmp_path / "model")
     change_manifest(tmp_path / "model", lambda m: m["sequence"].update(n_heads=1))
     assert load_artifact(tmp_path / "model").version != transformer().version
@@ -310,7 +310,7 @@ def test_a_feature_spec_that_does_not_fit_is_named(tmp_path: Path, change: Chang
 
 
 def test_the_scale_of_a_feature_changes_the_version(tmp_path: Path) -> None:
-    """It is in the manifest alone, and changes what fusion is told."""
+    """A field of the manifest that changes lists changes the version."""
     save_artifact(featured_artifact(), tmp_path / "model")
     change_manifest(tmp_path / "model", lambda m: m["item_features"]["numeric"][0].update(mean=0.0))
     assert load_artifact(tmp_path / "model").version != featured_artifact().version
@@ -323,7 +323,7 @@ def test_the_time_of_creation_does_not_change_the_version(saved: Path) -> None:
 
 
 def test_saving_replaces_what_was_there(saved: Path) -> None:
-    """A second artifact takes the first one's place and leaves nothing else behind."""
+    """A second artifact replaces the first and leaves nothing else behind."""
     other = train_tiny(seed=2)
     save_artifact(other, saved)
     assert load_artifact(saved).version == other.version != artifact().version
@@ -362,7 +362,7 @@ def test_a_save_that_cannot_write_leaves_the_old_one(saved: Path, monkeypatch: p
 
 
 def test_an_artifact_keeps_its_own_tensors() -> None:
-    """What was trained on may change afterwards."""
+    """The caller may change its tensors afterwards."""
     info = {
         name: getattr(artifact().manifest, name)
         for name in artifact().manifest.__struct_fields__

@@ -1,4 +1,4 @@
-"""Hostile artifacts and text models at ``doctor`` and ``evaluate``: one line each, nothing opened outside, no request, little memory."""
+"""Hostile artifacts at ``doctor`` and ``evaluate``: one line, no outside file, no request."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def found(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, dict[str, Any]]]:
-    """Give what each command printed, opened and took, by command and case; ``good`` is the artifact as it was trained."""
+    """Give output, opened files and memory by command and case; ``good`` is unchanged."""
     folder = tmp_path_factory.mktemp("cases")
     artifacts = {"good": shop / "models" / "a"} | hostile.make(shop / "models", folder)
     files = [str(shop / "log.csv"), "--items", str(shop / "items.csv"), "--device", "cpu", "--baselines", "popularity"]
@@ -58,14 +58,14 @@ def found(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
 
 @pytest.mark.timeout(300)
 def test_the_artifact_that_was_trained_is_taken(found: dict[str, dict[str, Any]]) -> None:
-    """Otherwise the refusals of the others would prove nothing."""
+    """The trained artifact passes; otherwise the refusals would prove nothing."""
     assert found["evaluate good"]["code"] == 0
     assert "ok    encoder: " in found["doctor good"]["out"]
 
 
 @pytest.mark.parametrize("name", hostile.CASES)
 def test_doctor_names_the_fault_in_one_line(found: dict[str, dict[str, Any]], name: str) -> None:
-    """The check of the artifact or of its text model fails; every other line is as with the artifact that was trained."""
+    """Only the check of the artifact or of its text model fails."""
     lines, good = (found[f"doctor {case}"]["out"].splitlines() for case in (name, "good"))
     wrong = [line for line in lines if line not in good]
     assert len(wrong) == (2 if hostile.CASES[name][0] == "encoder" else 1), lines
@@ -95,7 +95,7 @@ def test_nothing_is_opened_run_or_asked_and_little_is_taken(
 
 
 def test_the_watch_sees(tmp_path: Path) -> None:
-    """A watch that sees nothing proves nothing: an encoder that the operator names outside is opened, and that shows."""
+    """The watch sees an encoder that the operator names outside the roots."""
     outside = tmp_path / "outside"
     save_bert(outside)
     log, items = tiny.write_log(tmp_path / "log.csv", n_users=20), tiny.write_items(tmp_path / "items.csv")

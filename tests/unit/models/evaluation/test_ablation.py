@@ -1,4 +1,4 @@
-"""Ablation: a part without which nothing changes shows no change, the one that decides shows it."""
+"""Ablation: a part without influence shows no change; a deciding part shows one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TARGETS = [f"i{(i + 5) % 24:02}" for i in range(8)]
 
 
 def popular_artifact() -> Artifact:
-    """Return the artifact with a fusion that knows recent popularity alone."""
+    """Return the artifact with a fusion that uses only recent popularity."""
     return replace(artifact(), fusion=popularity_fusion(17, 17))
 
 
@@ -53,7 +53,7 @@ def ablated(model: Artifact, n_cases: int = 8, **options: Any) -> dict[str, dict
 
 
 def test_only_what_decides_changes_anything() -> None:
-    """Recent popularity alone ranks: silenced, all candidates tie and the target is last, behind 21 others."""
+    """Without recent popularity all candidates tie, and the target is behind 21 others."""
     rows = ablated(popular_artifact())
     unchanged = rows["nothing"]["ndcg@10"]
     assert unchanged > 0
@@ -68,7 +68,7 @@ def test_only_what_decides_changes_anything() -> None:
 
 
 def test_a_sources_candidates_and_features_go_with_it() -> None:
-    """What another source brings too stays; popular items, which all sources but one bring here, lose their score."""
+    """Candidates of another source stay; popular items lose their score here."""
     rows = ablated(popular_artifact())
     for name in FEATURES_OF:
         if name != "popular":
@@ -77,7 +77,7 @@ def test_a_sources_candidates_and_features_go_with_it() -> None:
 
 
 def test_a_candidate_of_one_source_is_lost_with_it() -> None:
-    """A target that popularity alone brought is missed without it, whatever else ranks."""
+    """A target brought only by popularity is missed without it."""
     found, is_target = found_and_targets()
     alone = {name: by & ~is_target if name != "popular" else by for name, by in found.given.items()}
     run = Ablation(artifact(), 8, 1)
@@ -88,7 +88,7 @@ def test_a_candidate_of_one_source_is_lost_with_it() -> None:
 
 
 def test_nothing_is_the_order_of_logits_by_hand() -> None:
-    """Ranks among the valid candidates, ties before the target; a target that is none is missed."""
+    """Ranks count valid candidates, ties before the target; an absent target is missed."""
     found, is_target = found_and_targets()
     is_target[2] = False
     run = Ablation(popular_artifact(), 8, 1)
@@ -105,7 +105,7 @@ def test_nothing_is_the_order_of_logits_by_hand() -> None:
 
 
 def test_a_sample_of_many_cases_is_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more cases than the limit, the same ones for the same seed."""
+    """The sample has at most the limit of cases, fixed by the seed."""
     monkeypatch.setattr(ablation, "MAX_CASES", 2)
     found = [ablated(popular_artifact(), seed=seed) for seed in (1, 1, 2, 3, 4)]
     assert found[0] == found[1]
@@ -114,5 +114,5 @@ def test_a_sample_of_many_cases_is_seeded(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_without_cases_there_is_no_summary() -> None:
-    """Neither before the first batch nor where the sample has none in it."""
+    """The summary is empty before the first batch and for batches outside the sample."""
     assert Ablation(artifact(), 0, 1).summary() == {}

@@ -1,4 +1,4 @@
-"""Baselines by hand on four items, and each against the part of the library that it stands on."""
+"""Baselines by hand on four items, and each against the function it uses."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def fitted(name: str) -> Baseline:
 
 @pytest.mark.parametrize("name", list(BASELINES))
 def test_the_protocol(name: str) -> None:
-    """Every baseline has its name and gives finite float32 scores for every item, for any history, alone as in a batch."""
+    """Each baseline gives finite float32 scores for any history, alone as in a batch."""
     baseline = fitted(name)
     assert baseline.name == name
     histories = [rows(0, 1, 0), rows(), rows(3), rows(2)]
@@ -57,14 +57,14 @@ def test_the_protocol(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["markov1", "item_knn", "ease", "ials"])
 def test_a_row_outside_the_catalogue_is_an_error(name: str) -> None:
-    """A negative row would otherwise be taken from the end."""
+    """NumPy would count a negative row from the end."""
     for wrong in (-1, N_ITEMS):
         with pytest.raises(ValueError, match=r"histories: item rows .* must be from 0 to 3"):
             fitted(name).scores([rows(wrong)], [T0])
 
 
 def test_names_are_those_that_reports_use() -> None:
-    """The order is that of tables."""
+    """Reports show the baselines in this order."""
     assert list(BASELINES) == ["popularity", "recent_popularity", "markov1", "item_knn", "ease", "ials"]
 
 
@@ -75,7 +75,7 @@ def test_popularity_counts_events() -> None:
 
 
 def test_recent_popularity_is_asked_at_each_questions_time() -> None:
-    """Ages of 0 to 7 half-lives by hand; a week later a half is left; as DecayedCounts at any time."""
+    """Ages of 0 to 7 half-lives by hand; equal to DecayedCounts at any time."""
     baseline = RecentPopularity(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS)
     scores = baseline.scores([rows()] * 2, [T0, T0 + HALF_LIFE_MS])
     expected = np.array([1 + 2**-5 + 2**-6 + 2**-7, 2**-3 + 2**-4, 2**-1 + 2**-2, 0.0])
@@ -88,7 +88,7 @@ def test_recent_popularity_is_asked_at_each_questions_time() -> None:
 
 
 def test_markov1_counts_what_follows_the_last_item() -> None:
-    """After 0 came 1, 1, 2; after 1 came 2 and 0; nothing came after 2; popularity's share, a thousandth, orders the rest."""
+    """After 0 came 1, 1, 2; after 1 came 2, 0; a thousandth of popularity orders the rest."""
     baseline = Markov1(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS)
     scores = baseline.scores([rows(2, 0), rows(0, 1), rows(0, 2), rows()], [T0] * 4)
     chain = np.array([[0, 2 / 3, 1 / 3, 0], [1 / 2, 0, 1 / 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
@@ -96,7 +96,7 @@ def test_markov1_counts_what_follows_the_last_item() -> None:
 
 
 def test_item_knn_sums_over_the_neighbours_of_the_items_had() -> None:
-    """Items 0 (3 users) and 1 (2) share 2, 0 and 2 (2) share 2, 1 and 2 share 1; each cosine times shared / (shared + 10)."""
+    """Cosines by hand from shared users, each times shared / (shared + 10)."""
     scores = ItemKNN(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS).scores([rows(0, 1, 0), rows(3)], [T0, T0])
     near, far = 2 / 6**0.5 * 2 / 12, 1 / 2 * 1 / 11
     np.testing.assert_allclose(scores, [[near, near, near + far, 0.0], [0.0] * 4], rtol=1e-5)
@@ -105,7 +105,7 @@ def test_item_knn_sums_over_the_neighbours_of_the_items_had() -> None:
 
 
 def test_ease_sums_the_rows_of_the_items_had() -> None:
-    """Two items' weights by hand: with X'X + I = [[4, 2], [2, 3]], one item's weight for the other is 2 / 4 and 2 / 3."""
+    """With X'X + I = [[4, 2], [2, 3]] the weights are 2 / 4 and 2 / 3."""
     users, items = rows(0, 0, 1, 1, 2), rows(0, 1, 0, 1, 0)
     scores = EASE(users, items, np.arange(5), 3, 2, regularisation=1.0).scores([rows(0), rows(1, 1), rows()], [0] * 3)
     np.testing.assert_allclose(scores, [[0.0, 2 / 4], [2 / 3, 0.0], [0.0, 0.0]], rtol=1e-5)
@@ -114,7 +114,7 @@ def test_ease_sums_the_rows_of_the_items_had() -> None:
 
 
 def test_ials_folds_the_history_in() -> None:
-    """A training user's own history gives the products of the fit, with the settings and the seed that were passed."""
+    """A training user's history gives the products of the fit, by settings and seed."""
     config = AlsConfig(dim=3, n_sweeps=5, regularisation=0.02)
     fit = fit_als(USERS, ITEMS, N_USERS, N_ITEMS, config, seed=4)
     baseline = IALS(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS, config=config, seed=4)
@@ -125,7 +125,7 @@ def test_ials_folds_the_history_in() -> None:
 
 
 def test_padding_keeps_order_and_marks_what_is_there() -> None:
-    """Short histories are filled with row 0, which the mask tells from item 0."""
+    """Short histories are padded with row 0; the mask tells it from item 0."""
     table, mask = padded([rows(2, 0), rows(), rows(3)], 4)
     assert table.tolist() == [[2, 0], [0, 0], [3, 0]]
     assert mask.tolist() == [[True, True], [False, False], [True, False]]

@@ -1,4 +1,4 @@
-"""The evaluation of users without events: nothing leaks, and what is known to help is found to help."""
+"""The evaluation of users without events: nothing leaks, and helpful sources win."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONFIG = AlsConfig(dim=6, n_sweeps=5)
 
 @cache
 def homophily() -> ColdData:
-    """Return users of four groups who mostly like their group's items, follow their own group, and tell it as a feature."""
+    """Return users of four groups who like, follow and are described by their group."""
     rng = np.random.default_rng(6)
     group = np.arange(N_USERS) % N_GROUPS
     liking = np.where(group[:, None] == np.arange(N_ITEMS) % N_GROUPS, 0.9, 0.1)
@@ -31,14 +31,14 @@ def homophily() -> ColdData:
 
 
 def test_weights_are_those_of_the_best_mix() -> None:
-    """A part that is right gets weight, one that is wrong gets none."""
+    """A right part gets weight, a wrong one gets none."""
     right, wrong = (np.array([row], dtype=np.float32) for row in ([0, 0, 0, 1] * 5, [1, 0, 0, 0] * 5))
     grid = {"wrong": (1.0, 0.0), "right": (0.5, 0.75)}
     assert choose_weights({"right": right, "wrong": wrong}, right > 0, grid) == {"wrong": 0.0, "right": 0.5}
 
 
 def test_what_hidden_users_did_changes_nothing_before_it_is_revealed() -> None:
-    """Other items for the hidden users leave the factors and what they are offered as they were."""
+    """Other items of the hidden users change neither the factors nor the scores."""
     data = homophily()
     fitted = fit_cold(data, CONFIG, 1)
     is_hidden = ~np.isin(data.users, fitted.split.train)
@@ -52,7 +52,7 @@ def test_what_hidden_users_did_changes_nothing_before_it_is_revealed() -> None:
 
 @pytest.mark.parametrize("kind", ["social", "features"])
 def test_a_prior_beats_popularity_where_friends_or_features_tell(kind: str) -> None:
-    """With homophily each kind is far better than popularity, at no events and at first ones, and evidence catches up."""
+    """With homophily each prior is far better than popularity until evidence catches up."""
     data = homophily()
     if kind == "social":
         data = replace(data, features=np.zeros((N_USERS, 0), dtype=np.float32))
@@ -70,7 +70,7 @@ def test_a_prior_beats_popularity_where_friends_or_features_tell(kind: str) -> N
 
 
 def test_follows_at_random_help_nobody() -> None:
-    """Where friends are drawn from everybody the prior is no better than popularity by more than noise."""
+    """With random follows the prior beats popularity by noise at most."""
     data = homophily()
     rng = np.random.default_rng(9)
     shuffled = replace(data, follows=rng.integers(N_USERS, size=data.follows.shape), features=data.features[:, :0])
@@ -81,7 +81,7 @@ def test_follows_at_random_help_nobody() -> None:
 
 
 def test_the_same_seed_gives_the_same_numbers() -> None:
-    """What each source says of hidden users is a function of data and seed; another seed hides others."""
+    """Scores depend on data and seed only; another seed hides other users."""
     data = homophily()
     one, same, other = (
         ask(fitted, fitted.split.test, 1).parts for fitted in (fit_cold(data, CONFIG, seed) for seed in (1, 1, 2))

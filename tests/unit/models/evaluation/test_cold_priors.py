@@ -17,7 +17,7 @@ def linear_users(n: int = 200) -> tuple[Float32, Float32]:
 
 
 def test_the_feature_model_finds_a_linear_map() -> None:
-    """With hardly any regularisation the map is found, also where users of no weight contradict it."""
+    """With little regularisation the fit finds the map, whatever users of weight 0 say."""
     features, factors = linear_users()
     weights = np.ones(len(features))
     weights[:50], wrong = 0.0, factors.copy()
@@ -28,7 +28,7 @@ def test_the_feature_model_finds_a_linear_map() -> None:
 
 
 def test_the_feature_model_solves_the_penalised_problem() -> None:
-    """The gradient of the weighted, penalised squares vanishes; much regularisation leaves the weighted mean user."""
+    """The gradient of the objective vanishes; strong regularisation gives the mean user."""
     features, factors = linear_users(30)
     weights = np.linspace(0.1, 1.0, 30)
     model = fit_feature_model(features, factors, weights, 7.0)
@@ -63,7 +63,7 @@ MODELLED = Prior(np.array([[-4.0, 0.0]] * 4, dtype=np.float32), np.array([True, 
 
 
 def test_the_blend_weighs_prior_and_evidence_by_events() -> None:
-    """At s = 2 and n = 6 the prior counts a quarter; social speaks before the model; without a prior evidence is alone."""
+    """At s = 2 and n = 6 the prior weighs a quarter; the social prior comes first."""
     found = blend(EVIDENCE, np.full(4, 6), [SOCIAL, MODELLED], 2.0)
     np.testing.assert_allclose(found.vectors, [[3, 2], [3, 2], [2, 0], [4, 0]], atol=1e-6)
     assert found.has_any.all()
@@ -71,7 +71,7 @@ def test_the_blend_weighs_prior_and_evidence_by_events() -> None:
 
 @pytest.mark.parametrize("strength", [0.0, 2.0])
 def test_without_events_the_prior_stands_alone(strength: float) -> None:
-    """Evidence of no events, NaN even, is not looked at; who has nothing is told, to get what is popular."""
+    """Without events evidence is ignored, even NaN; users without any prior are marked."""
     found = blend(EVIDENCE * np.float32(np.nan), np.zeros(4, dtype=np.int64), [SOCIAL, MODELLED], strength)
     assert found.vectors.tolist() == [[0, 8], [0, 8], [-4, 0], [0, 0]]
     assert found.has_any.tolist() == [True, True, True, False]

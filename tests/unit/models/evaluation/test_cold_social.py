@@ -14,7 +14,7 @@ N_EVENTS = np.array([15, 5, 0, 5])  # knowledge: 3/4, 1/2, 0, 1/2
 
 
 def padded(*rows: list[int]) -> tuple[Int64, Bool]:
-    """Return follows padded with a row that must not be looked at, and their mask."""
+    """Return follows padded with a row that must not count, and their mask."""
     longest = max(len(row) for row in rows)
     follows = np.full((len(rows), longest), 3, dtype=np.int64)
     mask = np.zeros(follows.shape, dtype=np.bool_)
@@ -29,7 +29,7 @@ def test_knowledge_is_half_at_half_known() -> None:
 
 
 def test_the_prior_is_the_mean_of_the_followed_weighted_by_what_is_known() -> None:
-    """Weights 3/4 and 1/2 give 0.6 and 0.4; a followed user without events adds nothing, whatever its vector."""
+    """Weights 3/4 and 1/2 give 0.6 and 0.4; a followed user without events adds nothing."""
     follows, mask = padded([0, 1], [0, 2], [1])
     prior = social_prior(follows, mask, VECTORS, N_EVENTS)
     np.testing.assert_allclose(prior, [[0.6, 0.4], [1.0, 0.0], [0.0, 1.0]], atol=1e-6)
@@ -37,7 +37,7 @@ def test_the_prior_is_the_mean_of_the_followed_weighted_by_what_is_known() -> No
 
 
 def test_without_known_follows_the_prior_is_the_mean_user() -> None:
-    """Who follows nobody, or only users without events, gets the weighted mean of all, and is told apart."""
+    """A user without known follows gets the weighted mean user, and is marked."""
     follows, mask = padded([], [2], [0])
     prior = social_prior(follows, mask, VECTORS, N_EVENTS)
     mean = (0.75 * VECTORS[0] + 0.5 * VECTORS[1] + 0.5 * VECTORS[3]) / 1.75
@@ -47,7 +47,7 @@ def test_without_known_follows_the_prior_is_the_mean_user() -> None:
 
 
 def test_nobody_known_gives_zeros() -> None:
-    """With no events at all there is no mean user: zeros, not NaN. No follows at all (m = 0) is no error."""
+    """Without events the mean user is zeros, not NaN; m = 0 is no error."""
     follows, mask = padded([0, 1])
     assert social_prior(follows, mask, VECTORS, np.zeros(4, dtype=np.int64)).tolist() == [[0.0, 0.0]]
     empty = np.zeros((2, 0), dtype=np.int64)
@@ -55,7 +55,7 @@ def test_nobody_known_gives_zeros() -> None:
 
 
 def test_many_users_get_what_each_gets_alone() -> None:
-    """Working in chunks changes nothing."""
+    """The size of a chunk changes no result."""
     rng = np.random.default_rng(3)
     follows, mask = rng.integers(4, size=(600, 5)), rng.random((600, 5)) < 0.5
     together = social_prior(follows, mask, VECTORS, N_EVENTS)
@@ -82,7 +82,7 @@ def test_friends_vote_for_what_they_have() -> None:
     ],
 )
 def test_bad_input_is_named(follows: list[list[int]], mask: list[list[bool]], n_events: list[int], field: str) -> None:
-    """The message begins with or holds the field at fault, on one line."""
+    """The message is one line and names the field."""
     with pytest.raises(ValueError, match=field) as caught:
         social_prior(np.array(follows), np.array(mask), VECTORS, np.array(n_events))
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What the evaluation of users without events is made of: histories, the split, standardised scores, mixes."""
+"""Parts of the evaluation of users without events: histories, split, scores, mixes."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ def test_histories_hold_each_pair_once() -> None:
 
 
 def test_the_split_hides_a_seeded_fifth_of_users_with_events() -> None:
-    """Halves are disjoint, users without events are in none, and only the seed changes it."""
+    """The parts are disjoint, without users without events, and fixed by the seed."""
     n_events = np.r_[np.zeros(10, dtype=np.int64), np.ones(100, dtype=np.int64)]
     split, same, other = (split_users(n_events, seed) for seed in (1, 1, 2))
     assert (len(split.train), len(split.validation), len(split.test)) == (80, 10, 10)
     assert sorted(np.concatenate([split.train, split.validation, split.test])) == list(range(10, 110))
     assert np.array_equal(split.test, same.test)
     assert not np.array_equal(split.test, other.test)
-    with pytest.raises(ValueError, match="3 users with events"):
+    with pytest.raises(ValueError, match="users with events: 3"):
         split_users(np.ones(3, dtype=np.int64), 1)
 
 
 def test_standardised_scores_of_equals_are_zero() -> None:
-    """Each user's scores have mean 0 and deviation 1; a source that tells nothing apart adds nothing."""
+    """A user's scores have mean 0 and deviation 1; equal scores become 0."""
     found = standardised(np.array([[1, 2, 3], [7, 7, 7]], dtype=np.float32))
     np.testing.assert_allclose([found.mean(axis=1)[0], found.std(axis=1)[0]], [0, 1], atol=1e-6)
     assert found[1].tolist() == [0, 0, 0]

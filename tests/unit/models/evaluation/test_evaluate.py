@@ -1,4 +1,4 @@
-"""Evaluation on logs whose answer is known: who may learn what, how ranks are counted, what a report holds."""
+"""Evaluation on logs with known answers: what is learnt, how ranks count, the report."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def cycle_artifact() -> Artifact:
 
 
 def inputs(**changes: Any) -> Inputs:
-    """Return what is evaluated, with cheap baselines unless told otherwise."""
+    """Return the inputs, with cheap baselines unless given others."""
     return replace(Inputs(cycle_artifact(), item_vectors(), baselines=CHEAP), **changes)
 
 
@@ -70,7 +70,7 @@ def equal_scores(catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]]) -
 
 
 def popular_ranks(cases: Cases) -> list[int]:
-    """Return each target's rank by learnt counts among what its user has not had, ties before it, written anew."""
+    """Return each target's rank by learnt counts, independently of the code under test."""
     counts = np.bincount(cases.log.items[cases.learnt], minlength=len(cases.log.item_ids))
     ranks = []
     for position in cases.positions:
@@ -81,7 +81,7 @@ def popular_ranks(cases: Cases) -> list[int]:
 
 
 def test_what_follows_in_a_cycle_is_certain() -> None:
-    """First-order chains are always right; popularity and a chance of one in four left are not."""
+    """First-order chains are always right; popularity is not."""
     models = cycle_report()["models"]
     assert set(models) == {"pipeline", *SOURCES, *DEFAULT_BASELINES}
     for name in ("markov1", "next"):
@@ -93,7 +93,7 @@ def test_what_follows_in_a_cycle_is_certain() -> None:
 
 
 def test_popularity_by_hand() -> None:
-    """Of the learnt events, what was had left out, ties before the target; recent popularity alike within an hour."""
+    """Popularity counts learnt events without seen items; ties come before the target."""
     cases = leave_one_out(cycle_log())
     found = cycle_report()["models"]["popularity"]
     ranks = np.array(popular_ranks(cases))
@@ -103,7 +103,7 @@ def test_popularity_by_hand() -> None:
 
 
 def test_item_neighbours_by_hand() -> None:
-    """Cosines of who had what, summed over what the user had, among the nearest hundred, which here are all."""
+    """Scores are sums of cosines over the user's items."""
     cases = leave_one_out(cycle_log())
     log = cases.log
     had = np.zeros((30, N_ITEMS))
@@ -122,7 +122,7 @@ def test_item_neighbours_by_hand() -> None:
 
 
 def test_equal_scores_rank_the_target_last() -> None:
-    """Four items are left to each user of the cycle; without the mask all twelve stand before it."""
+    """With the mask four items are left per user; without it all twelve rank."""
     cases = leave_one_out(cycle_log())
     masked, plain = (
         evaluate(inputs(others={"equal": equal_scores}, mask_seen=mask, baselines=()), cases, seed=1)["models"]["equal"]
@@ -134,7 +134,7 @@ def test_equal_scores_rank_the_target_last() -> None:
 
 
 def test_seen_items_appear_only_without_the_mask() -> None:
-    """Users who go back and forth: with the mask every model misses, without it the chain is right and all may hit."""
+    """On repeats every model misses with the mask; without it the chain is right."""
     rows = [(f"u{user}", f"i{place % 2}", "view", 1_000_000 * place + user) for place in range(8) for user in range(9)]
     cases = leave_one_out(Interactions.from_rows(rows))
     assert cases.n_repeats == len(cases) == 9
@@ -148,7 +148,7 @@ def test_seen_items_appear_only_without_the_mask() -> None:
 
 
 def test_what_was_had_is_in_no_models_list() -> None:
-    """Lists of a small catalogue end where there is nothing new: coverage counts what can be shown, four items a user."""
+    """Lists of a small catalogue hold only unseen items, four per user."""
     log = Interactions.from_rows(
         [(f"u{user}", f"i{place}", "view", 1_000_000 * place + user) for place in range(9) for user in range(9)]
     )
@@ -158,19 +158,19 @@ def test_what_was_had_is_in_no_models_list() -> None:
 
 
 def test_an_unknown_baseline_is_refused() -> None:
-    """By name, with those that exist."""
+    """The error names the baseline and those that exist."""
     with pytest.raises(ValueError, match="'magic'.*markov1"):
         evaluate(inputs(baselines=("popularity", "magic")), leave_one_out(cycle_log()), seed=1)
 
 
 def test_every_baseline_that_exists_can_be_asked_for() -> None:
-    """Also the one that is named like a source: each case counts once."""
+    """A baseline with a source's name counts each case once too."""
     found = evaluate(inputs(baselines=tuple(BASELINES)), leave_one_out(cycle_log()), seed=1)["models"]
     assert set(BASELINES) <= set(found)
 
 
 def test_nothing_to_evaluate_is_an_error() -> None:
-    """Users with one event each give no case."""
+    """Users with one event each give no question."""
     log = Interactions.from_rows([(f"u{i}", "i1", "view", i) for i in range(5)])
     for cases in (leave_one_out(log), time_split(log, 0.5)):
         with pytest.raises(ValueError, match="nothing to evaluate"):
@@ -178,7 +178,7 @@ def test_nothing_to_evaluate_is_an_error() -> None:
 
 
 def changing_log() -> Interactions:
-    """Return a log that goes on by one up to its middle, and by five from there."""
+    """Return a log whose step is one in the first half and five in the second."""
     rows = []
     for user in range(24):
         item = user
@@ -189,7 +189,7 @@ def changing_log() -> Interactions:
 
 
 def test_prequential_baselines_learn_what_was_asked() -> None:
-    """The rule changes when the questions begin: a chain of the first part alone stays wrong, a learning one is soon right."""
+    """The rule changes at the first question: only a baseline that learns is soon right."""
     log = changing_log()
     stuck = evaluate(inputs(mask_seen=False), time_split(log, 0.45), seed=1)
     learning = evaluate(inputs(mask_seen=False), time_split(log, 0.45, prequential=True), seed=1)
@@ -201,7 +201,7 @@ def test_prequential_baselines_learn_what_was_asked() -> None:
 
 
 def test_prequential_learns_nothing_before_it_was_asked() -> None:
-    """With each target an item of its own, that nobody had before, popularity that looked ahead would find it."""
+    """Each target is an item without events: popularity that looked ahead would find it."""
     rows = [
         (f"u{user}", f"i{(user + place) % 4}", "view", 1_000 * (place * 20 + user))
         for place in range(3)
@@ -217,7 +217,7 @@ def test_prequential_learns_nothing_before_it_was_asked() -> None:
 
 
 def test_curves_are_moving_averages_of_recall() -> None:
-    """One a model, over the number of questions; over a window of all questions it is the mean itself."""
+    """Each model has a curve; over a window of all questions it is the mean."""
     cases = time_split(changing_log(), 0.45, prequential=True)
     found = evaluate(inputs(), cases, seed=1)
     assert set(found["curves"]) == set(found["models"])
@@ -226,7 +226,7 @@ def test_curves_are_moving_averages_of_recall() -> None:
 
 
 def test_intervals_contain_the_mean_and_reports_are_plain() -> None:
-    """Of hits and NDCG, every model; the whole report goes through JSON."""
+    """Every model has intervals of hits and NDCG; the report is plain JSON."""
     report = cycle_report()
     for model in report["models"].values():
         for name in ("hr@10", "ndcg@10"):
@@ -238,7 +238,7 @@ def test_intervals_contain_the_mean_and_reports_are_plain() -> None:
 
 
 def test_evaluation_is_deterministic_by_seed() -> None:
-    """The same seed gives the same report; another one other intervals, and the same means."""
+    """The seed fixes the report; another seed changes only the intervals."""
     cases = leave_one_out(cycle_log())
     one, same, other = (evaluate(inputs(), cases, seed=seed) for seed in (1, 1, 2))
     assert one == same
@@ -248,7 +248,7 @@ def test_evaluation_is_deterministic_by_seed() -> None:
 
 
 def test_a_log_of_one_user() -> None:
-    """One case: its interval is its value."""
+    """The interval of one case is its value."""
     log = Interactions.from_rows([("only", f"i{i}", "view", 1_000 * i) for i in range(5)])
     found = evaluate(inputs(), leave_one_out(log), seed=1)
     for model in found["models"].values():
@@ -258,7 +258,7 @@ def test_a_log_of_one_user() -> None:
 
 @pytest.mark.parametrize("mask_seen", [True, False])
 def test_a_catalogue_of_one_item(mask_seen: bool) -> None:
-    """Either everyone has had it, or it is first for all."""
+    """With the mask the only item is never listed; without it it is first."""
     log = Interactions.from_rows([(f"u{i % 4}", "i1", "view", 1_000 * i) for i in range(20)])
     vectors = {"i1": item_vectors()["i1"]}
     found = evaluate(inputs(vectors=vectors, mask_seen=mask_seen), leave_one_out(log), seed=1)
@@ -269,7 +269,7 @@ def test_a_catalogue_of_one_item(mask_seen: bool) -> None:
 
 
 def test_items_without_a_vector_are_in_the_catalogue() -> None:
-    """A log may have items that the catalogue's file lacks, and the other way round."""
+    """A log may have items that the catalogue lacks, and the reverse."""
     vectors = {"i0": item_vectors()["i0"], "extra": np.ones(16, dtype=np.float32)}
     found = evaluate(inputs(vectors=vectors, others={"equal": equal_scores}), leave_one_out(cycle_log()), seed=1)
     assert found["models"]["equal"]["mrr@10"] == pytest.approx(0.2)  # thirteen items, eight of them had
@@ -277,7 +277,7 @@ def test_items_without_a_vector_are_in_the_catalogue() -> None:
 
 
 def test_cold_cases_have_rows_of_their_own() -> None:
-    """Users without a learnt event, by how many events they had; none where there is no such case."""
+    """New users have rows by their number of events; empty groups have none."""
     assert cycle_report()["cold"] == []
     log = cycle_log()
     rows = [
@@ -293,7 +293,7 @@ def test_cold_cases_have_rows_of_their_own() -> None:
 
 
 def test_every_feature_and_source_is_ablated_and_nothing_is_the_pipeline() -> None:
-    """On the same cases, which here are all."""
+    """The ablation covers all cases here, and "nothing" equals the pipeline."""
     report = cycle_report()
     rows = report["ablation"]
     expected = {f"feature {name}" for name in FEATURES} | {f"source {name}" for name in FEATURES_OF}
@@ -304,7 +304,7 @@ def test_every_feature_and_source_is_ablated_and_nothing_is_the_pipeline() -> No
 
 
 def test_probabilities_are_judged_over_all_candidates() -> None:
-    """Four unseen items a user, one of them next."""
+    """Each user has four unseen candidates, one of them next."""
     found = cycle_report()["sigmoid"]
     assert found["n"] == 30 * 4
     assert found["positive_share"] == 0.25
@@ -313,7 +313,7 @@ def test_probabilities_are_judged_over_all_candidates() -> None:
 
 
 def test_features_reach_the_evaluation() -> None:
-    """With the users' and items' features the sigmoid says other things than without."""
+    """Features of users and items change the probabilities."""
     data = featured_data()
     cases = leave_one_out(data.log)
     plain = Inputs(featured_artifact(), data.vectors, baselines=())

@@ -1,4 +1,4 @@
-"""Protocols: what is asked, what may be learnt, and nothing that is both."""
+"""Protocols: the questions, the events to learn from, and no event in both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def log_of(text: str) -> Interactions:
 
 
 def check(cases: Cases) -> None:
-    """Hold what is true of every protocol."""
+    """Assert the laws of every protocol."""
     positions = cases.positions
     assert (np.diff(positions) > 0).all()
     assert not cases.learnt[positions].any()
@@ -28,7 +28,7 @@ def check(cases: Cases) -> None:
 
 
 def test_leave_one_out_asks_for_the_last_event_of_users_with_three() -> None:
-    """A user of two events, and one of one, are learnt from only."""
+    """Users with one or two events are only learnt from."""
     log = log_of("ax bx ay cx az by dx bz")
     cases = leave_one_out(log)
     check(cases)
@@ -49,13 +49,13 @@ def test_leave_one_out_asks_each_user_once() -> None:
 
 
 def test_leave_one_out_of_tied_times_asks_for_the_last_in_order() -> None:
-    """All at one time: the last row of the log."""
+    """Of events at one time the last row is the question."""
     log = Interactions.from_rows([("a", item, "view", T0) for item in "xyz"])
     assert leave_one_out(log).positions.tolist() == [2]
 
 
 def test_time_split_learns_from_the_past_only() -> None:
-    """Every later event of a user with an earlier one is asked for, in whichever part that lies."""
+    """Each later event of a user with an earlier event is a question."""
     log = log_of("ax bx ay cx cy az dx dy")
     cases = time_split(log, 0.5)
     check(cases)
@@ -66,7 +66,7 @@ def test_time_split_learns_from_the_past_only() -> None:
 
 
 def test_events_at_the_time_of_the_cut_are_all_learnt() -> None:
-    """A cut through equal times would tell the answer."""
+    """A cut through equal times would leak the answer."""
     rows = [("a", f"i{i}", "view", T0 + (0 if i < 2 else 5 if i < 8 else 9)) for i in range(10)]
     cases = time_split(Interactions.from_rows(rows), 0.5)
     check(cases)
@@ -74,7 +74,7 @@ def test_events_at_the_time_of_the_cut_are_all_learnt() -> None:
 
 
 def test_the_last_events_alone() -> None:
-    """Of each user one question at most, its last."""
+    """Each user has at most one question, the last event."""
     log = log_of("ax bx ay cx cy az cz bz by")
     cases = time_split(log, 0.3, last_only=True)
     check(cases)
@@ -82,7 +82,7 @@ def test_the_last_events_alone() -> None:
 
 
 def test_prequential_asks_the_same_under_its_own_name() -> None:
-    """It differs in what baselines learn later."""
+    """The prequential protocol has the same questions; its baselines learn later."""
     log = tiny_log()
     plain, live = time_split(log, 0.8), time_split(log, 0.8, prequential=True)
     check(live)
@@ -92,7 +92,7 @@ def test_prequential_asks_the_same_under_its_own_name() -> None:
 
 
 def test_a_share_of_all_leaves_nothing_to_ask() -> None:
-    """No questions, no error."""
+    """A log without questions is no error."""
     cases = time_split(tiny_log(), 1.0)
     assert len(cases) == 0
     assert cases.learnt.all()
@@ -100,7 +100,7 @@ def test_a_share_of_all_leaves_nothing_to_ask() -> None:
 
 
 def test_repeats_are_targets_that_their_user_had_before() -> None:
-    """Another user's item is no repeat, nor is an item that is asked for and had later."""
+    """Another user's item is no repeat, nor an item that the user has only later."""
     log = log_of("ax bx ay by ax bz az az")
     assert time_split(log, 0.3).positions.tolist() == [3, 4, 5, 6, 7]
     assert time_split(log, 0.3).n_repeats == 2  # a has x again, and z a second time
@@ -109,7 +109,7 @@ def test_repeats_are_targets_that_their_user_had_before() -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_shuffling_moves_ties_and_nothing_else(seed: int) -> None:
-    """Order in time stays; among equal times it changes with the seed, the same seed gives the same."""
+    """Time order stays; the seed fixes the order of equal times."""
     log = Interactions.from_rows([("u", f"i{i}", "view", 5 if i < 20 else 9) for i in range(21)])
     found = shuffle_ties(log, seed)
     assert found.items[-1] == log.items[-1]

@@ -1,4 +1,4 @@
-"""The window as text: the contract of user encoders, what is written and what is cut, and the fitted map."""
+"""The window as text: the law of user encoders, the written text, the fitted map."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ EMBEDDED = ENCODER.encode(TEXTS)
 
 
 class RecordingEncoder(FakeEncoder):
-    """Remembers the texts that it was given."""
+    """A fake encoder that records its texts."""
 
     def __init__(self, dim: int = 32) -> None:
         super().__init__(dim)
@@ -92,7 +92,7 @@ def packed(windows: Sequence[Sequence[Behaviour]] = WINDOWS) -> PackedWindows:
 
 @every_user_encoder
 def test_a_user_encoder_gives_a_finite_vector_per_window(make: Callable[[], UserEncoder]) -> None:
-    """Shape and type are as promised, an empty window alone gives zeros, and other windows give other vectors."""
+    """Vectors have the promised shape; an empty window gives zeros; windows differ."""
     vectors = make().user_vectors(packed(), unit(DIM))
     assert vectors.shape == (len(WINDOWS), DIM)
     assert vectors.dtype == np.float32
@@ -104,7 +104,7 @@ def test_a_user_encoder_gives_a_finite_vector_per_window(make: Callable[[], User
 @every_user_encoder
 @pytest.mark.parametrize("windows", [[], [[]], [[], []]])
 def test_a_user_encoder_takes_nothing(make: Callable[[], UserEncoder], windows: list[list[Behaviour]]) -> None:
-    """No windows, and empty ones alone, have zeros of the right shape."""
+    """No windows, or only empty ones, give zeros of the right shape."""
     vectors = make().user_vectors(packed(windows), unit(DIM))
     assert vectors.shape == (len(windows), DIM)
     assert not vectors.any()
@@ -112,7 +112,7 @@ def test_a_user_encoder_takes_nothing(make: Callable[[], UserEncoder], windows: 
 
 @every_user_encoder
 def test_other_windows_and_padding_play_no_part(make: Callable[[], UserEncoder]) -> None:
-    """A window gives the same vector alone as among longer ones, whatever stands in its padding."""
+    """A window gives the same vector alone and among longer ones."""
     encoder, together = make(), packed()
     vectors = encoder.user_vectors(together, unit(DIM))
     is_padding = np.arange(together.rows.shape[1]) >= together.lengths[:, None]
@@ -125,7 +125,7 @@ def test_other_windows_and_padding_play_no_part(make: Callable[[], UserEncoder])
 
 
 def test_the_newest_behaviour_is_written_first() -> None:
-    """Each behaviour is its type and its item's text; the order is from the newest to the oldest."""
+    """Each behaviour is its type and its item's text, newest first."""
     behaviours = [
         Behaviour("x0y1", "view", T0),
         Behaviour("x2y3", "click", T0 + 1),
@@ -137,7 +137,7 @@ def test_the_newest_behaviour_is_written_first() -> None:
 
 
 def test_a_long_window_loses_its_oldest_behaviours_between_words() -> None:
-    """The text is as long as the bound allows, ends with a whole word, and begins with the newest behaviours."""
+    """The text fills the bound, ends with a whole word and begins with the newest."""
     of_user = [b._replace(type="click") for b in window(*(ITEMS * 5))]
     cut = window_encoder().window_text(pack([of_user], ROW_OF, 500), 0)
     whole = " ".join(f"click {b.item_id[:2]} {b.item_id[2:]}" for b in reversed(of_user))
@@ -156,13 +156,13 @@ def test_a_long_window_loses_its_oldest_behaviours_between_words() -> None:
     ],
 )
 def test_a_long_item_leaves_room_for_older_ones(text: str, kept: str) -> None:
-    """An item's text is cut between words, or where one word is longer than the bound, in it."""
+    """An item's text is cut between words, or inside a word longer than the bound."""
     encoder = window_encoder([text, "older", *TEXTS[2:]])
     assert encoder.window_text(packed([window(ITEMS[1], ITEMS[0])]), 0) == f"view {kept} view older"
 
 
 def test_an_item_without_text_is_left_out() -> None:
-    """It is no word of a window; a window of none but such is empty."""
+    """An item without text adds no word; a window of such items is empty."""
     encoder = window_encoder(["", "  ", *TEXTS[2:]])
     together = packed([window(ITEMS[0], ITEMS[2], ITEMS[1]), window(ITEMS[0], ITEMS[1])])
     assert [encoder.window_text(together, i) for i in range(2)] == ["view x0 y2", ""]
@@ -170,7 +170,7 @@ def test_an_item_without_text_is_left_out() -> None:
 
 
 def test_each_distinct_text_is_embedded_once() -> None:
-    """Users with equal windows share a run of the language model; empty windows cost none."""
+    """Equal windows share a run of the language model; empty windows need none."""
     encoder = RecordingEncoder()
     vectors = window_encoder(encoder=encoder).user_vectors(packed([*WINDOWS, *WINDOWS[::-1]]), unit(DIM))
     assert len(encoder.given) == len(set(encoder.given)) == sum(bool(of_user) for of_user in WINDOWS)
@@ -216,7 +216,7 @@ def fit(train: Interactions, *, seed: int = 1, n_pairs: int = 150, regularisatio
 
 
 def shares_in_first(by_map: Float32) -> float:
-    """Return how many of the best six items of users not trained on have the second word that their next items have."""
+    """Return how many of the best six items of new users have the next item's second word."""
     held_out = log(seed=9)
     windows, _, following = windows_before(held_out, range(len(held_out) - 40, len(held_out)), 50)
     users = WindowTextEncoder(ENCODER, TEXTS, whitening(), by_map).user_vectors(packed(windows), unit(DIM))
@@ -226,14 +226,14 @@ def shares_in_first(by_map: Float32) -> float:
 
 
 def test_the_fitted_map_ranks_what_comes_next_above_chance() -> None:
-    """It finds the word that the next item shares, where chance finds one in six and the map turned around fewer."""
+    """The map finds the shared word more often than chance and than its transpose."""
     fitted = fit(log())
     assert shares_in_first(fitted) > 0.6
     assert shares_in_first(-fitted) < 1 / N_GROUPS
 
 
 def test_the_map_is_the_minimum_of_the_ridge_objective() -> None:
-    """The closed form is what least squares gives when sqrt(r) I is added to the windows and sqrt(r) s I to the targets."""
+    """The closed form equals least squares with sqrt(r) I and sqrt(r) s I appended."""
     train = log(10, 4)
     windows, _, following = windows_before(train, range(len(ITEMS) + 10, len(train)), 50)
     x = window_encoder().user_vectors(packed(windows), unit(DIM))
@@ -248,7 +248,7 @@ def test_the_map_is_the_minimum_of_the_ridge_objective() -> None:
 
 
 def test_an_item_without_text_is_no_target() -> None:
-    """Events of an item without text do not pull the map towards nothing, and take no place in the sample."""
+    """Items without text are never targets and take no place in the sample."""
     train, text_unit = log(10, 4), unit(DIM)
     text_unit[ROW_OF["x0y0"]] = 0.0
     texts = ["" if item_id == "x0y0" else text for item_id, text in zip(ITEMS, TEXTS, strict=True)]
@@ -262,7 +262,7 @@ def test_an_item_without_text_is_no_target() -> None:
 
 
 def test_the_same_seed_gives_the_same_map() -> None:
-    """A fit is a function of log and seed, and the number of pairs bounds what is embedded."""
+    """A fit depends on log and seed; the number of pairs bounds the embedded texts."""
     encoder, train = RecordingEncoder(), log()
     np.testing.assert_array_equal(fit(train, n_pairs=20), fit(train, n_pairs=20))
     assert np.abs(fit(train, n_pairs=20) - fit(train, n_pairs=20, seed=2)).max() > 1e-3
@@ -281,14 +281,14 @@ def test_the_same_seed_gives_the_same_map() -> None:
     ],
 )
 def test_parts_that_do_not_fit_are_an_error(by_map: Float32, encoder: FakeEncoder, says: str) -> None:
-    """What cannot be multiplied is said when the encoder is made, not at the first user."""
+    """Parts that do not fit fail when the encoder is made, not at the first user."""
     with pytest.raises(ValueError, match=says):
         WindowTextEncoder(encoder, TEXTS, whitening(), by_map)
 
 
 @pytest.mark.parametrize("shape", [(len(ITEMS) - 1, DIM), (len(ITEMS), DIM + 1)])
 def test_vectors_of_another_catalogue_are_an_error(shape: tuple[int, int]) -> None:
-    """Rows that mean other items would give wrong windows without a word."""
+    """Rows of another catalogue would give wrong windows silently."""
     with pytest.raises(ValueError, match=r"items of shape .*: must be \(36, 8\)"):
         window_encoder().user_vectors(packed(), np.zeros(shape, dtype=np.float32))
 
@@ -303,10 +303,10 @@ def test_a_number_out_of_range_is_an_error(field: str, value: Any) -> None:
 
 
 def test_bad_training_input_is_an_error() -> None:
-    """Tables of other lengths than the log, and a log in which nothing follows."""
+    """Tables of other lengths, and a log without a next item, are errors."""
     with pytest.raises(ValueError, match="1 texts: must be 36"):
         WindowTextData(log(), ["a"], unit(DIM))
     with pytest.raises(ValueError, match=r"text_unit of shape \(1, 8\)"):
         WindowTextData(log(), TEXTS, unit(DIM)[:1])
-    with pytest.raises(ValueError, match="log of 36 events: no item with text follows"):
+    with pytest.raises(ValueError, match=r"number of events: 36\): no item with text follows"):
         fit(log(n_users=0))

@@ -1,4 +1,4 @@
-"""iALS: every sweep lowers the objective, fold-in is the dense solution, blocks are found, equal seeds give equal factors."""
+"""iALS: sweeps lower the objective, fold-in is the dense solution, seeds fix the factors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFIG = AlsConfig(dim=6, n_sweeps=4, unobserved_weight=0.2, regularisation=0.02
 
 
 def log(seed: int = 3) -> tuple[Int64, Int64, Bool]:
-    """Return a random log with repeats, a user and an item without events, and who had what."""
+    """Return a random log with repeats, an empty user and item, and the user-item matrix."""
     rng = np.random.default_rng(seed)
     users, items = rng.integers(1, N_USERS, 300), (rng.random(300) ** 2 * (N_ITEMS - 1)).astype(np.int64)
     had = np.zeros((N_USERS, N_ITEMS), dtype=np.bool_)
@@ -41,7 +41,7 @@ def padded(had: Bool) -> tuple[Int64, Bool]:
 
 
 def test_the_objective_falls_with_each_sweep() -> None:
-    """Both half-sweeps are exact, so that no sweep can raise it."""
+    """Both half-sweeps are exact, so no sweep raises the objective."""
     users, items, had = log()
     values = []
     for n_sweeps in range(1, 7):
@@ -81,7 +81,7 @@ def test_fold_in_gives_the_users_of_the_fit(dim: int) -> None:
 
 
 def test_fold_in_counts_a_repeated_item_once_in_any_order() -> None:
-    """A window may hold an item twice, and the objective knows only had or not had."""
+    """A window may repeat an item; the objective counts it once."""
     users, items, _ = log()
     fitted = fit_als(users, items, N_USERS, N_ITEMS, CONFIG, seed=1)
     gram = fitted.items.T @ fitted.items
@@ -95,7 +95,7 @@ def test_fold_in_counts_a_repeated_item_once_in_any_order() -> None:
 
 
 def test_the_size_of_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is bounded by solving few users at a time, which no result shows."""
+    """The size of a chunk bounds memory and changes no result."""
     users, items, had = log()
     whole = fit_als(users, items, N_USERS, N_ITEMS, CONFIG, seed=1)
     rows, mask = padded(had)
@@ -109,7 +109,7 @@ def test_the_size_of_chunks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_blocks_are_recovered() -> None:
-    """On a checkerboard with gaps, a user's gaps in the own colour score above every item of the other."""
+    """On a checkerboard with gaps, a user's gaps in the own colour score above the other colour."""
     users, items = np.meshgrid(np.arange(24), np.arange(16), indexing="ij")
     own = users % 2 == items % 2
     taken = own & (np.random.default_rng(2).random(own.shape) < 0.75)
@@ -121,7 +121,7 @@ def test_blocks_are_recovered() -> None:
 
 
 def test_equal_seeds_give_equal_factors_and_order_and_repeats_do_not_matter() -> None:
-    """Factors depend on who had what and on the seed alone; every sweep is told once."""
+    """Factors depend on the pairs and the seed only; each sweep is reported once."""
     users, items, _ = log()
     told: list[int] = []
     one = fit_als(users, items, N_USERS, N_ITEMS, CONFIG, 1, told.append)

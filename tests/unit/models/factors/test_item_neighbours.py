@@ -19,7 +19,7 @@ def random_log(n_users: int = 60, n_items: int = 20) -> tuple[Int64, Int64]:
 
 
 def test_cosine_by_hand() -> None:
-    """Items a (3 users) and b (2) share 2: 2 / sqrt(6); a and c share 1: 1 / sqrt(3); d is alone; a repeat counts once."""
+    """Items a (3 users) and b (2) share 2: 2 / sqrt(6); a, c share 1: 1 / sqrt(3); d is alone."""
     rows, weights = item_neighbours(USERS, ITEMS, 4, 2, shrinkage=0.0)
     assert rows.tolist() == [[1, 2], [0, -1], [0, -1], [-1, -1]]
     expected = [[2 / 6**0.5, 1 / 3**0.5], [2 / 6**0.5, 0.0], [1 / 3**0.5, 0.0], [0.0, 0.0]]
@@ -35,7 +35,7 @@ def test_shrinkage_discounts_pairs_with_little_support() -> None:
 
 
 def test_few_neighbours_are_the_best_of_all_and_ties_go_to_the_lower_row() -> None:
-    """Cutting keeps the head of the whole list."""
+    """A shorter list is the head of the whole list."""
     users, items = random_log()
     rows, weights = item_neighbours(users, items, 20, 20)
     few_rows, few_weights = item_neighbours(users, items, 20, 3)
@@ -46,7 +46,7 @@ def test_few_neighbours_are_the_best_of_all_and_ties_go_to_the_lower_row() -> No
 
 
 def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is bounded by blocks of items and tiles, which no result shows."""
+    """The sizes of blocks and tiles bound memory and change no result."""
     users, items = random_log()
     table, weights = item_neighbours(users, items, 20, 4), ease_weights(users, items, 60, 20, 3.0)
     monkeypatch.setattr("models.factors.item_neighbours.BLOCK_CELLS", 60)
@@ -57,7 +57,7 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_ease_is_a_ridge_regression_of_each_item_on_the_others() -> None:
-    """Its definition: per column a least squares problem without the item itself."""
+    """By definition each column is a least squares problem without the item itself."""
     users, items = random_log()
     weights = ease_weights(users, items, 60, 20, regularisation=3.0)
     x = interaction_matrix(users, items, 60, 20).toarray().astype(np.float64)
@@ -72,7 +72,7 @@ def test_ease_is_a_ridge_regression_of_each_item_on_the_others() -> None:
 
 
 def test_empty_logs_have_no_neighbours() -> None:
-    """Nothing is known, so nothing goes with anything."""
+    """Without events no item has a neighbour."""
     none = np.zeros(0, dtype=np.int64)
     rows, weights = item_neighbours(none, none, 3, 2)
     assert rows.tolist() == [[-1, -1]] * 3

@@ -30,7 +30,7 @@ def fold(seen: Float32, mask: Bool, y: Float32) -> Float32:
 
 
 def test_fold_in_solves_the_normal_equations() -> None:
-    """The result is that of the full equation, with one confidence for each of all items, user by user."""
+    """The result solves the full equation with one confidence per item, user by user."""
     y, had, seen, mask = case([1, 6, 3])
     found = fold(seen, mask, y)
     for factors, items in zip(found, had, strict=True):
@@ -42,7 +42,7 @@ def test_fold_in_solves_the_normal_equations() -> None:
 
 
 def test_a_user_without_items_gets_zeros() -> None:
-    """No behaviours are no error, and padding is not taken for one."""
+    """A user without items is no error, and padding is not an item."""
     y, _, seen, mask = case([0, 3])
     found = fold(seen, mask, y)
     assert not found[0].any()
@@ -50,7 +50,7 @@ def test_a_user_without_items_gets_zeros() -> None:
 
 
 def test_fold_in_of_a_batch_gives_what_single_users_give() -> None:
-    """Neither neighbours nor padding change a user's factors."""
+    """Other users and padding do not change a user's factors."""
     lengths = [2, 9, 1]
     y, _, seen, mask = case(lengths)
     together = fold(seen, mask, y)
@@ -81,7 +81,7 @@ def test_training_ranks_a_users_own_block_first() -> None:
 
 
 def test_a_frequent_item_has_a_greater_bias() -> None:
-    """Biases carry popularity."""
+    """The bias of an item grows with its popularity."""
     users = np.arange(40, dtype=np.int64)
     items = np.where(users % 8 == 0, users % 5, 5).astype(np.int64)
     fitted = fit_factors(users, items, 40, 6, FactorsConfig(dim=4, epochs=30, batch_size=16), seed=1)
@@ -89,7 +89,7 @@ def test_a_frequent_item_has_a_greater_bias() -> None:
 
 
 def test_training_is_deterministic_by_seed_and_tells_its_progress() -> None:
-    """The same seed gives the same numbers, another one others; every epoch is told once."""
+    """The seed fixes the numbers; each epoch is reported once."""
     users, items = checkerboard()
     config = FactorsConfig(dim=4, epochs=3, batch_size=64)
     told: list[int] = []

@@ -1,4 +1,4 @@
-"""Features as numbers: which columns there are, what they hold, and what counts as missing."""
+"""Features as numbers: their columns, their values, and what counts as missing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def names_of(spec: FeatureSpec) -> tuple[str, ...]:
 
 
 def test_numbers_and_categories_become_standardised_columns() -> None:
-    """Known training values have mean 0 and spread 1 in each column; missing ones are NaN, in all columns of a category."""
+    """Known values have mean 0 and deviation 1; missing ones are NaN in all their columns."""
     spec = fit_spec(PEOPLE)
     assert names_of(spec) == ("age", "city=Basel", "city=Bern")
     assert spec.groups.tolist() == [0, 1, 1]
@@ -52,7 +52,7 @@ def test_numbers_and_categories_become_standardised_columns() -> None:
 
 
 def test_constant_and_missing_features_are_no_columns() -> None:
-    """What never varies says nothing; a category that one row has says nothing about others."""
+    """A feature with one value, or categories of one row each, get no column."""
     assert fit_spec([]).n_columns == fit_spec([{}]).n_columns == 0
     assert fit_spec([{"same": 1.0, "never": None, "id": f"i{i}"} for i in range(5)]).n_columns == 0
     assert encode(fit_spec([]), PEOPLE).shape == (4, 0)
@@ -67,7 +67,7 @@ def test_what_is_no_number_is_missing(value: Any) -> None:
 
 @pytest.mark.parametrize(("value", "is_missing"), [("Oslo", False), (7, False), ("", True), (True, True), ([1], True)])
 def test_an_unseen_category_is_another_one(value: Any, is_missing: bool) -> None:
-    """An unseen word or number is in no column, which differs from being missing."""
+    """An unseen category is 0 in all columns; a missing one is NaN."""
     columns = encode(fit_spec(PEOPLE), [{"city": value}])[0, 1:]
     assert np.isnan(columns).all() if is_missing else columns.tolist() == [-1, -1]
 
@@ -79,7 +79,7 @@ def test_numbers_among_words_are_words() -> None:
 
 
 def test_skewed_amounts_are_taken_as_logarithms() -> None:
-    """Prices are, years and what may be negative are not; a negative price counts as 0; what is far off is cut."""
+    """Prices become logarithms, years do not; a negative price is 0; extremes are cut."""
     rows: list[Row] = [
         {"price": float(10**i), "year": 1990.0 + i, "gain": -1.0 if i == 0 else 10.0**i} for i in range(7)
     ]
@@ -103,7 +103,7 @@ def test_frequent_categories_have_columns_and_rare_ones_fall_together() -> None:
 
 
 def test_the_best_known_features_are_kept() -> None:
-    """Beyond the bound, the least covered features are left out, and named; one that still fits is not."""
+    """Beyond the bound the least covered features are left out and named."""
     rows: list[Row] = [
         {f"f{j:02}": float(i) for j in range(70) if i < 100 - j} | {"kind": f"k{i % 4}" if i < 39 else None}
         for i in range(100)
@@ -115,7 +115,7 @@ def test_the_best_known_features_are_kept() -> None:
 
 
 def test_other_rows_do_not_change_the_spec() -> None:
-    """Encoding uses nothing but the spec: a row alone gives what it gives among others."""
+    """Encoding depends on the spec only: a row gives the same alone and among others."""
     spec = fit_spec(PEOPLE)
     together = encode(spec, [PEOPLE[0], {"age": 1e6, "city": "Oslo"}])
     assert together[0].tolist() == encode(spec, PEOPLE[:1])[0].tolist()
@@ -123,7 +123,7 @@ def test_other_rows_do_not_change_the_spec() -> None:
 
 
 def test_a_spec_survives_json() -> None:
-    """What comes back encodes to the same numbers."""
+    """A spec from JSON encodes to the same numbers."""
     spec = fit_spec(PEOPLE)
     again = spec_from_dict(json.loads(json.dumps(spec_to_dict(spec))))
     assert again == spec
@@ -142,13 +142,13 @@ def test_a_spec_survives_json() -> None:
     ],
 )
 def test_a_damaged_spec_is_refused(change: dict[str, Any], message: str) -> None:
-    """The error says which field."""
+    """The error names the field."""
     with pytest.raises(ValueError, match=message):
         spec_from_dict(spec_to_dict(fit_spec(PEOPLE)) | change)
 
 
 def test_rows_of_items_and_users() -> None:
-    """Fields of the contract by name; no tags are an unknown number of them."""
+    """Fields of the contract by name; without tags their number is unknown."""
     item = {"item_id": "i", "title": "t", "price": 2.0, "tags": ["a", "b"], "features": {"price": "low"}}
     assert item_row(item) == {"price": 2.0, "category": None, "n_tags": 2.0, "features.price": "low"}
     assert item_row({"features": None}) == {"price": None, "category": None, "n_tags": None}

@@ -1,4 +1,4 @@
-"""Missing features: each strategy by hand or against scikit-learn, and the corners."""
+"""Missing features: each strategy by hand or against scikit-learn, and edge cases."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def remove_at_random(features: Float32, share: float, seed: int, groups: Int64 |
 
 @pytest.mark.parametrize(("strategy", "value"), [("mean", 7 / 3), ("median", 3.0), ("most_frequent", 3.0)])
 def test_statistics_fill(strategy: str, value: float) -> None:
-    """A missing value becomes the statistic of the known ones; known values stay; a column without any becomes 0."""
+    """A missing value becomes the statistic of the known ones; an empty column becomes 0."""
     filled = fit_imputer(FEATURES, TEXT, strategy).apply(FEATURES, TEXT)
     assert filled[3].tolist() == pytest.approx([value, 0.0])
     assert filled[:3, 0].tolist() == [1.0, 3.0, 3.0]
@@ -61,7 +61,7 @@ def test_a_category_becomes_the_most_frequent_one(strategy: str) -> None:
 
 
 def test_time_interpolates_between_known_neighbours() -> None:
-    """Between two known times the value is on the line, before and after it is held; without a time it is the mean."""
+    """Values lie on a line between known times, and stay constant outside; else the mean."""
     features = np.array([[1.0], [NAN], [3.0], [5.0], [7.0]], dtype=np.float32)
     imputer = fit_imputer(features, np.zeros((5, 1), dtype=np.float32), "time", np.array([10, 20, 40, 40, -1]))
     asked = np.array([5, 10, 25, 40, 99, -1])
@@ -91,7 +91,7 @@ def test_model_uses_the_text() -> None:
 
 
 def test_model_is_that_of_scikit_learn() -> None:
-    """Rows that were not fitted are filled as IterativeImputer over text and features fills them, with the same regression."""
+    """New rows are filled as IterativeImputer with the same regression fills them."""
     text = noise(80, 3, 1)
     whole = text @ noise(3, 3, 2) + 0.3 * noise(80, 3, 3)
     whole[:, 2] += whole[:, 0]
@@ -119,7 +119,7 @@ def test_model_is_fitted_on_evenly_spaced_rows(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_columns_of_one_category_do_not_predict_one_another() -> None:
-    """They are missing together: the text must fill each as if it were alone, not the other's mean."""
+    """Columns missing together are predicted from the text, not from each other's mean."""
     text = noise(200, 2, 1)
     is_first = text[:, :1] + noise(200, 1, 2) > 0
     groups = np.zeros(2, dtype=np.int64)
@@ -133,7 +133,7 @@ def test_columns_of_one_category_do_not_predict_one_another() -> None:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_nothing_missing_comes_out(strategy: str) -> None:
-    """Empty, constant, single and infinite values, no rows, and rows that have nothing: all come out finite."""
+    """Empty, constant, single and infinite values, and no rows, give finite features."""
     features = np.array([[NAN, 2, 1, np.inf], [NAN, 2, NAN, 1], [NAN, NAN, NAN, 3], [NAN] * 4], dtype=np.float32)
     for fitted in (features, features[:0]):
         imputer = fit_imputer(fitted, TEXT[: len(fitted)], strategy, TIMES[: len(fitted)])
@@ -147,7 +147,7 @@ def test_nothing_missing_comes_out(strategy: str) -> None:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_only_training_rows_are_seen(strategy: str) -> None:
-    """What other rows hold changes neither the imputer nor another row's values, and is changed by neither."""
+    """Filling a row changes neither the imputer nor other rows."""
     features, text, times = remove_at_random(noise(40, 3, 1), 0.4, seed=2), noise(40, 2, 3), np.arange(40)
     imputer = fit_imputer(features[:30], text[:30], strategy, times[:30])
     alone = imputer.apply(features[30:31], text[30:31], times[30:31])
@@ -159,7 +159,7 @@ def test_only_training_rows_are_seen(strategy: str) -> None:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_arrays_are_the_whole_state(strategy: str) -> None:
-    """After a way through a file of tensors, the same comes out."""
+    """An imputer restored from tensors fills the same values."""
     features, text, times = remove_at_random(noise(40, 3, 1), 0.4, seed=2), noise(40, 2, 3), np.arange(40)
     imputer = fit_imputer(features, text, strategy, times)
     again = Imputer.from_tensors(safetensors.numpy.load(safetensors.numpy.save(imputer.tensors())))
@@ -178,7 +178,7 @@ def test_damaged_state_is_refused() -> None:
 
 
 def test_wrong_input_is_refused() -> None:
-    """The error names what there is, what is wrong and what helps."""
+    """The error names the value, the problem and the remedy."""
     with pytest.raises(ValueError, match="'guess': must be one of mean, median"):
         fit_imputer(FEATURES, TEXT, "guess")
     with pytest.raises(ValueError, match="'time' needs one per row"):

@@ -1,4 +1,4 @@
-"""Side features: columns and fillings of training rows alone, kept as plain data and arrays, refused where they do not fit."""
+"""Side features: fitted to training rows only, kept as plain data, refused if they do not fit."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_nothing_is_missing_afterwards_and_what_is_known_stays(strategy: str) ->
 
 
 def test_a_gap_gets_the_median_of_training() -> None:
-    """Of the known standardised values, whatever else is encoded with it."""
+    """A row's values do not depend on the rows encoded with it."""
     side = fitted()
     prices = np.array([row["price"] for row in ROWS if "price" in row], dtype=float)
     expected = np.median((prices - prices.mean()) / prices.std())
@@ -46,7 +46,7 @@ def test_a_gap_gets_the_median_of_training() -> None:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_what_is_kept_restores_the_same(strategy: str) -> None:
-    """Through JSON and arrays by name, as an artifact does."""
+    """Features survive JSON and arrays by name, as in an artifact."""
     side = fitted(strategy)
     plain = msgspec.json.decode(msgspec.json.encode(side.to_plain()))
     restored = SideFeatures.restore(plain, side.tensors("item_imputer."), "item_imputer.")
@@ -56,7 +56,7 @@ def test_what_is_kept_restores_the_same(strategy: str) -> None:
 
 
 def test_features_that_do_not_fit_together_are_refused() -> None:
-    """An imputer of another width, another prefix, a spec that is none."""
+    """An imputer of another width, another prefix or a damaged spec is an error."""
     side, narrow = fitted(), fit_side_features([{"price": 1.0}, {"price": 2.0}], TEXT[:2])
     with pytest.raises(ValueError, match="statistics has 1 columns, its spec 3"):
         SideFeatures.restore(side.to_plain(), narrow.tensors("x."), "x.")
@@ -68,7 +68,7 @@ def test_features_that_do_not_fit_together_are_refused() -> None:
 
 @pytest.mark.parametrize("n", [0, 5])
 def test_without_features_there_are_no_columns(n: int) -> None:
-    """Neither rows without features nor no rows at all are an error, and anything can be encoded."""
+    """Rows without features, and no rows, are no error."""
     side = fit_side_features([{}] * n, TEXT[:n])
     assert side.width == 0
     assert side.encode([{"price": 1.0}, {}], TEXT[:2]).shape == (2, 0)

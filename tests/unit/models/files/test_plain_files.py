@@ -1,4 +1,4 @@
-"""An artifact that somebody made to do harm: it leads nowhere, and it is refused before it costs memory."""
+"""A hostile artifact leads nowhere and is refused before it costs memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def test_a_place_inside_the_roots_is_allowed_however_it_is_named(saved: Path, tmp_path: Path) -> None:
-    """Through a link, with ``..``, as a root itself: what counts is where it lies."""
+    """Through a link, with ``..``, or as a root itself: only the real place counts."""
     (tmp_path / "link").symlink_to(saved.parent)
     for directory in (saved, tmp_path / "link" / "good", saved / ".." / "good"):
         assert load_artifact(directory, roots=[tmp_path / "none", saved.parent]).version == artifact().version
@@ -56,13 +56,13 @@ def _by_link(outside: Path, root: Path) -> Path:
 
 
 def _by_name(outside: Path, root: Path) -> Path:
-    """A sibling whose path begins with the root's."""
+    """A sibling whose path starts with the root's is outside."""
     return shutil.copytree(outside, Path(f"{root}-of-another"))
 
 
 @pytest.mark.parametrize("way", [_as_it_is, _by_dots, _by_link, _by_name])
 def test_a_place_outside_the_roots_is_refused(tmp_path: Path, way: Callable[[Path, Path], Path]) -> None:
-    """The line names where it lies, the roots, and the setting."""
+    """The message names the place, the roots and the setting."""
     save_artifact(artifact(), tmp_path / "elsewhere")
     root = tmp_path / "models"
     root.mkdir()
@@ -73,14 +73,14 @@ def test_a_place_outside_the_roots_is_refused(tmp_path: Path, way: Callable[[Pat
 
 @pytest.mark.parametrize("name", [MANIFEST, TENSORS])
 def test_a_file_that_is_a_link_is_refused(saved: Path, tmp_path: Path, name: str) -> None:
-    """It could show a file of this machine, or change while it is read."""
+    """A link could show a file of this machine, or change during the reading."""
     (saved / name).rename(tmp_path / name)
     (saved / name).symlink_to(tmp_path / name)
     assert f"{name} is a symbolic link" in refused(saved)
 
 
 def test_a_pipe_is_refused_at_once(saved: Path) -> None:
-    """Reading it would wait for ever."""
+    """Reading a pipe would wait for ever."""
     (saved / MANIFEST).unlink()
     os.mkfifo(saved / MANIFEST)
     assert "not a plain file" in refused(saved)
@@ -90,7 +90,7 @@ def test_a_pipe_is_refused_at_once(saved: Path) -> None:
 def test_a_folder_that_is_swapped_after_the_check_is_not_read(
     saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, roots: bool
 ) -> None:
-    """A link that takes its place between check and opening is refused; one that comes after the opening is not looked at."""
+    """A link that replaces a folder after the check is refused or ignored."""
     save_artifact(train_tiny(seed=2), tmp_path / "other")
     allowed = [saved.parent] if roots else []
     swap = _swapper(saved, tmp_path / "other")
@@ -129,7 +129,7 @@ def _swapper(folder: Path, other: Path) -> Callable[[], None]:
 def test_a_file_that_changes_while_it_is_read_is_refused(
     saved: Path, monkeypatch: pytest.MonkeyPatch, grow: int
 ) -> None:
-    """What was measured is what is read."""
+    """A file that changes its size while it is read is refused."""
     read = artifact_files.read_exactly
 
     def change_then_read(file: Any, name: str, size: int) -> bytes:
@@ -142,14 +142,14 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
 def test_an_archive_is_not_unpacked(saved: Path, tmp_path: Path, kind: str) -> None:
-    """Archives hold paths that lead outside; a folder does not."""
+    """Archives can hold paths that lead outside, so they are refused."""
     archive = shutil.make_archive(str(tmp_path / "model"), kind, saved)
     assert "archives are not unpacked" in refused(Path(archive))
 
 
 @pytest.mark.parametrize("name", [MANIFEST, TENSORS])
 def test_a_file_above_its_limit_is_refused_unread(saved: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """By its size: a sparse file costs its maker nothing."""
+    """A file above its limit is refused unread."""
     for limit in ("MAX_MANIFEST_BYTES", "MAX_TENSORS_BYTES"):
         monkeypatch.setattr(f"models.artifact.artifact.{limit}", 1 << 20)
     os.truncate(saved / name, 1 << 40)
@@ -163,7 +163,7 @@ def test_a_file_above_its_limit_is_refused_unread(saved: Path, monkeypatch: pyte
 
 @pytest.mark.parametrize("length", [MAX_HEADER_BYTES + 1, 1 << 62, 10**6])
 def test_a_tensor_header_with_a_huge_length_is_refused(saved: Path, length: int) -> None:
-    """Its first eight bytes claim what they like."""
+    """The length in the first eight bytes is checked."""
     data = length.to_bytes(8, "little") + b"{}"
     (saved / TENSORS).write_bytes(data)
     change_manifest(saved, lambda m: m.update(sha256=hashlib.sha256(data).hexdigest()))
@@ -172,7 +172,7 @@ def test_a_tensor_header_with_a_huge_length_is_refused(saved: Path, length: int)
 
 @pytest.mark.parametrize("bomb", [b'{"a":' * 100_000 + b"1" + b"}" * 100_000, b"[" * 100_000])
 def test_a_nested_manifest_is_refused(saved: Path, bomb: bytes) -> None:
-    """Where the manifest may hold anything, too."""
+    """Deeply nested JSON is refused."""
     manifest = msgspec.json.decode((saved / MANIFEST).read_bytes())
     manifest["item_features"] = {"x": msgspec.Raw(bomb)}
     (saved / MANIFEST).write_bytes(msgspec.json.encode(manifest))
@@ -180,7 +180,7 @@ def test_a_nested_manifest_is_refused(saved: Path, bomb: bytes) -> None:
 
 
 def test_a_small_file_costs_what_it_holds(saved: Path) -> None:
-    """The limit of 16 GiB is not what is asked of the system."""
+    """A read asks for the file's size, not for the limit of 16 GiB."""
     tracemalloc.start()
     try:
         load_artifact(saved)
@@ -190,13 +190,13 @@ def test_a_small_file_costs_what_it_holds(saved: Path) -> None:
 
 
 def test_a_sparse_file_is_refused(saved: Path) -> None:
-    """Holes cost their maker nothing and us memory."""
+    """A hole costs its maker nothing and the reader memory."""
     os.truncate(saved / TENSORS, 1 << 30)
     assert "is almost empty" in refused(saved)
 
 
 def test_a_large_file_with_its_data_is_no_sparse_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The data is counted; a hole of half the file is nobody's attack."""
+    """A file that is half a hole is read."""
     monkeypatch.setattr(artifact_files, "MAX_SPARSE_BYTES", 1 << 20)
     with (tmp_path / "data").open("wb") as file:
         file.write(b"x" * (1 << 20))
@@ -208,7 +208,7 @@ def test_a_large_file_with_its_data_is_no_sparse_one(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("name", sorted(SIZES))
 @pytest.mark.parametrize("value", [0, -1, 1.5, 10**9, 10**30])
 def test_sizes_outside_their_limits_are_refused_first(saved: Path, name: str, value: object) -> None:
-    """A number in the manifest must not decide how large a model gets, and none has no heads."""
+    """A number in the manifest must not decide the size of a model."""
     change_manifest(saved, lambda m: m["sequence"].update({name: value}))
     began = time.monotonic()
     assert f"sequence.{name}={value}" in refused(saved)
@@ -216,7 +216,7 @@ def test_sizes_outside_their_limits_are_refused_first(saved: Path, name: str, va
 
 
 def test_sizes_are_limited_together(saved: Path) -> None:
-    """Each of them is allowed; together they are 6 GB that the file does not have."""
+    """Allowed sizes that together need 6 GB more than the file are refused."""
     change_manifest(saved, lambda m: m["sequence"].update(dim=2_048, n_layers=32, text_dim=8_192))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert "do not fit" in refused(saved)
@@ -225,7 +225,7 @@ def test_sizes_are_limited_together(saved: Path) -> None:
 
 @pytest.mark.parametrize("text", [b'"a",', b'"' + b"x" * 500 + b'",'])
 def test_a_manifest_of_more_ids_than_rows_is_not_decoded(saved: Path, text: bytes) -> None:
-    """Short ids become twenty times their text in memory."""
+    """Short ids take twenty times their text in memory."""
     manifest = msgspec.json.decode((saved / MANIFEST).read_bytes())
     manifest["item_ids"] = msgspec.Raw(b"[" + text * ((16 << 20) // len(text)) + b'"b"]')
     (saved / MANIFEST).write_bytes(msgspec.json.encode(manifest))
@@ -239,7 +239,7 @@ def test_a_manifest_of_more_ids_than_rows_is_not_decoded(saved: Path, text: byte
 
 @pytest.mark.parametrize("field", ["item_features", "metrics", "unknown"])
 def test_a_manifest_that_is_long_elsewhere_is_refused(saved: Path, field: str) -> None:
-    """Only the ids have reason to be many."""
+    """Text beside the item ids is bounded."""
     manifest = msgspec.json.decode((saved / MANIFEST).read_bytes())
     manifest[field] = msgspec.Raw(b"{" + b",".join(b'"%07d":[]' % i for i in range(400_000)) + b"}")
     (saved / MANIFEST).write_bytes(msgspec.json.encode(manifest))
@@ -261,7 +261,7 @@ def test_a_manifest_that_is_long_elsewhere_is_refused(saved: Path, field: str) -
 def test_a_number_or_name_outside_its_limits_is_refused_by_name(
     saved: Path, change: dict[str, object], word: str
 ) -> None:
-    """It would be found out much later, in a list."""
+    """A repeated id would otherwise show only in a list."""
     change_manifest(saved, lambda m: m.update(change))
     assert word in refused(saved)
 
@@ -300,6 +300,6 @@ NAN = complex("nan")
     ],
 )
 def test_a_tensor_of_a_strange_shape_or_type_is_refused_by_name(saved: Path, name: str, new: torch.Tensor) -> None:
-    """Also where manifest and checksum agree with it."""
+    """A wrong tensor is refused even if manifest and checksum agree with it."""
     change_tensors(saved, lambda tensors: tensors.update({name: new}))
     assert name in refused(saved)

@@ -1,4 +1,4 @@
-"""One contract for the exact, ivf and hnsw index, and what each must refuse."""
+"""The exact, ivf and hnsw index pass the same tests, and refuse the same input."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 def build(items: Float32, kind: Kind, rows: Int64 | None = None) -> ItemIndex:
-    """Return an index that is surely of this kind: small ones seldom reach a high recall in less time than exact search."""
+    """Return an index of this kind: with a high target a small one would become exact."""
     index = ItemIndex.build(items, rows, kind=kind, recall_target=0.3)
     assert index.kind == (kind if len(items) else "exact")
     return index
@@ -54,7 +54,7 @@ def test_an_exact_index_equals_a_sort() -> None:
 
 
 def test_scores_belong_to_their_rows(kind: Kind) -> None:
-    """Rows keep the names they were given; scores are their inner products, falling; no row comes twice."""
+    """Rows keep their given names; scores are inner products, falling; no row repeats."""
     items, queries = vectors(600), vectors(9, seed=2)
     numbers = np.random.default_rng(3).permutation(10_000)[:600]
     rows, scores = build(items, kind, numbers).search(queries, 50)
@@ -68,7 +68,7 @@ def test_scores_belong_to_their_rows(kind: Kind) -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 40, 300])
 def test_the_answer_is_as_wide_as_promised(kind: Kind, n: int) -> None:
-    """FAISS's -1 never escapes: with more asked for than there is, all rows come, each once."""
+    """A search for more rows than exist returns each row once, and never FAISS's -1."""
     rows, scores = build(vectors(n), kind).search(vectors(2), 400)
     assert np.sort(rows, axis=1).tolist() == [list(range(n))] * 2
     assert np.isfinite(scores).all()
@@ -76,7 +76,7 @@ def test_the_answer_is_as_wide_as_promised(kind: Kind, n: int) -> None:
 
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_vectors_that_are_all_equal(kind: Kind, value: float) -> None:
-    """Nothing to cluster and no neighbour nearer than another: any rows are right, as many as asked for."""
+    """All vectors are equally near: any rows are right, in the number asked for."""
     rows, scores = build(np.full((300, 8), value, np.float32), kind).search(np.ones((2, 8)), 120)
     assert all(len(set(found.tolist())) == 120 for found in rows)
     assert (scores == 8 * value).all()
@@ -85,7 +85,7 @@ def test_vectors_that_are_all_equal(kind: Kind, value: float) -> None:
 @pytest.mark.parametrize("exact_up_to", [0, 50_000])
 @pytest.mark.parametrize("n_allowed", [0, 1, 3, 150, 450, 599, 600])
 def test_only_allowed_rows_come(kind: Kind, n_allowed: int, exact_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A mask and a list of rows say the same, by row number, and the width promise holds, filtered by FAISS or beside it."""
+    """A mask and a list of row numbers give the same rows, in the promised number."""
     items, queries = vectors(600), vectors(9, seed=2)
     numbers = 2 * np.arange(600)
     index = build(items, kind, numbers)
@@ -104,7 +104,7 @@ def test_only_allowed_rows_come(kind: Kind, n_allowed: int, exact_up_to: int, mo
 
 @pytest.mark.parametrize("kind", ["exact", "ivf"])  # a graph is connected, and leaves nothing open here
 def test_what_is_found_too_little_is_filled(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Allowed rows that lie far from where an approximate search looks are found all the same, and best first."""
+    """A search finds allowed rows far from the query too, best first."""
     items = np.concatenate([vectors(500) + 20, vectors(500, seed=5) - 20]).astype(np.float32)
     index = build(items, kind)
     monkeypatch.setattr(index_module, "EXACT_UP_TO", 0)
@@ -114,7 +114,7 @@ def test_what_is_found_too_little_is_filled(kind: Kind, monkeypatch: pytest.Monk
 
 
 def test_the_recall_target_holds() -> None:
-    """On other queries than it was measured with, an approximate index finds about what it says."""
+    """An approximate index has about its measured recall on other queries too."""
     items, queries = vectors(8_000), vectors(200, seed=2)
     index = ItemIndex.build(items, kind="ivf", recall_target=0.95)
     assert index.kind == "ivf" and 0.95 <= index.recall < 1 and not index.tuning.fallback
@@ -122,7 +122,7 @@ def test_the_recall_target_holds() -> None:
 
 
 def test_a_filter_costs_no_recall(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The best 100 of a third are spread over more cells than the best 100 of all."""
+    """A filtered search has at least the recall of an unfiltered one."""
     items, queries = vectors(4_000), vectors(100, seed=2)
     index = ItemIndex.build(items, kind="ivf", recall_target=0.9)
     monkeypatch.setattr(index_module, "EXACT_UP_TO", 0)
@@ -132,14 +132,14 @@ def test_a_filter_costs_no_recall(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_more_recall_takes_more_effort() -> None:
-    """The effort is the least that reaches the target, not merely enough."""
+    """The index takes the least effort that reaches the target."""
     efforts = [ItemIndex.build(vectors(3_000), kind="ivf", recall_target=t).tuning.effort for t in (0.2, 0.7, 0.95)]
     assert efforts == sorted(set(efforts))
 
 
 @pytest.mark.parametrize("approximate", ["ivf", "hnsw"])
 def test_falls_back_to_exact_and_says_so(approximate: Kind) -> None:
-    """Noise in many dimensions has no structure to use."""
+    """Noise in many dimensions has no structure, so exact search is as fast."""
     noise = np.random.default_rng(1).standard_normal((1_500, 48)).astype(np.float32)
     index = ItemIndex.build(noise, kind=approximate, recall_target=1.0)
     assert index.kind == "exact" and index.recall == 1.0
@@ -147,14 +147,14 @@ def test_falls_back_to_exact_and_says_so(approximate: Kind) -> None:
 
 
 def test_auto_goes_by_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Exact while that is fast, ivf beyond."""
+    """``auto`` is exact up to the limit and ivf beyond."""
     monkeypatch.setattr(index_module, "EXACT_UP_TO", 500)
     assert ItemIndex.build(vectors(500)).kind == "exact"
     assert ItemIndex.build(vectors(501), recall_target=0.5).kind == "ivf"
 
 
 def test_recall_counts_ties_and_not_gaps() -> None:
-    """Worked example: of two answers wanted, the last scoring 3, one is as good and one is missing."""
+    """Of two answers, with a last exact score of 3, one is as good and one is missing."""
     scores = np.array([[3.0, 9.0]], np.float32)
     exact = np.array([[5.0, 3.0]], np.float32)
     assert measured_recall(scores, np.array([[7, -1]]), exact, np.zeros(1, np.float32)) == 0.5
@@ -163,7 +163,7 @@ def test_recall_counts_ties_and_not_gaps() -> None:
 
 
 def test_one_seed_one_index(kind: Kind) -> None:
-    """Built twice, it answers the same and says the same; another seed gives other cells."""
+    """Two builds give the same answers and tuning; another seed gives other cells."""
     items, queries = vectors(900), vectors(20, seed=2)
     first, second = build(items, kind), build(items, kind)
     assert first.tuning == second.tuning
@@ -174,13 +174,13 @@ def test_one_seed_one_index(kind: Kind) -> None:
 
 
 def test_builds_and_searches_in_silence(kind: Kind, capfd: pytest.CaptureFixture[str]) -> None:
-    """FAISS warns on stderr of few training points."""
+    """FAISS would warn on stderr about few training points."""
     build(vectors(60), kind).search(vectors(3), 5)
     assert capfd.readouterr() == ("", "")
 
 
 def test_the_caller_may_change_its_arrays_afterwards(kind: Kind) -> None:
-    """An index is a snapshot."""
+    """An index copies its vectors and rows."""
     items, queries, numbers = vectors(300), vectors(4, seed=2), np.arange(300)
     index = build(items, kind, numbers)
     before = index.search(queries, 10)[0].tolist()
@@ -201,7 +201,7 @@ def test_refuses_what_is_not_finite(kind: Kind, bad: float) -> None:
 
 
 def test_refuses_products_beyond_float32(kind: Kind) -> None:
-    """Finite vectors can have an infinite product: at the latest, the search says so."""
+    """Finite vectors can have an infinite product: the build or the search refuses them."""
     items = vectors(300)
     items[4] = 1e30
     with pytest.raises(ValueError, match="vector 4 of length|an inner product is beyond float32"):
@@ -209,7 +209,7 @@ def test_refuses_products_beyond_float32(kind: Kind) -> None:
 
 
 def test_refuses_repeated_rows_and_other_shapes(kind: Kind) -> None:
-    """FAISS keeps duplicate ids and returns both."""
+    """FAISS would keep duplicate ids and return both."""
     with pytest.raises(ValueError, match="row 4 is given 2 times"):
         ItemIndex.build(vectors(2), np.array([4, 4]), kind=kind)
     with pytest.raises(ValueError, match="queries of width 5: must be 8"):

@@ -1,4 +1,4 @@
-"""Bootstrap intervals: against drawing case by case, against theory, and the corners."""
+"""Bootstrap intervals against drawing case by case, against theory, and in edge cases."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_docstring_examples_hold() -> None:
 
 
 def test_equals_drawing_case_by_case() -> None:
-    """The multinomial way gives the interval of the plain one: draw n indices, take the mean, again and again."""
+    """The multinomial draws give the interval of the plain method, which draws n indices."""
     values = np.round(np.random.default_rng(0).random(60), 1)
     drawn = values[np.random.default_rng(1).integers(0, 60, (20_000, 60))].mean(axis=1)
     plain = np.quantile(drawn, [0.025, 0.975])
@@ -59,7 +59,7 @@ def test_seed_decides() -> None:
 
 
 def test_copies_of_a_case_add_no_certainty() -> None:
-    """Each user's ten equal cases are one piece of knowledge: with clusters the interval stays that of the users."""
+    """Ten equal cases of a user count as one: with clusters the interval is that of users."""
     of_user = np.random.default_rng(0).random(40)
     values, users = np.repeat(of_user, 10), np.repeat(np.arange(40), 10)
     assert mean_interval(values, seed=1, clusters=users) == pytest.approx(mean_interval(of_user, seed=1))
@@ -69,7 +69,7 @@ def test_copies_of_a_case_add_no_certainty() -> None:
 
 
 def test_clusters_of_unequal_size() -> None:
-    """The mean is over cases, not over users: a resample of user b alone is 0, of both 3/4, of a alone 1."""
+    """The mean is over cases, not users: resamples of b alone give 0, both 3/4, a alone 1."""
     values, users = np.array([1.0, 1.0, 1.0, 0.0]), np.array(["a", "a", "a", "b"])
     rng = np.random.default_rng(0)
     means = bootstrap.resampled_means(values, users, rng, 4000)
@@ -79,7 +79,7 @@ def test_clusters_of_unequal_size() -> None:
 
 
 def test_pairing_sees_a_small_steady_difference() -> None:
-    """A model that is a little better on every case is told apart although both means vary much more."""
+    """A model slightly better on every case is told apart, though both means vary more."""
     rng = np.random.default_rng(0)
     second = rng.random(200)
     first = second + 0.01 + 0.005 * rng.normal(size=200)
@@ -89,7 +89,7 @@ def test_pairing_sees_a_small_steady_difference() -> None:
 
 
 def test_one_case() -> None:
-    """Nothing but its value is known."""
+    """The interval of one case is its value."""
     assert mean_interval(np.array([0.3]), seed=1) == (0.3, 0.3)
 
 
@@ -112,6 +112,6 @@ def test_bad_input_is_refused(values: Any, options: dict[str, Any], message: str
 
 
 def test_models_on_other_cases_are_refused() -> None:
-    """A pair needs both."""
+    """A difference needs two values per case."""
     with pytest.raises(ValueError, match="same n cases"):
         difference_interval(np.zeros(2), np.zeros(1), seed=1)

@@ -20,7 +20,7 @@ def test_docstring_examples_hold() -> None:
 
 
 def test_mcnemar_by_hand() -> None:
-    """Five cases only of the first, one only of the second: 2 * (C(6,0) + C(6,1)) / 2^6 = 14 / 64; agreement changes nothing."""
+    """Five and one cases of one model only: 2 * (C(6,0) + C(6,1)) / 2^6 = 14 / 64."""
     first = np.array([1] * 5 + [0] + [1, 0, 0])
     second = np.array([0] * 5 + [1] + [1, 0, 0])
     found = mcnemar(first, second)
@@ -30,7 +30,7 @@ def test_mcnemar_by_hand() -> None:
 
 
 def test_mcnemar_of_many_cases() -> None:
-    """Past the range of floats the p-value equals whole-number arithmetic."""
+    """Beyond the range of floats the p-value equals whole-number arithmetic."""
     n, fewer = 3000, 1440
     exact = 2 * Fraction(sum(math.comb(n, i) for i in range(fewer + 1)), 2**n)
     first = np.arange(n) >= fewer
@@ -46,6 +46,6 @@ def test_mcnemar_of_equal_models() -> None:
 
 @pytest.mark.parametrize("second", [np.array([1]), np.array([1.0, 0.63])], ids=["length", "not hits"])
 def test_mcnemar_refuses(second: Any) -> None:
-    """Other cases, or values of NDCG, are no hits of the same cases."""
+    """Arrays of other lengths, or values of NDCG, are an error."""
     with pytest.raises(ValueError, match="hits"):
         mcnemar(np.array([1, 0]), second)

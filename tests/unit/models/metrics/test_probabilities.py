@@ -1,4 +1,4 @@
-"""Metrics of probabilities: by hand, and what each does in the corners."""
+"""Metrics of probabilities by hand and in edge cases."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ def test_decisions(threshold: float, accuracy: float, precision: float, recall: 
 
 @pytest.mark.parametrize(("p", "y", "accuracy"), [(0.1, 0, 1.0), (0.1, 1, 0.0), (0.9, 0, 0.0)])
 def test_decisions_without_any(p: float, y: int, accuracy: float) -> None:
-    """Nothing chosen, nothing to find, nothing found: accuracy is right and the others are 0, not NaN."""
+    """Without chosen or positive cases accuracy is right and the others are 0, not NaN."""
     found = at_threshold(np.array([p, p]), np.array([y, y]))
     assert found == {"accuracy": accuracy, "precision": 0.0, "recall": 0.0, "f1": 0.0}
 
 
 def test_auc_counts_pairs() -> None:
-    """The rank formula equals counting each pair, a tie as a half."""
+    """The area equals counting each pair, a tie as a half."""
     rng = np.random.default_rng(0)
     p, y = np.round(rng.random(80), 1), rng.integers(0, 2, 80)
     pairs = [(a > b) + 0.5 * (a == b) for a in p[y == 1] for b in p[y == 0]]
@@ -57,18 +57,18 @@ def test_auc_counts_pairs() -> None:
 
 
 def test_auc_of_one_class_is_none() -> None:
-    """With nothing to order against there is no value, and none is made up."""
+    """With one class there is no pair to order: the result is None."""
     assert auc(P, np.ones(6)) is None
     assert auc(P, np.zeros(6)) is None
 
 
 def test_auc_of_a_constant_is_a_half() -> None:
-    """A model that says the same of all orders nothing."""
+    """A constant orders nothing: each pair is a tie."""
     assert auc(np.full(6, 0.5), Y) == 0.5
 
 
 def test_a_sure_mistake_costs_much_and_not_infinity() -> None:
-    """Probability 0 of what happened is -log(1e-15); a sure truth costs nothing."""
+    """Probability 0 of the truth costs -log(1e-15); probability 1 costs nothing."""
     assert log_loss(np.array([0.0]), np.array([1])) == pytest.approx(-math.log(1e-15))
     assert log_loss(np.array([1.0, 0.0]), np.array([1, 0])) < 1e-14
 
@@ -132,7 +132,7 @@ def test_float32_is_taken() -> None:
     ],
 )
 def test_bad_input_is_refused(p: Any, y: Any, message: str) -> None:
-    """Each way of being wrong has its own sentence."""
+    """Each kind of wrong input has its own message."""
     with pytest.raises(ValueError, match=message):
         summarize_probabilities(np.array(p), np.array(y))
 

@@ -52,7 +52,7 @@ def test_novelty_is_mean_self_information() -> None:
 
 
 def test_ties_rank_pessimistically() -> None:
-    """A model that scores everything equal must not look perfect."""
+    """A model that scores all items alike must not look perfect."""
     assert ranks_of_targets(np.zeros((1, 5)), np.array([2])).tolist() == [5]
 
 
@@ -93,7 +93,7 @@ def test_a_rank_below_one_is_refused(ranks: Any) -> None:
 
 
 def test_diversity_equals_all_pairs() -> None:
-    """The short formula equals the mean over pairs written out, over more lists than one step takes, of lists of two lengths."""
+    """The short formula equals the mean over pairs, over several steps and two list lengths."""
     rng = np.random.default_rng(0)
     vectors, rows = rng.normal(size=(30, 4)), rng.integers(0, 30, (2100, 3))
     rows[::2, 2] = -1
@@ -105,7 +105,7 @@ def test_diversity_equals_all_pairs() -> None:
 
 
 def test_diversity_without_a_pair() -> None:
-    """Lists of one item or none say nothing, also beside a list that does; a zero vector is like nothing."""
+    """Lists without a pair do not count; a zero vector has cosine 0 to every vector."""
     vectors = np.array([[2.0, 0.0], [-1.0, 0.0], [0.0, 0.0]])
     assert intra_list_diversity(vectors, np.array([[0, -1], [-1, -1]])) == 0.0
     assert intra_list_diversity(vectors, np.array([[0, 1], [0, -1]])) == pytest.approx(2.0)

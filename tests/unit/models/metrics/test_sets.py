@@ -19,7 +19,7 @@ def test_docstring_examples_hold() -> None:
 
 
 def test_metrics_by_hand() -> None:
-    """Two users at k = 2: the first has one of three, at rank 2; the second both; a third has nothing relevant."""
+    """At k = 2 one user has one of three at rank 2, one has both, one has none relevant."""
     scores = np.array([[3, 2, 1, 0], [0, 1, 2, 3], [1, 1, 1, 1]], dtype=np.float32)
     relevant = np.array([[0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 0]], dtype=np.bool_)
     found = list_metrics(scores, relevant, 2)
@@ -43,5 +43,5 @@ def test_bad_scores_are_named() -> None:
     """NaN and shapes that differ are errors."""
     with pytest.raises(ValueError, match="NaN"):
         list_metrics(np.full((1, 2), np.nan, dtype=np.float32), np.ones((1, 2), dtype=np.bool_))
-    with pytest.raises(ValueError, match="must be alike"):
+    with pytest.raises(ValueError, match="must be equal"):
         list_metrics(np.zeros((1, 2), dtype=np.float32), np.ones((1, 3), dtype=np.bool_))

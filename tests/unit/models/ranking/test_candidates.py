@@ -1,4 +1,4 @@
-"""Candidates and their features: each at most once, ranked among the valid, each feature by hand."""
+"""Candidates: each at most once, ranked among the valid ones, each feature by hand."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def feature(found: Candidates, user: int, name: str) -> dict[str, float]:
 
 
 def test_every_valid_candidate_is_there_once_and_was_not_had() -> None:
-    """All of a small catalogue but the window, each once; the rest is padding."""
+    """Candidates are all items except the window's, each once; the rest is padding."""
     found = gathered()
     for user, window_ in enumerate(WINDOWS):
         shown = found.rows[user, found.valid[user]]
@@ -70,7 +70,7 @@ def test_scores_are_products_of_the_vectors_that_are_returned() -> None:
 
 @pytest.mark.parametrize(("rank", "score"), [("retrieval_rank", "retrieval_score"), ("mf_rank", "mf_logit")])
 def test_ranks_count_valid_candidates_only(rank: str, score: str) -> None:
-    """The best valid candidate has rank 1 and there are no gaps: neither padding nor what was had is counted."""
+    """Ranks start at 1 without gaps: padding and seen items do not count."""
     found = gathered()
     for user in range(3):
         ranks, scores = feature(found, user, rank), feature(found, user, score)
@@ -80,7 +80,7 @@ def test_ranks_count_valid_candidates_only(rank: str, score: str) -> None:
 
 
 def test_followers_of_the_newest_items_count_by_age() -> None:
-    """The share with which an item followed the newest three, weighted 1, 1/2, 1/4; by hand for every candidate."""
+    """Shares of followers of the newest three, weighted 1, 1/2, 1/4, by hand."""
     found = gathered()
     shown = catalogue()
     for user, window_ in enumerate(WINDOWS):
@@ -125,7 +125,7 @@ def test_similarities_are_to_the_window_not_to_padding() -> None:
 
 
 def test_plain_features() -> None:
-    """Popularity of then and now, newness, and the window's length."""
+    """Popularity in training and now, newness, and the window's length."""
     shown = replace(catalogue(), recent_popularity=np.arange(24, dtype=np.float32))
     found = gather(artifact(), shown, WINDOWS, None, 100)
     for user, length in enumerate((3, 1, 0)):
@@ -151,7 +151,7 @@ def test_retrieval_brings_as_many_as_asked_whoever_is_in_the_batch() -> None:
 
 
 def test_matrix_factorisation_brings_no_new_items() -> None:
-    """New items have no factors: all alike, they would be an arbitrary choice."""
+    """New items have no factors, so matrix factorisation must not bring them."""
     names = [f"n{i:03}" for i in range(200)]
     new: dict[str, Float32] = {name: np.full(16, i, dtype=np.float32) for i, name in enumerate(names)}
     shown = build_catalogue(artifact(), text_vectors(artifact().manifest.item_ids) | new, 0)
@@ -164,7 +164,7 @@ def test_matrix_factorisation_brings_no_new_items() -> None:
 
 
 def test_a_catalogue_of_new_items_alone() -> None:
-    """Where training saw none of the items, text still ranks them."""
+    """A catalogue of new items is ranked by text."""
     shown = build_catalogue(artifact(), text_vectors([f"i{i}" for i in range(50, 60)]), 0)
     found = gather(artifact(), shown, [window("i50"), []], None, 5)
     assert found.valid.sum(axis=1).tolist() == [9, 10]
@@ -172,21 +172,21 @@ def test_a_catalogue_of_new_items_alone() -> None:
 
 
 def test_seen_rows_hold_what_the_catalogue_has_of_windows_and_more() -> None:
-    """Items that the catalogue does not have are no error."""
+    """Items outside the catalogue are no error."""
     rows = seen_rows(catalogue(), [window("i03", "gone", "i03"), []], [{"i05", "lost"}, {"i00"}])
     assert [sorted(found.tolist()) for found in rows] == [[3, 5], [0]]
     assert [found.tolist() for found in seen_rows(catalogue(), [window("i03"), []], None)] == [[3], []]
 
 
 def test_without_the_mask_what_was_had_is_a_candidate_too() -> None:
-    """All of the catalogue, each once."""
+    """Without the mask each item of the catalogue is a candidate once."""
     found = gather(artifact(), catalogue(), WINDOWS, [{"i05"}, set(), {"i00"}], 100, mask_seen=False)
     for user in range(3):
         assert sorted(found.rows[user, found.valid[user]].tolist()) == list(range(24))
 
 
 def test_each_candidate_says_which_sources_brought_it() -> None:
-    """By the sources' own lists, the item of row 0 like any other; every valid candidate has a source."""
+    """Each valid candidate has a source, the item of row 0 included."""
     found = gathered()
     shown = catalogue()
     for user, window_ in enumerate(WINDOWS):
@@ -206,7 +206,7 @@ def test_each_candidate_says_which_sources_brought_it() -> None:
 
 
 def test_neighbours_of_the_window_count_by_age() -> None:
-    """Cosines of the newest ten behaviours, each a fifth less than the one after it; by hand for every candidate."""
+    """Cosines of the newest ten behaviours, each decayed by a fifth, by hand."""
     found, shown = gathered(), catalogue()
     for user, window_ in enumerate(WINDOWS):
         expected = np.zeros(24)
@@ -222,7 +222,7 @@ def test_neighbours_of_the_window_count_by_age() -> None:
 
 
 def test_the_share_of_followers_is_of_the_newest_behaviour_alone() -> None:
-    """Older ones do not count in it."""
+    """Only the newest behaviour counts in this feature."""
     found, shown = gathered(), catalogue()
     for user, window_ in enumerate(WINDOWS):
         expected = np.zeros(24)
@@ -235,7 +235,7 @@ def test_the_share_of_followers_is_of_the_newest_behaviour_alone() -> None:
 
 
 def test_retrieval_shares_are_a_softmax_over_the_valid_candidates() -> None:
-    """They add up to 1, and their differences are those of the scores."""
+    """The shares add up to 1 and differ as the scores do."""
     found = gathered()
     for user in range(3):
         scores, shares = feature(found, user, "retrieval_score"), feature(found, user, "retrieval_share")
@@ -245,7 +245,7 @@ def test_retrieval_shares_are_a_softmax_over_the_valid_candidates() -> None:
 
 
 def test_text_similarity_to_the_newest_behaviour() -> None:
-    """Not to the mean of all; 0 without any."""
+    """The similarity is to the newest behaviour alone; 0 without one."""
     found, shown = gathered(), catalogue()
     for user, window_ in enumerate(WINDOWS):
         for item, value in feature(found, user, "newest_text_similarity").items():
@@ -257,7 +257,7 @@ def test_text_similarity_to_the_newest_behaviour() -> None:
 
 
 def test_a_batch_of_empty_windows_alone() -> None:
-    """Neither followers nor neighbours nor retrieval, but popular items."""
+    """Empty windows get only popular items."""
     found = gathered([[], []])
     assert found.valid.sum(axis=1).tolist() == [24, 24]
     assert not any(found.given[name].any() for name in ("retrieval", "next", "neighbours"))
@@ -265,7 +265,7 @@ def test_a_batch_of_empty_windows_alone() -> None:
 
 
 def test_a_users_side_is_vector_and_features() -> None:
-    """Known features standardised, missing ones imputed; none of anyone known is no error."""
+    """Known features are standardised, missing ones imputed; no features are no error."""
     vectors = np.ones((2, 17), dtype=np.float32)
     side = user_side(featured_artifact(), vectors, [{"features.age": 1e9}, {}])
     assert side.shape == (2, 18)

@@ -1,4 +1,4 @@
-"""The catalogue: arrays of one order, tables renamed to its rows, what is new known by its text, features without gaps."""
+"""The catalogue: arrays in one order, tables by its rows, new items by text, full features."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tables(model: Artifact) -> dict[str, tuple[Int64, Float32]]:
 @pytest.mark.parametrize("name", ["next", "neighbour"])
 @pytest.mark.parametrize("added", [(), ("a-new-one", "z-new-one")])
 def test_tables_are_renamed_to_the_catalogues_rows(name: str, added: tuple[str, ...]) -> None:
-    """Each known item has the artifact's entries by id, without those that the catalogue lacks; a new one has none."""
+    """A known item has the artifact's entries that the catalogue has; a new one has none."""
     model = artifact()
     shown_ids = [item_id for item_id in model.manifest.item_ids if item_id not in ("i03", "i10")]
     shown = build_catalogue(model, text_vectors(shown_ids) | {i: np.ones(16, dtype=np.float32) for i in added}, 0)
@@ -49,7 +49,7 @@ def test_tables_are_renamed_to_the_catalogues_rows(name: str, added: tuple[str, 
 
 
 def test_fusion_knows_an_item_by_vector_bias_and_features() -> None:
-    """In the catalogue's order, whatever the order of the mappings; without features, by vector and bias alone."""
+    """Fusion's input follows the catalogue's order; without features it is vector and bias."""
     data, model = featured_data(), featured_artifact()
     features = dict(reversed(list(data.item_features.items())))
     shown = build_catalogue(model, dict(reversed(list(data.vectors.items()))), 0, features=features)
@@ -61,7 +61,7 @@ def test_fusion_knows_an_item_by_vector_bias_and_features() -> None:
 
 
 def test_missing_features_are_imputed() -> None:
-    """All of an item, some, and of an item that training never saw: what training found is filled in."""
+    """Missing features are filled with training's values, for new items too."""
     data, model = featured_data(), featured_artifact()
     vectors = {**data.vectors, "new": np.ones(16, dtype=np.float32)}
     shown = build_catalogue(model, vectors, 0, features={"i01": {"category": "odd"}})
@@ -76,7 +76,7 @@ def test_missing_features_are_imputed() -> None:
 
 
 def test_new_popularity_leaves_everything_else() -> None:
-    """Another order of popular items, the same arrays, and the first catalogue as it was."""
+    """New counts change popularity alone, in a copy."""
     before = catalogue().popular_rows.copy()
     now = catalogue().with_popularity(np.arange(24, dtype=np.float32))
     assert now.popular_rows.tolist() == list(range(23, -1, -1))
@@ -85,7 +85,7 @@ def test_new_popularity_leaves_everything_else() -> None:
 
 
 def test_an_empty_catalogue_has_every_array() -> None:
-    """Of length 0, and of the right width."""
+    """Each array has length 0 and the right width."""
     shown = build_catalogue(featured_artifact(), {}, 0)
     assert shown.side.shape == (0, 20)
     assert shown.neighbour_rows.shape[0] == shown.next_rows.shape[0] == 0

@@ -1,4 +1,4 @@
-"""Lists without the model: what they are made of, and what must never be in them."""
+"""Fallback lists: their sources, and what they must never hold."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAKES = WithoutModel(k=5, n_candidates=10, max_length=10, alpha=10.0, regularisa
 
 
 def vectors_of(behaviours: Sequence[Behaviour]) -> UserVectors:
-    """Return what the model says of a window."""
+    """Return the model's vectors of a window."""
     (made,) = Pipeline(tiny_models.artifact()).recommend(tiny_models.catalogue(), [behaviours])
     return UserVectors(made.user_vector, made.factors)
 
@@ -31,7 +31,7 @@ def ids(made: RankedList) -> list[str]:
 
 
 def test_a_stored_vector_gives_the_nearest_unseen_items() -> None:
-    """By brute force over the catalogue: the greatest inner products, without what the user has had."""
+    """The list equals a brute-force search without seen items."""
     behaviours, extra = window("i01", "i02"), {"i03"}
     stored = vectors_of(behaviours)
     (made,) = MAKES.lists(tiny_models.catalogue(), [behaviours], [extra], [stored])
@@ -46,7 +46,7 @@ def test_a_stored_vector_gives_the_nearest_unseen_items() -> None:
 
 
 def test_without_a_vector_the_window_is_folded_in() -> None:
-    """Factors as the model folds them in; scores are sigmoids of the logits."""
+    """The factors equal the model's fold-in; scores are sigmoids of the logits."""
     behaviours = window("i01", "i02", "i05")
     artifact = tiny_models.artifact()
     makes = WithoutModel(5, 10, 10, artifact.manifest.alpha, artifact.manifest.regularisation)
@@ -79,7 +79,7 @@ def test_seen_items_never_come_back_and_lists_are_filled_up(has_vector: bool) ->
 
 
 def test_lists_do_not_depend_on_who_else_is_served() -> None:
-    """Each user for itself."""
+    """A user's list does not depend on the batch."""
     windows = [window("i01"), window("i02", "i07"), window("unknown")]
     stored = [vectors_of(windows[0]), None, None]
     together = MAKES.lists(tiny_models.catalogue(), windows, [set()] * 3, stored)
@@ -89,7 +89,7 @@ def test_lists_do_not_depend_on_who_else_is_served() -> None:
 
 
 def test_an_empty_catalogue_gives_empty_lists() -> None:
-    """Nothing to list is no reason to fail."""
+    """An empty catalogue is no error."""
     empty = build_catalogue(tiny_models.artifact(), {}, generation=1)
     stored = vectors_of(window("i01"))
     made = MAKES.lists(empty, [window("i01")] * 2, [set()] * 2, [stored, None])
@@ -98,7 +98,7 @@ def test_an_empty_catalogue_gives_empty_lists() -> None:
 
 @pytest.mark.parametrize("where", ["user_vector", "factors", "score"])
 def test_a_list_with_any_number_that_is_not_finite_is_found(where: str) -> None:
-    """It must reach nobody, nor its vector the store."""
+    """Such a list must not be published, nor its vector stored."""
     good, bad = np.ones(2, np.float32), np.array([1, np.nan], np.float32)
     items = (RankedItem("a", np.inf if where == "score" else 1.0, {}, None),)
     made = RankedList(bad if where == "user_vector" else good, bad if where == "factors" else good, items, "none")

@@ -1,4 +1,4 @@
-"""Lists: never what the user has had, never twice, as long as the catalogue allows, the same alone and in a batch."""
+"""Lists: no seen item, no repeat, full length, the same alone and in a batch."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def large_catalogue() -> Catalogue:
 
 @pytest.mark.parametrize("n_candidates", [4, 100])
 def test_a_batch_gives_what_single_windows_give(n_candidates: int) -> None:
-    """Who else is in the batch changes nothing: not items, not scores, not sources."""
+    """Other users in the batch change neither items, scores nor sources."""
     pipeline = Pipeline(artifact(), k=4, n_candidates=n_candidates)
     together = pipeline.recommend(large_catalogue(), WINDOWS)
     assert len(together) == len(WINDOWS)
@@ -92,14 +92,14 @@ def test_nothing_the_user_has_had_is_listed_and_nothing_twice() -> None:
 
 @pytest.mark.parametrize("k", [1, 5, 10, 40])
 def test_a_list_has_k_items_or_all_there_are(k: int) -> None:
-    """As many as asked for, where the catalogue has so many that the user has not had, else those."""
+    """A list has k items, or all unseen items where there are fewer."""
     for window_, ranked in zip(WINDOWS, Pipeline(artifact(), k=k).recommend(catalogue(), WINDOWS), strict=True):
         had = {behaviour.item_id for behaviour in window_} & set(catalogue().item_ids)
         assert len(ranked.items) == min(k, 24 - len(had))
 
 
 def test_a_list_is_filled_with_popular_items_where_all_candidates_were_had() -> None:
-    """A user who has had all that the sources bring still gets k items: popular ones with a score of 0, at the end."""
+    """A user who has had all candidates gets popular items with score 0."""
     found = large_catalogue()
     first = Pipeline(artifact(), k=324, n_candidates=324).recommend(found, [WINDOWS[0]])[0]
     brought = Pipeline(artifact(), k=10, n_candidates=10).recommend(found, [WINDOWS[0]], [set(ids(first)[:-12])])[0]
@@ -133,7 +133,7 @@ def test_without_a_known_item_the_list_is_popular_and_says_so(cold: list[Behavio
 
 
 def test_a_new_item_is_found_by_its_text() -> None:
-    """An item that training never saw, with the text of an item of the window, is listed, and content brought it."""
+    """A new item with the text of a window's item is listed, with source content."""
     vectors = text_vectors(artifact().manifest.item_ids)
     vectors["fresh"] = FakeEncoder(16).encode([text_of("i03")])[0]
     found = build_catalogue(artifact(), vectors, 3)
@@ -146,7 +146,7 @@ def test_a_new_item_is_found_by_its_text() -> None:
 
 
 def test_an_item_that_nobody_has_had_keeps_its_share_of_retrieval() -> None:
-    """Fusion has learnt that such items do not come next, for in logs they were not there; once had, it is asked again."""
+    """Such an item keeps retrieval's share until its first event; then fusion ranks it."""
     hates_new = copy.deepcopy(artifact().fusion)
     with torch.no_grad():
         hates_new.shortcut.weight[0, FEATURES.index("is_new")] = -1_000.0
@@ -173,7 +173,7 @@ def test_an_item_that_nobody_has_had_keeps_its_share_of_retrieval() -> None:
 
 
 def test_a_window_of_new_items_alone_is_not_cold() -> None:
-    """A behaviour on an item that only the catalogue knows counts at once."""
+    """A behaviour on a new item counts at once."""
     ranked = Pipeline(artifact(), k=5).recommend(large_catalogue(), [window("n001", "n004")])[0]
     assert ranked.degraded == "none"
     reasons = {item.because for item in ranked.items if item.score > 0}
@@ -182,7 +182,7 @@ def test_a_window_of_new_items_alone_is_not_cold() -> None:
 
 
 def test_the_reason_is_an_item_of_the_window_that_has_the_listed_one_among_its_nearest() -> None:
-    """By vectors, by who had both, or by what followed: within the first tenth of 24 items. Where no item has it, there is none."""
+    """A reason is near by vectors, common users or followers; without one it is None."""
     shown, near = catalogue(), 3
     cosines = shown.unit @ shown.unit.T - 3.0 * np.eye(24)
     nearest = [np.argsort(-cosines, axis=1)[:, :near], shown.neighbour_rows[:, :near], shown.next_rows[:, :near]]
@@ -198,7 +198,7 @@ def test_the_reason_is_an_item_of_the_window_that_has_the_listed_one_among_its_n
 
 
 def test_sources_say_what_brought_an_item() -> None:
-    """Ranks start at 1, every item has a source, and each source's best item is listed with rank 1 when all are listed."""
+    """Every item has a source, and each source's best item has rank 1."""
     ranked = Pipeline(artifact(), k=24).recommend(catalogue(), [window("i03", "i04")])[0]
     ranks: dict[str, list[int]] = {}
     for item in ranked.items:
@@ -212,7 +212,7 @@ def test_sources_say_what_brought_an_item() -> None:
 
 
 def test_an_empty_catalogue_gives_empty_lists() -> None:
-    """Before the first item there is nothing to show, and no error."""
+    """An empty catalogue gives empty lists without an error."""
     empty = build_catalogue(artifact(), {}, 0)
     for ranked in Pipeline(artifact()).recommend(empty, [window("i01"), []]):
         assert ranked.items == ()
@@ -227,7 +227,7 @@ def test_no_windows_give_no_lists() -> None:
 
 
 def test_a_catalogue_of_one_item() -> None:
-    """It is shown to those who have not had it, and to nobody else."""
+    """The only item is listed for users who have not had it."""
     one = build_catalogue(artifact(), text_vectors(["i05"]), 0)
     had, unknown, cold = Pipeline(artifact()).recommend(one, [window("i05"), window("i06"), []])
     assert ids(had) == []
@@ -235,7 +235,7 @@ def test_a_catalogue_of_one_item() -> None:
 
 
 def test_a_user_who_has_had_everything_gets_an_empty_list() -> None:
-    """Rather nothing than something twice; others in the batch get theirs."""
+    """The list is empty rather than repeated; others in the batch get theirs."""
     full, other = Pipeline(artifact(), k=5).recommend(
         catalogue(), [window("i01"), window("i01")], [set(catalogue().item_ids), set()]
     )
@@ -244,7 +244,7 @@ def test_a_user_who_has_had_everything_gets_an_empty_list() -> None:
 
 
 def test_popularity_of_the_moment_orders_cold_lists() -> None:
-    """New counts change what the catalogue calls popular; the catalogue they were given to stays as it is."""
+    """New counts change popular lists in a copy of the catalogue."""
     counts = recent_counts(artifact())
     before = catalogue().popular_rows.copy()
     for _ in range(1_000):
@@ -256,7 +256,7 @@ def test_popularity_of_the_moment_orders_cold_lists() -> None:
 
 
 def test_four_events_of_two_strangers_leave_a_cold_list_as_it_is() -> None:
-    """Years after training, on the items that are listed least: places change as evidence grows beside history, not before."""
+    """Years after training four events change no place; more evidence does."""
     model, shown, pipeline = artifact(), catalogue(), Pipeline(artifact(), k=10)
     now_ms = model.manifest.trained_to_ms + 5 * 31_557_600_000
     strangers = [shown.item_ids[row] for row in shown.popular_rows[-4:]]
@@ -275,7 +275,7 @@ def test_four_events_of_two_strangers_leave_a_cold_list_as_it_is() -> None:
 
 
 def test_a_cold_list_is_in_order_of_popularity() -> None:
-    """Scores are shares of recent popularity, of all that there is; what the user has had is passed over."""
+    """Scores are shares of recent popularity; seen items are skipped."""
     shown = catalogue()
     ranked, had = Pipeline(artifact(), k=24).recommend(
         shown, [[], []], [set(), {shown.item_ids[shown.popular_rows[0]]}]
@@ -289,7 +289,7 @@ def test_a_cold_list_is_in_order_of_popularity() -> None:
 
 
 def test_counts_go_on_from_training() -> None:
-    """Without a live event popularity is the artifact's, however old it is: as shares, which are all that the models see."""
+    """Without a live event popularity is the artifact's, as shares, at any age."""
     model = artifact()
     for years in (0, 1, 50):
         found = recent_counts(model).scores(
@@ -308,7 +308,7 @@ def test_a_replay_from_long_before_training_gives_finite_lists() -> None:
 
 
 def test_all_scores_are_those_of_the_parts() -> None:
-    """score_all leaves nothing out and multiplies what recommend returns."""
+    """score_all covers all items and agrees with recommend."""
     pipeline = Pipeline(artifact())
     scores = pipeline.score_all(catalogue(), WINDOWS)
     for i, ranked in enumerate(pipeline.recommend(catalogue(), WINDOWS)):
@@ -324,7 +324,7 @@ def featured_catalogue(*, known: bool = True) -> Catalogue:
 
 
 def test_features_of_users_and_items_change_probabilities() -> None:
-    """Both reach fusion: without them, or with others, the probabilities are others."""
+    """Features of users and items change the probabilities."""
     pipeline, windows = Pipeline(featured_artifact(), k=5), [window("i03")] * 3
     shown, blank = featured_catalogue(), featured_catalogue(known=False)
     found = gather(featured_artifact(), shown, windows, None, 100)
@@ -335,7 +335,7 @@ def test_features_of_users_and_items_change_probabilities() -> None:
 
 
 def test_a_user_of_whom_nothing_is_known_gets_what_is_imputed() -> None:
-    """No features at all, an empty row, a name that training never saw and the median itself are the same."""
+    """No features, an empty row, an unknown name and the median give the same list."""
     pipeline, shown = Pipeline(featured_artifact(), k=5), featured_catalogue()
     ages = [float(row["features.age"] or 0.0) for row in featured_data().user_features.values()]
     rows: list[Row] = [
@@ -368,7 +368,7 @@ def test_the_list_is_that_of_the_probabilities() -> None:
 
 
 def test_all_scores_have_every_part() -> None:
-    """Tables of followers and neighbours and popularity too, over the whole catalogue, nothing left out."""
+    """Every part has scores over the whole catalogue."""
     scores = Pipeline(artifact()).score_all(catalogue(), WINDOWS)
     assert set(scores) == {"sequence", "mf", "next", "neighbours", "recent_popularity"}
     assert all(each.shape == (len(WINDOWS), 24) for each in scores.values())

@@ -1,4 +1,4 @@
-"""Which past item pulled a listed one in: ranks by hand, small and large catalogues, padding, and what must not matter."""
+"""Reasons of listed items: ranks by hand, small and large catalogues, padding."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_an_item_pulls_its_ten_nearest_in_and_no_other(distance: int, expected: 
 
 @pytest.mark.parametrize(("n_items", "n_near"), [(4, 1), (10, 1), (24, 3), (100, 10), (200, 10)])
 def test_near_is_a_tenth_of_a_small_catalogue(n_items: int, n_near: int) -> None:
-    """At least one, at most ten."""
+    """Near are at least one and at most ten items."""
     nearest = NearestItems(circle(n_items))
     assert sum(reason(nearest, i, [0]) == 0 for i in range(1, n_items)) == n_near
 
 
 def test_the_one_to_which_the_item_is_nearest_is_the_reason() -> None:
-    """By rank, whichever list it is in; of equal ranks the greater cosine."""
+    """The smallest rank wins in any table; of equal ranks the greater cosine."""
     nearest = NearestItems(circle(200))
     assert reason(nearest, 100, [97, 102, 104, 10]) == 102
     table = NO_TABLE.copy()
@@ -55,7 +55,7 @@ def test_the_one_to_which_the_item_is_nearest_is_the_reason() -> None:
 
 
 def test_tables_count_as_far_as_ranks_do() -> None:
-    """What is eleventh of a table is no more a reason than what is eleventh by cosine; -1 is no item."""
+    """An eleventh entry of a table is no reason, as by cosine; -1 is no item."""
     table = np.full((200, 32), -1, dtype=np.int64)
     table[10, N_NEAREST - 1 : N_NEAREST + 1] = 100, 101
     nearest = NearestItems(circle(200))
@@ -64,14 +64,14 @@ def test_tables_count_as_far_as_ranks_do() -> None:
 
 
 def test_what_points_away_or_nowhere_is_no_reason() -> None:
-    """An item without a vector has no nearest, and where all others point away the nearest of them is not near."""
+    """An item without a vector has no reasons, nor does one that all others oppose."""
     nearest = NearestItems(np.array([[1, 0], [-1, 0], [0, 0]], dtype=np.float32))
     assert [reason(nearest, listed, [window]) for listed, window in ((1, 0), (2, 0), (0, 2))] == [-1, -1, -1]
     assert reason(NearestItems(circle(1)), 0, [0]) in (-1, 0)
 
 
 def test_padding_is_no_reason_and_batches_do_not_matter() -> None:
-    """Each user's reasons are those that the user would get alone, in whatever order users come."""
+    """A user's reasons do not depend on the batch or its order."""
     rng = np.random.default_rng(2)
     unit = unit_rows(rng.normal(size=(300, 8)).astype(np.float32))
     table = rng.integers(-1, 300, size=(300, 12))
@@ -90,7 +90,7 @@ def test_padding_is_no_reason_and_batches_do_not_matter() -> None:
 
 
 def test_a_large_catalogue_is_judged_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The near ones are about ten still, and whether an item itself is of the sample does not matter."""
+    """About ten items are near, whether or not an item is in the sample."""
     monkeypatch.setattr(module, "SAMPLE", 1_000)
     unit = unit_rows(np.random.default_rng(3).normal(size=(5_000, 16)).astype(np.float32))
     nearest = NearestItems(unit)

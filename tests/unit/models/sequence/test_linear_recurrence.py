@@ -1,4 +1,4 @@
-"""The linear recurrence: in parallel, in a loop and step by step it is the same, and it never grows without bound."""
+"""The linear recurrence: parallel, looped and stepwise forms agree and stay bounded."""
 
 from __future__ import annotations
 
@@ -72,14 +72,14 @@ def test_the_parallel_form_is_the_formula(length: int) -> None:
 @pytest.mark.parametrize("length", [1, 2, 5, 16, 19])
 @pytest.mark.parametrize("model", [recurrence(), encoder(1), encoder(3)], ids=["recurrence", "one layer", "three"])
 def test_step_by_step_is_the_whole_sequence(model: LinearRecurrence | LinearRecurrentEncoder, length: int) -> None:
-    """One behaviour after the other gives what the whole sequence gives at every place."""
+    """Steps give the same output as the whole sequence at every place."""
     x = sequences(length)
     with torch.inference_mode():
         torch.testing.assert_close(in_steps(model, x), model(x), atol=1e-5, rtol=0)
 
 
 def test_the_gradients_are_those_of_the_loop() -> None:
-    """Training by doubling learns what training in a loop would."""
+    """The parallel form has the gradients of the loop."""
     model, x = recurrence(), sequences(9)
     weight = torch.linspace(-0.5, 1.0, 9)[:, None]
     parallel = torch.autograd.grad((model(x) * weight).sum(), list(model.parameters()))
@@ -90,7 +90,7 @@ def test_the_gradients_are_those_of_the_loop() -> None:
 
 
 def test_outputs_look_back_only() -> None:
-    """What comes later changes no earlier output, and what came before changes every later one."""
+    """A behaviour changes its own and later outputs, never earlier ones."""
     model, x = encoder(), sequences(8)
     changed = x.clone()
     changed[:, 4] *= -1.0
@@ -114,7 +114,7 @@ def test_a_step_costs_the_same_after_any_number_of_others() -> None:
 
 
 def test_a_step_leaves_the_state_before_as_it_is() -> None:
-    """The old state may be used again: a window can go on in two ways."""
+    """The old state can be used again: a window can continue in two ways."""
     model, x = encoder(), sequences(2)
     with torch.inference_mode():
         _, states = model.step(x[:, 0], model.initial_state(3))
@@ -141,7 +141,7 @@ def test_a_state_shrinks_whatever_the_parameters(log_decay: float, log_phase: fl
 
 @pytest.mark.parametrize("log_decay", [-8.0, None])
 def test_a_long_constant_input_stays_bounded(log_decay: float | None) -> None:
-    """The sum of a geometric series bounds the state, as begun and with eigenvalues close to 1."""
+    """The sum of a geometric series bounds the state, even with eigenvalues near 1."""
     model = recurrence()
     with torch.no_grad():
         if log_decay is not None:
@@ -156,7 +156,7 @@ def test_a_long_constant_input_stays_bounded(log_decay: float | None) -> None:
 
 
 def test_new_parameters_give_memories_of_a_few_to_a_hundred() -> None:
-    """At the beginning the magnitudes lie between the two radii."""
+    """Before training the magnitudes lie between the two radii."""
     torch.manual_seed(0)
     with torch.no_grad():
         magnitudes = torch.exp(-LinearRecurrence(500).log_decay.exp())

@@ -1,4 +1,4 @@
-"""The losses: the blocked softmax is the plain one in value and gradients, the sampled one estimates it."""
+"""The losses: the blocked softmax equals the plain one, the sampled one estimates it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DIM = 4
 
 
 def inputs(n: int, n_items: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return states, table and bias that ask for gradients, and targets; float64, so that small errors show."""
+    """Return states, table and bias with gradients, and targets; float64 shows small errors."""
     generator = torch.Generator().manual_seed(n)
     states, table = (torch.randn(rows, DIM, generator=generator, dtype=dtype) for rows in (n, n_items))
     bias = torch.randn(n_items, generator=generator, dtype=dtype)
@@ -32,7 +32,7 @@ def negatives(seed: int) -> torch.Generator:
 @pytest.mark.parametrize("block", [4, 256])
 @pytest.mark.parametrize("n", [1, 3, 4, 8, 13])
 def test_full_softmax_equals_cross_entropy(monkeypatch: pytest.MonkeyPatch, n: int, block: int) -> None:
-    """Value and all three gradients are those of torch, whether or not the positions fill their blocks."""
+    """Value and gradients equal PyTorch's, with full and partial blocks."""
     monkeypatch.setattr(softmax_loss, "BLOCK", block)
     states, table, bias, targets = inputs(n, 7)
     loss = full_softmax(states, table, bias, targets)
@@ -56,7 +56,7 @@ def test_full_softmax_takes_states_that_are_not_contiguous() -> None:
 
 
 def test_full_softmax_leaves_its_inputs_as_they_are() -> None:
-    """It works in one buffer, none of which is the caller's."""
+    """The loss writes only into its own buffer."""
     given = inputs(5, 7)
     before = [tensor.detach().clone() for tensor in given]
     full_softmax(*given).backward()  # type: ignore[no-untyped-call]
@@ -65,7 +65,7 @@ def test_full_softmax_leaves_its_inputs_as_they_are() -> None:
 
 
 def test_full_softmax_of_huge_logits_is_finite() -> None:
-    """Logits whose exponential overflows give the finite loss that torch gives, and finite gradients."""
+    """Logits whose exponential overflows give PyTorch's finite loss and gradients."""
     states, table, bias, targets = inputs(5, 7, torch.float32)
     loss = full_softmax(1e4 * states, table, bias, targets)
     torch.testing.assert_close(loss, cross_entropy(1e4 * states @ table.T + bias, targets))
@@ -76,7 +76,7 @@ def test_full_softmax_of_huge_logits_is_finite() -> None:
 
 
 def test_sampled_softmax_of_all_items_is_near_the_full_one() -> None:
-    """With so many negatives that each item is surely drawn, about equally often, losses and gradients agree."""
+    """With negatives enough to draw each item, losses and gradients agree."""
     states, table, bias, targets = inputs(6, 30)
     loss = sampled_softmax(states, table, bias, targets, 50_000, negatives(0))
     expected = full_softmax(states, table, bias, targets)
@@ -88,7 +88,7 @@ def test_sampled_softmax_of_all_items_is_near_the_full_one() -> None:
 
 @pytest.mark.parametrize("n_negatives", [1, 10, 1_000])
 def test_a_target_is_never_its_own_negative(n_negatives: int) -> None:
-    """Where the batch asks for every item there is nothing left to draw, and the loss is the full one exactly."""
+    """Where every item is a target nothing is drawn, and the loss is the full one."""
     states, table, bias, _ = inputs(7, 7)
     targets = torch.arange(7)
     loss = sampled_softmax(states, table, bias, targets, n_negatives, negatives(1))
@@ -96,7 +96,7 @@ def test_a_target_is_never_its_own_negative(n_negatives: int) -> None:
 
 
 def test_a_drawn_target_is_left_out() -> None:
-    """Of two items one is the target: however often that is drawn, only the other one stands against it."""
+    """A drawn target is dropped: of two items only the other one is a negative."""
     states, table, bias, _ = (tensor.detach() for tensor in inputs(4, 2))
     targets = torch.zeros(4, dtype=torch.int64)
     loss = sampled_softmax(states, table, bias, targets, 100, negatives(0))
@@ -104,14 +104,14 @@ def test_a_drawn_target_is_left_out() -> None:
 
 
 def test_a_single_item_has_no_loss() -> None:
-    """The only item there is cannot be mistaken: drawn a hundred times, it is no negative of itself."""
+    """A single item, drawn a hundred times, is no negative of itself."""
     states, table, bias, targets = inputs(3, 1)
     assert float(sampled_softmax(states, table, bias, targets, 100, negatives(0)).detach()) == 0.0
 
 
 @pytest.mark.parametrize("n_negatives", [100, 300])
 def test_sampled_softmax_is_about_unbiased(n_negatives: int) -> None:
-    """Over many seeds its mean is the full loss, less a little: the logarithm of a noisy sum is a little too low."""
+    """Over many seeds the mean is the full loss, slightly lower by Jensen's inequality."""
     states, table, bias, targets = (tensor.detach() for tensor in inputs(8, 300))
     states = 0.3 * states
     expected = float(full_softmax(states, table, bias, targets))
@@ -121,7 +121,7 @@ def test_sampled_softmax_is_about_unbiased(n_negatives: int) -> None:
 
 
 def test_sampled_softmax_is_set_by_its_generator() -> None:
-    """The same generator gives the same loss, whatever torch's own generator has done; another gives another."""
+    """The given generator fixes the loss, independently of PyTorch's own."""
     states, table, bias, targets = (tensor.detach() for tensor in inputs(6, 300))
     found = []
     for seed in (3, 3, 4):

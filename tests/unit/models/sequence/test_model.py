@@ -1,4 +1,4 @@
-"""The sequence model in its two kinds: states look back only, padding takes no part, a step is as good as the whole window."""
+"""The sequence model in both kinds: causal states, no effect of padding, exact steps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def inputs(length: int, n: int = 1, seed: int = 0) -> tuple[Tensor, Tensor, Tens
 
 @pytest.mark.parametrize("changed", ["item", "type", "gap"])
 def test_a_later_behaviour_does_not_change_earlier_states(model: SequenceModel, changed: str) -> None:
-    """States look back only: what comes after position 5 leaves those before as they are, and changes its own."""
+    """A change at position 5 changes its own and later states, not earlier ones."""
     items, types, gaps = inputs(8)
     with torch.inference_mode():
         before = model(items, types, gaps)
@@ -84,7 +84,7 @@ def test_padding_does_not_change_the_last_real_state(model: SequenceModel) -> No
 
 
 def test_a_users_vector_is_the_state_after_the_newest_behaviour(model: SequenceModel) -> None:
-    """Each window's vector is its own last state, whatever stands beside it in the batch; an empty window has zeros."""
+    """Each window's vector is its own last state; an empty window has zeros."""
     table = torch.randn(20, CONFIG.dim, generator=torch.Generator().manual_seed(2)).numpy()
     windows = [window("i1", "i2", "i3"), [], window("i4"), window("nowhere"), window(*ROW_OF, step_ms=10**6)]
     vectors = model.user_vectors(pack(windows, ROW_OF, CONFIG.max_length), table)
@@ -101,14 +101,14 @@ def test_a_users_vector_is_the_state_after_the_newest_behaviour(model: SequenceM
 
 
 def test_no_window_has_no_vector(model: SequenceModel) -> None:
-    """All windows empty is no error, nor is none at all."""
+    """Only empty windows, or none, are no error."""
     table = np.ones((20, CONFIG.dim), dtype=np.float32)
     assert model.user_vectors(pack([], ROW_OF, 5), table).shape == (0, CONFIG.dim)
     assert not model.user_vectors(pack([[], []], ROW_OF, 5), table).any()
 
 
 def test_step_by_step_is_the_whole_window() -> None:
-    """One behaviour after the other, each with its type and gap, gives the states of the whole window."""
+    """Steps with type and gap give the states of the whole window."""
     model = model_of("linear_recurrence")
     items, types, gaps = inputs(12, n=3)
     assert isinstance(model.encoder, LinearRecurrentEncoder)
@@ -135,14 +135,14 @@ def test_a_step_depends_on_its_type_and_gap() -> None:
 
 
 def test_a_transformer_has_no_step() -> None:
-    """It would need all that came before; the error names the kind and what to do."""
+    """A transformer needs the whole window; the error names the kind and the remedy."""
     items, types, gaps = (x[:, 0] for x in inputs(1))
     with pytest.raises(ValueError, match="kind 'transformer' has no step: use linear_recurrence"):
         model_of("transformer").step(items, types, gaps, [])
 
 
 def test_pack_keeps_the_newest_and_leaves_unknown_items_out() -> None:
-    """Of the known items the newest max_length stay, in order; an unknown one takes no place."""
+    """The newest max_length known items stay, in order; unknown ones take no place."""
     packed = pack([window("a", "b", "x", "c", "d", "y"), window("x"), window("a")], {"a": 0, "b": 1, "c": 2, "d": 3}, 3)
     assert packed.lengths.tolist() == [3, 0, 1]
     assert packed.rows.tolist() == [[1, 2, 3], [0, 0, 0], [0, 0, 0]]
@@ -150,14 +150,14 @@ def test_pack_keeps_the_newest_and_leaves_unknown_items_out() -> None:
 
 
 def test_pack_counts_gaps_between_kept_behaviours() -> None:
-    """The first behaviour has no gap, the others the time since the one before, padding none."""
+    """The first behaviour and padding have no gap; others have the time since the last."""
     one, other = window("a", "b", step_ms=99_000), window("a", "b", "a", step_ms=9_000)
     packed = pack([one, other], {"a": 0, "b": 1}, 5)
     assert packed.gaps.tolist() == [[NO_GAP, 5, NO_GAP], [NO_GAP, 3, 3]]
 
 
 def test_pack_takes_an_unknown_type_for_a_view() -> None:
-    """A type of a later version is no error."""
+    """An unknown type counts as a view."""
     packed = pack([[Behaviour("a", "wish", T0), Behaviour("a", "purchase", T0)]], {"a": 0}, 5)
     assert packed.types.tolist() == [[1, 2]]
 
@@ -171,7 +171,7 @@ def test_pack_of_nothing_has_one_column(windows: list[list[Behaviour]]) -> None:
 
 
 def test_gap_buckets_are_bounded_and_rise() -> None:
-    """Backward steps and gaps of centuries have a bucket, never that of no gap; a longer gap never a lower one."""
+    """Every gap has a bucket, never that of no gap; longer gaps have no lower bucket."""
     gaps = np.array([-(10**15), -1, 0, 999, 9_000, 10**6, 10**9, 10**12, 2**62], dtype=np.int64)
     buckets = gap_bucket(gaps)
     assert buckets[:3].tolist() == [1, 1, 1]
@@ -182,7 +182,7 @@ def test_gap_buckets_are_bounded_and_rise() -> None:
 
 
 def test_text_alone_gives_an_item_a_vector(model: SequenceModel) -> None:
-    """Where its own embedding is left out, an item's vector is its text's projection; kept, it is the sum of both."""
+    """An item's vector is its text's projection, plus its own embedding if kept."""
     text = torch.randn(20, CONFIG.text_dim, generator=torch.Generator().manual_seed(1))
     keep = torch.ones(20, 1)
     keep[7] = 0.0
@@ -195,7 +195,7 @@ def test_text_alone_gives_an_item_a_vector(model: SequenceModel) -> None:
 
 
 def test_a_new_items_vector_in_the_catalogue_is_its_texts_projection() -> None:
-    """An item that training never saw has a vector that is not zero, and its text alone makes it."""
+    """An item without training events has a non-zero vector from its text alone."""
     from models.ranking.pipeline import build_catalogue
 
     vectors = text_vectors(["i00"]) | {"new": text_vectors(["i01"])["i01"]}

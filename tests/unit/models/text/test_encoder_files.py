@@ -1,4 +1,4 @@
-"""A text model that somebody made to do harm: what is read of its folder, from where, and what it costs before it is refused."""
+"""A hostile text model: which files are read, from where, and the cost of a refusal."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folder(bert: Path, tmp_path: Path) -> Path:
-    """Give a copy of it, which the test may break."""
+    """Give a copy of the tiny BERT, which the test may break."""
     return shutil.copytree(bert, tmp_path / "models" / "bert")
 
 
@@ -71,7 +71,7 @@ def change(folder: Path, name: str, **entries: object) -> None:
 
 
 def shard(folder: Path, weight_map: dict[str, str] | None = None) -> None:
-    """Turn the weights into two shards with an index; or only write an index that says what is given."""
+    """Split the weights into two shards with an index, or write only the given index."""
     tensors = safetensors.torch.load_file(folder / WEIGHTS)
     (folder / WEIGHTS).unlink()
     if weight_map is None:
@@ -106,7 +106,7 @@ def torch_save_bomb(path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "adapter_model.bin", "tf_model.h5", "model.gguf"])
 def test_weights_of_another_form_are_refused(folder: Path, name: str) -> None:
-    """There is no way to a pickle."""
+    """Weights in a pickle are never read."""
     (folder / WEIGHTS).unlink()
     torch_save_bomb(folder / name)
     assert "has no model.safetensors" in refused(folder)
@@ -140,7 +140,7 @@ def test_weights_of_another_form_are_refused(folder: Path, name: str) -> None:
     ],
 )
 def test_a_bad_configuration_is_one_line(folder: Path, entries: dict[str, object]) -> None:
-    """Whatever the libraries raise, and without the network."""
+    """Any error of the libraries becomes one line, without the network."""
     change(folder, CONFIG, **entries)
     assert str(folder) in refused(folder)
 
@@ -160,7 +160,7 @@ def test_a_bad_configuration_is_one_line(folder: Path, entries: dict[str, object
     ],
 )
 def test_a_configuration_costs_what_its_weights_do(folder: Path, entries: dict[str, object]) -> None:
-    """A number must not decide how much memory and time is spent before the weights are compared."""
+    """A number in the configuration must not decide memory and time."""
     load_encoder(str(folder))  # what the libraries need for themselves
     change(folder, CONFIG, **entries)
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
@@ -172,7 +172,7 @@ def test_a_configuration_costs_what_its_weights_do(folder: Path, entries: dict[s
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"\xff", b'{"a":' * 100_000, b'{"a":' * 40 + b"1" + b"}" * 40])
 def test_a_configuration_that_is_none_is_one_line(folder: Path, data: bytes) -> None:
-    """No JSON, no object, or nested without end."""
+    """Text that is not JSON, not an object, or nested too deep is one line."""
     (folder / CONFIG).write_bytes(data)
     assert CONFIG in refused(folder)
 
@@ -182,26 +182,26 @@ def test_a_configuration_that_is_none_is_one_line(folder: Path, data: bytes) -> 
     "data", [b"", b"\x00" * 100, b'{"a":' * 100_000, b'{"tokenizer_class": 1, "model": {"type": "X"}}']
 )
 def test_a_file_that_is_damaged_is_one_line(folder: Path, name: str, data: bytes) -> None:
-    """Each of them, also where another library's code panics."""
+    """Each damaged file is one line, even where Rust code panics."""
     (folder / name).write_bytes(data)
     refused(folder)
 
 
 def test_a_vocabulary_far_above_the_model_is_refused(folder: Path) -> None:
-    """Short entries become twenty times their text in memory."""
+    """Short entries take twenty times their text in memory."""
     (folder / "vocab.txt").write_bytes(b"a\n" * 400_000)
     assert "vocab.txt has far more entries" in refused(folder)
 
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS, "tokenizer.json"])
 def test_a_file_above_its_limit_is_refused_unread(folder: Path, name: str) -> None:
-    """By its size, or as the hole that it is."""
+    """A file above its limit, or a sparse one, is refused unread."""
     os.truncate(folder / name, 12 << 30)
     assert name in refused(folder)
 
 
 def test_a_tensor_of_a_quantised_type_is_refused_by_name(folder: Path) -> None:
-    """Float8 needs code that is not ours."""
+    """A Float8 tensor would need other code."""
     tensors = safetensors.torch.load_file(folder / WEIGHTS)
     tensors["embeddings.word_embeddings.weight"] = tensors["embeddings.word_embeddings.weight"].to(torch.float8_e4m3fn)
     safetensors.torch.save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
@@ -231,7 +231,7 @@ def _odd(folder: Path, root: Path) -> str:
 
 @pytest.mark.parametrize("name", [_outside, _dots, _link, _hub, _odd])
 def test_an_artifact_names_no_place_outside_the_roots(bert: Path, tmp_path: Path, name: Callable[..., str]) -> None:
-    """A path, dots, a link or a name of the hub: nothing is opened there."""
+    """A path, dots, a link or a hub's name opens nothing outside the roots."""
     outside = shutil.copytree(bert, tmp_path / "outside")
     root = tmp_path / "root"
     root.mkdir()
@@ -241,12 +241,12 @@ def test_an_artifact_names_no_place_outside_the_roots(bert: Path, tmp_path: Path
 
 
 def test_no_roots_are_no_permission(folder: Path) -> None:
-    """An empty list is not everything."""
+    """An empty list of roots allows nothing."""
     assert "no allowed folder" in refused(folder, Access(roots=[]))
 
 
 def test_a_folder_inside_the_roots_is_read(bert: Path, folder: Path) -> None:
-    """And has the same version as where the operator names it."""
+    """The version is the same as for the operator."""
     found = load_encoder(str(folder), "cpu", Access(roots=[folder.parent]))
     assert found.version == load_encoder(str(bert)).version
     assert found.files_sha256 == load_encoder(str(bert)).files_sha256 != ""
@@ -288,7 +288,7 @@ def test_what_another_thread_builds_is_not_counted() -> None:
 
 
 def test_other_files_of_the_folder_are_not_read(folder: Path) -> None:
-    """Nothing but the listed names: an adapter would name a further model."""
+    """Only listed names are read: an adapter would name a further model."""
     before = load_encoder(str(folder))
     (folder / "adapter_config.json").write_text('{"base_model_name_or_path": "some/other"}')
     (folder / "modeling.py").write_text("raise SystemExit")
@@ -299,7 +299,7 @@ def test_other_files_of_the_folder_are_not_read(folder: Path) -> None:
 
 @pytest.mark.parametrize("entry", ["tokenizer_file", "vocab_file", "special_tokens_map_file", "name_or_path"])
 def test_a_tokenizer_does_not_choose_its_files(folder: Path, tmp_path: Path, entry: str) -> None:
-    """A path in its configuration is not followed: the pipe there would be waited for."""
+    """A path in a tokenizer's configuration is not followed."""
     os.mkfifo(tmp_path / "pipe")
     version = load_encoder(str(folder)).version
     change(folder, "tokenizer_config.json", **{entry: str(tmp_path / "pipe")})
@@ -313,7 +313,7 @@ def test_a_name_of_the_hub_is_looked_up_in_the_local_cache_alone() -> None:
 
 
 def test_the_hub_is_off_while_a_model_is_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever a configuration makes a library ask for; connecting would fail this test."""
+    """No configuration makes a library connect; connecting would fail this test."""
 
     def load(_name: str, _files: EncoderFiles) -> None:
         from huggingface_hub import HfApi
@@ -325,7 +325,7 @@ def test_the_hub_is_off_while_a_model_is_loaded(folder: Path, monkeypatch: pytes
 
 
 def test_the_private_copy_is_removed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a model that loads and of one that does not."""
+    """The copy is removed after a load and after a refusal."""
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))

@@ -1,4 +1,4 @@
-"""What differs between language models: pooling, prefix, tokenizer, padding; and what is done when memory is short."""
+"""Differences between language models, and what an encoder does without memory."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def save_decoder(folder: Path) -> Path:
 
 
 def test_a_chinese_bert_reads_characters_and_word_pieces(tmp_path: Path) -> None:
-    """Spaces between Chinese words change nothing; a model number is read by its pieces, an unknown character is not lost."""
+    """Spaces between Chinese words change nothing; unknown characters are not lost."""
     encoder = TransformerEncoder(str(save_chinese_bert(tmp_path / "zh")))
     ids = encoder.tokenizer("Mate60Pro 无线")["input_ids"]
     assert encoder.tokenizer.convert_ids_to_tokens(ids) == ["[CLS]", "mate", "##60", "##pro", "无", "线", "[SEP]"]
@@ -69,7 +69,7 @@ def test_a_chinese_bert_reads_characters_and_word_pieces(tmp_path: Path) -> None
 
 
 def test_a_decoder_is_read_at_its_last_token(tmp_path: Path) -> None:
-    """Padding behind a shorter text takes no part, though there is no padding token; a text without tokens is zeros."""
+    """Padding has no effect without a padding token too; a text without tokens is zeros."""
     encoder = TransformerEncoder(str(save_decoder(tmp_path / "decoder")))
     assert "-last-" in encoder.version
     texts = ["red", "red green blue green", "", "blue red"]
@@ -99,7 +99,7 @@ def test_a_prefix_is_read_and_part_of_the_version(bert: Path) -> None:
 
 
 def test_equal_texts_are_embedded_once_and_in_order(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A repeated title costs nothing, and every place gets its vector."""
+    """A repeated text is embedded once, and every place gets its vector."""
     encoder = TransformerEncoder(str(bert))
     room = ShortOfMemory(encoder, 10_000, RuntimeError("unused"))
     monkeypatch.setattr(encoder, "forward", room)
@@ -153,7 +153,7 @@ def test_short_memory_halves_the_batch_and_the_work_goes_on(
 
 
 def test_a_single_text_that_has_no_room_is_an_error(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is nothing left to halve, so the error is the caller's; so is any other error."""
+    """A single text cannot be halved, so the caller gets the error; so any other error."""
     encoder = TransformerEncoder(str(bert))
     monkeypatch.setattr(encoder, "forward", ShortOfMemory(encoder, 1, torch.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(torch.OutOfMemoryError):
@@ -162,7 +162,7 @@ def test_a_single_text_that_has_no_room_is_an_error(bert: Path, monkeypatch: pyt
 
 
 def test_the_warm_up_runs_the_longest_batch(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is found short at the start: the batch has all tokens that one may have, and the bound is set for the stream."""
+    """A lack of memory shows at the start, and sets the bound for the stream."""
     encoder = TransformerEncoder(str(bert), max_tokens_per_batch=128, max_length=32)
     short = ShortOfMemory(encoder, 64, torch.OutOfMemoryError("CUDA out of memory"))
     monkeypatch.setattr(encoder, "forward", short)
@@ -172,7 +172,7 @@ def test_the_warm_up_runs_the_longest_batch(bert: Path, monkeypatch: pytest.Monk
 
 
 def test_missing_weights_are_refused_but_for_the_unused_pooler(tmp_path: Path) -> None:
-    """PyTorch would fill them with random numbers; the pooler is not used, so the version does not hang on it."""
+    """PyTorch would fill them with random numbers; the unused pooler is not in the version."""
     from safetensors.torch import load_file, save_file
 
     folder = save_bert(tmp_path / "bert")

@@ -1,4 +1,4 @@
-"""One vector from token states, and the prefix that a model wants: by the folder, by the name, by hand."""
+"""Pooling of token states, and a model's prefix: by folder, by name, by hand."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_old_and_new_forms_of_a_pooling_file(tmp_path: Path, config: dict[str, A
     "config", [{}, {"pooling_mode": "max"}, {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}]
 )
 def test_a_pooling_that_is_not_ours_is_refused(tmp_path: Path, config: dict[str, Any]) -> None:
-    """Rather no vectors than wrong ones."""
+    """An unknown pooling gives an error instead of wrong vectors."""
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config))
     with pytest.raises(ValueError, match="there are mean, cls, lasttoken"):
@@ -66,5 +66,5 @@ def test_pooling_by_hand() -> None:
     ],
 )
 def test_the_name_says_which_prefix(name: str, prefix: str) -> None:
-    """E5 models want passage before an item's text; those tuned by instructions and all others want nothing."""
+    """E5 models want passage: before a text; instruct models and others want nothing."""
     assert prefix_of(name) == prefix

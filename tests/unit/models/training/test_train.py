@@ -69,14 +69,14 @@ def test_the_same_seed_gives_the_same_version() -> None:
 def test_a_log_with_too_few_events_is_refused(rows: int) -> None:
     """A log that cannot be cut into slices is refused with its size."""
     log = tiny_log().where(slice(0, rows))
-    with pytest.raises(ValueError, match=f"{rows} events"):
+    with pytest.raises(ValueError, match=f"number of events {rows}, of items"):
         training.train(tiny_data(log), TrainingOptions())
 
 
 def test_a_log_of_one_item_is_refused() -> None:
-    """With one item there is nothing to tell apart."""
+    """With one item there is nothing to rank."""
     log = Interactions.from_rows([(f"u{i % 9}", "i01", "view", T0 + i) for i in range(200)])
-    with pytest.raises(ValueError, match="of 1 items"):
+    with pytest.raises(ValueError, match="of items 1; training needs"):
         training.train(TrainingData(log, text_vectors(["i01"]), SOURCE), TrainingOptions())
 
 

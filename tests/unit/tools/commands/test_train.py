@@ -68,7 +68,7 @@ def test_bad_input_is_one_line_and_code_2(
 def test_too_small_a_log_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A log that cannot be cut into slices is the caller's, so code 2, with the number it has."""
     assert train(write_log(tmp_path, n_users=2), tmp_path / "out") == 2
-    assert "has 12 events" in capsys.readouterr().err
+    assert "number of events 12, of items 7" in capsys.readouterr().err
 
 
 def test_a_missing_device_is_named(
