@@ -1,7 +1,8 @@
-"""Events that the broker deleted before they were read: what is lost is said, counted, and committed with the offset.
+"""Events that the broker deleted before they were read: the loss is committed beside the offset.
 
-The consumer's thread has no reset policy: a fetch at an offset that the broker has deleted tells exactly up to where records were
-taken, and the log's first offset tells where they go on. What lies between is lost, less what transactions and compaction left out.
+The consumer's thread has no reset policy. A fetch at a deleted offset therefore fails with exactly
+the offset up to which records were read, and the log's first offset is where they go on. All events
+in between are lost; markers of transactions take some of the offsets.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from streams.contract.committed_note import Gap, decode_judged, encode, with_gap
 
 
 class DeletedEvents:
-    """The gaps of one worker's partitions, and what is to be committed of them beside an offset."""
+    """The gaps in one worker's partitions, and the notes to commit about them."""
 
     def __init__(self) -> None:
         self._known: dict[TP, tuple[Gap, ...]] = {}  # as committed
@@ -21,7 +22,7 @@ class DeletedEvents:
         self._notes: dict[TP, str] = {}
 
     def resume(self, tp: TP, note: str) -> None:
-        """Go on with what is committed beside a partition's offset."""
+        """Go on with the note that is committed beside a partition's offset."""
         judged = decode_judged(note)
         self.forget(tp)
         self._notes[tp] = note
@@ -29,12 +30,12 @@ class DeletedEvents:
             self._known[tp] = judged.gaps
 
     def forget(self, tp: TP) -> None:
-        """Drop a partition that was taken away: its next owner finds uncommitted gaps anew."""
+        """Drop a partition that was taken away: its next owner finds uncommitted gaps again."""
         for held in (self._known, self._gaps, self._notes):
             held.pop(tp, None)
 
     def add(self, tp: TP, gap: Gap) -> None:
-        """Take in a gap."""
+        """Add a gap."""
         self._gaps.setdefault(tp, []).append(gap)
 
     def is_open(self, tp: TP) -> bool:
@@ -42,9 +43,10 @@ class DeletedEvents:
         return tp in self._gaps
 
     def note(self, tp: TP, offset: int, note: str) -> str:
-        """Return what is to be committed beside ``offset``: the note, with the gaps before that offset in it.
+        """Return the note to commit beside ``offset``, with the gaps before that offset in it.
 
-        A gap that lies behind the offset stays out: a worker that goes on from there finds it again, and would count it twice.
+        A gap behind the offset stays out: a worker that goes on from the offset finds the gap again,
+        and would count it twice.
         """
         self._notes[tp] = note
         passed = [gap for gap in self._gaps.get(tp, ()) if gap.begin <= offset]
@@ -59,6 +61,6 @@ class DeletedEvents:
         return encode(msgspec.structs.replace(decode_judged(note), gaps=self._known[tp]))
 
     def close(self, tp: TP) -> tuple[int, str]:
-        """Return the offset where records go on behind all gaps, and what is to be committed beside it."""
+        """Return the offset behind all gaps, and the note to commit beside it."""
         begin = max(gap.begin for gap in self._gaps[tp])
         return begin, self.note(tp, begin, self._notes.get(tp, ""))

@@ -1,7 +1,11 @@
-"""A thread that ends the process when its event loop no longer can.
+"""A thread that ends the process when the event loop no longer can.
 
-The loop itself judges offsets (:mod:`streams.health.watchdog`). Four things it cannot judge: that it is blocked, that its own stop does not
-end, that what it waits for after a crash has crashed too, and that the program which started it is gone.
+The event loop itself judges offsets (:mod:`streams.health.watchdog`). It cannot judge four things:
+
+* the loop is blocked;
+* the worker's stop does not end;
+* after a crash the stop waits for a part that has crashed too;
+* the program that started the worker is gone.
 """
 
 from __future__ import annotations
@@ -18,20 +22,20 @@ from typing import Final
 
 from streams.printable import printable
 
-#: EX_SOFTWARE of sysexits.h: the process could not end in the orderly way.
+#: EX_SOFTWARE of sysexits.h: an orderly end was not possible.
 EXIT_FORCED: Final = 70
 EXIT_CRASHED: Final = 1
-#: After a crash nothing is left to deliver or commit: the worker leaves its group, if it can, and ends.
+#: After a crash the worker has nothing to deliver or commit: it leaves its group if it can, and ends.
 CRASH_TIMEOUT_S: Final = 1.0
 TICK_S: Final = 0.5
-#: The process id of the program that started the worker and wants it to end with it.
+#: Holds the process id of the program that started the worker, and with which the worker is to end.
 PARENT_VARIABLE: Final = "HEADRACE_PARENT_PID"
 
 
 def end_process(reason: str) -> None:
-    """Write the reason and every thread's stack to standard error, and end the process at once with :data:`EXIT_FORCED`.
+    """Write the reason and all threads' stacks to standard error; end with :data:`EXIT_FORCED`.
 
-    Past the logging module: a thread that is stuck may hold its lock.
+    The logging module is not used: a stuck thread may hold its lock.
     """
     with contextlib.suppress(OSError, ValueError):
         os.write(2, f"[ERROR] {printable(reason)}\n".encode())
@@ -40,24 +44,24 @@ def end_process(reason: str) -> None:
 
 
 def end_crashed() -> None:
-    """End the process at once with :data:`EXIT_CRASHED`; its reason is in the log already."""
+    """End the process at once with :data:`EXIT_CRASHED`; the log has the reason already."""
     os._exit(EXIT_CRASHED)
 
 
 def parent_pid() -> int | None:
-    """Return the process with which this one ends: its parent, where :data:`PARENT_VARIABLE` names one."""
+    """Return the id of the process with which this one is to end; None without one."""
     value = os.environ.get(PARENT_VARIABLE, "")
     return int(value) if value.isascii() and value.isdigit() else None
 
 
 class ProcessGuard:
-    """Watches the event loop's beat, the time that stopping takes, after a crash or without one, and the parent.
+    """Watches the event loop's beat, how long a stop takes, and the parent process.
 
     Parameters
     ----------
     block_timeout_s : longest time without a beat
-    stop_timeout_s : longest time from the begin of stopping to the end of the process
-    is_stopping : whether stopping has begun
+    stop_timeout_s : longest time from the beginning of the stop to the end of the process
+    is_stopping : tells whether the stop has begun
     parent : process id of the program to end with, or None
     end : ends the process; called with the reason
     end_crashed : ends the process after a crash
@@ -96,17 +100,17 @@ class ProcessGuard:
         self._done.set()
 
     def beat(self, now_s: float | None = None) -> None:
-        """Say that the event loop runs."""
+        """Note that the event loop runs."""
         self._beat_s = time.monotonic() if now_s is None else now_s
 
     def crashed(self, now_s: float | None = None) -> None:
-        """Say that the worker has crashed: it ends within :data:`CRASH_TIMEOUT_S` and a tick, whatever its stop waits for."""
+        """Note that the worker has crashed; it ends after :data:`CRASH_TIMEOUT_S`, even if its stop hangs."""
         if self._crashed_s is None:
             self._crashed_s = time.monotonic() if now_s is None else now_s
 
     def check(self, now_s: float, getppid: Callable[[], int] = os.getppid) -> None:
         """Look once, at ``now_s`` seconds of the monotonic clock."""
-        if now_s - self._checked_s > 10 * TICK_S:  # the whole process was paused: that is not the loop's fault
+        if now_s - self._checked_s > 10 * TICK_S:  # the whole process was paused, not the loop alone
             self._beat_s = now_s
             if self._stopping_s is not None:
                 self._stopping_s = now_s

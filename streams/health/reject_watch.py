@@ -1,7 +1,8 @@
-"""Whether too much is rejected: an alarm, always; a ceiling that stops the sequencer, where ``reject_ceiling_share`` sets one.
+"""Watches how many events are rejected: an alarm, and a ceiling that stops the sequencer.
 
-What was judged is committed with each partition's offset, as its metadata. So ``headrace status`` sees the alarm, and a restarted worker,
-or the partition's next owner, judges on from there: no life begins with a fresh allowance.
+The ceiling is ``reject_ceiling_share``. The counts are committed as metadata of each partition's
+offset. So ``headrace status`` sees the alarm, and a restarted worker or the partition's next owner
+goes on counting: a restart does not reset the ceiling.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from streams.errors import RejectCeilingError
 from streams.health.counters import Counts
 from streams.printable import printable
 
-#: The ceiling is not judged on fewer records than this: a handful of bad ones proves nothing.
+#: The ceiling applies from this many records on: a few bad ones prove nothing.
 CEILING_MIN_RECORDS: Final = 1_000
-#: The alarm: in one minute so many rejects, and more than this share of what was read.
+#: An alarm needs, within a minute, this many rejects and this share of the records read.
 ALARM_MIN_REJECTS: Final = 20
 ALARM_SHARE: Final = 0.1
 ALARM_EVERY_S: Final = 60.0
-#: Headers in which producers may name themselves. Kafka does not hand a producer's client id to consumers.
+#: Headers in which producers may name themselves: Kafka does not tell consumers their client ids.
 PRODUCER_HEADERS: Final = ("client_id", "client.id")
 COMMONEST: Final = 3
 PRODUCER_LENGTH: Final = 64
@@ -33,9 +34,9 @@ class RejectCeiling:
 
     Parameters
     ----------
-    share : above it the sequencer stops; 0 for never
-    window : records that are remembered
-    judged : what was committed when this worker got the partition
+    share : above this share the sequencer stops; 0 for never
+    window : number of last records that count
+    judged : the counts that were committed when this worker got the partition
     """
 
     def __init__(self, share: float, window: int, judged: Judged | None = None) -> None:
@@ -47,7 +48,13 @@ class RejectCeiling:
         self.alarm_ms = judged.alarm_ms
 
     def check(self, counts: Counts, rejects: Sequence[Reject]) -> None:
-        """Take in a batch, before anything of it is written; raise :class:`RejectCeilingError` when the share is above the ceiling."""
+        """Count a batch before anything of it is written.
+
+        Raises
+        ------
+        RejectCeilingError
+            When the share of rejects is above the ceiling.
+        """
         self._batches.append(counts)
         self._read += counts.read
         self._rejected += counts.rejected
@@ -64,12 +71,12 @@ class RejectCeiling:
         )
 
     def note(self) -> str:
-        """Return what is to be committed with the last batch's offset."""
+        """Return the note to commit beside the last batch's offset."""
         return encode(Judged(self._read, self._rejected, self.alarm_ms))
 
 
 class RejectAlarm:
-    """Says once a minute that much is rejected, of all partitions of one worker together."""
+    """Raises an alarm, at most once a minute, over all partitions of a worker together."""
 
     def __init__(self) -> None:
         self._counts = Counts()
@@ -84,7 +91,7 @@ class RejectAlarm:
         return self._told_s is not None and now_s - self._told_s < REJECTS_UNHEALTHY_S
 
     def take(self, counts: Counts, rejects: Sequence[Reject], now_s: float) -> str | None:
-        """Take in a batch, at ``now_s`` seconds of the monotonic clock; return the line to log, at most one a minute."""
+        """Count a batch, at ``now_s`` of the monotonic clock; return a line to log, at most one a minute."""
         if self._since_s is None or (now_s - self._since_s > ALARM_EVERY_S and not self._is_too_much()):
             self._begin(now_s)
         self._counts.add(counts)

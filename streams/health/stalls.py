@@ -1,6 +1,7 @@
-"""When a worker is stuck: pure judgement over offsets and a clock that the caller reads.
+"""Decides whether a worker is stuck, from offsets and a clock that the caller reads.
 
-A worker is alive when what it commits moves while records wait, not when its process answers.
+A worker is alive if its committed offsets move while records wait. A process that merely answers is
+not proof.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ from typing import Final
 
 from streams.kafka.group_watch import PartitionOffsets, Place
 
-#: Records that the worker itself holds may wait this many times longer, as long as it commits anything else: under back-pressure
-#: the partitions take turns, and a slow model is no reason for a restart.
+#: Records that the worker itself holds may wait this many times longer, as long as it commits others:
+#: under back-pressure the partitions take turns, and a slow model is no reason for a restart.
 HELD_FACTOR: Final = 5
 
 
 @dataclass(frozen=True)
 class Stall:
-    """A partition that stands still although records wait, for ``seconds``."""
+    """A partition whose committed offset has not moved for ``seconds`` although records wait."""
 
     place: Place
     offsets: PartitionOffsets
@@ -26,12 +27,12 @@ class Stall:
 
 
 class StallJudge:
-    """Finds partitions whose committed offset stands still while records wait.
+    """Finds partitions whose committed offset does not move although records wait.
 
     Parameters
     ----------
-    timeout_s : standing still longer than this is a stall; :data:`HELD_FACTOR` times that for a partition whose records the
-        worker holds while it commits others
+    timeout_s : an offset that does not move for longer is a stall; :data:`HELD_FACTOR` times that for
+        a partition whose records the worker holds while it commits others
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -42,20 +43,20 @@ class StallJudge:
         self._moved_s: float | None = None
 
     def restart(self) -> None:
-        """Forget all that was seen: what happened while the broker did not answer says nothing about the worker."""
+        """Drop all observations: those around a silent broker say nothing about the worker."""
         self._committed.clear()
         self._since_s.clear()
         self._waiting.clear()
         self._moved_s = None
 
     def standing_s(self, now_s: float) -> dict[Place, float]:
-        """Return for how long each partition has had waiting records and not moved, in seconds."""
+        """Return for how many seconds each partition has not moved although records wait."""
         return {place: now_s - self._since_s[place] for place in self._waiting}
 
     def observe(self, now_s: float, partitions: Mapping[Place, PartitionOffsets]) -> list[Stall]:
-        """Take what the broker says at ``now_s`` of the partitions assigned now; return those that are stalled.
+        """Take the broker's offsets of the assigned partitions at ``now_s``; return the stalled ones.
 
-        A partition that is new here starts its time now.
+        The time of a newly assigned partition begins now.
         """
         for place in self._since_s.keys() - partitions.keys():
             del self._since_s[place], self._committed[place]
@@ -86,7 +87,7 @@ class ProgressJudge:
         self._since_s = 0.0
 
     def observe(self, now_s: float, state: Hashable) -> float:
-        """Return for how many seconds ``state`` has been as it is; None is nothing to wait for, and gives 0."""
+        """Return for how many seconds ``state`` has not changed; 0 for None, which waits for nothing."""
         if state is None or state != self._seen:
             self._seen, self._since_s = state, now_s
         return now_s - self._since_s

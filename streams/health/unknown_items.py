@@ -1,9 +1,9 @@
-"""How many of the events that come in are of items that the catalogue does not have: their users get lists that know little of them.
+"""Counts events of items that the catalogue lacks: their users get lists that ignore these events.
 
 ::
 
-    events of a minute, or of as many as it takes to have 20 ──► Tally ──► the log, once; /health; committed, for headrace status
-    a new catalogue ──► what it has of the items so far unknown is known after all
+    events of a minute, or of several until there are 20 ──► Tally ──► log, /health, headrace status
+    a new catalogue                                      ──► its items are no longer unknown
 """
 
 from __future__ import annotations
@@ -20,31 +20,31 @@ from models.types import Behaviour
 from streams.contract.committed_note import CatalogueShare
 
 if TYPE_CHECKING:
-    from models.ranking.catalogue import Catalogue  # brings PyTorch, which the sequencer does without
+    from models.ranking.catalogue import Catalogue  # imports PyTorch, which the sequencer does not need
 
 log = logging.getLogger(__name__)
 
-#: So many different unknown ids are counted in a tally; those that come later are counted in the total alone.
+#: A tally counts this many different unknown ids; later ids count in the total alone.
 MAX_IDS: Final = 1_000
 SHOWN: Final = 5
 SHOWN_LENGTH: Final = 40
 PERIOD_S: Final = 60.0
-#: A tally ends with the first minute after so many events. A shop that has few events takes hours to it.
+#: A tally ends with the first minute after this many events; in a small shop that takes hours.
 MIN_EVENTS: Final = 20
-#: From so many events on, this share of unknown items is worth a warning, and makes the worker count as unhealthy ...
+#: A tally with at least MIN_EVENTS events and this share of unknown items is an alarm ...
 ALARM_SHARE: Final = 0.5
-#: ... and from so few on, if this share is unknown.
+#: ... and so is a tally with at least MIN_FEW events and the share FEW_SHARE.
 MIN_FEW: Final = 5
 FEW_SHARE: Final = 0.8
-#: The worker counts as unhealthy for so long after a tally with too many, however good the next ones are.
+#: After an alarm the worker counts as unhealthy for this long, whatever the next tallies say.
 UNHEALTHY_S: Final = 300.0
-#: A tally whose last event is older proves nothing any more.
+#: A tally whose last event is older than this proves nothing.
 STALE_S: Final = 86_400.0
 REMEDY: Final = "publish these items, or correct the ids: headrace items list shows those of the catalogue"
 
 
 def is_too_much(n_events: int, n_unknown: int) -> bool:
-    """Whether so many events of unknown items are an alarm."""
+    """Whether this many events of unknown items are an alarm."""
     return n_events >= MIN_FEW and n_unknown >= (FEW_SHARE if n_events < MIN_EVENTS else ALARM_SHARE) * n_events
 
 
@@ -70,14 +70,14 @@ class Tally:
             self.ids[item_id] += 1
 
     def learn(self, catalogue: Container[str]) -> None:
-        """Count as known what a new catalogue has."""
+        """Count the items of a new catalogue as known."""
         for item_id in [item_id for item_id in self.ids if item_id in catalogue]:
             self.n_unknown -= self.ids.pop(item_id)
         if self.example in catalogue:
             self.example = next(iter(self.ids), "")
 
     def text(self) -> str:
-        """Return what it says, with the most frequent ids."""
+        """Return the alarm's text, with the most frequent ids."""
         names = ", ".join(f"{shown(item_id)} ({n})" for item_id, n in self.ids.most_common(SHOWN))
         return (
             f"{self.n_unknown} of the last {self.n_events} events are of items that the catalogue does not have, most often {names}; "
@@ -90,14 +90,14 @@ class UnknownItems:
 
     Parameters
     ----------
-    clock : seconds, steady
+    clock : returns seconds of a steady clock
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._now = Tally()
         self._last: Tally | None = None  # the one before
-        self._is_told = False  # whether an alarm of the tally that is being counted was logged
+        self._is_told = False  # whether the present tally's alarm was logged
         self._alarmed_s: float | None = None
         self._line = ""  # of the last alarm
 
@@ -112,7 +112,7 @@ class UnknownItems:
         return self._now.n_unknown - before
 
     def learn(self, catalogue: Container[str]) -> bool:
-        """Judge the last events by a new catalogue; return whether that has changed anything."""
+        """Judge the last events again by a new catalogue; return whether the judgement changed."""
         before = self.share()
         for tally in (self._now, self._last):
             if tally is not None:
@@ -122,7 +122,10 @@ class UnknownItems:
         return self.share() != before
 
     def end_period(self) -> None:
-        """Once a minute: log what the tally had, a warning where it is an alarm, and begin a new one, once it has enough events."""
+        """Log the tally, as a warning if it is an alarm; begin a new one if it has enough events.
+
+        Called once a minute.
+        """
         tally = self._now
         is_whole = tally.n_events >= MIN_EVENTS
         if tally.is_too_much() and (is_whole or not self._is_told):
@@ -140,7 +143,7 @@ class UnknownItems:
             self.end_period()
 
     def alarm(self) -> str:
-        """Return what is wrong with the last events, or was in the last five minutes; ``""`` for nothing."""
+        """Return the alarm of the last events, or of the last five minutes; ``""`` for none."""
         latest = self._latest()
         if latest.is_too_much() and self._clock() - latest.last_s < STALE_S:
             return latest.text()
@@ -148,32 +151,33 @@ class UnknownItems:
         return self._line if is_on else ""
 
     def share(self) -> tuple[int, int, str]:
-        """Return of how many last events how many were of unknown items, and one such item."""
+        """Return the number of last events, of those with unknown items, and one such item."""
         latest = self._latest()
         return latest.n_events, latest.n_unknown, latest.example if latest.n_unknown else ""
 
     def note(self, worker: str) -> CatalogueShare:
-        """Return what is to be committed, for ``headrace status``: of the last events, by the member id of this worker."""
+        """Return the note to commit for ``headrace status``; ``worker`` is this worker's member id."""
         n_events, n_unknown, example = self.share()
         age_s = self._clock() - self._latest().last_s
         return CatalogueShare(worker, n_events, n_unknown, example[:SHOWN_LENGTH], int((time.time() - age_s) * 1000))
 
     def _latest(self) -> Tally:
-        """Return the tally that tells most of now: the one that is being counted, unless it has few events."""
+        """Return the present tally, or the last one while the present one has few events."""
         if self._last is None or self._now.n_events >= MIN_EVENTS or self._now.is_too_much():
             return self._now
         return self._last
 
 
 def describe_generation(catalogue: Catalogue, n_trained: int, share: tuple[int, int, str]) -> tuple[int, str]:
-    """Return the log level, and the line, with which a catalogue generation begins: how much it has of what people have had.
+    """Return the log level and the line for a new catalogue: how much it covers of the model's items.
 
-    A warning where an entry is there but none of the items that the model was trained on, or less than half of them at the worker's start.
+    It is a warning when the catalogue has entries but none of the items that the model was trained
+    on, or, at the worker's start, less than half of them.
 
     Parameters
     ----------
-    n_trained : items with events that the artifact was trained on
-    share : what :meth:`UnknownItems.share` says of the events until now, by this catalogue
+    n_trained : number of items with events that the artifact was trained on
+    share : what :meth:`UnknownItems.share` returns for this catalogue
     """
     n_items, n_known = len(catalogue.item_ids), int((~catalogue.is_new).sum())
     n_events, n_unknown, example = share
@@ -190,5 +194,5 @@ def describe_generation(catalogue: Catalogue, n_trained: int, share: tuple[int, 
 
 
 def shown(item_id: str) -> str:
-    """Return an id as messages show it."""
+    """Return an id as messages show it: quoted, and cut if it is long."""
     return repr(item_id if len(item_id) <= SHOWN_LENGTH else f"{item_id[:SHOWN_LENGTH]}...")

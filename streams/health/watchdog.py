@@ -2,10 +2,11 @@
 
 ::
 
-    every few seconds    broker ──► GroupWatch ──► StallJudge, ProgressJudge ──► StalledError ──► the process ends non-zero
+    every few seconds    broker ──► GroupWatch ──► StallJudge, ProgressJudge ──► StalledError
+                         the process then ends with an exit code above 0
     twice a second       ProcessGuard (a thread): loop blocked, stop takes too long, parent gone
 
-A broker that does not answer is no stall: the worker waits for it, and all clocks start anew when it answers again.
+A silent broker is not a stall: the worker waits for it, and all clocks restart when it answers.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from streams.kafka.group_watch import Group, GroupWatch, PartitionOffsets, Place
 from streams.kafka.topic_specs import check_partition_count
 from streams.settings.load import Settings
 
-#: The broker is asked this often, or five times within the stall timeout where that is short.
+#: Time between two questions to the broker; a fifth of the stall timeout if that is shorter.
 CHECK_INTERVAL_S: Final = 5.0
 BEAT_S: Final = 1.0
 RESTART: Final = "the supervisor restarts the worker, which reads on from what is committed"
 
 
 class WatchedApp(Protocol):
-    """What the watchdog asks of the worker's app, which is Faust's but for the settings."""
+    """The worker's app as the watchdog uses it; all but the settings is Faust's or StreamApp's."""
 
     settings: Settings
     conf: Any
@@ -70,11 +71,11 @@ class Health:
         self.broker_answers = True
         self.stalled = ""
         self.rejects: RejectAlarm | None = None  # the sequencer's
-        self._expired: dict[TP, Gap] = {}  # the last gap of each partition that this worker has found
+        self._expired: dict[TP, Gap] = {}  # the last gap found in each partition
         self.unknown: UnknownItems | None = None  # the recommender's
         self._judge = StallJudge(self.settings.stall_timeout_s)
         self._recovery, self._membership = ProgressJudge(), ProgressJudge()
-        self._empty: dict[Place, tuple[int, int]] = {}  # committed and end between which nothing is to be read
+        self._empty: dict[Place, tuple[int, int]] = {}  # (committed, end) without a record in between
         self._tasks: list[asyncio.Task[None]] = []
         self._guard = ProcessGuard(
             block_timeout_s=self.settings.stall_timeout_s,
@@ -91,14 +92,14 @@ class Health:
         self._tasks = [asyncio.ensure_future(self._beat()), asyncio.ensure_future(self._run())]
 
     async def stop(self) -> None:
-        """Let go of the broker; the guard goes on until the process has ended."""
+        """Disconnect from the broker; the guard goes on until the process has ended."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.watch.stop()
 
     def not_ready(self) -> str:
-        """Return why the worker cannot serve now, or ``""``: its partitions and its state must be there."""
+        """Return why the worker cannot serve now, or ``""``: it needs its partitions and its state."""
         if self.app.should_stop:
             return "stopping"
         if not self.app.tables.recovery.completed.is_set() or self.app.tables.recovery.in_recovery:
@@ -106,7 +107,7 @@ class Health:
         return "rebalancing" if self.app.rebalancing else ""
 
     def alarms(self) -> list[str]:
-        """Return what an operator must look at although the worker goes on; a restart helps against none of it."""
+        """Return what an operator must look at; the worker goes on, and a restart would not help."""
         rejects, now_s = self.rejects, time.monotonic()
         lines = [rejects.line] if rejects is not None and rejects.is_on(now_s) else []
         lines += [
@@ -118,13 +119,13 @@ class Health:
         return [*lines, *([unknown] if unknown else [])]
 
     def note_expired(self, tp: TP, gap: Gap) -> None:
-        """Take in that the broker deleted events before they were read."""
+        """Note that the broker deleted events before they were read."""
         self._expired[tp] = gap
         if self.metrics is not None:
             self.metrics.add("events_expired", gap.n_lost)
 
     async def _drop_acknowledged(self) -> None:
-        """Forget the gaps that an operator has acknowledged; the alarm stays on while the broker cannot be asked."""
+        """Drop the gaps that an operator has acknowledged; a silent broker leaves the alarm on."""
         if not self._expired:
             return
         kafka = self.app.settings.kafka
@@ -136,7 +137,7 @@ class Health:
             }
 
     def as_dict(self) -> dict[str, object]:
-        """Return what is known, for ``/live``."""
+        """Return the state for ``/live``."""
         standing = self._judge.standing_s(time.monotonic())
         return {
             "live": not self.stalled,
@@ -146,7 +147,7 @@ class Health:
         }
 
     def end_soon(self) -> None:
-        """Say that the worker has crashed and is to end, whatever its stop waits for; from any thread."""
+        """Note that the worker has crashed, so that it ends even if its stop hangs; from any thread."""
         self._guard.crashed()
 
     async def _beat(self) -> None:
@@ -169,7 +170,7 @@ class Health:
             except StalledError as exc:
                 self.stalled = str(exc)
                 await self.app.crash(exc)
-            except Exception as exc:  # the worker loop: a watchdog that has died must not pass for health
+            except Exception as exc:  # a worker without a watchdog must not count as healthy
                 await self.app.crash(exc)
 
     async def look(self, now_s: float) -> None:
@@ -180,7 +181,8 @@ class Health:
         StalledError
             When the worker is stuck.
         TopicError
-            When a topic that it reads has another partition count than the settings say: some of it stays unread then.
+            When a topic that it reads has another partition count than the settings: the worker would
+            leave some partitions unread.
         """
         try:
             await self._check(now_s)
@@ -195,7 +197,7 @@ class Health:
         self._recovery, self._membership = ProgressJudge(), ProgressJudge()
 
     async def _check(self, now_s: float) -> None:
-        """Look once, as :meth:`look` does; raise :class:`BrokerError` when the broker does not answer."""
+        """As :meth:`look`, but raise :class:`BrokerError` when the broker does not answer."""
         for topic in sorted(self._source_topics()):
             check_partition_count(topic, await self.watch.partition_count(topic), self.app.settings.kafka)
         await self._drop_acknowledged()
@@ -230,7 +232,7 @@ class Health:
         return offsets
 
     async def _is_empty(self, stall: Stall) -> bool:
-        """Whether nothing but markers and compacted records lies behind the committed offset: no stall then."""
+        """Whether only markers and compacted offsets lie behind the committed offset: not a stall."""
         at = stall.offsets
         if await self.watch.has_records(stall.place, at.committed):
             return False
@@ -248,7 +250,7 @@ class Health:
             )
 
     def _recovery_state(self) -> Hashable:
-        """Return what changes as joining and recovery go on: the offsets that the tables have reached, above all."""
+        """Return values that change while joining and recovery go on, such as the tables' offsets."""
         reached = [
             (tp, table.persisted_offset(tp))
             for table, partitions in self.app.tables.recovery.actives_for_table.items()
@@ -271,18 +273,18 @@ class Health:
         topic, partition = stall.place
         at = stall.offsets
         return (
-            f"{topic}-{partition}: committed {at.committed} stands still for {stall.seconds:.0f} s while records wait up to {at.end}, "
+            f"{topic}-{partition}: committed {at.committed} has not moved for {stall.seconds:.0f} s while records wait up to {at.end}, "
             f"above stall_timeout_s={self.settings.stall_timeout_s:g}"
         )
 
 
 def lost_consumer(group: Group, member_id: str, places: set[Place]) -> str | None:
-    """Return in which way a consumer has been lost from its group, or None.
+    """Return how a group has lost this worker's consumer, or None.
 
     Parameters
     ----------
-    group : as the broker has it
-    member_id : the worker's own, empty before it has one
+    group : the group as the broker knows it
+    member_id : the worker's own id; empty before it has one
     places : all partitions that the group consumes
     """
     own = next((member for member in group.members if member.member_id == member_id), None)
