@@ -21,7 +21,7 @@ NEW, SHARE, MF = (FEATURES.index(name) for name in ("is_new", "retrieval_share",
 
 
 def cases(n: int = 300, seed: int = 0, c: int = C) -> FusionData:
-    """Return random candidates, all valid, of which the one with the greatest mf_logit comes next."""
+    """Return random valid candidates; the one with the greatest mf_logit is next."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(n, c, len(FEATURES), generator=generator)
     rows = torch.randint(40, (n, c), generator=generator)
@@ -31,7 +31,7 @@ def cases(n: int = 300, seed: int = 0, c: int = C) -> FusionData:
 
 
 def drawn(n: int, seed: int, spread: float = 1.5, share_outside: float = 0.0, c: int = 12) -> tuple[FusionData, Tensor]:
-    """Return cases whose next item is drawn with planted probabilities, known to retrieval alone, and those probabilities.
+    """Return cases with planted probabilities, known to retrieval only, and those.
 
     With probability ``share_outside`` the next item is no candidate.
     """
@@ -118,7 +118,7 @@ def test_retrievals_order_is_kept_where_nothing_is_better() -> None:
 
 @pytest.mark.parametrize("share_outside", [0.0, 0.4])
 def test_planted_probabilities_come_out_of_the_sigmoid(share_outside: float) -> None:
-    """Bin by bin, what is called probable happens as often, also where many next items are no candidates.
+    """Bin by bin, probabilities match frequencies, even with absent next items.
 
     Two numbers cannot follow every curve: near the top, where few candidates are, more is allowed.
     """

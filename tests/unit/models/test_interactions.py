@@ -1,4 +1,4 @@
-"""A log as arrays: its order, next-item counts by hand, windows before an event, samples of positions."""
+"""A log as arrays: its order, next-item counts by hand, windows, samples of positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decayed popularity: counts by hand, at any scale and time, and live counts beside a prior of history."""
+"""Decayed popularity: counts by hand at any scale and time, and live counts with a prior."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def change_manifest(directory: Path, change: Change) -> None:
 
 
 def change_tensors(directory: Path, change: Callable[[dict[str, Tensor]], object], *, declare: bool = True) -> None:
-    """Change the tensors and write their checksum, and by default their shapes, into the manifest."""
+    """Change the tensors; write checksum and, by default, shapes into the manifest."""
     tensors = safetensors.torch.load((directory / TENSORS).read_bytes())
     change(tensors)
     data = safetensors.torch.save(tensors)
@@ -98,7 +98,7 @@ def lists_of(model: Artifact) -> list[tuple[str, float]]:
 
 
 def test_a_saved_artifact_is_loaded_as_it_was(saved: Path) -> None:
-    """Loading gives the same version, the same manifest and the same lists; the directory holds two files."""
+    """Loading gives the same version, manifest and lists; the folder holds two files."""
     loaded = load_artifact(saved)
     assert loaded.version == artifact().version
     assert msgspec.json.encode(loaded.manifest) == msgspec.json.encode(artifact().manifest)
@@ -158,7 +158,7 @@ def test_a_broken_manifest_is_named(saved: Path, data: bytes) -> None:
     ],
 )
 def test_a_manifest_that_does_not_fit_is_named(saved: Path, change: Change, file: str, words: str) -> None:
-    """Format, checksum, ids, shapes, types and sizes are checked against the tensors before anything is served."""
+    """Loading checks format, checksum, ids, shapes, types and sizes against the tensors."""
     change_manifest(saved, change)
     message = refused(saved)
     assert str(saved / file) in message
@@ -188,7 +188,7 @@ def test_an_artifact_of_the_first_format_is_refused_by_its_format(saved: Path) -
 
 
 def test_truncated_tensors_are_named(saved: Path) -> None:
-    """Half a file is no safetensors file, whatever checksum the manifest has."""
+    """Half a file is refused, whatever checksum the manifest has."""
     data = (saved / TENSORS).read_bytes()[:-100]
     (saved / TENSORS).write_bytes(data)
     for digest in ("0" * 64, hashlib.sha256(data).hexdigest()):
@@ -228,7 +228,7 @@ def test_a_weight_that_is_not_finite_is_named(saved: Path, value: float) -> None
     ],
 )
 def test_a_tensor_of_a_wrong_shape_or_range_is_named(saved: Path, name: str, new: Tensor) -> None:
-    """Tensors must fit the configuration and each other, also where manifest and checksum agree with them."""
+    """Tensors must fit configuration and each other, even if the manifest agrees."""
     change_tensors(saved, lambda tensors: tensors.update({name: new}))
     refused(saved)
 
@@ -260,7 +260,7 @@ def test_an_undeclared_tensor_is_refused(saved: Path) -> None:
     ],
 )
 def test_whatever_changes_lists_changes_the_version(saved: Path, change: Change) -> None:
-    """Two artifacts of one version give the same lists: the length of the window changes lists and no tensor."""
+    """One version means the same lists: the window's length changes lists and no tensor."""
     change_manifest(saved, change)
     assert load_artifact(saved).version != artifact().version
 
@@ -273,7 +273,7 @@ def test_the_number_of_heads_changes_the_version(tmp_path: Path) -> None:
 
 
 def test_features_are_loaded_as_they_were(tmp_path: Path) -> None:
-    """Columns, fillings, and the lists of a user with features from a catalogue with features."""
+    """Columns, imputation and the lists of users with features survive loading."""
     made, data = featured_artifact(), featured_data()
     save_artifact(made, tmp_path / "model")
     loaded = load_artifact(tmp_path / "model")
@@ -317,7 +317,7 @@ def test_the_scale_of_a_feature_changes_the_version(tmp_path: Path) -> None:
 
 
 def test_the_time_of_creation_does_not_change_the_version(saved: Path) -> None:
-    """The same training twice is the same version."""
+    """Two equal trainings have one version."""
     change_manifest(saved, lambda m: m.update(created_ms=0, metrics={}))
     assert load_artifact(saved).version == artifact().version
 
@@ -332,7 +332,7 @@ def test_saving_replaces_what_was_there(saved: Path) -> None:
 
 @pytest.mark.parametrize("nth", [1, 2])
 def test_a_failed_save_leaves_the_old_one(saved: Path, monkeypatch: pytest.MonkeyPatch, nth: int) -> None:
-    """Whichever step fails, the artifact that was there stays whole, and no scratch folder remains."""
+    """Whichever step fails, the old artifact stays whole, and no scratch folder stays."""
     rename, calls = os.rename, 0
 
     def fail_once(source: Path, target: Path) -> None:
@@ -350,7 +350,7 @@ def test_a_failed_save_leaves_the_old_one(saved: Path, monkeypatch: pytest.Monke
 
 
 def test_a_save_that_cannot_write_leaves_the_old_one(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The old artifact is not touched before the new one is written whole."""
+    """The old artifact stays until the new one is completely written."""
 
     def fail(_path: Path, _data: bytes) -> int:
         raise OSError(28, "No space left on device")

@@ -87,7 +87,7 @@ def test_evaluate_ends_in_one_line(found: dict[str, dict[str, Any]], name: str) 
 def test_nothing_is_opened_run_or_asked_and_little_is_taken(
     found: dict[str, dict[str, Any]], command: str, name: str
 ) -> None:
-    """No file outside the roots, no connection but the broker's, no pickle, no process; less than 1 GB at the peak."""
+    """No outside file, no connection but the broker's, no pickle, no process, below 1 GB."""
     run = found[f"{command} {name}"]
     assert run["opened"] == []
     assert [entry for entry in run["seen"] if entry not in BROKER] == []

@@ -23,7 +23,7 @@ from models.types import Float32, Int64
 
 T0 = 1_700_000_000_000
 N_USERS, N_ITEMS = 3, 4
-# User 0 has 0, 1, 2; user 1 has 0, 1, 0; user 2 has 0, 2. Nobody has 3. One event a half-life, the last at T0.
+# Users have 0, 1, 2; 0, 1, 0; and 0, 2. Nobody has 3. One event a half-life, the last at T0.
 USERS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
 ITEMS = np.array([0, 0, 0, 1, 1, 2, 2, 0])
 TS_MS = T0 + HALF_LIFE_MS * np.arange(-7, 1)

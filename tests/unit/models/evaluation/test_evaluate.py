@@ -212,7 +212,7 @@ def test_prequential_learns_nothing_before_it_was_asked() -> None:
     cases = time_split(log, 0.75, prequential=True)
     assert len(cases) == 20
     found = evaluate(inputs(vectors={}), cases, seed=1)["models"]
-    # one old item is unseen; every n-item without an event ties with the target, and those asked before stand above it
+    # one old item is unseen; n-items without events tie with the target; asked ones are above
     assert found["popularity"]["hr@10"] == 0.0
 
 

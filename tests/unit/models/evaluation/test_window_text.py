@@ -198,7 +198,7 @@ def test_a_user_vector_is_the_whitened_embedding_times_the_map() -> None:
 
 
 def log(n_users: int = 40, length: int = 6, seed: int = 0) -> Interactions:
-    """Return a log in which a user's next item has the last one's second word, and any first word."""
+    """Return a log in which consecutive items share their second word."""
     rng = np.random.default_rng(seed)
     rows = [
         (f"u{user}", f"x{rng.integers(N_GROUPS)}y{user % N_GROUPS}", "view", T0 + 1_000 * step + user)

@@ -53,7 +53,7 @@ def test_the_objective_falls_with_each_sweep() -> None:
 @pytest.mark.parametrize("dim", [6, 40], ids=["longer histories than factors", "shorter"])
 @pytest.mark.parametrize("exponent", [1.0, 0.5, 0.0])
 def test_users_and_items_are_the_dense_solution(dim: int, exponent: float) -> None:
-    """Each user solves the normal equations of the objective, built here with one weight for each item."""
+    """Each user solves the objective's normal equations, built here item by item."""
     users, items, had = log()
     config = replace(CONFIG, dim=dim, frequency_exponent=exponent)
     fitted = fit_als(users, items, N_USERS, N_ITEMS, config, seed=1)

@@ -14,7 +14,7 @@ N_ITEMS, DIM, ALPHA, REGULARISATION = 15, 4, 7.0, 0.5
 
 
 def case(lengths: list[int]) -> tuple[Float32, list[Int64], Float32, Bool]:
-    """Return item factors, each user's items, and both as padded arrays whose padding is not zero."""
+    """Return item factors, users' items, and both as arrays with non-zero padding."""
     rng = np.random.default_rng(5)
     y = rng.normal(size=(N_ITEMS, DIM)).astype(np.float32)
     had = [rng.choice(N_ITEMS, n, replace=False) for n in lengths]
@@ -61,14 +61,14 @@ def test_fold_in_of_a_batch_gives_what_single_users_give() -> None:
 
 
 def checkerboard() -> tuple[Int64, Int64]:
-    """Return interactions in which even users take even items and odd users odd ones, three quarters of them."""
+    """Return three quarters of a checkerboard of users and items."""
     users, items = np.meshgrid(np.arange(24), np.arange(16), indexing="ij")
     is_taken = (users % 2 == items % 2) & (np.random.default_rng(2).random(users.shape) < 0.75)
     return users[is_taken].astype(np.int64), items[is_taken].astype(np.int64)
 
 
 def test_training_ranks_a_users_own_block_first() -> None:
-    """On a checkerboard every item of the own colour scores above every other, for users who are folded in."""
+    """For folded-in users, items of the own colour score above all others."""
     users, items = checkerboard()
     config = FactorsConfig(dim=4, epochs=120, batch_size=64, learning_rate=2e-2)
     fitted = fit_factors(users, items, 24, 16, config, seed=1)

@@ -54,7 +54,7 @@ def test_statistics_are_those_of_scikit_learn(strategy: str) -> None:
 
 @pytest.mark.parametrize("strategy", ["median", "most_frequent"])
 def test_a_category_becomes_the_most_frequent_one(strategy: str) -> None:
-    """Columns of one group are filled together: each alone would give a category that no row has."""
+    """Columns of one group are filled together, with a category that exists."""
     features = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0], [0, 1, 0], [NAN] * 3], dtype=np.float32)
     filled = fit_imputer(features, np.zeros((7, 1), dtype=np.float32), strategy, groups=np.zeros(3, dtype=np.int64))
     assert filled.statistics.tolist() == [0, 1, 0]

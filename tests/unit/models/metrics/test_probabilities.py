@@ -104,7 +104,7 @@ def test_order_of_cases_changes_nothing(bins: Any) -> None:
 
 
 def test_summary_is_ready_for_json() -> None:
-    """All values are plain, and none is NaN, also with one class only; the curve counts every case."""
+    """All values are plain and not NaN, even with one class; the curve counts each case."""
     for labels in (Y, np.zeros(6), np.ones(6, dtype=bool)):
         found = json.loads(json.dumps(summarize_probabilities(P, labels, 0.4), allow_nan=False))
         assert (found["n"], found["threshold"], found["accuracy"]) == (6, 0.4, at_threshold(P, labels, 0.4)["accuracy"])

@@ -47,7 +47,7 @@ def test_coverage_counts_each_item_once() -> None:
 
 
 def test_novelty_is_mean_self_information() -> None:
-    """With one added to each count, counts 3, 1 and 1 of three items are 4/8, 2/8 and 2/8: 1, 2 and 2 bits."""
+    """Counts 3, 1 and 1, plus one each, are 4/8, 2/8 and 2/8: 1, 2 and 2 bits."""
     assert novelty([["a", "b"]], {"a": 3, "b": 1, "c": 1}) == pytest.approx(1.5)
 
 

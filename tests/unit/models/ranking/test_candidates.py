@@ -107,7 +107,7 @@ def test_the_first_item_of_the_catalogue_is_a_follower_like_any_other() -> None:
 
 
 def test_similarities_are_to_the_window_not_to_padding() -> None:
-    """The greatest cosine to an item of the window, negative too, and the cosine to the mean of its texts."""
+    """The greatest cosine to an item, even negative, and the cosine to the mean text."""
     found = gathered()
     shown = catalogue()
     n_negative = 0

@@ -122,7 +122,7 @@ def test_scores_fall_and_are_probabilities() -> None:
 
 @pytest.mark.parametrize("cold", [[], window("unknown", "gone")])
 def test_without_a_known_item_the_list_is_popular_and_says_so(cold: list[Behaviour]) -> None:
-    """An empty window and one of unknown items are degraded to popular, by that source alone, without a reason."""
+    """Empty windows and unknown items get popular lists, with that source and no reason."""
     ranked, warm = Pipeline(artifact(), k=5).recommend(catalogue(), [cold, window("i03")])
     assert ranked.degraded == "popular"
     assert len(ranked.items) == 5
@@ -353,7 +353,7 @@ def test_a_user_of_whom_nothing_is_known_gets_what_is_imputed() -> None:
 
 
 def test_the_list_is_that_of_the_probabilities() -> None:
-    """Recommend is gather, probabilities and rank: highest first, invalid ones 0 and never listed."""
+    """Recommend is gather, probabilities and rank; invalid candidates are never listed."""
     pipeline = Pipeline(artifact(), k=24)
     found = gather(artifact(), catalogue(), WINDOWS, None, 100)
     probabilities = pipeline.probabilities(catalogue(), found)

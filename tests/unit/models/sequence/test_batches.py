@@ -16,7 +16,7 @@ from tests.unit.models.sequence.test_fit import circle
 
 @pytest.mark.parametrize("length", [2, 5, 6, 7, 23])
 def test_every_step_of_a_history_is_learnt_in_every_epoch(length: int) -> None:
-    """Chunks are of neighbours in the history, none too long, and each event but the first is a target of some chunk."""
+    """Chunks are contiguous and bounded; each event but the first is a target."""
     history = np.arange(100, 100 + length)
     for seed in range(8):
         chunks = chunks_of([history], 5, np.random.default_rng(seed))
@@ -25,7 +25,7 @@ def test_every_step_of_a_history_is_learnt_in_every_epoch(length: int) -> None:
 
 
 def test_what_is_learnt_from_is_what_serving_gives() -> None:
-    """A chunk's rows, types and gaps are those of the same window packed for serving; the targets are one later."""
+    """A chunk equals the same window packed for serving; targets are one step later."""
     data, chunks = circle(2, 5), [np.array([0, 2, 4, 6]), np.array([1, 3])]
     data = replace(data, ts_ms=np.cumsum(np.random.default_rng(1).integers(10**7, size=10)))
     windows = [

@@ -1,4 +1,4 @@
-"""Checkpoints: a fit that was interrupted goes on to the same weights in every bit; a file of another kind is passed over."""
+"""Checkpoints: an interrupted fit ends with the same bits; other files are ignored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.models.sequence.test_fit import CONFIG, TRAINING, fit, same
 pytestmark = pytest.mark.model
 
 ROOT = Path(__file__).parents[4]
-#: Everything that draws at random takes part: both dropouts, that of ids, the cuts of histories, the negatives.
+#: All random steps take part: three dropouts, cuts of histories, negatives.
 FOUR_EPOCHS = replace(TRAINING, epochs=4, id_dropout=0.3)
 
 
@@ -55,7 +55,7 @@ def files(folder: Path) -> list[str]:
 @pytest.mark.parametrize("epoch", [1, 2, 4])
 @pytest.mark.parametrize("training", [FOUR_EPOCHS, replace(FOUR_EPOCHS, n_negatives=6)], ids=["all items", "negatives"])
 def test_an_interrupted_fit_goes_on_to_the_same_end(tmp_path: Path, training: SequenceTraining, epoch: int) -> None:
-    """Stopped after an epoch and run again, it ends as the one that was not, and begins no epoch twice."""
+    """A fit stopped and run again ends like an uninterrupted one, without a repeated epoch."""
     checkpoint = Checkpoint(tmp_path / "fit.safetensors", "this fit")
     with pytest.raises(Interrupted):
         fit(training, replace(stopped_after(epoch, Interrupted()), checkpoint=checkpoint))
@@ -89,7 +89,7 @@ def test_an_interrupted_refit_goes_on_from_where_it_was(tmp_path: Path) -> None:
 
 
 def test_patience_counts_on_over_an_interruption(tmp_path: Path) -> None:
-    """Scores from before count: with patience 1 and a second score no better, the run that goes on begins no epoch."""
+    """Earlier scores count: with patience 1 and no better second score, no epoch starts."""
     checkpoint = Checkpoint(tmp_path / "fit.safetensors", "this fit")
     training = replace(FOUR_EPOCHS, patience=1)
     with pytest.raises(Interrupted):
@@ -133,7 +133,7 @@ def test_a_killed_process_is_gone_on_from_by_another(tmp_path: Path) -> None:
 
 
 def test_load_gives_what_save_took(tmp_path: Path) -> None:
-    """Tensors of several types and layouts, and a state that JSON can hold, with floats in every bit."""
+    """Tensors of several types and layouts, and a JSON state, return exactly."""
     checkpoint = Checkpoint(tmp_path / "new folder" / "a.safetensors", "x")
     tensors = {
         "turned": torch.arange(6.0).view(2, 3).T,

@@ -1,4 +1,4 @@
-"""Fitting the sequence model: it learns a rule, keeps its best epoch, stops when told to, and repeats itself."""
+"""Fitting the sequence model: learns a rule, keeps the best epoch, stops, repeats."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TRAINING = SequenceTraining(epochs=3, refit_epochs=2, batch_size=16, learning_ra
 
 
 def circle(n_users: int = 24, length: int = 9, n_items: int = 8) -> SequenceData:
-    """Return events of users who walk round a circle of items, so that the next is known; texts narrower than the model's."""
+    """Return events of users on a circle of items; texts narrower than the model's."""
     rng = np.random.default_rng(0)
     users, steps = (a.ravel() for a in np.meshgrid(np.arange(n_users), np.arange(length), indexing="xy"))
     text = rng.normal(size=(n_items, 3)).astype(np.float32)
@@ -54,7 +54,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 class RecordingValidator:
-    """Gives the scores that it was given, one per epoch, and remembers the weights it was asked about."""
+    """A fake validator: returns given scores and records the weights."""
 
     def __init__(self, *scores: float) -> None:
         self.scores = scores
@@ -107,7 +107,7 @@ def test_negatives_change_the_fit() -> None:
 
 
 def test_id_dropout_of_all_items_leaves_their_own_vectors_as_they_began() -> None:
-    """Without its id part no item's own vector learns, while its text's projection does; otherwise both do."""
+    """Without its own part an item learns only through its text; otherwise through both."""
     torch.manual_seed(1)  # as the fit does before it makes its model
     before = SequenceModel(CONFIG, 8)
     for share, stays in ((1.0, True), (0.5, False), (0.0, False)):
@@ -117,7 +117,7 @@ def test_id_dropout_of_all_items_leaves_their_own_vectors_as_they_began() -> Non
 
 
 def test_the_best_epoch_is_kept() -> None:
-    """The weights are those that had the best score, of equal ones the first; scores and losses are of all epochs."""
+    """The fit keeps the first best weights, and scores and losses of all epochs."""
     validator = RecordingValidator(0.1, 0.5, 0.2, 0.5)
     found = fit(replace(TRAINING, epochs=4), FitControl(validate=validator))
     assert found.epochs == 2
@@ -143,7 +143,7 @@ def test_patience_stops_the_fit() -> None:
 
 
 def test_minutes_stop_the_fit_and_bring_the_learning_rate_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With epochs of half a minute and one minute, the third is the last: at its end the time is over, its rate near 0."""
+    """With epochs of half a minute and one minute, the third is the last, at a rate near 0."""
     now, shares = iter(range(0, 100_000, 30)), []
 
     def record(share: float) -> float:
@@ -166,7 +166,7 @@ def test_enough_minutes_change_nothing() -> None:
 
 
 def test_a_refit_begins_from_the_weights_it_is_given() -> None:
-    """With no epoch, or with epochs at a rate of 0, the weights stay; with a rate they move, for its number of epochs."""
+    """A refit moves the weights by its own epochs and rate, and not at a rate of 0."""
     start = fit()
     control = FitControl(start=start)
     for training in (replace(TRAINING, refit_epochs=0), replace(TRAINING, refit_learning_rate=0.0)):
@@ -197,7 +197,7 @@ def test_on_epoch_is_told_of_each() -> None:
 
 @pytest.mark.parametrize("n_users", [0, 5])
 def test_a_log_without_a_next_item_is_no_error(n_users: int) -> None:
-    """Nobody, or users of one event each: there is nothing to learn, and the weights are those of the beginning."""
+    """Without users, or with one event each, the weights stay as they began."""
     data = replace(circle(n_users, 1), text=circle().text)
     found = fit_sequence(data, CONFIG, TRAINING, seed=1, device="cpu", control=FitControl())
     assert [loss for _, loss in found.losses] == [0.0] * 3
@@ -206,7 +206,7 @@ def test_a_log_without_a_next_item_is_no_error(n_users: int) -> None:
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
-    """A little at the beginning, all at the end of the warm-up, half midway down, nothing at the end and beyond."""
+    """Little at the start, all after the warm-up, half midway down, nothing at the end."""
     assert 0.0 < learning_rate_share(0.0) < 0.05
     assert learning_rate_share(WARM_UP_SHARE) == 1.0
     assert learning_rate_share(WARM_UP_SHARE - 1e-9) == pytest.approx(1.0)

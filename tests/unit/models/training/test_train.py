@@ -1,4 +1,4 @@
-"""From a log to an artifact: deterministic, without a look ahead, with a defined answer for logs that are too small."""
+"""From a log to an artifact: deterministic, no look ahead, small logs refused or served."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_tiny_log_end_to_end() -> None:
 
 
 def test_the_same_seed_gives_the_same_version() -> None:
-    """Equal log, vectors and options give equal bytes, whatever was drawn before; another seed gives others."""
+    """Equal log, vectors and options give equal bytes; another seed gives others."""
     torch.rand(3)
     assert train_tiny().manifest.sha256 == artifact().manifest.sha256
     assert train_tiny().version == artifact().version
@@ -82,7 +82,7 @@ def test_a_log_of_one_item_is_refused() -> None:
 
 @pytest.mark.parametrize("n_users", [1, 100])
 def test_the_smallest_logs_give_an_artifact(n_users: int, tmp_path: Path) -> None:
-    """One user alone, and users of one event each, of whom nothing can be learnt, train, save, load and serve."""
+    """One user, or users with one event each, can train, save, load and serve."""
     rows = [(f"u{i % n_users}", f"i{i * 7 % 5:02}", "view", T0 + i) for i in range(100)]
     made = train_tiny(Interactions.from_rows(rows))
     save_artifact(made, tmp_path / "model")
@@ -94,7 +94,7 @@ def test_the_smallest_logs_give_an_artifact(n_users: int, tmp_path: Path) -> Non
 
 
 def late_log() -> Interactions:
-    """Return the tiny log in which the events after the first 80 % all have items that the first part lacks, and new users too."""
+    """Return the tiny log with new items and new users after the first 80 %."""
     log = tiny_log()
     rows = []
     for i in range(len(log)):
@@ -113,7 +113,7 @@ WATCHED = (
 
 @cache
 def watched(cut: Cut) -> tuple[TrainingData, Artifact, dict[str, list[tuple[Any, ...]]]]:
-    """Train on a log with late items and users, and return the arguments of every call of a watched function."""
+    """Train on a log with late items; return the arguments of watched calls."""
     log = late_log()
     features = item_features(log.item_ids), user_features(log.user_ids)
     data = TrainingData(log, text_vectors(log.item_ids), SOURCE, *features)
@@ -156,7 +156,7 @@ def test_fusion_learns_from_events_later_than_all_that_was_fitted_of_their_user(
 
 @pytest.mark.parametrize("cut", ["time", "last"])
 def test_early_parts_never_see_an_event_of_a_later_slice(cut: Cut) -> None:
-    """Sequence model, factors, next items, neighbours and popularity: each first from the fit slice alone, then from everything."""
+    """Each part is fitted to the first slice alone, then to the whole log."""
     data, made, calls = watched(cut)
     log = data.log
     fitted: SequenceData = calls["fit_sequence"][0][0]
@@ -177,7 +177,7 @@ def test_early_parts_never_see_an_event_of_a_later_slice(cut: Cut) -> None:
 
 @pytest.mark.parametrize("cut", ["time", "last"])
 def test_features_are_fitted_on_what_the_fit_slice_knows(cut: Cut) -> None:
-    """Neither an item nor a user that came later has a part in columns, scales or what fills gaps."""
+    """Later items and users do not influence columns, scales or imputation."""
     data, _, calls = watched(cut)
     log = data.log
     fitted: SequenceData = calls["fit_sequence"][0][0]
@@ -194,7 +194,7 @@ def test_features_are_fitted_on_what_the_fit_slice_knows(cut: Cut) -> None:
 
 
 def test_fusion_meets_items_that_the_parts_have_not_seen() -> None:
-    """Items of its time are new to it, in candidates as in features, and the final fit knows them."""
+    """Fusion meets items that are new to the parts; the final fit knows them."""
     data, made, calls = watched("time")
     shown = calls["questions"][0][0]
     late = [item_id for item_id in data.log.item_ids if item_id >= "i50"]
@@ -219,7 +219,7 @@ def test_fusion_is_kept_by_the_final_fit() -> None:
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_imputation_trains_and_serves(strategy: str, tmp_path: Path) -> None:
-    """Missing features are filled in training and in a catalogue, by each strategy, also after loading."""
+    """Each strategy fills missing features in training and serving, also after loading."""
     data = featured_data()
     made = train_tiny(data=data, options=TrainingOptions(imputation=strategy))
     save_artifact(made, tmp_path / "model")
@@ -250,7 +250,7 @@ def test_an_unknown_imputation_is_refused() -> None:
 def test_both_factorisations_serve(
     config: FactorsConfig | AlsConfig, alpha: float | None, regularisation: float | None
 ) -> None:
-    """The manifest holds the weights of the fold-in that go with the factors, and items that were had together score well."""
+    """The manifest has the fold-in weights of the factors; items had together score well."""
     made = train_tiny(preset=replace(PRESET, factors=config))
     assert made.factors.factors.shape == (24, 4)
     if isinstance(config, FactorsConfig):
@@ -292,7 +292,7 @@ def test_every_item_of_the_log_needs_no_vector() -> None:
 
 
 def test_progress_and_curves_are_told() -> None:
-    """Every stage reports and ends at its total; losses, validation scores and metrics are given by step."""
+    """Every stage reports up to its total; losses, scores and metrics come by step."""
     told: dict[str, tuple[int, int]] = {}
     curves: dict[str, list[int]] = {}
     observer = Observer(
@@ -309,5 +309,5 @@ def test_progress_and_curves_are_told() -> None:
 
 
 def test_minutes_bound_the_epochs() -> None:
-    """Neither fit starts an epoch after its time is up, and the manifest says how many were run in both."""
+    """No fit starts an epoch after its time; the manifest counts the epochs of both."""
     assert train_tiny(options=TrainingOptions(minutes=1e-9)).manifest.epochs == 2
