@@ -195,8 +195,8 @@ def _jieba() -> Any:
     in the shared temporary folder.
     """
     with warnings.catch_warnings():
-        # Of old string escapes, when Python compiles jieba on its first import, and of
-        # pkg_resources.
+        # Python warns of jieba's old string escapes when it compiles jieba on the first import, and
+        # some versions of pkg_resources, which jieba imports, warn of their own age.
         for category in (SyntaxWarning, DeprecationWarning, UserWarning):
             warnings.filterwarnings("ignore", category=category, module=r".*\bjieba\b")
         import jieba
