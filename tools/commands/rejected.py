@@ -1,4 +1,4 @@
-"""``headrace rejected list|show|redrive``: the events that broke the contract, counted, shown, and sent again when they are put right."""
+"""``headrace rejected list|show|redrive``: counts and shows rejected events, and sends them again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return its exit code: 1 where a redrive leaves records that would be rejected again."""
+    """Run the command; return its exit code: 1 if a redrive leaves records behind."""
     if args.action != "redrive" and (args.edit is not None or args.yes):
         raise InputError(f"{args.action}: --edit and --yes need redrive")
     if args.count is not None and (args.action != "show" or args.count < 1):
@@ -107,7 +107,7 @@ async def _newest(kafka: KafkaSettings, wanted: Wanted, count: int) -> list[Reje
 
 
 def as_text(data: bytes | str | None) -> str:
-    """Return bytes as one printable line; what is not UTF-8 is spelled."""
+    """Return bytes as one printable line; bytes that are not UTF-8 appear as escapes."""
     if data is None:
         return ""
     text = data if isinstance(data, str) else data.decode("utf-8", "backslashreplace")
@@ -115,7 +115,7 @@ def as_text(data: bytes | str | None) -> str:
 
 
 def as_paragraph(reject: RejectedEvent) -> list[str]:
-    """Return a reject for a person to read, as lines."""
+    """Return a reject as lines of text."""
     value = as_text(reject.value)
     lines = [f"{as_text(reject.id)}  {as_text(reject.reason)}: {as_text(reject.field) or 'record'}"]
     lines += [f"  detail   {as_text(reject.detail)}", f"  key      {as_text(reject.key)}"]
@@ -129,7 +129,7 @@ def as_paragraph(reject: RejectedEvent) -> list[str]:
 
 
 def as_result(reject: RejectedEvent) -> dict[str, Any]:
-    """Return a reject as JSON; bytes are base64, for they need not be text."""
+    """Return a reject as JSON; bytes are base64 because they may not be text."""
     names = ("id", "reason", "field", "detail", "topic", "partition", "offset", "ts", "size")
     return {name: getattr(reject, name) for name in names} | {
         "key": _base64(reject.key),

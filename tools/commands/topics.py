@@ -1,4 +1,4 @@
-"""``headrace topics create|check``: the topics of the contract, made and verified."""
+"""``headrace topics create|check``: creates the topics of the contract, or compares them with it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return its exit code: 1 where the topics are unlike the contract."""
+    """Run the command; return its exit code: 1 when the topics differ from the contract."""
     settings = load_deployment(broker=args.broker, partitions=args.partitions, replication=args.replication).kafka
     created: list[str] = []
     found = asyncio.run(compare_all(settings))
@@ -50,17 +50,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _create(settings: KafkaSettings) -> list[str]:
-    """Create what is missing; differences of what exists are reported by the caller."""
+    """Create the missing topics; the caller reports how existing topics differ."""
     try:
         return await create_topics(settings)
     except TopicError:
         if any(difference.setting == "exists" for difference in await compare(settings)):
-            raise  # one could not be created
+            raise  # a topic could not be created
         return []
 
 
 def refuse_other_partitions(differences: list[TopicDifference]) -> None:
-    """Raise one :class:`TopicError` where partition counts differ, before anything is created beside them."""
+    """Raise one :class:`TopicError` when partition counts differ, before any topic is created."""
     unlike = [difference for difference in differences if difference.setting == "partitions"]
     if unlike:
         others = f" (and {len(unlike) - 1} more topics)" if len(unlike) > 1 else ""
@@ -68,7 +68,7 @@ def refuse_other_partitions(differences: list[TopicDifference]) -> None:
 
 
 def as_result(settings: KafkaSettings, created: list[str], differences: list[TopicDifference]) -> dict[str, Any]:
-    """Return the command's result: per topic what is expected, and whether it is so; what is safely more is a note."""
+    """Return the command's result: each topic, and its differences; harmless ones are notes."""
     topics, notes = [], [str(difference) for difference in differences if difference.is_safe]
     for spec in TOPICS:
         name = settings.topic(spec.name)

@@ -1,4 +1,4 @@
-"""``headrace replay --compare RUN``: do the rebuilt windows and lists equal the live ones, and if not, where and why."""
+"""``headrace replay --compare RUN``: compares a run's windows and lists with the live ones."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ SHOWN: Final = 10
 
 @dataclass(frozen=True)
 class Held:
-    """What a deployment holds: the newest window and the newest list of each user, by user key.
+    """The newest window and the newest list of each user of a deployment, by user key.
 
     Parameters
     ----------
-    is_trimmed : whether retention has deleted lists, so that a user may be without one
+    is_trimmed : whether retention has deleted lists, so that a user may have none
     """
 
     windows: dict[bytes, bytes]
@@ -44,7 +44,7 @@ class Held:
 
 @dataclass
 class Comparison:
-    """What differs between a run and the live topics, and what is known about why."""
+    """The differences between a run and the live topics, and notes about their reasons."""
 
     n_users: int
     windows: list[Difference]
@@ -70,7 +70,7 @@ class Comparison:
         }
 
     def as_lines(self) -> list[str]:
-        """Return the same for people."""
+        """Return the same as lines of text."""
         if self.is_equal:
             head = f"equal: the windows and lists of {self.n_users} users"
         else:
@@ -86,14 +86,14 @@ def _count(differences: Sequence[Difference]) -> dict[str, int]:
 
 
 def compare_held(run: Held, live: Held, *, with_offsets: bool, with_revisions: bool) -> Comparison:
-    """Compare what a run holds with what the live topics hold, which counts as right.
+    """Compare a run with the live topics, which count as right.
 
-    A live window without events is what a promotion leaves of a user whom the promoted run did not have: it counts as none.
-    Where retention has deleted lists, only those of users who have one on both sides are compared.
+    A live window without events counts as none: a promotion leaves it of a user whom the promoted run
+    did not have. If retention has deleted lists, only users with a list on both sides are compared.
 
     Parameters
     ----------
-    with_offsets : False where events have other offsets in the run
+    with_offsets : False when events have other offsets in the run
     with_revisions : False after a promotion, which raises revisions
     """
     emptied = {key for key, value in live.windows.items() if _is_empty(value)}
@@ -125,7 +125,7 @@ def _is_empty(window: bytes) -> bool:
     try:
         return not decode_window(window).items
     except RecordError:
-        return False  # compare_windows tells
+        return False  # compare_windows reports it
 
 
 def _with_revision(value: bytes, live: bytes | None) -> bytes:
@@ -142,7 +142,7 @@ def _with_revision(value: bytes, live: bytes | None) -> bytes:
 def _alike(
     made: Recommendation, live: Recommendation | None, *, with_offsets: bool, with_revisions: bool
 ) -> Recommendation:
-    """Return a run's list with what is not to be compared set as in the live one."""
+    """Return a run's list with the fields that are not compared set to the live values."""
     if live is None:
         return made
     changes: dict[str, Any] = {} if with_offsets else {"offset": live.offset}
@@ -155,7 +155,7 @@ def _alike(
 
 
 async def read_held(kafka: KafkaSettings) -> Held:
-    """Read the newest window and the newest list, by the consumer's recipe, of every user."""
+    """Read the newest window and the newest list of every user, as a consumer should read them."""
     latest, decoder = LatestLists(), RecordDecoder(Recommendation)
     lists: dict[bytes, Recommendation] = {}
     async for record in read_records(kafka, kafka.topic("recommendations")):
@@ -172,7 +172,7 @@ async def read_held(kafka: KafkaSettings) -> Held:
 
 
 def settings_notes(manifest: Manifest, settings: Settings) -> list[str]:
-    """Return what in the settings may be the reason of a difference: bounds, and what the lists depend on."""
+    """Return notes on settings that may be the reason of a difference."""
     notes = [
         f"bounds differ: {name} is {now} here, {manifest.bounds.get(name)} in the run"
         for name, now in bounds_of(settings).items()
@@ -187,7 +187,7 @@ def settings_notes(manifest: Manifest, settings: Settings) -> list[str]:
 
 
 def source_notes(manifest: Manifest, ends: Mapping[int, int]) -> list[str]:
-    """Return what in the copied events may be the reason of a difference.
+    """Return notes on the copied events that may be the reason of a difference.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def source_notes(manifest: Manifest, ends: Mapping[int, int]) -> list[str]:
 
 
 def artifact_notes(run: Held, live: Held) -> list[str]:
-    """Return a note where lists were made by different artifacts."""
+    """Return a note if different artifacts made the lists."""
     ours, theirs = ({made.artifact for made in held.lists.values()} for held in (run, live))
     if ours == theirs:
         return []
@@ -225,9 +225,9 @@ def artifact_notes(run: Held, live: Held) -> list[str]:
 
 
 def was_promoted(state_dir: Path, live_prefix: str) -> bool:
-    """Tell whether a run kept here was ever promoted onto these live topics: revisions do not count events only since then.
+    """Return whether a run in this folder was ever promoted onto these live topics.
 
-    A damaged run among them is passed over.
+    After a promotion a revision is no longer the number of accepted events. Damaged runs are skipped.
     """
     for path in sorted(state_dir.glob(f"*/{MANIFEST}")):
         with contextlib.suppress(InputError):
@@ -238,7 +238,7 @@ def was_promoted(state_dir: Path, live_prefix: str) -> bool:
 
 
 def run_compare(folder: Path, broker: str | None) -> Outcome:
-    """Compare the run in a folder with the live topics; the exit code is 0 when all is equal, 1 when not."""
+    """Compare the run in a folder with the live topics; the exit code is 1 if they differ."""
     manifest = load_manifest(folder)
     settings = load_deployment(broker=broker)
     with run_lock(folder):

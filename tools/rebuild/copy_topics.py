@@ -1,4 +1,7 @@
-"""Copies live topics to those of a run: ``events`` byte for byte and in order, ``items`` and ``users`` as they are at last."""
+"""Copies live topics to those of a run.
+
+``events`` is copied byte for byte and in order; of ``items`` and ``users`` the newest values.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +24,16 @@ from streams.kafka.readers import open_reader
 from streams.kafka.topic_reader import partition_count, read_ranges, read_records
 from streams.settings.load import KafkaSettings
 
-#: Room for the largest record that ``events`` takes, headers included.
+#: Room for the largest record of ``events``, headers included.
 BATCH_BYTES: Final = 1_000_000
 CHECKPOINT_S: Final = 1.0
 
 
 def target_of(record: ConsumedRecord, n_from: int, home: KeyHomes) -> int:
-    """Return the partition that a copied record goes to: its own where the counts are equal, else that of its key.
+    """Return the target partition of a copied record.
 
-    A record without key, which the sequencer will reject, goes anywhere.
+    With equal partition counts it is the record's own, else that of its key. A record without key
+    goes to any partition: the sequencer will reject it.
     """
     if n_from == home.n_partitions or record.key is None:
         return record.partition % home.n_partitions
@@ -39,13 +43,14 @@ def target_of(record: ConsumedRecord, n_from: int, home: KeyHomes) -> int:
 class EventCopier:
     """Copies the live ``events`` from given offsets to given ends. For one event loop.
 
-    Order per live partition is kept, and with it the order per user. Key, value, headers and timestamp stay as they are.
+    It keeps the order within a live partition, and so the order of each user's events. Key, value,
+    headers and timestamp stay as they are.
 
     Parameters
     ----------
     live, into : the deployment and the run
     positions : live partition to the next offset to copy; moves on
-    on_checkpoint : called when all before ``positions`` is delivered
+    on_checkpoint : called when all records before ``positions`` are delivered
     """
 
     def __init__(
@@ -66,7 +71,8 @@ class EventCopier:
         Raises
         ------
         BrokerError
-            When the broker does not answer, does not take a record, or gives none for :data:`~streams.kafka.topic_reader.STUCK_AFTER_S`.
+            When the broker does not answer, does not take a record, or gives none for
+            :data:`~streams.kafka.topic_reader.STUCK_AFTER_S`.
         """
         n_copied = 0
         async with _producer(self._into) as producer:
@@ -107,9 +113,13 @@ class EventCopier:
 async def event_range(
     settings: KafkaSettings, from_ts: int | None, to_ts: int | None
 ) -> tuple[dict[int, int], dict[int, int]]:
-    """Return first offsets and ends of the live ``events`` by partition, within a range of record timestamps in ms.
+    """Return first offsets and ends of the live ``events`` by partition, within a time range.
 
-    Partitions that the topic has beyond those of the settings count too: it may have grown.
+    Includes all partitions of the topic: it may have grown beyond the count of the settings.
+
+    Parameters
+    ----------
+    from_ts, to_ts : range of record timestamps in ms; None for no bound
     """
     topic = settings.topic("events")
     tps = [TopicPartition(topic, partition) for partition in range(await partition_count(settings, topic))]
@@ -124,18 +134,18 @@ async def event_range(
 
 
 class Kept(NamedTuple):
-    """The newest record of a key: its value, None where it was removed, and its timestamp in ms."""
+    """The newest record of a key: its value (None if removed) and its timestamp in ms."""
 
     value: bytes | None
     timestamp: int
 
 
 async def copy_compacted(live: KafkaSettings, into: KafkaSettings, topic: str, *, is_live: bool = False) -> int:
-    """Bring a compacted topic of the run, ``items`` or ``users``, to what the live one is now. Repeat-safe.
+    """Make a compacted topic of the run, ``items`` or ``users``, equal to the live one. Repeat-safe.
 
     Parameters
     ----------
-    is_live : the run is in use already: what was put there after the live record stays
+    is_live : the run is in use already: records there that are newer than the live record stay
 
     Returns
     -------
@@ -143,7 +153,7 @@ async def copy_compacted(live: KafkaSettings, into: KafkaSettings, topic: str, *
     """
     try:
         wanted = await _newest_records(live, topic)
-    except TopicError:  # a deployment that does not exist yet has none
+    except TopicError:  # the deployment does not exist yet
         wanted = {}
     changes = changes_of(wanted, await _newest_records(into, topic), is_live=is_live)
     async with Publisher(into) as publisher:
@@ -155,7 +165,10 @@ async def copy_compacted(live: KafkaSettings, into: KafkaSettings, topic: str, *
 def changes_of(
     wanted: Mapping[bytes, Kept], found: Mapping[bytes, Kept], *, is_live: bool
 ) -> dict[bytes, bytes | None]:
-    """Return what to write, by key, so that a run's topic is as the live one; where the run is in use, only what is newer."""
+    """Return the values to write, by key, that make a run's topic equal to the live one.
+
+    For a run in use (``is_live``), only values newer than the run's own.
+    """
     none = Kept(None, -1)
     changes: dict[bytes, bytes | None] = {}
     for key in wanted if is_live else wanted.keys() | found.keys():
@@ -176,9 +189,10 @@ async def _newest_records(settings: KafkaSettings, topic: str) -> dict[bytes, Ke
 def keep_newest(
     found: dict[bytes, Kept], record: ConsumedRecord, check: Callable[[ConsumedRecord], object] | None
 ) -> None:
-    """Take a record in as the newest of its key; one that ``check`` raises :class:`RecordError` for is left out, as readers do.
+    """Keep a record as the newest of its key.
 
-    They go on with the entry before it, and so must the run.
+    A record for which ``check`` raises :class:`RecordError` is skipped, as all readers skip it: they
+    go on with the entry before it, and so must the run.
     """
     if record.key is None:
         return
@@ -191,7 +205,7 @@ def keep_newest(
 
 
 async def has_lost_records(settings: KafkaSettings, topic: str) -> bool:
-    """Tell whether a topic of the contract no longer begins with its first records."""
+    """Return whether retention has deleted the first records of a topic of the contract."""
     tps = [TopicPartition(settings.topic(topic), partition) for partition in range(settings.partitions)]
     async with open_reader(settings) as consumer:
         return any((await consumer.beginning_offsets(tps)).values())

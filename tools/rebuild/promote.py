@@ -1,22 +1,24 @@
 """``headrace replay --promote RUN``: makes the state of a run the live one.
 
-With the live partition count, in place, while the live workers are stopped and producers go on, once ``--into`` has copied all that
-the live workers had read::
+With the live partition count the run is promoted in place. The live workers are stopped, producers go
+on, and ``--into`` has copied all events that the live workers had read::
 
-    1 rewind    sequencer group back to what the run has copied, where it is further
+    1 rewind    the sequencer group's offsets back to the end of the copy, if they are further
     2 windows   the run's windows onto ``sequences``
     3 vectors   the run's vectors onto ``user-vectors``
-    4 offsets   sequencer group, where it has not read so far, to the first event of the run; else it stays
+    4 offsets   the sequencer group's offsets forward to the run's first event, if they are before it
 
-Before it reads the live windows it fences off workers that only seem to be dead, as a new owner of their partitions would: what is
-read then stays.
+Before the promotion reads the live windows it fences off workers that only seem to be dead, as a new
+owner of their partitions would. So the windows cannot change afterwards.
 
-The order makes a crash between any two steps harmless: at each moment the offsets lie at or before the last event of each window, and an
-event that is read again is a repeat. The live sequencer then goes on where it was: what the run has copied since is a repeat too, but for
-malformed events, which it has to reject. The live recommender makes lists of every window that was written: its own offset is never
-beyond them, and stays as it is.
+The order makes a crash between any two steps harmless. At each moment the offsets lie at or before
+the last event of each window, and an event that is read again is a repeat. The live sequencer goes on
+where it was: the events that the run has copied since are repeats too, except malformed events, which
+it has to reject. The live recommender makes lists of all windows that were written: its own offset is
+never beyond them, and stays as it is.
 
-With another partition count topics cannot be replaced; then the run's topics become the live ones, by two settings.
+With another partition count the topics cannot be replaced; two settings then make the run's topics the
+live ones.
 """
 
 from __future__ import annotations
@@ -49,7 +51,10 @@ from tools.rebuild.run_workers import busy_groups
 
 
 def run_promote(folder: Path, broker: str | None, *, is_confirmed: bool) -> Outcome:
-    """Make the state of the run in a folder the live one; without ``is_confirmed`` only say what would be written."""
+    """Make the state of the run in a folder the live one.
+
+    Without ``is_confirmed`` only report what would be written.
+    """
     load_manifest(folder)  # a run that does not exist gets no folder
     settings = load_deployment(broker=broker)
     with run_lock(folder):
@@ -66,7 +71,7 @@ def run_promote(folder: Path, broker: str | None, *, is_confirmed: bool) -> Outc
 
 
 def check_deployment(manifest: Manifest, live: KafkaSettings) -> None:
-    """Raise :class:`InputError` where the settings name other live topics than those that the run was made of."""
+    """Raise :class:`InputError` when the run was made of other live topics than the settings name."""
     if manifest.live_prefix != live.topic_prefix:
         raise InputError(
             f"--promote {manifest.run}: it rebuilds topic prefix {manifest.live_prefix!r}, HEADRACE_TOPIC_PREFIX is "
@@ -80,7 +85,10 @@ def check_deployment(manifest: Manifest, live: KafkaSettings) -> None:
 
 
 def check_live(manifest: Manifest, live: KafkaSettings) -> None:
-    """Raise :class:`InputError` where the settings are not those of the run: its users would be on other partitions than the live ones."""
+    """Raise :class:`InputError` when partition count or partitioner differ from the run's.
+
+    The run's users would then be on other partitions than the live ones.
+    """
     if live.partitions != manifest.live_partitions:
         raise InputError(
             f"--promote {manifest.run}: the live topics have {manifest.live_partitions} partitions, HEADRACE_PARTITIONS is "
@@ -129,9 +137,10 @@ def as_result(manifest: Manifest, plan: Promotion) -> dict[str, object]:
 
 
 def check_copied(manifest: Manifest, committed: Mapping[int, int]) -> None:
-    """Raise :class:`RunError` where live windows know events that the run could have copied: they would go backwards for a while.
+    """Raise :class:`RunError` when live windows hold events that the run could have copied.
 
-    A log, and a range with an end, hold by intention other events than the live windows.
+    Such windows would go backwards for a while. A run of a log, or of a range with an end, holds other
+    events on purpose.
 
     Parameters
     ----------

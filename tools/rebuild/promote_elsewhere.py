@@ -1,4 +1,7 @@
-"""``headrace replay --promote`` of a run with another partition count: nothing is written, workers and clients switch to its topics."""
+"""``headrace replay --promote`` of a run with another partition count.
+
+Nothing is written: workers and clients switch to the run's topics.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from tools.rebuild.promotion_plan import GONE
 
 
 def promote_elsewhere(settings: Settings, manifest: Manifest, folder: Path) -> Outcome:
-    """Check that a run of another partition count has all live events, and say what to switch."""
+    """Check that a run with another partition count has all live events; return what to switch."""
     n_behind = asyncio.run(_n_behind(settings.kafka, manifest))
     into = run_settings(settings, manifest.run, manifest.partitions).kafka
     if n_behind:
@@ -31,12 +34,12 @@ def promote_elsewhere(settings: Settings, manifest: Manifest, folder: Path) -> O
     variables |= {f"{PREFIX}{setting.upper()}": "" for setting in manifest.live_topics}  # the run's have the prefix
     lines = [
         *([GONE] if is_history_gone(manifest, {}) else []),
-        f"run {manifest.run} has all live events. Topics cannot change their partition count: switch to those of the run.",
+        f"run {manifest.run} has all live events. Topics cannot change their partition count: switch to the topics of the run.",
         "Set for workers, producers and consumers:",
         *(f"  {name}={value}" for name, value in variables.items()),
         f"Events go to {into.topic('events')}.",
-        "Start the workers with them, then switch producers, then consumers. What producers sent to the old topics in between",
-        f"is copied by: headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}",
+        "Start the workers with them, then switch producers, then consumers. To copy the events that producers sent to the old",
+        f"topics in between: headrace replay --into {manifest.run} --from-topic --partitions {manifest.partitions}",
     ]
     return Outcome({"run": manifest.run, "switch": variables}, lines)
 

@@ -1,4 +1,4 @@
-"""What a promotion writes: pure functions from the windows and vectors of a run and of the live topics to records.
+"""Works out what a promotion writes: pure functions over windows and vectors of the run and live.
 
 ::
 
@@ -8,9 +8,10 @@
     run only       the run's                                                the run's
     live only      one without events                                       live + 1
 
-Consumers take a list only when its revision is above the last one that they took, so no revision may go down. For the same reason a user
-whom the run does not have gets an empty window and not a tombstone: after a tombstone the next event would begin at revision 1,
-and consumers would drop that user's lists until the old revision is passed. A run that has all the live events and more keeps its own
+Consumers take a list only if its revision is above the last one that they took, so no revision may
+go down. For the same reason a user whom the run does not have gets an empty window and not a
+tombstone: after a tombstone the next event would begin at revision 1, and consumers would drop that
+user's lists until the old revision is passed. A run that has all live events and more keeps its own
 revisions, so that they still count the accepted events.
 """
 
@@ -34,16 +35,17 @@ _decoder = RecordDecoder(UserVector)
 
 @dataclass(frozen=True)
 class Promotion:
-    """What is to be written onto the live topics, and from where the live sequencer goes on.
+    """The records to write onto the live topics, and where the live sequencer goes on.
 
     Parameters
     ----------
-    windows, vectors : user key to what is written
+    windows, vectors : user key to the value to write
     homes : user key to its partition
-    begins, positions : partition to the first offset on ``events`` that the run was made of, and to the end of it
-    n_beyond : live events from that end on
-    n_losing : users whose live window holds events that the written one lacks
-    is_history_gone : whether live events older than those of the run are deleted, or left out by its range
+    begins, positions : partition to the first offset on ``events`` that the run was made of, and to
+        the end of the copy
+    n_beyond : number of live events behind that end
+    n_losing : number of users whose live window holds events that the new one lacks
+    is_history_gone : whether live events older than the run's are deleted, or outside its range
     """
 
     windows: dict[bytes, bytes]
@@ -57,11 +59,11 @@ class Promotion:
 
     @property
     def n_emptied(self) -> int:
-        """Return how many users lose all events, for the run has none of them."""
+        """Return how many users lose all events because the run does not have these users."""
         return sum(not decode_window(value).items for value in self.windows.values())
 
     def as_text(self) -> str:
-        """Return for people what the promotion writes, and what is lost by it."""
+        """Return what the promotion writes, and what is lost by it, as text."""
         parts = [
             f"{len(self.windows)} windows ({self.n_emptied} of them of users whom the run does not have: emptied), "
             f"{len(self.vectors)} vectors",
@@ -74,7 +76,7 @@ class Promotion:
 
 
 def has_same_events(one: WindowState, other: WindowState) -> bool:
-    """Tell whether two windows differ at most in revision and in the offset of their trigger."""
+    """Return whether two windows differ at most in revision and in their trigger's offset."""
     return encode(_without_coordinates(one)) == encode(_without_coordinates(other))
 
 
@@ -89,13 +91,13 @@ def promoted_windows(
     *,
     renewed: frozenset[bytes] = frozenset(),
 ) -> dict[bytes, bytes]:
-    """Return the windows to write onto the live ``sequences``, by user key; none where all is as it must be. Repeat-safe.
+    """Return the windows to write onto the live ``sequences``, by user key. Repeat-safe.
 
     Parameters
     ----------
     run, live : user key to the newest encoded window
-    offset_of : gives the offset of a run window's trigger on the live ``events``
-    renewed : users whose window is written anew although it is equal, so that a new list comes out
+    offset_of : returns the offset of a run window's trigger on the live ``events``
+    renewed : users whose window is written again although it is equal, so that a new list is made
     """
     written: dict[bytes, bytes] = {}
     for key, value in run.items():
@@ -115,13 +117,14 @@ def promoted_windows(
 
 
 def n_losing(written: Mapping[bytes, bytes | None], live: Mapping[bytes, bytes]) -> int:
-    """Return how many users have events in their live window that the one to be written lacks.
+    """Return how many users have events in their live window that the new window lacks.
 
-    Events older than a window that has let go of others are not lacking: they have left it, or would have.
+    If the new window has dropped old events, events older than its oldest one do not count: it would
+    have dropped them as well.
 
     Parameters
     ----------
-    written, live : user key to encoded window; what is not written stays
+    written, live : user key to encoded window; a window that is not written stays
     """
     return sum(_is_losing(value, live[key]) for key, value in written.items() if key in live)
 
@@ -140,21 +143,23 @@ def _is_losing(written: bytes | None, live: bytes) -> bool:
 def resume_offsets(
     committed: Mapping[int, int], begins: Mapping[int, int], copied: Mapping[int, int]
 ) -> dict[int, int]:
-    """Return from where the live sequencer goes on: never beyond what it has read, though windows hold the events up to the copy's end.
+    """Return where the live sequencer goes on, by partition: never beyond what it has read.
 
-    It reads these as repeats, which change no window. Left out, the malformed ones among them would not be on the live
-    ``events.rejected``, for the run has put them on its own.
+    The windows hold the events up to the end of the copy, so these events are repeats and change no
+    window. The sequencer reads them because of the malformed ones among them: they are on the run's
+    ``events.rejected`` and would otherwise be missing on the live one.
 
     Parameters
     ----------
-    committed : partition to the offset up to which the live sequencer has read; none where it never has
-    begins, copied : partition to the first offset of what the run was made of, and to the end of it
+    committed : partition to the offset up to which the live sequencer has read; without partitions
+        that it never read
+    begins, copied : partition to the first offset that the run was made of, and to the end of the copy
     """
     return {p: min(max(committed.get(p, 0), begins.get(p, 0)), end) for p, end in copied.items()}
 
 
 def renewed_users(run: Mapping[bytes, bytes], live: Mapping[bytes, bytes]) -> frozenset[bytes]:
-    """Return the users whose vectors were made by another artifact in the run: their lists are to be made anew.
+    """Return the users whose vectors another artifact made in the run: they need new lists.
 
     Parameters
     ----------
@@ -170,9 +175,11 @@ def renewed_users(run: Mapping[bytes, bytes], live: Mapping[bytes, bytes]) -> fr
 def promoted_vectors(
     run: Mapping[bytes, bytes], live: Mapping[bytes, bytes], windows: Mapping[bytes, bytes]
 ) -> dict[bytes, bytes | None]:
-    """Return what to write onto the live ``user-vectors``: the run's vectors, tombstones for users whom it does not have.
+    """Return the values to write onto the live ``user-vectors``.
 
-    A vector's revision says that the list of that revision is delivered, so it stays one below that of a window that still needs one.
+    These are the run's vectors, and tombstones for users whom the run does not have. A vector's
+    revision says that the list of that revision is delivered. So it stays one below the revision of a
+    window that still needs its list.
 
     Parameters
     ----------

@@ -22,12 +22,12 @@ from tools.rebuild.promotion_plan import (
 
 
 async def read_promotion(settings: Settings, manifest: Manifest) -> Promotion:
-    """Read both sides and work out what to write.
+    """Read both sides and return what to write.
 
     Raises
     ------
     InputError
-        When live events since the copied offsets are gone already: windows could not be brought up to date.
+        When live events behind the copy are deleted already: windows could not be brought up to date.
     """
     live, into = settings.kafka, run_settings(settings, manifest.run, manifest.partitions).kafka
     begins, ends = await event_range(live, None, None)
@@ -36,7 +36,7 @@ async def read_promotion(settings: Settings, manifest: Manifest) -> Promotion:
         if positions.get(partition, 0) < first:
             raise InputError(
                 f"--promote {manifest.run}: events-{partition} begins at offset {first}, the run ends at {positions.get(partition, 0)}: "
-                "what lies between is deleted by retention; begin another run"
+                "retention has deleted the events in between; begin another run"
             )
     homes: dict[bytes, int] = {}
     live_windows = await newest_values(live, "sequences", homes)
@@ -55,9 +55,9 @@ async def read_promotion(settings: Settings, manifest: Manifest) -> Promotion:
 async def _trigger_offsets(
     live: KafkaSettings, manifest: Manifest, windows: Mapping[bytes, bytes], begins: Mapping[int, int]
 ) -> Callable[[bytes, WindowState], int]:
-    """Return what gives the offset on the live ``events`` of a run window's trigger.
+    """Return a function from a run window to the offset of its trigger on the live ``events``.
 
-    Where the run's offsets are others, the copied part of the live topic is searched for the triggers.
+    If the run has other offsets, the copied part of the live topic is searched for the triggers.
     """
     if manifest.has_live_offsets:
         return lambda _key, state: state.trigger.offset

@@ -20,7 +20,7 @@ OWNERS: Final = {"sequences": "sequencer", "user-vectors": "recommender"}
 
 
 async def write_promotion(live: KafkaSettings, plan: Promotion, on_step: Callable[[str], None]) -> dict[int, int]:
-    """Carry a promotion out; return from where the live sequencer goes on. Each step may be repeated."""
+    """Carry out a promotion; return where the live sequencer goes on. Each step may be repeated."""
     group, events = live.group("sequencer"), live.topic("events")
     committed = await committed_offsets(live, group, events)
     await set_offsets(live, group, events, {p: min(at, plan.positions.get(p, 0)) for p, at in committed.items()})
@@ -36,7 +36,10 @@ async def write_promotion(live: KafkaSettings, plan: Promotion, on_step: Callabl
 
 
 async def fence_off(live: KafkaSettings) -> None:
-    """Make the broker refuse what a paused worker still writes when it wakes up: what is read from here on must stay as it is."""
+    """Make the broker refuse the writes of a paused worker that wakes up.
+
+    The promotion reads windows after this; they must not change any more.
+    """
     for topic, app in OWNERS.items():
         writers = PartitionWriters(live, live.group(app), live.topic(topic))
         try:

@@ -1,4 +1,4 @@
-"""Rejects go back onto ``events``: corrected, checked, sent, and marked as sent."""
+"""Puts rejects back onto ``events``: corrects, checks and sends them, and marks them as sent."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from tools.rejects.reject_reader import RejectedEvent, mark
 
 #: The header of a redriven event that names the original record.
 REDRIVEN_FROM: Final = "redriven-from"
-#: Events sent between two marks: as many may be sent again after a crash, which their event ids make harmless.
+#: Events sent between two marks. After a crash these may be sent again, which is harmless: the
+#: sequencer drops repeated event ids.
 MARK_EVERY: Final = 500
 EDIT_TIMEOUT_S: Final = 30.0
 SHOWN_LEFT: Final = 100
 
 
 class EditError(Exception):
-    """The edit command gave no value for a record; the message is one line."""
+    """The edit command made no value of a record; the message is one line."""
 
 
 class Sink(Protocol):
-    """Where events and marks go: a :class:`~streams.kafka.publisher.Publisher`, or a list in tests."""
+    """Takes events and marks: a :class:`~streams.kafka.publisher.Publisher`, or a list in tests."""
 
     async def publish(
         self, topic: str, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]] | None = None
@@ -37,7 +38,7 @@ class Sink(Protocol):
         """Take a record."""
 
     async def flush(self) -> None:
-        """Wait for the delivery of all records taken."""
+        """Wait until all records are delivered."""
 
 
 @dataclass
@@ -56,11 +57,12 @@ class Tally:
 
 
 class Redriver:
-    """Sends rejects; without a sink it only says what it would send.
+    """Sends rejects; without a sink it only counts what it would send.
 
     Parameters
     ----------
-    edit : a command that gets a record's value on standard input and writes the corrected one on standard output
+    edit : a command that reads a record's value from standard input and writes the corrected value to
+        standard output
     """
 
     def __init__(self, kafka: KafkaSettings, decoder: EventDecoder, edit: str | None, sink: Sink | None) -> None:
@@ -72,7 +74,7 @@ class Redriver:
         self._unmarked: list[str] = []
 
     async def redrive(self, rejects: AsyncIterator[RejectedEvent], done: set[str]) -> None:
-        """Send the rejects that are not in ``done``; whatever ends it, what was sent is marked."""
+        """Send the rejects that are not in ``done``; mark those that were sent, also after an error."""
         try:
             async for reject in rejects:
                 if reject.id in done:
@@ -93,7 +95,7 @@ class Redriver:
             value = await edited(self._edit, value)
         elif reject.size:
             raise RecordError("too-large", "", f"only the beginning of {reject.size} bytes was kept; give --edit")
-        key = self._decoder.decode(value).user_id.encode()  # the key that the record should have had
+        key = self._decoder.decode(value).user_id.encode()  # the key that the contract asks for
         self._decoder.decode_event(key, value, int(time.time() * 1000))
         return key, value
 
@@ -111,7 +113,7 @@ class Redriver:
     async def _mark(self) -> None:
         if self._sink is None or not self._unmarked:
             return
-        await self._sink.flush()  # events first: a reject that is marked has been sent
+        await self._sink.flush()  # events first, so that a marked reject has been sent
         ids, self._unmarked = self._unmarked, []
         await self._sink.publish(self._kafka.topic("events.rejected"), *mark(ids))
         await self._sink.flush()
@@ -123,7 +125,7 @@ class Redriver:
 
 
 def split_command(command: str) -> list[str]:
-    """Return the words of ``--edit``; no shell reads them."""
+    """Return the words of ``--edit``; they do not go through a shell."""
     try:
         words = shlex.split(command)
     except ValueError as exc:
@@ -134,14 +136,14 @@ def split_command(command: str) -> list[str]:
 
 
 async def edited(command: list[str], value: bytes) -> bytes:
-    """Return what the edit command makes of a value.
+    """Return the value that the edit command writes.
 
     Raises
     ------
     InputError
-        When there is no such command.
+        When the command does not exist.
     EditError
-        When it fails, writes nothing or does not end.
+        When the command fails, writes nothing or does not end.
     """
     pipe = asyncio.subprocess.PIPE
     try:
@@ -158,7 +160,7 @@ async def edited(command: list[str], value: bytes) -> bytes:
                 process.kill()
             await process.wait()
     if process.returncode != 0:
-        last = err.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it says nothing"]
+        last = err.decode("utf-8", "replace").strip().splitlines()[-1:] or ["it wrote no error"]
         raise EditError(f"edit: the command ended with {process.returncode}: {last[0][:200]}")
     if not out:
         raise EditError("edit: the command wrote no value")

@@ -1,7 +1,7 @@
-"""Reads ``events.rejected``: the rejects, each once, and which of them were redriven.
+"""Reads ``events.rejected``: each reject once, and which of them were redriven.
 
-A redrive marks what it has sent by a record on the same topic (header ``redriven``, value a JSON list of ids), so the mark is as durable
-as the reject and outlives it.
+A redrive marks the rejects that it has sent with a record on the same topic: the header ``redriven``,
+and as value a JSON list of ids. So the mark is as durable as the reject, and outlives it.
 """
 
 from __future__ import annotations
@@ -18,17 +18,21 @@ from streams.contract.reject_size import SIZE, TRUNCATED
 from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
 
-#: The key of a mark and the header that makes it one.
+#: The key of a mark, and its header.
 MARK_KEY: Final = b"headrace-redrive"
 MARK: Final = "redriven"
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedEvent:
-    """A record of ``events`` that was rejected: why, where it was read, and what it was.
+    """A rejected record of ``events``: why it was rejected, where it was read, and its content.
 
-    ``topic``, ``partition``, ``offset`` and ``ts`` are those of the original record; ``headers`` its own. ``size`` is
-    that of the value as it was read where only its beginning was kept, else "".
+    Parameters
+    ----------
+    reason, field, detail : why it was rejected
+    topic, partition, offset, ts : place and time of the original record
+    key, value, headers : those of the original record
+    size : bytes of the original value if only its beginning was kept, else ""
     """
 
     reason: str
@@ -45,13 +49,13 @@ class RejectedEvent:
 
     @property
     def id(self) -> str:
-        """Return what names the original record; a repeat of its reject has the same."""
+        """Return the id of the original record; a repeated reject has the same id."""
         return f"{self.topic}/{self.partition}/{self.offset}/{self.ts}"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which rejects are asked for; None for any."""
+    """Which rejects the user wants; None for any."""
 
     reason: str | None = None
     field: str | None = None
@@ -61,7 +65,7 @@ class Wanted:
 
 
 def as_reject(record: ConsumedRecord) -> RejectedEvent | None:
-    """Return the reject in a record of ``events.rejected``; None where it is none, as a mark."""
+    """Return the reject in a record of ``events.rejected``; None for another record, such as a mark."""
     ours: dict[str, str] = {}
     for name, value in record.headers:
         ours.setdefault(name, (value or b"").decode("utf-8", "replace"))
@@ -79,7 +83,7 @@ def mark(ids: list[str]) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
 
 
 def marked(record: ConsumedRecord) -> list[str]:
-    """Return the ids that a record marks; none where it is no mark."""
+    """Return the ids that a record marks; none if it is not a mark."""
     if record.key != MARK_KEY or MARK not in dict(record.headers) or as_reject(record) is not None:
         return []
     try:
@@ -97,7 +101,7 @@ async def read_marks(kafka: KafkaSettings) -> set[str]:
 
 
 async def read_rejects(kafka: KafkaSettings, wanted: Wanted) -> AsyncIterator[RejectedEvent]:
-    """Yield the rejects that are asked for, oldest first in each partition, each original record once."""
+    """Yield the wanted rejects, oldest first in each partition, each original record once."""
     seen: set[str] = set()
     async for record in read_records(kafka, kafka.topic("events.rejected")):
         reject = as_reject(record)
