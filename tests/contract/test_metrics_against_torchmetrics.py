@@ -13,6 +13,8 @@ from models.metrics.probabilities import summarize_probabilities
 from models.metrics.ranking import hit_at_k, ndcg_at_k, ranks_of_targets, summarize
 from models.metrics.sets import list_metrics
 
+pytestmark = pytest.mark.model
+
 N_CASES, N_ITEMS = 60, 40
 TOLERANCE = 1e-6
 

@@ -65,7 +65,7 @@ def publishing(settings: Settings, published: list[Event]) -> Iterator[None]:
 
 
 def test_a_crash_under_load_ends_at_once_with_its_reason(settings: Settings, tmp_path: Path) -> None:
-    """Code 1 in under two seconds, the injected error quoted, nothing committed that was not delivered."""
+    """Code 1 in less time than the start took, the injected error quoted, nothing committed that was not delivered."""
     asyncio.run(create_topics(settings.kafka))
     marker, published = tmp_path / "fail", list[Event]()
     env = {
@@ -75,8 +75,10 @@ def test_a_crash_under_load_ends_at_once_with_its_reason(settings: Settings, tmp
         "HEADRACE_BATCH_MAX_RECORDS": "50",
         VARIABLE: str(marker),
     }
+    started_s = time.monotonic()
     with CrashingWorker("sequencer", env, free_port(), tmp_path / "crashing.log") as worker:
         worker.wait_ready(WAIT_S)
+        start_s = time.monotonic() - started_s
         with publishing(settings, published):
             wait_read(worker, 2_000)
             began_s = time.monotonic()
@@ -85,7 +87,7 @@ def test_a_crash_under_load_ends_at_once_with_its_reason(settings: Settings, tmp
             took_s = time.monotonic() - began_s
         assert worker.returncode == 1
         assert f"the worker ends: BrokerError: {MESSAGE}" in worker.log_tail()
-        assert took_s < 2.0
+        assert took_s < start_s, "a start takes two seconds on a quiet machine; a stop that waits takes ten"
     with sequencer(settings, tmp_path) as after:
 
         def has_caught_up() -> bool:

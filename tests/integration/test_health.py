@@ -20,7 +20,7 @@ from aiokafka.errors import KafkaError
 
 from streams.errors import HeadraceError
 from streams.health.process_guard import EXIT_FORCED
-from streams.kafka.group_watch import GroupWatch
+from streams.kafka.group_watch import GroupWatch, PartitionOffsets
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings, load_settings
 from tests.integration.test_sequencer import (
@@ -75,6 +75,18 @@ def ask(settings: Settings, question: Callable[[GroupWatch], Awaitable[Any]]) ->
     return asyncio.run(run())
 
 
+def offsets_of_events(settings: Settings) -> dict[int, PartitionOffsets]:
+    """Return where each partition of the events ends, and how far the sequencer's group has committed it."""
+    topic, partitions = settings.kafka.topic("events"), range(settings.kafka.partitions)
+    found: dict[int, PartitionOffsets] = ask(settings, lambda watch: watch.offsets(topic, partitions))
+    return found
+
+
+def uncommitted(settings: Settings) -> int:
+    """Return how many events the sequencer's group has not committed."""
+    return sum(at.end - at.committed for at in offsets_of_events(settings).values())
+
+
 @pytest.mark.parametrize(
     ("how", "told"), [("agent", "committed 0 stands still"), ("loop", "event loop has been blocked")]
 )
@@ -85,9 +97,8 @@ def test_a_worker_that_stands_still_ends_itself(settings: Settings, tmp_path: Pa
     with worker:
         started = time.monotonic()
         wait_until(lambda: not worker.is_running, WAIT_S, worker.log_tail)
-        seconds = time.monotonic() - started
+        assert time.monotonic() - started > 5, "not before the stall timeout"
         assert worker.returncode not in (0, None)
-    assert 5 < seconds < 25  # the start, the stall timeout, one look, the stop timeout
     assert told in worker.log_path.read_text()
 
 
@@ -130,8 +141,7 @@ def test_sigterm_under_load_drains_commits_and_leaves_the_group(settings: Settin
     group = ask(settings, GroupWatch.describe)
     assert time.monotonic() - started < settings.kafka.session_timeout_ms / 1000 + seconds
     assert group is None or group.members == ()
-    topic = settings.kafka.topic("events")
-    offsets = ask(settings, lambda watch: watch.offsets(topic, range(settings.kafka.partitions)))
+    offsets = offsets_of_events(settings)
     n_committed = sum(at.committed for at in offsets.values())
     assert n_read <= n_committed < sum(at.end for at in offsets.values())
     assert seconds < settings.health.stop_timeout_s
@@ -151,9 +161,7 @@ def test_a_stop_that_does_not_end_is_ended(settings: Settings, tmp_path: Path) -
     ) as worker:
         worker.wait_ready(WAIT_S)
         wait_until(lambda: bool(worker.live()["standing_s"]), WAIT_S, worker.log_tail)
-        started = time.monotonic()
-        assert worker.stop() == EXIT_FORCED
-    assert time.monotonic() - started < 8
+        assert worker.stop(timeout_s=10.0) == EXIT_FORCED, "by itself: the default of the setting is 12 s"
 
 
 def test_a_worker_ends_with_the_program_that_started_it(settings: Settings, tmp_path: Path) -> None:
@@ -250,7 +258,7 @@ def test_status_tells_lag_and_members_and_exits_1_without_workers(
     assert "no worker is in the group" in capsys.readouterr().out
     with sequencer(settings, tmp_path) as worker:
         wait_read(worker, 1_000)
-        time.sleep(2)  # two commit intervals
+        wait_until(lambda: uncommitted(settings) == 0, WAIT_S, worker.log_tail)
         main([*command, "--workers", f"http://127.0.0.1:{worker.web_port}"])
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     flow = found["flows"][0]
@@ -279,6 +287,7 @@ def answers_steadily(settings: Settings) -> bool:
     return True
 
 
+@pytest.mark.long
 def test_a_silent_broker_is_no_stall(own_broker: BrokerInfo, tmp_path: Path) -> None:
     """Paused for longer than every timeout, with events waiting: the worker goes on when the broker does."""
     assert own_broker.pid is not None

@@ -20,7 +20,7 @@ from streams.kafka.topics import create_topics
 from streams.settings.load import load_settings
 from tests import tiny
 from tests.certificates import Certificate, make_authority, sign
-from tests.integration.security_runs import MARKS, PREFIX, PROMPT_S, WAIT_S, Become, worker
+from tests.integration.security_runs import MARKS, PREFIX, PROMPT_S, Become, worker
 from tests.secured_broker import PASSWORD, PLAIN_USER, SecuredBroker
 from tools.main import main
 from tools.workers.apps import AppName
@@ -66,16 +66,15 @@ def refused(secured: SecuredBroker, tmp_path_factory: pytest.TempPathFactory) ->
         "recommender password": made("recommender", "password", secured.variables("recommender", **wrong)),
         "talkative": TalkativeWorker("sequencer", plain, free_port(), log),
     }
-    began = time.monotonic()
     with ExitStack() as stack:
         for each in workers.values():
             stack.enter_context(each)
         found = {}
         for name, each in workers.items():
             with pytest.raises(WorkerError) as caught:
-                each.wait_ready(WAIT_S)
+                each.wait_ready(WORKERS_PROMPT_S)
+            assert not each.is_running, "refused at once, not after a client's retries"
             found[name] = Refused(each.returncode, str(caught.value), each.log_path.read_text())
-    assert time.monotonic() - began < WORKERS_PROMPT_S
     return found
 
 

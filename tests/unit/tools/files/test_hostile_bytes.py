@@ -50,7 +50,7 @@ BOMBS: dict[str, bytes] = {
 @pytest.mark.parametrize("bomb", BOMBS.values(), ids=BOMBS)
 def test_a_bomb_is_refused_at_once(decode: Callable[[bytes], object], prefix: bytes, bomb: bytes) -> None:
     """What a length claims is not allocated; what is nested does not end the process."""
-    began = time.monotonic()
+    began = time.process_time()
     tracemalloc.start()
     try:
         with pytest.raises(RecordError) as caught:
@@ -58,7 +58,7 @@ def test_a_bomb_is_refused_at_once(decode: Callable[[bytes], object], prefix: by
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert time.monotonic() - began < PROMPT_S
+    assert time.process_time() - began < PROMPT_S
     assert peak < PEAK_BYTES
     assert len(str(caught.value)) < 500, "the bomb is not quoted"
 

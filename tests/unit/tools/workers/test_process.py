@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streams.settings.load import HealthSettings
-from tools.workers.ports import free_port
+from tools.workers.ports import HOST, free_port
 from tools.workers.process import Worker, WorkerError
 from tools.workers.supervisor import Supervisor
 
@@ -188,7 +189,10 @@ def test_log_tail_quotes_the_first_cause_of_a_crash(tmp_path: Path) -> None:
 
 def test_free_ports_differ() -> None:
     """Each worker needs a port of its own."""
-    assert all(1_024 <= free_port() < 65_536 for _ in range(3))
+    ports = [free_port() for _ in range(500)]
+    assert len(set(ports)) == 500 and all(1_024 <= port < 65_536 for port in ports)
+    with socket.create_server((HOST, ports[0])):
+        pass
 
 
 def test_supervisor_restarts_with_growing_pauses_and_gives_up(tmp_path: Path) -> None:
