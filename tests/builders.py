@@ -12,12 +12,12 @@ from streams.health.watchdog import Health
 from streams.settings.load import Settings
 
 T0 = 1_700_000_000_000
-#: A key of user ids, as one is drawn.
+#: A key for pseudonyms of user ids, in the form that ``headrace`` draws.
 USER_ID_KEY: Final = "8f1d6a0be43c59277e90d5b2a6c1f348"
 
 
 class FakeRecord(NamedTuple):
-    """A consumed record, as aiokafka shapes it."""
+    """A consumed record with the fields that aiokafka gives."""
 
     key: bytes | None
     value: bytes | None

@@ -1,4 +1,4 @@
-"""Certificates for tests, made by the ``openssl`` program: an authority, and what it signs."""
+"""Certificates for tests, made by the ``openssl`` program: an authority and the certificates that it signs."""
 
 from __future__ import annotations
 

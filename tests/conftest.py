@@ -1,4 +1,4 @@
-"""What all tests share: the order of a test run, the broker of the run, and names that no other test uses."""
+"""The order of a test run, its broker, and topic names that no other test uses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what waits for a broker first, so that the rest runs meanwhile, and say which tests one worker must run."""
+    """Run tests of a broker first: while they wait, other tests use the processor."""
     items.sort(key=lambda item: item.get_closest_marker("kafka") is None)
     for item in items:
         group = group_of(item)
@@ -34,7 +34,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def group_of(item: pytest.Item) -> str | None:
-    """Return the name that tests have in common which share what takes long to make; ``None``: any worker may run it."""
+    """Return which group of tests one process must run together, or ``None`` for a test that needs no company."""
     if "secured" in getattr(item, "fixturenames", ()):
         return "secured"
     if item.get_closest_marker("kafka") is None or makes_once(item.path):
@@ -44,7 +44,7 @@ def group_of(item: pytest.Item) -> str | None:
 
 @cache
 def makes_once(path: Path) -> bool:
-    """Return whether a file has fixtures that its tests share."""
+    """Return whether the tests of a file share fixtures, so that one process should make them once."""
     return 'scope="module"' in path.read_text(encoding="utf-8")
 
 
@@ -58,7 +58,7 @@ def _no_outer_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def broker() -> BrokerInfo:
-    """Give the broker of the run; all tests share it, each with topics of its own."""
+    """Give the broker of the run. All tests share it; each has topics of its own."""
     return shared_run.broker()
 
 

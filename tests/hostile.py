@@ -1,4 +1,4 @@
-"""Artifacts and text models that somebody made to do harm, each in a folder of its own: what they try is their name."""
+"""Artifacts and text models made to do harm, each in a folder that is named after its attack."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def named(case: Path, name: str) -> None:
 
 
 def index(case: Path, entry: str) -> None:
-    """Let an index stand in place of the weights, which names this for all of them; the pickle there would leave a mark."""
+    """Replace the weights by an index that names a pickle for all tensors; loading the pickle leaves a mark."""
     folder = case / "models" / "bert"
     names = list(safetensors.torch.load_file(folder / "model.safetensors"))
     (folder / "model.safetensors").unlink()
@@ -150,7 +150,7 @@ def make(models: Path, folder: Path) -> dict[str, Path]:
 
 
 class Hub:
-    """Counts who connects to it, in place of the model hub."""
+    """Stands in for the model hub and counts the connections."""
 
     def __init__(self) -> None:
         self._server = socket.create_server(("127.0.0.1", 0))

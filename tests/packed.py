@@ -1,4 +1,4 @@
-"""Record batches as brokers store them, of any codec and format, with records that compress well or do not."""
+"""Record batches as brokers store them, in each codec and format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others of the machine may do with the files below a folder."""
+"""Finds files that other users of the machine can read or write."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def open_to_others(folder: Path) -> list[str]:
 
 @contextmanager
 def careless_umask() -> Iterator[None]:
-    """Run a block with the umask that hides nothing, as some service managers have it."""
+    """Run a block with the umask 000, which some service managers set: it hides no file."""
     before = os.umask(0)
     try:
         yield

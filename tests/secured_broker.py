@@ -1,4 +1,4 @@
-"""An Apache Kafka with TLS, SASL and ACLs for tests; nobody has any right there until a test grants it.
+"""An Apache Kafka with TLS, SASL and ACLs for tests; no user has a right until a test grants it.
 
 ::
 
@@ -69,7 +69,7 @@ class SecuredBroker:
         from confluent_kafka.admin import AclBinding
 
         bindings = [AclBinding(*parts) for acl in acls for parts in _parts(principal, acl)]
-        admin = self._admin()  # alive as long as its answers are awaited
+        admin = self._admin()  # must live as long as its answers are awaited
         for future in admin.create_acls(bindings).values():
             future.result(ANSWER_S)
         wait_until(lambda: set(bindings) <= _entries(admin, principal), ANSWER_S, lambda: f"no rights for {principal}")
@@ -96,7 +96,7 @@ class SecuredBroker:
         for change in changes:  # one request must not name a user twice
             for future in admin.alter_user_scram_credentials([change]).values():
                 future.result(ANSWER_S)
-        time.sleep(0.3)  # the node learns of the last one from its own metadata log
+        time.sleep(0.3)  # the node applies the last change a moment after its answer
 
     def variables(self, user: str = "", mechanism: str = "SCRAM-SHA-512", **more: str) -> dict[str, str]:
         """Return a client's variables: the user over SASL_SSL, its password in a file only the owner can read."""
@@ -120,7 +120,7 @@ class SecuredBroker:
 
 
 def _entries(admin: Any, principal: str) -> set[Any]:
-    """Return what the node itself goes by: it learns of a change from its own metadata log, after the change was answered."""
+    """Return the entries that the node applies. It reads its metadata log after it has answered a change."""
     from confluent_kafka.admin import (
         AclBindingFilter,
         AclOperation,
@@ -151,7 +151,7 @@ def _parts(principal: str, acl: Acl) -> Iterator[tuple[object, ...]]:
 
 @contextmanager
 def secured_broker(folder: Path) -> Iterator[SecuredBroker]:
-    """Run one for a block; it ends with it."""
+    """Run a secured broker for the length of a block."""
     authority = make_authority(folder, "authority")
     server = sign(authority, folder, "server", f"IP:{HOST},DNS:localhost")
     other = sign(authority, folder, "elsewhere", "DNS:elsewhere.example")

@@ -1,10 +1,10 @@
-"""What the processes of one test run share: a folder, and in it the broker and the artifact that the first asker makes.
+"""The folder that the processes of one test run share, with its broker and its artifact.
 
 ::
 
-    make test ── pytest ── makes the folder, names it in the environment, at the end stops the broker and removes it
+    make test ── pytest ── makes the folder; at the end stops the broker and removes the folder
                    ├── worker 1 ─┐
-                   └── worker 2 ─┴── broker(), once(): the first one starts or makes it, the others wait for it
+                   └── worker 2 ─┴── broker(), once(): the first one makes it, the others wait for it
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tools.broker import engine_kafka, kafka_jars
 from tools.broker.local_broker import BrokerInfo, named_broker, start_broker, stop_broker
 
 VARIABLE = "TEST_RUN_FOLDER"
-#: Names a broker that runs already; the tests then start none.
+#: Names a running broker, which the tests then use instead of starting one.
 NAMED_BROKER = "HEADRACE_TEST_BROKER"
 
 
@@ -41,7 +41,7 @@ def end(folder: Path) -> None:
 
 
 def once(name: str, make: Callable[[Path], None]) -> Path:
-    """Return a folder of the run that ``make`` has filled; the process that asks first makes it."""
+    """Return a folder of the run that ``make`` has filled. The first process that asks calls ``make``."""
     shared = Path(os.environ[VARIABLE])
     with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -63,7 +63,7 @@ def broker() -> BrokerInfo:
 
 @cache
 def best_engine() -> str:
-    """Return the engine ``kafka`` where it works or can be fetched, else ``auto``; quick, as the jars are cached."""
+    """Return the engine ``kafka`` where it works or its jars can be fetched, else ``auto``."""
     if engine_kafka.problem() is not None:
         return "auto"
     try:

@@ -1,6 +1,6 @@
 """A sequencer that gets stuck on purpose, for ``faust -A tests.stuck_worker worker``: the variable ``STUCK`` says how.
 
-``agent``: its first batch is never done. ``loop``: its first batch blocks the event loop.
+``agent``: the agent never ends its first batch. ``loop``: the first batch blocks the event loop.
 """
 
 from __future__ import annotations

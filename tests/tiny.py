@@ -14,7 +14,7 @@ N_USERS, N_EVENTS_EACH, N_ITEMS = 60, 15, 40
 
 
 def write_log(path: Path, n_users: int = N_USERS, n_each: int = N_EVENTS_EACH) -> Path:
-    """Write a log in which users walk through the items, so that there is something to learn."""
+    """Write a log in which users walk through the items, so that a model can learn the order."""
     rng = random.Random(7)
     rows: list[tuple[int, str, str]] = []
     for user in range(n_users):

@@ -1,4 +1,4 @@
-"""Shared builders for tests of the models: a small log with a rule in it, its vectors, a small preset, a trained artifact."""
+"""Shared builders for tests of the models: a small log in which items follow a rule, its vectors, a small preset and a trained artifact."""
 
 from __future__ import annotations
 
@@ -90,7 +90,9 @@ def train_tiny(
     """Train on a log, or on ``data``, with the small preset."""
     data = data or tiny_data(log)
     n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # whichever test asks first for a shared artifact: its bytes depend on the threads
+    torch.set_num_threads(
+        1
+    )  # the bytes of an artifact depend on the number of threads, and any test may be the first to ask
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(training, "PRESETS", {"demo": preset})

@@ -1,4 +1,4 @@
-"""Tokens for tests: an unsecured one, which Kafka's built-in validator takes, and an endpoint that gives them."""
+"""Tokens for tests: unsigned ones, which Kafka's built-in validator accepts, and an endpoint that issues them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def unsecured_token(sub: str, lifetime_s: float = 3600.0) -> str:
 
 @dataclass
 class Endpoint:
-    """What an endpoint answers, and what it was asked: form, client id and secret of each request."""
+    """The answer of an endpoint, and the requests that it got: form, client id and secret of each."""
 
     url: str
     status: int = 200

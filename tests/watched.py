@@ -1,8 +1,8 @@
-"""Runs commands in one process that is watched: what they print, open and connect to, and how much memory they take at most.
+"""Runs commands and records what they print, open and connect to, and their peak memory.
 
-Usage: ``python -m tests.watched SPEC.json``. The file holds ``runs`` (name to arguments of ``headrace``), ``outside`` (folders, of which
-nothing may be opened) and ``result`` (where what was seen goes, as JSON). Linux only: opening is watched by inotify too, for libraries
-that do not open through Python.
+Usage: ``python -m tests.watched SPEC.json``. The file holds ``runs`` (name to arguments of ``headrace``), ``outside``
+(folders in which no file may be opened) and ``result`` (the path of the findings, as JSON). Linux only:
+inotify watches the folders too, because some libraries open files without Python.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from typing import Any, Final
 
 IN_ACCESS_OPEN: Final = 0x01 | 0x20
 _EVENT: Final = struct.Struct("iIII")
-#: Audit events that an artifact must never cause, and those whose arguments are looked at.
+#: Audit events that an artifact must never cause, and events whose arguments are recorded.
 FORBIDDEN: Final = ("pickle.find_class", "os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "urllib.Request")
 
 seen: list[str] = []
 
 
 def audit(event: str, args: tuple[Any, ...]) -> None:
-    """Remember connections and whatever would run something."""
+    """Record connections and each event that would run code."""
     if event == "socket.connect":
         seen.append(f"connect {args[1]}")
     elif event == "socket.getaddrinfo":
@@ -38,7 +38,7 @@ def audit(event: str, args: tuple[Any, ...]) -> None:
 
 
 class Watch:
-    """An inotify watch on folders and what lies in them."""
+    """An inotify watch on folders and their content."""
 
     def __init__(self, folders: list[Path]) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -49,7 +49,7 @@ class Watch:
                     raise OSError(ctypes.get_errno(), f"no watch on {path}")
 
     def opened(self) -> list[str]:
-        """Return the names that were opened since the last call; a folder itself has none."""
+        """Return the names of the files that were opened since the last call."""
         names, data = [], b""
         while True:
             try:
@@ -65,7 +65,7 @@ class Watch:
 
 @contextmanager
 def printed(into: dict[str, str]) -> Iterator[None]:
-    """Catch what is written to standard output and error, by other languages' libraries too."""
+    """Catch standard output and error, also what libraries in other languages write."""
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         kept = os.dup(1), os.dup(2)
         os.dup2(out.fileno(), 1)
@@ -95,7 +95,7 @@ def run(arguments: list[str], watch: Watch) -> dict[str, Any]:
     found: dict[str, Any] = {}
     seen.clear()
     watch.opened()
-    Path("/proc/self/clear_refs").write_text("5")  # VmHWM begins anew
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = status_kib("VmRSS")
     with printed(found):
         try:

@@ -85,7 +85,7 @@ def the_only_line(capsys: pytest.CaptureFixture[str], argv: list[str], code: int
 def test_a_bad_log_is_exit_code_2_and_names_the_remedy(
     command: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same log gets the same answer from every command that reads one, before anything is started or written."""
+    """Every command that reads a log gives the same answer, before it starts or writes anything."""
     name, content, more, expected = BAD_LOGS[kind]
     path = tmp_path / name
     if content is not None:
@@ -152,7 +152,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_a_damaged_artifact_is_named_by_doctor_and_evaluate(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Each with the file, what is wrong and the remedy; the doctor's other checks still run."""
+    """Both name the file, the damage and the remedy; the doctor's other checks still run."""
     damage, expected = DAMAGES[kind]
     folder = shutil.copytree(tiny.artifact(), tmp_path / "artifact")
     damage(folder)
@@ -213,7 +213,7 @@ def tls_port() -> Iterator[int]:
             while True:
                 try:
                     client, _ = server.accept()
-                except OSError:  # closed: the test is over
+                except OSError:  # the test is over
                     return
                 with client:
                     client.recv(65_536)
@@ -337,7 +337,7 @@ def connections_of_children(port: int) -> int:
     for child in children:
         try:
             links = [os.readlink(link) for link in Path(f"/proc/{child}/fd").iterdir()]
-        except OSError:  # it opens and closes files while we look
+        except OSError:  # the process opens and closes files meanwhile
             continue
         sockets |= {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
     count = 0

@@ -89,6 +89,6 @@ def workers_of(folder: Path) -> list[str]:
             is_worker = b"faust" in (process / "cmdline").read_bytes()
             if is_worker and (process / "cwd").resolve() == folder.resolve():
                 found.append(process.name)
-        except OSError:  # it has ended, or is another user's
+        except OSError:  # the process has ended, or belongs to another user
             continue
     return found

@@ -67,7 +67,7 @@ SEEDS: Final[tuple[bytes, ...]] = (
     _HEADER,
     _MANIFEST,
 )
-#: What mutation puts in: the edges of both formats.
+#: Bytes that a mutation inserts: the edges of both formats.
 TOKENS: Final[tuple[bytes, ...]] = (
     b"\x80", b"\x8a", b"\x90", b"\xdc\xff\xff", b"\xde\xff\xff", b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc0", b"\xc1",
     b"\xc4\xff", b"\xc7\x00\xff", b"\xd6\xff\x00\x00\x00\x00", b"\xcb\x7f\xf0\x00\x00\x00\x00\x00\x00", b"\xcf" + b"\xff" * 8,

@@ -1,4 +1,4 @@
-"""What fuzzing holds the decoders to, whatever bytes come: only the errors that they promise, and what decodes keeps its meaning.
+"""The promises of the decoders for any bytes: only documented errors, and a decoded value keeps its meaning.
 
 Input is one byte that chooses the target, then the target's bytes. Shared by the seeded smoke test and by the coverage-guided run.
 """

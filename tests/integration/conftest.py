@@ -1,4 +1,4 @@
-"""Settings on the broker of the session, for topics that no other test uses, and a second broker, with TLS, SASL and ACLs."""
+"""Settings for the broker of the run, and a second broker with TLS, SASL and ACLs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def settings(broker: BrokerInfo, prefix: str) -> Settings:
 
 @pytest.fixture
 def several_workers(broker: BrokerInfo) -> None:
-    """Skip the test on a broker that cannot share a group's partitions out, nor fence a writer off."""
+    """Skip the test on a broker that has no consumer groups of several workers and fences no writer."""
     if broker.engine == "noida":
         pytest.skip("noida has no transaction coordinator, and carries one worker only")
 

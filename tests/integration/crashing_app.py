@@ -1,6 +1,6 @@
-"""A sequencer whose writer fails on order, for tests: ``faust -A tests.integration.crashing_app worker``.
+"""A sequencer whose writer fails when a test wants it: ``faust -A tests.integration.crashing_app worker``.
 
-As soon as the file named by ``TEST_FAIL_AFTER`` exists, no batch of windows reaches the broker, which seems to refuse it.
+As soon as the file named by ``TEST_FAIL_AFTER`` exists, each batch of windows fails as if the broker had refused it.
 """
 
 from __future__ import annotations

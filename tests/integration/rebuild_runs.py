@@ -97,7 +97,7 @@ class Live:
         return self.commands[-1]
 
     def kill_commands(self) -> None:
-        """End what a failed test has left running; workers end with their command."""
+        """End the commands that a failed test left running; their workers end with them."""
         for command in self.commands:
             command.kill()
             command.wait()
@@ -122,7 +122,7 @@ class Live:
 
 
 def left(settings: Settings) -> list[int]:
-    """Return what both groups have not committed."""
+    """Return how many records each group has not committed."""
 
     async def run() -> list[int]:
         watches = [GroupWatch(settings.kafka, settings.kafka.group(app)) for app in APP_NAMES]

@@ -1,4 +1,4 @@
-"""What tests of the recommender share: a worker of it, its records in and out, and what it has committed."""
+"""A recommender for tests: its worker, its records in and out, and its committed offsets."""
 
 from __future__ import annotations
 

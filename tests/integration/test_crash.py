@@ -1,4 +1,4 @@
-"""A worker that crashes under load: it ends at once, with its reason, and commits nothing past the failure."""
+"""A worker that crashes under load ends at once, says why, and commits nothing past the failure."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def publishing(settings: Settings, published: list[Event]) -> Iterator[None]:
 
 
 def test_a_crash_under_load_ends_at_once_with_its_reason(settings: Settings, tmp_path: Path) -> None:
-    """Code 1 in less time than the start took, the injected error quoted, nothing committed that was not delivered."""
+    """It exits with 1 sooner than it started, quotes the error, and commits delivered events only."""
     asyncio.run(create_topics(settings.kafka))
     marker, published = tmp_path / "fail", list[Event]()
     env = {

@@ -1,4 +1,4 @@
-"""Both workers on state topics that someone else wrote to: nobody dies, each record is counted, a removed user begins anew."""
+"""Foreign records on the state topics: both workers go on and count each of them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAIT_S = 60.0
 
 
 def test_a_damaged_window_is_rebuilt_from_events(settings: Settings, tmp_path: Path) -> None:
-    """The worker starts, says what was wrong, and the user's window is as if nothing had happened."""
+    """The worker starts, names the damage, and rebuilds the user's window from the events."""
     events = [make_event(f"e{i}", T0 + i, user_id=f"u{i % 4}") for i in range(40)]
     records = [OutRecord(event.user_id.encode(), encode(event)) for event in events]
     publish(settings, "events", records[:36])

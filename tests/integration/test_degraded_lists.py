@@ -1,4 +1,4 @@
-"""The model hangs, crashes or goes mad under a running recommender: lists go on, nothing is lost, and it heals by itself."""
+"""The model hangs, crashes or returns NaN: the recommender still makes lists, loses nothing and recovers."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def recommender(settings: Settings, folder: Path, fault: Fault, **variables: str
     with FaultyWorker("recommender", env, free_port(), folder / "recommender.log") as worker:
         worker.wait_ready(WAIT_S)
         yield worker
-        worker.kill()  # what hangs does not end by asking
+        worker.kill()  # a hanging worker ignores SIGTERM
 
 
 def value_of(worker: Worker, name: str) -> int:
@@ -140,7 +140,7 @@ def test_a_poisonous_window_costs_only_its_own_user(settings: Settings, tmp_path
 
 
 def test_a_model_that_hangs_too_long_ends_the_process(settings: Settings, tmp_path: Path) -> None:
-    """Non-zero, with one line that says why: a thread cannot be killed, a process can be restarted."""
+    """The worker exits with an error: nothing can kill a thread, but a supervisor can restart a process."""
     states: dict[str, WindowState | None] = {}
     with recommender(settings, tmp_path, Fault("hang"), HEADRACE_MODEL_RESTART_S="1") as worker:
         publish(settings, "sequences", windows_of(5, 1, states))

@@ -132,7 +132,7 @@ def alarms(worker: Worker) -> list[str]:
 
 
 def test_events_that_go_while_the_sequencer_stands_still_are_counted(settings: Settings, tmp_path: Path) -> None:
-    """It keeps its partitions, and goes on behind the gap; what it has counted stays as it is."""
+    """The sequencer keeps its partitions and its counts, and continues behind the gap."""
     publish(settings, "events", events(0, 10))
     with sequencer(settings, tmp_path) as worker:
         wait_read(worker, 10)

@@ -1,4 +1,4 @@
-"""Short drills against a real broker: they pass on the product as it is, and see what is broken on purpose."""
+"""Short drills against a real broker: they pass on headrace, and find what a test breaks on purpose."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_killed_worker_loses_nothing(
 
 
 async def overwrite(drill: Drill) -> None:
-    """Do what a zombie would: write a user's first window over the last. And forge another user's list."""
+    """Write a user's first window over the newest, as a zombie would, and forge another user's list."""
     kafka = drill.settings.kafka
     drill.load.stop()
     await drill.catch_up()
@@ -61,10 +61,10 @@ async def overwrite(drill: Drill) -> None:
 def test_a_window_written_over_and_a_forged_list_are_found(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A drill that cannot fail would show nothing."""
+    """A drill that cannot fail proves nothing."""
     monkeypatch.setattr(drill_kill, "KIND", Kind(overwrite))
     outcome = run_drill(broker, capsys, monkeypatch, "kill")
-    shutil.rmtree(outcome.folder)  # it keeps the logs of a failure
+    shutil.rmtree(outcome.folder)  # a failed drill keeps its logs
     report = outcome.report
     assert outcome.code == 1
     assert (report["wrong_windows"], report["stale_windows"], report["wrong_lists"]) == (1, 1, 1)

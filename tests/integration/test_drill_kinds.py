@@ -1,4 +1,4 @@
-"""Short drills of the other kinds against a real broker: each does its harm in seconds, and nothing is lost, wrong or doubled."""
+"""Short drills of the other kinds against a real broker: no event is lost, wrong or counted twice."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tools.drills.kinds import soak as drill_soak
 from tools.drills.malformed import MALFORMED
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240), pytest.mark.long]
-#: A pause of the flow that ends is far below this, in seconds, on a slow machine too.
+#: Longest pause of the flow, in seconds, that a slow machine may show.
 LONGEST_S = 90.0
 
 
@@ -128,7 +128,7 @@ def test_a_short_soak_goes_through_its_cycle_and_judges_nobody(
 def test_an_overload_is_bounded_for_a_hot_user_and_a_crawler(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More than the workers sustain, most of it of two users, whose lists stay below the setting; afterwards all is well."""
+    """Two users cause most of an overload: their lists stay below the setting, and the workers recover."""
     lists_per_minute = 60
     monkeypatch.setenv("HEADRACE_LISTS_PER_MINUTE", str(lists_per_minute))
     monkeypatch.setattr(drill_overload, "RECOVERY_S", 1.5)
@@ -164,12 +164,12 @@ def test_history_that_is_rebuilt_equals_the_live_one(
 def test_a_crash_without_degraded_lists_is_found(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Recommenders that mark no list while the model is said to crash: the drill fails, and says for which mode."""
+    """No list is marked degraded while the model crashes: the drill fails and names the mode."""
     monkeypatch.setattr(drill_model, "LASTS_S", 1.0)
     monkeypatch.setattr(drill_model, "MODES", ("crash",))
     monkeypatch.setattr(drill_model, "write_fault", lambda _path, _fault: None)
     outcome = run_drill(broker, capsys, monkeypatch, "slow-model")
-    shutil.rmtree(outcome.folder)  # it keeps the logs of a failure
+    shutil.rmtree(outcome.folder)  # a failed drill keeps its logs
     assert outcome.code == 1 and outcome.report["degraded_lists"] == 0
     assert "model crash: no degraded list within 1 s" in outcome.report["problems"]
 
@@ -177,12 +177,12 @@ def test_a_crash_without_degraded_lists_is_found(
 def test_lists_beyond_the_limit_of_one_user_are_found(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Recommenders that make far more lists of a user than the setting allows: the overload fails, for both users."""
+    """Recommenders make more lists of a user than the setting allows: the drill fails for both users."""
     monkeypatch.setenv("HEADRACE_LISTS_PER_MINUTE", "1")
     monkeypatch.setattr(drill_overload, "RECOVERY_S", 1.5)
     real = drill_session.variables_of
     monkeypatch.setattr(drill_session, "variables_of", lambda *args: real(*args) | {"HEADRACE_LISTS_PER_MINUTE": "600"})
     outcome = run_drill(broker, capsys, monkeypatch, "overload", "--minutes", "0.1")
-    shutil.rmtree(outcome.folder)  # it keeps the logs of a failure
+    shutil.rmtree(outcome.folder)  # a failed drill keeps its logs
     assert outcome.code == 1
     assert {"crawler", "hot"} <= {line.split(":")[0] for line in outcome.report["problems"]}

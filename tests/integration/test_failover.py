@@ -1,4 +1,4 @@
-"""A worker that was killed is taken out of its group by its supervisor: the others need not wait for its session to time out."""
+"""The supervisor removes a killed worker from its group, so the others take over at once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def members(settings: Settings) -> set[str]:
 
 
 def test_the_partitions_of_a_killed_worker_go_to_another_at_once(settings: Settings, tmp_path: Path) -> None:
-    """Within a tenth of the session timeout; who is alive stays, and an id that nobody has evicts nobody."""
+    """Far within the session timeout; workers that live stay, and an unknown id removes nobody."""
     asyncio.run(create_topics(settings.kafka))
     env = {
         "HEADRACE_BROKER": settings.kafka.broker,

@@ -1,4 +1,4 @@
-"""Zombies against a real broker: whoever was away for too long cannot write any more."""
+"""Zombies against a real broker: a worker that was away for too long cannot write any more."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def topic(settings: Settings) -> str:
 
 
 async def write(owner: PartitionWriters, settings: Settings, partition: int, value: bytes) -> None:
-    """Write one window of a user and wait for the broker's word."""
+    """Write one window of a user and wait for the broker's answer."""
     await delivered(await owner.send(topic(settings), partition, [OutRecord(b"user", value)]))
 
 
@@ -102,7 +102,7 @@ def test_an_older_owner_is_refused(settings: Settings) -> None:
 
 
 def test_the_fence_stands_before_a_window_is_written(settings: Settings) -> None:
-    """The new owner may recover for long before it writes: the older one must be out from the fence on, not from the first window."""
+    """The new owner may recover for long before it writes, so its fence alone must stop the older one."""
 
     async def body(first: PartitionWriters, second: PartitionWriters) -> None:
         await first.own([0])
@@ -115,7 +115,7 @@ def test_the_fence_stands_before_a_window_is_written(settings: Settings) -> None
 
 
 def test_a_partition_that_comes_back_is_written_again(settings: Settings) -> None:
-    """Owning again begins a newer epoch; what was let go of cannot be written to."""
+    """A new ownership begins a newer epoch; a partition that was given up cannot be written."""
 
     async def body(first: PartitionWriters, second: PartitionWriters) -> None:
         await first.own([0])

@@ -1,4 +1,4 @@
-"""A worker that is stuck ends itself; one that is told to stop drains, commits and leaves; damaged stores come back."""
+"""A stuck worker ends itself, a stopped worker drains and commits, damaged stores are rebuilt."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def ask_page(worker: Worker, page: str) -> tuple[int, str]:
 
 
 def test_sigterm_under_load_drains_commits_and_leaves_the_group(settings: Settings, tmp_path: Path) -> None:
-    """What was delivered is committed, so that no event is read again, and the group is empty at once."""
+    """The worker commits all it delivered, so no event is read again, and leaves the group at once."""
     publish(settings, map(as_record, events_of(60_000, 300)))
     with sequencer(settings, tmp_path, HEADRACE_BATCH_MAX_RECORDS="200") as worker:
         n_read = wait_read(worker, 2_000)["read"]
@@ -150,7 +150,7 @@ def test_sigterm_under_load_drains_commits_and_leaves_the_group(settings: Settin
         wait_read(worker, sum(at.end for at in offsets.values()) - n_committed)
         counts = worker.counts()["total"]
     assert counts["read"] == sum(at.end for at in offsets.values()) - n_committed
-    assert counts["duplicate"] <= 6_000  # those of the input, and no event read again
+    assert counts["duplicate"] <= 6_000  # the repeats of the input, and no event read again
 
 
 def test_a_stop_that_does_not_end_is_ended(settings: Settings, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def answers(settings: Settings) -> bool:
 
 
 def answers_steadily(settings: Settings) -> bool:
-    """Whether the broker goes on answering: one that wakes up answers at first, and then learns that it was fenced off."""
+    """Whether the broker keeps answering: after a pause it answers at first, and then learns that it was fenced."""
     until = time.monotonic() + STEADY_S
     while time.monotonic() < until:
         if not answers(settings):
@@ -289,7 +289,7 @@ def answers_steadily(settings: Settings) -> bool:
 
 @pytest.mark.long
 def test_a_silent_broker_is_no_stall(own_broker: BrokerInfo, tmp_path: Path) -> None:
-    """Paused for longer than every timeout, with events waiting: the worker goes on when the broker does."""
+    """The broker is paused for longer than every timeout; the worker continues when the broker does."""
     assert own_broker.pid is not None
     settings = load_settings({}, broker=own_broker.bootstrap)
     events = events_of(4_000, 50)

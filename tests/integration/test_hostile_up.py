@@ -16,12 +16,12 @@ from tests.watched import Watch
 
 MAX_PEAK_KIB = 1 << 20
 ROOT = Path(__file__).parent.parent.parent
-#: What the line of two cases says; each is one way of many into its check.
+#: Two of the cases, and the words of their line; the other cases reach the same checks.
 TOLD = {"encoder by an absolute path": "outside of", "a column where a vector belongs": "tensor mf.biases"}
-#: Each start takes ten seconds, so that all cases are for the long form, .ci/long.
+#: Each start takes ten seconds, so only .ci/long tries all cases.
 NAMES = list(
     hostile.CASES if os.environ.pop("HEADRACE_TEST_HOSTILE", "") == "all" else TOLD
-)  # commands take it for a setting
+)  # a command would read the variable as a setting
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="inotify watches what is opened"),
     pytest.mark.usefixtures("catalogue"),
@@ -47,7 +47,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_up_ends_with_one_line(settings: Settings, shop: Path, tmp_path: Path, name: str) -> None:
-    """The catalogue has texts, so the recommender opens the text model before it is ready."""
+    """The recommender opens the text model before it is ready, because the catalogue has texts."""
     artifact = hostile.make(shop / "models", tmp_path)[name]
     watch, hub = Watch([tmp_path / hostile.OUTSIDE]), hostile.Hub()
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("HEADRACE_", "HF_"))}

@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.kafka,
     pytest.mark.skipif(sys.platform != "linux", reason="a worker's peak of memory is read as Linux tells it"),
 ]
-#: One batch, however large it is unpacked.
+#: The broker takes one batch of this size, however large it is unpacked.
 ONE_BATCH = {"message.max.bytes": 1_000_000_000, "batch.size": 1_000_000_000, "linger.ms": 2_000}
 HUGE = 150 << 20
 PAD = 60_000
@@ -37,7 +37,7 @@ def memory(worker: Worker, name: str) -> int:
 
 
 def begin_peak(worker: Worker) -> int:
-    """Let the worker's peak begin anew; return what it has."""
+    """Reset the worker's peak of memory; return its present memory."""
     Path(f"/proc/{worker.pid}/clear_refs").write_text("5", "ascii")
     return memory(worker, "VmRSS")
 

@@ -89,7 +89,7 @@ def test_replay_twice_is_all_duplicates_for_the_sequencer(
         worker.wait_ready(60)
         expected = {"accepted": 0, "duplicate": 0, "late": 0, "rejected": 0}
         for run, outcome in (("a", "accepted"), ("a", "duplicate"), ("b", "duplicate")):
-            other = ["--force"] if run == "b" else []  # for another run these users are live
+            other = ["--force"] if run == "b" else []  # another run finds these users live
             assert command(capsys, "replay", str(log), "--run", run, *other)[0] == 0
             expected[outcome] += 3_000
             deadline = time.monotonic() + 30
@@ -153,7 +153,7 @@ def test_interrupted_replay_resumes_without_gap_or_repeat(
 def test_produce_publishes_good_lines_and_refuses_bad_ones(
     kafka: KafkaSettings, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """One bad line costs itself alone."""
+    """A bad line is refused; the lines around it are published."""
     file = tmp_path / "events.jsonl"
     good = [
         json.dumps({"user_id": f"u{i}", "item_id": "i", "type": "click", "ts": 1_600_000_000_000 + i})
@@ -234,7 +234,7 @@ def test_topics_create_and_check(kafka: KafkaSettings, capsys: pytest.CaptureFix
 def test_no_broker_is_exit_code_1_and_names_the_remedy(
     argv: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each command says so itself, without a traceback."""
+    """Each command says that it reached no broker, without a traceback."""
     monkeypatch.chdir(tmp_path)
     assert main([*argv, "--broker", "127.0.0.1:1"]) == 1
     err = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""SASL OAUTHBEARER against a real broker: a worker, a producer and an operator come in by tokens of an endpoint."""
+"""SASL OAUTHBEARER against a real broker: a worker, a producer and an operator log in with tokens of an endpoint."""
 
 from __future__ import annotations
 

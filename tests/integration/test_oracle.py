@@ -25,7 +25,7 @@ def lines(capsys: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, Any]
 def test_topic_and_log_give_one_answer(
     broker: BrokerInfo, prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The same windows with the same offsets, the same lists, the same counts: so also what a deployment must hold."""
+    """Windows, offsets, lists and counts are the same from the topic and from the log."""
     tiny.artifact()
     for name, value in {"BROKER": broker.bootstrap, "TOPIC_PREFIX": prefix, "PARTITIONS": "2", "DEVICE": "cpu"}.items():
         monkeypatch.setenv(f"HEADRACE_{name}", value)

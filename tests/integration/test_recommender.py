@@ -73,7 +73,9 @@ def test_windows_that_wait_for_the_model_are_not_committed(settings: Settings, t
     with recommender(settings, tmp_path, HEADRACE_MICRO_BATCH_DEADLINE_MS="10000") as worker:
         publish(settings, "sequences", others)
         wait_until(lambda: worker.counts()["values"].get("windows_read", 0) >= len(others), WAIT_S, lambda: "not read")
-        publish(settings, "sequences", in_partition_0)  # repeats need no model: that they are committed shows a commit
+        publish(
+            settings, "sequences", in_partition_0
+        )  # repeats need no model, so their commit shows that the worker commits
 
         def has_committed() -> bool:
             return committed_offsets(settings)[0] == before[0] + len(in_partition_0)

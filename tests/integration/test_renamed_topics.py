@@ -1,6 +1,6 @@
-"""Topics that others made and named: ``shop-events`` of 12 partitions, a catalogue that MirrorMaker brings as ``source.shop.items``.
+"""Topics with other names, made by others: ``shop-events`` of 12 partitions, ``source.shop.items``.
 
-The partition count is set nowhere: workers and commands read it.
+No setting holds the partition count: workers and commands read it from the broker.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def assert_all_served(live: Live, n_each: int) -> None:
 
 
 def counted(live: Live) -> Settings:
-    """Return the settings with the count that is to be found."""
+    """Return the settings with the partition count that headrace must find."""
     return replace(live.settings, kafka=replace(live.settings.kafka, partitions=N_PARTITIONS))
 
 
@@ -150,7 +150,7 @@ def check_rebuild(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def check_set_count(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
-    """A count that the operator sets is not overruled: it is compared, and the difference is one clear line."""
+    """A partition count that the operator sets must match the topic; one line names a difference."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADRACE_PARTITIONS", "4")
         assert run_command(live, "topics", "create") == 1

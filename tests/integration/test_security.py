@@ -1,4 +1,4 @@
-"""TLS, SASL and ACLs against a real broker: each part works with the least rights, and with none less."""
+"""TLS, SASL and ACLs against a real broker: each part works with its documented rights, and with no fewer."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_mutual_tls_and_plain_are_ways_in_too(secured: SecuredBroker, tmp_path: 
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "operator"])
 def test_a_principal_without_rights_is_told_each_missing_one(secured: SecuredBroker, role: Role) -> None:
-    """Not the first one only: mending one and meeting the next costs a person an hour."""
+    """All of them at once: to mend one and then meet the next costs a person an hour."""
     kafka = kafka_of(secured.variables("nobody"))
     with pytest.raises(BrokerError) as caught:
         asyncio.run(check_rights(kafka, acls(role, kafka)))
@@ -124,7 +124,7 @@ def test_a_transactional_id_that_may_only_be_seen_is_told_when_it_is_opened(
 
 
 def test_a_worker_whose_right_is_taken_away_ends(secured: SecuredBroker, tmp_path: Path) -> None:
-    """It neither goes on in silence nor reports health for ever."""
+    """It must not continue in silence, nor report that it is healthy."""
     (events,) = [acl for acl in acls("sequencer", KafkaSettings(topic_prefix=PREFIX)) if acl.name == f"{PREFIX}events"]
     with worker("sequencer", secured.variables("sequencer"), tmp_path) as started:
         started.wait_ready(WAIT_S)

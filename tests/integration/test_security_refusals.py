@@ -28,12 +28,12 @@ from tools.workers.ports import free_port
 from tools.workers.process import Worker, WorkerError
 
 pytestmark = MARKS
-#: For workers, which import their libraries first; on a busy machine that is most of it.
+#: Longest time for workers, which spend most of it on imports on a busy machine.
 WORKERS_PROMPT_S = 60.0
 
 
 class TalkativeWorker(Worker):
-    """A worker whose log holds all that its libraries have to say."""
+    """A worker that logs at level DEBUG, its libraries too."""
 
     def command(self) -> list[str]:
         """Return the command with the log level changed."""
@@ -159,7 +159,7 @@ def test_a_refused_connection_is_one_line_with_its_remedy(
     told: str,
 ) -> None:
     """Kafka's clients say "unable to bootstrap" for all of these."""
-    if "certificate" not in told:  # it alone is told by an alert, which is waited for in vain elsewhere
+    if "certificate" not in told:  # only this case gets a TLS alert; the others would wait for one in vain
         monkeypatch.setattr(connecting, "ALERT_TIMEOUT_S", 0.2)
     places = {
         "foreign": foreign.cert.with_name("foreign-authority.pem"),

@@ -200,7 +200,7 @@ def garbage_then_honest(settings: Settings, n_honest: int = 100) -> None:
 def test_garbage_is_diverted_loudly_and_stops_nothing(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Rejects lose nothing, so anyone who may write events cannot stop the sequencer; but nobody can fail to see them."""
+    """Bad records must not stop the sequencer, since they lose nothing; an alarm shows them."""
     garbage_then_honest(settings)
     with sequencer(settings, tmp_path) as worker:
         counts = wait_read(worker, 20_100)
@@ -221,7 +221,7 @@ def test_garbage_is_diverted_loudly_and_stops_nothing(
 
 
 def test_a_chosen_ceiling_holds_across_restarts(settings: Settings, tmp_path: Path) -> None:
-    """A supervisor restarts without limit: all lives together divert what one may, and no life diverts it anew."""
+    """A supervisor restarts without limit, so the ceiling holds over all lives together."""
     garbage_then_honest(settings)
     env = {
         "HEADRACE_BROKER": settings.kafka.broker,

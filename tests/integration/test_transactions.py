@@ -1,4 +1,4 @@
-"""What a producer wrote in a transaction that it aborted never happened: for no app, no reader, no command."""
+"""Records of an aborted transaction are invisible to apps, readers and commands."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_what_was_aborted_never_happened(
 
 
 def test_a_transaction_left_open_is_what_status_says(settings: Settings) -> None:
-    """Nothing lags, nothing moves: without a word the shop's events would seem to have stopped."""
+    """An open transaction stops all flows without lag, so status must name it."""
     topic = settings.kafka.topic("events")
 
     async def run() -> tuple[Flow, Flow]:

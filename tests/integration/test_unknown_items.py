@@ -1,4 +1,4 @@
-"""A catalogue that names the log's items otherwise (``100`` there, ``100.0`` here): what the operator sees, and what ends it."""
+"""A catalogue that names the log's items otherwise (``100`` there, ``100.0`` here): what the operator sees, and how it ends."""
 
 from __future__ import annotations
 

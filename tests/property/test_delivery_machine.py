@@ -33,7 +33,7 @@ SETTINGS: Final = settings(
     database=None,
     print_blob=True,
 )
-#: For broken variants: the first counter-example will do, however long.
+#: For broken variants: the first counter-example is enough, however long.
 FIND: Final = settings(
     SETTINGS, max_examples=200, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False
 )

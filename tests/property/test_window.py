@@ -66,7 +66,7 @@ def test_any_arrival_gives_the_window_of_the_sorted_log(
 
 @given(arrivals(), any_bounds())
 def test_with_lateness_the_window_is_that_of_the_accepted_events(events: list[Event], bounds: WindowBounds) -> None:
-    """What was refused as late is the only thing that may be missing, and each event is accepted at most once."""
+    """Only events that were refused as late may be missing; each event is accepted at most once."""
     state: WindowState | None = None
     accepted: list[Event] = []
     for offset, event in enumerate(events):

@@ -1,4 +1,4 @@
-"""A malformed record as large as the broker takes once stopped the sequencer: with headers it fitted nowhere."""
+"""A malformed record of the largest size once stopped the sequencer: its copy with headers was too large."""
 
 from __future__ import annotations
 
