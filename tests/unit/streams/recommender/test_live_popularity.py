@@ -13,13 +13,14 @@ from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.recommender.live_popularity import REFRESH_S, LivePopularity
 from tests import tiny_models
 
-TRAINED_TO_MS = tiny_models.artifact().manifest.trained_to_ms
+pytestmark = pytest.mark.model
 HOUR = 3_600_000
 
 
 def window(*item_ids: str, since: int = 1, revision: int = 1) -> ListWindow:
     """Return a window with an event each hour, the first ``since`` hours after training."""
-    items = [WindowItem(TRAINED_TO_MS + (since + n) * HOUR, f"e{n}", i, "view") for n, i in enumerate(item_ids)]
+    trained_to_ms = tiny_models.artifact().manifest.trained_to_ms
+    items = [WindowItem(trained_to_ms + (since + n) * HOUR, f"e{n}", i, "view") for n, i in enumerate(item_ids)]
     return ListWindow(1, revision, items[-1].ts, items, Trigger("e", items[-1].ts, revision))
 
 
