@@ -29,7 +29,7 @@ from tests.integration.test_sequencer import (
 from tests.waiting import wait_until
 from tools.rebuild.manifest import run_settings
 
-pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers", "catalogue")]
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers", "catalogue"), pytest.mark.long]
 N_BEFORE, N_AFTER = 4, 6
 
 
