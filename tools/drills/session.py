@@ -160,10 +160,7 @@ class Drill:
             When that takes longer than ``timeout_s``.
         """
         started = time.monotonic()
-        while any((lag := await self.lag()).values()):
-            if time.monotonic() - started > timeout_s:
-                raise RunError(f"not caught up after {timeout_s:g} s, lag {lag}; logs: {self.folder}")
-            await asyncio.sleep(POLL_S)
+        await self._wait_for_lag(0, timeout_s)
         await self.observer.catch_up(timeout_s)
         return time.monotonic() - started
 
@@ -184,11 +181,15 @@ class Drill:
             When that takes longer than ``timeout_s``.
         """
         started = time.monotonic()
-        while max((lag := await self.lag()).values()) > NEAR_S * self.plan.rate_per_s:
-            if time.monotonic() - started > timeout_s:
+        await self._wait_for_lag(NEAR_S * self.plan.rate_per_s, timeout_s)
+        return time.monotonic() - started
+
+    async def _wait_for_lag(self, most: float, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while max((lag := await self.lag()).values()) > most:
+            if time.monotonic() > deadline:
                 raise RunError(f"still behind after {timeout_s:g} s, lag {lag}; logs: {self.folder}")
             await asyncio.sleep(POLL_S)
-        return time.monotonic() - started
 
     async def look_at_pages(self) -> None:
         """Check that the four counts add up on every page that answers."""
