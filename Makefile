@@ -1,5 +1,5 @@
-# Every target bootstraps the environment it needs: python3 (3.11 or newer), make and sh are enough.
-# Options of the command behind a target: make test-fast ARGS="-k window"
+# Every target creates the environment that it needs; python3 (3.11 or newer), make and sh are enough.
+# ARGS goes to the command behind a target: make test-fast ARGS="-k window"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-long check bench sbom clean
@@ -35,7 +35,7 @@ check: setup ## lint, formatting and types: what CI runs beside the tests
 bench: setup ## measure the sequencer against its peers, side by side
 	@$(BIN)/headrace bench sequencer $(ARGS)
 
-sbom: setup ## write what it is made of into build/sbom.cdx.json (CycloneDX)
+sbom: setup ## write the list of all components into build/sbom.cdx.json (CycloneDX)
 	@$(BIN)/python -m tools.project.sbom $(ARGS)
 
 clean: ## stop the local broker, then remove .venv and .headrace (its data too)

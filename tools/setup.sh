@@ -3,11 +3,11 @@
 #
 #   stamp right            nothing to do, no network
 #   stamp of another lock  the packages are brought in line with requirements.lock
-#   no stamp, moved, dead  whatever is there was interrupted or broken: built anew
+#   no stamp, moved, dead  .venv is incomplete or broken: it is built again
 #
-# The stamp is written last. One lock lets set-ups wait for each other; it falls free with the process that holds it.
+# The stamp is written last. A lock makes set-ups wait for each other; it is freed when its process ends.
 set -eu
-umask go-w # whatever the caller's is: nobody else may put code into .venv
+umask go-w # no other user may put code into .venv, whatever the caller's umask is
 
 OLDEST='3.11'
 ROOT=$(cd "$(dirname "$0")/.." && pwd -P)
@@ -20,7 +20,7 @@ cd "$ROOT"
 say() { printf '%s\n' "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# The content that a stamp must have: digest of the lock file and the project file, and where the environment stands.
+# Prints the stamp that is right: the digest of the lock file and the project file, and the folder of the environment.
 WANTED_STAMP='
 import hashlib, sys
 root = sys.argv[1]
@@ -37,7 +37,7 @@ is_current() {
     [ "$(cat "$STAMP")" = "$wanted" ]
 }
 
-# Prints the first Python that is new enough: itself, not the .venv that may be active and is about to be rebuilt.
+# Prints the first Python that is new enough, never the one of an active .venv, which may be rebuilt now.
 find_python() {
     for name in python3 python3.14 python3.13 python3.12 python3.11; do
         "$name" -c 'import sys
@@ -47,7 +47,7 @@ sys.exit(1) if sys.version_info < (3, 11) else print(getattr(sys, "_base_executa
     return 1
 }
 
-# Runs this script again while holding the lock. If clean removed the lock file meanwhile, it is taken on the new one.
+# Runs this script again under the lock. If clean removed the lock file meanwhile, takes the lock on the new file.
 with_lock() {
     [ -d "$ROOT/.headrace" ] || mkdir -p -m 700 "$ROOT/.headrace" # it will hold what a deployment writes
     exec "$PYTHON" -c '
