@@ -17,6 +17,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+import pytest
+
 from streams.errors import BrokerError
 from tools.broker import engine_kafka, kafka_jars
 from tools.broker.local_broker import BrokerInfo, named_broker, start_broker, stop_broker
@@ -58,7 +60,13 @@ def once(name: str, make: Callable[[Path], None]) -> Path:
 def broker() -> BrokerInfo:
     """Return a broker that answers: the named one, or the one of this run."""
     named = os.environ.get(NAMED_BROKER)
-    return named_broker(named) if named else start_broker(best_engine(), 0, Path(os.environ[VARIABLE]) / "broker")
+    if named:
+        return named_broker(named)
+    with (
+        pytest.MonkeyPatch.context() as patch
+    ):  # many tests at once need more than one deployment: the last option wins
+        patch.setattr(engine_kafka, "JVM_OPTIONS", (*engine_kafka.JVM_OPTIONS, "-Xmx512m"))
+        return start_broker(best_engine(), 0, Path(os.environ[VARIABLE]) / "broker")
 
 
 @cache

@@ -73,6 +73,7 @@ def compress_topics(settings: Settings, codec: str) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("of_topics", ["gzip", "snappy", "lz4", "zstd"])
 def test_every_codec_on_every_topic(
     settings: Settings, tmp_path: Path, of_topics: str, capsys: pytest.CaptureFixture[str]

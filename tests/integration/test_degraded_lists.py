@@ -107,6 +107,7 @@ def test_lists_go_on_without_the_model_and_full_ones_follow(settings: Settings, 
         assert {made.degraded for made in full.values()} == {"none"}
 
 
+@pytest.mark.long
 def test_kill_while_degraded_loses_nothing(settings: Settings, tmp_path: Path) -> None:
     """A degraded list finishes nothing, so the next worker makes the full ones; a stream beyond the queue's room pauses."""
     states: dict[str, WindowState | None] = {}

@@ -24,6 +24,7 @@ from tools.main import INTERRUPTED, main
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
 
+@pytest.mark.long
 def test_a_killed_worker_loses_nothing(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +84,7 @@ def test_a_drill_that_needs_its_own_broker_refuses_a_named_one(broker: BrokerInf
     assert main(["drill", "broker-restart", "--broker", broker.bootstrap]) == 2
 
 
+@pytest.mark.long
 def test_a_drill_that_is_told_to_end_cleans_up_even_where_ctrl_c_is_ignored(broker: BrokerInfo, tmp_path: Path) -> None:
     """A script that starts it in the background has Ctrl-C ignored; a supervisor's SIGTERM must count all the same."""
     options = ("--broker", broker.bootstrap, "--artifact", str(tiny.artifact()), "--minutes", "10", *SMALL)

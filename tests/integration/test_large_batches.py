@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,15 @@ from tests.builders import T0, make_event
 from tests.integration.recommender_runs import put_items, recommender
 from tests.integration.test_compressed_batches import produce
 from tests.integration.test_sequencer import WAIT_S, as_record, publish, read_all, sequencer, wait_read
+from tests.shared_run import best_engine
 from tests.waiting import wait_until
+from tools.broker.local_broker import BrokerInfo, running_broker
 from tools.workers.process import Worker
 
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.skipif(sys.platform != "linux", reason="a worker's peak of memory is read as Linux tells it"),
+    pytest.mark.long,
 ]
 #: The broker takes one batch of this size, however large it is unpacked.
 ONE_BATCH = {"message.max.bytes": 1_000_000_000, "batch.size": 1_000_000_000, "linger.ms": 2_000}
@@ -28,6 +32,13 @@ PAD = 60_000
 N_PADDED = 2_500
 #: What docs/operations.md says that fetching takes of a worker: for each of 4 partitions, and for nine batches of the default size.
 LIMIT = (4 * 32 << 20) + (9 * 4 << 20)
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerInfo]:
+    """Give these tests a broker of their own: such batches fill its memory, which other tests would notice."""
+    with running_broker(engine=best_engine(), port=0, data_dir=tmp_path_factory.mktemp("broker")) as info:
+        yield info
 
 
 def memory(worker: Worker, name: str) -> int:

@@ -25,7 +25,7 @@ from tools.workers.apps import APP_NAMES
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 N_BAD = 60
 Screen = pytest.CaptureFixture[str]
 
