@@ -63,9 +63,8 @@ def check_sizes(sizes: Mapping[str, object]) -> None:
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError(f"sequence.{name}={value!r} is not a whole number")
         if not least <= value <= greatest:
-            raise ValueError(
-                f"sequence.{name}={value} is {'below ' if value < least else 'above '}{least if value < least else greatest}"
-            )
+            limit = f"below {least}" if value < least else f"above {greatest}"
+            raise ValueError(f"sequence.{name}={value} is {limit}")
     for name in ("dropout", "input_dropout"):
         share = sizes.get(name)
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share < 1:

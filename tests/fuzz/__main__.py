@@ -1,7 +1,8 @@
-"""Fuzz the decoders with coverage as a guide, on libFuzzer; needs ``atheris``, which the normal tests do not.
+"""Fuzz the decoders with libFuzzer, guided by coverage; needs ``atheris``, unlike the normal tests.
 
-Usage: ``python -m tests.fuzz CORPUS_FOLDER [libFuzzer options]``, for example ``-max_total_time=300 -timeout=10``. Findings are written
-as files ``crash-*``; ``python -m tests.fuzz crash-...`` runs one again.
+Usage: ``python -m tests.fuzz CORPUS_FOLDER [libFuzzer options]``, for example ``-max_total_time=300
+-timeout=10``. Findings are written as files ``crash-*``; ``python -m tests.fuzz crash-...`` runs
+one again.
 """
 
 from __future__ import annotations

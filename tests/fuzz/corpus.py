@@ -1,4 +1,4 @@
-"""Where fuzzing starts from: good and malformed records, windows, log lines; and seeded mutations of them."""
+"""Seeds of fuzzing: good and malformed records, windows and log lines; and mutations of them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ TOKENS: Final[tuple[bytes, ...]] = (
 
 
 def mutated(rng: random.Random, seeds: Sequence[bytes] = SEEDS) -> bytes:
-    """Return a seed after a few random edits: bits, cuts, repeats, tokens, a piece of another seed."""
+    """Return a seed after a few random edits: bits, cuts, repeats, tokens, parts of other seeds."""
     data = bytearray(rng.choice(seeds))
     for _ in range(rng.randrange(5)):
         at, length = rng.randrange(len(data) + 1), rng.randrange(1, 9)

@@ -1,8 +1,10 @@
-"""Files through every loader, in a process with little address space: ``python -m tests.fuzz.loaders GROUP FOLDER LIMIT_BYTES``.
+"""Reads files with every loader, in a process with little address space.
 
-``GROUP`` is ``files`` (logs, catalogues, users, records, settings, words; the limit is that of the whole process) or ``models`` (artifact,
-text model, checkpoint; the limit is above what the imports alone take, for PyTorch maps 3 GB of its own). Prints how many
-files each loader took and refused, as JSON; ends with 1 and the traceback at the first error that is no refusal.
+``python -m tests.fuzz.loaders GROUP FOLDER LIMIT_BYTES`` prints how many files each loader took and
+refused, as JSON. It ends with 1 and the traceback at the first error that is not a refusal.
+``GROUP`` is ``files`` (logs, catalogues, users, records, settings, words) or ``models`` (artifact,
+text model, checkpoint). For ``files`` the limit holds for the whole process; for ``models`` it
+comes on top of the imports, because PyTorch maps 3 GB by itself.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ OF_MEMORY: Final = ("memoryerror", "bad_alloc", "alloc", "out of memory", "reall
 
 
 def refusal(message: str) -> bool:
-    """Return False for a refusal of one line; raise where it is another one."""
+    """Return False for a refusal of one line; raise AssertionError for any other message."""
     if "\n" in message or any(sign in message.lower() for sign in OF_MEMORY):
         raise AssertionError(f"no refusal: {message}")
     return False
@@ -78,7 +80,7 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
 
 
 def replaces(name: str, load: Callable[[Path], object], source: Path, without: str = "") -> Loader:
-    """Return a loader of folders: the file takes the place of one of them, and another one is removed."""
+    """Return a loader of folders: the file replaces one of theirs, and another one is removed."""
     from models.artifact.artifact import ArtifactError
     from models.text.huggingface import EncoderError
 
@@ -124,7 +126,7 @@ def model_loaders(good: Path) -> dict[str, Loader]:
 
 
 def address_space() -> int:
-    """Return the bytes that are mapped in this process."""
+    """Return the mapped bytes of this process."""
     return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 

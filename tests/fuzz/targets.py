@@ -1,6 +1,8 @@
-"""The promises of the decoders for any bytes: only documented errors, and a decoded value keeps its meaning.
+"""What fuzzing requires of the decoders for any bytes.
 
-Input is one byte that chooses the target, then the target's bytes. Shared by the seeded smoke test and by the coverage-guided run.
+A decoder raises only the errors that it promises, and a decoded value keeps its meaning. Input is
+one byte that chooses the target, then the target's bytes. The seeded smoke test and the
+coverage-guided run share these targets.
 """
 
 from __future__ import annotations
@@ -53,7 +55,7 @@ _decoders: dict[type[msgspec.Struct], RecordDecoder[Any]] = {
 
 
 def record(struct: type[msgspec.Struct], data: bytes) -> None:
-    """Hold a decoder of records to its promise: a record, or a RecordError with a reason from the list."""
+    """A decoder of records returns a record or raises a RecordError with a listed reason."""
     decoder = _decoders[struct]
     try:
         decoded = decoder.decode(data)
@@ -64,7 +66,7 @@ def record(struct: type[msgspec.Struct], data: bytes) -> None:
 
 
 def event(data: bytes) -> None:
-    """Hold the sequencer's way of an event to it: counted once, and a window that decodes; again, a duplicate."""
+    """The sequencer counts an event once, makes a window that decodes, and sees repeats."""
     try:
         key = _events.decode_event(KEY, data, NOW_MS).user_id.encode()
     except RecordError as error:
@@ -81,7 +83,7 @@ def event(data: bytes) -> None:
 
 
 def window(data: bytes) -> None:
-    """Hold the decoder of windows to its promise."""
+    """The decoder of windows returns a window or raises the promised error."""
     try:
         state = decode_window(data)
     except RecordError as error:
@@ -91,7 +93,7 @@ def window(data: bytes) -> None:
 
 
 def anything(data: bytes) -> None:
-    """Hold the decoder for display to the errors that its caller expects."""
+    """The decoder for display raises only the errors that its caller expects."""
     try:
         decode_any(data)
     except RecordError:
@@ -109,7 +111,7 @@ def lines(data: bytes) -> None:
 
 
 def log(data: bytes, folder: Path, suffix: str) -> None:
-    """Hold the reader of logs to it: each row good or reported, or an InputError on one line."""
+    """The reader of logs yields or reports each row, or raises an InputError of one line."""
     path = folder / f"log{suffix}"
     path.write_bytes(data)
     refused = RefusedRows(shown=0)
@@ -123,7 +125,7 @@ def log(data: bytes, folder: Path, suffix: str) -> None:
 
 
 def items(data: bytes, folder: Path, suffix: str) -> None:
-    """Hold the reader of catalogues to it: what it reads has texts that Kafka takes, or an InputError."""
+    """The reader of catalogues yields texts that Kafka takes, or raises an InputError."""
     path = folder / f"items{suffix}"
     path.write_bytes(data)
     try:
@@ -135,7 +137,7 @@ def items(data: bytes, folder: Path, suffix: str) -> None:
 
 
 def manifest(data: bytes) -> None:
-    """Hold the reader of an artifact's manifest to it: a manifest, or a FileError."""
+    """The reader of manifests returns a manifest or raises a FileError."""
     try:
         read_manifest(data, 100)
     except FileError:
@@ -143,7 +145,7 @@ def manifest(data: bytes) -> None:
 
 
 def tensor_header(data: bytes) -> None:
-    """Hold the reader of a tensor file's header to it: shapes of what the file holds, or a FileError."""
+    """The reader of tensor headers returns the file's shapes or raises a FileError."""
     data = len(data).to_bytes(8, "little") + data if data[:1] == b"{" else data
     try:
         specs = read_header(io.BytesIO(data), len(data))
@@ -153,7 +155,7 @@ def tensor_header(data: bytes) -> None:
 
 
 def footer(data: bytes) -> None:
-    """Hold the reader of Parquet's footers and pages to it: places inside the file, or a DamagedPageError."""
+    """The reader of Parquet pages stays inside the file or raises a DamagedPageError."""
     if not data.endswith(MAGIC):
         data = MAGIC + data + len(data).to_bytes(4, "little") + MAGIC
     file = io.BytesIO(data)

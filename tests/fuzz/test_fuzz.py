@@ -1,4 +1,4 @@
-"""A short run of the fuzz targets: every seed through every target, then mutations with a fixed seed."""
+"""A short run of the fuzz targets: every seed through every target, then seeded mutations."""
 
 from __future__ import annotations
 

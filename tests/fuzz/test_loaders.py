@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.skipif(sys.platform != "linux", reason="/proc tells th
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with an artifact ``a``, its text model ``bert``, and a ``corpus`` of mutations of these, of logs and of seeds."""
+    """Give a folder with artifact ``a``, text model ``bert``, and a ``corpus`` of mutations."""
     shop = hostile.good(tmp_path_factory.mktemp("loaders"))
     folder = shop / "models"
     rng = random.Random(20_261)
