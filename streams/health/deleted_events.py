@@ -45,8 +45,8 @@ class DeletedEvents:
     def note(self, tp: TP, offset: int, note: str) -> str:
         """Return the note to commit beside ``offset``, with the gaps before that offset in it.
 
-        A gap behind the offset stays out: a worker that goes on from the offset finds the gap again,
-        and would count it twice.
+        A gap behind the offset stays out: a worker that goes on from the offset finds the gap
+        again, and would count it twice.
         """
         self._notes[tp] = note
         passed = [gap for gap in self._gaps.get(tp, ()) if gap.begin <= offset]

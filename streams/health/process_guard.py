@@ -25,7 +25,8 @@ from streams.printable import printable
 #: EX_SOFTWARE of sysexits.h: an orderly end was not possible.
 EXIT_FORCED: Final = 70
 EXIT_CRASHED: Final = 1
-#: After a crash the worker has nothing to deliver or commit: it leaves its group if it can, and ends.
+#: After a crash the worker has nothing to deliver or commit: it leaves its group if it can, and
+#: ends.
 CRASH_TIMEOUT_S: Final = 1.0
 TICK_S: Final = 0.5
 #: Holds the process id of the program that started the worker, and with which the worker is to end.
@@ -104,7 +105,7 @@ class ProcessGuard:
         self._beat_s = time.monotonic() if now_s is None else now_s
 
     def crashed(self, now_s: float | None = None) -> None:
-        """Note that the worker has crashed; it ends after :data:`CRASH_TIMEOUT_S`, even if its stop hangs."""
+        """Note the crash; the worker ends after :data:`CRASH_TIMEOUT_S`, even if its stop hangs."""
         if self._crashed_s is None:
             self._crashed_s = time.monotonic() if now_s is None else now_s
 

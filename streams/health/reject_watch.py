@@ -91,7 +91,7 @@ class RejectAlarm:
         return self._told_s is not None and now_s - self._told_s < REJECTS_UNHEALTHY_S
 
     def take(self, counts: Counts, rejects: Sequence[Reject], now_s: float) -> str | None:
-        """Count a batch, at ``now_s`` of the monotonic clock; return a line to log, at most one a minute."""
+        """Count a batch at ``now_s`` (monotonic clock); return at most one log line a minute."""
         if self._since_s is None or (now_s - self._since_s > ALARM_EVERY_S and not self._is_too_much()):
             self._begin(now_s)
         self._counts.add(counts)

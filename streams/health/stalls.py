@@ -12,8 +12,9 @@ from typing import Final
 
 from streams.kafka.group_watch import PartitionOffsets, Place
 
-#: Records that the worker itself holds may wait this many times longer, as long as it commits others:
-#: under back-pressure the partitions take turns, and a slow model is no reason for a restart.
+#: Records that the worker itself holds may wait this many times longer, as long as it commits
+#: others: under back-pressure the partitions take turns, and a slow model is no reason for a
+#: restart.
 HELD_FACTOR: Final = 5
 
 
@@ -31,8 +32,8 @@ class StallJudge:
 
     Parameters
     ----------
-    timeout_s : an offset that does not move for longer is a stall; :data:`HELD_FACTOR` times that for
-        a partition whose records the worker holds while it commits others
+    timeout_s : an offset that does not move for longer is a stall; :data:`HELD_FACTOR` times that
+        for a partition whose records the worker holds while it commits others
     """
 
     def __init__(self, timeout_s: float) -> None:
@@ -54,7 +55,7 @@ class StallJudge:
         return {place: now_s - self._since_s[place] for place in self._waiting}
 
     def observe(self, now_s: float, partitions: Mapping[Place, PartitionOffsets]) -> list[Stall]:
-        """Take the broker's offsets of the assigned partitions at ``now_s``; return the stalled ones.
+        """Take the broker's offsets of the assigned partitions; return the stalled partitions.
 
         The time of a newly assigned partition begins now.
         """
@@ -87,7 +88,7 @@ class ProgressJudge:
         self._since_s = 0.0
 
     def observe(self, now_s: float, state: Hashable) -> float:
-        """Return for how many seconds ``state`` has not changed; 0 for None, which waits for nothing."""
+        """Return for how many seconds ``state`` has not changed; 0 for None."""
         if state is None or state != self._seen:
             self._seen, self._since_s = state, now_s
         return now_s - self._since_s

@@ -169,7 +169,7 @@ class UnknownItems:
 
 
 def describe_generation(catalogue: Catalogue, n_trained: int, share: tuple[int, int, str]) -> tuple[int, str]:
-    """Return the log level and the line for a new catalogue: how much it covers of the model's items.
+    """Return log level and line for a new catalogue: how many of the model's items it has.
 
     It is a warning when the catalogue has entries but none of the items that the model was trained
     on, or, at the worker's start, less than half of them.

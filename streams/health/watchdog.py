@@ -147,7 +147,7 @@ class Health:
         }
 
     def end_soon(self) -> None:
-        """Note that the worker has crashed, so that it ends even if its stop hangs; from any thread."""
+        """Note the crash, so that the worker ends even if its stop hangs; from any thread."""
         self._guard.crashed()
 
     async def _beat(self) -> None:
@@ -181,8 +181,8 @@ class Health:
         StalledError
             When the worker is stuck.
         TopicError
-            When a topic that it reads has another partition count than the settings: the worker would
-            leave some partitions unread.
+            When a topic that it reads has another partition count than the settings: the worker
+            would leave some partitions unread.
         """
         try:
             await self._check(now_s)

@@ -56,7 +56,7 @@ async def open_producer(
 
 
 async def close_producer(producer: Any, timeout_s: float = STOP_TIMEOUT_S) -> None:
-    """Flush and disconnect; give up batches that the broker has not taken after ``timeout_s`` s."""
+    """Flush and disconnect; give up the batches that are left after ``timeout_s`` seconds."""
     with contextlib.suppress(TimeoutError, KafkaError):
         await asyncio.wait_for(producer.stop(), timeout_s)
 

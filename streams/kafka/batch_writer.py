@@ -78,7 +78,7 @@ class BatchWriter:
         return producer
 
     async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
-        """Flush and disconnect; give up batches that the broker has not taken after ``timeout_s`` s."""
+        """Flush and disconnect; give up the batches that are left after ``timeout_s`` seconds."""
         producer, self._producer = self._producer, None
         if producer is not None:
             await close_producer(producer, timeout_s)
@@ -88,8 +88,8 @@ class BatchWriter:
     ) -> list[asyncio.Future[Any]]:
         """Hand the records of one partition to the producer, in order; return a future per batch.
 
-        A record above :data:`MAX_BATCH_BYTES` goes out as a batch of its own if ``max_record_bytes``
-        allows it.
+        A record above :data:`MAX_BATCH_BYTES` goes out as a batch of its own if
+        ``max_record_bytes`` allows it.
 
         Raises
         ------
@@ -118,8 +118,8 @@ async def _handed_over(producer: Any, batch: Any, topic: str, partition: int) ->
     """Return the future of a batch that the producer has taken.
 
     Waits for as long as the broker is away: a producer then does not know a topic that it has not
-    written to before. The worker has checked at its start that the topic exists. If somebody deletes
-    the topic later, offsets stand still and the watchdog finds it.
+    written to before. The worker has checked at its start that the topic exists. If somebody
+    deletes the topic later, offsets stand still and the watchdog finds it.
     """
     while True:
         try:

@@ -62,7 +62,13 @@ class BoundedConnection(AIOKafkaConnection):
     max_frame_bytes = MAX_FIRST_FRAME_BYTES
 
     async def connect(self) -> Any:
-        """Connect and log in; raise :class:`BrokerAnswerError` on an answer beyond a limit or not Kafka's."""
+        """Connect and log in.
+
+        Raises
+        ------
+        BrokerAnswerError
+            When an answer is beyond a limit, or not Kafka's.
+        """
         try:
             streams = await super().connect()
         except KafkaConnectionError as exc:

@@ -42,7 +42,8 @@ async def why_not(addresses: Sequence[tuple[str, int]], client: Mapping[str, Any
 
     Parameters
     ----------
-    client : the client's arguments: ``security_protocol``, ``ssl_context``, ``sasl_mechanism`` and so on
+    client : the client's arguments: ``security_protocol``, ``ssl_context``, ``sasl_mechanism`` and
+        so on
     error : what the client raised
     """
     reachable = [address for address in addresses if await asyncio.to_thread(_connects, *address)]
@@ -151,10 +152,10 @@ class _Connection(BoundedConnection):
 
 
 class _Authenticator(OAuthAuthenticator):
-    """Sends a token; raises :class:`SaslAuthenticationFailed` with the broker's reason if it refuses.
+    """Sends a token; on a refusal raises :class:`SaslAuthenticationFailed` with its reason.
 
-    A broker refuses a token in an answer without an error code; its content is the reason (RFC 7628,
-    3.2.2). The client must answer once more, so that the broker can end the exchange (3.2.3).
+    A broker refuses a token in an answer without an error code; its content is the reason (RFC
+    7628, 3.2.2). The client must answer once more, so that the broker can end the exchange (3.2.3).
     aiokafka takes the refusal for a good login and sends its first request. The broker still waits
     for the end of the exchange and closes the connection. aiokafka then reports only a node that is
     not ready.
@@ -182,7 +183,7 @@ def _why_refused(client: Mapping[str, Any], exc: SaslAuthenticationFailed) -> st
 
 
 def broker_reason(said_by_broker: Sequence[object]) -> str:
-    """Return the broker's reason for refusing a token: one line, without any word that may be a token.
+    """Return the broker's reason for refusing a token: one line, possible tokens hidden.
 
     Parameters
     ----------

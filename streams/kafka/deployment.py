@@ -1,4 +1,4 @@
-"""The settings of a deployment that may exist: its topics give the partition count if nobody set it."""
+"""The settings of a deployment that may exist: if nobody set a partition count, its topics do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def load_deployment(
         When ``partitions`` is not set and the broker does not answer.
     """
     settings = load_settings(environ, file=file, **overrides)
-    # With a factory of its own the runner sets no current loop for this thread: Faust makes one later.
+    # With a factory of its own the runner sets no current loop for this thread: Faust makes one
+    # later.
     with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
         return runner.run(with_existing_partitions(settings))
 

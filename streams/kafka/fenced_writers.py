@@ -1,10 +1,10 @@
-"""Writers that only the owner of a partition can use: Kafka's producer fencing, without transactions.
+"""Writers for a partition's owner alone: Kafka's producer fencing, without transactions.
 
-A worker that was paused beyond its session timeout wakes up with a batch in hand. It would write old
-windows over the windows of the partition's new owner. Therefore each partition has a producer of its
-own, whose transactional id names the app and the partition. When a worker opens it, the broker
-raises the *producer epoch* of that id. The first record of the new epoch in a partition, the fence
-record, makes the broker refuse all older epochs there::
+A worker that was paused beyond its session timeout wakes up with a batch in hand. It would write
+old windows over the windows of the partition's new owner. Therefore each partition has a producer
+of its own, whose transactional id names the app and the partition. When a worker opens it, the
+broker raises the *producer epoch* of that id. The first record of the new epoch in a partition, the
+fence record, makes the broker refuse all older epochs there::
 
     worker A  epoch 7   w1 w2 w3 ....paused.................... w4 ► refused, the worker stops
     worker B  epoch 8              fence ► recover w1 w2 w3 ► w4' w5
@@ -56,8 +56,8 @@ class PartitionWriters:
     async def own(self, partitions: Iterable[int]) -> None:
         """Begin a new epoch for these partitions and release all others.
 
-        The new epoch fences off earlier owners. Call this before recovery: all records of an earlier
-        owner then lie before the fence, and recovery reads them.
+        The new epoch fences off earlier owners. Call this before recovery: all records of an
+        earlier owner then lie before the fence, and recovery reads them.
 
         Raises
         ------

@@ -75,7 +75,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Group:
-    """A consumer group: its state in Kafka's words (Stable, PreparingRebalance, Empty, Dead) and members."""
+    """A consumer group: its state in Kafka's words (Stable, Empty, Dead ...) and its members."""
 
     state: str
     members: tuple[Member, ...]
@@ -196,7 +196,7 @@ class GroupWatch:
         return len(members)
 
     async def has_records(self, place: Place, offset: int) -> bool:
-        """Return whether a record lies at or behind an offset, and not only markers of transactions."""
+        """Return whether a record lies at or behind an offset; markers are not records."""
         tp = TopicPartition(*place)
         async with self._connected() as (_, reader):
             end = (await reader.end_offsets([tp]))[tp]
@@ -211,7 +211,7 @@ class GroupWatch:
                 reader.unsubscribe()
 
     async def _coordinator(self, admin: AIOKafkaAdminClient) -> int:
-        """Return the broker that coordinates the group; wait while the cluster prepares its first group."""
+        """Return the broker that coordinates the group; a new cluster may need seconds for it."""
         deadline = time.monotonic() + COORDINATOR_WAIT_S
         while True:
             try:
@@ -266,7 +266,7 @@ async def group_lag(settings: KafkaSettings, group: str, topic: str) -> int:
 
 
 async def committed_offsets(kafka: KafkaSettings, group: str, topic: str) -> dict[int, int]:
-    """Return the committed offset of each partition of a topic; partitions without one are left out."""
+    """Return the committed offsets of a topic by partition, where there is one."""
     async with open_reader(kafka, group) as consumer:
         tps = [TopicPartition(topic, partition) for partition in range(kafka.partitions)]
         consumer.assign(tps)

@@ -24,7 +24,8 @@ from streams.kafka.raw_requests import find_coordinator, send
 from streams.kafka.topics import create_topics, open_admin
 from streams.settings.load import KafkaSettings
 
-#: Kafka's codes of operations: bit ``code`` of the broker's answer is set where the operation is allowed.
+#: Kafka's codes of operations: bit ``code`` of the broker's answer is set where the operation is
+#: allowed.
 CODES: Final = {"Read": 3, "Write": 4, "Create": 5, "Delete": 6, "Alter": 7, "Describe": 8, "DescribeConfigs": 10}
 #: The answer of a broker that does not tell the rights.
 UNTOLD: Final = -(2**31)

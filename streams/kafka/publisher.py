@@ -34,7 +34,8 @@ from streams.settings.load import KafkaSettings
 MAX_RECORD_BYTES: Final = 1_000_000
 BATCH_BYTES: Final = 262_144
 LINGER_S: Final = 0.05
-#: Keys whose partition is remembered: murmur2 in Python costs more than the rest of a record's work.
+#: Keys whose partition is remembered: murmur2 in Python costs more than the rest of a record's
+#: work.
 KEY_CACHE_SIZE: Final = 100_000
 #: Errors of brokers that take the same records without idempotence.
 NO_IDEMPOTENCE: Final = (UnsupportedVersionError, IncompatibleBrokerVersion, ClusterAuthorizationFailedError)

@@ -28,7 +28,8 @@ async def start_reader(
     group : a consumer group whose committed offsets are read; None for no group
     isolation_level : ``read_uncommitted`` to ask for high watermarks, without reading records
     options : further arguments of aiokafka's consumer. A position that the broker has deleted is an
-        error unless ``auto_offset_reset`` says otherwise: a reader must not skip records in silence.
+        error unless ``auto_offset_reset`` says otherwise: a reader must not skip records in
+        silence.
     """
     bound_fetches()
     arguments: dict[str, Any] = {"auto_offset_reset": "none"} | settings.client_arguments() | options

@@ -101,7 +101,8 @@ async def read_records(
     Raises
     ------
     BrokerError
-        When the broker does not answer, or gives nothing for :data:`STUCK_AFTER_S` although records are left.
+        When the broker does not answer, or gives nothing for :data:`STUCK_AFTER_S` although records
+        are left.
     TopicError
         When there is no such topic.
     """
@@ -135,7 +136,8 @@ async def read_ranges(
     InputError
         When retention has deleted records of the ranges.
     BrokerError
-        When the broker does not answer, or gives nothing for :data:`STUCK_AFTER_S` although records are left.
+        When the broker does not answer, or gives nothing for :data:`STUCK_AFTER_S` although records
+        are left.
     """
     tps = {TopicPartition(topic, p): end for p, end in ends.items() if positions[p] < end}
     if not tps:

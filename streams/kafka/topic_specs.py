@@ -122,7 +122,7 @@ class TopicDifference:
 
 
 def check_partition_count(topic: str, found: int | None, settings: KafkaSettings) -> None:
-    """Raise :class:`TopicError` when a topic keyed by user has another partition count than the settings.
+    """Raise :class:`TopicError` when the partition count is not that of the settings.
 
     ``found`` is None when the broker does not tell; then nothing is raised.
     """

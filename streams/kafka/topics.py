@@ -20,7 +20,8 @@ from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
 
-#: A deployment has as many partitions as these topics. Topics only grow, so the lowest count counts.
+#: A deployment has as many partitions as these topics. Topics only grow, so the lowest count
+#: counts.
 COUNTED_FROM: Final = ("events", "sequences")
 #: A new topic appears in the metadata within this time, also on a busy machine.
 VISIBLE_WITHIN_S: Final = 10.0
@@ -145,7 +146,7 @@ async def _create_missing(admin: AIOKafkaAdminClient, settings: KafkaSettings, n
 
 
 async def compare(settings: KafkaSettings) -> list[TopicDifference]:
-    """Return the differences between the existing topics and the contract; empty when there is none."""
+    """Return the differences between the existing topics and the contract."""
     return [difference for difference in await compare_all(settings) if not difference.is_safe]
 
 

@@ -1,4 +1,6 @@
-"""The Faust app that both workers build on: settings for record batches, checks at start, the writer."""
+"""The Faust app that both workers build on: settings for record batches, checks at start, the
+writer.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,8 @@ from streams.state.rocksdb_check import check_stores, note_crash
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
-#: Port of the pages of each app's first worker on a machine; ``--web-port`` wins. It is not a setting
-#: because Kubernetes sets ``HEADRACE_WEB_PORT`` for a Service named ``headrace-web``.
+#: Port of the pages of each app's first worker on a machine; ``--web-port`` wins. It is not a
+#: setting because Kubernetes sets ``HEADRACE_WEB_PORT`` for a Service named ``headrace-web``.
 WEB_PORTS: Final[dict[Role, int]] = {"sequencer": 6066, "recommender": 6067}
 
 
@@ -124,7 +126,9 @@ class StreamApp(faust.App):
             await super().crash(reason)
 
     def _crash(self, reason: BaseException) -> None:
-        """Faust calls this instead of :meth:`crash` when a part of the app, such as a thread, crashed."""
+        """Faust calls this instead of :meth:`crash` when a part of the app, such as a thread,
+        crashed.
+        """
         self._fail(reason)
         super()._crash(reason)
 
@@ -132,8 +136,8 @@ class StreamApp(faust.App):
         """Note the first failure and let the process end soon; from here on nothing is committed.
 
         Faust restarts a failed agent while the app stops. The agent would take the batch after the
-        failed one, and its commit would skip the failed one. Besides, the last commit of Faust's stop
-        waits for ever for the consumer's thread, which has crashed with the app.
+        failed one, and its commit would skip the failed one. Besides, the last commit of Faust's
+        stop waits for ever for the consumer's thread, which has crashed with the app.
         """
         if self.failure is None:
             self.failure = reason
@@ -218,7 +222,9 @@ def build_app(
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address; any name but ``localhost`` may be another machine."""
+    """Whether only this machine reaches an address; any name but ``localhost`` may be another
+    machine.
+    """
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -242,7 +248,9 @@ def credentials(kafka: KafkaSettings) -> CredentialsT | None:
 
 
 async def _checked_stores(app: StreamApp, assigned: set[TP]) -> bool:
-    """Check the stores of newly assigned partitions; on an error the app crashes, and False is returned."""
+    """Check the stores of newly assigned partitions; on an error the app crashes, and False is
+    returned.
+    """
     try:
         n_rebuilt = await check_stores(app, app.health.cluster, assigned)
     except Exception as exc:  # aiokafka would log it and go on without recovery

@@ -22,9 +22,9 @@ from streams.contract.kafka_records import ConsumedRecord, Headers
 class FetchedRecords(list[ConsumedRecord]):
     """Consecutive records of one partition.
 
-    ``follows`` is the offset that was fetched just before the first of them. It is -1 when they begin
-    a new reading: a first fetch, or a fetch after a seek back. An agent that has not seen that offset
-    has missed records.
+    ``follows`` is the offset that was fetched just before the first of them. It is -1 when they
+    begin a new reading: a first fetch, or a fetch after a seek back. An agent that has not seen
+    that offset has missed records.
     """
 
     __slots__ = ("follows",)

@@ -2,13 +2,13 @@
 
 * Faust 0.15.3 derives the offset to commit from acknowledgements. It fills the gaps between
   acknowledged messages, and it acknowledges messages that a stream skipped. Both can commit past an
-  event that was never processed. Here acknowledgements only tell Faust which messages are in flight;
-  :meth:`BatchConsumer.deliver` moves the offset.
+  event that was never processed. Here acknowledgements only tell Faust which messages are in
+  flight; :meth:`BatchConsumer.deliver` moves the offset.
 * aiokafka seeks back to the committed offset only where there is one. After a rebalance before a
   partition's first commit, the partition would go on behind its dropped records.
   :meth:`BatchConsumer.seek_to_committed` seeks such partitions to their beginning.
-* Faust resumes its flow twice at the end of a recovery, and a resume empties the agents' queues. The
-  batches fetched in between were lost, while later ones were committed (in one start of three).
+* Faust resumes its flow twice at the end of a recovery, and a resume empties the agents' queues.
+  The batches fetched in between were lost, while later ones were committed (in one start of three).
   :class:`KeepingFlowControl` empties the queues only when flow was suspended.
 
 As a guard, each batch says which offset was fetched before it
@@ -75,7 +75,7 @@ class BatchConsumer(driver.Consumer):
         return "" if self._thread.coordinator is None else str(self._thread.coordinator.member_id)
 
     def accept(self, event: EventT) -> None:
-        """Note that an agent takes a batch; raise :class:`StalledError` if one before it never came."""
+        """Note that an agent takes a batch; raise :class:`StalledError` if an earlier one is missing."""
         self.offsets.accept(event.message.tp, event.value)
 
     def deliver(self, event: EventT, note: str = "") -> None:
@@ -93,8 +93,8 @@ class BatchConsumer(driver.Consumer):
     def note_gap(self, tp: TP, first: int, begin: int) -> None:
         """Note that the broker has deleted the records from ``first`` on; they go on at ``begin``.
 
-        Lost events are logged and counted. A compacted topic keeps the newest record of each key, so
-        nothing is lost there.
+        Lost events are logged and counted. A compacted topic keeps the newest record of each key,
+        so nothing is lost there.
         """
         if tp not in self.assignment():
             return  # its owner finds the same
@@ -176,7 +176,9 @@ class BatchConsumer(driver.Consumer):
                 return
 
     async def wait_empty(self) -> None:
-        """Before a rebalance or the end, wait for batches on their way to the broker, and for no others."""
+        """Before a rebalance or the end, wait for batches on their way to the broker, and for no
+        others.
+        """
         if self.app.serving is not None:
             self.app.serving.let_go()
         await super().wait_empty()
@@ -192,7 +194,8 @@ class BatchConsumer(driver.Consumer):
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
-        """Commit; then renew old writers, because the broker's yes proves that we own the partitions.
+        """Commit; then renew old writers, because the broker's yes proves that we own the
+        partitions.
 
         Nothing is committed after the worker's first failure: the thread that commits has crashed
         with the app and never answers.
@@ -226,8 +229,8 @@ class CommittedConsumerThread(driver.AIOKafkaConsumerThread):
         conf = self.app.conf
         bound_fetches(conf.broker_max_poll_records, conf.consumer_max_fetch_size)
         consumer: Any = super()._create_worker_consumer(transport)
-        # The consumer reads both when it starts. Without "none" aiokafka would skip records that the
-        # broker has deleted, in silence.
+        # The consumer reads both when it starts. Without "none" aiokafka would skip records that
+        # the broker has deleted, in silence.
         consumer._isolation_level = ISOLATION_LEVEL
         consumer._auto_offset_reset = "none"
         commit = consumer.commit

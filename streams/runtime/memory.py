@@ -1,10 +1,10 @@
 """Returns memory to the system in a long-running process that allocates arrays of many sizes.
 
 glibc raises its mmap threshold to the size of the largest array ever freed, up to 32 MB. From then
-on it places arrays in its heaps, between small objects that stay. Each burst of larger micro-batches
-leaves holes that no later array fits: memory grew by 10 to 20 MB a minute under varied load. Low
-fixed thresholds help as well, but cost a recommender a fifth of its speed, because each array then
-needs new pages from the kernel.
+on it places arrays in its heaps, between small objects that stay. Each burst of larger
+micro-batches leaves holes that no later array fits: memory grew by 10 to 20 MB a minute under
+varied load. Low fixed thresholds help as well, but cost a recommender a fifth of its speed, because
+each array then needs new pages from the kernel.
 
 Trimming does not reach the heaps of other threads: 16 MB stayed in a sequencer, whose consumer runs
 on a thread. Therefore all threads share one heap. Most of their work holds the GIL anyway.

@@ -48,7 +48,9 @@ class OffsetsToCommit:
         return list(self._delivered)
 
     def accept(self, tp: TP, batch: FetchedRecords) -> None:
-        """Note that the agent takes a batch; raise :class:`StalledError` if one before it never came."""
+        """Note that the agent takes a batch; raise :class:`StalledError` if one before it never
+        came.
+        """
         first, last = batch[0].offset, self._accepted.get(tp, -1)
         if batch.follows > last and first > last + 1:
             raise StalledError(
@@ -68,7 +70,9 @@ class OffsetsToCommit:
         self._pass_gaps(tp)
 
     def note_again(self, topic: str, note: str) -> list[TP]:
-        """Put another note beside the offsets of a topic that were delivered; return their partitions."""
+        """Put another note beside the offsets of a topic that were delivered; return their
+        partitions.
+        """
         found = [tp for tp in self._delivered if tp.topic == topic]
         for tp in found:
             self._put(tp, self._delivered[tp], note)

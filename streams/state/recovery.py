@@ -7,9 +7,9 @@ Faust 0.15.3 recovers through the app's consumer and can lose changelog records:
 * a recovery that ends before anybody waits for its end is never seen to end;
 * an error while a record is applied is only a warning.
 
-A lost window also loses its user's events, because their offsets are committed. Here a consumer that
-nothing else uses reads each partition, from the offset that the store holds to the end that the
-partition had when its former writer was fenced.
+A lost window also loses its user's events, because their offsets are committed. Here a consumer
+that nothing else uses reads each partition, from the offset that the store holds to the end that
+the partition had when its former writer was fenced.
 """
 
 from __future__ import annotations
@@ -190,7 +190,9 @@ class BatchRecovery(Recovery):
 
     @Service.task
     async def _slurp_changelogs(self) -> None:
-        """Drop the changelog records of the app's consumer: a full queue would stop all its fetching."""
+        """Drop the changelog records of the app's consumer: a full queue would stop all its
+        fetching.
+        """
         while not self.should_stop:
             await self.tables.changelog_queue.get()
 

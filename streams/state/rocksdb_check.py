@@ -96,7 +96,8 @@ def beyond_end(stored: int | None, end: int) -> str:
 
 
 async def prepare(table: BatchTable, partition: int, origin: Origin, end: int) -> str:
-    """Open a partition's database for the table; return why its files were deleted first, or ``""``.
+    """Open a partition's database for the table; return why its files were deleted first, or
+    ``""``.
 
     Parameters
     ----------

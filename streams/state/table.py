@@ -19,10 +19,10 @@ ROCKSDB: Final = "rocksdb"
 class BatchTable(faust.Table):
     """A table of raw bytes by raw bytes key, one value per key and partition.
 
-    To Faust it is a ``faust.Table``. Only :meth:`read` reads values, in the partition of the caller:
-    when producers use two partitioners, the same key in two partitions has two values. New values are
-    first *staged*. They enter the store when the broker has them in the changelog, so the store never
-    holds a window that a recovery after a crash would miss.
+    To Faust it is a ``faust.Table``. Only :meth:`read` reads values, in the partition of the
+    caller: when producers use two partitioners, the same key in two partitions has two values. New
+    values are first *staged*. They enter the store when the broker has them in the changelog, so
+    the store never holds a window that a recovery after a crash would miss.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""Which package may import which, and what is imported nowhere."""
+"""Which package may import which, which names stay private, and how large files and folders are."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent.parent
 PACKAGES = ("models", "streams", "tools")
-#: Above this many modules a folder is no longer taken in at a glance: it holds two rooms.
+#: With more modules than this a reader cannot take a folder in at a glance: it holds two rooms.
 MAX_MODULES = 20
-#: And above this many lines a module does two things.
+#: With more lines than this a module does two things.
 MAX_LINES = 350
-#: Where private names of Faust and aiokafka are used.
+#: Only here is code that uses private names of Faust and aiokafka.
 PRIVATE_ROOMS = {"streams.kafka", "streams.kafka.fetching", "streams.runtime", "streams.state"}
-#: Begin with an underscore and are documented: ``os._exit``, and a method of every named tuple.
+#: Names with an underscore that their documentation offers: ``os._exit``, and named tuples' method.
 OFFERED = {"_exit", "_replace"}
 #: The rooms of each package from the ground up.
 FLOORS: dict[str, list[set[str]]] = {
@@ -56,12 +56,13 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.drills.kinds", "tools.commands"},
     ],
 }
-#: Imported from above all the same: who asks the settings for a client's arguments opens a client, and its connections must be bounded.
+#: Imports upwards that are allowed: code that asks the settings for a client's arguments opens a
+#: client, and the client's connections must be bounded.
 UPWARDS = {("streams.settings.kafka", "streams.kafka.bounded_connections")}
 
 
 def imported(path: Path) -> set[str]:
-    """Return the first names of all modules that a file imports, wherever in it."""
+    """Return the first names of all modules that a file imports, anywhere in it."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -77,13 +78,13 @@ def files(package: str) -> list[Path]:
 
 
 def module_name(path: Path) -> str:
-    """Return a module's dotted name; a package has that of its folder."""
+    """Return a module's dotted name; for ``__init__`` the name of its folder."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
 def import_graph() -> dict[str, set[str]]:
-    """Return which modules each module imports, anywhere in it: in functions and for types, too."""
+    """Return which modules each module imports, in functions and for types too."""
     paths = {module_name(path): path for package in PACKAGES for path in files(package)}
     graph: dict[str, set[str]] = {}
     for name, path in paths.items():
@@ -101,7 +102,7 @@ def import_graph() -> dict[str, set[str]]:
 
 
 def test_no_circle_of_imports() -> None:
-    """Of two modules one is below the other, so that each can be read, and tested, after what it stands on."""
+    """A reader, or a test, can take each module after the modules that it needs."""
     try:
         TopologicalSorter(import_graph()).prepare()
     except CycleError as exc:
@@ -109,12 +110,12 @@ def test_no_circle_of_imports() -> None:
 
 
 def room_of(module: str) -> str:
-    """Return the floor's name for a module: its folder, or itself where it lies in the package's top folder."""
+    """Return a module's room: its folder, or the module itself in the package's top folder."""
     return module if module.count(".") == 1 else module.rpartition(".")[0]
 
 
 def test_rooms_import_downwards() -> None:
-    """A module imports from its own room and from those on lower floors; two rooms of one floor do not know each other."""
+    """A module imports from its own room and from lower floors, not from a room beside its own."""
     floor_of = {room: n for floors in FLOORS.values() for n, floor in enumerate(floors) for room in floor}
     graph = import_graph()
     rooms = {room_of(name) for name in graph if "." in name}
@@ -131,7 +132,7 @@ def test_rooms_import_downwards() -> None:
 
 
 def test_no_module_imports_a_command() -> None:
-    """A command parses and prints. Only tools.main loads one, by its name; what two share belongs in a room below them."""
+    """A command parses and prints; code that two commands share belongs in a room below them."""
     importing = {
         name: found
         for name, imports in import_graph().items()
@@ -148,7 +149,7 @@ def test_no_folder_is_a_heap() -> None:
 
 
 def private_names(path: Path) -> set[str]:
-    """Return the private names of others that a module reaches for: ``x._y`` of another than itself, and ``from a import _b``."""
+    """Return the private names of other objects and modules that a module uses."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom):
@@ -171,7 +172,7 @@ def is_own(value: ast.expr) -> bool:
 
 
 def test_private_names_of_others_stay_in_their_rooms() -> None:
-    """What a release of Faust or aiokafka may change is held in three rooms; pyproject.toml lists each name and its test."""
+    """A release of Faust or aiokafka may change them; pyproject.toml lists each with its test."""
     found = {module_name(path): private_names(path) for package in PACKAGES for path in files(package)}
     assert {name: names for name, names in found.items() if names and room_of(name) not in PRIVATE_ROOMS} == {}
 
@@ -187,7 +188,7 @@ def test_no_module_is_too_long_to_read_in_one_sitting() -> None:
     [("models", {"streams", "tools", "faust", "aiokafka", "mode"}), ("streams", {"tools"})],
 )
 def test_imports_point_one_way(package: str, forbidden: set[str]) -> None:
-    """Tools may import streams and models, streams may import models, models neither, and never Faust."""
+    """Tools may import streams and models; streams may import models; models import neither."""
     assert {path.name: imported(path) & forbidden for path in files(package) if imported(path) & forbidden} == {}
 
 
@@ -209,7 +210,7 @@ def test_nothing_unpickles() -> None:
     ],
 )
 def test_importing_does_nothing(module: str) -> None:
-    """Imports print nothing, open nothing and build no app: a broken setting must not break an import."""
+    """An import prints, opens and builds nothing: a broken setting must not break an import."""
     code = f"import {module}, threading; assert threading.active_count() == 1"
     done = subprocess.run(
         [sys.executable, "-c", code],

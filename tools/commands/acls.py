@@ -1,4 +1,6 @@
-"""``headrace acls ROLE``: prints the smallest list of access control entries of a role; grants nothing itself."""
+"""``headrace acls ROLE``: prints the smallest list of access control entries of a role; grants
+nothing itself.
+"""
 
 from __future__ import annotations
 

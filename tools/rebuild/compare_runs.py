@@ -88,8 +88,9 @@ def _count(differences: Sequence[Difference]) -> dict[str, int]:
 def compare_held(run: Held, live: Held, *, with_offsets: bool, with_revisions: bool) -> Comparison:
     """Compare a run with the live topics, which count as right.
 
-    A live window without events counts as none: a promotion leaves it of a user whom the promoted run
-    did not have. If retention has deleted lists, only users with a list on both sides are compared.
+    A live window without events counts as none: a promotion leaves it of a user whom the promoted
+    run did not have. If retention has deleted lists, only users with a list on both sides are
+    compared.
 
     Parameters
     ----------
@@ -227,7 +228,8 @@ def artifact_notes(run: Held, live: Held) -> list[str]:
 def was_promoted(state_dir: Path, live_prefix: str) -> bool:
     """Return whether a run in this folder was ever promoted onto these live topics.
 
-    After a promotion a revision is no longer the number of accepted events. Damaged runs are skipped.
+    After a promotion a revision is no longer the number of accepted events. Damaged runs are
+    skipped.
     """
     for path in sorted(state_dir.glob(f"*/{MANIFEST}")):
         with contextlib.suppress(InputError):

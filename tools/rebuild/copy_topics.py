@@ -141,7 +141,8 @@ class Kept(NamedTuple):
 
 
 async def copy_compacted(live: KafkaSettings, into: KafkaSettings, topic: str, *, is_live: bool = False) -> int:
-    """Make a compacted topic of the run, ``items`` or ``users``, equal to the live one. Repeat-safe.
+    """Make a compacted topic of the run, ``items`` or ``users``, equal to the live one.
+    Repeat-safe.
 
     Parameters
     ----------
@@ -191,8 +192,8 @@ def keep_newest(
 ) -> None:
     """Keep a record as the newest of its key.
 
-    A record for which ``check`` raises :class:`RecordError` is skipped, as all readers skip it: they
-    go on with the entry before it, and so must the run.
+    A record for which ``check`` raises :class:`RecordError` is skipped, as all readers skip it:
+    they go on with the entry before it, and so must the run.
     """
     if record.key is None:
         return

@@ -1,24 +1,24 @@
 """``headrace replay --promote RUN``: makes the state of a run the live one.
 
-With the live partition count the run is promoted in place. The live workers are stopped, producers go
-on, and ``--into`` has copied all events that the live workers had read::
+With the live partition count the run is promoted in place. The live workers are stopped, producers
+go on, and ``--into`` has copied all events that the live workers had read::
 
     1 rewind    the sequencer group's offsets back to the end of the copy, if they are further
     2 windows   the run's windows onto ``sequences``
     3 vectors   the run's vectors onto ``user-vectors``
-    4 offsets   the sequencer group's offsets forward to the run's first event, if they are before it
+    4 offsets   the sequencer group's offsets forward to the run's first event, if before it
 
-Before the promotion reads the live windows it fences off workers that only seem to be dead, as a new
-owner of their partitions would. So the windows cannot change afterwards.
+Before the promotion reads the live windows it fences off workers that only seem to be dead, as a
+new owner of their partitions would. So the windows cannot change afterwards.
 
 The order makes a crash between any two steps harmless. At each moment the offsets lie at or before
-the last event of each window, and an event that is read again is a repeat. The live sequencer goes on
-where it was: the events that the run has copied since are repeats too, except malformed events, which
-it has to reject. The live recommender makes lists of all windows that were written: its own offset is
-never beyond them, and stays as it is.
+the last event of each window, and an event that is read again is a repeat. The live sequencer goes
+on where it was: the events that the run has copied since are repeats too, except malformed events,
+which it has to reject. The live recommender makes lists of all windows that were written: its own
+offset is never beyond them, and stays as it is.
 
-With another partition count the topics cannot be replaced; two settings then make the run's topics the
-live ones.
+With another partition count the topics cannot be replaced; two settings then make the run's topics
+the live ones.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ def as_result(manifest: Manifest, plan: Promotion) -> dict[str, object]:
 def check_copied(manifest: Manifest, committed: Mapping[int, int]) -> None:
     """Raise :class:`RunError` when live windows hold events that the run could have copied.
 
-    Such windows would go backwards for a while. A run of a log, or of a range with an end, holds other
-    events on purpose.
+    Such windows would go backwards for a while. A run of a log, or of a range with an end, holds
+    other events on purpose.
 
     Parameters
     ----------

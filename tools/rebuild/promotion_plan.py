@@ -119,8 +119,8 @@ def promoted_windows(
 def n_losing(written: Mapping[bytes, bytes | None], live: Mapping[bytes, bytes]) -> int:
     """Return how many users have events in their live window that the new window lacks.
 
-    If the new window has dropped old events, events older than its oldest one do not count: it would
-    have dropped them as well.
+    If the new window has dropped old events, events older than its oldest one do not count: it
+    would have dropped them as well.
 
     Parameters
     ----------
@@ -153,7 +153,8 @@ def resume_offsets(
     ----------
     committed : partition to the offset up to which the live sequencer has read; without partitions
         that it never read
-    begins, copied : partition to the first offset that the run was made of, and to the end of the copy
+    begins, copied : partition to the first offset that the run was made of, and to the end of the
+        copy
     """
     return {p: min(max(committed.get(p, 0), begins.get(p, 0)), end) for p, end in copied.items()}
 
@@ -178,8 +179,8 @@ def promoted_vectors(
     """Return the values to write onto the live ``user-vectors``.
 
     These are the run's vectors, and tombstones for users whom the run does not have. A vector's
-    revision says that the list of that revision is delivered. So it stays one below the revision of a
-    window that still needs its list.
+    revision says that the list of that revision is delivered. So it stays one below the revision of
+    a window that still needs its list.
 
     Parameters
     ----------

@@ -27,7 +27,8 @@ async def read_promotion(settings: Settings, manifest: Manifest) -> Promotion:
     Raises
     ------
     InputError
-        When live events behind the copy are deleted already: windows could not be brought up to date.
+        When live events behind the copy are deleted already: windows could not be brought up to
+        date.
     """
     live, into = settings.kafka, run_settings(settings, manifest.run, manifest.partitions).kafka
     begins, ends = await event_range(live, None, None)

@@ -43,7 +43,9 @@ class Sink(Protocol):
 
 @dataclass
 class Tally:
-    """What a redrive did with the rejects that were asked for: ``sent``, or would be; ``left`` would be rejected again."""
+    """What a redrive did with the rejects that were asked for: ``sent``, or would be; ``left``
+    would be rejected again.
+    """
 
     sent: int = 0
     redriven_before: int = 0
@@ -61,8 +63,8 @@ class Redriver:
 
     Parameters
     ----------
-    edit : a command that reads a record's value from standard input and writes the corrected value to
-        standard output
+    edit : a command that reads a record's value from standard input and writes the corrected value
+        to standard output
     """
 
     def __init__(self, kafka: KafkaSettings, decoder: EventDecoder, edit: str | None, sink: Sink | None) -> None:
@@ -74,7 +76,9 @@ class Redriver:
         self._unmarked: list[str] = []
 
     async def redrive(self, rejects: AsyncIterator[RejectedEvent], done: set[str]) -> None:
-        """Send the rejects that are not in ``done``; mark those that were sent, also after an error."""
+        """Send the rejects that are not in ``done``; mark those that were sent, also after an
+        error.
+        """
         try:
             async for reject in rejects:
                 if reject.id in done:

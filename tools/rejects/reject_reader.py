@@ -1,7 +1,8 @@
 """Reads ``events.rejected``: each reject once, and which of them were redriven.
 
-A redrive marks the rejects that it has sent with a record on the same topic: the header ``redriven``,
-and as value a JSON list of ids. So the mark is as durable as the reject, and outlives it.
+A redrive marks the rejects that it has sent with a record on the same topic: the header
+``redriven``, and as value a JSON list of ids. So the mark is as durable as the reject, and outlives
+it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class Wanted:
 
 
 def as_reject(record: ConsumedRecord) -> RejectedEvent | None:
-    """Return the reject in a record of ``events.rejected``; None for another record, such as a mark."""
+    """Return the reject in a record of ``events.rejected``; None for another record, such as a
+    mark.
+    """
     ours: dict[str, str] = {}
     for name, value in record.headers:
         ours.setdefault(name, (value or b"").decode("utf-8", "replace"))

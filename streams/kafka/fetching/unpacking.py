@@ -3,13 +3,13 @@
 Kafka's limits count compressed bytes, and 1 MB of zstd can unpack to 30 GB. Each codec here makes
 pieces of at most :data:`PIECE_BYTES`, one at a time. Besides the piece a codec holds:
 
-====== ==============================================================================================
+====== ==========================================================================================
 gzip   nothing
 lz4    a block of at most 4 MiB
 snappy a block of at most 22 times its compressed bytes (librdkafka: one block a batch; Java: many)
 zstd   the window that the frame declares: at most 8 MiB up to level 19, never above
        :data:`ZSTD_WINDOW_BYTES`
-====== ==============================================================================================
+====== ==========================================================================================
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _zstd(packed: memoryview) -> Iterator[bytes]:
 
 
 def _snappy(packed: memoryview) -> Iterator[Any]:
-    """Unpack one raw block (librdkafka), or the blocks of the xerial library's stream (Java, aiokafka)."""
+    """Unpack one raw block (librdkafka), or the blocks of a xerial stream (Java, aiokafka)."""
     for block in _xerial_blocks(packed) if bytes(packed[:16]) == _XERIAL_HEADER else (packed,):
         size = cramjam.snappy.decompress_raw_len(block)
         if size > SNAPPY_RATIO * len(block):
