@@ -1,4 +1,4 @@
-"""Plumbing and time: Kafka in, Kafka out.
+"""The workers: records in from Kafka, records out to Kafka.
 
 ::
 
@@ -6,6 +6,8 @@
                    └──► events.rejected        ▲   └─────► user-vectors
                                     items ─────┘
 
-Reading order: ``records`` (what is on the wire), ``topics``, ``window`` (the pure window), ``sequencing`` and ``sequencer``,
-``pending``, ``recommending`` and ``recommender``. ``batches``, ``table`` and ``app`` are the fast path through Faust.
+Reading order: ``contract.records`` (what is on the wire), ``kafka.topic_specs``,
+``sequencer.window`` (a pure function), ``sequencer.absorb_batch`` and ``sequencer.agent``, then
+``recommender.window_queue``, ``recommender.list_records`` and ``recommender.agent``.
+``kafka.batch_writer``, ``state.table`` and ``runtime.app`` are the fast path through Faust.
 """
