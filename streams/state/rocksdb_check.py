@@ -9,6 +9,7 @@ stops the worker and leaves a note; the next start rebuilds that partition.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import time
@@ -125,7 +126,8 @@ async def prepare(table: BatchTable, partition: int, origin: Origin, end: int) -
         why = why or str(exc).splitlines()[0]
     if why:
         if database is not None:
-            database.close()
+            with contextlib.suppress(Exception):  # a damaged database may refuse to close; it is deleted next
+                database.close()
         log.warning(
             "store of %s-%d (%s) cannot be used: %s; it is deleted and rebuilt from the changelog",
             origin.topic,
