@@ -10,11 +10,16 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from streams.kafka.topics import open_admin
 from streams.settings.load import load_settings
 from tests import shared_run
 from tools.broker.local_broker import BrokerInfo, start_broker, stop_broker
+
+# Hypothesis's limits of 200 ms and the like measure how busy the machine is, not whether a law holds.
+settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("headrace")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -110,7 +110,7 @@ def test_two_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
         "for i in range(200): cache.put_many({f'{sys.argv[2]}{i}': np.array([i, 1], dtype=np.float32)})\n"
     )
     running = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), name]) for name in "xy"]
-    assert [process.wait(timeout=60) for process in running] == [0, 0]
+    assert [process.wait(timeout=240) for process in running] == [0, 0]
     texts = [f"{name}{i}" for name in "xy" for i in range(200)]
     found = EmbeddingCache(tmp_path, "v1", 2).get_many(texts)
     assert [found[text][0] for text in texts] == [i for _ in "xy" for i in range(200)]
