@@ -199,6 +199,7 @@ def test_nothing_unpickles() -> None:
     assert found == set()
 
 
+@pytest.mark.model
 @pytest.mark.parametrize(
     "module",
     [

@@ -99,6 +99,7 @@ logging.shutdown()
 """
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("logfile", ["None", "'log'"])
 def test_a_worker_logs_one_printable_line_for_each_record(logfile: str, tmp_path: Any) -> None:
     """As Faust sets its logging up, to standard output and to a file; a library's lines and a traceback's stand indented behind it."""

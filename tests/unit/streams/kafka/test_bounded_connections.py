@@ -300,6 +300,7 @@ def test_clients_of_settings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert conn.AIOKafkaConnection is BoundedConnection
 
 
+@pytest.mark.model
 def test_a_worker_is_bounded() -> None:
     """Faust makes its clients by itself; whether a broker answers at the start is another matter."""
     code = (

@@ -52,6 +52,7 @@ thread.start() if sys.argv[2] == "on_a_thread" else thread.run()
 """
 
 
+@pytest.mark.model
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
 @pytest.mark.parametrize(("where", "least"), [("between_what_stays", 40_000_000), ("on_a_thread", 20_000_000)])
 def test_freed_arrays_leave_the_process(where: str, least: int) -> None:

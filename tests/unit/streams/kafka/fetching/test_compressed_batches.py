@@ -281,6 +281,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.model
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read as Linux tells it")
 @pytest.mark.parametrize("python", ["compiled", "pure"])
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
