@@ -273,7 +273,7 @@ class Health:
         topic, partition = stall.place
         at = stall.offsets
         return (
-            f"{topic}-{partition}: committed {at.committed} has not moved for {stall.seconds:.0f} s while records wait up to {at.end}, "
+            f"{topic}-{partition}: committed {at.committed} stands still for {stall.seconds:.0f} s while records wait up to {at.end}, "
             f"above stall_timeout_s={self.settings.stall_timeout_s:g}"
         )
 
