@@ -4,6 +4,9 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-long check bench sbom clean
 
+# Without bytecode on the disk, each of the many processes that tests and demo start would compile PyTorch anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 ARGS ?=
 # One worker per core where tests compute; more where they wait for a broker most of the time.

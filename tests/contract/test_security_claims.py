@@ -69,6 +69,7 @@ def test_the_named_tests_are_there(path: str) -> None:
     assert named - defined_in(path) == set()
 
 
+@pytest.mark.long
 @pytest.mark.model
 def test_the_named_tests_are_collected() -> None:
     """A name in a file is no test yet: a file may fail to import, a fixture or a class may hide it."""

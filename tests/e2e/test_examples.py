@@ -26,6 +26,8 @@ from tests.builders import T0
 from tests.conftest import delete_topics
 from tools.broker.local_broker import BrokerInfo
 
+pytestmark = pytest.mark.long
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLES: Final = ROOT / "docs" / "examples"
 

@@ -24,7 +24,7 @@ from tools.broker.probe import check_broker
 from tools.broker.state import read_state
 from tools.workers.processes import process_identity
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 
 def data_of(info: BrokerInfo) -> Path:

@@ -19,7 +19,7 @@ from tests.integration.recommender_runs import lag, publish, read_all, read_list
 from tests.integration.test_sequencer import expected_windows, sequencer, wait_read
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 WAIT_S = 60.0
 
 

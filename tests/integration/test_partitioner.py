@@ -18,7 +18,7 @@ from tests.integration.test_sequencer import newest_windows, read_all, sequencer
 from tests.waiting import wait_until
 from tools.main import main
 
-pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers"), pytest.mark.long]
 N_USERS, N_EACH = 40, 10
 LIBRDKAFKA = {"murmur2": "murmur2_random", "crc32": "consistent_random"}
 

@@ -23,7 +23,7 @@ from tests.waiting import wait_until
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("catalogue")]
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("catalogue"), pytest.mark.long]
 
 #: What 40 users did, three events each; one user counts once for an item.
 LIVE = {f"u{n}": ["i7"] * 2 + [f"i{n % tiny.N_ITEMS}"] for n in range(40)}

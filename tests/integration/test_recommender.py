@@ -32,6 +32,7 @@ from tools.workers.process import Worker
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("catalogue")]
 
 
+@pytest.mark.long
 def test_kill_in_mid_stream_loses_no_users_newest_list(settings: Settings, tmp_path: Path) -> None:
     """After kill -9, committed offsets cover only delivered windows, and the next worker delivers the rest."""
     small = {"HEADRACE_MICRO_BATCH_TOKENS": "1000", "HEADRACE_MAX_PENDING_WINDOWS": "100"}
@@ -59,6 +60,7 @@ def test_kill_in_mid_stream_loses_no_users_newest_list(settings: Settings, tmp_p
     assert uncovered(settings, committed_offsets(settings)) == []
 
 
+@pytest.mark.long
 def test_windows_that_wait_for_the_model_are_not_committed(settings: Settings, tmp_path: Path) -> None:
     """A commit while windows wait must not cover them: killed then, the next worker still gives them their lists."""
     states: dict[str, WindowState | None] = {}

@@ -22,7 +22,7 @@ from tools.commands.status import as_dict
 from tools.main import main
 from tools.workers.flow import Flow, look, problems_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers", "catalogue")]
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers", "catalogue"), pytest.mark.long]
 
 
 def transact(settings: Settings, records: Sequence[tuple[str, OutRecord]], *, is_kept: bool) -> None:

@@ -19,7 +19,7 @@ from tests.waiting import wait_until
 from tools.main import main
 from tools.workers.process import Worker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]
+pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers"), pytest.mark.long]
 N_ITEMS, N_USERS, N_EACH = tiny.N_ITEMS, 20, 6
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from models.device import resolve_device
 
+pytestmark = pytest.mark.model
+
 
 def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """``auto`` takes CUDA where PyTorch finds it; ``cuda`` without CUDA is an error."""

@@ -64,10 +64,12 @@ def test_help_in_a_file_is_plain(argv: list[str], capsys: pytest.CaptureFixture[
     assert text.startswith("usage: headrace") and unfit(text) == set()
 
 
+@pytest.mark.model
 def test_help_on_a_terminal_is_coloured() -> None:
     assert "\x1b[" in on_a_terminal("--help")
 
 
+@pytest.mark.model
 def test_an_error_of_usage_on_a_terminal_is_plain() -> None:
     """It goes to standard error, which may be a file while standard output is a terminal."""
     text = on_a_terminal("completion", "cmd.exe\x1b[2J")
@@ -89,6 +91,7 @@ def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.model
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [

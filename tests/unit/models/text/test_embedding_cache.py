@@ -102,6 +102,7 @@ def test_each_distinct_text_is_embedded_once(tmp_path: Path) -> None:
     assert embed_texts([], encoder, cache).shape == (0, 16)
 
 
+@pytest.mark.model
 def test_two_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
     """Every vector of both is there afterwards."""
     code = (

@@ -285,6 +285,7 @@ def test_a_command_names_it_in_its_one_line(serve: Serve, told: str) -> None:
     assert told in found and "\n" not in found and "HEADRACE_BROKER" in found
 
 
+@pytest.mark.model
 def test_the_diagnosis_of_a_login_names_it() -> None:
     async def ask(address: tuple[str, int]) -> str:
         return await why_not([address], SCRAM, OSError())

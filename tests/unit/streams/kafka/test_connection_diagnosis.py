@@ -57,6 +57,7 @@ def told_by(given: Sequence[bytes]) -> str:
     return asyncio.run(ask())
 
 
+@pytest.mark.model
 def test_a_refused_token_is_named_with_the_brokers_reason() -> None:
     """Kafka gives it in an answer without an error code, which aiokafka takes for a good login."""
     told = told_by(answers(CHALLENGE))
@@ -64,6 +65,7 @@ def test_a_refused_token_is_named_with_the_brokers_reason() -> None:
     assert "\n" not in told and "eyMARKER" not in told
 
 
+@pytest.mark.model
 @pytest.mark.parametrize("given", [[], answers(None), answers(b"")], ids=["at once", "at the token", "after the login"])
 def test_a_lost_connection_is_not_blamed_on_the_token(given: list[bytes]) -> None:
     """A broker that goes away says nothing of the token, wherever it does."""

@@ -17,6 +17,8 @@ from tests.unit.models.text.test_encoder import TEXTS, save_bert
 from tools.bench import encoder as bench_encoder
 from tools.main import main
 
+pytestmark = pytest.mark.model
+
 
 def arguments(*given: str) -> argparse.Namespace:
     """Parse the benchmark's arguments."""
