@@ -1,4 +1,4 @@
-"""One probability per candidate from all features: a small network that ends in a sigmoid.
+"""A small network that makes one probability from all features of a candidate item.
 
 The network learns to order a user's candidates (softmax over the list: Cao et al., Learning to
 Rank: From Pairwise Approach to Listwise Approach, 2007). Then the sigmoid is fitted to how often

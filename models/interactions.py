@@ -1,4 +1,4 @@
-"""A log as arrays, and what its order gives: windows before an event, and counts of next items."""
+"""A log as arrays, the windows before its events, and how often one item follows another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The recall of an approximate index against exact search, and the least effort for a target."""
+"""Measures the recall of an approximate index, and finds the least effort that reaches a target."""
 
 from __future__ import annotations
 

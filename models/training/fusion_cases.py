@@ -1,4 +1,7 @@
-"""Cases for fusion: candidates of later events, with the popularity of their time."""
+"""Makes the cases from which fusion learns: the candidates before each later event of a log.
+
+Popularity is that of the time of the event, not of the end of the log.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a batch of events to new windows: the pure half of the sequencer."""
+"""Turns a batch of events into new windows: the half of the sequencer that does no I/O."""
 
 from __future__ import annotations
 
