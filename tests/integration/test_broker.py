@@ -143,6 +143,21 @@ def test_two_starts_at_once_give_one_broker_that_outlives_both(own_broker: Broke
         assert stop_broker(data)
 
 
+def test_two_starts_at_once_in_two_folders_give_two_brokers(own_broker: BrokerInfo, tmp_path: Path) -> None:
+    """Both would like port 9092: the second one listens on another port, and is not the first one."""
+    needs_kafka(own_broker)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    racers = [command("start", "--engine", "kafka", "--data", str(folder), "--json") for folder in folders]
+    results = [finished(racer) for racer in racers]
+    try:
+        assert [code for code, _, _ in results] == [0, 0], results
+        assert len({result["bootstrap"] for _, result, _ in results}) == 2
+        assert all(broker_status(folder) is not None for folder in folders)
+    finally:
+        for folder in folders:
+            stop_broker(folder)
+
+
 def test_ctrl_c_during_the_start_leaves_no_process_and_a_later_start_works(
     own_broker: BrokerInfo, tmp_path: Path
 ) -> None:

@@ -237,13 +237,13 @@ def _running(data: Path, engine: str, port: int | None) -> BrokerInfo | None:
 
 def _start_best(port: int | None, data: Path, progress: Progress | None) -> BrokerInfo:
     """Start the first engine that works; the reasons against the others become notes."""
-    chosen = choose_port(port)  # a taken port is no engine's fault
+    choose_port(port)  # a taken port is no engine's fault
     notes: list[str] = []
     for name, engine in ENGINES.items():
         trouble = engine.problem()
         if trouble is None:
             try:
-                return _start(engine, chosen, data, notes, progress)
+                return _start(engine, port, data, notes, progress)
             except BrokerError as exc:
                 trouble = str(exc)
         notes.append(f"not {name}: {trouble}")
@@ -251,10 +251,20 @@ def _start_best(port: int | None, data: Path, progress: Progress | None) -> Brok
 
 
 def _start(engine: Engine, port: int | None, data: Path, notes: list[str], progress: Progress | None) -> BrokerInfo:
-    """Start one engine and wait for its answer; a failed start leaves no process and no record."""
+    """Start one engine, on another port where another program takes the chosen port meanwhile."""
     chosen = choose_port(port)
     try:
-        state = engine.launch(data, chosen, progress)
+        return _start_on(engine, chosen, data, notes, progress)
+    except BrokerError:
+        if port is not None or not port_taken(chosen):
+            raise
+        return _start_on(engine, choose_port(0), data, notes, progress)
+
+
+def _start_on(engine: Engine, port: int, data: Path, notes: list[str], progress: Progress | None) -> BrokerInfo:
+    """Start one engine and wait for its answer; a failed start leaves no process and no record."""
+    try:
+        state = engine.launch(data, port, progress)
         limits = [engine_noida.LIMITS] if engine is engine_noida else []
         state = replace(state, notes=[*notes, *limits])
         write_state(data, state)
@@ -276,6 +286,8 @@ def _wait(data: Path, state: BrokerState) -> None:
     ------
     BrokerError : the broker ended, or gave no answer within 60 s; the message quotes its log
     """
+    # A broker that another program started at the same moment may have the port, and answer on it.
+    own_id = engine_kafka.cluster_id(data) if state.engine == engine_kafka.NAME else None
     deadline = time.monotonic() + START_TIMEOUT_S
     attempt_s, longest_s = ATTEMPT_TIMEOUT_S
     while time.monotonic() < deadline:
@@ -283,7 +295,8 @@ def _wait(data: Path, state: BrokerState) -> None:
             raise BrokerError(f"engine {state.engine}: ended while starting ({quote(data)}); see {data / LOG_FILE}")
         if port_taken(state.port):
             with contextlib.suppress(Exception):
-                if run_async(answer(state.bootstrap, None, attempt_s)) > 0:
+                found = run_async(answer(state.bootstrap, None, attempt_s))
+                if found.n_nodes > 0 and own_id in (None, found.cluster_id):
                     return
             attempt_s = min(2 * attempt_s, longest_s)
         time.sleep(POLL_S)

@@ -10,11 +10,18 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from streams.errors import BrokerError, InputError
 
 T = TypeVar("T")
+
+
+class Answer(NamedTuple):
+    """What a cluster says of itself: its number of nodes, and its id where it has one."""
+
+    n_nodes: int
+    cluster_id: str | None
 
 
 def parse_bootstrap(bootstrap: str) -> list[tuple[str, int]]:
@@ -53,14 +60,14 @@ def check_broker(bootstrap: str, client: Mapping[str, Any] | None = None, timeou
 
     addresses = parse_bootstrap(bootstrap)
     try:
-        return run_async(answer(bootstrap, client, timeout_s))
+        return run_async(answer(bootstrap, client, timeout_s)).n_nodes
     except Exception as exc:  # noqa: BLE001 - the client raises its own and asyncio's
         reason = run_async(why_not(addresses, client or {}, exc))
     raise BrokerError(f"broker {bootstrap}: {reason}")
 
 
-async def answer(bootstrap: str, client: Mapping[str, Any] | None, timeout_s: float) -> int:
-    """Return the number of nodes in the cluster's metadata; raise the Kafka client's errors."""
+async def answer(bootstrap: str, client: Mapping[str, Any] | None, timeout_s: float) -> Answer:
+    """Return what the cluster says of itself; raise the Kafka client's errors."""
     from aiokafka.admin import AIOKafkaAdminClient
 
     from streams.kafka.bounded_connections import bound_connections
@@ -73,7 +80,8 @@ async def answer(bootstrap: str, client: Mapping[str, Any] | None, timeout_s: fl
         try:
             async with asyncio.timeout(timeout_s):
                 await admin.start()
-                return len((await admin.describe_cluster())["brokers"])
+                described = await admin.describe_cluster()
+                return Answer(len(described["brokers"]), described.get("cluster_id"))
         finally:
             with contextlib.suppress(Exception):
                 await admin.close()

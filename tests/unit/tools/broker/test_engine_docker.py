@@ -10,6 +10,7 @@ import pytest
 from streams.errors import BrokerError
 from tools.broker import engine_docker, local_broker
 from tools.broker.local_broker import broker_status, start_broker, stop_broker
+from tools.broker.probe import Answer
 from tools.broker.state import BrokerState, read_state
 
 # Answers by the files beside it: `down` no engine, `fails` no image, `up` is there while the
@@ -31,8 +32,8 @@ esac
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Give the folder of a fake docker command, and a broker that answers at once."""
 
-    async def answer(*_: object) -> int:
-        return 1
+    async def answer(*_: object) -> Answer:
+        return Answer(1, None)
 
     folder = tmp_path / "bin"
     folder.mkdir()

@@ -67,10 +67,10 @@ def listener() -> Iterator[int]:
 
 
 def use_engines(monkeypatch: pytest.MonkeyPatch, *engines: FakeEngine, answers: bool = True) -> None:
-    async def answer(*_: object) -> int:
+    async def answer(*_: object) -> broker_probe.Answer:
         if not answers:
             raise ConnectionError
-        return 1
+        return broker_probe.Answer(1, "theirs")
 
     monkeypatch.setattr(local_broker, "ENGINES", {engine.NAME: engine for engine in engines})
     monkeypatch.setattr(local_broker, "port_taken", lambda _port: True)
@@ -226,6 +226,31 @@ def test_a_start_that_gets_no_answer_leaves_no_process(tmp_path: Path, monkeypat
         start_broker("kafka", 0, tmp_path)
     assert read_state(tmp_path) is None
     assert started and process_identity(started[0].pid or 0) is None
+
+
+def test_a_broker_that_another_program_started_on_the_port_is_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its cluster has another id; without a given port the next try listens elsewhere."""
+    use_engines(monkeypatch, FakeEngine("kafka"))
+    monkeypatch.setattr(local_broker, "START_TIMEOUT_S", 0.2)
+    (tmp_path / "kafka").mkdir(parents=True)
+    (tmp_path / "kafka" / "meta.properties").write_text("cluster.id=ours\n")
+    ports: list[int] = []
+    monkeypatch.setattr(broker_state, "port_taken", lambda _port: bool(ports))
+    launch = FakeEngine.launch
+
+    def record(engine: FakeEngine, data: Path, port: int, progress: object = None) -> BrokerState:
+        ports.append(port)
+        return launch(engine, data, port, progress)
+
+    monkeypatch.setattr(FakeEngine, "launch", record)
+    with pytest.raises(BrokerError, match="no answer on"):
+        start_broker("kafka", None, tmp_path)
+    assert ports[0] == 9092 and len(ports) == 2 and ports[1] != 9092
+    (tmp_path / "kafka" / "meta.properties").write_text("cluster.id=theirs\n")
+    assert start_broker("kafka", 0, tmp_path).started
+    assert stop_broker(tmp_path)
 
 
 @pytest.mark.parametrize(
