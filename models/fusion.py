@@ -44,6 +44,8 @@ N_HIDDEN: Final = 32
 #: Share of the cases kept from the fit: they choose its best epoch, and the sigmoid is fitted to
 #: them.
 CALIBRATION_SHARE: Final = 0.2
+#: Newton steps of that fit of the sigmoid.
+CALIBRATION_STEPS: Final = 30
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,7 @@ def _standardise(model: FusionModel, features: Tensor) -> None:
 
 
 @torch.no_grad()
-def _calibrate(model: FusionModel, data: FusionData, n_steps: int = 30) -> None:
+def _calibrate(model: FusionModel, data: FusionData) -> None:
     """Fit scale and offset of the sigmoid by Newton's method.
 
     The loss is the binary cross-entropy over all pairs of user and candidate.
@@ -261,7 +263,7 @@ def _calibrate(model: FusionModel, data: FusionData, n_steps: int = 30) -> None:
     x = torch.stack([shares, torch.ones_like(shares)], dim=1)  # [pairs, 2]
     weights = torch.tensor([1.0, 0.0], dtype=torch.float64)
     ridge = 1e-3 * torch.eye(2, dtype=torch.float64)  # towards the plain softmax: few cases give no steep slope
-    for _ in range(n_steps):
+    for _ in range(CALIBRATION_STEPS):
         p = torch.sigmoid(x @ weights)
         gradient = x.T @ (p - labels) + ridge @ (weights - torch.tensor([1.0, 0.0], dtype=torch.float64))
         hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge

@@ -26,6 +26,8 @@ from models.types import Behaviour, Bool, Float32, Int64
 
 K: Final = 10
 BATCH: Final = 128
+#: Questions in one moving average of a curve.
+CURVE_WIDTH: Final = 1_000
 #: Blocks of a prequential evaluation: the baselines learn a block after it was asked.
 N_BLOCKS: Final = 20
 #: The pipeline's sources of candidates; each is also evaluated as a model of its own.
@@ -308,12 +310,12 @@ class _Evaluation:
             for name, test in tests.items()
         }
 
-    def _curves(self, window: int = 1_000) -> dict[str, list[list[float]]]:
+    def _curves(self) -> dict[str, list[list[float]]]:
         """Return the moving average of recall@10, at most 200 points per model."""
         curves = {}
         for name, found in self._ranked.items():
             hits = np.concatenate(found.ranks) <= K
-            width = min(window, len(hits))
+            width = min(CURVE_WIDTH, len(hits))
             means = np.convolve(hits, np.full(width, 1.0 / width), mode="valid")
             step = max(1, len(means) // 200)
             curves[name] = [[float(i + width), float(means[i])] for i in range(0, len(means), step)]

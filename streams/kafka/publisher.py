@@ -33,6 +33,7 @@ from streams.settings.load import KafkaSettings
 #: One record may have this many bytes; Kafka's default limit is 1,048,588 for the batch around it.
 MAX_RECORD_BYTES: Final = 1_000_000
 BATCH_BYTES: Final = 262_144
+#: Longest time in seconds that a record waits for its batch to fill.
 LINGER_S: Final = 0.05
 #: Keys whose partition is remembered: murmur2 in Python costs more than the rest of a record's
 #: work.
@@ -95,16 +96,14 @@ class Publisher:
     Parameters
     ----------
     settings : the broker and how to reach it
-    linger_s : longest time that a record waits for its batch to fill, in seconds
 
     Attributes
     ----------
     is_idempotent : whether the broker drops the repeats of a retried batch
     """
 
-    def __init__(self, settings: KafkaSettings, *, linger_s: float = LINGER_S) -> None:
+    def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._linger_s = linger_s
         self._producer: Any = None
         self._lanes: dict[str, list[_Lane]] = {}
         self._lane_of: dict[tuple[str, bytes], _Lane] = {}
@@ -241,8 +240,8 @@ class Publisher:
 
     async def _seal_old_batches(self) -> None:
         while True:
-            await asyncio.sleep(self._linger_s)
-            oldest = time.monotonic() - self._linger_s
+            await asyncio.sleep(LINGER_S)
+            oldest = time.monotonic() - LINGER_S
             for lane in [lane for lanes in self._lanes.values() for lane in lanes]:
                 if lane.since is not None and lane.since <= oldest and not lane.lock.locked():
                     await self._seal(lane)
