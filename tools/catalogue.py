@@ -14,6 +14,7 @@ from streams.errors import RecordError, TopicError
 from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
 from tools.cli import say
+from tools.files.file_options import shown_paths
 from tools.files.json_lines import numbered_lines
 from tools.files.log_source import CatalogueSource
 from tools.files.refused_rows import RefusedRows
@@ -81,11 +82,11 @@ def items_of_file(source: CatalogueSource, refused: RefusedRows | None = None) -
 
 def _entries(source: CatalogueSource) -> Iterator[tuple[str, Any]]:
     """Yield where each entry stands, and its fields or its line; nothing is checked."""
-    path = source.path
-    if path.suffix in JSON_LINES and not source.columns:
-        with path.open("rb") as file:
-            for number, line in numbered_lines(file):
-                yield f"{path.name} line {number}", line
+    if not source.files.columns and all(path.suffix in JSON_LINES for path in source.paths):
+        for path in source.paths:
+            with path.open("rb") as file:
+                for number, line in numbered_lines(file):
+                    yield f"{path.name} line {number}", line
         return
     for item_id, fields in source.read().items():
-        yield f"{path.name} item {item_id}", {"item_id": item_id, **fields}
+        yield f"{shown_paths(source.paths)} item {item_id}", {"item_id": item_id, **fields}

@@ -41,6 +41,7 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
     from streams.errors import InputError, SettingsError
     from streams.settings.load import load_settings
     from tests.fuzz.targets import targets
+    from tools.files.file_options import FileOptions
     from tools.files.item_reader import read_items
     from tools.files.log_reader import LogReader
     from tools.files.log_source import LogSource
@@ -60,7 +61,7 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
         return load
 
     def log(path: Path) -> int:
-        return sum(1 for _ in LogReader(LogSource(path), RefusedRows(shown=0)))
+        return sum(1 for _ in LogReader(LogSource((path,)), RefusedRows(shown=0)))
 
     def check(target: Callable[[bytes], None]) -> Loader:
         def load(data: bytes, _place: Path) -> bool:
@@ -72,8 +73,8 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
     loaders = {f"target {i}": check(target) for i, target in enumerate(targets(folder))}
     for suffix in LOG_SUFFIXES:
         loaders[f"log{suffix}"] = reads(log, suffix)
-        loaders[f"items{suffix}"] = reads(lambda path: read_items(path, {}), suffix)
-        loaders[f"users{suffix}"] = reads(lambda path: read_users(path, {}), suffix)
+        loaders[f"items{suffix}"] = reads(lambda path: read_items([path], FileOptions()), suffix)
+        loaders[f"users{suffix}"] = reads(lambda path: read_users([path], FileOptions()), suffix)
     loaders["settings"] = reads(lambda path: load_settings({}, file=path), ".toml")
     loaders["user words"] = reads(lambda path: read_user_words(path, str), ".txt")
     return loaders

@@ -36,6 +36,7 @@ from streams.errors import InputError, RecordError
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, FakeRecord
+from tools.files.file_options import FileOptions
 from tools.files.item_reader import read_items
 from tools.files.json_lines import LineSplitter
 from tools.files.log_reader import LogReader
@@ -115,7 +116,7 @@ def log(data: bytes, folder: Path, suffix: str) -> None:
     path = folder / f"log{suffix}"
     path.write_bytes(data)
     refused = RefusedRows(shown=0)
-    reader = LogReader(LogSource(path), refused)
+    reader = LogReader(LogSource((path,)), refused)
     try:
         n_good = sum(1 for _ in reader)
     except InputError as error:
@@ -129,7 +130,7 @@ def items(data: bytes, folder: Path, suffix: str) -> None:
     path = folder / f"items{suffix}"
     path.write_bytes(data)
     try:
-        found = read_items(path, {})
+        found = read_items([path], FileOptions())
     except InputError:
         return
     for item_id, fields in found.items():

@@ -70,7 +70,7 @@ def test_replay_publishes_every_row_in_time_order_per_user(
 ) -> None:
     """The log on the topic is the log in the file."""
     code, result = command(capsys, "replay", str(log))
-    assert code == 0 and result["run"] == default_run(log)
+    assert code == 0 and result["run"] == default_run([log])
     assert (result["read"], result["sent"], result["skipped"], result["bad"]) == (3_000, 3_000, 0, 0)
     events = events_of(kafka)
     assert len({event.event_id for event in events}) == 3_000

@@ -14,8 +14,9 @@ import numpy as np
 from streams.errors import InputError
 from tools.bench.subject import Subject
 from tools.cli import progress
-from tools.files.log_formats import raw_rows
-from tools.files.log_source import UserSource, parse_columns
+from tools.files.file_options import FileOptions, parse_columns
+from tools.files.log_source import UserSource
+from tools.files.raw_rows import raw_rows
 
 if TYPE_CHECKING:
     from models.evaluation.cold_sources import ColdData
@@ -129,7 +130,8 @@ def read_pairs(path: Path, columns: Mapping[str, str], fields: Sequence[str]) ->
         When the file cannot be read or lacks a column, or a row lacks a field.
     """
     pairs = []
-    for line, values in raw_rows(path, {name: columns[name] for name in fields if name in columns}, fields, fields):
+    named = ",".join(f"{name}={columns[name]}" for name in fields if name in columns)
+    for _file, line, values in raw_rows([path], FileOptions(named), fields, fields):
         if isinstance(values, str) or not all(values):
             problem = values if isinstance(values, str) else f"needs {' and '.join(fields)}"
             raise InputError(f"{path}: line {line}: {problem}; mend the line or map the columns")

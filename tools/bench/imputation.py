@@ -98,7 +98,7 @@ def run(options: Options) -> dict[str, Any]:
             for imputation in IMPUTATIONS
         ]
     return {
-        "log": options.sources.log.path.name,
+        "log": options.sources.log.paths[0].name,
         "seed": options.seed,
         "preset": options.preset,
         "date": datetime.now(UTC).date().isoformat(),
@@ -142,7 +142,7 @@ def _ndcg(ground: Ground, sides: Sides, imputation: str) -> float:
     try:
         artifact = train(data, how)
     except ValueError as exc:
-        raise InputError(f"{options.sources.log.path}: {exc}") from exc
+        raise InputError(f"{options.sources.log.name}: {exc}") from exc
     nothing = np.zeros(artifact.whitening.mean.shape[0], dtype=np.float32)
     items = {item_id: ground.vectors.get(item_id, nothing) for item_id in cases.log.item_ids}
     catalogue = build_catalogue(artifact, items, generation=1, features=sides.item_features)

@@ -15,6 +15,7 @@ from tools.cli import emit, say, say_table
 from tools.demo.movielens import DemoLog
 from tools.demo.report import as_rows, find_problem, user_lines
 from tools.demo.run import Options, run_demo
+from tools.files.file_options import FileOptions
 from tools.files.log_source import CatalogueSource
 
 
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     demo = run_demo(options_of(args))
-    items = CatalogueSource(demo.log.items, demo.log.item_columns).read()
+    items = CatalogueSource((demo.log.items,), FileOptions(demo.log.item_columns)).read()
     titles = {item_id: item["title"] for item_id, item in items.items()}
     for line in user_lines(demo.split.replayed, demo.outcome.lists, titles):
         say(line)

@@ -145,7 +145,7 @@ def _evaluate(
                 asked, cases, seed=args.seed, on_progress=lambda done, _total: bar.update(task, completed=done)
             )
         except ValueError as exc:
-            raise InputError(f"{inputs.sources.log.path}: {exc}") from exc
+            raise InputError(f"{inputs.sources.log.name}: {exc}") from exc
     return found, {"embed": embedded - started, "evaluate": time.monotonic() - embedded}
 
 
@@ -191,7 +191,7 @@ def _circumstances(args: argparse.Namespace, log: Interactions, cases: Cases, ar
     peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "darwin" else 1)
     return {
         "data": {
-            "log": args.log.name,
+            "log": args.log[0].name,
             "events": len(log),
             "users": len(log.user_ids),
             "items": len(log.item_ids),

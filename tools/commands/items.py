@@ -17,6 +17,7 @@ from streams.printable import counted
 from streams.settings.load import Settings, load_settings
 from tools.catalogue import items_of_file, read_titles
 from tools.cli import emit, progress, write_row
+from tools.files.file_options import FileOptions
 from tools.files.log_source import CatalogueSource
 from tools.files.refused_rows import RefusedRows
 
@@ -49,7 +50,7 @@ def _put(args: argparse.Namespace, settings: Settings) -> int:
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a catalogue in JSON lines, CSV, TSV or .item")
     refused = RefusedRows("refused items")
-    items = items_of_file(CatalogueSource(path, args.columns), refused)
+    items = items_of_file(CatalogueSource((path,), FileOptions(args.columns)), refused)
     sent = asyncio.run(_publish(settings, ((item.item_id, encode(item)) for item in items)))
     emit(args, {"sent": sent, "refused": refused.n}, f"{counted(sent, 'item')} sent, {refused.n} refused")
     return 1 if refused.n else 0

@@ -59,13 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     unused = LogSource.given_without_log(args) or ("--run" if args.run else None)
-    if args.log is None and unused:
+    if not args.log and unused:
         raise InputError(f"{unused}: is for a log, and no LOG is named; name a log, or leave the option out")
     settings = load_settings(broker=args.broker, artifact=None if args.artifact is None else str(args.artifact))
     catalogue = CatalogueSource.of(args)
     items = asyncio.run(read_catalogue(settings.kafka)) if catalogue is None else list(items_of_file(catalogue))
     lists = ListOracle(Path(settings.recommender.artifact), items, settings.recommender)
-    truth = _truth(None if args.log is None else LogReplay(LogSource.of(args), args.run), settings)
+    truth = _truth(None if not args.log else LogReplay(LogSource.of(args), args.run), settings)
     n_lists = _print_users(truth, lists)
     counts = Counts()
     for of_partition in truth.counts.values():

@@ -78,7 +78,7 @@ def parse_speed(text: str) -> float | None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
     check_usage(args)
-    log = None if args.log is None else LogReplay(LogSource.of(args), args.run, parse_range(args.start, args.end))
+    log = None if not args.log else LogReplay(LogSource.of(args), args.run, parse_range(args.start, args.end))
     if args.into or args.compare or args.promote:
         outcome = _rebuild(args, log)
         emit(args, outcome.result, outcome.lines)

@@ -21,6 +21,7 @@ from streams.kafka.topic_reader import read_records
 from streams.settings.load import Settings
 from tools.cli import progress, say
 from tools.demo.movielens import DemoLog
+from tools.files.file_options import FileOptions
 from tools.files.log_reader import LogReader, LogRow, sorted_rows
 from tools.files.log_source import LogSource
 from tools.files.refused_rows import RefusedRows
@@ -75,7 +76,7 @@ class Outcome:
 
 def split_by_time(log: DemoLog) -> Split:
     """Read the log in time order and cut it at the time that has 80 % of the events before it."""
-    reader = LogReader(LogSource(log.events, log.columns), RefusedRows(shown=0))
+    reader = LogReader(LogSource((log.events,), FileOptions(log.columns)), RefusedRows(shown=0))
     rows = list(sorted_rows(reader))
     at_ms = rows[int(TRAIN_SHARE * len(rows))].ts_ms
     history = [row for row in rows if row.ts_ms < at_ms]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
 from streams.errors import InputError
-from tools.files.log_formats import raw_rows
+from tools.files.file_options import FileOptions, shown_paths
+from tools.files.raw_rows import raw_rows
 
 ITEM_FIELDS: Final = ("item_id", "title", "text", "category", "tags", "price", "features")
 #: In ``columns``, this stands before the name of a feature: ``features.year=published``.
@@ -20,27 +21,22 @@ MAX_EXACT: Final = 2**53
 _CODE: Final = re.compile(r"[+-]?0\d")
 
 
-def read_items(path: Path, columns: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return the items of a file by id.
+def read_items(paths: Sequence[Path], options: FileOptions) -> dict[str, dict[str, Any]]:
+    """Return the items of some files by id.
 
     Each item has a ``title``: its id where the title is empty. Other fields are present where they
     have a value. Of two entries with one id the last one counts. ``tags`` are cut at ``|``. A price
     counts where it is a number of 0 or more. Text that is not UTF-8 is read as Latin-1.
     :func:`read_features` says where ``features`` come from; other columns are not read.
 
-    Parameters
-    ----------
-    columns : contract name to the file's column, or to its position from 0 in a file without a
-        header; ``features.NAME`` names a feature
-
     Raises
     ------
     InputError
-        When the file cannot be read, lacks the column of the ids or of the titles, or has no items.
+        When a file cannot be read, lacks the column of the ids or of the titles, or has no items.
     """
     items: dict[str, dict[str, Any]] = {}
-    names = (*ITEM_FIELDS, *feature_columns(columns))
-    for _line, values in raw_rows(path, columns, names, ("item_id", "title"), multiline=True):
+    names = (*ITEM_FIELDS, *feature_columns(options.columns_map()))
+    for _file, _line, values in raw_rows(paths, options, names, ("item_id", "title")):
         if isinstance(values, str):
             continue
         raws = dict(zip(names, values, strict=True))
@@ -52,7 +48,7 @@ def read_items(path: Path, columns: Mapping[str, str]) -> dict[str, dict[str, An
             fields.setdefault("title", item_id)
             items[item_id] = fields
     if not items:
-        raise InputError(f"{path}: no items; map the columns with --item-columns item_id=NAME,title=NAME")
+        raise InputError(f"{shown_paths(paths)}: no items; map the columns with --item-columns item_id=NAME,title=NAME")
     return items
 
 

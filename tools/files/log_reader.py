@@ -14,10 +14,11 @@ from typing import Any, Final
 from models.vocabulary import EVENT_TYPES
 from streams.errors import InputError
 from streams.settings.record_limits import MAX_ID_LENGTH
+from tools.files.file_options import parse_columns
 from tools.files.item_reader import id_value
-from tools.files.log_formats import RawRow, raw_rows
 from tools.files.log_sort import SortedRuns
-from tools.files.log_source import LogSource, parse_columns
+from tools.files.log_source import LogSource
+from tools.files.raw_rows import RawRow, raw_rows
 from tools.files.refused_rows import RefusedRows
 from tools.files.times import MAX_MS, MIN_MS, TIME_UNITS, finite_number, fits, to_ms
 
@@ -73,7 +74,6 @@ class LogReader:
             if kind not in EVENT_TYPES:
                 raise InputError(f"--types {name}={kind}: {kind!r} is none of {', '.join(EVENT_TYPES)}")
         self._source = source
-        self._columns = parse_columns(source.columns)
         self._types = {name: name for name in EVENT_TYPES} | types
         self._refused = refused
         self.n_read = 0
@@ -82,20 +82,20 @@ class LogReader:
 
     def __iter__(self) -> Iterator[LogRow]:
         self.n_read = self.n_good = 0
-        rows = raw_rows(self._source.path, self._columns, FIELDS, REQUIRED)
+        rows = raw_rows(self._source.paths, self._source.files, FIELDS, REQUIRED)
         head = list(islice(rows, HEAD_ROWS))
         self.time_unit = self._find_unit(head)
         yield from self._checked(head)
         yield from self._checked(rows)
         if self.n_read == 0:
-            raise InputError(f"{self._source.path}: no rows")
+            raise InputError(f"{self._source.name}: no rows")
         if self.n_good == 0:
             raise InputError(
-                f"{self._source.path}: none of {self.n_read} rows can be read; first: {self._refused.first}"
+                f"{self._source.name}: none of {self.n_read} rows can be read; first: {self._refused.first}"
             )
 
     def _checked(self, rows: Iterable[RawRow]) -> Iterator[LogRow]:
-        for line, values in rows:
+        for _file, line, values in rows:
             self.n_read += 1
             try:
                 if isinstance(values, str):
@@ -111,7 +111,7 @@ class LogReader:
 
     def _refuse(self, line: int, reason: str) -> None:
         self._refused.refuse(f"line {line}", reason)
-        self._refused.check(self.n_read, str(self._source.path))
+        self._refused.check(self.n_read, self._source.name)
 
     def _row(self, line: int, values: Any) -> LogRow:
         event_id, user_id, item_id, kind, ts, session_id, value = values
@@ -142,20 +142,22 @@ class LogReader:
 
     def _find_unit(self, head: list[RawRow]) -> str:
         """Return the unit that the user gave if it fits the first rows, else the best one."""
-        path, asked = self._source.path, None if self._source.time_unit == "auto" else self._source.time_unit
+        name, asked = self._source.name, None if self._source.time_unit == "auto" else self._source.time_unit
         place = FIELDS.index("ts")
-        times = [values[place] for _, values in head if not isinstance(values, str) and values[place] not in (None, "")]
+        times = [
+            values[place] for _, _, values in head if not isinstance(values, str) and values[place] not in (None, "")
+        ]
         n_fitting = {unit: sum(fits(ts, unit) for ts in times) for unit in TIME_UNITS if unit != "auto"}
         best = max(n_fitting, key=lambda unit: n_fitting[unit])
         if not times or (asked and 2 * n_fitting[asked] >= len(times)):
             return asked or best
         if 2 * n_fitting[best] < len(times):
             raise InputError(
-                f"{path}: ts={times[0]!r} is not a time from 1990 to 2100 in s, ms or ISO 8601; check --columns ts=NAME"
+                f"{name}: ts={times[0]!r} is not a time from 1990 to 2100 in s, ms or ISO 8601; check --columns ts=NAME"
             )
         if asked:
             raise InputError(
-                f"{path}: ts={times[0]!r} read as {asked} is not a time from 1990 to 2100, as {best} it is; "
+                f"{name}: ts={times[0]!r} read as {asked} is not a time from 1990 to 2100, as {best} it is; "
                 f"use --time-unit {best}"
             )
         return best

@@ -7,31 +7,14 @@ Every command that reads one has the same options for it. A new option of a log 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from streams.errors import InputError
+from tools.files.file_options import FileOptions, shown_paths
 from tools.files.item_reader import read_items
 from tools.files.times import TIME_UNITS
 from tools.files.user_reader import read_users
-
-
-def parse_columns(text: str) -> dict[str, str]:
-    """Return the text ``a=b,c=d`` as a mapping; an empty text is an empty mapping.
-
-    Raises
-    ------
-    InputError
-        When a part has no ``=``, a name is empty, or a name comes twice.
-    """
-    mapping: dict[str, str] = {}
-    for part in text.split(",") if text.strip() else []:
-        name, equals, value = (piece.strip() for piece in part.partition("="))
-        if not (name and equals and value) or name in mapping:
-            raise InputError(f"{part.strip()!r} in {text!r}: give NAME=VALUE pairs with commas between, each name once")
-        mapping[name] = value
-    return mapping
 
 
 @dataclass(frozen=True)
@@ -40,14 +23,13 @@ class LogSource:
 
     Parameters
     ----------
-    columns : contract names to the file's columns, ``user_id=userId,ts=timestamp``; a number is a
-        position from 0, for a file without a header
+    paths : the files, which are read in this order
     types : the file's event types to the contract's, ``pv=view,buy=purchase``
     time_unit : one of :data:`~tools.files.times.TIME_UNITS`
     """
 
-    path: Path
-    columns: str = ""
+    paths: tuple[Path, ...]
+    files: FileOptions = FileOptions()
     types: str = ""
     time_unit: str = "auto"
 
@@ -62,16 +44,11 @@ class LogSource:
         parser.add_argument(
             "log",
             type=Path,
-            nargs=None if instead is None else "?",
+            nargs="+" if instead is None else "*",
             metavar="LOG",
             help="CSV, TSV, JSON lines or Parquet; gzip or zstd too" + (f" (default: {instead})" if instead else ""),
         )
-        parser.add_argument(
-            "--columns",
-            default=cls.columns,
-            metavar="A=B,...",
-            help="the log's column of each field: user_id=userId,ts=timestamp; a number is a position",
-        )
+        FileOptions.add_options(parser)
         parser.add_argument(
             "--types",
             default=cls.types,
@@ -88,91 +65,71 @@ class LogSource:
     @classmethod
     def of(cls, args: argparse.Namespace) -> LogSource:
         """Return the log that parsed options name."""
-        return cls(args.log, **_options(args))
+        return cls(tuple(args.log), FileOptions.of(args), args.types, args.time_unit)
 
     @classmethod
     def given_without_log(cls, args: argparse.Namespace) -> str | None:
         """Return the first given option that is of no use without LOG, or None."""
-        default = _defaults()
-        return next(
-            (f"--{name.replace('_', '-')}" for name, found in _options(args).items() if found != default[name]), None
-        )
+        given = replace(cls.of(args), paths=())
+        found = {**vars(given.files), "types": given.types, "time_unit": given.time_unit}
+        usual = {**vars(FileOptions()), "types": cls.types, "time_unit": cls.time_unit}
+        return next((f"--{name.replace('_', '-')}" for name in usual if found[name] != usual[name]), None)
 
-
-def _defaults() -> dict[str, Any]:
-    return {field.name: field.default for field in fields(LogSource) if field.name != "path"}
-
-
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(args, name) for name in _defaults()}
+    @property
+    def name(self) -> str:
+        """Return what a message calls the log."""
+        return shown_paths(self.paths)
 
 
 @dataclass(frozen=True)
 class CatalogueSource:
-    """A catalogue in a file.
+    """A catalogue in files. In its columns, ``features.NAME=COLUMN`` names a feature."""
 
-    Parameters
-    ----------
-    columns : contract names to the file's columns; ``features.NAME=COLUMN`` names a feature
-    """
-
-    path: Path
-    columns: str = ""
+    paths: tuple[Path, ...]
+    files: FileOptions = FileOptions()
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser, *, instead: str = "none") -> None:
-        """Add ``--items`` and its columns; ``instead`` says what the command reads without it."""
+        """Add ``--items`` and its options; ``instead`` says what the command reads without it."""
         parser.add_argument(
             "--items",
             type=Path,
+            action="append",
             metavar="FILE",
-            help=f"the catalogue: titles, texts, categories, features (default: {instead})",
+            help=f"the catalogue: titles, texts, categories, features; may be repeated (default: {instead})",
         )
-        parser.add_argument(
-            "--item-columns",
-            default=cls.columns,
-            metavar="A=B,...",
-            help="the catalogue's column of each field; features.NAME=COLUMN for a feature",
-        )
+        FileOptions.add_options(parser, "item-", "the catalogue's")
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> CatalogueSource | None:
         """Return the catalogue that parsed options name, None without ``--items``."""
-        return None if args.items is None else cls(args.items, args.item_columns)
+        return None if not args.items else cls(tuple(args.items), FileOptions.of(args, "item-"))
 
     def read(self) -> dict[str, dict[str, Any]]:
         """Return the fields of the items by id; see :func:`~tools.files.item_reader.read_items`."""
-        return read_items(self.path, parse_columns(self.columns))
+        return read_items(self.paths, self.files)
 
 
 @dataclass(frozen=True)
 class UserSource:
-    """Users in a file.
+    """Users in files. In the columns, ``features.NAME=COLUMN`` names a feature."""
 
-    Parameters
-    ----------
-    columns : contract names to the file's columns; ``features.NAME=COLUMN`` names a feature
-    """
-
-    path: Path
-    columns: str = ""
+    paths: tuple[Path, ...]
+    files: FileOptions = FileOptions()
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
-        """Add ``--users`` and its columns."""
-        parser.add_argument("--users", type=Path, metavar="FILE", help="features of users")
+        """Add ``--users`` and its options."""
         parser.add_argument(
-            "--user-columns",
-            default=cls.columns,
-            metavar="A=B,...",
-            help="the users' column of each field: user_id=0,features.age=1",
+            "--users", type=Path, action="append", metavar="FILE", help="features of users; may be repeated"
         )
+        FileOptions.add_options(parser, "user-", "the users'")
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> UserSource | None:
         """Return the users that parsed options name, None without ``--users``."""
-        return None if args.users is None else cls(args.users, args.user_columns)
+        return None if not args.users else cls(tuple(args.users), FileOptions.of(args, "user-"))
 
     def read(self) -> dict[str, dict[str, Any]]:
         """Return the users by id; see :func:`~tools.files.user_reader.read_users`."""
-        return read_users(self.path, parse_columns(self.columns))
+        return read_users(self.paths, self.files)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from streams.errors import InputError
+from tools.files.file_options import FileOptions, shown_paths
 from tools.files.item_reader import feature_columns, id_value, list_value, read_features
-from tools.files.log_formats import raw_rows
+from tools.files.raw_rows import raw_rows
 
 USER_FIELDS: Final = ("user_id", "features", "follows")
 
 
-def read_users(path: Path, columns: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-    """Return the users of a file by id, each with ``features`` and ``follows``, which may be empty.
+def read_users(paths: Sequence[Path], options: FileOptions) -> dict[str, dict[str, Any]]:
+    """Return the users of some files by id, each with ``features`` and ``follows``, which may be empty.
 
     ``features`` maps names to numbers or texts, see :func:`~tools.files.item_reader.read_features`.
     ``follows`` lists user ids: the file has a list, or a text that is cut at ``|``. Each id counts
@@ -22,19 +23,18 @@ def read_users(path: Path, columns: Mapping[str, str]) -> dict[str, dict[str, An
 
     Parameters
     ----------
-    columns : contract name to the file's column, or to its position from 0 in a file without a
-        header; ``features.NAME`` names a feature. For MovieLens-100K's ``u.user``:
+    options : in its columns, ``features.NAME`` names a feature. For MovieLens-100K's ``u.user``:
         ``user_id=0,features.age=1,features.gender=2,features.occupation=3``
 
     Raises
     ------
     InputError
-        When the file cannot be read, lacks the column of the ids or a named column, or has no
+        When a file cannot be read, lacks the column of the ids or a named column, or has no
         users.
     """
     users: dict[str, dict[str, Any]] = {}
-    names = (*USER_FIELDS, *feature_columns(columns))
-    for _line, values in raw_rows(path, columns, names, ("user_id",), multiline=True):
+    names = (*USER_FIELDS, *feature_columns(options.columns_map()))
+    for _file, _line, values in raw_rows(paths, options, names, ("user_id",)):
         if isinstance(values, str):
             continue
         raws = dict(zip(names, values, strict=True))
@@ -44,5 +44,7 @@ def read_users(path: Path, columns: Mapping[str, str]) -> dict[str, dict[str, An
             follows.pop(user_id, None)
             users[user_id] = {"features": read_features(raws), "follows": list(follows)}
     if not users:
-        raise InputError(f"{path}: no users; map the columns with user_id=NAME,features.age=NAME,follows=NAME")
+        raise InputError(
+            f"{shown_paths(paths)}: no users; map the columns with user_id=NAME,features.age=NAME,follows=NAME"
+        )
     return users

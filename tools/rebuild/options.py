@@ -57,14 +57,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_usage(args: argparse.Namespace) -> None:
     """Raise :class:`InputError` for options that do not go together."""
     ranged = [name for name in ("from_ts", "to_ts") if getattr(args, name) is not None]
-    if args.into and args.from_topic == (args.log is not None):
+    if args.into and args.from_topic == bool(args.log):
         raise InputError("--into: name one source: LOG or --from-topic")
     if not args.into and (args.from_topic or ranged or args.partitions is not None):
         raise InputError("--from-topic, --from-ts, --to-ts and --partitions need --into RUN")
     if ranged and not args.from_topic:
         raise InputError("--from-ts and --to-ts need --from-topic; a log has --from and --to")
-    if (args.compare or args.promote) and args.log is not None:
-        raise InputError(f"LOG {args.log}: --compare and --promote read no log; leave it out")
+    if (args.compare or args.promote) and args.log:
+        raise InputError(f"LOG {args.log[0]}: --compare and --promote read no log; leave it out")
     if args.into and (args.speed != "max" or args.resume):
         raise InputError(
             "--into always copies at full speed and resumes where it stopped: leave out --speed and --resume"

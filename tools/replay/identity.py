@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ from models.vocabulary import EventType
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import VERSION, Event
 from streams.errors import InputError
+from tools.files.file_options import FileOptions
 from tools.files.log_reader import LogRow
 from tools.files.log_source import LogSource
 from tools.files.times import TimeRange
@@ -52,18 +54,23 @@ def to_event(row: LogRow, wire_run: str, seq: int) -> Event:
     )
 
 
-def content_digest(log: Path) -> str:
-    """Return 16 hexadecimal digits of a file's content; a process reads an unchanged file once.
+def content_digest(logs: Sequence[Path]) -> str:
+    """Return 16 hexadecimal digits of the files' content; a process reads an unchanged file once.
 
     Raises
     ------
     InputError
-        When there is no such file.
+        When a file is not there.
     """
-    if not log.is_file():
-        raise InputError(f"{log}: no such file; name a log in CSV, TSV, JSON lines or Parquet")
-    found = log.stat()
-    return _content_digest(log.absolute(), found.st_size, found.st_mtime_ns, found.st_ino)
+    parts = []
+    for log in logs:
+        if not log.is_file():
+            raise InputError(f"{log}: no such file; name a log in CSV, TSV, JSON lines or Parquet")
+        found = log.stat()
+        parts.append(_content_digest(log.absolute(), found.st_size, found.st_mtime_ns, found.st_ino))
+    if len(parts) == 1:
+        return parts[0]
+    return hashlib.blake2b("".join(parts).encode(), digest_size=CONTENT_DIGEST_BYTES).hexdigest()
 
 
 @lru_cache(maxsize=4)
@@ -72,10 +79,10 @@ def _content_digest(log: Path, *_state: int) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=CONTENT_DIGEST_BYTES)).hexdigest()
 
 
-def default_run(log: Path) -> str:
-    """Return the run name of a log: its file name, for people, and a digest of its content."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", log.name).strip(".-_")[:30] or "log"
-    return f"{stem}-{content_digest(log)[: 2 * DIGEST_BYTES]}"
+def default_run(logs: Sequence[Path]) -> str:
+    """Return the run name of a log: its first file's name, for people, and a digest of its content."""
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", logs[0].name).strip(".-_")[:30] or "log"
+    return f"{stem}-{content_digest(logs)[: 2 * DIGEST_BYTES]}"
 
 
 def check_run(run: str) -> str:
@@ -87,7 +94,7 @@ def check_run(run: str) -> str:
     return run
 
 
-def wire_run(run: str, log: Path, *mapping: object) -> str:
+def wire_run(run: str, logs: Sequence[Path], *mapping: object) -> str:
     """Return the run as events carry it: its name, and a digest of what determines its rows.
 
     These are the log's content and how it is read. So a log that was renamed or copied is the same
@@ -97,7 +104,7 @@ def wire_run(run: str, log: Path, *mapping: object) -> str:
     ----------
     mapping : columns, types, time unit and time range, as the user gave them
     """
-    return f"{run}@{digest(content_digest(log), *mapping)}"
+    return f"{run}@{digest(content_digest(logs), *mapping)}"
 
 
 @dataclass(frozen=True)
@@ -122,15 +129,18 @@ class LogReplay:
         InputError
             When the name cannot name a file, or there is no such log.
         """
-        return check_run(self.run or default_run(self.source.path))
+        return check_run(self.run or default_run(self.source.paths))
 
     def wire_run(self, pseudonyms: Pseudonyms | None) -> str:
         """Return the run that the events carry; another key for the user ids makes another run."""
         source, times = self.source, self.times
         # Earlier versions had None for an option that was not given; their runs stay resumable.
-        mapping = (source.columns or None, source.types or None, source.time_unit)
+        mapping: tuple[str | None, ...] = (source.files.columns or None, source.types or None, source.time_unit)
+        reading = replace(source.files, columns="")
+        if reading != FileOptions():
+            mapping += tuple(vars(reading).values())
         under_key = [] if pseudonyms is None else [pseudonyms.fingerprint()]
-        return wire_run(self.name, source.path, *mapping, times.start, times.end, *under_key)
+        return wire_run(self.name, source.paths, *mapping, times.start, times.end, *under_key)
 
 
 def with_pseudonym(row: LogRow, pseudonyms: Pseudonyms | None) -> LogRow:

@@ -177,14 +177,14 @@ def drive(
         rows = iter(sorted_rows(reader))
         first = next(rows, None)
         if first is None:
-            raise InputError(f"{source.path}: no rows that can be read")
+            raise InputError(f"{source.name}: no rows that can be read")
         before()
         bar.update(task, description="replaying", total=reader.n_good)
         everything: Iterator[LogRow] = chain([first], rows)
         asyncio.run(_publish_rows(settings, replay, everything, pace, lambda n: bar.update(task, completed=n)))
     if replay.tally.sent == 0 and replay.tally.skipped == 0:
         raise InputError(
-            f"{source.path}: none of its rows ({replay.tally.read}) keeps the contract; check --columns, --types and --time-unit"
+            f"{source.name}: none of its rows ({replay.tally.read}) keeps the contract; check --columns, --types and --time-unit"
         )
 
 

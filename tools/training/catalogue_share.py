@@ -57,4 +57,6 @@ def share_of_items(inputs: TrainingInputs) -> float | None:
     log, catalogue = inputs.sources.log, inputs.sources.catalogue
     if catalogue is None:
         return None
-    return catalogue_share(log.path.name, dict.fromkeys(inputs.log.item_ids), catalogue.path.name, inputs.sides.items)
+    return catalogue_share(
+        log.paths[0].name, dict.fromkeys(inputs.log.item_ids), catalogue.paths[0].name, inputs.sides.items
+    )

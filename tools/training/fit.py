@@ -159,7 +159,7 @@ def train_artifact(fit: FitOptions, inputs: TrainingInputs, preset: Preset, out:
         try:
             artifact = train(data, options, observer)
         except ValueError as exc:
-            raise InputError(f"{inputs.sources.log.path}: {exc}") from exc
+            raise InputError(f"{inputs.sources.log.name}: {exc}") from exc
     save_artifact(artifact, out)
     shutil.rmtree(checkpoints, ignore_errors=True)
     if board:

@@ -77,7 +77,7 @@ class TrainingSources:
         )
         if not len(log):
             before = f" before --until {until}" if until else ""
-            raise InputError(f"{self.log.path}: no rows{before}; name a log with events")
+            raise InputError(f"{self.log.name}: no rows{before}; name a log with events")
         return log
 
     def read_sides(self) -> Sides:

@@ -14,6 +14,7 @@ from streams.settings.load import KafkaSettings, Settings
 from tests.builders import T0, USER_ID_KEY, write_key
 from tools.catalogue import items_of_file
 from tools.commands.oracle import log_records
+from tools.files.file_options import FileOptions
 from tools.files.log_reader import LogRow
 from tools.files.log_source import CatalogueSource
 from tools.main import main
@@ -57,7 +58,7 @@ def test_items_of_a_file_keep_the_contract(tmp_path: Path, capsys: pytest.Captur
     """As ``headrace items put`` publishes them; a bad entry is shown and left out."""
     path = tmp_path / "items.csv"
     path.write_text(f"item_id,name,price\ni1,One,2.5\n{'x' * 200},Two,1\n")
-    (item,) = items_of_file(CatalogueSource(path, "title=name"))
+    (item,) = items_of_file(CatalogueSource((path,), FileOptions("title=name")))
     assert (item.item_id, item.title, item.price) == ("i1", "One", 2.5)
     assert "length" in capsys.readouterr().err
 

@@ -14,9 +14,9 @@ from streams.contract.records import Event, Item, ModelAnnouncement, PrivacyRequ
 from streams.contract.windows import decode_window
 from streams.errors import RecordError
 from tools.files.json_lines import CUT_BYTES, LineSplitter
-from tools.files.log_formats import MAX_LINE_BYTES
 from tools.files.log_reader import LogReader, sorted_rows
 from tools.files.log_source import LogSource
+from tools.files.raw_rows import MAX_LINE_BYTES
 from tools.files.refused_rows import RefusedRows
 
 DEPTH = 100_000
@@ -89,7 +89,7 @@ def test_a_compressed_bomb_is_one_bad_line(tmp_path: Path) -> None:
     refused = RefusedRows(shown=0)
     tracemalloc.start()
     try:
-        rows = list(sorted_rows(LogReader(LogSource(path), refused)))
+        rows = list(sorted_rows(LogReader(LogSource((path,)), refused)))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

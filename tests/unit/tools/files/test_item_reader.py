@@ -17,8 +17,9 @@ import pytest
 from streams.contract.records import Item, RecordDecoder
 from streams.errors import InputError
 from tools.catalogue import items_of_file
+from tools.files.file_options import FileOptions
 from tools.files.item_reader import read_items
-from tools.files.log_source import CatalogueSource, parse_columns
+from tools.files.log_source import CatalogueSource
 from tools.files.refused_rows import RefusedRows
 from tools.files.user_reader import read_users
 
@@ -26,7 +27,7 @@ from tools.files.user_reader import read_users
 def read(path: Path, content: str, columns: str = "") -> dict[str, dict[str, Any]]:
     """Write a catalogue and read it."""
     path.write_text(content)
-    return read_items(path, parse_columns(columns))
+    return read_items([path], FileOptions(columns))
 
 
 def features(items: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -39,9 +40,9 @@ def test_ids_are_those_of_a_log_whatever_type_holds_them(tmp_path: Path) -> None
     path = tmp_path / "items.parquet"
     for ids in (pa.array([29.0, 30.0]), pa.array([Decimal("29.0"), Decimal("30.0")]), pa.array([b"29", b"30"])):
         pq.write_table(pa.table({"item_id": ids, "title": ["a", "b"]}), path)
-        assert list(read_items(path, {})) == ["29", "30"]
+        assert list(read_items([path], FileOptions())) == ["29", "30"]
         pq.write_table(pa.table({"user_id": ids}), path)
-        assert list(read_users(path, {})) == ["29", "30"]
+        assert list(read_users([path], FileOptions())) == ["29", "30"]
     lines = ['{"item_id":29.0,"title":"a"}', '{"item_id":"30.0","title":"b"}', '{"item_id":3.5,"title":"c"}', ""]
     assert list(read(tmp_path / "items.jsonl", "\n".join(lines))) == ["29", "30.0"]
 
@@ -51,7 +52,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_item(tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
     path.write_bytes(BOM_UTF8 + b'{"item_id":"a","title":"t"}\n{"item_id":"b","title":"t"}\n')
     refused = RefusedRows()
-    found = [item.item_id for item in items_of_file(CatalogueSource(path), refused)]
+    found = [item.item_id for item in items_of_file(CatalogueSource((path,)), refused)]
     assert (found, refused.n) == (["a", "b"], 0)
 
 
@@ -100,7 +101,7 @@ def test_objects_of_json_lines_and_parquet_are_features(tmp_path: Path) -> None:
     for name, made in {"struct": struct, "map": pa.table(table | {"features": pairs})}.items():
         path = tmp_path / f"{name}.parquet"
         pq.write_table(made, path)
-        assert features(read_items(path, {"features.stock": "stock"})) == {"1": expected[name]}
+        assert features(read_items([path], FileOptions("features.stock=stock"))) == {"1": expected[name]}
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ import zstandard
 from streams.errors import InputError
 from streams.settings.record_limits import MAX_ID_LENGTH
 from tools.files import log_sort
+from tools.files.file_options import FileOptions, parse_columns
 from tools.files.item_reader import read_items
 from tools.files.log_reader import LogReader, LogRow, sorted_rows
-from tools.files.log_source import LogSource, parse_columns
+from tools.files.log_source import LogSource
 from tools.files.refused_rows import RefusedRows
 
 T = 1_600_000_000
@@ -45,7 +46,7 @@ def read(
     """Write a log and read it; return its rows and what was refused."""
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     refused = RecordingRows()
-    return list(LogReader(LogSource(path, columns, **options), refused)), refused.bad
+    return list(LogReader(LogSource((path,), FileOptions(columns), **options), refused)), refused.bad
 
 
 def test_all_formats_give_the_same_rows(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_the_unit_of_time_is_detected_and_said(tmp_path: Path, stamp: str, unit:
     """Seconds, milliseconds and ISO 8601 (UTC without a zone) are told apart."""
     path = tmp_path / "a.csv"
     path.write_text(HEADER + f"u,i,{stamp}\n")
-    reader = LogReader(LogSource(path), RefusedRows(shown=0))
+    reader = LogReader(LogSource((path,)), RefusedRows(shown=0))
     assert [row.ts_ms for row in reader] == [T * 1000]
     assert reader.time_unit == unit
 
@@ -120,7 +121,7 @@ def test_a_missing_column_is_named_with_those_that_exist(tmp_path: Path, name: s
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     """A file that is not there is bad input."""
     with pytest.raises(InputError, match=r"none\.csv: no such file"):
-        list(LogReader(LogSource(tmp_path / "none.csv"), RefusedRows(shown=0)))
+        list(LogReader(LogSource((tmp_path / "none.csv",)), RefusedRows(shown=0)))
 
 
 @pytest.mark.parametrize("content", ["", HEADER])
@@ -150,7 +151,7 @@ def test_types_are_mapped_and_unknown_ones_are_bad_rows(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none of 1 rows.*map it with --types odd=view"):
         read(tmp_path / "b.csv", f"user_id,item_id,ts,type\nu,i,{T},odd\n")
     with pytest.raises(InputError, match="'odd' is none of click, view, purchase"):
-        LogReader(LogSource(tmp_path / "a.csv", types="buy=odd"), RefusedRows(shown=0))
+        LogReader(LogSource((tmp_path / "a.csv",), types="buy=odd"), RefusedRows(shown=0))
 
 
 BAD_ROWS = [
@@ -230,7 +231,7 @@ def test_the_external_sort_equals_the_one_in_memory(tmp_path: Path, monkeypatch:
     chance = random.Random(1)
     text = HEADER + "".join(f"u{i},i,{T + chance.randrange(50)}\n" for i in range(2_000))
     in_file_order, _ = read(tmp_path / "a.csv", text)
-    reader = LogReader(LogSource(tmp_path / "a.csv"), RefusedRows(shown=0))
+    reader = LogReader(LogSource((tmp_path / "a.csv",)), RefusedRows(shown=0))
     runs = tmp_path / "runs"
     runs.mkdir()
     expected = sorted(in_file_order, key=lambda row: (row.ts_ms, row.line))
@@ -250,7 +251,7 @@ def test_the_sort_holds_no_more_rows_than_allowed(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(log_sort.SortedRuns, "add", counted)
     (tmp_path / "a.csv").write_text(HEADER + GOOD)
-    reader = LogReader(LogSource(tmp_path / "a.csv"), RefusedRows(shown=0))
+    reader = LogReader(LogSource((tmp_path / "a.csv",)), RefusedRows(shown=0))
     assert len(list(sorted_rows(reader, max_rows_in_memory=700, tmp_dir=tmp_path))) == 3_000
     assert sizes == [700] * 4
 
@@ -259,7 +260,7 @@ def test_items_keep_free_prices_and_leave_out_what_has_no_value(tmp_path: Path) 
     """A price of 0 is a price; an empty title is the id; tags are cut at bars."""
     path = tmp_path / "items.csv"
     path.write_text('item_id,title,tags,price,text\n1,"a, b",x|y,0,\n2,,,-1,"two\nlines"\n')
-    assert read_items(path, {}) == {
+    assert read_items([path], FileOptions()) == {
         "1": {"title": "a, b", "tags": ["x", "y"], "price": 0.0},
         "2": {"title": "2", "text": "two\nlines"},
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tools.files.file_options import FileOptions
 from tools.files.log_source import CatalogueSource, LogSource, UserSource
 
 #: Where a log is read, with what each needs besides.
@@ -42,6 +43,11 @@ def options(parser: argparse.ArgumentParser, wanted: set[str]) -> Options:
     return {name: (found.default, found.choices, found.type) for name, found in actions.items() if name in wanted}
 
 
+def names(prefix: str) -> set[str]:
+    """Return the names of the options for reading files."""
+    return {f"--{prefix}{field.name}" for field in fields(FileOptions)}
+
+
 def own_options(source: type[LogSource | CatalogueSource | UserSource]) -> Options:
     """Return all options that a source adds to a parser."""
     parser = argparse.ArgumentParser(add_help=False)
@@ -53,20 +59,24 @@ def own_options(source: type[LogSource | CatalogueSource | UserSource]) -> Optio
 def test_each_command_that_reads_a_log_has_its_options(module: str) -> None:
     """Names, defaults and choices are those of the source; each given value arrives in it."""
     own = own_options(LogSource)
-    assert options(parser_of(module), set(own)) == own and len(own) == len(fields(LogSource)) - 1
+    assert options(parser_of(module), set(own)) == own and len(own) == len(fields(FileOptions)) + 2
     args = parser_of(module).parse_args(OF_A_LOG[module])
-    assert LogSource.of(args) == LogSource(Path("log.csv"))
+    assert LogSource.of(args) == LogSource((Path("log.csv"),))
     args = parser_of(module).parse_args([*OF_A_LOG[module], *GIVEN])
-    assert LogSource.of(args) == LogSource(Path("log.csv"), "user_id=u,ts=t", "pv=view", "ms")
+    assert LogSource.of(args) == LogSource((Path("log.csv"),), FileOptions("user_id=u,ts=t"), "pv=view", "ms")
 
 
 @pytest.mark.parametrize("module", OF_A_CATALOGUE)
 def test_each_command_that_reads_a_catalogue_has_its_options(module: str) -> None:
     """``--items`` and its columns are the same everywhere."""
     own = own_options(CatalogueSource)
-    assert options(parser_of(module), set(own)) == own and set(own) == {"--items", "--item-columns"}
-    args = parser_of(module).parse_args([*OF_A_LOG[module], "--items", "items.csv", "--item-columns", "title=name"])
-    assert CatalogueSource.of(args) == CatalogueSource(Path("items.csv"), "title=name")
+    assert options(parser_of(module), set(own)) == own and set(own) == {"--items", *names("item-")}
+    args = parser_of(module).parse_args(
+        [*OF_A_LOG[module], "--items", "items.csv", "--item-columns", "title=name", "--item-encoding", "gb18030"]
+    )
+    assert CatalogueSource.of(args) == CatalogueSource(
+        (Path("items.csv"),), FileOptions("title=name", encoding="gb18030")
+    )
     assert CatalogueSource.of(parser_of(module).parse_args(OF_A_LOG[module])) is None
 
 
@@ -74,9 +84,9 @@ def test_each_command_that_reads_a_catalogue_has_its_options(module: str) -> Non
 def test_each_command_that_reads_users_has_their_options(module: str) -> None:
     """``--users`` and its columns are the same everywhere."""
     own = own_options(UserSource)
-    assert options(parser_of(module), set(own)) == own and set(own) == {"--users", "--user-columns"}
+    assert options(parser_of(module), set(own)) == own and set(own) == {"--users", *names("user-")}
     args = parser_of(module).parse_args([*OF_USERS[module], "--users", "users.csv", "--user-columns", "user_id=0"])
-    assert UserSource.of(args) == UserSource(Path("users.csv"), "user_id=0")
+    assert UserSource.of(args) == UserSource((Path("users.csv"),), FileOptions("user_id=0"))
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_log_that_unpacks_to_far_more_is_refused(
     path.write_bytes(frame * ((1 << 20) // (len(rows) - MAX_RATIO * len(frame)) + 1))
     n_read = 0
     with pytest.raises(InputError, match="unpacks to more than"):
-        for _ in LogReader(LogSource(path), RefusedRows(shown=0)):
+        for _ in LogReader(LogSource((path,)), RefusedRows(shown=0)):
             n_read += 1
     assert n_read > 10_000
 

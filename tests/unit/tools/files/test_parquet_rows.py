@@ -15,6 +15,7 @@ import pytest
 
 from streams.errors import InputError
 from tools.files import parquet_rows
+from tools.files.file_options import FileOptions
 from tools.files.item_reader import read_items
 from tools.files.log_reader import LogReader
 from tools.files.log_source import LogSource
@@ -148,7 +149,7 @@ def test_pages_that_unpack_to_far_more_are_refused_unread(tmp_path: Path) -> Non
     assert path.stat().st_size < 1 << 20
     before = pa.total_allocated_bytes()
     with pytest.raises(InputError, match="unpacks to more than 128 MiB and 200 times"):
-        read_items(path, {})
+        read_items([path], FileOptions())
     assert pa.total_allocated_bytes() - before < 1 << 20
 
 
@@ -223,13 +224,13 @@ def test_damaged_files_are_one_line(tmp_path: Path) -> None:
     for at in range(len(data)):
         path.write_bytes(data[:at] + bytes([data[at] ^ 0x55]) + data[at + 1 :])
         try:
-            list(LogReader(LogSource(path), RefusedRows(shown=0)))
+            list(LogReader(LogSource((path,)), RefusedRows(shown=0)))
         except InputError as exc:
             assert "\n" not in str(exc)
     for end in range(0, len(data), 17):
         path.write_bytes(data[:end])
         with pytest.raises(InputError):
-            list(LogReader(LogSource(path), RefusedRows(shown=0)))
+            list(LogReader(LogSource((path,)), RefusedRows(shown=0)))
     path.write_bytes(data[:-8] + struct.pack("<I", 1 << 31) + b"PAR1")
     with pytest.raises(InputError):
-        list(LogReader(LogSource(path), RefusedRows(shown=0)))
+        list(LogReader(LogSource((path,)), RefusedRows(shown=0)))

@@ -13,18 +13,18 @@ import pytest
 
 from streams.contract.records import RecordDecoder, User
 from streams.errors import InputError
-from tools.files.log_source import parse_columns
+from tools.files.file_options import FileOptions
 from tools.files.user_reader import read_users
 
-COLUMNS = parse_columns("user_id=id,features.age=age,features.city=city,follows=friends")
+COLUMNS = "user_id=id,features.age=age,features.city=city,follows=friends"
 
 
 def test_movielens_users_are_read_by_position(tmp_path: Path) -> None:
     """A pipe between values, no header."""
     path = tmp_path / "u.user"
     path.write_text("1|24|M|technician|85711\n2|53|F|other|94043\n")
-    columns = parse_columns("user_id=0,features.age=1,features.gender=2,features.occupation=3")
-    assert read_users(path, columns) == {
+    columns = "user_id=0,features.age=1,features.gender=2,features.occupation=3"
+    assert read_users([path], FileOptions(columns)) == {
         "1": {"features": {"age": 24.0, "gender": "M", "occupation": "technician"}, "follows": []},
         "2": {"features": {"age": 53.0, "gender": "F", "occupation": "other"}, "follows": []},
     }
@@ -48,7 +48,7 @@ def test_all_formats_give_the_same_users(tmp_path: Path) -> None:
         "2": {"features": {}, "follows": []},
     }
     for name in ("a.csv", "a.tsv", "a.user", "a.jsonl", "a.parquet"):
-        assert read_users(tmp_path / name, COLUMNS) == expected, name
+        assert read_users([tmp_path / name], FileOptions(COLUMNS)) == expected, name
     for user_id, user in expected.items():
         RecordDecoder(User).decode(msgspec.json.encode({"v": 1, "user_id": user_id, **user}))
 
@@ -60,19 +60,19 @@ def test_objects_and_lists_of_json_lines(tmp_path: Path) -> None:
     last = {"user_id": 7, "features": {"age": 2, "x": [1]}, "follows": ["8", 9, None, "8", "", 7]}
     entries = [first, last, {"user_id": None}, {"user_id": True}, {"user_id": " "}]
     path.write_text("".join(json.dumps(entry) + "\n" for entry in entries) + "no JSON\n")
-    assert read_users(path, {}) == {"7": {"features": {"age": 2.0}, "follows": ["8", "9"]}}
+    assert read_users([path], FileOptions()) == {"7": {"features": {"age": 2.0}, "follows": ["8", "9"]}}
 
 
 def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     """No file, no ids, no such column, no users: each says so."""
     path = tmp_path / "users.csv"
     with pytest.raises(InputError, match="no such file"):
-        read_users(path, {})
+        read_users([path], FileOptions())
     path.write_text("name,age\na,1\n")
     with pytest.raises(InputError, match="no column 'user_id'"):
-        read_users(path, {})
+        read_users([path], FileOptions())
     with pytest.raises(InputError, match="no column 'born'"):
-        read_users(path, {"user_id": "name", "features.born": "born"})
+        read_users([path], FileOptions("user_id=name,features.born=born"))
     path.write_text("user_id,age\n,1\n")
     with pytest.raises(InputError, match="no users"):
-        read_users(path, {})
+        read_users([path], FileOptions())

@@ -385,7 +385,7 @@ def test_a_run_in_use_takes_only_what_is_newer() -> None:
 def test_the_run_of_a_log_depends_on_the_key_of_user_ids(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("x")
     write_key(tmp_path / "key")
-    log, kafka = LogReplay(LogSource(tmp_path / "log.csv")), Settings().kafka
+    log, kafka = LogReplay(LogSource((tmp_path / "log.csv",))), Settings().kafka
     under_key = open_pseudonyms(replace(kafka, user_id_key_file=str(tmp_path / "key")))
     assert log.wire_run(open_pseudonyms(kafka)) != log.wire_run(under_key)
 

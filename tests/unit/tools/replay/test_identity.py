@@ -11,6 +11,7 @@ import pytest
 
 from streams.errors import InputError
 from tests.unit.tools.replay.test_publish_log import T0, row
+from tools.files.file_options import FileOptions
 from tools.files.log_reader import LogRow
 from tools.files.log_source import LogSource
 from tools.files.times import TimeRange
@@ -55,22 +56,22 @@ def log(tmp_path: Path) -> Path:
 
 def test_default_name_is_of_name_and_content(log: Path) -> None:
     """A grown log is another run, and so is one that was corrected in place."""
-    names = [default_run(log)]
+    names = [default_run([log])]
     assert re.fullmatch(r"u\.data-[0-9a-f]{8}", names[0])
     for content in ("x" * 11, "x" * 9 + "y", "y" + "x" * 9):
         log.write_text(content)
-        names.append(default_run(log))
+        names.append(default_run([log]))
     assert len(set(names)) == len(names)
     log.write_text("x" * 10)
-    assert default_run(log) == names[0]
+    assert default_run([log]) == names[0]
     odd = log.with_name("日志 (1).csv")
     odd.write_text("")
-    assert check_run(default_run(odd)).startswith("1-.csv-")
+    assert check_run(default_run([odd])).startswith("1-.csv-")
 
 
 def test_wire_name_keeps_the_name_and_fits(log: Path) -> None:
     """The contract allows 64 characters."""
-    name = wire_run("r" * 55, log, None)
+    name = wire_run("r" * 55, [log], None)
     assert name.startswith("r" * 55 + "@") and len(name) == 64
 
 
@@ -84,14 +85,14 @@ def test_wire_name_changes_with_all_that_changes_the_sequence(log: Path) -> None
         (None, None, "auto", 5, None),
         (None, None, "auto", None, 5),
     ]
-    names = [wire_run("r", log, *mapping) for mapping in mappings]
-    assert names[0] == wire_run("r", log, *mappings[0]), "repeatable"
+    names = [wire_run("r", [log], *mapping) for mapping in mappings]
+    assert names[0] == wire_run("r", [log], *mappings[0]), "repeatable"
     for content in ("x" * 11, "x" * 9 + "y"):  # the second is as long as the first log
         log.write_text(content)
-        names.append(wire_run("r", log, *mappings[0]))
+        names.append(wire_run("r", [log], *mappings[0]))
     assert len(set(names)) == len(names)
     moved = log.rename(log.with_name("v.data"))
-    assert wire_run("r", moved, *mappings[0]) == names[-1], "the same log under another name"
+    assert wire_run("r", [moved], *mappings[0]) == names[-1], "the same log under another name"
 
 
 def test_a_file_larger_than_memory_would_hold_is_read_in_pieces(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_a_file_larger_than_memory_would_hold_is_read_in_pieces(tmp_path: Path) 
     with log.open("wb") as file:
         file.truncate(256 << 20)
     tracemalloc.start()
-    content_digest(log)
+    content_digest([log])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 4 << 20
@@ -115,9 +116,9 @@ def test_name_that_cannot_name_a_file_is_refused(name: str) -> None:
 
 def test_a_replay_has_the_run_of_its_options(log: Path) -> None:
     """An option that is not given counts as None, so replays of earlier versions stay resumable."""
-    plain = LogReplay(LogSource(log))
-    assert plain.wire_run(None) == wire_run(default_run(log), log, None, None, "auto", None, None)
-    whole = LogReplay(LogSource(log, "user_id=u, ts=t", "pv=view", "s"), "mine", TimeRange(5, 9))
-    assert whole.wire_run(None) == wire_run("mine", log, "user_id=u, ts=t", "pv=view", "s", 5, 9)
+    plain = LogReplay(LogSource((log,)))
+    assert plain.wire_run(None) == wire_run(default_run([log]), [log], None, None, "auto", None, None)
+    whole = LogReplay(LogSource((log,), FileOptions("user_id=u, ts=t"), "pv=view", "s"), "mine", TimeRange(5, 9))
+    assert whole.wire_run(None) == wire_run("mine", [log], "user_id=u, ts=t", "pv=view", "s", 5, 9)
     with pytest.raises(InputError, match="no such file"):
-        LogReplay(LogSource(log.with_name("none.csv")), "mine").wire_run(None)
+        LogReplay(LogSource((log.with_name("none.csv"),)), "mine").wire_run(None)

@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
 from streams.errors import InputError
+from tools.files.file_options import FileOptions
 from tools.files.packed_files import unpacked
 from tools.files.parquet_rows import ParquetRows, errors, parquet_error
 
@@ -30,29 +31,50 @@ PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
 #: RecBole's atomic files write a column as ``name:type``.
 ATOMIC_SUFFIXES: Final = frozenset({".inter", ".item", ".user"})
 
-RawRow = tuple[int, "Sequence[Any] | str"]
+Numbered = tuple[int, "Sequence[Any] | str"]
 
 
-def raw_rows(
-    path: Path, columns: Mapping[str, str], fields: Sequence[str], required: Sequence[str], *, multiline: bool = False
-) -> Iterator[RawRow]:
-    """Yield ``(line, values)``: values in the order of ``fields``, None for a missing value.
-
-    For a line that is not a row, ``values`` is the reason, as text.
+class RawRow(NamedTuple):
+    """One row of a file, before its values are checked.
 
     Parameters
     ----------
-    columns : field to the file's column name, or to its position from 0; where all columns are
-        positions, the file has no header
-    required : fields without which the file cannot be read
-    multiline : whether a quoted CSV value may contain line ends. Off for logs, so that a stray
-        quote costs one row and not the rest of the file
+    file : the file, as a message names it
+    line : counts from 1, with the header; in Parquet it counts rows. One line may give several rows
+    values : in the order of the fields that were asked for, None for a missing value; for a line
+        that is not a row, the reason, as text
+    """
+
+    file: str
+    line: int
+    values: Sequence[Any] | str
+
+
+def raw_rows(
+    paths: Sequence[Path], options: FileOptions, fields: Sequence[str], required: Sequence[str]
+) -> Iterator[RawRow]:
+    """Yield the rows of some files, one file after another.
+
+    Parameters
+    ----------
+    fields : which values each row has, and in which order
+    required : fields without which a file cannot be read
 
     Raises
     ------
     InputError
-        When the file is missing, damaged or lacks a column, or ``columns`` names an unknown field.
+        When a file is missing, damaged or lacks a column, or the columns name an unknown field.
     """
+    columns = options.columns_map()
+    for path in paths:
+        name = str(path)
+        for line, values in _rows_of(path, columns, fields, required):
+            yield RawRow(name, line, values)
+
+
+def _rows_of(
+    path: Path, columns: Mapping[str, str], fields: Sequence[str], required: Sequence[str]
+) -> Iterator[Numbered]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; name a CSV, TSV, JSON-lines or Parquet file")
     unknown = sorted(set(columns) - set(fields))
@@ -66,7 +88,7 @@ def raw_rows(
         elif suffix in JSON_SUFFIXES:
             yield from _checked_json_rows(path, columns, wanted, required)
         else:
-            yield from _delimited_rows(path, columns, wanted, required, multiline=multiline)
+            yield from _delimited_rows(path, columns, wanted, required)
     except (EOFError, gzip.BadGzipFile, zlib.error) as exc:
         raise InputError(f"{path}: damaged gzip ({exc}); fetch the file again") from exc
     except OSError as exc:
@@ -112,7 +134,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, str | None]]:
 
 def _checked_json_rows(
     path: Path, columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
-) -> Iterator[RawRow]:
+) -> Iterator[Numbered]:
     """Yield the rows of a JSON-lines file whose first objects have all columns that are needed."""
     names: dict[str, None] = {}
     rows = _json_rows(path, list(wanted.values()), names)
@@ -123,7 +145,7 @@ def _checked_json_rows(
     yield from chain(head, rows)
 
 
-def _json_rows(path: Path, keys: Sequence[str], names: dict[str, None]) -> Iterator[RawRow]:
+def _json_rows(path: Path, keys: Sequence[str], names: dict[str, None]) -> Iterator[Numbered]:
     """Yield rows; add the keys of the first :data:`HEAD_ROWS` objects to ``names``."""
     decoder = msgspec.json.Decoder(dict[str, Any])
     n_named = 0
@@ -145,7 +167,7 @@ def _json_rows(path: Path, keys: Sequence[str], names: dict[str, None]) -> Itera
 
 def _parquet_rows(
     path: Path, columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
-) -> Iterator[RawRow]:
+) -> Iterator[Numbered]:
     try:
         with path.open("rb") as file:
             parquet = ParquetRows(path, file)
@@ -162,8 +184,8 @@ def _parquet_rows(
 
 
 def _delimited_rows(
-    path: Path, columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str], *, multiline: bool
-) -> Iterator[RawRow]:
+    path: Path, columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
+) -> Iterator[Numbered]:
     suffix = _suffix(path)
     is_headerless = bool(columns) and all(name.isdecimal() for name in columns.values())
     with _open(path) as file:
@@ -184,7 +206,7 @@ def _delimited_rows(
         _check_required(path, positions, wanted, required, names)
         if is_headerless:
             yield _pick(*first, delimiter, positions)
-        if multiline and delimiter == ",":
+        if delimiter == ",":
             yield from _csv_rows(lines, positions)
             return
         for number, line in lines:
@@ -200,22 +222,33 @@ def _delimiter(suffix: str, head: str) -> str:
     return next((d for d in ("\t", "::", "|", ";", ",", " ") if d in head), usual or ",")
 
 
-def _csv_rows(lines: Iterator[tuple[int, str | None]], positions: Sequence[int | None]) -> Iterator[RawRow]:
+def _csv_rows(lines: Iterator[tuple[int, str | None]], positions: Sequence[int | None]) -> Iterator[Numbered]:
     """Yield rows whose quoted values may contain line ends, by the number of their last line."""
-    reader = csv.reader(f"{line}\n" for _number, line in lines if line is not None)
+    too_long: list[int] = []
+
+    def texts() -> Iterator[str]:
+        for number, line in lines:
+            if line is None:
+                too_long.append(number)
+            else:
+                yield f"{line}\n"
+
+    reader = csv.reader(texts())
     while True:
         try:
-            values = next(reader)
-        except StopIteration:
-            return
+            values = next(reader, None)
         except csv.Error as exc:
             yield reader.line_num + 1, f"not CSV: {exc}"
             continue
+        while too_long:
+            yield too_long.pop(), f"longer than {MAX_LINE_BYTES} bytes"
+        if values is None:
+            return
         if values:
             yield reader.line_num + 1, [None if p is None or p >= len(values) else values[p] for p in positions]
 
 
-def _pick(number: int, line: str | None, delimiter: str, positions: Sequence[int | None]) -> RawRow:
+def _pick(number: int, line: str | None, delimiter: str, positions: Sequence[int | None]) -> Numbered:
     if line is None:
         return number, f"longer than {MAX_LINE_BYTES} bytes"
     try:
