@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from models.types import Float32, Int64
 
-Row = Mapping[str, float | str | None]
+#: Feature name to value; a list is a set of categories.
+Row = Mapping[str, "float | str | Sequence[str] | None"]
 
 #: Columns of one spec: as wide as the text's projection, so that features cannot dominate it.
 MAX_COLUMNS: Final = 64
@@ -50,11 +51,11 @@ class NumericFeature(msgspec.Struct, frozen=True):
 
 
 class CategoricalFeature(msgspec.Struct, frozen=True):
-    """One column for each kept category.
+    """One column for each kept category; a row has one category or several.
 
     Parameters
     ----------
-    shares : share of each category among the known training values, between 0 and 1
+    shares : share of the known training rows that have each category, between 0 and 1
     """
 
     name: str
@@ -100,8 +101,8 @@ class FeatureSpec(msgspec.Struct, frozen=True):
         return np.repeat(np.arange(len(widths), dtype=np.int64), widths)
 
 
-def item_row(item: Mapping[str, Any]) -> dict[str, float | str | None]:
-    """Return an item's features: ``price``, ``category``, ``n_tags`` and ``features.NAME``.
+def item_row(item: Mapping[str, Any]) -> Row:
+    """Return an item's features: ``price``, ``category``, ``categories``, ``n_tags``, ``features.NAME``.
 
     Parameters
     ----------
@@ -109,15 +110,17 @@ def item_row(item: Mapping[str, Any]) -> dict[str, float | str | None]:
         unknown, not 0
     """
     tags = item.get("tags")
-    row = {
+    row: dict[str, float | str | Sequence[str] | None] = {
         "price": item.get("price"),
         "category": item.get("category"),
         "n_tags": None if tags is None else float(len(tags)),
     }
+    if categories := item.get("categories"):
+        row["categories"] = categories
     return row | user_row(item)
 
 
-def user_row(user: Mapping[str, Any]) -> dict[str, float | str | None]:
+def user_row(user: Mapping[str, Any]) -> dict[str, Any]:
     """Return a user's features by name, as ``features.NAME``."""
     return {f"features.{name}": value for name, value in (user.get("features") or {}).items()}
 
@@ -126,9 +129,10 @@ def fit_spec(rows: Sequence[Row]) -> FeatureSpec:
     """Fit the columns to training rows.
 
     A feature is numeric where at least half of its known values are numbers, else categorical with
-    its most frequent values. A numeric feature without negative values and with a highly skewed
-    distribution, such as prices, becomes log(1 + x). Features are taken by falling coverage while
-    they fit into :data:`MAX_COLUMNS`. A feature with only one value gets no column.
+    its most frequent values; a list of texts counts as each of them. A numeric feature without
+    negative values and with a highly skewed distribution, such as prices, becomes log(1 + x).
+    Features are taken by falling coverage while they fit into :data:`MAX_COLUMNS`. A feature with
+    only one value gets no column.
 
     Parameters
     ----------
@@ -136,7 +140,7 @@ def fit_spec(rows: Sequence[Row]) -> FeatureSpec:
     """
     n_known: Counter[str] = Counter()
     for row in rows:
-        n_known.update(name for name, value in row.items() if _number(value) is not None or _category(value))
+        n_known.update(name for name, value in row.items() if _number(value) is not None or _categories(value))
     numeric: list[NumericFeature] = []
     categorical: list[CategoricalFeature] = []
     left_out: list[str] = []
@@ -217,6 +221,12 @@ def _category(value: Any) -> str:
     return "" if number is None else f"{number:g}"
 
 
+def _categories(value: Any) -> tuple[str, ...]:
+    """Return the distinct categories of a value, one or those of a list; none where it is missing."""
+    texts = [part for part in value if isinstance(part, str)] if isinstance(value, list | tuple) else [value]
+    return tuple(dict.fromkeys(category for text in texts if (category := _category(text))))
+
+
 def _numbers(values: Sequence[Any]) -> NDArray[np.float64]:
     found = (_number(value) for value in values)
     return np.array([np.nan if number is None else number for number in found], dtype=np.float64)
@@ -226,9 +236,9 @@ def _fit_feature(name: str, values: Sequence[Any]) -> NumericFeature | Categoric
     """Fit one feature; None where its known values do not vary."""
     numbers = _numbers(values)
     numbers = numbers[np.isfinite(numbers)]
-    counts = Counter(category for value in values if (category := _category(value)))
-    if 2 * len(numbers) < counts.total():
-        return _fit_categories(name, counts)
+    known = [categories for value in values if (categories := _categories(value))]
+    if 2 * len(numbers) < len(known):
+        return _fit_categories(name, known)
     if numbers.min() == numbers.max():
         return None
     is_log = bool(numbers.min() >= 0 and _skewness(numbers) > MAX_SKEWNESS)
@@ -236,13 +246,19 @@ def _fit_feature(name: str, values: Sequence[Any]) -> NumericFeature | Categoric
     return NumericFeature(name, is_log, float(numbers.mean()), float(numbers.std()) or 1.0)
 
 
-def _fit_categories(name: str, counts: Counter[str]) -> CategoricalFeature | None:
+def _fit_categories(name: str, known: Sequence[tuple[str, ...]]) -> CategoricalFeature | None:
+    """Fit the most frequent categories that not every row has; None without one.
+
+    Parameters
+    ----------
+    known : categories of each row that has some
+    """
+    counts = Counter(category for categories in known for category in categories)
     ranked = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
-    kept = [(category, n) for category, n in ranked[:MAX_CATEGORIES] if n >= MIN_CATEGORY_ROWS]
-    if len(counts) < 2 or not kept:
+    kept = [(category, n) for category, n in ranked if MIN_CATEGORY_ROWS <= n < len(known)][:MAX_CATEGORIES]
+    if not kept:
         return None
-    total = counts.total()
-    return CategoricalFeature(name, tuple(category for category, _ in kept), tuple(n / total for _, n in kept))
+    return CategoricalFeature(name, tuple(category for category, _ in kept), tuple(n / len(known) for _, n in kept))
 
 
 def _skewness(values: NDArray[np.float64]) -> float:
@@ -256,10 +272,11 @@ def _skewness(values: NDArray[np.float64]) -> float:
 def _one_hot(feature: CategoricalFeature, values: Sequence[Any]) -> NDArray[np.float64]:
     """Return (n, n_categories) float64; a share p is standardised by sqrt(p (1 - p))."""
     place = {category: i for i, category in enumerate(feature.categories)}
-    known = [_category(value) for value in values]
-    codes = np.array([place.get(category, -1) for category in known], dtype=np.int64)
+    known = [_categories(value) for value in values]
+    is_category = np.zeros((len(known), len(place)), dtype=bool)
+    for row, categories in enumerate(known):
+        is_category[row, [place[category] for category in categories if category in place]] = True
     shares = np.array(feature.shares)
-    is_category = codes[:, None] == np.arange(len(shares))  # [n, n_categories]
     columns: NDArray[np.float64] = (is_category - shares) / np.sqrt(shares * (1 - shares))
-    columns[np.array([not category for category in known], dtype=bool)] = np.nan
+    columns[np.array([not categories for categories in known], dtype=bool)] = np.nan
     return columns

@@ -1,6 +1,7 @@
 """Item text: one width, one case, one Chinese script; Chinese cut into words; no stop words.
 
-Model numbers such as ``iphone15-pro`` stay whole.
+Model numbers such as ``iphone15-pro`` stay whole. HTML entities are read as their characters, and
+invisible characters end no word.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ import re
 import threading
 import unicodedata
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from models.text.characters import visible
 from models.text.user_words import UserWord, WholeWords, digest, read_user_words
 
 #: Increase it with every change of the rules below: it is part of the version of every vector.
-RULES: Final = 3
+RULES: Final = 4
 #: ``jieba`` is the default; ``rjieba`` is the same in Rust, several times faster; the user installs
 #: it.
 SEGMENTERS: Final = ("jieba", "rjieba")
@@ -34,8 +36,10 @@ MIXED_WORDS: Final = ("t恤", "t恤衫", "u盘", "k歌", "x光", "ic卡", "sim�
 
 _HAN: Final = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003134f"
 #: Vowel signs and accents that are separate characters in Devanagari, Thai, Arabic and others; they
-#: do not end a word.
-_MARKS: Final = "".join(chr(c) for c in range(0x300, 0x1E00) if unicodedata.category(chr(c)).startswith("M"))
+#: do not end a word. Nor do the joiners that :func:`~models.text.characters.visible` leaves.
+_MARKS: Final = "\u200c\u200d" + "".join(
+    chr(c) for c in range(0x300, 0x1E00) if unicodedata.category(chr(c)).startswith("M")
+)
 _LETTER: Final = rf"(?:(?![{_HAN}])(?:[^\W_]|[{_MARKS}]))"
 #: A run of Chinese, or letters and digits of any other script joined by marks of model numbers:
 #: iphone15-pro, c++, 1/2.
@@ -47,19 +51,24 @@ _SIGNS: Final = str.maketrans({"\u2122": " ", "\u2120": " "})
 
 
 def text_rules(segmenter: str) -> str:
-    """Return the version of the cleaning with a segmenter and without user words."""
+    """Return the version of the cleaning with a segmenter and without user words.
+
+    It names the Unicode tables, which come with Python: another Python may fold another character.
+    """
     packages = (segmenter, "opencc", "stopwordsiso")
-    return "+".join([str(RULES), *(f"{package}-{importlib.metadata.version(package)}" for package in packages)])
+    versions = (f"{package}-{importlib.metadata.version(package)}" for package in packages)
+    return "+".join([str(RULES), f"unicode-{unicodedata.unidata_version}", *versions])
 
 
 def normalise(text: str) -> str:
     """Return text in NFKC (full width becomes half width), lower case and simplified Chinese.
 
-    The result has at most :data:`MAX_CHARS` characters. A lone surrogate, which JSON can hold and
-    no converter accepts, becomes a question mark.
+    Entities are read and invisible characters dropped: :func:`~models.text.characters.visible`. The
+    result has at most :data:`MAX_CHARS` characters. A lone surrogate, which JSON can hold and no
+    converter accepts, becomes a question mark.
     """
-    text = text[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8").translate(_SIGNS)
-    text = unicodedata.normalize("NFKC", text)[:MAX_CHARS].lower().replace("\u2019", "'")[:MAX_CHARS]
+    text = visible(text[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8"))
+    text = unicodedata.normalize("NFKC", text.translate(_SIGNS))[:MAX_CHARS].lower().replace("\u2019", "'")[:MAX_CHARS]
     return str(_converter().convert(text))[:MAX_CHARS] if _IS_HAN.search(text) else text
 
 
@@ -90,14 +99,25 @@ def clean(text: str) -> str:
 
 
 def item_text(
-    title: str, text: str | None = None, category: str | None = None, tags: Sequence[str] | None = None
+    title: str,
+    text: str | None = None,
+    category: str | None = None,
+    tags: Sequence[str] | None = None,
+    categories: Sequence[str] | None = None,
 ) -> str:
     """Return the cleaned text of an item, title first, because encoders read only the beginning.
 
-    Only the first :data:`MAX_ITEM_CHARS` characters count, before cleaning and after it.
+    Only the first :data:`MAX_ITEM_CHARS` characters count, before cleaning and after it. A category
+    that is also in ``categories`` stands there once.
     """
-    joined = " ".join(part for part in (title, category, *(tags or ()), text) if part)
+    groups = dict.fromkeys((category, *(categories or ())))
+    joined = " ".join(part for part in (title, *groups, *(tags or ()), text) if part)
     return clean(joined[:MAX_ITEM_CHARS])[:MAX_ITEM_CHARS].rstrip()
+
+
+def fields_text(item: Mapping[str, Any]) -> str:
+    """Return :func:`item_text` of an item that is given as fields of the contract."""
+    return item_text(item["title"], *(item.get(name) for name in ("text", "category", "tags", "categories")))
 
 
 def use_segmenter(name: str) -> None:
@@ -141,8 +161,8 @@ def load_user_words(path: Path) -> None:
 def text_version() -> str:
     """Return the version of the cleaning in effect.
 
-    It names the rules, segmenter, converter, stop words, and a hash of the user words if there are
-    any.
+    It names the rules, Unicode tables, segmenter, converter, stop words, and a hash of the user words
+    if there are any.
     """
     rules = text_rules(_state.name)
     return f"{rules}+words-{digest(_state.words)}" if _state.words else rules

@@ -86,6 +86,7 @@ class Item(msgspec.Struct, omit_defaults=True):
     features: Annotated[dict[ShortText, float | str | None], Meta(max_length=100)] | None = None
     relations: Annotated[dict[ShortText, list[Identifier]], Meta(max_length=20)] | None = None
     vectors: Annotated[dict[ShortText, list[float]], Meta(max_length=4)] | None = None
+    categories: Annotated[list[ShortText], Meta(max_length=100)] | None = None
 
 
 class User(msgspec.Struct, omit_defaults=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Final
 
 from models.artifact.artifact import Artifact
 from models.device import resolve_device
@@ -61,6 +62,10 @@ def open_cache(folder: Path | None, encoder: TextEncoder) -> EmbeddingCache:
         raise HeadraceError(f"{exc}; set HEADRACE_ENCODER_CACHE_DIR") from exc
 
 
+#: Which package to install is not to be seen from the name.
+_UNICODE: Final = " (Unicode's tables come with Python)"
+
+
 def open_encoder(name: str, device: str, access: Access) -> TextEncoder:
     """Return an encoder by name.
 
@@ -109,9 +114,10 @@ def open_artifact_encoder(
         ("text cleaning", artifact.text_version, text_version()),
     ):
         if expected != found:
+            here, there = _differences(found, expected)
             raise HeadraceError(
-                f"{what} version {found} is not the artifact's {expected}: vectors would be mixed; "
-                "install the version it was trained with, or train again"
+                f"{what}: {here} here, {there} when the artifact was trained: vectors would be mixed; "
+                f"train again, or install what it was trained with{_UNICODE if 'unicode-' in there else ''}"
             )
     n_dims = artifact.whitening.mean.shape[0]
     if encoder.dim != n_dims:
@@ -121,6 +127,15 @@ def open_artifact_encoder(
         )
     folder = Path(settings.encoder_cache_dir) if settings.encoder_cache_dir else None
     return encoder, open_cache(folder, encoder)
+
+
+def _differences(found: str, expected: str) -> tuple[str, str]:
+    """Return the parts of two versions that are in one of them only, as text."""
+    ours, theirs = found.split("+"), expected.split("+")
+    return (
+        " ".join(part for part in ours if part not in theirs) or found,
+        " ".join(part for part in theirs if part not in ours) or expected,
+    )
 
 
 class ArtifactEncoder:

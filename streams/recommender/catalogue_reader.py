@@ -141,7 +141,7 @@ def item_vectors(
     left_out: dict[str, str] = {}
     for item in items:
         try:
-            texts[item.item_id] = item_text(item.title, item.text, item.category, item.tags)
+            texts[item.item_id] = item_text(item.title, item.text, item.category, item.tags, item.categories)
         except Exception as exc:  # a segmenter may raise anything for a text that nobody has tried
             left_out[item.item_id] = f"text: {exc!r}"
     vectors = _embedded(texts, embed, left_out)

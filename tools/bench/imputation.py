@@ -108,7 +108,7 @@ def run(options: Options) -> dict[str, Any]:
     }
 
 
-def remove(rows: Mapping[str, Row], share: float, seed: int) -> dict[str, dict[str, float | str | None]]:
+def remove(rows: Mapping[str, Row], share: float, seed: int) -> dict[str, Row]:
     """Return the features that are left when each is removed with probability ``share``."""
     rng = random.Random(seed)  # noqa: S311 - a reproducible experiment, nothing secret
     return {

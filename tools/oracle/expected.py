@@ -215,7 +215,7 @@ class ListOracle:
 
 def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, settings: RecommenderSettings) -> Catalogue:
     """Return the catalogue as the recommender builds it; opens the encoder only for texts."""
-    texts = [item_text(item.title, item.text, item.category, item.tags) for item in items.values()]
+    texts = [item_text(item.title, item.text, item.category, item.tags, item.categories) for item in items.values()]
     vectors = embed_texts(texts, *open_artifact_encoder(artifact, device, settings)) if texts else ()
     features: dict[str, Row] | None = None
     if artifact.item_features.width:

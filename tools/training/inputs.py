@@ -16,6 +16,7 @@ from tools.files.refused_rows import RefusedRows
 from tools.files.times import TimeRange, parse_time
 
 if TYPE_CHECKING:
+    from models.features.columns import Row
     from models.interactions import Interactions
     from models.text.encoder_files import Access
     from models.types import Float32
@@ -32,8 +33,8 @@ class Sides:
     """
 
     items: Mapping[str, dict[str, Any]] = field(default_factory=dict)
-    item_features: Mapping[str, dict[str, float | str | None]] = field(default_factory=dict)
-    user_features: Mapping[str, dict[str, float | str | None]] = field(default_factory=dict)
+    item_features: Mapping[str, Row] = field(default_factory=dict)
+    user_features: Mapping[str, Row] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,10 @@ def encoder_access() -> Access:
 
 def embed_items(items: Mapping[str, dict[str, Any]], encoder: Any, cache: Any) -> dict[str, Float32]:
     """Return the raw text embedding of each item of a catalogue, by item id."""
-    from models.text.clean import item_text
+    from models.text.clean import fields_text
     from models.text.embedding_cache import embed_texts
 
-    texts = [item_text(i["title"], i.get("text"), i.get("category"), i.get("tags")) for i in items.values()]
+    texts = [fields_text(item) for item in items.values()]
     with progress() as bar:
         task = bar.add_task("item texts", total=None)
         vectors = embed_texts(texts, encoder, cache, lambda done, total: bar.update(task, completed=done, total=total))

@@ -12,7 +12,7 @@ from models.evaluation.window_text import WindowTextData, WindowTextEncoder, Win
 from models.interactions import Interactions
 from models.ranking.catalogue import Catalogue, unit_rows
 from models.sequence.model import pack
-from models.text.clean import item_text
+from models.text.clean import fields_text
 from models.text.encoder import TextEncoder
 from models.types import Behaviour, Float32
 
@@ -39,7 +39,7 @@ def window_text_scorer(
 
     def text_of(item_id: str) -> str:
         item = items.get(item_id)
-        return item_text(item["title"], item.get("text"), item.get("category"), item.get("tags")) if item else ""
+        return fields_text(item) if item else ""
 
     nothing = np.zeros(encoder.dim, dtype=np.float32)
     raw = np.stack([vectors.get(item_id, nothing) for item_id in train.item_ids])

@@ -154,3 +154,25 @@ def test_rows_of_items_and_users() -> None:
     assert item_row({"features": None}) == {"price": None, "category": None, "n_tags": None}
     assert user_row({"features": {"age": 3.0}, "follows": ["u"]}) == {"features.age": 3.0}
     assert user_row({}) == {}
+
+
+def test_an_item_may_have_several_categories() -> None:
+    """Each kept category has a column; a row is in all of its own, and a category of every row says nothing."""
+    kinds = [["all", "toys"], ["all", "toys", "games", "toys"], ["all", "games"], ["all", " "], ["all", "rare"]]
+    rows = [item_row({"categories": found}) for found in kinds]
+    spec = fit_spec(rows)
+    assert names_of(spec) == ("categories=games", "categories=toys")
+    encoded = encode(spec, [*rows, item_row({"categories": []}), item_row({"category": "toys"})])
+    assert (encoded > 0).tolist() == [[False, True], [True, True], [True, False], *[[False, False]] * 4]
+    assert np.isnan(encoded[-2:]).all()
+    assert encoded[:-2].mean(axis=0) == pytest.approx(0, abs=1e-6)
+    assert spec_from_dict(json.loads(json.dumps(spec_to_dict(spec)))) == spec
+
+
+def test_one_category_and_a_list_of_one_are_the_same() -> None:
+    """A shop that has one category in each list gets the columns of a plain category."""
+    values = ["a", "b", "a", "c", "b", None]
+    plain = [{"category": value} for value in values]
+    lists = [{"category": value and [value]} for value in values]
+    assert fit_spec(plain) == fit_spec(lists)
+    assert np.array_equal(encode(fit_spec(plain), plain), encode(fit_spec(lists), lists), equal_nan=True)

@@ -337,7 +337,7 @@ def test_features_of_users_and_items_change_probabilities() -> None:
 def test_a_user_of_whom_nothing_is_known_gets_what_is_imputed() -> None:
     """No features, an empty row, an unknown name and the median give the same list."""
     pipeline, shown = Pipeline(featured_artifact(), k=5), featured_catalogue()
-    ages = [float(row["features.age"] or 0.0) for row in featured_data().user_features.values()]
+    ages = [float(str(row["features.age"] or 0.0)) for row in featured_data().user_features.values()]
     rows: list[Row] = [
         {},
         {"features.shoe_size": 44.0},

@@ -90,6 +90,26 @@ def test_an_artifact_without_a_checksum_is_held_to_its_version(shop: Path, artif
         open_artifact_encoder(old, "cpu", _settings(shop, encoder=str(save_bert(tmp_path / "bert", seed=1))))
 
 
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (
+            ("unicode-", "unicode-1."),
+            r"text cleaning: unicode-\S+ here, unicode-1\.\S+ when .* tables come with Python",
+        ),
+        (("4+unicode", "3+unicode"), r"text cleaning: 4 here, 3 when the artifact was trained: .* trained with$"),
+    ],
+)
+def test_texts_cleaned_by_other_rules_are_refused_with_what_differs(
+    shop: Path, artifact: Artifact, part: tuple[str, str], message: str
+) -> None:
+    """A version has six parts, and the user needs to know which one to change."""
+    manifest = copy(artifact.manifest)
+    manifest.text_version = manifest.text_version.replace(*part)
+    with pytest.raises(HeadraceError, match=message):
+        open_artifact_encoder(replace(artifact, manifest=manifest), "cpu", _settings(shop))
+
+
 def test_the_checksum_of_the_encoder_is_part_of_the_version(shop: Path, tmp_path: Path, artifact: Artifact) -> None:
     """Other files make another version; without a checksum it is that of older artifacts."""
     folder = shutil.copytree(shop / "models" / "a", tmp_path / "a")
