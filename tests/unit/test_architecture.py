@@ -37,6 +37,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.errors", "streams.printable"},
         {"streams.settings"},
         {"streams.contract"},
+        {"streams.formats"},
         {"streams.kafka.fetching"},
         {"streams.kafka"},
         {"streams.state"},

@@ -1,0 +1,1 @@
+"""Records that other systems wrote: their shapes, and how they become records of the contract."""
