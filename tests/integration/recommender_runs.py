@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 
-from streams.contract.kafka_records import ConsumedRecord, OutRecord
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Recommendation, RecordDecoder, encode
 from streams.contract.windows import WindowState, decode_window
 from streams.kafka.group_watch import group_lag
 from streams.kafka.publisher import Publisher
-from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import create_topics, open_admin
 from streams.sequencer.window import absorb
 from streams.settings.load import Settings
 from streams.settings.record_limits import WindowBounds
 from tests import tiny
 from tests.builders import T0, make_event
+from tests.integration.reading import read_all
 from tools.main import main
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
@@ -59,15 +59,6 @@ def publish(settings: Settings, topic: str, records: Iterable[OutRecord]) -> Non
                 await publisher.publish(settings.kafka.topic(topic), record.key or b"", record.value)
 
     asyncio.run(run())
-
-
-def read_all(settings: Settings, topic: str) -> list[ConsumedRecord]:
-    """Return all records of a topic of the contract."""
-
-    async def run() -> list[ConsumedRecord]:
-        return [record async for record in read_records(settings.kafka, settings.kafka.topic(topic))]
-
-    return asyncio.run(run())
 
 
 def read_lists(settings: Settings) -> list[tuple[int, Recommendation]]:

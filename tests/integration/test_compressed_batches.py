@@ -18,8 +18,9 @@ from streams.kafka.topics import create_topics, open_admin
 from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import T0, make_event
+from tests.integration.reading import read_all
 from tests.integration.recommender_runs import WAIT_S, lag, newest_revisions, put_items, recommender
-from tests.integration.test_sequencer import as_record, publish, read_all, sequencer, wait_read
+from tests.integration.test_sequencer import as_record, publish, sequencer, wait_read
 from tests.waiting import wait_until
 from tools.main import main
 

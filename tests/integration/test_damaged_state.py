@@ -15,7 +15,8 @@ from streams.contract.windows import WindowState, decode_window
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
 from tests.builders import T0, make_event
-from tests.integration.recommender_runs import lag, publish, read_all, read_lists, recommender, windows_of
+from tests.integration.reading import read_all
+from tests.integration.recommender_runs import lag, publish, read_lists, recommender, windows_of
 from tests.integration.test_sequencer import expected_windows, sequencer, wait_read
 from tests.waiting import wait_until
 

@@ -16,13 +16,13 @@ from streams.sequencer.window import absorb
 from streams.settings.load import Settings
 from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, make_event
+from tests.integration.reading import read_all
 from tests.integration.recommender_runs import (
     WAIT_S,
     committed_offsets,
     lag,
     newest_revisions,
     publish,
-    read_all,
     read_lists,
     variables_of,
     windows_of,

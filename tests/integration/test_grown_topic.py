@@ -14,6 +14,7 @@ from streams.kafka.publisher import partition_of
 from streams.kafka.topics import open_admin
 from streams.settings.load import Settings
 from tests.builders import T0, make_event
+from tests.integration.reading import read_all
 from tests.integration.rebuild_runs import Live, last_json
 from tests.integration.test_sequencer import (
     WAIT_S,
@@ -22,7 +23,6 @@ from tests.integration.test_sequencer import (
     expected_windows,
     newest_windows,
     publish,
-    read_all,
     sequencer,
     wait_read,
 )

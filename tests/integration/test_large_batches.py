@@ -12,9 +12,10 @@ from streams.contract.kafka_records import OutRecord
 from streams.settings.load import Settings
 from tests import tiny
 from tests.builders import T0, make_event
+from tests.integration.reading import read_all
 from tests.integration.recommender_runs import put_items, recommender
 from tests.integration.test_compressed_batches import produce
-from tests.integration.test_sequencer import WAIT_S, as_record, publish, read_all, sequencer, wait_read
+from tests.integration.test_sequencer import WAIT_S, as_record, publish, sequencer, wait_read
 from tests.shared_run import best_engine
 from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo, running_broker

@@ -14,7 +14,8 @@ from streams.kafka.publisher import partition_of
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
 from tests.builders import T0, make_event
-from tests.integration.test_sequencer import newest_windows, read_all, sequencer, wait_read
+from tests.integration.reading import read_all
+from tests.integration.test_sequencer import newest_windows, sequencer, wait_read
 from tests.waiting import wait_until
 from tools.main import main
 

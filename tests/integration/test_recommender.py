@@ -13,13 +13,13 @@ from streams.contract.windows import WindowState
 from streams.kafka.publisher import partition_of
 from streams.settings.load import Settings
 from tests import tiny
+from tests.integration.reading import read_all
 from tests.integration.recommender_runs import (
     WAIT_S,
     committed_offsets,
     lag,
     newest_revisions,
     publish,
-    read_all,
     recommender,
     uncovered,
     variables_of,

@@ -21,13 +21,13 @@ from streams.recommender.list_records import list_id
 from streams.settings.load import Settings, load_settings
 from tests import tiny
 from tests.builders import T0, make_event
+from tests.integration.reading import read_all
 from tests.integration.recommender_runs import (
     WAIT_S,
     lag,
     newest_revisions,
     publish,
     put_items,
-    read_all,
     read_lists,
     variables_of,
 )

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 
 from models.vocabulary import EVENT_TYPES
-from streams.contract.kafka_records import ConsumedRecord, OutRecord
+from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Event, encode
 from streams.contract.windows import WindowState, decode_window
 from streams.kafka.publisher import Publisher
-from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import create_topics
 from streams.sequencer.window import absorb
 from streams.settings.load import Settings
 from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, make_event
+from tests.integration.reading import read_all
 from tests.waiting import wait_until
 from tools.drills.malformed import MALFORMED
 from tools.main import main
@@ -57,15 +57,6 @@ def publish(settings: Settings, records: Iterable[OutRecord]) -> None:
                 await publisher.publish(settings.kafka.topic("events"), record.key or b"", record.value)
 
     asyncio.run(run())
-
-
-def read_all(settings: Settings, topic: str) -> list[ConsumedRecord]:
-    """Return all records of a topic of the contract."""
-
-    async def run() -> list[ConsumedRecord]:
-        return [record async for record in read_records(settings.kafka, settings.kafka.topic(topic))]
-
-    return asyncio.run(run())
 
 
 def newest_windows(settings: Settings) -> dict[str, WindowState]:

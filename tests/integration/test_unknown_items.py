@@ -67,14 +67,14 @@ def test_the_operator_sees_that_the_catalogue_has_other_ids(
         wait_until(lambda: known(status())["events"] == n_events, 60.0, lambda: str(status()) + reads.log_tail())
         found = status(serves)
         assert known(found)["share"] == 0 and re.fullmatch(r"1\d\d", known(found)["example"])
-        committed, from_page = found["why"]
         said = f"{n_events} of the last {n_events} events are of items that the catalogue does not have"
+        committed, from_page = [why for why in found["why"] if said in why]  # a slow machine has a lag too
         assert committed.startswith(f"recommender: {said}, for example '1")
         assert from_page.startswith(f"worker {serves.page_url('')}: {said}, most often '1")
         assert main(["status", "--seconds", "0"]) == 1
         text = capsys.readouterr().out
         assert f"the catalogue has the items of 0 of the last {n_events} events (0%)" in text
-        assert f"NOT healthy: {committed}" in text
+        assert "NOT healthy: " in text and committed in text
 
         put_items(settings, good)
         wait_until(lambda: known(status())["share"] == 1, 60.0, lambda: str(status()) + serves.log_tail())
