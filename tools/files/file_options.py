@@ -6,12 +6,9 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final
 
 from streams.errors import InputError
-
-#: Words that stand for no value in exports of databases and spreadsheets.
-MISSING: Final = r"NA,N/A,NULL,\N,None,-"
+from tools.files.missing import MISSING, parse_words
 
 
 def parse_columns(text: str) -> dict[str, str]:
@@ -92,7 +89,7 @@ class FileOptions:
 
     def missing_words(self) -> frozenset[str]:
         """Return the words for no value, stripped; none of them is empty."""
-        return frozenset(word for part in self.missing.split(",") if (word := part.strip()))
+        return parse_words(self.missing)
 
 
 def shown_paths(paths: Sequence[Path]) -> str:
