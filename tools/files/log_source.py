@@ -1,18 +1,20 @@
 """Names what a command reads: a log, a catalogue or users in a file.
 
 Every command that reads one has the same options for it. A new option of a log is a field of
-:class:`LogSource` and a line of its ``add_options``; then every command has it.
+:class:`LogSource` and a line of its ``add_options``; then every command has it, and so has the
+section ``[log]`` of ``headrace.toml``, whose values are the defaults of the options.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from tools.files.file_options import FileOptions, shown_paths
 from tools.files.item_reader import read_items
+from tools.files.sections import ReplaceDefault, Section
 from tools.files.times import TIME_UNITS
 from tools.files.user_reader import read_users
 
@@ -41,12 +43,16 @@ class LogSource:
         ----------
         instead : what the command reads without LOG; None makes LOG required
         """
+        section = cls.section()
+        default = list(section.paths) if instead is None else []
+        usual = instead or ", ".join(map(str, section.paths)).replace("%", "%%") or "paths of [log] in headrace.toml"
         parser.add_argument(
             "log",
             type=Path,
-            nargs="+" if instead is None else "*",
+            nargs="*" if default or instead else "+",
+            default=default,
             metavar="LOG",
-            help="CSV, TSV, JSON lines or Parquet; gzip or zstd too" + (f" (default: {instead})" if instead else ""),
+            help=f"CSV, TSV, JSON lines or Parquet; gzip or zstd too (default: {usual})",
         )
         FileOptions.add_options(parser)
         parser.add_argument(
@@ -61,19 +67,32 @@ class LogSource:
             default=cls.time_unit,
             help="unit of the log's times (default: %(default)s)",
         )
+        section.set_defaults(parser)
+
+    @classmethod
+    def section(cls) -> Section:
+        """Return the section ``[log]`` of ``headrace.toml``."""
+        return Section.read("log", cls._usual())
+
+    @classmethod
+    def _usual(cls) -> dict[str, str | bool]:
+        """Return the default of each option."""
+        plain = cls(())
+        own = {field.name: getattr(plain, field.name) for field in fields(cls) if field.name not in ("paths", "files")}
+        return {**vars(plain.files), **own}
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> LogSource:
         """Return the log that parsed options name."""
-        return cls(tuple(args.log), FileOptions.of(args), args.types, args.time_unit)
+        own = {name: getattr(args, name) for name in cls._usual() if name not in vars(FileOptions())}
+        cls.section().say_other(args.log)
+        return cls(tuple(args.log), FileOptions.of(args), **own)
 
     @classmethod
     def given_without_log(cls, args: argparse.Namespace) -> str | None:
         """Return the first given option that is of no use without LOG, or None."""
-        given = replace(cls.of(args), paths=())
-        found = {**vars(given.files), "types": given.types, "time_unit": given.time_unit}
-        usual = {**vars(FileOptions()), "types": cls.types, "time_unit": cls.time_unit}
-        return next((f"--{name.replace('_', '-')}" for name in usual if found[name] != usual[name]), None)
+        usual = {**cls._usual(), **cls.section().options}
+        return next((f"--{name.replace('_', '-')}" for name in usual if getattr(args, name) != usual[name]), None)
 
     @property
     def name(self) -> str:
@@ -90,15 +109,28 @@ class CatalogueSource:
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser, *, instead: str = "none") -> None:
-        """Add ``--items`` and its options; ``instead`` says what the command reads without it."""
+        """Add ``--items`` and its options.
+
+        Parameters
+        ----------
+        instead : what the command reads without it
+        """
+        section = cls.section()
         parser.add_argument(
             "--items",
             type=Path,
-            action="append",
+            action=ReplaceDefault,
+            default=list(section.paths) if instead == "none" else [],
             metavar="FILE",
             help=f"the catalogue: titles, texts, categories, features; may be repeated (default: {instead})",
         )
         FileOptions.add_options(parser, "item-", "the catalogue's")
+        section.set_defaults(parser, "item-")
+
+    @classmethod
+    def section(cls) -> Section:
+        """Return the section ``[items]`` of ``headrace.toml``."""
+        return Section.read("items", vars(FileOptions()))
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> CatalogueSource | None:
@@ -120,10 +152,22 @@ class UserSource:
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
         """Add ``--users`` and its options."""
+        section = cls.section()
         parser.add_argument(
-            "--users", type=Path, action="append", metavar="FILE", help="features of users; may be repeated"
+            "--users",
+            type=Path,
+            action=ReplaceDefault,
+            default=list(section.paths),
+            metavar="FILE",
+            help="features of users; may be repeated",
         )
         FileOptions.add_options(parser, "user-", "the users'")
+        section.set_defaults(parser, "user-")
+
+    @classmethod
+    def section(cls) -> Section:
+        """Return the section ``[users]`` of ``headrace.toml``."""
+        return Section.read("users", vars(FileOptions()))
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> UserSource | None:
