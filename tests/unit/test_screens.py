@@ -23,7 +23,7 @@ from tools.cli import emit, progress, say, say_table, write_json, write_line, wr
 from tools.commands import items
 from tools.commands.drill import as_lines as drill_lines
 from tools.demo.report import user_lines
-from tools.files.log_reader import LogRow
+from tools.files.log_rows import LogRow
 from tools.main import COMMANDS, main
 from tools.workers.process import Worker
 

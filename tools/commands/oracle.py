@@ -29,7 +29,8 @@ from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.catalogue import items_of_file, read_catalogue
 from tools.cli import emit, say, write_json
-from tools.files.log_reader import LogReader, LogRow, sorted_rows
+from tools.files.log_reader import LogReader, sorted_rows
+from tools.files.log_rows import LogRow
 from tools.files.log_source import CatalogueSource, LogSource
 from tools.files.refused_rows import RefusedRows
 from tools.oracle.expected import ListOracle, Truth, WindowOracle

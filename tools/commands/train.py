@@ -10,7 +10,6 @@ from tools.cli import emit
 from tools.training.catalogue_share import share_of_items
 from tools.training.fit import FitOptions, check_target, choose_text, train_artifact
 from tools.training.inputs import TrainingInputs, TrainingSources
-from tools.training.result_tables import of_training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -59,5 +58,5 @@ def run(args: argparse.Namespace) -> int:
         "seconds": time.monotonic() - started,
         "metrics": manifest.metrics,
     }
-    emit(args, result, of_training(result))
+    emit(args, result, (f"{name}: {value}" for name, value in result.items()))
     return 0

@@ -22,7 +22,8 @@ from streams.settings.load import Settings
 from tools.cli import progress, say
 from tools.demo.movielens import DemoLog
 from tools.files.file_options import FileOptions
-from tools.files.log_reader import LogReader, LogRow, sorted_rows
+from tools.files.log_reader import LogReader, sorted_rows
+from tools.files.log_rows import LogRow
 from tools.files.log_source import LogSource
 from tools.files.refused_rows import RefusedRows
 from tools.workers.apps import APP_NAMES

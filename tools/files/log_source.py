@@ -1,22 +1,23 @@
 """Names what a command reads: a log, a catalogue or users in a file.
 
 Every command that reads one has the same options for it. A new option of a log is a field of
-:class:`LogSource` and a line of its ``add_options``; then every command has it, and so has the
-section ``[log]`` of ``headrace.toml``, whose values are the defaults of the options.
+:class:`LogSource` and a line of its ``add_options``; then every command has it.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tools.files.file_options import FileOptions, shown_paths
 from tools.files.item_reader import read_items
-from tools.files.sections import ReplaceDefault, Section
 from tools.files.times import TIME_UNITS
 from tools.files.user_reader import read_users
+
+#: The fields of a log, beside its files, that are options of the same name.
+_HOW: Final = ("types", "time_unit", "time_format", "time_zone", "no_times")
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,18 @@ class LogSource:
     paths : the files, which are read in this order
     types : the file's event types to the contract's, ``pv=view,buy=purchase``
     time_unit : one of :data:`~tools.files.times.TIME_UNITS`
+    time_format : a pattern of ``strptime``, or ``excel`` for a spreadsheet's day numbers
+    time_zone : of times that name none, ``Asia/Shanghai``
+    no_times : whether the log has no times
     """
 
     paths: tuple[Path, ...]
     files: FileOptions = FileOptions()
     types: str = ""
     time_unit: str = "auto"
+    time_format: str = ""
+    time_zone: str = ""
+    no_times: bool = False
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser, *, instead: str | None = None) -> None:
@@ -43,16 +50,12 @@ class LogSource:
         ----------
         instead : what the command reads without LOG; None makes LOG required
         """
-        section = cls.section()
-        default = list(section.paths) if instead is None else []
-        usual = instead or ", ".join(map(str, section.paths)).replace("%", "%%") or "paths of [log] in headrace.toml"
         parser.add_argument(
             "log",
             type=Path,
-            nargs="*" if default or instead else "+",
-            default=default,
+            nargs="+" if instead is None else "*",
             metavar="LOG",
-            help=f"CSV, TSV, JSON lines or Parquet; gzip or zstd too (default: {usual})",
+            help="CSV, TSV, JSON lines or Parquet; gzip or zstd too" + (f" (default: {instead})" if instead else ""),
         )
         FileOptions.add_options(parser)
         parser.add_argument(
@@ -65,34 +68,42 @@ class LogSource:
             "--time-unit",
             choices=TIME_UNITS,
             default=cls.time_unit,
-            help="unit of the log's times (default: %(default)s)",
+            help="unit of the log's times; iso reads dates in many forms (default: %(default)s)",
         )
-        section.set_defaults(parser)
-
-    @classmethod
-    def section(cls) -> Section:
-        """Return the section ``[log]`` of ``headrace.toml``."""
-        return Section.read("log", cls._usual())
-
-    @classmethod
-    def _usual(cls) -> dict[str, str | bool]:
-        """Return the default of each option."""
-        plain = cls(())
-        own = {field.name: getattr(plain, field.name) for field in fields(cls) if field.name not in ("paths", "files")}
-        return {**vars(plain.files), **own}
+        parser.add_argument(
+            "--time-format",
+            default=cls.time_format,
+            metavar="PATTERN",
+            help="how the log writes its times: '%%m/%%d/%%Y %%I:%%M:%%S %%p'; excel for day numbers",
+        )
+        parser.add_argument(
+            "--time-zone",
+            default=cls.time_zone,
+            metavar="ZONE",
+            help="zone of times that name none: Asia/Shanghai, +08:00 (default: UTC)",
+        )
+        parser.add_argument("--no-times", action="store_true", help="the log has no times: train what needs no order")
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> LogSource:
         """Return the log that parsed options name."""
-        own = {name: getattr(args, name) for name in cls._usual() if name not in vars(FileOptions())}
-        cls.section().say_other(args.log)
-        return cls(tuple(args.log), FileOptions.of(args), **own)
+        how = {name: getattr(args, name) for name in _HOW}
+        return cls(tuple(args.log), FileOptions.of(args), **how)
 
     @classmethod
     def given_without_log(cls, args: argparse.Namespace) -> str | None:
         """Return the first given option that is of no use without LOG, or None."""
-        usual = {**cls._usual(), **cls.section().options}
-        return next((f"--{name.replace('_', '-')}" for name in usual if getattr(args, name) != usual[name]), None)
+        given, usual = cls.of(args), cls(())
+        found = [(name, getattr(given.files, name), default) for name, default in vars(FileOptions()).items()]
+        found += [(name, getattr(given, name), getattr(usual, name)) for name in _HOW]
+        return next((f"--{name.replace('_', '-')}" for name, value, default in found if value != default), None)
+
+    def changed_options(self) -> dict[str, object]:
+        """Return the options that are not as usual and that earlier versions did not have, by name."""
+        files, usual = vars(replace(self.files, columns="")), vars(FileOptions())
+        how, usual_how = vars(self), vars(LogSource(()))
+        changed = {name: value for name, value in files.items() if value != usual[name]}
+        return changed | {name: how[name] for name in _HOW[2:] if how[name] != usual_how[name]}
 
     @property
     def name(self) -> str:
@@ -109,28 +120,15 @@ class CatalogueSource:
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser, *, instead: str = "none") -> None:
-        """Add ``--items`` and its options.
-
-        Parameters
-        ----------
-        instead : what the command reads without it
-        """
-        section = cls.section()
+        """Add ``--items`` and its options; ``instead`` says what the command reads without it."""
         parser.add_argument(
             "--items",
             type=Path,
-            action=ReplaceDefault,
-            default=list(section.paths) if instead == "none" else [],
+            action="append",
             metavar="FILE",
             help=f"the catalogue: titles, texts, categories, features; may be repeated (default: {instead})",
         )
         FileOptions.add_options(parser, "item-", "the catalogue's")
-        section.set_defaults(parser, "item-")
-
-    @classmethod
-    def section(cls) -> Section:
-        """Return the section ``[items]`` of ``headrace.toml``."""
-        return Section.read("items", vars(FileOptions()))
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> CatalogueSource | None:
@@ -152,22 +150,10 @@ class UserSource:
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
         """Add ``--users`` and its options."""
-        section = cls.section()
         parser.add_argument(
-            "--users",
-            type=Path,
-            action=ReplaceDefault,
-            default=list(section.paths),
-            metavar="FILE",
-            help="features of users; may be repeated",
+            "--users", type=Path, action="append", metavar="FILE", help="features of users; may be repeated"
         )
         FileOptions.add_options(parser, "user-", "the users'")
-        section.set_defaults(parser, "user-")
-
-    @classmethod
-    def section(cls) -> Section:
-        """Return the section ``[users]`` of ``headrace.toml``."""
-        return Section.read("users", vars(FileOptions()))
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> UserSource | None:

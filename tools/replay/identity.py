@@ -21,8 +21,7 @@ from models.vocabulary import EventType
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import VERSION, Event
 from streams.errors import InputError
-from tools.files.file_options import FileOptions
-from tools.files.log_reader import LogRow
+from tools.files.log_rows import LogRow
 from tools.files.log_source import LogSource
 from tools.files.times import TimeRange
 
@@ -136,9 +135,7 @@ class LogReplay:
         source, times = self.source, self.times
         # Earlier versions had None for an option that was not given; their runs stay resumable.
         mapping: tuple[str | None, ...] = (source.files.columns or None, source.types or None, source.time_unit)
-        reading = replace(source.files, columns="")
-        if reading != FileOptions():
-            mapping += tuple(vars(reading).values())
+        mapping += tuple(f"{name}={value}" for name, value in sorted(source.changed_options().items()))
         under_key = [] if pseudonyms is None else [pseudonyms.fingerprint()]
         return wire_run(self.name, source.paths, *mapping, times.start, times.end, *under_key)
 

@@ -18,7 +18,8 @@ from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings
 from tools.cli import progress, say
-from tools.files.log_reader import LogReader, LogRow, sorted_rows
+from tools.files.log_reader import LogReader, sorted_rows
+from tools.files.log_rows import LogRow
 from tools.files.log_source import LogSource
 from tools.files.refused_rows import RefusedRows
 from tools.files.times import TimeRange

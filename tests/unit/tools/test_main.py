@@ -99,7 +99,7 @@ def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("", {*COMMANDS}),
         ("drill slo", {"slow-model"}),
         ("items pu", {"put"}),
-        ("train --enco", {"--encoder", "--encoding"}),
+        ("train --enc", {"--encoder"}),
         ("completion z", {"zsh"}),
         ("up --artifact art", {"artifact"}),
         ("train his", {"history.csv"}),

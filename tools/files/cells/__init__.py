@@ -1,1 +1,1 @@
-"""What the cells of catalogues and of users hold: prices, lists, words for nothing; and what is left out."""
+"""What the cells of files hold: prices, lists, dates, words for types; and what is left out."""

@@ -15,7 +15,7 @@ from tests.builders import T0, USER_ID_KEY, write_key
 from tools.catalogue import items_of_file
 from tools.commands.oracle import log_records
 from tools.files.file_options import FileOptions
-from tools.files.log_reader import LogRow
+from tools.files.log_rows import LogRow
 from tools.files.log_source import CatalogueSource
 from tools.main import main
 from tools.replay.identity import to_event

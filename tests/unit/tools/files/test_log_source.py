@@ -59,7 +59,10 @@ def own_options(source: type[LogSource | CatalogueSource | UserSource]) -> Optio
 def test_each_command_that_reads_a_log_has_its_options(module: str) -> None:
     """Names, defaults and choices are those of the source; each given value arrives in it."""
     own = own_options(LogSource)
-    assert options(parser_of(module), set(own)) == own and len(own) == len(fields(FileOptions)) + 2
+    assert (
+        options(parser_of(module), set(own)) == own
+        and len(own) == len(fields(FileOptions)) + len(fields(LogSource)) - 2
+    )
     args = parser_of(module).parse_args(OF_A_LOG[module])
     assert LogSource.of(args) == LogSource((Path("log.csv"),))
     args = parser_of(module).parse_args([*OF_A_LOG[module], *GIVEN])

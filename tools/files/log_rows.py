@@ -1,0 +1,180 @@
+"""Turns one raw row of a log into an event's fields, by the contract's rules; refuses it otherwise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from models.vocabulary import EVENT_TYPES
+from streams.errors import InputError, RecordError
+from streams.settings.apps import SequencerSettings
+from streams.settings.load import Settings
+from tools.files.file_options import parse_columns
+from tools.files.log_source import LogSource
+from tools.files.times import TimeReader
+from tools.files.values import id_text, number, optional_id, shown, type_text
+
+FIELDS: Final = ("event_id", "user_id", "item_id", "type", "ts", "session_id", "value")
+TS: Final = FIELDS.index("ts")
+#: The type of an event whose row names none.
+DEFAULT_TYPE: Final = "view"
+#: How many cleaned ids are remembered, so that an id of many rows is checked and stored once.
+MAX_REMEMBERED: Final = 500_000
+
+
+@dataclass(frozen=True, slots=True)
+class LogRow:
+    """One event of a log.
+
+    Parameters
+    ----------
+    line : counts from 1, with the header, and on from one file to the next; in Parquet it counts
+        rows
+    """
+
+    line: int
+    event_id: str | None
+    user_id: str
+    item_id: str
+    type: str
+    ts_ms: int
+    session_id: str | None
+    value: float | None
+
+
+class UnknownTypeError(RecordError):
+    """A row's type is none of the contract's; ``kind`` is the type as the log writes it."""
+
+    def __init__(self, kind: str, known: Sequence[str]) -> None:
+        super().__init__("value", "type", f"{shown(kind)} is none of {', '.join(known)}; map it with --types")
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class EventRules:
+    """What a deployment's settings say about events; commands that read a log hold it to them.
+
+    Parameters
+    ----------
+    max_future_skew_ms : how far an event's time may lie ahead
+    types : names of the event types
+    """
+
+    max_future_skew_ms: int = SequencerSettings().max_future_skew_ms
+    types: tuple[str, ...] = EVENT_TYPES
+
+    @classmethod
+    def of(cls, settings: Settings) -> EventRules:
+        """Return the rules of a deployment."""
+        return cls(settings.sequencer.max_future_skew_ms)
+
+
+#: The rules of a deployment whose settings are as usual.
+USUAL_RULES: Final = EventRules()
+
+
+class RowReader:
+    """Reads raw rows of one log; see :mod:`tools.files.values` for what a value may be.
+
+    Attributes
+    ----------
+    times : reads the times, once :meth:`TimeReader.learn` has seen the first of them
+    ahead_ms : how far the newest time lies ahead of now; 0 for none
+
+    Raises
+    ------
+    InputError
+        When ``--types`` maps to a type that does not exist, or an option of the times is unknown.
+    """
+
+    def __init__(self, source: LogSource, rules: EventRules) -> None:
+        mapped = parse_columns(source.types)
+        for name, kind in mapped.items():
+            if kind not in rules.types:
+                raise InputError(f"--types {name}={kind}: {kind!r} is none of {', '.join(rules.types)}")
+        self.times = TimeReader(source.time_unit, source.time_format, source.time_zone)
+        self.known = rules.types
+        self.ahead_ms = 0
+        self._is_timed = not source.no_times
+        self._skew_ms = rules.max_future_skew_ms
+        self._now_ms = int(time.time() * 1000)
+        self._nothing = source.files.missing_words()
+        self._types: dict[Any, str] = {name: name for name in rules.types} | mapped
+        self._default = DEFAULT_TYPE if DEFAULT_TYPE in rules.types else rules.types[0]
+        self._ids: dict[str, str] = {}
+
+    def read(self, line: int, values: Sequence[Any]) -> LogRow:
+        """Return the event of a row.
+
+        Parameters
+        ----------
+        values : in the order of :data:`FIELDS`
+
+        Raises
+        ------
+        RecordError
+            When a value breaks the contract; the first such field counts.
+        """
+        event_id, user_id, item_id, kind, ts, session_id, value = values
+        return LogRow(
+            line,
+            None if event_id is None else optional_id("event_id", self._or_none(event_id)),
+            self._id("user_id", user_id),
+            self._id("item_id", item_id),
+            self._default if kind is None else self._type(kind),
+            self._time(ts) if self._is_timed else 0,
+            None if session_id is None else optional_id("session_id", self._or_none(session_id)),
+            None if value is None else number("value", self._or_none(value)),
+        )
+
+    def set_now(self, now_ms: int) -> None:
+        """Set the time of day from which the future is counted."""
+        self._now_ms = now_ms
+
+    def _or_none(self, raw: Any) -> Any:
+        """Return None for a word that stands for no value."""
+        return None if isinstance(raw, str) and raw.strip() in self._nothing else raw
+
+    def _id(self, field: str, raw: Any) -> str:
+        if type(raw) is not str:
+            return id_text(field, raw)
+        found = self._ids.get(raw)
+        if found is None:
+            if raw.strip() in self._nothing:
+                raise RecordError(
+                    "missing", field, f"{shown(raw)} stands for no value; if it is an id, leave it out of --missing"
+                )
+            found = id_text(field, raw)
+            if len(self._ids) >= MAX_REMEMBERED:
+                self._ids.clear()
+            self._ids[raw] = found
+        return found
+
+    def _type(self, raw: Any) -> str:
+        found = self._types.get(raw) if type(raw) is str else None
+        if found is not None:
+            return found
+        kind = type_text(self._or_none(raw))
+        if not kind:
+            return self._default
+        found = self._types.get(kind)
+        if found is None:
+            raise UnknownTypeError(kind, self.known)
+        return found
+
+    def _time(self, raw: Any) -> int:
+        raw = self._or_none(raw)
+        ts_ms = self.times.ms(raw)
+        ahead_ms = ts_ms - self._now_ms
+        if ahead_ms > self.ahead_ms:
+            self.ahead_ms = ahead_ms
+        if ahead_ms > self._skew_ms:
+            raise RecordError(
+                "future",
+                "ts",
+                f"{shown(raw)} is {ahead_ms // 1000:,} s ahead, limit {self._skew_ms // 1000:,} s; a time zone? see "
+                "--time-zone, or check the clock that wrote it",
+            )
+        return ts_ms
