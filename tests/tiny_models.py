@@ -13,12 +13,13 @@ from models.artifact.artifact import Artifact
 from models.factors.matrix_factorisation import FactorsConfig
 from models.features.columns import Row
 from models.interactions import Interactions
+from models.observer import Observer
 from models.ranking.pipeline import Catalogue, build_catalogue
 from models.sequence.fit import SequenceTraining
 from models.sequence.model import SequenceConfig
 from models.text.encoder import FakeEncoder
 from models.training import train as training
-from models.training.train import Observer, Preset, TextSource, TrainingData, TrainingOptions
+from models.training.train import Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Behaviour, Float32
 from models.vocabulary import EVENT_TYPES
 

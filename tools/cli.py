@@ -1,4 +1,4 @@
-"""What every command shares: its parser, its progress bar, and the only way to a screen.
+"""What every command shares: its parser, its progress, its question, and the only way to a screen.
 
 Ids, titles and messages come from strangers. So a command writes through :func:`emit`,
 :func:`write_line`, :func:`write_row`, :func:`write_json`, :func:`say` and :func:`say_table`, which
@@ -12,21 +12,28 @@ import argparse
 import importlib.metadata
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 from rich_argparse import RichHelpFormatter
 
+from streams.errors import InputError
 from streams.printable import printable, printable_json, table_cell
 from tools.reports.plain import as_plain
+from tools.reports.progress_lines import CountColumn, NoteColumn, ProgressLines
 
 #: A shell completes an argument of this metavar to files or folders; shtab gives these names. It
 #: completes other arguments to their choices.
 COMPLETED_TO: Final = {"DIR": "directory", "FILE": "file", "LOG": "file", "FILE|-": "file"}
+
+#: Columns of a table that goes to a file or to another program.
+PRINTED_WIDTH: Final = 160
 
 
 class HelpFormatter(RichHelpFormatter):
@@ -74,16 +81,43 @@ def console() -> Console:
 
 
 def progress() -> Progress:
-    """Return a progress bar on standard error; it draws only on a terminal."""
+    """Return a progress on standard error: bars on a terminal, a line every 10 s elsewhere.
+
+    A task may have the fields of :class:`~tools.reports.progress_lines.ProgressLines`: the unit of
+    its count, and a note such as a metric.
+    """
     err = console()
+    if not err.is_terminal:
+        return ProgressLines(write=say, console=err)
     return Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        CountColumn(),
+        NoteColumn(),
         TimeRemainingColumn(),
         console=err,
-        disable=not err.is_terminal,
     )
+
+
+def check_consent(is_given: bool, what: str) -> None:
+    """Go on only where the user agreed, by ``--yes`` or by an answer on a terminal.
+
+    Parameters
+    ----------
+    what : what would happen, as a clause that "go on?" or "add --yes" can follow
+
+    Raises
+    ------
+    InputError
+        When the user did not agree, or nobody is there to be asked.
+    """
+    if is_given:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise InputError(f"{what}; add --yes")
+    say(f"{what}; go on? [y/N]", style="yellow")
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise InputError(f"{what}; the answer was not y, so nothing was done")
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,17 +126,50 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of standard output")
 
 
-def emit(args: argparse.Namespace, result: dict[str, Any], text: str | Iterable[str] | None = None) -> None:
+@dataclass(frozen=True)
+class ResultTable:
+    """A table of a command's result; ``marked`` is the first cell of a row that stands out."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    marked: str = ""
+
+
+def emit(
+    args: argparse.Namespace, result: dict[str, Any], text: str | Iterable[str | ResultTable] | None = None
+) -> None:
     """Print a command's result on standard output: one JSON line with ``--json``, else ``text``.
 
-    ``text`` is one line, or several.
+    ``text`` is one line, or several lines and tables.
     """
     if args.json:
         write_json(json.dumps(as_plain(result), ensure_ascii=False))
     elif text is not None:
-        for line in [text] if isinstance(text, str) else text:
-            write_line(line)
+        for part in [text] if isinstance(text, str) else text:
+            if isinstance(part, ResultTable):
+                _write_table(part)
+            else:
+                write_line(part)
     sys.stdout.flush()
+
+
+def _write_table(given: ResultTable) -> None:
+    """Write a table to standard output; without a header its first column names the values."""
+    table = Table(
+        title=Text(printable(given.title)), title_justify="left", box=box.SIMPLE_HEAD, show_header=bool(given.header)
+    )
+    for i in range(max(map(len, [given.header, *given.rows]))):
+        head = given.header[i] if i < len(given.header) else ""
+        is_number = bool(given.header) and i > 0
+        table.add_column(Text(printable(head)), justify="right" if is_number else "left", overflow="fold")
+    for row in given.rows:
+        style = "bold green" if given.marked and row[0] == given.marked else ""
+        table.add_row(*(Text(printable(cell)) for cell in row), style=style)
+    out = Console(highlight=False)
+    if not out.is_terminal:
+        out.width = PRINTED_WIDTH
+    out.print(table)
 
 
 def write_line(line: str) -> None:

@@ -11,13 +11,15 @@ import numpy as np
 from models.artifact.artifact import Artifact
 from models.evaluation.ablation import Ablation
 from models.evaluation.baselines import BASELINES, Baseline
+from models.evaluation.comparison import hit_tests, leads, moving_hit_rate
+from models.evaluation.examples import drawn, example
 from models.evaluation.splits import Cases
 from models.features.columns import Row
 from models.interactions import windows_before
 from models.metrics.bootstrap import mean_interval
-from models.metrics.mcnemar import mcnemar
 from models.metrics.probabilities import summarize_probabilities
 from models.metrics.ranking import MISSED, coverage, intra_list_diversity, novelty, summarize, values_of_ranks
+from models.observer import Observer
 from models.popularity import DecayedCounts
 from models.ranking.candidates import gather, seen_rows
 from models.ranking.catalogue import Catalogue, build_catalogue
@@ -26,8 +28,6 @@ from models.types import Behaviour, Bool, Float32, Int64
 
 K: Final = 10
 BATCH: Final = 128
-#: Questions in one moving average of a curve.
-CURVE_WIDTH: Final = 1_000
 #: Blocks of a prequential evaluation: the baselines learn a block after it was asked.
 N_BLOCKS: Final = 20
 #: The pipeline's sources of candidates; each is also evaluated as a model of its own.
@@ -80,9 +80,7 @@ class _Batch:
     users: list[Row]
 
 
-def evaluate(
-    inputs: Inputs, cases: Cases, *, seed: int, on_progress: Callable[[int, int], None] = lambda _done, _total: None
-) -> dict[str, Any]:
+def evaluate(inputs: Inputs, cases: Cases, *, seed: int, observer: Observer = Observer()) -> dict[str, Any]:  # noqa: B008 (frozen)
     """Return the content of a report.
 
     A list holds 10 items; rank, NDCG and MRR are cut there, so recall of the one target is the hit
@@ -90,12 +88,13 @@ def evaluate(
 
     Parameters
     ----------
-    on_progress : called with the number of questions answered and their total
+    observer : told of the baselines fitted and the questions answered, with NDCG so far
 
     Returns
     -------
-    dict ``models``, ``ablation`` (a source or feature silenced, fusion not fitted again),
-        ``sigmoid``, ``cold``; for the prequential protocol also ``curves`` and ``mcnemar``.
+    dict ``models``, ``lead`` (of the pipeline over each other model), ``examples`` (a few cases),
+        ``ablation`` (a source or feature silenced, fusion not fitted again), ``sigmoid``, ``cold``;
+        for the prequential protocol also ``curves`` and ``mcnemar``.
 
     Raises
     ------
@@ -107,12 +106,12 @@ def evaluate(
     unknown = sorted(set(inputs.baselines) - set(BASELINES))
     if unknown:
         raise ValueError(f"baseline {unknown[0]!r}: must be one of {', '.join(BASELINES)}")
-    return _Evaluation(inputs, cases, seed).run(on_progress)
+    return _Evaluation(inputs, cases, seed, observer).run()
 
 
 class _Evaluation:
-    def __init__(self, inputs: Inputs, cases: Cases, seed: int) -> None:
-        self._inputs, self._cases, self._seed = inputs, cases, seed
+    def __init__(self, inputs: Inputs, cases: Cases, seed: int, observer: Observer) -> None:
+        self._inputs, self._cases, self._seed, self._observer = inputs, cases, seed, observer
         log, artifact = cases.log, inputs.artifact
         nothing = np.zeros(artifact.whitening.mean.shape[0], dtype=np.float32)
         items = {item_id: inputs.vectors.get(item_id, nothing) for item_id in log.item_ids} | dict(inputs.vectors)
@@ -124,10 +123,12 @@ class _Evaluation:
         self._new_ranks: dict[str, list[Int64]] = {"content": [], "recent_popularity": []}
         self._probabilities: list[Float32] = []
         self._labels: list[Bool] = []
+        self._gain = 0.0
+        self._shown = drawn(cases, seed)
+        self._examples: list[dict[str, Any]] = []
 
-    def run(self, on_progress: Callable[[int, int], None]) -> dict[str, Any]:
+    def run(self) -> dict[str, Any]:
         """Answer all questions, batch by batch, and summarise."""
-        n = len(self._cases)
         for block in self._blocks():
             baselines = self._fit_baselines(block.start)
             for batch in self._batches(block):
@@ -140,20 +141,33 @@ class _Evaluation:
                     self._add_scores(name, score(batch.catalogue, batch.windows), batch)
                 for baseline in baselines:
                     self._add_scores(baseline.name, baseline.scores(batch.histories, batch.now_ms), batch)
-                on_progress(batch.cases.stop, n)
+                self._tell(batch.cases.stop)
         result: dict[str, Any] = {
             "models": {name: self._summary(found) for name, found in self._ranked.items()},
             "ablation": self._ablation.summary(),
+            "examples": self._examples,
         }
+        ranks = self._all_ranks()
+        ours = ranks.pop("pipeline")
+        result["lead"] = leads(ours, ranks, self._cases.users, K, self._seed)
         probabilities = np.concatenate(self._probabilities)
         if len(probabilities):  # a user who has had the whole catalogue has no candidates
             threshold = self._inputs.artifact.manifest.metrics.get("threshold", 0.5)
             result["sigmoid"] = summarize_probabilities(probabilities, np.concatenate(self._labels), threshold)
         result["cold"] = self._cold()
         if self._cases.protocol == "prequential":
-            result["curves"] = self._curves()
-            result["mcnemar"] = self._mcnemar()
+            result["curves"] = {name: moving_hit_rate(found, K) for name, found in self._all_ranks().items()}
+            result["mcnemar"] = hit_tests(ours, ranks, K)
         return result
+
+    def _all_ranks(self) -> dict[str, Int64]:
+        return {name: np.concatenate(found.ranks) for name, found in self._ranked.items()}
+
+    def _tell(self, n_done: int) -> None:
+        """Tell how many questions are answered, and NDCG of the lists so far."""
+        self._gain += float(values_of_ranks(self._ranked["pipeline"].ranks[-1], K)["ndcg@10"].sum())
+        self._observer.on_progress("evaluating", n_done, len(self._cases))
+        self._observer.on_scalar("ndcg@10", self._gain / n_done, n_done)
 
     def _blocks(self) -> Iterator[slice]:
         n = len(self._cases)
@@ -168,7 +182,13 @@ class _Evaluation:
             known[: cases.positions[first_case]] = True
         sizes = len(log.user_ids), len(self._catalogue.item_ids)
         arrays = log.users[known], self._row_of[log.items[known]], log.ts_ms[known]
-        return [BASELINES[name](*arrays, *sizes) for name in self._inputs.baselines if name not in SOURCES]
+        names = [name for name in self._inputs.baselines if name not in SOURCES]
+        fitted = []
+        for done, name in enumerate(names):
+            self._observer.on_progress("fitting baselines", done, len(names))
+            fitted.append(BASELINES[name](*arrays, *sizes))
+        self._observer.on_progress("fitting baselines", len(names), len(names))
+        return fitted
 
     def _batches(self, block: slice) -> Iterator[_Batch]:
         """Yield batches in time order.
@@ -212,6 +232,11 @@ class _Evaluation:
         for i, one in enumerate(lists):
             rows[i, : len(one.items)] = [batch.catalogue.row_of[item.item_id] for item in one.items]
         self._add("pipeline", _ranks_in(rows, batch.targets), rows)
+        for case in sorted(self._shown.intersection(range(batch.cases.start, batch.cases.stop))):
+            i, ids = case - batch.cases.start, batch.catalogue.item_ids
+            user_id = self._cases.log.user_ids[self._cases.users[case]]
+            had, listed = [ids[row] for row in batch.histories[i]], [item.item_id for item in lists[i].items]
+            self._examples.append(example(user_id, had, listed, ids[batch.targets[i]]))
         is_target = found.rows == batch.targets[:, None]
         self._probabilities.append(probabilities[found.valid])
         self._labels.append(is_target[found.valid])
@@ -284,7 +309,7 @@ class _Evaluation:
             "new users, 1 event": is_new_user & (n_before == 1),
             "new users, 2 to 5 events": is_new_user & (n_before >= 2) & (n_before <= 5),
         }
-        ranks = {name: np.concatenate(found.ranks) for name, found in self._ranked.items()}
+        ranks = self._all_ranks()
         among_new = {name: np.concatenate(found) for name, found in self._new_ranks.items()}
         table = []
         for what, subset in subsets.items():
@@ -296,30 +321,6 @@ class _Evaluation:
                     row: dict[str, Any] = {"cases": cases, "n": int(subset.sum()), "model": name}
                     table.append(row | summarize(values[subset], K))
         return table
-
-    def _mcnemar(self) -> dict[str, dict[str, float]]:
-        """Return McNemar's test of the pipeline against each other model.
-
-        By model: on how many questions only the pipeline hit, only the model hit, and the p-value.
-        """
-        hits = {name: np.concatenate(found.ranks) <= K for name, found in self._ranked.items()}
-        ours = hits.pop("pipeline")
-        tests = {name: mcnemar(ours, theirs) for name, theirs in hits.items()}
-        return {
-            name: {"only_pipeline": test.only_first, "only_model": test.only_second, "p_value": test.p_value}
-            for name, test in tests.items()
-        }
-
-    def _curves(self) -> dict[str, list[list[float]]]:
-        """Return the moving average of recall@10, at most 200 points per model."""
-        curves = {}
-        for name, found in self._ranked.items():
-            hits = np.concatenate(found.ranks) <= K
-            width = min(CURVE_WIDTH, len(hits))
-            means = np.convolve(hits, np.full(width, 1.0 / width), mode="valid")
-            step = max(1, len(means) // 200)
-            curves[name] = [[float(i + width), float(means[i])] for i in range(0, len(means), step)]
-        return curves
 
 
 def _histories(users: Int64, rows: Int64, positions: Sequence[int]) -> list[Int64]:

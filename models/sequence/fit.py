@@ -106,6 +106,8 @@ class FitControl:
         last epoch is kept
     checkpoint : written after each epoch; the fit continues from one that exists
     on_epoch : called with the epochs done, their total, the mean loss and the validation score
+    on_step : called after each batch but an epoch's last, with the epochs done, which have a
+        fraction, and their total
     """
 
     minutes: float | None = None
@@ -113,6 +115,7 @@ class FitControl:
     validate: Callable[[SequenceModel], float] | None = None
     checkpoint: Checkpoint | None = None
     on_epoch: Callable[[int, int, float, float | None], None] = lambda _done, _total, _loss, _score: None
+    on_step: Callable[[float, int], None] = lambda _done, _total: None
 
     def __post_init__(self) -> None:
         if self.minutes is not None and not self.minutes > 0:
@@ -232,6 +235,8 @@ class _Fit:
             self._optimizer.step()
             n_targets = int((targets >= 0).sum())
             total, n = total + float(loss.detach()) * n_targets, n + n_targets
+            if j + 1 < len(batches):  # on_epoch tells of the last one
+                self._control.on_step(self._done + (j + 1) / len(batches), self._epochs)
         if not math.isfinite(total):
             raise ValueError(
                 f"training diverged in epoch {self._done + 1}: the loss is {total}; lower the learning rate"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -91,17 +91,3 @@ class TrainingData:
     source: TextSource
     item_features: Mapping[str, Row] = field(default_factory=dict)
     user_features: Mapping[str, Row] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Observer:
-    """Callbacks of a training.
-
-    Parameters
-    ----------
-    on_progress : called with the current step's name, the work done, and its total
-    on_scalar : called with a curve's name, its value and the step
-    """
-
-    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
-    on_scalar: Callable[[str, float, int], None] = lambda _name, _value, _step: None

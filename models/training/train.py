@@ -26,6 +26,7 @@ from models.features.imputation import STRATEGIES
 from models.features.side_features import SideFeatures, fit_side_features
 from models.fusion import FusionModel, fit_fusion, popularity_fusion
 from models.interactions import Interactions, next_item_counts, sample_positions
+from models.observer import Observer
 from models.popularity import DecayedCounts
 from models.ranking.catalogue import build_catalogue
 from models.sequence.checkpoint import Checkpoint
@@ -34,10 +35,10 @@ from models.sequence.validation import Validator
 from models.text.whitening import Whitening, fit_whitening
 from models.training.fusion_cases import collect, measure, questions
 from models.training.log_slices import cut
-from models.training.options import PRESETS, Observer, Preset, TextSource, TrainingData, TrainingOptions
+from models.training.options import PRESETS, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Float32, Int64
 
-__all__ = ["PRESETS", "Observer", "Preset", "TextSource", "TrainingData", "TrainingOptions", "train"]
+__all__ = ["PRESETS", "Preset", "TextSource", "TrainingData", "TrainingOptions", "train"]
 
 MIN_EVENTS: Final = 100
 N_NEIGHBOURS: Final = 32
@@ -145,6 +146,7 @@ class _Training:
             validate=self._validator(log) if start is None else None,
             checkpoint=self._checkpoint(what, start),
             on_epoch=on_epoch,
+            on_step=lambda done, total: on_progress(f"{what}: sequence model", done, total),
         )
         sequence = fit_sequence(
             SequenceData(log.users, log.items, log.types, log.ts_ms, self._text),

@@ -25,7 +25,7 @@ OFFERED = {"_exit", "_replace"}
 FLOORS: dict[str, list[set[str]]] = {
     "models": [
         {"models.vocabulary"},
-        {"models.types", "models.device", "models.files", "models.fusion"},
+        {"models.types", "models.device", "models.files", "models.fusion", "models.observer"},
         {"models.interactions", "models.popularity", "models.metrics", "models.text"},
         {"models.features", "models.factors", "models.index"},
         {"models.sequence"},

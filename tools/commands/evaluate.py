@@ -14,27 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from streams.errors import HeadraceError, InputError
-from streams.printable import counted
 from streams.settings.load import RecommenderSettings, load_settings
 from tools.cli import emit, progress
 from tools.training.catalogue_share import share_of_items
 from tools.training.fit import FitOptions, LeftOut, check_target, choose_text, train_artifact
 from tools.training.inputs import TrainingInputs, TrainingSources, embed_items
+from tools.training.progress import StageBars
+from tools.training.result_tables import of_evaluation
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
     from models.evaluation.splits import Cases
     from models.interactions import Interactions
-
-#: The columns of the table for people: the key of a metric, and the head of its column.
-TABLE = {
-    "hr@10": "HR@10",
-    "ndcg@10": "NDCG@10",
-    "mrr@10": "MRR@10",
-    "coverage": "coverage",
-    "novelty": "novelty",
-    "diversity": "diversity",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
     if args.report:
         write_report(args.report, result)
         result["report"] = str(args.report / "report.html")
-    emit(args, result, as_table(result))
+    emit(args, result, of_evaluation(result))
     return 0
 
 
@@ -123,6 +114,7 @@ def _evaluate(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Return the metrics, and the seconds that embedding and evaluating took."""
     from models.evaluation.evaluate import Inputs, evaluate
+    from models.observer import Observer
     from streams.recommender.artifact_encoder import open_artifact_encoder
     from tools.training.window_text_model import window_text_scorer
 
@@ -139,11 +131,9 @@ def _evaluate(
     baselines = [name for name in args.baselines.split(",") if name]
     asked = Inputs(artifact, vectors, sides.item_features, sides.user_features, baselines, not args.keep_seen, others)
     with progress() as bar:
-        task = bar.add_task("evaluate", total=len(cases))
+        told = StageBars(bar, unit="users" if cases.protocol == "loo" else "questions")
         try:
-            found = evaluate(
-                asked, cases, seed=args.seed, on_progress=lambda done, _total: bar.update(task, completed=done)
-            )
+            found = evaluate(asked, cases, seed=args.seed, observer=Observer(told.on_progress, told.on_scalar))
         except ValueError as exc:
             raise InputError(f"{inputs.sources.log.name}: {exc}") from exc
     return found, {"embed": embedded - started, "evaluate": time.monotonic() - embedded}
@@ -213,26 +203,3 @@ def _circumstances(args: argparse.Namespace, log: Interactions, cases: Cases, ar
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "memory_mb": peak_kb / 1024,
     }
-
-
-def as_table(result: dict[str, Any]) -> list[str]:
-    """Return the result as lines for people."""
-    lines = [f"{'model':<18}" + "".join(f" {head:>9}" for head in TABLE.values())]
-    for name, m in result["models"].items():
-        lines.append(f"{name:<18}" + "".join(f" {m[key]:>9.4f}" for key in TABLE))
-    masked = "masked" if result["masked"] else "kept"
-    lines.append(
-        f"{result['protocol']}, full ranking, seen items {masked}, ties {result['ties']}, {result['cases']} targets"
-    )
-    if result["protocol"] == "loo":
-        lines.append("leave-one-out: every model knows later events of other users, as in published protocols")
-    if result["repeats"] and result["masked"]:
-        lines.append(
-            f"{counted(result['repeats'], 'target')} the user had before: lists leave such items out, so every model misses them"
-        )
-    if result["leaks"]:
-        remedy = "--leave-out last" if result["protocol"] == "loo" else "--until"
-        lines.append(
-            f"the artifact was trained on the events that it must find, so its results are too good; train with {remedy}, or use --train"
-        )
-    return lines

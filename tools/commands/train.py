@@ -10,6 +10,7 @@ from tools.cli import emit
 from tools.training.catalogue_share import share_of_items
 from tools.training.fit import FitOptions, check_target, choose_text, train_artifact
 from tools.training.inputs import TrainingInputs, TrainingSources
+from tools.training.result_tables import of_training
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,5 +59,5 @@ def run(args: argparse.Namespace) -> int:
         "seconds": time.monotonic() - started,
         "metrics": manifest.metrics,
     }
-    emit(args, result, (f"{name}: {value}" for name, value in result.items()))
+    emit(args, result, of_training(result))
     return 0

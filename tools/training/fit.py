@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
-
-from rich.progress import Progress, TaskID
 
 from streams.errors import InputError
 from streams.settings.load import load_settings
 from tools.cli import progress
 from tools.training.inputs import TrainingInputs, embed_items, encoder_access
+from tools.training.progress import StageBars, training_ends
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
@@ -134,7 +132,8 @@ def train_artifact(fit: FitOptions, inputs: TrainingInputs, preset: Preset, out:
         When the log is too small to train on.
     """
     from models.artifact.artifact import save_artifact
-    from models.training.train import Observer, TrainingOptions, train
+    from models.observer import Observer
+    from models.training.train import TrainingOptions, train
     from streams.recommender.artifact_encoder import usable_device
     from tools.reports.tensorboard_log import TensorBoardLog
 
@@ -154,10 +153,15 @@ def train_artifact(fit: FitOptions, inputs: TrainingInputs, preset: Preset, out:
     data = _training_data(fit, inputs, options.device)
     board = TensorBoardLog(fit.tensorboard) if fit.tensorboard else None
     with progress() as bar:
-        on_progress = _one_task_each(bar)
-        observer = Observer(on_progress, board.on_scalar) if board else Observer(on_progress)
+        told = StageBars(bar, known=training_ends(preset, fit.minutes))
+
+        def on_scalar(name: str, value: float, step: int) -> None:
+            told.on_scalar(name, value, step)
+            if board:
+                board.on_scalar(name, value, step)
+
         try:
-            artifact = train(data, options, observer)
+            artifact = train(data, options, Observer(told.on_progress, on_scalar))
         except ValueError as exc:
             raise InputError(f"{inputs.sources.log.name}: {exc}") from exc
     save_artifact(artifact, out)
@@ -178,15 +182,3 @@ def _training_data(fit: FitOptions, inputs: TrainingInputs, device: str) -> Trai
     vectors = embed_items(inputs.sides.items, encoder, open_cache(None, encoder))
     source = TextSource(fit.encoder, encoder.version, text_version(), encoder.files_sha256)
     return TrainingData(inputs.log, vectors, source, inputs.sides.item_features, inputs.sides.user_features)
-
-
-def _one_task_each(bar: Progress) -> Callable[[str, int, int], None]:
-    """Return a function that shows the progress of each part of a training as a line of its own."""
-    tasks: dict[str, TaskID] = {}
-
-    def on_progress(what: str, done: int, total: int) -> None:
-        if what not in tasks:
-            tasks[what] = bar.add_task(what, total=total)
-        bar.update(tasks[what], completed=done)
-
-    return on_progress

@@ -117,6 +117,6 @@ def embed_items(items: Mapping[str, dict[str, Any]], encoder: Any, cache: Any) -
 
     texts = [fields_text(item) for item in items.values()]
     with progress() as bar:
-        task = bar.add_task("item texts", total=None)
+        task = bar.add_task("embedding texts", total=len(texts), unit="texts")
         vectors = embed_texts(texts, encoder, cache, lambda done, total: bar.update(task, completed=done, total=total))
     return dict(zip(items, vectors, strict=True))

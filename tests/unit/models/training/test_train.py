@@ -18,11 +18,12 @@ from models.factors.matrix_factorisation import FactorsConfig
 from models.features.imputation import STRATEGIES
 from models.fusion import FEATURES, FusionData, fit_fusion
 from models.interactions import Interactions
+from models.observer import Observer
 from models.ranking.pipeline import Pipeline, build_catalogue
 from models.sequence.fit import SequenceData
 from models.training import train as training
 from models.training.log_slices import FIT_SHARE, FUSION_SHARE, Cut
-from models.training.train import Observer, TrainingData, TrainingOptions
+from models.training.train import TrainingData, TrainingOptions
 from models.types import AnyArray
 from tests.tiny_models import (
     PRESET,
@@ -264,9 +265,9 @@ def test_an_interrupted_training_goes_on_to_the_same_artifact(tmp_path: Path) ->
     options = TrainingOptions(checkpoints=tmp_path / "points")
     calls = 0
 
-    def stop(what: str, done: int, _total: int) -> None:
+    def stop(what: str, done: float, _total: int) -> None:
         nonlocal calls
-        calls += what == "final fit: sequence model"
+        calls += what == "final fit: sequence model" and done == 1  # an epoch is over
         if calls == 1:
             raise KeyboardInterrupt(f"{what} {done}")
 
@@ -293,7 +294,7 @@ def test_every_item_of_the_log_needs_no_vector() -> None:
 
 def test_progress_and_curves_are_told() -> None:
     """Every stage reports up to its total; losses, scores and metrics come by step."""
-    told: dict[str, tuple[int, int]] = {}
+    told: dict[str, tuple[float, int]] = {}
     curves: dict[str, list[int]] = {}
     observer = Observer(
         lambda what, i, n: told.update({what: (i, n)}), lambda name, _v, step: curves.setdefault(name, []).append(step)
