@@ -3,6 +3,9 @@
 A field ``window_max_events`` is the key ``window_max_events`` of ``headrace.toml`` and the variable
 ``HEADRACE_WINDOW_MAX_EVENTS``; the variable wins. No two groups have a field of the same name. The
 groups are frozen, and each checks its values when it is built.
+
+The sections ``[log]``, ``[items]`` and ``[users]`` of the file name the shop's files and say how to
+read them. They are no settings: :mod:`tools.files.sections` checks and reads them.
 """
 
 from __future__ import annotations
@@ -39,6 +42,10 @@ GROUPS: Final[dict[str, Any]] = {
 }
 #: All settings, of every group.
 NAMES: Final = sorted(one.name for group in GROUPS.values() for one in fields(group))
+#: The settings file, in the current directory.
+FILE: Final = Path("headrace.toml")
+#: Sections of the settings file that are no settings.
+SECTIONS: Final = ("log", "items", "users")
 #: Variables with the prefix that are not settings: ``tools`` and tests read them.
 OTHER_VARIABLES: Final = frozenset({"HEADRACE_TEST_BROKER", "HEADRACE_DRILL_FAULTS", "HEADRACE_PARENT_PID"})
 #: Variables that Kubernetes sets in every pod for a Service named ``headrace`` or ``headrace-...``.
@@ -89,6 +96,24 @@ def _from_file(file: Path) -> dict[str, object]:
     return values
 
 
+def read_sections(file: Path = FILE) -> dict[str, dict[str, object]]:
+    """Return the sections of the settings file that are no settings, by name; {} without a file.
+
+    Raises
+    ------
+    SettingsError
+        When the file cannot be read or may be written by others, or a section is no table.
+    """
+    values = _from_file(file) if file.exists() else {}
+    return {name: _section(name, values[name]) for name in SECTIONS if name in values}
+
+
+def _section(name: str, value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{name}={value!r} must be a section, [{name}], with paths and columns below it")
+    return value
+
+
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
     """Return the values of the variables with the prefix, by setting.
 
@@ -128,10 +153,11 @@ def load_settings(
         write.
     """
     environ = os.environ if environ is None else environ
-    file = Path("headrace.toml") if file is None else file
-    values: dict[str, object] = {}
-    if file.exists():
-        values |= _from_file(file)
+    file = FILE if file is None else file
+    values = _from_file(file) if file.exists() else {}
+    for name in SECTIONS:
+        if name in values:
+            _section(name, values.pop(name))
     values |= _from_environment(environ)
     values |= {key: value for key, value in overrides.items() if value is not None}
     given_names = frozenset(values)

@@ -77,6 +77,8 @@ def parse_speed(text: str) -> float | None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code."""
+    if not (args.log or args.from_topic or args.compare or args.promote):
+        args.log = list(LogSource.section().paths)
     check_usage(args)
     log = None if not args.log else LogReplay(LogSource.of(args), args.run, parse_range(args.start, args.end))
     if args.into or args.compare or args.promote:
@@ -84,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
         emit(args, outcome.result, outcome.lines)
         return outcome.exit_code
     if log is None:
-        raise InputError("LOG is missing: name a log, or --into RUN --from-topic")
+        raise InputError("LOG is missing: name a log, here or in [log] of headrace.toml, or --into RUN --from-topic")
     pace = Pace(parse_speed(args.speed))
     settings = load_settings(broker=args.broker)
     replay = _replay(log, settings, args.state_dir, is_resumed=args.resume)

@@ -1,7 +1,8 @@
 """Names what a command reads: a log, a catalogue or users in a file.
 
 Every command that reads one has the same options for it. A new option of a log is a field of
-:class:`LogSource` and a line of its ``add_options``; then every command has it.
+:class:`LogSource` and a line of its ``add_options``; then every command has it, and so has the
+section ``[log]`` of ``headrace.toml``, whose values are the defaults of the options.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Final
 
 from tools.files.file_options import FileOptions, shown_paths
 from tools.files.item_reader import read_items
+from tools.files.sections import ReplaceDefault, Section
 from tools.files.times import TIME_UNITS
 from tools.files.user_reader import read_users
 
@@ -50,12 +52,16 @@ class LogSource:
         ----------
         instead : what the command reads without LOG; None makes LOG required
         """
+        section = cls.section()
+        default = list(section.paths) if instead is None else []
+        usual = instead or ", ".join(map(str, section.paths)).replace("%", "%%") or "paths of [log] in headrace.toml"
         parser.add_argument(
             "log",
             type=Path,
-            nargs="+" if instead is None else "*",
+            nargs="*" if default or instead else "+",
+            default=default,
             metavar="LOG",
-            help="CSV, TSV, JSON lines or Parquet; gzip or zstd too" + (f" (default: {instead})" if instead else ""),
+            help=f"CSV, TSV, JSON lines or Parquet; gzip or zstd too (default: {usual})",
         )
         FileOptions.add_options(parser)
         parser.add_argument(
@@ -83,20 +89,31 @@ class LogSource:
             help="zone of times that name none: Asia/Shanghai, +08:00 (default: UTC)",
         )
         parser.add_argument("--no-times", action="store_true", help="the log has no times: train what needs no order")
+        section.set_defaults(parser)
+
+    @classmethod
+    def section(cls) -> Section:
+        """Return the section ``[log]`` of ``headrace.toml``."""
+        return Section.read("log", cls._usual())
+
+    @classmethod
+    def _usual(cls) -> dict[str, str | bool]:
+        """Return the default of each option."""
+        plain = cls(())
+        return {**vars(plain.files), **{name: getattr(plain, name) for name in _HOW}}
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> LogSource:
         """Return the log that parsed options name."""
         how = {name: getattr(args, name) for name in _HOW}
+        cls.section().say_other(args.log)
         return cls(tuple(args.log), FileOptions.of(args), **how)
 
     @classmethod
     def given_without_log(cls, args: argparse.Namespace) -> str | None:
         """Return the first given option that is of no use without LOG, or None."""
-        given, usual = cls.of(args), cls(())
-        found = [(name, getattr(given.files, name), default) for name, default in vars(FileOptions()).items()]
-        found += [(name, getattr(given, name), getattr(usual, name)) for name in _HOW]
-        return next((f"--{name.replace('_', '-')}" for name, value, default in found if value != default), None)
+        usual = {**cls._usual(), **cls.section().options}
+        return next((f"--{name.replace('_', '-')}" for name in usual if getattr(args, name) != usual[name]), None)
 
     def changed_options(self) -> dict[str, object]:
         """Return the options that are not as usual and that earlier versions did not have, by name."""
@@ -120,15 +137,28 @@ class CatalogueSource:
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser, *, instead: str = "none") -> None:
-        """Add ``--items`` and its options; ``instead`` says what the command reads without it."""
+        """Add ``--items`` and its options.
+
+        Parameters
+        ----------
+        instead : what the command reads without it
+        """
+        section = cls.section()
         parser.add_argument(
             "--items",
             type=Path,
-            action="append",
+            action=ReplaceDefault,
+            default=list(section.paths) if instead == "none" else [],
             metavar="FILE",
             help=f"the catalogue: titles, texts, categories, features; may be repeated (default: {instead})",
         )
         FileOptions.add_options(parser, "item-", "the catalogue's")
+        section.set_defaults(parser, "item-")
+
+    @classmethod
+    def section(cls) -> Section:
+        """Return the section ``[items]`` of ``headrace.toml``."""
+        return Section.read("items", vars(FileOptions()))
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> CatalogueSource | None:
@@ -150,10 +180,22 @@ class UserSource:
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
         """Add ``--users`` and its options."""
+        section = cls.section()
         parser.add_argument(
-            "--users", type=Path, action="append", metavar="FILE", help="features of users; may be repeated"
+            "--users",
+            type=Path,
+            action=ReplaceDefault,
+            default=list(section.paths),
+            metavar="FILE",
+            help="features of users; may be repeated",
         )
         FileOptions.add_options(parser, "user-", "the users'")
+        section.set_defaults(parser, "user-")
+
+    @classmethod
+    def section(cls) -> Section:
+        """Return the section ``[users]`` of ``headrace.toml``."""
+        return Section.read("users", vars(FileOptions()))
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> UserSource | None:

@@ -99,7 +99,7 @@ def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("", {*COMMANDS}),
         ("drill slo", {"slow-model"}),
         ("items pu", {"put"}),
-        ("train --enc", {"--encoder"}),
+        ("train --enco", {"--encoder", "--encoding"}),
         ("completion z", {"zsh"}),
         ("up --artifact art", {"artifact"}),
         ("train his", {"history.csv"}),
