@@ -37,11 +37,11 @@ from streams.sequencer.absorb_batch import absorb_batch
 from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, FakeRecord
 from tools.files.file_options import FileOptions
+from tools.files.formats.parquet_pages import MAGIC, DamagedPageError, read_footer, read_pages
 from tools.files.item_reader import read_items
 from tools.files.json_lines import LineSplitter
 from tools.files.log_reader import LogReader
 from tools.files.log_source import LogSource
-from tools.files.parquet_pages import MAGIC, DamagedPageError, read_footer, read_pages
 from tools.files.refused_rows import RefusedRows
 
 KEY: Final = b"u1"

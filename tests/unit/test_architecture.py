@@ -48,7 +48,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "tools": [
         {"tools.reports", "tools.oracle"},
         {"tools.cli"},
-        {"tools.files.cells"},
+        {"tools.files.cells", "tools.files.formats"},
         {"tools.files"},
         {"tools.main", "tools.catalogue", "tools.workers"},
         {"tools.broker", "tools.replay", "tools.rejects"},

@@ -135,6 +135,11 @@ class RecordMapper:
         ]
 
     @property
+    def columns(self) -> list[str]:
+        """Return the column or path of each field."""
+        return [self._columns.get(field, field) for field in self.fields]
+
+    @property
     def named(self) -> frozenset[str]:
         """Return the fields that have a column by name."""
         return frozenset(self._columns)

@@ -1,37 +1,57 @@
-"""Reads raw rows of CSV, TSV, JSON lines, Parquet and RecBole files, plain, in gzip or in zstd.
+"""Reads the rows of files, whatever their container, encoding and format, in bounded memory.
 
-Memory is bounded, whatever the file holds.
+::
+
+    paths ─► files ─► container ─► format ─► encoding ─► rows or records ─► mapping ─► RawRow
+    named_files      packed_files           text       delimited, json_rows,  mapping
+                                                       parquet_, avro_, orc_rows
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
 from streams.errors import InputError
+from streams.formats.mapping_file import Mapping as MappingOfKind
 from tools.files.file_options import FileOptions
-from tools.files.packed_files import unpacked
-from tools.files.parquet_rows import ParquetRows, errors, parquet_error
+from tools.files.formats import avro_rows, orc_rows, parquet_pages
+from tools.files.formats.delimited import Delimited
+from tools.files.formats.json_rows import json_rows
+from tools.files.formats.named_files import NamedFile, find_files
+from tools.files.formats.notes import say_once
+from tools.files.formats.packed_files import SUFFIXES, open_unpacked, peek, seekable
+from tools.files.formats.parquet_rows import ParquetRows
+from tools.files.formats.text import TextFile
+from tools.files.formats.unreadable import check_readable, check_text
+from tools.files.mapping import RecordMapper
+from tools.files.presets import CONTAINERS, column_names, find_preset
 
-#: A longer line is a bad row: without a limit, one missing line end would fill the memory.
-MAX_LINE_BYTES: Final = 1 << 20
-#: The first rows of a JSON-lines file show which columns it has.
+#: The first objects of a JSON file show which columns it has.
 HEAD_ROWS: Final = 200
-DELIMITERS: Final = {".csv": ",", ".tsv": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
-JSON_SUFFIXES: Final = frozenset({".jsonl", ".ndjson", ".json"})
-PARQUET_SUFFIXES: Final = frozenset({".parquet", ".pq"})
-#: RecBole's atomic files write a column as ``name:type``.
-ATOMIC_SUFFIXES: Final = frozenset({".inter", ".item", ".user"})
+JSON_SUFFIXES: Final = frozenset({".jsonl", ".ndjson", ".json", ".geojson"})
+DELIMITED_SUFFIXES: Final = frozenset({".csv", ".tsv", ".tab", ".psv", ".dat", ".inter", ".item", ".user"})
+_BY_MAGIC: Final = {parquet_pages.MAGIC: "parquet", avro_rows.MAGIC: "avro", orc_rows.MAGIC: "orc"}
+_BY_SUFFIX: Final = {".parquet": "parquet", ".pq": "parquet", ".avro": "avro", ".orc": "orc"}
+SHOWN_COLUMNS: Final = 30
 
 Numbered = tuple[int, "Sequence[Any] | str"]
+
+
+class ShortRow(tuple[Any, ...]):
+    """The values of a line that has fewer than the file has columns; the last ones are None.
+
+    Attributes
+    ----------
+    why : how many it has, in words
+    """
+
+    why: str = ""
 
 
 class RawRow(NamedTuple):
@@ -40,9 +60,12 @@ class RawRow(NamedTuple):
     Parameters
     ----------
     file : the file, as a message names it
-    line : counts from 1, with the header; in Parquet it counts rows. One line may give several rows
+    line : counts from 1, with the header; in Parquet, Avro and ORC it counts rows. One line may
+        give several rows, and one row may go on over several lines
     values : in the order of the fields that were asked for, None for a missing value; for a line
-        that is not a row, the reason, as text
+        that is not a row, the reason, as text. A :class:`ShortRow` is one with fewer values than
+        the file has columns, a :class:`~tools.files.mapping.LeftOut` one that is left out although
+        nothing is wrong with it
     """
 
     file: str
@@ -51,7 +74,11 @@ class RawRow(NamedTuple):
 
 
 def raw_rows(
-    paths: Sequence[Path], options: FileOptions, fields: Sequence[str], required: Sequence[str]
+    paths: Sequence[Path],
+    options: FileOptions,
+    fields: Sequence[str],
+    required: Sequence[str],
+    types: Collection[str] = (),
 ) -> Iterator[RawRow]:
     """Yield the rows of some files, one file after another.
 
@@ -59,256 +86,200 @@ def raw_rows(
     ----------
     fields : which values each row has, and in which order
     required : fields without which a file cannot be read
+    types : event types that the user maps, beside those of a preset
 
     Raises
     ------
     InputError
-        When a file is missing, damaged or lacks a column, or the columns name an unknown field.
+        When a file is missing, damaged, of an unknown format or lacks a column, or the columns name
+        an unknown field.
     """
-    columns = options.columns_map()
-    for path in paths:
-        name = str(path)
-        for line, values in _rows_of(path, columns, fields, required):
-            yield RawRow(name, line, values)
+    reader = FileReader(options, fields, required, types)
+    for file in find_files(paths):
+        for line, values in reader.rows(file):
+            yield RawRow(file.name, line, values)
 
 
-def _rows_of(
-    path: Path, columns: Mapping[str, str], fields: Sequence[str], required: Sequence[str]
-) -> Iterator[Numbered]:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; name a CSV, TSV, JSON-lines or Parquet file")
-    unknown = sorted(set(columns) - set(fields))
-    if unknown:
-        raise InputError(f"columns: {unknown[0]!r} is not a field; the fields are {', '.join(fields)}")
-    suffix = _suffix(path)
-    wanted = {field: columns.get(field, field) for field in fields}
-    try:
-        if suffix in PARQUET_SUFFIXES:
-            yield from _parquet_rows(path, columns, wanted, required)
-        elif suffix in JSON_SUFFIXES:
-            yield from _checked_json_rows(path, columns, wanted, required)
+class FileReader:
+    """Reads the rows of one file after another in the same way; the parameters are those of raw_rows."""
+
+    def __init__(
+        self, options: FileOptions, fields: Sequence[str], required: Sequence[str], types: Collection[str] = ()
+    ) -> None:
+        kind = _kind_of(fields)
+        rules = find_preset(options.format, kind)
+        self._rules = rules or MappingOfKind()
+        self._format = options.format if options.format in CONTAINERS else "auto"
+        self._encoding = options.encoding if options.encoding != "auto" else self._rules.encoding or "auto"
+        self._delimiter = options.delimiter if options.delimiter != "auto" else self._rules.delimiter or "auto"
+        self._columns = options.columns_map()
+        self._required = tuple(required)
+        self._mapper = RecordMapper(fields, self._columns, rules=rules, kind=kind, types=types)
+        self._is_positional = bool(self._columns) and all(name.isdecimal() for name in self._columns.values())
+
+    def rows(self, file: NamedFile) -> Iterator[Numbered]:
+        """Yield number and values of each row of a file."""
+        with open_unpacked(file.path, file.name) as content:
+            head = peek(content)
+            check_readable(head, file.name)
+            found = self.format_of(file, head)
+            if found in ("parquet", "avro", "orc"):
+                yield from self._table_rows(found, file, content)
+                return
+            text = TextFile(content, file.name, self._encoding)
+            check_text(text.head, file.name)
+            if self._is_json(file, text.head):
+                yield from self._json_rows(file, text)
+            else:
+                yield from self._delimited_rows(file, text)
+
+    def format_of(self, file: NamedFile, head: bytes) -> str:
+        """Return the format of a file by its first bytes, else by its suffix; ``auto`` for text."""
+        if self._format != "auto":
+            return self._format
+        by_magic = next((name for magic, name in _BY_MAGIC.items() if head.startswith(magic)), None)
+        return by_magic or _BY_SUFFIX.get(suffix_of(file.path), "auto")
+
+    def _is_json(self, file: NamedFile, head: bytes) -> bool:
+        if self._format != "auto":
+            return self._format == "json"
+        suffix = suffix_of(file.path)
+        head = head.lstrip()
+        if suffix in JSON_SUFFIXES or not head.startswith((b"{", b"[")):
+            return suffix in JSON_SUFFIXES
+        return suffix not in DELIMITED_SUFFIXES or _is_object(head.split(b"\n", 1)[0])
+
+    def _table_rows(self, found: str, file: NamedFile, content: BinaryIO) -> Iterator[Numbered]:
+        """Yield the rows of a file whose format names and types its columns."""
+        content = seekable(content)
+        size = file.path.stat().st_size
+        table: ParquetRows | avro_rows.AvroRows | orc_rows.OrcRows
+        if found == "parquet":
+            table = ParquetRows(file.name, content)
+        elif found == "avro":
+            table = avro_rows.AvroRows(file.name, content, size)
         else:
-            yield from _delimited_rows(path, columns, wanted, required)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as exc:
-        raise InputError(f"{path}: damaged gzip ({exc}); fetch the file again") from exc
-    except OSError as exc:
-        raise InputError(f"{path}: cannot be read ({exc.strerror or exc})") from exc
+            table = orc_rows.OrcRows(file.name, content, size)
+        self._check(file, table.names, self._columns)
+        roots = self._mapper.roots(table.names)
+        yield from self._mapped(file, roots, enumerate(table.rows(roots), 1))
+
+    def _delimited_rows(self, file: NamedFile, text: TextFile) -> Iterator[Numbered]:
+        wanted = [name for column in self._mapper.columns for name in column.split("|")]
+        least = 1 + max((int(column) for column in self._columns.values()), default=0) if self._is_positional else 0
+        table = Delimited(text, file.name, self._delimiter, suffix_of(file.path), wanted, least)
+        if not table.first:
+            return
+        if table.is_sniffed and not table.is_usual and len(table.first) > 1:
+            shown = {"\t": "tab", " ": "space"}.get(table.delimiter, table.delimiter)
+            say_once(f"{file.name}: columns are separated by {shown!r}; --delimiter names another one")
+        names = column_names(self._rules, table.first, table.delimiter)
+        has_header = names is None and not self._is_positional
+        if self._is_positional:
+            names = [str(i) for i in range(len(table.first))]
+            self._check_positions(file, len(names))
+        names = [name.strip() for name in (table.first if names is None else names)]
+        self._check(file, names, self._columns)
+        yield from self._mapped(file, names, table.rows(has_header=has_header))
+
+    def _json_rows(self, file: NamedFile, text: TextFile) -> Iterator[Numbered]:
+        records = json_rows(text, file.name)
+        head = list(islice(records, HEAD_ROWS))
+        names = {name: None for _, record in head if isinstance(record, dict) for name in record}
+        if names:
+            self._check(file, list(names), {f: name for f, name in self._columns.items() if f in self._required})
+        # an object far down the file may be the first one that has an optional field
+        every = [*names, *(name for name in self._mapper.columns if name not in names and name.isidentifier())]
+        plain = self._mapper.names_only({*every, *file.columns})
+        for number, record in chain(head, records):
+            if isinstance(record, str):
+                yield number, record
+                continue
+            record = {**file.columns, **record} if file.columns else record
+            if plain is None:
+                yield from self._rows_of(number, record)
+            else:
+                yield number, [None if name is None else record.get(name) for name in plain]
+
+    def _mapped(
+        self, file: NamedFile, names: Sequence[str], rows: Iterable[tuple[int, Sequence[Any] | str]]
+    ) -> Iterator[Numbered]:
+        """Yield the values of the fields from the values of a file's columns."""
+        folders = {name: value for name, value in file.columns.items() if name not in names}
+        every = [*names, *folders]
+        plain = self._mapper.names_only(every)
+        ends = [*folders.values(), None]
+        if plain is None:
+            for number, values in rows:
+                if isinstance(values, str):
+                    yield number, values
+                else:
+                    named = dict(zip(names, values, strict=False)) | folders
+                    yield from self._rows_of(number, named)
+            return
+        place = {name: i for i, name in reversed(list(enumerate(names)))}
+        place |= {name: i - len(ends) for i, name in enumerate(folders)}
+        positions = [-1 if name is None else place[name] for name in plain]
+        width = len(names)
+        pick = itemgetter(*positions) if len(positions) > 1 else lambda values: (values[positions[0]],)
+        for number, values in rows:
+            if isinstance(values, str):
+                yield number, values
+            elif len(values) < width:
+                short = ShortRow(pick([*values, *[None] * (width - len(values)), *ends]))
+                short.why = f"has {len(values)} of {width} values"
+                yield number, short
+            else:
+                yield number, pick([*values, *ends])
+
+    def _rows_of(self, number: int, record: Mapping[str, Any]) -> Iterator[Numbered]:
+        try:
+            for values in self._mapper.rows(record):
+                yield number, values
+        except ValueError as exc:
+            yield number, str(exc)
+
+    def _check(self, file: NamedFile, names: Sequence[str], columns: Mapping[str, str]) -> None:
+        """Raise :class:`InputError` where a file lacks a named or a required column."""
+        every = [*names, *file.columns]
+        lacking = self._mapper.lacking(every, {*columns, *self._required})
+        if not lacking:
+            return
+        field, name = lacking[0]
+        there = ", ".join(_shown(each) for each in every[:SHOWN_COLUMNS])
+        if field in columns:
+            raise InputError(f"{file.name}: {field}: no column {name!r}; there are {there}; see --columns")
+        raise InputError(f"{file.name}: no column {name!r}; there are {there}; map one with --columns {field}=NAME")
+
+    def _check_positions(self, file: NamedFile, width: int) -> None:
+        for field, position in self._columns.items():
+            if int(position) >= width:
+                raise InputError(f"{file.name}: {field}={position}: the first line has {width} columns, counted from 0")
 
 
-def _suffix(path: Path) -> str:
+def suffix_of(path: Path) -> str:
     """Return the suffix of the format: ``.csv`` for ``log.csv.gz``."""
-    suffixes = [s.lower() for s in path.suffixes]
-    while suffixes and suffixes[-1] in (".gz", ".zst"):
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    while suffixes and suffixes[-1] in SUFFIXES:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
 
 
-@contextmanager
-def _open(path: Path) -> Iterator[BinaryIO]:
-    """Open a file; one whose first bytes are those of gzip or zstd gives its unpacked content."""
-    with path.open("rb") as file:
-        magic = file.read(4)
-        file.seek(0)
-        content = unpacked(path, file, magic)
-        if content is not None:
-            yield content
-        elif path.suffix.lower() in (".gz", ".zst") and magic:
-            raise InputError(f"{path}: its name ends in {path.suffix}, its content is not; rename it or fetch it again")
-        else:
-            yield file
+def _kind_of(fields: Sequence[str]) -> str:
+    """Return what the rows with these fields are, as mapping files call it."""
+    if "user_id" not in fields:
+        return "items"
+    return "events" if "item_id" in fields else "users"
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, str | None]]:
-    """Yield numbered lines, None for a line that is too long; bad UTF-8 becomes surrogates."""
-    number = 0
-    while line := file.readline(MAX_LINE_BYTES + 1):
-        number += 1
-        if len(line) > MAX_LINE_BYTES:
-            while line and not line.endswith(b"\n"):
-                line = file.readline(MAX_LINE_BYTES)
-            yield number, None
-            continue
-        text = line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape")
-        yield number, text.rstrip("\r\n")
-
-
-def _checked_json_rows(
-    path: Path, columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
-) -> Iterator[Numbered]:
-    """Yield the rows of a JSON-lines file whose first objects have all columns that are needed."""
-    names: dict[str, None] = {}
-    rows = _json_rows(path, list(wanted.values()), names)
-    head = list(islice(rows, HEAD_ROWS))
-    if names:
-        named = {field: name for field, name in columns.items() if field in required}
-        _positions(path, list(names), named, wanted, required)
-    yield from chain(head, rows)
-
-
-def _json_rows(path: Path, keys: Sequence[str], names: dict[str, None]) -> Iterator[Numbered]:
-    """Yield rows; add the keys of the first :data:`HEAD_ROWS` objects to ``names``."""
-    decoder = msgspec.json.Decoder(dict[str, Any])
-    n_named = 0
-    with _open(path) as file:
-        for number, line in _lines(file):
-            if line is None:
-                yield number, f"longer than {MAX_LINE_BYTES} bytes"
-            elif line.strip():
-                try:
-                    entry = decoder.decode(line.encode("utf-8", "surrogateescape"))
-                except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-                    yield number, f"not a JSON object: {exc}"
-                else:
-                    if n_named < HEAD_ROWS:
-                        n_named += 1
-                        names.update(dict.fromkeys(entry))
-                    yield number, [entry.get(key) for key in keys]
-
-
-def _parquet_rows(
-    path: Path, columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
-) -> Iterator[Numbered]:
+def _is_object(line: bytes) -> bool:
     try:
-        with path.open("rb") as file:
-            parquet = ParquetRows(path, file)
-            names = parquet.names
-            positions = _positions(path, names, columns, wanted, required)
-            present = list(dict.fromkeys(names[p] for p in positions if p is not None))
-            place = [None if p is None else present.index(names[p]) for p in positions]
-            for number, row in enumerate(parquet.rows(present), 1):
-                yield number, [None if p is None else row[p] for p in place]
-    except errors() as exc:
-        if isinstance(exc, OSError) and exc.errno is not None:
-            raise  # the disk failed; the file is not damaged
-        raise parquet_error(path, exc) from exc
-
-
-def _delimited_rows(
-    path: Path, columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
-) -> Iterator[Numbered]:
-    suffix = _suffix(path)
-    is_headerless = bool(columns) and all(name.isdecimal() for name in columns.values())
-    with _open(path) as file:
-        lines = _lines(file)
-        first = next(lines, None)
-        if first is None:
-            return
-        head = first[1] or ""
-        delimiter = _delimiter(suffix, head)
-        names = _header(path, head, delimiter)
-        if is_headerless:
-            positions = [int(columns[field]) if field in columns else None for field in wanted]
-            _check_width(path, columns, len(names))
-        else:
-            if suffix in ATOMIC_SUFFIXES:
-                names = [name.rsplit(":", 1)[0] for name in names]
-            positions = _positions(path, names, columns, wanted, required)
-        _check_required(path, positions, wanted, required, names)
-        if is_headerless:
-            yield _pick(*first, delimiter, positions)
-        if delimiter == ",":
-            yield from _csv_rows(lines, positions)
-            return
-        for number, line in lines:
-            if line is None or line.strip():
-                yield _pick(number, line, delimiter, positions)
-
-
-def _delimiter(suffix: str, head: str) -> str:
-    """Return the suffix's usual delimiter where the first line has it, else one that it has."""
-    usual = DELIMITERS.get(suffix)
-    if usual is not None and usual in head:
-        return usual
-    return next((d for d in ("\t", "::", "|", ";", ",", " ") if d in head), usual or ",")
-
-
-def _csv_rows(lines: Iterator[tuple[int, str | None]], positions: Sequence[int | None]) -> Iterator[Numbered]:
-    """Yield rows whose quoted values may contain line ends, by the number of their last line."""
-    too_long: list[int] = []
-
-    def texts() -> Iterator[str]:
-        for number, line in lines:
-            if line is None:
-                too_long.append(number)
-            else:
-                yield f"{line}\n"
-
-    reader = csv.reader(texts())
-    while True:
-        try:
-            values = next(reader, None)
-        except csv.Error as exc:
-            yield reader.line_num + 1, f"not CSV: {exc}"
-            continue
-        while too_long:
-            yield too_long.pop(), f"longer than {MAX_LINE_BYTES} bytes"
-        if values is None:
-            return
-        if values:
-            yield reader.line_num + 1, [None if p is None or p >= len(values) else values[p] for p in positions]
-
-
-def _pick(number: int, line: str | None, delimiter: str, positions: Sequence[int | None]) -> Numbered:
-    if line is None:
-        return number, f"longer than {MAX_LINE_BYTES} bytes"
-    try:
-        values = _split(line, delimiter)
-    except csv.Error as exc:
-        return number, f"not CSV: {exc}"
-    n = len(values)
-    return number, [None if p is None or p >= n else values[p] for p in positions]
-
-
-def _header(path: Path, head: str, delimiter: str) -> list[str]:
-    try:
-        return _split(head, delimiter)
-    except csv.Error as exc:
-        raise InputError(
-            f"{path}: the first line is not CSV ({exc}); name a CSV, TSV, JSON-lines or Parquet file"
-        ) from exc
-
-
-def _split(line: str, delimiter: str) -> list[str]:
-    if delimiter == "," and '"' in line:
-        return next(csv.reader([line]), [])
-    return line.split(delimiter)
-
-
-def _positions(
-    path: Path, names: Sequence[str], columns: Mapping[str, str], wanted: Mapping[str, str], required: Sequence[str]
-) -> list[int | None]:
-    """Return each field's position among the file's columns; None for a missing optional field."""
-    place = {name.strip(): i for i, name in enumerate(names)}
-    for field, name in columns.items():
-        if name not in place:
-            raise InputError(
-                f"{path}: {field}: no column {name!r}; there are {', '.join(map(_shown, place))}; see --columns"
-            )
-    positions = [place.get(name) for name in wanted.values()]
-    _check_required(path, positions, wanted, required, list(place))
-    return positions
-
-
-def _check_required(
-    path: Path,
-    positions: Sequence[int | None],
-    wanted: Mapping[str, str],
-    required: Sequence[str],
-    names: Sequence[str],
-) -> None:
-    for field, position in zip(wanted, positions, strict=True):
-        if position is None and field in required:
-            shown = ", ".join(_shown(name) for name in names[:30])
-            raise InputError(f"{path}: no column {field!r}; there are {shown}; map one with --columns {field}=NAME")
+        return isinstance(msgspec.json.decode(line), dict)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
 
 
 def _shown(name: object) -> str:
     """Return a column's name, printable and short, for a message of one line."""
     text = str(name)[:100]
     return text if text.isprintable() else ascii(text)
-
-
-def _check_width(path: Path, columns: Mapping[str, str], width: int) -> None:
-    for field, position in columns.items():
-        if int(position) >= width:
-            raise InputError(f"{path}: {field}={position}: the first line has {width} columns, counted from 0")

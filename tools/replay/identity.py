@@ -21,6 +21,7 @@ from models.vocabulary import EventType
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import VERSION, Event
 from streams.errors import InputError
+from tools.files.formats.named_files import find_files
 from tools.files.log_rows import LogRow
 from tools.files.log_source import LogSource
 from tools.files.times import TimeRange
@@ -62,11 +63,9 @@ def content_digest(logs: Sequence[Path]) -> str:
         When a file is not there.
     """
     parts = []
-    for log in logs:
-        if not log.is_file():
-            raise InputError(f"{log}: no such file; name a log in CSV, TSV, JSON lines or Parquet")
-        found = log.stat()
-        parts.append(_content_digest(log.absolute(), found.st_size, found.st_mtime_ns, found.st_ino))
+    for file in find_files(logs):
+        found = file.path.stat()
+        parts.append(_content_digest(file.path.absolute(), found.st_size, found.st_mtime_ns, found.st_ino))
     if len(parts) == 1:
         return parts[0]
     return hashlib.blake2b("".join(parts).encode(), digest_size=CONTENT_DIGEST_BYTES).hexdigest()

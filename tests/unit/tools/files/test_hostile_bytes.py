@@ -13,10 +13,10 @@ import pytest
 from streams.contract.records import Event, Item, ModelAnnouncement, PrivacyRequest, RecordDecoder, decode_any
 from streams.contract.windows import decode_window
 from streams.errors import RecordError
+from tools.files.formats.text import MAX_LINE_BYTES
 from tools.files.json_lines import CUT_BYTES, LineSplitter
 from tools.files.log_reader import LogReader, sorted_rows
 from tools.files.log_source import LogSource
-from tools.files.raw_rows import MAX_LINE_BYTES
 from tools.files.refused_rows import RefusedRows
 
 DEPTH = 100_000

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from streams.errors import InputError
-from tools.files.packed_files import check_unpacked
-from tools.files.parquet_pages import (
+from tools.files.formats.arrow_values import arrow_error, arrow_errors, values_of
+from tools.files.formats.packed_files import check_unpacked
+from tools.files.formats.parquet_pages import (
     AS_DICTIONARY,
     BYTE_ARRAY,
     FIXED_LEN_BYTE_ARRAY,
@@ -34,7 +35,6 @@ MAX_FIXED_BYTES: Final = 64
 BATCH_BYTES: Final = 64 << 20
 #: The most row groups, columns or other entries that pyarrow accepts in a footer.
 MAX_ENTRIES: Final = 200_000
-MAX_REASON: Final = 300
 
 
 class ParquetRows:
@@ -46,16 +46,38 @@ class ParquetRows:
         When the file is damaged, or unpacks to far more than its size.
     """
 
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        self._path = path
+    def __init__(self, name: str, file: BinaryIO) -> None:
+        self._name = name
         self._file = file
         self._size = file.seek(0, 2)
-        self._leaves, self._groups = read_footer(file, self._size)
-        #: Names of the columns.
-        self.names: list[str] = list(self.open().schema_arrow.names)
+        with self._one_line():
+            self._leaves, self._groups = read_footer(file, self._size)
+            #: Names of the columns.
+            self.names: list[str] = list(self.open().schema_arrow.names)
 
     def rows(self, names: Sequence[str]) -> Iterator[Sequence[Any]]:
         """Check the pages of some columns, then yield their values row by row."""
+        for batch in self.batches(names):
+            with self._one_line():
+                columns = [values_of(batch.column(name)) for name in names]
+            yield from zip(*columns, strict=True)
+
+    def batches(self, names: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
+        """Check the pages of some columns, then yield these columns batch by batch."""
+        with self._one_line():
+            yield from self._batches(names)
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """Turn what a damaged file raises into one line; a disk that fails is another error."""
+        try:
+            yield
+        except (DamagedPageError, *arrow_errors()) as exc:  # type: ignore[misc]
+            if isinstance(exc, OSError) and exc.errno is not None:
+                raise
+            raise arrow_error(self._name, "Parquet", exc) from exc
+
+    def _batches(self, names: Sequence[str]) -> Iterator[pyarrow.RecordBatch]:
         wanted = [i for i, leaf in enumerate(self._leaves) if _belongs(leaf.path, names)]
         for i in wanted:
             self._check_width(self._leaves[i])
@@ -66,76 +88,37 @@ class ParquetRows:
                 pages = self._pages(self._leaves[i], group[i])
                 total, longest = total + pages.unpacked_bytes, max(longest, pages.delta_bytes)
                 as_words -= set() if pages.encodings <= AS_DICTIONARY else {i}
-                check_unpacked(self._path, total, self._size)
+                check_unpacked(self._name, total, self._size)
         parquet = self.open(read_dictionary=[self._leaves[i].path for i in as_words])
         n_rows = max(1, min(CHUNK_ROWS, BATCH_BYTES // longest)) if longest else CHUNK_ROWS
         # one row group after another, because pyarrow cannot join dictionaries in lists
         for number in range(len(self._groups)):
             for batch in parquet.iter_batches(batch_size=n_rows, row_groups=[number], columns=list(names)):
                 batch.validate(full=True)
-                yield from zip(*(_values(batch.column(name)) for name in names), strict=True)
+                yield batch
 
     def open(self, **options: Any) -> pyarrow.parquet.ParquetFile:
         """Return a reader of the file with pyarrow's options, its metadata bounded."""
         import pyarrow.parquet
 
-        return pyarrow.parquet.ParquetFile(self._file, thrift_container_size_limit=MAX_ENTRIES, **options)
+        return pyarrow.parquet.ParquetFile(
+            self._file, thrift_container_size_limit=MAX_ENTRIES, coerce_int96_timestamp_unit="us", **options
+        )
 
     def _check_width(self, leaf: Leaf) -> None:
         if leaf.kind == FIXED_LEN_BYTE_ARRAY and leaf.width > MAX_FIXED_BYTES:
             raise InputError(
-                f"{self._path}: column {leaf.path} has values of {leaf.width} bytes, limit {MAX_FIXED_BYTES}"
+                f"{self._name}: column {leaf.path} has values of {leaf.width} bytes, limit {MAX_FIXED_BYTES}"
             )
 
     def _pages(self, leaf: Leaf, chunk: Chunk) -> Pages:
         if leaf.is_repeated and chunk.n_values > MAX_ELEMENTS:
             raise InputError(
-                f"{self._path}: column {leaf.path} has {chunk.n_values} elements in a row group, limit {MAX_ELEMENTS}; "
+                f"{self._name}: column {leaf.path} has {chunk.n_values} elements in a row group, limit {MAX_ELEMENTS}; "
                 "write smaller row groups"
             )
         return read_pages(self._file, chunk.start, chunk.n_bytes)
 
 
-def parquet_error(path: Path, exc: Exception) -> InputError:
-    """Return the error for a file that cannot be read, with pyarrow's reason on one line."""
-    reason = " ".join(str(exc).split())[:MAX_REASON]
-    return InputError(f"{path}: not a Parquet file, or a damaged one ({reason})")
-
-
-def errors() -> tuple[type[Exception], ...]:
-    """Return the exceptions that reading a damaged file may raise."""
-    import pyarrow
-
-    return (pyarrow.ArrowException, OSError, DamagedPageError, OverflowError, UnicodeDecodeError)
-
-
 def _belongs(leaf: str, names: Sequence[str]) -> bool:
     return any(leaf == name or leaf.startswith(f"{name}.") for name in names)
-
-
-def _values(array: pyarrow.Array) -> list[Any]:
-    """Return an array as Python values; equal texts of a dictionary share one object."""
-    from pyarrow import types
-
-    kind = array.type
-    if types.is_dictionary(kind):
-        words = array.dictionary.to_pylist()
-        return [None if i is None else words[i] for i in array.indices.to_pylist()]
-    if types.is_map(kind):
-        pairs = list(zip(_values(array.keys), _values(array.items), strict=True))
-        return _cut(pairs, array)
-    if types.is_list(kind) or types.is_large_list(kind):
-        return _cut(_values(array.values), array)
-    if types.is_struct(kind):
-        fields = {field.name: _values(array.field(i)) for i, field in enumerate(kind)}
-        rows = [dict(zip(fields, row, strict=True)) for row in zip(*fields.values(), strict=True)] if fields else []
-        return [row if valid else None for row, valid in zip(rows, array.is_valid().to_pylist(), strict=True)]
-    plain: list[Any] = array.to_pylist()
-    return plain
-
-
-def _cut(values: list[Any], array: Any) -> list[Any]:
-    """Return the values of each list of an array, None for a missing list."""
-    at = array.offsets.to_pylist()
-    valid = array.is_valid().to_pylist()
-    return [values[start:end] if there else None for start, end, there in zip(at, at[1:], valid, strict=False)]

@@ -11,9 +11,9 @@ import pytest
 import zstandard
 
 from streams.errors import InputError
+from tools.files.formats.packed_files import FREE_BYTES, MAX_RATIO, check_unpacked, open_unpacked
 from tools.files.log_reader import LogReader
 from tools.files.log_source import LogSource
-from tools.files.packed_files import FREE_BYTES, MAX_RATIO, check_unpacked, unpacked
 from tools.files.refused_rows import RefusedRows
 
 PEAK_BYTES = 4 << 20
@@ -21,11 +21,7 @@ PEAK_BYTES = 4 << 20
 
 def read_all(path: Path) -> int:
     """Return how many bytes a file unpacks to, read a piece at a time."""
-    with path.open("rb") as file:
-        magic = file.read(4)
-        file.seek(0)
-        content = unpacked(path, file, magic)
-        assert content is not None
+    with open_unpacked(path, str(path)) as content:
         return sum(len(piece) for piece in iter(lambda: content.read(1 << 16), b""))
 
 
@@ -40,9 +36,9 @@ def test_frames_after_one_another_are_one_file(tmp_path: Path, suffix: str) -> N
     path = tmp_path / f"a.{suffix}"
     path.write_bytes(packed(suffix, b"abc" * 1_000) + packed(suffix, b"d"))
     assert read_all(path) == 3_001
-    path.write_bytes(b"plain text")
-    with path.open("rb") as file:
-        assert unpacked(path, file, b"plai") is None
+    (tmp_path / "plain").write_bytes(b"plain text")
+    with open_unpacked(tmp_path / "plain", "plain") as content:
+        assert content.read() == b"plain text"
 
 
 def test_a_zstd_bomb_is_unpacked_a_piece_at_a_time(tmp_path: Path) -> None:
@@ -67,7 +63,7 @@ def test_a_log_that_unpacks_to_far_more_is_refused(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Good rows without end are as bad as one line without end."""
-    monkeypatch.setattr("tools.files.packed_files.FREE_BYTES", 1 << 20)
+    monkeypatch.setattr("tools.files.formats.packed_files.FREE_BYTES", 1 << 20)
     path = tmp_path / f"log.csv.{suffix}"
     rows = b"user_id,item_id,ts\n" + b"u,i,1600000000\n" * 100_000
     frame = packed(suffix, rows)

@@ -14,13 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from streams.errors import InputError
-from tools.files import parquet_rows
 from tools.files.file_options import FileOptions
+from tools.files.formats import parquet_rows
+from tools.files.formats.parquet_pages import DamagedPageError, read_pages
+from tools.files.formats.parquet_rows import ParquetRows
 from tools.files.item_reader import read_items
 from tools.files.log_reader import LogReader
 from tools.files.log_source import LogSource
-from tools.files.parquet_pages import DamagedPageError, read_pages
-from tools.files.parquet_rows import ParquetRows
 from tools.files.refused_rows import RefusedRows
 
 T = 1_600_000_000
@@ -46,7 +46,7 @@ TABLE = pa.table(
 def read(path: Path, *names: str) -> list[tuple[Any, ...]]:
     """Return the rows of some columns."""
     with path.open("rb") as file:
-        return [tuple(row) for row in ParquetRows(path, file).rows(names)]
+        return [tuple(row) for row in ParquetRows(str(path), file).rows(names)]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_a_footer_says_of_sizes_is_not_believed(tmp_path: Path, monkeypatch
     assert len(true) == len(lie) and true in data
     path.write_bytes(data.replace(true, lie))
     assert pq.ParquetFile(path).metadata.row_group(0).column(0).total_uncompressed_size == 1 << 19
-    monkeypatch.setattr("tools.files.packed_files.FREE_BYTES", 700_000)
+    monkeypatch.setattr("tools.files.formats.packed_files.FREE_BYTES", 700_000)
     with pytest.raises(InputError, match="unpacks to more than"):
         read(path, "text")
 
