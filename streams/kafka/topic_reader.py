@@ -87,6 +87,7 @@ async def read_records(
     *,
     partitions: Sequence[int] | None = None,
     is_following: bool = False,
+    is_from_end: bool = False,
     deadline: float = math.inf,
 ) -> AsyncIterator[ConsumedRecord]:
     """Yield a topic's records from its beginning, each partition in order.
@@ -96,6 +97,7 @@ async def read_records(
     topic : full name
     partitions : only these; None for all
     is_following : go on waiting for new records after those that were there at the start
+    is_from_end : leave out the records that were there at the start
     deadline : stop at this value of ``time.monotonic()``
 
     Raises
@@ -111,7 +113,10 @@ async def read_records(
     tps = [TopicPartition(topic, partition) for partition in wanted]
     async with open_reader(settings) as consumer:
         consumer.assign(tps)
-        await consumer.seek_to_beginning(*tps)
+        if is_from_end:
+            await consumer.seek_to_end(*tps)
+        else:
+            await consumer.seek_to_beginning(*tps)
         ends = dict.fromkeys(tps, math.inf) if is_following else await consumer.end_offsets(tps)
         stuck_after_s = math.inf if is_following else STUCK_AFTER_S
         async for fetched in read_to_ends(consumer, ends, stuck_after_s=stuck_after_s, deadline=deadline):

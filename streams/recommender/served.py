@@ -14,6 +14,7 @@ from pathlib import Path
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.device import tame_pytorch
+from models.files.served_folder import mark_served
 from models.ranking.fallback import WithoutModel
 from models.ranking.pipeline import Catalogue, Pipeline
 from models.types import Float32
@@ -96,5 +97,6 @@ async def load_model(settings: RecommenderSettings, thread: ModelThread) -> Mode
         artifact = await thread.run(load_artifact, Path(settings.artifact), device, settings.roots())
     except ArtifactError as exc:
         raise HeadraceError(str(exc)) from exc
+    mark_served(Path(settings.artifact))
     log.info("artifact %s on %s", artifact.version, device)
     return Model.of(artifact, settings, ArtifactEncoder(artifact, device, settings).embed)

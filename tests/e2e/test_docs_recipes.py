@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +28,8 @@ _IS_OURS: Final = re.compile(r"^([A-Z_]+=\S+ )*headrace ")
 ELSEWHERE: Final = {"headrace broker start": "test_broker.py", "headrace drill": "test_drill.py, test_drill_kinds.py"}
 #: Programs in blocks of other people's tools, and make, which CI itself and test_demo.py run.
 FOREIGN: Final = ("make ", "echo ", "kcat ")
+#: An event without an id and a time: each one is new.
+NEW_EVENT: Final = '{"user_id":"u1","item_id":"i3","type":"view"}'
 STOP, START = "# stop the live workers", "# start the live workers"
 
 
@@ -74,12 +77,15 @@ class Shell:
         return done.stdout
 
     def follow(self, line: str) -> None:
-        """Run a command that follows a topic until it has printed something; Ctrl-C ends it."""
+        """Run a command that follows a topic until it has printed a list of a new event; Ctrl-C ends it."""
         printed = self.folder / "followed.txt"
         with printed.open("w") as output:
             process = self._start(line, output)
         try:
-            wait_until(lambda: printed.stat().st_size > 0, 60, lambda: f"no output: {line}")
+            wait_until(lambda: "waiting for new lists" in printed.read_text(), 60, lambda: f"no output: {line}")
+            time.sleep(2)  # it says so before it knows the end of the topic
+            self.finish(f"echo '{NEW_EVENT}' | headrace produce -")
+            wait_until(lambda: "revision" in printed.read_text(), 60, lambda: f"no list: {line}")
         finally:
             end(process)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -199,6 +201,10 @@ def test_subscribe_prints_lists_with_titles(
                 await publisher.publish(topic, user.encode(), encode(make_list(user, i), as_json=i > 3))
             await publisher.publish(kafka.topic("recommendations"), b"u0", b"\xc1 no list")
 
+    async def publish_one() -> None:
+        async with Publisher(kafka) as publisher:
+            await publisher.publish(kafka.topic("recommendations"), b"new", encode(make_list("new", 9)))
+
     asyncio.run(publish())
     file = tmp_path / "items.jsonl"
     file.write_text('{"item_id": "i1", "title": "Kettle"}\n{"item_id": "i2", "title": "Tea\\u001b[31m"}\n')
@@ -209,7 +215,17 @@ def test_subscribe_prints_lists_with_titles(
     out = capsys.readouterr().out
     assert out.count("user u1  revision") == 2 and "u0" not in out
     assert "Kettle" in out and "because of Tea" in out and "\x1b" not in out
-    assert main(["subscribe", "--count", "7", "--follow", "--timeout", "2"]) == 1, "fewer than asked for"
+    assert main(["subscribe", "--count", "7", "--follow", "--from-beginning", "--timeout", "2"]) == 1, (
+        "fewer than asked"
+    )
+    assert capsys.readouterr().out.count("revision") == 6
+    assert command(capsys, "subscribe", "--follow", "--timeout", "1")[1]["lists"] == 0, "a follower begins at the end"
+    follower = threading.Thread(target=main, args=(["subscribe", "--follow", "--count", "1", "--timeout", "30"],))
+    follower.start()
+    while follower.is_alive():  # it reads nothing that was there when it began
+        asyncio.run(publish_one())
+        follower.join(0.5)
+    assert re.findall(r"user (\w+)  revision (\d+)", capsys.readouterr().out) == [("new", "9")]
     assert main(["subscribe", "--user", "u0", "--format", "json", "--count", "1"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["revision"] == 0
 

@@ -1,4 +1,4 @@
-"""Whether a person named a broker, and a progress bar for the start of a local one."""
+"""Whether and how a person named a broker, and a progress bar for the start of a local one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,20 @@ from tools.broker.kafka_jars import Progress
 
 def names_broker(option: str | None) -> bool:
     """Return whether a person named a broker: by option, by variable or in ``headrace.toml``."""
-    named = option or os.environ.get("HEADRACE_BROKER")
-    return bool(named) or load_settings().kafka.broker != KafkaSettings().broker
+    return naming(option) is not None
+
+
+def naming(option: str | None) -> tuple[str, str] | None:
+    """Return how a person named a broker, and how to take that back; None where nobody did."""
+    if option:
+        return f"--broker {option}", "leave --broker out"
+    variable = os.environ.get("HEADRACE_BROKER")
+    if variable:
+        return f"HEADRACE_BROKER={variable}", "unset HEADRACE_BROKER"
+    broker = load_settings().kafka.broker
+    if broker != KafkaSettings().broker:
+        return f"broker={broker} in headrace.toml", "take that line out"
+    return None
 
 
 def on_bar(bar: Any) -> Progress:

@@ -7,17 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from streams.errors import InputError, RunError
-from streams.settings.load import load_settings
-from tools.broker.choice import names_broker, on_bar
-from tools.broker.local_broker import (
-    DEFAULT_DATA,
-    ENGINES,
-    BrokerInfo,
-    broker_status,
-    named_broker,
-    start_broker,
-    stop_broker,
-)
+from tools.broker.choice import naming, on_bar
+from tools.broker.known import chosen_data, remember
+from tools.broker.local_broker import DEFAULT_DATA, ENGINES, BrokerInfo, broker_status, start_broker, stop_broker
 from tools.cli import emit, progress, say
 
 
@@ -29,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--port", type=int, help="port to listen on; 0: any free port (default: 9092, or a free port)")
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", default=DEFAULT_DATA, help="the broker's data (default: %(default)s)"
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help=f"the broker's data (start: default {DEFAULT_DATA}; status and stop: the broker that was started here)",
     )
 
 
@@ -41,13 +36,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_start(args: argparse.Namespace) -> int:
-    settings = load_settings(broker=args.broker).kafka
-    if names_broker(args.broker):
-        info = named_broker(settings.broker, settings.client_arguments())
-        emit(args, _as_json(info), f"{info.bootstrap} answers; a named broker is used as it is, nothing was started")
-        return 0
+    named = naming(args.broker)
+    if named is not None:
+        how, remedy = named
+        raise InputError(
+            f"{how}: names a broker, and every command uses that one, so none is started here; "
+            f"{remedy} to start and use a local broker"
+        )
+    data = args.data or DEFAULT_DATA
     with progress() as bar:
-        info = start_broker(args.engine, args.port, args.data, on_bar(bar))
+        info = start_broker(args.engine, args.port, data, on_bar(bar))
+    remember(data)
     for note in info.notes:
         say(note, style="dim")
     how = "started" if info.started else "runs already"
@@ -56,18 +55,20 @@ def _run_start(args: argparse.Namespace) -> int:
 
 
 def _run_status(args: argparse.Namespace) -> int:
-    info = broker_status(args.data)
+    data = chosen_data(args.data)
+    info = broker_status(data)
     if info is None:
-        raise RunError(f"--data {args.data}: no broker runs there; start one with headrace broker start")
+        raise RunError(f"--data {data}: no broker runs there; start one with headrace broker start")
     emit(args, _as_json(info), f"{_describe(info)} runs")
     return 0
 
 
 def _run_stop(args: argparse.Namespace) -> int:
-    info = broker_status(args.data)
-    stopped = stop_broker(args.data)
-    result = {**(_as_json(info) if info is not None else {"data": str(args.data)}), "stopped": stopped}
-    text = "no broker was running"
+    data = chosen_data(args.data)
+    info = broker_status(data)
+    stopped = stop_broker(data)
+    result = {**(_as_json(info) if info is not None else {"data": str(data)}), "stopped": stopped}
+    text = f"no broker was running in {data}"
     if info is not None and stopped:
         text = f"{_describe(info)} stopped; its records {'are gone' if info.engine == 'noida' else 'stay'}"
     emit(args, result, text)
@@ -76,7 +77,7 @@ def _run_stop(args: argparse.Namespace) -> int:
 
 def _describe(info: BrokerInfo) -> str:
     pid = f", pid {info.pid}" if info.pid is not None else ""
-    return f"{info.engine} {info.version} on {info.bootstrap}{pid}"
+    return f"{info.engine} {info.version} on {info.bootstrap}{pid}, data in {info.data}"
 
 
 def _as_json(info: BrokerInfo) -> dict[str, Any]:

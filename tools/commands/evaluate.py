@@ -19,6 +19,7 @@ from tools.cli import emit, progress
 from tools.training.catalogue_share import share_of_items
 from tools.training.fit import FitOptions, LeftOut, check_target, choose_text, train_artifact
 from tools.training.inputs import TrainingInputs, TrainingSources, embed_items
+from tools.training.live_artifact import add_consent, check_live
 from tools.training.progress import StageBars
 from tools.training.result_tables import of_evaluation
 
@@ -70,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--report", type=Path, metavar="DIR", help="write report.html and report.json into this folder")
     FitOptions.add_options(parser)
+    add_consent(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -100,6 +102,7 @@ def _checked(args: argparse.Namespace) -> tuple[FitOptions, TrainingSources]:
     """Return how to train and what to read; raise :class:`InputError` for unusable options."""
     if args.train:
         check_target(args.artifact)
+        check_live(args.artifact, args.yes)
     fit = FitOptions.of(args)
     choose_text()
     if not 0 < args.split < 1:

@@ -1,4 +1,4 @@
-"""``headrace subscribe``: prints recommendation lists with titles, from the start of the topic on."""
+"""``headrace subscribe``: prints recommendation lists with titles: those there are, or new ones as they come."""
 
 from __future__ import annotations
 
@@ -44,8 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--count", type=int, metavar="N", help="stop after N lists; with fewer at the end, exit with 1")
     parser.add_argument(
-        "--follow", action="store_true", help="wait for new lists (default: stop at the end of the topic)"
+        "--follow",
+        action="store_true",
+        help="print new lists as they come (default: print the lists there are, and stop at the end of the topic)",
     )
+    parser.add_argument("--from-beginning", action="store_true", help="with --follow: first print the lists there are")
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help="json: one list per line (default: %(default)s)"
     )
@@ -86,7 +89,12 @@ async def _print_lists(args: argparse.Namespace, settings: KafkaSettings, seen: 
     if args.user is not None:
         partitions = [partition_of(args.user.encode(), await partition_count(settings, topic), settings.partitioner)]
     decoder = RecordDecoder(Recommendation)
-    reading = read_records(settings, topic, partitions=partitions, is_following=args.follow, deadline=deadline)
+    is_from_end = args.follow and not args.from_beginning
+    if is_from_end:
+        say("waiting for new lists; --from-beginning also prints the lists there are", style="dim")
+    reading = read_records(
+        settings, topic, partitions=partitions, is_following=args.follow, is_from_end=is_from_end, deadline=deadline
+    )
     async with contextlib.aclosing(reading) as records:  # type: ignore[type-var]
         async for record in records:
             try:

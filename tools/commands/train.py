@@ -10,6 +10,7 @@ from tools.cli import emit
 from tools.training.catalogue_share import share_of_items
 from tools.training.fit import FitOptions, check_target, choose_text, train_artifact
 from tools.training.inputs import TrainingInputs, TrainingSources
+from tools.training.live_artifact import add_consent, check_live
 from tools.training.result_tables import of_training
 
 
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="demo is small and quick, best takes long (default: %(default)s)",
     )
     FitOptions.add_options(parser)
+    add_consent(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from models.evaluation.splits import leave_one_out
 
     check_target(args.out)
+    check_live(args.out, args.yes)
     fit, sources = FitOptions.of(args), TrainingSources.of(args)
     choose_text()
     started = time.monotonic()
