@@ -26,19 +26,19 @@ from models.ranking.pipeline import Catalogue
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
 from streams.recommender.background import watched
-from streams.recommender.backpressure import Backpressure
 from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.collector import Collector
 from streams.recommender.delivery import Delivery
 from streams.recommender.fallback_lists import FallbackLists
 from streams.recommender.list_maker import ListMaker
 from streams.recommender.live_counts import LiveCounts
-from streams.recommender.live_popularity import LivePopularity
 from streams.recommender.model_loop import ModelLoop
 from streams.recommender.model_thread import ModelThread
-from streams.recommender.recount import Recount
+from streams.recommender.popularity.live_popularity import LivePopularity
+from streams.recommender.popularity.recount import Recount
 from streams.recommender.served import Model, Served, load_model
-from streams.recommender.window_queue import ListRate, WindowQueue
+from streams.recommender.waiting.backpressure import Backpressure
+from streams.recommender.waiting.window_queue import ListRate, WindowQueue
 from streams.runtime.app import StreamApp, build_app
 from streams.runtime.pages import serve
 from streams.settings.load import Settings

@@ -17,9 +17,9 @@ from streams.errors import BrokerError, FencedError
 from streams.health.counters import Metrics
 from streams.recommender.list_maker import ListMaker
 from streams.recommender.list_records import newest_windows
-from streams.recommender.recount import Recount
+from streams.recommender.popularity.recount import Recount
 from streams.recommender.removal import fresh_windows, note_passed_over, remove_vectors
-from streams.recommender.window_queue import WindowQueue
+from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp
 from streams.state.table import BatchTable
 

@@ -26,7 +26,7 @@ from streams.health.unknown_items import UnknownItems
 from streams.kafka.batch_writer import delivered
 from streams.recommender.background import watched
 from streams.recommender.list_records import Versions, recommendation, user_vector
-from streams.recommender.window_queue import PendingWindow, WindowQueue
+from streams.recommender.waiting.window_queue import PendingWindow, WindowQueue
 from streams.runtime.app import StreamApp
 from streams.state.table import BatchTable
 

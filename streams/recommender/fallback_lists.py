@@ -19,7 +19,7 @@ from streams.recommender.delivery import Delivery, Window
 from streams.recommender.list_records import behaviours, short_name, stored_vectors
 from streams.recommender.model_thread import ModelThread
 from streams.recommender.served import Served
-from streams.recommender.window_queue import WindowQueue
+from streams.recommender.waiting.window_queue import WindowQueue
 from streams.state.table import BatchTable
 
 #: Lists of one job: so few that taking them from the queue costs the event loop a few milliseconds.

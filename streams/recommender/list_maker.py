@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from streams.recommender.backpressure import Backpressure
 from streams.recommender.delivery import Delivery
 from streams.recommender.live_counts import LiveCounts
 from streams.recommender.model_loop import ModelLoop
 from streams.recommender.served import Served
+from streams.recommender.waiting.backpressure import Backpressure
 
 
 @dataclass(kw_only=True, eq=False)

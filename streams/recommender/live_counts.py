@@ -10,7 +10,7 @@ from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems, describe_generation
 from streams.recommender.delivery import Window
 from streams.recommender.list_records import new_behaviours, revision_of
-from streams.recommender.live_popularity import LivePopularity
+from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.served import Served
 from streams.state.table import BatchTable
 

@@ -37,7 +37,7 @@ from streams.recommender.list_records import behaviours
 from streams.recommender.model_thread import ModelThread
 from streams.recommender.poison_isolation import Scored, score
 from streams.recommender.served import Served
-from streams.recommender.window_queue import MAX_WINDOWS, WindowQueue
+from streams.recommender.waiting.window_queue import MAX_WINDOWS, WindowQueue
 from streams.settings.load import RecommenderSettings
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ import pytest
 from models.artifact.artifact import load_artifact
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Recommendation, encode
-from streams.recommender.live_popularity import REFRESH_S
+from streams.recommender.popularity.live_popularity import REFRESH_S
 from streams.sequencer.window import absorb
 from streams.settings.load import Settings
 from streams.settings.record_limits import WindowBounds

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from streams.contract.windows import ListWindow, Trigger, WindowItem
-from streams.recommender.window_queue import MAX_WINDOWS, ListRate, PendingBatch, PendingWindow, WindowQueue
+from streams.recommender.waiting.window_queue import MAX_WINDOWS, ListRate, PendingBatch, PendingWindow, WindowQueue
 
 N_PARTITIONS: Final = 2
 USERS: Final = (b"u0", b"u1", b"u2", b"u3")

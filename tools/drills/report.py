@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from streams.printable import counted
 from tools.drills.events import Sort
-from tools.drills.verdict import Verdict
+from tools.drills.judging.verdict import Verdict
 
 if TYPE_CHECKING:
     from tools.drills.session import Drill, Fault

@@ -17,10 +17,10 @@ from streams.kafka.publisher import Publisher
 from streams.kafka.topic_specs import TOPICS
 from streams.kafka.topics import create_topics, open_admin
 from streams.settings.load import KafkaSettings
+from tools.drills.judging.verdict import judge
 from tools.drills.kind import Kind, Script
 from tools.drills.report import report_of
 from tools.drills.session import Drill
-from tools.drills.verdict import judge
 from tools.workers.apps import APP_NAMES
 
 #: The load goes on for this many seconds after the last fault.

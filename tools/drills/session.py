@@ -20,8 +20,8 @@ from tools.broker.local_broker import BrokerInfo
 from tools.drills.artifact import catalogue_of
 from tools.drills.cluster import Cluster, DrillWorker, is_ready, unbalanced
 from tools.drills.events import EventSource
+from tools.drills.judging.observer import Observer
 from tools.drills.load import Load
-from tools.drills.observer import Observer
 from tools.drills.plan import Plan
 from tools.workers.apps import APPS, AppName
 

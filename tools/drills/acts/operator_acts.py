@@ -23,9 +23,9 @@ from streams.kafka.publisher import Publisher
 from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import open_admin
 from tools.drills.acts.replay_command import command
+from tools.drills.judging.verdict import judge
 from tools.drills.run import delete_topics
 from tools.drills.session import Drill
-from tools.drills.verdict import judge
 from tools.rebuild.compare_runs import read_held
 from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import run_settings

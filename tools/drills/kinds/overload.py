@@ -5,7 +5,7 @@ after the prefill. The workers then sustain the number of full lists that they m
 all are busy.
 
 Newer windows replace the waiting ones of a user. How long other users may wait then follows from
-this alone (:func:`~tools.drills.freshness.superseding_wait_s`). They wait longer where the
+this alone (:func:`~tools.drills.judging.freshness.superseding_wait_s`). They wait longer where the
 recommender keeps all windows of the hot user, serves the hot user first, or makes lists for which
 nobody waits.
 """
@@ -21,7 +21,7 @@ from streams.contract.kafka_records import OutRecord
 from streams.printable import counted
 from tools.drills.events import shares_of_users
 from tools.drills.faulty_model import Fault, write_fault
-from tools.drills.freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
+from tools.drills.judging.freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
 from tools.drills.kind import Kind
 from tools.drills.plan import Needs
 from tools.drills.resource_watch import watching

@@ -15,8 +15,8 @@ from streams.health.counters import Metrics
 from streams.health.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, Tally, UnknownItems, describe_generation
 from streams.recommender.delivery import Window
 from streams.recommender.live_counts import LiveCounts
-from streams.recommender.live_popularity import LivePopularity
-from streams.recommender.window_queue import PendingBatch, PendingWindow
+from streams.recommender.popularity.live_popularity import LivePopularity
+from streams.recommender.waiting.window_queue import PendingBatch, PendingWindow
 from streams.state.table import BatchTable
 from tests import tiny_models
 from tests.builders import idle_health

@@ -15,7 +15,7 @@ from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
 from streams.recommender.delivery import Delivery, Window
 from streams.recommender.list_records import Versions
-from streams.recommender.window_queue import WindowQueue
+from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp
 from streams.settings.load import load_settings
 from streams.state.table import BatchTable

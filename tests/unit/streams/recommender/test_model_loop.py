@@ -18,17 +18,17 @@ from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.errors import StalledError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
-from streams.recommender.backpressure import Backpressure
 from streams.recommender.delivery import Delivery, Made, Window
 from streams.recommender.fallback_lists import FallbackLists
 from streams.recommender.list_maker import ListMaker
 from streams.recommender.list_records import Versions, recommendation
 from streams.recommender.live_counts import LiveCounts
-from streams.recommender.live_popularity import LivePopularity
 from streams.recommender.model_loop import ModelLoop
 from streams.recommender.model_thread import ModelThread
+from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.served import Model, Served
-from streams.recommender.window_queue import PendingBatch, PendingWindow, WindowQueue
+from streams.recommender.waiting.backpressure import Backpressure
+from streams.recommender.waiting.window_queue import PendingBatch, PendingWindow, WindowQueue
 from streams.settings.load import RecommenderSettings
 from streams.state.table import BatchTable
 from tests import tiny_models

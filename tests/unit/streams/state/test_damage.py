@@ -22,7 +22,7 @@ from streams.health.counters import Counts, Metrics
 from streams.kafka.fenced_writers import FENCE_KEY
 from streams.recommender.list_records import DAMAGED, newest_windows, revision_of, stored_vectors
 from streams.recommender.removal import fresh_windows
-from streams.recommender.window_queue import WindowQueue
+from streams.recommender.waiting.window_queue import WindowQueue
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.sequencer.mending import Mender
 from streams.settings.load import load_settings

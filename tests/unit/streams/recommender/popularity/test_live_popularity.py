@@ -11,7 +11,7 @@ import pytest
 
 from models.types import Float32
 from streams.contract.windows import ListWindow, Trigger, WindowItem
-from streams.recommender.live_popularity import REFRESH_S, LivePopularity
+from streams.recommender.popularity.live_popularity import REFRESH_S, LivePopularity
 from tests import tiny_models
 
 pytestmark = pytest.mark.model

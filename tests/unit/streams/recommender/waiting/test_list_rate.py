@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from streams.recommender.window_queue import ListRate, WindowQueue
-from tests.unit.streams.recommender.test_window_queue import entry
+from streams.recommender.waiting.window_queue import ListRate, WindowQueue
+from tests.unit.streams.recommender.waiting.test_window_queue import entry
 
 
 class Clock:

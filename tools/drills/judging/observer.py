@@ -13,8 +13,8 @@ from aiokafka import TopicPartition
 from streams.errors import RunError
 from streams.kafka.readers import start_reader
 from streams.settings.load import KafkaSettings
-from tools.drills.freshness import Arrival
-from tools.drills.ledger import Gaps, ListLedger, WindowLog
+from tools.drills.judging.freshness import Arrival
+from tools.drills.judging.ledger import Gaps, ListLedger, WindowLog
 from tools.workers.apps import APPS
 
 POLL_MS: Final = 500

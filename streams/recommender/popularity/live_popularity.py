@@ -2,7 +2,7 @@
 
 These events are read from users' newest windows; each item of a window counts once. So popularity
 follows from state that survives a restart: a worker that starts, or gets partitions, counts the
-windows on ``sequences`` again (``streams.recommender.recount``) and reaches the same numbers. The
+windows on ``sequences`` again (``streams.recommender.popularity.recount``) and reaches the same numbers. The
 prior holds the events up to the end of training, so these are not counted. A worker counts the
 users of its own partitions.
 """

@@ -11,14 +11,14 @@ from faust.types import TP
 
 from streams.contract.records import encode
 from streams.errors import BrokerError
-from streams.recommender import recount
 from streams.recommender.agent import RecommenderAgent, build_recommender
 from streams.recommender.collector import Collector
-from streams.recommender.live_popularity import LivePopularity
-from streams.recommender.recount import Recount
+from streams.recommender.popularity import recount
+from streams.recommender.popularity.live_popularity import LivePopularity
+from streams.recommender.popularity.recount import Recount
 from streams.settings.load import Settings, load_settings
 from tests import tiny_models
-from tests.unit.streams.recommender.test_live_popularity import window
+from tests.unit.streams.recommender.popularity.test_live_popularity import window
 
 
 class Topic:

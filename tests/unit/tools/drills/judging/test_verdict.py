@@ -7,10 +7,10 @@ from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, FakeRecord, make_event
 from tools.drills.cluster import unbalanced
-from tools.drills.ledger import WindowLog
+from tools.drills.judging.ledger import WindowLog
+from tools.drills.judging.verdict import RejectLog, Verdict, coordinates, n_lost
 from tools.drills.report import downtime, n_sent_problems, sort_problems
 from tools.drills.session import Fault
-from tools.drills.verdict import RejectLog, Verdict, coordinates, n_lost
 
 
 def window(*event_ids: str) -> bytes:

@@ -19,7 +19,7 @@ from faust.types import TP
 
 from streams.contract.windows import ListWindow, decode_list_window
 from streams.errors import HeadraceError, RecordError
-from streams.recommender.live_popularity import LivePopularity
+from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.settings.load import Settings
 from streams.state.damage import PassedOver
 from streams.state.recovery import restore

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from streams.contract.windows import ListWindow, Trigger, WindowItem
-from streams.recommender.window_queue import MAX_WINDOWS, WindowQueue
+from streams.recommender.waiting.window_queue import MAX_WINDOWS, WindowQueue
 
 
 def window(revision: int, n_items: int = 1) -> ListWindow:

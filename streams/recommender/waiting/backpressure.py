@@ -9,7 +9,7 @@ import asyncio
 from typing import Any
 
 from streams.health.counters import Metrics
-from streams.recommender.window_queue import WindowQueue
+from streams.recommender.waiting.window_queue import WindowQueue
 
 
 class Backpressure:

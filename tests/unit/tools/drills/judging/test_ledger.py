@@ -7,7 +7,7 @@ from unittest.mock import patch
 from models.vocabulary import Degraded
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Recommendation, encode
-from tools.drills.ledger import Gaps, ListLedger
+from tools.drills.judging.ledger import Gaps, ListLedger
 
 
 def encoded(

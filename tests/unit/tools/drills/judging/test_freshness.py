@@ -9,9 +9,9 @@ import pytest
 
 from streams.contract.records import Recommendation
 from streams.contract.windows import ListWindow, Trigger
-from streams.recommender.window_queue import WindowQueue
+from streams.recommender.waiting.window_queue import WindowQueue
 from tools.drills.events import EventSource, Shares, shares_of_users
-from tools.drills.freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
+from tools.drills.judging.freshness import Arrival, busiest_minute, freshness_ms, superseding_wait_s
 from tools.drills.kinds.overload import CRAWLER, CRAWLER_PER_MINUTE, HOT_USER, overload_report
 
 

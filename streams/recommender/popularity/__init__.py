@@ -1,0 +1,1 @@
+"""Counts what users do now, so that recent popularity follows the stream."""
