@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-_ENTRY = re.compile(r"^- `(tests/\S+)`: \S", re.MULTILINE)
+_ENTRY = re.compile(r"^- `(tests/\S+)`:\s+\S", re.MULTILINE)
 
 
 def marked(path: Path) -> Iterator[str]:
