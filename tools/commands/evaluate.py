@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
     result = _circumstances(args, inputs.log, cases, artifact)
     result |= {"catalogue_share": share, "seconds": seconds | more} | found
     if args.report:
-        write_report(args.report, result)
+        titles = {item_id: item["title"] for item_id, item in inputs.sides.items.items()}
+        write_report(args.report, result, titles)
         result["report"] = str(args.report / "report.html")
     emit(args, result, of_evaluation(result))
     return 0

@@ -9,38 +9,31 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 from models.files.atomic import replace_file
 from streams.printable import printable_json
-from tools.reports.html import NONE, Section, Table, any_table, as_text, facts, figure, page, section, table
+from tools.reports.examples import examples_section
+from tools.reports.html import NONE, Detailed, Section, Table, any_table, as_text, facts, figure, page, section, table
+from tools.reports.metrics import METRICS, MODELS, OURS, metric_keys, metric_name, model_name
 from tools.reports.plain import as_plain
+from tools.reports.reliability import merged_bins
 from tools.reports.svg import Bar, bar_plot, line_plot, reliability_plot
+from tools.reports.verdict import DECIDES, verdict
 
-#: The served model.
-FULL: Final = "pipeline"
 #: The ablation's row without any removal: what the others are compared with, on the same cases.
 WHOLE: Final = "nothing"
-#: Metrics in the order of their columns; any other follows them under its own name.
-COLUMNS: Final = {
-    "hr@10": "HR@10",
-    "ndcg@10": "NDCG@10",
-    "mrr@10": "MRR@10",
-    "recall@10": "Recall@10",
-    "coverage": "Coverage",
-    "novelty": "Novelty (bits)",
-    "diversity": "Diversity",
-    "ndcg@10_change": "Change of NDCG@10",
-}
 SIGMOID: Final = {
     "n": "pairs",
     "positive_share": "share of positives",
     "threshold": "threshold",
-    "accuracy": "accuracy",
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
+    "accuracy": "accuracy of the decision at the threshold",
+    "precision": "precision of that decision",
+    "recall": "recall of that decision",
+    "f1": "F1 of that decision",
     "mse": "mean squared error",
     "rmse": "root mean squared error",
     "log_loss": "log loss (nats)",
@@ -61,25 +54,20 @@ CIRCUMSTANCES: Final = {
     "machine": "machine",
     "memory_mb": "peak memory (MB)",
 }
-MEANINGS: Final = (
-    ("HR@10", "share of cases whose next item is among the first ten"),
-    ("NDCG@10", "1 / log2(1 + rank) of the next item if its rank is at most 10, else 0; mean over cases"),
-    ("MRR@10", "1 / rank if the rank is at most 10, else 0; mean over cases"),
-    ("Recall@10", "share of the items that were to be found among the first ten; with one target per case it is HR@10"),
-    ("Coverage", "share of the catalogue that is in at least one list"),
-    ("Novelty", "mean of -log2 of the listed items' shares of all events"),
-    ("Diversity", "mean of 1 - cosine over the pairs of items in a list"),
-    ("Interval", "95 % percentile bootstrap"),
+INTERVAL: Final = (
+    "95 % interval",
+    "percentile bootstrap over users; a lead's interval is that of the paired differences",
 )
 
 LEAK: Final = "Leak: the artifact was trained on events as late as those asked here. These numbers are too good."
 
 
-def write_report(directory: Path, result: dict[str, Any]) -> None:
+def write_report(directory: Path, result: dict[str, Any], titles: Mapping[str, str] = MappingProxyType({})) -> None:
     """Write ``report.json`` and ``report.html`` into a directory, which is made if need be; safe to repeat.
 
     Parameters
     ----------
+    titles : of items, by id; the examples show the id of an item without one
     result : as ``headrace evaluate`` makes it. numpy's numbers and arrays become plain ones; NaN and infinity, which JSON has not,
         become null. Every part may be missing.
 
@@ -91,49 +79,66 @@ def write_report(directory: Path, result: dict[str, Any]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     text = json.dumps(plain, indent=2, sort_keys=True, ensure_ascii=False)
     replace_file(directory / "report.json", f"{printable_json(text)}\n".encode())
-    replace_file(directory / "report.html", as_page(plain).encode())
+    replace_file(directory / "report.html", as_page(plain, titles).encode())
 
 
-def as_page(result: Mapping[str, Any]) -> str:
+def as_page(result: Mapping[str, Any], titles: Mapping[str, str] = MappingProxyType({})) -> str:
     """Return the page of a result in JSON's types."""
     log = _part(result, "data").get("log")
     title = f"headrace: evaluation on {log}" if log else "headrace: evaluation"
+    named = partial(any_table, name_of=_name_of, ours=model_name(OURS))
     sections = [
-        _models(_part(result, "models")),
+        *_models(_part(result, "models")),
+        examples_section(result.get("examples"), titles),
         _ablation(result),
         _sigmoid(_part(result, "sigmoid")),
         _curves(_part(result, "curves")),
-        section(
-            "Missing features", any_table("By share or kind of what is missing.", "missing", result.get("missing"))
-        ),
-        section("Cold start", any_table("By what is known of the user or the item.", "cold", result.get("cold"))),
+        section("Missing features", named("By share or kind of what is missing.", "missing", result.get("missing"))),
+        section("Cold start", named("By what is known of the user or the item.", "cold", result.get("cold"))),
         _circumstances(result),
-        section("Words", facts("What each number is.", MEANINGS)),
     ]
-    return page(title, sections, LEAK if result.get("leaks") else "")
+    return page(title, sections, LEAK if result.get("leaks") else "", verdict(result), _rests_on(result))
 
 
-def _models(models: Mapping[str, Any]) -> Section | None:
-    bars = [_bar(name, values, "ndcg@10") for name, values in _rows(models)]
-    plot = bar_plot("NDCG@10 of each model", [bar for bar in bars if bar], "NDCG@10")
-    return section(
-        "Models",
-        figure(plot, "NDCG@10 of each model. The whisker is the 95 % interval."),
-        _metric_table("Each model on the same cases.", "model", models),
-    )
+def _rests_on(result: Mapping[str, Any]) -> str:
+    """Return what the verdict rests on: the cases, and what the numbers are."""
+    cases = result.get("cases")
+    same = f"The same {cases:,} cases for every model" if isinstance(cases, int) else "The same cases for every model"
+    return f"{same}; the numbers are the 95 % interval of the difference. What each metric is stands below the models."
+
+
+def _name_of(key: str) -> str:
+    return metric_name(key) if key in METRICS else model_name(key)
+
+
+def _models(models: Mapping[str, Any]) -> list[Section | None]:
+    """Return the models with their metrics, and what each of the metrics is."""
+    bars = [_bar(model_name(name), values, DECIDES, is_ours=name == OURS) for name, values in _rows(models)]
+    decides = metric_name(DECIDES)
+    plot = bar_plot(f"{decides} of each model", [bar for bar in bars if bar], decides)
+    shown = metric_keys(key for _, values in _rows(models) for key in values)
+    meanings = [(METRICS[key].name, METRICS[key].meaning) for key in shown if key in METRICS]
+    return [
+        section(
+            "Models",
+            figure(plot, f"{decides} of each model, ours in colour. The whisker is the 95 % interval."),
+            _metric_table("Each model on the same cases.", "model", models, model_name(OURS)),
+        ),
+        section("What each number is", facts("Metrics and intervals.", [*meanings, INTERVAL] if meanings else [])),
+    ]
 
 
 def _ablation(result: Mapping[str, Any]) -> Section | None:
     ablation = _part(result, "ablation")
-    reference = _part(ablation, WHOLE) or _part(_part(result, "models"), FULL)
+    reference = _part(ablation, WHOLE) or _part(_part(result, "models"), OURS)
     full = _number(reference.get("ndcg@10"))
     changed = {name: _with_change(values, full) for name, values in _rows(ablation)}
     bars = [_bar(name, values, "ndcg@10_change") for name, values in changed.items() if name != WHOLE]
-    plot = bar_plot("Change of NDCG@10 without each part", [bar for bar in bars if bar], "change of NDCG@10")
+    plot = bar_plot("Change of NDCG@10 without each part", [bar for bar in bars if bar], metric_name("ndcg@10_change"))
     return section(
         "Ablation",
-        figure(plot, "NDCG@10 without a part minus NDCG@10 with all. Left of 0: the part helps."),
-        _metric_table("The pipeline without one source or feature.", "without", changed),
+        figure(plot, f"{METRICS['ndcg@10_change'].meaning}. Left of 0: the part helps."),
+        _metric_table(f"{model_name(OURS)} without one source or feature.", "without", changed),
     )
 
 
@@ -154,15 +159,21 @@ def _with_change(values: Mapping[str, Any], full: float | None) -> dict[str, Any
 def _sigmoid(sigmoid: Mapping[str, Any]) -> Section | None:
     curve = sigmoid.get("reliability")
     rows = [row for row in curve or [] if isinstance(row, list) and len(row) == 3 and None not in map(_number, row)]
+    bins = merged_bins([(a, b, c) for a, b, c in rows])
     named = [(name, as_text(sigmoid[key])) for key, name in SIGMOID.items() if key in sigmoid]
     return section(
         "Probabilities of the sigmoid",
         facts(f"On held-out pairs of user and item; {NONE} is not defined.", named),
         figure(
-            reliability_plot("Observed share by mean predicted probability", [(a, b, c) for a, b, c in rows]),
-            "Reliability. On the dashed line, what is predicted happens as often as predicted; a larger dot is more pairs.",
+            reliability_plot("Observed share by mean predicted probability", bins),
+            "Reliability. On the dashed line, what is predicted happens as often as predicted. A larger dot is more "
+            "pairs, a whisker the 95 % interval (Wilson); neighbouring bins with few pairs are merged.",
         ),
-        table("The bins of the plot.", ("mean predicted", "observed share", "pairs"), rows),
+        table(
+            "The bins of the plot.",
+            ("mean predicted", "observed share", "95 % interval", "pairs"),
+            [(one.mean, one.share, [one.low, one.high], int(one.cases)) for one in bins],
+        ),
     )
 
 
@@ -173,8 +184,12 @@ def _curves(curves: Mapping[str, Any]) -> Section | None:
         points = [
             (p[0], p[1]) for p in curve or [] if isinstance(p, list) and len(p) == 2 and None not in map(_number, p)
         ]
-        y_label, _, x_label = name.partition(" by ")
-        figures.append(figure(line_plot(name, points, x_label or "step", y_label), f"{name}."))
+        if name in MODELS:
+            y_label, x_label = metric_name("hr@10"), "questions"
+            caption = f"{model_name(name)}: moving average of {y_label}."
+        else:
+            caption, (y_label, _, x_label) = f"{name}.", name.partition(" by ")
+        figures.append(figure(line_plot(caption, points, x_label or "step", y_label), caption))
     return section("Curves", *figures)
 
 
@@ -191,23 +206,24 @@ def _circumstances(result: Mapping[str, Any]) -> Section | None:
     )
 
 
-def _metric_table(caption: str, first: str, rows: Mapping[str, Any]) -> Table | None:
+def _metric_table(caption: str, first: str, rows: Mapping[str, Any], ours: str | None = None) -> Table | None:
     """Return a table of metrics; an interval stands behind its metric, in the same column."""
     kept = _rows(rows)
-    given = dict.fromkeys(key for _, values in kept for key in values if not key.endswith("_ci"))
-    keys = [key for key in COLUMNS if key in given] + [key for key in given if key not in COLUMNS]
-    header = [first, *(COLUMNS.get(key, key) for key in keys)]
-    return table(caption, header, [[name, *(_with_interval(values, key) for key in keys)] for name, values in kept])
+    keys = metric_keys(key for _, values in kept for key in values)
+    header = [first, *map(metric_name, keys)]
+    cells = [[model_name(name), *(_with_interval(values, key) for key in keys)] for name, values in kept]
+    return table(caption, header, cells, ours)
 
 
-def _with_interval(values: Mapping[str, Any], key: str) -> str:
-    ends = _interval(values.get(f"{key}_ci"))
-    return as_text(values.get(key)) + (f" ({as_text(ends)})" if ends else "")
+def _with_interval(values: Mapping[str, Any], key: str) -> str | Detailed:
+    text, ends = as_text(values.get(key)), _interval(values.get(f"{key}_ci"))
+    return Detailed(text, as_text(ends)) if ends else text
 
 
-def _bar(name: str, values: Mapping[str, Any], key: str) -> Bar | None:
+def _bar(name: str, values: Mapping[str, Any], key: str, *, is_ours: bool = False) -> Bar | None:
     value, ends = _number(values.get(key)), _interval(values.get(f"{key}_ci"))
-    return None if value is None else Bar(name, value, *(ends or (None, None)))
+    low, high = ends or (None, None)
+    return None if value is None else Bar(name, value, low, high, is_ours)
 
 
 def _rows(part: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:

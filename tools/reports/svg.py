@@ -12,9 +12,11 @@ from collections.abc import Callable, Sequence
 from html import escape
 from typing import Final, NamedTuple
 
+from tools.reports.reliability import Bin
+
 WIDTH: Final = 720
 ROW: Final = 28
-SIDE: Final = 320
+SIDE: Final = 420
 #: Width of a letter at the page's 13 pixels, a little generous, so that no name overlaps a bar.
 LETTER: Final = 7.2
 LONGEST_NAME: Final = 32
@@ -23,12 +25,16 @@ Point = tuple[float, float]
 
 
 class Bar(NamedTuple):
-    """One bar. ``low`` and ``high`` are the ends of its interval, None where there is none."""
+    """One bar. ``low`` and ``high`` are the ends of its interval, None where there is none.
+
+    The bar of ``is_ours`` has a colour of its own.
+    """
 
     name: str
     value: float
     low: float | None = None
     high: float | None = None
+    is_ours: bool = False
 
 
 class Axis(NamedTuple):
@@ -90,26 +96,48 @@ def bar_plot(title: str, bars: Sequence[Bar], label: str) -> str:
     return _svg(title, WIDTH, bottom + 46, parts)
 
 
-def reliability_plot(title: str, points: Sequence[tuple[float, float, float]]) -> str:
+def reliability_plot(title: str, bins: Sequence[Bin]) -> str:
     """Return observed share by mean predicted probability; the diagonal is a perfect sigmoid.
 
-    Parameters
-    ----------
-    points : mean predicted, observed share, count of each bin; a greater count is a greater dot
+    Each bin has its interval as a whisker, a dot that is greater for more cases, and its count
+    below the axis.
     """
-    points = [point for point in points if all(map(math.isfinite, point))]
-    if not points:
+    bins = [one for one in bins if all(map(math.isfinite, one))]
+    if not bins:
         return ""
     unit = Axis(0.0, 1.0, [(i / 5, f"{i / 5:.1f}") for i in range(6)])
-    most = max(max(count for _, _, count in points), 1.0)
-    frame = _Frame(unit, unit, SIDE, SIDE)
+    most = max(max(one.cases for one in bins), 1.0)
+    frame = _Frame(unit, unit, SIDE, SIDE, 18)
     parts = [frame.grid("mean predicted probability", "observed share"), frame.line([(0, 0), (1, 1)], "diagonal")]
-    parts.append(frame.line([(mean, share) for mean, share, _ in points], "curve"))
-    for mean, share, count in points:
-        radius = 3 + 5 * math.sqrt(max(count, 0.0) / most)
-        tip = f"predicted {mean:.4f}, observed {share:.4f}, {count:,.0f} cases"
-        parts.append(frame.dot((mean, share), radius, tip))
+    parts.append(frame.line([(one.mean, one.share) for one in bins], "curve"))
+    for one in bins:
+        (x, low), (_, high) = frame.at((one.mean, one.low)), frame.at((one.mean, one.high))
+        parts.append(_line(x, low, x, high, "whisker"))
+        tip = f"predicted {one.mean:.4f}, observed {one.share:.4f}, {one.cases:,.0f} cases"
+        parts.append(frame.dot((one.mean, one.share), 3 + 4 * math.sqrt(max(one.cases, 0.0) / most), tip))
+    parts += _counts_below(frame, bins)
     return _svg(title, frame.full_width, frame.full_height, parts)
+
+
+def _counts_below(frame: _Frame, bins: Sequence[Bin]) -> list[str]:
+    """Return the count of each bin below its dot; one that would touch the last one is left out."""
+    bottom, parts, free_from = 10 + frame.height + 36, [], 0.0
+    parts.append(_text(frame.left - 14, bottom, "pairs", "end", ' class="small"'))
+    for one in bins:
+        x, text = frame.at((one.mean, 0.0))[0], _short(one.cases)
+        half = len(text) * LETTER * 0.42
+        if x - half >= free_from:
+            parts.append(_text(x, bottom, text, "middle", ' class="small"'))
+            free_from = x + half + 3
+    return parts
+
+
+def _short(count: float) -> str:
+    """Return a count in at most four characters: 310, 1.2k, 15k, 3.4M."""
+    for unit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= unit:
+            return f"{count / unit:.1f}{letter}" if count < 10 * unit else f"{count / unit:.0f}{letter}"
+    return f"{count:.0f}"
 
 
 def line_plot(title: str, points: Sequence[Point], x_label: str, y_label: str) -> str:
@@ -131,6 +159,7 @@ class _Frame(NamedTuple):
     y_axis: Axis
     width: float
     height: float
+    below: float = 0.0  # room for a further row below the ticks
 
     @property
     def left(self) -> float:
@@ -142,7 +171,7 @@ class _Frame(NamedTuple):
 
     @property
     def full_height(self) -> float:
-        return self.height + 60
+        return self.height + 60 + self.below
 
     def at(self, point: Point) -> Point:
         return self.left + self.x_axis.share(point[0]) * self.width, 10 + (
@@ -157,7 +186,7 @@ class _Frame(NamedTuple):
             y = self.at((0, value))[1]
             parts += [_line(self.left, y, right, y, "grid"), _text(self.left - 6, y + 4, text, "end")]
         parts += [_line(self.left, bottom, right, bottom, "axis"), _line(self.left, 10, self.left, bottom, "axis")]
-        parts.append(_text(self.left + self.width / 2, bottom + 40, x_label, "middle"))
+        parts.append(_text(self.left + self.width / 2, bottom + 40 + self.below, x_label, "middle"))
         middle = 10 + self.height / 2
         parts.append(_text(14, middle, y_label, "middle", f' transform="rotate(-90 14 {middle:.1f})"'))
         return "".join(parts)
@@ -173,6 +202,7 @@ class _Frame(NamedTuple):
 
 def _bar(bar: Bar, name: str, x: Callable[[float], float], left: float, top: float) -> str:
     start, end = sorted((x(0), x(bar.value)))
+    kind = "bar ours" if bar.is_ours else "bar"
     middle, figures = top + ROW / 2 - 3, f"{bar.value:.4f}"
     whisker = ""
     if bar.low is not None and bar.high is not None and math.isfinite(bar.low) and math.isfinite(bar.high):
@@ -182,7 +212,7 @@ def _bar(bar: Bar, name: str, x: Callable[[float], float], left: float, top: flo
         figures += f" ({bar.low:.4f} to {bar.high:.4f})"
     return (
         f"<g><title>{escape(bar.name)}: {figures}</title>"
-        f'<rect class="bar" x="{start:.1f}" y="{top + 2:.1f}" width="{end - start:.1f}" height="{ROW - 10}"/>{whisker}'
+        f'<rect class="{kind}" x="{start:.1f}" y="{top + 2:.1f}" width="{end - start:.1f}" height="{ROW - 10}"/>{whisker}'
         f"{_text(left - 8, middle + 4, name, 'end')}{_text(WIDTH - 4, middle + 4, figures, 'end')}</g>"
     )
 
@@ -205,5 +235,6 @@ def _shortened(name: str) -> str:
 
 def _svg(title: str, width: float, height: float, parts: Sequence[str]) -> str:
     name = escape(title)
-    size = f'viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px"'
+    # A plot shrinks on a phone as far as its texts can be read; beyond that its frame scrolls.
+    size = f'viewBox="0 0 {width:.0f} {height:.0f}" style="max-width:{width:.0f}px;min-width:{0.7 * width:.0f}px"'
     return f'<svg {size} role="img" aria-label="{name}">{"".join(parts)}</svg>'

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 
 from tools.reports.html import any_table, as_text, page, section
+from tools.reports.metrics import METRICS
+from tools.reports.reliability import Bin, wilson
 from tools.reports.report import as_page, write_report
 from tools.reports.svg import Bar, bar_plot, line_plot, nice_axis, reliability_plot
 
@@ -63,6 +65,11 @@ RESULT: dict[str, Any] = {
     },
     "curves": {"validation NDCG@10 by epoch": [[1, 0.041], [2, 0.066], [3, 0.0764], [4, 0.0771]]},
     "missing": [{"share": 0.0, "ndcg@10": 0.0789}, {"share": 0.5, "ndcg@10": 0.07}],
+    "lead": {"popularity": {"ndcg@10_lead": 0.0637, "ndcg@10_lead_ci": [0.0552, 0.0718]}},
+    "examples": [
+        {"user": "u<7>", "n_history": 8, "history": ["i1", "i2"], "list": ["i3", "i4", "i5"], "next": "i4"},
+        {"user": "u8", "n_history": 1, "history": ["i3"], "list": ["i1"], "next": "i9"},
+    ],
     "cold": {"new item": {"ndcg@10": 0.02, "cases": 120}, "known item": {"ndcg@10": 0.08}},
 }
 
@@ -95,6 +102,11 @@ class Reader(HTMLParser):
         self.text += data
 
 
+def bin_at(mean: float, share: float, count: float) -> Bin:
+    """Return a bin with its interval."""
+    return Bin(mean, share, *wilson(share, count), count)
+
+
 def plots(page: str) -> list[ElementTree.Element]:
     """Return the page's plots as parsed XML."""
     return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg .*?</svg>", page, re.DOTALL)]
@@ -110,6 +122,50 @@ def test_writes_both_files(tmp_path: Path) -> None:
     assert text.index('"ablation"') < text.index('"artifact"') < text.index('"seed"')
     assert sorted(path.name for path in directory.iterdir()) == ["report.html", "report.json"]
     assert (directory / "report.html").read_text("utf-8") == as_page(RESULT)
+
+
+def test_the_page_opens_with_the_verdict() -> None:
+    """Words come before the first number of a model; without leads there is no verdict."""
+    page = as_page(RESULT)
+    text = Reader(page).text
+    assert "headrace is better than Popularity by 0.055 to 0.072 NDCG@10." in text
+    assert page.index('<div class="verdict">') < page.index("<section>")
+    assert '<div class="verdict">' not in as_page(RESULT | {"lead": {}})
+
+
+def test_ours_has_its_colour_and_no_other() -> None:
+    """One bar and one row of the models, by the name that people know."""
+    page = as_page(RESULT)
+    assert page.count('class="bar ours"') == page.count('<tr class="ours">') == 1
+    assert re.search(r'<tr class="ours"><th scope="row">headrace</th>', page)
+
+
+def test_each_metric_is_named_and_explained_once() -> None:
+    """Columns of all tables have the same names; equal metrics have one column; each is explained once."""
+    page = as_page(RESULT)
+    for key in ("hr@10", "ndcg@10", "recall@10", "Recall@10", "pipeline", "item_knn"):
+        assert key not in page, key
+    for metric in METRICS.values():
+        assert page.count(f"<td>{metric.meaning}</td>") <= 1
+    assert page.count('<tr><th scope="row">NDCG@10</th><td>') == 1
+
+
+def test_examples_show_titles_and_mark_what_came_next() -> None:
+    """An item without a title shows its id; a user's older items are counted."""
+    page = as_page(RESULT, {"i1": "Kettle <big>", "i2": "Tea\n cup", "i4": "Pot"})
+    text = Reader(page).text
+    assert "2 users" in text and "user u<7>" in text
+    assert "had: 6 more → Kettle <big> → Tea cup" in text
+    assert page.count('<li class="next">') == 1 and "Pot ← came next" in text
+    assert "came next: Pot (at rank 2)" in text and "came next: i9 (not in the list)" in text
+
+
+def test_nothing_is_wider_than_a_phone() -> None:
+    """Tables and plots scroll inside their frames; text may break anywhere."""
+    page = as_page(RESULT)
+    wide = re.findall(r'<div class="wide">(<table|<svg)', page)
+    assert len(wide) == page.count("<table") + page.count("<svg")
+    assert ".wide{overflow-x:auto" in page and "width=device-width" in page
 
 
 def test_numbers_of_numpy_and_nan(tmp_path: Path) -> None:
@@ -205,7 +261,7 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 def test_reliability_is_drawn_the_right_way_up() -> None:
     """The diagonal rises from the lower left; an observed share below the prediction lies below it."""
-    svg = ElementTree.fromstring(reliability_plot("t", [(0.5, 0.25, 10.0), (0.9, 0.9, 40.0)]))
+    svg = ElementTree.fromstring(reliability_plot("t", [bin_at(0.5, 0.25, 10.0), bin_at(0.9, 0.9, 40.0)]))
     diagonal = next(line.get("points", "") for line in svg.iter("polyline") if line.get("class") == "diagonal")
     (x0, y0), (x1, y1) = (tuple(map(float, place.split(","))) for place in diagonal.split())
     assert x0 < x1
@@ -241,7 +297,7 @@ def test_everything_drawn_is_inside_the_picture() -> None:
         bar_plot("t", [Bar(long, -12345.0, -20000.0, 5.0), Bar("b", 0.001)], "x"),
         line_plot("t", [(0, 1e6), (1e5, -3e6)], "x", "y"),
         line_plot("t", [(3, 0.25)], "x", "y"),
-        reliability_plot("t", [(0.0, 0.0, 1.0), (1.0, 1.0, 9.0)]),
+        reliability_plot("t", [bin_at(0.0, 0.0, 1.0), bin_at(1.0, 1.0, 9e9), bin_at(0.99, 0.5, 100.0)]),
     ]
     for picture in pictures:
         svg = ElementTree.fromstring(picture)
@@ -273,7 +329,7 @@ def test_a_plot_of_nothing_is_nothing() -> None:
     """A plot leaves out NaN, and a plot of NaN alone is empty."""
     nan = float("nan")
     assert bar_plot("t", [Bar("a", nan)], "x") == ""
-    assert reliability_plot("t", [(nan, 0.5, 1.0)]) == ""
+    assert reliability_plot("t", [bin_at(nan, 0.5, 1.0)]) == ""
     assert line_plot("t", [(1.0, nan)], "x", "y") == ""
     assert bar_plot("t", [Bar("a", 0.5, nan, 0.6)], "x").count("whisker") == 0
 
