@@ -28,6 +28,21 @@ def resolve_device(device: str) -> str:
     return "cuda" if has_cuda and device != "cpu" else "cpu"
 
 
+def check_computes(device: str) -> None:
+    """Add one number on a device.
+
+    Raises
+    ------
+    ValueError
+        When the device is there and does not compute: a driver of another version, no free memory.
+    """
+    try:
+        torch.ones(1, device=device).sum().item()
+    except (AssertionError, RuntimeError) as exc:  # PyTorch without CUDA asserts
+        reason = (str(exc).splitlines() or [type(exc).__name__])[0]
+        raise ValueError(f"device {device!r} does not compute ({reason}); choose cpu") from exc
+
+
 def tame_pytorch() -> None:
     """Set PyTorch up for a process with an event loop.
 

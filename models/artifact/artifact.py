@@ -89,8 +89,18 @@ class Artifact:
 
     @property
     def encoder_name(self) -> str:
-        """Name of the language model whose embeddings become item vectors."""
+        """Name of the language model whose embeddings become item vectors; empty without one."""
         return self.manifest.encoder_name
+
+    @property
+    def takes_text(self) -> bool:
+        """Whether the model reads the texts of items; otherwise it knows items by their ids alone.
+
+        Artifacts of older versions name an encoder also where there were no texts: their whitening has a
+        width of 1 and is zero.
+        """
+        is_blank = len(self.whitening.mean) == 1 and not self.whitening.matrix.any()
+        return bool(self.manifest.encoder_name) and not is_blank
 
     @property
     def encoder_version(self) -> str:
@@ -231,6 +241,8 @@ def _check_values(where: Path, manifest: Manifest, tensors: Mapping[str, Tensor]
     n_items = len(manifest.item_ids)
     if len(set(manifest.item_ids)) != n_items:
         raise ArtifactError(where.parent / MANIFEST, "item_ids holds an id twice")
+    if not manifest.encoder_name and bool(tensors["whitening.matrix"].any()):
+        raise ArtifactError(where.parent / MANIFEST, "encoder_name is empty, but the model takes texts")
     for name in ("next.rows", "neighbours.rows"):
         if bool(((tensors[name] < -1) | (tensors[name] >= n_items)).any()):
             raise ArtifactError(where, f"tensor {name} does not name items by rows below {n_items}")

@@ -27,6 +27,8 @@ class Manifest(msgspec.Struct, kw_only=True):
 
     Parameters
     ----------
+    encoder_name, encoder_version, text_version : of the texts that the model takes; empty for a model
+        that knows items by their ids alone
     encoder_sha256 : over the files of the text model, see :mod:`models.text.encoder_files`; empty
         for a model in an installed wheel, which its version identifies
     """

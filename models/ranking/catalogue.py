@@ -39,7 +39,9 @@ class Catalogue:
     neighbour_rows, neighbour_weights : (n, n_neighbours), items most often had by the same users,
         -1 for none, and their cosines
     is_new : (n,) bool, items without training events; they have only their text
-    is_unseen : (n,) bool, new items without any event since training
+    is_blank : (n,) bool, new items without text: nothing is known of them, so that retrieval does not
+        bring them
+    is_unseen : (n,) bool, new items with text, and without any event since training
     popularity, recent_popularity : (n,) float32, log shares
     popular_shares : (n,) float32, each item's share of recent popularity; zeros where nothing was
         counted
@@ -63,6 +65,7 @@ class Catalogue:
     neighbour_rows: Int64
     neighbour_weights: Float32
     is_new: Bool
+    is_blank: Bool
     is_unseen: Bool
     popularity: Float32
     recent_popularity: Float32
@@ -73,7 +76,7 @@ class Catalogue:
         """Return the same catalogue with recent popularity from new counts, (n,) float32."""
         return replace(
             self,
-            is_unseen=self.is_new & (scores <= 0),
+            is_unseen=self.is_new & ~self.is_blank & (scores <= 0),
             recent_popularity=log_share(scores),
             popular_shares=_shares(scores),
             popular_rows=_order(scores),
@@ -86,21 +89,25 @@ def build_catalogue(
     """Return the catalogue of ``items``, each with its raw text embedding (d_text,) float32.
 
     Items unknown to the artifact are retrievable at once: their vector is the projection of their
-    text, and their bias and factors give them no other advantage.
+    text, and their bias and factors give them no other advantage. Without any items, an artifact that
+    takes no text serves the items that it was trained on.
 
     Parameters
     ----------
+    items : zeros stand for an item without text; an artifact that takes no text looks at the ids only
     features : item id to its features (``models.features.columns.item_row``); missing ones are
         imputed
     """
+    items = items or _own_items(artifact)
     item_ids = tuple(sorted(items))
     n, known_row = len(item_ids), {item_id: row for row, item_id in enumerate(artifact.manifest.item_ids)}
     rows = np.array([known_row.get(item_id, -1) for item_id in item_ids], dtype=np.int64)
     rows = np.where(_take(artifact.popularity, rows) > 0, rows, -1)  # a row without events is as new as no row
     is_new = rows < 0
-    raw_dim = artifact.whitening.mean.shape[0]
-    raw = np.stack([items[i] for i in item_ids]) if n else np.zeros((0, raw_dim), dtype=np.float32)
-    text = artifact.whitening.apply(raw.astype(np.float32))
+    text = np.zeros((n, artifact.whitening.matrix.shape[1]), dtype=np.float32)
+    if n and artifact.takes_text:
+        text = artifact.whitening.apply(np.stack([items[i] for i in item_ids]).astype(np.float32))
+    is_blank = is_new & ~text.any(axis=1)
     item_vectors, biases = _item_vectors(artifact, text, rows, is_new)
     factors = _take(np.column_stack([artifact.factors.factors, artifact.factors.biases]), rows)
     if n and len(artifact.factors.biases):
@@ -121,7 +128,7 @@ def build_catalogue(
         text_unit=unit_rows(text),
         factors=factors,
         gram=gram(factors[:, :-1]),
-        index=ItemIndex.build(vectors),
+        index=ItemIndex.build(vectors[~is_blank], np.flatnonzero(~is_blank)),
         factor_index=ItemIndex.build(factors[~is_new], np.flatnonzero(~is_new)),
         side=np.concatenate([vectors, side], axis=1),
         next_rows=next_rows,
@@ -129,12 +136,21 @@ def build_catalogue(
         neighbour_rows=neighbour_rows,
         neighbour_weights=neighbour_weights,
         is_new=is_new,
-        is_unseen=is_new & (recent <= 0),
+        is_blank=is_blank,
+        is_unseen=is_new & ~is_blank & (recent <= 0),
         popularity=log_share(_take(artifact.popularity, rows)),
         recent_popularity=log_share(recent),
         popular_shares=_shares(recent),
         popular_rows=_order(recent),
     )
+
+
+def _own_items(artifact: Artifact) -> dict[str, Float32]:
+    """Return the items with events that an artifact without text was trained on, else none."""
+    if artifact.takes_text:
+        return {}
+    nothing = np.zeros(1, dtype=np.float32)
+    return {artifact.manifest.item_ids[row]: nothing for row in np.flatnonzero(artifact.popularity > 0)}
 
 
 def unit_rows(x: Float32) -> Float32:

@@ -98,6 +98,14 @@ def clean(text: str) -> str:
     return " ".join(segment(text))
 
 
+def own_title(item_id: str, title: str) -> str:
+    """Return an item's title, empty where it is only the item's id.
+
+    An item of a file without titles is titled so, and an id means nothing to an encoder.
+    """
+    return "" if title == item_id else title
+
+
 def item_text(
     title: str,
     text: str | None = None,
@@ -115,9 +123,11 @@ def item_text(
     return clean(joined[:MAX_ITEM_CHARS])[:MAX_ITEM_CHARS].rstrip()
 
 
-def fields_text(item: Mapping[str, Any]) -> str:
+def fields_text(item: Mapping[str, Any], item_id: str = "") -> str:
     """Return :func:`item_text` of an item that is given as fields of the contract."""
-    return item_text(item["title"], *(item.get(name) for name in ("text", "category", "tags", "categories")))
+    return item_text(
+        own_title(item_id, item["title"]), *(item.get(name) for name in ("text", "category", "tags", "categories"))
+    )
 
 
 def use_segmenter(name: str) -> None:

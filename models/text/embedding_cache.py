@@ -190,7 +190,8 @@ def embed_texts(
 ) -> Float32:
     """Return one vector per text, (n, dim) float32.
 
-    Each distinct text that the cache lacks is embedded once and saved.
+    Each distinct text that the cache lacks is embedded once and saved. The vector of an empty text is
+    zeros: an encoder would give all items without text one and the same meaning.
 
     Parameters
     ----------
@@ -207,7 +208,8 @@ def embed_texts(
         )
     rows: dict[str, list[int]] = {}
     for row, text in enumerate(texts):
-        rows.setdefault(text, []).append(row)
+        if text:
+            rows.setdefault(text, []).append(row)
     out = np.zeros((len(texts), encoder.dim), dtype=np.float32)
     distinct = list(rows)
     for start in range(0, len(distinct), TEXTS_PER_WRITE):

@@ -1,4 +1,7 @@
-"""Whitening: text embeddings rotated and scaled so that no direction dominates."""
+"""Whitening: text embeddings rotated and scaled so that no direction dominates.
+
+An embedding of zeros stands for an item without text. It stays zeros, and takes no part in the fit.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,9 @@ class Whitening:
     matrix: Float32
 
     def apply(self, x: Float32) -> Float32:
-        """Return embeddings (n, d) whitened, (n, k) float32."""
+        """Return embeddings (n, d) whitened, (n, k) float32; rows of zeros stay zeros."""
         whitened: Float32 = ((x - self.mean) @ self.matrix).astype(np.float32)
+        whitened[~x.any(axis=1)] = 0.0
         return whitened
 
 
@@ -36,11 +40,11 @@ def fit_whitening(x: Float32, dim: int) -> Whitening:
     """Fit a whitening that keeps the ``dim`` directions of greatest variance.
 
     Where the data has fewer directions, the remaining columns are zero, so the width is always
-    ``dim``.
+    ``dim``. Without any text all columns are zero.
 
     Parameters
     ----------
-    x : (n, d) float32, n at least 1
+    x : (n, d) float32; rows of zeros are left out
     dim : columns of the result
 
     References
@@ -48,6 +52,9 @@ def fit_whitening(x: Float32, dim: int) -> Whitening:
     Su, Cao, Liu and Ou, Whitening Sentence Representations for Better Semantics and Faster
     Retrieval, 2021.
     """
+    x = x[x.any(axis=1)]
+    if not len(x):
+        return Whitening(np.zeros(x.shape[1], dtype=np.float32), np.zeros((x.shape[1], dim), dtype=np.float32))
     mean = x.mean(axis=0, dtype=np.float64)
     centred = x.astype(np.float64) - mean
     values, vectors = np.linalg.eigh(centred.T @ centred / len(x))  # ascending

@@ -44,12 +44,19 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class TextSource:
-    """The origin of the text embeddings; the artifact stores it and refuses any other."""
+    """The origin of the text embeddings; the artifact stores it and refuses any other.
+
+    All fields are empty for a model that takes no text.
+    """
 
     encoder_name: str
     encoder_version: str
     text_version: str
     encoder_sha256: str = ""
+
+
+#: The source of a model that knows items by their ids alone.
+NO_TEXT: Final = TextSource("", "", "")
 
 
 @dataclass(frozen=True)

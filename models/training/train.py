@@ -35,10 +35,10 @@ from models.sequence.validation import Validator
 from models.text.whitening import Whitening, fit_whitening
 from models.training.fusion_cases import collect, measure, questions
 from models.training.log_slices import cut
-from models.training.options import PRESETS, Preset, TextSource, TrainingData, TrainingOptions
+from models.training.options import NO_TEXT, PRESETS, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Float32, Int64
 
-__all__ = ["PRESETS", "Preset", "TextSource", "TrainingData", "TrainingOptions", "train"]
+__all__ = ["NO_TEXT", "PRESETS", "Preset", "TextSource", "TrainingData", "TrainingOptions", "train"]
 
 MIN_EVENTS: Final = 100
 N_NEIGHBOURS: Final = 32
@@ -230,12 +230,13 @@ class _Training:
     def _info(self, parts: _Parts, metrics: dict[str, float]) -> dict[str, Any]:
         log, options = self._data.log, self._options
         alpha, regularisation = _fold_in_weights(self._preset.factors)
+        source = self._data.source if self._raw.any() else NO_TEXT
         return {
             "created_ms": int(time.time() * 1000),
-            "encoder_name": self._data.source.encoder_name,
-            "encoder_version": self._data.source.encoder_version,
-            "encoder_sha256": self._data.source.encoder_sha256,
-            "text_version": self._data.source.text_version,
+            "encoder_name": source.encoder_name,
+            "encoder_version": source.encoder_version,
+            "encoder_sha256": source.encoder_sha256,
+            "text_version": source.text_version,
             "alpha": alpha,
             "regularisation": regularisation,
             "trained_from_ms": int(log.ts_ms[0]),

@@ -1,13 +1,18 @@
-"""Opens the text encoder that an artifact was trained with, and refuses any other."""
+"""Loads an artifact and opens the text encoder that it was trained with; any other is refused.
+
+A recommender loads its model in these steps, and ``headrace doctor`` checks a model by the same ones::
+
+    usable_device ──► usable_artifact ──► ArtifactEncoder.of
+"""
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from models.artifact.artifact import Artifact
-from models.device import resolve_device
+from models.artifact.artifact import Artifact, ArtifactError, load_artifact
+from models.device import check_computes, resolve_device
 from models.text.clean import load_user_words, text_version, use_segmenter
 from models.text.embedding_cache import CacheError, EmbeddingCache, embed_texts
 from models.text.encoder import FAKE_ENCODER, FakeEncoder, TextEncoder, load_encoder
@@ -40,12 +45,28 @@ def usable_device(device: str) -> str:
     Raises
     ------
     SettingsError
-        When the setting asks for CUDA and this machine has none.
+        When the setting asks for CUDA and this machine has none, or CUDA is there and does not compute.
     """
     try:
-        return resolve_device(device)
+        found = resolve_device(device)
+        check_computes(found)
     except ValueError as exc:
-        raise SettingsError(f"{exc}, in HEADRACE_DEVICE or --device") from exc
+        raise SettingsError(f"{exc}, in HEADRACE_DEVICE or by --device cpu") from exc
+    return found
+
+
+def usable_artifact(path: Path, device: str, roots: Sequence[Path] = ()) -> Artifact:
+    """Return an artifact; the arguments are those of :func:`~models.artifact.artifact.load_artifact`.
+
+    Raises
+    ------
+    HeadraceError
+        When the artifact is missing, damaged, or outside the roots.
+    """
+    try:
+        return load_artifact(path, device, roots)
+    except ArtifactError as exc:
+        raise HeadraceError(str(exc)) from exc
 
 
 def open_cache(folder: Path | None, encoder: TextEncoder) -> EmbeddingCache:
@@ -141,23 +162,34 @@ def _differences(found: str, expected: str) -> tuple[str, str]:
 class ArtifactEncoder:
     """Embeds texts as an artifact's training did. For one thread.
 
-    It opens the encoder and its cache when the first text comes: an empty catalogue needs neither.
+    The encoder and its cache are opened here, before the first text: a worker with an empty catalogue
+    must not find out at its first item that it cannot read texts.
+
+    Parameters
+    ----------
+    artifact : one that takes text
+
+    Raises
+    ------
+    HeadraceError
+        What :func:`prepare_text` and :func:`open_artifact_encoder` raise.
     """
 
     def __init__(self, artifact: Artifact, device: str, settings: RecommenderSettings) -> None:
-        self._artifact = artifact
-        self._device = device
-        self._settings = settings
+        prepare_text(settings)
+        self._encoder, self._cache = open_artifact_encoder(artifact, device, settings)
+        self._encoder.warm_up()
+
+    @classmethod
+    def of(cls, artifact: Artifact, device: str, settings: RecommenderSettings) -> ArtifactEncoder | None:
+        """Return the encoder of an artifact; None where it knows items by their ids alone."""
+        return cls(artifact, device, settings) if artifact.takes_text else None
+
+    @property
+    def version(self) -> str:
+        """Return the version of the encoder."""
+        return self._encoder.version
 
     def embed(self, texts: list[str]) -> Float32:
-        """Return one vector per text, (n, dim) float32.
-
-        The first call raises what :func:`open_artifact_encoder` raises.
-        """
-        return embed_texts(texts, *self._opened)
-
-    @cached_property
-    def _opened(self) -> tuple[TextEncoder, EmbeddingCache]:
-        encoder, cache = open_artifact_encoder(self._artifact, self._device, self._settings)
-        encoder.warm_up()
-        return encoder, cache
+        """Return one vector per text, (n, dim) float32; zeros for an empty text."""
+        return embed_texts(texts, self._encoder, self._cache)

@@ -18,7 +18,7 @@ from aiokafka import TopicPartition
 
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, build_catalogue
-from models.text.clean import item_text
+from models.text.clean import item_text, own_title
 from models.types import Float32
 from streams.contract.item_records import ItemDecoder
 from streams.contract.records import Item
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 ITEMS_PER_JOB: Final = 256
 #: A long poll: short ones leak memory on idle topics (aiokafka issue 628).
 POLL_MS: Final = 1_000
+#: Stands for the text of each item where the artifact takes no text.
+NO_VECTOR: Final = np.zeros(1, dtype=np.float32)
 #: Longer vectors are not embeddings, and their products would overflow float32.
 MAX_LENGTH: Final = 1e6
 
@@ -106,15 +108,22 @@ class CatalogueReader:
             log.warning("items: %d with a price or feature that is not finite: taken as missing", n)
 
     def _embed_job(self, items: list[Item]) -> tuple[dict[str, Float32], dict[str, str]]:
+        if self._model.embed is None:
+            return {item.item_id: NO_VECTOR for item in items}, {}
         return item_vectors(items, self._model.embed)
 
     async def build(self) -> Catalogue:
-        """Return a new catalogue, made of all entries that were read so far."""
+        """Return a new catalogue, made of all entries that were read so far.
+
+        While ``items`` is empty, an artifact that takes no text serves the items that it was trained on.
+        """
         self._generation += 1
         artifact = self._model.artifact
         features = dict(self._features) if artifact.item_features.width else None
         catalogue = await self._thread.run(build_catalogue, artifact, dict(self._vectors), self._generation, features)
-        self._metrics.put("catalogue_items", len(self._vectors))
+        if catalogue.item_ids and not self._vectors:
+            log.info("items holds no entry: the %d items of the artifact are the catalogue", len(catalogue.item_ids))
+        self._metrics.put("catalogue_items", len(catalogue.item_ids))
         self._metrics.put("index_generation", self._generation)
         return catalogue
 
@@ -141,7 +150,8 @@ def item_vectors(
     left_out: dict[str, str] = {}
     for item in items:
         try:
-            texts[item.item_id] = item_text(item.title, item.text, item.category, item.tags, item.categories)
+            title = own_title(item.item_id, item.title)
+            texts[item.item_id] = item_text(title, item.text, item.category, item.tags, item.categories)
         except Exception as exc:  # a segmenter may raise anything for a text that nobody has tried
             left_out[item.item_id] = f"text: {exc!r}"
     vectors = _embedded(texts, embed, left_out)

@@ -12,14 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.artifact.artifact import Artifact, ArtifactError, load_artifact
+from models.artifact.artifact import Artifact
 from models.device import tame_pytorch
 from models.files.served_folder import mark_served
 from models.ranking.fallback import WithoutModel
 from models.ranking.pipeline import Catalogue, Pipeline
 from models.types import Float32
-from streams.errors import HeadraceError
-from streams.recommender.artifact_encoder import ArtifactEncoder, prepare_text, usable_device
+from streams.recommender.artifact_encoder import ArtifactEncoder, usable_artifact, usable_device
 from streams.recommender.list_records import SeenIndex, Versions
 from streams.recommender.model_thread import ModelThread
 from streams.settings.load import RecommenderSettings
@@ -35,16 +34,19 @@ class Model:
     ----------
     pipeline : makes full lists, on the model's thread
     fallback : makes fallback lists, on any thread
-    embed : returns one vector per text, (n, dim) float32, on the model's thread
+    embed : returns one vector per text, (n, dim) float32, on the model's thread; None where the
+        artifact takes no text
     """
 
     artifact: Artifact
     pipeline: Pipeline
     fallback: WithoutModel
-    embed: Callable[[list[str]], Float32]
+    embed: Callable[[list[str]], Float32] | None
 
     @classmethod
-    def of(cls, artifact: Artifact, settings: RecommenderSettings, embed: Callable[[list[str]], Float32]) -> Model:
+    def of(
+        cls, artifact: Artifact, settings: RecommenderSettings, embed: Callable[[list[str]], Float32] | None
+    ) -> Model:
         """Return the model of an artifact; the settings give the sizes of lists."""
         manifest, config = artifact.manifest, artifact.sequence.config
         return cls(
@@ -86,17 +88,15 @@ async def load_model(settings: RecommenderSettings, thread: ModelThread) -> Mode
     Raises
     ------
     HeadraceError
-        When the artifact is missing or damaged.
+        When the artifact is missing or damaged, or its encoder cannot be opened.
     SettingsError
         When this machine lacks the device, or the segmenter or the user words are unusable.
     """
     tame_pytorch()
-    prepare_text(settings)
     device = usable_device(settings.device)
-    try:
-        artifact = await thread.run(load_artifact, Path(settings.artifact), device, settings.roots())
-    except ArtifactError as exc:
-        raise HeadraceError(str(exc)) from exc
+    artifact = await thread.run(usable_artifact, Path(settings.artifact), device, settings.roots())
+    encoder = await thread.run(ArtifactEncoder.of, artifact, device, settings)
     mark_served(Path(settings.artifact))
-    log.info("artifact %s on %s", artifact.version, device)
-    return Model.of(artifact, settings, ArtifactEncoder(artifact, device, settings).embed)
+    texts = "item ids alone" if encoder is None else f"texts by {artifact.encoder_name}"
+    log.info("artifact %s on %s, %s", artifact.version, device, texts)
+    return Model.of(artifact, settings, None if encoder is None else encoder.embed)

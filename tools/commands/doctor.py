@@ -8,10 +8,10 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiokafka import codec
 from packaging.utils import canonicalize_name
@@ -27,6 +27,7 @@ from tools.project.packages import LOCK_FILE, direct_dependencies, locked_versio
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
 
+ResultT = TypeVar("ResultT")
 OLDEST_PYTHON = (3, 11)
 
 
@@ -67,13 +68,7 @@ def all_checks(settings: Settings) -> Iterator[Check]:
     broker = check_reachable(settings.kafka)
     yield broker
     yield from check_topics(_counted(settings).kafka) if broker.ok else [_unchecked_topics()]
-    is_named = settings.recommender.artifact != RecommenderSettings().artifact
-    path, roots = Path(settings.recommender.artifact), settings.recommender.roots()
-    check, artifact = check_artifact(path, must_exist=is_named, roots=roots)
-    yield check
-    if artifact is not None:
-        yield check_encoder(artifact, settings.recommender)
-    yield check_device(settings.recommender.device)
+    yield from check_model(settings.recommender)
 
 
 def _counted(settings: Settings) -> Settings:
@@ -172,33 +167,53 @@ def _unchecked_topics() -> Check:
     return Check("topics", False, "not checked, because the broker does not answer", "repair the broker first")
 
 
-def check_artifact(path: Path, *, must_exist: bool, roots: Sequence[Path] = ()) -> tuple[Check, Artifact | None]:
-    """Check that the artifact loads: manifest, checksums, shapes, values; return it if it does."""
-    from models.artifact.artifact import ArtifactError, load_artifact
+def check_model(settings: RecommenderSettings) -> Iterator[Check]:
+    """Load the model by the steps of a recommender, and say what the recommender would say.
 
-    remedy = f"train it anew with headrace train LOG --out {path}, or name another with --artifact"
-    if not path.exists():
-        return Check("artifact", not must_exist, f"there is no artifact at {path}", remedy), None
-    try:
-        artifact = load_artifact(path, roots=roots)
-    except (ArtifactError, OSError) as exc:
-        return Check("artifact", False, f"{path} cannot be loaded: {exc}", remedy), None
+    A device that is missing does not hide other faults: the artifact is then loaded on the CPU. The
+    default artifact need not exist.
+    """
+    from streams.recommender.artifact_encoder import usable_device
+
+    found = _outcome("device", usable_device, settings.device)
+    device = "cpu" if isinstance(found, Check) else found
+    is_named = settings.artifact != RecommenderSettings().artifact
+    check, artifact = check_artifact(
+        Path(settings.artifact), must_exist=is_named, device=device, roots=settings.roots()
+    )
+    yield check
+    if artifact is not None:
+        yield check_encoder(artifact, device, settings)
+    yield check_device(settings.device)
+
+
+def check_artifact(
+    path: Path, *, must_exist: bool, device: str = "cpu", roots: Sequence[Path] = ()
+) -> tuple[Check, Artifact | None]:
+    """Check that the artifact loads: manifest, checksums, shapes, values; return it if it does."""
+    from streams.recommender.artifact_encoder import usable_artifact
+
+    if not must_exist and not path.exists():
+        remedy = "make one with headrace train LOG --out DIR, or name one with --artifact"
+        return Check("artifact", True, f"there is no artifact at {path}", remedy), None
+    artifact = _outcome("artifact", usable_artifact, path, device, roots)
+    if isinstance(artifact, Check):
+        return artifact, None
     return Check("artifact", True, f"{path} loads"), artifact
 
 
-def check_encoder(artifact: Artifact, settings: RecommenderSettings) -> Check:
+def check_encoder(artifact: Artifact, device: str, settings: RecommenderSettings) -> Check:
     """Check the artifact's text model: it is allowed, opens, and is the one of the training.
 
-    The cleaning of texts must be that of the training, too.
+    The cleaning of texts must be that of the training, too. An artifact of ids alone needs neither.
     """
-    from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_text
+    from streams.recommender.artifact_encoder import ArtifactEncoder
 
-    try:
-        prepare_text(settings)
-        encoder, _cache = open_artifact_encoder(artifact, "cpu", settings)
-    except HeadraceError as exc:
-        detail, _, remedy = str(exc).rpartition("; ")
-        return Check("encoder", False, detail, remedy)
+    encoder = _outcome("encoder", ArtifactEncoder.of, artifact, device, settings)
+    if isinstance(encoder, Check):
+        return encoder
+    if encoder is None:
+        return Check("encoder", True, "none: the artifact knows items by their ids alone")
     return Check("encoder", True, f"version {encoder.version}, as the artifact's")
 
 
@@ -206,16 +221,19 @@ def check_device(device: str) -> Check:
     """Check that the model's device is there and computes."""
     import torch
 
-    if device == "cpu" or (device == "auto" and not torch.cuda.is_available()):
-        return Check("device", True, f"{device}: cpu, {torch.get_num_threads()} threads")
-    remedy = "use --device cpu or auto, or install the GPU's driver"
-    if not torch.cuda.is_available():
-        return Check("device", False, f"{device}: there is no CUDA device", remedy)
+    from streams.recommender.artifact_encoder import usable_device
+
+    found = _outcome("device", usable_device, device)
+    if isinstance(found, Check):
+        return found
+    more = torch.cuda.get_device_name() if found == "cuda" else f"{torch.get_num_threads()} threads"
+    return Check("device", True, f"{device}: {found}, {more}")
+
+
+def _outcome(name: str, step: Callable[..., ResultT], *args: Any) -> ResultT | Check:
+    """Return what a step of loading gives, or its refusal as a failed check."""
     try:
-        name = torch.cuda.get_device_name()
-        torch.ones(1, device="cuda").sum().item()
-    except RuntimeError as exc:
-        return Check(
-            "device", False, f"{device}: the CUDA device does not compute ({str(exc).splitlines()[0]})", remedy
-        )
-    return Check("device", True, f"{device}: cuda, {name}")
+        return step(*args)
+    except HeadraceError as exc:
+        detail, _, remedy = str(exc).rpartition("; ")
+        return Check(name, False, detail, remedy)

@@ -117,6 +117,8 @@ def _evaluate(
     args: argparse.Namespace, inputs: TrainingInputs, cases: Cases, artifact: Artifact
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Return the metrics, and the seconds that embedding and evaluating took."""
+    import numpy as np
+
     from models.evaluation.evaluate import Inputs, evaluate
     from models.observer import Observer
     from streams.recommender.artifact_encoder import open_artifact_encoder
@@ -125,7 +127,9 @@ def _evaluate(
     sides, started = inputs.sides, time.monotonic()
     vectors: dict[str, Any] = {}
     others: dict[str, Any] = {}
-    if sides.items:
+    if not artifact.takes_text:
+        vectors = dict.fromkeys(sides.items, np.zeros(1, dtype=np.float32))
+    elif sides.items:
         encoder, cache = open_artifact_encoder(artifact, artifact.device, _settings(args))
         vectors = embed_items(sides.items, encoder, cache)
         if args.window_text:
@@ -192,7 +196,7 @@ def _circumstances(args: argparse.Namespace, log: Interactions, cases: Cases, ar
         },
         "artifact": artifact.version,
         "preset": manifest.preset,
-        "encoder": manifest.encoder_name,
+        "encoder": manifest.encoder_name or None,
         "epochs": manifest.epochs,
         "protocol": cases.protocol,
         "targets": args.targets if cases.protocol != "loo" else "last",

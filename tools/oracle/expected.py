@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
-from models.text.clean import item_text
-from models.text.embedding_cache import embed_texts
+from models.text.clean import item_text, own_title
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, Item, Recommendation, encode
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import InputError, RecordError
 from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes
-from streams.recommender.artifact_encoder import open_artifact_encoder, prepare_text, usable_device
+from streams.recommender.artifact_encoder import ArtifactEncoder, usable_device
 from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
 from streams.sequencer.absorb_batch import Home, stray_error
 from streams.sequencer.window import absorb
@@ -174,7 +174,6 @@ class ListOracle:
     """
 
     def __init__(self, artifact: Path, items: Iterable[Item], settings: RecommenderSettings) -> None:
-        prepare_text(settings)
         device = usable_device(settings.device)
         try:
             loaded = load_artifact(artifact, device)
@@ -215,8 +214,12 @@ class ListOracle:
 
 def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, settings: RecommenderSettings) -> Catalogue:
     """Return the catalogue as the recommender builds it; opens the encoder only for texts."""
-    texts = [item_text(item.title, item.text, item.category, item.tags, item.categories) for item in items.values()]
-    vectors = embed_texts(texts, *open_artifact_encoder(artifact, device, settings)) if texts else ()
+    encoder = ArtifactEncoder.of(artifact, device, settings) if items else None
+    if encoder is None:
+        vectors = np.zeros((len(items), 1), dtype=np.float32)
+    else:
+        fields = ((own_title(i.item_id, i.title), i.text, i.category, i.tags, i.categories) for i in items.values())
+        vectors = encoder.embed([item_text(*of_item) for of_item in fields])
     features: dict[str, Row] | None = None
     if artifact.item_features.width:
         features = {item_id: item_row(msgspec.structs.asdict(item)) for item_id, item in items.items()}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from streams.errors import InputError
 from streams.settings.load import load_settings
-from tools.cli import progress
+from tools.cli import progress, say
 from tools.training.inputs import TrainingInputs, embed_items, encoder_access
 from tools.training.progress import StageBars, training_ends
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 
 IMPUTATIONS: Final = ("mean", "median", "most_frequent", "time", "model")
+
+#: What a training without texts says.
+IDS_ALONE: Final = (
+    "no texts of items: the model knows items by their ids alone, and serves without a text encoder; "
+    "an item that the log lacks is listed once it is popular; name a catalogue with --items to change that"
+)
 
 Preset = Literal["demo", "best"]
 LeftOut = Literal["none", "last"]
@@ -173,12 +179,19 @@ def train_artifact(fit: FitOptions, inputs: TrainingInputs, preset: Preset, out:
 
 
 def _training_data(fit: FitOptions, inputs: TrainingInputs, device: str) -> TrainingData:
-    """Return the log, the features and the embeddings of the items' texts."""
+    """Return the log, the features and the embeddings of the items' texts.
+
+    Without texts no encoder is opened.
+    """
     from models.text.clean import text_version
-    from models.training.train import TextSource, TrainingData
+    from models.training.train import NO_TEXT, TextSource, TrainingData
     from streams.recommender.artifact_encoder import open_cache, open_encoder
 
+    sides = inputs.sides
+    if not sides.has_text:
+        say(IDS_ALONE, style="dim")
+        return TrainingData(inputs.log, {}, NO_TEXT, sides.item_features, sides.user_features)
     encoder = open_encoder(fit.encoder, device, encoder_access())
-    vectors = embed_items(inputs.sides.items, encoder, open_cache(None, encoder))
+    vectors = embed_items(sides.items, encoder, open_cache(None, encoder))
     source = TextSource(fit.encoder, encoder.version, text_version(), encoder.files_sha256)
-    return TrainingData(inputs.log, vectors, source, inputs.sides.item_features, inputs.sides.user_features)
+    return TrainingData(inputs.log, vectors, source, sides.item_features, sides.user_features)

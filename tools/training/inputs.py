@@ -36,6 +36,13 @@ class Sides:
     item_features: Mapping[str, Row] = field(default_factory=dict)
     user_features: Mapping[str, Row] = field(default_factory=dict)
 
+    @property
+    def has_text(self) -> bool:
+        """Whether an item has a text of its own: a title that is only the item's id says nothing."""
+        from models.text.clean import fields_text
+
+        return any(fields_text(item, item_id) for item_id, item in self.items.items())
+
 
 @dataclass(frozen=True)
 class TrainingSources:
@@ -115,7 +122,7 @@ def embed_items(items: Mapping[str, dict[str, Any]], encoder: Any, cache: Any) -
     from models.text.clean import fields_text
     from models.text.embedding_cache import embed_texts
 
-    texts = [fields_text(item) for item in items.values()]
+    texts = [fields_text(item, item_id) for item_id, item in items.items()]
     with progress() as bar:
         task = bar.add_task("embedding texts", total=len(texts), unit="texts")
         vectors = embed_texts(texts, encoder, cache, lambda done, total: bar.update(task, completed=done, total=total))

@@ -39,7 +39,7 @@ def window_text_scorer(
 
     def text_of(item_id: str) -> str:
         item = items.get(item_id)
-        return fields_text(item) if item else ""
+        return fields_text(item, item_id) if item else ""
 
     nothing = np.zeros(encoder.dim, dtype=np.float32)
     raw = np.stack([vectors.get(item_id, nothing) for item_id in train.item_ids])

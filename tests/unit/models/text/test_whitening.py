@@ -24,3 +24,15 @@ def test_whitening_of_few_rows_and_constant_columns_is_finite(n: int) -> None:
     assert white.shape == (n, 8)
     assert np.isfinite(white).all()
     assert not white[:, n:].any()
+
+
+def test_items_without_text_take_no_part_and_stay_zeros() -> None:
+    """Rows of zeros would be a direction of their own: that of having a text."""
+    x = np.random.default_rng(5).normal(size=(50, 6)).astype(np.float32)
+    with_blanks = np.concatenate([x, np.zeros((200, 6), dtype=np.float32)])
+    fitted = fit_whitening(with_blanks, 4)
+    expected = fit_whitening(x, 4)
+    assert np.array_equal(fitted.matrix, expected.matrix) and np.array_equal(fitted.mean, expected.mean)
+    assert not fitted.apply(with_blanks)[50:].any()
+    nothing = fit_whitening(np.zeros((3, 6), dtype=np.float32), 4)
+    assert not nothing.matrix.any() and nothing.matrix.shape == (6, 4)
