@@ -75,11 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate and report; return the exit code."""
+    """Evaluate and report; return the exit code: 1 where a row was refused, for the report lacks it."""
     from models.evaluation.splits import shuffle_ties
     from tools.reports.report import write_report
 
     fit, sources = _checked(args)
+    if args.dry_run:
+        return sources.preview(args, "would be evaluated")
     seconds, started = {}, time.monotonic()
     inputs = TrainingInputs(sources, sources.read_log(), sources.read_sides())
     share = share_of_items(inputs)
@@ -91,12 +93,13 @@ def run(args: argparse.Namespace) -> int:
     found, more = _evaluate(args, inputs, cases, artifact)
     result = _circumstances(args, inputs.log, cases, artifact)
     result |= {"catalogue_share": share, "seconds": seconds | more} | found
+    result |= sources.refused.result()
     if args.report:
         titles = {item_id: item["title"] for item_id, item in inputs.sides.items.items()}
         write_report(args.report, result, titles)
         result["report"] = str(args.report / "report.html")
     emit(args, result, of_evaluation(result))
-    return 0
+    return sources.refused.exit_code
 
 
 def _checked(args: argparse.Namespace) -> tuple[FitOptions, TrainingSources]:

@@ -29,8 +29,9 @@ from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.catalogue import items_of_file, read_catalogue
 from tools.cli import emit, say, write_json
+from tools.files.log_preview import LogPreview, add_dry_run, emit_preview
 from tools.files.log_reader import LogReader, sorted_rows
-from tools.files.log_rows import LogRow
+from tools.files.log_rows import EventRules, LogRow
 from tools.files.log_source import CatalogueSource, LogSource
 from tools.files.refused_rows import RefusedRows
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
@@ -55,18 +56,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     CatalogueSource.add_options(parser, instead="the topic items")
     parser.add_argument("--artifact", type=Path, metavar="DIR", help="the model artifact (or HEADRACE_ARTIFACT)")
     parser.add_argument("--run", metavar="ID", help="name of the replay (default: as in replay)")
+    add_dry_run(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return its exit code."""
-    unused = LogSource.given_without_log(args) or ("--run" if args.run else None)
+    """Run the command; return its exit code: 1 where a row was refused."""
+    unused = LogSource.given_without_log(args) or _first_given(args)
     if not args.log and unused:
         raise InputError(f"{unused}: is for a log, and no LOG is named; name a log, or leave the option out")
     settings = load_settings(broker=args.broker, artifact=None if args.artifact is None else str(args.artifact))
+    log = LogReplay(LogSource.of(args), args.run) if args.log else None
+    refused = RefusedRows()
+    if log is not None and args.dry_run:
+        preview = LogPreview(LogReader(log.source, refused, EventRules.of(settings)))
+        return emit_preview(args, preview, refused, f"would make windows and lists, as run {log.name}")
     catalogue = CatalogueSource.of(args)
     items = asyncio.run(read_catalogue(settings.kafka)) if catalogue is None else list(items_of_file(catalogue))
     lists = ListOracle(Path(settings.recommender.artifact), items, settings.recommender)
-    truth = _truth(None if not args.log else LogReplay(LogSource.of(args), args.run), settings)
+    truth = _truth(log, settings, refused)
     n_lists = _print_users(truth, lists)
     counts = Counts()
     for of_partition in truth.counts.values():
@@ -76,12 +83,19 @@ def run(args: argparse.Namespace) -> int:
         "lists": n_lists,
         **counts.as_dict(),
         "partitions": {str(partition): truth.counts[partition].as_dict() for partition in sorted(truth.counts)},
+        **refused.result(),
     }
+    refused.say_summary()
     emit(args, result)
-    return 0
+    return refused.exit_code
 
 
-def _truth(log: LogReplay | None, settings: Settings) -> Truth:
+def _first_given(args: argparse.Namespace) -> str | None:
+    """Return the first given option of this command that is of no use without LOG."""
+    return next((f"--{name.replace('_', '-')}" for name in ("run", "dry_run") if getattr(args, name)), None)
+
+
+def _truth(log: LogReplay | None, settings: Settings, refused: RefusedRows) -> Truth:
     if log is None:
         topic = settings.kafka.topic("events")
         oracle = WindowOracle.of(settings, asyncio.run(partition_count(settings.kafka, topic)))
@@ -92,7 +106,7 @@ def _truth(log: LogReplay | None, settings: Settings) -> Truth:
     with contextlib.suppress(BrokerError):
         settings = asyncio.run(with_existing_partitions(settings))
     oracle = WindowOracle.of(settings)
-    for record in log_records(sorted_rows(LogReader(log.source, RefusedRows())), wire, settings):
+    for record in log_records(sorted_rows(LogReader(log.source, refused, EventRules.of(settings))), wire, settings):
         oracle.add(record)
     return oracle.truth()
 

@@ -17,7 +17,9 @@ from streams.errors import InputError
 from streams.printable import counted
 from streams.settings.load import Settings, load_settings
 from tools.cli import emit, say
+from tools.files.log_preview import LogPreview, add_dry_run, emit_preview
 from tools.files.log_reader import LogReader
+from tools.files.log_rows import EventRules
 from tools.files.log_source import LogSource
 from tools.files.refused_rows import RefusedRows
 from tools.files.times import parse_range
@@ -59,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replay although users of the log are live; their older events will be late",
     )
+    add_dry_run(parser)
     add_rebuild_arguments(parser)
 
 
@@ -76,11 +79,13 @@ def parse_speed(text: str) -> float | None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return its exit code."""
+    """Run the command; return its exit code: 1 where a row was refused."""
     if not (args.log or args.from_topic or args.compare or args.promote):
         args.log = list(LogSource.section().paths)
     check_usage(args)
     log = None if not args.log else LogReplay(LogSource.of(args), args.run, parse_range(args.start, args.end))
+    if args.dry_run:
+        return _preview(args, log)
     if args.into or args.compare or args.promote:
         outcome = _rebuild(args, log)
         emit(args, outcome.result, outcome.lines)
@@ -100,8 +105,19 @@ def run(args: argparse.Namespace) -> int:
         )
         exit_code = INTERRUPTED
     result, line = report(log.name, replay.tally, time.monotonic() - began)
+    replay.tally.refused.say_summary()
     emit(args, result, line)
-    return exit_code
+    return exit_code or replay.tally.refused.exit_code
+
+
+def _preview(args: argparse.Namespace, log: LogReplay | None) -> int:
+    """Show what would be sent; no broker is needed."""
+    if log is None:
+        raise InputError("--dry-run: is for a log, and no LOG is named; name a log, or leave the option out")
+    settings, refused = load_settings(broker=args.broker), RefusedRows()
+    preview = LogPreview(LogReader(log.source, refused, EventRules.of(settings)), log.times)
+    would = f"would be sent to {settings.kafka.topic('events')}, as run {log.name}"
+    return emit_preview(args, preview, refused, would, {"run": log.name})
 
 
 def _rebuild(args: argparse.Namespace, log: LogReplay | None) -> Outcome:
@@ -141,7 +157,7 @@ def check_live(log: LogReplay, settings: Settings, *, is_forced: bool) -> None:
     """Tell how many users of the log are live; raise :class:`InputError` for any, unless forced."""
     pseudonyms = open_pseudonyms(settings.kafka)
     live = asyncio.run(read_live_users(settings.kafka, log.wire_run(pseudonyms)))
-    rows = LogReader(log.source, RefusedRows(shown=0))
+    rows = LogReader(log.source, RefusedRows(shown=0), EventRules.of(settings))
     refuse_live(count_live(rows, live, log.times, pseudonyms), is_forced=is_forced)
 
 
@@ -153,6 +169,7 @@ def report(name: str, tally: Tally, seconds: float) -> tuple[dict[str, Any], str
         "sent": tally.sent,
         "skipped": tally.skipped,
         "bad": tally.refused.n,
+        **tally.refused.result(),
         "seconds": round(seconds, 3),
         "first_ts": tally.first_ts,
         "last_ts": tally.last_ts,

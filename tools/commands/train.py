@@ -6,6 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
+from streams.errors import InputError
 from tools.cli import emit
 from tools.training.catalogue_share import share_of_items
 from tools.training.fit import FitOptions, check_target, choose_text, train_artifact
@@ -17,7 +18,7 @@ from tools.training.result_tables import of_training
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     TrainingSources.add_options(parser)
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the artifact")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the artifact; needed but for --dry-run")
     parser.add_argument("--until", metavar="T", help="train on events before this time: ISO 8601 or ms")
     parser.add_argument(
         "--leave-out",
@@ -36,9 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train an artifact and save it; return the exit code."""
+    """Train an artifact and save it; return the exit code: 1 where a row was refused.
+
+    The artifact is written all the same, from the other rows.
+    """
     from models.evaluation.splits import leave_one_out
 
+    if args.dry_run:
+        return TrainingSources.of(args).preview(args, "would be trained on")
+    if args.out is None:
+        raise InputError("--out is missing: name a folder for the artifact")
     check_target(args.out)
     check_live(args.out, args.yes)
     fit, sources = FitOptions.of(args), TrainingSources.of(args)
@@ -61,6 +69,7 @@ def run(args: argparse.Namespace) -> int:
         "epochs": manifest.epochs,
         "seconds": time.monotonic() - started,
         "metrics": manifest.metrics,
+        **sources.refused.result(),
     }
     emit(args, result, of_training(result))
-    return 0
+    return sources.refused.exit_code

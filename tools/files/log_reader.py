@@ -38,6 +38,7 @@ class LogReader:
     ----------
     n_read, n_good : the rows so far, and how many of them were good
     time_unit : ``s``, ``ms``, ``us``, ``ns`` or ``iso``; None before the first row
+    times_in_words : what the log's times are, for people
 
     Raises
     ------
@@ -54,6 +55,7 @@ class LogReader:
         self.n_read = 0
         self.n_good = 0
         self.time_unit: str | None = None
+        self.times_in_words = "no times"
 
     def __iter__(self) -> Iterator[LogRow]:
         self.n_read = self.n_good = 0
@@ -82,7 +84,8 @@ class LogReader:
         times = self._rows.times
         times.learn(self._source.name, [raw.values[TS] for raw in head if not isinstance(raw.values, str)])
         self.time_unit = times.unit
-        if self._source.time_unit == "auto" and head:
+        self.times_in_words = times.in_words()
+        if self._source.time_unit == "auto" and times.unit in ("us", "ns"):
             self._refused.tell(f"{self._source.name}: times are {times.in_words()}")
         if times.is_zone_missing:
             self._refused.tell(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from streams.errors import InputError
 from tools.files.file_options import FileOptions, shown_paths
 from tools.files.item_reader import read_items
 from tools.files.sections import ReplaceDefault, Section
@@ -126,6 +127,14 @@ class LogSource:
     def name(self) -> str:
         """Return what a message calls the log."""
         return shown_paths(self.paths)
+
+    def check_timed(self) -> None:
+        """Raise :class:`InputError` where the log has no times, for a command that publishes events."""
+        if self.no_times:
+            raise InputError(
+                f"{self.name}: --no-times: an event on the topic needs its time, which orders the user's window; name the "
+                "column with --columns ts=NAME. train and evaluate use a log without times"
+            )
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,20 @@ class RefusedRows:
             for group in self.groups()
         ]
 
+    @property
+    def exit_code(self) -> int:
+        """Return 1 where a row was refused, else 0: the exit code of each command that reads rows."""
+        return 1 if self.n else 0
+
+    def result(self) -> dict[str, Any]:
+        """Return what ``--json`` says of the rows that were not used."""
+        return {
+            "refused": self.n,
+            "groups": self.as_json(),
+            "unknown_types": dict(self.types.most_common()),
+            "left_out": dict(self.left_out.most_common()),
+        }
+
     def types_line(self) -> str:
         """Return which unknown types the log has, and the option that maps them; or ``""``."""
         if not self.types:

@@ -31,6 +31,7 @@ from streams.kafka.topics import create_topics
 from streams.printable import counted
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import say
+from tools.files.refused_rows import RefusedRows
 from tools.rebuild.copy_topics import EventCopier, copy_compacted, event_range
 from tools.rebuild.manifest import (
     LOG_CHECKPOINT,
@@ -73,7 +74,7 @@ def run_into(rebuild: Rebuild, broker: str | None) -> Outcome:
             manifest.state = "copying"
             save_manifest(folder, manifest)
         asyncio.run(_prepare(settings, into, manifest, is_live=is_live))
-        n_new = _copy(rebuild, settings, into, manifest, is_live=is_live)
+        n_new, refused = _copy(rebuild, settings, into, manifest, is_live=is_live)
         asyncio.run(_count_events(into, manifest))
         manifest.state = "promoted" if is_live else "caught-up"
         save_manifest(folder, manifest)
@@ -81,24 +82,34 @@ def run_into(rebuild: Rebuild, broker: str | None) -> Outcome:
     result = {
         "run": rebuild.run, "prefix": into.kafka.topic_prefix, "sent": n_new, **manifest.counts, "partitions": n_partitions,
         "copied": manifest.copied, "seconds": seconds, "manifest": str(folder / MANIFEST),
+        **refused.result(),
     }  # fmt: skip
     copied = f"{counted(n_new, 'event')} copied, {manifest.counts['events']} in all"
     line = f"run {rebuild.run}: {copied}, in {seconds:.1f} s"
-    return Outcome(result, [line])
+    refused.say_summary()
+    return Outcome(result, [line], refused.exit_code)
 
 
-def _copy(rebuild: Rebuild, settings: Settings, into: Settings, manifest: Manifest, *, is_live: bool) -> int:
-    """Copy the events while the run's workers absorb them; return how many were copied."""
+def _copy(
+    rebuild: Rebuild, settings: Settings, into: Settings, manifest: Manifest, *, is_live: bool
+) -> tuple[int, RefusedRows]:
+    """Copy the events while the run's workers absorb them.
+
+    Returns
+    -------
+    tuple How many events were copied, and the rows of a log that were refused.
+    """
+    refused = RefusedRows()
     with contextlib.ExitStack() as stack:
         workers = [] if is_live else stack.enter_context(running_workers(into, rebuild.folder))
         say(f"copying to {into.kafka.topic_prefix}events")
         if rebuild.log is None:
             n_new = asyncio.run(_copy_topic(settings, into, manifest, rebuild.folder))
         else:
-            n_new = _publish_log(rebuild.log, into, rebuild.folder)
+            n_new = _publish_log(rebuild.log, into, rebuild.folder, refused)
         say(f"{counted(n_new, 'event')} copied; waiting for windows and lists")
         asyncio.run(catch_up(into, workers, _Progress().show))
-    return n_new
+    return n_new, refused
 
 
 def _wanted(rebuild: Rebuild, settings: Settings, n_partitions: int) -> Manifest:
@@ -129,10 +140,11 @@ def _wanted(rebuild: Rebuild, settings: Settings, n_partitions: int) -> Manifest
     )
 
 
-def _publish_log(log: LogReplay, into: Settings, folder: Path) -> int:
+def _publish_log(log: LogReplay, into: Settings, folder: Path, refused: RefusedRows) -> int:
     """Publish the rest of the log on the run's ``events``; return how many events were sent."""
     wire, path = log.wire_run(open_pseudonyms(into.kafka)), folder / LOG_CHECKPOINT
     replay = Replay(into, wire, path, log.times, load_checkpoint(path, wire, into.kafka.partitioner))
+    replay.tally.refused = refused
     drive(log.source, into, replay, Pace(None))
     return replay.tally.sent
 

@@ -118,6 +118,9 @@ class LogReplay:
     run: str | None = None
     times: TimeRange = TimeRange()
 
+    def __post_init__(self) -> None:
+        self.source.check_timed()
+
     @property
     def name(self) -> str:
         """Return the run's name, which also names its checkpoint.

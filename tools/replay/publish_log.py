@@ -19,7 +19,7 @@ from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings
 from tools.cli import progress, say
 from tools.files.log_reader import LogReader, sorted_rows
-from tools.files.log_rows import LogRow
+from tools.files.log_rows import EventRules, LogRow
 from tools.files.log_source import LogSource
 from tools.files.refused_rows import RefusedRows
 from tools.files.times import TimeRange
@@ -172,7 +172,7 @@ def drive(
     InputError
         When the log cannot be read, or no row keeps the contract.
     """
-    reader = LogReader(source, replay.tally.refused)
+    reader = LogReader(source, replay.tally.refused, EventRules.of(settings))
     with progress() as bar:
         task = bar.add_task("reading and ordering", total=None)
         rows = iter(sorted_rows(reader))

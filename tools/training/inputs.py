@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from streams.errors import InputError
 from streams.settings.load import load_settings
 from tools.cli import progress
+from tools.files.log_preview import LogPreview, add_dry_run, emit_preview
 from tools.files.log_reader import LogReader, sorted_rows
+from tools.files.log_rows import EventRules
 from tools.files.log_source import CatalogueSource, LogSource, UserSource
 from tools.files.refused_rows import RefusedRows
 from tools.files.times import TimeRange, parse_time
@@ -51,6 +53,8 @@ class TrainingSources:
     log: LogSource
     catalogue: CatalogueSource | None
     users: UserSource | None
+    #: Counts the log's rows that cannot be used.
+    refused: RefusedRows = field(default_factory=RefusedRows, compare=False)
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
@@ -58,6 +62,7 @@ class TrainingSources:
         LogSource.add_options(parser)
         CatalogueSource.add_options(parser)
         UserSource.add_options(parser)
+        add_dry_run(parser)
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> TrainingSources:
@@ -65,7 +70,9 @@ class TrainingSources:
         return cls(LogSource.of(args), CatalogueSource.of(args), UserSource.of(args))
 
     def read_log(self, until: str | None = None) -> Interactions:
-        """Return the log's events in time order; the first bad rows are shown with their line.
+        """Return the log's events in time order; ``refused`` counts the rows that cannot be used.
+
+        These are the rows that ``headrace replay`` publishes under the same settings.
 
         Parameters
         ----------
@@ -79,14 +86,30 @@ class TrainingSources:
         from models.interactions import Interactions
 
         times = TimeRange(end=parse_time("--until", until))
-        rows = sorted_rows(LogReader(self.log, RefusedRows()))
+        rows = sorted_rows(self.log_reader())
         log = Interactions.from_rows(
             (row.user_id, row.item_id, row.type, row.ts_ms) for row in rows if row.ts_ms in times
         )
+        self.refused.say_summary()
         if not len(log):
             before = f" before --until {until}" if until else ""
             raise InputError(f"{self.log.name}: no rows{before}; name a log with events")
         return log
+
+    def log_reader(self) -> LogReader:
+        """Return a reader of the log, which holds its rows to the contract."""
+        return LogReader(self.log, self.refused, EventRules.of(load_settings()))
+
+    def preview(self, args: argparse.Namespace, would: str) -> int:
+        """Print what the log, the catalogue and the users hold, for ``--dry-run``; return the exit code."""
+        times = TimeRange(end=parse_time("--until", getattr(args, "until", None)))
+        found = LogPreview(self.log_reader(), times)
+        items = 0 if self.catalogue is None else len(self.catalogue.read())
+        users = 0 if self.users is None else len(self.users.read())
+        more = {"catalogue_items": items, "catalogue_users": users}
+        return emit_preview(
+            args, found, self.refused, f"{would}; items of a catalogue: {items:,}, users: {users:,}", more
+        )
 
     def read_sides(self) -> Sides:
         """Return the catalogue and the users; empty without ``--items`` and ``--users``."""
