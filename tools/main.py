@@ -19,6 +19,7 @@ from streams.settings.file_trust import create_private
 from tools.cli import Parser, ShowVersion, add_common_arguments, say
 
 COMMANDS: dict[str, str] = {
+    "init": "look at a shop's files, and write headrace.toml with how to read them",
     "broker": "start, inspect and stop a local broker",
     "topics": "create and check the topics",
     "acls": "print the rights that each part needs on the broker",

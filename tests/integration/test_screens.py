@@ -130,6 +130,7 @@ def test_hostile_texts_through_every_command_and_log(
         f"{HOSTILE}\n" + json.dumps({"user_id": HOSTILE, "type": HOSTILE}, ensure_ascii=False)
     )
     ran = {
+        "init": run(capsys, "init", log, items, "--yes"),
         "topics": run(capsys, "topics", "check"),
         "acls": run(capsys, "acls", "producer", "--principal", HOSTILE),
         "produce": run(capsys, "produce", str(tmp_path / "lines"), codes=(1,)),

@@ -128,7 +128,7 @@ class FileReader:
                 return
             text = TextFile(content, file.name, self._encoding)
             check_text(text.head, file.name)
-            if self._is_json(file, text.head):
+            if self.is_json(file, text.head):
                 yield from self._json_rows(file, text)
             else:
                 yield from self._delimited_rows(file, text)
@@ -140,7 +140,8 @@ class FileReader:
         by_magic = next((name for magic, name in _BY_MAGIC.items() if head.startswith(magic)), None)
         return by_magic or _BY_SUFFIX.get(suffix_of(file.path), "auto")
 
-    def _is_json(self, file: NamedFile, head: bytes) -> bool:
+    def is_json(self, file: NamedFile, head: bytes) -> bool:
+        """Return whether a text is JSON, by its suffix or by its first characters."""
         if self._format != "auto":
             return self._format == "json"
         suffix = suffix_of(file.path)

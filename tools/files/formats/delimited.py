@@ -298,12 +298,13 @@ def sniff(head: bytes, suffix: str, wanted: Sequence[str] = (), least: int = 0) 
     """Return the delimiter of a file by its first rows; that of its suffix where none is better.
 
     The best delimiter gives the header the most of the wanted names, then the most rows as many
-    values as the first one, then stands first in :data:`DELIMITERS`.
+    values as the first one, then is ``::``, which no value has in each row, then is the usual one of
+    the suffix, then stands first in :data:`DELIMITERS`.
     """
     lines = _first_lines(head)
     usual = _USUAL.get(suffix, ",")
     best, found = usual, (0, 0.0, 0)
-    for delimiter in sorted(DELIMITERS, key=lambda each: each != usual):
+    for delimiter in sorted(DELIMITERS, key=lambda each: (each != "::", each != usual)):
         widths = [_n_values(line, delimiter) for line in lines]
         if not widths or widths[0] < max(2, least):
             continue

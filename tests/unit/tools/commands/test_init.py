@@ -1,0 +1,212 @@
+"""``headrace init``: what it writes is what the other commands read, with no option typed twice."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import importlib
+import json
+import tomllib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tools.files.item_reader import read_items
+from tools.files.log_reader import LogReader
+from tools.files.log_rows import LogRow
+from tools.files.log_source import CatalogueSource, LogSource, UserSource
+from tools.files.refused_rows import RefusedRows
+from tools.files.user_reader import read_users
+from tools.main import main
+
+TS = 1_700_000_000
+LOG = "用户编号,商品编号,行为,时间\n" + "".join(
+    f"u{i % 7},g{i % 5},{('浏览', '购买', '点击')[i % 3]},2024-03-0{1 + i % 9} 08:30:00\n" for i in range(60)
+)
+ITEMS = "商品编号,商品名称,类目\n" + "".join(f"g{i},保温杯{i}号 不锈钢,家居\n" for i in range(6))
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def written() -> dict[str, Any]:
+    """Return the sections of headrace.toml."""
+    return tomllib.loads(Path("headrace.toml").read_text("utf-8"))
+
+
+def train_args() -> argparse.Namespace:
+    """Return what train takes from headrace.toml when nothing else is typed."""
+    parser = argparse.ArgumentParser()
+    importlib.import_module("tools.commands.train").add_arguments(parser)
+    return parser.parse_args(["--out", "model"] if "log" in written() else ["none.csv", "--out", "model"])
+
+
+def read_log() -> tuple[list[LogRow], RefusedRows]:
+    """Return the events that train would read, and the refused rows."""
+    refused = RefusedRows()
+    return list(LogReader(LogSource.of(train_args()), refused)), refused
+
+
+def titles() -> dict[str, str]:
+    """Return the titles that train would read, by id."""
+    source = CatalogueSource.of(train_args())
+    assert source is not None
+    return {key: item["title"] for key, item in read_items(source.paths, source.files).items()}
+
+
+def test_train_reads_all_of_a_chinese_export_without_an_option() -> None:
+    """GB18030, Chinese names and types, and times without a zone become events of the contract."""
+    Path("导出.csv").write_bytes(LOG.encode("gb18030"))
+    Path("商品.csv").write_bytes(ITEMS.encode("gb18030"))
+    assert main(["init", "商品.csv", "导出.csv"]) == 0
+    events, refused = read_log()
+    assert (len(events), refused.n) == (60, 0)
+    assert Counter(event.type for event in events) == {"view": 20, "purchase": 20, "click": 20}
+    assert events[0].ts_ms == 1_709_253_000_000  # 2024-03-01 00:30 UTC, which is 08:30 in Shanghai
+    assert (events[0].user_id, events[0].item_id) == ("u0", "g0")
+    assert titles()["g3"] == "保温杯3号 不锈钢"
+    log = written()["log"]
+    assert (log["encoding"], log["time_zone"], log["types"]["购买"]) == ("gb18030", "Asia/Shanghai", "purchase")
+
+
+def test_files_without_a_header_are_read_by_position() -> None:
+    """Any delimiter, gzip, a catalogue of another delimiter, and users who follow others."""
+    rows = "".join(f"{i // 4}::{900 + i % 8}::{1 + i % 5}::{TS + i}\n" for i in range(80))
+    Path("ratings.dat.gz").write_bytes(gzip.compress(rows.encode()))
+    Path("movies.dat").write_bytes(
+        "".join(f"{900 + i}::Café du Nord {i} (1999)::Drama|War\n" for i in range(8)).encode("cp1252")
+    )
+    Path("users.dat").write_text("".join(f"{i}::{'MF'[i % 2]}::{18 + i % 3 * 7}::{i % 4}\n" for i in range(20)))
+    assert main(["init", "movies.dat", "users.dat", "ratings.dat.gz"]) == 0
+    events, refused = read_log()
+    assert (len(events), refused.n, events[5].user_id, events[5].item_id) == (80, 0, "1", "905")
+    assert titles()["903"] == "Café du Nord 3 (1999)"
+    source = UserSource.of(train_args())
+    assert source is not None and len(read_users(source.paths, source.files)) == 20
+
+
+def test_a_log_without_times_is_one() -> None:
+    """Counts of plays make a log without times, and a list of friends makes users who follow."""
+    Path("plays.tsv").write_text(
+        "userID\tartistID\tplays\n" + "".join(f"{i // 5}\t{i % 9}\t{i * 7}\n" for i in range(50))
+    )
+    Path("friends.tsv").write_text("userID\tfriendID\n1\t2\n1\t3\n2\t1\n")
+    assert main(["init", "plays.tsv", "friends.tsv"]) == 0
+    assert written()["log"]["no_times"] is True and written()["users"]["columns"]["follows"] == "friendID"
+    events, refused = read_log()
+    assert (len(events), refused.n) == (50, 0)
+
+
+def test_json_lines_are_read_by_path() -> None:
+    """Fields of nested records are named by their path."""
+    lines = [
+        {"context": {"user": {"id": f"u{i % 4}"}}, "payload": {"product_id": i % 3}, "event": "view", "time": TS + i}
+        for i in range(30)
+    ]
+    Path("events.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["init", "events.jsonl"]) == 0
+    events, refused = read_log()
+    assert (len(events), refused.n, events[1].user_id, events[1].item_id) == (30, 0, "u1", "1")
+
+
+def test_a_folder_of_parts_is_one_log() -> None:
+    """Parquet parts, as Spark writes them, are named by their folder."""
+    Path("log").mkdir()
+    for part in range(2):
+        columns = {
+            "uid": [f"u{i % 5}" for i in range(20)],
+            "sku": [i % 6 for i in range(20)],
+            "ts": [TS + i for i in range(20)],
+        }
+        pq.write_table(pa.table(columns), f"log/part-0000{part}.parquet")
+    Path("log/_SUCCESS").touch()
+    assert main(["init", "log"]) == 0
+    assert written()["log"]["paths"] == ["log"]
+    assert len(read_log()[0]) == 40
+
+
+def test_the_users_settings_stay_and_sections_are_replaced_only_with_consent(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without a terminal it asks for --yes; other settings and other sections stay."""
+    Path("a.csv").write_text(LOG)
+    assert main(["init", "a.csv"]) == 0
+    file = Path("headrace.toml")
+    file.write_text("partitions = 9  # ours\n" + file.read_text("utf-8") + '\n[users]\npaths = ["u.csv"]\n')
+    before = file.read_text("utf-8")
+    assert main(["init", "a.csv"]) == 0 and tomllib.loads(file.read_text("utf-8")) == tomllib.loads(before)
+    Path("b.csv").write_text(LOG)
+    assert main(["init", "b.csv"]) == 2 and "[log] would be replaced; add --yes" in capsys.readouterr().err
+    assert written()["log"]["paths"] == ["a.csv"]
+    assert main(["init", "b.csv", "--yes"]) == 0
+    assert written()["log"]["paths"] == ["b.csv"] and written()["users"] == {"paths": ["u.csv"]}
+    assert "partitions = 9  # ours" in file.read_text("utf-8")
+
+
+def test_dry_run_and_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """A dry run writes nothing; the object has the columns with how sure they are, types and the file's text."""
+    Path("log.csv").write_text(LOG)
+    Path("items.csv").write_text(ITEMS)
+    assert main(["init", "log.csv", "items.csv", "--dry-run", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert not Path("headrace.toml").exists() and found["written"] is False
+    assert found["log"]["columns"]["item_id"] == {"column": "商品编号", "sure": "sure", "why": "by its name"}
+    assert {"word": "购买", "count": 20, "type": "purchase"} in found["log"]["types"]
+    assert tomllib.loads(found["settings"])["items"]["paths"] == ["items.csv"]
+    assert any("Asia/Shanghai is a guess" in line for line in found["checks"])
+
+
+def test_people_see_the_first_rows_as_understood_and_the_next_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """The time is in UTC, the type in headrace's word; what to check and what to type next follow."""
+    Path("log.csv").write_text(LOG)
+    assert main(["init", "log.csv"]) == 0
+    out = capsys.readouterr().out
+    for part in ("2024-03-01 00:30:00 UTC", "view (浏览)", "check: times name no zone", "headrace train --out"):
+        assert part in out
+
+
+def test_words_that_are_no_types_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    """A type without a known meaning is not mapped, and is said to be refused."""
+    Path("log.csv").write_text(
+        "user,item,action,ts\n" + "".join(f"{i % 5},{i % 4},{('view', 'zorp')[i % 2]},{TS + i}\n" for i in range(40))
+    )
+    assert main(["init", "log.csv"]) == 0
+    assert "zorp (20); map them, or their rows are refused" in capsys.readouterr().out
+    assert "type 'zorp' of 20 rows is not mapped" in Path("headrace.toml").read_text()
+
+
+def no_file() -> None:
+    """Leave the file out."""
+
+
+def of_numbers() -> None:
+    """Write a matrix."""
+    Path("x.csv").write_text("0.5,0.25\n0.75,0.125\n")
+
+
+def empty() -> None:
+    """Write a file without rows."""
+    Path("x.csv").touch()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(no_file, "x.csv: no such file"), (of_numbers, "no log, catalogue or users were found"), (empty, "x.csv")],
+    ids=["missing", "matrix", "empty"],
+)
+def test_what_cannot_be_used_is_refused_in_a_line(
+    make: Callable[[], None], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, one line, and nothing is written."""
+    make()
+    assert main(["init", "x.csv"]) == 2
+    err = capsys.readouterr().err
+    assert message in err and err.count("\n") == 1
+    assert not Path("headrace.toml").exists()

@@ -1,0 +1,69 @@
+"""``headrace init``: looks at a shop's files, proposes how to read them, and writes ``headrace.toml``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from models.vocabulary import EVENT_TYPES
+from streams.errors import InputError
+from streams.settings.load import FILE
+from tools.cli import check_consent, emit
+from tools.init.log_details import log_details
+from tools.init.new_sections import new_sections
+from tools.init.propose import propose
+from tools.init.sample import read_tables
+from tools.init.settings_file import merge, replaced, write_text
+from tools.init.show import as_object, as_tables, next_commands
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this command."""
+    parser.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="the log, the catalogue, the users, in any order; or a folder that holds them",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only show the proposal, write nothing")
+    parser.add_argument("--yes", action="store_true", help=f"replace these sections of {FILE} without asking")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Propose, show, and write; return the exit code."""
+    tables, unread = read_tables(args.files)
+    proposal = propose(tables)
+    proposal.unused.extend(unread)
+    if not proposal.parts():
+        raise InputError(
+            f"{args.files[0]}: no log, catalogue or users were found: "
+            + "; ".join(f"{name}: {why}" for name, why in proposal.unused[:3])
+        )
+    details = None if proposal.log is None else log_details(proposal.log, EVENT_TYPES, int(time.time() * 1000))
+    written = new_sections(proposal.parts(), details)
+    checks = [*(details.checks if details else []), *written.checks]
+    old = FILE.read_text("utf-8") if FILE.exists() else ""
+    text = merge(old, written.sections)
+    shown = as_tables(proposal, details, checks)
+    if args.dry_run:
+        emit(
+            args,
+            {**as_object(proposal, details, checks, text), "written": False},
+            [*shown, f"{FILE} would be:", *text.splitlines()],
+        )
+        return 0
+    changed = replaced(old, written.sections)
+    if changed:
+        if not args.json:
+            emit(args, {}, shown)
+            shown = []
+        check_consent(args.yes, f"{FILE}: [{'], ['.join(changed)}] would be replaced")
+    write_text(FILE, text)
+    shown += [
+        f"{FILE} is written; change there what is wrong. Then:",
+        *(f"  {line}" for line in next_commands(proposal)),
+    ]
+    emit(args, {**as_object(proposal, details, checks, text), "written": True}, shown)
+    return 0

@@ -1,0 +1,1 @@
+"""Proposes how files are read: what each is, its columns, its times, its event types."""
