@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
+from functools import cache
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar, cast
 
 import msgpack
 import msgspec
 from msgspec import Meta
 
+from models.event_types import DEFAULT_TYPES, EventTypes
 from models.vocabulary import Degraded, EventType
 from streams.contract.record_errors import record_error
 from streams.contract.record_size import true_size
@@ -59,6 +61,9 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     A replay sets ``run``, its name, and ``seq``, the event's position in it, which grows per user.
     They make a repeated replay harmless at any distance in time, as a sequence number does for a
     producer of Kafka.
+
+    ``type`` is a name of the deployment's table of event types. This struct allows the names of the
+    default table, and :func:`event_struct` returns the struct of another table.
     """
 
     v: Version
@@ -71,6 +76,20 @@ class Event(msgspec.Struct, gc=False, omit_defaults=True):
     value: Amount | None = None
     run: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
     seq: Annotated[int, Meta(ge=0, le=2**62)] | None = None
+
+
+@cache
+def event_struct(types: EventTypes) -> type[Event]:
+    """Return the struct of events whose type is one of a table's names.
+
+    A decoder compares a ``Literal`` with the bytes of a record: that costs nothing beside decoding
+    text, and checking the text afterwards would.
+    """
+    if types.names == DEFAULT_TYPES.names:
+        return Event
+    names: Any = Literal[types.names]
+    made: Any = msgspec.defstruct("Event", [("type", names)], bases=(Event,), gc=False, omit_defaults=True)
+    return cast(type[Event], made)
 
 
 class Item(msgspec.Struct, omit_defaults=True):
@@ -207,10 +226,13 @@ class RecordDecoder(Generic[RecordT]):
             if first in _JSON_STARTS:
                 return self._checked(self._json, msgspec.json, value)
         except msgspec.ValidationError as exc:
-            raise record_error(exc) from exc
+            raise self._error(exc) from exc
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise RecordError("malformed", "", str(exc)) from exc
         raise RecordError("malformed", "", f"first byte 0x{first:02x} begins neither a msgpack map nor a JSON object")
+
+    def _error(self, exc: msgspec.ValidationError) -> RecordError:
+        return record_error(exc)
 
     def _checked(self, decoder: Any, codec: Any, value: bytes) -> RecordT:
         """Decode; after a failure try again with whole floats, such as ``1.8e12``, as integers."""
@@ -225,11 +247,25 @@ class RecordDecoder(Generic[RecordT]):
 
 
 class EventDecoder(RecordDecoder[Event]):
-    """Decodes events and checks what a schema cannot: the key, the clock skew, finite numbers."""
+    """Decodes events and checks what a schema cannot: the key, the clock skew, finite numbers.
 
-    def __init__(self, max_future_skew_ms: int) -> None:
-        super().__init__(Event)
+    Parameters
+    ----------
+    max_future_skew_ms : how far an event's time may lie ahead
+    types : the deployment's table of event types
+    """
+
+    def __init__(self, max_future_skew_ms: int, types: EventTypes = DEFAULT_TYPES) -> None:
+        super().__init__(event_struct(types))
         self._skew_ms = max_future_skew_ms
+        self._types = types
+
+    def _error(self, exc: msgspec.ValidationError) -> RecordError:
+        error = record_error(exc)
+        if error.reason != "value" or error.field != "type":
+            return error
+        names = ", ".join(self._types.names)
+        return RecordError("value", "type", f"{error.detail}; must be one of {names}; event_types names them")
 
     def decode_event(self, key: bytes | None, value: bytes | None, now_ms: int) -> Event:
         """Return the event of a record that was read at ``now_ms``.

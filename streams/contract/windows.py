@@ -38,6 +38,10 @@ class BaseWindow(msgspec.Struct, gc=False, omit_defaults=True):
     items: list[WindowItem]
     trigger: Trigger
 
+    def had(self) -> bytes:
+        """Return the marks of the items beyond the window that no list may hold."""
+        return b""
+
 
 class WindowState(BaseWindow, gc=False, omit_defaults=True):
     """A user's window, as published on ``sequences``.
@@ -45,19 +49,31 @@ class WindowState(BaseWindow, gc=False, omit_defaults=True):
     ``recent`` holds ``(ts, event_id)`` of accepted events that have left the full window but may
     still be repeated. ``floor`` is the greatest such key that was forgotten; no event at or below
     it is accepted. ``seen`` packs one little-endian uint32 (:func:`seen_hash`) for each item that
-    left the window.
+    left the window. ``hidden`` packs one for each item that the user asked not to see. ``passed``
+    holds ``(ts, event_id)`` of accepted events whose type does not enter the window.
     """
 
     recent: list[tuple[int, str]] = []
     floor: tuple[int, str] | None = None
     seen: bytes = b""
     runs: dict[str, int] = {}
+    hidden: bytes = b""
+    passed: list[tuple[int, str]] = []
+
+    def had(self) -> bytes:
+        """Return the marks of the items beyond the window that no list may hold."""
+        return self.seen + self.hidden
 
 
 class ListWindow(BaseWindow, gc=False, omit_defaults=True):
     """The part of a window that a list needs: decoding it takes a third of the time."""
 
     seen: bytes = b""
+    hidden: bytes = b""
+
+    def had(self) -> bytes:
+        """Return the marks of the items beyond the window that no list may hold."""
+        return self.seen + self.hidden
 
 
 WindowT = TypeVar("WindowT", bound=BaseWindow)

@@ -75,7 +75,7 @@ class FallbackLists:
 
     def final_list(self, window: Window, served: Served) -> RankedList:
         """Return the final list of a poisoned window: popular items, and the old vectors."""
-        seen = served.seen.items(window.state.seen)
+        seen = served.seen.items(window.state.had())
         ranked = served.model.fallback.popular(served.catalogue, behaviours(window.state), seen)
         stored = self._stored(window, served)
         if stored is None:
@@ -95,7 +95,7 @@ class FallbackLists:
         ranked = served.model.fallback.lists(
             served.catalogue,
             [behaviours(window.state) for window in windows],
-            [served.seen.items(window.state.seen) for window in windows],
+            [served.seen.items(window.state.had()) for window in windows],
             stored,
         )
         now_ms = int(time.time() * 1000)

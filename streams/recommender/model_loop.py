@@ -127,7 +127,7 @@ class ModelLoop:
             states = [window.state for window in part]
             self.metrics.add("model_batches")
             self.metrics.add("model_windows", len(part))
-            seen = [served.seen.items(state.seen) for state in states]
+            seen = [served.seen.items(state.had()) for state in states]
             return await self.thread.run(_recommend, served, [behaviours(state) for state in states], seen)
 
         async def is_alive() -> bool:

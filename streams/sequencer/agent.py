@@ -64,7 +64,7 @@ class Sequencer:
         self.metrics = metrics
         self._bounds = settings.bounds()
         self._home = KeyHomes(app.settings.kafka.partitions, app.settings.kafka.partitioner)
-        self._decoder = EventDecoder(settings.max_future_skew_ms)
+        self._decoder = EventDecoder(settings.max_future_skew_ms, settings.types())
         self._mender = Mender(
             app.settings.kafka, self._decoder, self._bounds, app.settings.health.stall_timeout_s / STALL_PARTS
         )

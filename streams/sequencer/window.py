@@ -7,6 +7,10 @@ last events of that order, each once::
     outcome   accepted  accepted  accepted  duplicate
     window    e1        e1 e3     e1 e2 e3  e1 e2 e3
 
+An event whose type does not enter the window changes no list. It is remembered, so that a repeat is
+a duplicate, and it has no part in the order above: neither the newest time nor the revision follows
+it. A type that hides its item adds the item to those that no list may hold; then the revision grows.
+
 Bounds count back from the user's newest event, never from the wall clock. So a replay of old events
 gives the same windows as the live stream did.
 """
@@ -16,6 +20,8 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterable
 from dataclasses import dataclass
+
+from msgspec.structs import replace
 
 from streams.contract.records import VERSION, Event
 from streams.contract.windows import Trigger, WindowItem, WindowState, seen_hash
@@ -42,11 +48,12 @@ def absorb(state: WindowState | None, events: Iterable[tuple[Event, int]], bound
     state : the window so far, or None for a new user
     events : ``(event, offset)`` in order of arrival
     """
-    return _Fold(state, bounds).run(events)
+    is_plain = bounds.types.is_plain and not (state and (state.hidden or state.passed))
+    return (_Fold if is_plain else _TypedFold)(state, bounds).run(events)
 
 
 class _Fold:
-    """The working state of one :func:`absorb` call."""
+    """The working state of one :func:`absorb` call, where each event enters under its own type."""
 
     def __init__(self, state: WindowState | None, bounds: WindowBounds) -> None:
         self.bounds = bounds
@@ -131,3 +138,56 @@ class _Fold:
             seen=self.seen,
             runs=self.runs,
         )
+
+
+class _TypedFold(_Fold):
+    """The same for a table in which some types do not enter, have a rule, or hide their item."""
+
+    def __init__(self, state: WindowState | None, bounds: WindowBounds) -> None:
+        super().__init__(state, bounds)
+        self.hidden = state.hidden if state else b""
+        self.passed: list[tuple[int, str]] = list(state.passed) if state else []
+        self.ids.update(event_id for _, event_id in self.passed)
+        self.last_trigger = state.trigger if state else None
+
+    def _is_late(self, event: Event) -> bool:
+        """Return whether an event is late, or may be a forgotten one that did not enter."""
+        if super()._is_late(event):
+            return True
+        is_full = bool(self.passed) and len(self.passed) >= self.bounds.max_recent
+        is_old = is_full and (event.ts, event.event_id) <= self.passed[0]
+        return is_old and not self.bounds.types.by_name[event.type].window
+
+    def _insert(self, event: Event, offset: int) -> None:
+        """Take an accepted event: into the window under its name there, or past it."""
+        types = self.bounds.types
+        name, is_hiding = types.window_name(event.type, event.value), types.by_name[event.type].hides
+        here = Trigger(event.event_id, event.ts, offset)
+        if is_hiding:
+            self._hide(event.item_id)
+        if name is not None:
+            super()._insert(event if name == event.type else replace(event, type=name), offset)
+        else:
+            self._pass(event)
+            self.revision += is_hiding
+            self.trigger = here if is_hiding else self.trigger or self.last_trigger or here
+
+    def _pass(self, event: Event) -> None:
+        """Remember an event that does not enter; of too many, the oldest is forgotten."""
+        insort(self.passed, (event.ts, event.event_id))
+        self.ids.add(event.event_id)
+        while self.passed and (len(self.passed) > self.bounds.max_recent or self._is_past_lateness(self.passed[0][0])):
+            self.ids.discard(self.passed.pop(0)[1])
+
+    def _hide(self, item_id: str) -> None:
+        """Remember the item as the newest hidden one; of too many, the oldest is forgotten."""
+        mark, size = seen_hash(item_id), SEEN_BYTES
+        marks = [self.hidden[i : i + size] for i in range(0, len(self.hidden), size)]
+        kept = [one for one in marks if one != mark] + [mark]
+        self.hidden = b"".join(kept[-self.bounds.max_seen :]) if self.bounds.max_seen else b""
+
+    def _freeze(self, trigger: Trigger) -> WindowState:
+        state = super()._freeze(trigger)
+        state.newest_ts = max(self.newest_ts, 0)  # a window without any event has no newest time
+        state.hidden, state.passed = self.hidden, self.passed
+        return state

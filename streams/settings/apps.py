@@ -9,7 +9,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from models.event_types import EventTypes
 from streams.settings.check import check_fields, check_setting, refused
+from streams.settings.event_table import DEFAULT_TABLE, read_table
 from streams.settings.record_limits import WindowBounds, check_window_fits
 
 
@@ -19,6 +21,9 @@ class SequencerSettings:
 
     Parameters
     ----------
+    event_types : what users do: the name of each type of event, and what it means; a table
+        ``[event_types]`` in ``headrace.toml``, JSON in the variable. ``docs/event-types.md`` has the
+        fields of a type
     window_max_events : most behaviours in a window; a record must be able to hold a window with the
         longest ids: at the other defaults that allows up to 803
     window_max_age_ms : greatest age of a behaviour, counted back from the user's newest event
@@ -42,6 +47,7 @@ class SequencerSettings:
     rocksdb_cache_bytes : block cache of each partition's database
     """
 
+    event_types: Annotated[str, Meta(description="a table of 1 to 64 types")] = DEFAULT_TABLE
     window_max_events: Annotated[int, Meta(ge=1, le=1_000)] = 50
     window_max_age_ms: Annotated[int, Meta(ge=1)] = 30 * 86_400_000
     allowed_lateness_ms: Annotated[int, Meta(ge=0)] = 86_400_000
@@ -68,6 +74,10 @@ class SequencerSettings:
         )
         check_window_fits(self.bounds())
 
+    def types(self) -> EventTypes:
+        """Return the table of event types."""
+        return read_table(self.event_types)
+
     def bounds(self) -> WindowBounds:
         """Return the bounds of a window."""
         return WindowBounds(
@@ -76,6 +86,7 @@ class SequencerSettings:
             allowed_lateness_ms=self.allowed_lateness_ms,
             max_recent=self.window_max_recent,
             max_seen=self.window_max_seen,
+            types=self.types(),
         )
 
 

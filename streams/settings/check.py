@@ -5,7 +5,8 @@ A field ``partitions: Annotated[int, Meta(ge=1, le=10_000)]`` is a whole number 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any, Final, get_type_hints
@@ -35,6 +36,8 @@ def check_setting(condition: bool, name: str, value: object, limit: str) -> None
 def convert_setting(group: type, name: str, value: object) -> Any:
     """Return a value, such as the text of a variable, converted to the type of its field.
 
+    A table of ``headrace.toml`` becomes JSON text.
+
     Raises
     ------
     SettingsError
@@ -42,7 +45,8 @@ def convert_setting(group: type, name: str, value: object) -> Any:
     """
     kind = kinds(group)[name]
     try:
-        return msgspec.convert(_parser(kind)(str(value)), kind)
+        text = json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, Mapping) else str(value)
+        return msgspec.convert(_parser(kind)(text), kind)
     except (ValueError, msgspec.ValidationError):
         raise refused(name, value, range_of(kind)) from None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from models.event_types import DEFAULT_TYPES, EventTypes
 from streams.errors import SettingsError
 from streams.settings.check import PREFIX
 
@@ -20,7 +21,8 @@ MAX_WRITTEN_BYTES: Final = 900_000
 ID_BYTES: Final = MAX_ID_LENGTH * 4 + 3
 #: An integer in msgpack.
 INT_BYTES: Final = 9
-#: A behaviour is (ts, event_id, item_id, type); a remembered event is (ts, event_id).
+#: A behaviour is (ts, event_id, item_id, type); a remembered event is (ts, event_id). A type's name
+#: of the default table takes no more than an integer.
 BEHAVIOUR_BYTES: Final = 2 * ID_BYTES + 2 * INT_BYTES + 1
 REMEMBERED_BYTES: Final = ID_BYTES + INT_BYTES + 1
 #: What every window has: the key, the trigger, the floor, the runs (each a name of 64 characters and
@@ -30,12 +32,18 @@ WINDOW_FIXED_BYTES: Final = 3 * ID_BYTES + 6 * INT_BYTES + MAX_RUNS * (64 * 4 + 
 
 def window_bytes(bounds: WindowBounds) -> int:
     """Return the most bytes that the key and the value of a window with these bounds can have."""
-    return (
-        bounds.max_events * BEHAVIOUR_BYTES
-        + bounds.max_recent * REMEMBERED_BYTES
-        + bounds.max_seen * SEEN_BYTES
-        + WINDOW_FIXED_BYTES
-    )
+    return sum(count * size for count, size in _parts(bounds)) + WINDOW_FIXED_BYTES
+
+
+def _parts(bounds: WindowBounds) -> list[tuple[int, int]]:
+    """Return the parts of a window, each as a count and the bytes of one."""
+    names = max(len(name.encode()) for name in bounds.types.window_types.names) + 2
+    types = [one for _, one in bounds.types.table]
+    return [
+        (bounds.max_events, BEHAVIOUR_BYTES + max(0, names - INT_BYTES - 1)),
+        (bounds.max_recent * (1 + any(not one.window for one in types)), REMEMBERED_BYTES),
+        (bounds.max_seen * (1 + any(one.hides for one in types)), SEEN_BYTES),
+    ]
 
 
 def check_window_fits(bounds: WindowBounds) -> None:
@@ -44,12 +52,11 @@ def check_window_fits(bounds: WindowBounds) -> None:
     if size <= MAX_WRITTEN_BYTES:
         return
     name = f"{PREFIX}WINDOW_MAX_"
+    arithmetic = " + ".join(f"{count} x {part}" for count, part in _parts(bounds))
     raise SettingsError(
         f"window_max_events={bounds.max_events}, window_max_recent={bounds.max_recent}, window_max_seen={bounds.max_seen}: a window "
-        f"with ids of {MAX_ID_LENGTH} characters could have {bounds.max_events} x {BEHAVIOUR_BYTES} + "
-        f"{bounds.max_recent} x {REMEMBERED_BYTES} + {bounds.max_seen} x {SEEN_BYTES} + {WINDOW_FIXED_BYTES} = "
-        f"{size} bytes, a record may have {MAX_WRITTEN_BYTES}; "
-        f"lower {name}EVENTS, {name}RECENT or {name}SEEN"
+        f"with ids of {MAX_ID_LENGTH} characters could have {arithmetic} + {WINDOW_FIXED_BYTES} = {size} bytes, "
+        f"a record may have {MAX_WRITTEN_BYTES}; lower {name}EVENTS, {name}RECENT or {name}SEEN"
     )
 
 
@@ -64,6 +71,7 @@ class WindowBounds:
     allowed_lateness_ms : an event older than the user's newest by more than this is late
     max_recent : accepted events that are remembered beyond the window, to recognise repeats
     max_seen : items that are remembered beyond the window, as already seen
+    types : which events enter the window, and under which name
     """
 
     max_events: int = 50
@@ -71,3 +79,4 @@ class WindowBounds:
     allowed_lateness_ms: int = 86_400_000
     max_recent: int = 100
     max_seen: int = 500
+    types: EventTypes = DEFAULT_TYPES

@@ -24,7 +24,7 @@ OFFERED = {"_exit", "_replace"}
 #: The rooms of each package from the ground up.
 FLOORS: dict[str, list[set[str]]] = {
     "models": [
-        {"models.vocabulary"},
+        {"models.vocabulary", "models.event_types"},
         {"models.types", "models.device", "models.files", "models.fusion", "models.observer"},
         {"models.interactions", "models.popularity", "models.metrics", "models.text"},
         {"models.features", "models.factors", "models.index"},

@@ -32,6 +32,7 @@ from streams.errors import InputError, RunError
 from streams.kafka.batch_writer import BatchWriter, delivered
 from streams.kafka.publisher import KeyHomes
 from streams.kafka.topics import create_topics
+from streams.settings.event_table import DEFAULT_TABLE
 from streams.settings.load import Settings, load_settings
 from tools.bench.subject import Subject
 from tools.broker.local_broker import running_broker
@@ -179,7 +180,9 @@ def _measure(options: Options, bootstrap: str, work_dir: Path) -> dict[str, list
         for repeat in range(options.repeats):
             for program in PROGRAMS:
                 n_events = options.n_obvious_events if program == "obvious" else options.n_events
-                settings = load_settings(broker=bootstrap, topic_prefix=f"bench{stamp}.{program}{repeat}.")
+                settings = load_settings(
+                    broker=bootstrap, topic_prefix=f"bench{stamp}.{program}{repeat}.", event_types=DEFAULT_TABLE
+                )
                 asyncio.run(fill(settings, n_events, options.n_users, as_json=program == "obvious", seed=repeat))
                 runs[program].append(run_program(program, n_events, settings, work_dir))
                 rate = runs[program][-1]["events_per_s"]

@@ -85,7 +85,7 @@ class Job:
 
     def __init__(self, settings: Settings) -> None:
         self._windows: dict[bytes, bytes] = {}
-        self._decoder = EventDecoder(settings.sequencer.max_future_skew_ms)
+        self._decoder = EventDecoder(settings.sequencer.max_future_skew_ms, settings.sequencer.types())
         self._bounds = settings.sequencer.bounds()
 
     def run(self, records: Any) -> BatchResult:

@@ -118,7 +118,7 @@ def log_records(rows: Iterable[LogRow], run: str, settings: Settings) -> Iterato
     ----------
     run : the replay's name on the wire (``tools.replay.identity.LogReplay.wire_run``)
     """
-    decoder = EventDecoder(settings.sequencer.max_future_skew_ms)
+    decoder = EventDecoder(settings.sequencer.max_future_skew_ms, settings.sequencer.types())
     topic, now_ms = settings.kafka.topic("events"), int(time.time() * 1000)
     home = KeyHomes(settings.kafka.partitions, settings.kafka.partitioner)
     offsets, pseudonyms = [0] * settings.kafka.partitions, open_pseudonyms(settings.kafka)

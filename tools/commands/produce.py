@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from models.event_types import DEFAULT_TYPES, EventTypes
 from streams.contract.pseudonyms import Pseudonyms, open_pseudonyms
 from streams.contract.records import VERSION, Event, EventDecoder, encode
 from streams.errors import RecordError
@@ -37,9 +38,11 @@ class EventMaker:
     With ``pseudonyms``, no field of an event holds the raw user id or is derived from it.
     """
 
-    def __init__(self, max_future_skew_ms: int, pseudonyms: Pseudonyms | None = None) -> None:
+    def __init__(
+        self, max_future_skew_ms: int, pseudonyms: Pseudonyms | None = None, types: EventTypes = DEFAULT_TYPES
+    ) -> None:
         self._pseudonyms = pseudonyms
-        self._decoder = EventDecoder(max_future_skew_ms)
+        self._decoder = EventDecoder(max_future_skew_ms, types)
         self._lines = msgspec.json.Decoder(dict[str, Any])
 
     def make(self, number: int, line: bytes, now_ms: int) -> tuple[bytes, Event]:
@@ -106,7 +109,9 @@ class Tally:
 async def _produce(settings: Settings, lines: AsyncIterator[tuple[int, bytes]], tally: Tally) -> None:
     settings = await with_existing_partitions(settings)
     await prepare(settings.kafka, "producer")
-    maker = EventMaker(settings.sequencer.max_future_skew_ms, open_pseudonyms(settings.kafka))
+    maker = EventMaker(
+        settings.sequencer.max_future_skew_ms, open_pseudonyms(settings.kafka), settings.sequencer.types()
+    )
     topic = settings.kafka.topic("events")
     with progress() as bar:
         task = bar.add_task("publishing", total=None)

@@ -159,7 +159,7 @@ def _redrive(args: argparse.Namespace, settings: Settings, wanted: Wanted) -> in
 
 async def _send(args: argparse.Namespace, settings: Settings, wanted: Wanted) -> Tally:
     kafka = settings.kafka
-    decoder = EventDecoder(settings.sequencer.max_future_skew_ms)
+    decoder = EventDecoder(settings.sequencer.max_future_skew_ms, settings.sequencer.types())
     if not args.yes:
         redriver = Redriver(kafka, decoder, args.edit, None)
         await redriver.redrive(read_rejects(kafka, wanted), await read_marks(kafka))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from streams.settings.event_table import DEFAULT_TABLE
 from streams.settings.load import load_settings
 from tools.broker.local_broker import running_broker
 from tools.cli import say
@@ -65,7 +66,9 @@ def run_demo(options: Options) -> Demo:
         say(f"broker: {broker.engine} {broker.version} at {broker.bootstrap}")
         prefix = f"demo{int(time.time())}."
         artifact = DIRECTORY / "demo" / prefix / "artifact"
-        settings = load_settings(broker=broker.bootstrap, topic_prefix=prefix, artifact=str(artifact))
+        settings = load_settings(
+            broker=broker.bootstrap, topic_prefix=prefix, artifact=str(artifact), event_types=DEFAULT_TABLE
+        )
         encoder = ["--encoder", options.encoder] if options.encoder else []
         outcome = run_steps(settings, log, split, ["--seed", str(options.seed), *encoder])
         report = report_of(split, outcome)

@@ -23,6 +23,7 @@ from typing import Any, Final
 from aiokafka.errors import KafkaError
 
 from streams.errors import HeadraceError, InputError
+from streams.settings.event_table import DEFAULT_TABLE
 from streams.settings.load import Settings, load_settings
 from tools.broker.choice import on_bar
 from tools.broker.local_broker import BrokerInfo, running_broker
@@ -85,7 +86,9 @@ def _on_broker(kind: Kind, plan: Plan, stage: Stage, folder: Path) -> dict[str, 
     with _broker(named, plan, folder) as broker:
         artifact = stage.artifact or make_artifact(folder, plan.seed)
         environ = os.environ | dict(plan.needs.variables)
-        settings = load_settings(environ, broker=broker.bootstrap, topic_prefix=prefix, artifact=str(artifact))
+        settings = load_settings(
+            environ, broker=broker.bootstrap, topic_prefix=prefix, artifact=str(artifact), event_types=DEFAULT_TABLE
+        )
         if plan.n_workers > settings.kafka.partitions:
             raise InputError(f"--workers {plan.n_workers}: must be 1 to {settings.kafka.partitions}, the partitions")
         drill = Drill(settings, plan, broker, folder, say)

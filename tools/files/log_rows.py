@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from models.vocabulary import EVENT_TYPES
+from models.event_types import DEFAULT_TYPES
 from streams.errors import InputError, RecordError
 from streams.settings.apps import SequencerSettings
 from streams.settings.load import Settings
@@ -18,8 +18,6 @@ from tools.files.values import id_text, number, optional_id, shown, type_text
 
 FIELDS: Final = ("event_id", "user_id", "item_id", "type", "ts", "session_id", "value")
 TS: Final = FIELDS.index("ts")
-#: The type of an event whose row names none.
-DEFAULT_TYPE: Final = "view"
 #: How many cleaned ids are remembered, so that an id of many rows is checked and stored once.
 MAX_REMEMBERED: Final = 500_000
 
@@ -60,15 +58,18 @@ class EventRules:
     ----------
     max_future_skew_ms : how far an event's time may lie ahead
     types : names of the event types
+    default_type : the type of an event whose row names none
     """
 
     max_future_skew_ms: int = SequencerSettings().max_future_skew_ms
-    types: tuple[str, ...] = EVENT_TYPES
+    types: tuple[str, ...] = DEFAULT_TYPES.names
+    default_type: str = DEFAULT_TYPES.default_name
 
     @classmethod
     def of(cls, settings: Settings) -> EventRules:
         """Return the rules of a deployment."""
-        return cls(settings.sequencer.max_future_skew_ms)
+        types = settings.sequencer.types()
+        return cls(settings.sequencer.max_future_skew_ms, types.names, types.default_name)
 
 
 #: The rules of a deployment whose settings are as usual.
@@ -102,7 +103,7 @@ class RowReader:
         self._now_ms = int(time.time() * 1000)
         self._nothing = source.files.missing_words()
         self._types: dict[Any, str] = {name: name for name in rules.types} | mapped
-        self._default = DEFAULT_TYPE if DEFAULT_TYPE in rules.types else rules.types[0]
+        self._default = rules.default_type
         self._ids: dict[str, str] = {}
 
     def read(self, line: int, values: Sequence[Any]) -> LogRow:

@@ -138,6 +138,8 @@ def _window_fields(found: WindowState, expected: WindowState) -> Iterator[tuple[
     for name in ("trigger", "newest_ts", "recent", "floor"):
         yield name, getattr(found, name), getattr(expected, name)
     yield "seen", _marks(found.seen), _marks(expected.seen)
+    yield "hidden", _marks(found.hidden), _marks(expected.hidden)
+    yield "passed", found.passed, expected.passed
     yield "runs", list(found.runs.items()), list(expected.runs.items())
 
 

@@ -75,7 +75,7 @@ class WindowOracle:
     def __init__(self, bounds: WindowBounds, *, max_future_skew_ms: int, home: Home | None = None) -> None:
         self._bounds = bounds
         self._home = home
-        self._decode = EventDecoder(max_future_skew_ms).decode_event
+        self._decode = EventDecoder(max_future_skew_ms, bounds.types).decode_event
         self._truth = Truth()
         self._offsets: dict[int, int] = {}
         self._states: dict[int, dict[bytes, WindowState]] = {}
@@ -206,7 +206,7 @@ class ListOracle:
             ranked = self._pipeline.recommend(
                 self._catalogue,
                 [behaviours(state) for _, state in windows],
-                [self._seen.items(state.seen) for _, state in windows],
+                [self._seen.items(state.had()) for _, state in windows],
             )
         for (key, state), made in zip(windows, ranked, strict=True):
             yield key, recommendation(key.decode(), state, made, self._versions, 0)

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 import yaml
 
+from models.event_types import DEFAULT_TYPES, MAX_NAME_LENGTH
 from streams.contract import records, windows
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "contract" / "asyncapi.yaml"
@@ -40,7 +41,12 @@ Schema = dict[str, Any]
 def code_schemas() -> dict[str, Schema]:
     """Return the schemas that the structs enforce, by name, without any text."""
     _, components = msgspec.json.schema_components(RECORDS, ref_template="#/components/schemas/{name}")
-    return {name: _plain(schema) for name, schema in components.items()}
+    schemas = {name: _plain(schema) for name, schema in components.items()}
+    # The struct has the names of the default table; a deployment has those of its own.
+    schemas["Event"]["properties"]["type"] = {
+        "type": "string", "maxLength": MAX_NAME_LENGTH, "minLength": 1, "x-default-table": sorted(DEFAULT_TYPES.names),
+    }  # fmt: skip
+    return schemas
 
 
 def _plain(schema: Any) -> Any:

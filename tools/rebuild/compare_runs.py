@@ -19,6 +19,7 @@ from streams.errors import InputError, RecordError, TopicError
 from streams.kafka.deployment import load_deployment
 from streams.kafka.topic_reader import newest_values, read_records
 from streams.recommender.list_records import list_id
+from streams.settings.event_table import table_text
 from streams.settings.load import KafkaSettings, Settings
 from tools.oracle.compare import Difference, compare_lists, compare_windows
 from tools.rebuild.copy_topics import event_range, has_lost_records
@@ -124,9 +125,10 @@ def compare_held(run: Held, live: Held, *, with_offsets: bool, with_revisions: b
 
 def _is_empty(window: bytes) -> bool:
     try:
-        return not decode_window(window).items
+        state = decode_window(window)
     except RecordError:
         return False  # compare_windows reports it
+    return not (state.items or state.hidden or state.passed)
 
 
 def _with_revision(value: bytes, live: bytes | None) -> bytes:
@@ -179,6 +181,8 @@ def settings_notes(manifest: Manifest, settings: Settings) -> list[str]:
         for name, now in bounds_of(settings).items()
         if manifest.bounds.get(name) != now
     ]
+    if manifest.event_types != table_text(settings.sequencer.types()):
+        notes.append(f"event types differ: the run has {manifest.event_types}")
     if settings.recommender.live_popularity == "on":
         notes.append(
             "live popularity is on: scores depend on when each worker started and what it has read since; "

@@ -29,6 +29,7 @@ from streams.kafka.group_watch import GroupWatch
 from streams.kafka.topic_reader import partition_count
 from streams.kafka.topics import create_topics
 from streams.printable import counted
+from streams.settings.event_table import table_text
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import say
 from tools.files.refused_rows import RefusedRows
@@ -136,6 +137,7 @@ def _wanted(rebuild: Rebuild, settings: Settings, n_partitions: int) -> Manifest
         partitions=n_partitions,
         partitioner=settings.kafka.partitioner,
         bounds=bounds_of(settings),
+        event_types=table_text(settings.sequencer.types()),
         artifact=artifact,
     )
 

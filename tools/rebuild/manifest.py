@@ -16,7 +16,7 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -24,7 +24,9 @@ import msgspec
 
 from models.files.atomic import replace_file
 from streams.errors import InputError, RunError
+from streams.settings.event_table import DEFAULT_TABLE
 from streams.settings.load import KafkaSettings, Settings
+from streams.settings.record_limits import WindowBounds
 from tools.replay.identity import check_run
 
 FORMAT: Final = 1
@@ -50,6 +52,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     partitioner : chose the run's partitions. Earlier versions had only the default one and did not
         write it
     bounds : the window bounds of the run
+    event_types : the run's table of event types; earlier versions had only the default one
     artifact : version of the artifact that makes the run's lists
     begins : live partition to the first offset that was copied
     copied : live partition to the offset before which all events are copied
@@ -70,6 +73,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     partitions: int
     partitioner: str = "murmur2"
     bounds: dict[str, int]
+    event_types: str = DEFAULT_TABLE
     artifact: str
     state: State = "copying"
     begins: dict[int, int] = {}
@@ -98,7 +102,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 #: of two kinds.
 _FIXED: Final = (
     "live_prefix", "live_topics", "source", "from_ts", "to_ts", "live_partitions", "partitions", "partitioner", "bounds",
-    "artifact",
+    "event_types", "artifact",
 )  # fmt: skip
 
 
@@ -136,7 +140,8 @@ def is_history_gone(manifest: Manifest, begins: Mapping[int, int]) -> bool:
 
 def bounds_of(settings: Settings) -> dict[str, int]:
     """Return the window bounds by name."""
-    return asdict(settings.sequencer.bounds())
+    group = settings.sequencer
+    return {one.name: getattr(group.bounds(), one.name) for one in fields(WindowBounds) if one.name != "types"}
 
 
 def load_manifest(folder: Path) -> Manifest:

@@ -111,7 +111,7 @@ def promoted_windows(
         written[key] = encode(state)
     for key in live.keys() - run.keys():
         state = decode_window(live[key])
-        if state.items:
+        if state.items or state.hidden:
             written[key] = encode(WindowState(state.v, state.revision + 1, 0, [], state.trigger))
     return written
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from streams.contract.records import Event, RecordDecoder
+import msgspec
+
+from streams.contract.records import Identifier, RecordDecoder
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import InputError, RecordError
 from streams.kafka.topic_reader import newest_values, read_ranges
@@ -19,6 +21,12 @@ from tools.rebuild.promotion_plan import (
     promoted_windows,
     renewed_users,
 )
+
+
+class _EventName(msgspec.Struct):
+    """The part of an event that finds a trigger, of whatever type the event is."""
+
+    event_id: Identifier
 
 
 async def read_promotion(settings: Settings, manifest: Manifest) -> Promotion:
@@ -64,7 +72,7 @@ async def _trigger_offsets(
         return lambda _key, state: state.trigger.offset
     wanted = {key: decode_window(value).trigger.event_id for key, value in windows.items()}
     found: dict[bytes, int] = {}
-    decoder = RecordDecoder(Event)
+    decoder = RecordDecoder(_EventName)
     positions = {p: max(first, manifest.begins.get(p, first)) for p, first in begins.items()}
     async for records in read_ranges(live, live.topic("events"), positions, manifest.copied):
         for record in records:

@@ -91,7 +91,7 @@ class Replay:
         self._topic = settings.kafka.topic("events")
         self._partitioner = settings.kafka.partitioner
         self._pseudonyms = open_pseudonyms(settings.kafka)
-        self._decoder = EventDecoder(settings.sequencer.max_future_skew_ms)
+        self._decoder = EventDecoder(settings.sequencer.max_future_skew_ms, settings.sequencer.types())
         self._run = run
         self._path = checkpoint
         self._times = times

@@ -52,7 +52,7 @@ def make_worker(kind: type[W], settings: Settings, launch: Launch) -> W:
 
 
 def deployment_variables(settings: Settings) -> dict[str, str]:
-    """Return the environment variables that lead a process to a broker, its topics and an artifact.
+    """Return the variables that tell a process its broker, its topics, its event types, its artifact.
 
     A topic that the settings do not name in full gets an empty variable. A process of a drill or of
     a rebuild inherits the variables of the live deployment, and would write to the live topic
@@ -61,6 +61,7 @@ def deployment_variables(settings: Settings) -> dict[str, str]:
     names = {f"{PREFIX}{setting.upper()}": name for setting, name in settings.kafka.topic_names().items()}
     return names | {
         "HEADRACE_BROKER": settings.kafka.broker,
+        "HEADRACE_EVENT_TYPES": settings.sequencer.event_types,
         "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
         "HEADRACE_ARTIFACT": settings.recommender.artifact,
     }
