@@ -12,8 +12,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -28,14 +29,18 @@ from streams.kafka.publisher import KeyHomes
 from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.catalogue import items_of_file, read_catalogue
-from tools.cli import emit, say, write_json
+from tools.cli import emit, progress, say, write_json
 from tools.files.log_preview import LogPreview, add_dry_run, emit_preview
 from tools.files.log_reader import LogReader, sorted_rows
 from tools.files.log_rows import EventRules, LogRow
 from tools.files.log_source import CatalogueSource, LogSource
+from tools.files.reading import told_reading
 from tools.files.refused_rows import RefusedRows
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
 from tools.replay.identity import LogReplay, to_event, with_pseudonym
+
+#: A progress moves after this many events.
+SHOWN_EVENTS: Final = 1_000
 
 
 class LogRecord(NamedTuple):
@@ -105,9 +110,17 @@ def _truth(log: LogReplay | None, settings: Settings, refused: RefusedRows) -> T
     # A log needs no broker; where a broker answers, the records get the offsets of its topics.
     with contextlib.suppress(BrokerError):
         settings = asyncio.run(with_existing_partitions(settings))
-    oracle = WindowOracle.of(settings)
-    for record in log_records(sorted_rows(LogReader(log.source, refused, EventRules.of(settings))), wire, settings):
-        oracle.add(record)
+    oracle, reader = WindowOracle.of(settings), LogReader(log.source, refused, EventRules.of(settings))
+    with progress() as bar:
+        rows = iter(sorted_rows(reader))
+        with told_reading(bar, "reading and ordering", log.source.paths):
+            first = list(islice(rows, 1))
+        task = bar.add_task("making windows", total=reader.n_good, unit="events")
+        for n, record in enumerate(log_records(chain(first, rows), wire, settings)):
+            if n % SHOWN_EVENTS == 0:
+                bar.update(task, completed=n)
+            oracle.add(record)
+        bar.update(task, completed=reader.n_good)
     return oracle.truth()
 
 
@@ -135,22 +148,30 @@ def log_records(rows: Iterable[LogRow], run: str, settings: Settings) -> Iterato
 async def _add_topic(settings: KafkaSettings, oracle: WindowOracle) -> None:
     """Add all records of ``events``; warn where the broker has deleted the first ones."""
     begun: set[int] = set()
-    async for record in read_records(settings, settings.topic("events")):
-        if record.partition not in begun:
-            begun.add(record.partition)
-            if record.offset > 0:
-                say(
-                    f"partition {record.partition} begins at offset {record.offset}: earlier events are deleted, and "
-                    "windows lack them",
-                    style="yellow",
-                )
-        oracle.add(record)
+    n_read = 0
+    with progress() as bar:
+        task = bar.add_task("reading the topic events", total=None, unit="events")
+        async for record in read_records(settings, settings.topic("events")):
+            if record.partition not in begun:
+                begun.add(record.partition)
+                if record.offset > 0:
+                    say(
+                        f"partition {record.partition} begins at offset {record.offset}: earlier events are deleted, "
+                        "and windows lack them",
+                        style="yellow",
+                    )
+            oracle.add(record)
+            n_read += 1
+            if n_read % SHOWN_EVENTS == 0:
+                bar.update(task, completed=n_read)
 
 
 def _print_users(truth: Truth, oracle: ListOracle) -> int:
     """Print one line for each user, in the order of keys; return the number of lists."""
     windows = {key: truth.windows[key] for key in sorted(truth.windows)}
-    lists = oracle.lists(windows)
+    with progress() as bar:
+        task = bar.add_task("making lists", total=len(windows), unit="lists")
+        lists = oracle.lists(windows, lambda done: bar.update(task, completed=done))
     for key, value in windows.items():
         line: dict[str, Any] = {"user_id": key.decode(), "window": decode_window(value), "list": lists[key]}
         write_json(msgspec.json.encode(line).decode())

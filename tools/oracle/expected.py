@@ -8,7 +8,7 @@ after a disturbance with what it must hold, windows byte by byte.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -184,7 +184,9 @@ class ListOracle:
         self._catalogue = _catalogue(loaded, {item.item_id: item for item in items}, device, settings)
         self._seen = SeenIndex(self._catalogue.item_ids)
 
-    def lists(self, windows: Mapping[bytes, bytes]) -> dict[bytes, Recommendation]:
+    def lists(
+        self, windows: Mapping[bytes, bytes], on_progress: Callable[[int], None] = lambda _done: None
+    ) -> dict[bytes, Recommendation]:
         """Return the list of each window, by user key.
 
         ``produced_ts`` and ``index_generation`` are 0, because they depend on the moment.
@@ -192,11 +194,13 @@ class ListOracle:
         Parameters
         ----------
         windows : user key to encoded window, as in :class:`Truth`
+        on_progress : called with the number of lists made so far
         """
         found: dict[bytes, Recommendation] = {}
         pairs = iter(windows.items())
         while chunk := list(islice(pairs, WINDOWS_PER_CHUNK)):
             found.update(self._chunk([(key, decode_window(value)) for key, value in chunk]))
+            on_progress(len(found))
         return found
 
     def _chunk(self, windows: Sequence[tuple[bytes, WindowState]]) -> Iterator[tuple[bytes, Recommendation]]:

@@ -19,7 +19,8 @@ import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+
+from rich.progress import Progress
 
 from models.artifact.artifact import ArtifactError, load_artifact
 from streams.contract.pseudonyms import open_pseudonyms
@@ -31,7 +32,7 @@ from streams.kafka.topics import create_topics
 from streams.printable import counted
 from streams.settings.event_table import table_text
 from streams.settings.load import KafkaSettings, Settings
-from tools.cli import say
+from tools.cli import progress, say
 from tools.files.refused_rows import RefusedRows
 from tools.rebuild.copy_topics import EventCopier, copy_compacted, event_range
 from tools.rebuild.manifest import (
@@ -50,8 +51,6 @@ from tools.rebuild.run_workers import catch_up, running_workers, wait_until_idle
 from tools.replay.checkpoint import load_checkpoint
 from tools.replay.identity import LogReplay
 from tools.replay.publish_log import Pace, Replay, drive
-
-SHOW_EVERY_S: Final = 5.0
 
 
 def run_into(rebuild: Rebuild, broker: str | None) -> Outcome:
@@ -109,7 +108,8 @@ def _copy(
         else:
             n_new = _publish_log(rebuild.log, into, rebuild.folder, refused)
         say(f"{counted(n_new, 'event')} copied; waiting for windows and lists")
-        asyncio.run(catch_up(into, workers, _Progress().show))
+        with progress() as bar:
+            asyncio.run(catch_up(into, workers, _Absorbing(bar).show))
     return n_new, refused
 
 
@@ -200,11 +200,19 @@ async def _copy_topic(settings: Settings, into: Settings, manifest: Manifest, fo
     for partition, first in begins.items():  # the topic may have grown since the run began
         manifest.begins.setdefault(partition, first)
         manifest.copied.setdefault(partition, first)
-    copier = EventCopier(settings.kafka, into.kafka, manifest.copied, lambda: save_manifest(folder, manifest))
-    # The older events of a user whom a grown topic has moved lie in one of the first partitions.
-    n_live = manifest.live_partitions
-    n_older = await copier.copy({p: end for p, end in ends.items() if p < n_live})
-    return n_older + await copier.copy({p: end for p, end in ends.items() if p >= n_live})
+    before = sum(manifest.copied.values())
+    with progress() as bar:
+        task = bar.add_task("copying", total=sum(ends.values()) - before, unit="offsets")
+
+        def on_checkpoint() -> None:
+            save_manifest(folder, manifest)
+            bar.update(task, completed=sum(manifest.copied.values()) - before)
+
+        copier = EventCopier(settings.kafka, into.kafka, manifest.copied, on_checkpoint)
+        # The older events of a user whom a grown topic has moved lie in one of the first partitions.
+        n_live = manifest.live_partitions
+        n_older = await copier.copy({p: end for p, end in ends.items() if p < n_live})
+        return n_older + await copier.copy({p: end for p, end in ends.items() if p >= n_live})
 
 
 async def _count_events(into: Settings, manifest: Manifest) -> None:
@@ -220,13 +228,16 @@ async def _count_events(into: Settings, manifest: Manifest) -> None:
         manifest.counts["repeated"] = manifest.counts["events"] - n_wanted
 
 
-class _Progress:
-    """Shows every few seconds how much is left."""
+class _Absorbing:
+    """Shows how many copied events the run's workers have absorbed, and how many windows wait."""
 
-    def __init__(self) -> None:
-        self._shown_at = time.monotonic()
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task = bar.add_task("waiting for windows and lists", total=None, unit="events")
+        self._most = 0
 
     def show(self, n_events: int, n_windows: int) -> None:
-        if time.monotonic() - self._shown_at > SHOW_EVERY_S:
-            self._shown_at = time.monotonic()
-            say(f"left: {counted(n_events, 'event')}, {counted(n_windows, 'window')}")
+        """Take what is left of both."""
+        self._most = max(self._most, n_events)
+        left = f"{counted(n_windows, 'window')} without a list"
+        self._bar.update(self._task, total=self._most, completed=self._most - n_events, note=left)

@@ -21,6 +21,7 @@ from tools.cli import progress, say
 from tools.files.log_reader import LogReader, sorted_rows
 from tools.files.log_rows import EventRules, LogRow
 from tools.files.log_source import LogSource
+from tools.files.reading import told_reading
 from tools.files.refused_rows import RefusedRows
 from tools.files.times import TimeRange
 from tools.replay.checkpoint import Checkpoint
@@ -174,15 +175,16 @@ def drive(
     """
     reader = LogReader(source, replay.tally.refused, EventRules.of(settings))
     with progress() as bar:
-        task = bar.add_task("reading and ordering", total=None)
         rows = iter(sorted_rows(reader))
-        first = next(rows, None)
+        with told_reading(bar, "reading and ordering", source.paths):
+            first = next(rows, None)
         if first is None:
             raise InputError(f"{source.name}: no rows that can be read")
         before()
-        bar.update(task, description="replaying", total=reader.n_good)
+        task = bar.add_task("replaying", total=reader.n_good, unit="events")
         everything: Iterator[LogRow] = chain([first], rows)
         asyncio.run(_publish_rows(settings, replay, everything, pace, lambda n: bar.update(task, completed=n)))
+        bar.update(task, completed=reader.n_good)
     if replay.tally.sent == 0 and replay.tally.skipped == 0:
         raise InputError(
             f"{source.name}: none of its rows ({replay.tally.read}) keeps the contract; check --columns, --types and --time-unit"

@@ -14,6 +14,7 @@ from tools.files.log_preview import LogPreview, add_dry_run, emit_preview
 from tools.files.log_reader import LogReader, sorted_rows
 from tools.files.log_rows import EventRules
 from tools.files.log_source import CatalogueSource, LogSource, UserSource
+from tools.files.reading import told_reading
 from tools.files.refused_rows import RefusedRows
 from tools.files.times import TimeRange, parse_time
 
@@ -86,10 +87,11 @@ class TrainingSources:
         from models.interactions import Interactions
 
         times = TimeRange(end=parse_time("--until", until))
-        rows = sorted_rows(self.log_reader())
-        log = Interactions.from_rows(
-            (row.user_id, row.item_id, row.type, row.ts_ms) for row in rows if row.ts_ms in times
-        )
+        with progress() as bar, told_reading(bar, "reading the log", self.log.paths):
+            rows = sorted_rows(self.log_reader())
+            log = Interactions.from_rows(
+                (row.user_id, row.item_id, row.type, row.ts_ms) for row in rows if row.ts_ms in times
+            )
         self.refused.say_summary()
         if not len(log):
             before = f" before --until {until}" if until else ""
@@ -115,8 +117,15 @@ class TrainingSources:
         """Return the catalogue and the users; empty without ``--items`` and ``--users``."""
         from models.features.columns import item_row, user_row
 
-        items = {} if self.catalogue is None else self.catalogue.read()
-        users = {} if self.users is None else self.users.read()
+        items: dict[str, dict[str, Any]] = {}
+        users: dict[str, dict[str, Any]] = {}
+        with progress() as bar:
+            if self.catalogue is not None:
+                with told_reading(bar, "reading the catalogue", self.catalogue.paths):
+                    items = self.catalogue.read()
+            if self.users is not None:
+                with told_reading(bar, "reading the users", self.users.paths):
+                    users = self.users.read()
         return Sides(
             items,
             {item_id: item_row(item) for item_id, item in items.items()},

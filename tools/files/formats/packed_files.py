@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
 from streams.errors import InputError
+from tools.files.formats.read_bytes import READ
 
 #: A real log shrinks to between a third and a fiftieth. A file that grows far more was made to fill
 #: the disk or the memory.
@@ -77,12 +78,13 @@ def open_unpacked(path: Path, name: str) -> Iterator[BinaryIO]:
         with path.open("rb") as file:
             size = file.seek(0, io.SEEK_END)
             file.seek(0)
-            content = _content(cast(BinaryIO, file), name, size)
-            if content is file and size and path.suffix.lower() in SUFFIXES:
-                raise InputError(
-                    f"{name}: its name ends in {path.suffix}, its content is not; rename it or fetch it again"
-                )
-            yield content
+            with READ.counted(file, size):
+                content = _content(cast(BinaryIO, file), name, size)
+                if content is file and size and path.suffix.lower() in SUFFIXES:
+                    raise InputError(
+                        f"{name}: its name ends in {path.suffix}, its content is not; rename it or fetch it again"
+                    )
+                yield content
     except OSError as exc:
         raise InputError(f"{name}: cannot be read ({exc.strerror or exc})") from exc
 
