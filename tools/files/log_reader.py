@@ -5,16 +5,19 @@ from __future__ import annotations
 import heapq
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
 from streams.errors import InputError, RecordError
+from tools.files.columnar import ColumnBlock, raw_blocks
+from tools.files.formats.named_files import STDIN
+from tools.files.log_columns import ColumnChecker, LogColumns
 from tools.files.log_rows import FIELDS, TS, USUAL_RULES, EventRules, LogRow, RowReader, UnknownTypeError
 from tools.files.log_sort import SortedRuns
 from tools.files.log_source import LogSource
 from tools.files.mapping import LeftOut
-from tools.files.raw_rows import RawRow, raw_rows
+from tools.files.raw_rows import RawRow
 from tools.files.refused_rows import RefusedRows
 
 REQUIRED: Final = ("user_id", "item_id", "ts")
@@ -58,13 +61,29 @@ class LogReader:
         self.times_in_words = "no times"
 
     def __iter__(self) -> Iterator[LogRow]:
+        for block in self.blocks():
+            yield from block if isinstance(block, list) else block.rows()
+
+    def blocks(self) -> Iterator[LogColumns | list[LogRow]]:
+        """Yield the good rows in blocks: as columns where all values of a block are as usual."""
         self.n_read = self.n_good = 0
         required = [name for name in REQUIRED if name != "ts" or not self._source.no_times]
-        raws = raw_rows(self._source.paths, self._source.files, FIELDS, required)
-        head = list(islice(raws, HEAD_ROWS))
+        raws = raw_blocks(self._source.paths, self._source.files, FIELDS, required)
+        head: list[RawRow] = []
+        first: list[ColumnBlock | list[RawRow]] = []
+        for block in raws:
+            first.append(block)
+            rows = block if isinstance(block, list) else block.raw_rows(range(min(block.n_rows, HEAD_ROWS)))
+            head += islice(rows, HEAD_ROWS - len(head))
+            if len(head) == HEAD_ROWS:
+                break
         if not self._source.no_times:
             self._learn(head)
-        yield from self._checked(head, raws)
+        yield from self._checked(chain(first, raws))
+        self._conclude()
+
+    def _conclude(self) -> None:
+        """Refuse a log without good rows; tell where its times lie ahead."""
         if self.n_read == 0:
             raise InputError(f"{self._source.name}: no rows")
         if self.n_good == 0:
@@ -93,30 +112,60 @@ class LogReader:
                 "were written"
             )
 
-    def _checked(self, *parts: Iterable[RawRow]) -> Iterator[LogRow]:
-        read = self._rows.read
+    def _checked(self, blocks: Iterable[ColumnBlock | list[RawRow]]) -> Iterator[LogColumns | list[LogRow]]:
+        checker = ColumnChecker(self._rows)
         file, before, last = None, 0, 0
-        for rows in parts:
-            for raw in rows:
-                if raw.file is not file and raw.file != file:
-                    file, before = raw.file, last
-                last = before + raw.line
-                if isinstance(raw.values, LeftOut):
-                    self._refused.leave_out(raw.values)
-                    continue
-                self.n_read += 1
-                try:
-                    if isinstance(raw.values, str):
-                        raise RecordError("malformed", "", raw.values)
-                    row = read(last, raw.values)
-                except RecordError as exc:
-                    self._refuse(raw, exc)
-                else:
-                    self.n_good += 1
-                    yield row
+        for block in blocks:
+            name = block[0].file if isinstance(block, list) else block.file
+            if name != file:
+                file, before = name, last
+            columns = None if isinstance(block, list) else checker.check(block, before)
+            if isinstance(block, list):
+                last = before + block[-1].line
+            else:
+                last = before + block.first + block.n_rows - 1
+            if columns is None:
+                yield self._read(block if isinstance(block, list) else block.raw_rows(), before)
+            else:
+                assert isinstance(block, ColumnBlock)
+                self._read_unusual(block, columns, before)
+                yield columns
+
+    def _read(self, rows: Iterable[RawRow], before: int) -> list[LogRow]:
+        """Return the good rows among some, which are read one by one."""
+        return [row for raw in rows if (row := self._row(raw, before)) is not None]
+
+    def _read_unusual(self, block: ColumnBlock, columns: LogColumns, before: int) -> None:
+        """Read the rows of a block one by one that its columns leave out."""
+        start = self.n_read
+        places = columns.unusual()
+        for place, raw in zip(places, block.raw_rows(places), strict=True):
+            self.n_read = start + place
+            row = self._row(raw, before)
+            if row is not None:
+                columns.others[place] = row
+        self.n_read = start + block.n_rows
+        self.n_good += block.n_rows - len(places)
+
+    def _row(self, raw: RawRow, before: int) -> LogRow | None:
+        """Count a row and return it, None where it is refused or left out."""
+        if isinstance(raw.values, LeftOut):
+            self._refused.leave_out(raw.values)
+            return None
+        self.n_read += 1
+        try:
+            if isinstance(raw.values, str):
+                raise RecordError("malformed", "", raw.values)
+            row = self._rows.read(before + raw.line, raw.values)
+        except RecordError as exc:
+            self._refuse(raw, exc)
+            return None
+        self.n_good += 1
+        return row
 
     def _refuse(self, raw: RawRow, error: RecordError) -> None:
-        place = f"line {raw.line}" if len(self._source.paths) == 1 else f"{raw.file} line {raw.line}"
+        is_only = [str(path) for path in self._source.paths] in ([raw.file], [STDIN])
+        place = f"line {raw.line}" if is_only else f"{raw.file} line {raw.line}"
         if isinstance(error, UnknownTypeError):
             self._refused.refuse_type(place, error.kind, self._rules.types)
         else:

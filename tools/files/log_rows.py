@@ -22,9 +22,9 @@ TS: Final = FIELDS.index("ts")
 MAX_REMEMBERED: Final = 500_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would cost a microsecond a row
 class LogRow:
-    """One event of a log.
+    """One event of a log. Nobody changes it once it is made.
 
     Parameters
     ----------
@@ -83,6 +83,10 @@ class RowReader:
     ----------
     times : reads the times, once :meth:`TimeReader.learn` has seen the first of them
     ahead_ms : how far the newest time lies ahead of now; 0 for none
+    now_ms, skew_ms : the time of day, and how far a time may lie ahead of it
+    nothing : words that stand for no value
+    known, default_type : names of the event types, and the one of a row that names none
+    is_timed : whether the log has times
 
     Raises
     ------
@@ -98,12 +102,12 @@ class RowReader:
         self.times = TimeReader(source.time_unit, source.time_format, source.time_zone)
         self.known = rules.types
         self.ahead_ms = 0
-        self._is_timed = not source.no_times
-        self._skew_ms = rules.max_future_skew_ms
-        self._now_ms = int(time.time() * 1000)
-        self._nothing = source.files.missing_words()
+        self.is_timed = not source.no_times
+        self.skew_ms = rules.max_future_skew_ms
+        self.now_ms = int(time.time() * 1000)
+        self.nothing = source.files.missing_words()
         self._types: dict[Any, str] = {name: name for name in rules.types} | mapped
-        self._default = rules.default_type
+        self.default_type = rules.default_type
         self._ids: dict[str, str] = {}
 
     def read(self, line: int, values: Sequence[Any]) -> LogRow:
@@ -121,29 +125,29 @@ class RowReader:
         event_id, user_id, item_id, kind, ts, session_id, value = values
         return LogRow(
             line,
-            None if event_id is None else optional_id("event_id", self._or_none(event_id)),
+            None if event_id is None else optional_id("event_id", self.or_none(event_id)),
             self._id("user_id", user_id),
             self._id("item_id", item_id),
-            self._default if kind is None else self._type(kind),
-            self._time(ts) if self._is_timed else 0,
-            None if session_id is None else optional_id("session_id", self._or_none(session_id)),
-            None if value is None else number("value", self._or_none(value)),
+            self.default_type if kind is None else self.type_of(kind),
+            self._time(ts) if self.is_timed else 0,
+            None if session_id is None else optional_id("session_id", self.or_none(session_id)),
+            None if value is None else number("value", self.or_none(value)),
         )
 
     def set_now(self, now_ms: int) -> None:
         """Set the time of day from which the future is counted."""
-        self._now_ms = now_ms
+        self.now_ms = now_ms
 
-    def _or_none(self, raw: Any) -> Any:
+    def or_none(self, raw: Any) -> Any:
         """Return None for a word that stands for no value."""
-        return None if isinstance(raw, str) and raw.strip() in self._nothing else raw
+        return None if isinstance(raw, str) and raw.strip() in self.nothing else raw
 
     def _id(self, field: str, raw: Any) -> str:
         if type(raw) is not str:
             return id_text(field, raw)
         found = self._ids.get(raw)
         if found is None:
-            if raw.strip() in self._nothing:
+            if raw.strip() in self.nothing:
                 raise RecordError(
                     "missing", field, f"{shown(raw)} stands for no value; if it is an id, leave it out of --missing"
                 )
@@ -153,29 +157,30 @@ class RowReader:
             self._ids[raw] = found
         return found
 
-    def _type(self, raw: Any) -> str:
+    def type_of(self, raw: Any) -> str:
+        """Return the type that a value names; raise :class:`UnknownTypeError` for one it does not know."""
         found = self._types.get(raw) if type(raw) is str else None
         if found is not None:
             return found
-        kind = type_text(self._or_none(raw))
+        kind = type_text(self.or_none(raw))
         if not kind:
-            return self._default
+            return self.default_type
         found = self._types.get(kind)
         if found is None:
             raise UnknownTypeError(kind, self.known)
         return found
 
     def _time(self, raw: Any) -> int:
-        raw = self._or_none(raw)
+        raw = self.or_none(raw)
         ts_ms = self.times.ms(raw)
-        ahead_ms = ts_ms - self._now_ms
+        ahead_ms = ts_ms - self.now_ms
         if ahead_ms > self.ahead_ms:
             self.ahead_ms = ahead_ms
-        if ahead_ms > self._skew_ms:
+        if ahead_ms > self.skew_ms:
             raise RecordError(
                 "future",
                 "ts",
-                f"{shown(raw)} is {ahead_ms // 1000:,} s ahead, limit {self._skew_ms // 1000:,} s; a time zone? see "
+                f"{shown(raw)} is {ahead_ms // 1000:,} s ahead, limit {self.skew_ms // 1000:,} s; a time zone? see "
                 "--time-zone, or check the clock that wrote it",
             )
         return ts_ms

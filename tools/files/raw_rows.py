@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
@@ -40,6 +41,8 @@ _BY_MAGIC: Final = {parquet_pages.MAGIC: "parquet", avro_rows.MAGIC: "avro", orc
 _BY_SUFFIX: Final = {".parquet": "parquet", ".pq": "parquet", ".avro": "avro", ".orc": "orc"}
 SHOWN_COLUMNS: Final = 30
 
+#: A file whose format names and types its columns.
+Table = ParquetRows | avro_rows.AvroRows | orc_rows.OrcRows
 Numbered = tuple[int, "Sequence[Any] | str"]
 
 
@@ -119,19 +122,32 @@ class FileReader:
 
     def rows(self, file: NamedFile) -> Iterator[Numbered]:
         """Yield number and values of each row of a file."""
+        with self._opened(file) as source:
+            yield from self._rows(file, source)
+
+    @contextmanager
+    def _opened(self, file: NamedFile) -> Iterator[TextFile | Table]:
+        """Open a file as what it is."""
         with open_unpacked(file.path, file.name) as content:
             head = peek(content)
             check_readable(head, file.name)
             found = self.format_of(file, head)
             if found in ("parquet", "avro", "orc"):
-                yield from self._table_rows(found, file, content)
+                yield _table(found, file, content)
                 return
             text = TextFile(content, file.name, self._encoding)
             check_text(text.head, file.name)
-            if self.is_json(file, text.head):
-                yield from self._json_rows(file, text)
-            else:
-                yield from self._delimited_rows(file, text)
+            yield text
+
+    def _rows(self, file: NamedFile, source: TextFile | Table) -> Iterator[Numbered]:
+        if not isinstance(source, TextFile):
+            roots = self._roots(file, source)
+            yield from self._mapped(file, roots, enumerate(source.rows(roots), 1))
+        elif self.is_json(file, source.head):
+            yield from self._json_rows(file, source)
+        elif opened := self._delimited(file, source):
+            table, names, has_header = opened
+            yield from self._mapped(file, names, table.rows(has_header=has_header))
 
     def format_of(self, file: NamedFile, head: bytes) -> str:
         """Return the format of a file by its first bytes, else by its suffix; ``auto`` for text."""
@@ -150,27 +166,21 @@ class FileReader:
             return suffix in JSON_SUFFIXES
         return suffix not in DELIMITED_SUFFIXES or _is_object(head.split(b"\n", 1)[0])
 
-    def _table_rows(self, found: str, file: NamedFile, content: BinaryIO) -> Iterator[Numbered]:
-        """Yield the rows of a file whose format names and types its columns."""
-        content = seekable(content)
-        size = file.path.stat().st_size
-        table: ParquetRows | avro_rows.AvroRows | orc_rows.OrcRows
-        if found == "parquet":
-            table = ParquetRows(file.name, content)
-        elif found == "avro":
-            table = avro_rows.AvroRows(file.name, content, size)
-        else:
-            table = orc_rows.OrcRows(file.name, content, size)
+    def _roots(self, file: NamedFile, table: Table) -> list[str]:
+        """Return which columns of a table are read."""
         self._check(file, table.names, self._columns)
-        roots = self._mapper.roots(table.names)
-        yield from self._mapped(file, roots, enumerate(table.rows(roots), 1))
+        return self._mapper.roots(table.names)
 
-    def _delimited_rows(self, file: NamedFile, text: TextFile) -> Iterator[Numbered]:
+    def _delimited(self, file: NamedFile, text: TextFile) -> tuple[Delimited, list[str], bool] | None:
+        """Return the rows of a delimited file, the names of its columns, and whether it has a header.
+
+        None for a file without rows.
+        """
         wanted = [name for column in self._mapper.columns for name in column.split("|")]
         least = 1 + max((int(column) for column in self._columns.values()), default=0) if self._is_positional else 0
         table = Delimited(text, file.name, self._delimiter, suffix_of(file.path), wanted, least)
         if not table.first:
-            return
+            return None
         if table.is_sniffed and not table.is_usual and len(table.first) > 1:
             shown = {"\t": "tab", " ": "space"}.get(table.delimiter, table.delimiter)
             say_once(f"{file.name}: columns are separated by {shown!r}; --delimiter names another one")
@@ -181,7 +191,7 @@ class FileReader:
             self._check_positions(file, len(names))
         names = [name.strip() for name in (table.first if names is None else names)]
         self._check(file, names, self._columns)
-        yield from self._mapped(file, names, table.rows(has_header=has_header))
+        return table, names, has_header
 
     def _json_rows(self, file: NamedFile, text: TextFile) -> Iterator[Numbered]:
         records = json_rows(text, file.name)
@@ -206,7 +216,7 @@ class FileReader:
         self, file: NamedFile, names: Sequence[str], rows: Iterable[tuple[int, Sequence[Any] | str]]
     ) -> Iterator[Numbered]:
         """Yield the values of the fields from the values of a file's columns."""
-        folders = {name: value for name, value in file.columns.items() if name not in names}
+        folders = _folders(file, names)
         every = [*names, *folders]
         plain = self._mapper.names_only(every)
         ends = [*folders.values(), None]
@@ -256,6 +266,21 @@ class FileReader:
         for field, position in self._columns.items():
             if int(position) >= width:
                 raise InputError(f"{file.name}: {field}={position}: the first line has {width} columns, counted from 0")
+
+
+def _table(found: str, file: NamedFile, content: BinaryIO) -> Table:
+    content = seekable(content)
+    if found == "parquet":
+        return ParquetRows(file.name, content)
+    size = file.path.stat().st_size
+    if found == "avro":
+        return avro_rows.AvroRows(file.name, content, size)
+    return orc_rows.OrcRows(file.name, content, size)
+
+
+def _folders(file: NamedFile, names: Sequence[str]) -> dict[str, str | None]:
+    """Return the columns in the names of a file's folders that are not in the file."""
+    return {name: value for name, value in file.columns.items() if name not in names}
 
 
 def suffix_of(path: Path) -> str:

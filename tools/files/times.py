@@ -94,6 +94,7 @@ class TimeReader:
     ----------
     unit : the unit of the log, ``auto`` before :meth:`learn`
     is_zone_missing : whether a date of the log had no zone and the user named none
+    is_utc : whether dates without a zone are read as UTC
 
     Raises
     ------
@@ -115,6 +116,7 @@ class TimeReader:
         self._pattern = pattern
         self._zone: tzinfo = find_zone(zone) if zone else UTC
         self._is_zone_given = bool(zone)
+        self.is_utc = self._zone is UTC
         self._asked = unit
         self._convert: Callable[[Any], int | None] = self._converter(self.unit)
 

@@ -17,39 +17,25 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from streams.errors import InputError
-from tools.files.formats.text import MAX_LINE_BYTES, PIECE_BYTES, TextFile
+from tools.files.formats.delimiters import (
+    USUAL,
+    OpenQuoteError,
+    QuoteError,
+    first_lines,
+    n_values,
+    parse_delimiter,
+    sniff,
+    split_loosely,
+    split_quoted,
+)
+from tools.files.formats.text import MAX_LINE_BYTES, Lines, TextFile
 
 #: A value that goes on over more lines is one whose quote is never closed.
 MAX_VALUE_LINES: Final = 1_000
-#: The first rows show the delimiter.
-SNIFFED_ROWS: Final = 100
-#: In the order in which they are taken where several would do.
-DELIMITERS: Final = (",", "\t", ";", "|", "^", "::", "\x01", "~", " ")
-NAMED: Final = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|", "\\x01": "\x01"}
-_USUAL: Final = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 #: RecBole's atomic files write a column as ``name:type``.
 _ATOMIC: Final = re.compile(r".*:(?:token|token_seq|float|float_seq)")
-MAX_DELIMITER_CHARS: Final = 8
 
 Row = tuple[int, list[str] | str]
-
-
-class OpenQuoteError(ValueError):
-    """A quoted value does not end in the text."""
-
-
-class QuoteError(ValueError):
-    """A quote stands where RFC 4180 has none."""
-
-
-def parse_delimiter(text: str) -> str:
-    """Return the delimiter that an option names; raise :class:`InputError` for an unusable one."""
-    found = NAMED.get(text.lower(), text)
-    if not found or len(found) > MAX_DELIMITER_CHARS or '"' in found or "\n" in found or "\r" in found:
-        raise InputError(
-            f"--delimiter {text!r}: give 1 to {MAX_DELIMITER_CHARS} characters that are no quote and no line end, or tab or space"
-        )
-    return found
 
 
 class Delimited:
@@ -89,9 +75,9 @@ class Delimited:
         self._width = 0
         self.is_sniffed = delimiter == "auto"
         self.delimiter = sniff(text.head, suffix, wanted, least) if delimiter == "auto" else parse_delimiter(delimiter)
-        widths = Counter(_n_values(line, self.delimiter) for line in _first_lines(text.head))
+        widths = Counter(n_values(line, self.delimiter) for line in first_lines(text.head))
         self._usual_width = widths.most_common(1)[0][0] if widths else 0
-        self.is_usual = _USUAL.get(suffix) == self.delimiter
+        self.is_usual = USUAL.get(suffix) == self.delimiter
         self.first: list[str] = []
         self._first_number = 0
         row = next(self._rows(), None)
@@ -114,11 +100,34 @@ class Delimited:
             yield self._first_number, _fit(self.first, self._width) or self.first
         yield from self._rows()
 
-    def _rows(self) -> Iterator[Row]:
+    def blocks(self, *, has_header: bool) -> Iterator[Lines | Iterator[Row]]:
+        """Yield the file in pieces: lines that anyone may cut at delimiters, or rows of others.
+
+        The rows of a piece must be taken before the next piece, and those lines that somebody did
+        not cut are given back to :meth:`rows_of`.
+        """
+        self._width = len(self.first) if has_header else self._usual_width
+        if self.first and not has_header:
+            yield iter([(self._first_number, _fit(self.first, self._width) or self.first)])
+        while True:
+            if self._kept:
+                yield self._rows(is_ended=True)
+            lines = self._text.read_lines()
+            if lines is None:
+                return
+            yield lines if _is_plain(lines) else self.rows_of(lines)
+
+    def rows_of(self, lines: Lines) -> Iterator[Row]:
+        """Yield the rows of some lines, and of those after them into which a quoted value goes on."""
+        self._kept.extend(lines.numbered())
+        return self._rows(is_ended=True)
+
+    def _rows(self, *, is_ended: bool = False) -> Iterator[Row]:
+        """Yield rows to the end of the file, or with ``is_ended`` to the end of the kept lines."""
         delimiter, width = self.delimiter, self._width
         kept, lines = self._kept, self._lines
         while True:
-            numbered = kept.popleft() if kept else next(lines, None)
+            numbered = kept.popleft() if kept else None if is_ended else next(lines, None)
             if numbered is None:
                 return
             number, line = numbered
@@ -190,83 +199,20 @@ class Delimited:
         return self._kept.popleft() if self._kept else next(self._lines, None)
 
 
+def _is_plain(lines: Lines) -> bool:
+    """Whether each line is a row whose values stand between delimiters, whatever they hold."""
+    data = lines.data
+    if lines.is_cut or b'"' in data or b"\0" in data:
+        return False
+    return b"\r" not in data or data.count(b"\r") == data.count(b"\r\n")
+
+
 _ATOMIC_TYPE: Final = re.compile(r":(?:token|token_seq|float|float_seq)\Z")
 
 
 def is_atomic(names: Sequence[str]) -> bool:
     """Whether a header is that of RecBole's atomic files, as ``user_id:token``."""
     return bool(names) and all(_ATOMIC.fullmatch(name) for name in names)
-
-
-def split_quoted(text: str, delimiter: str) -> list[str]:
-    """Return the values of a row by RFC 4180.
-
-    Raises
-    ------
-    OpenQuoteError, QuoteError
-        When a quoted value does not end, or goes on after its end.
-    """
-    values: list[str] = []
-    at, end, skip = 0, len(text), len(delimiter)
-    while True:
-        if text.startswith('"', at):
-            close = text.find('"', at + 1)
-            while close >= 0 and text.startswith('"', close + 1):
-                close = text.find('"', close + 2)
-            if close < 0:
-                raise OpenQuoteError
-            values.append(text[at + 1 : close].replace('""', '"'))
-            at = close + 1
-            if at == end:
-                return values
-            if not text.startswith(delimiter, at):
-                raise QuoteError
-        else:
-            close = text.find(delimiter, at)
-            if close < 0:
-                values.append(text[at:])
-                return values
-            values.append(text[at:close])
-            at = close
-        at += skip
-
-
-def split_loosely(text: str, delimiter: str, width: int) -> list[str] | None:
-    r"""Return the values of a line that breaks RFC 4180, in the way that gives ``width`` of them.
-
-    Values may have quotes around them and single ones inside, or ``\"`` inside, as MySQL and Spark
-    write. None where no way gives so many; a width of 0 takes any.
-    """
-    values = _split_at_outer_quotes(text, delimiter)
-    if values is not None and (not width or len(values) == width):
-        return values
-    plain = text.split(delimiter)
-    return plain if len(plain) == width else None
-
-
-def _split_at_outer_quotes(text: str, delimiter: str) -> list[str] | None:
-    """Return the values where only a quote before a delimiter, or the end, ends a quoted value."""
-    values: list[str] = []
-    at, end = 0, len(text)
-    while True:
-        if text.startswith('"', at):
-            close = text.find('"', at + 1)
-            while close >= 0 and (
-                text[close - 1] == "\\" or not (close + 1 == end or text.startswith(delimiter, close + 1))
-            ):
-                close = text.find('"', close + 1)
-            if close < 0:
-                return None
-            values.append(text[at + 1 : close].replace('\\"', '"').replace('""', '"'))
-            at = close + 1
-        else:
-            close = text.find(delimiter, at)
-            close = end if close < 0 else close
-            values.append(text[at:close])
-            at = close
-        if at == end:
-            return values
-        at += len(delimiter)
 
 
 def _fit(values: list[str], width: int) -> str | None:
@@ -292,46 +238,3 @@ def _decoded(line: bytes | None) -> str | None:
         return None if line is None else line.decode()
     except UnicodeDecodeError:
         return None
-
-
-def sniff(head: bytes, suffix: str, wanted: Sequence[str] = (), least: int = 0) -> str:
-    """Return the delimiter of a file by its first rows; that of its suffix where none is better.
-
-    The best delimiter gives the header the most of the wanted names, then the most rows as many
-    values as the first one, then is ``::``, which no value has in each row, then is the usual one of
-    the suffix, then stands first in :data:`DELIMITERS`.
-    """
-    lines = _first_lines(head)
-    usual = _USUAL.get(suffix, ",")
-    best, found = usual, (0, 0.0, 0)
-    for delimiter in sorted(DELIMITERS, key=lambda each: (each != "::", each != usual)):
-        widths = [_n_values(line, delimiter) for line in lines]
-        if not widths or widths[0] < max(2, least):
-            continue
-        names = {name.strip().strip('"') for name in lines[0].split(delimiter)}
-        n_named = len(names & set(wanted))
-        n_alike = Counter(widths)[widths[0]]
-        # a space is in any title; it separates columns only where each row has as many
-        if delimiter == " " and n_alike < len(widths) and least < 2:
-            continue
-        share = n_alike / len(widths)
-        score = (n_named, round(share, 1), 1 if share > 0.5 else 0)
-        if score > found:
-            best, found = delimiter, score
-    return best
-
-
-def _first_lines(head: bytes) -> list[str]:
-    lines = [line for line in head.decode("utf-8", "replace").split("\n")[:SNIFFED_ROWS] if line.strip()]
-    if len(head) >= PIECE_BYTES and 1 < len(lines) < SNIFFED_ROWS:
-        lines.pop()  # it may be cut off
-    return lines
-
-
-def _n_values(line: str, delimiter: str) -> int:
-    if '"' not in line:
-        return line.count(delimiter) + 1
-    try:
-        return len(split_quoted(line.rstrip("\r"), delimiter))
-    except (OpenQuoteError, QuoteError):
-        return line.count(delimiter) + 1

@@ -18,6 +18,7 @@ import codecs
 import io
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO, Final, cast
 
@@ -35,6 +36,8 @@ SAMPLE_BYTES: Final = 1 << 12
 MIN_ZEROS: Final = 0.02
 #: A longer line is a bad row: without a limit, one missing line end would fill the memory.
 MAX_LINE_BYTES: Final = 1 << 20
+#: So many bytes of lines are taken at once where they are read as columns.
+BLOCK_BYTES: Final = 1 << 18
 #: Stands in the stream for what the file's encoding cannot read; it is in no UTF-8.
 BAD_BYTE: Final = b"\xff"
 UTF_8: Final = "utf-8"
@@ -46,6 +49,31 @@ _MARKS: Final = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _SURROGATES: Final = re.compile("[\ud800-\udfff]+")
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Some whole lines of a file.
+
+    Parameters
+    ----------
+    first : the number of the first one
+    data : the lines with their line feeds
+    n_lines : how many they are
+    is_cut : whether a line that is too long stood after them
+    """
+
+    first: int
+    data: bytes
+    n_lines: int
+    is_cut: bool
+
+    def numbered(self) -> Iterator[tuple[int, bytes | None]]:
+        """Yield the lines as :meth:`TextFile.lines` does."""
+        for number, line in enumerate(self.data.split(b"\n")[: self.n_lines], self.first):
+            yield number, line.rstrip(b"\r\n")
+        if self.is_cut:
+            yield self.first + self.n_lines, None
 
 
 class TextFile:
@@ -74,6 +102,7 @@ class TextFile:
         self._name = name
         self.encoding = UTF_8 if encoding == "auto" else check_encoding(encoding)
         self._is_given = encoding != "auto"
+        self._number = 0
         pieces = _with_line_feeds(self._utf8(content))
         first: list[bytes] = []
         n_bytes = 0
@@ -88,16 +117,35 @@ class TextFile:
 
     def lines(self) -> Iterator[tuple[int, bytes | None]]:
         """Yield numbered lines without their line feed; None for one that is too long."""
-        number = 0
         read = self.stream.readline
         while line := read(MAX_LINE_BYTES + 1):
-            number += 1
+            self._number += 1
             if len(line) > MAX_LINE_BYTES:
-                while line and not line.endswith(b"\n"):
-                    line = read(MAX_LINE_BYTES)
-                yield number, None
+                self._skip_line(line)
+                yield self._number, None
             else:
-                yield number, line.rstrip(b"\r\n")
+                yield self._number, line.rstrip(b"\r\n")
+
+    def read_lines(self) -> Lines | None:
+        """Return the next lines as one piece, None at the end; :meth:`lines` goes on after them."""
+        data = self.stream.read(BLOCK_BYTES)
+        if not data:
+            return None
+        first, is_cut = self._number + 1, False
+        if not data.endswith(b"\n"):
+            data += self.stream.readline(MAX_LINE_BYTES + 1)
+            begin = data.rfind(b"\n", 0, len(data) - 1) + 1
+            is_cut = len(data) - begin > MAX_LINE_BYTES
+            if is_cut:
+                self._skip_line(data)
+                data = data[:begin]
+        n_lines = data.count(b"\n") + (bool(data) and not data.endswith(b"\n"))
+        self._number += n_lines + is_cut
+        return Lines(first, data, n_lines, is_cut)
+
+    def _skip_line(self, line: bytes) -> None:
+        while line and not line.endswith(b"\n"):
+            line = self.stream.readline(MAX_LINE_BYTES)
 
     def why_no_text(self, line: bytes) -> str:
         """Return why a line of the stream cannot be decoded."""
