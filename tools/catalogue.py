@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from streams.contract.item_records import ItemDecoder
 from streams.contract.records import VERSION, Item, RecordDecoder
 from streams.errors import RecordError, TopicError
+from streams.formats.decoders import open_item_decoder
 from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
 from tools.cli import say
@@ -29,7 +29,7 @@ async def item_changes(settings: KafkaSettings) -> AsyncIterator[tuple[str, Item
     A record that is not a valid entry is left out and shown. Without the topic there are no
     changes.
     """
-    decoder, refused = ItemDecoder(), RefusedRows("records left out", SHOWN_LEFT_OUT)
+    decoder, refused = open_item_decoder(settings), RefusedRows("records left out", SHOWN_LEFT_OUT)
     with contextlib.suppress(TopicError):
         async for record in read_records(settings, settings.topic("items")):
             try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from functools import cache
-from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Final, Generic, Literal, NamedTuple, TypeVar, cast
 
 import msgpack
 import msgspec
@@ -51,6 +51,8 @@ REASONS: Final[dict[str, str]] = {
     "future": "the time lies further in the future than the allowed skew",
     "key": "the record key is absent or is not the user_id",
     "partition": "the record is not on the partition that the setting partitioner gives for its key",
+    "schema": "the schema registry does not know the schema of the record, or it is not Avro",
+    "operation": "a change of a table that is no event: an update, a delete, a truncate",
     "version": "the user's window was written by a newer headrace; nothing is wrong with the event: redrive it after the upgrade",
 }
 
@@ -253,7 +255,13 @@ class EventDecoder(RecordDecoder[Event]):
     ----------
     max_future_skew_ms : how far an event's time may lie ahead
     types : the deployment's table of event types
+
+    Attributes
+    ----------
+    keys_are_ids : whether the key of an event that it takes is the ``user_id`` in UTF-8
     """
+
+    keys_are_ids: ClassVar[bool] = True
 
     def __init__(self, max_future_skew_ms: int, types: EventTypes = DEFAULT_TYPES) -> None:
         super().__init__(event_struct(types))

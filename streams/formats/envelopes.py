@@ -80,8 +80,8 @@ def unwrap(value: Any, envelope: str) -> Change:
     if envelope == "connect":
         return Change("c", _typed(payload, schema))
     op = payload.get("op")
-    if op not in OPERATIONS:
-        raise EnvelopeError(f"op: {op!r} is none of {', '.join(OPERATIONS)}; is it a change of Debezium?")
+    if not isinstance(op, str) or op not in OPERATIONS:
+        raise EnvelopeError(f"op: {repr(op)[:40]} is none of {', '.join(OPERATIONS)}; is it a change of Debezium?")
     side = "before" if op == DELETE else "after"
     if op not in WITH_ROW and op != DELETE:
         return Change(op, None)

@@ -59,6 +59,12 @@ class WatchedApp(Protocol):
     async def crash(self, reason: BaseException) -> None: ...  # noqa: D102 - as in mode
 
 
+class Waiting(Protocol):
+    """Something that records wait for, and why; empty while they do not wait."""
+
+    problem: str
+
+
 class Health:
     """Watches one worker. For its event loop."""
 
@@ -73,6 +79,7 @@ class Health:
         self.rejects: RejectAlarm | None = None  # the sequencer's
         self._expired: dict[TP, Gap] = {}  # the last gap found in each partition
         self.unknown: UnknownItems | None = None  # the recommender's
+        self.registry: Waiting | None = None  # the schema registry of the worker's topic
         self._judge = StallJudge(self.settings.stall_timeout_s)
         self._recovery, self._membership = ProgressJudge(), ProgressJudge()
         self._empty: dict[Place, tuple[int, int]] = {}  # (committed, end) without a record in between
@@ -116,7 +123,8 @@ class Health:
             if unseen([gap], Acknowledged(), int(time.time() * 1000))
         ]
         unknown = "" if self.unknown is None else self.unknown.alarm()
-        return [*lines, *([unknown] if unknown else [])]
+        waiting = "" if self.registry is None else self.registry.problem
+        return [*lines, *([unknown] if unknown else []), *([waiting] if waiting else [])]
 
     def note_expired(self, tp: TP, gap: Gap) -> None:
         """Note that the broker deleted events before they were read."""

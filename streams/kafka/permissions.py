@@ -19,6 +19,7 @@ from aiokafka.errors import (
 
 from streams.contract.roles import Acl, Role, acls, topics_of
 from streams.errors import BrokerError
+from streams.formats.decoders import refuse_foreign
 from streams.kafka.permission_requests import GroupOperations, TopicOperations
 from streams.kafka.raw_requests import find_coordinator, send
 from streams.kafka.topics import create_topics, open_admin
@@ -40,11 +41,15 @@ async def prepare(kafka: KafkaSettings, role: Role) -> list[str]:
 
     Raises
     ------
+    InputError
+        When the role would write events, and another system writes the topic in its own format.
     TopicError
         When a topic that the role uses is missing, or differs from the contract.
     BrokerError
         When the broker does not answer, or denies rights of the role; the message names them all.
     """
+    if role == "producer":
+        refuse_foreign(kafka, "events")
     created = await create_topics(kafka, topics_of(role))
     await check_rights(kafka, acls(role, kafka), f"; an operator grants what headrace acls {role} lists")
     return created

@@ -23,6 +23,7 @@ import faust
 from faust.types import TP, EventT
 
 from models.ranking.pipeline import Catalogue
+from streams.formats.decoders import open_registry
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
 from streams.recommender.background import watched
@@ -125,7 +126,9 @@ async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) 
         threads = [await opened.enter_async_context(ModelThread(name)) for name in ("model", "fallback")]
         parts = Parts(app, vectors, metrics, *threads)
         model = await load_model(app.settings.recommender, parts.thread)
-        reader = CatalogueReader(app.settings.kafka, model, parts.thread, metrics)
+        patience_s = app.settings.health.stall_timeout_s
+        registry = app.health.registry = open_registry(app.settings.kafka, "items", patience_s)
+        reader = CatalogueReader(app.settings.kafka, model, parts.thread, metrics, registry)
         catalogues = await opened.enter_async_context(aclosing(reader.catalogues()))
         unknown = app.health.unknown = UnknownItems()
         collector = _collector(parts, Served.of(model, await anext(catalogues)), unknown)

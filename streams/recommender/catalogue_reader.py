@@ -20,9 +20,10 @@ from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, build_catalogue
 from models.text.clean import item_text, own_title
 from models.types import Float32
-from streams.contract.item_records import ItemDecoder
 from streams.contract.records import Item
 from streams.errors import RecordError
+from streams.formats.decoders import open_item_decoder
+from streams.formats.schema_registry import SchemaRegistry
 from streams.health.counters import Metrics
 from streams.kafka.readers import start_reader
 from streams.kafka.topic_reader import partition_count, read_to_ends
@@ -48,12 +49,20 @@ class CatalogueReader:
     The model's thread embeds texts and builds catalogues.
     """
 
-    def __init__(self, settings: KafkaSettings, model: Model, thread: ModelThread, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        model: Model,
+        thread: ModelThread,
+        metrics: Metrics,
+        registry: SchemaRegistry | None = None,
+    ) -> None:
         self._settings = settings
         self._model = model
         self._thread = thread
         self._metrics = metrics
-        self._decoder = ItemDecoder()
+        self._registry = registry
+        self._decoder = open_item_decoder(settings, registry)
         self._vectors: dict[str, Float32] = {}
         self._features: dict[str, Row] = {}
         self._generation = 0
@@ -79,7 +88,10 @@ class CatalogueReader:
         """Take in fetched records; return whether anything changed."""
         items: dict[str, Item] = {}
         is_changed = False
-        for record in (record for records in fetched.values() for record in records):
+        records = [record for found in fetched.values() for record in found]
+        if self._registry is not None:
+            await self._registry.load(records)
+        for record in records:
             try:
                 item_id, item = self._decoder.decode(record)
             except RecordError as error:

@@ -68,6 +68,15 @@ def stray_error(partition: int, due: int, partitioner: str) -> RecordError:
     )
 
 
+def check_home(record: ConsumedRecord, home: Home | None) -> None:
+    """Raise :class:`RecordError` for a record on another partition than its key belongs on.
+
+    It is the bytes of the key that producers partition by, whatever these bytes hold.
+    """
+    if home is not None and record.key is not None and (due := home[record.key]) != record.partition:
+        raise stray_error(record.partition, due, home.partitioner)
+
+
 def _reject_strays(
     records: Sequence[ConsumedRecord], by_user: dict[bytes, list[tuple[Event, int]]], home: Home, result: BatchResult
 ) -> None:
@@ -107,11 +116,14 @@ def absorb_batch(
     mended = mended or {}
     result = BatchResult(anew=frozenset(mended))
     by_user: dict[bytes, list[tuple[Event, int]]] = {}
-    decode = decoder.decode_event
+    decode, keys_are_ids = decoder.decode_event, decoder.keys_are_ids
     for record in records:
         key = record.key
         try:
             event = decode(key, record.value, now_ms)
+            if not keys_are_ids:
+                check_home(record, home)
+                key = event.user_id.encode()
         except RecordError as error:
             result.rejects.append(Reject(record, error))
             continue
@@ -120,7 +132,7 @@ def absorb_batch(
         else:
             by_user[key] = [(event, record.offset)]  # type: ignore[index]  # decode_event refuses an absent key
     counts = result.counts
-    if home is not None and records:
+    if home is not None and records and keys_are_ids:
         _reject_strays(records, by_user, home, result)
     for user_key, events in by_user.items():
         try:

@@ -23,10 +23,10 @@ from faust.types import TP, EventT
 
 from streams.contract.committed_note import decode_judged
 from streams.contract.kafka_records import BATCH_OVERHEAD_BYTES, ConsumedRecord, OutRecord
-from streams.contract.records import EventDecoder
 from streams.contract.reject_size import REJECTED_MAX_BYTES
 from streams.contract.windows import WindowState
 from streams.errors import RejectCeilingError
+from streams.formats.decoders import open_event_decoder, open_registry
 from streams.health.counters import Metrics
 from streams.health.reject_watch import RejectAlarm, RejectCeiling
 from streams.kafka.batch_writer import delivered
@@ -42,7 +42,7 @@ from streams.state.table import ROCKSDB, BatchTable
 
 log = logging.getLogger(__name__)
 
-#: Mending damaged windows may take ``stall_timeout_s`` divided by this.
+#: Mending damaged windows, and waiting for schemas, may each take ``stall_timeout_s`` divided by this.
 STALL_PARTS: Final = 3
 #: How long batches in flight may take to be delivered after a reject ceiling is passed, and then to
 #: be committed, in seconds.
@@ -64,7 +64,12 @@ class Sequencer:
         self.metrics = metrics
         self._bounds = settings.bounds()
         self._home = KeyHomes(app.settings.kafka.partitions, app.settings.kafka.partitioner)
-        self._decoder = EventDecoder(settings.max_future_skew_ms, settings.types())
+        kafka = app.settings.kafka
+        self._registry = open_registry(kafka, "events", app.settings.health.stall_timeout_s / STALL_PARTS)
+        self._decoder = open_event_decoder(
+            kafka, settings.max_future_skew_ms, settings.types(), registry=self._registry
+        )
+        app.health.registry = self._registry
         self._mender = Mender(
             app.settings.kafka, self._decoder, self._bounds, app.settings.health.stall_timeout_s / STALL_PARTS
         )
@@ -114,6 +119,8 @@ class Sequencer:
 
     async def _absorb(self, event: EventT) -> BatchResult:
         """Return the result of a batch; damaged windows are mended first."""
+        if self._registry is not None:
+            await self._registry.load(event.value)
         partition, now_ms = event.message.partition, int(time.time() * 1000)
 
         def absorbed(mended: dict[bytes, WindowState | None] | None = None) -> BatchResult:
@@ -254,7 +261,13 @@ class Sequencer:
             await self.app.crash(exc)
 
     async def look_for_strays(self, partitions: set[int]) -> None:
-        """Log users whose window lies on a wrong partition, once for each partition."""
+        """Log users whose window lies on a wrong partition, once for each partition.
+
+        Windows are kept by ``user_id``. Where a producer encodes its keys, it partitions by other
+        bytes, so nothing can be said.
+        """
+        if not self._decoder.keys_are_ids:
+            return
         kafka, fresh = self.app.settings.kafka, partitions - self._looked
         found = await find_strays(self.windows, sorted(fresh), kafka.partitions, kafka.partitioner)
         self._looked |= fresh

@@ -81,12 +81,15 @@ class Mender:
     def fold(self, states: dict[bytes, WindowState | None], records: Iterable[ConsumedRecord], now_ms: int) -> None:
         """Fold the records of these users, in offset order, into their windows."""
         by_user: dict[bytes, list[tuple[Event, int]]] = {}
+        keys_are_ids = self._decoder.keys_are_ids
         for record in records:
-            if record.key in states:
-                try:
-                    event = self._decoder.decode_event(record.key, record.value, now_ms)
-                except RecordError:
-                    continue  # it was rejected when it came
-                by_user.setdefault(record.key, []).append((event, record.offset))
+            if keys_are_ids and record.key not in states:
+                continue
+            try:
+                event = self._decoder.decode_event(record.key, record.value, now_ms)
+            except RecordError:
+                continue  # it was rejected when it came
+            if (key := event.user_id.encode()) in states:
+                by_user.setdefault(key, []).append((event, record.offset))
         for key, events in by_user.items():
             states[key] = absorb(states[key], events, self._bounds).state or states[key]

@@ -11,6 +11,7 @@ from msgspec import Meta
 from streams.errors import SettingsError
 from streams.kafka.bounded_connections import bound_connections
 from streams.settings.check import PREFIX, check_fields, check_setting
+from streams.settings.foreign_topics import check_formats
 from streams.settings.oauth import OAuthSettings, token_provider
 from streams.settings.secrets import read_secret, tls_context
 from streams.settings.token_endpoint import TokenEndpoint
@@ -28,6 +29,9 @@ TopicName = Annotated[
         description="empty or 1 to 249 of letters, digits, '.', '_' and '-'",
     ),
 ]
+
+
+TopicFormat = Literal["headrace", "confluent-avro", "debezium", "connect-json"]
 
 
 def _setting_of(topic: str) -> str:
@@ -58,6 +62,15 @@ class KafkaSettings:
         the app
     output_format : encoding of ``recommendations``, which the recommender writes; ``json`` is for
         people
+    events_format, items_format : how other systems write these topics. ``headrace`` is the contract's
+        own; ``confluent-avro`` is Avro with the schema's id before it; ``debezium`` is the JSON of
+        Debezium's changes of a table; ``connect-json`` is the JSON of Kafka Connect, or plain JSON.
+        headrace does not write topics of other formats: see ``docs/presets.md``
+    events_mapping, items_mapping : mapping file that names the fields of such records; empty means
+        that they have the contract's names
+    schema_registry_url : where the schemas of ``confluent-avro`` are
+    schema_registry_login_file : file that holds ``USER:PASSWORD`` for it, over https or on this
+        machine
     compression_type : codec of all that headrace writes; headrace reads every codec. ``zstd`` needs
         about half the bytes of ``none``; a subscriber's client must know the codec
     session_timeout_ms : the broker gives a worker's partitions to another worker after this silence
@@ -99,6 +112,12 @@ class KafkaSettings:
     replication: Annotated[int, Meta(ge=1, le=32)] = 1
     client_id: str = ""
     output_format: Literal["msgpack", "json"] = "msgpack"
+    events_format: TopicFormat = "headrace"
+    items_format: TopicFormat = "headrace"
+    events_mapping: str = ""
+    items_mapping: str = ""
+    schema_registry_url: str = ""
+    schema_registry_login_file: str = ""
     compression_type: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "zstd"
     session_timeout_ms: Annotated[int, Meta(ge=6_000, le=300_000)] = 6_000
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
@@ -134,6 +153,12 @@ class KafkaSettings:
                 "HEADRACE_SECURITY_PROTOCOL=SASL_SSL, or HEADRACE_SASL_PLAINTEXT=on for a broker on this machine or behind a proxy with TLS"
             )
 
+        check_formats(
+            {"events": (self.events_format, self.events_mapping), "items": (self.items_format, self.items_mapping)},
+            self.schema_registry_url,
+            has_login=bool(self.schema_registry_login_file),
+        )
+
     def topic(self, name: str) -> str:
         """Return a topic's full name: the one that a setting gives, else prefix and name."""
         return getattr(self, _setting_of(name), "") or f"{self.topic_prefix}{name}"
@@ -147,10 +172,16 @@ class KafkaSettings:
         return {setting: name for setting, name in self.topic_names().items() if name}
 
     def check_isolated(self, prefix: str) -> None:
-        """Raise :class:`SettingsError` where a setting names a topic in full.
+        """Raise :class:`SettingsError` where a setting keeps a command from topics of its own.
 
-        Such a topic stays the same under another prefix, so a command would use the live one.
+        Such a topic stays the same under another prefix, so a command would use the live one. The
+        command writes its own events and items, so it raises for the format of another system too.
         """
+        for setting in ("events_format", "items_format"):
+            if getattr(self, setting) != "headrace":
+                raise SettingsError(
+                    f"{setting}={getattr(self, setting)}: this command writes headrace's own records: unset it for this command"
+                )
         for setting, name in self.named_topics().items():
             raise SettingsError(
                 f"{setting}={name!r} has no prefix, so {prefix!r} keeps nothing apart from it: unset it for this command"

@@ -60,7 +60,7 @@ class TokenEndpoint:
         except ValueError:
             host = ""
         is_usable = bool(host) and "@" not in parts.netloc
-        is_safe = is_usable and (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host)))
+        is_safe = is_usable and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
         if not is_safe:
             raise SettingsError(
                 f"{self.source} must be https://host/path without a password, http on this machine alone; "
@@ -118,7 +118,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow none."""
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine."""
     with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from streams.contract.records import encode
 from streams.errors import InputError
+from streams.formats.decoders import refuse_foreign
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
@@ -79,6 +80,7 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
 
 async def _publish(settings: Settings, records: Iterable[tuple[str, bytes | None]]) -> int:
     """Publish records by item id; return how many were delivered."""
+    refuse_foreign(settings.kafka, "items")
     kafka = (await with_existing_partitions(settings)).kafka
     await prepare(kafka, "catalogue")
     topic = kafka.topic("items")

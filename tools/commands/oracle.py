@@ -23,6 +23,7 @@ from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import EventDecoder, encode
 from streams.contract.windows import decode_window
 from streams.errors import BrokerError, InputError, RecordError
+from streams.formats.decoders import open_event_decoder
 from streams.health.counters import Counts
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.publisher import KeyHomes
@@ -103,7 +104,8 @@ def _first_given(args: argparse.Namespace) -> str | None:
 def _truth(log: LogReplay | None, settings: Settings, refused: RefusedRows) -> Truth:
     if log is None:
         topic = settings.kafka.topic("events")
-        oracle = WindowOracle.of(settings, asyncio.run(partition_count(settings.kafka, topic)))
+        decoder = open_event_decoder(settings.kafka, settings.sequencer.max_future_skew_ms, settings.sequencer.types())
+        oracle = WindowOracle.of(settings, asyncio.run(partition_count(settings.kafka, topic)), decoder)
         asyncio.run(_add_topic(settings.kafka, oracle))
         return oracle.truth()
     wire = log.wire_run(open_pseudonyms(settings.kafka))

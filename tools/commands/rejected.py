@@ -10,8 +10,9 @@ import heapq
 from collections import Counter
 from typing import Any, Final
 
-from streams.contract.records import REASONS, EventDecoder, decode_any
+from streams.contract.records import REASONS, decode_any
 from streams.errors import InputError, RecordError
+from streams.formats.decoders import open_event_decoder
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.printable import printable
@@ -159,7 +160,7 @@ def _redrive(args: argparse.Namespace, settings: Settings, wanted: Wanted) -> in
 
 async def _send(args: argparse.Namespace, settings: Settings, wanted: Wanted) -> Tally:
     kafka = settings.kafka
-    decoder = EventDecoder(settings.sequencer.max_future_skew_ms, settings.sequencer.types())
+    decoder = open_event_decoder(kafka, settings.sequencer.max_future_skew_ms, settings.sequencer.types())
     if not args.yes:
         redriver = Redriver(kafka, decoder, args.edit, None)
         await redriver.redrive(read_rejects(kafka, wanted), await read_marks(kafka))

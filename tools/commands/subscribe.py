@@ -86,7 +86,8 @@ async def _print_lists(args: argparse.Namespace, settings: KafkaSettings, seen: 
     titles = await read_titles(settings) if args.format == "text" else {}
     topic = settings.topic("recommendations")
     partitions = None
-    if args.user is not None:
+    if args.user is not None and settings.events_format == "headrace":
+        # Other producers may encode their keys: then the partition does not follow from the user.
         partitions = [partition_of(args.user.encode(), await partition_count(settings, topic), settings.partitioner)]
     decoder = RecordDecoder(Recommendation)
     is_from_end = args.follow and not args.from_beginning

@@ -30,7 +30,7 @@ from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes
 from streams.recommender.artifact_encoder import ArtifactEncoder, usable_device
 from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
-from streams.sequencer.absorb_batch import Home, stray_error
+from streams.sequencer.absorb_batch import Home, check_home
 from streams.sequencer.window import absorb
 from streams.settings.load import RecommenderSettings, Settings
 from streams.settings.record_limits import WindowBounds
@@ -69,13 +69,21 @@ class WindowOracle:
     Parameters
     ----------
     max_future_skew_ms : how far an event's time may be ahead of its record's timestamp
-    home : gives the partition of a user; None accepts every partition
+    home : gives the partition of a key; None accepts every partition
+    decoder : reads the records; None reads those that headrace writes
     """
 
-    def __init__(self, bounds: WindowBounds, *, max_future_skew_ms: int, home: Home | None = None) -> None:
+    def __init__(
+        self,
+        bounds: WindowBounds,
+        *,
+        max_future_skew_ms: int,
+        home: Home | None = None,
+        decoder: EventDecoder | None = None,
+    ) -> None:
         self._bounds = bounds
         self._home = home
-        self._decode = EventDecoder(max_future_skew_ms, bounds.types).decode_event
+        self._decode = (decoder or EventDecoder(max_future_skew_ms, bounds.types)).decode_event
         self._truth = Truth()
         self._offsets: dict[int, int] = {}
         self._states: dict[int, dict[bytes, WindowState]] = {}
@@ -83,20 +91,23 @@ class WindowOracle:
         self._n_waiting = 0
 
     @classmethod
-    def of(cls, settings: Settings, n_partitions: int | None = None) -> WindowOracle:
+    def of(
+        cls, settings: Settings, n_partitions: int | None = None, decoder: EventDecoder | None = None
+    ) -> WindowOracle:
         """Return a deployment's oracle, which rejects events on another partition than the user's.
 
         Parameters
         ----------
         n_partitions : partition count of ``events``; None takes the setting
+        decoder : as for the class
         """
         home = KeyHomes(n_partitions or settings.kafka.partitions, settings.kafka.partitioner)
         group = settings.sequencer
-        return cls(group.bounds(), max_future_skew_ms=group.max_future_skew_ms, home=home)
+        return cls(group.bounds(), max_future_skew_ms=group.max_future_skew_ms, home=home, decoder=decoder)
 
     def add(self, record: ConsumedRecord) -> None:
         """Add one record; raise :class:`InputError` where offsets of its partition do not rise."""
-        partition, offset, key = record.partition, record.offset, record.key
+        partition, offset = record.partition, record.offset
         last = self._offsets.get(partition, -1)
         if offset <= last:
             raise InputError(
@@ -106,15 +117,13 @@ class WindowOracle:
         counts = self._truth.counts.setdefault(partition, Counts())
         counts.read += 1
         try:
-            event = self._decode(key, record.value, record.timestamp)
-            if self._home is not None and key is not None and (due := self._home[key]) != partition:
-                raise stray_error(partition, due, self._home.partitioner)
+            event = self._decode(record.key, record.value, record.timestamp)
+            check_home(record, self._home)
         except RecordError:
             counts.rejected += 1
             self._truth.rejected.add((partition, offset))
             return
-        assert key is not None  # decode_event refuses an absent key
-        self._waiting.setdefault((partition, key), []).append((event, offset))
+        self._waiting.setdefault((partition, event.user_id.encode()), []).append((event, offset))
         self._n_waiting += 1
         if self._n_waiting >= EVENTS_PER_FOLD:
             self._absorb()

@@ -14,9 +14,9 @@ from typing import Any, Final, NamedTuple
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from streams.contract.item_records import ItemDecoder
 from streams.contract.kafka_records import ConsumedRecord
 from streams.errors import BrokerError, RecordError, TopicError
+from streams.formats.decoders import open_item_decoder
 from streams.kafka.batch_builder import BatchBuilder, close_producer, open_producer
 from streams.kafka.batch_writer import delivered
 from streams.kafka.publisher import KeyHomes, Publisher
@@ -181,7 +181,7 @@ def changes_of(
 
 async def _newest_records(settings: KafkaSettings, topic: str) -> dict[bytes, Kept]:
     found: dict[bytes, Kept] = {}
-    check = ItemDecoder().decode if topic == "items" else None
+    check = open_item_decoder(settings).decode if topic == "items" else None
     async for record in read_records(settings, settings.topic(topic)):
         keep_newest(found, record, check)
     return found

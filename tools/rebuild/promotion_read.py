@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
+from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Identifier, RecordDecoder
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import InputError, RecordError
+from streams.formats.decoders import open_event_decoder
 from streams.kafka.topic_reader import newest_values, read_ranges
-from streams.settings.load import KafkaSettings, Settings
+from streams.settings.load import Settings
 from tools.rebuild.copy_topics import event_range
 from tools.rebuild.manifest import Manifest, is_history_gone, run_settings
 from tools.rebuild.promotion_plan import (
@@ -51,7 +53,7 @@ async def read_promotion(settings: Settings, manifest: Manifest) -> Promotion:
     live_windows = await newest_values(live, "sequences", homes)
     run_windows = await newest_values(into, "sequences", homes)
     live_vectors, run_vectors = await newest_values(live, "user-vectors"), await newest_values(into, "user-vectors")
-    offset_of = await _trigger_offsets(live, manifest, run_windows, begins)
+    offset_of = await _trigger_offsets(settings, manifest, run_windows, begins)
     windows = promoted_windows(run_windows, live_windows, offset_of, renewed=renewed_users(run_vectors, live_vectors))
     vectors = promoted_vectors(run_vectors, live_vectors, {**live_windows, **windows})
     n_beyond = sum(max(0, end - positions.get(partition, 0)) for partition, end in ends.items())
@@ -62,26 +64,44 @@ async def read_promotion(settings: Settings, manifest: Manifest) -> Promotion:
 
 
 async def _trigger_offsets(
-    live: KafkaSettings, manifest: Manifest, windows: Mapping[bytes, bytes], begins: Mapping[int, int]
+    settings: Settings, manifest: Manifest, windows: Mapping[bytes, bytes], begins: Mapping[int, int]
 ) -> Callable[[bytes, WindowState], int]:
     """Return a function from a run window to the offset of its trigger on the live ``events``.
 
     If the run has other offsets, the copied part of the live topic is searched for the triggers.
     """
+    live = settings.kafka
     if manifest.has_live_offsets:
         return lambda _key, state: state.trigger.offset
     wanted = {key: decode_window(value).trigger.event_id for key, value in windows.items()}
     found: dict[bytes, int] = {}
-    decoder = RecordDecoder(_EventName)
+    triggered = _trigger_reader(settings)
     positions = {p: max(first, manifest.begins.get(p, first)) for p, first in begins.items()}
     async for records in read_ranges(live, live.topic("events"), positions, manifest.copied):
         for record in records:
-            if record.key not in wanted or record.key in found:
-                continue
-            try:
-                event = decoder.decode(record.value)
-            except RecordError:
-                continue
-            if event.event_id == wanted[record.key]:
-                found[record.key] = record.offset
+            key, event_id = triggered(record, wanted)
+            if event_id is not None and key not in found and wanted.get(key) == event_id:
+                found[key] = record.offset
     return lambda key, _state: found.get(key, NOT_ON_EVENTS)
+
+
+def _trigger_reader(
+    settings: Settings,
+) -> Callable[[ConsumedRecord, Mapping[bytes, str]], tuple[bytes, str | None]]:
+    """Return a function from a record of ``events`` to its user's key and its event id, None without one."""
+    plain = RecordDecoder(_EventName)
+    foreign = open_event_decoder(settings.kafka, 0, settings.sequencer.types())  # its decode() has no clock
+
+    def read(record: ConsumedRecord, wanted: Mapping[bytes, str]) -> tuple[bytes, str | None]:
+        key = record.key or b""
+        if foreign.keys_are_ids and key not in wanted:
+            return key, None
+        try:
+            if foreign.keys_are_ids:
+                return key, plain.decode(record.value).event_id
+            event = foreign.decode(record.value)
+        except RecordError:
+            return key, None
+        return event.user_id.encode(), event.event_id
+
+    return read

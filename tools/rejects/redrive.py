@@ -99,9 +99,20 @@ class Redriver:
             value = await edited(self._edit, value)
         elif reject.size:
             raise RecordError("too-large", "", f"only the beginning of {reject.size} bytes was kept; give --edit")
-        key = self._decoder.decode(value).user_id.encode()  # the key that the contract asks for
+        key = self._key(reject, value)
         self._decoder.decode_event(key, value, int(time.time() * 1000))
         return key, value
+
+    def _key(self, reject: RejectedEvent, value: bytes) -> bytes:
+        """Return the key that the contract asks for; an encoded one stays, as its partition must."""
+        plain = self._decoder.decode(value).user_id.encode()
+        if self._decoder.keys_are_ids or not reject.key:
+            return plain
+        try:
+            self._decoder.decode_event(reject.key, value, int(time.time() * 1000))
+        except RecordError as exc:
+            return plain if exc.reason == "key" else reject.key
+        return reject.key
 
     async def _send(self, reject: RejectedEvent, key: bytes, value: bytes) -> None:
         self.tally.sent += 1

@@ -134,8 +134,8 @@ def test_key_unlike_user_id_is_refused(key: bytes | None) -> None:
 def test_reasons_are_a_closed_list() -> None:
     """Whoever counts rejects by reason must know them all."""
     used = (
-        {reason for _, _, reason, _ in MALFORMED} | {"key", "partition"} | {"version"}
-    )  # of the window, not of the event
+        {reason for _, _, reason, _ in MALFORMED} | {"key", "partition"} | {"version"} | {"schema", "operation"}
+    )  # of the window, and of topics in other formats
     assert used == set(REASONS)
 
 
