@@ -16,7 +16,7 @@ from tools.files.formats.packed_files import FREE_BYTES, MAX_RATIO, XZ_MEMORY_BY
 MAGIC: Final = b"Obj\x01"
 MAX_BLOCK_BYTES: Final = 64 << 20
 SYNC_BYTES: Final = 16
-_HEADER: Final = {
+HEADER: Final = {
     "type": "record",
     "name": "Header",
     "fields": [
@@ -52,7 +52,7 @@ class AvroRows:
         self._file = file
         self._size = size
         try:
-            header: Any = fastavro.schemaless_reader(file, _HEADER, None)
+            header: Any = fastavro.schemaless_reader(file, HEADER, None)
             meta = header["meta"]
             schema = json.loads(meta["avro.schema"])
             self._schema = fastavro.parse_schema(schema)
@@ -147,9 +147,13 @@ def _is_empty(schema: Any) -> bool:
 def _snappy(data: bytes, limit: int) -> bytes:
     import cramjam
 
-    if cramjam.snappy.decompress_raw_len(data[:-4]) > limit:
-        raise ValueError("a block unpacks to too much")
-    return bytes(cramjam.snappy.decompress_raw(data[:-4]))  # the last four bytes are a checksum
+    packed = data[:-4]  # the last four bytes are a checksum
+    try:
+        if cramjam.snappy.decompress_raw_len(packed) > limit:
+            raise ValueError("a block unpacks to too much")
+        return bytes(cramjam.snappy.decompress_raw(packed))
+    except cramjam.DecompressionError as exc:
+        raise ValueError(str(exc)) from exc
 
 
 def _zstandard(data: bytes, limit: int) -> bytes:

@@ -36,10 +36,10 @@ def is_chinese(lines: Sequence[bytes]) -> bool:
         except UnicodeDecodeError:
             n_broken += 1
             continue
-        pairs += _PAIR.findall(line)
+        pairs += [pair for pair in _PAIR.findall(line) if len(pair) == 2]  # four bytes are rare letters and emoji
     if n_broken > MAX_BROKEN_SHARE * len(lines) or not pairs:
         return False
-    core = [pair for pair in pairs if len(pair) == 2 and pair[0] >= 0xA1 and pair[1] >= 0xA1]
+    core = [pair for pair in pairs if pair[0] >= 0xA1 and pair[1] >= 0xA1]
     han = [pair for pair in core if 0xB0 <= pair[0] <= 0xF7]
     n_common = sum(pair[0] <= 0xD7 for pair in han)
     n_late = sum(0xC9 <= pair[0] <= 0xD7 for pair in han)

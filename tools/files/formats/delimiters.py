@@ -125,7 +125,7 @@ def sniff(head: bytes, suffix: str, wanted: Sequence[str] = (), least: int = 0) 
         n_named = len(names & set(wanted))
         n_alike = Counter(widths)[widths[0]]
         # a space is in any title; it separates columns only where each row has as many
-        if delimiter == " " and n_alike < len(widths) and least < 2:
+        if delimiter == " " and n_alike < len(widths) and max(n_named, least) < 2:
             continue
         share = n_alike / len(widths)
         score = (n_named, round(share, 1), 1 if share > 0.5 else 0)

@@ -34,6 +34,8 @@ def json_rows(text: TextFile, name: str) -> Iterator[JsonRow]:
     """
     head = text.head.lstrip(_SPACE)
     decoder = msgspec.json.Decoder(dict[str, Any])
+    if head[:1] == b"[":
+        check_python(head, name, 1)
     if head[:1] == b"[" or _is_over_lines(head):
         for number, value in _values(text, name):
             yield number, _decoded(decoder, value, text)

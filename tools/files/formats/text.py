@@ -248,7 +248,7 @@ def check_encoding(name: str) -> str:
     try:
         found = codecs.lookup(name).name
         codecs.getincrementaldecoder(name)("strict").decode(b"", final=True)
-        b"".decode(name)
+        "a".encode(name)
     except (LookupError, TypeError, ValueError) as exc:
         raise InputError(
             f"--encoding {name!r}: is not a text encoding; name one, as utf-8, gb18030, big5, shift_jis or cp1252"
