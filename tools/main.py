@@ -24,7 +24,7 @@ COMMANDS: dict[str, str] = {
     "topics": "create and check the topics",
     "acls": "print the rights that each part needs on the broker",
     "up": "run the sequencer and the recommender until Ctrl-C",
-    "produce": "publish JSON-lines events",
+    "produce": "publish events of a file or a pipe",
     "replay": "publish a historical log, or rebuild state beside the live deployment",
     "subscribe": "print recommendations as they arrive",
     "items": "put, delete and list catalogue items",

@@ -50,8 +50,8 @@ def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     yield from splitter.split(b"")
 
 
-async def read_json_lines(path: Path | None) -> AsyncIterator[tuple[int, bytes]]:
-    """Yield numbered lines of a file, or of standard input for None.
+async def read_chunks(path: Path | None) -> AsyncIterator[bytes]:
+    """Yield what a file, or standard input for None, gives, as soon as it gives it.
 
     A thread reads, because standard input may be silent for long while records wait to be sent.
 
@@ -82,15 +82,29 @@ async def read_json_lines(path: Path | None) -> AsyncIterator[tuple[int, bytes]]
                 os.close(source)
 
     threading.Thread(target=read, name="read-lines", daemon=True).start()
-    splitter = LineSplitter()
     while True:
         chunk = await chunks.get()
         if isinstance(chunk, OSError):
             raise InputError(f"{path or 'standard input'}: {chunk.strerror}; name a file of JSON lines")
-        for numbered in splitter.split(chunk):
-            yield numbered
         if not chunk:
             return
+        yield chunk
+
+
+async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
+    """Yield the numbered lines of chunks of bytes, each as soon as it is complete."""
+    splitter = LineSplitter()
+    async for chunk in chunks:
+        for numbered in splitter.split(chunk):
+            yield numbered
+    for numbered in splitter.split(b""):
+        yield numbered
+
+
+async def read_json_lines(path: Path | None) -> AsyncIterator[tuple[int, bytes]]:
+    """Yield numbered lines of a file, or of standard input for None; see :func:`read_chunks`."""
+    async for numbered in split_lines(read_chunks(path)):
+        yield numbered
 
 
 def _read_chunk(source: int) -> bytes | OSError:

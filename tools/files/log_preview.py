@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from streams.printable import counted
 from tools.cli import ResultTable, emit
 from tools.files.log_reader import LogReader
 from tools.files.log_rows import LogRow
@@ -92,7 +93,8 @@ class LogPreview:
         """
         types = ", ".join(f"{kind} {n:,}" for kind, n in self._types.most_common())
         first, last = self._span or (0, 0)
-        said = f"{self.n_events:,} events of {len(self._users):,} users and {len(self._items):,} items {would}"
+        users, items = counted(len(self._users), "user"), counted(len(self._items), "item")
+        said = f"{counted(self.n_events, 'event')} of {users} and {items} {would}"
         lines: list[str | ResultTable] = [said]
         if self.n_events:
             rows = [[str(row.line), *_cells(row)] for row in self._first]

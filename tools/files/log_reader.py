@@ -11,16 +11,21 @@ from typing import Final
 
 from streams.errors import InputError, RecordError
 from tools.files.columnar import ColumnBlock, raw_blocks
+from tools.files.file_options import parse_columns
 from tools.files.formats.named_files import STDIN
 from tools.files.log_columns import ColumnChecker, LogColumns
 from tools.files.log_rows import FIELDS, TS, USUAL_RULES, EventRules, LogRow, RowReader, UnknownTypeError
 from tools.files.log_sort import SortedRuns
 from tools.files.log_source import LogSource
 from tools.files.mapping import LeftOut
-from tools.files.raw_rows import RawRow
+from tools.files.presets import CONTAINERS
+from tools.files.raw_rows import RawRow, holds_json
 from tools.files.refused_rows import RefusedRows
+from tools.files.times import TIME_UNITS
 
 REQUIRED: Final = ("user_id", "item_id", "ts")
+#: The units of time in records of the contract: numbers are milliseconds.
+CONTRACT_UNITS: Final = ("ms", "iso")
 #: The most characters of ids that a sort holds in memory.
 MAX_CHARS_IN_MEMORY: Final = 256 << 20
 #: The first rows of a log show its unit of time.
@@ -36,6 +41,9 @@ class LogReader:
     ----------
     refused : counts and shows the bad rows, and tells how the log is read
     rules : what the deployment's settings say about events
+    is_direct : whether rows are published as they come. Then a log without a column of times gets
+        the time of day, and no log is refused as a whole for its rows. JSON without a mapping holds
+        the contract's own records, whose numbers are milliseconds
 
     Attributes
     ----------
@@ -50,11 +58,15 @@ class LogReader:
         too many rows are bad.
     """
 
-    def __init__(self, source: LogSource, refused: RefusedRows, rules: EventRules = USUAL_RULES) -> None:
+    def __init__(
+        self, source: LogSource, refused: RefusedRows, rules: EventRules = USUAL_RULES, *, is_direct: bool = False
+    ) -> None:
         self._source = source
         self._refused = refused
         self._rules = rules
-        self._rows = RowReader(source, rules)
+        self._is_direct = is_direct
+        self._is_contract = is_direct and is_unmapped(source) and holds_json(source.paths, source.files)
+        self._rows = RowReader(source, rules, CONTRACT_UNITS if self._is_contract else TIME_UNITS[1:])
         self.n_read = 0
         self.n_good = 0
         self.time_unit: str | None = None
@@ -67,8 +79,10 @@ class LogReader:
     def blocks(self) -> Iterator[LogColumns | list[LogRow]]:
         """Yield the good rows in blocks: as columns where all values of a block are as usual."""
         self.n_read = self.n_good = 0
-        required = [name for name in REQUIRED if name != "ts" or not self._source.no_times]
-        raws = raw_blocks(self._source.paths, self._source.files, FIELDS, required)
+        is_timed = not (self._source.no_times or self._is_direct)
+        required = REQUIRED if is_timed else REQUIRED[:-1]
+        types = parse_columns(self._source.types)
+        raws = raw_blocks(self._source.paths, self._source.files, FIELDS, required, types)
         head: list[RawRow] = []
         first: list[ColumnBlock | list[RawRow]] = []
         for block in raws:
@@ -80,10 +94,21 @@ class LogReader:
         if not self._source.no_times:
             self._learn(head)
         yield from self._checked(chain(first, raws))
-        self._conclude()
+        if not self._is_direct:
+            self._check_any()
+        if self._rows.ahead_ms > TOLD_AHEAD_MS:
+            self._refused.tell(
+                f"{self._source.name}: the newest time is {self._rows.ahead_ms // 1000:,} s ahead: a time zone? times that "
+                "name no zone are read as UTC; add --time-zone Asia/Shanghai, or the zone where they were written"
+            )
 
-    def _conclude(self) -> None:
-        """Refuse a log without good rows; tell where its times lie ahead."""
+    @property
+    def fills_times(self) -> bool:
+        """Return whether the log has no times, so that each row gets the time of day."""
+        return self._rows.fills_times
+
+    def _check_any(self) -> None:
+        """Raise :class:`InputError` where no row was good."""
         if self.n_read == 0:
             raise InputError(f"{self._source.name}: no rows")
         if self.n_good == 0:
@@ -92,16 +117,16 @@ class LogReader:
                 f"{self._source.name}: none of {self.n_read} rows can be read; first: {self._refused.first}"
                 + (f"; {told}" if told else "")
             )
-        if self._rows.ahead_ms > TOLD_AHEAD_MS:
-            self._refused.tell(
-                f"{self._source.name}: the newest time is {self._rows.ahead_ms // 1000:,} s ahead: a time zone? times that "
-                "name no zone are read as UTC; add --time-zone Asia/Shanghai, or the zone where they were written"
-            )
 
     def _learn(self, head: list[RawRow]) -> None:
         """Find the unit of the times in the first rows, and tell it."""
         times = self._rows.times
-        times.learn(self._source.name, [raw.values[TS] for raw in head if not isinstance(raw.values, str)])
+        found = [raw.values[TS] for raw in head if not isinstance(raw.values, str)]
+        self._rows.fills_times = self._is_direct and all(raw is None for raw in found)
+        if self._is_contract:
+            times.settle(found)
+        else:
+            times.learn(self._source.name, found)
         self.time_unit = times.unit
         self.times_in_words = times.in_words()
         if self._source.time_unit == "auto" and times.unit in ("us", "ns"):
@@ -170,7 +195,13 @@ class LogReader:
             self._refused.refuse_type(place, error.kind, self._rules.types)
         else:
             self._refused.refuse(place, error)
-        self._refused.check(self.n_read, self._source.name)
+        if not self._is_direct:
+            self._refused.check(self.n_read, self._source.name)
+
+
+def is_unmapped(source: LogSource) -> bool:
+    """Return whether a log's records have the contract's own fields, by the options for reading it."""
+    return not source.files.columns and source.files.format in CONTAINERS
 
 
 def sorted_rows(

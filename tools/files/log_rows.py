@@ -9,11 +9,13 @@ from typing import Any, Final
 
 from models.event_types import DEFAULT_TYPES
 from streams.errors import InputError, RecordError
+from streams.formats.mapping_file import Mapping
 from streams.settings.apps import SequencerSettings
 from streams.settings.load import Settings
 from tools.files.file_options import parse_columns
 from tools.files.log_source import LogSource
-from tools.files.times import TimeReader
+from tools.files.presets import find_preset
+from tools.files.times import TIME_UNITS, TimeReader
 from tools.files.values import id_text, number, optional_id, shown, type_text
 
 FIELDS: Final = ("event_id", "user_id", "item_id", "type", "ts", "session_id", "value")
@@ -43,11 +45,12 @@ class LogRow:
 
 
 class UnknownTypeError(RecordError):
-    """A row's type is none of the contract's; ``kind`` is the type as the log writes it."""
+    """A row's type is none of the contract's; ``kind`` is the type as the log writes it, ``known`` are the contract's."""
 
     def __init__(self, kind: str, known: Sequence[str]) -> None:
         super().__init__("value", "type", f"{shown(kind)} is none of {', '.join(known)}; map it with --types")
         self.kind = kind
+        self.known = known
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class EventRules:
         return cls(settings.sequencer.max_future_skew_ms, types.names, types.default_name)
 
 
+_NO_PRESET: Final = Mapping()
 #: The rules of a deployment whose settings are as usual.
 USUAL_RULES: Final = EventRules()
 
@@ -79,9 +83,14 @@ USUAL_RULES: Final = EventRules()
 class RowReader:
     """Reads raw rows of one log; see :mod:`tools.files.values` for what a value may be.
 
+    Parameters
+    ----------
+    units : the units of time that ``auto`` may find
+
     Attributes
     ----------
-    times : reads the times, once :meth:`TimeReader.learn` has seen the first of them
+    times : reads the times, once it has seen the first of them
+    fills_times : whether a row without a time gets the time of day
     ahead_ms : how far the newest time lies ahead of now; 0 for none
     now_ms, skew_ms : the time of day, and how far a time may lie ahead of it
     nothing : words that stand for no value
@@ -94,12 +103,17 @@ class RowReader:
         When ``--types`` maps to a type that does not exist, or an option of the times is unknown.
     """
 
-    def __init__(self, source: LogSource, rules: EventRules) -> None:
+    def __init__(self, source: LogSource, rules: EventRules, units: Sequence[str] = TIME_UNITS[1:]) -> None:
+        preset = find_preset(source.files.format, "events") or _NO_PRESET
         mapped = parse_columns(source.types)
         for name, kind in mapped.items():
             if kind not in rules.types:
                 raise InputError(f"--types {name}={kind}: {kind!r} is none of {', '.join(rules.types)}")
-        self.times = TimeReader(source.time_unit, source.time_format, source.time_zone)
+        mapped = {name: kind for name, kind in preset.types.items() if kind in rules.types} | mapped
+        pattern = source.time_format or (preset.time_format if source.time_unit == "auto" else "")
+        unit = source.time_unit if source.time_unit != "auto" or pattern else preset.time_unit or "auto"
+        self.times = TimeReader(unit, pattern, source.time_zone or preset.time_zone, units=units)
+        self.fills_times = False
         self.known = rules.types
         self.ahead_ms = 0
         self.is_timed = not source.no_times
@@ -133,10 +147,6 @@ class RowReader:
             None if session_id is None else optional_id("session_id", self.or_none(session_id)),
             None if value is None else number("value", self.or_none(value)),
         )
-
-    def set_now(self, now_ms: int) -> None:
-        """Set the time of day from which the future is counted."""
-        self.now_ms = now_ms
 
     def or_none(self, raw: Any) -> Any:
         """Return None for a word that stands for no value."""
@@ -172,6 +182,8 @@ class RowReader:
 
     def _time(self, raw: Any) -> int:
         raw = self.or_none(raw)
+        if raw is None and self.fills_times:
+            return self.now_ms
         ts_ms = self.times.ms(raw)
         ahead_ms = ts_ms - self.now_ms
         if ahead_ms > self.ahead_ms:

@@ -103,6 +103,12 @@ def raw_rows(
             yield RawRow(file.name, line, values)
 
 
+def holds_json(paths: Sequence[Path], options: FileOptions) -> bool:
+    """Return whether the first of some files holds JSON objects; the parameters are those of raw_rows."""
+    reader = FileReader(options, (), ())
+    return any(reader.holds_objects(file) for file in find_files(paths)[:1])
+
+
 class FileReader:
     """Reads the rows of one file after another in the same way; the parameters are those of raw_rows."""
 
@@ -148,6 +154,15 @@ class FileReader:
         elif opened := self._delimited(file, source):
             table, names, has_header = opened
             yield from self._mapped(file, names, table.rows(has_header=has_header))
+
+    def holds_objects(self, file: NamedFile) -> bool:
+        """Return whether a file holds JSON objects."""
+        with open_unpacked(file.path, file.name) as content:
+            head = peek(content)
+            if self.format_of(file, head) in ("parquet", "avro", "orc"):
+                return False
+            check_readable(head, file.name)
+            return self.is_json(file, TextFile(content, file.name, self._encoding).head)
 
     def format_of(self, file: NamedFile, head: bytes) -> str:
         """Return the format of a file by its first bytes, else by its suffix; ``auto`` for text."""

@@ -89,6 +89,7 @@ class TimeReader:
     unit : one of :data:`TIME_UNITS`
     pattern : of ``strptime``, or :data:`SERIAL`; ``""`` for none
     zone : the name of the zone of dates that have none; ``""`` is UTC
+    units : those that ``auto`` may find; the first one holds until a time has shown another
 
     Attributes
     ----------
@@ -102,7 +103,9 @@ class TimeReader:
         When an option is unknown, or two exclude each other.
     """
 
-    def __init__(self, unit: str = "auto", pattern: str = "", zone: str = "") -> None:
+    def __init__(
+        self, unit: str = "auto", pattern: str = "", zone: str = "", *, units: Sequence[str] = TIME_UNITS[1:]
+    ) -> None:
         if unit not in TIME_UNITS:
             raise InputError(f"--time-unit {unit!r}: must be one of {', '.join(TIME_UNITS)}")
         if pattern and unit != "auto":
@@ -118,16 +121,17 @@ class TimeReader:
         self._is_zone_given = bool(zone)
         self.is_utc = self._zone is UTC
         self._asked = unit
-        self._convert: Callable[[Any], int | None] = self._converter(self.unit)
+        self._units = units
+        self._is_open = unit == "auto" and not pattern
+        self._convert: Callable[[Any], int | None] = self._converter(units[0] if self._is_open else self.unit)
 
-    def learn(self, path: object, raws: Sequence[Any], units: Sequence[str] = TIME_UNITS[1:]) -> None:
+    def learn(self, path: object, raws: Sequence[Any]) -> None:
         """Find the unit of a log: the one that the user gave if it fits, else the best one.
 
         Parameters
         ----------
         path : what messages call the log
         raws : the times of the first rows; missing ones do not count
-        units : those to choose from
 
         Raises
         ------
@@ -138,8 +142,8 @@ class TimeReader:
         if self._pattern:
             self._check_pattern(path, times)
             return
-        fitting = Counter({unit: sum(self._fits(raw, unit) for raw in times) for unit in units})
-        best = max(units, key=lambda unit: fitting[unit])
+        fitting = Counter({unit: sum(self._fits(raw, unit) for raw in times) for unit in TIME_UNITS[1:]})
+        best = max(TIME_UNITS[1:], key=lambda unit: fitting[unit])
         asked = None if self._asked == "auto" else self._asked
         if times and not (asked and 2 * fitting[asked] >= len(times)):
             if 2 * fitting[best] < len(times):
@@ -149,8 +153,26 @@ class TimeReader:
                     f"{path}: ts={shown(times[0])} read as {asked} is not a time from 1990 to 2100, as {best} it is; "
                     f"use --time-unit {best}"
                 )
-        self.unit = asked or best
-        self._convert = self._converter(self.unit)
+        self._take(asked or best)
+
+    def settle(self, raws: Sequence[Any]) -> None:
+        """Take the unit that fits the first time of a stream, if one does; a unit that was taken stays.
+
+        Parameters
+        ----------
+        raws : the times of the first rows; missing ones do not count
+        """
+        if not self._is_open:
+            return
+        for raw in raws:
+            found = next((unit for unit in self._units if self._fits(raw, unit)), None)
+            if found:
+                self._take(found)
+                return
+
+    def _take(self, unit: str) -> None:
+        self.unit, self._is_open = unit, False
+        self._convert = self._converter(unit)
 
     def ms(self, raw: Any) -> int:
         """Return a time in ms since 1970.
@@ -171,7 +193,7 @@ class TimeReader:
         """Return what the log's times are."""
         if self._pattern:
             return "days since 1900" if self._pattern == SERIAL else f"dates as {self._pattern}"
-        return _UNITS_IN_WORDS.get(self.unit, self.unit)
+        return _UNITS_IN_WORDS[self._units[0] if self.unit == "auto" else self.unit]
 
     def _check_pattern(self, path: object, times: Sequence[Any]) -> None:
         n_read = sum(self._convert(raw) is not None for raw in times)
@@ -254,6 +276,9 @@ class TimeReader:
         other = next((unit for unit in TIME_UNITS[1:] if self._fits(raw, unit)), None)
         if other is None or self._pattern:
             return f"{shown(raw)} is {side} in {self.in_words()}; correct it"
+        if other not in self._units:
+            what = _UNITS_IN_WORDS[other].split()[0]
+            return f"{shown(raw)} is {side}: {what}? publish milliseconds, or add --time-unit {other}"
         return (
             f"{shown(raw)} is {side} in {self.in_words()}, as {_UNITS_IN_WORDS[other]} it is a time: the log mixes units; "
             "give all times one unit"

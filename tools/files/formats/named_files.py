@@ -29,6 +29,9 @@ _TABLES: Final = {
     "a Hudi table": ".hoodie",
 }
 
+#: Files that stand for standard input.
+_taken: dict[str, Path] = {}
+
 
 @dataclass(frozen=True)
 class NamedFile:
@@ -62,10 +65,15 @@ def find_files(paths: Sequence[Path]) -> list[NamedFile]:
     return [file for path in paths for file in _files_of(path)]
 
 
+def take_for_stdin(path: Path) -> None:
+    """Let ``-`` name a file with what standard input gave, because the caller has read it already."""
+    _taken[STDIN] = path
+
+
 def _files_of(path: Path) -> Iterator[NamedFile]:
     text = str(path)
     if text == STDIN:
-        yield NamedFile(_copy_of_stdin(), "standard input")
+        yield NamedFile(_taken.get(STDIN) or _copy_of_stdin(), "standard input")
     elif path.is_dir():
         yield from _parts(path)
     elif path.is_file():

@@ -14,7 +14,9 @@ from streams.contract.records import MAX_RECORD_BYTES
 from streams.errors import InputError, RecordError
 from tests.builders import T0
 from tools.commands.produce import EventMaker
+from tools.files.file_options import FileOptions
 from tools.files.json_lines import CHUNK_BYTES, LineSplitter, read_json_lines
+from tools.files.log_source import LogSource
 
 NOW = T0 + 1_000
 GOOD: dict[str, Any] = {"user_id": "u1", "item_id": "i1", "type": "view"}
@@ -59,11 +61,14 @@ def test_two_lines_without_time_are_two_events() -> None:
         (b"[" * 100_000, "malformed", ""),
         (b'{"user_id": "\xff"}', "malformed", ""),
         (b"{}", "missing", "user_id"),
-        (json.dumps(GOOD | {"user_id": 7}).encode(), "type", "user_id"),
-        (json.dumps(GOOD | {"user_id": ""}).encode(), "length", "user_id"),
+        (json.dumps(GOOD | {"user_id": 7.5}).encode(), "type", "user_id"),
+        (json.dumps(GOOD | {"user_id": ""}).encode(), "missing", "user_id"),
+        (json.dumps(GOOD | {"item_id": "x" * 129}).encode(), "length", "item_id"),
         (json.dumps(GOOD | {"type": "buy"}).encode(), "value", "type"),
         (json.dumps(GOOD | {"ts": "now"}).encode(), "type", "ts"),
-        (json.dumps(GOOD | {"ts": 1.5}).encode(), "type", "ts"),
+        (json.dumps(GOOD | {"ts": 1.5}).encode(), "range", "ts"),
+        (json.dumps(GOOD | {"ts": None}).encode(), "missing", "ts"),
+        (json.dumps(GOOD | {"ts": T0 // 1000}).encode(), "range", "ts"),
         (json.dumps(GOOD | {"ts": -5}).encode(), "range", "ts"),
         (json.dumps(GOOD | {"ts": 10**40}).encode(), "range", "ts"),
         (json.dumps(GOOD | {"ts": True}).encode(), "type", "ts"),
@@ -78,6 +83,40 @@ def test_bad_line_is_refused_with_reason_and_field(line: bytes, reason: str, fie
     with pytest.raises(RecordError) as caught:
         EventMaker(60_000).make(1, line, NOW)
     assert (caught.value.reason, caught.value.field) == (reason, field), str(caught.value)
+
+
+def test_seconds_are_told_the_option_that_reads_them() -> None:
+    """Numbers in the contract's own records are milliseconds, the commonest slip is seconds."""
+    with pytest.raises(RecordError, match="is before 1990: seconds.*publish milliseconds, or add --time-unit s"):
+        make(ts=T0 // 1000)
+    maker = EventMaker(60_000, source=LogSource((Path("-"),), time_unit="s"))
+    assert maker.make(1, json.dumps(GOOD | {"ts": T0 // 1000}).encode(), NOW)[1].ts == T0 // 1000 * 1000
+
+
+def test_ids_are_those_of_a_replay() -> None:
+    """Whole numbers are ids, white space around an id is none of it, and so are words for nothing."""
+    _, event = make(user_id=" 29.0 ", item_id=7)
+    assert (event.user_id, event.item_id) == ("29", "7")
+    with pytest.raises(RecordError, match="missing: user_id"):
+        make(user_id="NULL")
+
+
+def test_a_stream_has_times_or_has_none() -> None:
+    """As its first line does: a later line without a time, among others with one, is refused."""
+    maker = EventMaker(60_000)
+    maker.make(1, json.dumps(GOOD | {"ts": T0}).encode(), NOW)
+    with pytest.raises(RecordError, match="missing: ts"):
+        maker.make(2, json.dumps(GOOD).encode(), NOW)
+
+
+def test_a_line_may_hold_several_events() -> None:
+    """A basket with two products is two events, by the paths of ``--columns``."""
+    columns = "item_id=products[].id,user_id=who.id"
+    maker = EventMaker(60_000, source=LogSource((Path("-"),), FileOptions(columns)))
+    line = {"who": {"id": 5}, "products": [{"id": "a"}, {"id": "b"}], "ts": T0, "type": "purchase"}
+    fields, rows = maker.rows(json.dumps(line).encode())
+    events = [maker.event_of_values(1, values, fields, NOW)[1] for values in rows]
+    assert [(event.user_id, event.item_id) for event in events] == [("5", "a"), ("5", "b")]
 
 
 class TestLines:

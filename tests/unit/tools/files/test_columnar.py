@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import islice
@@ -71,10 +71,14 @@ VALUES = ["", "1", "2.5", "-", "nan", "1e13", "five", " 3 "]
 
 
 def as_rows(
-    paths: Sequence[Path], options: FileOptions, fields: Sequence[str], required: Sequence[str]
+    paths: Sequence[Path],
+    options: FileOptions,
+    fields: Sequence[str],
+    required: Sequence[str],
+    types: Collection[str] = (),
 ) -> Iterator[list[RawRow]]:
     """Read row by row, in the shape of blocks."""
-    rows = raw_rows(paths, options, fields, required)
+    rows = raw_rows(paths, options, fields, required, types)
     while some := list(islice(rows, 50)):
         yield some
 

@@ -19,8 +19,9 @@ OF_A_LOG = {
     "tools.commands.train": ["log.csv", "--out", "model"],
     "tools.commands.evaluate": ["model", "log.csv"],
     "tools.bench.imputation": ["log.csv"],
+    "tools.commands.produce": ["log.csv"],
 }
-OF_A_CATALOGUE = [name for name in OF_A_LOG if name != "tools.commands.replay"]
+OF_A_CATALOGUE = [name for name in OF_A_LOG if name not in ("tools.commands.replay", "tools.commands.produce")]
 OF_USERS = {
     **{name: OF_A_LOG[name] for name in ("tools.commands.train", "tools.commands.evaluate", "tools.bench.imputation")},
     "tools.bench.cold_start": [],
