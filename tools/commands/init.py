@@ -6,13 +6,12 @@ import argparse
 import time
 from pathlib import Path
 
-from models.vocabulary import EVENT_TYPES
 from streams.errors import InputError
-from streams.settings.load import FILE
+from streams.settings.load import FILE, load_settings
 from tools.cli import check_consent, emit
-from tools.init.log_details import log_details
+from tools.init.log_details import LogDetails, log_details
 from tools.init.new_sections import new_sections
-from tools.init.propose import propose
+from tools.init.propose import Part, propose
 from tools.init.sample import read_tables
 from tools.init.settings_file import merge, replaced, write_text
 from tools.init.show import as_object, as_tables, next_commands
@@ -31,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help=f"replace these sections of {FILE} without asking")
 
 
+def _details(log: Part) -> LogDetails:
+    """Return what the log needs beside its columns, with the event types of the settings."""
+    settings = load_settings()
+    known = settings.sequencer.types().names
+    return log_details(log, known, int(time.time() * 1000), may_add="event_types" not in settings.given)
+
+
 def run(args: argparse.Namespace) -> int:
     """Propose, show, and write; return the exit code."""
     tables, unread = read_tables(args.files)
@@ -41,9 +47,9 @@ def run(args: argparse.Namespace) -> int:
             f"{args.files[0]}: no log, catalogue or users were found: "
             + "; ".join(f"{name}: {why}" for name, why in proposal.unused[:3])
         )
-    details = None if proposal.log is None else log_details(proposal.log, EVENT_TYPES, int(time.time() * 1000))
+    details = None if proposal.log is None else _details(proposal.log)
     written = new_sections(proposal.parts(), details)
-    checks = [*(details.checks if details else []), *written.checks]
+    checks = [*proposal.strangers(), *(details.checks if details else []), *written.checks]
     old = FILE.read_text("utf-8") if FILE.exists() else ""
     text = merge(old, written.sections)
     shown = as_tables(proposal, details, checks)

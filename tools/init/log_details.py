@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
@@ -17,6 +17,17 @@ CHINA: Final = "Asia/Shanghai"
 #: Times that lie further ahead were written in a zone east of UTC.
 AHEAD_MS: Final = 60_000
 MAX_TYPES: Final = 50
+#: Types beyond the usual ones that a log may need, and what each means in the table of event types.
+MORE_TYPES: Final[Mapping[str, Mapping[str, bool]]] = {
+    "cart": {},
+    "favorite": {},
+    "like": {},
+    "play": {},
+    "rating": {},
+    "skip": {"positive": False},
+    "dislike": {"hides": True},
+    "impression": {"window": False},
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,7 @@ class LogDetails:
     Parameters
     ----------
     types : the words of the log by frequency; empty without a column of types
+    table : the table of event types that the log needs; empty where the deployment's has all of them
     form : how the times are written; None for a log without times
     time_zone : of times that name none; empty for UTC
     zone_sure : how sure the zone is
@@ -42,22 +54,32 @@ class LogDetails:
     """
 
     types: list[ProposedType] = field(default_factory=list)
+    table: dict[str, Mapping[str, bool]] = field(default_factory=dict)
     form: TimeForm | None = None
     time_zone: str = ""
     zone_sure: Sure = "sure"
     checks: list[str] = field(default_factory=list)
 
 
-def log_details(part: Part, known_types: Collection[str], now_ms: int) -> LogDetails:
+def log_details(part: Part, known_types: Collection[str], now_ms: int, *, may_add: bool = False) -> LogDetails:
     """Return what a log needs beside its columns.
 
     Parameters
     ----------
     known_types : the event types of the deployment
     now_ms : the present time; no event can be later
+    may_add : whether types may be added to those of the deployment
     """
     checks: list[str] = []
-    types = _types(part, known_types, checks)
+    column = part.column_of("type")
+    words = [] if column is None else list(column.counts)
+    more = (
+        {kind for word in words if (kind := guess_type(word, [*known_types, *MORE_TYPES])) in MORE_TYPES}
+        if may_add
+        else set()
+    )
+    table = {name: MORE_TYPES.get(name, {}) for name in (*known_types, *MORE_TYPES) if name in (*known_types, *more)}
+    types = _types(part, table, checks)
     form = None
     column = part.column_of("ts")
     if column is None:
@@ -70,7 +92,7 @@ def log_details(part: Part, known_types: Collection[str], now_ms: int) -> LogDet
     if column is not None and form is None:
         part.chosen.remove("ts")
         checks.append(f"the values of {column.name} look like dates, but are not read as times; name --time-format")
-    return LogDetails(types, form, zone, sure, checks)
+    return LogDetails(types, table if more else {}, form, zone, sure, checks)
 
 
 def _types(part: Part, known: Collection[str], checks: list[str]) -> list[ProposedType]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tools.files.missing import MISSING
 from tools.init.log_details import LogDetails, shown_time
 from tools.init.profile import as_text
 from tools.init.propose import Part
@@ -16,6 +17,11 @@ from tools.init.settings_file import Entry, NewSection
 _NAMES: Final = {"\t": "tab", " ": "space"}
 #: A name of a column with one of these cannot stand in ``columns``.
 _NO_NAME: Final = re.compile(r"[,=]")
+#: Texts that say that there is nothing, and the least share of a column that must be one of them.
+_NOTHING: Final = frozenset(
+    ("unknown", "undefined", "none", "null", "nil", "empty", "未知", "无", "暂无", "空", "其他未知")
+)
+NOTHING_SHARE: Final = 0.05
 N_EXAMPLES: Final = 3
 EXAMPLE_CHARS: Final = 24
 
@@ -33,7 +39,17 @@ def new_sections(parts: Sequence[Part], details: LogDetails | None) -> Written:
     written = Written()
     for part in parts:
         written.sections.append(_section(part, details if part.kind == "log" else None, written.checks))
+    if details is not None and details.table:
+        written.sections.append(_event_types(details))
     return written
+
+
+def _event_types(details: LogDetails) -> NewSection:
+    """Return the table of event types that the log needs."""
+    counts = {name: sum(one.count for one in details.types if one.type == name) for name in details.table}
+    comments = ["What users do; docs/event-types.md says what else a type can mean, as { weight = 3 }."]
+    entries = [Entry(name, meaning, f"{counts[name]:,} rows of the log") for name, meaning in details.table.items()]
+    return NewSection("event_types", comments, entries)
 
 
 def _section(part: Part, details: LogDetails | None, checks: list[str]) -> NewSection:
@@ -54,6 +70,9 @@ def _section(part: Part, details: LogDetails | None, checks: list[str]) -> NewSe
             for one in details.types
             if one.type is None
         ]
+    words = _more_missing(part)
+    if words:
+        entries.append(Entry("missing", [*MISSING.split(","), *words], f"words for nothing, and {', '.join(words)}"))
     separator = _separator(part)
     if separator:
         entries.append(Entry("tag_separator", separator, "between tags, and between categories"))
@@ -94,6 +113,21 @@ def _times(part: Part, details: LogDetails) -> list[Entry]:
     if details.time_zone:
         entries.append(Entry("time_zone", details.time_zone, "a guess; remove the line for UTC"))
     return entries
+
+
+def _more_missing(part: Part) -> list[str]:
+    """Return words for nothing that the usual list lacks and that many texts of a catalogue are."""
+    if part.kind != "items":
+        return []
+    columns = [part.column_of(name) for name in ("title", "text", "category", "categories", "tags")]
+    words = [
+        word
+        for column in columns
+        if column is not None
+        for word, n in column.counts.most_common(3)
+        if word.casefold() in _NOTHING and n >= NOTHING_SHARE * len(column.values)
+    ]
+    return list(dict.fromkeys(word for word in words if word not in MISSING.split(",")))
 
 
 def _separator(part: Part) -> str | None:

@@ -62,6 +62,17 @@ class Proposal:
         """Return the parts that there are: log, items, users."""
         return [part for part in (self.log, self.items, self.users) if part is not None]
 
+    def strangers(self) -> list[str]:
+        """Return a line for each pair of files that share no id although they should."""
+        lines = []
+        for part, name, what in ((self.items, "item_id", "items"), (self.users, "user_id", "users")):
+            if self.log is not None and part is not None and not _values(self.log, name) & _values(part, name):
+                lines.append(
+                    f"{part.table.name} has none of the {what} of {self.log.table.name}: are they of one shop, and {name} "
+                    "the right column of both?"
+                )
+        return lines
+
 
 def propose(tables: Sequence[Table]) -> Proposal:
     """Return the proposal for the tables of all files."""

@@ -48,7 +48,9 @@ def read_tables(paths: Sequence[Path]) -> tuple[list[Table], list[tuple[str, str
     tables: list[Table] = []
     unread: list[tuple[str, str]] = []
     for path in paths:
-        groups = _groups([file for file in find_files([path]) if not (path.is_dir() and file.path.suffix in _PROSE)])
+        every = find_files([path])
+        data = [file for file in every if not (path.is_dir() and file.path.suffix in _PROSE)]
+        groups = _groups(data)
         if len(groups) > MAX_TABLES:
             raise InputError(f"{path}: has {len(groups)} kinds of files, limit {MAX_TABLES}; name the files")
         for files in groups:
@@ -59,7 +61,7 @@ def read_tables(paths: Sequence[Path]) -> tuple[list[Table], list[tuple[str, str
                     raise
                 unread.append((files[0].name, str(exc).removeprefix(f"{files[0].name}: ")))
                 continue
-            whole = path.is_dir() and len(groups) == 1
+            whole = path.is_dir() and len(files) == len(every) > 1
             tables.append(replace(table, paths=(path,) if whole else tuple(file.path for file in files)))
     return _joined(tables), unread
 

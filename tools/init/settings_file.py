@@ -19,6 +19,7 @@ from streams.errors import InputError
 
 _BARE_KEY: Final = re.compile(r"[A-Za-z0-9_-]+")
 _HEADER: Final = re.compile(r"""\s*\[\[?\s*("[^"]*"|'[^']*'|[A-Za-z0-9_-]+)""")
+Value = str | bool | Sequence[str] | Mapping[str, bool]
 #: A comment is cut to this many characters.
 MAX_COMMENT: Final = 100
 
@@ -28,7 +29,7 @@ class Entry:
     """A key of a section, its value and a comment; the comment may be empty."""
 
     key: str
-    value: str | bool | Sequence[str]
+    value: Value
     comment: str = ""
 
 
@@ -38,7 +39,7 @@ class NewSection:
 
     Parameters
     ----------
-    name : ``log``, ``items`` or ``users``
+    name : ``log``, ``items``, ``users`` or ``event_types``
     comments : lines above it
     tables : tables below it by name, as ``columns``
     """
@@ -61,6 +62,8 @@ class NewSection:
 def merge(old: str, sections: Sequence[NewSection]) -> str:
     """Return the text of a settings file with some sections replaced or added.
 
+    Sections that the old text has with the same values leave it as it is.
+
     Raises
     ------
     InputError
@@ -68,6 +71,8 @@ def merge(old: str, sections: Sequence[NewSection]) -> str:
     """
     names = {section.name for section in sections}
     before = _parsed(old)
+    if before == {**before, **_parsed("\n".join(section.text() for section in sections))}:
+        return old
     kept = _without(old, names).rstrip("\n")
     new = "\n".join(section.text() for section in sections)
     text = f"{kept}\n\n{new}" if kept else new
@@ -143,11 +148,14 @@ def _key(key: str) -> str:
     return key if _BARE_KEY.fullmatch(key) else _quoted(key)
 
 
-def _value(value: str | bool | Sequence[str]) -> str:
+def _value(value: Value) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         return _quoted(value)
+    if isinstance(value, Mapping):
+        pairs = ", ".join(f"{_key(key)} = {_value(each)}" for key, each in value.items())
+        return f"{{ {pairs} }}" if pairs else "{}"
     return f"[{', '.join(map(_quoted, value))}]"
 
 

@@ -25,6 +25,7 @@ def as_object(proposal: Proposal, details: LogDetails | None, checks: Sequence[s
     if details is not None:
         found["log"] |= {
             "types": [{"word": one.word, "count": one.count, "type": one.type} for one in details.types],
+            "event_types": details.table,
             "time_unit": details.form.unit if details.form else None,
             "time_format": details.form.pattern if details.form else None,
             "time_zone": details.time_zone,

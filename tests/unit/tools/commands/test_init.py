@@ -8,7 +8,7 @@ import importlib
 import json
 import tomllib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from streams.settings.load import load_settings
+from tools.files.file_options import FileOptions
 from tools.files.item_reader import read_items
 from tools.files.log_reader import LogReader
-from tools.files.log_rows import LogRow
+from tools.files.log_rows import EventRules, LogRow
 from tools.files.log_source import CatalogueSource, LogSource, UserSource
 from tools.files.refused_rows import RefusedRows
 from tools.files.user_reader import read_users
@@ -54,11 +56,16 @@ def read_log() -> tuple[list[LogRow], RefusedRows]:
     return list(LogReader(LogSource.of(train_args()), refused)), refused
 
 
-def titles() -> dict[str, str]:
-    """Return the titles that train would read, by id."""
+def options_of_items() -> tuple[Sequence[Path], FileOptions]:
+    """Return the files of the catalogue that train would read, and how."""
     source = CatalogueSource.of(train_args())
     assert source is not None
-    return {key: item["title"] for key, item in read_items(source.paths, source.files).items()}
+    return source.paths, source.files
+
+
+def titles() -> dict[str, str]:
+    """Return the titles that train would read, by id."""
+    return {key: item["title"] for key, item in read_items(*options_of_items()).items()}
 
 
 def test_train_reads_all_of_a_chinese_export_without_an_option() -> None:
@@ -180,6 +187,50 @@ def test_words_that_are_no_types_are_named(capsys: pytest.CaptureFixture[str]) -
     assert main(["init", "log.csv"]) == 0
     assert "zorp (20); map them, or their rows are refused" in capsys.readouterr().out
     assert "type 'zorp' of 20 rows is not mapped" in Path("headrace.toml").read_text()
+
+
+def test_types_beyond_the_usual_ones_get_a_table_that_the_settings_take() -> None:
+    """加购 is a cart and 踩 a dislike, which hides its item; a second run changes nothing."""
+    words = ("浏览", "加购", "踩", "购买")
+    rows = "".join(f"u{i % 7},g{i % 5},{words[i % 4]},{TS + i}\n" for i in range(60))
+    Path("log.csv").write_text("用户编号,商品编号,行为,时间\n" + rows)
+    assert main(["init", "log.csv"]) == 0
+    assert written()["event_types"]["dislike"] == {"hides": True}
+    assert load_settings({}).sequencer.types().names == ("click", "view", "purchase", "cart", "dislike")
+    args = train_args()
+    rules = EventRules(types=load_settings({}).sequencer.types().names)
+    events = list(LogReader(LogSource.of(args), RefusedRows(), rules))
+    assert Counter(event.type for event in events) == {"view": 15, "cart": 15, "dislike": 15, "purchase": 15}
+    before = Path("headrace.toml").read_text("utf-8")
+    assert main(["init", "log.csv"]) == 0 and Path("headrace.toml").read_text("utf-8") == before
+
+
+def test_a_table_of_the_user_is_kept() -> None:
+    """Words are mapped to the types that the settings have, and the table is not touched."""
+    Path("headrace.toml").write_text("[event_types]\nview = {}\nbuy = { weight = 4 }\n")
+    Path("headrace.toml").chmod(0o600)
+    Path("log.csv").write_text(LOG)
+    assert main(["init", "log.csv"]) == 0
+    assert written()["event_types"] == {"view": {}, "buy": {"weight": 4}}
+    assert written()["log"]["types"] == {"浏览": "view", "购买": "buy", "点击": "view"}
+
+
+def test_a_word_for_nothing_in_many_texts_is_missing() -> None:
+    """UNKNOWN in a fifth of the texts is added to the words for nothing, which stay as they are."""
+    rows = "".join(
+        f"{i},Kettle {i} of steel,{'UNKNOWN' if i % 5 == 0 else f'Boils {i} litres of water'}\n" for i in range(50)
+    )
+    Path("items.csv").write_text("item_id,title,description\n" + rows)
+    assert main(["init", "items.csv"]) == 0
+    assert written()["items"]["missing"] == [*FileOptions().missing.split(","), "UNKNOWN"]
+
+
+def test_files_of_two_shops_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A catalogue without an item of the log is a line to check."""
+    Path("log.csv").write_text(LOG)
+    Path("items.csv").write_text("商品编号,商品名称\n" + "".join(f"x{i},连衣裙 第{i}款\n" for i in range(9)))
+    assert main(["init", "log.csv", "items.csv"]) == 0
+    assert "check: items.csv has none of the items of log.csv" in capsys.readouterr().out
 
 
 def no_file() -> None:
