@@ -1,62 +1,82 @@
-"""Reads a catalogue from the topic ``items`` or from a file, as items of the contract."""
+"""Reads a catalogue, or users, from their topic or from files, as records of the contract."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
 
-import msgspec
-
-from streams.contract.records import VERSION, Item, RecordDecoder
+from streams.contract.item_records import EntryDecoder, UserDecoder
+from streams.contract.records import Item, User
 from streams.errors import RecordError, TopicError
 from streams.formats.decoders import open_item_decoder
 from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
 from tools.cli import say
-from tools.files.file_options import shown_paths
-from tools.files.json_lines import numbered_lines
 from tools.files.log_source import CatalogueSource
 from tools.files.refused_rows import RefusedRows
 
+EntryT = TypeVar("EntryT", Item, User)
 SHOWN_LEFT_OUT: Final = 100
-JSON_LINES: Final = (".jsonl", ".ndjson", ".json")
 
 
-async def item_changes(settings: KafkaSettings) -> AsyncIterator[tuple[str, Item | None]]:
-    """Yield each change of ``items``: an id, and the item or None where it is removed.
+@dataclass(frozen=True)
+class EntryTopic(Generic[EntryT]):
+    """A compacted topic whose records are entries under their id.
 
-    A record that is not a valid entry is left out and shown. Without the topic there are no
-    changes.
+    Parameters
+    ----------
+    name : the topic in the contract
+    open_decoder : gives what decides which of its records are entries
     """
-    decoder, refused = open_item_decoder(settings), RefusedRows("records left out", SHOWN_LEFT_OUT)
-    with contextlib.suppress(TopicError):
-        async for record in read_records(settings, settings.topic("items")):
-            try:
-                change = decoder.decode(record)
-            except RecordError as exc:
-                refused.refuse(f"items: offset {record.offset} of partition {record.partition} left out", exc)
-                continue
-            yield change
-    if refused.n > SHOWN_LEFT_OUT:
-        say(f"items: {refused.n} records left out in all", style="yellow")
+
+    name: str
+    open_decoder: Callable[[KafkaSettings], EntryDecoder[EntryT]]
+
+    async def changes(self, settings: KafkaSettings) -> AsyncIterator[tuple[str, EntryT | None]]:
+        """Yield each change: an id, and the entry or None where it is removed.
+
+        A record that is not a valid entry is left out and shown. Without the topic there are no
+        changes.
+        """
+        decoder, refused = self.open_decoder(settings), RefusedRows("records left out", SHOWN_LEFT_OUT)
+        with contextlib.suppress(TopicError):
+            async for record in read_records(settings, settings.topic(self.name)):
+                try:
+                    change = decoder.decode(record)
+                except RecordError as exc:
+                    place = f"{self.name}: offset {record.offset} of partition {record.partition} left out"
+                    refused.refuse(place, exc)
+                    continue
+                yield change
+        if refused.n > SHOWN_LEFT_OUT:
+            say(f"{self.name}: {refused.n} records left out in all", style="yellow")
+
+    async def read(self, settings: KafkaSettings) -> dict[str, EntryT]:
+        """Return the entries by id, in the order of first appearance."""
+        entries: dict[str, EntryT] = {}
+        async for entry_id, entry in self.changes(settings):
+            if entry is None:
+                entries.pop(entry_id, None)
+            else:
+                entries[entry_id] = entry
+        return entries
+
+
+ITEMS: Final = EntryTopic("items", open_item_decoder)
+USERS: Final = EntryTopic("users", lambda _settings: UserDecoder())
 
 
 async def read_catalogue(settings: KafkaSettings) -> list[Item]:
     """Return the catalogue on ``items``, in the order of first appearance."""
-    items: dict[str, Item] = {}
-    async for item_id, item in item_changes(settings):
-        if item is None:
-            items.pop(item_id, None)
-        else:
-            items[item_id] = item
-    return list(items.values())
+    return list((await ITEMS.read(settings)).values())
 
 
 async def read_titles(settings: KafkaSettings) -> dict[str, str]:
     """Return the titles of the catalogue on ``items`` by id; empty without a catalogue."""
     titles: dict[str, str] = {}
-    async for item_id, item in item_changes(settings):
+    async for item_id, item in ITEMS.changes(settings):
         if item is None:
             titles.pop(item_id, None)
         else:
@@ -65,28 +85,5 @@ async def read_titles(settings: KafkaSettings) -> dict[str, str]:
 
 
 def items_of_file(source: CatalogueSource, refused: RefusedRows | None = None) -> Iterator[Item]:
-    """Yield the items of a file that keep the contract, in the file's order; an id may come twice.
-
-    JSON lines without columns are read as they are; every other file as
-    :func:`~tools.files.item_reader.read_items` reads it.
-    """
-    refused = refused or RefusedRows("refused items")
-    decoder = RecordDecoder(Item)
-    for place, entry in _entries(source):
-        try:
-            fields = entry if isinstance(entry, dict) else msgspec.json.decode(entry, type=dict[str, Any])
-            yield decoder.decode(msgspec.json.encode({"v": VERSION, **fields}))
-        except (RecordError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-            refused.refuse(place, exc)
-
-
-def _entries(source: CatalogueSource) -> Iterator[tuple[str, Any]]:
-    """Yield where each entry stands, and its fields or its line; nothing is checked."""
-    if not source.files.columns and all(path.suffix in JSON_LINES for path in source.paths):
-        for path in source.paths:
-            with path.open("rb") as file:
-                for number, line in numbered_lines(file):
-                    yield f"{path.name} line {number}", line
-        return
-    for item_id, fields in source.read().items():
-        yield f"{shown_paths(source.paths)} item {item_id}", {"item_id": item_id, **fields}
+    """Yield the items of files that keep the contract, in the order in which their ids first come."""
+    yield from source.reader(refused or RefusedRows("refused items")).read().values()

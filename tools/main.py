@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "replay": "publish a historical log, or rebuild state beside the live deployment",
     "subscribe": "print recommendations as they arrive",
     "items": "put, delete and list catalogue items",
+    "users": "put, delete and list features and follows of users",
     "rejected": "list, show and redrive rejected events",
     "train": "train an artifact from a log",
     "evaluate": "compare an artifact with baselines",

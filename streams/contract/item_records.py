@@ -1,60 +1,79 @@
-"""Decides which records of ``items`` are catalogue entries.
+"""Decides which records of ``items`` are catalogue entries, and which of ``users`` are users.
 
-Every reader of the topic asks here, so that all have the same catalogue.
+Every reader of a topic asks here, so that all have the same catalogue.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import Final
+from typing import Final, Generic, TypeVar
 
 from streams.contract.kafka_records import ConsumedRecord
-from streams.contract.records import Item, RecordDecoder
+from streams.contract.records import Item, RecordDecoder, User
 from streams.errors import RecordError
 from streams.settings.record_limits import MAX_ID_LENGTH
 
+EntryT = TypeVar("EntryT", Item, User)
 #: Most characters of a wrong key that a message quotes.
 _SHOWN: Final = 64
 
 
-class ItemDecoder:
-    """Decodes records of ``items``. Not for use by two threads at once."""
+class EntryDecoder(Generic[EntryT]):
+    """Decodes records whose key is their id. Not for use by two threads at once."""
 
-    def __init__(self) -> None:
-        self._decoder = RecordDecoder(Item)
+    def __init__(self, struct: type[EntryT], id_field: str) -> None:
+        self._decoder: RecordDecoder[EntryT] = RecordDecoder(struct)
+        self._id_field = id_field
 
-    def decode(self, record: ConsumedRecord) -> tuple[str, Item | None]:
-        """Return the ``item_id`` and the entry, None for a removal: a record without value.
+    def decode(self, record: ConsumedRecord) -> tuple[str, EntryT | None]:
+        """Return the id and the entry, None for a removal: a record without value.
 
         Raises
         ------
         RecordError
-            When the value breaks the contract, or the key is not the ``item_id``. Compaction and
-            removal use the key, so nobody could replace or remove such an entry by its ``item_id``.
-            Without a value: when the key cannot be an ``item_id``.
+            When the value breaks the contract, or the key is not the id. Compaction and removal use
+            the key, so nobody could replace or remove such an entry by its id. Without a value:
+            when the key cannot be an id.
         """
         key = record.key
         if record.value is None:
-            return _removed(key), None
-        item = self._decoder.decode(record.value)
-        if key is None or key != item.item_id.encode():
+            return self._removed_id(key), None
+        entry: EntryT = self._decoder.decode(record.value)
+        entry_id: str = getattr(entry, self._id_field)
+        if key is None or key != entry_id.encode():
             raise RecordError(
-                "key", "item_id", f"{_shown(key)}, item_id {item.item_id!r}; publish it under its item_id as key"
+                "key",
+                self._id_field,
+                f"{_shown(key)}, {self._id_field} {entry_id!r}; publish it under its {self._id_field} as key",
             )
-        return item.item_id, item
+        return entry_id, entry
+
+    def _removed_id(self, key: bytes | None) -> str:
+        """Return the id of the entry that a record without value removes."""
+        with contextlib.suppress(UnicodeDecodeError):
+            entry_id = (key or b"").decode()
+            if 1 <= len(entry_id) <= MAX_ID_LENGTH:
+                return entry_id
+        raise RecordError(
+            "key",
+            self._id_field,
+            f"{_shown(key)} without a value; the key of a removal is the {self._id_field}, 1 to {MAX_ID_LENGTH} "
+            "characters of UTF-8",
+        )
 
 
-def _removed(key: bytes | None) -> str:
-    """Return the ``item_id`` that a record without value removes."""
-    with contextlib.suppress(UnicodeDecodeError):
-        item_id = (key or b"").decode()
-        if 1 <= len(item_id) <= MAX_ID_LENGTH:
-            return item_id
-    raise RecordError(
-        "key",
-        "item_id",
-        f"{_shown(key)} without a value; the key of a removal is an item_id, 1 to {MAX_ID_LENGTH} characters of UTF-8",
-    )
+class ItemDecoder(EntryDecoder[Item]):
+    """Decodes records of ``items``."""
+
+    def __init__(self) -> None:
+        super().__init__(Item, "item_id")
+
+
+class UserDecoder(EntryDecoder[User]):
+    """Decodes records of ``users``."""
+
+    def __init__(self) -> None:
+        super().__init__(User, "user_id")
 
 
 def _shown(key: bytes | None) -> str:

@@ -52,7 +52,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.files.cells", "tools.files.formats"},
         {"tools.files"},
         {"tools.main", "tools.catalogue", "tools.workers"},
-        {"tools.broker", "tools.init", "tools.replay", "tools.rejects"},
+        {"tools.broker", "tools.entries", "tools.init", "tools.replay", "tools.rejects"},
         {"tools.rebuild", "tools.training", "tools.demo", "tools.project"},
         {"tools.bench", "tools.drills.judging"},
         {"tools.drills"},

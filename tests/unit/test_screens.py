@@ -234,7 +234,7 @@ def test_what_a_drill_and_a_worker_say_of_records_is_one_line_each(
     assert len(captured.out.splitlines()) == 4 and len(captured.err.splitlines()) == 1
 
 
-def test_refused_items_are_one_line_each(
+def test_refused_items_and_what_is_left_out_are_one_line_each(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async def publish(_settings: KafkaSettings, records: Any) -> int:
@@ -254,4 +254,4 @@ def test_refused_items_are_one_line_each(
     assert main(["items", "put", str(path)]) == 1
     captured = capsys.readouterr()
     clean(captured)
-    assert len(captured.err.splitlines()) == 3
+    assert captured.out == "2 items sent, 1 refused\n" and len(captured.err.splitlines()) == 2

@@ -1,4 +1,4 @@
-"""Reads the users of a file: their features and follows, as fields of the contract's ``User``."""
+"""Reads the users of files as the contract's ``User``: their features and follows."""
 
 from __future__ import annotations
 
@@ -6,45 +6,58 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from streams.errors import InputError
-from tools.files.file_options import FileOptions, shown_paths
-from tools.files.item_reader import feature_columns, id_value, list_value, read_features
-from tools.files.raw_rows import raw_rows
+from streams.contract.records import User
+from streams.errors import RecordError
+from tools.files.cells.lists import SEPARATOR
+from tools.files.entry_reader import EntryFiles, EntryReader, Kind, Row
+from tools.files.file_options import FileOptions
+from tools.files.refused_rows import RefusedRows
+from tools.files.values import id_text
 
 USER_FIELDS: Final = ("user_id", "features", "follows")
+
+
+def user_files(
+    paths: Sequence[Path], options: FileOptions, *, separator: str = SEPARATOR, prefix: str = ""
+) -> EntryFiles[User]:
+    """Return files of users.
+
+    ``follows`` lists user ids, see :func:`~tools.files.cells.lists.list_of`. Each id counts once,
+    and the user's own id does not count.
+    """
+    return EntryFiles(_USERS, paths, options, separator, prefix)
 
 
 def read_users(paths: Sequence[Path], options: FileOptions) -> dict[str, dict[str, Any]]:
     """Return the users of some files by id, each with ``features`` and ``follows``, which may be empty.
 
-    ``features`` maps names to numbers or texts, see :func:`~tools.files.item_reader.read_features`.
-    ``follows`` lists user ids: the file has a list, or a text that is cut at ``|``. Each id counts
-    once, and the user's own id does not count. Of two entries with one id the last one counts.
-
-    Parameters
-    ----------
-    options : in its columns, ``features.NAME`` names a feature. For MovieLens-100K's ``u.user``:
-        ``user_id=0,features.age=1,features.gender=2,features.occupation=3``
+    In the columns ``features.NAME`` names a feature. For MovieLens-100K's ``u.user`` they are
+    ``user_id=0,features.age=1,features.gender=2,features.occupation=3``.
 
     Raises
     ------
     InputError
-        When a file cannot be read, lacks the column of the ids or a named column, or has no
-        users.
+        When a file cannot be read, lacks the column of the ids or a named column, or has no users.
     """
-    users: dict[str, dict[str, Any]] = {}
-    names = (*USER_FIELDS, *feature_columns(options.columns_map()))
-    for _file, _line, values in raw_rows(paths, options, names, ("user_id",)):
-        if isinstance(values, str):
-            continue
-        raws = dict(zip(names, values, strict=True))
-        user_id = id_value(raws["user_id"])
-        if user_id:
-            follows = dict.fromkeys(list_value(raws["follows"]))
-            follows.pop(user_id, None)
-            users[user_id] = {"features": read_features(raws), "follows": list(follows)}
-    if not users:
-        raise InputError(
-            f"{shown_paths(paths)}: no users; map the columns with user_id=NAME,features.age=NAME,follows=NAME"
-        )
-    return users
+    reader = EntryReader(user_files(paths, options), RefusedRows("refused users"))
+    return as_fields(reader.read_some())
+
+
+def as_fields(users: dict[str, User]) -> dict[str, dict[str, Any]]:
+    """Return features and follows of users by id; either may be empty."""
+    return {key: {"features": user.features or {}, "follows": user.follows or []} for key, user in users.items()}
+
+
+def _fields(user_id: str, row: Row) -> dict[str, Any]:
+    follows: dict[str, None] = {}
+    for raw in row.parts("follows"):
+        try:
+            follows[id_text("follows", raw)] = None
+        except RecordError:
+            row.leave_out("follows", "hold no user id", raw)
+    follows.pop(user_id, None)
+    fields = {"features": row.features(), "follows": list(follows)}
+    return {name: value for name, value in fields.items() if value}
+
+
+_USERS: Final = Kind("user", User, USER_FIELDS, ("user_id",), _fields, "follow-separator")

@@ -20,6 +20,8 @@ MAX_EXACT: Final = 2**53
 #: The limit of an event's ``value`` on either side of 0, as in the contract.
 MAX_VALUE: Final = 1e12
 SHOWN_CHARACTERS: Final = 40
+#: Python refuses to write longer whole numbers in decimal; no text is one.
+MAX_TEXT_BITS: Final = 4_096
 _WHOLE: Final = re.compile(r"(-?(?:0|[1-9][0-9]*))\.0+")
 _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
@@ -58,7 +60,7 @@ def id_text(field: str, raw: object) -> str:
     """
     text = raw.strip() if type(raw) is str else _text(field, raw)
     if not text:
-        raise RecordError("missing", field, f"{shown(raw)} is empty; each event needs one")
+        raise RecordError("missing", field, f"{shown(raw)} is empty; each row needs one")
     if text[-1] == "0" and (whole := _WHOLE.fullmatch(text)):
         text = _whole(field, raw, int(whole[1])) if len(text) <= MAX_ID_LENGTH else text
     if len(text) > MAX_ID_LENGTH:
@@ -163,3 +165,26 @@ def _float(raw: Any) -> float | None:
         return float(raw)
     except OverflowError:
         return math.inf
+
+
+def plain_text(field: str, raw: object) -> str | None:
+    """Return a raw value as text without white space around it, None where it is no text.
+
+    Numbers are text: a film is called 1917. Bytes are UTF-8. True, false, lists and objects are no
+    text.
+
+    Raises
+    ------
+    RecordError
+        When the text is not UTF-8.
+    """
+    if isinstance(raw, bytes):
+        raw = raw.decode("utf-8", "surrogateescape")
+    if isinstance(raw, bool) or not isinstance(raw, str | int | float | Decimal):
+        return None
+    if isinstance(raw, int) and raw.bit_length() > MAX_TEXT_BITS:
+        return None
+    text = (str(int(raw)) if isinstance(raw, float) and raw.is_integer() else str(raw)).strip()
+    if not text.isascii():
+        check_utf8(field, text)
+    return text

@@ -44,7 +44,7 @@ def test_ids_are_those_of_a_log_whatever_type_holds_them(tmp_path: Path) -> None
         pq.write_table(pa.table({"user_id": ids}), path)
         assert list(read_users([path], FileOptions())) == ["29", "30"]
     lines = ['{"item_id":29.0,"title":"a"}', '{"item_id":"30.0","title":"b"}', '{"item_id":3.5,"title":"c"}', ""]
-    assert list(read(tmp_path / "items.jsonl", "\n".join(lines))) == ["29", "30.0"]
+    assert list(read(tmp_path / "items.jsonl", "\n".join(lines))) == ["29", "30"]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_item(tmp_path: Path) -> None:
@@ -122,3 +122,88 @@ def test_prices_and_tags_of_no_use_are_left_out(tmp_path: Path) -> None:
     """Neither too large a price nor an empty tag comes through."""
     content = '{"item_id":"1","title":"a","price":1' + "0" * 400 + ',"tags":["x",null," "]}\n'
     assert read(tmp_path / "items.jsonl", content) == {"1": {"title": "a", "tags": ["x"]}}
+
+
+def test_prices_of_a_file_decide_what_a_mark_means(tmp_path: Path) -> None:
+    """``2.499`` is 2499 among prices with a decimal comma; what is no price has a count and an example."""
+    content = "item_id\ttitle\tprice\na\tx\t2.499 €\nb\tx\t17,50 €\nc\tx\ton request\nd\tx\tNULL\ne\tx\t-3\nf\tx\t\n"
+    assert {key: item.get("price") for key, item in read(tmp_path / "items.tsv", content).items()} == {
+        "a": 2499, "b": 17.5, "c": None, "d": None, "e": None, "f": None,
+    }  # fmt: skip
+
+
+def test_what_is_left_out_is_told_once_with_a_count_and_an_example(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Words for nothing, values of no use, empty titles, repeated ids and refused rows."""
+    rows = ["1,NULL,free,a|b", "2,Two,3.5,NULL", "2,Two again,4.5,a", "NULL,Four,1,a", ",Five,1,a", "6,Six,free,a"]
+    items = read(tmp_path / "items.csv", "\n".join(["item_id,title,price,tags", *rows]))
+    assert items == {
+        "1": {"title": "1", "tags": ["a", "b"]},
+        "2": {"title": "Two again", "price": 4.5, "tags": ["a"]},
+        "6": {"title": "Six", "tags": ["a"]},
+    }
+    told = capsys.readouterr().err
+    for line in (
+        "line 5: missing: item_id: 'NULL' is a word for nothing",
+        "line 6: missing: item_id: '' is empty",
+        "item_id is 'NULL' in 1 row: left out as missing; --missing '' reads it as an id",
+        "title: 1 of 6 are a word for nothing, for example 'NULL' in line 2; left out",
+        "price: 2 of 6 are no number, for example 'free' in line 2; left out",
+        "tags: 1 of 6 are a word for nothing, for example 'NULL' in line 3; left out",
+        "title: 1 row has none, first line 2; the item_id stands for it",
+        "item_id: 1 row repeat an id, for example '2' in line 4; the last row of an id counts",
+        "2 of 6 rows refused",
+    ):
+        assert line in told, line
+
+
+def test_words_for_nothing_can_be_changed(tmp_path: Path) -> None:
+    """An item may be called None, and a shop may write UNKNOWN."""
+    path = tmp_path / "items.csv"
+    path.write_text("item_id,title,category\nNULL,None,UNKNOWN\n")
+    assert read_items([path], FileOptions(missing="")) == {"NULL": {"title": "None", "category": "UNKNOWN"}}
+    assert read_items([path], FileOptions(missing="None,UNKNOWN")) == {"NULL": {"title": "NULL"}}
+
+
+def test_categories_and_tags_are_cut_where_the_user_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A list stays one; another separator in all cells is told, because each would be one tag."""
+    path = tmp_path / "items.tsv"
+    rows = ["id name kind words", "1 鼠标 外设|电脑 好用/轻", "2 键盘 外设 好用/重", "3 优盘 存储|电脑 快/小"]
+    path.write_text("\n".join(rows).replace(" ", "\t"))
+    options = FileOptions("item_id=id,title=name,categories=kind,tags=words")
+    plain = CatalogueSource((path,), options).read()
+    assert [item["categories"] for item in plain.values()] == [["外设", "电脑"], ["外设"], ["存储", "电脑"]]
+    assert plain["1"]["tags"] == ["好用/轻"]
+    assert "if '/' parts them, add --item-tag-separator '/'" in capsys.readouterr().err
+    cut = CatalogueSource((path,), options, tag_separator="/").read()
+    assert cut["1"] == {"title": "鼠标", "categories": ["外设|电脑"], "tags": ["好用", "轻"]}
+    lines = [{"item_id": "1", "title": "a", "category": ["x", "y"], "categories": ["y", "z"], "tags": ["b|c"]}]
+    items = read(tmp_path / "items.jsonl", "\n".join(map(json.dumps, lines)))
+    assert items == {"1": {"title": "a", "categories": ["x", "y", "z"], "tags": ["b|c"]}}
+
+
+def test_an_item_that_breaks_the_contract_is_refused_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same rules as on the topic: too long a title, vectors of text, ids of 129 characters."""
+    entries = [
+        {"item_id": "a", "title": "x" * 2_001},
+        {"item_id": "b", "title": "b", "vectors": {"e": ["x"]}},
+        {"item_id": "c" * 129, "title": "c"},
+        {"item_id": "d", "title": "d", "relations": {"also": ["a"]}, "vectors": {"e": [0.5]}},
+    ]
+    items = read(tmp_path / "items.jsonl", "\n".join(map(json.dumps, entries)))
+    assert items == {"d": {"title": "d", "relations": {"also": ["a"]}, "vectors": {"e": [0.5]}}}
+    told = capsys.readouterr().err
+    assert "line 1: length: title" in told and "line 2: type: vectors" in told and "line 3: length: item_id" in told
+
+
+def test_whole_records_are_read_back(tmp_path: Path) -> None:
+    """What ``items list --format json`` prints can be put again: each field of the contract."""
+    item = Item(
+        1, "i1", "标题 a", "text", "c", ["t"], 1.5, {"f": 1.0, "g": "x"}, {"also": ["i2"]}, {"e": [0.5]}, ["c", "d"]
+    )
+    path = tmp_path / "items.jsonl"
+    path.write_bytes(msgspec.json.encode(item))
+    assert list(items_of_file(CatalogueSource((path,)))) == [item]

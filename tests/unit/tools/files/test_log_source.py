@@ -74,7 +74,11 @@ def test_each_command_that_reads_a_log_has_its_options(module: str) -> None:
 def test_each_command_that_reads_a_catalogue_has_its_options(module: str) -> None:
     """``--items`` and its columns are the same everywhere."""
     own = own_options(CatalogueSource)
-    assert options(parser_of(module), set(own)) == own and set(own) == {"--items", *names("item-")}
+    assert options(parser_of(module), set(own)) == own and set(own) == {
+        "--items",
+        "--item-tag-separator",
+        *names("item-"),
+    }
     args = parser_of(module).parse_args(
         [*OF_A_LOG[module], "--items", "items.csv", "--item-columns", "title=name", "--item-encoding", "gb18030"]
     )
@@ -88,7 +92,11 @@ def test_each_command_that_reads_a_catalogue_has_its_options(module: str) -> Non
 def test_each_command_that_reads_users_has_their_options(module: str) -> None:
     """``--users`` and its columns are the same everywhere."""
     own = own_options(UserSource)
-    assert options(parser_of(module), set(own)) == own and set(own) == {"--users", *names("user-")}
+    assert options(parser_of(module), set(own)) == own and set(own) == {
+        "--users",
+        "--user-follow-separator",
+        *names("user-"),
+    }
     args = parser_of(module).parse_args([*OF_USERS[module], "--users", "users.csv", "--user-columns", "user_id=0"])
     assert UserSource.of(args) == UserSource((Path("users.csv"),), FileOptions("user_id=0"))
 

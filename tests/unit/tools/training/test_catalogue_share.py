@@ -56,7 +56,7 @@ def files(folder: Path, ids: list[str]) -> tuple[str, str]:
 def test_both_commands_refuse_before_they_work(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    log, items = files(tmp_path, [f"{i}.0" for i in ITEMS])
+    log, items = files(tmp_path, [f"B{i}" for i in ITEMS])
     for module in (tools.commands.train, tools.commands.evaluate):
         monkeypatch.setattr(module, "train_artifact", lambda *_: pytest.fail("trained"))
     name, *rest = [str(tmp_path / "out") if word == "OUT" else word for word in command]
