@@ -21,8 +21,8 @@ from tools.cli import say
 from tools.files.cells.features import FEATURE, feature_columns, feature_value, raw_features
 from tools.files.cells.left_out import LeftOut
 from tools.files.cells.lists import OTHERS, SEPARATOR, list_of
+from tools.files.cells.missing import MissingWords
 from tools.files.file_options import FileOptions, shown_paths
-from tools.files.missing import MissingWords
 from tools.files.raw_rows import RawRow, raw_rows
 from tools.files.refused_rows import RefusedRows
 from tools.files.values import id_text, is_missing, plain_text, shown

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from streams.errors import InputError
-from tools.files.missing import MISSING, parse_words
+from tools.files.cells.missing import MISSING, parse_words
 
 
 def parse_columns(text: str) -> dict[str, str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tools.files.cells.missing import MISSING, MissingWords, parse_words
 from tools.files.file_options import FileOptions
-from tools.files.missing import MISSING, MissingWords, parse_words
 
 
 @pytest.mark.parametrize(
