@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from tools.files.missing import MISSING
+from tools.files.cells.missing import MISSING
 from tools.init.log_details import LogDetails, shown_time
 from tools.init.profile import as_text
 from tools.init.propose import Part
