@@ -18,12 +18,13 @@ from tests import tiny
 from tests.shared_run import best_engine
 from tests.waiting import wait_until
 from tools.broker.local_broker import broker_status
+from tools.demo.report import NEXT_COMMANDS
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 LIMIT_S = 240.0
 KEYS = {
     "events", "read", "accepted", "duplicate", "late", "rejected", "users", "users_with_list", "lists", "hr@10", "ndcg@10",
-    "recent_popularity", "freshness_ms", "engine", "seconds",
+    "recent_popularity", "freshness_ms", "catch_up_ms", "live_events", "engine", "seconds",
 }  # fmt: skip
 
 
@@ -56,7 +57,12 @@ def test_demo_gives_every_user_a_list_and_accounts_for_every_event(tmp_path: Pat
     assert 0 < report["users"] == report["users_with_list"] <= report["lists"]
     assert 0 < report["lists_scored"] <= report["lists"]
     assert 0 <= report["ndcg@10"] <= report["hr@10"] <= 1
-    assert 0 < report["freshness_ms"]["p50"] <= report["freshness_ms"]["p99"]
+    for name in ("freshness_ms", "catch_up_ms"):
+        assert 0 < report[name]["p50"] <= report[name]["p99"]
+    assert 0 < report["live_events"] <= report["events"] // 2
+    figures = [line for line in err.splitlines() if line.startswith("│")]
+    assert figures[0].startswith("│ live: event to list"), "what a visitor came for is said first"
+    assert err.rstrip().splitlines()[-4:] == ["with your own data:", *(f"  {command}" for command in NEXT_COMMANDS)]
     assert "last saw: Item number" in err and "because of Item number" in err, "lists with titles and reasons"
     assert "Traceback" not in err
     assert broker_status(tmp_path / ".headrace" / "broker") is None

@@ -13,7 +13,7 @@ from streams.errors import InputError, RunError
 from tools.broker.local_broker import ENGINES
 from tools.cli import emit, say, say_table
 from tools.demo.movielens import DemoLog
-from tools.demo.report import as_rows, find_problem, user_lines
+from tools.demo.report import as_rows, explanations, find_problem, user_lines
 from tools.demo.run import Options, run_demo
 from tools.files.file_options import FileOptions
 from tools.files.log_source import CatalogueSource
@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     for line in user_lines(demo.split.replayed, demo.outcome.lists, titles):
         say(line)
     say_table("headrace demo", as_rows(demo.report))
+    for line in explanations(demo.report):
+        say(line)
     emit(args, demo.report)
     problem = find_problem(demo.report)
     if problem:

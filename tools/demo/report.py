@@ -11,6 +11,7 @@ from tools.demo.score import score
 from tools.demo.steps import Outcome, Split
 from tools.files.log_rows import LogRow
 from tools.replay.identity import event_id
+from tools.reports.metrics import metric_name
 from tools.reports.quantile import quantile
 from tools.workers.apps import ENDINGS
 
@@ -20,9 +21,15 @@ USERS_SHOWN: Final = 3
 MIN_EVENTS: Final = 5
 EVENTS_SHOWN: Final = 4
 ITEMS_SHOWN: Final = 5
+#: What a user does next, with own files.
+NEXT_COMMANDS: Final = (
+    "headrace init LOG CATALOGUE",
+    "headrace train --out .headrace/artifact",
+    "headrace up",
+)
 #: Figures shown as they are.
 COUNTS: Final = (
-    "events", "read", *ENDINGS, "users", "users_with_list", "lists", "lists_scored",
+    "events", "live_events", "read", *ENDINGS, "users", "users_with_list", "lists", "lists_scored",
 )  # fmt: skip
 
 
@@ -31,6 +38,8 @@ def report_of(split: Split, outcome: Outcome) -> dict[str, Any]:
     long each part took.
     """
     replayed = split.replayed
+    live_ids = {event_id(row) for row in split.live}
+    is_live = [published.event_id in live_ids for published in outcome.lists]
     scores = score(split.history, replayed, [event_id(row) for row in replayed], outcome.lists)
     users = {row.user_id for row in replayed}
     return {
@@ -42,7 +51,9 @@ def report_of(split: Split, outcome: Outcome) -> dict[str, Any]:
         "lists_scored": scores.lists.n,
         **scores.lists.as_dict(),
         "recent_popularity": scores.recent_popularity.as_dict(),
-        "freshness_ms": {"p50": quantile(outcome.freshness_ms, 50), "p99": quantile(outcome.freshness_ms, 99)},
+        "live_events": len(split.live),
+        "freshness_ms": _quantiles([ms for ms, live in zip(outcome.freshness_ms, is_live, strict=True) if live]),
+        "catch_up_ms": _quantiles([ms for ms, live in zip(outcome.freshness_ms, is_live, strict=True) if not live]),
         "train_seconds": outcome.trained["seconds"],
         "flow_seconds": outcome.flow_s,
         "artifact": outcome.trained["artifact"],
@@ -61,13 +72,34 @@ def find_problem(report: dict[str, Any]) -> str | None:
 
 
 def as_rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield the figures for people, each with its name."""
+    """Yield the figures for people, each with its name: how fresh live lists are comes first."""
+    live, behind = report["freshness_ms"], report["catch_up_ms"]
+    yield ("live: event to list", f"{_ms(live['p50'])} (99 of 100 within {_ms(live['p99'])})")
     for name in COUNTS:
-        yield (name, f"{report[name]:,}")
-    for quantile_name, value in report["freshness_ms"].items():
-        yield (f"freshness {quantile_name}", "-" if value is None else f"{value:,.0f} ms")
+        yield (name.replace("_", " "), f"{report[name]:,}")
+    yield ("while catching up: event to list", f"{_ms(behind['p50'])} (99 of 100 within {_ms(behind['p99'])})")
     for metric in ("hr@10", "ndcg@10"):
-        yield (metric, f"{report[metric]:.4f}  (recent popularity {report['recent_popularity'][metric]:.4f})")
+        popular = report["recent_popularity"][metric]
+        yield (metric_name(metric), f"{report[metric]:.4f}  (recent popularity {popular:.4f})")
+
+
+def explanations(report: dict[str, Any]) -> Iterator[str]:
+    """Yield what a reader may wonder about, and how to go on with data of one's own."""
+    if report["lists"] < report["accepted"]:
+        yield (
+            f"{counted(report['lists'], 'list')} for {counted(report['accepted'], 'event')}: while the apps catch up, "
+            "newer windows of a user supersede older ones, and only the newest gets a list; it has all events"
+        )
+    yield "with your own data:"
+    yield from (f"  {command}" for command in NEXT_COMMANDS)
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f} ms"
+
+
+def _quantiles(values: list[float]) -> dict[str, float | None]:
+    return {"p50": quantile(values, 50), "p99": quantile(values, 99)}
 
 
 def user_lines(rows: Sequence[LogRow], lists: Sequence[Recommendation], titles: dict[str, str]) -> Iterator[str]:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,8 +18,10 @@ from streams.contract.records import Recommendation, RecordDecoder
 from streams.errors import InputError, RunError
 from streams.kafka.group_watch import group_lag
 from streams.kafka.topic_reader import read_records
+from streams.printable import counted
 from streams.settings.load import Settings
 from tools.cli import progress, say
+from tools.demo.live import n_backlog, publish_live
 from tools.demo.movielens import DemoLog
 from tools.files.file_options import FileOptions
 from tools.files.log_reader import LogReader, sorted_rows
@@ -45,11 +47,17 @@ DRAIN_S: Final = 240
 
 @dataclass(frozen=True)
 class Split:
-    """The log in time order, cut at a time: training before it, replay from it on."""
+    """The log in time order, cut at a time: training before it, replay from it on.
+
+    Parameters
+    ----------
+    live : the last of the replayed events, which come one by one after the backlog of the others
+    """
 
     history: list[LogRow]
     replayed: list[LogRow]
     at_ms: int
+    live: list[LogRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -59,12 +67,12 @@ class Outcome:
     Parameters
     ----------
     trained : the result of ``headrace train``
-    n_sent : events that the replay published
+    n_sent : events that were published, the live ones included
     counts : the sequencer's counts of all events
     lists : all published lists
     freshness_ms : for each list, the milliseconds from its event's arrival at the broker until the
         list was made
-    flow_s : seconds from the start of the replay to the last list
+    flow_s : seconds from the start of the replay to the last list of the backlog
     """
 
     trained: dict[str, Any]
@@ -83,11 +91,14 @@ def split_by_time(log: DemoLog) -> Split:
     history = [row for row in rows if row.ts_ms < at_ms]
     if not history:
         raise InputError(f"{log.events}: all events have one time, {at_ms} ms: nothing to train on before it")
-    return Split(history, rows[len(history) :], at_ms)
+    replayed = rows[len(history) :]
+    return Split(history, replayed, at_ms, replayed[n_backlog([row.ts_ms for row in replayed]) :])
 
 
 def run_steps(settings: Settings, log: DemoLog, split: Split, training: Sequence[str]) -> Outcome:
     """Train, start both apps, replay, wait until every window has its list, and read the lists.
+
+    The live events come after the backlog, while the apps have nothing else to do.
 
     Parameters
     ----------
@@ -106,13 +117,20 @@ def run_steps(settings: Settings, log: DemoLog, split: Split, training: Sequence
     say(f"trained artifact {trained['artifact']} in {trained['seconds']:.0f} s")
     with workers(settings) as (sequencer, recommender):
         replay_started = time.monotonic()
+        until = ["--to", str(split.live[0].ts_ms)] if split.live else []
         replayed = command(
-            environment, "replay", str(log.events), "--from", str(split.at_ms), "--run", "demo", *columns
+            environment, "replay", str(log.events), "--from", str(split.at_ms), *until, "--run", "demo", *columns
         )
-        counts = drain(settings, sequencer, recommender, replayed["sent"])
+        n_sent = replayed["sent"]
+        counts = drain(settings, sequencer, recommender, n_sent)
         flow_s = time.monotonic() - replay_started
+        if split.live:
+            say(f"{counted(n_sent, 'event')} caught up in {flow_s:.0f} s; now {len(split.live)} live, one by one")
+            asyncio.run(publish_live(settings.kafka, split.live))
+            n_sent += len(split.live)
+            counts = drain(settings, sequencer, recommender, n_sent)
     lists, freshness_ms = asyncio.run(read_lists(settings))
-    return Outcome(trained, replayed["sent"], counts, lists, freshness_ms, flow_s)
+    return Outcome(trained, n_sent, counts, lists, freshness_ms, flow_s)
 
 
 def command(environment: dict[str, str], *arguments: str) -> dict[str, Any]:
@@ -143,7 +161,7 @@ def drain(settings: Settings, sequencer: Worker, recommender: Worker, n_sent: in
     deadline = time.monotonic() + DRAIN_S
     group = settings.kafka.group("recommender")
     with progress() as bar:
-        task = bar.add_task("events", total=n_sent)
+        task = bar.add_task("catching up", total=n_sent, unit="events")
         while time.monotonic() < deadline:
             counts: dict[str, int] = sequencer.counts()["total"]
             bar.update(task, completed=counts["read"])

@@ -9,6 +9,7 @@ from typing import Any, Final
 from rich.progress import Progress, TaskID
 
 from tools.reports.metrics import metric_name
+from tools.reports.verdict import DECIDES
 
 #: What the stages count, by the last word of their names.
 UNITS: Final = {
@@ -18,6 +19,8 @@ UNITS: Final = {
     "candidates": "events",
     "baselines": "baselines",
 }
+#: The figures that a stage shows, by the last word of their names.
+SHOWN: Final = ("loss", DECIDES)
 
 
 class StageBars:
@@ -48,9 +51,9 @@ class StageBars:
         self._bar.update(self._newest, completed=done, total=total)
 
     def on_scalar(self, name: str, value: float, _step: int) -> None:
-        """Show a metric beside the newest stage; of a name such as ``first fit/loss`` the end."""
-        if self._newest is not None:
-            of, _, key = name.rpartition("/")[2].rpartition(" ")
+        """Show the loss or NDCG@10 beside the newest stage; other figures are for the results."""
+        of, _, key = name.rpartition("/")[2].rpartition(" ")
+        if self._newest is not None and key in SHOWN:
             self._bar.update(self._newest, note=f"{of} {metric_name(key)} {value:.4f}".strip())
 
 
