@@ -138,7 +138,8 @@ class EventMaker:
             "value": value,
         }
         fields |= extra or {}
-        fields["event_id"] = row.event_id or derive_event_id(fields, salt=str(row.line) if is_filled else "")
+        salt = (str(row.line) if is_filled else "") + (f"#{row.part}" if row.part else "")
+        fields["event_id"] = row.event_id or derive_event_id(fields, salt)
         key = row.user_id.encode()
         return key, self._decoder.decode_event(key, msgspec.json.encode(fields), now_ms)
 

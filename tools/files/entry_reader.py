@@ -7,6 +7,7 @@ A value that cannot be used is left out, counted by field, and told once with an
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,9 @@ from tools.files.cells.left_out import LeftOut
 from tools.files.cells.lists import OTHERS, SEPARATOR, list_of
 from tools.files.cells.missing import MissingWords
 from tools.files.file_options import FileOptions, shown_paths
+from tools.files.mapping import LeftOut as PassedOver
+from tools.files.mapping import Removed
+from tools.files.presets import find_preset
 from tools.files.raw_rows import RawRow, raw_rows
 from tools.files.refused_rows import RefusedRows
 from tools.files.values import id_text, is_missing, plain_text, shown
@@ -217,7 +221,7 @@ class EntryReader(Generic[RecordT]):
     def __init__(self, files: EntryFiles[RecordT], refused: RefusedRows) -> None:
         self._files: EntryFiles[RecordT] = files
         self._kind: Kind[RecordT] = files.kind
-        self._names = (*files.kind.names, *feature_columns(files.options.columns_map()))
+        self._names = (*files.kind.names, *feature_columns(mapped_columns(files.options, files.kind.what)))
         self._refused = refused
         self.tally = Tally(
             MissingWords(files.options.missing_words(), f"--{files.prefix}missing"), files.separator or SEPARATOR
@@ -238,6 +242,9 @@ class EntryReader(Generic[RecordT]):
         places: dict[str, str] = {}
         for raw in self._raw_rows():
             self.n_rows += 1
+            if isinstance(raw.values, PassedOver):
+                self._pass_over(raw.values, found)
+                continue
             place = self._place(raw)
             try:
                 entry_id, fields = self._parse(raw, place)
@@ -267,6 +274,13 @@ class EntryReader(Generic[RecordT]):
         if self._refused.n:
             say(f"{name}: {self._refused.n:,} of {counted(self.n_rows, 'row')} refused", style="yellow")
         return entries
+
+    def _pass_over(self, why: PassedOver, found: dict[str, dict[str, Any]]) -> None:
+        """Count a row that is no entry; one that removes an entry drops what came before it."""
+        self._refused.leave_out(why)
+        if isinstance(why, Removed):
+            with contextlib.suppress(RecordError):
+                found.pop(id_text(self._kind.id_field, why.values[0]), None)
 
     def _nothing(self, name: str, why: str) -> str:
         columns = ",".join(f"{field}=NAME" for field in self._kind.names[:2])
@@ -308,3 +322,9 @@ def fields_of(record: Item | User) -> dict[str, Any]:
     """Return the fields of a record that have a value, without version and id."""
     fields = {name: getattr(record, name) for name in record.__struct_fields__[2:]}
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def mapped_columns(options: FileOptions, what: str) -> dict[str, str]:
+    """Return the columns of entries by field: those of the preset, and over them the user's."""
+    rules = find_preset(options.format, f"{what}s")
+    return {**({} if rules is None else rules.columns), **options.columns_map()}

@@ -62,7 +62,10 @@ class FileOptions:
         """
         helps = {
             "columns": ("A=B,...", f"{whose} column of each field: A=COLUMN,...; a number is a position from 0"),
-            "format": ("NAME", f"{whose} format: csv, json, parquet, avro or orc"),
+            "format": (
+                "NAME",
+                f"{whose} format: csv, json, parquet, avro, orc, a preset such as ga4, or a mapping file",
+            ),
             "encoding": ("NAME", f"{whose} encoding: utf-8, gb18030, big5, ..."),
             "delimiter": ("TEXT", f"what stands between {whose} columns: ; or tab or ::"),
             "missing": ("A,B,...", f"{whose} words for no value"),

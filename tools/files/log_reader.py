@@ -71,6 +71,8 @@ class LogReader:
         self.n_good = 0
         self.time_unit: str | None = None
         self.times_in_words = "no times"
+        self._place: tuple[int, str, int] | None = None  # of the last row that was read by itself
+        self._part = 0
 
     def __iter__(self) -> Iterator[LogRow]:
         for block in self.blocks():
@@ -174,6 +176,9 @@ class LogReader:
 
     def _row(self, raw: RawRow, before: int) -> LogRow | None:
         """Count a row and return it, None where it is refused or left out."""
+        place = (before, raw.file, raw.line)
+        self._part = self._part + 1 if place == self._place else 0
+        self._place = place
         if isinstance(raw.values, LeftOut):
             self._refused.leave_out(raw.values)
             return None
@@ -181,7 +186,7 @@ class LogReader:
         try:
             if isinstance(raw.values, str):
                 raise RecordError("malformed", "", raw.values)
-            row = self._rows.read(before + raw.line, raw.values)
+            row = self._rows.read(before + raw.line, raw.values, self._part)
         except RecordError as exc:
             self._refuse(raw, exc)
             return None

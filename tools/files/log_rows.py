@@ -32,6 +32,7 @@ class LogRow:
     ----------
     line : counts from 1, with the header, and on from one file to the next; in Parquet it counts
         rows
+    part : counts from 0 the rows that one line, or one record, gives
     """
 
     line: int
@@ -42,6 +43,7 @@ class LogRow:
     ts_ms: int
     session_id: str | None
     value: float | None
+    part: int = 0
 
 
 class UnknownTypeError(RecordError):
@@ -124,12 +126,13 @@ class RowReader:
         self.default_type = rules.default_type
         self._ids: dict[str, str] = {}
 
-    def read(self, line: int, values: Sequence[Any]) -> LogRow:
+    def read(self, line: int, values: Sequence[Any], part: int = 0) -> LogRow:
         """Return the event of a row.
 
         Parameters
         ----------
         values : in the order of :data:`FIELDS`
+        part : as in :class:`LogRow`
 
         Raises
         ------
@@ -146,6 +149,7 @@ class RowReader:
             self._time(ts) if self.is_timed else 0,
             None if session_id is None else optional_id("session_id", self.or_none(session_id)),
             None if value is None else number("value", self.or_none(value)),
+            part,
         )
 
     def or_none(self, raw: Any) -> Any:

@@ -15,10 +15,12 @@ from typing import Any, Final
 
 from streams.contract.records import Item, User
 from streams.errors import InputError
+from streams.formats.mapping_file import Mapping
 from tools.files.cells.lists import SEPARATOR
 from tools.files.entry_reader import EntryReader, fields_of
 from tools.files.file_options import FileOptions, shown_paths
 from tools.files.item_reader import item_files
+from tools.files.presets import find_preset
 from tools.files.refused_rows import RefusedRows
 from tools.files.sections import ReplaceDefault, Section
 from tools.files.times import TIME_UNITS
@@ -122,11 +124,20 @@ class LogSource:
         return next((f"--{name.replace('_', '-')}" for name in usual if getattr(args, name) != usual[name]), None)
 
     def changed_options(self) -> dict[str, object]:
-        """Return the options that are not as usual and that earlier versions did not have, by name."""
+        """Return the options that are not as usual and that earlier versions did not have, by name.
+
+        A preset's rules are among them: who changes a mapping file reads another log.
+        """
         files, usual = vars(replace(self.files, columns="")), vars(FileOptions())
         how, usual_how = vars(self), vars(LogSource(()))
         changed = {name: value for name, value in files.items() if value != usual[name]}
-        return changed | {name: how[name] for name in _HOW[2:] if how[name] != usual_how[name]}
+        changed |= {name: how[name] for name in _HOW[2:] if how[name] != usual_how[name]}
+        rules = self.preset()
+        return changed if rules == Mapping() else changed | {"rules": rules}
+
+    def preset(self) -> Mapping:
+        """Return the preset or mapping file that ``--format`` names; an empty one without it."""
+        return find_preset(self.files.format, "events") or Mapping()
 
     @property
     def name(self) -> str:

@@ -71,7 +71,9 @@ class RecordMapper:
         self.fields = tuple(fields)
         self.rules = rules or _NO_RULES
         self._kind = kind
-        self._columns = {**self.rules.columns, **columns}
+        # a preset names features, which only the readers of catalogues and users ask for
+        known = {field: name for field, name in self.rules.columns.items() if field in fields or not _is_feature(field)}
+        self._columns = {**known, **columns}
         unknown = sorted(self._columns.keys() - set(fields))
         if unknown:
             raise InputError(f"columns: {unknown[0]!r} is not a field; the fields are {', '.join(fields)}")
@@ -200,6 +202,10 @@ class RecordMapper:
             return row
         kind = row[self._type]
         return LeftOut("type missing" if kind is None else f"type {kind!r}")
+
+
+def _is_feature(field: str) -> bool:
+    return field.startswith("features.")
 
 
 def _paths(field: str, text: str) -> tuple[FieldPath, ...]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from streams.errors import InputError
-from streams.formats.mapping_file import Mapping, read_mapping
+from streams.formats.mapping_file import Layout, Mapping, read_mapping
 
 FOLDER: Final = Path(__file__).parent / "presets"
 #: What ``--format`` says of the file itself; each other word names a preset or a mapping file.
@@ -47,6 +47,19 @@ def find_preset(name: str, kind: str) -> Mapping | None:
             f"file that ends in {SUFFIX}"
         )
     return read_mapping(FOLDER / f"{name}{SUFFIX}", kind)
+
+
+def layout_delimiter(rules: Mapping, head: bytes) -> str:
+    """Return the delimiter of the layout that the first line of a file has; ``auto`` without one."""
+    first = head.partition(b"\n")[0].decode("utf-8", "replace")
+    return next(
+        (layout.delimiter for layout in rules.layouts if layout.delimiter and _fits(layout, first)),
+        "auto",
+    )
+
+
+def _fits(layout: Layout, line: str) -> bool:
+    return line.count(layout.delimiter) + 1 == len(layout.names)
 
 
 def column_names(rules: Mapping, first: list[str], delimiter: str) -> list[str] | None:

@@ -31,7 +31,7 @@ from tools.files.formats.parquet_rows import ParquetRows
 from tools.files.formats.text import TextFile
 from tools.files.formats.unreadable import check_readable, check_text
 from tools.files.mapping import RecordMapper
-from tools.files.presets import CONTAINERS, column_names, find_preset
+from tools.files.presets import CONTAINERS, column_names, find_preset, layout_delimiter
 
 #: The first objects of a JSON file show which columns it has.
 HEAD_ROWS: Final = 200
@@ -193,7 +193,8 @@ class FileReader:
         """
         wanted = [name for column in self._mapper.columns for name in column.split("|")]
         least = 1 + max((int(column) for column in self._columns.values()), default=0) if self._is_positional else 0
-        table = Delimited(text, file.name, self._delimiter, suffix_of(file.path), wanted, least)
+        delimiter = layout_delimiter(self._rules, text.head) if self._delimiter == "auto" else self._delimiter
+        table = Delimited(text, file.name, delimiter, suffix_of(file.path), wanted, least)
         if not table.first:
             return None
         if table.is_sniffed and not table.is_usual and len(table.first) > 1:

@@ -42,8 +42,8 @@ def event_id(row: LogRow) -> str:
     """Return the row's own id, or one derived from it that sorts in file order."""
     if row.event_id:
         return row.event_id
-    content = f"{row.user_id}\0{row.item_id}\0{row.type}\0{row.ts_ms}".encode()
-    return f"{row.line:012d}-{hashlib.blake2b(content, digest_size=DIGEST_BYTES).hexdigest()}"
+    content = f"{row.user_id}\0{row.item_id}\0{row.type}\0{row.ts_ms}" + (f"\0{row.part}" if row.part else "")
+    return f"{row.line:012d}-{hashlib.blake2b(content.encode(), digest_size=DIGEST_BYTES).hexdigest()}"
 
 
 def to_event(row: LogRow, wire_run: str, seq: int) -> Event:
