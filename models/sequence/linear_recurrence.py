@@ -2,7 +2,8 @@
 
 After Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences, 2023, and Yue et
 al., Linear Recurrent Units for Sequential Recommendation, 2023. ``forward`` computes a whole
-sequence in parallel. ``step`` adds one behaviour to a state of fixed size, at the same cost after
+sequence in parallel, for training. ``last`` computes the newest output alone, for serving. ``step``
+adds one behaviour to a state of fixed size, at the same cost after
 any number of behaviours. No worker calls ``step`` yet: docs/decisions/0007 chose this encoder for
 it, and a test holds it equal to ``forward``.
 """
@@ -59,6 +60,24 @@ class LinearRecurrence(nn.Module):
         output: Tensor = self.write(torch.cat([real, imaginary], dim=-1))
         return output
 
+    def states(self, x: Tensor) -> Tensor:
+        """Return the state after each step, (length, n, dim) complex64 from (n, length, dim).
+
+        One step after the other: without gradients, that takes a tenth of the time of doubling on
+        a CPU.
+        """
+        inputs = torch.complex(*self._input(x)).transpose(0, 1).contiguous()
+        decay = torch.complex(*self._power(1))
+        states = inputs.clone()
+        for t in range(1, len(states)):
+            torch.addcmul(inputs[t], states[t - 1], decay, out=states[t])
+        return states
+
+    def output(self, states: Tensor) -> Tensor:
+        """Return the output of states, (..., dim) from (..., dim) complex64."""
+        output: Tensor = self.write(torch.cat([states.real, states.imag], dim=-1))
+        return output
+
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return the output and the new state after one more input.
 
@@ -109,6 +128,22 @@ class RecurrentBlock(nn.Module):
         """Return (n, length, dim) from (n, length, dim)."""
         return self._mix(x, self.recurrence(self.recurrence_norm(x)))
 
+    def each(self, x: Tensor) -> Tensor:
+        """Return what :meth:`forward` returns, faster, without gradients."""
+        states = self.recurrence.states(self.recurrence_norm(x))
+        return self._mix(x, self.recurrence.output(states.transpose(0, 1)))
+
+    def last(self, x: Tensor, ends: Tensor) -> Tensor:
+        """Return what :meth:`forward` returns at one step of each sequence, (n, dim).
+
+        Parameters
+        ----------
+        ends : (n,) int64, the step of each sequence
+        """
+        places = torch.arange(len(x), device=x.device)
+        states = self.recurrence.states(self.recurrence_norm(x))
+        return self._mix(x[places, ends], self.recurrence.output(states[ends, places]))
+
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Return output (n, dim) and new state (n, 2 * dim) after one more input (n, dim)."""
         output, state = self.recurrence.step(self.recurrence_norm(x), state)
@@ -136,6 +171,21 @@ class LinearRecurrentEncoder(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x
+
+    def last(self, x: Tensor, ends: Tensor) -> Tensor:
+        """Return the output at one step of each sequence, (n, dim), without gradients.
+
+        Parameters
+        ----------
+        x : (n, length, dim)
+        ends : (n,) int64, the step of each sequence
+        """
+        *blocks, last = self.blocks
+        for block in blocks:
+            assert isinstance(block, RecurrentBlock)
+            x = block.each(x)
+        assert isinstance(last, RecurrentBlock)
+        return last.last(x, ends)
 
     def initial_state(self, n: int) -> list[Tensor]:
         """Return the states of ``n`` sequences before their first behaviour.

@@ -89,6 +89,16 @@ class CausalTransformer(nn.Module):
         output: Tensor = self.layers(x + self.position_embedding.weight[:length], mask=ahead)
         return output
 
+    def last(self, x: Tensor, ends: Tensor) -> Tensor:
+        """Return the output after one behaviour of each window, (n, dim).
+
+        Parameters
+        ----------
+        ends : (n,) int64, the place of the behaviour in each window
+        """
+        newest: Tensor = self(x)[torch.arange(len(x), device=x.device), ends]
+        return newest
+
 
 class SequenceModel(nn.Module):
     """Item vectors, and the encoder of windows over them."""
@@ -164,13 +174,13 @@ class SequenceModel(nn.Module):
         """Return one vector per window, (n, dim) float32; see :class:`UserEncoder`."""
         device = self.item_bias.device
         with torch.inference_mode():
-            states = self(
+            inputs = self._inputs(
                 torch.from_numpy(items[packed.rows]).to(device),
                 torch.from_numpy(packed.types).to(device),
                 torch.from_numpy(packed.gaps).to(device),
             )
-            last = torch.from_numpy(np.maximum(packed.lengths - 1, 0)).to(device)
-            newest: Float32 = states[torch.arange(len(last), device=device), last].float().cpu().numpy()
+            ends = torch.from_numpy(np.maximum(packed.lengths - 1, 0)).to(device)
+            newest: Float32 = self.norm(self.encoder.last(inputs, ends)).float().cpu().numpy()
         newest[packed.lengths == 0] = 0.0
         return newest
 

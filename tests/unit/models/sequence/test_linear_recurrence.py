@@ -162,3 +162,15 @@ def test_new_parameters_give_memories_of_a_few_to_a_hundred() -> None:
         magnitudes = torch.exp(-LinearRecurrence(500).log_decay.exp())
     assert 0.39 < magnitudes.min() < 0.5
     assert 0.95 < magnitudes.max() < 0.991
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 33])
+def test_the_newest_output_alone_is_that_of_the_parallel_form(length: int) -> None:
+    """Serving computes only what it uses; padding behind a sequence's end changes nothing."""
+    model, x = encoder(), sequences(length, n=4)
+    ends = torch.tensor([length - 1, 0, length // 2, length - 1])
+    with torch.inference_mode():
+        expected = model(x)[torch.arange(4), ends]
+        np.testing.assert_allclose(model.last(x, ends).numpy(), expected.numpy(), atol=1e-5, rtol=0)
+        x[1, 1:], x[2, length // 2 + 1 :] = 1e3, -1e3
+        np.testing.assert_allclose(model.last(x, ends).numpy(), expected.numpy(), atol=1e-5, rtol=0)
