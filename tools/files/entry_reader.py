@@ -171,6 +171,8 @@ class Kind(Generic[RecordT]):
     required : fields without which a file cannot be read
     parse : gives the contract's fields of a row, without the id
     separator_option : the option for what parts the values of a list
+    add : gives the fields of an entry to which a later row of its id adds, None where the row replaces
+        them; without it each row replaces
     """
 
     what: str
@@ -179,6 +181,7 @@ class Kind(Generic[RecordT]):
     required: tuple[str, ...]
     parse: Callable[[str, Row], dict[str, Any]]
     separator_option: str
+    add: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any] | None] | None = None
 
     @property
     def id_field(self) -> str:
@@ -206,7 +209,7 @@ class EntryFiles(Generic[RecordT]):
 
 
 class EntryReader(Generic[RecordT]):
-    """Reads entries of files by id; of several rows with one id the last one counts.
+    """Reads entries of files by id; of several rows with one id the last one counts, or all add up.
 
     Parameters
     ----------
@@ -252,7 +255,10 @@ class EntryReader(Generic[RecordT]):
                 self._refused.refuse(place, exc)
                 continue
             if entry_id in found:
-                self.tally.repeated(entry_id, place)
+                added = None if self._kind.add is None else self._kind.add(found[entry_id], fields)
+                if added is None:
+                    self.tally.repeated(entry_id, place)
+                fields = added or fields
             found[entry_id], places[entry_id] = fields, place
         if not self.n_rows:
             raise InputError(self._nothing(name, "the file has no rows"))

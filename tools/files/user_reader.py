@@ -23,7 +23,8 @@ def user_files(
     """Return files of users.
 
     ``follows`` lists user ids, see :func:`~tools.files.cells.lists.list_of`. Each id counts once,
-    and the user's own id does not count.
+    and the user's own id does not count. A file may have a line for each pair of a user and one whom
+    the user follows: the lines of a user add up.
     """
     return EntryFiles(_USERS, paths, options, separator, prefix)
 
@@ -60,4 +61,11 @@ def _fields(user_id: str, row: Row) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value}
 
 
-_USERS: Final = Kind("user", User, USER_FIELDS, ("user_id",), _fields, "follow-separator")
+def _added(before: dict[str, Any], row: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a user with the follows of one more row; None for a row without follows."""
+    if "follows" not in row:
+        return None
+    return {**before, **row, "follows": list(dict.fromkeys([*before.get("follows", ()), *row["follows"]]))}
+
+
+_USERS: Final = Kind("user", User, USER_FIELDS, ("user_id",), _fields, "follow-separator", _added)

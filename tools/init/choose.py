@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from tools.files.cells.type_words import guess_type
-from tools.files.item_reader import ITEM_FIELDS
 from tools.init.names import ITEM_NAMES, LOG_NAMES, PART_RANK, USER_NAMES, plain_name, rank
 from tools.init.profile import Column, depends
 from tools.init.tables import Chosen, Sure, Table
@@ -87,7 +86,7 @@ def choose_items(table: Table, log_ids: frozenset[str] = frozenset()) -> Chosen:
 def _name_list(table: Table, chosen: Chosen) -> None:
     """Call the column of the category ``categories`` where its cells hold several."""
     category = chosen.of("category")
-    if category is None or "categories" not in ITEM_FIELDS:
+    if category is None or chosen.has("categories"):
         return
     column = table.column(category.column)
     if column.separator == "|" or column.share(lambda text: text.startswith("[")) > 0.5:

@@ -223,6 +223,8 @@ def test_a_word_for_nothing_in_many_texts_is_missing() -> None:
     Path("items.csv").write_text("item_id,title,description\n" + rows)
     assert main(["init", "items.csv"]) == 0
     assert written()["items"]["missing"] == [*FileOptions().missing.split(","), "UNKNOWN"]
+    texts = [item.get("text") for item in read_items(*options_of_items()).values()]
+    assert texts.count(None) == 10
 
 
 def test_files_of_two_shops_are_told(capsys: pytest.CaptureFixture[str]) -> None:

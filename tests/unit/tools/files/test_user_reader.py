@@ -64,6 +64,22 @@ def test_objects_and_lists_of_json_lines(tmp_path: Path) -> None:
     assert read_users([path], FileOptions()) == {"7": {"features": {"age": 2.0}, "follows": ["8", "9"]}}
 
 
+def test_the_lines_of_a_user_in_a_file_of_pairs_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whom a user follows is a line each; no line is told as a repeat, but a later one without follows is."""
+    path = tmp_path / "trust.txt"
+    path.write_text("2 966 1\n5 1509 1\n2 104 1\n2 966 1\n")
+    columns = FileOptions("user_id=0,follows=1")
+    assert {key: user["follows"] for key, user in read_users([path], columns).items()} == {
+        "2": ["966", "104"],
+        "5": ["1509"],
+    }
+    assert "repeat" not in capsys.readouterr().err
+    path.write_text("id,friends,city\n2,966,Bern\n2,,Basel\n")
+    found = read_users([path], FileOptions("user_id=id,follows=friends,features.city=city"))
+    assert found == {"2": {"features": {"city": "Basel"}, "follows": []}}
+    assert "1 row repeat" in capsys.readouterr().err
+
+
 def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
     """No file, no ids, no such column, no users: each says so."""
     path = tmp_path / "users.csv"

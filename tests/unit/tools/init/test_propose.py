@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tools.files.item_reader import ITEM_FIELDS
 from tools.init.propose import Proposal, propose
 from tools.init.tables import Table, is_header, make_table
 
@@ -42,7 +41,6 @@ class Case:
 
 
 TS = 1_700_000_000
-CATEGORIES = "categories" if "categories" in ITEM_FIELDS else "category"
 
 CASES = {
     "chinese names": Case(
@@ -128,7 +126,7 @@ CASES = {
             ),
         },
         {"user_id": "userId", "item_id": "movieId", "value": "rating", "ts": "timestamp"},
-        {"item_id": "movieId", "title": "title", CATEGORIES: "genres"},
+        {"item_id": "movieId", "title": "title", "categories": "genres"},
         {"user_id": "userId", "features.gender": "gender", "features.age": "age", "features.city": "city"},
     ),
     "recbole": Case(
