@@ -13,7 +13,7 @@ from typing import Final, Protocol
 import numpy as np
 
 from models.factors.als import AlsConfig, fit_als, fold_in_als
-from models.factors.item_neighbours import ease_weights, item_neighbours
+from models.factors.item_neighbours import ease_refusal, ease_weights, item_neighbours
 from models.interactions import next_item_counts
 from models.popularity import HALF_LIFE_MS, MAX_SCORE_EXPONENT, DecayedCounts
 from models.types import Bool, Float32, Int64
@@ -221,6 +221,48 @@ class IALS:
 BASELINES: Final[dict[str, Callable[..., Baseline]]] = {
     kind.name: kind for kind in (Popularity, RecentPopularity, Markov1, ItemKNN, EASE, IALS)
 }
+
+
+def refusal(name: str, n_items: int) -> str:
+    """Return why a baseline cannot learn from so many items, empty where it can."""
+    return ease_refusal(n_items) if name == EASE.name else ""
+
+
+def fit_baselines(
+    names: Sequence[str],
+    arrays: tuple[Int64, Int64, Int64],
+    sizes: tuple[int, int],
+    on_progress: Callable[[int, int], None],
+) -> tuple[list[Baseline], dict[str, str]]:
+    """Fit baselines; one that cannot be fitted is left out, because the others are of use without it.
+
+    Parameters
+    ----------
+    arrays, sizes : ``(users, items, ts_ms)`` and ``(n_users, n_items)``, as :class:`Baseline` takes
+        them
+    on_progress : called with the number of baselines done, and of all
+
+    Returns
+    -------
+    fitted : in the order of ``names``
+    left_out : by name, why a baseline was left out
+    """
+    fitted: list[Baseline] = []
+    left_out: dict[str, str] = {}
+    for done, name in enumerate(names):
+        on_progress(done, len(names))
+        why = refusal(name, sizes[1])
+        try:
+            if not why:
+                fitted.append(BASELINES[name](*arrays, *sizes))
+        except ValueError as exc:
+            why = str(exc)
+        except MemoryError:
+            why = "there is not enough memory for it"
+        if why:
+            left_out[name] = why
+    on_progress(len(names), len(names))
+    return fitted, left_out
 
 
 def padded(histories: Sequence[Int64], n_items: int) -> tuple[Int64, Bool]:

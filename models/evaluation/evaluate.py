@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 
 from models.artifact.artifact import Artifact
 from models.evaluation.ablation import Ablation
-from models.evaluation.baselines import BASELINES, Baseline
+from models.evaluation.baselines import BASELINES, Baseline, fit_baselines
 from models.evaluation.comparison import hit_tests, leads, moving_hit_rate
 from models.evaluation.examples import drawn, example
 from models.evaluation.splits import Cases
@@ -47,6 +48,7 @@ class Inputs:
         there, as a source
     mask_seen : whether lists leave out the items that the user had before
     others : further models by name: catalogue and windows to scores, (n, n_items) float32
+    left_out : baselines that the caller left out, with the reason
     """
 
     artifact: Artifact
@@ -56,6 +58,7 @@ class Inputs:
     baselines: Sequence[str] = DEFAULT_BASELINES
     mask_seen: bool = True
     others: Mapping[str, Callable[[Catalogue, Sequence[Sequence[Behaviour]]], Float32]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,9 +95,10 @@ def evaluate(inputs: Inputs, cases: Cases, *, seed: int, observer: Observer = Ob
 
     Returns
     -------
-    dict ``models``, ``lead`` (of the pipeline over each other model), ``examples`` (a few cases),
-        ``ablation`` (a source or feature silenced, fusion not fitted again), ``sigmoid``, ``cold``;
-        for the prequential protocol also ``curves`` and ``mcnemar``.
+    dict ``models``, ``baselines_left_out`` (those that could not run, with the reason), ``lead`` (of the
+        pipeline over each other model), ``examples`` (a few cases), ``ablation`` (a source or feature
+        silenced, fusion not fitted again), ``sigmoid``, ``cold``; for the prequential protocol also
+        ``curves`` and ``mcnemar``.
 
     Raises
     ------
@@ -119,6 +123,7 @@ class _Evaluation:
         self._row_of = np.array([self._catalogue.row_of[item_id] for item_id in log.item_ids])
         self._pipeline = Pipeline(artifact, k=K)
         self._ranked: dict[str, _Ranked] = {}
+        self._left_out = dict(inputs.left_out)
         self._ablation = Ablation(artifact, len(cases), seed)
         self._new_ranks: dict[str, list[Int64]] = {"content": [], "recent_popularity": []}
         self._probabilities: list[Float32] = []
@@ -146,6 +151,7 @@ class _Evaluation:
             "models": {name: self._summary(found) for name, found in self._ranked.items()},
             "ablation": self._ablation.summary(),
             "examples": self._examples,
+            "baselines_left_out": self._left_out,
         }
         ranks = self._all_ranks()
         ours = ranks.pop("pipeline")
@@ -182,12 +188,11 @@ class _Evaluation:
             known[: cases.positions[first_case]] = True
         sizes = len(log.user_ids), len(self._catalogue.item_ids)
         arrays = log.users[known], self._row_of[log.items[known]], log.ts_ms[known]
-        names = [name for name in self._inputs.baselines if name not in SOURCES]
-        fitted = []
-        for done, name in enumerate(names):
-            self._observer.on_progress("fitting baselines", done, len(names))
-            fitted.append(BASELINES[name](*arrays, *sizes))
-        self._observer.on_progress("fitting baselines", len(names), len(names))
+        names = [name for name in self._inputs.baselines if name not in (*SOURCES, *self._left_out)]
+        fitted, left_out = fit_baselines(names, arrays, sizes, partial(self._observer.on_progress, "fitting baselines"))
+        self._left_out |= left_out
+        for name in left_out:  # of a later block of a prequential evaluation: the earlier ones do not stand alone
+            self._ranked.pop(name, None)
         return fitted
 
     def _batches(self, block: slice) -> Iterator[_Batch]:

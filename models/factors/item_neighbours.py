@@ -114,6 +114,11 @@ def _best(rows: Int64, weights: Float32, n: int) -> tuple[Int64, Float32]:
     return rows[order], weights[order]
 
 
+def ease_refusal(n_items: int) -> str:
+    """Return why EASE cannot take so many items, empty where it can: its matrix has a row for each."""
+    return f"EASE takes at most {MAX_EASE_ITEMS}" if n_items > MAX_EASE_ITEMS else ""
+
+
 def ease_weights(users: Int64, items: Int64, n_users: int, n_items: int, regularisation: float) -> Float32:
     """Return the item-to-item weights that best rebuild each user's items from the other items.
 
@@ -142,10 +147,8 @@ def ease_weights(users: Int64, items: Int64, n_users: int, n_items: int, regular
     One dense matrix is inverted in place by its Cholesky factor: ``4 * n_items^2`` bytes and about
     ``n_items^3`` operations.
     """
-    if n_items > MAX_EASE_ITEMS:
-        raise ValueError(
-            f"n_items={n_items}: EASE takes at most {MAX_EASE_ITEMS}; keep the most frequent items or use item_neighbours"
-        )
+    if refusal := ease_refusal(n_items):
+        raise ValueError(f"n_items={n_items}: {refusal}; keep the most frequent items or use item_neighbours")
     if not 0.0 < regularisation < np.inf:
         raise ValueError(f"regularisation={regularisation}: must be above 0 and finite")
     matrix = interaction_matrix(users, items, n_users, n_items)

@@ -38,7 +38,7 @@ from models.training.log_slices import cut
 from models.training.options import NO_TEXT, PRESETS, Preset, TextSource, TrainingData, TrainingOptions
 from models.types import Float32, Int64
 
-__all__ = ["NO_TEXT", "PRESETS", "Preset", "TextSource", "TrainingData", "TrainingOptions", "train"]
+__all__ = ["NO_TEXT", "PRESETS", "Preset", "TextSource", "TrainingData", "TrainingOptions", "check_size", "train"]
 
 MIN_EVENTS: Final = 100
 N_NEIGHBOURS: Final = 32
@@ -63,6 +63,15 @@ class _Parts:
     to_ms: int
 
 
+def check_size(log: Interactions) -> None:
+    """Raise ValueError for a log that is too small to be cut into slices."""
+    if len(log) < MIN_EVENTS or len(log.item_ids) < 2:
+        raise ValueError(
+            f"log too small: number of events {len(log)}, of items {len(log.item_ids)}; "
+            f"training needs at least {MIN_EVENTS} events of 2 items"
+        )
+
+
 def train(data: TrainingData, options: TrainingOptions, observer: Observer = Observer()) -> Artifact:  # noqa: B008 (frozen)
     """Train an artifact.
 
@@ -81,11 +90,7 @@ class _Training:
 
     def __init__(self, data: TrainingData, options: TrainingOptions, observer: Observer) -> None:
         log = data.log
-        if len(log) < MIN_EVENTS or len(log.item_ids) < 2:
-            raise ValueError(
-                f"log too small: number of events {len(log)}, of items {len(log.item_ids)}; "
-                f"training needs at least {MIN_EVENTS} events of 2 items"
-            )
+        check_size(log)
         if options.imputation not in STRATEGIES:
             raise ValueError(f"imputation {options.imputation!r}: must be one of {', '.join(STRATEGIES)}")
         self._data, self._options, self._observer = data, options, observer

@@ -13,11 +13,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.training.log_findings import find_no_hits
 from streams.errors import HeadraceError, InputError
 from streams.settings.load import RecommenderSettings, load_settings
 from tools.cli import emit, progress
+from tools.reports.outputs import check_writable
 from tools.training.catalogue_share import share_of_items
-from tools.training.fit import FitOptions, LeftOut, check_target, choose_text, train_artifact
+from tools.training.checks import (
+    check_artifact_folder,
+    check_cases,
+    check_trainable,
+    choose_baselines,
+    findings_of,
+    named_baselines,
+    tell_findings,
+)
+from tools.training.fit import FitOptions, LeftOut, check_target, choose_text, encoder_for, train_artifact
 from tools.training.inputs import TrainingInputs, TrainingSources, embed_items
 from tools.training.live_artifact import add_consent, check_live
 from tools.training.progress import StageBars
@@ -54,9 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keep-seen", action="store_true", help="let lists contain items that the user had before")
     parser.add_argument(
         "--baselines",
-        default="popularity,markov1,item_knn,ease,ials",
         metavar="A,B,...",
-        help="models to compare with (default: all of them)",
+        help="models to compare with (default: popularity, markov1, item_knn, ease and ials, as far as they can "
+        "learn from so many items)",
     )
     parser.add_argument(
         "--train",
@@ -83,16 +94,24 @@ def run(args: argparse.Namespace) -> int:
     if args.dry_run:
         return sources.preview(args, "would be evaluated")
     seconds, started = {}, time.monotonic()
-    inputs = TrainingInputs(sources, sources.read_log(), sources.read_sides())
+    sides = sources.read_sides()
+    if args.window_text and not sides.has_text:
+        raise InputError("--window-text: no item has a text; name a catalogue with titles, or leave the option out")
+    encoder = encoder_for(fit, sides) if args.train else None
+    inputs = TrainingInputs(sources, sources.read_log(), sides, encoder)
+    warnings = tell_findings(findings_of(inputs.log, sources.log))
     share = share_of_items(inputs)
     if args.ties == "shuffled":
         inputs = replace(inputs, log=shuffle_ties(inputs.log, args.seed))
     cases = _cases(args, inputs.log)
+    check_cases(cases, sources.log.name)
+    chosen = choose_baselines(named_baselines(args.baselines), len({*inputs.log.item_ids, *sides.items}))
     seconds["read"] = time.monotonic() - started
     artifact, seconds["train"] = _artifact(args, fit, inputs, cases)
-    found, more = _evaluate(args, inputs, cases, artifact)
+    found, more = _evaluate(args, inputs, cases, artifact, chosen)
+    warnings += tell_findings(find_no_hits(found["models"]["pipeline"]["hr@10"], len(cases)))
     result = _circumstances(args, inputs.log, cases, artifact)
-    result |= {"catalogue_share": share, "seconds": seconds | more} | found
+    result |= {"catalogue_share": share, "seconds": seconds | more, "warnings": warnings} | found
     result |= sources.refused.result()
     if args.report:
         titles = {item_id: item["title"] for item_id, item in inputs.sides.items.items()}
@@ -107,19 +126,34 @@ def _checked(args: argparse.Namespace) -> tuple[FitOptions, TrainingSources]:
     if args.train:
         check_target(args.artifact)
         check_live(args.artifact, args.yes)
+        check_artifact_folder("DIR", args.artifact)
+    if args.report:
+        check_writable("--report", args.report)
     fit = FitOptions.of(args)
+    named_baselines(args.baselines)
     choose_text()
     if not 0 < args.split < 1:
         raise InputError(f"--split {args.split}: must be between 0 and 1")
     if args.window_text and not args.items:
         raise InputError("--window-text: windows are written with the items' texts; name them with --items")
-    return fit, TrainingSources.of(args)
+    sources = TrainingSources.of(args)
+    sources.check()
+    return fit, sources
 
 
 def _evaluate(
-    args: argparse.Namespace, inputs: TrainingInputs, cases: Cases, artifact: Artifact
+    args: argparse.Namespace,
+    inputs: TrainingInputs,
+    cases: Cases,
+    artifact: Artifact,
+    chosen: tuple[list[str], dict[str, str]],
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Return the metrics, and the seconds that embedding and evaluating took."""
+    """Return the metrics, and the seconds that embedding and evaluating took.
+
+    Parameters
+    ----------
+    chosen : the baselines, and by name why others were left out
+    """
     import numpy as np
 
     from models.evaluation.evaluate import Inputs, evaluate
@@ -139,8 +173,10 @@ def _evaluate(
             scorer = window_text_scorer(artifact, encoder, cases.train, sides.items, vectors, seed=args.seed)
             others["window_text"] = scorer
     embedded = time.monotonic()
-    baselines = [name for name in args.baselines.split(",") if name]
-    asked = Inputs(artifact, vectors, sides.item_features, sides.user_features, baselines, not args.keep_seen, others)
+    baselines, left_out = chosen
+    asked = Inputs(
+        artifact, vectors, sides.item_features, sides.user_features, baselines, not args.keep_seen, others, left_out
+    )
     with progress() as bar:
         told = StageBars(bar, unit="users" if cases.protocol == "loo" else "questions")
         try:
@@ -174,13 +210,20 @@ def _artifact(
 
     started = time.monotonic()
     if args.train:
+        check_trainable(cases.train, inputs.sources.log.name)
+        check_artifact_folder("DIR", args.artifact, len(inputs.log.item_ids))
         left_out: LeftOut = "last" if cases.protocol == "loo" else "none"
         artifact = train_artifact(fit, replace(inputs, log=cases.train), args.train, args.artifact, left_out)
         return artifact, time.monotonic() - started
     try:
-        return load_artifact(args.artifact, usable_device(fit.device)), 0.0
+        artifact = load_artifact(args.artifact, usable_device(fit.device))
     except ArtifactError as exc:
         raise HeadraceError(str(exc)) from exc
+    if args.window_text and not artifact.takes_text:
+        raise InputError(
+            f"--window-text: {args.artifact} knows items by their ids alone; train it with --items, or leave the option out"
+        )
+    return artifact, 0.0
 
 
 def _circumstances(args: argparse.Namespace, log: Interactions, cases: Cases, artifact: Artifact) -> dict[str, Any]:

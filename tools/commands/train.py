@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
+from models.training.log_findings import find_no_hits
 from streams.errors import InputError
 from tools.cli import emit
+from tools.files.times import parse_time
 from tools.training.catalogue_share import share_of_items
-from tools.training.fit import FitOptions, check_target, choose_text, train_artifact
+from tools.training.checks import check_artifact_folder, check_trainable, findings_of, tell_findings
+from tools.training.fit import FitOptions, check_target, choose_text, encoder_for, train_artifact
 from tools.training.inputs import TrainingInputs, TrainingSources
 from tools.training.live_artifact import add_consent, check_live
 from tools.training.result_tables import of_training
@@ -41,24 +45,14 @@ def run(args: argparse.Namespace) -> int:
 
     The artifact is written all the same, from the other rows.
     """
-    from models.evaluation.splits import leave_one_out
-
     if args.dry_run:
         return TrainingSources.of(args).preview(args, "would be trained on")
-    if args.out is None:
-        raise InputError("--out is missing: name a folder for the artifact")
-    check_target(args.out)
-    check_live(args.out, args.yes)
-    fit, sources = FitOptions.of(args), TrainingSources.of(args)
-    choose_text()
+    fit, sources = _checked(args)
     started = time.monotonic()
-    log = sources.read_log(args.until)
-    if args.leave_out == "last":
-        log = leave_one_out(log).train
-    inputs = TrainingInputs(sources, log, sources.read_sides())
-    share = share_of_items(inputs)
+    inputs, warnings, share = _read(args, fit, sources)
     artifact = train_artifact(fit, inputs, args.preset, args.out, args.leave_out)
     manifest = artifact.manifest
+    warnings += tell_findings(find_no_hits(manifest.metrics.get("hr@10"), manifest.metrics.get("n", 0)))
     result = {
         "artifact": artifact.version,
         "out": str(args.out),
@@ -69,7 +63,41 @@ def run(args: argparse.Namespace) -> int:
         "epochs": manifest.epochs,
         "seconds": time.monotonic() - started,
         "metrics": manifest.metrics,
+        "warnings": warnings,
         **sources.refused.result(),
     }
     emit(args, result, of_training(result))
     return sources.refused.exit_code
+
+
+def _checked(args: argparse.Namespace) -> tuple[FitOptions, TrainingSources]:
+    """Return how to train and what to read; raise :class:`InputError` for what cannot be used."""
+    if args.out is None:
+        raise InputError("--out is missing: name a folder for the artifact")
+    check_target(args.out)
+    check_live(args.out, args.yes)
+    fit, sources = FitOptions.of(args), TrainingSources.of(args)
+    check_artifact_folder("--out", args.out)
+    parse_time("--until", args.until)
+    sources.check()
+    choose_text()
+    return fit, sources
+
+
+def _read(
+    args: argparse.Namespace, fit: FitOptions, sources: TrainingSources
+) -> tuple[TrainingInputs, list[dict[str, Any]], float | None]:
+    """Return the inputs, what was odd about the log, and the share of its items in the catalogue."""
+    from models.evaluation.splits import leave_one_out
+
+    sides = sources.read_sides()
+    encoder = encoder_for(fit, sides)
+    log = sources.read_log(args.until)
+    warnings = tell_findings(findings_of(log, sources.log))
+    if args.leave_out == "last":
+        log = leave_one_out(log).train
+    inputs = TrainingInputs(sources, log, sides, encoder)
+    share = share_of_items(inputs)
+    check_trainable(log, sources.log.name)
+    check_artifact_folder("--out", args.out, len(log.item_ids))
+    return inputs, warnings, share

@@ -199,10 +199,12 @@ def _circumstances(result: Mapping[str, Any]) -> Section | None:
     of_run = {key: result.get(key) for key in CIRCUMSTANCES}
     of_run["seed"] = None if seed is None else str(seed)  # a name: its digits are not grouped
     seconds = [(name, _seconds(value)) for name, value in _part(result, "seconds").items()]
+    left_out = _part(result, "baselines_left_out").items()
     return section(
         "How it was measured",
         facts("Data, protocol, machine.", of_data + [(CIRCUMSTANCES[key], value) for key, value in of_run.items()]),
         table("Time of each stage.", ("stage", "seconds"), seconds),
+        table("Baselines that were left out.", ("baseline", "why"), [(model_name(n), why) for n, why in left_out]),
     )
 
 

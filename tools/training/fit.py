@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final, Literal
 from streams.errors import InputError
 from streams.settings.load import load_settings
 from tools.cli import progress, say
-from tools.training.inputs import TrainingInputs, embed_items, encoder_access
+from tools.reports.outputs import check_writable
+from tools.training.inputs import Sides, TrainingInputs, embed_items, encoder_access
 from tools.training.progress import StageBars, training_ends
 
 if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
+    from models.text.encoder import TextEncoder
     from models.training.train import TrainingData
 
 
@@ -88,6 +90,8 @@ class FitOptions:
         check_seed(args.seed)
         if args.minutes is not None and not args.minutes > 0:
             raise InputError(f"--minutes {args.minutes}: must be above 0")
+        if args.tensorboard is not None:
+            check_writable("--tensorboard", args.tensorboard)
         if args.tensorboard is not None and importlib.util.find_spec("tensorboard") is None:
             raise InputError(
                 f"--tensorboard {args.tensorboard}: the package tensorboard is not installed; "
@@ -102,6 +106,28 @@ class FitOptions:
             args.tensorboard,
             is_resumed=args.resume,
         )
+
+
+def encoder_for(fit: FitOptions, sides: Sides) -> TextEncoder | None:
+    """Return the encoder of a training, opened, so that one that is missing is refused before the log is read.
+
+    None where no item has a text.
+
+    Raises
+    ------
+    InputError
+        When the encoder cannot be opened.
+    SettingsError
+        When the device is not there.
+    """
+    from streams.recommender.artifact_encoder import open_cache, open_encoder, usable_device
+
+    device = usable_device(fit.device)
+    if not sides.has_text:
+        return None
+    encoder = open_encoder(fit.encoder, device, encoder_access())
+    open_cache(None, encoder)
+    return encoder
 
 
 def check_target(out: Path) -> None:
@@ -191,7 +217,7 @@ def _training_data(fit: FitOptions, inputs: TrainingInputs, device: str) -> Trai
     if not sides.has_text:
         say(IDS_ALONE, style="dim")
         return TrainingData(inputs.log, {}, NO_TEXT, sides.item_features, sides.user_features)
-    encoder = open_encoder(fit.encoder, device, encoder_access())
+    encoder = inputs.encoder or open_encoder(fit.encoder, device, encoder_access())
     vectors = embed_items(sides.items, encoder, open_cache(None, encoder))
     source = TextSource(fit.encoder, encoder.version, text_version(), encoder.files_sha256)
     return TrainingData(inputs.log, vectors, source, sides.item_features, sides.user_features)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from streams.errors import InputError
 from streams.settings.load import load_settings
 from tools.cli import progress
+from tools.files.formats.named_files import STDIN, find_files
 from tools.files.log_preview import LogPreview, add_dry_run, emit_preview
 from tools.files.log_reader import LogReader, sorted_rows
 from tools.files.log_rows import EventRules
@@ -21,6 +22,7 @@ from tools.files.times import TimeRange, parse_time
 if TYPE_CHECKING:
     from models.features.columns import Row
     from models.interactions import Interactions
+    from models.text.encoder import TextEncoder
     from models.text.encoder_files import Access
     from models.types import Float32
 
@@ -69,6 +71,12 @@ class TrainingSources:
     def of(cls, args: argparse.Namespace) -> TrainingSources:
         """Return the files that parsed options name."""
         return cls(LogSource.of(args), CatalogueSource.of(args), UserSource.of(args))
+
+    def check(self) -> None:
+        """Raise :class:`InputError` where a file is missing, before the first of them is read."""
+        for source in (self.log, self.catalogue, self.users):
+            if source is not None:
+                find_files([path for path in source.paths if str(path) != STDIN and not path.is_fifo()])
 
     def read_log(self, until: str | None = None) -> Interactions:
         """Return the log's events in time order; ``refused`` counts the rows that cannot be used.
@@ -135,11 +143,17 @@ class TrainingSources:
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """A log and what is known of its items and users, as they were read from their sources."""
+    """A log and what is known of its items and users, as they were read from their sources.
+
+    Parameters
+    ----------
+    encoder : of the items' texts, if it was opened already
+    """
 
     sources: TrainingSources
     log: Interactions
     sides: Sides
+    encoder: TextEncoder | None = None
 
 
 def encoder_access() -> Access:

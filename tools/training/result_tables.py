@@ -63,7 +63,7 @@ def _protocol(result: Mapping[str, Any]) -> str:
 
 def _limits(result: Mapping[str, Any]) -> list[str]:
     """Return what a reader must know of the numbers, a line each."""
-    lines = []
+    lines = [f"{model_name(name)} is left out: {why}" for name, why in result.get("baselines_left_out", {}).items()]
     if result["protocol"] == "loo":
         lines.append("leave-one-out: every model knows later events of other users, as in published protocols")
     if result["repeats"] and result["masked"]:
