@@ -60,14 +60,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def options_of(args: argparse.Namespace) -> Options:
     """Return the parsed options, checked."""
-    if args.interactions is None or (args.follows is None and args.users is None):
+    users = UserSource.of(args)
+    if args.interactions is None or (args.follows is None and users is None):
         raise InputError("cold-start needs --interactions FILE and at least one of --follows FILE and --users FILE")
     if args.seeds < 1:
         raise InputError(f"--seeds {args.seeds}: must be at least 1")
     return Options(
         args.interactions,
         args.follows,
-        UserSource.of(args),
+        users,
         parse_columns(args.columns),
         range(1, args.seeds + 1),
     )
