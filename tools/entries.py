@@ -25,7 +25,7 @@ from tools.cli import check_consent, emit, progress, say, write_json, write_row
 from tools.files.entry_reader import EntryReader
 from tools.files.file_options import shown_paths
 from tools.files.log_source import CatalogueSource, UserSource
-from tools.files.refused_rows import RefusedRows
+from tools.files.refused_rows import SHOWN_BAD, RefusedRows
 
 EntryT = TypeVar("EntryT", Item, User)
 Records = Iterable[tuple[str, "bytes | None"]]
@@ -100,17 +100,24 @@ def _put(args: argparse.Namespace, settings: Settings, command: EntryCommand[Ent
     reader: EntryReader[Any] = command.source.of_files(args, paths, "").reader(refused)
     entries = {command.id_on_wire(key): command.on_wire(entry) for key, entry in reader.read().items()}
     found: dict[str, Any] = {"refused": refused.n}
+    if refused.n:
+        found["groups"] = refused.as_json()
+    if refused.n > SHOWN_BAD or refused.left_out:
+        refused.say_summary()
     if reader.tally.left_out.counts():
         found["left_out"] = reader.tally.left_out.counts()
     if reader.tally.n_repeated:
         found["repeated"] = reader.tally.n_repeated
     told = f"{refused.n} refused"
+    removed = {command.id_on_wire(key): None for key in reader.ids_removed}
     if args.dry_run:
+        if removed:
+            found["would_remove"] = len(removed)
         return _show(args, entries, found, told)
-    removed: list[str] = []
     if args.replace:
         kept = entries.keys() | {command.id_on_wire(key) for key in reader.ids_refused}
-        removed = _to_remove(args, settings, command, kept, shown_paths(paths))
+        removed |= dict.fromkeys(_to_remove(args, settings, command, kept, shown_paths(paths)))
+    if args.replace or removed:
         found["removed"] = len(removed)
         told += f", {len(removed)} removed"
     records = chain(((key, encode(entry)) for key, entry in entries.items()), ((key, None) for key in removed))

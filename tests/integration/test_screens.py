@@ -129,6 +129,8 @@ def test_hostile_texts_through_every_command_and_log(
     (tmp_path / "lines").write_text(
         f"{HOSTILE}\n" + json.dumps({"user_id": HOSTILE, "type": HOSTILE}, ensure_ascii=False)
     )
+    user = {"user_id": HOSTILE, "features": {HOSTILE: HOSTILE}, "follows": [FORMULA]}
+    (tmp_path / "users").write_text(json.dumps(user, ensure_ascii=False))
     ran = {
         "init": run(capsys, "init", log, items, "--yes"),
         "topics": run(capsys, "topics", "check"),
@@ -136,8 +138,13 @@ def test_hostile_texts_through_every_command_and_log(
         "produce": run(capsys, "produce", str(tmp_path / "lines"), codes=(1,)),
         "subscribe": run(capsys, "subscribe") + run(capsys, "subscribe", "--user", HOSTILE, "--format", "json"),
         "items": run(capsys, "items", "list")
+        + run(capsys, "items", "list", "--format", "json")
         + run(capsys, "items", "put", items)
         + run(capsys, "items", "delete", HOSTILE, "--yes"),
+        "users": run(capsys, "users", "put", str(tmp_path / "users"))
+        + run(capsys, "users", "list")
+        + run(capsys, "users", "list", "--format", "json")
+        + run(capsys, "users", "delete", HOSTILE, "--yes"),
         "rejected": run(capsys, "rejected", "list")
         + run(capsys, "rejected", "show")
         + run(capsys, "rejected", "redrive", codes=(1,)),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -20,20 +20,18 @@ from streams.errors import InputError, RecordError
 from streams.printable import counted
 from tools.cli import say
 from tools.files.cells.features import FEATURE, feature_columns, feature_value, raw_features
-from tools.files.cells.left_out import LeftOut
-from tools.files.cells.lists import OTHERS, SEPARATOR, list_of
+from tools.files.cells.lists import SEPARATOR, list_of
 from tools.files.cells.missing import MissingWords
+from tools.files.cells.tally import Tally
 from tools.files.file_options import FileOptions, shown_paths
 from tools.files.mapping import LeftOut as PassedOver
 from tools.files.mapping import Removed
 from tools.files.presets import find_preset
-from tools.files.raw_rows import RawRow, raw_rows
-from tools.files.refused_rows import RefusedRows
+from tools.files.raw_rows import RawRow, ShortRow, raw_rows
+from tools.files.refused_rows import SHOWN_BAD, RefusedRows
 from tools.files.values import id_text, is_missing, plain_text, shown
 
 RecordT = TypeVar("RecordT", Item, User)
-#: A separator is told to be another one where so many cells have only that other one.
-TOLD_SEPARATORS: Final = 3
 
 
 class Row:
@@ -106,59 +104,6 @@ class Row:
         return text or None
 
 
-@dataclass
-class Tally:
-    """What is counted while entries are read.
-
-    Parameters
-    ----------
-    separator : what parts the values of a list in a text
-    """
-
-    missing: MissingWords
-    separator: str = SEPARATOR
-    left_out: LeftOut = field(default_factory=LeftOut)
-    n_repeated: int = 0
-    _last_repeated: str = ""
-    _separators: dict[tuple[str, str], int] = field(default_factory=dict)
-    _replaced: dict[tuple[str, str], tuple[int, str]] = field(default_factory=dict)
-
-    def repeated(self, entry_id: str, place: str) -> None:
-        """Count a row whose id has come before."""
-        self.n_repeated += 1
-        self._last_repeated = self._last_repeated or f"{shown(entry_id)} in {place}"
-
-    def look_at_separators(self, name: str, raw: Any) -> None:
-        """Count what else than the separator parts a list, for :meth:`lines`."""
-        if isinstance(raw, str) and not raw.lstrip().startswith("["):
-            found = next((mark for mark in OTHERS if mark in raw), "") if self.separator not in raw else self.separator
-            self._separators[name, found] = self._separators.get((name, found), 0) + 1
-
-    def replaced(self, name: str, by: str, place: str) -> None:
-        """Count a row in which an empty field takes the value of another one."""
-        n, first = self._replaced.get((name, by), (0, place))
-        self._replaced[name, by] = n + 1, first
-
-    def lines(self, id_field: str, separator_option: str) -> Iterator[str]:
-        """Yield what is to be told once at the end."""
-        yield from self.missing.lines()
-        yield from self.left_out.lines()
-        for (name, by), (n, first) in self._replaced.items():
-            yield f"{name}: {counted(n, 'row')} {'has' if n == 1 else 'have'} none, first {first}; the {by} stands for it"
-        if self.n_repeated:
-            yield (
-                f"{id_field}: {counted(self.n_repeated, 'row')} repeat an id, for example {self._last_repeated}; "
-                "the last row of an id counts"
-            )
-        for (name, mark), n in self._separators.items():
-            is_alone = n >= TOLD_SEPARATORS and not self._separators.get((name, self.separator))
-            if mark and mark != self.separator and is_alone:
-                yield (
-                    f"{name}: {n:,} have {mark!r} and none has {self.separator!r}: each is one value; "
-                    f"if {mark!r} parts them, add {separator_option} {mark!r}"
-                )
-
-
 @dataclass(frozen=True)
 class Kind(Generic[RecordT]):
     """What makes entries of one kind.
@@ -219,6 +164,7 @@ class EntryReader(Generic[RecordT]):
     ----------
     n_rows : rows that were read
     ids_refused : ids of rows that could not be used, so that nobody takes them for removed
+    ids_removed : ids that a file of changes removes
     """
 
     def __init__(self, files: EntryFiles[RecordT], refused: RefusedRows) -> None:
@@ -231,6 +177,7 @@ class EntryReader(Generic[RecordT]):
         )
         self.n_rows = 0
         self.ids_refused: set[str] = set()
+        self.ids_removed: dict[str, None] = {}
 
     def read(self) -> dict[str, RecordT]:
         """Return the entries by id, in the order in which the ids first come; tell what was left out.
@@ -254,10 +201,11 @@ class EntryReader(Generic[RecordT]):
             except RecordError as exc:
                 self._refused.refuse(place, exc)
                 continue
+            self.ids_removed.pop(entry_id, None)
             if entry_id in found:
                 added = None if self._kind.add is None else self._kind.add(found[entry_id], fields)
                 if added is None:
-                    self.tally.repeated(entry_id, place)
+                    self.tally.repeated(f"{shown(entry_id)} in {place}")
                 fields = added or fields
             found[entry_id], places[entry_id] = fields, place
         if not self.n_rows:
@@ -279,6 +227,8 @@ class EntryReader(Generic[RecordT]):
             )
         if self._refused.n:
             say(f"{name}: {self._refused.n:,} of {counted(self.n_rows, 'row')} refused", style="yellow")
+        if self._refused.n > SHOWN_BAD or self._refused.left_out:
+            self._refused.say_summary()
         return entries
 
     def _pass_over(self, why: PassedOver, found: dict[str, dict[str, Any]]) -> None:
@@ -286,7 +236,9 @@ class EntryReader(Generic[RecordT]):
         self._refused.leave_out(why)
         if isinstance(why, Removed):
             with contextlib.suppress(RecordError):
-                found.pop(id_text(self._kind.id_field, why.values[0]), None)
+                entry_id = id_text(self._kind.id_field, why.values[0])
+                found.pop(entry_id, None)
+                self.ids_removed[entry_id] = None
 
     def _nothing(self, name: str, why: str) -> str:
         columns = ",".join(f"{field}=NAME" for field in self._kind.names[:2])
@@ -299,18 +251,25 @@ class EntryReader(Generic[RecordT]):
         return f"line {raw.line}" if len(self._files.paths) == 1 else f"{Path(raw.file).name} line {raw.line}"
 
     def _parse(self, raw: RawRow, place: str) -> tuple[str, dict[str, Any]]:
-        if isinstance(raw.values, str):
-            raise RecordError("malformed", "", raw.values)
-        row = Row(dict(zip(self._names, raw.values, strict=True)), place, self.tally)
-        id_field = self._kind.id_field
-        if self.tally.missing.count_id(id_field, row.raws[id_field]):
-            raise RecordError("missing", id_field, f"{shown(row.raws[id_field])} is a word for nothing")
-        entry_id = id_text(id_field, row.raws[id_field])
+        values = raw.values
+        if isinstance(values, str):
+            raise RecordError("malformed", "", values)
+        if isinstance(values, ShortRow):
+            self.tally.short(values.why, place)
+        row = Row(dict(zip(self._names, values, strict=True)), place, self.tally)
+        entry_id = self._id(values[0])
         try:
             return entry_id, self._kind.parse(entry_id, row)
         except RecordError:
             self.ids_refused.add(entry_id)
             raise
+
+    def _id(self, raw: Any) -> str:
+        """Return an id; raise :class:`RecordError` for a value that is none."""
+        field = self._kind.id_field
+        if self.tally.missing.count_id(field, raw):
+            raise RecordError("missing", field, f"{shown(raw)} is a word for nothing")
+        return id_text(field, raw)
 
     def _checked(self, found: Mapping[str, dict[str, Any]], places: Mapping[str, str]) -> Iterator[tuple[str, RecordT]]:
         """Yield the entries that keep the contract."""

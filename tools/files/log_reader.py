@@ -96,6 +96,8 @@ class LogReader:
         if not self._source.no_times:
             self._learn(head)
         yield from self._checked(chain(first, raws))
+        for line in self._rows.missing.lines():
+            self._refused.tell(f"{self._source.name}: {line}")
         if not self._is_direct:
             self._check_any()
         if self._rows.ahead_ms > TOLD_AHEAD_MS:

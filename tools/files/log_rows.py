@@ -12,6 +12,7 @@ from streams.errors import InputError, RecordError
 from streams.formats.mapping_file import Mapping
 from streams.settings.apps import SequencerSettings
 from streams.settings.load import Settings
+from tools.files.cells.missing import MissingWords
 from tools.files.file_options import parse_columns
 from tools.files.log_source import LogSource
 from tools.files.presets import find_preset
@@ -96,6 +97,7 @@ class RowReader:
     ahead_ms : how far the newest time lies ahead of now; 0 for none
     now_ms, skew_ms : the time of day, and how far a time may lie ahead of it
     nothing : words that stand for no value
+    missing : counts the ids that were such a word
     known, default_type : names of the event types, and the one of a row that names none
     is_timed : whether the log has times
 
@@ -122,6 +124,7 @@ class RowReader:
         self.skew_ms = rules.max_future_skew_ms
         self.now_ms = int(time.time() * 1000)
         self.nothing = source.files.missing_words()
+        self.missing = MissingWords(self.nothing)
         self._types: dict[Any, str] = {name: name for name in rules.types} | mapped
         self.default_type = rules.default_type
         self._ids: dict[str, str] = {}
@@ -161,7 +164,7 @@ class RowReader:
             return id_text(field, raw)
         found = self._ids.get(raw)
         if found is None:
-            if raw.strip() in self.nothing:
+            if self.missing.count_id(field, raw):
                 raise RecordError(
                     "missing", field, f"{shown(raw)} stands for no value; if it is an id, leave it out of --missing"
                 )

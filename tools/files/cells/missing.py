@@ -7,8 +7,8 @@ would make one giant user of all who are unknown.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
 #: What exports write for no value: R, spreadsheets, SQL, Hive and MySQL, pandas, Python, JavaScript.
 MISSING: Final = r"NA,N/A,n/a,#N/A,<NA>,NULL,Null,null,\N,None,NaN,nan,undefined,-"
@@ -32,11 +32,6 @@ class MissingWords:
         self._words = words
         self._option = option
         self._ids: Counter[tuple[str, str]] = Counter()
-
-    def cleared(self, values: Sequence[Any]) -> Sequence[Any]:
-        """Return the values with None for each that is a word for nothing."""
-        words = self._words
-        return [None if isinstance(value, str) and value.strip() in words else value for value in values]
 
     def has(self, value: object) -> bool:
         """Return whether a value is a word for nothing."""

@@ -56,7 +56,9 @@ def run(screen: Screen, *argv: str) -> tuple[int, dict[str, Any]]:
     """Run a command with ``--json``; return its exit code and its last line."""
     screen.readouterr()
     code = main([*argv, "--json"])
-    return code, json.loads(screen.readouterr().out.splitlines()[-1])
+    found = json.loads(screen.readouterr().out.splitlines()[-1])
+    assert sum(group["n"] for group in found.pop("groups", [])) == found.get("refused", 0)
+    return code, found
 
 
 def write(name: str, *lines: str) -> str:
@@ -180,3 +182,22 @@ def test_no_raw_user_id_reaches_the_topic(capsys: Screen, topics: FakeTopics, mo
     assert run(capsys, "users", "put", path, "--replace") == (0, {"sent": 2, "refused": 0, "removed": 0})
     assert run(capsys, "users", "delete", "anna", "--yes") == (0, {"sent": 1})
     assert topics.values["users"].keys() == {of("bert")}
+
+
+def test_a_file_of_changes_puts_and_removes(capsys: Screen, topics: FakeTopics) -> None:
+    """As Debezium writes them: a delete removes the item; what comes later counts."""
+    write("items.csv", "item_id,title", "a,A", "b,B", "c,C")
+    assert main(["items", "put", "items.csv"]) == 0
+    changes: list[dict[str, Any]] = [
+        {"op": "u", "before": None, "after": {"item_id": "a", "title": "New"}},
+        {"op": "d", "before": {"item_id": "b", "title": "B"}, "after": None},
+        {"op": "d", "before": {"item_id": "c", "title": "C"}, "after": None},
+        {"op": "c", "before": None, "after": {"item_id": "c", "title": "C again"}},
+    ]
+    path = write("changes.jsonl", *map(json.dumps, changes))
+    argv = ["items", "put", path, "--format", "debezium"]
+    code, found = run(capsys, *argv, "--dry-run")
+    assert (code, found["would_send"], found["would_remove"]) == (0, 2, 1)
+    assert run(capsys, *argv) == (0, {"sent": 2, "refused": 0, "removed": 1})
+    titles = {key: RecordDecoder(Item).decode(value).title for key, value in topics.values["items"].items()}
+    assert titles == {"a": "New", "c": "C again"}

@@ -207,3 +207,22 @@ def test_whole_records_are_read_back(tmp_path: Path) -> None:
     path = tmp_path / "items.jsonl"
     path.write_bytes(msgspec.json.encode(item))
     assert list(items_of_file(CatalogueSource((path,)))) == [item]
+
+
+def test_rows_with_too_few_or_too_many_values_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Values that are not there are missing; a row with more may be cut at a comma of its title, so it is refused."""
+    content = "item_id,title,price,category\n1,One,2,x\n2,Two\n3,Three, or so,4,x\n4,Four,4,x\n5,Five,1\n"
+    items = read(tmp_path / "items.csv", content)
+    assert list(items) == ["1", "2", "4", "5"] and items["2"] == {"title": "Two"}
+    told = capsys.readouterr().err
+    assert "line 4: malformed: record: has 5 values, not 4" in told
+    assert "2 rows with too few values, for example line 3 has 2 of 4 values" in told
+
+
+def test_a_catalogue_is_never_read_as_latin_1(tmp_path: Path) -> None:
+    """What a Chinese spreadsheet saves is GB18030; a named encoding holds."""
+    path = tmp_path / "items.csv"
+    path.write_bytes("item_id,title\n1,保温杯\n2,登山鞋\n".encode("gb18030"))
+    assert [item["title"] for item in read_items([path], FileOptions()).values()] == ["保温杯", "登山鞋"]
+    path.write_bytes("item_id,title\n1,café\n".encode("latin-1"))
+    assert read_items([path], FileOptions(encoding="latin-1"))["1"]["title"] == "café"

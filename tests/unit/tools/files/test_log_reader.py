@@ -272,3 +272,14 @@ def test_items_keep_free_prices_and_leave_out_what_has_no_value(tmp_path: Path) 
         "1": {"title": "a, b", "tags": ["x", "y"], "price": 0.0},
         "2": {"title": "2", "text": "two\nlines"},
     }
+
+
+def test_an_id_that_is_a_word_for_nothing_in_many_rows_is_said_once(tmp_path: Path) -> None:
+    """All who are unknown would be one giant user; another list of words reads it as an id."""
+    path = tmp_path / "log.csv"
+    path.write_text(HEADER + "".join(f"{'NULL' if i % 3 else f'u{i}'},i{i},{T + i}\n" for i in range(300)))
+    refused = RecordingRows()
+    assert len(list(LogReader(LogSource((path,)), refused))) == 100
+    told = f"{path}: user_id is 'NULL' in 200 rows: left out as missing; --missing '' reads it as an id"
+    assert [line for line in refused.summary() if "NULL" in line and "rows:" in line] == [told]
+    assert len(list(LogReader(LogSource((path,), FileOptions(missing="")), RecordingRows()))) == 300
