@@ -162,7 +162,9 @@ def test_produce_publishes_good_lines_and_refuses_bad_ones(
         for i in range(100)
     ]
     file.write_text("\n".join([*good[:50], "{broken", *good[50:]]))
-    assert command(capsys, "produce", str(file)) == (1, {"sent": 100, "refused": 1})
+    code, result = command(capsys, "produce", str(file))
+    assert (code, result["sent"], result["refused"]) == (1, 100, 1)
+    assert [(group["field"], group["reason"], group["n"]) for group in result["groups"]] == [("", "malformed", 1)]
     assert {event.ts for event in events_of(kafka)} == {1_600_000_000_000 + i for i in range(100)}
     assert main(["produce", str(tmp_path / "none")]) == 2
 

@@ -233,14 +233,14 @@ async def _events(source: LogSource, maker: EventMaker, rules: EventRules, refus
     """Yield the events of files, or those of a pipe as they come."""
     path = source.paths[0]
     if len(source.paths) > 1 or not (str(path) == STDIN or path.is_fifo() or path.is_char_device()):
-        for made in _file_events(source, maker, rules, refused):
+        for made in file_events(source, maker, rules, refused):
             yield made
         return
     chunks = read_chunks(None if str(path) == STDIN else path)
     first = await anext(chunks, b"")
     if _is_live(source, first):
         async for number, line in split_lines(_joined(first, chunks)):
-            for made in _line_events(maker, number, line, refused):
+            for made in line_events(maker, number, line, refused):
                 yield made
         return
     with tempfile.NamedTemporaryFile(prefix="headrace-stdin-") as copy:
@@ -248,7 +248,7 @@ async def _events(source: LogSource, maker: EventMaker, rules: EventRules, refus
             copy.write(chunk)
         copy.flush()
         take_for_stdin(Path(copy.name))
-        for made in _file_events(_of_stdin(source), maker, rules, refused):
+        for made in file_events(_of_stdin(source), maker, rules, refused):
             yield made
 
 
@@ -275,7 +275,7 @@ async def _joined(first: bytes, chunks: AsyncIterator[bytes]) -> AsyncIterator[b
         yield chunk
 
 
-def _line_events(maker: EventMaker, number: int, line: bytes, refused: RefusedRows) -> Iterator[Made]:
+def line_events(maker: EventMaker, number: int, line: bytes, refused: RefusedRows) -> Iterator[Made]:
     """Yield the events of a line of JSON; count what is refused."""
     place = f"line {number}"
     now_ms = int(time.time() * 1000)
@@ -296,7 +296,7 @@ def _line_events(maker: EventMaker, number: int, line: bytes, refused: RefusedRo
             refused.refuse(place, exc)
 
 
-def _file_events(source: LogSource, maker: EventMaker, rules: EventRules, refused: RefusedRows) -> Iterator[Made]:
+def file_events(source: LogSource, maker: EventMaker, rules: EventRules, refused: RefusedRows) -> Iterator[Made]:
     """Yield the events of files, read as ``headrace replay`` reads them, in the order of the files."""
     reader = LogReader(source, refused, rules, is_direct=True)
     for row in reader:
