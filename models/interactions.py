@@ -102,6 +102,11 @@ def next_item_counts(users: Int64, items: Int64, n_items: int, n_next: int = N_N
     return rows, shares
 
 
+def no_next_items(n_items: int, n_next: int = N_NEXT) -> tuple[Int64, Float32]:
+    """Return the counts of :func:`next_item_counts` for a log whose order is unknown: none."""
+    return np.full((n_items, n_next), -1, dtype=np.int64), np.zeros((n_items, n_next), dtype=np.float32)
+
+
 def windows_before(
     log: Interactions, positions: Iterable[int], max_length: int
 ) -> tuple[list[list[Behaviour]], list[set[str]], list[str]]:

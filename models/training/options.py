@@ -28,6 +28,8 @@ class TrainingOptions:
         leave-one-out protocols do
     imputation : what fills missing features
     checkpoints : a folder from which an interrupted training continues; None keeps none
+    is_ordered : whether the log's events have times. Without them, the sequence model and what
+        follows what are not fitted, and ``cut`` must be ``last``
     left_out : ``last`` when the caller removed each user's last event for an evaluation; the
         artifact records it
     """
@@ -40,6 +42,7 @@ class TrainingOptions:
     imputation: str = "median"
     checkpoints: Path | None = None
     left_out: Literal["none", "last"] = "none"
+    is_ordered: bool = True
 
 
 @dataclass(frozen=True)

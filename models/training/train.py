@@ -25,12 +25,13 @@ from models.factors.matrix_factorisation import FactorsConfig, ItemFactors, fit_
 from models.features.imputation import STRATEGIES
 from models.features.side_features import SideFeatures, fit_side_features
 from models.fusion import FusionModel, fit_fusion, popularity_fusion
-from models.interactions import Interactions, next_item_counts, sample_positions
+from models.interactions import Interactions, next_item_counts, no_next_items, sample_positions
 from models.observer import Observer
 from models.popularity import DecayedCounts
 from models.ranking.catalogue import build_catalogue
 from models.sequence.checkpoint import Checkpoint
 from models.sequence.fit import FitControl, SequenceData, SequenceFit, fit_sequence
+from models.sequence.untrained import popularity_sequence
 from models.sequence.validation import Validator
 from models.text.whitening import Whitening, fit_whitening
 from models.training.fusion_cases import collect, measure, questions
@@ -91,6 +92,8 @@ class _Training:
     def __init__(self, data: TrainingData, options: TrainingOptions, observer: Observer) -> None:
         log = data.log
         check_size(log)
+        if not options.is_ordered and (options.cut != "last" or options.imputation == "time"):
+            raise ValueError("a log without times: it cannot be cut by time, and no feature imputed by time")
         if options.imputation not in STRATEGIES:
             raise ValueError(f"imputation {options.imputation!r}: must be one of {', '.join(STRATEGIES)}")
         self._data, self._options, self._observer = data, options, observer
@@ -153,10 +156,15 @@ class _Training:
             on_epoch=on_epoch,
             on_step=lambda done, total: on_progress(f"{what}: sequence model", done, total),
         )
-        sequence = fit_sequence(
-            SequenceData(log.users, log.items, log.types, log.ts_ms, self._text),
-            preset.sequence, preset.sequence_training, seed=options.seed, device=options.device, control=control,
-        )  # fmt: skip
+        popularity = np.bincount(log.items, minlength=n_items).astype(np.float32)
+        if options.is_ordered:
+            sequence = fit_sequence(
+                SequenceData(log.users, log.items, log.types, log.ts_ms, self._text),
+                preset.sequence, preset.sequence_training, seed=options.seed, device=options.device, control=control,
+            )  # fmt: skip
+            following = next_item_counts(log.users, log.items, n_items)
+        else:
+            sequence, following = popularity_sequence(preset.sequence, popularity), no_next_items(n_items)
         factors = self._fit_factors(log, what)
         counts = DecayedCounts()
         counts.add_all((log.item_ids[item], int(ts)) for item, ts in zip(log.items, log.ts_ms, strict=True))
@@ -164,9 +172,9 @@ class _Training:
         return _Parts(
             sequence,
             factors,
-            next_item_counts(log.users, log.items, n_items),
+            following,
             item_neighbours(log.users, log.items, n_items, min(N_NEIGHBOURS, n_items)),
-            np.bincount(log.items, minlength=n_items).astype(np.float32),
+            popularity,
             counts.scores(log.item_ids, to_ms),
             log.first_ms_of_items(),
             to_ms,

@@ -105,7 +105,8 @@ def run(args: argparse.Namespace) -> int:
         inputs = replace(inputs, log=shuffle_ties(inputs.log, args.seed))
     cases = _cases(args, inputs.log)
     check_cases(cases, sources.log.name)
-    chosen = choose_baselines(named_baselines(args.baselines), len({*inputs.log.item_ids, *sides.items}))
+    n_items, is_ordered = len({*inputs.log.item_ids, *sides.items}), not sources.log.no_times
+    chosen = choose_baselines(named_baselines(args.baselines), n_items, is_ordered=is_ordered)
     seconds["read"] = time.monotonic() - started
     artifact, seconds["train"] = _artifact(args, fit, inputs, cases)
     found, more = _evaluate(args, inputs, cases, artifact, chosen)
@@ -138,6 +139,8 @@ def _checked(args: argparse.Namespace) -> tuple[FitOptions, TrainingSources]:
         raise InputError("--window-text: windows are written with the items' texts; name them with --items")
     sources = TrainingSources.of(args)
     sources.check()
+    if sources.log.no_times and args.protocol != "loo":
+        raise InputError(f"--protocol {args.protocol}: cuts by time, and the log has no times (--no-times); use loo")
     return fit, sources
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: An artifact, its checkpoints and the one that it replaces: bytes for each item, rounded up.
 BYTES_PER_ITEM: Final = 10_000
 SHOWN_LENGTH: Final = 40
+#: The baseline that needs the order of events.
+NEXT_ITEM: Final = "markov1"
 
 
 def check_artifact_folder(option: str, out: Path, n_items: int = 0) -> None:
@@ -74,13 +76,16 @@ def named_baselines(text: str | None) -> list[str] | None:
     return list(dict.fromkeys(names))
 
 
-def choose_baselines(named: Sequence[str] | None, n_items: int) -> tuple[list[str], dict[str, str]]:
+def choose_baselines(
+    named: Sequence[str] | None, n_items: int, *, is_ordered: bool = True
+) -> tuple[list[str], dict[str, str]]:
     """Return the baselines that can run, and by name why others are left out, which is said.
 
     Parameters
     ----------
     named : as the user named them; None for all
     n_items : of the log and the catalogue together
+    is_ordered : whether the log has times
 
     Raises
     ------
@@ -91,10 +96,12 @@ def choose_baselines(named: Sequence[str] | None, n_items: int) -> tuple[list[st
     from models.evaluation.evaluate import DEFAULT_BASELINES
 
     wanted = DEFAULT_BASELINES if named is None else named
-    left_out = {name: why for name in wanted if (why := refusal(name, n_items))}
-    for name, why in left_out.items():
-        told = f"{why}, the log and the catalogue have {n_items}"
-        left_out[name] = told
+    left_out = {
+        name: f"{why}, the log and the catalogue have {n_items}" for name in wanted if (why := refusal(name, n_items))
+    }
+    if not is_ordered and NEXT_ITEM in wanted:
+        left_out[NEXT_ITEM] = "learns what follows what, the log has no times"
+    for name, told in left_out.items():
         if named is not None:
             raise InputError(f"--baselines {name}: {told}; leave it out of the list")
         say(f"baseline {name} is left out: {told}", style="yellow")

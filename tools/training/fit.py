@@ -172,15 +172,17 @@ def train_artifact(fit: FitOptions, inputs: TrainingInputs, preset: Preset, out:
     checkpoints = out.parent / f".{out.name}.checkpoints"
     if not fit.is_resumed:
         shutil.rmtree(checkpoints, ignore_errors=True)
+    is_ordered = not inputs.sources.log.no_times
     options = TrainingOptions(
         preset=preset,
         seed=fit.seed,
         device=usable_device(fit.device),
         minutes=fit.minutes,
-        cut="last" if left_out == "last" else "time",
+        cut="last" if left_out == "last" or not is_ordered else "time",
         imputation=fit.imputation,
         checkpoints=checkpoints,
         left_out=left_out,
+        is_ordered=is_ordered,
     )
     data = _training_data(fit, inputs, options.device)
     board = TensorBoardLog(fit.tensorboard) if fit.tensorboard else None

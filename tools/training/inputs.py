@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from streams.errors import InputError
 from streams.settings.load import load_settings
@@ -25,6 +28,13 @@ if TYPE_CHECKING:
     from models.text.encoder import TextEncoder
     from models.text.encoder_files import Access
     from models.types import Float32
+
+
+#: What a command says of a log without times.
+WITHOUT_TIMES: Final = (
+    "has no times, so the sequence model and the counts of what follows what are not fitted; factors, neighbours and "
+    "popularity are"
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,9 @@ class TrainingSources:
     def read_log(self, until: str | None = None) -> Interactions:
         """Return the log's events in time order; ``refused`` counts the rows that cannot be used.
 
-        These are the rows that ``headrace replay`` publishes under the same settings.
+        These are the rows that ``headrace replay`` publishes under the same settings. The events of
+        a log without times come in random order, at the time when its files were written: the order
+        of its rows is often that of items or counts, which would give an evaluation's answers away.
 
         Parameters
         ----------
@@ -95,11 +107,17 @@ class TrainingSources:
         from models.interactions import Interactions
 
         times = TimeRange(end=parse_time("--until", until))
+        if until and self.log.no_times:
+            raise InputError(f"--until {until}: the log has no times (--no-times); leave one of them out")
+        written_ms = _written_ms(self.log.paths) if self.log.no_times else None
         with progress() as bar, told_reading(bar, "reading the log", self.log.paths):
             rows = sorted_rows(self.log_reader())
             log = Interactions.from_rows(
-                (row.user_id, row.item_id, row.type, row.ts_ms) for row in rows if row.ts_ms in times
+                (row.user_id, row.item_id, row.type, written_ms or row.ts_ms) for row in rows if row.ts_ms in times
             )
+        if written_ms:
+            log = log.where(np.random.default_rng(0).permutation(len(log)))
+            self.refused.tell(f"{self.log.name}: {WITHOUT_TIMES}")
         self.refused.say_summary()
         if not len(log):
             before = f" before --until {until}" if until else ""
@@ -154,6 +172,11 @@ class TrainingInputs:
     log: Interactions
     sides: Sides
     encoder: TextEncoder | None = None
+
+
+def _written_ms(paths: Sequence[Path]) -> int:
+    """Return when the newest of some files was written, in ms since 1970."""
+    return max(file.path.stat().st_mtime_ns // 1_000_000 for file in find_files(paths))
 
 
 def encoder_access() -> Access:

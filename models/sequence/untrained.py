@@ -1,0 +1,27 @@
+"""The sequence model of a log without times: it cannot be fitted, and gives each item its popularity."""
+
+from __future__ import annotations
+
+import torch
+
+from models.sequence.fit import SequenceFit
+from models.sequence.model import SequenceConfig, SequenceModel
+from models.types import Float32
+
+
+def popularity_sequence(config: SequenceConfig, counts: Float32) -> SequenceFit:
+    """Return a sequence model whose every window is the zero vector, so that only item biases score.
+
+    A bias is the logarithm of 1 and the item's count, so the model proposes popular items.
+
+    Parameters
+    ----------
+    counts : (n_items,) float32, events of each item
+    """
+    torch.manual_seed(0)
+    model = SequenceModel(config, len(counts))
+    with torch.no_grad():
+        model.norm.weight.zero_()
+        model.norm.bias.zero_()
+        model.item_bias.copy_(torch.log1p(torch.from_numpy(counts)))
+    return SequenceFit({name: value.detach().clone() for name, value in model.state_dict().items()}, 0)
