@@ -50,7 +50,7 @@ def test_replay_and_produce_publish_the_same_events(
     kafka: KafkaSettings, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """A table as CSV, JSON lines and Parquet: each time 21 events and the same 19 refusals."""
-    found = []
+    found: list[tuple[int, int, list[tuple[str, str, int]]]] = []
     for name, command in (("a.csv", "replay"), ("a.jsonl", "produce"), ("a.parquet", "produce")):
         path = tmp_path / name
         path.write_bytes(FORMATS[name][0](TABLE))

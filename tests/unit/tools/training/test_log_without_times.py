@@ -16,6 +16,7 @@ from tools.commands import evaluate
 from tools.files.log_source import LogSource
 from tools.main import main
 from tools.replay.identity import LogReplay
+from tools.training.checks import choose_baselines
 from tools.training.inputs import TrainingSources
 
 pytestmark = pytest.mark.model
@@ -80,3 +81,11 @@ def test_an_evaluation_cannot_cut_by_time(log: Path) -> None:
     args = parser.parse_args(["model", str(log), "--no-times", "--protocol", "time"])
     with pytest.raises(InputError, match="--protocol time: cuts by time"):
         evaluate.run(args)
+
+
+def test_the_baseline_that_needs_an_order_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said; named by the user, it is an error."""
+    kept, left_out = choose_baselines(None, 10, is_ordered=False)
+    assert "markov1" not in kept and "markov1" in left_out and "markov1 is left out" in capsys.readouterr().err
+    with pytest.raises(InputError, match="markov1: learns what follows what"):
+        choose_baselines(["markov1"], 10, is_ordered=False)
