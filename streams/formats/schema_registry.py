@@ -84,6 +84,10 @@ class SchemaRegistry:
         self._schemas: dict[int, Any] = {}
         self._unknown: dict[int, tuple[float, RecordError]] = {}
 
+    def check(self) -> None:
+        """Ask for anything; raise :class:`RegistryError` where nobody answers, or refuses this client."""
+        self._ask("/schemas/types")
+
     async def load(self, records: Iterable[ConsumedRecord]) -> None:
         """Fetch the schemas of a batch that are not known yet; see :meth:`load_now`."""
         wanted = self._missing(records)

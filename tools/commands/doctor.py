@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 ResultT = TypeVar("ResultT")
 OLDEST_PYTHON = (3, 11)
+#: How long a schema registry may take to answer, in seconds.
+REGISTRY_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def all_checks(settings: Settings) -> Iterator[Check]:
     broker = check_reachable(settings.kafka)
     yield broker
     yield from check_topics(_counted(settings).kafka) if broker.ok else [_unchecked_topics()]
+    yield from check_formats(settings.kafka)
     yield from check_model(settings.recommender)
 
 
@@ -161,6 +164,32 @@ def check_topics(kafka: KafkaSettings) -> Iterator[Check]:
             yield Check("topics", False, f"{d.topic}: {d.setting} is {d.found}, must be {d.expected}", d.remedy)
     if not differences:
         yield Check("topics", True, f"{len(TOPICS)} topics, as the contract says")
+
+
+def check_formats(kafka: KafkaSettings) -> Iterator[Check]:
+    """Check the mapping and the schema registry of each topic that another system fills."""
+    from streams.formats.decoders import HEADRACE, open_event_decoder, open_item_decoder, open_registry
+
+    for topic, opened in (
+        ("events", lambda: open_event_decoder(kafka, 0)),
+        ("items", lambda: open_item_decoder(kafka)),
+    ):
+        name = getattr(kafka, f"{topic}_format")
+        if name == HEADRACE:
+            continue
+        try:
+            opened()
+            registry = open_registry(kafka, topic, REGISTRY_PATIENCE_S)
+            if registry is not None:
+                registry.check()
+        except HeadraceError as exc:
+            yield Check(f"{topic}_format", False, str(exc), "see docs/presets.md")
+        else:
+            yield Check(
+                f"{topic}_format",
+                True,
+                f"{name}, its mapping" + " and registry" * (registry is not None) + " can be used",
+            )
 
 
 def _unchecked_topics() -> Check:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import EventDecoder, Item
 from streams.errors import InputError, RecordError, SettingsError
-from streams.formats.decoders import open_event_decoder, open_item_decoder, refuse_foreign
+from streams.formats.decoders import open_event_decoder, open_item_decoder, open_registry, refuse_foreign
 from streams.kafka.publisher import KeyHomes, partition_of
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.sequencer.mending import Mender
@@ -23,6 +25,8 @@ from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, FakeRecord
 from tests.registries import FakeRegistry, wire
 from tools.oracle.expected import WindowOracle
+from tools.rejects.redrive import Redriver
+from tools.rejects.reject_reader import MARK_KEY, RejectedEvent
 
 NOW = T0 + 1_000_000
 ROW = {"event_id": 11, "user_id": 7, "item_id": "sku-1", "type": "view", "ts": T0}
@@ -260,3 +264,41 @@ def test_headrace_does_not_write_topics_of_other_formats() -> None:
     refuse_foreign(KafkaSettings(), "events")
     with pytest.raises(InputError, match="events_format=debezium: headrace writes its own format alone"):
         refuse_foreign(KafkaSettings(events_format="debezium"), "events")
+
+
+def test_a_reader_of_the_catalogue_loads_the_schemas_of_what_it_fetched(registry: FakeRegistry) -> None:
+    """The recommender's event loop never waits for the registry while it decodes."""
+    schema = {
+        "type": "record",
+        "name": "I",
+        "fields": [{"name": name, "type": "string"} for name in ("item_id", "title")],
+    }
+    registry.register(1, schema)
+    kafka = KafkaSettings(items_format="confluent-avro", schema_registry_url=registry.url)
+    schemas = open_registry(kafka, "items")
+    assert schemas is not None and open_registry(kafka, "events") is None
+    records = [FakeRecord(b"a", wire(1, schema, {"item_id": "a", "title": "A"})), FakeRecord(b"a", None)]
+    schemas.load_now(records)
+    asked = len(registry.asked)
+    decoder = open_item_decoder(kafka, schemas)
+    assert [decoder.decode(each)[0] for each in records] == ["a", "a"] and len(registry.asked) == asked
+
+
+def test_a_redriven_event_keeps_a_key_that_holds_its_user() -> None:
+    """Another form of the key would put the event on another partition."""
+    decoder = open_event_decoder(KafkaSettings(events_format="debezium"), 0)
+    sent: list[tuple[bytes, bytes | None]] = []
+
+    class Sink:
+        async def publish(self, _topic: str, key: bytes, value: bytes | None, _headers: Any = None) -> None:
+            sent.append((key, value))
+
+        async def flush(self) -> None:
+            """Deliver at once."""
+
+    async def rejects() -> AsyncIterator[RejectedEvent]:
+        for key in (struct_key(id=7), struct_key(id=8)):
+            yield RejectedEvent("range", "ts", "", "events", "0", str(len(key)), "0", key, change("c", ROW), ())
+
+    asyncio.run(Redriver(KafkaSettings(), decoder, None, Sink()).redrive(rejects(), set()))
+    assert [key for key, _ in sent if key != MARK_KEY] == [struct_key(id=7), b"7"]

@@ -12,6 +12,7 @@ from aiokafka import codec
 from streams.errors import BrokerError
 from streams.kafka import topic_specs, topics
 from streams.settings.load import KafkaSettings, load_settings
+from tests.registries import fake_registry
 from tools.commands import doctor
 from tools.commands.doctor import Check
 from tools.main import main
@@ -156,3 +157,22 @@ def test_the_settings_reach_the_checks(monkeypatch: pytest.MonkeyPatch, tmp_path
     settings = load_settings({"HEADRACE_BROKER": "host:5", "HEADRACE_ARTIFACT": str(tmp_path / "none")})
     names = {check.name: check.ok for check in doctor.all_checks(settings)}
     assert names["broker"] and not names["artifact"]
+
+
+def test_the_formats_of_other_systems_are_checked_with_mapping_and_registry(tmp_path: Path) -> None:
+    """The default needs no check; a mapping that cannot be read and a silent registry are named."""
+    assert list(doctor.check_formats(KafkaSettings())) == []
+    missing = KafkaSettings(events_format="debezium", events_mapping=str(tmp_path / "absent.toml"))
+    (found,) = doctor.check_formats(missing)
+    assert not found.ok and "absent.toml" in found.detail and found.name == "events_format"
+    with fake_registry() as registry:
+        kafka = KafkaSettings(
+            events_format="connect-json", items_format="confluent-avro", schema_registry_url=registry.url
+        )
+        assert [(check.name, check.ok) for check in doctor.check_formats(kafka)] == [
+            ("events_format", True),
+            ("items_format", True),
+        ]
+        registry.answers["/schemas/types"] = 401
+        refused = list(doctor.check_formats(kafka))[-1]
+    assert not refused.ok and "HTTP status 401" in refused.detail

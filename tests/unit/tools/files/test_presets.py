@@ -129,6 +129,8 @@ def test_segment(tmp_path: Path) -> None:
     ]
     assert [row.event_id for row in rows] == ["m-Product Viewed", "m-Order Completed", "m-Order Completed#1"]
     assert [row.value for row in rows] == [3, 3, 4.5] and refused.n == 0
+    items = read_items([tmp_path / "calls.jsonl"], FileOptions(format="segment"))
+    assert items == {"p1": {"title": "p1", "price": 3.0}, "p2": {"title": "p2", "price": 4.5}}
     rows, _ = read(tmp_path / "calls.jsonl", "segment", types="Email Opened=click", columns="item_id=event")
     assert ("u1", "Email Opened", "click", T0) in short(rows), "what the user maps is kept"
 
