@@ -120,10 +120,19 @@ def check_consent(is_given: bool, what: str) -> None:
         raise InputError(f"{what}; the answer was not y, so nothing was done")
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every command takes."""
-    parser.add_argument("--broker", metavar="HOST:PORT", help="Kafka bootstrap servers (or HEADRACE_BROKER)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object as the last line of standard output")
+def add_common_arguments(parser: argparse.ArgumentParser, *, is_action: bool = False) -> None:
+    """Add the options that every command takes.
+
+    Parameters
+    ----------
+    is_action : whether the parser is that of a command's action: an option that is not given there
+        does not hide one that was given before it
+    """
+    default: dict[str, Any] = {"default": argparse.SUPPRESS} if is_action else {}
+    parser.add_argument("--broker", metavar="HOST:PORT", help="Kafka bootstrap servers (or HEADRACE_BROKER)", **default)
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object as the last line of standard output", **default
+    )
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from streams.kafka.publisher import Publisher
 from streams.printable import counted
 from streams.settings.load import Settings
 from tools.catalogue import EntryTopic
-from tools.cli import check_consent, emit, progress, say, write_json, write_row
+from tools.cli import add_common_arguments, check_consent, emit, progress, say, write_json, write_row
 from tools.files.entry_reader import EntryReader
 from tools.files.file_options import shown_paths
 from tools.files.log_source import CatalogueSource, UserSource
@@ -61,28 +61,42 @@ class EntryCommand(Generic[EntryT]):
 def add_arguments(
     parser: argparse.ArgumentParser, source: type[CatalogueSource] | type[UserSource], what: str, of_topic: str
 ) -> None:
-    """Add the options of a command over a topic of entries.
+    """Add the actions of a command over a topic of entries, each with its options.
 
     Parameters
     ----------
     what : an entry in words, ``item``
     of_topic : what the topic holds in words
     """
-    parser.add_argument(
-        "action",
-        choices=("put", "delete", "list"),
-        help=f"what to do with {of_topic}; list --format json prints whole records, which put takes",
-    )
-    parser.add_argument(
+    actions = parser.add_subparsers(dest="action", required=True, metavar="put|delete|list")
+    put = _add_action(actions, "put", f"publish {of_topic} from files")
+    put.add_argument(
         "names",
         nargs="*",
-        metavar="FILE|ID",
-        help=f"put: files (default: those of [{source.section().name}] in headrace.toml); delete, list: {what} ids",
+        metavar="FILE",
+        help=f"in any format that a log may have (default: paths of [{source.section().name}] in headrace.toml)",
     )
-    parser.add_argument("--replace", action="store_true", help=f"put: remove every {what} that the files lack")
-    parser.add_argument("--yes", action="store_true", help="delete, put --replace: remove without asking")
-    parser.add_argument("--dry-run", action="store_true", help="put: read and check the files, show how, send nothing")
-    source.add_file_options(parser, "")
+    put.add_argument("--replace", action="store_true", help=f"remove every {what} that the files lack")
+    put.add_argument("--yes", action="store_true", help="with --replace: remove without asking")
+    put.add_argument("--dry-run", action="store_true", help="read and check the files, show how, send nothing")
+    source.add_file_options(put, "")
+    delete = _add_action(actions, "delete", f"remove {what}s by id")
+    delete.add_argument("names", nargs="*", metavar="ID", help=f"the ids of the {what}s")
+    delete.add_argument("--yes", action="store_true", help="remove without asking, because it cannot be undone")
+    listing = _add_action(actions, "list", f"print {of_topic}")
+    listing.add_argument("names", nargs="*", metavar="ID", help=f"only these {what}s (default: all)")
+    listing.add_argument(
+        "--format",
+        choices=("text", "json"),
+        default="text",
+        help="json: one whole record per line, which put takes (default: %(default)s)",
+    )
+
+
+def _add_action(actions: Any, name: str, summary: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=summary, description=summary)
+    add_common_arguments(parser, is_action=True)
+    return parser
 
 
 def run(args: argparse.Namespace, settings: Settings, command: EntryCommand[EntryT]) -> int:
@@ -177,8 +191,6 @@ def _delete(args: argparse.Namespace, settings: Settings, command: EntryCommand[
 
 
 def _list(args: argparse.Namespace, settings: Settings, command: EntryCommand[EntryT]) -> int:
-    if args.format not in ("text", "json", "auto", command.source.section().options.get("format")):
-        raise InputError(f"list: --format {args.format}: must be text or json")
     there = asyncio.run(command.topic.read(settings.kafka))
     wanted = {command.id_on_wire(name): name for name in args.names}
     missing = [name for key, name in wanted.items() if key not in there]

@@ -184,6 +184,34 @@ def test_items_are_put_listed_and_deleted(
     assert capsys.readouterr().out == "i2\t茶杯\n"
 
 
+def test_a_catalogue_is_replaced_and_users_are_put(
+    kafka: KafkaSettings, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """What a file lacks is removed with consent, and a list of whole records puts the same catalogue again."""
+    old, new, users = tmp_path / "old.csv", tmp_path / "new.csv", tmp_path / "users.csv"
+    old.write_text("item_id,title,price\na,Pot,€ 4\nb,Pan,\nc,Lid,\n")
+    new.write_text("item_id,title,price\na,Pot,€ 5\nd,Jar,\n")
+    assert command(capsys, "items", "put", str(old)) == (0, {"sent": 3, "refused": 0})
+    assert main(["items", "put", str(new), "--replace"]) == 2
+    assert command(capsys, "items", "list")[1]["items"] == 3
+    assert command(capsys, "items", "put", str(new), "--replace", "--yes") == (
+        0,
+        {"sent": 2, "refused": 0, "removed": 2},
+    )
+    capsys.readouterr()
+    assert main(["items", "list", "--format", "json", "a"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"v": 1, "item_id": "a", "title": "Pot", "price": 5.0}
+    users.write_text("user_id,age,follows\nu1,24,u2|u3\nu2,,\n")
+    assert command(capsys, "users", "put", str(users), "--columns", "features.age=age") == (
+        0,
+        {"sent": 2, "refused": 0},
+    )
+    assert command(capsys, "users", "delete", "u2", "--yes") == (0, {"sent": 1})
+    capsys.readouterr()
+    assert main(["users", "list"]) == 0
+    assert capsys.readouterr().out == "u1\tage=24\t2 follows\n"
+
+
 def make_list(user: str, revision: int) -> Recommendation:
     """Return a list of one item."""
     item = RecommendedItem("i1", 0.5, {"mf": SourceRank(1, 2.0)}, "i2")

@@ -135,7 +135,6 @@ def test_a_list_names_some_items_and_can_be_put_again(capsys: Screen, topics: Fa
     assert run(capsys, "items", "delete", "a", "b", "--yes") == (0, {"sent": 2})
     assert main(["items", "put", "again.jsonl"]) == 0
     assert topics.values["items"] == kept
-    assert main(["items", "list", "--format", "csv"]) == 2
 
 
 def test_the_section_of_the_settings_names_files_and_options(capsys: Screen, topics: FakeTopics) -> None:
@@ -153,6 +152,17 @@ def test_the_section_of_the_settings_names_files_and_options(capsys: Screen, top
     Path("headrace.toml").unlink()
     assert main(["items", "put"]) == 2
     assert "no file is named" in capsys.readouterr().err
+
+
+def test_options_may_stand_before_files_and_ids(capsys: Screen, topics: FakeTopics) -> None:
+    """And ``--json`` before or after the action."""
+    path = write("items.csv", "id,title", "a,A")
+    argv = ["put", "--columns", "item_id=id", path]
+    assert run(capsys, "items", *argv) == (0, {"sent": 1, "refused": 0})
+    assert main(["items", "--json", *argv]) == 0
+    assert json.loads(capsys.readouterr().out) == {"sent": 1, "refused": 0}
+    assert main(["items", "list", "--format", "text", "a"]) == 0
+    assert capsys.readouterr().out == "a\tA\n"
 
 
 def test_users_are_put_listed_and_deleted(capsys: Screen, topics: FakeTopics) -> None:
