@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
 from models.artifact.artifact import Artifact
 from models.factors.matrix_factorisation import fold_in
 from models.features.columns import Row
-from models.fusion import FEATURES
+from models.ranking.candidate_features import Counts, features_of
 from models.ranking.catalogue import Catalogue
 from models.sequence.model import PackedWindows, pack
 from models.types import Behaviour, Bool, Float32, Int64
@@ -36,7 +36,6 @@ class Candidates:
     rows : (n, c) int64 catalogue rows, each at most once per user
     valid : (n, c) bool, False for padding and for items that the user has had
     features : (n, c, len(FEATURES)) float32
-    ranks : source name to (n, c) int64, rank from 1 among the candidates by that source's score
     given : source name to (n, c) bool, whether the source brought the item
     user_vectors : (n, dim + 1) float32, the last entry is 1
     factors : (n, f) float32
@@ -46,7 +45,6 @@ class Candidates:
     rows: Int64
     valid: Bool
     features: Float32
-    ranks: dict[str, Int64]
     given: dict[str, Bool]
     user_vectors: Float32
     factors: Float32
@@ -132,20 +130,28 @@ def gather(
     rows = np.sort(np.concatenate(list(brought.values()), axis=1), axis=1)
     valid = rows >= 0
     valid[:, 1:] &= rows[:, 1:] != rows[:, :-1]
-    for i, had in enumerate(seen_rows(catalogue, windows, extra_seen) if mask_seen else ()):
-        valid[i] &= ~np.isin(rows[i], had)
+    if mask_seen:
+        valid &= ~_is_seen(rows, seen_rows(catalogue, windows, extra_seen), len(catalogue.item_ids))
     rows, valid = _compact(rows, valid, len(catalogue.item_ids))
     # before padding becomes row 0, which is an item
-    given = {name: _is_among(rows, source) for name, source in brought.items()}
-    n_last = catalogue.next_rows.shape[1]
-    counts = _Counts(
-        _sums(rows, followers[0][:, :n_last], followers[1][:, :n_last]),
-        _sums(rows, *followers),
-        _sums(rows, *neighbours),
+    columns = {name: _columns_of(rows, source) for name, source in brought.items()}
+    n_last, width = catalogue.next_rows.shape[1], rows.shape[1]
+    counts = Counts(
+        _sums(columns["next"][:, :n_last], followers[1][:, :n_last], width),
+        _sums(columns["next"], followers[1], width),
+        _sums(columns["neighbours"], neighbours[1], width),
     )
     rows = np.where(valid, rows, 0)
-    features, ranks = _features(catalogue, packed, rows, valid, vectors, mf_users, counts)
-    return Candidates(rows, valid, features, ranks, given, vectors, factors, packed)
+    features = features_of(catalogue, packed, rows, valid, vectors, mf_users, counts)
+    given = {name: _is_among(places, width) for name, places in columns.items()}
+    return Candidates(rows, valid, features, given, vectors, factors, packed)
+
+
+def _is_seen(rows: Int64, had: Sequence[Int64], n_items: int) -> Bool:
+    """Return which candidates, (n, m) rows or -1, their user has had."""
+    width = n_items + 1
+    keys = np.concatenate([i * width + 1 + each for i, each in enumerate(had)])
+    return np.isin(rows + 1 + np.arange(len(rows))[:, None] * width, keys)
 
 
 def _retrieved(catalogue: Catalogue, vectors: Float32, wanted: Int64) -> Int64:
@@ -170,14 +176,6 @@ def seen_rows(
             ids |= extra_seen[i]
         result.append(np.array([row_of[item_id] for item_id in ids if item_id in row_of], dtype=np.int64))
     return result
-
-
-class _Counts(NamedTuple):
-    """Scores of each candidate from item-to-item tables, (n, c) float32 each."""
-
-    last: Float32
-    following: Float32
-    neighbouring: Float32
 
 
 def followers_of(catalogue: Catalogue, packed: PackedWindows) -> tuple[Int64, Float32]:
@@ -218,61 +216,6 @@ def _entries(table: Int64, weights: Float32, packed: PackedWindows, decay: Float
     return rows.reshape(len(rows), -1), values.reshape(len(rows), -1).astype(np.float32)
 
 
-def _features(
-    catalogue: Catalogue,
-    packed: PackedWindows,
-    rows: Int64,
-    valid: Bool,
-    vectors: Float32,
-    mf_users: Float32,
-    counts: _Counts,
-) -> tuple[Float32, dict[str, Int64]]:
-    mask = np.arange(packed.rows.shape[1]) < packed.lengths[:, None]
-    retrieval = _products(catalogue.vectors[rows], vectors)
-    mf = _products(catalogue.factors[rows], mf_users)
-    recent = catalogue.recent_popularity[rows]
-    similarity = np.matmul(catalogue.unit[rows], catalogue.unit[packed.rows].transpose(0, 2, 1))
-    similarity = np.where(mask[:, None, :], similarity, -np.inf)
-    mean_text = np.matmul(mask.astype(np.float32)[:, None, :], catalogue.text_unit[packed.rows])[:, 0]
-    mean_text /= np.maximum(np.linalg.norm(mean_text, axis=1, keepdims=True), 1e-9)
-    newest_text = catalogue.text_unit[packed.rows[np.arange(len(rows)), np.maximum(packed.lengths - 1, 0)]]
-    newest_text = newest_text * (packed.lengths > 0)[:, None]
-    retrieval_rank, mf_rank = _ranks(retrieval, valid), _ranks(mf, valid)
-    is_new = catalogue.is_new[rows]
-    by_name = {
-        "retrieval_score": retrieval,
-        "retrieval_share": _log_shares(retrieval, valid),
-        "retrieval_rank": np.log1p(retrieval_rank),
-        "mf_logit": mf,
-        "mf_rank": np.log1p(mf_rank),
-        "next_share": np.log(counts.last + 1e-3),
-        "next_score": np.log(counts.following + 1e-3),
-        "neighbour_score": np.log(counts.neighbouring + 1e-3),
-        "recent_popularity": recent,
-        "popularity": catalogue.popularity[rows],
-        "similarity": np.where(packed.lengths[:, None] > 0, similarity.max(axis=2), 0.0),
-        "text_similarity": _products(catalogue.text_unit[rows], mean_text),
-        "newest_text_similarity": _products(catalogue.text_unit[rows], newest_text),
-        "is_new": is_new.astype(np.float32),
-        "window_length": np.broadcast_to(np.log1p(packed.lengths)[:, None], rows.shape),
-    }
-    features = np.stack([by_name[name] for name in FEATURES], axis=2).astype(np.float32)  # [n, c, f]
-    ranks = {
-        "retrieval": retrieval_rank,
-        "mf": mf_rank,
-        "next": _ranks(counts.following, valid),
-        "neighbours": _ranks(counts.neighbouring, valid),
-        "popular": _ranks(recent, valid),
-    }
-    return features, ranks
-
-
-def _products(items: Float32, users: Float32) -> Float32:
-    """Return each item's product with its user's vector, (n, c, dim) x (n, dim) to (n, c)."""
-    products: Float32 = np.matmul(items, users[:, :, None])[..., 0]
-    return products
-
-
 def _compact(rows: Int64, valid: Bool, beyond: int) -> tuple[Int64, Bool]:
     """Return rows and validity with the valid candidates first, as narrow as possible.
 
@@ -285,38 +228,33 @@ def _compact(rows: Int64, valid: Bool, beyond: int) -> tuple[Int64, Bool]:
     return np.where(valid, np.take_along_axis(rows, order, axis=1), beyond), valid
 
 
-def _is_among(rows: Int64, entries: Int64) -> Bool:
-    """Return whether each candidate is one of its user's entries, (n, c) bool.
+def _columns_of(rows: Int64, entries: Int64) -> Int64:
+    """Return the column of each entry among its user's candidates, (n, m) int64, -1 for none.
 
-    Rows must rise within a user.
+    Parameters
+    ----------
+    rows : (n, c) int64, rising within a user
+    entries : (n, m) int64 catalogue rows, -1 for none
     """
-    return _sums(rows, entries, np.ones(entries.shape, dtype=np.float32)) > 0
+    # all users at once: keys of a later user are greater than those of an earlier one
+    first = np.arange(len(rows))[:, None] * (int(rows.max(initial=0)) + 2)
+    candidates = (rows + first).ravel()
+    found = np.minimum(np.searchsorted(candidates, (entries + first).ravel()), len(candidates) - 1)
+    is_there = (candidates[found] == (entries + first).ravel()) & (entries.ravel() >= 0)
+    columns = found.reshape(entries.shape) - np.arange(len(rows))[:, None] * rows.shape[1]
+    return np.where(is_there.reshape(entries.shape), columns, -1)
 
 
-def _sums(rows: Int64, entries: Int64, weights: Float32) -> Float32:
-    """Return the sum of the weights of each candidate's entries, (n, c) float32.
-
-    Rows must rise within a user.
-    """
-    sums = np.zeros(rows.shape, dtype=np.float32)
-    for i in range(len(rows)):  # by row: a dense comparison would take c times the entries
-        positions = np.minimum(np.searchsorted(rows[i], entries[i]), rows.shape[1] - 1)
-        hit = (rows[i, positions] == entries[i]) & (entries[i] >= 0)
-        sums[i] = np.bincount(positions[hit], weights=weights[i, hit], minlength=rows.shape[1])
-    return sums
+def _is_among(columns: Int64, n_candidates: int) -> Bool:
+    """Return which candidates the columns name, (n, n_candidates) bool."""
+    among = np.zeros((len(columns), n_candidates + 1), dtype=bool)  # the last one takes every -1
+    among[np.arange(len(columns))[:, None], columns] = True
+    return among[:, :-1]
 
 
-def _log_shares(scores: Float32, valid: Bool) -> Float32:
-    """Return the log softmax over the valid candidates, (n, c) float32; 0 elsewhere."""
-    masked = np.where(valid, scores, -np.inf)
-    greatest = np.max(masked, axis=1, keepdims=True, initial=-1e30)
-    sums = np.exp(masked - greatest).sum(axis=1, keepdims=True)
-    return np.where(valid, masked - greatest - np.log(np.maximum(sums, 1e-30)), 0.0).astype(np.float32)
-
-
-def _ranks(scores: Float32, valid: Bool) -> Int64:
-    """Return each candidate's rank by falling score, (n, c) int64 from 1; ties keep row order."""
-    order = np.argsort(-np.where(valid, scores, -np.inf), axis=1, kind="stable")
-    ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.arange(1, order.shape[1] + 1)[None, :].repeat(len(order), axis=0), axis=1)
-    return ranks
+def _sums(columns: Int64, weights: Float32, n_candidates: int) -> Float32:
+    """Return the sum of the weights of each candidate's entries, (n, n_candidates) float32."""
+    n, width = len(columns), n_candidates + 1  # the last one takes every -1
+    places = np.where(columns < 0, n_candidates, columns) + np.arange(n)[:, None] * width
+    sums = np.bincount(places.ravel(), weights=weights.ravel(), minlength=n * width)
+    return sums.reshape(n, width)[:, :-1].astype(np.float32)

@@ -26,6 +26,7 @@ class Catalogue:
     vectors : (n, dim + 1) float32, item vector and bias: the retrieval score is their product with
         (user vector, 1)
     unit : (n, dim) float32, item vectors of unit length
+    norms : (n,) float32, lengths of the item vectors, at least 1e-9
     nearest : how near each item's nearest others are, for reasons
     text_unit : (n, text_dim) float32, whitened text embeddings of unit length
     factors : (n, f + 1) float32, matrix factorisation's item factors and bias
@@ -53,6 +54,7 @@ class Catalogue:
     generation: int
     vectors: Float32
     unit: Float32
+    norms: Float32
     nearest: NearestItems
     text_unit: Float32
     factors: Float32
@@ -124,6 +126,7 @@ def build_catalogue(
         generation=generation,
         vectors=vectors,
         unit=unit,
+        norms=np.maximum(np.linalg.norm(item_vectors, axis=1), 1e-9).astype(np.float32),
         nearest=NearestItems(unit),
         text_unit=unit_rows(text),
         factors=factors,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from models.artifact.artifact import Artifact
 from models.features.columns import Row
 from models.fusion import FEATURES
 from models.popularity import CountsWithPrior
+from models.ranking.candidate_features import places_of
 from models.ranking.candidates import (
     Candidates,
     dense,
@@ -33,6 +35,14 @@ from models.sequence.model import pack
 from models.types import Behaviour, Float32, Int64
 from models.vocabulary import Degraded
 
+#: The sources of candidates, and the feature that is a source's score.
+SOURCES: Final = {
+    "retrieval": "retrieval_score",
+    "mf": "mf_logit",
+    "next": "next_score",
+    "neighbours": "neighbour_score",
+    "popular": "recent_popularity",
+}
 __all__ = ["Catalogue", "Pipeline", "RankedItem", "RankedList", "build_catalogue", "recent_counts"]
 
 
@@ -102,6 +112,52 @@ def popular_items(
     return items
 
 
+def listed_items(
+    catalogue: Catalogue, found: Candidates, best: Int64, probabilities: Float32, because: Int64
+) -> list[list[RankedItem]]:
+    """Return the items of each user's list, best first; those that are not valid are left out.
+
+    An item names the sources that brought it, each with the item's rank and score. Retrieval of a
+    new item is named ``content``.
+
+    Parameters
+    ----------
+    best : (n, k) int64 columns of the candidates
+    probabilities : (n, c) float32
+    because : (n, k) int64 catalogue rows, -1 for none
+    """
+    users, rows = np.arange(len(best))[:, None], np.take_along_axis(found.rows, best, axis=1)
+    is_listed = found.valid[users, best]
+    n_listed = np.where(is_listed.all(axis=1), best.shape[1], is_listed.argmin(axis=1)).tolist()
+    given = {name: by[users, best] for name, by in found.given.items()}
+    given = {name: by & ((found.packed.lengths > 0)[:, None] | (name == "popular")) for name, by in given.items()}
+    given["popular"] |= ~np.any(list(given.values()), axis=0)
+    scores = {name: _scores_of(catalogue, found, name) for name in given}
+    sources: list[list[dict[str, tuple[int, float]]]] = [[{} for _ in range(n)] for n in n_listed]
+    for name in SOURCES:
+        places = places_of(scores[name], found.valid, best).tolist()
+        values = scores[name][users, best].tolist()
+        shown = np.where(catalogue.is_new[rows] & (name == "retrieval"), "content", name).tolist()
+        for i, j in np.argwhere(given[name] & (np.arange(best.shape[1]) < np.array(n_listed)[:, None])).tolist():
+            sources[i][j][shown[i][j]] = places[i][j], values[i][j]
+    of_lists = probabilities[users, best].tolist(), rows.tolist(), because.tolist()
+    ids = catalogue.item_ids
+    return [
+        [
+            RankedItem(ids[row], score, source, None if reason < 0 else ids[reason])
+            for score, row, reason, source in zip(*(each[i] for each in of_lists), sources[i], strict=False)
+        ]
+        for i in range(len(best))
+    ]
+
+
+def _scores_of(catalogue: Catalogue, found: Candidates, source: str) -> Float32:
+    """Return a source's score of each candidate, (n, c) float32."""
+    if source == "popular":
+        return catalogue.recent_popularity[found.rows]
+    return found.features[..., FEATURES.index(SOURCES[source])]
+
+
 class Pipeline:
     """The serving pipeline of one artifact. For one thread at a time.
 
@@ -115,6 +171,7 @@ class Pipeline:
         self._artifact = artifact
         self._k = k
         self._n_candidates = max(n_candidates, k)
+        self._known: tuple[Float32, Float32] | None = None
 
     def recommend(
         self,
@@ -158,11 +215,9 @@ class Pipeline:
         probabilities = np.where(found.valid, probabilities, -1.0)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._k]
         because = self._because(catalogue, found, best)
+        listed = listed_items(catalogue, found, best, probabilities, because)
         seen = seen_rows(catalogue, windows, extra_seen)
-        return [
-            self._ranked_list(catalogue, found, i, best[i], probabilities[i], because[i], seen[i])
-            for i in range(len(windows))
-        ]
+        return [self._ranked_list(catalogue, found, i, items, seen[i]) for i, items in enumerate(listed)]
 
     def score_all(self, catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]]) -> dict[str, Float32]:
         """Return the raw scores of the parts over the whole catalogue, each (n, n_items) float32.
@@ -192,16 +247,23 @@ class Pipeline:
         users = user_side(self._artifact, found.user_vectors, user_features)
         device = self._artifact.device
         with torch.inference_mode():
-            logits = self._artifact.fusion(
+            logits = self._artifact.fusion.logits(
                 torch.from_numpy(found.features).to(device),
                 torch.from_numpy(users).to(device),
-                torch.from_numpy(catalogue.side[found.rows]).to(device),
+                torch.from_numpy(self._known_items(catalogue.side)[found.rows]).to(device),
             )
             valid = torch.from_numpy(found.valid).to(device)
             logits = self._with_unseen(catalogue, found, logits, valid)
             result: Float32 = self._artifact.fusion.probabilities(logits, valid).cpu().numpy()
         is_cold = (found.packed.lengths == 0)[:, None]
         return np.where(is_cold, catalogue.popular_shares[found.rows] * found.valid, result)
+
+    def _known_items(self, side: Float32) -> Float32:
+        """Return what fusion reads of each item, (n_items, N_PROJECTED); once for each catalogue."""
+        if self._known is None or self._known[0] is not side:
+            known = self._artifact.fusion.known_items(torch.from_numpy(side).to(self._artifact.device))
+            self._known = side, known.cpu().numpy()
+        return self._known[1]
 
     def _with_unseen(self, catalogue: Catalogue, found: Candidates, logits: Tensor, valid: Tensor) -> Tensor:
         """Return logits, (n, c), in which items without events have retrieval's shares.
@@ -225,52 +287,15 @@ class Pipeline:
         return reasons(catalogue.nearest, (catalogue.neighbour_rows, catalogue.next_rows), rows, window, is_there)
 
     def _ranked_list(
-        self,
-        catalogue: Catalogue,
-        found: Candidates,
-        i: int,
-        best: Int64,
-        probabilities: Float32,
-        because: Int64,
-        seen: Int64,
+        self, catalogue: Catalogue, found: Candidates, i: int, items: list[RankedItem], seen: Int64
     ) -> RankedList:
+        """Return a user's list, filled up with popular items."""
         is_cold = bool(found.packed.lengths[i] == 0)
-        items = []
-        for j, column in enumerate(best):
-            if not found.valid[i, column]:
-                break
-            reason = None if because[j] < 0 else catalogue.item_ids[because[j]]
-            row = int(found.rows[i, column])
-            sources = self._sources(catalogue, found, i, int(column), is_cold=is_cold)
-            items.append(RankedItem(catalogue.item_ids[row], float(probabilities[column]), sources, reason))
         if len(items) < self._k:
             listed, n_left = {item.item_id for item in items}, self._k - len(items)
             items += popular_items(catalogue, listed, seen, n_left, is_last_resort=not is_cold)
         vector, factors = found.user_vectors[i], found.factors[i]
         return RankedList(vector, factors, tuple(items), "popular" if is_cold else "none")
-
-    def _sources(
-        self, catalogue: Catalogue, found: Candidates, i: int, column: int, *, is_cold: bool
-    ) -> dict[str, tuple[int, float]]:
-        """Return the sources that brought an item, each with its rank and score.
-
-        Retrieval of a new item is named ``content``.
-        """
-        row = int(found.rows[i, column])
-        of = dict(zip(FEATURES, found.features[i, column].tolist(), strict=True))
-        scores = {
-            "retrieval": of["retrieval_score"],
-            "mf": of["mf_logit"],
-            "next": of["next_score"],
-            "neighbours": of["neighbour_score"],
-            "popular": float(catalogue.recent_popularity[row]),
-        }
-        brought = {}
-        for name in ("popular",) if is_cold else tuple(scores):
-            if found.given[name][i, column]:
-                shown = "content" if name == "retrieval" and catalogue.is_new[row] else name
-                brought[shown] = (int(found.ranks[name][i, column]), scores[name])
-        return brought or {"popular": (int(found.ranks["popular"][i, column]), scores["popular"])}
 
     def _empty(self, catalogue: Catalogue) -> RankedList:
         dim, f = self._artifact.sequence.config.dim, catalogue.factors.shape[1] - 1
