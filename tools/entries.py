@@ -215,7 +215,7 @@ async def publish(settings: Settings, topic: str, records: Records) -> int:
     name = kafka.topic(topic)
     sent = 0
     with progress() as bar:
-        task = bar.add_task("publishing", total=None)
+        task = bar.add_task("publishing", total=None, unit="records")
         async with Publisher(kafka) as publisher:
             for entry_id, value in records:
                 await publisher.publish(name, entry_id.encode(), value)

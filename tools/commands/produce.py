@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import tempfile
 import time
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from rich.progress import Progress, TaskID
 
 from models.event_types import DEFAULT_TYPES, EventTypes
 from streams.contract.pseudonyms import Pseudonyms, open_pseudonyms
@@ -42,6 +44,7 @@ from tools.files.log_rows import FIELDS, TS, EventRules, LogRow, RowReader, Unkn
 from tools.files.log_source import LogSource
 from tools.files.mapping import LeftOut, RecordMapper
 from tools.files.presets import find_preset
+from tools.files.reading import told_reading
 from tools.files.refused_rows import RefusedRows
 from tools.files.times import TIME_UNITS
 from tools.replay.identity import with_pseudonym
@@ -215,24 +218,39 @@ async def _produce(settings: Settings, source: LogSource, tally: Tally) -> None:
         settings.sequencer.max_future_skew_ms, open_pseudonyms(settings.kafka), settings.sequencer.types(), source
     )
     topic = settings.kafka.topic("events")
-    with progress() as bar:
-        task = bar.add_task("publishing", total=None)
+    with progress() as bar, _told(bar, source) as task:
         async with Publisher(settings.kafka) as publisher:
             try:
                 async for key, event in _events(source, maker, EventRules.of(settings), tally.refused):
                     await publisher.publish(topic, key, encode(event))
                     tally.sent += 1
                     if tally.sent % 1_000 == 0:
-                        bar.update(task, completed=tally.sent)
+                        bar.update(task, **_sent(source, tally.sent))
                         await asyncio.sleep(0)  # lets Ctrl-C act, also where a file is read
             finally:
                 await publisher.flush()
 
 
+def _told(bar: Progress, source: LogSource) -> contextlib.AbstractContextManager[TaskID]:
+    """Return a task that shows how much is read of files, or how many events of a stream are sent."""
+    if _is_stream(source):
+        return contextlib.nullcontext(bar.add_task("publishing", total=None, unit="events"))
+    return told_reading(bar, "reading and publishing", source.paths)
+
+
+def _sent(source: LogSource, n: int) -> dict[str, Any]:
+    return {"completed": n} if _is_stream(source) else {"note": f"{n:,} events sent"}
+
+
+def _is_stream(source: LogSource) -> bool:
+    path = source.paths[0]
+    return len(source.paths) == 1 and (str(path) == STDIN or path.is_fifo() or path.is_char_device())
+
+
 async def _events(source: LogSource, maker: EventMaker, rules: EventRules, refused: RefusedRows) -> AsyncIterator[Made]:
     """Yield the events of files, or those of a pipe as they come."""
     path = source.paths[0]
-    if len(source.paths) > 1 or not (str(path) == STDIN or path.is_fifo() or path.is_char_device()):
+    if not _is_stream(source):
         for made in file_events(source, maker, rules, refused):
             yield made
         return

@@ -19,8 +19,8 @@ LOOK_EVERY_S: Final = 0.2
 
 
 @contextmanager
-def told_reading(bar: Progress, what: str, paths: Sequence[Path]) -> Iterator[None]:
-    """Show a task that ends with the last byte of the files, which are read in the ``with`` block.
+def told_reading(bar: Progress, what: str, paths: Sequence[Path]) -> Iterator[TaskID]:
+    """Give a task that ends with the last byte of the files, which are read in the ``with`` block.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def told_reading(bar: Progress, what: str, paths: Sequence[Path]) -> Iterator[No
     looking = threading.Thread(target=_look, args=(bar, task, ended, begun, total), name="reading", daemon=True)
     looking.start()
     try:
-        yield
+        yield task
     finally:
         ended.set()
         looking.join()

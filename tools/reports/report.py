@@ -103,8 +103,9 @@ def as_page(result: Mapping[str, Any], titles: Mapping[str, str] = MappingProxyT
 def _rests_on(result: Mapping[str, Any]) -> str:
     """Return what the verdict rests on: the cases, and what the numbers are."""
     cases = result.get("cases")
-    same = f"The same {cases:,} cases for every model" if isinstance(cases, int) else "The same cases for every model"
-    return f"{same}; the numbers are the 95 % interval of the difference. What each metric is stands below the models."
+    noun = "case" if cases == 1 else "cases"
+    same = f"The same {cases:,} {noun}" if isinstance(cases, int) else "The same cases"
+    return f"{same} for every model; the numbers are the 95 % interval of the difference. What each metric is stands below the models."
 
 
 def _name_of(key: str) -> str:

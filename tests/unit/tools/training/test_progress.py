@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from rich.progress import Progress
 
-from models.training.options import PRESETS
 from tools.reports.progress_lines import count_of
 from tools.training.progress import StageBars, training_ends
 
@@ -40,9 +39,12 @@ def test_the_newest_metric_stands_beside_the_newest_stage() -> None:
     assert bar.tasks[0].fields["note"] == "validation NDCG@10 0.1250"
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.model
+@pytest.mark.parametrize("preset", ["best", "demo"])
 def test_minutes_bound_both_fits(preset: str) -> None:
     """85 of 100 seconds are the first fit's, 15 the final one's; without a bound the epochs say it."""
+    from models.training.options import PRESETS
+
     ends = training_ends(preset, 100 / 60)
     first, final = ends["first fit: sequence model"], ends["final fit: sequence model"]
     assert (first["limit_s"], final["limit_s"]) == pytest.approx((85, 15))
