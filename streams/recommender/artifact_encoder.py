@@ -159,6 +159,27 @@ def _differences(found: str, expected: str) -> tuple[str, str]:
     )
 
 
+def check_model(settings: RecommenderSettings) -> Artifact:
+    """Return the artifact that the settings name, once a recommender could serve it on this machine.
+
+    For commands that start recommenders late in their work.
+
+    Raises
+    ------
+    InputError
+        When the artifact is missing, damaged, or outside the roots.
+    HeadraceError
+        When its device or its text encoder cannot be used.
+    """
+    device = usable_device(settings.device)
+    try:
+        artifact = load_artifact(Path(settings.artifact), device, settings.roots())
+    except ArtifactError as exc:
+        raise InputError(str(exc)) from exc
+    ArtifactEncoder.of(artifact, device, settings)
+    return artifact
+
+
 class ArtifactEncoder:
     """Embeds texts as an artifact's training did. For one thread.
 

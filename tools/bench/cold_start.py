@@ -15,6 +15,7 @@ from streams.errors import InputError
 from tools.bench.subject import Subject
 from tools.cli import progress
 from tools.files.file_options import FileOptions, parse_columns
+from tools.files.formats.named_files import check_exist
 from tools.files.log_source import UserSource
 from tools.files.raw_rows import raw_rows
 
@@ -63,8 +64,10 @@ def options_of(args: argparse.Namespace) -> Options:
     users = UserSource.of(args)
     if args.interactions is None or (args.follows is None and users is None):
         raise InputError("cold-start needs --interactions FILE and at least one of --follows FILE and --users FILE")
+    users = UserSource.of(args)
     if args.seeds < 1:
         raise InputError(f"--seeds {args.seeds}: must be at least 1")
+    check_exist([*(path for path in (args.interactions, args.follows) if path), *(users.paths if users else ())])
     return Options(
         args.interactions,
         args.follows,

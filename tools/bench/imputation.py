@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from streams.errors import InputError
 from tools.bench.subject import Subject
 from tools.cli import progress
+from tools.reports.outputs import check_writable
+from tools.training.checks import check_cases, check_trainable
 from tools.training.fit import IMPUTATIONS, check_seed
 from tools.training.inputs import Sides, TrainingSources, embed_items, encoder_access
 
@@ -75,11 +77,15 @@ def run(options: Options) -> dict[str, Any]:
     from models.evaluation.splits import time_split
     from streams.recommender.artifact_encoder import open_cache, open_encoder
 
+    options.sources.check()
     sides = options.sources.read_sides()
     if not any(any(v is not None for v in row.values()) for row in _all_rows(sides)):
         raise InputError("no features: name columns with --item-columns features.NAME=COLUMN, or --users")
-    cases = time_split(options.sources.read_log(), SPLIT)
     encoder = open_encoder(options.encoder, "cpu", encoder_access())
+    check_writable("the folder for temporary files (TMPDIR)", Path(tempfile.gettempdir()))
+    cases = time_split(options.sources.read_log(), SPLIT)
+    check_trainable(cases.train, options.sources.log.name)
+    check_cases(cases, options.sources.log.name)
     vectors = embed_items(sides.items, encoder, open_cache(None, encoder))
     with tempfile.TemporaryDirectory() as folder, progress() as bar:
         task = bar.add_task("trainings", total=2 + len(IMPUTATIONS) * len(SHARES))

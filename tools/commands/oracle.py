@@ -31,6 +31,7 @@ from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.catalogue import items_of_file, read_catalogue
 from tools.cli import emit, progress, say, write_json
+from tools.files.formats.named_files import check_exist
 from tools.files.log_preview import LogPreview, add_dry_run, emit_preview
 from tools.files.log_reader import LogReader, sorted_rows
 from tools.files.log_rows import EventRules, LogRow
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         preview = LogPreview(LogReader(log.source, refused, EventRules.of(settings)))
         return emit_preview(args, preview, refused, f"would make windows and lists, as run {log.name}")
     catalogue = CatalogueSource.of(args)
+    check_exist([*(() if log is None else log.source.paths), *(() if catalogue is None else catalogue.paths)])
     items = asyncio.run(read_catalogue(settings.kafka)) if catalogue is None else list(items_of_file(catalogue))
     lists = ListOracle(Path(settings.recommender.artifact), items, settings.recommender)
     truth = _truth(log, settings, refused)

@@ -16,6 +16,7 @@ from streams.contract.pseudonyms import open_pseudonyms
 from streams.errors import InputError
 from streams.printable import counted
 from streams.settings.load import Settings, load_settings
+from tools.broker.probe import check_broker
 from tools.cli import emit, say
 from tools.files.log_preview import LogPreview, add_dry_run, emit_preview
 from tools.files.log_reader import LogReader
@@ -31,6 +32,8 @@ from tools.replay.checkpoint import load_checkpoint
 from tools.replay.identity import LogReplay
 from tools.replay.live_users import count_live, read_live_users, refuse_live
 from tools.replay.publish_log import Pace, Replay, Tally, drive
+from tools.replay.ready import check_rights_of_producer
+from tools.reports.outputs import check_writable
 
 STATE_DIR: Final = Path(".headrace") / "runs"
 INTERRUPTED: Final = 130
@@ -95,6 +98,9 @@ def run(args: argparse.Namespace) -> int:
     pace = Pace(parse_speed(args.speed))
     settings = load_settings(broker=args.broker)
     replay = _replay(log, settings, args.state_dir, is_resumed=args.resume)
+    check_writable("--state-dir", args.state_dir)
+    check_broker(settings.kafka.broker, settings.kafka.client_arguments())
+    check_rights_of_producer(settings.kafka)
     began, exit_code = time.monotonic(), 0
     try:
         drive(log.source, settings, replay, pace, lambda: check_live(log, settings, is_forced=args.force))

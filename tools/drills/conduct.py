@@ -27,16 +27,21 @@ from streams.settings.event_table import DEFAULT_TABLE
 from streams.settings.load import Settings, load_settings
 from tools.broker.choice import on_bar
 from tools.broker.local_broker import BrokerInfo, running_broker
+from tools.broker.probe import check_broker
 from tools.cli import progress, say
 from tools.drills.artifact import make_artifact
 from tools.drills.kind import Kind
 from tools.drills.plan import Plan
 from tools.drills.run import delete_topics, run_drill
 from tools.drills.session import Drill
+from tools.files.formats.named_files import check_exist
+from tools.reports.outputs import check_writable
 
 #: The folder of the drill's own broker. A drill never uses the local broker of another command,
 #: because that broker ends with its command.
 BROKER: Final = "broker"
+#: What the broker's log, the workers' states and an artifact take.
+ROOM: Final = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ def conduct(kind: Kind, plan: Plan, stage: Stage) -> tuple[dict[str, Any], Path]
     RunError
         When the drill could not be carried through.
     """
+    check_stage(kind, plan, stage)
     folder = Path(tempfile.mkdtemp(prefix="headrace-drill-"))
     has_passed = False
     try:
@@ -78,6 +84,28 @@ def conduct(kind: Kind, plan: Plan, stage: Stage) -> tuple[dict[str, Any], Path]
             if has_passed or not any(folder.glob("*.log")):
                 shutil.rmtree(folder, ignore_errors=True)
     return report, folder
+
+
+def check_stage(kind: Kind, plan: Plan, stage: Stage) -> None:
+    """Check what the drill will need, before it starts a broker and trains.
+
+    Raises
+    ------
+    InputError
+        When the log is missing, the artifact cannot be loaded, or there is no room for the broker.
+    HeadraceError
+        When the artifact's encoder cannot be opened, or the named broker does not answer.
+    """
+    if plan.log is not None:
+        check_exist([plan.log])
+    check_writable("the folder for temporary files (TMPDIR)", Path(tempfile.gettempdir()), ROOM)
+    if stage.artifact is not None:
+        from streams.recommender.artifact_encoder import check_model
+
+        check_model(load_settings(artifact=str(stage.artifact)).recommender)
+    if stage.broker is not None and not plan.needs.own_broker:
+        kafka = load_settings(broker=stage.broker).kafka
+        check_broker(kafka.broker, kafka.client_arguments())
 
 
 def _on_broker(kind: Kind, plan: Plan, stage: Stage, folder: Path) -> dict[str, Any]:

@@ -22,14 +22,14 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from models.artifact.artifact import ArtifactError, load_artifact
 from streams.contract.pseudonyms import open_pseudonyms
-from streams.errors import InputError, TopicError
+from streams.errors import TopicError
 from streams.kafka.deployment import load_deployment
 from streams.kafka.group_watch import GroupWatch
 from streams.kafka.topic_reader import partition_count
 from streams.kafka.topics import create_topics
 from streams.printable import counted
+from streams.recommender.artifact_encoder import check_model
 from streams.settings.event_table import table_text
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import progress, say
@@ -51,6 +51,7 @@ from tools.rebuild.run_workers import catch_up, running_workers, wait_until_idle
 from tools.replay.checkpoint import load_checkpoint
 from tools.replay.identity import LogReplay
 from tools.replay.publish_log import Pace, Replay, drive
+from tools.reports.outputs import check_writable
 
 
 def run_into(rebuild: Rebuild, broker: str | None) -> Outcome:
@@ -61,6 +62,7 @@ def run_into(rebuild: Rebuild, broker: str | None) -> Outcome:
     broker : the broker that the user named; None takes the one of the settings
     """
     began = time.monotonic()
+    check_writable("--state-dir", rebuild.folder)
     settings, folder = load_deployment(broker=broker), rebuild.folder
     n_partitions = rebuild.partitions or settings.kafka.partitions
     into = run_settings(settings, rebuild.run, n_partitions)
@@ -115,10 +117,7 @@ def _copy(
 
 def _wanted(rebuild: Rebuild, settings: Settings, n_partitions: int) -> Manifest:
     """Return the manifest of a run that begins now, with these options and settings."""
-    try:
-        artifact = load_artifact(Path(settings.recommender.artifact)).version
-    except ArtifactError as exc:
-        raise InputError(str(exc)) from exc
+    artifact = check_model(settings.recommender).version
     source, n_live = "topic", settings.kafka.partitions
     if rebuild.log is not None:
         # A plain replay with the same options has the same run, so the windows of both are equal to

@@ -13,7 +13,7 @@ import numpy as np
 from streams.errors import InputError
 from streams.settings.load import load_settings
 from tools.cli import progress
-from tools.files.formats.named_files import STDIN, find_files
+from tools.files.formats.named_files import check_exist, find_files
 from tools.files.log_preview import LogPreview, add_dry_run, emit_preview
 from tools.files.log_reader import LogReader, sorted_rows
 from tools.files.log_rows import EventRules
@@ -86,7 +86,7 @@ class TrainingSources:
         """Raise :class:`InputError` where a file is missing, before the first of them is read."""
         for source in (self.log, self.catalogue, self.users):
             if source is not None:
-                find_files([path for path in source.paths if str(path) != STDIN and not path.is_fifo()])
+                check_exist(source.paths)
 
     def read_log(self, until: str | None = None) -> Interactions:
         """Return the log's events in time order; ``refused`` counts the rows that cannot be used.

@@ -49,6 +49,11 @@ class NamedFile:
     columns: Mapping[str, str | None] = field(default_factory=dict)
 
 
+def check_exist(paths: Sequence[Path]) -> None:
+    """Raise :class:`InputError` where a path names nothing; standard input and pipes are not touched."""
+    find_files([path for path in paths if str(path) != STDIN and not path.is_fifo()])
+
+
 def find_files(paths: Sequence[Path]) -> list[NamedFile]:
     """Return the files that some paths name, in this order; those of a folder by name.
 
