@@ -82,7 +82,7 @@ class SchemaRegistry:
         self._login_file = kafka.schema_registry_login_file
         self._patience_s = patience_s
         self._schemas: dict[int, Any] = {}
-        self._unknown: dict[int, tuple[float, RecordError]] = {}
+        self._unknown: dict[int, tuple[float, str]] = {}  # when the registry said so, and the detail
 
     def check(self) -> None:
         """Ask for anything; raise :class:`RegistryError` where nobody answers, or refuses this client."""
@@ -119,7 +119,7 @@ class SchemaRegistry:
             self._fetch_all([schema_id])
         found = self._schemas.get(schema_id)
         if found is None:
-            raise self._unknown[schema_id][1]
+            raise RecordError("schema", "", self._unknown[schema_id][1])
         return found
 
     def _missing(self, records: Iterable[ConsumedRecord]) -> list[int]:
@@ -138,10 +138,7 @@ class SchemaRegistry:
     def _note_unknown(self, schema_id: int, detail: str) -> None:
         if len(self._unknown) >= MAX_SCHEMAS * MAX_IDS_PER_BATCH:
             self._unknown.clear()
-        self._unknown[schema_id] = (
-            time.monotonic(),
-            RecordError("schema", "", f"{detail}; then: headrace rejected redrive"),
-        )
+        self._unknown[schema_id] = (time.monotonic(), f"{detail}; then: headrace rejected redrive")
 
     def _fetch_all(self, ids: Iterable[int]) -> None:
         for schema_id in ids:
