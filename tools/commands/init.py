@@ -9,6 +9,7 @@ from pathlib import Path
 from streams.errors import InputError
 from streams.settings.load import FILE, load_settings
 from tools.cli import check_consent, emit
+from tools.init.known_exports import known_export
 from tools.init.log_details import LogDetails, log_details
 from tools.init.new_sections import new_sections
 from tools.init.propose import Part, propose
@@ -40,7 +41,7 @@ def _details(log: Part) -> LogDetails:
 def run(args: argparse.Namespace) -> int:
     """Propose, show, and write; return the exit code."""
     tables, unread = read_tables(args.files)
-    proposal = propose(tables)
+    proposal = propose(tables, [part for table in tables if (part := known_export(table)) is not None])
     proposal.unused.extend(unread)
     if not proposal.parts():
         raise InputError(

@@ -82,7 +82,7 @@ def _section(part: Part, details: LogDetails | None, checks: list[str]) -> NewSe
 def _form(part: Part) -> list[Entry]:
     """Return how the file is written, as far as an option says it."""
     form = part.table.form
-    entries = [Entry("format", form.format)]
+    entries = [Entry("format", part.preset or part.table.envelope or form.format)]
     if form.encoding and form.format in ("csv", "json"):
         comment = "a guess: look at the letters that are not ASCII" if form.is_encoding_guessed else ""
         entries.append(Entry("encoding", form.encoding, comment))
@@ -92,7 +92,9 @@ def _form(part: Part) -> list[Entry]:
 
 
 def _columns(part: Part, checks: list[str]) -> list[Entry]:
-    entries = []
+    entries: list[Entry] = []
+    if part.preset:
+        return entries
     for choice in part.chosen.in_order():
         if _NO_NAME.search(choice.column):
             checks.append(f"{choice.field}: the column {choice.column!r} has a comma or an = in its name; rename it")

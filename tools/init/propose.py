@@ -15,6 +15,7 @@ from tools.init.kinds import kind_of, kind_scores
 from tools.init.profile import Column
 from tools.init.tables import Chosen, Kind, Table
 
+_NO_KIND: Final = "no log, catalogue or users: no columns that fit, by name or by content"
 _WORDS: Final = {"log": "looks like a log", "items": "looks like a catalogue", "users": "looks like users"}
 
 
@@ -74,26 +75,37 @@ class Proposal:
         return lines
 
 
-def propose(tables: Sequence[Table]) -> Proposal:
-    """Return the proposal for the tables of all files."""
-    kinds = [kind_of(table) for table in tables]
+def propose(tables: Sequence[Table], known: Sequence[Part] = ()) -> Proposal:
+    """Return the proposal for the tables of all files.
+
+    Parameters
+    ----------
+    known : parts that a preset reads; the first of each kind counts
+    """
+    taken = {part.table.paths for part in known}
+    rest = [table for table in tables if table.paths not in taken]
+    by_preset = {part.kind: part for part in reversed(known)}
     unused = [
-        (table.name, "no log, catalogue or users: no columns that fit, by name or by content")
-        for table, kind in zip(tables, kinds, strict=True)
-        if kind == "unknown"
+        (part.table.name, f"{by_preset[part.kind].table.name} is read")
+        for part in known
+        if part not in by_preset.values()
     ]
-    by_kind = {
-        kind: [table for table, found in zip(tables, kinds, strict=True) if found == kind]
-        for kind in ("log", "items", "users")
-    }
-    log_table = _largest(by_kind["log"], "log", unused)
-    items_table = _catalogue(by_kind["items"], log_table, unused)
-    users_table = _largest(by_kind["users"], "users", unused)
-    items = None if items_table is None else _items(items_table, log_table)
-    users = None if users_table is None else Part("users", users_table, choose_users(users_table))
-    log = None if log_table is None else Part("log", log_table, choose_log(log_table, _ids(items), _ids(users)))
-    if users is not None and log is not None:
-        users = Part("users", users.table, choose_users(users.table, _values(log, "user_id")))
+    by_kind: dict[Kind, list[Table]] = {"log": [], "items": [], "users": [], "unknown": []}
+    for table in rest:
+        by_kind[kind_of(table)].append(table)
+    unused += [(table.name, _NO_KIND) for table in by_kind["unknown"]]
+    log = by_preset.get("log")
+    log_table = log.table if log else _largest(by_kind["log"], "log", unused)
+    items = by_preset.get("items")
+    items_table = None if items else _catalogue(by_kind["items"], log_table, unused)
+    items = items or (None if items_table is None else _items(items_table, log_table))
+    users = by_preset.get("users")
+    users_table = None if users else _largest(by_kind["users"], "users", unused)
+    users = users or (None if users_table is None else Part("users", users_table, choose_users(users_table)))
+    if log is None and log_table is not None:
+        log = Part("log", log_table, choose_log(log_table, _ids(items), _ids(users)))
+    if users_table is not None and log is not None:
+        users = Part("users", users_table, choose_users(users_table, _values(log, "user_id")))
     return _complete(Proposal(log, items, users, unused))
 
 

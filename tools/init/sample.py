@@ -21,10 +21,13 @@ from tools.files.formats.parquet_rows import ParquetRows
 from tools.files.formats.text import TextFile
 from tools.files.formats.unreadable import check_readable, check_text
 from tools.files.raw_rows import FileReader, suffix_of
+from tools.init.envelope import opened
 from tools.init.tables import Form, Table, make_table
 
 #: So many rows of a log show its columns; rare event types may come later.
 MAX_ROWS: Final = 100_000
+#: So many records show whether they are in an envelope.
+HEAD_RECORDS: Final = 200
 #: A folder with more groups of files was named by mistake.
 MAX_TABLES: Final = 50
 #: A nested record is taken apart so deep, and into so many columns.
@@ -78,7 +81,7 @@ def read_table(files: Sequence[NamedFile]) -> Table:
             rows += more.rows(MAX_ROWS)
     names = [column.name for column in first.columns]
     table = make_table([file.path for file in files], rows, names, is_whole=len(rows) < MAX_ROWS)
-    return replace(table, form=first.form, has_header=first.has_header)
+    return replace(table, form=first.form, has_header=first.has_header, records=first.records, envelope=first.envelope)
 
 
 def read_file(file: NamedFile, n_rows: int, encoding: str = "auto") -> Table:
@@ -144,11 +147,14 @@ def _table_records(form: str, file: NamedFile, content: BinaryIO) -> Iterator[di
 
 
 def _of_records(file: NamedFile, records: Iterator[dict[str, Any]], n_rows: int, form: Form) -> Table:
-    whole = [{**file.columns, **record} for record in islice(records, n_rows)]
+    whole: list[Mapping[str, Any]] = [{**file.columns, **record} for record in islice(records, n_rows)]
+    envelope, inside = opened(whole[:HEAD_RECORDS])
+    if envelope:
+        whole = opened(whole)[1] or inside
     flattened = [flat(record) for record in whole]
     names = list(dict.fromkeys(name for record in flattened for name in record))
     rows = [[record.get(name) for name in names] for record in flattened]
-    return replace(make_table([file.path], rows, names), form=form)
+    return replace(make_table([file.path], rows, names), form=form, records=whole, envelope=envelope)
 
 
 def _delimited(file: NamedFile, text: TextFile, n_rows: int) -> Table:
@@ -200,7 +206,9 @@ def _joined(tables: list[Table]) -> list[Table]:
                 rows = [*other.rows(MAX_ROWS), *table.rows(MAX_ROWS)][:MAX_ROWS]
                 names = [column.name for column in table.columns]
                 more = make_table([*other.paths, *table.paths], rows, names, is_whole=len(rows) < MAX_ROWS)
-                joined[i] = replace(more, form=other.form, has_header=other.has_header)
+                joined[i] = replace(
+                    more, form=other.form, has_header=other.has_header, records=other.records, envelope=other.envelope
+                )
                 break
         else:
             joined.append(table)

@@ -52,7 +52,7 @@ def next_commands(proposal: Proposal) -> list[str]:
     """Return what to type next: at most three commands."""
     commands = []
     if proposal.log is not None:
-        commands.append("headrace train --out .headrace/artifact")
+        commands.append("headrace train --out .headrace/artifact --minutes 3")
     commands.append("headrace up")
     if proposal.items is not None and proposal.log is not None:
         return [*commands, "headrace items put && headrace replay"]
@@ -63,7 +63,7 @@ def _part_object(part: Part) -> dict[str, Any]:
     form = part.table.form
     return {
         "paths": [str(path) for path in part.table.paths],
-        "format": part.preset or form.format,
+        "format": part.preset or part.table.envelope or form.format,
         "encoding": form.encoding,
         "delimiter": form.delimiter,
         "has_header": part.table.has_header,
@@ -74,11 +74,16 @@ def _part_object(part: Part) -> dict[str, Any]:
 
 
 def _part_table(part: Part, details: LogDetails | None) -> ResultTable:
-    form = part.table.form
-    how = [part.preset or form.format, form.encoding, f"{form.delimiter!r} between columns" if form.delimiter else ""]
-    header = "a header" if part.table.has_header else "no header"
+    form, table_envelope = part.table.form, part.table.envelope
+    written = (
+        f"{form.format} in the form of {part.preset or table_envelope}"
+        if part.preset or table_envelope
+        else form.format
+    )
+    how = [written, form.encoding, f"{form.delimiter!r} between columns" if form.delimiter else ""]
+    header = "" if part.preset or form.format != "csv" else "a header" if part.table.has_header else "no header"
     size = f"{part.table.n_rows:,} rows" if part.table.is_whole else f"the first {part.table.n_rows:,} rows seen"
-    title = f"{part.table.name}: {_KINDS[part.kind]}; {', '.join([*filter(None, how), header, size])}"
+    title = f"{part.table.name}: {_KINDS[part.kind]}; {', '.join(filter(None, [*how, header, size]))}"
     rows = []
     features = [choice for choice in part.chosen.in_order() if choice.field.startswith("features.")]
     for choice in part.chosen.in_order():

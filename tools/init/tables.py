@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -57,6 +57,8 @@ class Table:
     has_header : whether the first row names the columns; also true for JSON and Parquet
     is_whole : whether the rows are all that the files have
     form : how the rows are written
+    records : the rows as they are, where they are nested
+    envelope : ``connect`` or ``debezium``, where the rows were inside of one
     """
 
     paths: tuple[Path, ...]
@@ -64,6 +66,8 @@ class Table:
     has_header: bool
     is_whole: bool = True
     form: Form = Form()
+    records: Sequence[Mapping[str, Any]] = ()
+    envelope: str = ""
 
     @property
     def name(self) -> str:

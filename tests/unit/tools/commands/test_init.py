@@ -123,6 +123,31 @@ def test_json_lines_are_read_by_path() -> None:
     assert (len(events), refused.n, events[1].user_id, events[1].item_id) == (30, 0, "u1", "1")
 
 
+def test_a_known_export_is_read_by_its_preset() -> None:
+    """One line of OTTO's is a session of several events; its types are those of the table that is proposed."""
+    kinds = ("clicks", "carts", "orders")
+    sessions = [
+        {"session": i, "events": [{"aid": i % 5 + k, "ts": TS * 1_000 + k, "type": kinds[k]} for k in range(3)]}
+        for i in range(20)
+    ]
+    Path("train.jsonl").write_text("".join(json.dumps(session) + "\n" for session in sessions))
+    assert main(["init", "train.jsonl"]) == 0
+    assert written()["log"]["format"] == "otto" and "columns" not in written()["log"]
+    rules = EventRules(types=load_settings({}).sequencer.types().names)
+    events = list(LogReader(LogSource.of(train_args()), RefusedRows(), rules))
+    assert Counter(event.type for event in events) == {"click": 20, "cart": 20, "purchase": 20}
+
+
+def test_rows_in_an_envelope_are_read_by_their_columns() -> None:
+    """Debezium's changes have the shop's own columns inside."""
+    rows = [{"uid": f"u{i % 4}", "sku": i % 6, "created_at": TS + i} for i in range(30)]
+    Path("changes.json").write_text("".join(json.dumps({"payload": {"after": row, "op": "c"}}) + "\n" for row in rows))
+    assert main(["init", "changes.json"]) == 0
+    assert written()["log"]["format"] == "debezium"
+    events, refused = read_log()
+    assert (len(events), refused.n, events[1].item_id) == (30, 0, "1")
+
+
 def test_a_folder_of_parts_is_one_log() -> None:
     """Parquet parts, as Spark writes them, are named by their folder."""
     Path("log").mkdir()

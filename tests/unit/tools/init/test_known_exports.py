@@ -1,0 +1,85 @@
+"""Exports of well-known systems are recognised by their records, or by the names of their files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tools.init.envelope import opened
+from tools.init.known_exports import known_export
+from tools.init.sample import read_tables
+from tools.init.tables import Table
+
+MS = 1_700_000_000_000
+
+
+def otto(i: int) -> dict[str, Any]:
+    """Return a session with three events."""
+    kinds = ("clicks", "carts", "orders")
+    return {"session": i, "events": [{"aid": i + k, "ts": MS + k, "type": kind} for k, kind in enumerate(kinds)]}
+
+
+def segment(i: int) -> dict[str, Any]:
+    """Return a call of track."""
+    call = {"type": "track", "messageId": f"m{i}", "userId": f"u{i % 3}", "timestamp": f"2025-01-01T00:00:{i:02}Z"}
+    return {**call, "event": "Product Viewed", "properties": {"product_id": f"p{i % 4}"}}
+
+
+def ga4(i: int) -> dict[str, Any]:
+    """Return an event of the BigQuery export."""
+    event = {"event_timestamp": MS * 1_000 + i, "user_pseudo_id": f"u{i % 3}", "items": [{"item_id": f"p{i % 4}"}]}
+    return {**event, "event_name": "view_item" if i % 2 else "page_view"}
+
+
+def own(i: int) -> dict[str, Any]:
+    """Return an event of no known system."""
+    return {"user": {"id": i % 3}, "product": {"id": i % 4}, "at": MS + i}
+
+
+def table_of(path: Path, records: list[dict[str, Any]]) -> Table:
+    """Return the table of a file of records."""
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return read_tables([path])[0][0]
+
+
+@pytest.mark.parametrize(
+    ("record", "preset"),
+    [(otto, "otto"), (segment, "segment"), (ga4, "ga4"), (own, "")],
+    ids=["otto", "segment", "ga4", "own"],
+)
+def test_nested_records_of_a_known_system_are_recognised(tmp_path: Path, record: Any, preset: str) -> None:
+    """The preset's fields are there; records that it leaves out, as page views, do not speak against it."""
+    part = known_export(table_of(tmp_path / "x.jsonl", [record(i) for i in range(20)]))
+    assert ("" if part is None else part.preset) == preset
+    if part is not None:
+        assert part.kind == "log" and part.missing() == [] and part.chosen.has("ts")
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "kind"),
+    [
+        ("u.data", "{i}\t{j}\t3\t88125094{j}", "log"),
+        ("u.user", "{i}|24|M|technician|85711", "users"),
+        ("movies.dat", "{i}::Toy Story {i} (1995)::Animation|Comedy", "items"),
+        ("other.dat", "{i}::Toy Story {i} (1995)::Animation|Comedy", None),
+    ],
+)
+def test_files_without_a_header_are_known_by_name(tmp_path: Path, name: str, line: str, kind: str | None) -> None:
+    """MovieLens's files have fixed names; any other file is looked at column by column."""
+    path = tmp_path / name
+    path.write_text("".join(line.format(i=i, j=i % 9) + "\n" for i in range(30)))
+    part = known_export(read_tables([path])[0][0])
+    assert (None if part is None else part.kind) == kind
+
+
+def test_an_envelope_is_opened() -> None:
+    """Debezium's changes and Connect's payloads give their rows; a delete gives none, plain records no envelope."""
+    row = {"uid": 1, "sku": 2}
+    change = {"before": None, "after": row, "op": "c"}
+    gone = {"before": row, "after": None, "op": "d"}
+    assert opened([{"payload": change}, gone, change]) == ("debezium", [row, row])
+    assert opened([{"schema": None, "payload": row}]) == ("connect", [row])
+    assert opened([row]) == ("", [])
