@@ -126,7 +126,7 @@ def test_hostile_texts_through_every_command_and_log(
         str(hostile_log.with_name("items.jsonl")),
         str(tmp_path / f"model{HOSTILE[1:5]}"),
     )
-    (tmp_path / "lines").write_text(
+    (tmp_path / "lines.jsonl").write_text(
         f"{HOSTILE}\n" + json.dumps({"user_id": HOSTILE, "type": HOSTILE}, ensure_ascii=False)
     )
     user = {"user_id": HOSTILE, "features": {HOSTILE: HOSTILE}, "follows": [FORMULA]}
@@ -135,7 +135,7 @@ def test_hostile_texts_through_every_command_and_log(
         "init": run(capsys, "init", log, items, "--yes"),
         "topics": run(capsys, "topics", "check"),
         "acls": run(capsys, "acls", "producer", "--principal", HOSTILE),
-        "produce": run(capsys, "produce", str(tmp_path / "lines"), codes=(1,)),
+        "produce": run(capsys, "produce", str(tmp_path / "lines.jsonl"), codes=(1,)),
         "subscribe": run(capsys, "subscribe") + run(capsys, "subscribe", "--user", HOSTILE, "--format", "json"),
         "items": run(capsys, "items", "list")
         + run(capsys, "items", "list", "--format", "json")

@@ -256,7 +256,7 @@ async def _events(source: LogSource, maker: EventMaker, rules: EventRules, refus
         return
     chunks = read_chunks(None if str(path) == STDIN else path)
     first = await anext(chunks, b"")
-    if _is_live(source, first):
+    if holds_json_lines(source, first):
         async for number, line in split_lines(_joined(first, chunks)):
             for made in line_events(maker, number, line, refused):
                 yield made
@@ -270,7 +270,7 @@ async def _events(source: LogSource, maker: EventMaker, rules: EventRules, refus
             yield made
 
 
-def _is_live(source: LogSource, first: bytes) -> bool:
+def holds_json_lines(source: LogSource, first: bytes) -> bool:
     """Return whether a pipe that begins so holds JSON lines, which need not be read to the end."""
     if source.files.encoding.lower().replace("_", "-") not in ("auto", "utf-8", "utf8", "utf-8-sig"):
         return False
@@ -279,8 +279,7 @@ def _is_live(source: LogSource, first: bytes) -> bool:
     head = first.removeprefix(BOM_UTF8).lstrip()
     if not head:
         return True  # nothing, or blank lines
-    begins_object = head.startswith(b"{") and head.split(b"\n", 1)[0].strip() != b"{"
-    return begins_object or (head[:1].isalnum() and source.files.format == "json")
+    return head.startswith(b"{") and head.split(b"\n", 1)[0].strip() != b"{"
 
 
 def _of_stdin(source: LogSource) -> LogSource:

@@ -13,7 +13,7 @@ import pytest
 from streams.contract.records import MAX_RECORD_BYTES
 from streams.errors import InputError, RecordError
 from tests.builders import T0
-from tools.commands.produce import EventMaker
+from tools.commands.produce import EventMaker, holds_json_lines
 from tools.files.file_options import FileOptions
 from tools.files.json_lines import CHUNK_BYTES, LineSplitter, read_json_lines
 from tools.files.log_source import LogSource
@@ -117,6 +117,26 @@ def test_a_line_may_hold_several_events() -> None:
     fields, rows = maker.rows(json.dumps(line).encode())
     events = [maker.event_of_values(1, values, fields, NOW)[1] for values in rows]
     assert [(event.user_id, event.item_id) for event in events] == [("5", "a"), ("5", "b")]
+
+
+@pytest.mark.parametrize(
+    ("first", "options", "is_live"),
+    [
+        (b'{"user_id": "u"}\n', FileOptions(), True),
+        (BOM_UTF8 + b'\n {"user_id": "u"', FileOptions(), True),
+        (b"", FileOptions(), True),
+        (b'{"a": [1]}', FileOptions(format="json", columns="item_id=a[]"), True),
+        (b'{\n  "user_id": "u"\n}', FileOptions(), False),
+        (b'[{"user_id": "u"}]', FileOptions(), False),
+        (b"user_id,item_id,ts\n", FileOptions(), False),
+        (b"PK\x03\x04", FileOptions(), False),
+        (b'{"user_id"', FileOptions(format="csv"), False),
+        (b'{"user_id"', FileOptions(encoding="gb18030"), False),
+    ],
+)
+def test_a_pipe_of_json_lines_is_live(first: bytes, options: FileOptions, is_live: bool) -> None:  # noqa: FBT001 - a case
+    """Any other format is read to its end before it is published."""
+    assert holds_json_lines(LogSource((Path("-"),), options), first) == is_live
 
 
 class TestLines:

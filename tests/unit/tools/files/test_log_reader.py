@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
+import time
 from collections.abc import Collection
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +26,7 @@ from tools.files.log_reader import LogReader, sorted_rows
 from tools.files.log_rows import LogRow
 from tools.files.log_source import LogSource
 from tools.files.refused_rows import RefusedRows
+from tools.replay.identity import event_id
 
 T = 1_600_000_000
 HEADER = "user_id,item_id,ts\n"
@@ -283,3 +286,67 @@ def test_an_id_that_is_a_word_for_nothing_in_many_rows_is_said_once(tmp_path: Pa
     told = f"{path}: user_id is 'NULL' in 200 rows: left out as missing; --missing '' reads it as an id"
     assert [line for line in refused.summary() if "NULL" in line and "rows:" in line] == [told]
     assert len(list(LogReader(LogSource((path,), FileOptions(missing="")), RecordingRows()))) == 300
+
+
+def told(path: Path, content: str, **options: Any) -> tuple[list[LogRow], list[str]]:
+    """Write a log and read it; return its rows and what is said at the end."""
+    path.write_text(content)
+    refused = RefusedRows(shown=0)
+    return list(LogReader(LogSource((path,), **options), refused)), refused.summary()
+
+
+def test_a_zone_is_asked_for_once_and_taken_where_it_is_named(tmp_path: Path) -> None:
+    """Times that name no zone are read as UTC, which is said."""
+    text = HEADER + "u,i,2026/11/9 6:19\nu,i,2026/11/9 6:20\n"
+    rows, said = told(tmp_path / "a.csv", text)
+    assert [row.ts_ms for row in rows] == [1_794_205_140_000, 1_794_205_200_000]
+    assert sum("name no zone" in line for line in said) == 1
+    local, said = told(tmp_path / "a.csv", text, time_zone="Asia/Shanghai")
+    assert [row.ts_ms - there.ts_ms for row, there in zip(rows, local, strict=True)] == [28_800_000] * 2
+    assert said == []
+
+
+def test_a_log_that_lies_ahead_is_told_by_how_much(tmp_path: Path) -> None:
+    """Eight hours ahead are a zone, and the rows there are refused."""
+    now = int(time.time())
+    text = HEADER + f"u,i,{now - 50}\nu,i,{now + 28_800}\n"
+    rows, said = told(tmp_path / "a.csv", text)
+    assert len(rows) == 1
+    ahead = next(line for line in said if "a time zone?" in line and "newest" in line)
+    assert re.search(r"the newest time is 28,(799|800|79\d) s ahead", ahead)
+    assert any(line.startswith("  ts, future: 1, ") for line in said)
+
+
+def test_a_preset_gives_types_and_the_unit_of_time(tmp_path: Path) -> None:
+    """And an option wins over it."""
+    mapping = tmp_path / "mine.toml"
+    mapping.write_text('[events]\ntime_unit = "us"\ntypes = { pv = "view", buy = "purchase" }\n')
+    path, text = tmp_path / "a.csv", f"user_id,item_id,ts,type\nu,i,{T}000000,buy\nu,i,{T}000000,pv\n"
+    rows, _ = told(path, text, files=FileOptions(format=str(mapping)))
+    assert [(row.type, row.ts_ms) for row in rows] == [("purchase", T * 1000), ("view", T * 1000)]
+    rows, _ = told(path, text, files=FileOptions(format=str(mapping)), types="pv=click")
+    assert [row.type for row in rows] == ["purchase", "click"]
+
+
+def test_the_lines_of_several_files_count_on(tmp_path: Path) -> None:
+    """Equal lines of two files are two events, and a refusal names its file."""
+    one, other = tmp_path / "one.csv", tmp_path / "other.csv"
+    one.write_text(HEADER + f"u,i,{T}\n")
+    other.write_text(HEADER + f"u,i,{T}\nu,,{T}\n")
+    refused = RefusedRows(shown=0)
+    rows = list(LogReader(LogSource((one, other)), refused))
+    assert [row.line for row in rows] == [2, 4]
+    assert event_id(rows[0]) != event_id(rows[1])
+    assert refused.first.startswith(f"{other} line 3: missing: item_id")
+
+
+def test_a_log_that_is_published_as_it_comes_may_lack_times(tmp_path: Path) -> None:
+    """Rows then get the time of day; without a good row the log is no error."""
+    path = tmp_path / "a.csv"
+    path.write_text("user_id,item_id\nu,i\n,i\n")
+    refused = RefusedRows(shown=0)
+    reader = LogReader(LogSource((path,)), refused, is_direct=True)
+    (row,) = reader
+    assert reader.fills_times and abs(row.ts_ms - time.time() * 1000) < 60_000 and refused.n == 1
+    path.write_text("user_id,item_id\n,i\n")
+    assert list(LogReader(LogSource((path,)), refused, is_direct=True)) == []
