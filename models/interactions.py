@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 
-from models.types import TYPE_INDEX, Behaviour, Bool, Float32, Int64
-from models.vocabulary import EVENT_TYPES
+from models.event_types import BY_VALUE, DEFAULT_TYPES, EventTypes, WindowType, WindowTypes
+from models.types import Behaviour, Bool, Float32, Int64, positives_of, weights_of
 
 N_NEXT: Final = 32
 
@@ -21,8 +21,10 @@ class Interactions:
     Parameters
     ----------
     users, items : (n,) int64, rows of ``user_ids`` and ``item_ids``
-    types : (n,) int64, places in ``EVENT_TYPES``
+    types : (n,) int64, rows of ``kinds``
     ts_ms : (n,) int64, milliseconds since 1970, UTC
+    kinds : the types of events, as windows name them
+    weights : (n,) float32, how much each event counts; None where each counts 1
     """
 
     user_ids: tuple[str, ...]
@@ -31,34 +33,107 @@ class Interactions:
     items: Int64
     types: Int64
     ts_ms: Int64
+    kinds: WindowTypes = DEFAULT_TYPES.window_types
+    weights: Float32 | None = None
 
     @classmethod
-    def from_rows(cls, rows: Iterable[tuple[str, str, str, int]]) -> Interactions:
+    def from_rows(
+        cls, rows: Iterable[tuple[str, str, str, int]], kinds: WindowTypes = DEFAULT_TYPES.window_types
+    ) -> Interactions:
         """Return interactions from ``(user_id, item_id, type, ts_ms)`` in any order.
+
+        Parameters
+        ----------
+        kinds : the types, by their names in windows; each event has its type's weight
 
         Raises
         ------
         KeyError
-            For a type that is not in ``EVENT_TYPES``.
+            For a type that is not in ``kinds``.
         """
         user_row: dict[str, int] = {}
         item_row: dict[str, int] = {}
         numbers = [
-            (user_row.setdefault(u, len(user_row)), item_row.setdefault(i, len(item_row)), TYPE_INDEX[kind], ts)
+            (user_row.setdefault(u, len(user_row)), item_row.setdefault(i, len(item_row)), kinds.row_of[kind], ts)
             for u, i, kind, ts in rows
         ]
         columns = np.array(numbers, dtype=np.int64).reshape(-1, 4)
         columns = columns[np.argsort(columns[:, 3], kind="stable")]
-        return cls(tuple(user_row), tuple(item_row), *(columns[:, j].copy() for j in range(4)))
+        users, items, found, ts_ms = (columns[:, j].copy() for j in range(4))
+        log = cls(tuple(user_row), tuple(item_row), users, items, found, ts_ms, kinds)
+        return log if kinds.is_uniform else replace(log, weights=weights_of(kinds)[log.types])
+
+    @classmethod
+    def from_events(cls, rows: Iterable[tuple[str, str, str, int, float | None]], types: EventTypes) -> Interactions:
+        """Return interactions from ``(user_id, item_id, type, ts_ms, value)`` in any order.
+
+        Events whose type does not enter a window are left out. The kinds of the result have, for a
+        type that weighs by value, the mean weight of its events.
+
+        Parameters
+        ----------
+        types : the table of event types; a type is a name on ``events``
+
+        Raises
+        ------
+        KeyError
+            For a type that is not in the table.
+        """
+        kinds = types.window_types
+        if types.is_plain and not any(one.weight == BY_VALUE for _, one in types.table):
+            return cls.from_rows((row[:4] for row in rows), kinds)
+        weights: list[float] = []
+        times: list[int] = []
+
+        def named() -> Iterable[tuple[str, str, str, int]]:
+            for user_id, item_id, kind, ts_ms, value in rows:
+                name = types.window_name(kind, value)
+                if name is not None:
+                    weights.append(types.by_name[kind].weight_of(value))
+                    times.append(ts_ms)
+                    yield user_id, item_id, name, ts_ms
+
+        log = cls.from_rows(named(), kinds)
+        found = np.array(weights, dtype=np.float32)[np.argsort(np.array(times, dtype=np.int64), kind="stable")]
+        is_mean = [types.by_name[name].weight == BY_VALUE if name in types.by_name else False for name in kinds.names]
+        means = tuple(
+            WindowType(one.name, float(found[log.types == row].mean(dtype=np.float64)), one.positive)
+            if is_mean[row] and (log.types == row).any()
+            else one
+            for row, one in enumerate(kinds.types)
+        )
+        return replace(log, kinds=WindowTypes(means), weights=found)
 
     def __len__(self) -> int:
         return len(self.ts_ms)
 
     def where(self, kept: slice | Bool | Int64) -> Interactions:
         """Return the events at these positions or under this mask; rows keep their meaning."""
-        return Interactions(
-            self.user_ids, self.item_ids, self.users[kept], self.items[kept], self.types[kept], self.ts_ms[kept]
+        return replace(
+            self,
+            users=self.users[kept],
+            items=self.items[kept],
+            types=self.types[kept],
+            ts_ms=self.ts_ms[kept],
+            weights=None if self.weights is None else self.weights[kept],
         )
+
+    @property
+    def is_positive(self) -> Bool:
+        """Which events are a wish for their item, (n,) bool."""
+        found: Bool = positives_of(self.kinds)[self.types]
+        return found
+
+    def wishes(self) -> Interactions:
+        """Return the positive events alone; the log itself where all are."""
+        return self if self.kinds.is_all_positive else self.where(self.is_positive)
+
+    def count_by(self, add: Callable[[str, int, float], None]) -> None:
+        """Call ``add`` with item id, time in ms and weight of each positive event."""
+        log = self.wishes()
+        weights = np.ones(len(log), dtype=np.float32) if log.weights is None else log.weights
+        for item, ts_ms, weight in zip(log.items.tolist(), log.ts_ms.tolist(), weights.tolist(), strict=True):
+            add(log.item_ids[item], ts_ms, weight)
 
     def first_ms_of_items(self) -> Int64:
         """Return the time of each item's first event, (n_items,) int64; -1 without one."""
@@ -68,17 +143,20 @@ class Interactions:
 
     def behaviour(self, position: int) -> Behaviour:
         """Return one event as a behaviour."""
-        kind = EVENT_TYPES[self.types[position]]
+        kind = self.kinds.names[self.types[position]]
         return Behaviour(self.item_ids[self.items[position]], kind, int(self.ts_ms[position]))
 
 
-def next_item_counts(users: Int64, items: Int64, n_items: int, n_next: int = N_NEXT) -> tuple[Int64, Float32]:
+def next_item_counts(
+    users: Int64, items: Int64, n_items: int, n_next: int = N_NEXT, weights: Float32 | None = None
+) -> tuple[Int64, Float32]:
     """Count which item follows which: a first-order Markov chain.
 
     Parameters
     ----------
     users, items : (n,) int64, rows of each event, in time order
     n_next : followers kept per item, the most frequent ones; of equals the lower row
+    weights : (n,) float32, how much a step to each event counts; None counts each as 1
 
     Returns
     -------
@@ -88,7 +166,12 @@ def next_item_counts(users: Int64, items: Int64, n_items: int, n_next: int = N_N
     order = np.argsort(users, kind="stable")
     same = users[order][1:] == users[order][:-1]
     pairs = items[order][:-1][same] * n_items + items[order][1:][same]
-    pair, count = np.unique(pairs, return_counts=True)
+    if weights is None:
+        pair, count = np.unique(pairs, return_counts=True)
+    else:
+        pair, place_of = np.unique(pairs, return_inverse=True)
+        count = np.bincount(place_of, weights=weights[order][1:][same], minlength=len(pair))
+        pair, count = pair[count > 0], count[count > 0]
     first, second = pair // n_items, pair % n_items
     totals = np.bincount(first, weights=count, minlength=n_items)
     ranking = np.lexsort((second, -count, first))

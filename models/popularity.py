@@ -48,26 +48,31 @@ class DecayedCounts:
         self._reference_ms = at_ms
         self._weights: dict[str, float] = dict(counts or {})
 
-    def add(self, item_id: str, ts_ms: int) -> None:
+    def add(self, item_id: str, ts_ms: int, weight: float = 1.0) -> None:
         """Count one interaction at event time ``ts_ms``."""
         if (ts_ms - self._reference_ms) / self._half_life_ms > MAX_EXPONENT:
             self._move_reference(ts_ms)
-        self._weights[item_id] = self._weights.get(item_id, 0.0) + self._weight(ts_ms)
+        self._weights[item_id] = self._weights.get(item_id, 0.0) + self._weight(ts_ms) * weight
 
-    def remove(self, item_id: str, ts_ms: int) -> None:
+    def remove(self, item_id: str, ts_ms: int, weight: float = 1.0) -> None:
         """Undo :meth:`add` of one interaction."""
-        self._take(item_id, self._weight(ts_ms))
+        self._take(item_id, self._weight(ts_ms) * weight)
 
-    def remove_all(self, item_ids: Sequence[str], rows: Int64, ts_ms: Int64) -> None:
+    def remove_all(
+        self, item_ids: Sequence[str], rows: Int64, ts_ms: Int64, weights: Sequence[float] | None = None
+    ) -> None:
         """Undo :meth:`add` of many interactions.
 
         Parameters
         ----------
         rows : (n,) int64, rows of ``item_ids``
         ts_ms : (n,) int64, event times
+        weights : of the interactions of each row; None means 1
         """
         exponents = np.clip((ts_ms - self._reference_ms) / self._half_life_ms, -1_000.0, MAX_EXPONENT)
         sums = np.bincount(rows, weights=np.exp2(exponents), minlength=len(item_ids))
+        if weights is not None:
+            sums *= np.array(weights, dtype=np.float64)
         for row in np.flatnonzero(sums).tolist():
             self._take(item_ids[row], float(sums[row]))
 
@@ -134,17 +139,19 @@ class CountsWithPrior:
         self._least = _least_prior(self._shares)
         self._live = DecayedCounts(at_ms=at_ms, half_life_ms=half_life_ms)
 
-    def add(self, item_id: str, ts_ms: int) -> None:
+    def add(self, item_id: str, ts_ms: int, weight: float = 1.0) -> None:
         """Count one live interaction at event time ``ts_ms``."""
-        self._live.add(item_id, ts_ms)
+        self._live.add(item_id, ts_ms, weight)
 
-    def remove(self, item_id: str, ts_ms: int) -> None:
+    def remove(self, item_id: str, ts_ms: int, weight: float = 1.0) -> None:
         """Undo :meth:`add` of one live interaction."""
-        self._live.remove(item_id, ts_ms)
+        self._live.remove(item_id, ts_ms, weight)
 
-    def remove_all(self, item_ids: Sequence[str], rows: Int64, ts_ms: Int64) -> None:
+    def remove_all(
+        self, item_ids: Sequence[str], rows: Int64, ts_ms: Int64, weights: Sequence[float] | None = None
+    ) -> None:
         """Undo :meth:`add` of many live interactions, see :meth:`DecayedCounts.remove_all`."""
-        self._live.remove_all(item_ids, rows, ts_ms)
+        self._live.remove_all(item_ids, rows, ts_ms, weights)
 
     def prior_events(self, now_ms: int) -> float:
         """Return how many events as of ``now_ms`` history weighs, ``m``."""

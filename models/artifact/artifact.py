@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +15,13 @@ import msgspec
 import numpy as np
 import safetensors.torch
 import torch
+from msgspec import UNSET, UnsetType
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from models.artifact.manifest import FORMAT, Manifest, read_manifest
+from models.artifact.manifest import DEFAULT_FORMAT, FORMAT, Manifest, read_manifest
 from models.artifact.shapes import check_shapes, check_sizes, empty_models
+from models.event_types import WindowTypes
 from models.factors.matrix_factorisation import ItemFactors
 from models.features.side_features import SideFeatures
 from models.files.atomic import replaced_folder
@@ -67,6 +69,7 @@ class Artifact:
     popularity : (n_items,) float32, counts in training
     recent_popularity : (n_items,) float32, decayed counts as of ``manifest.trained_to_ms``
     first_ms : (n_items,) int64, time of an item's first event, -1 without one
+    kinds : the types that the models know, and which ones of a window they must not see
     """
 
     manifest: Manifest
@@ -86,6 +89,11 @@ class Artifact:
     recent_popularity: Float32
     first_ms: Int64
     device: str
+    kinds: WindowTypes
+
+    def beside(self, deployment: WindowTypes) -> Artifact:
+        """Return the artifact for windows of a deployment, which may have other types of events."""
+        return replace(self, kinds=self.kinds.beside(deployment))
 
     @property
     def encoder_name(self) -> str:
@@ -124,7 +132,7 @@ def make_artifact(
     """
     kept = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     manifest = Manifest(
-        format=FORMAT,
+        format=DEFAULT_FORMAT if isinstance(info.get("event_types", UNSET), UnsetType) else FORMAT,
         sha256=hashlib.sha256(safetensors.torch.save(kept)).hexdigest(),
         sequence=asdict(config),
         tensors={name: TensorSpec(str(t.dtype), list(t.shape)) for name, t in kept.items()},
@@ -199,7 +207,7 @@ def _read(directory: Path, folder: int) -> tuple[Manifest, bytes]:
             raise ArtifactError(directory / MANIFEST, str(exc)) from exc
         _check_declared(directory / TENSORS, manifest, header)
         try:
-            check_shapes(header, _config(manifest), len(manifest.item_ids))
+            check_shapes(header, _config(manifest), len(manifest.item_ids), len(manifest.kinds.types))
         except (FileError, ValueError) as exc:
             raise ArtifactError(directory / TENSORS, f"tensors and configuration do not fit: {exc}") from exc
         file.seek(0)
@@ -254,7 +262,9 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
     item_features = SideFeatures.restore(manifest.item_features, arrays, "item_imputer.")
     user_features = SideFeatures.restore(manifest.user_features, arrays, "user_imputer.")
     n_items = len(manifest.item_ids)
-    sequence, fusion = empty_models(config, n_items, user_features.width, item_features.width, device)
+    sequence, fusion = empty_models(
+        config, n_items, len(manifest.kinds.types), user_features.width, item_features.width, device
+    )
     _load(sequence, "sequence.", tensors)
     _load(fusion, "fusion.", tensors)
     whitening = Whitening(tensors["whitening.mean"].numpy(), tensors["whitening.matrix"].numpy())
@@ -276,6 +286,7 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
         recent_popularity=tensors["recent_popularity"].numpy(),
         first_ms=tensors["first_ms"].numpy(),
         device=device,
+        kinds=manifest.kinds,
     )
 
 
@@ -291,6 +302,8 @@ def _version(manifest: Manifest) -> str:
     )  # fmt: skip
     if manifest.encoder_sha256:  # without one, older artifacts keep their version
         made_of = (*made_of, manifest.encoder_sha256)
+    if manifest.format != DEFAULT_FORMAT:
+        made_of = (*made_of, manifest.event_types)
     return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:12]
 
 

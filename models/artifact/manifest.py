@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from models.event_types import DEFAULT_TYPES, MAX_TYPES, WindowType, WindowTypes
 from models.files.plain_files import FileError
 from models.files.tensor_header import TensorSpec
 
-FORMAT: Final = 2
+FORMAT: Final = 3
+#: An artifact of the default types is written in the format before, which earlier versions read too.
+DEFAULT_FORMAT: Final = 2
 #: Most bytes of everything but the item ids: about 100 tensors, 128 features with their categories,
 #: some metrics.
 MAX_REST_BYTES: Final = 4 << 20
@@ -31,6 +34,8 @@ class Manifest(msgspec.Struct, kw_only=True):
         that knows items by their ids alone
     encoder_sha256 : over the files of the text model, see :mod:`models.text.encoder_files`; empty
         for a model in an installed wheel, which its version identifies
+    event_types : the types that the models know, by their row; absent in format 2, which has the
+        default types
     """
 
     format: int
@@ -55,7 +60,15 @@ class Manifest(msgspec.Struct, kw_only=True):
     item_features: dict[str, Any]
     user_features: dict[str, Any]
     tensors: dict[str, TensorSpec]
+    event_types: Annotated[list[WindowType], Meta(min_length=1, max_length=2 * MAX_TYPES)] | UnsetType = UNSET
     item_ids: list[Annotated[str, Meta(min_length=1, max_length=512)]]
+
+    @property
+    def kinds(self) -> WindowTypes:
+        """The types that the models know."""
+        if isinstance(self.event_types, UnsetType):
+            return DEFAULT_TYPES.window_types
+        return WindowTypes(tuple(self.event_types))
 
 
 class _Outline(msgspec.Struct):
@@ -77,13 +90,21 @@ def read_manifest(text: bytes, most_items: int) -> Manifest:
     """
     try:
         outline = msgspec.json.decode(text, type=_Outline)
-        if outline.format != FORMAT:
-            raise FileError(f"format {outline.format}, this version reads {FORMAT}")
+        if outline.format not in (DEFAULT_FORMAT, FORMAT):
+            raise FileError(f"format {outline.format}, this version reads {DEFAULT_FORMAT} and {FORMAT}")
         ids = bytes(outline.item_ids)
         if len(text) - len(ids) > MAX_REST_BYTES:
             raise FileError(f"{len(text) - len(ids)} bytes beside the item ids, limit {MAX_REST_BYTES}")
         if ids.count(b'"') > MAX_QUOTES_PER_ITEM * (most_items + 1):
             raise FileError(f"item_ids is longer than any tensor, of which none has more than {most_items} rows")
-        return msgspec.json.decode(text, type=Manifest)
+        manifest = msgspec.json.decode(text, type=Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise FileError(f"not a manifest: {exc}") from exc
+    if isinstance(manifest.event_types, UnsetType) != (manifest.format == DEFAULT_FORMAT):
+        raise FileError(f"format {manifest.format}: event_types must be there in format {FORMAT}, and only there")
+    names = manifest.kinds.names
+    if len(set(names)) < len(names):
+        raise FileError("event_types holds a name twice")
+    if not any(one.positive for one in manifest.kinds.types):
+        raise FileError("event_types holds no positive type")
+    return manifest

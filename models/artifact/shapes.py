@@ -73,13 +73,13 @@ def check_sizes(sizes: Mapping[str, object]) -> None:
         raise ValueError(f"sequence.n_heads={sizes['n_heads']} does not divide dim={sizes['dim']}")
 
 
-def check_shapes(found: Mapping[str, TensorSpec], config: SequenceConfig, n_items: int) -> None:
+def check_shapes(found: Mapping[str, TensorSpec], config: SequenceConfig, n_items: int, n_types: int) -> None:
     """Compare the tensors of a file with the configuration.
 
     Parameters
     ----------
     found : the file's header
-    n_items : number of the manifest's item ids
+    n_items, n_types : number of the manifest's item ids, and of its event types
 
     Raises
     ------
@@ -96,7 +96,7 @@ def check_shapes(found: Mapping[str, TensorSpec], config: SequenceConfig, n_item
         widths[side] = _check_imputer(found, f"{side}_imputer.", n_text)
     with torch.device("meta"):
         parts = {
-            "sequence.": SequenceModel(config, n_items),
+            "sequence.": SequenceModel(config, n_items, n_types),
             "fusion.": FusionModel(config.dim + 1 + widths["user"], config.dim + 1 + widths["item"]),
         }
     wanted = {prefix + name: value for prefix, part in parts.items() for name, value in part.state_dict().items()}
@@ -148,7 +148,7 @@ def _check(found: Mapping[str, TensorSpec], name: str, dtypes: tuple[str, ...], 
 
 
 def empty_models(
-    config: SequenceConfig, n_items: int, user_width: int, item_width: int, device: str
+    config: SequenceConfig, n_items: int, n_types: int, user_width: int, item_width: int, device: str
 ) -> tuple[SequenceModel, FusionModel]:
     """Return both networks with memory for their weights and no values; nothing random is drawn.
 
@@ -157,7 +157,7 @@ def empty_models(
     user_width, item_width : number of features of users and of items
     """
     with torch.device("meta"):
-        sequence = SequenceModel(config, n_items)
+        sequence = SequenceModel(config, n_items, n_types)
         fusion = FusionModel(config.dim + 1 + user_width, config.dim + 1 + item_width)
     sequence.to_empty(device=device)  # in place
     fusion.to_empty(device=device)

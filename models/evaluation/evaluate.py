@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
@@ -115,6 +115,7 @@ def evaluate(inputs: Inputs, cases: Cases, *, seed: int, observer: Observer = Ob
 
 class _Evaluation:
     def __init__(self, inputs: Inputs, cases: Cases, seed: int, observer: Observer) -> None:
+        inputs = replace(inputs, artifact=inputs.artifact.beside(cases.log.kinds))
         self._inputs, self._cases, self._seed, self._observer = inputs, cases, seed, observer
         log, artifact = cases.log, inputs.artifact
         nothing = np.zeros(artifact.whitening.mean.shape[0], dtype=np.float32)
@@ -186,6 +187,7 @@ class _Evaluation:
         known = cases.learnt.copy()
         if cases.protocol == "prequential":
             known[: cases.positions[first_case]] = True
+        known &= log.is_positive
         sizes = len(log.user_ids), len(self._catalogue.item_ids)
         arrays = log.users[known], self._row_of[log.items[known]], log.ts_ms[known]
         names = [name for name in self._inputs.baselines if name not in (*SOURCES, *self._left_out)]
@@ -205,16 +207,14 @@ class _Evaluation:
         max_length = self._inputs.artifact.sequence.config.max_length
         positions = cases.positions[block].tolist()
         windows, seen, targets = windows_before(log, positions, max_length)
-        histories = _histories(log.users, self._row_of[log.items], positions)
+        histories = _histories(log.users, self._row_of[log.items], positions, log.is_positive)
         is_counted = cases.learnt if cases.protocol == "loo" else np.ones(len(log), dtype=np.bool_)
         counts, done = DecayedCounts(), 0
         for start in range(0, len(positions), BATCH):
             part, first = slice(start, start + BATCH), positions[start]
             new = np.flatnonzero(is_counted[done:first]) + done
             done = max(done, first)
-            counts.add_all(
-                (log.item_ids[i], ts) for i, ts in zip(log.items[new].tolist(), log.ts_ms[new].tolist(), strict=True)
-            )
+            log.where(new).count_by(counts.add)
             now = self._catalogue.with_popularity(counts.scores(self._catalogue.item_ids, int(log.ts_ms[first])))
             user_ids = [log.user_ids[user] for user in log.users[positions[part]].tolist()]
             yield _Batch(
@@ -285,9 +285,8 @@ class _Evaluation:
         ranks, rows = np.concatenate(found.ranks), np.concatenate(found.rows)
         users, values = self._cases.users, values_of_ranks(ranks, K)
         lists = [[str(row) for row in one if row >= 0] for one in rows.tolist()]
-        log, learnt = self._cases.log, self._cases.learnt
         n_items = len(self._catalogue.item_ids)
-        counts = np.bincount(self._row_of[log.items[learnt]], minlength=n_items)
+        counts = np.bincount(self._row_of[self._cases.train.wishes().items], minlength=n_items)
         summary: dict[str, Any] = summarize(ranks, K) | {"recall@10": float(values["hr@10"].mean())}
         for name in ("hr@10", "ndcg@10"):
             summary[f"{name}_ci"] = list(mean_interval(values[name], seed=self._seed, clusters=users))
@@ -299,10 +298,13 @@ class _Evaluation:
 
     def _cold(self) -> list[dict[str, Any]]:
         """Return each model's metrics on cold cases: new items, new users, short histories."""
-        log, learnt, positions = self._cases.log, self._cases.learnt, self._cases.positions
-        is_known_item = np.bincount(log.items[learnt], minlength=len(log.item_ids)) > 0
-        is_known_user = np.bincount(log.users[learnt], minlength=len(log.user_ids)) > 0
-        n_before = np.array([len(history) for history in _histories(log.users, log.items, positions.tolist())])
+        log, positions = self._cases.log, self._cases.positions
+        learnt = self._cases.train.wishes()
+        is_known_item = np.bincount(learnt.items, minlength=len(log.item_ids)) > 0
+        is_known_user = np.bincount(learnt.users, minlength=len(log.user_ids)) > 0
+        n_before = np.array(
+            [len(history) for history in _histories(log.users, log.items, positions.tolist(), log.is_positive)]
+        )
         is_new_item, is_new_user = ~is_known_item[log.items[positions]], ~is_known_user[log.users[positions]]
         first = np.full(len(log.item_ids), len(log), dtype=np.int64)
         first[log.items[::-1]] = np.arange(len(log))[::-1]  # the earliest write stays
@@ -328,9 +330,10 @@ class _Evaluation:
         return table
 
 
-def _histories(users: Int64, rows: Int64, positions: Sequence[int]) -> list[Int64]:
-    """Return, for each position, the rows of all items its user had before, oldest first."""
+def _histories(users: Int64, rows: Int64, positions: Sequence[int], is_wish: Bool) -> list[Int64]:
+    """Return, for each position, the items of its user's positive events before, oldest first."""
     order = np.argsort(users, kind="stable")
+    order = order[is_wish[order]]
     starts = np.searchsorted(users[order], np.arange(users.max(initial=0) + 2))
     result = []
     for position in positions:

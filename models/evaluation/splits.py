@@ -61,18 +61,20 @@ class Cases:
 def leave_one_out(log: Interactions) -> Cases:
     """Ask for the last event of each user with at least three; learn from all other events.
 
-    Learnt events of other users may be later than a question, as in published protocols.
+    Learnt events of other users may be later than a question, as in published protocols. Only
+    positive events are counted and asked for.
     """
+    wishes = np.flatnonzero(log.is_positive)
     last = np.full(len(log.user_ids), -1, dtype=np.int64)
-    last[log.users] = np.arange(len(log))  # the last write of a user stays
-    positions = np.sort(last[np.bincount(log.users, minlength=len(last)) >= MIN_EVENTS_LOO])
+    last[log.users[wishes]] = wishes  # the last write of a user stays
+    positions = np.sort(last[np.bincount(log.users[wishes], minlength=len(last)) >= MIN_EVENTS_LOO])
     learnt = np.ones(len(log), dtype=np.bool_)
     learnt[positions] = False
     return Cases("loo", log, positions, learnt)
 
 
 def time_split(log: Interactions, share: float, *, last_only: bool = False, prequential: bool = False) -> Cases:
-    """Ask for the events after the ``share`` quantile of time; learn from the events up to it.
+    """Ask for the positive events after the ``share`` quantile of time; learn from those up to it.
 
     A question needs an earlier event of its user. Each event enters its user's window once it has
     been asked (successive targets).
@@ -89,8 +91,9 @@ def time_split(log: Interactions, share: float, *, last_only: bool = False, preq
     first = np.full(len(log.user_ids), len(log), dtype=np.int64)
     last = np.full(len(log.user_ids), -1, dtype=np.int64)
     first[log.users[::-1]] = np.arange(len(log))[::-1]
-    last[log.users] = np.arange(len(log))
-    positions = np.arange(n_train, len(log))
+    wishes = np.flatnonzero(log.is_positive)
+    last[log.users[wishes]] = wishes
+    positions = wishes[wishes >= n_train]
     positions = positions[first[log.users[positions]] < positions]
     if last_only:
         positions = positions[last[log.users[positions]] == positions]

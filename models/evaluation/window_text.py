@@ -14,12 +14,12 @@ from typing import Final
 
 import numpy as np
 
+from models.event_types import DEFAULT_TYPES, WindowTypes
 from models.interactions import Interactions, sample_positions, windows_before
 from models.sequence.model import PackedWindows, pack
 from models.text.encoder import TextEncoder
 from models.text.whitening import Whitening
 from models.types import Float32
-from models.vocabulary import EVENT_TYPES
 
 #: Characters of a window's text. An encoder reads 256 tokens of about four characters each in
 #: English: 1,000 characters.
@@ -43,6 +43,7 @@ class WindowTextEncoder:
         item without text
     whitening : fitted on the items' embeddings, (encoder.dim, text_dim)
     map : (text_dim, dim) float32, ``M``; the identity leaves the whitened embedding unchanged
+    kinds : the types of the windows, which the text names
 
     Raises
     ------
@@ -50,7 +51,14 @@ class WindowTextEncoder:
         When encoder, whitening and map do not fit together, or the map is not finite.
     """
 
-    def __init__(self, encoder: TextEncoder, texts: Sequence[str], whitening: Whitening, map: Float32) -> None:
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        texts: Sequence[str],
+        whitening: Whitening,
+        map: Float32,
+        kinds: WindowTypes = DEFAULT_TYPES.window_types,
+    ) -> None:
         if whitening.matrix.shape[0] != encoder.dim:
             raise ValueError(
                 f"whitening of {whitening.matrix.shape[0]} dimensions, encoder of {encoder.dim}: "
@@ -62,7 +70,7 @@ class WindowTextEncoder:
             )
         if not np.isfinite(map).all():
             raise ValueError("map has values that are NaN or infinite: all must be finite; fit it again")
-        self._encoder, self._whitening, self._map = encoder, whitening, map
+        self._encoder, self._whitening, self._map, self._kinds = encoder, whitening, map, kinds
         self._texts = [_cut(text.strip(), MAX_ITEM_CHARS) for text in texts]
 
     def window_text(self, packed: PackedWindows, i: int) -> str:
@@ -79,7 +87,7 @@ class WindowTextEncoder:
             if n_chars > MAX_WINDOW_CHARS:
                 break
             if self._texts[row]:
-                parts.append(f"{EVENT_TYPES[kind]} {self._texts[row]}")
+                parts.append(f"{self._kinds.names[kind]} {self._texts[row]}")
                 n_chars += len(parts[-1]) + 1
         return _cut(" ".join(parts), MAX_WINDOW_CHARS)
 
@@ -197,12 +205,14 @@ def fit_window_text(
     """
     row_of = {item_id: row for row, item_id in enumerate(data.log.item_ids)}
     has_text = np.linalg.norm(data.text_unit, axis=1) > 0
-    usable = np.flatnonzero(has_text[data.log.items]).tolist()
+    usable = np.flatnonzero(has_text[data.log.items] & data.log.is_positive).tolist()
     positions = sample_positions(data.log, usable, training.n_pairs, seed)
     windows, _, following = windows_before(data.log, positions, training.max_length)
     identity = np.eye(whitening.matrix.shape[1], dtype=np.float32)
-    as_text = WindowTextEncoder(encoder, data.texts, whitening, identity)
-    x = as_text.user_vectors(pack(windows, row_of, training.max_length), data.text_unit).astype(np.float64)
+    as_text = WindowTextEncoder(encoder, data.texts, whitening, identity, data.log.kinds)
+    x = as_text.user_vectors(pack(windows, row_of, training.max_length, data.log.kinds), data.text_unit).astype(
+        np.float64
+    )
     if not x.any():
         raise ValueError(
             f"log (number of events: {len(data.log)}): no item with text follows a window with text; give a longer log"

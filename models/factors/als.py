@@ -22,6 +22,8 @@ import numpy as np
 from models.factors.item_neighbours import interaction_matrix
 from models.types import AnyArray, Bool, Float32, Int64
 
+_Group = tuple[Int64, Int64, Float32 | None]
+
 #: Numbers gathered at a time: 8 MB of float32, about a core's cache.
 CHUNK_CELLS: Final = 2_000_000
 
@@ -86,6 +88,7 @@ def fit_als(
     config: AlsConfig,
     seed: int,
     on_sweep: Callable[[int], None] = lambda _sweep: None,
+    weights: Float32 | None = None,
 ) -> AlsFactors:
     """Fit user and item factors to interactions.
 
@@ -98,14 +101,17 @@ def fit_als(
     users, items : (n,) int64, rows of each interaction, in any order; a repeated pair counts once
     seed : of the start; the same input and seed give the same factors
     on_sweep : called with the number of each sweep, from 0
+    weights : (n,) float32, of the first term of each interaction; of a repeated pair the greatest
 
     Raises
     ------
     ValueError
         When the arrays differ in length or a row lies outside its range.
     """
-    matrix = interaction_matrix(users, items, n_users, n_items)
-    of_users, of_items = list(_groups(matrix, config.dim)), list(_groups(matrix.T.tocsr(), config.dim))
+    matrix = interaction_matrix(users, items, n_users, n_items, weights)
+    is_weighted = weights is not None
+    of_users = list(_groups(matrix, config.dim, is_weighted=is_weighted))
+    of_items = list(_groups(matrix.T.tocsr(), config.dim, is_weighted=is_weighted))
     start = np.random.default_rng(seed).standard_normal((n_users, config.dim), dtype=np.float32)
     user_factors = start * np.float32(0.1 / config.dim**0.5)
     item_factors = np.zeros((n_items, config.dim), dtype=np.float32)
@@ -165,12 +171,13 @@ class _Basis:
         rotated[:-1] = factors @ vectors.astype(np.float32)
         return cls(rotated, vectors.astype(np.float32), np.maximum(values, 0.0), n_fitted, config)
 
-    def solve(self, rows: Int64) -> Float32:
+    def solve(self, rows: Int64, weights: Float32 | None = None) -> Float32:
         """Return ``x = (Y'Y + D)^-1 Y'1`` per row.
 
         ``D`` is the diagonal of unobserved pairs and regularisation. With ``Z = Y D^(-1/2)`` this
         is ``D^(-1/2) (Z'Z + I)^-1 Z'1 = D^(-1/2) Z' (ZZ' + I)^-1 1``: a well-conditioned system of
-        the size of ``dim`` or of the history, whichever is smaller.
+        the size of ``dim`` or of the history, whichever is smaller. Weights ``W`` multiply ``Y`` and
+        the vector of ones by ``W^(1/2)``.
         """
         config, (n, length), dim = self.config, rows.shape, self.factors.shape[1]
         counts = (rows < len(self.factors) - 1).sum(axis=1)
@@ -179,30 +186,33 @@ class _Basis:
         scale = (diagonal**-0.5).astype(np.float32)
         z = self.factors[rows]  # [n, length, dim]
         z *= scale[:, None]
+        wanted = np.ones((n, length, 1), dtype=np.float32) if weights is None else np.sqrt(weights)[..., None]
+        if weights is not None:
+            z *= wanted
         zt = z.transpose(0, 2, 1)
         if length < dim:
-            weights = np.linalg.solve(
-                z @ zt + np.eye(length, dtype=np.float32), np.ones((n, length, 1), dtype=np.float32)
-            )
-            solved = zt @ weights  # [n, dim, 1]; padding has weight 1 on a row of zeros
+            solved = zt @ np.linalg.solve(
+                z @ zt + np.eye(length, dtype=np.float32), wanted
+            )  # [n, dim, 1]; padding has weight 1 on a row of zeros
         else:
-            solved = np.linalg.solve(zt @ z + np.eye(dim, dtype=np.float32), z.sum(axis=1)[..., None])
+            right = z.sum(axis=1)[..., None] if weights is None else zt @ wanted
+            solved = np.linalg.solve(zt @ z + np.eye(dim, dtype=np.float32), right)
         found: Float32 = (solved[..., 0] * scale) @ self.vectors.T
         return found
 
 
-def _solve_side(own: Float32, groups: list[tuple[Int64, Int64]], other: Float32, config: AlsConfig) -> None:
+def _solve_side(own: Float32, groups: list[_Group], other: Float32, config: AlsConfig) -> None:
     """Replace one side's factors by the exact solution for the other side's."""
     basis = _Basis.of(other, other.T @ other, len(other), config)
     own[:] = 0.0
-    for members, rows in groups:
-        own[members] = basis.solve(rows)
+    for members, rows, weights in groups:
+        own[members] = basis.solve(rows, weights)
 
 
-def _groups(matrix: Any, dim: int) -> Iterator[tuple[Int64, Int64]]:
-    """Yield rows of a CSR matrix of like length as ``(members (n,), rows (n, length))``.
+def _groups(matrix: Any, dim: int, *, is_weighted: bool) -> Iterator[_Group]:
+    """Yield rows of a CSR matrix of like length: members (n,), rows and weights (n, length).
 
-    Rows are padded with ``matrix.shape[1]``.
+    Rows are padded with ``matrix.shape[1]``. Weights are None unless ``is_weighted``.
     """
     lengths = np.diff(matrix.indptr).astype(np.int64)
     padded = _round_up(lengths)
@@ -213,8 +223,13 @@ def _groups(matrix: Any, dim: int) -> Iterator[tuple[Int64, Int64]]:
             places = np.arange(length)
             there = places < lengths[members, None]
             rows = np.full((len(members), length), matrix.shape[1], dtype=np.int64)
-            rows[there] = matrix.indices[(matrix.indptr[members, None] + places)[there]]
-            yield members, rows
+            entries = (matrix.indptr[members, None] + places)[there]
+            rows[there] = matrix.indices[entries]
+            weights = None
+            if is_weighted:
+                weights = np.ones(rows.shape, dtype=np.float32)
+                weights[there] = matrix.data[entries]
+            yield members, rows, weights
 
 
 def _round_up(lengths: Int64) -> Int64:

@@ -21,12 +21,14 @@ MAX_EASE_ITEMS: Final = 15_000
 TILE: Final = 1_024
 
 
-def interaction_matrix(users: Int64, items: Int64, n_users: int, n_items: int) -> Any:
-    """Return the user-item matrix as scipy CSR (n_users, n_items) of float32 ones.
+def interaction_matrix(users: Int64, items: Int64, n_users: int, n_items: int, weights: Float32 | None = None) -> Any:
+    """Return the user-item matrix as scipy CSR (n_users, n_items) of float32: ones, or weights.
 
     Parameters
     ----------
     users, items : (n,) int64, rows of each interaction; a repeated pair counts once
+    weights : (n,) float32, of each interaction; a repeated pair has its greatest weight, and an
+        interaction of weight 0 is left out
 
     Raises
     ------
@@ -40,6 +42,13 @@ def interaction_matrix(users: Int64, items: Int64, n_users: int, n_items: int) -
             raise ValueError(
                 f"{name}: rows {rows.min()} to {rows.max()} must be from 0 to {limit - 1}; pass n_{name} of the log"
             )
+    if weights is not None:
+        order = np.lexsort((-weights, items, users))
+        order = order[weights[order] > 0]
+        u, i = users[order], items[order]
+        first = np.append(np.ones(min(1, len(u)), dtype=np.bool_), (u[1:] != u[:-1]) | (i[1:] != i[:-1]))
+        kept = order[first]
+        return sparse.csr_matrix((weights[kept], (users[kept], items[kept])), shape=(n_users, n_items))
     ones = np.ones(len(users), dtype=np.float32)
     matrix = sparse.csr_matrix((ones, (users, items)), shape=(n_users, n_items))
     matrix.sum_duplicates()
@@ -60,7 +69,12 @@ def _co_occurrences(matrix: Any) -> Iterator[tuple[int, Any]]:
 
 
 def item_neighbours(
-    users: Int64, items: Int64, n_items: int, n_neighbours: int, shrinkage: float = 10.0
+    users: Int64,
+    items: Int64,
+    n_items: int,
+    n_neighbours: int,
+    shrinkage: float = 10.0,
+    weights: Float32 | None = None,
 ) -> tuple[Int64, Float32]:
     """Return each item's most similar items by the cosine of their users.
 
@@ -74,6 +88,8 @@ def item_neighbours(
     ----------
     users, items : (n,) int64, rows of each interaction, in any order; a repeated pair counts once
     shrinkage : number of common users at which the cosine is halved; 0 gives the plain cosine
+    weights : (n,) float32, of each interaction. With weights, ``c_ij`` is the sum of the products of
+        a user's two weights, and ``n_i`` that of the squares
 
     Returns
     -------
@@ -90,8 +106,9 @@ def item_neighbours(
         raise ValueError(f"n_neighbours={n_neighbours}: must be at least 1")
     if not shrinkage >= 0.0:
         raise ValueError(f"shrinkage={shrinkage}: must be at least 0; 0 gives the plain cosine")
-    matrix = interaction_matrix(users, items, int(users.max(initial=-1)) + 1, n_items)
-    n_users_of = np.bincount(matrix.indices, minlength=n_items).astype(np.float64)
+    matrix = interaction_matrix(users, items, int(users.max(initial=-1)) + 1, n_items, weights)
+    squares = None if weights is None else matrix.data.astype(np.float64) ** 2
+    n_users_of = np.bincount(matrix.indices, weights=squares, minlength=n_items).astype(np.float64)
     rows = np.full((n_items, n_neighbours), -1, dtype=np.int64)
     weights = np.zeros((n_items, n_neighbours), dtype=np.float32)
     for start, block in _co_occurrences(matrix):

@@ -55,6 +55,7 @@ def fit_factors(
     config: FactorsConfig,
     seed: int,
     on_epoch: Callable[[int], None] = lambda _epoch: None,
+    weights: Float32 | None = None,
 ) -> ItemFactors:
     """Fit user and item embeddings by binary cross-entropy, and return those of the items.
 
@@ -67,6 +68,7 @@ def fit_factors(
     users, items : (n,) int64, rows of each interaction
     seed : the same input and seed give the same factors
     on_epoch : called with the number of each epoch, from 0
+    weights : (n,) float32, confidence in each interaction: the factor of its positive's loss
     """
     generator = torch.Generator().manual_seed(seed)
     scale = 1.0 / config.dim**0.5
@@ -77,6 +79,7 @@ def fit_factors(
     optimizer = torch.optim.Adam([user_factors, item_factors, biases], lr=config.learning_rate)
     loss_of = nn.BCEWithLogitsLoss()
     u, i = torch.from_numpy(users), torch.from_numpy(items)
+    confidence = None if weights is None else torch.from_numpy(weights)
     for epoch in range(config.epochs):
         for batch in torch.split(torch.randperm(len(u), generator=generator), config.batch_size):
             negatives = torch.randint(n_items, (len(batch), config.n_negatives), generator=generator)
@@ -85,6 +88,9 @@ def fit_factors(
             logits = (own[:, None] * look_up(candidates, item_factors)).sum(-1) + look_up(candidates, biases)[..., 0]
             labels = torch.zeros_like(logits)
             labels[:, 0] = 1.0
+            if confidence is not None:
+                loss_of.weight = torch.ones_like(logits)
+                loss_of.weight[:, 0] = confidence[batch]
             loss = loss_of(logits, labels) + 1e-4 * own.square().sum(-1).mean()
             optimizer.zero_grad()
             loss.backward()
@@ -99,17 +105,27 @@ def gram(factors: Float32) -> Float32:
     return product
 
 
-def fold_in(seen: Float32, mask: Bool, gram_matrix: Float32, *, alpha: float, regularisation: float) -> Float32:
+def fold_in(
+    seen: Float32,
+    mask: Bool,
+    gram_matrix: Float32,
+    *,
+    alpha: float,
+    regularisation: float,
+    weights: Float32 | None = None,
+) -> Float32:
     """Return users' factors from the items they have, in closed form.
 
     Solves ``(G + alpha * Y'Y + regularisation * I) x = (1 + alpha) * Y'1`` per user, with ``Y`` the
-    factors of the user's items and ``G`` the Gram matrix of all items.
+    factors of the user's items and ``G`` the Gram matrix of all items. With weights ``w`` it solves
+    ``(G + alpha * Y'WY + regularisation * I) x = Y'(1 + alpha * w)``.
 
     Parameters
     ----------
     seen : (n, length, dim) float32, factors of each user's items
     mask : (n, length) bool, False for padding
     gram_matrix : (dim, dim) float32
+    weights : (n, length) float32, confidence in each item; None means 1 for all
 
     Returns
     -------
@@ -118,7 +134,8 @@ def fold_in(seen: Float32, mask: Bool, gram_matrix: Float32, *, alpha: float, re
     """
     dim = gram_matrix.shape[0]
     y = seen * mask[..., None]  # [n, length, dim]
-    left = gram_matrix + alpha * np.matmul(y.transpose(0, 2, 1), y)  # [n, dim, dim]
+    weighted = y if weights is None else y * weights[..., None]
+    left = gram_matrix + alpha * np.matmul(weighted.transpose(0, 2, 1), y)  # [n, dim, dim]
     left = left + regularisation * np.eye(dim, dtype=np.float32)
-    right = (1.0 + alpha) * y.sum(axis=1)  # [n, dim]
+    right = (1.0 + alpha) * y.sum(axis=1) if weights is None else (y + alpha * weighted).sum(axis=1)  # [n, dim]
     return np.linalg.solve(left, right[..., None])[..., 0].astype(np.float32)

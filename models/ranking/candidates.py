@@ -14,8 +14,8 @@ from models.factors.matrix_factorisation import fold_in
 from models.features.columns import Row
 from models.ranking.candidate_features import Counts, features_of
 from models.ranking.catalogue import Catalogue
-from models.sequence.model import PackedWindows, pack
-from models.types import Behaviour, Bool, Float32, Int64
+from models.sequence.model import PackedWindows, pack, pack_wishes
+from models.types import Behaviour, Bool, Float32, Int64, weights_of
 
 #: Weights of the newest behaviours, newest first: their followers are candidates.
 NEXT_WEIGHTS: Final = np.array([1.0, 0.5, 0.25], dtype=np.float32)
@@ -39,7 +39,7 @@ class Candidates:
     given : source name to (n, c) bool, whether the source brought the item
     user_vectors : (n, dim + 1) float32, the last entry is 1
     factors : (n, f) float32
-    packed : the windows
+    packed : the positive behaviours of the windows
     """
 
     rows: Int64
@@ -51,26 +51,45 @@ class Candidates:
     packed: PackedWindows
 
 
-def user_states(artifact: Artifact, catalogue: Catalogue, packed: PackedWindows) -> tuple[Float32, Float32]:
-    """Return user vectors and folded-in factors of packed windows.
+def packed_windows(
+    artifact: Artifact, catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]]
+) -> tuple[PackedWindows, PackedWindows]:
+    """Return whole windows, which the sequence model reads, and their positive behaviours alone.
+
+    The second is empty for a user who has only other behaviours; the first is then, too.
+    """
+    kinds, max_length = artifact.kinds, artifact.sequence.config.max_length
+    if kinds.is_all_positive:
+        packed = pack(windows, catalogue.row_of, max_length, kinds)
+        return packed, packed
+    wishes = pack_wishes(windows, catalogue.row_of, max_length, kinds)
+    known = [window if n else () for window, n in zip(windows, wishes.lengths.tolist(), strict=True)]
+    return pack(known, catalogue.row_of, max_length, kinds), wishes
+
+
+def user_states(
+    artifact: Artifact, catalogue: Catalogue, packed: PackedWindows, wishes: PackedWindows
+) -> tuple[Float32, Float32]:
+    """Return user vectors of whole windows, and folded-in factors of their positive behaviours.
 
     Returns
     -------
     vectors : (n, dim + 1) float32, the last entry is 1
     factors : (n, f) float32
     """
-    mask = np.arange(packed.rows.shape[1]) < packed.lengths[:, None]
+    mask = np.arange(wishes.rows.shape[1]) < wishes.lengths[:, None]
     if not len(catalogue.item_ids):
         n, dim, f = len(packed.lengths), artifact.sequence.config.dim, catalogue.factors.shape[1] - 1
         return np.zeros((n, dim + 1), dtype=np.float32), np.zeros((n, f), dtype=np.float32)
     newest = artifact.sequence.user_vectors(packed, catalogue.vectors[:, :-1])
     vectors = np.column_stack([newest, np.ones(len(newest), dtype=np.float32)]).astype(np.float32)
     factors = fold_in(
-        catalogue.factors[packed.rows][..., :-1],
+        catalogue.factors[wishes.rows][..., :-1],
         mask,
         catalogue.gram,
         alpha=artifact.manifest.alpha,
         regularisation=artifact.manifest.regularisation,
+        weights=None if artifact.kinds.is_uniform else weights_of(artifact.kinds)[wishes.types],
     )
     return vectors, factors
 
@@ -104,7 +123,7 @@ def gather(
     """Return the candidates of each window.
 
     Sources are retrieval, matrix factorisation, followers and neighbours of the window's items, and
-    popular items. A window without an item of the catalogue has only popular candidates.
+    popular items. A window without a wish for an item of the catalogue has only popular candidates.
 
     Parameters
     ----------
@@ -112,8 +131,8 @@ def gather(
     n_candidates : rows from retrieval
     mask_seen : whether items that the user has had are not valid
     """
-    packed = pack(windows, catalogue.row_of, artifact.sequence.config.max_length)
-    vectors, factors = user_states(artifact, catalogue, packed)
+    whole, packed = packed_windows(artifact, catalogue, windows)
+    vectors, factors = user_states(artifact, catalogue, whole, packed)
     mf_users = np.column_stack([factors, np.ones(len(factors), dtype=np.float32)])
     followers, neighbours = followers_of(catalogue, packed), neighbours_of(catalogue, packed)
     brought = {

@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.event_types import DEFAULT_TYPES, WindowTypes
 from models.factors.matrix_factorisation import fold_in
 from models.ranking.candidates import seen_rows
 from models.ranking.catalogue import Catalogue
 from models.ranking.pipeline import RankedItem, RankedList, popular_items
-from models.types import Behaviour, Float32, Int64
+from models.sequence.model import pack_wishes
+from models.types import Behaviour, Float32, Int64, weights_of
 from models.vocabulary import Degraded
 
 
@@ -51,6 +53,7 @@ class WithoutModel:
     n_candidates : best rows among which a retrieval score becomes a probability
     max_length : newest behaviours of a window that count, as in the sequence model
     alpha, regularisation : of fold-in, from the artifact
+    kinds : the types that the artifact knows
     """
 
     k: int
@@ -58,6 +61,7 @@ class WithoutModel:
     max_length: int
     alpha: float
     regularisation: float
+    kinds: WindowTypes = DEFAULT_TYPES.window_types
 
     def lists(
         self,
@@ -116,16 +120,19 @@ class WithoutModel:
         ]
 
     def _factorised(self, catalogue: Catalogue, window: Sequence[Behaviour], seen: Int64) -> list[RankedItem]:
-        known = [catalogue.row_of[b.item_id] for b in window if b.item_id in catalogue.row_of][-self.max_length :]
-        known = [row for row in known if not catalogue.is_new[row]]
-        if not known:
+        packed = pack_wishes([window], catalogue.row_of, self.max_length, self.kinds)
+        is_old = ~catalogue.is_new[packed.rows[0, : packed.lengths[0]]]
+        known = packed.rows[0, : packed.lengths[0]][is_old]
+        if not len(known):
             return []
+        weights = weights_of(self.kinds)[packed.types[0, : packed.lengths[0]]][is_old]
         factors = fold_in(
             catalogue.factors[None, known, :-1],
             np.ones((1, len(known)), dtype=bool),
             catalogue.gram,
             alpha=self.alpha,
             regularisation=self.regularisation,
+            weights=None if self.kinds.is_uniform else weights[None],
         )
         user = np.append(factors[0], np.float32(1.0))
         rows, scores = catalogue.factor_index.search(user[None], self.k + len(seen))

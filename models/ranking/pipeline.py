@@ -25,13 +25,13 @@ from models.ranking.candidates import (
     followers_of,
     gather,
     neighbours_of,
+    packed_windows,
     seen_rows,
     user_side,
     user_states,
 )
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.reasons import reasons
-from models.sequence.model import pack
 from models.types import Behaviour, Float32, Int64
 from models.vocabulary import Degraded
 
@@ -224,8 +224,8 @@ class Pipeline:
 
         Seen items are not masked.
         """
-        packed = pack(windows, catalogue.row_of, self._artifact.sequence.config.max_length)
-        vectors, factors = user_states(self._artifact, catalogue, packed)
+        whole, packed = packed_windows(self._artifact, catalogue, windows)
+        vectors, factors = user_states(self._artifact, catalogue, whole, packed)
         n = len(windows), len(catalogue.item_ids)
         return {
             "sequence": vectors @ catalogue.vectors.T,

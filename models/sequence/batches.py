@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from models.sequence.model import NO_GAP, gap_bucket
-from models.types import Int64
+from models.types import Bool, Int64
 
 
 def chunks_of(histories: list[Int64], length: int, rng: np.random.Generator) -> list[Int64]:
@@ -42,15 +42,18 @@ def batches_of(chunks: list[Int64], size: int, rng: np.random.Generator) -> Iter
         yield [chunks[i] for i in order[starts[j] : starts[j] + size]]
 
 
-def padded_steps(chunks: list[Int64], items: Int64, types: Int64, ts_ms: Int64) -> tuple[Int64, Int64, Int64, Int64]:
+def padded_steps(
+    chunks: list[Int64], items: Int64, types: Int64, ts_ms: Int64, is_target: Bool | None = None
+) -> tuple[Int64, Int64, Int64, Int64]:
     """Return rows, types, gaps and targets of chunks, each (n, length) int64.
 
-    A target is the item of the next event, -1 in the padding.
+    A target is the item of the next event, -1 in the padding and for an event that is no target.
 
     Parameters
     ----------
     chunks : positions of events, from :func:`chunks_of`
     items, types, ts_ms : (n_events,) int64 of the log
+    is_target : (n_events,) bool, which events are predicted; None means all
     """
     length = max(len(chunk) for chunk in chunks) - 1
     rows, kinds, gaps = (np.zeros((len(chunks), length), dtype=np.int64) for _ in range(3))
@@ -61,5 +64,5 @@ def padded_steps(chunks: list[Int64], items: Int64, types: Int64, ts_ms: Int64) 
         kinds[i, :n] = types[chunk[:-1]]
         gaps[i, 0] = NO_GAP
         gaps[i, 1:n] = gap_bucket(np.diff(ts_ms[chunk[:-1]]))
-        targets[i, :n] = items[chunk[1:]]
+        targets[i, :n] = items[chunk[1:]] if is_target is None else np.where(is_target[chunk[1:]], items[chunk[1:]], -1)
     return rows, kinds, gaps, targets

@@ -13,17 +13,19 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.event_types import DEFAULT_TYPES
 from models.sequence.batches import batches_of, chunks_of, padded_steps
 from models.sequence.checkpoint import Checkpoint
 from models.sequence.loss import full_softmax, sampled_softmax
 from models.sequence.model import SequenceConfig, SequenceModel
-from models.types import Float32, Int64
+from models.types import Bool, Float32, Int64
 
 #: Share of the training in which the learning rate rises to its full value; then it falls to 0
 #: along a cosine.
@@ -84,6 +86,8 @@ class SequenceData:
     ----------
     users, items, types, ts_ms : (n,) int64
     text : (n_items, text_dim) float32, whitened; its length is the number of items
+    n_types : rows of the type embedding
+    is_target : (n,) bool, the events that the model learns to predict; None means all
     """
 
     users: Int64
@@ -91,6 +95,8 @@ class SequenceData:
     types: Int64
     ts_ms: Int64
     text: Float32
+    n_types: int = len(DEFAULT_TYPES.window_types.types)
+    is_target: Bool | None = None
 
 
 @dataclass(frozen=True)
@@ -161,7 +167,7 @@ class _Fit:
         self._rng = np.random.default_rng(seed)
         self._generator = torch.Generator().manual_seed(seed)
         self._text = torch.from_numpy(_pad_columns(data.text, config.text_dim)).to(device)
-        self._model = SequenceModel(config, len(data.text)).to(device)
+        self._model = SequenceModel(config, len(data.text), data.n_types).to(device)
         is_refit = control.start is not None
         if control.start is not None:
             self._model.load_state_dict(control.start.state)
@@ -218,6 +224,9 @@ class _Fit:
         self._model.train()
         data, total, n = self._data, 0.0, 0
         chunks = chunks_of(self._histories, self._config.max_length, self._rng)
+        if data.is_target is not None:
+            chunks = [chunk for chunk in chunks if data.is_target[chunk[1:]].any()]
+        steps_of = partial(padded_steps, items=data.items, types=data.types, ts_ms=data.ts_ms, is_target=data.is_target)
         batches = list(batches_of(chunks, self._training.batch_size, self._rng))
         for j, batch in enumerate(batches):
             share = (self._done + j / len(batches)) / self._epochs
@@ -225,9 +234,7 @@ class _Fit:
                 share = max(share, self._seconds / (60 * self._control.minutes))
             for group in self._optimizer.param_groups:
                 group["lr"] = self._rate * learning_rate_share(share)
-            rows, types, gaps, targets = (
-                torch.from_numpy(a).to(self._device) for a in padded_steps(batch, data.items, data.types, data.ts_ms)
-            )
+            rows, types, gaps, targets = (torch.from_numpy(a).to(self._device) for a in steps_of(batch))
             loss = self._loss(rows, types, gaps, targets)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

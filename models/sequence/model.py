@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.event_types import DEFAULT_TYPES, WindowTypes
 from models.sequence.linear_recurrence import LinearRecurrentEncoder
-from models.types import TYPE_INDEX, Behaviour, Float32, Int64
-from models.vocabulary import EVENT_TYPES
+from models.types import Behaviour, Float32, Int64
 
 N_GAPS: Final = 18
 NO_GAP: Final = 0  # of a window's first behaviour
@@ -103,13 +103,15 @@ class CausalTransformer(nn.Module):
 class SequenceModel(nn.Module):
     """Item vectors, and the encoder of windows over them."""
 
-    def __init__(self, config: SequenceConfig, n_items: int) -> None:
+    def __init__(
+        self, config: SequenceConfig, n_items: int, n_types: int = len(DEFAULT_TYPES.window_types.types)
+    ) -> None:
         super().__init__()
         self.config = config
         self.id_embedding = nn.Embedding(n_items, config.dim)
         self.item_bias = nn.Parameter(torch.zeros(n_items))
         self.text_projection = nn.Linear(config.text_dim, config.dim, bias=False)
-        self.type_embedding = nn.Embedding(len(EVENT_TYPES), config.dim)
+        self.type_embedding = nn.Embedding(n_types, config.dim)
         self.gap_embedding = nn.Embedding(N_GAPS, config.dim)
         for layer in (self.id_embedding, self.text_projection, self.type_embedding, self.gap_embedding):
             nn.init.normal_(layer.weight, std=0.02)
@@ -220,12 +222,25 @@ class PackedWindows:
     lengths: Int64  # (n,)
 
 
-def pack(windows: Sequence[Sequence[Behaviour]], row_of: dict[str, int], max_length: int) -> PackedWindows:
+def pack(
+    windows: Sequence[Sequence[Behaviour]],
+    row_of: dict[str, int],
+    max_length: int,
+    kinds: WindowTypes = DEFAULT_TYPES.window_types,
+) -> PackedWindows:
     """Return windows as arrays: the newest ``max_length`` behaviours whose item has a row.
 
-    Behaviours of other items do not count. A type that the model does not know counts as a view.
+    Behaviours of other items do not count. A type that the model does not know counts as a view, or
+    not at all where it is not positive.
+
+    Parameters
+    ----------
+    kinds : the types that the model knows
     """
-    known = [[b for b in window if b.item_id in row_of][-max_length:] for window in windows]
+    known = [
+        [b for b in window if b.item_id in row_of and (b.type in kinds.row_of or kinds.is_known(b.type))][-max_length:]
+        for window in windows
+    ]
     lengths = np.array([len(window) for window in known], dtype=np.int64)
     length = max(1, int(lengths.max(initial=0)))
     rows = np.zeros((len(known), length), dtype=np.int64)
@@ -234,9 +249,17 @@ def pack(windows: Sequence[Sequence[Behaviour]], row_of: dict[str, int], max_len
     for i, window in enumerate(known):
         n = len(window)
         rows[i, :n] = [row_of[b.item_id] for b in window]
-        types[i, :n] = [TYPE_INDEX.get(b.type, TYPE_INDEX["view"]) for b in window]
+        types[i, :n] = [kinds.row(b.type) for b in window]
         times[i, :n] = [b.ts_ms for b in window]
     gaps = np.zeros_like(rows)
     gaps[:, 1:] = gap_bucket(np.diff(times, axis=1))
     gaps[np.arange(length) >= lengths[:, None]] = NO_GAP
     return PackedWindows(rows, types, gaps, lengths)
+
+
+def pack_wishes(
+    windows: Sequence[Sequence[Behaviour]], row_of: dict[str, int], max_length: int, kinds: WindowTypes
+) -> PackedWindows:
+    """Return the positive behaviours of windows as arrays, as :func:`pack` does."""
+    wishes = [[b for b in window if kinds.is_positive(b.type)] for window in windows]
+    return pack(wishes, row_of, max_length, kinds)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import torch
 
+from models.event_types import DEFAULT_TYPES
 from models.sequence.fit import SequenceFit
 from models.sequence.model import SequenceConfig, SequenceModel
 from models.types import Float32
 
 
-def popularity_sequence(config: SequenceConfig, counts: Float32) -> SequenceFit:
+def popularity_sequence(
+    config: SequenceConfig, counts: Float32, n_types: int = len(DEFAULT_TYPES.window_types.types)
+) -> SequenceFit:
     """Return a sequence model whose every window is the zero vector, so that only item biases score.
 
     A bias is the logarithm of 1 and the item's count, so the model proposes popular items.
@@ -17,9 +20,10 @@ def popularity_sequence(config: SequenceConfig, counts: Float32) -> SequenceFit:
     Parameters
     ----------
     counts : (n_items,) float32, events of each item
+    n_types : rows of the type embedding
     """
     torch.manual_seed(0)
-    model = SequenceModel(config, len(counts))
+    model = SequenceModel(config, len(counts), n_types)
     with torch.no_grad():
         model.norm.weight.zero_()
         model.norm.bias.zero_()

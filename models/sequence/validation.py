@@ -33,7 +33,8 @@ class Validator:
         row_of = {item_id: row for row, item_id in enumerate(log.item_ids)}
         windows, seen, targets = windows_before(log, positions, config.max_length)
         self._batches = [
-            pack(windows[start : start + BATCH], row_of, config.max_length) for start in range(0, len(windows), BATCH)
+            pack(windows[start : start + BATCH], row_of, config.max_length, log.kinds)
+            for start in range(0, len(windows), BATCH)
         ]
         self._seen = [_places(seen[start : start + BATCH], row_of) for start in range(0, len(windows), BATCH)]
         self._targets = np.array([row_of[item_id] for item_id in targets], dtype=np.int64)

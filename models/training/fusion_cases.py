@@ -68,8 +68,7 @@ def questions(
     for start in range(0, len(positions), BATCH):
         part = slice(start, start + BATCH)
         first = positions[start]
-        items, times = log.items[next_position:first].tolist(), log.ts_ms[next_position:first].tolist()
-        counts.add_all((log.item_ids[item], ts) for item, ts in zip(items, times, strict=True))
+        log.where(slice(next_position, max(next_position, first))).count_by(counts.add)
         next_position = max(next_position, first)
         now = catalogue.with_popularity(counts.scores(catalogue.item_ids, int(log.ts_ms[first])))
         users = [user_features.get(log.user_ids[log.users[p]], {}) for p in positions[part]]

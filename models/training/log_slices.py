@@ -41,15 +41,16 @@ def cut(log: Interactions, how: Cut, seed: int) -> Slices:
 
     ``time`` is the situation of serving: fitted to the past, judged on later events. ``last`` keeps
     back the last event of each user with at least three, as leave-one-out protocols do; some fitted
-    events are then later than those judged.
+    events are then later than those judged. Only positive events are judged and teach fusion.
     """
-    n = len(log)
+    n, wishes = len(log), np.flatnonzero(log.is_positive)
     if how == "time":
         n_fit, n_fusion = int(FIT_SHARE * n), int((FIT_SHARE + FUSION_SHARE) * n)
-        return Slices(np.arange(n) < n_fit, np.arange(n_fit, n_fusion), np.arange(n_fusion, n))
+        bounds = np.searchsorted(wishes, [n_fit, n_fusion])
+        return Slices(np.arange(n) < n_fit, *np.split(wishes, bounds)[1:])
     last = np.full(len(log.user_ids), -1, dtype=np.int64)
-    last[log.users] = np.arange(n)  # the last write of a user stays
-    positions = last[np.bincount(log.users, minlength=len(last)) >= MIN_EVENTS_LAST]
+    last[log.users[wishes]] = wishes  # the last write of a user stays
+    positions = last[np.bincount(log.users[wishes], minlength=len(last)) >= MIN_EVENTS_LAST]
     is_fusion = np.random.default_rng(seed).random(len(positions)) < FUSION_USERS
     fit = np.ones(n, dtype=np.bool_)
     fit[positions] = False

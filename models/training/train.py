@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from models.artifact.artifact import Artifact, make_artifact
+from models.event_types import DEFAULT_TYPES
 from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import item_neighbours
 from models.factors.matrix_factorisation import FactorsConfig, ItemFactors, fit_factors
@@ -66,9 +67,10 @@ class _Parts:
 
 def check_size(log: Interactions) -> None:
     """Raise ValueError for a log that is too small to be cut into slices."""
-    if len(log) < MIN_EVENTS or len(log.item_ids) < 2:
+    n_events = len(log.wishes())
+    if n_events < MIN_EVENTS or len(log.item_ids) < 2:
         raise ValueError(
-            f"log too small: number of events {len(log)}, of items {len(log.item_ids)}; "
+            f"log too small: number of {'' if n_events == len(log) else 'positive '}events {n_events}, of items {len(log.item_ids)}; "
             f"training needs at least {MIN_EVENTS} events of 2 items"
         )
 
@@ -156,27 +158,32 @@ class _Training:
             on_epoch=on_epoch,
             on_step=lambda done, total: on_progress(f"{what}: sequence model", done, total),
         )
-        popularity = np.bincount(log.items, minlength=n_items).astype(np.float32)
+        wishes = log.wishes()
+        popularity = np.bincount(wishes.items, weights=wishes.weights, minlength=n_items).astype(np.float32)
         if options.is_ordered:
             sequence = fit_sequence(
-                SequenceData(log.users, log.items, log.types, log.ts_ms, self._text),
+                SequenceData(
+                    log.users, log.items, log.types, log.ts_ms, self._text,
+                    n_types=len(log.kinds.types), is_target=None if log.kinds.is_all_positive else log.is_positive,
+                ),
                 preset.sequence, preset.sequence_training, seed=options.seed, device=options.device, control=control,
             )  # fmt: skip
-            following = next_item_counts(log.users, log.items, n_items)
+            following = next_item_counts(wishes.users, wishes.items, n_items, weights=wishes.weights)
         else:
-            sequence, following = popularity_sequence(preset.sequence, popularity), no_next_items(n_items)
-        factors = self._fit_factors(log, what)
+            sequence = popularity_sequence(preset.sequence, popularity, len(log.kinds.types))
+            following = no_next_items(n_items)
+        factors = self._fit_factors(wishes, what)
         counts = DecayedCounts()
-        counts.add_all((log.item_ids[item], int(ts)) for item, ts in zip(log.items, log.ts_ms, strict=True))
+        wishes.count_by(counts.add)
         to_ms = int(log.ts_ms[-1])
         return _Parts(
             sequence,
             factors,
             following,
-            item_neighbours(log.users, log.items, n_items, min(N_NEIGHBOURS, n_items)),
+            item_neighbours(wishes.users, wishes.items, n_items, min(N_NEIGHBOURS, n_items), weights=wishes.weights),
             popularity,
             counts.scores(log.item_ids, to_ms),
-            log.first_ms_of_items(),
+            wishes.first_ms_of_items(),
             to_ms,
         )
 
@@ -186,11 +193,11 @@ class _Training:
         if isinstance(config, FactorsConfig):
             return fit_factors(
                 log.users, log.items, n_users, n_items, config, seed,
-                lambda epoch: on_progress(f"{what}: factors", epoch + 1, config.epochs),
+                lambda epoch: on_progress(f"{what}: factors", epoch + 1, config.epochs), log.weights,
             )  # fmt: skip
         found = fit_als(
             log.users, log.items, n_users, n_items, config, seed,
-            lambda sweep: on_progress(f"{what}: factors", sweep + 1, config.n_sweeps),
+            lambda sweep: on_progress(f"{what}: factors", sweep + 1, config.n_sweeps), log.weights,
         )  # fmt: skip
         return ItemFactors(found.items, np.zeros(n_items, dtype=np.float32))
 
@@ -207,6 +214,9 @@ class _Training:
         digest = hashlib.sha256(repr((what, self._preset, options.seed, options.cut, options.minutes)).encode())
         for array in (log.users, log.items, log.types, log.ts_ms, self._text):
             digest.update(np.ascontiguousarray(array).tobytes())
+        if log.kinds != DEFAULT_TYPES.window_types:
+            digest.update(repr(log.kinds).encode())
+            digest.update(b"" if log.weights is None else log.weights.tobytes())
         for _name, value in sorted(start.state.items()) if start is not None else ():
             digest.update(value.numpy().tobytes())
         return Checkpoint(options.checkpoints / f"{what.replace(' ', '-')}.safetensors", digest.hexdigest())
@@ -244,7 +254,7 @@ class _Training:
         log, options = self._data.log, self._options
         alpha, regularisation = _fold_in_weights(self._preset.factors)
         source = self._data.source if self._raw.any() else NO_TEXT
-        return {
+        info = {
             "created_ms": int(time.time() * 1000),
             "encoder_name": source.encoder_name,
             "encoder_version": source.encoder_version,
@@ -254,7 +264,7 @@ class _Training:
             "regularisation": regularisation,
             "trained_from_ms": int(log.ts_ms[0]),
             "trained_to_ms": parts.to_ms,
-            "n_events": int(parts.popularity.sum()),
+            "n_events": len(log),
             "n_users": len(log.user_ids),
             "preset": options.preset,
             "seed": options.seed,
@@ -265,6 +275,7 @@ class _Training:
             "user_features": self._user_features.to_plain(),
             "item_ids": list(log.item_ids),
         }
+        return info if log.kinds == DEFAULT_TYPES.window_types else info | {"event_types": list(log.kinds.types)}
 
 
 def _fold_in_weights(config: FactorsConfig | AlsConfig) -> tuple[float, float]:

@@ -125,7 +125,7 @@ async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) 
     async with AsyncExitStack() as opened:
         threads = [await opened.enter_async_context(ModelThread(name)) for name in ("model", "fallback")]
         parts = Parts(app, vectors, metrics, *threads)
-        model = await load_model(app.settings.recommender, parts.thread)
+        model = await load_model(app.settings.recommender, parts.thread, app.settings.sequencer.types())
         patience_s = app.settings.health.stall_timeout_s
         registry = app.health.registry = open_registry(app.settings.kafka, "items", patience_s)
         reader = CatalogueReader(app.settings.kafka, model, parts.thread, metrics, registry)

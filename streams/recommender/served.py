@@ -14,6 +14,7 @@ from pathlib import Path
 
 from models.artifact.artifact import Artifact
 from models.device import tame_pytorch
+from models.event_types import DEFAULT_TYPES, EventTypes, WindowTypes
 from models.files.served_folder import mark_served
 from models.ranking.fallback import WithoutModel
 from models.ranking.pipeline import Catalogue, Pipeline
@@ -53,7 +54,12 @@ class Model:
             artifact,
             Pipeline(artifact, k=settings.list_size, n_candidates=settings.n_candidates),
             WithoutModel(
-                settings.list_size, settings.n_candidates, config.max_length, manifest.alpha, manifest.regularisation
+                settings.list_size,
+                settings.n_candidates,
+                config.max_length,
+                manifest.alpha,
+                manifest.regularisation,
+                artifact.kinds,
             ),
             embed,
         )
@@ -82,8 +88,12 @@ class Served:
         return Versions(self.model.artifact.version, self.catalogue.generation)
 
 
-async def load_model(settings: RecommenderSettings, thread: ModelThread) -> Model:
+async def load_model(settings: RecommenderSettings, thread: ModelThread, types: EventTypes = DEFAULT_TYPES) -> Model:
     """Prepare PyTorch and text cleaning, and return the model of the artifact in the settings.
+
+    Parameters
+    ----------
+    types : the deployment's table of event types; the artifact may be trained with another
 
     Raises
     ------
@@ -95,8 +105,25 @@ async def load_model(settings: RecommenderSettings, thread: ModelThread) -> Mode
     tame_pytorch()
     device = usable_device(settings.device)
     artifact = await thread.run(usable_artifact, Path(settings.artifact), device, settings.roots())
+    artifact = artifact.beside(types.window_types)
+    if told := strange_types(artifact.kinds, types.window_types):
+        log.warning("artifact %s: %s", artifact.version, told)
     encoder = await thread.run(ArtifactEncoder.of, artifact, device, settings)
     mark_served(Path(settings.artifact))
     texts = "item ids alone" if encoder is None else f"texts by {artifact.encoder_name}"
     log.info("artifact %s on %s, %s", artifact.version, device, texts)
     return Model.of(artifact, settings, None if encoder is None else encoder.embed)
+
+
+def strange_types(known: WindowTypes, deployment: WindowTypes) -> str:
+    """Return how the models take types that the artifact does not know; ``""`` where there is none.
+
+    Parameters
+    ----------
+    known : the artifact's types, beside those of the deployment
+    """
+    strange = [name for name in deployment.names if name not in known.row_of]
+    wishes = [name for name in strange if name not in known.left_out]
+    parts = [f"{', '.join(wishes)} count as {known.names[known.fallback]}"] if wishes else []
+    parts += [f"{', '.join(sorted(known.left_out))} are left out"] if known.left_out else []
+    return f"it does not know some event types: {'; '.join(parts)}; train it again" if parts else ""

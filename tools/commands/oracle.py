@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     catalogue = CatalogueSource.of(args)
     check_exist([*(() if log is None else log.source.paths), *(() if catalogue is None else catalogue.paths)])
     items = asyncio.run(read_catalogue(settings.kafka)) if catalogue is None else list(items_of_file(catalogue))
-    lists = ListOracle(Path(settings.recommender.artifact), items, settings.recommender)
+    lists = ListOracle(Path(settings.recommender.artifact), items, settings.recommender, settings.sequencer.types())
     truth = _truth(log, settings, refused)
     n_lists = _print_users(truth, lists)
     counts = Counts()

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
+from models.event_types import DEFAULT_TYPES, EventTypes
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.text.clean import item_text, own_title
@@ -173,6 +174,7 @@ class ListOracle:
     artifact : directory of the artifact
     items : the catalogue; of two entries with one id the last one counts
     settings : the recommender's device, list size, text cleaning and embedding cache
+    types : the deployment's table of event types
 
     Raises
     ------
@@ -182,10 +184,16 @@ class ListOracle:
         When the artifact was made with another version of the encoder or of the text cleaning.
     """
 
-    def __init__(self, artifact: Path, items: Iterable[Item], settings: RecommenderSettings) -> None:
+    def __init__(
+        self,
+        artifact: Path,
+        items: Iterable[Item],
+        settings: RecommenderSettings,
+        types: EventTypes = DEFAULT_TYPES,
+    ) -> None:
         device = usable_device(settings.device)
         try:
-            loaded = load_artifact(artifact, device)
+            loaded = load_artifact(artifact, device).beside(types.window_types)
         except ArtifactError as exc:
             raise InputError(str(exc)) from exc
         self._versions = Versions(loaded.version, index_generation=0)

@@ -112,8 +112,13 @@ class TrainingSources:
         written_ms = _written_ms(self.log.paths) if self.log.no_times else None
         with progress() as bar, told_reading(bar, "reading the log", self.log.paths):
             rows = sorted_rows(self.log_reader())
-            log = Interactions.from_rows(
-                (row.user_id, row.item_id, row.type, written_ms or row.ts_ms) for row in rows if row.ts_ms in times
+            log = Interactions.from_events(
+                (
+                    (row.user_id, row.item_id, row.type, written_ms or row.ts_ms, row.value)
+                    for row in rows
+                    if row.ts_ms in times
+                ),
+                load_settings().sequencer.types(),
             )
         if written_ms:
             log = log.where(np.random.default_rng(0).permutation(len(log)))

@@ -49,8 +49,8 @@ def window_text_scorer(
 
     def score(catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]]) -> Float32:
         texts = [text_of(item_id) for item_id in catalogue.item_ids]
-        written = WindowTextEncoder(encoder, texts, artifact.whitening, matrix)
-        packed = pack(windows, catalogue.row_of, WindowTextTraining().max_length)
+        written = WindowTextEncoder(encoder, texts, artifact.whitening, matrix, train.kinds)
+        packed = pack(windows, catalogue.row_of, WindowTextTraining().max_length, train.kinds)
         scores: Float32 = written.user_vectors(packed, catalogue.text_unit) @ catalogue.text_unit.T
         return scores
 

@@ -22,7 +22,7 @@ from streams.contract.windows import BaseWindow
 
 #: Seconds between two refreshes of a catalogue: live popularity moves slowly.
 REFRESH_S: Final = 0.25
-#: A counted event: the number of its item, and its time. Packed, because a worker keeps all users'.
+#: A counted event: the number of its item and weight, and its time. Packed, because a worker keeps all users'.
 EVENT: Final = np.dtype([("item", "<u4"), ("ts_ms", "<i8")])
 SIZE: Final = EVENT.itemsize
 
@@ -41,13 +41,15 @@ class LivePopularity:
     def __init__(self, artifact: Artifact, *, is_on: bool, clock: Callable[[], float] = time.monotonic) -> None:
         self._counts = recent_counts(artifact)
         self._trained_to_ms = artifact.manifest.trained_to_ms
+        self._kinds = artifact.kinds
         self._is_on = is_on
         self._clock = clock
         self._refreshed_s = float("-inf")
         self._generation = 0  # of the catalogue that was refreshed last
         self._newest_ms = 0
         self._item_ids: list[str] = []
-        self._numbers: dict[str, int] = {}
+        self._weights: list[float] = []
+        self._numbers: dict[tuple[str, float], int] = {}
         self._windows: dict[int, dict[bytes, bytes]] = {}  # by partition and user
         self._put_live: dict[int, set[bytes]] = {}  # by partition that is being counted again
         self.n_events = 0
@@ -70,7 +72,9 @@ class LivePopularity:
         for partition in self._windows.keys() - set(partitions):
             windows = self._windows.pop(partition)
             events = np.frombuffer(b"".join(windows.values()), EVENT)
-            self._counts.remove_all(self._item_ids, events["item"].astype(np.int64), events["ts_ms"].astype(np.int64))
+            self._counts.remove_all(
+                self._item_ids, events["item"].astype(np.int64), events["ts_ms"].astype(np.int64), self._weights
+            )
             self.n_events -= len(events)
 
     def begin_recount(self, partitions: Iterable[int]) -> None:
@@ -114,9 +118,9 @@ class LivePopularity:
         while not now.startswith(before[n_gone:]):
             n_gone += SIZE
         for number, ts_ms in struct.iter_unpack("<Iq", before[:n_gone]):
-            self._counts.remove(self._item_ids[number], ts_ms)
+            self._counts.remove(self._item_ids[number], ts_ms, self._weights[number])
         for number, ts_ms in struct.iter_unpack("<Iq", now[len(before) - n_gone :]):
-            self._counts.add(self._item_ids[number], ts_ms)
+            self._counts.add(self._item_ids[number], ts_ms, self._weights[number])
         self.n_events += (len(now) - len(before)) // SIZE
         if now:
             counted[key] = now
@@ -126,20 +130,26 @@ class LivePopularity:
             self._newest_ms = max(self._newest_ms, window.newest_ts)
 
     def _packed(self, window: BaseWindow) -> bytes:
-        """Return each item's first event since training, oldest first, packed as :data:`EVENT`.
+        """Return each item's first wish since training, oldest first, packed as :data:`EVENT`.
 
-        Each item counts once: one user alone makes nothing popular.
+        Each item counts once, with the greatest weight of its wishes: one user alone makes nothing
+        popular.
         """
-        first: dict[int, int] = {}
+        kinds = self._kinds
+        first: dict[str, int] = {}
+        weights: dict[str, float] = {}
         for item in window.items:
-            if item.ts > self._trained_to_ms:
-                first.setdefault(self._number(item.item_id), item.ts)
-        fields = [field for event in first.items() for field in event]
+            if item.ts > self._trained_to_ms and kinds.is_positive(item.type):
+                first.setdefault(item.item_id, item.ts)
+                weights[item.item_id] = max(weights.get(item.item_id, 0.0), kinds.types[kinds.row(item.type)].weight)
+        fields = [field for item_id, ts in first.items() for field in (self._number(item_id, weights[item_id]), ts)]
         return struct.pack("<" + "Iq" * (len(fields) // 2), *fields)
 
-    def _number(self, item_id: str) -> int:
-        number = self._numbers.get(item_id)
+    def _number(self, item_id: str, weight: float) -> int:
+        """Return the number of an item that counts with this weight."""
+        number = self._numbers.get((item_id, weight))
         if number is None:
-            number = self._numbers[item_id] = len(self._item_ids)
+            number = self._numbers[item_id, weight] = len(self._item_ids)
             self._item_ids.append(item_id)
+            self._weights.append(weight)
         return number
