@@ -35,8 +35,8 @@ class ProgressLines(Progress):
     -----
     A task may have these fields: ``unit``, the noun of what is counted, in plural; ``note``, what
     else is known now, such as a metric; ``base``, what was done before this run began; ``limit_s``,
-    the most seconds that the task takes; ``after``, how long the tasks that follow take at most, as
-    a share of this one.
+    the most seconds that the task takes; ``ended``, whether it ended before its total; ``after``,
+    how long the tasks that follow take at most, as a share of this one.
     """
 
     def __init__(
@@ -60,7 +60,8 @@ class ProgressLines(Progress):
         while not self._ended.wait(self._every_s):
             shown = [task for task in self.tasks if task.visible]
             if shown:
-                self._write(line_of(next((task for task in reversed(shown) if not task.finished), shown[-1])))
+                going = [task for task in shown if not (task.finished or task.fields.get("ended"))]
+                self._write(line_of((going or shown)[-1]))
 
 
 class CountColumn(ProgressColumn):

@@ -17,7 +17,7 @@ UNITS: Final = {
     "factors": "rounds",
     "fusion": "epochs",
     "candidates": "events",
-    "baselines": "baselines",
+    "fitting baselines": "baselines",
 }
 #: The figures that a stage shows, by the last word of their names.
 SHOWN: Final = ("loss", DECIDES)
@@ -43,12 +43,15 @@ class StageBars:
     def on_progress(self, what: str, done: float, total: int) -> None:
         """Show how much of a stage is done; a stage that continues an earlier run begins there."""
         if what not in self._tasks:
+            for earlier in self._tasks.values():  # a fit may stop before its last epoch
+                self._bar.stop_task(earlier)
+                self._bar.update(earlier, ended=True)
             unit = UNITS.get(what.rpartition(": ")[2], self._unit)
             self._tasks[what] = self._bar.add_task(
                 what, total=total, unit=unit, base=int(done), **self._known.get(what, {})
             )
         self._newest = self._tasks[what]
-        self._bar.update(self._newest, completed=done, total=total)
+        self._bar.update(self._newest, completed=done, total=total, ended=False)
 
     def on_scalar(self, name: str, value: float, _step: int) -> None:
         """Show the loss or NDCG@10 beside the newest stage; other figures are for the results."""

@@ -33,6 +33,16 @@ def test_lines_come_by_the_clock_although_nothing_moves() -> None:
     assert len(lines) == n_lines
 
 
+def test_a_stage_that_ended_early_is_not_told_again() -> None:
+    """After a fit that stopped before its last epoch, the stage after it is told, also when it is done."""
+    lines: list[str] = []
+    with ProgressLines(write=lines.append, every_s=0.01) as bar:
+        bar.add_task("fit", total=16, completed=9, ended=True)
+        bar.add_task("fusion", total=3, completed=3)
+        wait_until(lambda: len(lines) > 2, 5, lambda: str(lines))
+    assert {line.split(":")[0] for line in lines} == {"fusion"}
+
+
 def test_a_quick_command_writes_no_line() -> None:
     lines: list[str] = []
     with ProgressLines(write=lines.append) as bar:

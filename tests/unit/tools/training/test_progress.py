@@ -15,8 +15,11 @@ def test_each_stage_is_a_task_with_its_unit() -> None:
     told.on_progress("first fit: sequence model", 0.5, 16)
     told.on_progress("first fit: sequence model", 1, 16)
     told.on_progress("fusion: candidates", 64, 300)
+    told.on_progress("fitting baselines", 2, 5)
     told.on_progress("evaluating", 128, 700)
-    assert [count_of(task) for task in bar.tasks] == ["1 of 16 epochs", "64 of 300 events", "128 of 700 users"]
+    counts = ["1 of 16 epochs", "64 of 300 events", "2 of 5 baselines", "128 of 700 users"]
+    assert [count_of(task) for task in bar.tasks] == counts
+    assert [task.fields["ended"] for task in bar.tasks] == [True, True, True, False]
 
 
 def test_a_resumed_stage_begins_where_it_was() -> None:
