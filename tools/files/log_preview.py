@@ -99,7 +99,8 @@ class LogPreview:
         if self.n_events:
             rows = [[str(row.line), *_cells(row)] for row in self._first]
             lines.append(f"types: {types}")
-            lines.append(f"times: {shown_time(first)} to {shown_time(last)}, written as {self._times_in_words}")
+            span = f"{shown_time(first)} to {shown_time(last)}, written as {self._times_in_words}"
+            lines.append(f"times: {span if last else self._times_in_words}")
             lines.append(ResultTable("the first events as understood", _HEADER, rows))
         return lines
 

@@ -81,6 +81,8 @@ def test_a_preview_is_of_a_log(
     assert "name a log" in capsys.readouterr().err
 
 
-def test_a_log_without_times_shows_none() -> None:
+def test_a_log_without_times_shows_none(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A row of counts has no time."""
+    assert main(["train", str(log), *COLUMNS[:2], "--types", "下单=purchase", "--no-times", "--dry-run"]) == 1
+    assert "times: no times" in capsys.readouterr().out
     assert (shown_time(0), shown_time(1_767_225_600_123)) == ("-", "2026-01-01T00:00:00Z")
