@@ -20,6 +20,7 @@ SUBJECTS: Final = {
     "factors": "matrix factorisation, beside the implicit package",
     "imputation": "lists with features missing, by what fills them",
     "cold-start": "users and items without events, beside popularity",
+    "reading": "rows a second of a log as CSV and Parquet, beside bare pyarrow",
     "compression": "bytes and time of windows and lists in each codec of Kafka",
 }
 
