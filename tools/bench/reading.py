@@ -146,7 +146,7 @@ def write_log(folder: Path, n_rows: int) -> dict[str, Path]:
     )
     files = {"csv": folder / "log.csv", "parquet": folder / "log.parquet"}
     with (
-        csv.CSVWriter(files["csv"], schema, write_options=csv.WriteOptions(quoting_style="needed")) as text,
+        csv.CSVWriter(files["csv"], schema, write_options=csv.WriteOptions(quoting_style="none")) as text,
         parquet.ParquetWriter(files["parquet"], schema) as table,
     ):
         for start in range(0, n_rows, CHUNK_ROWS):

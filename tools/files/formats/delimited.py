@@ -16,6 +16,8 @@ from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+import numpy as np
+
 from streams.errors import InputError
 from tools.files.formats.delimiters import (
     USUAL,
@@ -115,7 +117,7 @@ class Delimited:
             lines = self._text.read_lines()
             if lines is None:
                 return
-            yield lines if _is_plain(lines) else self.rows_of(lines)
+            yield lines if _is_plain(lines, self.delimiter) else self.rows_of(lines)
 
     def rows_of(self, lines: Lines) -> Iterator[Row]:
         """Yield the rows of some lines, and of those after them into which a quoted value goes on."""
@@ -199,12 +201,30 @@ class Delimited:
         return self._kept.popleft() if self._kept else next(self._lines, None)
 
 
-def _is_plain(lines: Lines) -> bool:
-    """Whether each line is a row whose values stand between delimiters, whatever they hold."""
+def _is_plain(lines: Lines, delimiter: str) -> bool:
+    """Whether each line is a row, and each quote in it stands around a whole value without quotes."""
     data = lines.data
-    if lines.is_cut or b'"' in data or b"\0" in data:
+    if lines.is_cut or b"\0" in data or (b"\r" in data and data.count(b"\r") != data.count(b"\r\n")):
         return False
-    return b"\r" not in data or data.count(b"\r") == data.count(b"\r\n")
+    return b'"' not in data or (len(delimiter) == 1 and _are_around_values(data, ord(delimiter)))
+
+
+def _are_around_values(data: bytes, delimiter: int) -> bool:
+    """Whether quotes come in pairs on one line, with delimiters or the ends of the line around them."""
+    if delimiter > 127:
+        return False
+    letters = np.frombuffer(b"\n" + data + b"\n", dtype=np.uint8)
+    quotes = np.flatnonzero(letters == ord('"'))
+    if len(quotes) % 2:
+        return False
+    opening, closing = quotes[::2], quotes[1::2]
+    before, after = letters[opening - 1], letters[closing + 1]
+    if not (((before == delimiter) | (before == ord("\n"))).all()):
+        return False
+    if not ((after == delimiter) | (after == ord("\n")) | (after == ord("\r"))).all():
+        return False
+    ends = np.flatnonzero(letters == ord("\n"))
+    return bool((np.searchsorted(ends, opening) == np.searchsorted(ends, closing)).all())
 
 
 _ATOMIC_TYPE: Final = re.compile(r":(?:token|token_seq|float|float_seq)\Z")

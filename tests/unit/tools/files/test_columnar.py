@@ -111,14 +111,17 @@ usual = st.tuples(*map(st.sampled_from, (IDS[:4], IDS[:4], TYPES[:4], TIMES[:2],
 @given(
     rows=st.lists(usual | usual | row, min_size=1, max_size=30),
     delimiter=st.sampled_from(",;\t"),
+    is_quoted=st.booleans(),
     end=st.sampled_from(["\n", "\r\n"]),
 )
 def test_delimited_text_has_one_outcome(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]], delimiter: str, end: str
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, ...]], delimiter: str, is_quoted: bool, end: str
 ) -> None:
     """Usual rows and odd ones, in blocks of a few lines."""
     path = tmp_path_factory.mktemp("log") / "log.csv"
     lines = [delimiter.join(NAMES), *(delimiter.join(values) for values in rows)]
+    if is_quoted:
+        lines = [delimiter.join(f'"{value}"' for value in line.split(delimiter)) for line in lines]
     path.write_bytes((end.join(lines) + end).encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_module, "BLOCK_BYTES", 64)
@@ -182,6 +185,8 @@ def test_other_types_of_parquet_are_read_row_by_row(
 
 
 ODD_LINES = [
+    b'"u1","i,1","view",1600000000,"",""', b'"u1",i"1,view,1600000000,,', b'"u""1",i1,view,1600000000,,', b'"u1" ,i1,view,1600000000,,',
+    b'"u1,i1",view,1600000000,,', b'"""",i1,view,1600000000,"",""', b'u"1",i1,view,1600000000,,"', b'"u1",i1,"view"",1600000000,,',
     b'"u1","i\n1",view,1600000000,,', b'"u1,i1,view,1600000000,,', b"u1,i1,view", b"u1,i1,view,1600000000,,,x", b"", b"   ",
     b"\xff,i1,view,1600000000,,", b"u\0,i1,view,1600000000,,", b"u1,i1,view,1600000000,,\r\r", b"x" * (1 << 20) + b",i1,view,1600000000,,",
 ]  # fmt: skip
@@ -227,8 +232,9 @@ def test_plain_blocks_are_columns(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "a.csv").write_text(text)
     (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode()))
+    (tmp_path / "b.csv").write_text(text.replace("u;i;", '"u";"i";').replace("\n", "\r\n"), newline="")
     pq.write_table(pa.table({"user_id": ["u"] * 99, "item_id": ["i"] * 99, "ts": [T] * 99}), tmp_path / "a.parquet")
-    for name in ("parts", "a.csv.gz", "a.parquet"):
+    for name in ("parts", "a.csv.gz", "b.csv", "a.parquet"):
         blocks = list(raw_blocks([tmp_path / name], FileOptions(), FIELDS, ("user_id",)))
         assert [type(block) for block in blocks] == [ColumnBlock], name
         (block,) = blocks
