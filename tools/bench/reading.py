@@ -32,14 +32,17 @@ T0_S: Final = 1_600_000_000
 ROOT: Final = Path(__file__).parent.parent.parent
 #: Each prints how many rows it has read, the processor time in s, and the peak memory in MB.
 _PROGRAM: Final = """
-import json, resource, sys, time
+import json, re, sys, time
 from pathlib import Path
 path = Path(sys.argv[1])
 {begin}
 started = time.process_time()
 n = {count}
 cpu_s = time.process_time() - started
-print(json.dumps([n, cpu_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+# not getrusage, whose peak begins with that of the process before exec
+status = Path("/proc/self/status")
+peak = re.search(r"VmHWM:\\s+(\\d+)", status.read_text()) if status.exists() else None
+print(json.dumps([n, cpu_s, int(peak[1]) / 1024 if peak else 0.0]))
 """
 _HEADRACE: Final = _PROGRAM.format(
     begin="""

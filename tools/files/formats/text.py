@@ -37,7 +37,7 @@ MIN_ZEROS: Final = 0.02
 #: A longer line is a bad row: without a limit, one missing line end would fill the memory.
 MAX_LINE_BYTES: Final = 1 << 20
 #: So many bytes of lines are taken at once where they are read as columns.
-BLOCK_BYTES: Final = 1 << 18
+BLOCK_BYTES: Final = 1 << 19
 #: Stands in the stream for what the file's encoding cannot read; it is in no UTF-8.
 BAD_BYTE: Final = b"\xff"
 UTF_8: Final = "utf-8"
