@@ -173,7 +173,7 @@ def derive_event_id(fields: dict[str, Any], salt: str = "") -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
-    LogSource.add_options(parser)
+    LogSource.add_options(parser, is_history=False)
     add_dry_run(parser)
 
 

@@ -53,14 +53,17 @@ class LogSource:
     no_times: bool = False
 
     @classmethod
-    def add_options(cls, parser: argparse.ArgumentParser, *, instead: str | None = None) -> None:
+    def add_options(
+        cls, parser: argparse.ArgumentParser, *, instead: str | None = None, is_history: bool = True
+    ) -> None:
         """Add LOG and the options for reading it.
 
         Parameters
         ----------
         instead : what the command reads without LOG; None makes LOG required
+        is_history : whether LOG is the shop's history, which ``[log]`` of ``headrace.toml`` is about
         """
-        section = cls.section()
+        section = cls.section() if is_history else Section("log")
         default = list(section.paths) if instead is None else []
         usual = instead or ", ".join(map(str, section.paths)).replace("%", "%%") or "paths of [log] in headrace.toml"
         parser.add_argument(
@@ -114,7 +117,7 @@ class LogSource:
     def of(cls, args: argparse.Namespace) -> LogSource:
         """Return the log that parsed options name."""
         how = {name: getattr(args, name) for name in _HOW}
-        cls.section().say_other(args.log)
+        cls.section().say_other(args.log, args)
         return cls(tuple(args.log), FileOptions.of(args), **how)
 
     @classmethod

@@ -66,12 +66,13 @@ class Section:
         before = prefix.replace("-", "_")
         parser.set_defaults(**{before + key: value for key, value in self.options.items()})
 
-    def say_other(self, paths: Sequence[Path]) -> None:
-        """Say that the section's options hold, where a command names files that are not the section's."""
+    def say_other(self, paths: Sequence[Path], args: argparse.Namespace) -> None:
+        """Say which of the section's options hold, where a command names files that are not the section's."""
         own = {path.absolute() for path in self.paths}
         others = [path for path in paths if path.absolute() not in own]
-        if others and self.options:
-            names = ", ".join(sorted(self.options))
+        held = [name for name, value in self.options.items() if getattr(args, name, None) == value]
+        if others and held:
+            names = ", ".join(sorted(held))
             say(f"{others[0]}: read with what [{self.name}] of {FILE} says ({names})", style="dim")
 
 

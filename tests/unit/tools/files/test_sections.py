@@ -103,6 +103,13 @@ def test_what_reads_topics_by_default_still_does() -> None:
     assert LogSource.of(parsed("oracle", "2025.csv")).types == "购买=purchase"
 
 
+@pytest.mark.usefixtures("folder")
+def test_new_events_are_not_the_history() -> None:
+    """The command reads events in the contract's form, whatever the file says of the log."""
+    args = parsed("produce", "events.jsonl")
+    assert LogSource.of(args) == LogSource((Path("events.jsonl"),))
+
+
 def test_without_the_file_a_log_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command without LOG ends with the code of bad usage, as before."""
     monkeypatch.chdir(tmp_path)
