@@ -29,7 +29,8 @@ _NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]
 def shown(raw: object) -> str:
     """Return a raw value for a message of one line: its repr, cut to 40 characters."""
     if isinstance(raw, str | bytes) and len(raw) > SHOWN_CHARACTERS:
-        return f"{raw[:SHOWN_CHARACTERS]!r}..."
+        text = repr(raw[:SHOWN_CHARACTERS])
+        return f"{text if len(text) <= SHOWN_CHARACTERS + 3 else text[:SHOWN_CHARACTERS]}..."
     if isinstance(raw, int) and raw.bit_length() > 512:
         return f"a number of {raw.bit_length()} bits"
     text = str(raw) if isinstance(raw, Decimal) else repr(raw)
