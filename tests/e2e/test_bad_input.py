@@ -35,11 +35,11 @@ BAD_LOGS: dict[str, tuple[str, bytes | None, list[str], str]] = {
     "missing column": ("log.csv", f"user_id,item,ts\nu,i,{TS}\n".encode(), [], "--columns item_id=NAME"),
     "wrong time unit": ("log.csv", f"{HEADER}u,i,{TS}\n".encode(), ["--time-unit", "s"], "--time-unit ms"),
     "no time": ("log.csv", f"{HEADER}u,i,17\n".encode(), [], "--columns ts=NAME"),
-    "unknown type": ("log.csv", f"user_id,item_id,ts,type\nu,i,{TS},buy\n".encode(), [], "--types buy=view"),
+    "unknown type": ("log.csv", f"user_id,item_id,ts,type\nu,i,{TS},buy\n".encode(), [], "--types buy=purchase"),
     "unknown target type": ("log.csv", f"{HEADER}u,i,{TS}\n".encode(), ["--types", "buy=bought"], "bought"),
     "broken gzip": ("log.csv.gz", gzip.compress(f"{HEADER}u,i,{TS}\n".encode() * 500)[:-20], [], "damaged gzip"),
     "no gzip": ("log.csv.gz", HEADER.encode(), [], "ends in .gz"),
-    "no text": ("log.csv", b"\x1b[31m\xf0\x9f,\x00\n1,2\n", [], "no column"),
+    "no text": ("log.csv", b"\x1b[31m\xf0\x9f,\x00\n1,2\n", [], "--encoding"),
     "no rows": ("log.csv", HEADER.encode(), [], "no rows"),
     "empty file": ("log.csv", b"", [], "no rows"),
     "no file": ("log.csv", None, [], "no such file"),
@@ -90,11 +90,12 @@ def test_a_bad_log_is_exit_code_2_and_names_the_remedy(
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
+    items = str(tiny.write_items(tmp_path / "items.csv"))
     options = {
         "replay": ["replay", name],
         "train": ["train", name, "--out", "artifact", "--encoder", "fake", "--device", "cpu"],
         "evaluate": ["evaluate", str(tiny.artifact()), name, "--device", "cpu"],
-        "demo": ["demo", "--log", name, "--items", name],
+        "demo": ["demo", "--log", name, "--items", items],
     }
     line = error_line(capsys, [*options[command], *more], 2)
     assert expected in line
@@ -232,7 +233,7 @@ def test_a_broker_that_asks_for_tls_is_exactly_one_line(
     """Plain text to a TLS listener: the line says that TLS is a setting."""
     for argv in commands_for_a_broker(tmp_path):
         line = the_only_line(capsys, [*argv, "--broker", f"127.0.0.1:{tls_port}"], 1)
-        assert "HEADRACE_SECURITY_PROTOCOL" in line and "PLAINTEXT" in line
+        assert "HEADRACE_SECURITY_PROTOCOL" in line and "TLS" in line
 
 
 @pytest.mark.kafka

@@ -15,10 +15,10 @@ from tools.main import main
 pytestmark = pytest.mark.kafka
 
 
-def lines(capsys: pytest.CaptureFixture[str], *argv: str) -> list[dict[str, Any]]:
-    """Run the oracle with ``--json`` and return its lines."""
+def lines(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 0) -> list[dict[str, Any]]:
+    """Run the oracle with ``--json``, which must end with this code, and return its lines."""
     capsys.readouterr()
-    assert main(["oracle", *argv, "--artifact", str(tiny.artifact()), "--json"]) == 0
+    assert main(["oracle", *argv, "--artifact", str(tiny.artifact()), "--json"]) == code
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -35,10 +35,10 @@ def test_topic_and_log_give_one_answer(
     log.write_text(log.read_text() + "u0,,1600000000000\n" + f"{'x' * 200},i1,1600000000000\n")
     items = tiny.write_items(tmp_path / "items.csv")
     assert main(["items", "put", str(items)]) == 0
-    assert main(["replay", str(log)]) == 0
+    assert main(["replay", str(log)]) == 1, "two rows are refused"
 
     from_topic = lines(capsys)
-    assert lines(capsys, str(log), "--items", str(items)) == from_topic
+    assert lines(capsys, str(log), "--items", str(items), code=1) == from_topic
     *users, summary = from_topic
     assert [line["user_id"] for line in users] == sorted(f"u{i}" for i in range(12))
     assert {(line["window"]["revision"], len(line["list"]["items"])) for line in users} == {(5, 10)}

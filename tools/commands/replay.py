@@ -15,7 +15,7 @@ from typing import Any, Final
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.errors import InputError
 from streams.printable import counted
-from streams.settings.load import Settings, load_settings
+from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.broker.probe import check_broker
 from tools.cli import emit, say
 from tools.files.log_preview import LogPreview, add_dry_run, emit_preview
@@ -99,11 +99,16 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(broker=args.broker)
     replay = _replay(log, settings, args.state_dir, is_resumed=args.resume)
     check_writable("--state-dir", args.state_dir)
-    check_broker(settings.kafka.broker, settings.kafka.client_arguments())
-    check_rights_of_producer(settings.kafka)
     began, exit_code = time.monotonic(), 0
     try:
-        drive(log.source, settings, replay, pace, lambda: check_live(log, settings, is_forced=args.force))
+        drive(
+            log.source,
+            settings,
+            replay,
+            pace,
+            ready=lambda: _check_publishing(settings.kafka),
+            before=lambda: check_live(log, settings, is_forced=args.force),
+        )
     except KeyboardInterrupt:
         say(
             f"interrupted after {counted(replay.tally.sent, 'event')}; continue with the same command and --resume",
@@ -114,6 +119,12 @@ def run(args: argparse.Namespace) -> int:
     replay.tally.refused.say_summary()
     emit(args, result, line)
     return exit_code or replay.tally.refused.exit_code
+
+
+def _check_publishing(kafka: KafkaSettings) -> None:
+    """Check that the broker answers and takes events, before the rest of the log is read."""
+    check_broker(kafka.broker, kafka.client_arguments())
+    check_rights_of_producer(kafka)
 
 
 def _preview(args: argparse.Namespace, log: LogReplay | None) -> int:

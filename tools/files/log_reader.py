@@ -212,9 +212,9 @@ def is_unmapped(source: LogSource) -> bool:
 
 
 def sorted_rows(
-    reader: LogReader, *, max_rows_in_memory: int = 500_000, tmp_dir: Path | None = None
+    rows: Iterable[LogRow], *, max_rows_in_memory: int = 500_000, tmp_dir: Path | None = None
 ) -> Iterator[LogRow]:
-    """Read the log to its end, then yield all rows by ``(ts_ms, line)``.
+    """Read all rows of a log, then yield them by ``(ts_ms, line)``.
 
     A log with more rows than ``max_rows_in_memory`` is sorted in parts. The parts lie in a
     temporary folder under ``tmp_dir``, which is removed at the end, also after an interruption.
@@ -223,7 +223,7 @@ def sorted_rows(
         runs = SortedRuns(Path(folder), LogRow, key=_time_order)
         part: list[LogRow] = []
         n_chars = 0
-        for row in reader:
+        for row in rows:
             part.append(row)
             n_chars += len(row.user_id) + len(row.item_id) + len(row.event_id or "") + len(row.session_id or "")
             if len(part) >= max_rows_in_memory or n_chars >= MAX_CHARS_IN_MEMORY:

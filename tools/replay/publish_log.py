@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -158,6 +158,7 @@ def drive(
     settings: Settings,
     replay: Replay,
     pace: Pace,
+    ready: Callable[[], None] = lambda: None,
     before: Callable[[], None] = lambda: None,
 ) -> None:
     """Read and order the log, then publish it.
@@ -166,6 +167,7 @@ def drive(
 
     Parameters
     ----------
+    ready : called once the first good row is read, before the rest of a log that may be long
     before : called once the log has been read, before the first event is published
 
     Raises
@@ -175,7 +177,7 @@ def drive(
     """
     reader = LogReader(source, replay.tally.refused, EventRules.of(settings))
     with progress() as bar:
-        rows = iter(sorted_rows(reader))
+        rows = sorted_rows(_after_first(reader, ready))
         with told_reading(bar, "reading and ordering", source.paths):
             first = next(rows, None)
         if first is None:
@@ -189,6 +191,15 @@ def drive(
         raise InputError(
             f"{source.name}: none of its rows ({replay.tally.read}) keeps the contract; check --columns, --types and --time-unit"
         )
+
+
+def _after_first(rows: Iterable[LogRow], ready: Callable[[], None]) -> Iterator[LogRow]:
+    """Yield the rows; call ``ready`` once there is one."""
+    found = iter(rows)
+    for first in islice(found, 1):
+        ready()
+        yield first
+    yield from found
 
 
 async def _publish_rows(settings: Settings, replay: Replay, rows: Iterator[LogRow], pace: Pace, on_row: Any) -> None:

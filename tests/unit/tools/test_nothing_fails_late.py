@@ -45,10 +45,10 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outputs.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 20))  # type: ignore[attr-defined]
 
 
-def test_replay_asks_the_broker_before_it_reads(
+def test_replay_asks_the_broker_before_it_reads_the_rest(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(replay_command, "drive", reached)
+    monkeypatch.setattr(replay_command, "check_live", reached)
     argv = ["replay", str(log), "--broker", f"127.0.0.1:{free_port()}", "--state-dir", str(tmp_path / "runs")]
     assert main(argv) == 1
     assert "nothing listens there" in capsys.readouterr().err
@@ -71,7 +71,7 @@ def test_replay_checks_the_rights_of_a_producer(
     async def count(*_: object) -> int:
         return 4
 
-    monkeypatch.setattr(replay_command, "drive", reached)
+    monkeypatch.setattr(replay_command, "check_live", reached)
     monkeypatch.setattr(replay_command, "check_broker", lambda *_: 1)
     monkeypatch.setattr(ready, "partition_count", count)
     monkeypatch.setattr(ready, "check_rights", denied)
