@@ -43,8 +43,8 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
     from tests.fuzz.targets import targets
     from tools.files.file_options import FileOptions
     from tools.files.item_reader import read_items
-    from tools.files.log_reader import LogReader
     from tools.files.log_source import LogSource
+    from tools.files.logs.log_reader import LogReader
     from tools.files.refused_rows import RefusedRows
     from tools.files.user_reader import read_users
 

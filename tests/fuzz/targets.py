@@ -40,8 +40,8 @@ from tools.files.file_options import FileOptions
 from tools.files.formats.parquet_pages import MAGIC, DamagedPageError, read_footer, read_pages
 from tools.files.item_reader import read_items
 from tools.files.json_lines import LineSplitter
-from tools.files.log_reader import LogReader
 from tools.files.log_source import LogSource
+from tools.files.logs.log_reader import LogReader
 from tools.files.refused_rows import RefusedRows
 
 KEY: Final = b"u1"

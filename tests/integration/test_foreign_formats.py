@@ -20,7 +20,7 @@ from tests.integration.reading import read_all
 from tests.integration.test_sequencer import newest_windows, sequencer
 from tests.registries import FakeRegistry, fake_registry, wire
 from tests.waiting import wait_until
-from tools.catalogue import read_catalogue
+from tools.catalogue.items_topic import read_catalogue
 
 pytestmark = pytest.mark.kafka
 CLICK = {

@@ -18,12 +18,12 @@ from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord
 from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 from tests.unit.test_architecture import ROOT, files
-from tools import catalogue
+from tools.catalogue import items_topic as catalogue
 from tools.cli import emit, progress, say, say_table, write_json, write_line, write_row
 from tools.commands import items
 from tools.commands.drill import as_lines as drill_lines
 from tools.demo.report import user_lines
-from tools.files.log_rows import LogRow
+from tools.files.logs.log_rows import LogRow
 from tools.main import COMMANDS, main
 from tools.workers.process import Worker
 

@@ -6,8 +6,8 @@ import argparse
 
 from streams.formats.decoders import refuse_foreign
 from streams.settings.load import Settings, load_settings
-from tools import entries
-from tools.catalogue import ITEMS
+from tools.catalogue import entries
+from tools.catalogue.items_topic import ITEMS
 from tools.files.log_source import CatalogueSource
 
 

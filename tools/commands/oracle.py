@@ -29,13 +29,13 @@ from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.publisher import KeyHomes
 from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, Settings, load_settings
-from tools.catalogue import items_of_file, read_catalogue
+from tools.catalogue.items_topic import items_of_file, read_catalogue
 from tools.cli import emit, progress, say, write_json
 from tools.files.formats.named_files import check_exist
-from tools.files.log_preview import LogPreview, add_dry_run, emit_preview
-from tools.files.log_reader import LogReader, sorted_rows
-from tools.files.log_rows import EventRules, LogRow
 from tools.files.log_source import CatalogueSource, LogSource
+from tools.files.logs.log_preview import LogPreview, add_dry_run, emit_preview
+from tools.files.logs.log_reader import LogReader, sorted_rows
+from tools.files.logs.log_rows import EventRules, LogRow
 from tools.files.reading import told_reading
 from tools.files.refused_rows import RefusedRows
 from tools.oracle.expected import ListOracle, Truth, WindowOracle

@@ -38,10 +38,10 @@ from tools.cli import emit, progress
 from tools.files.file_options import parse_columns
 from tools.files.formats.named_files import STDIN, take_for_stdin
 from tools.files.json_lines import CUT_BYTES, read_chunks, split_lines
-from tools.files.log_preview import LogPreview, add_dry_run, emit_preview
-from tools.files.log_reader import CONTRACT_UNITS, LogReader, is_unmapped
-from tools.files.log_rows import FIELDS, TS, EventRules, LogRow, RowReader, UnknownTypeError
 from tools.files.log_source import LogSource
+from tools.files.logs.log_preview import LogPreview, add_dry_run, emit_preview
+from tools.files.logs.log_reader import CONTRACT_UNITS, LogReader, is_unmapped
+from tools.files.logs.log_rows import FIELDS, TS, EventRules, LogRow, RowReader, UnknownTypeError
 from tools.files.mapping import LeftOut, RecordMapper
 from tools.files.presets import find_preset
 from tools.files.reading import told_reading

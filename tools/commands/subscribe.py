@@ -21,7 +21,7 @@ from streams.errors import InputError, RecordError
 from streams.kafka.publisher import partition_of
 from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, load_settings
-from tools.catalogue import read_titles
+from tools.catalogue.items_topic import read_titles
 from tools.cli import emit, say, write_json, write_line
 from tools.files.refused_rows import RefusedRows
 

@@ -13,8 +13,8 @@ from streams.contract.pseudonyms import Pseudonyms, open_pseudonyms
 from streams.contract.records import User
 from streams.printable import counted
 from streams.settings.load import Settings, load_settings
-from tools import entries
-from tools.catalogue import USERS
+from tools.catalogue import entries
+from tools.catalogue.items_topic import USERS
 from tools.files.log_source import UserSource
 
 

@@ -11,7 +11,7 @@ from streams.contract.records import encode
 from streams.kafka.publisher import Publisher
 from streams.settings.load import KafkaSettings
 from tools.cli import progress
-from tools.files.log_rows import LogRow
+from tools.files.logs.log_rows import LogRow
 from tools.replay.identity import to_event, with_pseudonym
 
 #: The name of these events' run on the wire.

@@ -9,7 +9,7 @@ from streams.contract.records import Recommendation
 from streams.printable import counted
 from tools.demo.score import score
 from tools.demo.steps import Outcome, Split
-from tools.files.log_rows import LogRow
+from tools.files.logs.log_rows import LogRow
 from tools.replay.identity import event_id
 from tools.reports.metrics import metric_name
 from tools.reports.quantile import quantile

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from models.metrics.ranking import hit_at_k, ndcg_at_k
 from models.popularity import DecayedCounts
 from streams.contract.records import Recommendation
-from tools.files.log_rows import LogRow
+from tools.files.logs.log_rows import LogRow
 
 K = 10
 

@@ -24,9 +24,9 @@ from tools.cli import progress, say
 from tools.demo.live import n_backlog, publish_live
 from tools.demo.movielens import DemoLog
 from tools.files.file_options import FileOptions
-from tools.files.log_reader import LogReader, sorted_rows
-from tools.files.log_rows import LogRow
 from tools.files.log_source import LogSource
+from tools.files.logs.log_reader import LogReader, sorted_rows
+from tools.files.logs.log_rows import LogRow
 from tools.files.refused_rows import RefusedRows
 from tools.workers.apps import APP_NAMES
 from tools.workers.launch import Launch, deployment_variables, make_worker

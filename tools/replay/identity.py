@@ -22,8 +22,8 @@ from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import VERSION, Event
 from streams.errors import InputError
 from tools.files.formats.named_files import find_files
-from tools.files.log_rows import LogRow
 from tools.files.log_source import LogSource
+from tools.files.logs.log_rows import LogRow
 from tools.files.times import TimeRange
 
 DIGEST_BYTES: Final = 4  # 8 hexadecimal digits

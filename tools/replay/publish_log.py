@@ -18,9 +18,9 @@ from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings
 from tools.cli import progress, say
-from tools.files.log_reader import LogReader, sorted_rows
-from tools.files.log_rows import EventRules, LogRow
 from tools.files.log_source import LogSource
+from tools.files.logs.log_reader import LogReader, sorted_rows
+from tools.files.logs.log_rows import EventRules, LogRow
 from tools.files.reading import told_reading
 from tools.files.refused_rows import RefusedRows
 from tools.files.times import TimeRange

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
-import tools.catalogue
+import tools.catalogue.items_topic
 from models.types import Float32
 from streams.contract.item_records import ItemDecoder
 from streams.contract.records import Item, encode
@@ -22,7 +22,7 @@ from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings, RecommenderSettings
 from tests import tiny_models
 from tests.builders import FakeRecord
-from tools.catalogue import read_catalogue, read_titles
+from tools.catalogue.items_topic import read_catalogue, read_titles
 
 WRONG_KEYS = (None, b"", b"b", b"a ", b"A", b"\xff", b'"a"', b"a.0", b"x" * 1_000)
 
@@ -103,7 +103,7 @@ def test_the_commands_leave_it_out_and_say_so(
         for record in RECORDS:
             yield record
 
-    monkeypatch.setattr(tools.catalogue, "read_records", records)
+    monkeypatch.setattr(tools.catalogue.items_topic, "read_records", records)
     assert [(i.item_id, i.title) for i in asyncio.run(read_catalogue(KafkaSettings()))] == [
         ("i01", "One"),
         ("i03", "Three"),

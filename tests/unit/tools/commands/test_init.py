@@ -19,9 +19,9 @@ import pytest
 from streams.settings.load import load_settings
 from tools.files.file_options import FileOptions
 from tools.files.item_reader import read_items
-from tools.files.log_reader import LogReader
-from tools.files.log_rows import EventRules, LogRow
 from tools.files.log_source import CatalogueSource, LogSource, UserSource
+from tools.files.logs.log_reader import LogReader
+from tools.files.logs.log_rows import EventRules, LogRow
 from tools.files.refused_rows import RefusedRows
 from tools.files.user_reader import read_users
 from tools.main import main

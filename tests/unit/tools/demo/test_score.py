@@ -6,7 +6,7 @@ import pytest
 
 from streams.contract.records import Recommendation, RecommendedItem
 from tools.demo.score import score
-from tools.files.log_rows import LogRow
+from tools.files.logs.log_rows import LogRow
 
 T0 = 1_600_000_000_000
 

@@ -15,8 +15,8 @@ from streams.contract.windows import decode_window
 from streams.errors import RecordError
 from tools.files.formats.text import MAX_LINE_BYTES
 from tools.files.json_lines import CUT_BYTES, LineSplitter
-from tools.files.log_reader import LogReader, sorted_rows
 from tools.files.log_source import LogSource
+from tools.files.logs.log_reader import LogReader, sorted_rows
 from tools.files.refused_rows import RefusedRows
 
 DEPTH = 100_000

@@ -16,7 +16,7 @@ import pytest
 
 from streams.contract.records import Item, RecordDecoder
 from streams.errors import InputError
-from tools.catalogue import items_of_file
+from tools.catalogue.items_topic import items_of_file
 from tools.files.file_options import FileOptions
 from tools.files.item_reader import read_items
 from tools.files.log_source import CatalogueSource

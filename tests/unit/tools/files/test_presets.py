@@ -15,9 +15,9 @@ import pytest
 from streams.errors import InputError
 from tools.files.file_options import FileOptions
 from tools.files.item_reader import read_items
-from tools.files.log_reader import LogReader
-from tools.files.log_rows import LogRow
 from tools.files.log_source import LogSource
+from tools.files.logs.log_reader import LogReader
+from tools.files.logs.log_rows import LogRow
 from tools.files.presets import FOLDER, find_preset, preset_names
 from tools.files.refused_rows import RefusedRows
 from tools.files.user_reader import read_users

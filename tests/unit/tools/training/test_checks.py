@@ -17,7 +17,7 @@ import tools.commands.train
 import tools.training.fit
 from models.factors import item_neighbours
 from streams.errors import InputError
-from tools.files.log_reader import LogReader
+from tools.files.logs.log_reader import LogReader
 from tools.main import main
 from tools.training.checks import choose_baselines, named_baselines
 

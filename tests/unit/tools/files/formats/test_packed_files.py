@@ -12,8 +12,8 @@ import zstandard
 
 from streams.errors import InputError
 from tools.files.formats.packed_files import FREE_BYTES, MAX_RATIO, check_unpacked, open_unpacked
-from tools.files.log_reader import LogReader
 from tools.files.log_source import LogSource
+from tools.files.logs.log_reader import LogReader
 from tools.files.refused_rows import RefusedRows
 
 PEAK_BYTES = 4 << 20

@@ -19,8 +19,8 @@ from tools.files.formats import parquet_rows
 from tools.files.formats.parquet_pages import DamagedPageError, read_pages
 from tools.files.formats.parquet_rows import ParquetRows
 from tools.files.item_reader import read_items
-from tools.files.log_reader import LogReader
 from tools.files.log_source import LogSource
+from tools.files.logs.log_reader import LogReader
 from tools.files.refused_rows import RefusedRows
 
 T = 1_600_000_000

@@ -20,8 +20,8 @@ import numpy as np
 from models.types import Bool, Int64
 from streams.errors import RecordError
 from streams.settings.record_limits import MAX_ID_LENGTH
-from tools.files.columnar import ColumnBlock
-from tools.files.log_rows import FIELDS, LogRow, RowReader
+from tools.files.logs.columnar import ColumnBlock
+from tools.files.logs.log_rows import FIELDS, LogRow, RowReader
 from tools.files.times import MAX_MS, MIN_MS
 from tools.files.values import MAX_EXACT, number
 
@@ -45,7 +45,7 @@ class LogColumns:
 
     Parameters
     ----------
-    lines : (n,) int64, as in :class:`~tools.files.log_rows.LogRow`
+    lines : (n,) int64, as in :class:`~tools.files.logs.log_rows.LogRow`
     usual : (n,) bool, the rows that are checked
     user_ids, item_ids : arrays of strings
     event_ids, session_ids : arrays of strings, None without any

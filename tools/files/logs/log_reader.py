@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Final
 
 from streams.errors import InputError, RecordError
-from tools.files.columnar import ColumnBlock, raw_blocks
 from tools.files.file_options import parse_columns
 from tools.files.formats.named_files import STDIN
-from tools.files.log_columns import ColumnChecker, LogColumns
-from tools.files.log_rows import FIELDS, TS, USUAL_RULES, EventRules, LogRow, RowReader, UnknownTypeError
-from tools.files.log_sort import SortedRuns
 from tools.files.log_source import LogSource
+from tools.files.logs.columnar import ColumnBlock, raw_blocks
+from tools.files.logs.log_columns import ColumnChecker, LogColumns
+from tools.files.logs.log_rows import FIELDS, TS, USUAL_RULES, EventRules, LogRow, RowReader, UnknownTypeError
+from tools.files.logs.log_sort import SortedRuns
 from tools.files.mapping import LeftOut
 from tools.files.presets import CONTAINERS
 from tools.files.raw_rows import RawRow, holds_json

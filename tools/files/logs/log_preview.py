@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from streams.printable import counted
 from tools.cli import ResultTable, emit
-from tools.files.log_reader import LogReader
-from tools.files.log_rows import LogRow
+from tools.files.logs.log_reader import LogReader
+from tools.files.logs.log_rows import LogRow
 from tools.files.refused_rows import RefusedRows
 from tools.files.times import TimeRange
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tools.files.log_preview import shown_time
+from tools.files.logs.log_preview import shown_time
 from tools.main import main
 
 LOG = (

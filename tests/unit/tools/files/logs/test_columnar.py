@@ -18,14 +18,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streams.errors import InputError
-from tests.unit.tools.files.test_log_reader import RecordingRows
-from tools.files import columnar, log_reader
-from tools.files.columnar import ColumnBlock, raw_blocks
+from tests.unit.tools.files.logs.test_log_reader import RecordingRows
 from tools.files.file_options import FileOptions
 from tools.files.formats import text as text_module
-from tools.files.log_reader import LogReader
-from tools.files.log_rows import FIELDS
 from tools.files.log_source import LogSource
+from tools.files.logs import columnar, log_reader
+from tools.files.logs.columnar import ColumnBlock, raw_blocks
+from tools.files.logs.log_reader import LogReader
+from tools.files.logs.log_rows import FIELDS
 from tools.files.raw_rows import RawRow, raw_rows
 from tools.files.refused_rows import RefusedRows
 

@@ -20,7 +20,7 @@ from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.printable import counted
 from streams.settings.load import Settings
-from tools.catalogue import EntryTopic
+from tools.catalogue.items_topic import EntryTopic
 from tools.cli import add_common_arguments, check_consent, emit, progress, say, write_json, write_row
 from tools.files.entry_reader import EntryReader
 from tools.files.file_options import shown_paths

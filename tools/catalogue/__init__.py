@@ -1,0 +1,1 @@
+"""Items and users on their topics: read, put, listed and deleted."""
