@@ -127,7 +127,7 @@ def test_hostile_texts_through_every_command_and_log(
         str(tmp_path / f"model{HOSTILE[1:5]}"),
     )
     (tmp_path / "lines.jsonl").write_text(
-        f"{HOSTILE}\n" + json.dumps({"user_id": HOSTILE, "type": HOSTILE}, ensure_ascii=False)
+        f"{HOSTILE}\n" + json.dumps({"user_id": HOSTILE, "item_id": "i", "type": HOSTILE}, ensure_ascii=False)
     )
     user = {"user_id": HOSTILE, "features": {HOSTILE: HOSTILE}, "follows": [FORMULA]}
     (tmp_path / "users").write_text(json.dumps(user, ensure_ascii=False))
@@ -149,9 +149,11 @@ def test_hostile_texts_through_every_command_and_log(
         + run(capsys, "rejected", "show")
         + run(capsys, "rejected", "redrive", codes=(1,)),
         "oracle": run(capsys, "oracle"),
-        "train": run(capsys, "train", log, "--items", items, "--out", model, "--encoder", "fake", "--device", "cpu"),
-        "evaluate": run(capsys, "evaluate", model, log, "--report", str(tmp_path / "report")),
-        "replay": run(capsys, "replay", log, "--state-dir", str(tmp_path / "state"), "--force"),
+        "train": run(
+            capsys, "train", log, "--items", items, "--out", model, "--encoder", "fake", "--device", "cpu", codes=(1,)
+        ),
+        "evaluate": run(capsys, "evaluate", model, log, "--report", str(tmp_path / "report"), codes=(1,)),
+        "replay": run(capsys, "replay", log, "--state-dir", str(tmp_path / "state"), "--force", codes=(1,)),
         "status": run(capsys, "status", "--seconds", "1", codes=(0, 1)),
         "doctor": run(capsys, "doctor", "--artifact", model, codes=(0, 1)),
     }
