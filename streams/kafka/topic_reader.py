@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -89,6 +89,7 @@ async def read_records(
     is_following: bool = False,
     is_from_end: bool = False,
     deadline: float = math.inf,
+    ready: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[ConsumedRecord]:
     """Yield a topic's records from its beginning, each partition in order.
 
@@ -99,6 +100,7 @@ async def read_records(
     is_following : go on waiting for new records after those that were there at the start
     is_from_end : leave out the records that were there at the start
     deadline : stop at this value of ``time.monotonic()``
+    ready : called once the reader knows where it begins
 
     Raises
     ------
@@ -119,6 +121,7 @@ async def read_records(
             await consumer.seek_to_beginning(*tps)
         ends = dict.fromkeys(tps, math.inf) if is_following else await consumer.end_offsets(tps)
         stuck_after_s = math.inf if is_following else STUCK_AFTER_S
+        ready()
         async for fetched in read_to_ends(consumer, ends, stuck_after_s=stuck_after_s, deadline=deadline):
             for records in fetched.values():
                 for record in records:

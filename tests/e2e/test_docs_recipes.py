@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +29,7 @@ ELSEWHERE: Final = {"headrace broker start": "test_broker.py", "headrace drill":
 #: Programs in blocks of other people's tools, and make, which CI itself and test_demo.py run.
 FOREIGN: Final = ("make ", "echo ", "kcat ")
 #: An event without an id and a time: each one is new.
-NEW_EVENT: Final = '{"user_id":"u1","item_id":"i3","type":"view"}'
+NEW_EVENT: Final = {"user_id": "u1", "item_id": "i3", "type": "view"}
 STOP, START = "# stop the live workers", "# start the live workers"
 
 
@@ -83,8 +83,9 @@ class Shell:
             process = self._start(line, output)
         try:
             wait_until(lambda: "waiting for new lists" in printed.read_text(), 60, lambda: f"no output: {line}")
-            time.sleep(2)  # it says so before it knows the end of the topic
-            self.finish(f"echo '{NEW_EVENT}' | headrace produce -")
+            user = re.search(r"--user (\S+)", line)
+            event = NEW_EVENT | ({"user_id": user[1]} if user else {})
+            self.finish(f"echo '{json.dumps(event)}' | headrace produce -")
             wait_until(lambda: "revision" in printed.read_text(), 60, lambda: f"no list: {line}")
         finally:
             end(process)

@@ -1,4 +1,4 @@
-"""A catalogue that names the log's items otherwise (``100`` there, ``100.0`` here): what the operator sees, and how it ends."""
+"""A catalogue that names the log's items otherwise (``100`` there, ``100-x`` here): what the operator sees, and how it ends."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ N_ITEMS, N_USERS, N_EACH = tiny.N_ITEMS, 20, 6
 
 
 def files(folder: Path) -> tuple[Path, Path, Path]:
-    """Write a log, its catalogue, and the same catalogue out of a number column that once had gaps."""
+    """Write a log, its catalogue, and the same catalogue with other ids."""
     log = tiny.write_log(folder / "tiny.csv", N_USERS, N_EACH).read_text()
     log = re.sub(r",i(\d+),", lambda found: f",{100 + int(found[1])},", log)
     (folder / "log.csv").write_text(log)
-    for name, suffix in (("good", ""), ("bad", ".0")):
+    for name, suffix in (("good", ""), ("bad", "-x")):
         lines = [f"{100 + i}{suffix},Item number {i}" for i in range(N_ITEMS)]
         (folder / f"{name}.csv").write_text("\n".join(["item_id,title", *lines, ""]))
     return folder / "log.csv", folder / "good.csv", folder / "bad.csv"

@@ -91,10 +91,19 @@ async def _print_lists(args: argparse.Namespace, settings: KafkaSettings, seen: 
         partitions = [partition_of(args.user.encode(), await partition_count(settings, topic), settings.partitioner)]
     decoder = RecordDecoder(Recommendation)
     is_from_end = args.follow and not args.from_beginning
-    if is_from_end:
-        say("waiting for new lists; --from-beginning also prints the lists there are", style="dim")
+
+    def ready() -> None:
+        if is_from_end:
+            say("waiting for new lists; --from-beginning also prints the lists there are", style="dim")
+
     reading = read_records(
-        settings, topic, partitions=partitions, is_following=args.follow, is_from_end=is_from_end, deadline=deadline
+        settings,
+        topic,
+        partitions=partitions,
+        is_following=args.follow,
+        is_from_end=is_from_end,
+        deadline=deadline,
+        ready=ready,
     )
     async with contextlib.aclosing(reading) as records:  # type: ignore[type-var]
         async for record in records:
