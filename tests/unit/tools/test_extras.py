@@ -57,6 +57,7 @@ def test_a_local_broker_names_the_extra(
         start_broker(engine, 0, tmp_path / "broker")
 
 
+@pytest.mark.model
 @pytest.mark.parametrize(
     "command", [["broker", "start"], ["demo"], ["up", "--artifact", "."]], ids=lambda argv: argv[0]
 )

@@ -212,6 +212,7 @@ def test_a_bad_dictionary_is_refused_in_one_line(fresh: None, tmp_path: Path, co
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.model
 def test_loading_jieba_warns_nobody(tmp_path: Path) -> None:
     """In an interpreter that compiles jieba, with warnings as errors, stderr stays empty."""
     code = "from models.text.clean import segment; print(*segment('手机壳'))"

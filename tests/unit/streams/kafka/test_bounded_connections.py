@@ -267,6 +267,7 @@ def test_large_answers_are_read_after_the_login_and_larger_ones_are_not(caplog: 
     assert f"announces an answer of {MAX_FRAME_BYTES + 1} bytes, must be 0 to {MAX_FRAME_BYTES}" in caplog.text
 
 
+@pytest.mark.model
 @pytest.mark.parametrize(
     ("serve", "told"),
     [

@@ -136,6 +136,7 @@ def killed_writer(path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", program, str(path), OFFSET.hex()]).returncode == -9
 
 
+@pytest.mark.model
 def test_a_batch_survives_kill_9_whole_or_not_at_all(filled: Path) -> None:
     """The write-ahead log: windows and their offset are in it together; a log cut within the batch has neither."""
     killed_writer(filled)

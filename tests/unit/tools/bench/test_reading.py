@@ -12,6 +12,7 @@ from tools.bench import reading
 from tools.bench.reading import Options, as_table, measure, options_of, run, with_ratios
 
 
+@pytest.mark.model
 def test_each_program_reads_all_rows_of_each_format() -> None:
     """A checkout of another commit is one more program; here it is this one."""
     result = run(Options(rows=3_000, repeats=1, before=reading.ROOT))

@@ -84,6 +84,7 @@ def test_the_result_of_train_has_the_share(
     assert (json.loads(said.out)["catalogue_share"], said.err) == (None, "")
 
 
+@pytest.mark.model
 def test_the_result_of_evaluate_has_the_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

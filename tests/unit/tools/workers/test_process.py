@@ -111,6 +111,7 @@ def test_death_before_ready_quotes_the_log(tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.model
 def test_never_ready_ends_in_time(tmp_path: Path) -> None:
     """The wait for a worker that always answers 503 has an end."""
     with ScriptWorker("busy", tmp_path) as worker, pytest.raises(WorkerError, match="not ready after 1 s"):
@@ -233,6 +234,7 @@ def test_supervisor_leaves_living_workers_alone(tmp_path: Path) -> None:
         assert Supervisor([worker]).check(time.monotonic()) == []
 
 
+@pytest.mark.model
 def test_children_of_the_worker_end_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child of a worker must not outlive the worker."""
 
