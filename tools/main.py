@@ -1,6 +1,6 @@
 """The ``headrace`` command: finds the module of the named command and runs it.
 
-A command is a module of ``tools.commands`` with ``add_arguments(parser)`` and ``run(args) ->
+A command is a module in a room of ``tools.commands`` with ``add_arguments(parser)`` and ``run(args) ->
 int``. Only the named command's module is imported, so that ``headrace --help``
 answers quickly. ``headrace completion`` imports all of them.
 """
@@ -12,34 +12,45 @@ import importlib
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from streams.errors import HeadraceError
 from streams.printable import PrintableFormatter, show_all_uncaught
 from streams.settings.file_trust import create_private
 from tools.cli import Parser, ShowVersion, add_common_arguments, say
 
-COMMANDS: dict[str, str] = {
-    "init": "look at a shop's files, and write headrace.toml with how to read them",
-    "broker": "start, inspect and stop a local broker",
-    "topics": "create and check the topics",
-    "acls": "print the rights that each part needs on the broker",
-    "up": "run the sequencer and the recommender until Ctrl-C",
-    "produce": "publish events of a file or a pipe",
-    "replay": "publish a historical log, or rebuild state beside the live deployment",
-    "subscribe": "print recommendations as they arrive",
-    "items": "put, delete and list catalogue items",
-    "users": "put, delete and list features and follows of users",
-    "rejected": "list, show and redrive rejected events",
-    "train": "train an artifact from a log",
-    "evaluate": "compare an artifact with baselines",
-    "oracle": "print the window and the list that each user's events must lead to",
-    "status": "print lag, members and health of the workers",
-    "doctor": "check the installation, the broker, the topics, the artifact and the device",
-    "drill": "break things on purpose, and count what was lost",
-    "bench": "measure headrace beside other programs",
-    "demo": "train, replay and make lists on MovieLens-100K, from nothing",
-    "completion": "print a script that completes headrace's commands in a shell",
+#: The rooms of ``tools.commands``, each with its commands and what they do.
+ROOMS: Final[dict[str, dict[str, str]]] = {
+    "data": {
+        "init": "look at a shop's files, and write headrace.toml with how to read them",
+        "produce": "publish events of a file or a pipe",
+        "replay": "publish a historical log, or rebuild state beside the live deployment",
+        "subscribe": "print recommendations as they arrive",
+        "items": "put, delete and list catalogue items",
+        "users": "put, delete and list features and follows of users",
+        "rejected": "list, show and redrive rejected events",
+    },
+    "learning": {
+        "train": "train an artifact from a log",
+        "evaluate": "compare an artifact with baselines",
+        "oracle": "print the window and the list that each user's events must lead to",
+    },
+    "running": {
+        "broker": "start, inspect and stop a local broker",
+        "topics": "create and check the topics",
+        "acls": "print the rights that each part needs on the broker",
+        "up": "run the sequencer and the recommender until Ctrl-C",
+        "status": "print lag, members and health of the workers",
+        "doctor": "check the installation, the broker, the topics, the artifact and the device",
+        "completion": "print a script that completes headrace's commands in a shell",
+    },
+    "trials": {
+        "demo": "train, replay and make lists on MovieLens-100K, from nothing",
+        "drill": "break things on purpose, and count what was lost",
+        "bench": "measure headrace beside other programs",
+    },
 }
+COMMANDS: Final = {name: f"tools.commands.{room}.{name}" for room, commands in ROOMS.items() for name in commands}
 COMPLETION = "completion"
 INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 
@@ -49,10 +60,10 @@ def build_parser(command: str | None) -> argparse.ArgumentParser:
     parser = Parser(prog="headrace", description="A Kafka stream of shop events in, fresh recommendations out.")
     parser.add_argument("--version", action=ShowVersion, help="print the version and exit")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary in COMMANDS.items():
+    for name, summary in [each for commands in ROOMS.values() for each in commands.items()]:
         child = sub.add_parser(name, help=summary, description=summary)
         if command in (name, COMPLETION):
-            module = importlib.import_module(f"tools.commands.{name}")
+            module = importlib.import_module(COMMANDS[name])
             add_common_arguments(child)
             module.add_arguments(child)
         if name == COMPLETION:
@@ -76,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = f"headrace {command}" if command else "headrace"
     try:
         args = build_parser(command).parse_args(arguments)
-        return int(importlib.import_module(f"tools.commands.{args.command}").run(args))
+        return int(importlib.import_module(COMMANDS[args.command]).run(args))
     except HeadraceError as exc:
         _say(f"{name}: {exc}")
         return exc.exit_code

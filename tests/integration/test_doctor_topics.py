@@ -12,7 +12,7 @@ from streams.kafka.topics import compare, create_topics
 from streams.settings.load import KafkaSettings
 from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
-from tools.commands import doctor
+from tools.commands.running import doctor
 
 pytestmark = pytest.mark.kafka
 

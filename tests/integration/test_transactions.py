@@ -18,7 +18,7 @@ from tests.builders import T0, make_event
 from tests.integration.recommender_runs import WAIT_S, lag, newest_revisions, recommender
 from tests.integration.test_sequencer import as_record, newest_windows, publish, sequencer, wait_read
 from tests.waiting import wait_until
-from tools.commands.status import as_dict
+from tools.commands.running.status import as_dict
 from tools.main import main
 from tools.workers.flow import Flow, look, problems_of
 

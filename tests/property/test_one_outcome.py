@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 
 from streams.contract.records import EventDecoder
 from streams.settings.load import Settings
-from tools.commands.oracle import log_records
-from tools.commands.produce import EventMaker, file_events, line_events
+from tools.commands.data.produce import EventMaker, file_events, line_events
+from tools.commands.learning.oracle import log_records
 from tools.files.file_options import FileOptions
 from tools.files.json_lines import LineSplitter
 from tools.files.log_source import LogSource

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-import tools.commands.subscribe
+import tools.commands.data.subscribe
 from streams.contract.records import Item, Recommendation, RecommendedItem, SourceRank, encode
 from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord
@@ -20,8 +20,8 @@ from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 from tests.unit.test_architecture import ROOT, files
 from tools.catalogue import items_topic as catalogue
 from tools.cli import emit, progress, say, say_table, write_json, write_line, write_row
-from tools.commands import items
-from tools.commands.drill import as_lines as drill_lines
+from tools.commands.data import items
+from tools.commands.trials.drill import as_lines as drill_lines
 from tools.demo.report import user_lines
 from tools.files.logs.log_rows import LogRow
 from tools.main import COMMANDS, main
@@ -176,7 +176,7 @@ def topics(monkeypatch: pytest.MonkeyPatch) -> None:
             yield record
 
     monkeypatch.setattr(catalogue, "read_records", read)
-    monkeypatch.setattr(tools.commands.subscribe, "read_records", read)
+    monkeypatch.setattr(tools.commands.data.subscribe, "read_records", read)
 
 
 @pytest.mark.usefixtures("topics")

@@ -15,8 +15,8 @@ from streams.recommender.artifact_encoder import check_model
 from streams.settings.load import RecommenderSettings
 from tests import tiny
 from tests.unit.models.artifact.test_artifact import change_manifest
-from tools.commands import oracle as oracle_command
-from tools.commands import replay as replay_command
+from tools.commands.data import replay as replay_command
+from tools.commands.learning import oracle as oracle_command
 from tools.demo import run as demo
 from tools.demo.movielens import DemoLog
 from tools.drills import conduct as drill

@@ -15,7 +15,7 @@ from streams.kafka import topics
 from streams.kafka.topic_specs import TOPICS, TopicDifference, TopicSpec
 from streams.kafka.topics import _differences
 from streams.settings.load import KafkaSettings
-from tools.commands.topics import as_result, refuse_other_partitions
+from tools.commands.running.topics import as_result, refuse_other_partitions
 
 SETTINGS = KafkaSettings(partitions=4, replication=1)
 EVENTS = next(spec for spec in TOPICS if spec.name == "events")

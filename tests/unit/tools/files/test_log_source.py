@@ -14,16 +14,21 @@ from tools.files.log_source import CatalogueSource, LogSource, UserSource
 
 #: Where a log is read, with what each needs besides.
 OF_A_LOG = {
-    "tools.commands.replay": ["log.csv"],
-    "tools.commands.oracle": ["log.csv"],
-    "tools.commands.train": ["log.csv", "--out", "model"],
-    "tools.commands.evaluate": ["model", "log.csv"],
+    "tools.commands.data.replay": ["log.csv"],
+    "tools.commands.learning.oracle": ["log.csv"],
+    "tools.commands.learning.train": ["log.csv", "--out", "model"],
+    "tools.commands.learning.evaluate": ["model", "log.csv"],
     "tools.bench.imputation": ["log.csv"],
-    "tools.commands.produce": ["log.csv"],
+    "tools.commands.data.produce": ["log.csv"],
 }
-OF_A_CATALOGUE = [name for name in OF_A_LOG if name not in ("tools.commands.replay", "tools.commands.produce")]
+OF_A_CATALOGUE = [
+    name for name in OF_A_LOG if name not in ("tools.commands.data.replay", "tools.commands.data.produce")
+]
 OF_USERS = {
-    **{name: OF_A_LOG[name] for name in ("tools.commands.train", "tools.commands.evaluate", "tools.bench.imputation")},
+    **{
+        name: OF_A_LOG[name]
+        for name in ("tools.commands.learning.train", "tools.commands.learning.evaluate", "tools.bench.imputation")
+    },
     "tools.bench.cold_start": [],
 }
 GIVEN = ["--columns", "user_id=u,ts=t", "--types", "pv=view", "--time-unit", "ms"]
@@ -112,4 +117,4 @@ def test_each_command_that_reads_users_has_their_options(module: str) -> None:
 )
 def test_an_option_without_a_log_is_named(argv: list[str], first: str | None) -> None:
     """A command refuses such an option, because it would have no effect."""
-    assert LogSource.given_without_log(parser_of("tools.commands.oracle").parse_args(argv)) == first
+    assert LogSource.given_without_log(parser_of("tools.commands.learning.oracle").parse_args(argv)) == first

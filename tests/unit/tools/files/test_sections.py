@@ -12,6 +12,7 @@ from streams.errors import SettingsError
 from streams.settings.load import load_settings, read_sections
 from tools.files.file_options import FileOptions
 from tools.files.log_source import CatalogueSource, LogSource, UserSource
+from tools.main import COMMANDS
 
 WHOLE = """\
 partitions = 6
@@ -57,7 +58,7 @@ def write(folder: Path, text: str) -> None:
 def parsed(module: str, *words: str) -> argparse.Namespace:
     """Return the parsed options of a command."""
     parser = argparse.ArgumentParser()
-    importlib.import_module(f"tools.commands.{module}").add_arguments(parser)
+    importlib.import_module(COMMANDS[module]).add_arguments(parser)
     return parser.parse_args(words)
 
 

@@ -30,7 +30,7 @@ from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from streams.settings.record_limits import WindowBounds
 from tests.builders import FakeRecord, make_event, write_key
-from tools.commands import replay
+from tools.commands.data import replay
 from tools.files.log_source import LogSource
 from tools.rebuild import copy_topics
 from tools.rebuild.compare_runs import Held, compare_held, settings_notes, source_notes, was_promoted

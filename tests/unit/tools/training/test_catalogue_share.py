@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-import tools.commands.evaluate
-import tools.commands.train
+import tools.commands.learning.evaluate
+import tools.commands.learning.train
 from streams.errors import InputError
 from tools.main import main
 from tools.training.catalogue_share import catalogue_share
@@ -57,7 +57,7 @@ def test_both_commands_refuse_before_they_work(
     command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log, items = files(tmp_path, [f"B{i}" for i in ITEMS])
-    for module in (tools.commands.train, tools.commands.evaluate):
+    for module in (tools.commands.learning.train, tools.commands.learning.evaluate):
         monkeypatch.setattr(module, "train_artifact", lambda *_: pytest.fail("trained"))
     name, *rest = [str(tmp_path / "out") if word == "OUT" else word for word in command]
     argv = [name, *rest[:1], log, *rest[1:]] if name == "evaluate" else [name, log, *rest]
@@ -73,7 +73,7 @@ def test_the_result_of_train_has_the_share(
     log, items = files(tmp_path, [*ITEMS[:4], "other"])
     manifest = SimpleNamespace(n_events=120, n_users=20, item_ids=ITEMS, epochs=1, metrics={})
     made: Any = SimpleNamespace(manifest=manifest, version="v")
-    monkeypatch.setattr(tools.commands.train, "train_artifact", lambda *_: made)
+    monkeypatch.setattr(tools.commands.learning.train, "train_artifact", lambda *_: made)
     base = ["train", log, "--out", str(tmp_path / "out"), "--encoder", "fake", "--device", "cpu", "--json"]
     assert main([*base, "--items", items]) == 0
     said = capsys.readouterr()

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-import tools.commands.evaluate
-import tools.commands.train
+import tools.commands.learning.evaluate
+import tools.commands.learning.train
 import tools.training.fit
 from models.factors import item_neighbours
 from streams.errors import InputError
@@ -33,9 +33,9 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail where a training or an evaluation begins."""
-    for module in (tools.commands.train, tools.commands.evaluate):
+    for module in (tools.commands.learning.train, tools.commands.learning.evaluate):
         monkeypatch.setattr(module, "train_artifact", lambda *_: pytest.fail("trained"))
-    monkeypatch.setattr(tools.commands.evaluate, "_evaluate", lambda *_: pytest.fail("evaluated"))
+    monkeypatch.setattr(tools.commands.learning.evaluate, "_evaluate", lambda *_: pytest.fail("evaluated"))
 
 
 @pytest.fixture
@@ -179,8 +179,8 @@ def test_an_odd_log_is_told_in_one_line_before_the_work(
             raise InputError("stop here")
         return made
 
-    monkeypatch.setattr(tools.commands.train, "train_artifact", train_artifact)
-    monkeypatch.setattr(tools.commands.evaluate, "train_artifact", train_artifact)
+    monkeypatch.setattr(tools.commands.learning.train, "train_artifact", train_artifact)
+    monkeypatch.setattr(tools.commands.learning.evaluate, "train_artifact", train_artifact)
     argv = ["train", *files, "--out", out] if command == "train" else ["evaluate", out, *files, "--train", "demo"]
     code = main([*argv, "--json"])
     (before,) = order

@@ -12,7 +12,7 @@ import pytest
 from models.training.options import TextSource
 from models.training.train import TrainingData, TrainingOptions, train
 from streams.errors import InputError
-from tools.commands import evaluate
+from tools.commands.learning import evaluate
 from tools.files.log_source import LogSource
 from tools.main import main
 from tools.replay.identity import LogReplay

@@ -6,7 +6,7 @@ import pytest
 
 from streams.contract.committed_note import UNHEALTHY_MS, CatalogueShare, encode
 from streams.kafka.group_watch import Group, Member
-from tools.commands.status import as_dict, as_lines
+from tools.commands.running.status import as_dict, as_lines
 from tools.workers.flow import Flow, problems_of
 from tools.workers.known_items import as_share, live_share, share_text
 

@@ -13,7 +13,7 @@ from models.artifact.artifact import ArtifactError, load_artifact
 from streams.contract.records import Item, RecordDecoder
 from streams.errors import InputError, RecordError
 from tests import tiny
-from tools.commands.drill import add_arguments, plan_of
+from tools.commands.trials.drill import add_arguments, plan_of
 from tools.drills import kinds
 from tools.drills.artifact import catalogue_of
 from tools.drills.kind import KINDS, load_kind

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streams.errors import InputError
-from tools.commands.demo import options_of
+from tools.commands.trials.demo import options_of
 
 
 def test_a_log_without_its_catalogue_is_refused(tmp_path: Path) -> None:

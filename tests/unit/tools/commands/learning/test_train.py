@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-import tools.commands.train
+import tools.commands.learning.train
 from models.artifact.artifact import load_artifact
 from models.text.encoder_use import USE_ENCODER
 from tools.main import main
@@ -41,7 +41,7 @@ def train(log: Path, out: Path, *more: str) -> int:
 def test_the_default_encoder_is_one() -> None:
     """The command's default is written out, so that its help needs no PyTorch."""
     parser = argparse.ArgumentParser()
-    tools.commands.train.add_arguments(parser)
+    tools.commands.learning.train.add_arguments(parser)
     assert parser.get_default("encoder") == USE_ENCODER
 
 

@@ -13,7 +13,7 @@ from streams.kafka.publisher import partition_of
 from streams.settings.load import KafkaSettings, Settings
 from tests.builders import T0, USER_ID_KEY, write_key
 from tools.catalogue.items_topic import items_of_file
-from tools.commands.oracle import log_records
+from tools.commands.learning.oracle import log_records
 from tools.files.file_options import FileOptions
 from tools.files.log_source import CatalogueSource
 from tools.files.logs.log_rows import LogRow

@@ -13,8 +13,8 @@ from streams.errors import BrokerError
 from streams.kafka import topic_specs, topics
 from streams.settings.load import KafkaSettings, load_settings
 from tests.registries import fake_registry
-from tools.commands import doctor
-from tools.commands.doctor import Check
+from tools.commands.running import doctor
+from tools.commands.running.doctor import Check
 from tools.main import main
 from tools.project.packages import direct_dependencies, locked_versions
 from tools.workers.ports import free_port

@@ -9,7 +9,7 @@ import pytest
 
 from streams.errors import InputError
 from streams.settings.load import KafkaSettings, RecommenderSettings, Settings
-from tools.commands import up
+from tools.commands.running import up
 from tools.workers.process import Worker
 from tools.workers.supervisor import stop_all
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from streams.errors import InputError
-from tools.commands import replay as replay_command
-from tools.commands.replay import parse_speed
+from tools.commands.data import replay as replay_command
+from tools.commands.data.replay import parse_speed
 from tools.replay.checkpoint import Checkpoint
 
 

@@ -46,7 +46,7 @@ def written() -> dict[str, Any]:
 def train_args() -> argparse.Namespace:
     """Return what train takes from headrace.toml when nothing else is typed."""
     parser = argparse.ArgumentParser()
-    importlib.import_module("tools.commands.train").add_arguments(parser)
+    importlib.import_module("tools.commands.learning.train").add_arguments(parser)
     return parser.parse_args(["--out", "model"] if "log" in written() else ["none.csv", "--out", "model"])
 
 

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-import tools.commands.status
+import tools.commands.running.status
 from models.types import Behaviour
 from streams.errors import InputError
 from streams.health.unknown_items import UnknownItems
 from streams.kafka.group_watch import Group, Member, PartitionOffsets, Place
 from tests.builders import idle_health
-from tools.commands.status import as_dict, as_lines
+from tools.commands.running.status import as_dict, as_lines
 from tools.main import main
 from tools.workers.flow import Flow, page, problems_of
 
@@ -155,7 +155,7 @@ def test_an_alarm_on_a_workers_page_becomes_the_operators_line(
     async def nothing(*_: object) -> list[Flow]:
         return []
 
-    monkeypatch.setattr(tools.commands.status, "look", nothing)
+    monkeypatch.setattr(tools.commands.running.status, "look", nothing)
     assert main(["status", "--broker", "b:1", "--workers", url]) == 1
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "NOT healthy" in line]
     said = "20 of the last 20 events are of items that the catalogue does not have, most often '100' (20)"

@@ -16,7 +16,7 @@ from streams.contract.rejects import Reject
 from streams.errors import InputError, RecordError
 from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord, make_event
-from tools.commands.rejected import as_paragraph, as_text
+from tools.commands.data.rejected import as_paragraph, as_text
 from tools.main import main
 from tools.rejects import redrive
 from tools.rejects.redrive import REDRIVEN_FROM, Redriver, Tally

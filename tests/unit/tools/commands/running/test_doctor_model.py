@@ -19,7 +19,7 @@ from streams.recommender.served import load_model
 from streams.settings.load import RecommenderSettings
 from tests import tiny, tiny_models
 from tests.unit.models.artifact.test_artifact import change_manifest
-from tools.commands.doctor import Check, check_model
+from tools.commands.running.doctor import Check, check_model
 
 pytestmark = pytest.mark.model
 

@@ -1,0 +1,1 @@
+"""Commands that write and read topics: events, catalogue, users, lists, rejected events."""

@@ -1,0 +1,1 @@
+"""Commands that train models, and say what their lists are worth."""

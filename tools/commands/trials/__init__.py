@@ -1,0 +1,1 @@
+"""Commands that show headrace at work: a demo, drills and benches."""
