@@ -16,6 +16,7 @@ from models.event_types import WindowTypes
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Int8 = NDArray[np.int8]
+Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 AnyArray = NDArray[Any]

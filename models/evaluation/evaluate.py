@@ -232,15 +232,15 @@ class _Evaluation:
         artifact, mask_seen = self._inputs.artifact, self._inputs.mask_seen
         found = gather(artifact, batch.catalogue, batch.windows, batch.seen, 100, mask_seen=mask_seen)
         probabilities = self._pipeline.probabilities(batch.catalogue, found, batch.users)
-        lists = self._pipeline.rank(batch.catalogue, found, probabilities, batch.windows, batch.seen)
-        rows = np.full((len(lists), K), -1, dtype=np.int64)
-        for i, one in enumerate(lists):
-            rows[i, : len(one.items)] = [batch.catalogue.row_of[item.item_id] for item in one.items]
-        self._add("pipeline", _ranks_in(rows, batch.targets), rows)
+        lists = self._pipeline.rank(batch.catalogue, found, probabilities)
+        self._add("pipeline", _ranks_in(lists.rows, batch.targets), lists.rows)
         for case in sorted(self._shown.intersection(range(batch.cases.start, batch.cases.stop))):
             i, ids = case - batch.cases.start, batch.catalogue.item_ids
             user_id = self._cases.log.user_ids[self._cases.users[case]]
-            had, listed = [ids[row] for row in batch.histories[i]], [item.item_id for item in lists[i].items]
+            had, listed = (
+                [ids[row] for row in batch.histories[i]],
+                [ids[row] for row in lists.rows[i, : lists.lengths[i]]],
+            )
             self._examples.append(example(user_id, had, listed, ids[batch.targets[i]]))
         is_target = found.rows == batch.targets[:, None]
         self._probabilities.append(probabilities[found.valid])

@@ -40,6 +40,7 @@ class Candidates:
     user_vectors : (n, dim + 1) float32, the last entry is 1
     factors : (n, f) float32
     packed : the positive behaviours of the windows
+    seen : per user, catalogue rows of all items that the user has had
     """
 
     rows: Int64
@@ -49,6 +50,7 @@ class Candidates:
     user_vectors: Float32
     factors: Float32
     packed: PackedWindows
+    seen: list[Int64]
 
 
 def packed_windows(
@@ -149,8 +151,9 @@ def gather(
     rows = np.sort(np.concatenate(list(brought.values()), axis=1), axis=1)
     valid = rows >= 0
     valid[:, 1:] &= rows[:, 1:] != rows[:, :-1]
+    seen = seen_rows(catalogue, windows, extra_seen)
     if mask_seen:
-        valid &= ~_is_seen(rows, seen_rows(catalogue, windows, extra_seen), len(catalogue.item_ids))
+        valid &= ~_is_seen(rows, seen, len(catalogue.item_ids))
     rows, valid = _compact(rows, valid, len(catalogue.item_ids))
     # before padding becomes row 0, which is an item
     columns = {name: _columns_of(rows, source) for name, source in brought.items()}
@@ -163,7 +166,7 @@ def gather(
     rows = np.where(valid, rows, 0)
     features = features_of(catalogue, packed, rows, valid, vectors, mf_users, counts)
     given = {name: _is_among(places, width) for name, places in columns.items()}
-    return Candidates(rows, valid, features, given, vectors, factors, packed)
+    return Candidates(rows, valid, features, given, vectors, factors, packed, seen)
 
 
 def _is_seen(rows: Int64, had: Sequence[Int64], n_items: int) -> Bool:

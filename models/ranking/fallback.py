@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from models.event_types import DEFAULT_TYPES, WindowTypes
 from models.factors.matrix_factorisation import fold_in
 from models.ranking.candidates import seen_rows
 from models.ranking.catalogue import Catalogue
-from models.ranking.pipeline import RankedItem, RankedList, popular_items
+from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch, RankedList, fill_up
 from models.sequence.model import pack_wishes
 from models.types import Behaviour, Float32, Int64, weights_of
 from models.vocabulary import Degraded
@@ -37,10 +37,14 @@ class UserVectors(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Unseen rows of one user, best first, and their raw scores."""
+    """Unseen rows of one user, best first, with their raw scores and the closest to probabilities."""
 
     rows: Int64
     scores: Float32
+    probabilities: Float32
+
+
+_NOTHING: Final = _Found(np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class WithoutModel:
         windows: Sequence[Sequence[Behaviour]],
         extra_seen: Sequence[AbstractSet[str]],
         vectors: Sequence[UserVectors | None],
-    ) -> list[RankedList]:
+    ) -> RankedBatch:
         """Return one list per window, in order, without items of the window and of ``extra_seen``.
 
         A list is ``stale-vector`` where a vector is stored, else ``mf-only`` where the window has
@@ -84,47 +88,63 @@ class WithoutModel:
         vectors : per user, the model's last output or None
         """
         seen = seen_rows(catalogue, windows, extra_seen)
-        return [
-            self._list(catalogue, window, had, stored)
-            for window, had, stored in zip(windows, seen, vectors, strict=True)
-        ]
+        blank = UserVectors(
+            np.zeros(catalogue.vectors.shape[1], dtype=np.float32),
+            np.zeros(catalogue.factors.shape[1] - 1, dtype=np.float32),
+        )
+        shown = [stored or blank for stored in vectors]
+        of_users = (np.stack([one[i] for one in shown]) if shown else blank[i][None][:0] for i in (0, 1))
+        lists = RankedBatch.blank(catalogue.item_ids, self.k, *of_users)
+        for i, (window, stored) in enumerate(zip(windows, vectors, strict=True)):
+            self._put(lists, i, catalogue, window, seen[i], stored)
+        fill_up(lists, catalogue.popular_rows, catalogue.popular_shares, catalogue.recent_popularity, seen)
+        return lists
 
     def popular(self, catalogue: Catalogue, window: Sequence[Behaviour], extra_seen: AbstractSet[str]) -> RankedList:
         """Return a list of popular items for a window of which only the seen items are usable."""
-        (seen,) = seen_rows(catalogue, [window], [extra_seen])
-        return self._finished(catalogue, [], seen, None, "popular")
+        had = extra_seen | {behaviour.item_id for behaviour in window}
+        return self.lists(catalogue, [()], [had], [None])[0]
 
-    def _list(
-        self, catalogue: Catalogue, window: Sequence[Behaviour], seen: Int64, stored: UserVectors | None
-    ) -> RankedList:
+    def _put(
+        self,
+        lists: RankedBatch,
+        i: int,
+        catalogue: Catalogue,
+        window: Sequence[Behaviour],
+        seen: Int64,
+        stored: UserVectors | None,
+    ) -> None:
+        """Put the items that a vector or the factors bring into list ``i``, and say what was left out."""
+        degraded: Degraded = "popular"
+        found, source = _NOTHING, np.zeros(0, dtype=np.int64)
         if stored is not None:
-            items = self._retrieved(catalogue, stored.vector, seen)
-            if items:
-                return self._finished(catalogue, items, seen, stored, "stale-vector")
-        items = self._factorised(catalogue, window, seen)
-        return self._finished(catalogue, items, seen, stored, "mf-only" if items else "popular")
-
-    def _retrieved(self, catalogue: Catalogue, vector: Float32, seen: Int64) -> list[RankedItem]:
-        wanted = max(self.k, self.n_candidates) + len(seen)
-        rows, scores = catalogue.index.search(vector[None], wanted)
-        found = _unseen(rows[0], scores[0], seen)
-        weights = np.exp(found.scores - found.scores.max(initial=-np.inf))
-        return [
-            RankedItem(
-                catalogue.item_ids[row],
-                float(weights[i] / weights.sum()),
-                {"content" if catalogue.is_new[row] else "retrieval": (i + 1, float(found.scores[i]))},
-                None,
+            found, degraded = self._retrieved(catalogue, stored.vector, seen), "stale-vector"
+            source = np.where(
+                catalogue.is_new[found.rows], SOURCE_NAMES.index("content"), SOURCE_NAMES.index("retrieval")
             )
-            for i, row in enumerate(found.rows[: self.k].tolist())
-        ]
+        if not len(found.rows):
+            found, degraded = self._factorised(catalogue, window, seen), "mf-only"
+            source = np.full(len(found.rows), SOURCE_NAMES.index("mf"))
+        n = min(self.k, len(found.rows))
+        if not n:
+            return
+        places, source = np.arange(n), source[:n]
+        lists.rows[i, :n], lists.scores[i, :n], lists.lengths[i] = found.rows[:n], found.probabilities[:n], n
+        lists.source_ranks[i, places, source], lists.source_scores[i, places, source] = places + 1, found.scores[:n]
+        lists.degraded[i] = DEGRADED.index(degraded)
 
-    def _factorised(self, catalogue: Catalogue, window: Sequence[Behaviour], seen: Int64) -> list[RankedItem]:
+    def _retrieved(self, catalogue: Catalogue, vector: Float32, seen: Int64) -> _Found:
+        wanted = max(self.k, self.n_candidates) + len(seen)
+        rows, scores = _unseen(*catalogue.index.search(vector[None], wanted), seen)
+        weights = np.exp(scores - scores.max(initial=-np.inf))
+        return _Found(rows, scores, weights / weights.sum())
+
+    def _factorised(self, catalogue: Catalogue, window: Sequence[Behaviour], seen: Int64) -> _Found:
         packed = pack_wishes([window], catalogue.row_of, self.max_length, self.kinds)
         is_old = ~catalogue.is_new[packed.rows[0, : packed.lengths[0]]]
         known = packed.rows[0, : packed.lengths[0]][is_old]
         if not len(known):
-            return []
+            return _NOTHING
         weights = weights_of(self.kinds)[packed.types[0, : packed.lengths[0]]][is_old]
         factors = fold_in(
             catalogue.factors[None, known, :-1],
@@ -135,38 +155,14 @@ class WithoutModel:
             weights=None if self.kinds.is_uniform else weights[None],
         )
         user = np.append(factors[0], np.float32(1.0))
-        rows, scores = catalogue.factor_index.search(user[None], self.k + len(seen))
-        found = _unseen(rows[0], scores[0], seen)
-        return [
-            RankedItem(
-                catalogue.item_ids[row],
-                float(1.0 / (1.0 + np.exp(-float(found.scores[i])))),
-                {"mf": (i + 1, float(found.scores[i]))},
-                None,
-            )
-            for i, row in enumerate(found.rows[: self.k].tolist())
-        ]
-
-    def _finished(
-        self,
-        catalogue: Catalogue,
-        items: list[RankedItem],
-        seen: Int64,
-        stored: UserVectors | None,
-        degraded: Degraded,
-    ) -> RankedList:
-        listed, n_left = {item.item_id for item in items}, self.k - len(items)
-        more = popular_items(catalogue, listed, seen, n_left, is_last_resort=bool(items))
-        vectors = stored or UserVectors(
-            np.zeros(catalogue.vectors.shape[1], dtype=np.float32),
-            np.zeros(catalogue.factors.shape[1] - 1, dtype=np.float32),
-        )
-        return RankedList(vectors.vector, vectors.factors, (*items, *more), degraded)
+        rows, scores = _unseen(*catalogue.factor_index.search(user[None], self.k + len(seen)), seen)
+        return _Found(rows, scores, (1.0 / (1.0 + np.exp(-scores.astype(np.float64)))).astype(np.float32))
 
 
-def _unseen(rows: Int64, scores: Float32, seen: Int64) -> _Found:
-    is_unseen = ~np.isin(rows, seen)
-    return _Found(rows[is_unseen], scores[is_unseen])
+def _unseen(rows: Int64, scores: Float32, seen: Int64) -> tuple[Int64, Float32]:
+    """Return the rows and scores of one query, (1, m) each, without seen items."""
+    is_unseen = ~np.isin(rows[0], seen)
+    return rows[0][is_unseen], scores[0][is_unseen]
 
 
 def is_finite(ranked: RankedList) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -26,14 +25,13 @@ from models.ranking.candidates import (
     gather,
     neighbours_of,
     packed_windows,
-    seen_rows,
     user_side,
     user_states,
 )
 from models.ranking.catalogue import Catalogue, build_catalogue
+from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch, RankedItem, RankedList, fill_up
 from models.ranking.reasons import reasons
 from models.types import Behaviour, Float32, Int64
-from models.vocabulary import Degraded
 
 #: The sources of candidates, and the feature that is a source's score.
 SOURCES: Final = {
@@ -43,42 +41,7 @@ SOURCES: Final = {
     "neighbours": "neighbour_score",
     "popular": "recent_popularity",
 }
-__all__ = ["Catalogue", "Pipeline", "RankedItem", "RankedList", "build_catalogue", "recent_counts"]
-
-
-@dataclass(frozen=True)
-class RankedItem:
-    """One item of a list.
-
-    Parameters
-    ----------
-    score : probability that this is the user's next item
-    sources : source name to its rank (from 1) and score
-    because : the item of the window that is the reason for this one, or None, see
-        :mod:`models.ranking.reasons`
-    """
-
-    item_id: str
-    score: float
-    sources: dict[str, tuple[int, float]]
-    because: str | None
-
-
-@dataclass(frozen=True)
-class RankedList:
-    """A user's list, best first, and the vectors behind it.
-
-    Parameters
-    ----------
-    user_vector : (dim + 1,) float32, the last entry is 1
-    factors : (f,) float32
-    degraded : what the list was made without
-    """
-
-    user_vector: Float32
-    factors: Float32
-    items: tuple[RankedItem, ...]
-    degraded: Degraded
+__all__ = ["Catalogue", "Pipeline", "RankedBatch", "RankedItem", "RankedList", "build_catalogue", "recent_counts"]
 
 
 def recent_counts(artifact: Artifact) -> CountsWithPrior:
@@ -87,68 +50,47 @@ def recent_counts(artifact: Artifact) -> CountsWithPrior:
     return CountsWithPrior(dict(counts), artifact.manifest.trained_to_ms)
 
 
-def popular_items(
-    catalogue: Catalogue, listed: set[str], seen: Int64, n: int, *, is_last_resort: bool
-) -> list[RankedItem]:
-    """Return up to ``n`` popular items that are neither listed nor seen, most popular first.
-
-    Parameters
-    ----------
-    listed : item ids of the list so far
-    seen : catalogue rows
-    is_last_resort : whether these items fill up a list of better ones and so have probability 0;
-        otherwise an item's probability is its share of popularity
-    """
-    items: list[RankedItem] = []
-    had = set(seen.tolist())
-    for rank, row in enumerate(catalogue.popular_rows.tolist(), 1):
-        if len(items) == n:
-            break
-        item_id = catalogue.item_ids[row]
-        if row not in had and item_id not in listed:
-            sources = {"popular": (rank, float(catalogue.recent_popularity[row]))}
-            score = 0.0 if is_last_resort else float(catalogue.popular_shares[row])
-            items.append(RankedItem(item_id, score, sources, None))
-    return items
-
-
-def listed_items(
+def ranked_batch(
     catalogue: Catalogue, found: Candidates, best: Int64, probabilities: Float32, because: Int64
-) -> list[list[RankedItem]]:
-    """Return the items of each user's list, best first; those that are not valid are left out.
+) -> RankedBatch:
+    """Return the lists of the best candidates.
 
-    An item names the sources that brought it, each with the item's rank and score. Retrieval of a
-    new item is named ``content``.
+    An item has the rank and score of each source that brought it.
 
     Parameters
     ----------
-    best : (n, k) int64 columns of the candidates
+    best : (n, k) int64 columns of the candidates, best first; a list ends before one that is not
+        valid
     probabilities : (n, c) float32
     because : (n, k) int64 catalogue rows, -1 for none
     """
-    users, rows = np.arange(len(best))[:, None], np.take_along_axis(found.rows, best, axis=1)
-    is_listed = found.valid[users, best]
-    n_listed = np.where(is_listed.all(axis=1), best.shape[1], is_listed.argmin(axis=1)).tolist()
-    given = {name: by[users, best] for name, by in found.given.items()}
-    given = {name: by & ((found.packed.lengths > 0)[:, None] | (name == "popular")) for name, by in given.items()}
+    users = np.arange(len(best))[:, None]
+    rows, is_listed = found.rows[users, best], np.logical_and.accumulate(found.valid[users, best], axis=1)
+    is_cold = found.packed.lengths == 0
+    given = {name: by[users, best] & (~is_cold[:, None] | (name == "popular")) for name, by in found.given.items()}
     given["popular"] |= ~np.any(list(given.values()), axis=0)
-    scores = {name: _scores_of(catalogue, found, name) for name in given}
-    sources: list[list[dict[str, tuple[int, float]]]] = [[{} for _ in range(n)] for n in n_listed]
+    ranks, scores = (np.zeros((*best.shape, len(SOURCE_NAMES)), dtype) for dtype in (np.int32, np.float32))
+    is_new = catalogue.is_new[rows]
     for name in SOURCES:
-        places = places_of(scores[name], found.valid, best).tolist()
-        values = scores[name][users, best].tolist()
-        shown = np.where(catalogue.is_new[rows] & (name == "retrieval"), "content", name).tolist()
-        for i, j in np.argwhere(given[name] & (np.arange(best.shape[1]) < np.array(n_listed)[:, None])).tolist():
-            sources[i][j][shown[i][j]] = places[i][j], values[i][j]
-    of_lists = probabilities[users, best].tolist(), rows.tolist(), because.tolist()
-    ids = catalogue.item_ids
-    return [
-        [
-            RankedItem(ids[row], score, source, None if reason < 0 else ids[reason])
-            for score, row, reason, source in zip(*(each[i] for each in of_lists), sources[i], strict=False)
-        ]
-        for i in range(len(best))
-    ]
+        of_all = _scores_of(catalogue, found, name)
+        own, places = of_all[users, best], places_of(of_all, found.valid, best)
+        columns = {name: ~is_new, "content": is_new} if name == "retrieval" else {name: np.True_}
+        for column, is_here in columns.items():
+            is_given, j = given[name] & is_listed & is_here, SOURCE_NAMES.index(column)
+            ranks[..., j], scores[..., j] = np.where(is_given, places, 0), np.where(is_given, own, 0.0)
+    degraded = np.where(is_cold, DEGRADED.index("popular"), DEGRADED.index("none")).astype(np.int8)
+    return RankedBatch(
+        catalogue.item_ids,
+        rows=np.where(is_listed, rows, -1),
+        lengths=is_listed.sum(axis=1),
+        scores=np.where(is_listed, probabilities[users, best], np.float32(0.0)),
+        source_ranks=ranks,
+        source_scores=scores,
+        because=np.where(is_listed, because, -1),
+        user_vectors=found.user_vectors,
+        factors=found.factors,
+        degraded=degraded,
+    )
 
 
 def _scores_of(catalogue: Catalogue, found: Candidates, source: str) -> Float32:
@@ -179,7 +121,7 @@ class Pipeline:
         windows: Sequence[Sequence[Behaviour]],
         extra_seen: Sequence[AbstractSet[str]] | None = None,
         user_features: Sequence[Row] | None = None,
-    ) -> list[RankedList]:
+    ) -> RankedBatch:
         """Return one list per window, in order.
 
         Items of the window and of ``extra_seen`` never appear. A window without an item of the
@@ -190,23 +132,13 @@ class Pipeline:
         extra_seen : per user, ids of further items that the user has had
         user_features : per user, features by name; missing ones are imputed
         """
-        if not windows:
-            return []
-        if not catalogue.item_ids:
-            return [self._empty(catalogue) for _ in windows]
+        if not windows or not catalogue.item_ids:
+            return self._empty(catalogue, len(windows))
         found = gather(self._artifact, catalogue, windows, extra_seen, self._n_candidates)
-        probabilities = self.probabilities(catalogue, found, user_features)
-        return self.rank(catalogue, found, probabilities, windows, extra_seen)
+        return self.rank(catalogue, found, self.probabilities(catalogue, found, user_features))
 
-    def rank(
-        self,
-        catalogue: Catalogue,
-        found: Candidates,
-        probabilities: Float32,
-        windows: Sequence[Sequence[Behaviour]],
-        extra_seen: Sequence[AbstractSet[str]] | None = None,
-    ) -> list[RankedList]:
-        """Return the lists of candidates with these probabilities.
+    def rank(self, catalogue: Catalogue, found: Candidates, probabilities: Float32) -> RankedBatch:
+        """Return the lists of candidates with these probabilities, filled up with popular items.
 
         Parameters
         ----------
@@ -214,10 +146,11 @@ class Pipeline:
         """
         probabilities = np.where(found.valid, probabilities, -1.0)
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._k]
-        because = self._because(catalogue, found, best)
-        listed = listed_items(catalogue, found, best, probabilities, because)
-        seen = seen_rows(catalogue, windows, extra_seen)
-        return [self._ranked_list(catalogue, found, i, items, seen[i]) for i, items in enumerate(listed)]
+        lists = ranked_batch(catalogue, found, best, probabilities, self._because(catalogue, found, best))
+        if best.shape[1] < self._k:
+            lists = lists.widened(self._k)
+        fill_up(lists, catalogue.popular_rows, catalogue.popular_shares, catalogue.recent_popularity, found.seen)
+        return lists
 
     def score_all(self, catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]]) -> dict[str, Float32]:
         """Return the raw scores of the parts over the whole catalogue, each (n, n_items) float32.
@@ -286,17 +219,7 @@ class Pipeline:
         is_there = np.arange(window.shape[1]) < found.packed.lengths[:, None]
         return reasons(catalogue.nearest, (catalogue.neighbour_rows, catalogue.next_rows), rows, window, is_there)
 
-    def _ranked_list(
-        self, catalogue: Catalogue, found: Candidates, i: int, items: list[RankedItem], seen: Int64
-    ) -> RankedList:
-        """Return a user's list, filled up with popular items."""
-        is_cold = bool(found.packed.lengths[i] == 0)
-        if len(items) < self._k:
-            listed, n_left = {item.item_id for item in items}, self._k - len(items)
-            items += popular_items(catalogue, listed, seen, n_left, is_last_resort=not is_cold)
-        vector, factors = found.user_vectors[i], found.factors[i]
-        return RankedList(vector, factors, tuple(items), "popular" if is_cold else "none")
-
-    def _empty(self, catalogue: Catalogue) -> RankedList:
+    def _empty(self, catalogue: Catalogue, n: int) -> RankedBatch:
         dim, f = self._artifact.sequence.config.dim, catalogue.factors.shape[1] - 1
-        return RankedList(np.zeros(dim + 1, dtype=np.float32), np.zeros(f, dtype=np.float32), (), "popular")
+        vectors, factors = (np.zeros((n, width), dtype=np.float32) for width in (dim + 1, f))
+        return RankedBatch.blank(catalogue.item_ids, self._k, vectors, factors)

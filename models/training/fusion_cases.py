@@ -121,7 +121,7 @@ def measure(artifact: Artifact, asked: Iterator[Questions]) -> dict[str, float]:
         probabilities = pipeline.probabilities(batch.catalogue, found, batch.users)
         target_rows = np.array([batch.catalogue.row_of.get(item, -1) for item in batch.targets])
         pairs.append((probabilities[found.valid], (found.rows == target_rows[:, None])[found.valid]))
-        lists = pipeline.rank(batch.catalogue, found, probabilities, batch.windows, batch.seen)
+        lists = pipeline.rank(batch.catalogue, found, probabilities)
         for ranked, had, target in zip(lists, batch.seen, batch.targets, strict=True):
             ranks.append(_rank([item.item_id for item in ranked.items], target))
             popular = (batch.catalogue.item_ids[r] for r in batch.catalogue.popular_rows[: 10 + len(had)])

@@ -33,7 +33,7 @@ from streams.settings.load import Settings
 
 VARIABLE: Final = "HEADRACE_DRILL_FAULTS"
 POLL_S: Final = 0.05
-Recommend = Callable[..., list[RankedList]]
+Recommend = Callable[..., Sequence[RankedList]]
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True):
@@ -72,7 +72,7 @@ def write_fault(path: Path, fault: Fault) -> None:
 def with_faults(recommend: Recommend, path: Path) -> Recommend:
     """Return ``Pipeline.recommend`` with the fault that a file names at each call."""
 
-    def faulty(catalogue: Any, windows: Sequence[Sequence[Behaviour]], *args: Any, **kwargs: Any) -> list[RankedList]:
+    def faulty(catalogue: Any, windows: Sequence[Sequence[Behaviour]], *args: Any, **kwargs: Any) -> Sequence[RankedList]:
         fault = read_fault(path)
         while fault.mode == "hang":
             time.sleep(POLL_S)

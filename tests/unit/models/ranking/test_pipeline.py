@@ -223,7 +223,7 @@ def test_an_empty_catalogue_gives_empty_lists() -> None:
 
 def test_no_windows_give_no_lists() -> None:
     """An empty batch is no error."""
-    assert Pipeline(artifact()).recommend(catalogue(), []) == []
+    assert list(Pipeline(artifact()).recommend(catalogue(), [])) == []
 
 
 def test_a_catalogue_of_one_item() -> None:
@@ -360,7 +360,7 @@ def test_the_list_is_that_of_the_probabilities() -> None:
     assert not probabilities[~found.valid].any()
     assert probabilities[found.valid].min() > 0
     turned = np.where(found.valid, 1.0 - probabilities, 0.0).astype(np.float32)
-    straight, reverse = (pipeline.rank(catalogue(), found, p, WINDOWS) for p in (probabilities, turned))
+    straight, reverse = (pipeline.rank(catalogue(), found, p) for p in (probabilities, turned))
     for served, one, other in zip(pipeline.recommend(catalogue(), WINDOWS), straight, reverse, strict=True):
         assert ids(one) == ids(served)
         assert ids(other)[0] == ids(one)[-1]

@@ -96,7 +96,7 @@ class Setting:
             served=Served.of(self.model, tiny_models.catalogue()),
         )
 
-    def breaks(self, recommend: Callable[..., list[RankedList]]) -> None:
+    def breaks(self, recommend: Callable[..., Sequence[RankedList]]) -> None:
         """Put something else in the model's place."""
         setattr(self.model.pipeline, "recommend", recommend)  # noqa: B010 - a method cannot be assigned to
 
@@ -140,7 +140,7 @@ def test_lists_go_on_while_the_model_hangs() -> None:
     async def run() -> None:
         setting, released = Setting(), threading.Event()
 
-        def hang(*args: Any) -> list[RankedList]:
+        def hang(*args: Any) -> Sequence[RankedList]:
             released.wait(WAIT_S)
             return setting.recommend(*args)
 
@@ -157,7 +157,7 @@ def test_lists_go_on_while_the_model_raises() -> None:
     async def run() -> None:
         setting = Setting()
 
-        def crash(*_: Any) -> list[RankedList]:
+        def crash(*_: Any) -> Sequence[RankedList]:
             raise RuntimeError("out of memory")
 
         setting.breaks(crash)
@@ -174,7 +174,7 @@ def test_what_does_not_heal_ends_the_loop(how: str) -> None:
     async def run() -> None:
         setting, released = Setting(), threading.Event()
 
-        def broken(*_: Any) -> list[RankedList]:
+        def broken(*_: Any) -> Sequence[RankedList]:
             if how == "hangs":
                 released.wait(WAIT_S)
             raise RuntimeError("broken")
@@ -230,7 +230,7 @@ def test_a_catalogue_that_comes_while_the_model_runs_is_served_next() -> None:
         setting, began, released = Setting(), threading.Event(), threading.Event()
         generations: list[int] = []
 
-        def slow(catalogue: Any, *args: Any) -> list[RankedList]:
+        def slow(catalogue: Any, *args: Any) -> Sequence[RankedList]:
             generations.append(catalogue.generation)
             began.set()
             released.wait(WAIT_S)
