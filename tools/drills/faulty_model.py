@@ -72,7 +72,9 @@ def write_fault(path: Path, fault: Fault) -> None:
 def with_faults(recommend: Recommend, path: Path) -> Recommend:
     """Return ``Pipeline.recommend`` with the fault that a file names at each call."""
 
-    def faulty(catalogue: Any, windows: Sequence[Sequence[Behaviour]], *args: Any, **kwargs: Any) -> Sequence[RankedList]:
+    def faulty(
+        catalogue: Any, windows: Sequence[Sequence[Behaviour]], *args: Any, **kwargs: Any
+    ) -> Sequence[RankedList]:
         fault = read_fault(path)
         while fault.mode == "hang":
             time.sleep(POLL_S)
