@@ -8,8 +8,8 @@ from typing import Final
 
 import numpy as np
 
-from models.event_types import BY_VALUE, DEFAULT_TYPES, EventTypes, WindowType, WindowTypes
-from models.types import Behaviour, Bool, Float32, Int64, positives_of, weights_of
+from models.base.event_types import BY_VALUE, DEFAULT_TYPES, EventTypes, WindowType, WindowTypes
+from models.base.types import Behaviour, Bool, Float32, Int64, positives_of, weights_of
 
 N_NEXT: Final = 32
 

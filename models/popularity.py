@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from models.types import Float32, Int64
+from models.base.types import Float32, Int64
 
 #: Interest in an item halves in a week: long enough to be stable, short enough to follow a season.
 HALF_LIFE_MS: Final = 7 * 86_400_000

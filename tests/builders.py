@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final, NamedTuple
 
-from models.vocabulary import EventType
+from models.base.vocabulary import EventType
 from streams.contract.records import Event, encode
 from streams.health.watchdog import Health
 from streams.settings.load import Settings

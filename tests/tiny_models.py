@@ -10,18 +10,18 @@ import pytest
 import torch
 
 from models.artifact.artifact import Artifact
+from models.base.observer import Observer
+from models.base.types import Behaviour, Float32
+from models.base.vocabulary import EVENT_TYPES
 from models.factors.matrix_factorisation import FactorsConfig
 from models.features.columns import Row
 from models.interactions import Interactions
-from models.observer import Observer
 from models.ranking.pipeline import Catalogue, build_catalogue
 from models.sequence.fit import SequenceTraining
 from models.sequence.model import SequenceConfig
 from models.text.encoder import FakeEncoder
 from models.training import train as training
 from models.training.train import Preset, TextSource, TrainingData, TrainingOptions
-from models.types import Behaviour, Float32
-from models.vocabulary import EVENT_TYPES
 
 T0 = 1_600_000_000_000
 N_ITEMS = 24

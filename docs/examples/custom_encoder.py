@@ -12,10 +12,10 @@ from pathlib import Path
 from sklearn.feature_extraction.text import HashingVectorizer
 
 from models.artifact.artifact import save_artifact
+from models.base.types import Float32
 from models.interactions import Interactions
 from models.text.clean import item_text, text_version
 from models.training.train import TextSource, TrainingData, TrainingOptions, train
-from models.types import Float32
 
 
 class CharacterEncoder:

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 from models.artifact.artifact import load_artifact
+from models.base.types import Behaviour
 from models.ranking.catalogue import build_catalogue
 from models.ranking.pipeline import Pipeline
 from models.text.clean import item_text
-from models.types import Behaviour
 from streams.recommender.artifact_encoder import open_artifact_encoder
 from streams.settings.load import load_settings
 

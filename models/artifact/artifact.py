@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from models.artifact.manifest import DEFAULT_FORMAT, FORMAT, Manifest, read_manifest
 from models.artifact.shapes import check_shapes, check_sizes, empty_models
-from models.event_types import WindowTypes
+from models.base.event_types import WindowTypes
+from models.base.types import Float32, Int64
 from models.factors.matrix_factorisation import ItemFactors
 from models.features.side_features import SideFeatures
 from models.files.atomic import replaced_folder
@@ -38,7 +39,6 @@ from models.files.tensor_header import TensorSpec, read_header
 from models.fusion import FusionModel
 from models.sequence.model import SequenceConfig, SequenceModel
 from models.text.whitening import Whitening
-from models.types import Float32, Int64
 
 TENSORS: Final = "tensors.safetensors"
 MANIFEST: Final = "manifest.json"

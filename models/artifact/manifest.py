@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from models.event_types import DEFAULT_TYPES, MAX_TYPES, WindowType, WindowTypes
+from models.base.event_types import DEFAULT_TYPES, MAX_TYPES, WindowType, WindowTypes
 from models.files.plain_files import FileError
 from models.files.tensor_header import TensorSpec
 

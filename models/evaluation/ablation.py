@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact
+from models.base.types import Bool, Float32, Int64
 from models.features.columns import Row
 from models.fusion import FEATURES
 from models.metrics.bootstrap import difference_interval
 from models.metrics.ranking import MISSED, summarize, values_of_ranks
 from models.ranking.candidates import Candidates, user_side
 from models.ranking.catalogue import Catalogue
-from models.types import Bool, Float32, Int64
 
 #: Cases that are ranked: enough for an interval of a few thousandths.
 MAX_CASES: Final = 5_000

@@ -12,11 +12,11 @@ from typing import Final, Protocol
 
 import numpy as np
 
+from models.base.types import Bool, Float32, Int64
 from models.factors.als import AlsConfig, fit_als, fold_in_als
 from models.factors.item_neighbours import ease_refusal, ease_weights, item_neighbours
 from models.interactions import next_item_counts
 from models.popularity import HALF_LIFE_MS, MAX_SCORE_EXPONENT, DecayedCounts
-from models.types import Bool, Float32, Int64
 
 #: Followers kept per item for ``markov1``, neighbours kept per item for ``item_knn``.
 N_NEXT: Final = 200

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from models.base.types import Bool, Float32, Int64
 from models.evaluation.cold_priors import Prior
 from models.evaluation.cold_sources import Asked, ColdData, Fitted, ask, blended_scores, fit_cold, mix, relevance
 from models.factors.als import AlsConfig
 from models.metrics.sets import list_metrics
-from models.types import Bool, Float32, Int64
 
 K: Final = 10
 #: Chosen by the NDCG of validation users on the data of docs/results/cold-start.md; more factors

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from models.types import AnyArray, Bool, Float32
+from models.base.types import AnyArray, Bool, Float32
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from models.types import AnyArray, Bool, Float32, Int64
+from models.base.types import AnyArray, Bool, Float32, Int64
 
 #: Events at which a followed user counts half as much as a fully known one; values from 1 to 20
 #: gave the same quality.

@@ -12,11 +12,11 @@ from typing import Final
 
 import numpy as np
 
+from models.base.types import Bool, Float32, Int64
 from models.evaluation.cold_priors import Prior, blend, fit_feature_model
 from models.evaluation.cold_social import CHUNK, friend_votes, has_known_follows, knowledge, social_prior
 from models.factors.als import AlsConfig, fit_als, fold_in_als
 from models.factors.matrix_factorisation import gram
-from models.types import Bool, Float32, Int64
 
 #: The evaluation holds several score matrices of half the hidden users at once: 400 MB each at this
 #: limit.

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import numpy as np
 
+from models.base.types import Int64
 from models.metrics.bootstrap import mean_interval
 from models.metrics.mcnemar import mcnemar
 from models.metrics.ranking import values_of_ranks
-from models.types import Int64
 
 #: Questions in one moving average of a curve, and the most points of a curve.
 CURVE_WIDTH: Final = 1_000

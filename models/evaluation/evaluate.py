@@ -10,6 +10,8 @@ from typing import Any, Final
 import numpy as np
 
 from models.artifact.artifact import Artifact
+from models.base.observer import Observer
+from models.base.types import Behaviour, Bool, Float32, Int64
 from models.evaluation.ablation import Ablation
 from models.evaluation.baselines import BASELINES, Baseline, fit_baselines
 from models.evaluation.comparison import hit_tests, leads, moving_hit_rate
@@ -20,12 +22,10 @@ from models.interactions import windows_before
 from models.metrics.bootstrap import mean_interval
 from models.metrics.probabilities import summarize_probabilities
 from models.metrics.ranking import MISSED, coverage, intra_list_diversity, novelty, summarize, values_of_ranks
-from models.observer import Observer
 from models.popularity import DecayedCounts
 from models.ranking.candidates import gather, seen_rows
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.pipeline import Pipeline
-from models.types import Behaviour, Bool, Float32, Int64
 
 K: Final = 10
 BATCH: Final = 128

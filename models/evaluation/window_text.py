@@ -14,12 +14,12 @@ from typing import Final
 
 import numpy as np
 
-from models.event_types import DEFAULT_TYPES, WindowTypes
+from models.base.event_types import DEFAULT_TYPES, WindowTypes
+from models.base.types import Float32
 from models.interactions import Interactions, sample_positions, windows_before
 from models.sequence.model import PackedWindows, pack
 from models.text.encoder import TextEncoder
 from models.text.whitening import Whitening
-from models.types import Float32
 
 #: Characters of a window's text. An encoder reads 256 tokens of about four characters each in
 #: English: 1,000 characters.

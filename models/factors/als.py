@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from models.base.types import AnyArray, Bool, Float32, Int64
 from models.factors.item_neighbours import interaction_matrix
-from models.types import AnyArray, Bool, Float32, Int64
 
 _Group = tuple[Int64, Int64, Float32 | None]
 

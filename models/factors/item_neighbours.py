@@ -9,7 +9,7 @@ import numpy as np
 from scipy import sparse
 from scipy.linalg import lapack
 
-from models.types import Float32, Int64
+from models.base.types import Float32, Int64
 
 #: Cells of ``X'X`` computed at a time: bounds the working memory of co-occurrence to about 100 MB.
 BLOCK_CELLS: Final = 8_000_000

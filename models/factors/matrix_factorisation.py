@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from models.types import Bool, Float32, Int64
+from models.base.types import Bool, Float32, Int64
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.types import Float32, Int64
+from models.base.types import Float32, Int64
 
 #: Feature name to value; a list is a set of categories.
 Row = Mapping[str, "float | str | Sequence[str] | None"]

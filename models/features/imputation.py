@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from models.types import AnyArray, Bool, Float32, Int64
+from models.base.types import AnyArray, Bool, Float32, Int64
 
 STRATEGIES: Final = ("mean", "median", "most_frequent", "time", "model")
 #: Penalty of the regressions behind ``model``, for inputs of unit variance.

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from models.base.types import AnyArray, Float32, Int64
 from models.features.columns import FeatureSpec, Row, encode, fit_spec, spec_from_dict, spec_to_dict
 from models.features.imputation import TENSORS, Imputer, fit_imputer
-from models.types import AnyArray, Float32, Int64
 
 
 @dataclass(frozen=True)

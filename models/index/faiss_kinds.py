@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import faiss
 import numpy as np
 
-from models.types import Bool, Float32, Int64
+from models.base.types import Bool, Float32, Int64
 
 Kind = Literal["exact", "ivf", "hnsw"]
 

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 
+from models.base.types import AnyArray, Bool, Float32, Int64
 from models.index.faiss_kinds import Kind, build_faiss, search_approximate, search_exact
 from models.index.recall import least_effort
-from models.types import AnyArray, Bool, Float32, Int64
 
 #: Up to this many vectors ``auto`` is exact: one search takes about half a millisecond of an idle
 #: core (docs/results/index.md). Above, it is ivf and never hnsw, because ivf is faster at the sizes

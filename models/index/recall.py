@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from models.base.types import Float32, Int64
 from models.index.faiss_kinds import Kind, efforts, search_approximate, search_exact
-from models.types import Float32, Int64
 
 #: Recall is measured over this many answers to this many queries; searches for more answers have
 #: less.

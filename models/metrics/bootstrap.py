@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.types import AnyArray
+from models.base.types import AnyArray
 
 Float64 = NDArray[np.float64]
 

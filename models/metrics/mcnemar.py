@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import binomtest
 
-from models.types import AnyArray
+from models.base.types import AnyArray
 
 
 class McNemar(NamedTuple):

@@ -13,7 +13,7 @@ import numpy as np
 import sklearn.metrics
 from numpy.typing import NDArray
 
-from models.types import AnyArray
+from models.base.types import AnyArray
 
 Float64 = NDArray[np.float64]
 Binning = Literal["width", "mass"]

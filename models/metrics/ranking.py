@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.types import AnyArray, Int64
+from models.base.types import AnyArray, Int64
 
 #: Lists per step of :func:`intra_list_diversity`: bounds the gathered vectors of one step to some
 #: tens of megabytes.

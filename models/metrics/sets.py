@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.base.types import Bool, Float32, Int64
 from models.metrics.ranking import check_k
-from models.types import Bool, Float32, Int64
 
 
 def list_metrics(scores: Float32, relevant: Bool, k: int = 10) -> dict[str, float]:

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from models.base.types import Bool, Float32, Int64
 from models.fusion import FEATURES
 from models.ranking.catalogue import Catalogue
 from models.sequence.model import PackedWindows
-from models.types import Bool, Float32, Int64
 
 
 class Counts(NamedTuple):

@@ -10,12 +10,12 @@ from typing import Final
 import numpy as np
 
 from models.artifact.artifact import Artifact
+from models.base.types import Behaviour, Bool, Float32, Int64, weights_of
 from models.factors.matrix_factorisation import fold_in
 from models.features.columns import Row
 from models.ranking.candidate_features import Counts, features_of
 from models.ranking.catalogue import Catalogue
 from models.sequence.model import PackedWindows, pack, pack_wishes
-from models.types import Behaviour, Bool, Float32, Int64, weights_of
 
 #: Weights of the newest behaviours, newest first: their followers are candidates.
 NEXT_WEIGHTS: Final = np.array([1.0, 0.5, 0.25], dtype=np.float32)

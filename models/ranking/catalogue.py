@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact
+from models.base.types import AnyArray, Bool, Float32, Int64
 from models.factors.matrix_factorisation import gram
 from models.features.columns import Row
 from models.index.index import ItemIndex
 from models.popularity import log_share
 from models.ranking.reasons import NearestItems
-from models.types import AnyArray, Bool, Float32, Int64
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from models.event_types import DEFAULT_TYPES, WindowTypes
+from models.base.event_types import DEFAULT_TYPES, WindowTypes
+from models.base.types import Behaviour, Float32, Int64, weights_of
+from models.base.vocabulary import Degraded
 from models.factors.matrix_factorisation import fold_in
 from models.ranking.candidates import seen_rows
 from models.ranking.catalogue import Catalogue
 from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch, RankedList, fill_up
 from models.sequence.model import pack_wishes
-from models.types import Behaviour, Float32, Int64, weights_of
-from models.vocabulary import Degraded
 
 
 class UserVectors(NamedTuple):

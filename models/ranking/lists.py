@@ -8,8 +8,8 @@ from typing import Final, get_args, overload
 
 import numpy as np
 
-from models.types import Bool, Float32, Int8, Int32, Int64
-from models.vocabulary import Degraded
+from models.base.types import Bool, Float32, Int8, Int32, Int64
+from models.base.vocabulary import Degraded
 
 #: The columns of a list's sources. Retrieval of a new item is named ``content``.
 SOURCE_NAMES: Final = ("retrieval", "content", "mf", "next", "neighbours", "popular")

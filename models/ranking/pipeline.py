@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from models.artifact.artifact import Artifact
+from models.base.types import Behaviour, Float32, Int64
 from models.features.columns import Row
 from models.fusion import FEATURES
 from models.popularity import CountsWithPrior
@@ -31,7 +32,6 @@ from models.ranking.candidates import (
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch, RankedItem, RankedList, fill_up
 from models.ranking.reasons import reasons
-from models.types import Behaviour, Float32, Int64
 
 #: The sources of candidates, and the feature that is a source's score.
 SOURCES: Final = {

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from models.types import Bool, Float32, Int8, Int64
+from models.base.types import Bool, Float32, Int8, Int64
 
 N_NEAREST: Final = 10
 #: In a catalogue of less than ten times as many items, this share of them is near.

@@ -20,12 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.event_types import DEFAULT_TYPES
+from models.base.event_types import DEFAULT_TYPES
+from models.base.types import Bool, Float32, Int64
 from models.sequence.batches import batches_of, chunks_of, padded_steps
 from models.sequence.checkpoint import Checkpoint
 from models.sequence.loss import full_softmax, sampled_softmax
 from models.sequence.model import SequenceConfig, SequenceModel
-from models.types import Bool, Float32, Int64
 
 #: Share of the training in which the learning rate rises to its full value; then it falls to 0
 #: along a cosine.

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.event_types import DEFAULT_TYPES, WindowTypes
+from models.base.event_types import DEFAULT_TYPES, WindowTypes
+from models.base.types import Behaviour, Float32, Int64
 from models.sequence.linear_recurrence import LinearRecurrentEncoder
-from models.types import Behaviour, Float32, Int64
 
 N_GAPS: Final = 18
 NO_GAP: Final = 0  # of a window's first behaviour

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import torch
 
-from models.event_types import DEFAULT_TYPES
+from models.base.event_types import DEFAULT_TYPES
+from models.base.types import Float32
 from models.sequence.fit import SequenceFit
 from models.sequence.model import SequenceConfig, SequenceModel
-from models.types import Float32
 
 
 def popularity_sequence(

@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 import torch
 
+from models.base.types import Float32, Int64
 from models.interactions import Interactions, windows_before
 from models.metrics.ranking import summarize
 from models.sequence.model import SequenceConfig, SequenceModel, pack
-from models.types import Float32, Int64
 
 BATCH: Final = 256
 

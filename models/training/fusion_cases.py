@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact
+from models.base.types import AnyArray, Behaviour, Bool, Float32
 from models.features.columns import Row
 from models.fusion import FusionData
 from models.interactions import Interactions, windows_before
@@ -21,7 +22,6 @@ from models.popularity import DecayedCounts
 from models.ranking.candidates import gather, user_side
 from models.ranking.catalogue import Catalogue
 from models.ranking.pipeline import Pipeline
-from models.types import AnyArray, Behaviour, Bool, Float32
 
 BATCH: Final = 64
 N_CANDIDATES: Final = 100

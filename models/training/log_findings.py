@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from models.base.types import Int64
 from models.interactions import Interactions
-from models.types import Int64
 
 #: One user with a greater share of the events teaches the model one taste.
 GIANT_SHARE: Final = 0.05

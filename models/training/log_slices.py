@@ -7,8 +7,8 @@ from typing import Final, Literal
 
 import numpy as np
 
+from models.base.types import Bool, Int64
 from models.interactions import Interactions
-from models.types import Bool, Int64
 
 Cut = Literal["time", "last"]
 

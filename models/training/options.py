@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from models.base.types import Float32
 from models.factors.als import AlsConfig
 from models.factors.matrix_factorisation import FactorsConfig
 from models.features.columns import Row
@@ -14,7 +15,6 @@ from models.interactions import Interactions
 from models.sequence.fit import SequenceTraining
 from models.sequence.model import SequenceConfig
 from models.training.log_slices import Cut
-from models.types import Float32
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 
 from models.artifact.artifact import Artifact, make_artifact
-from models.event_types import DEFAULT_TYPES
+from models.base.event_types import DEFAULT_TYPES
+from models.base.observer import Observer
+from models.base.types import Float32, Int64
 from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import item_neighbours
 from models.factors.matrix_factorisation import FactorsConfig, ItemFactors, fit_factors
@@ -27,7 +29,6 @@ from models.features.imputation import STRATEGIES
 from models.features.side_features import SideFeatures, fit_side_features
 from models.fusion import FusionModel, fit_fusion, popularity_fusion
 from models.interactions import Interactions, next_item_counts, no_next_items, sample_positions
-from models.observer import Observer
 from models.popularity import DecayedCounts
 from models.ranking.catalogue import build_catalogue
 from models.sequence.checkpoint import Checkpoint
@@ -38,7 +39,6 @@ from models.text.whitening import Whitening, fit_whitening
 from models.training.fusion_cases import collect, measure, questions
 from models.training.log_slices import cut
 from models.training.options import NO_TEXT, PRESETS, Preset, TextSource, TrainingData, TrainingOptions
-from models.types import Float32, Int64
 
 __all__ = ["NO_TEXT", "PRESETS", "Preset", "TextSource", "TrainingData", "TrainingOptions", "check_size", "train"]
 

@@ -16,8 +16,8 @@ import msgpack
 import msgspec
 from msgspec import Meta
 
-from models.event_types import DEFAULT_TYPES, EventTypes
-from models.vocabulary import Degraded, EventType
+from models.base.event_types import DEFAULT_TYPES, EventTypes
+from models.base.vocabulary import Degraded, EventType
 from streams.contract.record_errors import record_error
 from streams.contract.record_size import true_size
 from streams.contract.whole_numbers import whole_fields, with_integers

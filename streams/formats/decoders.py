@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from models.event_types import DEFAULT_TYPES, EventTypes
+from models.base.event_types import DEFAULT_TYPES, EventTypes
 from streams.contract.item_records import ItemDecoder
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, Item, RecordDecoder

@@ -16,7 +16,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from models.types import Behaviour
+from models.base.types import Behaviour
 from streams.contract.committed_note import CatalogueShare
 
 if TYPE_CHECKING:

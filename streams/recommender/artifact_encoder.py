@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
-from models.device import check_computes, resolve_device
+from models.base.device import check_computes, resolve_device
+from models.base.types import Float32
 from models.text.clean import load_user_words, text_version, use_segmenter
 from models.text.embedding_cache import CacheError, EmbeddingCache, embed_texts
 from models.text.encoder import FAKE_ENCODER, FakeEncoder, TextEncoder, load_encoder
 from models.text.encoder_files import Access
 from models.text.huggingface import EncoderError, shown
-from models.types import Float32
 from streams.errors import HeadraceError, InputError, SettingsError
 from streams.settings.load import RecommenderSettings
 

@@ -16,10 +16,10 @@ import msgspec
 import numpy as np
 from aiokafka import TopicPartition
 
+from models.base.types import Float32
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, build_catalogue
 from models.text.clean import item_text, own_title
-from models.types import Float32
 from streams.contract.records import Item
 from streams.errors import RecordError
 from streams.formats.decoders import open_item_decoder

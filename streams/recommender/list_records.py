@@ -10,9 +10,9 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from models.base.types import Behaviour
 from models.ranking.fallback import UserVectors
 from models.ranking.pipeline import RankedList
-from models.types import Behaviour
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import VERSION, Recommendation, RecommendedItem, SourceRank, UserVector, is_user_key
 from streams.contract.windows import BaseWindow, ListWindow, decode_list_window, seen_hash

@@ -26,9 +26,9 @@ from typing import Final
 
 from faust.types import EventT
 
+from models.base.types import Behaviour
 from models.ranking.fallback import is_finite
 from models.ranking.pipeline import RankedList
-from models.types import Behaviour
 from streams.errors import StalledError
 from streams.health.counters import Metrics
 from streams.recommender.delivery import Window

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.artifact.artifact import Artifact
-from models.device import tame_pytorch
-from models.event_types import DEFAULT_TYPES, EventTypes, WindowTypes
+from models.base.device import tame_pytorch
+from models.base.event_types import DEFAULT_TYPES, EventTypes, WindowTypes
+from models.base.types import Float32
 from models.files.served_folder import mark_served
 from models.ranking.fallback import WithoutModel
 from models.ranking.pipeline import Catalogue, Pipeline
-from models.types import Float32
 from streams.recommender.artifact_encoder import ArtifactEncoder, usable_artifact, usable_device
 from streams.recommender.list_records import SeenIndex, Versions
 from streams.recommender.model_thread import ModelThread

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from models.event_types import EventTypes
+from models.base.event_types import EventTypes
 from streams.settings.check import check_fields, check_setting, refused
 from streams.settings.event_table import DEFAULT_TABLE, read_table
 from streams.settings.record_limits import WindowBounds, check_window_fits

@@ -6,7 +6,7 @@ import json
 from functools import lru_cache
 from typing import Any, Final
 
-from models.event_types import DEFAULT_TYPES, EventTypes, TableError, event_types
+from models.base.event_types import DEFAULT_TYPES, EventTypes, TableError, event_types
 from streams.errors import SettingsError
 from streams.settings.check import PREFIX
 
@@ -21,7 +21,7 @@ def read_table(text: str) -> EventTypes:
     ------
     SettingsError
         For a text that is not JSON, a name that comes twice, or a table that
-        :func:`models.event_types.event_types` refuses.
+        :func:`models.base.event_types.event_types` refuses.
     """
     try:
         return event_types(json.loads(text, object_pairs_hook=_once))

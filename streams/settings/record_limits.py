@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from models.event_types import DEFAULT_TYPES, EventTypes
+from models.base.event_types import DEFAULT_TYPES, EventTypes
 from streams.errors import SettingsError
 from streams.settings.check import PREFIX
 

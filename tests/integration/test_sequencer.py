@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from models.vocabulary import EVENT_TYPES
+from models.base.vocabulary import EVENT_TYPES
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Event, encode
 from streams.contract.windows import WindowState, decode_window

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from models.event_types import DEFAULT_TYPES, EventTypes, event_types
+from models.base.event_types import DEFAULT_TYPES, EventTypes, event_types
 from streams.contract.records import Event, EventDecoder, encode, event_struct
 from streams.contract.windows import WindowState, decode_window, seen_hash
 from streams.sequencer.absorb_batch import absorb_batch

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from models.base.types import Bool, Float32
 from models.index.index import ItemIndex
-from models.types import Bool, Float32
 
 
 @st.composite

@@ -24,8 +24,8 @@ OFFERED = {"_exit", "_replace"}
 #: The rooms of each package from the ground up.
 FLOORS: dict[str, list[set[str]]] = {
     "models": [
-        {"models.vocabulary", "models.event_types"},
-        {"models.types", "models.device", "models.files", "models.fusion", "models.observer"},
+        {"models.base"},
+        {"models.files", "models.fusion"},
         {"models.interactions", "models.popularity", "models.metrics", "models.text"},
         {"models.features", "models.factors", "models.index"},
         {"models.sequence"},

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 
-from models.vocabulary import EVENT_TYPES
+from models.base.vocabulary import EVENT_TYPES
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Event, Recommendation, RecommendedItem, SourceRank, encode
 from streams.errors import InputError

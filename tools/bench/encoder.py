@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from models.types import Float32
+from models.base.types import Float32
 from streams.errors import InputError
 from tools.bench.subject import Subject
 from tools.cli import progress

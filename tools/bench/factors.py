@@ -24,10 +24,10 @@ from typing import Any, Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from models.base.types import Float32, Int64
 from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import interaction_matrix
 from models.metrics.ranking import ranks_of_targets, summarize
-from models.types import Float32, Int64
 from streams.errors import InputError, RunError
 from tools.bench.subject import Subject
 from tools.cli import progress

@@ -24,9 +24,9 @@ from tools.training.fit import IMPUTATIONS, check_seed
 from tools.training.inputs import Sides, TrainingSources, embed_items, encoder_access
 
 if TYPE_CHECKING:
+    from models.base.types import Float32
     from models.evaluation.splits import Cases
     from models.features.columns import Row
-    from models.types import Float32
 
 #: Shares of the features that are removed at random.
 SHARES: Final = (0.1, 0.3, 0.6)

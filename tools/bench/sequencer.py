@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from models.vocabulary import EVENT_TYPES
+from models.base.vocabulary import EVENT_TYPES
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import VERSION, Event, encode
 from streams.errors import InputError, RunError

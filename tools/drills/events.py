@@ -16,8 +16,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-from models.types import Float64
-from models.vocabulary import EVENT_TYPES
+from models.base.types import Float64
+from models.base.vocabulary import EVENT_TYPES
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import VERSION, Event, encode
 from tools.drills.malformed import MALFORMED

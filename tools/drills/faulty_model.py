@@ -23,9 +23,9 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from models.base.types import Behaviour
 from models.files.atomic import replace_file
 from models.ranking.pipeline import RankedList
-from models.types import Behaviour
 from streams.errors import SettingsError
 from streams.recommender.agent import build_recommender
 from streams.runtime.app import StreamApp, start_app

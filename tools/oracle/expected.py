@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
-from models.event_types import DEFAULT_TYPES, EventTypes
+from models.base.event_types import DEFAULT_TYPES, EventTypes
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.text.clean import item_text, own_title

@@ -17,7 +17,7 @@ from typing import Any, Final
 import msgspec
 import yaml
 
-from models.event_types import DEFAULT_TYPES, MAX_NAME_LENGTH
+from models.base.event_types import DEFAULT_TYPES, MAX_NAME_LENGTH
 from streams.contract import records, windows
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "contract" / "asyncapi.yaml"

@@ -17,7 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from models.vocabulary import EventType
+from models.base.vocabulary import EventType
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import VERSION, Event
 from streams.errors import InputError

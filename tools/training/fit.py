@@ -164,7 +164,7 @@ def train_artifact(fit: FitOptions, inputs: TrainingInputs, preset: Preset, out:
         When the log is too small to train on.
     """
     from models.artifact.artifact import save_artifact
-    from models.observer import Observer
+    from models.base.observer import Observer
     from models.training.train import TrainingOptions, train
     from streams.recommender.artifact_encoder import usable_device
     from tools.reports.tensorboard_log import TensorBoardLog

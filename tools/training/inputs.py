@@ -23,11 +23,11 @@ from tools.files.refused_rows import RefusedRows
 from tools.files.times import TimeRange, parse_time
 
 if TYPE_CHECKING:
+    from models.base.types import Float32
     from models.features.columns import Row
     from models.interactions import Interactions
     from models.text.encoder import TextEncoder
     from models.text.encoder_files import Access
-    from models.types import Float32
 
 
 #: What a command says of a log without times.

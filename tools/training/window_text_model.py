@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from models.artifact.artifact import Artifact
+from models.base.types import Behaviour, Float32
 from models.evaluation.window_text import WindowTextData, WindowTextEncoder, WindowTextTraining, fit_window_text
 from models.interactions import Interactions
 from models.ranking.catalogue import Catalogue, unit_rows
 from models.sequence.model import pack
 from models.text.clean import fields_text
 from models.text.encoder import TextEncoder
-from models.types import Behaviour, Float32
 
 Scorer = Callable[[Catalogue, Sequence[Sequence[Behaviour]]], Float32]
 

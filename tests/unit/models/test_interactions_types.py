@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.base.event_types import DEFAULT_TYPES, event_types
 from models.evaluation.splits import leave_one_out, time_split
-from models.event_types import DEFAULT_TYPES, event_types
 from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import interaction_matrix, item_neighbours
 from models.factors.matrix_factorisation import FactorsConfig, fit_factors, fold_in, gram

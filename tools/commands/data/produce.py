@@ -25,7 +25,7 @@ from typing import Any, Final
 import msgspec
 from rich.progress import Progress, TaskID
 
-from models.event_types import DEFAULT_TYPES, EventTypes
+from models.base.event_types import DEFAULT_TYPES, EventTypes
 from streams.contract.pseudonyms import Pseudonyms, open_pseudonyms
 from streams.contract.records import MAX_RECORD_BYTES, VERSION, Event, EventDecoder, encode
 from streams.errors import RecordError

@@ -159,8 +159,8 @@ def _evaluate(
     """
     import numpy as np
 
+    from models.base.observer import Observer
     from models.evaluation.evaluate import Inputs, evaluate
-    from models.observer import Observer
     from streams.recommender.artifact_encoder import open_artifact_encoder
     from tools.training.window_text_model import window_text_scorer
 

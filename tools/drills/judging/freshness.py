@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Collection, Sequence
 from typing import Final, NamedTuple
 
-from models.types import Float64
+from models.base.types import Float64
 from streams.contract.records import Recommendation
 from tools.reports.quantile import quantile
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from models.types import Bool, Int64
+from models.base.types import Bool, Int64
 from streams.errors import RecordError
 from streams.settings.record_limits import MAX_ID_LENGTH
 from tools.files.logs.columnar import ColumnBlock

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from models.event_types import DEFAULT_TYPES
+from models.base.event_types import DEFAULT_TYPES
 from streams.errors import InputError, RecordError
 from streams.formats.mapping_file import Mapping
 from streams.settings.apps import SequencerSettings

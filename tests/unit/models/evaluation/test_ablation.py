@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from models.artifact.artifact import Artifact
+from models.base.types import Bool
 from models.evaluation import ablation
 from models.evaluation.ablation import FEATURES_OF, Ablation
 from models.fusion import FEATURES, popularity_fusion
 from models.metrics.ranking import summarize
 from models.ranking.candidates import Candidates, gather
-from models.types import Bool
 from tests.tiny_models import artifact, catalogue, window
 
 pytestmark = pytest.mark.model

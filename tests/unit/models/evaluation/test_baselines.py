@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.base.types import Float32, Int64
 from models.evaluation.baselines import (
     BASELINES,
     EASE,
@@ -19,7 +20,6 @@ from models.evaluation.baselines import (
 from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import ease_weights
 from models.popularity import HALF_LIFE_MS, DecayedCounts
-from models.types import Float32, Int64
 
 T0 = 1_700_000_000_000
 N_USERS, N_ITEMS = 3, 4

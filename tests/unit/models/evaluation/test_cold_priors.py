@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.base.types import Float32
 from models.evaluation.cold_priors import Prior, blend, fit_feature_model
-from models.types import Float32
 
 
 def linear_users(n: int = 200) -> tuple[Float32, Float32]:

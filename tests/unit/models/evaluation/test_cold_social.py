@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.base.types import Bool, Int64
 from models.evaluation.cold_social import friend_votes, has_known_follows, knowledge, mean_user, social_prior
-from models.types import Bool, Int64
 
 #: Four users: one with much, one with little, one with nothing known, and one more.
 VECTORS = np.array([[1.0, 0.0], [0.0, 1.0], [9.0, 9.0], [-1.0, 2.0]], dtype=np.float32)

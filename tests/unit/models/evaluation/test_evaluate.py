@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from models.artifact.artifact import Artifact
+from models.base.types import Behaviour, Float32
 from models.evaluation.ablation import FEATURES_OF
 from models.evaluation.baselines import BASELINES
 from models.evaluation.evaluate import DEFAULT_BASELINES, SOURCES, Inputs, evaluate
@@ -22,7 +23,6 @@ from models.interactions import Interactions
 from models.ranking.catalogue import Catalogue
 from models.text.encoder import FakeEncoder
 from models.training.train import TrainingData
-from models.types import Behaviour, Float32
 from tests.tiny_models import SOURCE, featured_artifact, featured_data, train_tiny
 
 pytestmark = pytest.mark.model

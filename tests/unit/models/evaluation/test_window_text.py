@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from models.base.types import Behaviour, Float32
 from models.evaluation.window_text import (
     MAX_ITEM_CHARS,
     MAX_WINDOW_CHARS,
@@ -23,7 +24,6 @@ from models.ranking.catalogue import unit_rows
 from models.sequence.model import PackedWindows, SequenceConfig, SequenceModel, UserEncoder, pack
 from models.text.encoder import FakeEncoder
 from models.text.whitening import Whitening, fit_whitening
-from models.types import Behaviour, Float32
 from tests.tiny_models import T0, window
 
 pytestmark = pytest.mark.model

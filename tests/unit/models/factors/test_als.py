@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.base.types import Bool, Int64
 from models.factors.als import AlsConfig, AlsFactors, fit_als, fold_in_als
-from models.types import Bool, Int64
 
 N_USERS, N_ITEMS = 40, 25
 CONFIG = AlsConfig(dim=6, n_sweeps=4, unobserved_weight=0.2, regularisation=0.02)

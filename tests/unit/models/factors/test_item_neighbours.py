@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.base.types import Int64
 from models.factors.item_neighbours import ease_weights, interaction_matrix, item_neighbours
-from models.types import Int64
 
 # Items of users: 0 has a, b; 1 has a, b (a twice); 2 has a, c; 3 has d.
 USERS = np.array([0, 0, 1, 1, 1, 2, 2, 3])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.base.types import Bool, Float32, Int64
 from models.factors.matrix_factorisation import FactorsConfig, fit_factors, fold_in, gram
-from models.types import Bool, Float32, Int64
 
 pytestmark = pytest.mark.model
 

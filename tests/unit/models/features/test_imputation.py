@@ -12,9 +12,9 @@ from sklearn.experimental import enable_iterative_imputer  # noqa: F401  without
 from sklearn.impute import IterativeImputer, SimpleImputer
 from sklearn.linear_model import Ridge
 
+from models.base.types import Float32, Int64
 from models.features import imputation
 from models.features.imputation import N_ROUNDS, RIDGE_ALPHA, STRATEGIES, Imputer, fit_imputer
-from models.types import Float32, Int64
 
 NAN = np.nan
 FEATURES = np.array([[1.0, NAN], [3.0, NAN], [3.0, NAN], [NAN, NAN]], dtype=np.float32)

@@ -6,10 +6,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from models.base.types import Float32, Int64
 from models.features.columns import Row
 from models.features.imputation import STRATEGIES
 from models.features.side_features import SideFeatures, fit_side_features
-from models.types import Float32, Int64
 
 ROWS: list[Row] = [{"price": float(i), "category": "ab"[i % 2]} if i % 4 else {"category": "a"} for i in range(12)]
 TEXT: Float32 = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)

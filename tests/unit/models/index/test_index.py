@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import models.index.index as index_module
+from models.base.types import Float32, Int64
 from models.index.faiss_kinds import Kind, build_faiss
 from models.index.index import ItemIndex
 from models.index.recall import measured_recall
-from models.types import Float32, Int64
 
 KINDS: tuple[Kind, ...] = ("exact", "ivf", "hnsw")
 

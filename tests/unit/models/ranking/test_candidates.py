@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.base.types import Behaviour, Float32
 from models.fusion import FEATURES
 from models.ranking.candidates import (
     N_MF,
@@ -23,7 +24,6 @@ from models.ranking.candidates import (
 )
 from models.ranking.catalogue import build_catalogue
 from models.sequence.model import pack
-from models.types import Behaviour, Float32
 from tests.tiny_models import artifact, catalogue, featured_artifact, text_vectors, window
 
 pytestmark = pytest.mark.model

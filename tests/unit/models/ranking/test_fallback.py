@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from models.base.types import Behaviour
 from models.ranking.catalogue import build_catalogue
 from models.ranking.fallback import UserVectors, WithoutModel, is_finite
 from models.ranking.pipeline import Pipeline, RankedItem, RankedList
-from models.types import Behaviour
 from tests import tiny_models
 from tests.tiny_models import window
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from models.base.types import Behaviour
 from models.features.columns import Row
 from models.fusion import FEATURES
 from models.ranking.candidates import gather
 from models.ranking.pipeline import Catalogue, Pipeline, RankedList, build_catalogue, recent_counts
 from models.text.encoder import FakeEncoder
-from models.types import Behaviour
 from tests.tiny_models import (
     T0,
     artifact,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.base.types import Float32, Int64
 from models.ranking import reasons as module
 from models.ranking.catalogue import unit_rows
 from models.ranking.reasons import N_NEAREST, NearestItems, reasons
-from models.types import Float32, Int64
 
 pytestmark = pytest.mark.model
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.base.types import Behaviour
+from models.base.vocabulary import EVENT_TYPES
 from models.sequence.batches import chunks_of, padded_steps
 from models.sequence.model import pack
-from models.types import Behaviour
-from models.vocabulary import EVENT_TYPES
 from tests.unit.models.sequence.test_fit import circle
 
 

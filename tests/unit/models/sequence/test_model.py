@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from models.base.types import Behaviour
 from models.sequence.linear_recurrence import LinearRecurrentEncoder
 from models.sequence.model import N_GAPS, NO_GAP, SequenceConfig, SequenceModel, gap_bucket, pack
-from models.types import Behaviour
 from tests.tiny_models import T0, artifact, text_vectors, window
 
 pytestmark = pytest.mark.model

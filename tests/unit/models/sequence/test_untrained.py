@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from models.base.types import Behaviour
 from models.sequence.model import SequenceConfig, SequenceModel, pack
 from models.sequence.untrained import popularity_sequence
-from models.types import Behaviour
 
 
 def test_every_window_scores_items_by_their_counts() -> None:

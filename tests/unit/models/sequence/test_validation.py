@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from models.base.types import Float32
 from models.interactions import Interactions
 from models.sequence import validation as sequence_validation
 from models.sequence.model import SequenceConfig, SequenceModel
 from models.sequence.validation import Validator
-from models.types import Float32
 from tests.tiny_models import T0, tiny_log
 
 pytestmark = pytest.mark.model

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.base.types import Float32
 from models.text.embedding_cache import EmbeddingCache, embed_texts
 from models.text.encoder import FakeEncoder
-from models.types import Float32
 
 VECTORS = {"a": np.array([1, 2], dtype=np.float32), "b": np.array([3, 4], dtype=np.float32)}
 

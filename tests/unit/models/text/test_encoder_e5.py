@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from models.base.types import Float32
 from models.text import encoder_e5
 from models.text.encoder import TransformerEncoder
 from models.text.encoder_e5 import E5_PREFIX, PackedModel, config_of, dequantise, e5_folder, expand, is_whole
 from models.text.pooling import masked_mean
-from models.types import Float32
 
 pytestmark = pytest.mark.model
 

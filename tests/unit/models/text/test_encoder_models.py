@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from models.base.types import Float32
 from models.text.encoder import TransformerEncoder, is_out_of_memory
 from models.text.huggingface import EncoderError
-from models.types import Float32
 from tests.unit.models.text.test_encoder import TEXTS, save_bert
 
 pytestmark = pytest.mark.model

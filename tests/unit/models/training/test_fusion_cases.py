@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from models.base.types import Float32
 from models.interactions import Interactions, windows_before
 from models.ranking.candidates import gather, user_side
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.training import fusion_cases as fusion_training
 from models.training.fusion_cases import best_threshold, collect, measure, questions
-from models.types import Float32
 from tests.tiny_models import (
     artifact,
     catalogue,

@@ -13,18 +13,18 @@ import pytest
 import torch
 
 from models.artifact.artifact import Artifact, load_artifact, save_artifact
+from models.base.observer import Observer
+from models.base.types import AnyArray
 from models.factors.als import AlsConfig
 from models.factors.matrix_factorisation import FactorsConfig
 from models.features.imputation import STRATEGIES
 from models.fusion import FEATURES, FusionData, fit_fusion
 from models.interactions import Interactions
-from models.observer import Observer
 from models.ranking.pipeline import Pipeline, build_catalogue
 from models.sequence.fit import SequenceData
 from models.training import train as training
 from models.training.log_slices import FIT_SHARE, FUSION_SHARE, Cut
 from models.training.train import TrainingData, TrainingOptions
-from models.types import AnyArray
 from tests.tiny_models import (
     PRESET,
     SOURCE,

@@ -9,13 +9,13 @@ import msgspec
 import pytest
 
 from models.artifact.artifact import MANIFEST, Artifact, ArtifactError, load_artifact, save_artifact
+from models.base.event_types import event_types
+from models.base.types import Behaviour
 from models.evaluation.evaluate import Inputs, evaluate
 from models.evaluation.splits import time_split
-from models.event_types import event_types
 from models.interactions import Interactions
 from models.ranking.fallback import WithoutModel
 from models.ranking.pipeline import Pipeline, build_catalogue
-from models.types import Behaviour
 from streams.recommender.served import strange_types
 from tests.builders import T0
 from tests.tiny_models import N_ITEMS, artifact, text_vectors, tiny_log, train_tiny

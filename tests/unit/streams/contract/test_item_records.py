@@ -11,7 +11,7 @@ import pytest
 from aiokafka import TopicPartition
 
 import tools.catalogue.items_topic
-from models.types import Float32
+from models.base.types import Float32
 from streams.contract.item_records import ItemDecoder
 from streams.contract.records import Item, encode
 from streams.errors import RecordError

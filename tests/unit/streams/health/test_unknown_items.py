@@ -9,7 +9,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from models.types import Behaviour
+from models.base.types import Behaviour
 from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.health.counters import Metrics
 from streams.health.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, Tally, UnknownItems, describe_generation

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
+from models.base.types import Float32
 from models.text.encoder import FakeEncoder
-from models.types import Float32
 from streams.contract.records import Item
 from streams.recommender.catalogue_reader import item_vectors, n_imputed
 

@@ -11,10 +11,10 @@ import pytest
 from aiokafka import TopicPartition
 
 from models.artifact.artifact import Artifact
+from models.base.types import Float32
 from models.ranking.pipeline import Catalogue, Pipeline
 from models.text.encoder import FakeEncoder
 from models.training.train import NO_TEXT, TrainingData
-from models.types import Float32
 from streams.contract.records import Item, encode
 from streams.errors import InputError
 from streams.health.counters import Metrics

@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from models.base.vocabulary import Degraded
 from models.ranking.pipeline import RankedItem, RankedList
-from models.vocabulary import Degraded
 from streams.contract.records import encode
 from streams.contract.windows import ListWindow, Trigger, WindowItem, WindowState, seen_hash
 from streams.recommender.list_records import (

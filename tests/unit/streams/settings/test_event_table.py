@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from models.event_types import DEFAULT_TYPES, event_types
+from models.base.event_types import DEFAULT_TYPES, event_types
 from streams.errors import SettingsError
 from streams.settings.event_table import DEFAULT_TABLE, read_table, table_text
 from streams.settings.load import Settings, load_settings

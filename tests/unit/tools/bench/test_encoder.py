@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.base.types import Float32
 from models.text.encoder import TransformerEncoder
-from models.types import Float32
 from streams.errors import InputError
 from tests.unit.models.text.test_encoder import TEXTS, save_bert
 from tools.bench import encoder as bench_encoder

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from models.types import Float32
+from models.base.types import Float32
 from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.recommender.popularity.live_popularity import REFRESH_S, LivePopularity
 from tests import tiny_models

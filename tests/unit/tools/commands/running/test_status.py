@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import tools.commands.running.status
-from models.types import Behaviour
+from models.base.types import Behaviour
 from streams.errors import InputError
 from streams.health.unknown_items import UnknownItems
 from streams.kafka.group_watch import Group, Member, PartitionOffsets, Place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unittest.mock import patch
 
-from models.vocabulary import Degraded
+from models.base.vocabulary import Degraded
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Recommendation, encode
 from tools.drills.judging.ledger import Gaps, ListLedger

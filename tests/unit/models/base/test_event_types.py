@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from models.event_types import (
+from models.base.event_types import (
     DEFAULT_TYPES,
     MAX_NAME_LENGTH,
     MAX_TYPES,
@@ -17,7 +17,7 @@ from models.event_types import (
     WindowTypes,
     event_types,
 )
-from models.vocabulary import EVENT_TYPES
+from models.base.vocabulary import EVENT_TYPES
 
 SHOP = event_types(
     {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from models.device import resolve_device
+from models.base.device import resolve_device
 
 pytestmark = pytest.mark.model
 
@@ -26,7 +26,7 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
 SHAPES = """
 import sys
 import torch
-from models.device import tame_pytorch
+from models.base.device import tame_pytorch
 
 tame_pytorch()
 torch.set_num_threads(1)
@@ -51,7 +51,7 @@ import hashlib
 import sys
 import threading
 import time
-from models.device import tame_pytorch
+from models.base.device import tame_pytorch
 
 def count():
     while True:

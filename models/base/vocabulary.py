@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal, get_args
 
-#: What a user did with an item, by the default table of :mod:`models.event_types`.
+#: What a user did with an item, by the default table of :mod:`models.base.event_types`.
 EventType = Literal["click", "view", "purchase"]
 EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
 

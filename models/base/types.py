@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.event_types import WindowTypes
+from models.base.event_types import WindowTypes
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -25,7 +25,7 @@ AnyArray = NDArray[Any]
 class Behaviour(NamedTuple):
     """One action of a user on an item; ``ts_ms`` is its event time, in ms since 1970, UTC.
 
-    ``type`` is a name in windows (:class:`models.event_types.WindowTypes`).
+    ``type`` is a name in windows (:class:`models.base.event_types.WindowTypes`).
     """
 
     item_id: str
