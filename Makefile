@@ -16,7 +16,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: ## create or bring up to date the virtual environment (.venv)
-	@sh tools/setup.sh
+	@sh tools/project/setup.sh
 
 demo: setup ## from nothing to recommendation lists on MovieLens-100K through Apache Kafka
 	@$(BIN)/headrace demo $(ARGS)
@@ -42,4 +42,4 @@ sbom: setup ## write the list of all components into build/sbom.cdx.json (Cyclon
 	@$(BIN)/python -m tools.project.sbom $(ARGS)
 
 clean: ## stop the local broker, then remove .venv and .headrace (its data too)
-	@sh tools/setup.sh --clean
+	@sh tools/project/setup.sh --clean

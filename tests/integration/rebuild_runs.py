@@ -23,10 +23,10 @@ from streams.settings.load import Settings
 from tests import tiny
 from tests.waiting import wait_until
 from tools.main import main
-from tools.rebuild import promote as rebuild_promote
-from tools.rebuild.compare_runs import Held, read_held
-from tools.rebuild.manifest import Manifest, load_manifest, save_manifest
-from tools.rebuild.run_workers import backlog, wait_until_idle
+from tools.replay.rebuild import promote as rebuild_promote
+from tools.replay.rebuild.compare_runs import Held, read_held
+from tools.replay.rebuild.manifest import Manifest, load_manifest, save_manifest
+from tools.replay.rebuild.run_workers import backlog, wait_until_idle
 from tools.workers.apps import APP_NAMES
 from tools.workers.ports import free_port
 from tools.workers.process import Worker

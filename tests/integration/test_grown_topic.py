@@ -27,7 +27,7 @@ from tests.integration.test_sequencer import (
     wait_read,
 )
 from tests.waiting import wait_until
-from tools.rebuild.manifest import run_settings
+from tools.replay.rebuild.manifest import run_settings
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers", "catalogue"), pytest.mark.long]
 N_BEFORE, N_AFTER = 4, 6

@@ -43,9 +43,9 @@ from tests.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 from tools.oracle.compare import compare_windows
-from tools.rebuild.compare_runs import compare_held
-from tools.rebuild.copy_topics import event_range
-from tools.rebuild.manifest import run_settings
+from tools.replay.rebuild.compare_runs import compare_held
+from tools.replay.rebuild.copy_topics import event_range
+from tools.replay.rebuild.manifest import run_settings
 from tools.workers.ports import free_port
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]

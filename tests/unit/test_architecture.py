@@ -54,7 +54,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.files.logs"},
         {"tools.main", "tools.catalogue", "tools.workers"},
         {"tools.broker", "tools.init", "tools.replay", "tools.rejects"},
-        {"tools.rebuild", "tools.training", "tools.demo", "tools.project"},
+        {"tools.replay.rebuild", "tools.training", "tools.demo", "tools.project"},
         {"tools.bench", "tools.drills.judging"},
         {"tools.drills"},
         {"tools.drills.acts"},

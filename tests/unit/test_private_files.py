@@ -19,8 +19,8 @@ from tests.permissions import careless_umask, open_to_others
 from tests.waiting import wait_until
 from tools.broker import state as broker_state
 from tools.main import main
-from tools.rebuild.manifest import run_lock
 from tools.replay.checkpoint import Checkpoint
+from tools.replay.rebuild.manifest import run_lock
 from tools.workers.process import Worker
 from tools.workers.processes import end_process
 from tools.workers.worker_logs import new_log, rotate

@@ -35,7 +35,7 @@ EXCEPTIONS = {
     ("tools/bench/sequencer_programs.py", "os.write"),
 }
 #: Files and sockets have descriptors, too.
-FILES = {("tools/rebuild/manifest.py", "os.write")}
+FILES = {("tools/replay/rebuild/manifest.py", "os.write")}
 NAMES = {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__", "os.write", "print", "Console", "pprint"}
 
 

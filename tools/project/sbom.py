@@ -24,7 +24,7 @@ from tools.cli import write_line
 from tools.project.licences import UNKNOWN, licence_of
 from tools.project.packages import LOCK_FILE
 
-UV_FILE: Final = Path(__file__).parents[1] / "uv.txt"
+UV_FILE: Final = Path(__file__).with_name("uv.txt")
 #: An expression of SPDX identifiers; other texts are the name of a licence.
 SPDX: Final = re.compile(r"[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+)*")
 

@@ -1,7 +1,7 @@
 """``headrace replay``: publishes a historical log in time order; a second replay changes nothing.
 
 With ``--into``, ``--compare`` or ``--promote`` it rebuilds state on separate topics instead, see
-``tools.rebuild.copy_history``.
+``tools.replay.rebuild.copy_history``.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from tools.files.logs.log_reader import LogReader
 from tools.files.logs.log_rows import EventRules
 from tools.files.refused_rows import RefusedRows
 from tools.files.times import parse_range
-from tools.rebuild.manifest import folder_of
-from tools.rebuild.options import add_arguments as add_rebuild_arguments
-from tools.rebuild.options import check_usage, rebuild_of
-from tools.rebuild.outcome import Outcome
 from tools.replay.checkpoint import load_checkpoint
 from tools.replay.identity import LogReplay
 from tools.replay.live_users import count_live, read_live_users, refuse_live
 from tools.replay.publish_log import Pace, Replay, Tally, drive
 from tools.replay.ready import check_rights_of_producer
+from tools.replay.rebuild.manifest import folder_of
+from tools.replay.rebuild.options import add_arguments as add_rebuild_arguments
+from tools.replay.rebuild.options import check_usage, rebuild_of
+from tools.replay.rebuild.outcome import Outcome
 from tools.reports.outputs import check_writable
 
 STATE_DIR: Final = Path(".headrace") / "runs"
@@ -143,14 +143,14 @@ def _rebuild(args: argparse.Namespace, log: LogReplay | None) -> Outcome:
     The modules are imported here, because they load the models, which a plain replay does not need.
     """
     if args.into:
-        from tools.rebuild.copy_history import run_into
+        from tools.replay.rebuild.copy_history import run_into
 
         return run_into(rebuild_of(args, log), args.broker)
     if args.compare:
-        from tools.rebuild.compare_runs import run_compare
+        from tools.replay.rebuild.compare_runs import run_compare
 
         return run_compare(folder_of(args.state_dir, args.compare), args.broker)
-    from tools.rebuild.promote import run_promote
+    from tools.replay.rebuild.promote import run_promote
 
     return run_promote(folder_of(args.state_dir, args.promote), args.broker, is_confirmed=args.yes)
 

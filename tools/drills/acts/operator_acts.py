@@ -26,9 +26,9 @@ from tools.drills.acts.replay_command import command
 from tools.drills.judging.verdict import judge
 from tools.drills.run import delete_topics
 from tools.drills.session import Drill
-from tools.rebuild.compare_runs import read_held
-from tools.rebuild.copy_topics import event_range
-from tools.rebuild.manifest import run_settings
+from tools.replay.rebuild.compare_runs import read_held
+from tools.replay.rebuild.copy_topics import event_range
+from tools.replay.rebuild.manifest import run_settings
 from tools.workers.supervisor import READY_S
 
 if TYPE_CHECKING:

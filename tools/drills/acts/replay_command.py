@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from streams.errors import RunError
 from tools.drills.session import Drill, variables_of
-from tools.rebuild.run_workers import run_variables
+from tools.replay.rebuild.run_workers import run_variables
 
 #: Longest time of one command, in seconds.
 COMMAND_LIMIT_S: Final = 3_600.0

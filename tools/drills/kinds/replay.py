@@ -33,7 +33,7 @@ from tools.drills.load import MAX_CHUNK
 from tools.drills.plan import Needs
 from tools.drills.run import delete_topics
 from tools.drills.session import CATCH_UP_S, Drill
-from tools.rebuild.manifest import load_manifest, run_settings
+from tools.replay.rebuild.manifest import load_manifest, run_settings
 from tools.workers.apps import APPS
 from tools.workers.processes import signal_group
 

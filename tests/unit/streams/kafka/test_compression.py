@@ -13,7 +13,7 @@ from streams.kafka import batch_builder
 from streams.kafka.batch_writer import BatchWriter
 from streams.kafka.publisher import Publisher
 from streams.settings.load import KafkaSettings, load_settings
-from tools.rebuild.copy_topics import EventCopier
+from tools.replay.rebuild.copy_topics import EventCopier
 
 
 class Opened(Exception):  # noqa: N818 - no error

@@ -244,7 +244,7 @@ def test_make_clean_believes_no_record_either(tmp_path: Path) -> None:
     record = tmp_path / ".headrace" / "broker" / STATE_FILE
     record.write_text(json.dumps(asdict(BrokerState("kafka", "1", 9092, -1, "x"))))
     done = subprocess.run(
-        ["sh", str(tmp_path / "tools" / "setup.sh"), "--clean"],
+        ["sh", str(tmp_path / "tools" / "project" / "setup.sh"), "--clean"],
         env={"PATH": "/usr/bin:/bin:/usr/local/bin"},
         capture_output=True,
         text=True,

@@ -22,7 +22,7 @@ from tools.drills.events import EventSource, Shares
 from tools.drills.kinds.replay import RUN, kill_workers, n_copied, worker_pids
 from tools.drills.load import Load
 from tools.drills.session import Fault
-from tools.rebuild.manifest import Manifest, save_manifest
+from tools.replay.rebuild.manifest import Manifest, save_manifest
 
 
 @contextmanager

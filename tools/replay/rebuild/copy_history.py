@@ -34,8 +34,11 @@ from streams.settings.event_table import table_text
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import progress, say
 from tools.files.refused_rows import RefusedRows
-from tools.rebuild.copy_topics import EventCopier, copy_compacted, event_range
-from tools.rebuild.manifest import (
+from tools.replay.checkpoint import load_checkpoint
+from tools.replay.identity import LogReplay
+from tools.replay.publish_log import Pace, Replay, drive
+from tools.replay.rebuild.copy_topics import EventCopier, copy_compacted, event_range
+from tools.replay.rebuild.manifest import (
     LOG_CHECKPOINT,
     MANIFEST,
     Manifest,
@@ -45,12 +48,9 @@ from tools.rebuild.manifest import (
     run_settings,
     save_manifest,
 )
-from tools.rebuild.options import Rebuild
-from tools.rebuild.outcome import Outcome
-from tools.rebuild.run_workers import catch_up, running_workers, wait_until_idle
-from tools.replay.checkpoint import load_checkpoint
-from tools.replay.identity import LogReplay
-from tools.replay.publish_log import Pace, Replay, drive
+from tools.replay.rebuild.options import Rebuild
+from tools.replay.rebuild.outcome import Outcome
+from tools.replay.rebuild.run_workers import catch_up, running_workers, wait_until_idle
 from tools.reports.outputs import check_writable
 
 

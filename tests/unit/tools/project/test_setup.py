@@ -14,7 +14,7 @@ import pytest
 
 from tests.permissions import careless_umask, open_to_others
 
-SCRIPT = Path(__file__).resolve().parents[3] / "tools" / "setup.sh"
+SCRIPT = Path(__file__).resolve().parents[4] / "tools" / "project" / "setup.sh"
 # Stands for the base interpreter. `-m venv DIR` makes a folder whose python is the real one but for `-m pip`, which
 # installs the fake uv; uv writes down what it is asked for, and waits or fails when told to.
 FAKE_PYTHON = """\
@@ -28,7 +28,7 @@ exec "$REAL" "$@"
 VENV_PYTHON = """\
 #!/bin/sh
 if [ "$1" = -m ] && [ "$2" = pip ]; then
-    case "$*" in *" --no-deps --require-hashes -r "*/tools/uv.txt) cp "$FAKES/uv" "$(dirname "$0")/uv"; exit 0;; esac
+    case "$*" in *" --no-deps --require-hashes -r "*/tools/project/uv.txt) cp "$FAKES/uv" "$(dirname "$0")/uv"; exit 0;; esac
     exit 1
 fi
 exec "$REAL" "$@"
@@ -50,9 +50,9 @@ class Checkout:
     def __init__(self, root: Path) -> None:
         self.root, self.log = root / "checkout with space", root / "log"
         fakes = root / "fakes"
-        (self.root / "tools").mkdir(parents=True)
+        (self.root / "tools" / "project").mkdir(parents=True)
         fakes.mkdir()
-        shutil.copy(SCRIPT, self.root / "tools" / "setup.sh")
+        shutil.copy(SCRIPT, self.root / "tools" / "project" / "setup.sh")
         for name, content in (("python3", FAKE_PYTHON), ("venv-python", VENV_PYTHON), ("uv", UV)):
             (fakes / name).write_text(content)
             (fakes / name).chmod(0o755)
@@ -70,7 +70,7 @@ class Checkout:
         return self.root / ".venv" / "headrace-stamp"
 
     def start(self, *args: str, **env: str) -> subprocess.Popen[str]:
-        command = ["sh", str(self.root / "tools" / "setup.sh"), *args]
+        command = ["sh", str(self.root / "tools" / "project" / "setup.sh"), *args]
         return subprocess.Popen(command, env=self.env | env, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
     def run(self, *args: str, **env: str) -> tuple[int, str]:

@@ -6,7 +6,7 @@ from streams.contract.records import encode
 from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
 from tests.builders import make_event
-from tools.rebuild.promotion_plan import n_losing, resume_offsets
+from tools.replay.rebuild.promotion_plan import n_losing, resume_offsets
 
 
 def window(names: str, max_events: int = 50) -> bytes:

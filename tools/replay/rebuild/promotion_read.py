@@ -13,9 +13,9 @@ from streams.errors import InputError, RecordError
 from streams.formats.decoders import open_event_decoder
 from streams.kafka.topic_reader import newest_values, read_ranges
 from streams.settings.load import Settings
-from tools.rebuild.copy_topics import event_range
-from tools.rebuild.manifest import Manifest, is_history_gone, run_settings
-from tools.rebuild.promotion_plan import (
+from tools.replay.rebuild.copy_topics import event_range
+from tools.replay.rebuild.manifest import Manifest, is_history_gone, run_settings
+from tools.replay.rebuild.promotion_plan import (
     NOT_ON_EVENTS,
     Promotion,
     n_losing,

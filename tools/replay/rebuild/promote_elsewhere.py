@@ -11,10 +11,10 @@ from pathlib import Path
 from streams.errors import RunError
 from streams.settings.check import PREFIX
 from streams.settings.load import KafkaSettings, Settings
-from tools.rebuild.copy_topics import event_range
-from tools.rebuild.manifest import Manifest, is_history_gone, run_settings, save_manifest
-from tools.rebuild.outcome import Outcome
-from tools.rebuild.promotion_plan import GONE
+from tools.replay.rebuild.copy_topics import event_range
+from tools.replay.rebuild.manifest import Manifest, is_history_gone, run_settings, save_manifest
+from tools.replay.rebuild.outcome import Outcome
+from tools.replay.rebuild.promotion_plan import GONE
 
 
 def promote_elsewhere(settings: Settings, manifest: Manifest, folder: Path) -> Outcome:

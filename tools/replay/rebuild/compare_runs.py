@@ -22,9 +22,9 @@ from streams.recommender.list_records import list_id
 from streams.settings.event_table import table_text
 from streams.settings.load import KafkaSettings, Settings
 from tools.oracle.compare import Difference, compare_lists, compare_windows
-from tools.rebuild.copy_topics import event_range, has_lost_records
-from tools.rebuild.manifest import MANIFEST, Manifest, bounds_of, load_manifest, run_lock, run_settings
-from tools.rebuild.outcome import Outcome
+from tools.replay.rebuild.copy_topics import event_range, has_lost_records
+from tools.replay.rebuild.manifest import MANIFEST, Manifest, bounds_of, load_manifest, run_lock, run_settings
+from tools.replay.rebuild.outcome import Outcome
 
 SHOWN: Final = 10
 

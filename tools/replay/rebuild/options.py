@@ -9,8 +9,8 @@ from typing import Final
 
 from streams.errors import InputError
 from tools.files.times import TimeRange, parse_time
-from tools.rebuild.manifest import folder_of
 from tools.replay.identity import LogReplay
+from tools.replay.rebuild.manifest import folder_of
 
 MAX_PARTITIONS: Final = 10_000
 

@@ -34,20 +34,20 @@ from streams.kafka.group_watch import committed_offsets
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import say
-from tools.rebuild.manifest import (
+from tools.replay.rebuild.manifest import (
     Manifest,
     load_manifest,
     run_lock,
     save_manifest,
 )
-from tools.rebuild.outcome import Outcome
-from tools.rebuild.promote_elsewhere import promote_elsewhere
-from tools.rebuild.promotion_plan import (
+from tools.replay.rebuild.outcome import Outcome
+from tools.replay.rebuild.promote_elsewhere import promote_elsewhere
+from tools.replay.rebuild.promotion_plan import (
     Promotion,
 )
-from tools.rebuild.promotion_read import read_promotion
-from tools.rebuild.promotion_write import fence_off, write_promotion
-from tools.rebuild.run_workers import busy_groups
+from tools.replay.rebuild.promotion_read import read_promotion
+from tools.replay.rebuild.promotion_write import fence_off, write_promotion
+from tools.replay.rebuild.run_workers import busy_groups
 
 
 def run_promote(folder: Path, broker: str | None, *, is_confirmed: bool) -> Outcome:

@@ -10,10 +10,10 @@ set -eu
 umask go-w # no other user may put code into .venv, whatever the caller's umask is
 
 OLDEST='3.11'
-ROOT=$(cd "$(dirname "$0")/.." && pwd -P)
+ROOT=$(cd "$(dirname "$0")/../.." && pwd -P)
 VENV="$ROOT/.venv"
 STAMP="$VENV/headrace-stamp"
-UV_PIN="$ROOT/tools/uv.txt"
+UV_PIN="$ROOT/tools/project/uv.txt"
 LOCK="$ROOT/.headrace/setup.lock"
 cd "$ROOT"
 
@@ -70,7 +70,7 @@ while True:
 os.set_inheritable(handle, True)
 os.environ["HEADRACE_SETUP_LOCKED"] = "1"
 os.execvp("sh", ["sh", script, *rest])
-' "$LOCK" "$ROOT/tools/setup.sh" "$@"
+' "$LOCK" "$ROOT/tools/project/setup.sh" "$@"
 }
 
 build_venv() {
@@ -82,7 +82,7 @@ build_venv() {
     }
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps --require-hashes \
         -r "$UV_PIN" >&2 ||
-        die "uv cannot be installed by pip as tools/uv.txt pins it; check that the package registry is reached and sends what is pinned, then run make setup again"
+        die "uv cannot be installed by pip as tools/project/uv.txt pins it; check that the package registry is reached and sends what is pinned, then run make setup again"
 }
 
 fill_venv() {

@@ -32,11 +32,12 @@ from streams.settings.record_limits import WindowBounds
 from tests.builders import FakeRecord, make_event, write_key
 from tools.commands.data import replay
 from tools.files.log_source import LogSource
-from tools.rebuild import copy_topics
-from tools.rebuild.compare_runs import Held, compare_held, settings_notes, source_notes, was_promoted
-from tools.rebuild.copy_history import check_counts
-from tools.rebuild.copy_topics import EventCopier, Kept, changes_of, keep_newest, target_of
-from tools.rebuild.manifest import (
+from tools.replay.identity import LogReplay
+from tools.replay.rebuild import copy_topics
+from tools.replay.rebuild.compare_runs import Held, compare_held, settings_notes, source_notes, was_promoted
+from tools.replay.rebuild.copy_history import check_counts
+from tools.replay.rebuild.copy_topics import EventCopier, Kept, changes_of, keep_newest, target_of
+from tools.replay.rebuild.manifest import (
     Manifest,
     begin_or_go_on,
     bounds_of,
@@ -47,9 +48,9 @@ from tools.rebuild.manifest import (
     run_settings,
     save_manifest,
 )
-from tools.rebuild.options import check_usage
-from tools.rebuild.promote import check_copied, check_deployment, check_live
-from tools.rebuild.promotion_plan import (
+from tools.replay.rebuild.options import check_usage
+from tools.replay.rebuild.promote import check_copied, check_deployment, check_live
+from tools.replay.rebuild.promotion_plan import (
     NOT_ON_EVENTS,
     Promotion,
     n_losing,
@@ -57,8 +58,7 @@ from tools.rebuild.promotion_plan import (
     promoted_windows,
     renewed_users,
 )
-from tools.rebuild.run_workers import run_variables, what_to_see
-from tools.replay.identity import LogReplay
+from tools.replay.rebuild.run_workers import run_variables, what_to_see
 
 
 def make_manifest(**changes: object) -> Manifest:

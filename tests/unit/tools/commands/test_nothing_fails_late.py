@@ -22,8 +22,8 @@ from tools.demo.movielens import DemoLog
 from tools.drills import conduct as drill
 from tools.drills.plan import Plan
 from tools.main import main
-from tools.rebuild import copy_history
 from tools.replay import ready
+from tools.replay.rebuild import copy_history
 from tools.reports import outputs
 from tools.workers.ports import free_port
 

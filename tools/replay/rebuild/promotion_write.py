@@ -11,7 +11,7 @@ from streams.kafka.batch_writer import delivered
 from streams.kafka.fenced_writers import PartitionWriters
 from streams.kafka.group_watch import committed_offsets, set_offsets
 from streams.settings.load import KafkaSettings
-from tools.rebuild.promotion_plan import Promotion, resume_offsets
+from tools.replay.rebuild.promotion_plan import Promotion, resume_offsets
 
 #: Records handed to the producer at once.
 CHUNK_RECORDS: Final = 10_000
