@@ -23,13 +23,13 @@ from streams.contract.records import EventDecoder
 from streams.settings.load import Settings
 from tools.commands.data.produce import EventMaker, file_events, line_events
 from tools.commands.learning.oracle import log_records
+from tools.files.cells.times import TimeRange
 from tools.files.file_options import FileOptions
 from tools.files.json_lines import LineSplitter
 from tools.files.log_source import LogSource
 from tools.files.logs.log_reader import LogReader, sorted_rows
 from tools.files.logs.log_rows import USUAL_RULES
 from tools.files.refused_rows import RefusedRows
-from tools.files.times import TimeRange
 from tools.replay.publish_log import Pace, Replay
 from tools.training.inputs import TrainingSources
 

@@ -53,7 +53,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.files"},
         {"tools.files.logs"},
         {"tools.main", "tools.catalogue", "tools.workers"},
-        {"tools.broker", "tools.init", "tools.replay", "tools.rejects"},
+        {"tools.broker", "tools.init", "tools.replay", "tools.replay.rejects"},
         {"tools.replay.rebuild", "tools.training", "tools.demo", "tools.project"},
         {"tools.bench", "tools.drills.judging"},
         {"tools.drills"},

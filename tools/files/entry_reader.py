@@ -23,13 +23,13 @@ from tools.files.cells.features import FEATURE, feature_columns, feature_value, 
 from tools.files.cells.lists import SEPARATOR, list_of
 from tools.files.cells.missing import MissingWords
 from tools.files.cells.tally import Tally
+from tools.files.cells.values import id_text, is_missing, plain_text, shown
 from tools.files.file_options import FileOptions, shown_paths
 from tools.files.mapping import LeftOut as PassedOver
 from tools.files.mapping import Removed
 from tools.files.presets import find_preset
 from tools.files.raw_rows import RawRow, ShortRow, raw_rows
 from tools.files.refused_rows import SHOWN_BAD, RefusedRows
-from tools.files.values import id_text, is_missing, plain_text, shown
 
 RecordT = TypeVar("RecordT", Item, User)
 

@@ -17,13 +17,13 @@ from streams.contract.records import Item, User
 from streams.errors import InputError
 from streams.formats.mapping_file import Mapping
 from tools.files.cells.lists import SEPARATOR
+from tools.files.cells.times import TIME_UNITS
 from tools.files.entry_reader import EntryReader, fields_of
 from tools.files.file_options import FileOptions, shown_paths
 from tools.files.item_reader import item_files
 from tools.files.presets import find_preset
 from tools.files.refused_rows import RefusedRows
 from tools.files.sections import ReplaceDefault, Section
-from tools.files.times import TIME_UNITS
 from tools.files.user_reader import as_fields, user_files
 
 #: The fields of a log, beside its files, that are options of the same name.
@@ -38,7 +38,7 @@ class LogSource:
     ----------
     paths : the files, which are read in this order
     types : the file's event types to the contract's, ``pv=view,buy=purchase``
-    time_unit : one of :data:`~tools.files.times.TIME_UNITS`
+    time_unit : one of :data:`~tools.files.cells.times.TIME_UNITS`
     time_format : a pattern of ``strptime``, or ``excel`` for a spreadsheet's day numbers
     time_zone : of times that name none, ``Asia/Shanghai``
     no_times : whether the log has no times

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from streams.errors import RecordError
 from tools.cli import ResultTable
-from tools.files.times import TimeReader
+from tools.files.cells.times import TimeReader
 from tools.init.log_details import LogDetails, shown_time
 from tools.init.profile import as_text
 from tools.init.propose import Part, Proposal

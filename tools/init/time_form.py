@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from streams.errors import InputError, RecordError
+from tools.files.cells.times import SERIAL, TIME_UNITS, TimeReader
 from tools.files.cells.written_dates import guess_pattern
-from tools.files.times import SERIAL, TIME_UNITS, TimeReader
 
 #: So many times show the form.
 LOOKED_AT: Final = 300

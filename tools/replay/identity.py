@@ -21,10 +21,10 @@ from models.base.vocabulary import EventType
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import VERSION, Event
 from streams.errors import InputError
+from tools.files.cells.times import TimeRange
 from tools.files.formats.named_files import find_files
 from tools.files.log_source import LogSource
 from tools.files.logs.log_rows import LogRow
-from tools.files.times import TimeRange
 
 DIGEST_BYTES: Final = 4  # 8 hexadecimal digits
 CONTENT_DIGEST_BYTES: Final = 8

@@ -17,8 +17,8 @@ from streams.errors import InputError, TopicError
 from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
 from tools.cli import say
+from tools.files.cells.times import TimeRange
 from tools.files.logs.log_rows import LogRow
-from tools.files.times import TimeRange
 
 WAY: Final = "replay them with --into RUN and then --promote RUN, see docs/replaying.md"
 

@@ -18,12 +18,12 @@ from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings
 from tools.cli import progress, say
+from tools.files.cells.times import TimeRange
 from tools.files.log_source import LogSource
 from tools.files.logs.log_reader import LogReader, sorted_rows
 from tools.files.logs.log_rows import EventRules, LogRow
 from tools.files.reading import told_reading
 from tools.files.refused_rows import RefusedRows
-from tools.files.times import TimeRange
 from tools.replay.checkpoint import Checkpoint
 from tools.replay.identity import to_event, with_pseudonym
 

@@ -13,6 +13,7 @@ import numpy as np
 from streams.errors import InputError
 from streams.settings.load import load_settings
 from tools.cli import progress
+from tools.files.cells.times import TimeRange, parse_time
 from tools.files.formats.named_files import check_exist, find_files
 from tools.files.log_source import CatalogueSource, LogSource, UserSource
 from tools.files.logs.log_preview import LogPreview, add_dry_run, emit_preview
@@ -20,7 +21,6 @@ from tools.files.logs.log_reader import LogReader, sorted_rows
 from tools.files.logs.log_rows import EventRules
 from tools.files.reading import told_reading
 from tools.files.refused_rows import RefusedRows
-from tools.files.times import TimeRange, parse_time
 
 if TYPE_CHECKING:
     from models.base.types import Float32

@@ -35,6 +35,7 @@ from streams.kafka.publisher import Publisher
 from streams.printable import counted
 from streams.settings.load import Settings, load_settings
 from tools.cli import emit, progress
+from tools.files.cells.times import TIME_UNITS
 from tools.files.file_options import parse_columns
 from tools.files.formats.named_files import STDIN, take_for_stdin
 from tools.files.json_lines import CUT_BYTES, read_chunks, split_lines
@@ -46,7 +47,6 @@ from tools.files.mapping import LeftOut, RecordMapper
 from tools.files.presets import find_preset
 from tools.files.reading import told_reading
 from tools.files.refused_rows import RefusedRows
-from tools.files.times import TIME_UNITS
 from tools.replay.identity import with_pseudonym
 
 #: Fields of the contract that a JSON line may have beside those of a log.

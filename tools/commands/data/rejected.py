@@ -18,8 +18,8 @@ from streams.kafka.publisher import Publisher
 from streams.printable import printable
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.cli import emit, write_line
-from tools.rejects.redrive import Redriver, Tally
-from tools.rejects.reject_reader import RejectedEvent, Wanted, read_marks, read_rejects
+from tools.replay.rejects.redrive import Redriver, Tally
+from tools.replay.rejects.reject_reader import RejectedEvent, Wanted, read_marks, read_rejects
 
 SHOWN_RECORDS: Final = 10
 SHOWN_CHARACTERS: Final = 2_000

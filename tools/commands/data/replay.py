@@ -18,12 +18,12 @@ from streams.printable import counted
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.broker.probe import check_broker
 from tools.cli import emit, say
+from tools.files.cells.times import parse_range
 from tools.files.log_source import LogSource
 from tools.files.logs.log_preview import LogPreview, add_dry_run, emit_preview
 from tools.files.logs.log_reader import LogReader
 from tools.files.logs.log_rows import EventRules
 from tools.files.refused_rows import RefusedRows
-from tools.files.times import parse_range
 from tools.replay.checkpoint import load_checkpoint
 from tools.replay.identity import LogReplay
 from tools.replay.live_users import count_live, read_live_users, refuse_live

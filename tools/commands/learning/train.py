@@ -10,7 +10,7 @@ from typing import Any
 from models.training.log_findings import find_no_hits
 from streams.errors import InputError
 from tools.cli import emit
-from tools.files.times import parse_time
+from tools.files.cells.times import parse_time
 from tools.training.catalogue_share import share_of_items
 from tools.training.checks import check_artifact_folder, check_trainable, findings_of, tell_findings
 from tools.training.fit import FitOptions, check_target, choose_text, encoder_for, train_artifact

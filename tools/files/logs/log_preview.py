@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from streams.printable import counted
 from tools.cli import ResultTable, emit
+from tools.files.cells.times import TimeRange
 from tools.files.logs.log_reader import LogReader
 from tools.files.logs.log_rows import LogRow
 from tools.files.refused_rows import RefusedRows
-from tools.files.times import TimeRange
 
 SHOWN_ROWS: Final = 5
 _HEADER: Final = ("line", "user_id", "item_id", "type", "time", "session_id", "value", "event_id")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from streams.errors import InputError, RecordError
+from tools.files.cells.times import TIME_UNITS
 from tools.files.file_options import parse_columns
 from tools.files.formats.named_files import STDIN
 from tools.files.log_source import LogSource
@@ -21,7 +22,6 @@ from tools.files.mapping import LeftOut
 from tools.files.presets import CONTAINERS
 from tools.files.raw_rows import RawRow, holds_json
 from tools.files.refused_rows import RefusedRows
-from tools.files.times import TIME_UNITS
 
 REQUIRED: Final = ("user_id", "item_id", "ts")
 #: The units of time in records of the contract: numbers are milliseconds.

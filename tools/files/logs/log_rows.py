@@ -13,11 +13,11 @@ from streams.formats.mapping_file import Mapping
 from streams.settings.apps import SequencerSettings
 from streams.settings.load import Settings
 from tools.files.cells.missing import MissingWords
+from tools.files.cells.times import TIME_UNITS, TimeReader
+from tools.files.cells.values import id_text, number, optional_id, shown, type_text
 from tools.files.file_options import parse_columns
 from tools.files.log_source import LogSource
 from tools.files.presets import find_preset
-from tools.files.times import TIME_UNITS, TimeReader
-from tools.files.values import id_text, number, optional_id, shown, type_text
 
 FIELDS: Final = ("event_id", "user_id", "item_id", "type", "ts", "session_id", "value")
 TS: Final = FIELDS.index("ts")
@@ -84,7 +84,7 @@ USUAL_RULES: Final = EventRules()
 
 
 class RowReader:
-    """Reads raw rows of one log; see :mod:`tools.files.values` for what a value may be.
+    """Reads raw rows of one log; see :mod:`tools.files.cells.values` for what a value may be.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from streams.errors import InputError
-from tools.files.times import TimeRange, parse_time
+from tools.files.cells.times import TimeRange, parse_time
 from tools.replay.identity import LogReplay
 from tools.replay.rebuild.manifest import folder_of
 

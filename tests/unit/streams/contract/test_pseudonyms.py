@@ -20,8 +20,8 @@ from streams.settings.load import KafkaSettings, Settings
 from tests.builders import T0, USER_ID_KEY, write_key
 from tests.certificates import OPENSSL
 from tools.commands.data.produce import EventMaker
+from tools.files.cells.times import TimeRange
 from tools.files.logs.log_rows import LogRow
-from tools.files.times import TimeRange
 from tools.replay.publish_log import Pace, Replay
 
 KEY = USER_ID_KEY

@@ -25,8 +25,8 @@ from streams.settings.record_limits import WindowBounds
 from tests.builders import T0, FakeRecord
 from tests.registries import FakeRegistry, wire
 from tools.oracle.expected import WindowOracle
-from tools.rejects.redrive import Redriver
-from tools.rejects.reject_reader import MARK_KEY, RejectedEvent
+from tools.replay.rejects.redrive import Redriver
+from tools.replay.rejects.reject_reader import MARK_KEY, RejectedEvent
 
 NOW = T0 + 1_000_000
 ROW = {"event_id": 11, "user_id": 7, "item_id": "sku-1", "type": "view", "ts": T0}

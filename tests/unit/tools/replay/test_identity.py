@@ -11,10 +11,10 @@ import pytest
 
 from streams.errors import InputError
 from tests.unit.tools.replay.test_publish_log import T0, row
+from tools.files.cells.times import TimeRange
 from tools.files.file_options import FileOptions
 from tools.files.log_source import LogSource
 from tools.files.logs.log_rows import LogRow
-from tools.files.times import TimeRange
 from tools.replay.identity import LogReplay, check_run, content_digest, default_run, event_id, wire_run
 
 

@@ -12,9 +12,9 @@ import pytest
 from streams.contract.records import Event, RecordDecoder
 from streams.errors import BrokerError, InputError
 from streams.settings.load import Settings
+from tools.files.cells.times import TimeRange
 from tools.files.logs.log_rows import LogRow
 from tools.files.refused_rows import MAX_BAD
-from tools.files.times import TimeRange
 from tools.replay.checkpoint import Checkpoint, load_checkpoint
 from tools.replay.publish_log import CHECKPOINT_ROWS, Pace, Replay
 

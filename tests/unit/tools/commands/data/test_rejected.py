@@ -18,9 +18,9 @@ from streams.settings.load import KafkaSettings
 from tests.builders import T0, FakeRecord, make_event
 from tools.commands.data.rejected import as_paragraph, as_text
 from tools.main import main
-from tools.rejects import redrive
-from tools.rejects.redrive import REDRIVEN_FROM, Redriver, Tally
-from tools.rejects.reject_reader import RejectedEvent, Wanted, as_reject, mark, marked
+from tools.replay.rejects import redrive
+from tools.replay.rejects.redrive import REDRIVEN_FROM, Redriver, Tally
+from tools.replay.rejects.reject_reader import RejectedEvent, Wanted, as_reject, mark, marked
 
 KAFKA = KafkaSettings(topic_prefix="shop-")
 GOOD = encode(make_event("e1"))

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 from streams.contract.records import MIN_EVENT_TS_MS
 from streams.errors import InputError, RecordError
+from tools.files.cells.values import is_missing, shown
 from tools.files.cells.written_dates import find_zone, guess_pattern, moment_ms, written_moment
-from tools.files.values import is_missing, shown
 
 #: A time before this is read as another unit, or refused, as in the contract.
 MIN_MS: Final = MIN_EVENT_TS_MS

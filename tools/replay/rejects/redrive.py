@@ -14,7 +14,7 @@ from streams.contract.records import EventDecoder
 from streams.errors import InputError, RecordError
 from streams.settings.load import KafkaSettings
 from tools.files.refused_rows import RefusedRows
-from tools.rejects.reject_reader import RejectedEvent, mark
+from tools.replay.rejects.reject_reader import RejectedEvent, mark
 
 #: The header of a redriven event that names the original record.
 REDRIVEN_FROM: Final = "redriven-from"

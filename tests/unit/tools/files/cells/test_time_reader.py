@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.errors import InputError, RecordError
-from tools.files.times import MAX_MS, MIN_MS, TimeReader
+from tools.files.cells.times import MAX_MS, MIN_MS, TimeReader
 
 MS = 1_700_000_000_123
 

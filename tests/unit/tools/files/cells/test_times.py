@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streams.errors import InputError
-from tools.files.times import TimeRange, parse_range, parse_time
+from tools.files.cells.times import TimeRange, parse_range, parse_time
 
 
 @pytest.mark.parametrize(
