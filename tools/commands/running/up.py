@@ -8,13 +8,17 @@ import contextlib
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
-from streams.errors import InputError
+from streams.errors import HeadraceError, InputError
 from streams.kafka.deployment import load_deployment
 from streams.kafka.topics import create_topics
-from streams.settings.load import Settings, load_settings
+from streams.settings.load import RecommenderSettings, Settings, load_settings
 from tools.broker.choice import names_broker, on_bar
 from tools.broker.local_broker import running_broker
 from tools.cli import emit, progress, say
@@ -56,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"--artifact {settings.recommender.artifact}: no such directory; make one with headrace train, or run headrace demo"
         )
+    _check_model(settings.recommender)
     named = settings.kafka.broker if names_broker(args.broker) else None
     with _terminate_as_interrupt(), progress() as bar:
         client = None if named is None else settings.kafka.security_arguments()
@@ -72,6 +77,28 @@ def run(args: argparse.Namespace) -> int:
             asyncio.run(create_topics(running.kafka, WORKER_TOPICS))
             workers = build_workers(running, args.workers, first_port=args.web_port)
             return _supervise(args, workers, running.health.stop_timeout_s + STOP_MARGIN_S)
+
+
+def _check_model(settings: RecommenderSettings) -> None:
+    """Raise :class:`HeadraceError` where the recommender could not serve its model, before a broker starts.
+
+    The check loads the model in a process of its own, because this one stays, without need of it.
+    """
+    say(f"checking the model in {settings.artifact}", style="dim")
+    quiet = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=quiet) as pool:
+        try:
+            pool.submit(_load_model, settings).result()
+        except BrokenProcessPool:
+            raise HeadraceError(
+                f"--artifact {settings.artifact}: the process that loaded it was killed; is there memory for it?"
+            ) from None
+
+
+def _load_model(settings: RecommenderSettings) -> None:
+    from streams.recommender.artifact_encoder import check_model
+
+    check_model(settings)
 
 
 def check_ports(first: int | None, n_workers: int) -> None:

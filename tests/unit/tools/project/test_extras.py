@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from streams.errors import BrokerError
-from tests.tiny import write_items, write_log
+from tests.tiny import artifact, write_items, write_log
 from tests.without_extras import EXTRAS, LOCAL_BROKER, TENSORBOARD, TESTS_ALONE, hide, hiding_path
 from tools.broker.local_broker import start_broker
 from tools.main import main
@@ -59,15 +59,16 @@ def test_a_local_broker_names_the_extra(
 
 @pytest.mark.model
 @pytest.mark.parametrize(
-    "command", [["broker", "start"], ["demo"], ["up", "--artifact", "."]], ids=lambda argv: argv[0]
+    "command", [["broker", "start"], ["demo"], ["up", "--artifact", "ARTIFACT"]], ids=lambda argv: argv[0]
 )
 def test_a_command_without_a_broker_names_the_extra(
     command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without Docker too, no engine works."""
+    argv = [str(artifact()) if word == "ARTIFACT" else word for word in command]
     hide(monkeypatch, *LOCAL_BROKER)
     monkeypatch.setenv("PATH", "")
-    assert main(command) == 1
+    assert main(argv) == 1
     told = capsys.readouterr().err
     assert "no engine works" in told and "pip install 'headrace[local-broker]'" in told and "--broker" in told
 

@@ -68,3 +68,14 @@ def test_all_workers_are_stopped_at_once(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(Worker, "stop", lambda self, timeout_s: stopped.append(self.web_port))
     stop_all([Worker("sequencer", {}, port, tmp_path / "log") for port in (1, 2, 3)])
     assert sorted(stopped) == [1, 2, 3]
+
+
+@pytest.mark.model
+def test_a_model_that_cannot_serve_is_refused_before_a_broker_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the user waits for a broker and the topics, and reads of the model in a worker's log."""
+    monkeypatch.setattr(up, "running_broker", lambda *_, **__: pytest.fail("a broker was started"))
+    (tmp_path / "manifest.json").write_text("{}")
+    with pytest.raises(InputError, match="tensors.safetensors is missing"):
+        up.run(arguments("--artifact", str(tmp_path)))
