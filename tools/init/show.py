@@ -54,9 +54,10 @@ def next_commands(proposal: Proposal) -> list[str]:
     if proposal.log is not None:
         commands.append("headrace train --out .headrace/artifact --minutes 3")
     commands.append("headrace up")
-    if proposal.items is not None and proposal.log is not None:
-        return [*commands, "headrace items put && headrace replay"]
-    return [*commands, "headrace replay" if proposal.log is not None else f"headrace {proposal.parts()[0].kind} put"]
+    last = [f"headrace {part.kind} put" for part in proposal.parts() if part.kind != "log"]
+    if proposal.log is not None and proposal.log.chosen.has("ts"):
+        last = [*last, "headrace replay"]
+    return [*commands, " && ".join(last)] if last else commands
 
 
 def _part_object(part: Part) -> dict[str, Any]:

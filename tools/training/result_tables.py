@@ -37,7 +37,8 @@ def of_training(result: Mapping[str, Any]) -> list[str | ResultTable]:
             [model_name(OURS), *(f"{found[key]:.4f}" for key in keys)],
             [model_name("recent_popularity"), *(f"{found[_POPULARITY + key]:.4f}" for key in keys)],
         ]
-        title = f"on {counted(int(found['n']), 'event')} of the log's end, which the first fit did not see"
+        which = "of the log's end" if result["has_times"] else "at random"
+        title = f"on {counted(int(found['n']), 'event')} {which}, which the first fit did not see"
         parts.append(ResultTable(title, ["model", *map(metric_name, keys)], rows, model_name(OURS)))
     return parts
 

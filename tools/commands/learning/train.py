@@ -57,6 +57,7 @@ def run(args: argparse.Namespace) -> int:
         "artifact": artifact.version,
         "out": str(args.out),
         "events": manifest.n_events,
+        "has_times": not sources.log.no_times,
         "users": manifest.n_users,
         "items": len(manifest.item_ids),
         "catalogue_share": share,
