@@ -41,12 +41,12 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
     from streams.errors import InputError, SettingsError
     from streams.settings.load import load_settings
     from tests.fuzz.targets import targets
+    from tools.files.entries.items import read_items
+    from tools.files.entries.users import read_users
     from tools.files.file_options import FileOptions
-    from tools.files.item_reader import read_items
     from tools.files.log_source import LogSource
     from tools.files.logs.log_reader import LogReader
     from tools.files.refused_rows import RefusedRows
-    from tools.files.user_reader import read_users
 
     def reads(read: Callable[[Path], object], suffix: str) -> Loader:
         def load(data: bytes, place: Path) -> bool:

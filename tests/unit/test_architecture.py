@@ -51,7 +51,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.cli"},
         {"tools.files.cells", "tools.files.formats"},
         {"tools.files"},
-        {"tools.files.logs"},
+        {"tools.files.logs", "tools.files.entries"},
         {"tools.main", "tools.catalogue", "tools.workers"},
         {"tools.broker", "tools.init", "tools.replay", "tools.replay.rejects"},
         {"tools.replay.rebuild", "tools.training", "tools.demo", "tools.project"},

@@ -14,9 +14,9 @@ import numpy as np
 from streams.errors import InputError
 from tools.bench.subject import Subject
 from tools.cli import progress
+from tools.files.entries.sources import UserSource
 from tools.files.file_options import FileOptions, parse_columns
 from tools.files.formats.named_files import check_exist
-from tools.files.log_source import UserSource
 from tools.files.raw_rows import raw_rows
 
 if TYPE_CHECKING:

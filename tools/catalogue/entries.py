@@ -22,9 +22,9 @@ from streams.printable import counted
 from streams.settings.load import Settings
 from tools.catalogue.items_topic import EntryTopic
 from tools.cli import add_common_arguments, check_consent, emit, progress, say, write_json, write_row
-from tools.files.entry_reader import EntryReader
+from tools.files.entries.reader import EntryReader
+from tools.files.entries.sources import CatalogueSource, UserSource
 from tools.files.file_options import shown_paths
-from tools.files.log_source import CatalogueSource, UserSource
 from tools.files.refused_rows import SHOWN_BAD, RefusedRows
 
 EntryT = TypeVar("EntryT", Item, User)

@@ -14,7 +14,7 @@ from streams.formats.decoders import open_item_decoder
 from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
 from tools.cli import say
-from tools.files.log_source import CatalogueSource
+from tools.files.entries.sources import CatalogueSource
 from tools.files.refused_rows import RefusedRows
 
 EntryT = TypeVar("EntryT", Item, User)

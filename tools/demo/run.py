@@ -15,9 +15,9 @@ from tools.cli import say
 from tools.demo.movielens import DemoLog, movielens_100k
 from tools.demo.report import report_of
 from tools.demo.steps import Outcome, Split, run_steps, split_by_time
+from tools.files.entries.sources import CatalogueSource
 from tools.files.file_options import FileOptions
 from tools.files.formats.named_files import check_exist
-from tools.files.log_source import CatalogueSource
 from tools.reports.outputs import check_writable
 
 DIRECTORY: Final = Path(".headrace")

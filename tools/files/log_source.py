@@ -1,4 +1,4 @@
-"""Names what a command reads: a log, a catalogue or users in a file.
+"""Names the log that a command reads.
 
 Every command that reads one has the same options for it. A new option of a log is a field of
 :class:`LogSource` and a line of its ``add_options``; then every command has it, and so has the
@@ -8,23 +8,16 @@ section ``[log]`` of ``headrace.toml``, whose values are the defaults of the opt
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from streams.contract.records import Item, User
 from streams.errors import InputError
 from streams.formats.mapping_file import Mapping
-from tools.files.cells.lists import SEPARATOR
 from tools.files.cells.times import TIME_UNITS
-from tools.files.entry_reader import EntryReader, fields_of
 from tools.files.file_options import FileOptions, shown_paths
-from tools.files.item_reader import item_files
 from tools.files.presets import find_preset
-from tools.files.refused_rows import RefusedRows
-from tools.files.sections import ReplaceDefault, Section
-from tools.files.user_reader import as_fields, user_files
+from tools.files.sections import InsteadOf, Section
 
 #: The fields of a log, beside its files, that are options of the same name.
 _HOW: Final = ("types", "time_unit", "time_format", "time_zone", "no_times")
@@ -83,12 +76,14 @@ class LogSource:
         )
         parser.add_argument(
             "--time-unit",
+            action=InsteadOf.other(time_format="", no_times=False),
             choices=TIME_UNITS,
             default=cls.time_unit,
             help="unit of the log's times; iso reads dates in many forms (default: %(default)s)",
         )
         parser.add_argument(
             "--time-format",
+            action=InsteadOf.other(time_unit="auto", no_times=False),
             default=cls.time_format,
             metavar="PATTERN",
             help="how the log writes its times: '%%m/%%d/%%Y %%I:%%M:%%S %%p'; excel for day numbers",
@@ -154,141 +149,3 @@ class LogSource:
                 f"{self.name}: --no-times: an event on the topic needs its time, which orders the user's window; name the "
                 "column with --columns ts=NAME. train and evaluate use a log without times"
             )
-
-
-@dataclass(frozen=True)
-class CatalogueSource:
-    """A catalogue in files. In its columns, ``features.NAME=COLUMN`` names a feature.
-
-    Parameters
-    ----------
-    tag_separator : what stands between tags, and between categories, in one cell
-    prefix : what the names of the options begin with: ``item-`` beside those of a log
-    """
-
-    paths: tuple[Path, ...]
-    files: FileOptions = FileOptions()
-    tag_separator: str = SEPARATOR
-    prefix: str = "item-"
-
-    @classmethod
-    def add_options(cls, parser: argparse.ArgumentParser, *, instead: str = "none") -> None:
-        """Add ``--items`` and its options.
-
-        Parameters
-        ----------
-        instead : what the command reads without it
-        """
-        parser.add_argument(
-            "--items",
-            type=Path,
-            action=ReplaceDefault,
-            default=list(cls.section().paths) if instead == "none" else [],
-            metavar="FILE",
-            help=f"the catalogue: titles, texts, categories, features; may be repeated (default: {instead})",
-        )
-        cls.add_file_options(parser, cls.prefix)
-
-    @classmethod
-    def add_file_options(cls, parser: argparse.ArgumentParser, prefix: str) -> None:
-        """Add the options for reading the files; their names begin with ``prefix``."""
-        FileOptions.add_options(parser, prefix, "the catalogue's")
-        parser.add_argument(
-            f"--{prefix}tag-separator",
-            default=cls.tag_separator,
-            metavar="TEXT",
-            help="what stands between tags, and between categories, in one cell (default: %(default)s)",
-        )
-        cls.section().set_defaults(parser, prefix)
-
-    @classmethod
-    def section(cls) -> Section:
-        """Return the section ``[items]`` of ``headrace.toml``."""
-        return Section.read("items", {**vars(FileOptions()), "tag_separator": cls.tag_separator})
-
-    @classmethod
-    def of(cls, args: argparse.Namespace) -> CatalogueSource | None:
-        """Return the catalogue that parsed options name, None without ``--items``."""
-        return None if not args.items else cls.of_files(args, args.items, cls.prefix)
-
-    @classmethod
-    def of_files(cls, args: argparse.Namespace, paths: Sequence[Path], prefix: str) -> CatalogueSource:
-        """Return a catalogue in these files, read as parsed options say."""
-        separator = getattr(args, f"{prefix.replace('-', '_')}tag_separator")
-        return cls(tuple(paths), FileOptions.of(args, prefix), separator, prefix)
-
-    def reader(self, refused: RefusedRows) -> EntryReader[Item]:
-        """Return a reader of the items; ``refused`` counts and shows rows that are none."""
-        files = item_files(self.paths, self.files, separator=self.tag_separator, prefix=self.prefix)
-        return EntryReader(files, refused)
-
-    def read(self) -> dict[str, dict[str, Any]]:
-        """Return the contract's fields of the items by id; raise :class:`InputError` without items."""
-        items = self.reader(RefusedRows("refused items")).read_some()
-        return {item_id: fields_of(item) for item_id, item in items.items()}
-
-
-@dataclass(frozen=True)
-class UserSource:
-    """Users in files. In the columns, ``features.NAME=COLUMN`` names a feature.
-
-    Parameters
-    ----------
-    follow_separator : what stands between user ids in one cell
-    prefix : what the names of the options begin with: ``user-`` beside those of a log
-    """
-
-    paths: tuple[Path, ...]
-    files: FileOptions = FileOptions()
-    follow_separator: str = SEPARATOR
-    prefix: str = "user-"
-
-    @classmethod
-    def add_options(cls, parser: argparse.ArgumentParser) -> None:
-        """Add ``--users`` and its options."""
-        parser.add_argument(
-            "--users",
-            type=Path,
-            action=ReplaceDefault,
-            default=list(cls.section().paths),
-            metavar="FILE",
-            help="features of users; may be repeated",
-        )
-        cls.add_file_options(parser, cls.prefix)
-
-    @classmethod
-    def add_file_options(cls, parser: argparse.ArgumentParser, prefix: str) -> None:
-        """Add the options for reading the files; their names begin with ``prefix``."""
-        FileOptions.add_options(parser, prefix, "the users'")
-        parser.add_argument(
-            f"--{prefix}follow-separator",
-            default=cls.follow_separator,
-            metavar="TEXT",
-            help="what stands between the ids that a user follows, in one cell (default: %(default)s)",
-        )
-        cls.section().set_defaults(parser, prefix)
-
-    @classmethod
-    def section(cls) -> Section:
-        """Return the section ``[users]`` of ``headrace.toml``."""
-        return Section.read("users", {**vars(FileOptions()), "follow_separator": cls.follow_separator})
-
-    @classmethod
-    def of(cls, args: argparse.Namespace) -> UserSource | None:
-        """Return the users that parsed options name, None without ``--users``."""
-        return None if not args.users else cls.of_files(args, args.users, cls.prefix)
-
-    @classmethod
-    def of_files(cls, args: argparse.Namespace, paths: Sequence[Path], prefix: str) -> UserSource:
-        """Return users in these files, read as parsed options say."""
-        separator = getattr(args, f"{prefix.replace('-', '_')}follow_separator")
-        return cls(tuple(paths), FileOptions.of(args, prefix), separator, prefix)
-
-    def reader(self, refused: RefusedRows) -> EntryReader[User]:
-        """Return a reader of the users; ``refused`` counts and shows rows that are none."""
-        files = user_files(self.paths, self.files, separator=self.follow_separator, prefix=self.prefix)
-        return EntryReader(files, refused)
-
-    def read(self) -> dict[str, dict[str, Any]]:
-        """Return features and follows by user id; raise :class:`InputError` without users."""
-        return as_fields(self.reader(RefusedRows("refused users")).read_some())

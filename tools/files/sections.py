@@ -87,6 +87,30 @@ class ReplaceDefault(argparse.Action):
         setattr(namespace, self.dest, [values] if found is self.default else [*found, values])
 
 
+class InsteadOf(argparse.Action):
+    """Notes a value, and takes the usual one for options that exclude it and that nobody typed.
+
+    So a typed option wins over the section: where that says ``time_unit = "s"``, a typed
+    ``--time-format`` is not refused. Two typed options that exclude each other still are.
+    """
+
+    others: Mapping[str, str | bool] = {}
+
+    @classmethod
+    def other(cls, **others: str | bool) -> type[InsteadOf]:
+        """Return the action for an option that excludes others, which are given with their usual values."""
+        return type(cls.__name__, (cls,), {"others": others})
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Note the value."""
+        setattr(namespace, self.dest, values)
+        for name, usual in self.others.items():
+            if getattr(namespace, name) == parser.get_default(name):
+                setattr(namespace, name, usual)
+
+
 def _paths(section: str, value: object) -> tuple[Path, ...]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from streams.errors import InputError
 from streams.formats.mapping_file import Mapping as Rules
-from tools.files.item_reader import ITEM_FIELDS
+from tools.files.entries.items import ITEM_FIELDS
+from tools.files.entries.users import USER_FIELDS
 from tools.files.logs.log_rows import FIELDS
 from tools.files.mapping import LeftOut, RecordMapper
 from tools.files.presets import column_names, find_preset
-from tools.files.user_reader import USER_FIELDS
 from tools.init.profile import Column, as_text
 from tools.init.propose import Part
 from tools.init.tables import Chosen, Kind, Table

@@ -14,8 +14,9 @@ from streams.errors import InputError
 from streams.settings.load import load_settings
 from tools.cli import progress
 from tools.files.cells.times import TimeRange, parse_time
+from tools.files.entries.sources import CatalogueSource, UserSource
 from tools.files.formats.named_files import check_exist, find_files
-from tools.files.log_source import CatalogueSource, LogSource, UserSource
+from tools.files.log_source import LogSource
 from tools.files.logs.log_preview import LogPreview, add_dry_run, emit_preview
 from tools.files.logs.log_reader import LogReader, sorted_rows
 from tools.files.logs.log_rows import EventRules

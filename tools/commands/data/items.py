@@ -8,7 +8,7 @@ from streams.formats.decoders import refuse_foreign
 from streams.settings.load import Settings, load_settings
 from tools.catalogue import entries
 from tools.catalogue.items_topic import ITEMS
-from tools.files.log_source import CatalogueSource
+from tools.files.entries.sources import CatalogueSource
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

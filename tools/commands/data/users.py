@@ -15,7 +15,7 @@ from streams.printable import counted
 from streams.settings.load import Settings, load_settings
 from tools.catalogue import entries
 from tools.catalogue.items_topic import USERS
-from tools.files.log_source import UserSource
+from tools.files.entries.sources import UserSource
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

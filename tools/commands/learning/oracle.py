@@ -31,8 +31,9 @@ from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.catalogue.items_topic import items_of_file, read_catalogue
 from tools.cli import emit, progress, say, write_json
+from tools.files.entries.sources import CatalogueSource
 from tools.files.formats.named_files import check_exist
-from tools.files.log_source import CatalogueSource, LogSource
+from tools.files.log_source import LogSource
 from tools.files.logs.log_preview import LogPreview, add_dry_run, emit_preview
 from tools.files.logs.log_reader import LogReader, sorted_rows
 from tools.files.logs.log_rows import EventRules, LogRow

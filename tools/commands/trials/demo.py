@@ -15,8 +15,8 @@ from tools.cli import emit, say, say_table
 from tools.demo.movielens import DemoLog
 from tools.demo.report import as_rows, explanations, find_problem, user_lines
 from tools.demo.run import Options, run_demo
+from tools.files.entries.sources import CatalogueSource
 from tools.files.file_options import FileOptions
-from tools.files.log_source import CatalogueSource
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tools.files.entries.sources import CatalogueSource, UserSource
 from tools.files.file_options import FileOptions
-from tools.files.log_source import CatalogueSource, LogSource, UserSource
+from tools.files.log_source import LogSource
 
 #: Where a log is read, with what each needs besides.
 OF_A_LOG = {

@@ -13,14 +13,14 @@ import pyarrow.parquet
 import pytest
 
 from streams.errors import InputError
+from tools.files.entries.items import read_items
+from tools.files.entries.users import read_users
 from tools.files.file_options import FileOptions
-from tools.files.item_reader import read_items
 from tools.files.log_source import LogSource
 from tools.files.logs.log_reader import LogReader
 from tools.files.logs.log_rows import LogRow
 from tools.files.presets import FOLDER, find_preset, preset_names
 from tools.files.refused_rows import RefusedRows
-from tools.files.user_reader import read_users
 from tools.replay.identity import event_id
 
 T0_S = 1_700_000_000

@@ -10,8 +10,9 @@ import pytest
 
 from streams.errors import SettingsError
 from streams.settings.load import load_settings, read_sections
+from tools.files.entries.sources import CatalogueSource, UserSource
 from tools.files.file_options import FileOptions
-from tools.files.log_source import CatalogueSource, LogSource, UserSource
+from tools.files.log_source import LogSource
 from tools.main import COMMANDS
 
 WHOLE = """\
@@ -155,3 +156,24 @@ def test_a_section_that_is_no_table_stops_every_command(folder: Path) -> None:
     write(folder, "[logs]\npaths = []")
     with pytest.raises(SettingsError, match="unknown setting 'logs'"):
         load_settings({})
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("in_file", ['time_unit = "s"', "time_unit = 's'\nno_times = true"])
+def test_a_typed_form_of_times_wins_over_the_file(folder: Path, in_file: str) -> None:
+    """A typed pattern replaces the unit of the section, and a typed unit its pattern."""
+    write(folder, f"[log]\npaths = ['a.csv']\n{in_file}")
+    log = LogSource.of(parsed("train", "--out", "model", "--time-format", "%d/%m/%Y"))
+    assert (log.time_format, log.time_unit, log.no_times) == ("%d/%m/%Y", "auto", False)
+    write(folder, "[log]\npaths = ['a.csv']\ntime_format = '%d/%m/%Y'")
+    log = LogSource.of(parsed("train", "--out", "model", "--time-unit", "ms"))
+    assert (log.time_format, log.time_unit) == ("", "ms")
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("order", [1, -1])
+def test_two_typed_forms_of_times_still_exclude_each_other(order: int) -> None:
+    """Neither of them is dropped in silence."""
+    typed = [("--time-format", "%d/%m/%Y"), ("--time-unit", "ms")][::order]
+    log = LogSource.of(parsed("train", "--out", "model", *(word for pair in typed for word in pair)))
+    assert (log.time_format, log.time_unit) == ("%d/%m/%Y", "ms")

@@ -17,13 +17,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from streams.settings.load import load_settings
+from tools.files.entries.items import read_items
+from tools.files.entries.sources import CatalogueSource, UserSource
+from tools.files.entries.users import read_users
 from tools.files.file_options import FileOptions
-from tools.files.item_reader import read_items
-from tools.files.log_source import CatalogueSource, LogSource, UserSource
+from tools.files.log_source import LogSource
 from tools.files.logs.log_reader import LogReader
 from tools.files.logs.log_rows import EventRules, LogRow
 from tools.files.refused_rows import RefusedRows
-from tools.files.user_reader import read_users
 from tools.main import main
 
 TS = 1_700_000_000

@@ -14,8 +14,8 @@ from streams.settings.load import KafkaSettings, Settings
 from tests.builders import T0, USER_ID_KEY, write_key
 from tools.catalogue.items_topic import items_of_file
 from tools.commands.learning.oracle import log_records
+from tools.files.entries.sources import CatalogueSource
 from tools.files.file_options import FileOptions
-from tools.files.log_source import CatalogueSource
 from tools.files.logs.log_rows import LogRow
 from tools.main import main
 from tools.replay.identity import to_event

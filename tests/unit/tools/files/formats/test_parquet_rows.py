@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from streams.errors import InputError
+from tools.files.entries.items import read_items
 from tools.files.file_options import FileOptions
 from tools.files.formats import parquet_rows
 from tools.files.formats.parquet_pages import DamagedPageError, read_pages
 from tools.files.formats.parquet_rows import ParquetRows
-from tools.files.item_reader import read_items
 from tools.files.log_source import LogSource
 from tools.files.logs.log_reader import LogReader
 from tools.files.refused_rows import RefusedRows

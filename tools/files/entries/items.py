@@ -9,7 +9,7 @@ from typing import Any, Final
 from streams.contract.records import Item
 from tools.files.cells.lists import SEPARATOR
 from tools.files.cells.prices import WrittenPrice, decimal_mark, read_price
-from tools.files.entry_reader import EntryFiles, EntryReader, Kind, Row, fields_of
+from tools.files.entries.reader import EntryFiles, EntryReader, Kind, Row, fields_of
 from tools.files.file_options import FileOptions
 from tools.files.refused_rows import RefusedRows
 

@@ -13,9 +13,9 @@ import pytest
 
 from streams.contract.records import RecordDecoder, User
 from streams.errors import InputError
+from tools.files.entries.sources import UserSource
+from tools.files.entries.users import read_users
 from tools.files.file_options import FileOptions
-from tools.files.log_source import UserSource
-from tools.files.user_reader import read_users
 
 COLUMNS = "user_id=id,features.age=age,features.city=city,follows=friends"
 
@@ -99,7 +99,7 @@ def test_follows_that_are_no_ids_are_counted(tmp_path: Path, capsys: pytest.Capt
     """Words for nothing are no ids either; the separator is the user's."""
     path = tmp_path / "users.csv"
     path.write_text(f"user_id,follows,features\n1,2 3.0 NULL 2,x\n2,{'y' * 200} 4,\nNULL,1,\nNULL,2,\n")
-    users = UserSource((path,), follow_separator=" ").read()
+    users = UserSource((path,), separator=" ").read()
     assert {user_id: user["follows"] for user_id, user in users.items()} == {"1": ["2", "3"], "2": ["4"]}
     told = capsys.readouterr().err
     assert "follows: 1 of 4 hold no user id, for example 'yyy" in told

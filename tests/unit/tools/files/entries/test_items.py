@@ -17,11 +17,11 @@ import pytest
 from streams.contract.records import Item, RecordDecoder
 from streams.errors import InputError
 from tools.catalogue.items_topic import items_of_file
+from tools.files.entries.items import read_items
+from tools.files.entries.sources import CatalogueSource
+from tools.files.entries.users import read_users
 from tools.files.file_options import FileOptions
-from tools.files.item_reader import read_items
-from tools.files.log_source import CatalogueSource
 from tools.files.refused_rows import RefusedRows
-from tools.files.user_reader import read_users
 
 
 def read(path: Path, content: str, columns: str = "") -> dict[str, dict[str, Any]]:
@@ -176,7 +176,7 @@ def test_categories_and_tags_are_cut_where_the_user_says(tmp_path: Path, capsys:
     assert [item["categories"] for item in plain.values()] == [["外设", "电脑"], ["外设"], ["存储", "电脑"]]
     assert plain["1"]["tags"] == ["好用/轻"]
     assert "if '/' parts them, add --item-tag-separator '/'" in capsys.readouterr().err
-    cut = CatalogueSource((path,), options, tag_separator="/").read()
+    cut = CatalogueSource((path,), options, separator="/").read()
     assert cut["1"] == {"title": "鼠标", "categories": ["外设|电脑"], "tags": ["好用", "轻"]}
     lines = [{"item_id": "1", "title": "a", "category": ["x", "y"], "categories": ["y", "z"], "tags": ["b|c"]}]
     items = read(tmp_path / "items.jsonl", "\n".join(map(json.dumps, lines)))
