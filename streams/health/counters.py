@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, TypeAlias, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.samples import Sample
+
+from streams.health.stage_times import RECOMMENDER_STAGES, SEQUENCER_STAGES, Stage, StageTimes
 
 #: Numbers that only grow while a worker lives.
 CounterName: TypeAlias = (
@@ -63,9 +65,14 @@ _MEANINGS: Final[dict[Name, str]] = {
 
 
 class Metrics:
-    """The counters, gauges and freshness of one worker. For one event loop."""
+    """The counters, gauges, freshness and stage times of one worker. For one event loop.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    stages : the stages of the worker's app
+    """
+
+    def __init__(self, stages: Sequence[Stage] = (*SEQUENCER_STAGES, *RECOMMENDER_STAGES)) -> None:
         # Without this, each counter has a second series: the time at which it was created.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
@@ -90,6 +97,9 @@ class Metrics:
             buckets=FRESHNESS_BUCKETS_MS,
             registry=self.registry,
         )
+
+        self.stages = StageTimes(f"{PREFIX}stage_ms", stages)
+        self.registry.register(self.stages)
 
     def count_batch(self, partition: int, counts: Counts, offset: int) -> None:
         """Add a delivered batch of events, whose last offset is ``offset``."""

@@ -25,6 +25,7 @@ from faust.types import TP, EventT
 from models.ranking.pipeline import Catalogue
 from streams.formats.decoders import open_registry
 from streams.health.counters import Metrics
+from streams.health.stage_times import RECOMMENDER_STAGES
 from streams.health.unknown_items import UnknownItems
 from streams.recommender.background import watched
 from streams.recommender.catalogue_reader import CatalogueReader
@@ -181,7 +182,7 @@ def build_recommender(settings: Settings) -> StreamApp:
         store="memory://",
         datadir=settings.sequencer.data_dir,
     )
-    metrics = Metrics()
+    metrics = Metrics(RECOMMENDER_STAGES)
     vectors = app.Table(
         "user_vectors",
         key_type=bytes,

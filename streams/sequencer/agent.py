@@ -29,6 +29,7 @@ from streams.errors import RejectCeilingError
 from streams.formats.decoders import open_event_decoder, open_registry
 from streams.health.counters import Metrics
 from streams.health.reject_watch import RejectAlarm, RejectCeiling
+from streams.health.stage_times import SEQUENCER_STAGES
 from streams.kafka.batch_writer import delivered
 from streams.kafka.publisher import KeyHomes
 from streams.runtime.app import StreamApp, build_app
@@ -99,7 +100,8 @@ class Sequencer:
 
     async def _start(self, event: EventT) -> None:
         message = event.message
-        tp, partition = message.tp, message.partition
+        tp, partition, taken_s = message.tp, message.partition, time.time()
+        self.metrics.stages.add("event_read", (1000 * taken_s - record.timestamp for record in event.value))
         result = await self._absorb(event)
         note = await self.judge(tp, result)
         self.windows.stage(partition, result.windows)
@@ -115,7 +117,7 @@ class Sequencer:
             max_record_bytes=REJECTED_MAX_BYTES - BATCH_OVERHEAD_BYTES,
         )
         previous = self.finishing.get(tp)
-        self.finishing[tp] = asyncio.ensure_future(self._finish(event, result, note, sequences, rejected, previous))
+        self.finishing[tp] = asyncio.ensure_future(self._finish(event, result, note, sequences, rejected, previous, taken_s))
 
     async def _absorb(self, event: EventT) -> BatchResult:
         """Return the result of a batch; damaged windows are mended first."""
@@ -141,6 +143,7 @@ class Sequencer:
         sequences: list[asyncio.Future[Any]],
         rejected: list[asyncio.Future[Any]],
         previous: asyncio.Task[None] | None,
+        taken_s: float,
     ) -> None:
         try:
             if previous is not None:
@@ -153,6 +156,7 @@ class Sequencer:
             raise
         finally:
             self._slots.release()
+        self.metrics.stages.add_batch("window", 1000 * (time.time() - taken_s), len(event.value))
         self.read_ms_of[event.message.partition] = event.value[-1].timestamp
         self.metrics.count_batch(event.message.partition, result.counts, event.message.offset)
         self.app.consumer.deliver(event, note)
@@ -286,7 +290,7 @@ class Sequencer:
 
 def build_sequencer(settings: Settings, metrics: Metrics | None = None) -> StreamApp:
     """Return the sequencer's app; connects to nothing."""
-    metrics = metrics or Metrics()
+    metrics = metrics or Metrics(SEQUENCER_STAGES)
     group = settings.sequencer
     store = "memory://"
     options: dict[str, Any] = {}

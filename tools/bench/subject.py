@@ -16,6 +16,7 @@ Options = TypeVar("Options")
 #: What can be measured; the module has underscores for hyphens.
 SUBJECTS: Final = {
     "sequencer": "events a second, beside bare clients and the obvious agent",
+    "freshness": "age of lists by rate of events, and where the time goes",
     "encoder": "texts a second, beside a plain loop over batches of 32",
     "factors": "matrix factorisation, beside the implicit package",
     "imputation": "lists with features missing, by what fills them",

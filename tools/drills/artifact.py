@@ -7,21 +7,32 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from streams.contract.records import VERSION, Item
 from streams.errors import RunError
 
-N_ITEMS: Final = 300
-N_USERS: Final = 60
-N_EVENTS_EACH: Final = 30
 TRAIN_LIMIT_S: Final = 300
 START_MS: Final = 1_700_000_000_000
 
 
-def make_artifact(folder: Path, seed: int) -> Path:
+@dataclass(frozen=True)
+class MadeLog:
+    """Size of a made log: by default so small that training takes seconds."""
+
+    n_items: int = 300
+    n_users: int = 60
+    n_events_each: int = 30
+
+
+def make_artifact(folder: Path, seed: int, size: MadeLog = MadeLog()) -> Path:
     """Train an artifact on a seeded log of users who walk through items, with the fake encoder.
+
+    Parameters
+    ----------
+    folder : the log, the catalogue and the directory ``artifact`` are written into it
 
     Raises
     ------
@@ -30,14 +41,14 @@ def make_artifact(folder: Path, seed: int) -> Path:
     """
     rng = random.Random(seed)  # noqa: S311 - a reproducible log, nothing secret
     rows = []
-    for user in range(N_USERS):
-        item = rng.randrange(N_ITEMS)
-        for step in range(N_EVENTS_EACH):
-            item = (item + rng.randrange(1, 4)) % N_ITEMS
+    for user in range(size.n_users):
+        item = rng.randrange(size.n_items)
+        for step in range(size.n_events_each):
+            item = (item + rng.randrange(1, 4)) % size.n_items
             rows.append((START_MS + 600_000 * step + 1_000 * user, f"u{user}", f"i{item}"))
     log, items, out = folder / "log.csv", folder / "items.csv", folder / "artifact"
     log.write_text("user_id,item_id,ts\n" + "".join(f"{user},{item},{ts}\n" for ts, user, item in sorted(rows)))
-    listed = "".join(f"i{i},Item number {i},category {i % 7}\n" for i in range(N_ITEMS))
+    listed = "".join(f"i{i},Item number {i},category {i % 7}\n" for i in range(size.n_items))
     items.write_text(f"item_id,title,category\n{listed}")
     argv = [sys.executable, "-m", "tools.main", "train", str(log), "--items", str(items), "--out", str(out)]
     _run([*argv, "--encoder", "fake", "--device", "cpu", "--seed", str(seed), "--json"])

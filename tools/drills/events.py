@@ -54,26 +54,37 @@ def shares_of_users(n_users: int) -> Float64:
 class EventSource:
     """Makes a drill's events one by one, each as the record to publish.
 
-    Equal arguments and equal clocks give equal events.
+    Equal arguments and equal clocks give equal events. ``last_id`` is the id of the event that was
+    made last; ids rise.
 
     Parameters
     ----------
     item_ids : items of the events
     lateness_ms : the sequencer's allowed lateness
+    prefix : begins each event id; sources that publish to one topic need different ones
     """
 
     def __init__(
-        self, n_users: int, item_ids: Sequence[str], seed: int, shares: Shares, *, lateness_ms: int = 24 * HOUR_MS
+        self,
+        n_users: int,
+        item_ids: Sequence[str],
+        seed: int,
+        shares: Shares,
+        *,
+        lateness_ms: int = 24 * HOUR_MS,
+        prefix: str = "e",
     ) -> None:
         self.sent: Counter[Sort] = Counter()
         self._n_users = n_users
         self._item_ids = item_ids
         self._shares = shares
         self._lateness_ms = lateness_ms
+        self._prefix = prefix
         self._rng = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret
         self._recent: deque[OutRecord] = deque(maxlen=REPEATABLE)
         self._kinds = tuple(MALFORMED.values())
         self._n = 0
+        self.last_id = ""
 
     def first_events(self, now_ms: int) -> Iterator[OutRecord]:
         """Yield one new event of each user."""
@@ -112,8 +123,9 @@ class EventSource:
 
     def _event(self, user: str, ts_ms: int) -> OutRecord:
         self._n += 1
+        self.last_id = f"{self._prefix}{self._n:010d}"
         item = self._item_ids[self._rank(len(self._item_ids))]
-        event = Event(VERSION, f"e{self._n:010d}", user, item, EVENT_TYPES[self._n % 3], ts_ms)
+        event = Event(VERSION, self.last_id, user, item, EVENT_TYPES[self._n % 3], ts_ms)
         record = OutRecord(user.encode(), encode(event))
         self._recent.append(record)
         return record

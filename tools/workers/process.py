@@ -156,6 +156,16 @@ class Worker:
         """
         return self._json("/counts")
 
+    def metrics(self) -> str:
+        """Return what the worker's ``/metrics`` page says, in Prometheus' text format.
+
+        Raises
+        ------
+        WorkerError
+            When it does not answer.
+        """
+        return self._page("/metrics").decode()
+
     def live(self) -> dict[str, Any]:
         """Return what the worker's ``/live`` page says.
 
@@ -232,13 +242,23 @@ class Worker:
 
     def _json(self, page: str) -> dict[str, Any]:
         try:
+            found: dict[str, Any] = json.loads(self._page(page))
+            return found
+        except ValueError as exc:
+            raise self._no_page(page, exc) from exc
+
+    def _page(self, page: str) -> bytes:
+        try:
             with self._get(page) as response:
-                found: dict[str, Any] = json.load(response)
+                found: bytes = response.read()
                 return found
-        except (OSError, ValueError) as exc:
-            raise WorkerError(
-                f"{self.name}: no {page.strip('/')} from port {self.web_port}: {exc}; {self.log_tail()}"
-            ) from exc
+        except OSError as exc:
+            raise self._no_page(page, exc) from exc
+
+    def _no_page(self, page: str, exc: Exception) -> WorkerError:
+        return WorkerError(
+            f"{self.name}: no {page.strip('/')} from port {self.web_port}: {exc}; {self.log_tail()}"
+        )
 
     def _get(self, page: str) -> Any:
         return opener.open(self.page_url(page), timeout=HTTP_TIMEOUT_S)
