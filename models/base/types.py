@@ -6,7 +6,8 @@ catalogue.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,45 @@ class Behaviour(NamedTuple):
     item_id: str
     type: str
     ts_ms: int
+
+
+class Behaviours(Sequence[Behaviour]):
+    """A window's behaviours in columns, oldest first: an object for each would cost more to make
+    than the models need to read it.
+
+    Parameters
+    ----------
+    item_ids, types, ts_ms : of each behaviour, as in :class:`Behaviour`
+    """
+
+    __slots__ = ("item_ids", "ts_ms", "types")
+
+    def __init__(self, item_ids: Sequence[str] = (), types: Sequence[str] = (), ts_ms: Sequence[int] = ()) -> None:
+        self.item_ids = item_ids
+        self.types = types
+        self.ts_ms = ts_ms
+
+    @classmethod
+    def of(cls, behaviours: Sequence[Behaviour]) -> Behaviours:
+        """Return behaviours in columns."""
+        return behaviours if isinstance(behaviours, Behaviours) else cls.of_rows(behaviours)
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[tuple[str, str, int]]) -> Behaviours:
+        """Return the columns of rows ``(item_id, type, ts_ms)``."""
+        columns = tuple(zip(*rows, strict=True))
+        return cls(*columns)
+
+    def __len__(self) -> int:
+        return len(self.item_ids)
+
+    @overload
+    def __getitem__(self, index: int) -> Behaviour: ...
+    @overload
+    def __getitem__(self, index: slice) -> Behaviours: ...
+    def __getitem__(self, index: int | slice) -> Behaviour | Behaviours:
+        item_ids, types, ts_ms = self.item_ids[index], self.types[index], self.ts_ms[index]
+        return Behaviours(item_ids, types, ts_ms) if isinstance(index, slice) else Behaviour(item_ids, types, ts_ms)  # type: ignore[arg-type]
 
 
 def weights_of(kinds: WindowTypes) -> Float32:

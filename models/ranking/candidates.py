@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from models.artifact.artifact import Artifact
-from models.base.types import Behaviour, Bool, Float32, Int64, weights_of
+from models.base.types import Behaviour, Behaviours, Bool, Float32, Int64, weights_of
 from models.factors.matrix_factorisation import fold_in
 from models.features.columns import Row
 from models.ranking.candidate_features import Counts, features_of
@@ -193,10 +193,12 @@ def seen_rows(
     row_of = catalogue.row_of
     result = []
     for i, window in enumerate(windows):
-        ids = {behaviour.item_id for behaviour in window}
+        ids = set(Behaviours.of(window).item_ids)
         if extra_seen is not None:
             ids |= extra_seen[i]
-        result.append(np.array([row_of[item_id] for item_id in ids if item_id in row_of], dtype=np.int64))
+        rows = set(map(row_of.get, ids))
+        rows.discard(None)
+        result.append(np.fromiter(rows, np.int64, len(rows)))
     return result
 
 

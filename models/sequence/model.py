@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Literal, Protocol
 
 import numpy as np
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from models.base.event_types import DEFAULT_TYPES, WindowTypes
-from models.base.types import Behaviour, Float32, Int64
+from models.base.types import Behaviour, Behaviours, Float32, Int64
 from models.sequence.linear_recurrence import LinearRecurrentEncoder
 
 N_GAPS: Final = 18
@@ -237,29 +238,36 @@ def pack(
     ----------
     kinds : the types that the model knows
     """
-    known = [
-        [b for b in window if b.item_id in row_of and (b.type in kinds.row_of or kinds.is_known(b.type))][-max_length:]
-        for window in windows
-    ]
-    lengths = np.array([len(window) for window in known], dtype=np.int64)
+    known = [_known(Behaviours.of(window), row_of, max_length, kinds) for window in windows]
+    lengths = np.array([len(rows) for rows, _, _ in known], dtype=np.int64)
     length = max(1, int(lengths.max(initial=0)))
-    rows = np.zeros((len(known), length), dtype=np.int64)
-    types = np.zeros_like(rows)
-    times = np.zeros_like(rows)
-    for i, window in enumerate(known):
-        n = len(window)
-        rows[i, :n] = [row_of[b.item_id] for b in window]
-        types[i, :n] = [kinds.row(b.type) for b in window]
-        times[i, :n] = [b.ts_ms for b in window]
+    rows, types, times = np.zeros((3, len(known), length), dtype=np.int64)
+    is_there = np.arange(length) < lengths[:, None]
+    for column, values in ((rows, 0), (types, 1), (times, 2)):
+        column[is_there] = np.fromiter(chain.from_iterable(each[values] for each in known), np.int64, lengths.sum())
     gaps = np.zeros_like(rows)
     gaps[:, 1:] = gap_bucket(np.diff(times, axis=1))
     gaps[np.arange(length) >= lengths[:, None]] = NO_GAP
     return PackedWindows(rows, types, gaps, lengths)
 
 
+def _known(
+    window: Behaviours, row_of: dict[str, int], max_length: int, kinds: WindowTypes
+) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
+    """Return item row, type row and time of the newest behaviours that the model knows."""
+    rows = list(map(row_of.get, window.item_ids))
+    types = list(map(kinds.row_of.get, window.types))
+    if None in types:
+        types = [kinds.row(name) if name in kinds.row_of or kinds.is_known(name) else None for name in window.types]
+    if None not in rows and None not in types:
+        return rows[-max_length:], types[-max_length:], window.ts_ms[-max_length:]  # type: ignore[return-value]
+    kept = [each for each in zip(rows, types, window.ts_ms, strict=True) if None not in each[:2]][-max_length:]
+    return tuple(zip(*kept, strict=True)) or ((), (), ())  # type: ignore[return-value]
+
+
 def pack_wishes(
     windows: Sequence[Sequence[Behaviour]], row_of: dict[str, int], max_length: int, kinds: WindowTypes
 ) -> PackedWindows:
     """Return the positive behaviours of windows as arrays, as :func:`pack` does."""
-    wishes = [[b for b in window if kinds.is_positive(b.type)] for window in windows]
+    wishes = [Behaviours.of_rows(b for b in window if kinds.is_positive(b.type)) for window in windows]
     return pack(wishes, row_of, max_length, kinds)

@@ -117,7 +117,9 @@ class Sequencer:
             max_record_bytes=REJECTED_MAX_BYTES - BATCH_OVERHEAD_BYTES,
         )
         previous = self.finishing.get(tp)
-        self.finishing[tp] = asyncio.ensure_future(self._finish(event, result, note, sequences, rejected, previous, taken_s))
+        self.finishing[tp] = asyncio.ensure_future(
+            self._finish(event, result, note, sequences, rejected, previous, taken_s)
+        )
 
     async def _absorb(self, event: EventT) -> BatchResult:
         """Return the result of a batch; damaged windows are mended first."""

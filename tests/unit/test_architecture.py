@@ -55,10 +55,10 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.main", "tools.catalogue", "tools.workers"},
         {"tools.broker", "tools.init", "tools.replay", "tools.replay.rejects"},
         {"tools.replay.rebuild", "tools.training", "tools.demo", "tools.project"},
-        {"tools.bench", "tools.drills.judging"},
+        {"tools.drills.judging"},
         {"tools.drills"},
-        {"tools.drills.acts"},
-        {"tools.drills.kinds"},
+        {"tools.drills.acts", "tools.bench.live"},
+        {"tools.drills.kinds", "tools.bench"},
         {
             "tools.commands",
             "tools.commands.data",

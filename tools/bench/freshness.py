@@ -34,9 +34,9 @@ from streams.kafka.group_watch import group_lag
 from streams.kafka.topics import create_topics
 from streams.settings.event_table import DEFAULT_TABLE
 from streams.settings.load import Settings, load_settings
-from tools.bench.freshness_load import Outcome, Task
+from tools.bench.live.load import Outcome, Task
+from tools.bench.live.worker_metrics import cpu_s, stage_counts
 from tools.bench.subject import Subject
-from tools.bench.worker_metrics import StageCounts, cpu_s, stage_counts
 from tools.broker.local_broker import BrokerInfo, running_broker
 from tools.cli import progress, say
 from tools.drills.artifact import MadeLog, catalogue_of, make_artifact
@@ -87,7 +87,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rates", default=rates, metavar="A,B,...", help="events a second (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=20.0, help="seconds of each rate (default: %(default)g)")
     parser.add_argument("--users", type=int, default=SIZE.n_users, help="users (default: %(default)s)")
-    parser.add_argument("--artifact", type=Path, metavar="DIR", help="an artifact (default: one of 1,616 items is made)")
+    parser.add_argument(
+        "--artifact", type=Path, metavar="DIR", help="an artifact (default: one of 1,616 items is made)"
+    )
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -211,7 +213,7 @@ def _run_load(load: Task, settings: Settings) -> Outcome:
     }
     limit_s = load.warm_up_s + load.seconds + 60.0
     done = subprocess.run(
-        [sys.executable, "-m", "tools.bench.freshness_load"],
+        [sys.executable, "-m", "tools.bench.live.load"],
         input=msgspec.json.encode(load), env=environment, capture_output=True, timeout=limit_s, check=False,
     )  # fmt: skip
     if done.returncode:
@@ -238,7 +240,9 @@ def highest_below(rows: Sequence[dict[str, Any]]) -> float | None:
 
 def _line(row: dict[str, Any]) -> str:
     events = row["events"]
-    return f"  {row['rate_per_s']:g} events/s: p50 {events['p50']}, p99 {events['p99']} ms, {row['lists_per_s']:g} lists/s"
+    return (
+        f"  {row['rate_per_s']:g} events/s: p50 {events['p50']}, p99 {events['p99']} ms, {row['lists_per_s']:g} lists/s"
+    )
 
 
 def as_table(result: dict[str, Any]) -> list[str]:
@@ -255,7 +259,9 @@ def as_table(result: dict[str, Any]) -> list[str]:
         for row in result["rates"]:
             times = [row["stages_ms"].get(name, {}).get(percent) for name in names]
             lines.append(f"{row['rate_per_s']:>9g}" + "".join(f" {'-' if t is None else t:>11}" for t in times))
-    lines.append(f"highest rate with p99 below {result['limit_ms']:g} ms: {result['highest_rate_below_limit'] or 'none'}")
+    lines.append(
+        f"highest rate with p99 below {result['limit_ms']:g} ms: {result['highest_rate_below_limit'] or 'none'}"
+    )
     lines.append(
         f"{result['items']} items, {result['users']} users, {result['seconds']:g} s a rate; "
         f"{result['machine']}; {result['broker']}; {result['date']}"

@@ -256,9 +256,7 @@ class Worker:
             raise self._no_page(page, exc) from exc
 
     def _no_page(self, page: str, exc: Exception) -> WorkerError:
-        return WorkerError(
-            f"{self.name}: no {page.strip('/')} from port {self.web_port}: {exc}; {self.log_tail()}"
-        )
+        return WorkerError(f"{self.name}: no {page.strip('/')} from port {self.web_port}: {exc}; {self.log_tail()}")
 
     def _get(self, page: str) -> Any:
         return opener.open(self.page_url(page), timeout=HTTP_TIMEOUT_S)

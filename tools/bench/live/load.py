@@ -1,6 +1,6 @@
 """The load of ``headrace bench freshness``: a process that publishes events and reads the lists.
 
-``python -m tools.bench.freshness_load`` reads one :class:`Task` as JSON from standard input and
+``python -m tools.bench.live.load`` reads one :class:`Task` as JSON from standard input and
 prints one :class:`Outcome`. It is a process of its own, so that it can be measured and does not
 share an interpreter with the bench. It publishes all due events of a tick in one batch for each
 partition, and decodes only the fields of a list that it needs.
@@ -97,7 +97,7 @@ class Outcome(msgspec.Struct):
     seconds: float
 
 
-class _Arrived(msgspec.Struct):
+class Arrived(msgspec.Struct):
     """The fields of a list that the load reads."""
 
     user_id: str
@@ -125,7 +125,7 @@ class Waiting:
         self._of_user.setdefault(user_id, deque()).append((event_id, at_s, counts))
         self.n_waiting += 1
 
-    def arrived(self, made: _Arrived, now_s: float) -> None:
+    def arrived(self, made: Arrived, now_s: float) -> None:
         """Note a list: it answers all events of its user up to its own."""
         if made.provisional:
             self.n_provisional += 1
@@ -154,9 +154,11 @@ class Load:
         self._kafka = kafka
         self._task = task
         self._waiting = Waiting()
-        self._source = EventSource(task.n_users, task.item_ids, task.seed, Shares(0.0, 0.0, 0.0), prefix=f"s{task.seed:04d}-")
+        self._source = EventSource(
+            task.n_users, task.item_ids, task.seed, Shares(0.0, 0.0, 0.0), prefix=f"s{task.seed:04d}-"
+        )
         self._homes = KeyHomes(kafka.partitions, kafka.partitioner)
-        self._decoder = msgspec.msgpack.Decoder(_Arrived)
+        self._decoder = msgspec.msgpack.Decoder(Arrived)
         self._began_s = 0.0
 
     async def run(self) -> Outcome:
