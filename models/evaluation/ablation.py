@@ -51,7 +51,7 @@ class Ablation:
             return
         side = user_side(self._artifact, found.user_vectors, users)[chosen]
         features, valid, wanted = found.features[chosen], found.valid[chosen], is_target[chosen]
-        items = catalogue.side[found.rows[chosen]]
+        items = catalogue.side_of(found.rows[chosen])
         self._add("nothing", self._logits(features, side, items), valid, wanted)
         for name in FEATURES:
             self._add(f"feature {name}", self._logits(self._without(features, (name,)), side, items), valid, wanted)

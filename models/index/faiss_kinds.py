@@ -95,6 +95,18 @@ def efforts(index: Any, kind: Kind) -> list[int]:
     return steps
 
 
+def nearest_exact(vectors: Float32, queries: Float32, k: int) -> tuple[Int64, Float32]:
+    """Return the best positions and their scores, (q, k) each, of contiguous vectors, without an index.
+
+    Parameters
+    ----------
+    k : at most the number of vectors
+    """
+    with one_thread():
+        scores, positions = _faiss.knn(queries, vectors, k, metric=_faiss.METRIC_INNER_PRODUCT)
+    return positions, scores
+
+
 def search_exact(flat: Any, queries: Float32, k: int, allowed: Bool | None = None) -> tuple[Float32, Int64]:
     """Return the best positions and their scores, (q, k) each.
 

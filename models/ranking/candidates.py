@@ -15,6 +15,7 @@ from models.factors.matrix_factorisation import fold_in
 from models.features.columns import Row
 from models.ranking.candidate_features import Counts, features_of
 from models.ranking.catalogue import Catalogue
+from models.ranking.catalogue.tables import ItemTable, WeightTable
 from models.sequence.model import PackedWindows, pack, pack_wishes
 
 #: Weights of the newest behaviours, newest first: their followers are candidates.
@@ -137,6 +138,7 @@ def gather(
     vectors, factors = user_states(artifact, catalogue, whole, packed)
     mf_users = np.column_stack([factors, np.ones(len(factors), dtype=np.float32)])
     followers, neighbours = followers_of(catalogue, packed), neighbours_of(catalogue, packed)
+    popular = catalogue.popular_rows[:N_POPULAR]
     brought = {
         "retrieval": _retrieved(catalogue, vectors, np.where(packed.lengths > 0, n_candidates + packed.lengths, 0)),
         "mf": np.where(
@@ -144,9 +146,7 @@ def gather(
         ),
         "next": followers[0],
         "neighbours": neighbours[0],
-        "popular": np.broadcast_to(
-            catalogue.popular_rows[:N_POPULAR], (len(windows), min(N_POPULAR, len(catalogue.item_ids)))
-        ),
+        "popular": np.broadcast_to(popular, (len(windows), len(popular))),
     }
     rows = np.sort(np.concatenate(list(brought.values()), axis=1), axis=1)
     valid = rows >= 0
@@ -227,7 +227,7 @@ def dense(entries: tuple[Int64, Float32], n_items: int) -> Float32:
     return sums
 
 
-def _entries(table: Int64, weights: Float32, packed: PackedWindows, decay: Float32) -> tuple[Int64, Float32]:
+def _entries(table: ItemTable, weights: WeightTable, packed: PackedWindows, decay: Float32) -> tuple[Int64, Float32]:
     """Return a table's entries for the newest behaviours, newest first.
 
     Rows and decayed weights, (n, len(decay) * m), -1 for none.

@@ -113,7 +113,6 @@ class Pipeline:
         self._artifact = artifact
         self._k = k
         self._n_candidates = max(n_candidates, k)
-        self._known: tuple[Float32, Float32] | None = None
 
     def recommend(
         self,
@@ -132,7 +131,7 @@ class Pipeline:
         extra_seen : per user, ids of further items that the user has had
         user_features : per user, features by name; missing ones are imputed
         """
-        if not windows or not catalogue.item_ids:
+        if not windows or not catalogue.n_items:
             return self._empty(catalogue, len(windows))
         found = gather(self._artifact, catalogue, windows, extra_seen, self._n_candidates)
         return self.rank(catalogue, found, self.probabilities(catalogue, found, user_features))
@@ -183,20 +182,13 @@ class Pipeline:
             logits = self._artifact.fusion.logits(
                 torch.from_numpy(found.features).to(device),
                 torch.from_numpy(users).to(device),
-                torch.from_numpy(self._known_items(catalogue.side)[found.rows]).to(device),
+                torch.from_numpy(catalogue.known[found.rows]).to(device),
             )
             valid = torch.from_numpy(found.valid).to(device)
             logits = self._with_unseen(catalogue, found, logits, valid)
             result: Float32 = self._artifact.fusion.probabilities(logits, valid).cpu().numpy()
         is_cold = (found.packed.lengths == 0)[:, None]
         return np.where(is_cold, catalogue.popular_shares[found.rows] * found.valid, result)
-
-    def _known_items(self, side: Float32) -> Float32:
-        """Return what fusion reads of each item, (n_items, N_PROJECTED); once for each catalogue."""
-        if self._known is None or self._known[0] is not side:
-            known = self._artifact.fusion.known_items(torch.from_numpy(side).to(self._artifact.device))
-            self._known = side, known.cpu().numpy()
-        return self._known[1]
 
     def _with_unseen(self, catalogue: Catalogue, found: Candidates, logits: Tensor, valid: Tensor) -> Tensor:
         """Return logits, (n, c), in which items without events have retrieval's shares.

@@ -9,7 +9,7 @@ text.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Final, Literal, Protocol
@@ -225,7 +225,7 @@ class PackedWindows:
 
 def pack(
     windows: Sequence[Sequence[Behaviour]],
-    row_of: dict[str, int],
+    row_of: Mapping[str, int],
     max_length: int,
     kinds: WindowTypes = DEFAULT_TYPES.window_types,
 ) -> PackedWindows:
@@ -252,7 +252,7 @@ def pack(
 
 
 def _known(
-    window: Behaviours, row_of: dict[str, int], max_length: int, kinds: WindowTypes
+    window: Behaviours, row_of: Mapping[str, int], max_length: int, kinds: WindowTypes
 ) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
     """Return item row, type row and time of the newest behaviours that the model knows."""
     rows = list(map(row_of.get, window.item_ids))
@@ -266,7 +266,7 @@ def _known(
 
 
 def pack_wishes(
-    windows: Sequence[Sequence[Behaviour]], row_of: dict[str, int], max_length: int, kinds: WindowTypes
+    windows: Sequence[Sequence[Behaviour]], row_of: Mapping[str, int], max_length: int, kinds: WindowTypes
 ) -> PackedWindows:
     """Return the positive behaviours of windows as arrays, as :func:`pack` does."""
     wishes = [Behaviours.of_rows(b for b in window if kinds.is_positive(b.type)) for window in windows]

@@ -80,9 +80,9 @@ def collect(
 ) -> FusionData | None:
     """Return the candidates of all questions as one block, None without questions."""
     features, rows, valid, users, targets = [], [], [], [], []
-    items = None
+    catalogue = None
     for batch in asked:
-        items = batch.catalogue.side
+        catalogue = batch.catalogue
         found = gather(artifact, batch.catalogue, batch.windows, batch.seen, N_CANDIDATES)
         target_rows = np.array([batch.catalogue.row_of.get(item, -1) for item in batch.targets])
         is_target = (found.rows == target_rows[:, None]) & found.valid
@@ -92,7 +92,7 @@ def collect(
         valid.append(found.valid)
         users.append(user_side(artifact, found.user_vectors, batch.users))
         on_progress(batch.n_done)
-    if items is None:
+    if catalogue is None:
         return None
     width = max(block.shape[1] for block in rows)
     return FusionData(
@@ -100,7 +100,7 @@ def collect(
         rows=torch.from_numpy(_joined(rows, width)),
         valid=torch.from_numpy(_joined(valid, width)),
         users=torch.from_numpy(np.concatenate(users)),
-        items=torch.from_numpy(items),
+        items=torch.from_numpy(catalogue.side),
         targets=torch.from_numpy(np.concatenate(targets).astype(np.int64)),
     )
 

@@ -30,6 +30,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"models.features", "models.factors", "models.index"},
         {"models.sequence"},
         {"models.artifact"},
+        {"models.ranking.catalogue"},
         {"models.ranking"},
         {"models.training", "models.evaluation"},
     ],

@@ -11,7 +11,8 @@ from models.artifact.artifact import Artifact
 from models.base.types import Behaviour, Float32
 from models.evaluation.window_text import WindowTextData, WindowTextEncoder, WindowTextTraining, fit_window_text
 from models.interactions import Interactions
-from models.ranking.catalogue import Catalogue, unit_rows
+from models.ranking.catalogue import Catalogue
+from models.ranking.catalogue.parts import unit_rows
 from models.sequence.model import pack
 from models.text.clean import fields_text
 from models.text.encoder import TextEncoder

@@ -20,7 +20,7 @@ from models.evaluation.window_text import (
     fit_window_text,
 )
 from models.interactions import Interactions, windows_before
-from models.ranking.catalogue import unit_rows
+from models.ranking.catalogue.parts import unit_rows
 from models.sequence.model import PackedWindows, SequenceConfig, SequenceModel, UserEncoder, pack
 from models.text.encoder import FakeEncoder
 from models.text.whitening import Whitening, fit_whitening

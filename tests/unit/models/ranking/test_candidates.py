@@ -102,7 +102,7 @@ def test_the_first_item_of_the_catalogue_is_a_follower_like_any_other() -> None:
     found = gathered([[], window(next(others), shown.item_ids[leading])])  # who has had more has fewer candidates
     assert (found.rows[1] == 0).sum() > 1  # there is padding beside it
     place = shown.next_rows[leading].tolist().index(0)
-    share = float(shown.next_weights[leading, place])
+    share = float(shown.next_weights[leading][place])
     assert feature(found, 1, "next_share")[shown.item_ids[0]] == pytest.approx(np.log(share + 1e-3), abs=1e-4)
 
 
@@ -126,7 +126,8 @@ def test_similarities_are_to_the_window_not_to_padding() -> None:
 
 def test_plain_features() -> None:
     """Popularity in training and now, newness, and the window's length."""
-    shown = replace(catalogue(), recent_popularity=np.arange(24, dtype=np.float32))
+    counts = replace(catalogue().counts, recent=np.arange(24, dtype=np.float32))
+    shown = replace(catalogue(), counts=counts)
     found = gather(artifact(), shown, WINDOWS, None, 100)
     for user, length in enumerate((3, 1, 0)):
         for item, value in feature(found, user, "recent_popularity").items():

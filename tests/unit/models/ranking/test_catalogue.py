@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ from tests.tiny_models import artifact, catalogue, featured_artifact, featured_d
 pytestmark = pytest.mark.model
 
 
-def pairs(rows: Int64, weights: Float32, names: tuple[str, ...]) -> dict[str, float]:
+def pairs(rows: Int64, weights: Float32, names: Sequence[str]) -> dict[str, float]:
     """Return one line of a table by item id."""
     return {names[row]: float(weight) for row, weight in zip(rows, weights, strict=True) if row >= 0}
 
@@ -38,14 +40,12 @@ def test_tables_are_renamed_to_the_catalogues_rows(name: str, added: tuple[str, 
     for row, item_id in enumerate(shown.item_ids):
         if item_id in added:
             assert (rows[row] == -1).all()
-            assert not weights[row].any()
             continue
         trained_rows, trained_weights = tables(model)[name]
         trained = all_ids.index(item_id)
         expected = pairs(trained_rows[trained], trained_weights[trained], all_ids)
         found = pairs(rows[row], weights[row], shown.item_ids)
         assert found == {other: w for other, w in expected.items() if other in shown.row_of}
-    assert not weights[rows < 0].any()
 
 
 def test_fusion_knows_an_item_by_vector_bias_and_features() -> None:

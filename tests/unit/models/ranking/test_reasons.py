@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from models.base.types import Float32, Int64
-from models.ranking import reasons as module
-from models.ranking.catalogue import unit_rows
-from models.ranking.reasons import N_NEAREST, NearestItems, reasons
+from models.ranking.catalogue import nearest as module
+from models.ranking.catalogue.nearest import N_NEAREST, NearestItems
+from models.ranking.catalogue.parts import unit_rows
+from models.ranking.reasons import reasons
 
 pytestmark = pytest.mark.model
 

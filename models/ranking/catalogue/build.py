@@ -1,0 +1,48 @@
+"""A catalogue that is built at once and never changes: for training, evaluation and the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from models.artifact.artifact import Artifact
+from models.base.types import Float32
+from models.features.columns import Row
+from models.index.index import EXACT_UP_TO
+from models.ranking.catalogue.snapshot import Catalogue
+from models.ranking.catalogue.store import CatalogueStore, Entry
+
+
+def build_catalogue(
+    artifact: Artifact, items: Mapping[str, Float32], generation: int, features: Mapping[str, Row] | None = None
+) -> Catalogue:
+    """Return the catalogue of ``items``, each with its raw text embedding (d_text,) float32.
+
+    Items unknown to the artifact are retrievable at once. Without any items, an artifact that takes
+    no text serves the items that it was trained on. Rows follow the sorted ids.
+
+    Parameters
+    ----------
+    items : zeros stand for an item without text; an artifact that takes no text looks at the ids only
+    features : item id to its features (``models.features.columns.item_row``); missing ones are
+        imputed
+    """
+    items = items or own_items(artifact)
+    known = features or {}
+    store = CatalogueStore(artifact)
+    store.apply([Entry(item_id, known.get(item_id, {}), items[item_id]) for item_id in sorted(items)])
+    if len(items) > EXACT_UP_TO:
+        store.rebuild_now()
+    built = store.snapshot()
+    ids = tuple(built.item_ids)
+    return replace(built, generation=generation, item_ids=ids, row_of={item_id: row for row, item_id in enumerate(ids)})
+
+
+def own_items(artifact: Artifact) -> dict[str, Float32]:
+    """Return the items with events that an artifact without text was trained on, else none."""
+    if artifact.takes_text:
+        return {}
+    nothing = np.zeros(1, dtype=np.float32)
+    return {artifact.manifest.item_ids[row]: nothing for row in np.flatnonzero(artifact.popularity > 0)}

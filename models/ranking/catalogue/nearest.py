@@ -1,0 +1,84 @@
+"""How near each item's nearest others are, for the reasons of lists."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from models.base.types import Float32, Int8, Int64
+
+N_NEAREST: Final = 10
+#: In a catalogue of less than ten times as many items, this share of them is near.
+NEAREST_SHARE: Final = 0.1
+#: Ranks are exact up to this many items. In a larger catalogue they are estimated on this many,
+#: evenly spread over its rows.
+SAMPLE: Final = 10_000
+#: Two computations of one cosine differ by less than this, whatever the batch.
+TOLERANCE: Final = 1e-5
+#: Items whose nearest are computed at once: 10 MB at the size of the sample.
+BLOCK: Final = 256
+
+
+class NearestItems:
+    """How near each item's nearest others are, by cosine of the model's vectors.
+
+    Computed for the items that are asked about, and kept, because items of windows return again and
+    again. For one thread at a time.
+
+    Parameters
+    ----------
+    unit : (n_rows, dim) float32, rows of unit length; rows may be filled in later, before anyone asks
+        about them
+    rows : (n_items,) int64, rising, the items among which ranks count; None for all rows
+    """
+
+    def __init__(self, unit: Float32, rows: Int64 | None = None) -> None:
+        rows = np.arange(len(unit)) if rows is None else rows
+        self.unit = unit
+        self.limit = min(N_NEAREST, max(1, int(np.ceil(NEAREST_SHARE * len(rows)))))
+        self._step = max(1, -(-len(rows) // SAMPLE))
+        self._chosen = rows[:: self._step]
+        self._sample = np.ascontiguousarray(unit[self._chosen].T)
+        n_kept = max(1, round(self.limit / self._step))
+        self._cosines = np.full((len(unit), n_kept), np.nan, dtype=np.float32)  # rising
+
+    def ranks(self, of: Int64, cosines: Float32) -> Int8:
+        """Return the ranks of other items among an item's nearest, from 1.
+
+        Parameters
+        ----------
+        of : (n, w) int64 rows
+        cosines : (n, k, w) float32, of the others to them
+
+        Returns
+        -------
+        (n, k, w) int8
+            ``limit`` + 1 for an item that is not near.
+        """
+        self._work_out(np.unique(of))
+        kept = self._cosines[of]  # [n, w, n_kept]
+        n_nearer = np.zeros(cosines.shape, dtype=np.int8)
+        for j in range(kept.shape[2]):
+            n_nearer += kept[:, None, :, j] > cosines + TOLERANCE
+        is_near = (n_nearer < kept.shape[2]) & (cosines > 0.0)
+        rank_of = np.minimum(1 + np.arange(kept.shape[2] + 1) * self._step, self.limit).astype(np.int8)
+        ranks: Int8 = np.where(is_near, rank_of[n_nearer], np.int8(self.limit + 1))
+        return ranks
+
+    def _work_out(self, rows: Int64) -> None:
+        missing = rows[np.isnan(self._cosines[rows, 0])]
+        n_kept = self._cosines.shape[1]
+        if len(self._chosen) == 0:  # nothing to compare with: nothing is near
+            self._cosines[missing] = 1.0
+            return
+        for block in np.split(missing, range(BLOCK, len(missing), BLOCK)):
+            cosines = self.unit[block] @ self._sample
+            columns = np.minimum(np.searchsorted(self._chosen, block), len(self._chosen) - 1)
+            is_itself = self._chosen[columns] == block
+            cosines[np.flatnonzero(is_itself), columns[is_itself]] = -1.0
+            if cosines.shape[1] < n_kept:
+                cosines = np.pad(cosines, ((0, 0), (n_kept - cosines.shape[1], 0)), constant_values=-1.0)
+            elif cosines.shape[1] > n_kept:
+                cosines = np.partition(cosines, -n_kept, axis=1)[:, -n_kept:]
+            self._cosines[block] = np.sort(cosines, axis=1)
