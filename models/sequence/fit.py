@@ -105,7 +105,8 @@ class FitControl:
 
     Parameters
     ----------
-    minutes : the learning rate falls to 0 within this time, and no epoch starts after it
+    minutes : the learning rate falls to 0 within this time, and no batch starts after it; an epoch
+        that it cuts short is the last one. One batch is fitted in any case
     start : weights to continue from, so that vectors keep their meaning for the models fitted on
         them
     validate : returns the score, greater is better, that chooses the best epoch; without it the
@@ -180,7 +181,7 @@ class _Fit:
         self._optimizer = torch.optim.AdamW(groups, lr=self._rate)
         order = np.argsort(data.users, kind="stable")
         self._histories = np.split(order, np.flatnonzero(np.diff(data.users[order])) + 1) if len(order) else []
-        self._done, self._seconds = 0, 0.0
+        self._done, self._seconds, self._started = 0, 0.0, time.monotonic()
         self._losses: list[tuple[int, float]] = []
         self._scores: list[tuple[int, float]] = []
         self._best = self._weights()
@@ -189,15 +190,24 @@ class _Fit:
         """Run the remaining epochs."""
         self._restore()
         while self._done < self._epochs and not self._is_over():
-            started = time.monotonic()
+            self._started = time.monotonic()
             loss = self._epoch()
             self._done += 1
             self._losses.append((self._done, loss))
             score = self._judge()
-            self._seconds += time.monotonic() - started
+            self._seconds = self._elapsed_s()
             self._save()
             self._control.on_epoch(self._done, self._epochs, loss, score)
         return SequenceFit(self._best, self._best_epoch(), self._losses, self._scores)
+
+    def _elapsed_s(self) -> float:
+        """Return the seconds of the epochs done and of the present one."""
+        return self._seconds + time.monotonic() - self._started
+
+    def _time_share(self) -> float:
+        """Return which share of the allowed time is over; 0 without a bound."""
+        minutes = self._control.minutes
+        return 0.0 if minutes is None else self._elapsed_s() / (60 * minutes)
 
     def _is_over(self) -> bool:
         minutes = self._control.minutes
@@ -229,9 +239,10 @@ class _Fit:
         steps_of = partial(padded_steps, items=data.items, types=data.types, ts_ms=data.ts_ms, is_target=data.is_target)
         batches = list(batches_of(chunks, self._training.batch_size, self._rng))
         for j, batch in enumerate(batches):
-            share = (self._done + j / len(batches)) / self._epochs
-            if self._control.minutes is not None:
-                share = max(share, self._seconds / (60 * self._control.minutes))
+            time_share = self._time_share()
+            if time_share > 1.0 and j:
+                break
+            share = max((self._done + j / len(batches)) / self._epochs, time_share)
             for group in self._optimizer.param_groups:
                 group["lr"] = self._rate * learning_rate_share(share)
             rows, types, gaps, targets = (torch.from_numpy(a).to(self._device) for a in steps_of(batch))
