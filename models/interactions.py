@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -25,6 +25,7 @@ class Interactions:
     ts_ms : (n,) int64, milliseconds since 1970, UTC
     kinds : the types of events, as windows name them
     weights : (n,) float32, how much each event counts; None where each counts 1
+    hidden : by user id, the items that the user hid, each with the time in ms of the first such event
     """
 
     user_ids: tuple[str, ...]
@@ -35,6 +36,7 @@ class Interactions:
     ts_ms: Int64
     kinds: WindowTypes = DEFAULT_TYPES.window_types
     weights: Float32 | None = None
+    hidden: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @classmethod
     def from_rows(
@@ -84,9 +86,13 @@ class Interactions:
             return cls.from_rows((row[:4] for row in rows), kinds)
         weights: list[float] = []
         times: list[int] = []
+        hidden: dict[str, dict[str, int]] = {}
 
         def named() -> Iterable[tuple[str, str, str, int]]:
             for user_id, item_id, kind, ts_ms, value in rows:
+                if types.by_name[kind].hides:
+                    items = hidden.setdefault(user_id, {})
+                    items[item_id] = min(ts_ms, items.get(item_id, ts_ms))
                 name = types.window_name(kind, value)
                 if name is not None:
                     weights.append(types.by_name[kind].weight_of(value))
@@ -102,7 +108,7 @@ class Interactions:
             else one
             for row, one in enumerate(kinds.types)
         )
-        return replace(log, kinds=WindowTypes(means), weights=found)
+        return replace(log, kinds=WindowTypes(means), weights=found, hidden=hidden)
 
     def __len__(self) -> int:
         return len(self.ts_ms)
@@ -140,6 +146,15 @@ class Interactions:
         first = np.full(len(self.item_ids), -1, dtype=np.int64)
         first[self.items[::-1]] = self.ts_ms[::-1]  # the earliest write stays
         return first
+
+    def hidden_at(self, position: int) -> set[str]:
+        """Return the items that are hidden from an event's user, but for an item hidden at its very time.
+
+        Whether its user hid the event's own item before the event or after it, equal times do not say.
+        """
+        item_id, ts_ms = self.item_ids[self.items[position]], int(self.ts_ms[position])
+        hidden = self.hidden.get(self.user_ids[self.users[position]], {})
+        return {other for other, at_ms in hidden.items() if at_ms < ts_ms or (at_ms == ts_ms and other != item_id)}
 
     def behaviour(self, position: int) -> Behaviour:
         """Return one event as a behaviour."""

@@ -30,9 +30,9 @@ PADDING_WEIGHT: Final = 1e-3
 class Baseline(Protocol):
     """A fitted baseline.
 
-    Its constructor takes ``(users, items, ts_ms, n_users, n_items)`` of training events in time
-    order. ``users``, ``items`` and ``ts_ms`` are (n,) int64: rows, rows and milliseconds since
-    1970, UTC.
+    Its constructor takes ``(users, items, ts_ms, n_users, n_items, weights)`` of training events in
+    time order. ``users``, ``items`` and ``ts_ms`` are (n,) int64: rows, rows and milliseconds since
+    1970, UTC. ``weights`` are (n,) float32, how much each event counts; None counts each as 1.
     """
 
     name: str
@@ -52,12 +52,14 @@ class Baseline(Protocol):
 
 
 class Popularity:
-    """How many training events an item has."""
+    """How many training events an item has, by their weights."""
 
     name = "popularity"
 
-    def __init__(self, users: Int64, items: Int64, ts_ms: Int64, n_users: int, n_items: int) -> None:
-        self._counts = np.bincount(items, minlength=n_items).astype(np.float32)
+    def __init__(
+        self, users: Int64, items: Int64, ts_ms: Int64, n_users: int, n_items: int, weights: Float32 | None = None
+    ) -> None:
+        self._counts = np.bincount(items, weights=weights, minlength=n_items).astype(np.float32)
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
         """Return the same counts for everyone, (n, n_items) float32."""
@@ -80,10 +82,13 @@ class RecentPopularity:
         ts_ms: Int64,
         n_users: int,
         n_items: int,
+        weights: Float32 | None = None,
         half_life_ms: int = HALF_LIFE_MS,
     ) -> None:
         counts = DecayedCounts(half_life_ms=half_life_ms)
-        counts.add_all((str(item), ts) for item, ts in zip(items.tolist(), ts_ms.tolist(), strict=True))
+        weighed = np.ones(len(items)) if weights is None else weights
+        for item, ts, weight in zip(items.tolist(), ts_ms.tolist(), weighed.tolist(), strict=True):
+            counts.add(str(item), ts, weight)
         self._half_life_ms, self._at_ms = half_life_ms, int(ts_ms.max(initial=0))
         self._counts = counts.scores([str(item) for item in range(n_items)], self._at_ms)
 
@@ -106,10 +111,12 @@ class Markov1:
 
     name = "markov1"
 
-    def __init__(self, users: Int64, items: Int64, ts_ms: Int64, n_users: int, n_items: int) -> None:
-        popularity = np.bincount(items, minlength=n_items).astype(np.float32)
+    def __init__(
+        self, users: Int64, items: Int64, ts_ms: Int64, n_users: int, n_items: int, weights: Float32 | None = None
+    ) -> None:
+        popularity = np.bincount(items, weights=weights, minlength=n_items).astype(np.float32)
         self._padding: Float32 = popularity / max(float(popularity.sum()), 1.0) * PADDING_WEIGHT
-        self._rows, self._shares = next_item_counts(users, items, n_items, n_next=min(n_items, N_NEXT))
+        self._rows, self._shares = next_item_counts(users, items, n_items, min(n_items, N_NEXT), weights)
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
         """Return the share of each follower of the last item, plus a little popularity.
@@ -142,9 +149,10 @@ class ItemKNN:
         ts_ms: Int64,
         n_users: int,
         n_items: int,
+        weights: Float32 | None = None,
         n_neighbours: int = N_NEIGHBOURS,
     ) -> None:
-        self._rows, self._weights = item_neighbours(users, items, n_items, n_neighbours)
+        self._rows, self._weights = item_neighbours(users, items, n_items, n_neighbours, weights=weights)
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
         """Return the sums, (n, n_items) float32; a repeated item of a history counts once."""
@@ -159,7 +167,8 @@ class ItemKNN:
 class EASE:
     """The user's items times the weights of a linear autoencoder.
 
-    See :func:`models.factors.item_neighbours.ease_weights`.
+    The model knows yes and no alone: an event of weight 0 is no, one of any other weight yes. See
+    :func:`models.factors.item_neighbours.ease_weights`.
     """
 
     name = "ease"
@@ -171,8 +180,11 @@ class EASE:
         ts_ms: Int64,
         n_users: int,
         n_items: int,
+        weights: Float32 | None = None,
         regularisation: float = EASE_REGULARISATION,
     ) -> None:
+        if weights is not None:
+            users, items = users[weights > 0], items[weights > 0]
         self._weights = ease_weights(users, items, n_users, n_items, regularisation)
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
@@ -200,11 +212,12 @@ class IALS:
         ts_ms: Int64,
         n_users: int,
         n_items: int,
+        weights: Float32 | None = None,
         config: AlsConfig | None = None,
         seed: int = 0,
     ) -> None:
         self._config = config or AlsConfig()
-        self._factors = fit_als(users, items, n_users, n_items, self._config, seed).items
+        self._factors = fit_als(users, items, n_users, n_items, self._config, seed, weights=weights).items
         self._gram = self._factors.T @ self._factors
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
@@ -216,8 +229,8 @@ class IALS:
         return scores
 
 
-#: Every baseline by name; call with ``(users, items, ts_ms, n_users, n_items)``, and its own
-#: keywords where it has any.
+#: Every baseline by name; call with ``(users, items, ts_ms, n_users, n_items, weights)``, and its
+#: own keywords where it has any.
 BASELINES: Final[dict[str, Callable[..., Baseline]]] = {
     kind.name: kind for kind in (Popularity, RecentPopularity, Markov1, ItemKNN, EASE, IALS)
 }
@@ -233,13 +246,14 @@ def fit_baselines(
     arrays: tuple[Int64, Int64, Int64],
     sizes: tuple[int, int],
     on_progress: Callable[[int, int], None],
+    weights: Float32 | None = None,
 ) -> tuple[list[Baseline], dict[str, str]]:
     """Fit baselines; one that cannot be fitted is left out, because the others are of use without it.
 
     Parameters
     ----------
-    arrays, sizes : ``(users, items, ts_ms)`` and ``(n_users, n_items)``, as :class:`Baseline` takes
-        them
+    arrays, sizes, weights : ``(users, items, ts_ms)``, ``(n_users, n_items)`` and ``weights``, as
+        :class:`Baseline` takes them
     on_progress : called with the number of baselines done, and of all
 
     Returns
@@ -254,7 +268,7 @@ def fit_baselines(
         why = refusal(name, sizes[1])
         try:
             if not why:
-                fitted.append(BASELINES[name](*arrays, *sizes))
+                fitted.append(BASELINES[name](*arrays, *sizes, weights))
         except ValueError as exc:
             why = str(exc)
         except MemoryError:

@@ -46,7 +46,7 @@ class Inputs:
     item_features, user_features : id to features by name
     baselines : names from ``models.evaluation.baselines.BASELINES``; recent popularity is always
         there, as a source
-    mask_seen : whether lists leave out the items that the user had before
+    mask_seen : whether lists leave out the items that the user had before; hidden items they never hold
     others : further models by name: catalogue and windows to scores, (n, n_items) float32
     left_out : baselines that the caller left out, with the reason
     """
@@ -76,7 +76,7 @@ class _Batch:
     catalogue: Catalogue
     cases: slice
     windows: list[list[Behaviour]]
-    seen: list[set[str]]
+    left_out: list[set[str]]
     histories: list[Int64]
     targets: Int64
     now_ms: list[int]
@@ -189,9 +189,11 @@ class _Evaluation:
             known[: cases.positions[first_case]] = True
         known &= log.is_positive
         sizes = len(log.user_ids), len(self._catalogue.item_ids)
-        arrays = log.users[known], self._row_of[log.items[known]], log.ts_ms[known]
+        learnt = log.where(known)
+        arrays = learnt.users, self._row_of[learnt.items], learnt.ts_ms
         names = [name for name in self._inputs.baselines if name not in (*SOURCES, *self._left_out)]
-        fitted, left_out = fit_baselines(names, arrays, sizes, partial(self._observer.on_progress, "fitting baselines"))
+        tell = partial(self._observer.on_progress, "fitting baselines")
+        fitted, left_out = fit_baselines(names, arrays, sizes, tell, learnt.weights)
         self._left_out |= left_out
         for name in left_out:  # of a later block of a prequential evaluation: the earlier ones do not stand alone
             self._ranked.pop(name, None)
@@ -207,6 +209,7 @@ class _Evaluation:
         max_length = self._inputs.artifact.sequence.config.max_length
         positions = cases.positions[block].tolist()
         windows, seen, targets = windows_before(log, positions, max_length)
+        hidden = [log.hidden_at(position) for position in positions]
         histories = _histories(log.users, self._row_of[log.items], positions, log.is_positive)
         is_counted = cases.learnt if cases.protocol == "loo" else np.ones(len(log), dtype=np.bool_)
         counts, done = DecayedCounts(), 0
@@ -221,7 +224,10 @@ class _Evaluation:
                 now,
                 slice(block.start + start, min(block.start + start + BATCH, block.stop)),
                 windows[part],
-                seen[part] if self._inputs.mask_seen else [set() for _ in positions[part]],
+                [
+                    had | hid if self._inputs.mask_seen else hid
+                    for had, hid in zip(seen[part], hidden[part], strict=True)
+                ],
                 histories[part],
                 np.array([row_of[item] for item in targets[part]]),
                 log.ts_ms[positions[part]].tolist(),
@@ -230,7 +236,7 @@ class _Evaluation:
 
     def _ask_pipeline(self, batch: _Batch) -> None:
         artifact, mask_seen = self._inputs.artifact, self._inputs.mask_seen
-        found = gather(artifact, batch.catalogue, batch.windows, batch.seen, 100, mask_seen=mask_seen)
+        found = gather(artifact, batch.catalogue, batch.windows, batch.left_out, 100, mask_windows=mask_seen)
         probabilities = self._pipeline.probabilities(batch.catalogue, found, batch.users)
         lists = self._pipeline.rank(batch.catalogue, found, probabilities)
         self._add("pipeline", _ranks_in(lists.rows, batch.targets), lists.rows)
@@ -250,9 +256,9 @@ class _Evaluation:
     def _add_scores(self, name: str, scores: Float32, batch: _Batch) -> None:
         """Rank the whole catalogue; ties count against the target."""
         scores = np.array(scores, dtype=np.float32)
-        if self._inputs.mask_seen:
-            for i, had in enumerate(seen_rows(batch.catalogue, batch.windows, batch.seen)):
-                scores[i, had] = -np.inf
+        windows = batch.windows if self._inputs.mask_seen else [()] * len(batch.windows)
+        for i, rows in enumerate(seen_rows(batch.catalogue, windows, batch.left_out)):
+            scores[i, rows] = -np.inf
         own = scores[np.arange(len(scores)), batch.targets]
         ranks = (scores >= own[:, None]).sum(axis=1)
         ranks[~np.isfinite(own)] = MISSED

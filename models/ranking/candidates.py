@@ -121,7 +121,7 @@ def gather(
     extra_seen: Sequence[AbstractSet[str]] | None,
     n_candidates: int,
     *,
-    mask_seen: bool = True,
+    mask_windows: bool = True,
 ) -> Candidates:
     """Return the candidates of each window.
 
@@ -130,9 +130,9 @@ def gather(
 
     Parameters
     ----------
-    extra_seen : per user, ids of further items that the user has had
+    extra_seen : per user, ids of further items that are not valid
     n_candidates : rows from retrieval
-    mask_seen : whether items that the user has had are not valid
+    mask_windows : whether items of a user's window are not valid
     """
     whole, packed = packed_windows(artifact, catalogue, windows)
     vectors, factors = user_states(artifact, catalogue, whole, packed)
@@ -151,9 +151,8 @@ def gather(
     rows = np.sort(np.concatenate(list(brought.values()), axis=1), axis=1)
     valid = rows >= 0
     valid[:, 1:] &= rows[:, 1:] != rows[:, :-1]
-    seen = seen_rows(catalogue, windows, extra_seen)
-    if mask_seen:
-        valid &= ~_is_seen(rows, seen, len(catalogue.item_ids))
+    seen = seen_rows(catalogue, windows if mask_windows else [()] * len(windows), extra_seen)
+    valid &= ~_is_seen(rows, seen, len(catalogue.item_ids))
     rows, valid = _compact(rows, valid, len(catalogue.item_ids))
     # before padding becomes row 0, which is an item
     columns = {name: _columns_of(rows, source) for name, source in brought.items()}

@@ -129,3 +129,25 @@ def test_padding_keeps_order_and_marks_what_is_there() -> None:
     table, mask = padded([rows(2, 0), rows(), rows(3)], 4)
     assert table.tolist() == [[2, 0], [0, 0], [3, 0]]
     assert mask.tolist() == [[True, True], [False, False], [True, False]]
+
+
+@pytest.mark.parametrize("name", ["popularity", "recent_popularity", "markov1", "item_knn", "ease", "ials"])
+def test_an_event_counts_by_its_weight(name: str) -> None:
+    """An event of weight 0 counts as if it were not there, and one of 5 for more than one of 1."""
+    weights = np.array([1, 1, 1, 1, 1, 1, 5, 0], dtype=np.float32)  # the last event is that of item 0
+    asked = [rows(0), rows(1)], [T0, T0]
+    found = BASELINES[name](USERS, ITEMS, TS_MS, N_USERS, N_ITEMS, weights).scores(*asked)
+    without = BASELINES[name](USERS[:-1], ITEMS[:-1], TS_MS[:-1], N_USERS, N_ITEMS, weights[:-1]).scores(*asked)
+    np.testing.assert_allclose(found, without, atol=1e-5)
+    if name != "ease":  # which knows yes and no alone
+        plain = BASELINES[name](USERS[:-1], ITEMS[:-1], TS_MS[:-1], N_USERS, N_ITEMS).scores(*asked)
+        assert found[1, 2] > plain[1, 2]
+
+
+def test_popularity_is_the_sum_of_weights() -> None:
+    """By hand: item 0 has three events of 1 and one of a half, item 2 one of 1 and one of 5."""
+    weights = np.array([1, 1, 1, 1, 1, 1, 5, 0.5], dtype=np.float32)
+    for kind in (Popularity, RecentPopularity):
+        same_time = np.full_like(TS_MS, T0)
+        scores = kind(USERS, ITEMS, same_time, N_USERS, N_ITEMS, weights).scores([rows()], [T0])
+        np.testing.assert_allclose(scores, [[3.5, 2.0, 6.0, 0.0]], rtol=1e-5)

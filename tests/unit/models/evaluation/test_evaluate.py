@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from models.artifact.artifact import Artifact
+from models.base.event_types import event_types
 from models.base.types import Behaviour, Float32
 from models.evaluation.ablation import FEATURES_OF
 from models.evaluation.baselines import BASELINES
@@ -326,3 +327,35 @@ def test_features_reach_the_evaluation() -> None:
         )
     ]
     assert len(set(losses)) == 3
+
+
+@pytest.mark.parametrize("in_window", [True, False])
+@pytest.mark.parametrize("mask_seen", [True, False])
+def test_a_hidden_item_is_in_no_list(mask_seen: bool, in_window: bool) -> None:
+    """Seen items may be listed on demand; those that a user hid may not, by any model."""
+    types = event_types({"view": {}, "dislike": {"hides": True, "window": in_window}})
+    log = cycle_log()
+    rows = [
+        (log.user_ids[user], log.item_ids[item], "view", ts_ms, None)
+        for user, item, ts_ms in zip(log.users.tolist(), log.items.tolist(), log.ts_ms.tolist(), strict=True)
+    ]
+    hiding = [(user_id, "i3", "dislike", 500_000, None) for user_id in log.user_ids]
+    cases = leave_one_out(Interactions.from_events([*rows, *hiding], types))
+    is_hidden = [cases.log.item_ids[item] == "i3" for item in cases.log.items[cases.positions]]
+    assert any(is_hidden)
+    asked = inputs(others={"equal": equal_scores}, mask_seen=mask_seen, baselines=())
+    found = evaluate(asked, cases, seed=1)
+    n_found = len(is_hidden) - sum(is_hidden)
+    assert found["models"]["equal"]["hr@10"] <= n_found / len(is_hidden)
+    assert all("i3" not in example["list"] for example in found["examples"])
+    assert all(model["hr@10"] <= n_found / len(is_hidden) for model in found["models"].values())
+
+
+def test_an_item_hidden_at_the_very_time_of_its_question_may_be_found() -> None:
+    """Equal times do not say which came first, and an evaluation must not give the answer away."""
+    types = event_types({"view": {}, "dislike": {"hides": True}})
+    rows = [("u", "a", "view", 5, None), ("u", "b", "dislike", 5, None), ("u", "b", "view", 5, None)]
+    log = Interactions.from_events(rows, types)
+    last = len(log) - 1
+    assert log.item_ids[log.items[last]] == "b"
+    assert (log.hidden_at(last), log.hidden_at(0)) == (set(), {"b"})
