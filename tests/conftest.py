@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from streams.kafka.topics import open_admin
 from streams.settings.load import load_settings
-from tests import shared_run
+from tests.support import shared_run
 from tools.broker.local_broker import BrokerInfo, start_broker, stop_broker
 
 # Hypothesis's limits of 200 ms and the like measure how busy the machine is, not whether a law holds.

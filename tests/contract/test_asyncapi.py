@@ -15,7 +15,7 @@ from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES
 from streams.contract.rejects import Reject
 from streams.errors import RecordError
 from streams.kafka.topic_specs import TOPICS, TopicSpec
-from tests.builders import FakeRecord
+from tests.support.builders import FakeRecord
 from tools.project.asyncapi import DOCUMENT as PATH
 from tools.project.asyncapi import code_schemas, with_schemas
 

@@ -20,8 +20,8 @@ import pytest
 import safetensors.torch
 
 from models.artifact.artifact import MANIFEST, TENSORS
-from tests import tiny
-from tests.waiting import wait_until
+from tests.support import tiny
+from tests.support.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 from tools.workers.ports import free_port

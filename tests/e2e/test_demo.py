@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests import tiny
-from tests.shared_run import best_engine
-from tests.waiting import wait_until
+from tests.support import tiny
+from tests.support.shared_run import best_engine
+from tests.support.waiting import wait_until
 from tools.broker.local_broker import broker_status
 from tools.demo.report import NEXT_COMMANDS
 

@@ -15,8 +15,8 @@ from typing import Any, Final
 
 import pytest
 
-from tests import tiny
-from tests.waiting import wait_until
+from tests.support import tiny
+from tests.support.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
 
 pytestmark = pytest.mark.kafka

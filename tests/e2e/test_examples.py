@@ -21,9 +21,9 @@ from streams.kafka.publisher import Publisher, partition_of
 from streams.kafka.topic_reader import read_records
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings, load_settings
-from tests import tiny
-from tests.builders import T0
 from tests.conftest import delete_topics
+from tests.support import tiny
+from tests.support.builders import T0
 from tools.broker.local_broker import BrokerInfo
 
 pytestmark = pytest.mark.long

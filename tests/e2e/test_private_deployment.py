@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests import tiny
-from tests.permissions import open_to_others
-from tests.shared_run import best_engine
-from tests.waiting import wait_until
+from tests.support import tiny
+from tests.support.permissions import open_to_others
+from tests.support.shared_run import best_engine
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 LIMIT_S = 240.0

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from streams.contract.records import Item, User, encode
 from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
-from tests.builders import T0, make_event
+from tests.support.builders import T0, make_event
 from tools.drills.malformed import MALFORMED
 
 _GOOD = make_event("e1", T0, session_id="s1", value=1.5, run="r1", seq=7)

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from tests import hostile, tiny
 from tests.fuzz.corpus import mutated
+from tests.support import hostile, tiny
 
 N_FILES = 100
 LIMIT_BYTES = 2 << 30

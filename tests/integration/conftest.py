@@ -11,10 +11,10 @@ import pytest
 from streams.contract.roles import ALL_TOPICS, ROLES, acls
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings, load_settings
-from tests import tiny
-from tests.integration.recommender_runs import put_items
-from tests.integration.security_runs import PREFIX, Become, kafka_of
-from tests.secured_broker import SecuredBroker, secured_broker
+from tests.integration.lists.recommender_runs import put_items
+from tests.integration.security.security_runs import PREFIX, Become, kafka_of
+from tests.support import tiny
+from tests.support.secured_broker import SecuredBroker, secured_broker
 from tools.broker.local_broker import BrokerInfo
 
 

@@ -22,8 +22,8 @@ from streams.health.counters import Counts
 from streams.runtime.batch_scheduler import split_by_size
 from streams.sequencer.absorb_batch import BatchResult, absorb_batch
 from streams.settings.record_limits import WindowBounds
-from tests.builders import T0, FakeRecord
 from tests.property.delivery_broker import FENCE_KEY, Fenced, PartitionLog, replayed
+from tests.support.builders import T0, FakeRecord
 
 BOUNDS: Final = WindowBounds(max_events=4, max_age_ms=60, allowed_lateness_ms=20, max_recent=3, max_seen=4)
 NOW_MS: Final = T0 + 1_000

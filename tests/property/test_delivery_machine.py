@@ -18,9 +18,9 @@ from streams.contract.records import EventDecoder, encode
 from streams.contract.windows import decode_window
 from streams.health.counters import Counts
 from streams.sequencer.absorb_batch import absorb_batch
-from tests.builders import T0, make_event
 from tests.property.delivery_broker import FENCE_KEY, replayed
 from tests.property.delivery_model import BOUNDS, NOW_MS, Cluster, Fault
+from tests.support.builders import T0, make_event
 
 N_WORKERS: Final = 2
 USERS: Final = ("u0", "u1", "u2")

@@ -14,7 +14,7 @@ from streams.contract.windows import WindowState, decode_window, seen_hash
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.sequencer.window import absorb
 from streams.settings.record_limits import SEEN_BYTES, WindowBounds
-from tests.builders import T0, FakeRecord
+from tests.support.builders import T0, FakeRecord
 
 KINDS: dict[str, dict[str, Any]] = {
     "view": {},

@@ -9,7 +9,7 @@ from streams.contract.records import Event, encode
 from streams.contract.windows import WindowState, decode_window
 from streams.sequencer.window import Outcome, absorb
 from streams.settings.record_limits import SEEN_BYTES, WindowBounds
-from tests.builders import T0, make_event
+from tests.support.builders import T0, make_event
 
 SPAN_MS = 1_000
 

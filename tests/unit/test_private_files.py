@@ -14,9 +14,9 @@ import pytest
 from models.text.embedding_cache import EmbeddingCache
 from streams.settings.file_trust import create_private
 from streams.state.rocksdb_check import ORIGIN_SUFFIX, beside
-from tests import tiny
-from tests.permissions import careless_umask, open_to_others
-from tests.waiting import wait_until
+from tests.support import tiny
+from tests.support.permissions import careless_umask, open_to_others
+from tests.support.waiting import wait_until
 from tools.broker import state as broker_state
 from tools.main import main
 from tools.replay.checkpoint import Checkpoint

@@ -15,8 +15,8 @@ import pytest
 import tools.commands.data.subscribe
 from streams.contract.records import Item, Recommendation, RecommendedItem, SourceRank, encode
 from streams.settings.load import KafkaSettings
-from tests.builders import T0, FakeRecord
-from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
+from tests.support.builders import T0, FakeRecord
+from tests.support.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 from tests.unit.test_architecture import ROOT, files
 from tools.catalogue import items_topic as catalogue
 from tools.cli import emit, progress, say, say_table, write_json, write_line, write_row

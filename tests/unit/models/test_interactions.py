@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.interactions import Interactions, next_item_counts, sample_positions, windows_before
-from tests.tiny_models import tiny_log
+from tests.support.tiny_models import tiny_log
 
 
 def test_interactions_are_sorted_by_time_and_ties_keep_their_order() -> None:

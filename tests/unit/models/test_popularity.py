@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.popularity import DEFENDED_EVENTS, HALF_LIFE_MS, MAX_EXPONENT, CountsWithPrior, DecayedCounts, log_share
-from tests.tiny_models import T0
+from tests.support.tiny_models import T0
 
 DAY = 86_400_000
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streams.printable import is_shown, printable, printable_json, table_cell
-from tests.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
+from tests.support.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 
 ANY_TEXT = st.text(st.characters())  # lone surrogates too: a file name that is not UTF-8 has them
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile_text import unfit
+from tests.support.hostile_text import unfit
 from tools.cli import Parser
 from tools.main import COMMANDS, main
 

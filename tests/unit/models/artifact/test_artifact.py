@@ -28,7 +28,7 @@ from models.artifact.artifact import (
     save_artifact,
 )
 from models.ranking.pipeline import Pipeline, build_catalogue
-from tests.tiny_models import (
+from tests.support.tiny_models import (
     PRESET,
     artifact,
     featured_artifact,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests import hostile, tiny
+from tests.support import hostile, tiny
 from tests.unit.models.text.test_encoder import save_bert
 
 MAX_PEAK_KIB = 1 << 20
@@ -46,7 +46,7 @@ def found(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("HEADRACE_", "HF_"))}
     environ |= {"HF_ENDPOINT": hub.address, "HF_HOME": str(folder / "hub"), "XDG_CACHE_HOME": str(folder / "cache")}
     environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "tests.watched", str(spec)]
+    command = [sys.executable, "-m", "tests.support.watched", str(spec)]
     try:
         subprocess.run(command, cwd=folder, env=environ, check=True, timeout=240)
         assert hub.n_connections == 0
@@ -104,7 +104,7 @@ def test_the_watch_sees(tmp_path: Path) -> None:
     spec, result = tmp_path / "spec.json", tmp_path / "result.json"
     spec.write_text(json.dumps({"runs": runs, "outside": [str(outside)], "result": str(result)}))
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    subprocess.run([sys.executable, "-m", "tests.watched", str(spec)], cwd=tmp_path, env=environ, check=True)
+    subprocess.run([sys.executable, "-m", "tests.support.watched", str(spec)], cwd=tmp_path, env=environ, check=True)
     seen = json.loads(result.read_text())
     assert seen["train"]["code"] == 0
     assert {"config.json", "model.safetensors"} <= set(seen["train"]["opened"])

@@ -15,7 +15,7 @@ from models.evaluation.ablation import FEATURES_OF, Ablation
 from models.fusion import FEATURES, popularity_fusion
 from models.metrics.ranking import summarize
 from models.ranking.candidates import Candidates, gather
-from tests.tiny_models import artifact, catalogue, window
+from tests.support.tiny_models import artifact, catalogue, window
 
 pytestmark = pytest.mark.model
 

@@ -24,7 +24,7 @@ from models.interactions import Interactions
 from models.ranking.catalogue import Catalogue
 from models.text.encoder import FakeEncoder
 from models.training.train import TrainingData
-from tests.tiny_models import SOURCE, featured_artifact, featured_data, train_tiny
+from tests.support.tiny_models import SOURCE, featured_artifact, featured_data, train_tiny
 
 pytestmark = pytest.mark.model
 

@@ -7,7 +7,7 @@ import pytest
 
 from models.evaluation.splits import Cases, leave_one_out, shuffle_ties, time_split
 from models.interactions import Interactions
-from tests.tiny_models import T0, tiny_log
+from tests.support.tiny_models import T0, tiny_log
 
 
 def log_of(text: str) -> Interactions:

@@ -24,7 +24,7 @@ from models.ranking.catalogue.parts import unit_rows
 from models.sequence.model import PackedWindows, SequenceConfig, SequenceModel, UserEncoder, pack
 from models.text.encoder import FakeEncoder
 from models.text.whitening import Whitening, fit_whitening
-from tests.tiny_models import T0, window
+from tests.support.tiny_models import T0, window
 
 pytestmark = pytest.mark.model
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.files.atomic import replace_file, replaced_folder
-from tests.permissions import careless_umask, open_to_others
+from tests.support.permissions import careless_umask, open_to_others
 
 CONTENTS = [bytes([letter]) * 100_000 for letter in b"abcd"]
 

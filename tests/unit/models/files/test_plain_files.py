@@ -20,7 +20,7 @@ from models.artifact.artifact import MANIFEST, TENSORS, ArtifactError, load_arti
 from models.artifact.shapes import SIZES
 from models.files import plain_files as artifact_files
 from models.files.tensor_header import MAX_HEADER_BYTES
-from tests.tiny_models import artifact, train_tiny
+from tests.support.tiny_models import artifact, train_tiny
 from tests.unit.models.artifact.test_artifact import change_manifest, change_tensors, refused
 
 PROMPT_S = 5.0

@@ -24,7 +24,7 @@ from models.ranking.candidates import (
 )
 from models.ranking.catalogue import build_catalogue
 from models.sequence.model import pack
-from tests.tiny_models import artifact, catalogue, featured_artifact, text_vectors, window
+from tests.support.tiny_models import artifact, catalogue, featured_artifact, text_vectors, window
 
 pytestmark = pytest.mark.model
 

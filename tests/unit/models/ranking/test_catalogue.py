@@ -10,7 +10,7 @@ import pytest
 from models.artifact.artifact import Artifact
 from models.base.types import Float32, Int64
 from models.ranking.catalogue import build_catalogue
-from tests.tiny_models import artifact, catalogue, featured_artifact, featured_data, item_features, text_vectors
+from tests.support.tiny_models import artifact, catalogue, featured_artifact, featured_data, item_features, text_vectors
 
 pytestmark = pytest.mark.model
 

@@ -11,8 +11,8 @@ from models.base.types import Behaviour
 from models.ranking.catalogue import build_catalogue
 from models.ranking.fallback import UserVectors, WithoutModel, is_finite
 from models.ranking.pipeline import Pipeline, RankedItem, RankedList
-from tests import tiny_models
-from tests.tiny_models import window
+from tests.support import tiny_models
+from tests.support.tiny_models import window
 
 pytestmark = pytest.mark.model
 

@@ -16,7 +16,7 @@ from models.fusion import FEATURES
 from models.ranking.candidates import gather
 from models.ranking.pipeline import Catalogue, Pipeline, RankedList, build_catalogue, recent_counts
 from models.text.encoder import FakeEncoder
-from tests.tiny_models import (
+from tests.support.tiny_models import (
     T0,
     artifact,
     catalogue,

@@ -13,7 +13,7 @@ from torch import Tensor
 from models.base.types import Behaviour
 from models.sequence.linear_recurrence import LinearRecurrentEncoder
 from models.sequence.model import N_GAPS, NO_GAP, SequenceConfig, SequenceModel, gap_bucket, pack
-from tests.tiny_models import T0, artifact, text_vectors, window
+from tests.support.tiny_models import T0, artifact, text_vectors, window
 
 pytestmark = pytest.mark.model
 

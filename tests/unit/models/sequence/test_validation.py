@@ -13,7 +13,7 @@ from models.interactions import Interactions
 from models.sequence import validation as sequence_validation
 from models.sequence.model import SequenceConfig, SequenceModel
 from models.sequence.validation import Validator
-from tests.tiny_models import T0, tiny_log
+from tests.support.tiny_models import T0, tiny_log
 
 pytestmark = pytest.mark.model
 

@@ -11,7 +11,7 @@ from models.ranking.candidates import gather, user_side
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.training import fusion_cases as fusion_training
 from models.training.fusion_cases import best_threshold, collect, measure, questions
-from tests.tiny_models import (
+from tests.support.tiny_models import (
     artifact,
     catalogue,
     featured_artifact,

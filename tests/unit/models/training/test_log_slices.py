@@ -7,7 +7,7 @@ import pytest
 
 from models.interactions import Interactions
 from models.training.log_slices import FUSION_USERS, Cut, Slices, cut
-from tests.tiny_models import T0, tiny_log
+from tests.support.tiny_models import T0, tiny_log
 
 pytestmark = pytest.mark.model
 

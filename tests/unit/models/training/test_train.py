@@ -25,7 +25,7 @@ from models.sequence.fit import SequenceData
 from models.training import train as training
 from models.training.log_slices import FIT_SHARE, FUSION_SHARE, Cut
 from models.training.train import TrainingData, TrainingOptions
-from tests.tiny_models import (
+from tests.support.tiny_models import (
     PRESET,
     SOURCE,
     T0,

@@ -17,8 +17,8 @@ from models.interactions import Interactions
 from models.ranking.fallback import WithoutModel
 from models.ranking.pipeline import Pipeline, build_catalogue
 from streams.recommender.served import strange_types
-from tests.builders import T0
-from tests.tiny_models import N_ITEMS, artifact, text_vectors, tiny_log, train_tiny
+from tests.support.builders import T0
+from tests.support.tiny_models import N_ITEMS, artifact, text_vectors, tiny_log, train_tiny
 
 pytestmark = pytest.mark.model
 

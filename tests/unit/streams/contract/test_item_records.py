@@ -20,8 +20,8 @@ from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.model_thread import ModelThread
 from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings, RecommenderSettings
-from tests import tiny_models
-from tests.builders import FakeRecord
+from tests.support import tiny_models
+from tests.support.builders import FakeRecord
 from tools.catalogue.items_topic import read_catalogue, read_titles
 
 WRONG_KEYS = (None, b"", b"b", b"a ", b"A", b"\xff", b'"a"', b"a.0", b"x" * 1_000)

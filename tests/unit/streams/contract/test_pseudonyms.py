@@ -17,8 +17,8 @@ from streams.contract.pseudonyms import DIGEST_BYTES, MAKE_KEY, Pseudonyms, open
 from streams.contract.records import Event, RecordDecoder, encode
 from streams.errors import SettingsError
 from streams.settings.load import KafkaSettings, Settings
-from tests.builders import T0, USER_ID_KEY, write_key
-from tests.certificates import OPENSSL
+from tests.support.builders import T0, USER_ID_KEY, write_key
+from tests.support.certificates import OPENSSL
 from tools.commands.data.produce import EventMaker
 from tools.files.cells.times import TimeRange
 from tools.files.logs.log_rows import LogRow

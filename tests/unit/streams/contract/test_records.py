@@ -22,7 +22,7 @@ from streams.contract.records import (
 )
 from streams.contract.windows import decode_window
 from streams.errors import RecordError
-from tests.builders import T0, make_event
+from tests.support.builders import T0, make_event
 
 NOW = T0 + 1_000
 SKEW_MS = 60_000

@@ -9,7 +9,7 @@ from streams.contract.kept_headers import MAX_KEPT_BYTES
 from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES, REJECTED_MAX_BYTES, kept
 from streams.contract.rejects import Reject
 from streams.errors import RecordError
-from tests.builders import FakeRecord
+from tests.support.builders import FakeRecord
 
 BROKER_LIMIT_BYTES = 1_048_588
 LARGE = 9 << 20

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.registries import FakeRegistry, fake_registry
+from tests.support.registries import FakeRegistry, fake_registry
 
 
 @pytest.fixture

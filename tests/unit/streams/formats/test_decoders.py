@@ -22,8 +22,8 @@ from streams.sequencer.absorb_batch import absorb_batch
 from streams.sequencer.mending import Mender
 from streams.settings.load import KafkaSettings, Settings
 from streams.settings.record_limits import WindowBounds
-from tests.builders import T0, FakeRecord
-from tests.registries import FakeRegistry, wire
+from tests.support.builders import T0, FakeRecord
+from tests.support.registries import FakeRegistry, wire
 from tools.oracle.expected import WindowOracle
 from tools.replay.rejects.redrive import Redriver
 from tools.replay.rejects.reject_reader import MARK_KEY, RejectedEvent

@@ -16,8 +16,8 @@ from streams.formats import schema_registry
 from streams.formats.avro_records import HEADER, decode_avro
 from streams.formats.schema_registry import MAX_IDS_PER_BATCH, RegistryError, SchemaRegistry
 from streams.settings.load import KafkaSettings
-from tests.builders import FakeRecord
-from tests.registries import FakeRegistry, wire
+from tests.support.builders import FakeRecord
+from tests.support.registries import FakeRegistry, wire
 
 POINT = {"type": "record", "name": "Point", "fields": [{"name": "x", "type": "int"}]}
 

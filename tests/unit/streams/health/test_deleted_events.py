@@ -25,7 +25,7 @@ from streams.runtime.batch_scheduler import batch_scheduler
 from streams.runtime.consumer import BatchConsumer
 from streams.runtime.offsets_to_commit import OffsetsToCommit, note_of
 from streams.settings.load import Settings
-from tests.builders import FakeRecord
+from tests.support.builders import FakeRecord
 from tools.workers.flow import Flow, problems_of
 
 PLACE = TP("events", 1)

@@ -24,7 +24,7 @@ from streams.runtime.offsets_to_commit import NotedOffset, OffsetsToCommit, note
 from streams.sequencer.absorb_batch import BatchResult
 from streams.sequencer.agent import Sequencer, build_sequencer
 from streams.settings.load import SequencerSettings, Settings
-from tests.builders import FakeRecord
+from tests.support.builders import FakeRecord
 from tools.workers.flow import Flow, problems_of
 
 

@@ -18,8 +18,8 @@ from streams.recommender.live_counts import LiveCounts
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.waiting.window_queue import PendingBatch, PendingWindow
 from streams.state.table import BatchTable
-from tests import tiny_models
-from tests.builders import idle_health
+from tests.support import tiny_models
+from tests.support.builders import idle_health
 
 
 def behaviours(*item_ids: str) -> list[Behaviour]:

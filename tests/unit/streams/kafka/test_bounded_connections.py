@@ -30,7 +30,7 @@ from streams.kafka.bounded_connections import (
 from streams.kafka.connection_diagnosis import why_not
 from streams.kafka.topics import open_admin
 from streams.settings.load import KafkaSettings
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 APIS = [(3, 0, 0), (17, 0, 1), (18, 0, 0), (36, 0, 0)]
 VERSIONS = ApiVersionResponse_v0(error_code=0, api_versions=APIS).encode()

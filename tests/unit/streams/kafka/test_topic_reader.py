@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 
 from streams.errors import BrokerError
 from streams.kafka.topic_reader import read_to_ends
-from tests.builders import FakeRecord
+from tests.support.builders import FakeRecord
 
 PLACE, OTHER = TopicPartition("events", 0), TopicPartition("events", 1)
 

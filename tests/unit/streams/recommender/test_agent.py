@@ -15,7 +15,7 @@ from streams.errors import HeadraceError
 from streams.recommender.agent import RecommenderAgent, build_recommender
 from streams.recommender.served import Model
 from streams.settings.load import load_settings
-from tests import tiny
+from tests.support import tiny
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from models.text.encoder import FakeEncoder
 from streams.errors import HeadraceError, InputError, SettingsError
 from streams.recommender.artifact_encoder import open_artifact_encoder, open_cache, usable_device
 from streams.settings.load import RecommenderSettings
-from tests import tiny
+from tests.support import tiny
 from tests.unit.models.artifact.test_artifact import change_manifest
 from tests.unit.models.text.test_encoder import save_bert
 from tools.main import main

@@ -106,8 +106,8 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
     from streams.recommender.model_thread import ModelThread
     from streams.recommender.served import Model
     from streams.settings.load import KafkaSettings, RecommenderSettings
-    from tests import tiny_models
-    from tests.builders import FakeRecord
+    from tests.support import tiny_models
+    from tests.support.builders import FakeRecord
 
     artifact, metrics = tiny_models.featured_artifact(), Metrics()
     items = [

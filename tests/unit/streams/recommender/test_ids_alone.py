@@ -24,8 +24,8 @@ from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.model_thread import ModelThread
 from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings, RecommenderSettings
-from tests import tiny_models
-from tests.builders import FakeRecord
+from tests.support import tiny_models
+from tests.support.builders import FakeRecord
 
 pytestmark = pytest.mark.model
 

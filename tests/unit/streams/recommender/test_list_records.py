@@ -25,7 +25,7 @@ from streams.recommender.list_records import (
     stored_vectors,
     user_vector,
 )
-from tests.builders import T0, FakeRecord
+from tests.support.builders import T0, FakeRecord
 
 
 def window(revision: int, n_items: int = 3) -> WindowState:

@@ -31,7 +31,7 @@ from streams.recommender.waiting.backpressure import Backpressure
 from streams.recommender.waiting.window_queue import PendingBatch, PendingWindow, WindowQueue
 from streams.settings.load import RecommenderSettings
 from streams.state.table import BatchTable
-from tests import tiny_models
+from tests.support import tiny_models
 
 SETTINGS = RecommenderSettings(model_timeout_ms=50, model_restart_s=1, micro_batch_deadline_ms=0)
 WAIT_S = 20.0

@@ -15,7 +15,7 @@ from streams.errors import BrokerError
 from streams.kafka.batch_writer import MAX_BATCH_BYTES, BatchWriter
 from streams.runtime.batch_scheduler import batch_scheduler, split_by_size
 from streams.settings.load import KafkaSettings
-from tests.builders import FakeRecord
+from tests.support.builders import FakeRecord
 
 
 def records(n: int, size: int = 10) -> list[ConsumedRecord]:

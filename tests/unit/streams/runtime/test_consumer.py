@@ -16,7 +16,7 @@ from streams.runtime.batch_scheduler import FetchedRecords
 from streams.runtime.consumer import BatchConsumer, KeepingFlowControl
 from streams.runtime.offsets_to_commit import OffsetsToCommit, note_of
 from streams.settings.load import Settings
-from tests.builders import FakeRecord
+from tests.support.builders import FakeRecord
 
 PLACE = TP("sequences", 0)
 GENERATION = 7

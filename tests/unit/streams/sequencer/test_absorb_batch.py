@@ -14,7 +14,7 @@ from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes, partition_of
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.settings.record_limits import WindowBounds
-from tests.builders import T0, FakeRecord, make_event, make_record
+from tests.support.builders import T0, FakeRecord, make_event, make_record
 
 DECODER = EventDecoder(60_000)
 BOUNDS = WindowBounds()

@@ -18,7 +18,7 @@ from streams.sequencer import expiry
 from streams.sequencer.agent import Sequencer, build_sequencer
 from streams.sequencer.expiry import Expiry
 from streams.settings.load import load_settings
-from tests.builders import T0, FakeRecord
+from tests.support.builders import T0, FakeRecord
 
 SETTINGS = load_settings({})
 

@@ -10,7 +10,7 @@ from streams.contract.records import Event
 from streams.contract.windows import WindowState, seen_hash
 from streams.sequencer.window import Outcome, absorb
 from streams.settings.record_limits import MAX_RUNS, SEEN_BYTES, WindowBounds
-from tests.builders import T0, make_event
+from tests.support.builders import T0, make_event
 
 MINUTE_MS = 60_000
 ROOMY = WindowBounds(max_events=10, max_age_ms=1_000 * MINUTE_MS, allowed_lateness_ms=100 * MINUTE_MS)

@@ -10,7 +10,7 @@ from streams.errors import SettingsError
 from streams.sequencer.window import absorb
 from streams.settings.apps import RecommenderSettings, SequencerSettings
 from streams.settings.record_limits import MAX_WRITTEN_BYTES, WindowBounds, window_bytes
-from tests.builders import T0
+from tests.support.builders import T0
 
 WIDEST = 126 * "\U0001f600"
 

@@ -29,7 +29,7 @@ from streams.settings.load import load_settings
 from streams.settings.record_limits import MAX_ID_LENGTH, WindowBounds
 from streams.state.damage import MAX_SHOWN, PassedOver, describe
 from streams.state.recovery import _take_foreign
-from tests.builders import T0, FakeRecord, make_event, make_record
+from tests.support.builders import T0, FakeRecord, make_event, make_record
 
 DECODER, BOUNDS, NOW = EventDecoder(60_000), WindowBounds(), T0 + 1_000_000
 

@@ -16,7 +16,7 @@ from faust.types import TP
 from streams.errors import StalledError
 from streams.state import recovery
 from streams.state.recovery import BatchRecovery, _read, _seek
-from tests.builders import FakeRecord
+from tests.support.builders import FakeRecord
 
 PLACE = TopicPartition("sequences", 0)
 

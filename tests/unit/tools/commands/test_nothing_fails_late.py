@@ -13,7 +13,7 @@ from streams.errors import BrokerError, HeadraceError, InputError
 from streams.recommender import artifact_encoder
 from streams.recommender.artifact_encoder import check_model
 from streams.settings.load import RecommenderSettings
-from tests import tiny
+from tests.support import tiny
 from tests.unit.models.artifact.test_artifact import change_manifest
 from tools.commands.data import replay as replay_command
 from tools.commands.learning import oracle as oracle_command

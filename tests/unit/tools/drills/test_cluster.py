@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streams.settings.load import load_settings
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 from tools.drills.cluster import Cluster, DrillWorker
 
 EXITS_WITH_3 = [sys.executable, "-c", "raise SystemExit(3)"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import EventDecoder
 from streams.settings.record_limits import WindowBounds
-from tests.oracle import windows_of
+from tests.support.oracle import windows_of
 from tools.drills.events import EventSource, Shares
 
 NOW_MS = 1_790_000_000_000

@@ -11,7 +11,7 @@ import pytest
 from models.ranking.pipeline import Pipeline
 from streams.errors import SettingsError
 from streams.settings.load import load_settings
-from tests import tiny_models
+from tests.support import tiny_models
 from tools.drills.faulty_model import (
     VARIABLE,
     Fault,

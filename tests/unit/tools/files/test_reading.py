@@ -10,7 +10,7 @@ import pytest
 from rich.progress import Progress
 
 from streams.errors import InputError
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 from tools.files.file_options import FileOptions
 from tools.files.formats.read_bytes import ReadBytes
 from tools.files.raw_rows import raw_rows

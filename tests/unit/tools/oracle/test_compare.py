@@ -9,7 +9,7 @@ import pytest
 
 from streams.contract.records import Recommendation, RecommendedItem, SourceRank, encode
 from streams.contract.windows import Trigger, WindowItem, WindowState, seen_hash
-from tests.builders import T0
+from tests.support.builders import T0
 from tools.oracle.compare import SCORE_TOLERANCE, Difference, compare_lists, compare_windows
 
 

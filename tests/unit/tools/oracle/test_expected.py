@@ -28,9 +28,9 @@ from streams.recommender.served import Model
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.settings.load import KafkaSettings, RecommenderSettings, load_settings
 from streams.settings.record_limits import MAX_RUNS, WindowBounds
-from tests import tiny
-from tests.builders import T0, FakeRecord, make_event
-from tests.oracle import windows_of
+from tests.support import tiny
+from tests.support.builders import T0, FakeRecord, make_event
+from tests.support.oracle import windows_of
 from tools.oracle import expected as oracle
 from tools.oracle.compare import compare_lists
 from tools.oracle.expected import ListOracle, Truth, WindowOracle

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from streams.errors import BrokerError
-from tests.tiny import artifact, write_items, write_log
-from tests.without_extras import EXTRAS, LOCAL_BROKER, TENSORBOARD, TESTS_ALONE, hide, hiding_path
+from tests.support.tiny import artifact, write_items, write_log
+from tests.support.without_extras import EXTRAS, LOCAL_BROKER, TENSORBOARD, TESTS_ALONE, hide, hiding_path
 from tools.broker.local_broker import start_broker
 from tools.main import main
 

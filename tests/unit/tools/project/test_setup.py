@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.permissions import careless_umask, open_to_others
+from tests.support.permissions import careless_umask, open_to_others
 
 SCRIPT = Path(__file__).resolve().parents[4] / "tools" / "project" / "setup.sh"
 # Stands for the base interpreter. `-m venv DIR` makes a folder whose python is the real one but for `-m pip`, which

@@ -12,7 +12,7 @@ from streams.errors import InputError
 from streams.sequencer.window import absorb
 from streams.settings.load import KafkaSettings
 from streams.settings.record_limits import WindowBounds
-from tests.builders import T0, make_event, write_key
+from tests.support.builders import T0, make_event, write_key
 from tools.files.cells.times import TimeRange
 from tools.files.logs.log_rows import LogRow
 from tools.replay.live_users import count_live, knows, refuse_live

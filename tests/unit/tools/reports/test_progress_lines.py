@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.progress import Progress, Task
 
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 from tools.reports.progress_lines import ProgressLines, clock, duration, line_of, seconds_left, size
 
 

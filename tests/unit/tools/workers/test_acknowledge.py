@@ -1,6 +1,6 @@
 """What ``headrace status --acknowledge`` prints.
 
-``tests/integration/test_deleted_events.py`` tests the commit.
+``tests/integration/delivery/test_deleted_events.py`` tests the commit.
 """
 
 from __future__ import annotations

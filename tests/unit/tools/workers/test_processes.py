@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from streams.errors import BrokerError
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 from tools.broker import engine_docker, engine_kafka, local_broker
 from tools.broker.local_broker import broker_status, start_broker, stop_broker
 from tools.broker.state import STATE_FILE, BrokerState, read_state, write_state

@@ -26,8 +26,8 @@ from streams.kafka.fetching import compressed_batches, unpacking
 from streams.kafka.fetching.bounded_fetch import POLL_BYTES, BoundedRecords, bound_fetches
 from streams.kafka.fetching.byte_source import CUT_BYTES, PART_BYTES
 from streams.settings.load import load_settings
-from tests.builders import T0
-from tests.packed import BASE, CODECS, GZIP, LZ4, NONE, SNAPPY, Packed, batch, message_set, some_records
+from tests.support.builders import T0
+from tests.support.packed import BASE, CODECS, GZIP, LZ4, NONE, SNAPPY, Packed, batch, message_set, some_records
 
 ROOT = Path(__file__).parents[4]
 TP = TopicPartition("events", 0)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from streams.kafka.fetching import unpacking
 from streams.kafka.fetching.unpacking import PIECE_BYTES, pieces
-from tests.packed import GZIP, LZ4, SNAPPY, ZSTD
+from tests.support.packed import GZIP, LZ4, SNAPPY, ZSTD
 
 Pack = Callable[[bytes], bytes]
 

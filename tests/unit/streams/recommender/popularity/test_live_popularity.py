@@ -12,7 +12,7 @@ import pytest
 from models.base.types import Float32
 from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.recommender.popularity.live_popularity import REFRESH_S, LivePopularity
-from tests import tiny_models
+from tests.support import tiny_models
 
 pytestmark = pytest.mark.model
 HOUR = 3_600_000

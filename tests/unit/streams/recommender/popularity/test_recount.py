@@ -17,7 +17,7 @@ from streams.recommender.popularity import recount
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.popularity.recount import Recount
 from streams.settings.load import Settings, load_settings
-from tests import tiny_models
+from tests.support import tiny_models
 from tests.unit.streams.recommender.popularity.test_live_popularity import window
 
 

@@ -12,7 +12,7 @@ import pytest
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import Item, RecordDecoder, User
 from streams.settings.load import KafkaSettings, Settings
-from tests.builders import USER_ID_KEY, FakeRecord, write_key
+from tests.support.builders import USER_ID_KEY, FakeRecord, write_key
 from tools.catalogue import entries
 from tools.catalogue import items_topic as catalogue
 from tools.main import main

@@ -12,7 +12,7 @@ import pytest
 
 from streams.contract.records import MAX_RECORD_BYTES
 from streams.errors import InputError, RecordError
-from tests.builders import T0
+from tests.support.builders import T0
 from tools.commands.data.produce import EventMaker, holds_json_lines
 from tools.files.file_options import FileOptions
 from tools.files.json_lines import CHUNK_BYTES, LineSplitter, read_json_lines

@@ -15,7 +15,7 @@ from streams.contract.records import EventDecoder, encode
 from streams.contract.rejects import Reject
 from streams.errors import InputError, RecordError
 from streams.settings.load import KafkaSettings
-from tests.builders import T0, FakeRecord, make_event
+from tests.support.builders import T0, FakeRecord, make_event
 from tools.commands.data.rejected import as_paragraph, as_text
 from tools.main import main
 from tools.replay.rejects import redrive

@@ -11,7 +11,7 @@ from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import Event, RecordDecoder, encode
 from streams.kafka.publisher import partition_of
 from streams.settings.load import KafkaSettings, Settings
-from tests.builders import T0, USER_ID_KEY, write_key
+from tests.support.builders import T0, USER_ID_KEY, write_key
 from tools.catalogue.items_topic import items_of_file
 from tools.commands.learning.oracle import log_records
 from tools.files.entries.sources import CatalogueSource

@@ -12,7 +12,7 @@ from aiokafka import codec
 from streams.errors import BrokerError
 from streams.kafka import topic_specs, topics
 from streams.settings.load import KafkaSettings, load_settings
-from tests.registries import fake_registry
+from tests.support.registries import fake_registry
 from tools.commands.running import doctor
 from tools.commands.running.doctor import Check
 from tools.main import main

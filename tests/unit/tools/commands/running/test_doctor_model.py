@@ -17,7 +17,7 @@ from streams.errors import HeadraceError
 from streams.recommender.model_thread import ModelThread
 from streams.recommender.served import load_model
 from streams.settings.load import RecommenderSettings
-from tests import tiny, tiny_models
+from tests.support import tiny, tiny_models
 from tests.unit.models.artifact.test_artifact import change_manifest
 from tools.commands.running.doctor import Check, check_model
 

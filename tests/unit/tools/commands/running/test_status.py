@@ -16,7 +16,7 @@ from models.base.types import Behaviour
 from streams.errors import InputError
 from streams.health.unknown_items import UnknownItems
 from streams.kafka.group_watch import Group, Member, PartitionOffsets, Place
-from tests.builders import idle_health
+from tests.support.builders import idle_health
 from tools.commands.running.status import as_dict, as_lines
 from tools.main import main
 from tools.workers.flow import Flow, page, problems_of

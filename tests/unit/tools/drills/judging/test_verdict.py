@@ -5,7 +5,7 @@ from __future__ import annotations
 from streams.contract.records import encode
 from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
-from tests.builders import T0, FakeRecord, make_event
+from tests.support.builders import T0, FakeRecord, make_event
 from tools.drills.cluster import unbalanced
 from tools.drills.judging.ledger import WindowLog
 from tools.drills.judging.verdict import RejectLog, Verdict, coordinates, n_lost

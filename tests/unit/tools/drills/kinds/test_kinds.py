@@ -12,7 +12,7 @@ import pytest
 from models.artifact.artifact import ArtifactError, load_artifact
 from streams.contract.records import Item, RecordDecoder
 from streams.errors import InputError, RecordError
-from tests import tiny
+from tests.support import tiny
 from tools.commands.trials.drill import add_arguments, plan_of
 from tools.drills import kinds
 from tools.drills.artifact import catalogue_of

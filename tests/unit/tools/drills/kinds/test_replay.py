@@ -16,7 +16,7 @@ import pytest
 
 from streams.contract.kafka_records import OutRecord
 from streams.settings.load import KafkaSettings
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 from tools.drills.acts.promotion import NEEDS_YES, promote
 from tools.drills.events import EventSource, Shares
 from tools.drills.kinds.replay import RUN, kill_workers, n_copied, worker_pids

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from streams.contract.records import VERSION, Event, EventDecoder, encode
 from streams.errors import RecordError
-from tests.builders import T0
+from tests.support.builders import T0
 from tools.files.cells.values import id_text, number, optional_id, shown, type_text
 
 RAW = st.one_of(

@@ -29,7 +29,7 @@ from streams.sequencer.window import absorb
 from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from streams.settings.record_limits import WindowBounds
-from tests.builders import FakeRecord, make_event, write_key
+from tests.support.builders import FakeRecord, make_event, write_key
 from tools.commands.data import replay
 from tools.files.log_source import LogSource
 from tools.replay.identity import LogReplay

@@ -5,7 +5,7 @@ from __future__ import annotations
 from streams.contract.records import encode
 from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
-from tests.builders import make_event
+from tests.support.builders import make_event
 from tools.replay.rebuild.promotion_plan import n_losing, resume_offsets
 
 

@@ -1,0 +1,1 @@
+"""What tests share: small objects, tiny models, brokers, tokens, and waiting."""
