@@ -17,7 +17,7 @@ HALF_LIFE_MS: Final = 7 * 86_400_000
 MAX_EXPONENT: Final = 256.0
 #: The last place of a list that history protects, and the fewest fresh events that it weighs there:
 #: four users alone do not bring in an item unknown to history. More would keep out items that are
-#: popular now: docs/decisions/0014.
+#: popular now: decision 0014.
 DEFENDED_PLACE: Final = 10
 DEFENDED_EVENTS: Final = 5.0
 #: History always weighs at least this many events in total.

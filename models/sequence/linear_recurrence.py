@@ -4,7 +4,7 @@ After Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences,
 al., Linear Recurrent Units for Sequential Recommendation, 2023. ``forward`` computes a whole
 sequence in parallel, for training. ``last`` computes the newest output alone, for serving. ``step``
 adds one behaviour to a state of fixed size, at the same cost after
-any number of behaviours. No worker calls ``step`` yet: docs/decisions/0007 chose this encoder for
+any number of behaviours. No worker calls ``step`` yet: decision 0007 chose this encoder for
 it, and a test holds it equal to ``forward``.
 """
 

@@ -130,7 +130,7 @@ def parse_mapping(text: bytes, name: str, kind: str) -> Mapping:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise InputError(f"{name}: not TOML: {exc}") from exc
     except msgspec.ValidationError as exc:
-        raise InputError(f"{name}: {exc}; docs/presets.md lists what a mapping file holds") from exc
+        raise InputError(f"{name}: {exc}; docs/data/presets.md lists what a mapping file holds") from exc
     mapping = found.of(kind)
     if mapping is None:
         there = ", ".join(f"[{other}]" for other in KINDS if found.of(other) is not None) or "nothing"

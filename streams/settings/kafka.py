@@ -65,7 +65,7 @@ class KafkaSettings:
     events_format, items_format : how other systems write these topics. ``headrace`` is the contract's
         own; ``confluent-avro`` is Avro with the schema's id before it; ``debezium`` is the JSON of
         Debezium's changes of a table; ``connect-json`` is the JSON of Kafka Connect, or plain JSON.
-        headrace does not write topics of other formats: see ``docs/presets.md``
+        headrace does not write topics of other formats: see ``docs/data/presets.md``
     events_mapping, items_mapping : mapping file that names the fields of such records; empty means
         that they have the contract's names
     schema_registry_url : where the schemas of ``confluent-avro`` are

@@ -50,7 +50,7 @@ class Shell:
     def __init__(self, folder: Path, broker: str) -> None:
         self.folder = folder
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        # Comparing runs needs lists that depend on windows, catalogue and artifact alone: docs/replaying.md, Compare.
+        # Comparing runs needs lists that depend on windows, catalogue and artifact alone: docs/data/replaying.md, Compare.
         own = {"HEADRACE_BROKER": broker, "HEADRACE_ARTIFACT": "artifact", "HEADRACE_LIVE_POPULARITY": "off"}
         self.env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **own}
         self.live: subprocess.Popen[str] | None = None
@@ -147,7 +147,7 @@ def test_every_shell_block_is_run_here_or_named_as_somebody_elses() -> None:
     """A new document with commands must come into this test."""
     documents = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     with_recipes = {str(d.relative_to(ROOT)) for d in documents if recipes(d)}
-    assert with_recipes == {"README.md", "docs/replaying.md", "docs/contract/README.md"}
+    assert with_recipes == {"README.md", "docs/data/replaying.md", "docs/contract/README.md"}
     lines = [line for document in documents for block in recipes(document) for line in block]
     assert [line for line in lines if not _IS_OURS.match(line) and not line.startswith((STOP, START))] == []
 
@@ -174,7 +174,7 @@ def test_contract(tmp_path: Path, own_broker: BrokerInfo) -> None:
 @pytest.mark.timeout(600)
 def test_replaying(tmp_path: Path, own_broker: BrokerInfo) -> None:
     """Back-fill of a new deployment, on a cluster without any group; other window bounds; another partition count."""
-    backfill, *changes = recipes(ROOT / "docs/replaying.md")
+    backfill, *changes = recipes(ROOT / "docs/data/replaying.md")
     (tmp_path / "artifact").symlink_to(tiny.artifact())
     for number, lines in enumerate([backfill, *changes]):
         with deployment(tmp_path, own_broker) as shell:

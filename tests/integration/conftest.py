@@ -14,7 +14,7 @@ from streams.settings.load import KafkaSettings, Settings, load_settings
 from tests.integration.lists.recommender_runs import put_items
 from tests.integration.security.security_runs import PREFIX, Become, kafka_of
 from tests.support import tiny
-from tests.support.secured_broker import SecuredBroker, secured_broker
+from tests.support.security.secured_broker import SecuredBroker, secured_broker
 from tools.broker.local_broker import BrokerInfo
 
 

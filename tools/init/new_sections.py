@@ -47,7 +47,7 @@ def new_sections(parts: Sequence[Part], details: LogDetails | None) -> Written:
 def _event_types(details: LogDetails) -> NewSection:
     """Return the table of event types that the log needs."""
     counts = {name: sum(one.count for one in details.types if one.type == name) for name in details.table}
-    comments = ["What users do; docs/event-types.md says what else a type can mean, as { weight = 3 }."]
+    comments = ["What users do; docs/data/event-types.md says what else a type can mean, as { weight = 3 }."]
     entries = [Entry(name, meaning, f"{counts[name]:,} rows of the log") for name, meaning in details.table.items()]
     return NewSection("event_types", comments, entries)
 

@@ -20,7 +20,7 @@ from tools.cli import say
 from tools.files.cells.times import TimeRange
 from tools.files.logs.log_rows import LogRow
 
-WAY: Final = "replay them with --into RUN and then --promote RUN, see docs/replaying.md"
+WAY: Final = "replay them with --into RUN and then --promote RUN, see docs/data/replaying.md"
 
 
 class _Runs(msgspec.Struct, gc=False):

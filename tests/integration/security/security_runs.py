@@ -8,8 +8,8 @@ import pytest
 
 from streams.settings.load import KafkaSettings, load_settings
 from tests.support import tiny
-from tests.support.certificates import OPENSSL
-from tests.support.secured_broker import SecuredBroker
+from tests.support.security.certificates import OPENSSL
+from tests.support.security.secured_broker import SecuredBroker
 from tools.broker import engine_kafka
 from tools.workers.apps import AppName
 from tools.workers.ports import free_port

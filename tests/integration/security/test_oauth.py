@@ -11,8 +11,8 @@ import pytest
 from streams.errors import BrokerError
 from tests.integration.security.security_runs import MARKS, WAIT_S, Become, kafka_of, worker
 from tests.support import tiny
-from tests.support.secured_broker import SecuredBroker
-from tests.support.tokens import SECRET, Endpoint, token_endpoint
+from tests.support.security.secured_broker import SecuredBroker
+from tests.support.security.tokens import SECRET, Endpoint, token_endpoint
 from tests.support.waiting import wait_until
 from tools.broker.probe import check_broker
 from tools.main import main

@@ -15,8 +15,8 @@ from streams.kafka.permissions import check_rights, prepare
 from streams.settings.load import KafkaSettings
 from tests.integration.security.security_runs import MARKS, PREFIX, WAIT_S, Become, kafka_of, worker
 from tests.support import tiny
-from tests.support.certificates import sign
-from tests.support.secured_broker import PASSWORD, PLAIN_USER, SecuredBroker
+from tests.support.security.certificates import sign
+from tests.support.security.secured_broker import PASSWORD, PLAIN_USER, SecuredBroker
 from tests.support.waiting import wait_until
 from tools.main import main
 from tools.workers.process import WorkerError

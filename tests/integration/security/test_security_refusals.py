@@ -20,8 +20,8 @@ from streams.kafka.topics import create_topics
 from streams.settings.load import load_settings
 from tests.integration.security.security_runs import MARKS, PREFIX, PROMPT_S, Become, worker
 from tests.support import tiny
-from tests.support.certificates import Certificate, make_authority, sign
-from tests.support.secured_broker import PASSWORD, PLAIN_USER, SecuredBroker
+from tests.support.security.certificates import Certificate, make_authority, sign
+from tests.support.security.secured_broker import PASSWORD, PLAIN_USER, SecuredBroker
 from tools.main import main
 from tools.workers.apps import AppName
 from tools.workers.ports import free_port

@@ -183,7 +183,7 @@ def check_formats(kafka: KafkaSettings) -> Iterator[Check]:
             if registry is not None:
                 registry.check()
         except HeadraceError as exc:
-            yield Check(f"{topic}_format", False, str(exc), "see docs/presets.md")
+            yield Check(f"{topic}_format", False, str(exc), "see docs/data/presets.md")
         else:
             yield Check(
                 f"{topic}_format",

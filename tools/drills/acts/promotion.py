@@ -1,4 +1,4 @@
-"""The promotion in ``headrace drill replay``, by the steps of ``docs/replaying.md``.
+"""The promotion in ``headrace drill replay``, by the steps of ``docs/data/replaying.md``.
 
 ::
 

@@ -36,7 +36,7 @@ class Rebuild:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of a rebuild to those of ``headrace replay``."""
-    group = parser.add_argument_group("rebuilding on separate topics", "see docs/replaying.md")
+    group = parser.add_argument_group("rebuilding on separate topics", "see docs/data/replaying.md")
     mode = group.add_mutually_exclusive_group()
     mode.add_argument("--into", metavar="RUN", help="send LOG, or the live events, through both apps on topics of RUN")
     mode.add_argument("--compare", metavar="RUN", help="compare the windows and lists of RUN with the live ones")

@@ -18,7 +18,7 @@ from streams.contract.records import Event, RecordDecoder, encode
 from streams.errors import SettingsError
 from streams.settings.load import KafkaSettings, Settings
 from tests.support.builders import T0, USER_ID_KEY, write_key
-from tests.support.certificates import OPENSSL
+from tests.support.security.certificates import OPENSSL
 from tools.commands.data.produce import EventMaker
 from tools.files.cells.times import TimeRange
 from tools.files.logs.log_rows import LogRow

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from streams.runtime.event_loop import TLS_CLOSE_S, EventLoop, EventLoopPolicy
-from tests.support.certificates import OPENSSL, make_authority, sign
+from tests.support.security.certificates import OPENSSL, make_authority, sign
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tokens import SECRET, Endpoint, token_endpoint
+from tests.support.security.tokens import SECRET, Endpoint, token_endpoint
 
 
 @pytest.fixture

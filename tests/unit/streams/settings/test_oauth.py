@@ -20,7 +20,7 @@ from streams.runtime.app import credentials
 from streams.settings import oauth
 from streams.settings.load import KafkaSettings, load_settings
 from streams.settings.tokens import Token, TokenError
-from tests.support.tokens import SECRET, Endpoint, unsecured_token
+from tests.support.security.tokens import SECRET, Endpoint, unsecured_token
 
 URL = "https://issuer.example/token"
 

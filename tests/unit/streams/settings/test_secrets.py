@@ -11,7 +11,7 @@ import pytest
 from streams.errors import SettingsError
 from streams.settings.load import KafkaSettings, load_settings
 from streams.settings.secrets import MAX_SECRET_BYTES, read_secret, tls_context
-from tests.support.certificates import OPENSSL, Certificate, make_authority, sign
+from tests.support.security.certificates import OPENSSL, Certificate, make_authority, sign
 from tools.main import COMMANDS, build_parser
 
 MARKER = "marker-of-a-secret"

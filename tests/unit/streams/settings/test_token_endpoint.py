@@ -7,7 +7,7 @@ import pytest
 from streams.settings import tokens
 from streams.settings.token_endpoint import TokenEndpoint
 from streams.settings.tokens import TokenError
-from tests.support.tokens import SECRET, Endpoint
+from tests.support.security.tokens import SECRET, Endpoint
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.contract.roles import Acl
-from tests.support.certificates import Certificate, make_authority, sign
+from tests.support.security.certificates import Certificate, make_authority, sign
 from tests.support.waiting import wait_until
 from tools.broker import engine_kafka
 from tools.broker.local_broker import _wait
