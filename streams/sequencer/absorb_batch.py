@@ -12,6 +12,7 @@ from streams.contract.rejects import Reject
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import RecordError
 from streams.health.counters import Counts
+from streams.sequencer.packed_window import absorb_packed
 from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
 
@@ -39,6 +40,15 @@ class BatchResult:
     anew: frozenset[bytes] = frozenset()
     rejects: list[Reject] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
+
+    def take(self, user_key: bytes, accepted: int, duplicate: int, late: int, value: bytes | None) -> None:
+        """Take the result of a user's events: three counts, and the new window, None if unchanged."""
+        counts = self.counts
+        counts.accepted += accepted
+        counts.duplicate += duplicate
+        counts.late += late
+        if value is not None:
+            self.windows[user_key] = value
 
     def out_records(self) -> Iterator[OutRecord]:
         """Yield the records for ``sequences``."""
@@ -131,30 +141,56 @@ def absorb_batch(
             by_user[key].append((event, record.offset))
         else:
             by_user[key] = [(event, record.offset)]  # type: ignore[index]  # decode_event refuses an absent key
-    counts = result.counts
     if home is not None and records and keys_are_ids:
         _reject_strays(records, by_user, home, result)
+    can_pack = bounds.types.is_plain
     for user_key, events in by_user.items():
-        try:
-            state = mended[user_key] if user_key in mended else _decoded(read_window(user_key))
-        except RecordError as error:
-            if error.reason == "version":
-                # The window is left as it is; its events wait on events.rejected for the upgrade.
-                offsets = {offset for _, offset in events}
-                result.rejects += [Reject(record, error) for record in records if record.offset in offsets]
-            else:
-                result.damaged[user_key] = error.detail
+        if user_key in mended:
+            _fold(result, user_key, mended[user_key], events, bounds)
             continue
-        outcome = absorb(state, events, bounds)
-        counts.accepted += outcome.accepted
-        counts.duplicate += outcome.duplicate
-        counts.late += outcome.late
-        changed = outcome.state or mended.get(user_key)  # a mended window is always written
-        if changed is not None:
-            result.windows[user_key] = encode(changed)
-    counts.read = len(records)
-    counts.rejected = len(result.rejects)
+        value = read_window(user_key)
+        packed = absorb_packed(value, events, bounds) if can_pack else None
+        if packed is not None:
+            result.take(user_key, packed.accepted, packed.duplicate, packed.late, packed.value)
+        else:
+            _unpack_and_fold(result, user_key, value, events, bounds, records)
+    result.counts.read = len(records)
+    result.counts.rejected = len(result.rejects)
     return result
+
+
+def _unpack_and_fold(
+    result: BatchResult,
+    user_key: bytes,
+    value: bytes | None,
+    events: list[tuple[Event, int]],
+    bounds: WindowBounds,
+    records: Sequence[ConsumedRecord],
+) -> None:
+    try:
+        state = _decoded(value)
+    except RecordError as error:
+        if error.reason == "version":
+            # The window is left as it is; its events wait on events.rejected for the upgrade.
+            offsets = {offset for _, offset in events}
+            result.rejects += [Reject(record, error) for record in records if record.offset in offsets]
+        else:
+            result.damaged[user_key] = error.detail
+        return
+    _fold(result, user_key, state, events, bounds)
+
+
+def _fold(
+    result: BatchResult,
+    user_key: bytes,
+    state: WindowState | None,
+    events: list[tuple[Event, int]],
+    bounds: WindowBounds,
+) -> None:
+    outcome = absorb(state, events, bounds)
+    changed = outcome.state or (state if user_key in result.anew else None)  # a mended window is always written
+    value = None if changed is None else encode(changed)
+    result.take(user_key, outcome.accepted, outcome.duplicate, outcome.late, value)
 
 
 def is_readable(value: bytes | None) -> bool:

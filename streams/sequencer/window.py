@@ -52,6 +52,14 @@ def absorb(state: WindowState | None, events: Iterable[tuple[Event, int]], bound
     return (_Fold if is_plain else _TypedFold)(state, bounds).run(events)
 
 
+def mark_run(runs: dict[str, int], run: str, seq: int) -> None:
+    """Note how far a replay has come; of too many replays, the one used longest ago is forgotten."""
+    runs.pop(run, None)  # dicts keep insertion order: the run used last moves to the end
+    runs[run] = seq
+    if len(runs) > MAX_RUNS:
+        del runs[next(iter(runs))]
+
+
 class _Fold:
     """The working state of one :func:`absorb` call, where each event enters under its own type."""
 
@@ -78,7 +86,7 @@ class _Fold:
                 outcome.late += 1
                 continue
             if event.run is not None and event.seq is not None:
-                self._mark_run(event.run, event.seq)
+                mark_run(self.runs, event.run, event.seq)
             self._insert(event, offset)
             outcome.accepted += 1
         if self.trigger is not None:
@@ -87,12 +95,6 @@ class _Fold:
 
     def _is_repeat_of_run(self, event: Event) -> bool:
         return event.run is not None and event.seq is not None and event.seq <= self.runs.get(event.run, -1)
-
-    def _mark_run(self, run: str, seq: int) -> None:
-        self.runs.pop(run, None)  # dicts keep insertion order: the run used last moves to the end
-        self.runs[run] = seq
-        if len(self.runs) > MAX_RUNS:
-            del self.runs[next(iter(self.runs))]
 
     def _is_late(self, event: Event) -> bool:
         if event.ts < self.newest_ts - self.bounds.allowed_lateness_ms:
