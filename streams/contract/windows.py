@@ -50,7 +50,8 @@ class WindowState(BaseWindow, gc=False, omit_defaults=True):
     still be repeated. ``floor`` is the greatest such key that was forgotten; no event at or below
     it is accepted. ``seen`` packs one little-endian uint32 (:func:`seen_hash`) for each item that
     left the window. ``hidden`` packs one for each item that the user asked not to see. ``passed``
-    holds ``(ts, event_id)`` of accepted events whose type does not enter the window.
+    holds ``(ts, event_id)`` of accepted events whose type does not enter the window, and ``hiding``
+    those of them that hid their item.
     """
 
     recent: list[tuple[int, str]] = []
@@ -59,6 +60,7 @@ class WindowState(BaseWindow, gc=False, omit_defaults=True):
     runs: dict[str, int] = {}
     hidden: bytes = b""
     passed: list[tuple[int, str]] = []
+    hiding: list[tuple[int, str]] = []
 
     def had(self) -> bytes:
         """Return the marks of the items beyond the window that no list may hold."""

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from streams.contract.records import MAX_TS_MS, VERSION, Event
-from streams.contract.windows import seen_hash
+from streams.contract.windows import MAX_REVISION, seen_hash
 from streams.sequencer.window import mark_run
 from streams.settings.record_limits import SEEN_BYTES, WindowBounds
 
@@ -54,6 +54,7 @@ class _Head(msgspec.Struct, gc=False, omit_defaults=True):
     runs: dict[str, int] = {}
     hidden: bytes = b""
     passed: msgspec.Raw = _EMPTY
+    hiding: msgspec.Raw = _EMPTY
 
 
 _decode: Final = msgspec.msgpack.Decoder(_Head).decode
@@ -144,7 +145,9 @@ class _Window:
             self.head, self.data, self.n, self.at = _Head(VERSION, 0, -1, _EMPTY, _NO_TRIGGER), b"", 0, 0
             return
         self.head = head = _decode(value)
-        if head.hidden or head.passed is not _EMPTY or head.v != VERSION or head.newest_ts > MAX_TS_MS:
+        if head.hidden or head.passed is not _EMPTY or head.hiding is not _EMPTY:
+            raise _UnclearError  # these follow the rules of a table that is not plain
+        if head.v != VERSION or not 0 <= head.revision <= MAX_REVISION or head.newest_ts > MAX_TS_MS:
             raise _UnclearError
         self.data = data = bytes(head.items)
         if data[0] == 0xDC:

@@ -10,6 +10,7 @@ last events of that order, each once::
 An event whose type does not enter the window changes no list. It is remembered, so that a repeat is
 a duplicate, and it has no part in the order above: neither the newest time nor the revision follows
 it. A type that hides its item adds the item to those that no list may hold; then the revision grows.
+Such events have a memory apart, so that many impressions make no dislike late.
 
 Bounds count back from the user's newest event, never from the wall clock. So a replay of old events
 gives the same windows as the live stream did.
@@ -48,7 +49,7 @@ def absorb(state: WindowState | None, events: Iterable[tuple[Event, int]], bound
     state : the window so far, or None for a new user
     events : ``(event, offset)`` in order of arrival
     """
-    is_plain = bounds.types.is_plain and not (state and (state.hidden or state.passed))
+    is_plain = bounds.types.is_plain and not (state and (state.hidden or state.passed or state.hiding))
     return (_Fold if is_plain else _TypedFold)(state, bounds).run(events)
 
 
@@ -149,16 +150,20 @@ class _TypedFold(_Fold):
         super().__init__(state, bounds)
         self.hidden = state.hidden if state else b""
         self.passed: list[tuple[int, str]] = list(state.passed) if state else []
+        self.hiding: list[tuple[int, str]] = list(state.hiding) if state else []
         self.ids.update(event_id for _, event_id in self.passed)
+        self.ids.update(event_id for _, event_id in self.hiding)
         self.last_trigger = state.trigger if state else None
 
     def _is_late(self, event: Event) -> bool:
         """Return whether an event is late, or may be a forgotten one that did not enter."""
         if super()._is_late(event):
             return True
-        is_full = bool(self.passed) and len(self.passed) >= self.bounds.max_recent
-        is_old = is_full and (event.ts, event.event_id) <= self.passed[0]
-        return is_old and not self.bounds.types.by_name[event.type].window
+        one = self.bounds.types.by_name[event.type]
+        if one.window:
+            return False
+        memory = self.hiding if one.hides else self.passed
+        return 0 < len(memory) >= self.bounds.max_recent and (event.ts, event.event_id) <= memory[0]
 
     def _insert(self, event: Event, offset: int) -> None:
         """Take an accepted event: into the window under its name there, or past it."""
@@ -170,16 +175,16 @@ class _TypedFold(_Fold):
         if name is not None:
             super()._insert(event if name == event.type else replace(event, type=name), offset)
         else:
-            self._pass(event)
+            self._pass(event, self.hiding if is_hiding else self.passed)
             self.revision += is_hiding
             self.trigger = here if is_hiding else self.trigger or self.last_trigger or here
 
-    def _pass(self, event: Event) -> None:
+    def _pass(self, event: Event, memory: list[tuple[int, str]]) -> None:
         """Remember an event that does not enter; of too many, the oldest is forgotten."""
-        insort(self.passed, (event.ts, event.event_id))
+        insort(memory, (event.ts, event.event_id))
         self.ids.add(event.event_id)
-        while self.passed and (len(self.passed) > self.bounds.max_recent or self._is_past_lateness(self.passed[0][0])):
-            self.ids.discard(self.passed.pop(0)[1])
+        while memory and (len(memory) > self.bounds.max_recent or self._is_past_lateness(memory[0][0])):
+            self.ids.discard(memory.pop(0)[1])
 
     def _hide(self, item_id: str) -> None:
         """Remember the item as the newest hidden one; of too many, the oldest is forgotten."""
@@ -191,5 +196,5 @@ class _TypedFold(_Fold):
     def _freeze(self, trigger: Trigger) -> WindowState:
         state = super()._freeze(trigger)
         state.newest_ts = max(self.newest_ts, 0)  # a window without any event has no newest time
-        state.hidden, state.passed = self.hidden, self.passed
+        state.hidden, state.passed, state.hiding = self.hidden, self.passed, self.hiding
         return state

@@ -39,9 +39,11 @@ def _parts(bounds: WindowBounds) -> list[tuple[int, int]]:
     """Return the parts of a window, each as a count and the bytes of one."""
     names = max(len(name.encode()) for name in bounds.types.window_types.names) + 2
     types = [one for _, one in bounds.types.table]
+    passing = {one.hides for one in types if not one.window}  # those that hide have a memory apart
+    n_memories = 1 + len(passing)
     return [
         (bounds.max_events, BEHAVIOUR_BYTES + max(0, names - INT_BYTES - 1)),
-        (bounds.max_recent * (1 + any(not one.window for one in types)), REMEMBERED_BYTES),
+        (bounds.max_recent * n_memories, REMEMBERED_BYTES),
         (bounds.max_seen * (1 + any(one.hides for one in types)), SEEN_BYTES),
     ]
 

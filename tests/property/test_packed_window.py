@@ -119,7 +119,7 @@ def test_windows_with_hidden_items_or_passed_events_are_left_to_the_plain_fold()
     assert state is not None
     newer = [(make_event("b", T0 + 1), 1)]
     assert absorb_packed(encode(state), newer, WindowBounds()) is not None
-    for changed in ({"hidden": b"abcd"}, {"passed": [(T0, "p")]}, {"v": 2}):
+    for changed in ({"hidden": b"abcd"}, {"passed": [(T0, "p")]}, {"hiding": [(T0, "h")]}, {"v": 2}):
         value = encode(msgspec.structs.replace(state, **changed))
         assert absorb_packed(value, newer, WindowBounds()) is None
 
