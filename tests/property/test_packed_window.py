@@ -11,7 +11,7 @@ from streams.contract.windows import decode_window
 from streams.sequencer.packed_window import absorb_packed
 from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
-from tests.builders import T0, make_event
+from tests.support.builders import T0, make_event
 
 SPAN_MS = 400
 #: Ids that contain each other, ids as item ids, every length field of msgpack, and bytes of markers.
