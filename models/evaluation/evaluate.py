@@ -16,7 +16,7 @@ from models.evaluation.ablation import Ablation
 from models.evaluation.baselines import BASELINES, Baseline, fit_baselines
 from models.evaluation.comparison import hit_tests, leads, moving_hit_rate
 from models.evaluation.examples import drawn, example
-from models.evaluation.splits import Cases
+from models.evaluation.splits import Cases, histories_before
 from models.features.columns import Row
 from models.interactions import windows_before
 from models.metrics.bootstrap import mean_interval
@@ -210,7 +210,7 @@ class _Evaluation:
         positions = cases.positions[block].tolist()
         windows, seen, targets = windows_before(log, positions, max_length)
         hidden = [log.hidden_at(position) for position in positions]
-        histories = _histories(log.users, self._row_of[log.items], positions, log.is_positive)
+        histories = histories_before(log.users, self._row_of[log.items], positions, log.is_positive)
         is_counted = cases.learnt if cases.protocol == "loo" else np.ones(len(log), dtype=np.bool_)
         counts, done = DecayedCounts(), 0
         for start in range(0, len(positions), BATCH):
@@ -309,7 +309,7 @@ class _Evaluation:
         is_known_item = np.bincount(learnt.items, minlength=len(log.item_ids)) > 0
         is_known_user = np.bincount(learnt.users, minlength=len(log.user_ids)) > 0
         n_before = np.array(
-            [len(history) for history in _histories(log.users, log.items, positions.tolist(), log.is_positive)]
+            [len(history) for history in histories_before(log.users, log.items, positions.tolist(), log.is_positive)]
         )
         is_new_item, is_new_user = ~is_known_item[log.items[positions]], ~is_known_user[log.users[positions]]
         first = np.full(len(log.item_ids), len(log), dtype=np.int64)
@@ -334,19 +334,6 @@ class _Evaluation:
                     row: dict[str, Any] = {"cases": cases, "n": int(subset.sum()), "model": name}
                     table.append(row | summarize(values[subset], K))
         return table
-
-
-def _histories(users: Int64, rows: Int64, positions: Sequence[int], is_wish: Bool) -> list[Int64]:
-    """Return, for each position, the items of its user's positive events before, oldest first."""
-    order = np.argsort(users, kind="stable")
-    order = order[is_wish[order]]
-    starts = np.searchsorted(users[order], np.arange(users.max(initial=0) + 2))
-    result = []
-    for position in positions:
-        user = users[position]
-        events = order[starts[user] : starts[user + 1]]
-        result.append(rows[events[: np.searchsorted(events, position)]])
-    return result
 
 
 def _ranks_in(rows: Int64, targets: Int64) -> Int64:

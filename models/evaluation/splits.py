@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -107,3 +108,16 @@ def shuffle_ties(log: Interactions, seed: int) -> Interactions:
     """
     order = np.lexsort((np.random.default_rng(seed).random(len(log)), log.ts_ms))
     return log.where(order)
+
+
+def histories_before(users: Int64, rows: Int64, positions: Sequence[int], is_wish: Bool) -> list[Int64]:
+    """Return, for each position, the items of its user's positive events before, oldest first."""
+    order = np.argsort(users, kind="stable")
+    order = order[is_wish[order]]
+    starts = np.searchsorted(users[order], np.arange(users.max(initial=0) + 2))
+    result = []
+    for position in positions:
+        user = users[position]
+        events = order[starts[user] : starts[user + 1]]
+        result.append(rows[events[: np.searchsorted(events, position)]])
+    return result
