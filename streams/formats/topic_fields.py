@@ -1,7 +1,8 @@
 """Turns the raw values of a foreign record into the fields of the contract, before its checks.
 
 Only what another system writes in its own way is changed: ids that are numbers, times in another
-unit, decimals, and tags in one text. All else goes to the contract's checks as it is.
+unit, decimals, and tags in one text. All else goes to the contract's checks as it is. Ids, types and
+numbers are those of files: :mod:`streams.formats.values`.
 """
 
 from __future__ import annotations
@@ -9,29 +10,25 @@ from __future__ import annotations
 import math
 import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
 from streams.errors import RecordError
-from streams.settings.record_limits import MAX_ID_LENGTH
+from streams.formats.values import is_missing, number, optional_id, plain_number, type_text
 
 IDS: Final = frozenset({"event_id", "user_id", "item_id", "session_id", "run"})
-NUMBERS: Final = frozenset({"value", "price"})
 LISTS: Final = frozenset({"tags", "categories"})
 #: In a mapping, this stands before the name of a feature: ``features.year``.
 FEATURE: Final = "features."
 #: The units of a time that is a number, in nanoseconds.
 UNITS: Final = {"s": 1_000_000_000, "ms": 1_000_000, "us": 1_000, "ns": 1}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MAX_EXACT: Final = 2**53
-_HUGE: Final = 10**MAX_ID_LENGTH
 #: A time beyond every limit; a larger number does not fit into msgpack.
 _FAR_MS: Final = 2**62
 _FAR_DIGITS: Final = 25
 _DIGITS: Final = re.compile(r"[+-]?[0-9]{1,25}\Z")
-_NUMBER: Final = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\Z")
 
 
 def contract_fields(raws: Mapping[str, Any], unit: str, types: Mapping[str, str]) -> dict[str, Any]:
@@ -46,45 +43,25 @@ def contract_fields(raws: Mapping[str, Any], unit: str, types: Mapping[str, str]
     Raises
     ------
     RecordError
-        When a time is none.
+        When an id, a type, a value or a time is none.
     """
     fields: dict[str, Any] = {}
     features = dict(raws["features"]) if isinstance(raws.get("features"), Mapping) else {}
     for name, raw in raws.items():
-        if raw is None or name == "features":
+        if is_missing(raw) or name == "features":
             continue
         if name.startswith(FEATURE):
             features[name.removeprefix(FEATURE)] = _feature(raw)
         elif name == "ts":
             fields[name] = time_ms(raw, unit)
         elif name == "type":
-            kind = id_text(raw)
-            fields[name] = types.get(kind, kind) if isinstance(kind, str) else kind
+            kind = type_text(raw)
+            fields[name] = types.get(kind, kind)
         else:
-            fields[name] = _converter(name)(raw)
+            fields[name] = _converted(name, raw)
     if features or "features" in raws and raws["features"] is not None:
         fields["features"] = features or raws["features"]
     return fields
-
-
-def id_text(raw: Any) -> Any:
-    """Return an id as text: whole numbers and UUIDs as they are written, bytes as UTF-8.
-
-    A value that cannot be an id stays as it is, so that the contract's check refuses it by name.
-    """
-    if isinstance(raw, str):
-        return raw.strip()
-    if isinstance(raw, bool):
-        return raw
-    if isinstance(raw, int):
-        return str(raw) if abs(raw) < _HUGE else "9" * (MAX_ID_LENGTH + 1)
-    if isinstance(raw, float):
-        return str(int(raw)) if raw.is_integer() and abs(raw) < _MAX_EXACT else raw
-    if isinstance(raw, Decimal):
-        return str(int(raw)) if raw.is_finite() and raw == raw.to_integral_value() else float(raw)
-    if isinstance(raw, uuid.UUID):
-        return str(raw)
-    return _utf8(raw) if isinstance(raw, bytes) else raw
 
 
 def time_ms(raw: Any, unit: str) -> Any:
@@ -127,12 +104,6 @@ def _moment_ms(moment: datetime) -> int:
     return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
 
 
-def _number(raw: Any) -> Any:
-    if isinstance(raw, str):
-        return float(raw) if _NUMBER.match(raw.strip()) else raw
-    return _float(raw) if isinstance(raw, int | Decimal) and not isinstance(raw, bool) else raw
-
-
 def _float(raw: int | Decimal) -> float:
     try:
         return float(raw)
@@ -166,9 +137,12 @@ def _utf8(raw: bytes) -> Any:
         return raw
 
 
-def _converter(name: str) -> Callable[[Any], Any]:
+def _converted(name: str, raw: Any) -> Any:
     if name in IDS:
-        return id_text
-    if name in NUMBERS:
-        return _number
-    return _texts if name in LISTS else _plain
+        return optional_id(name, raw)
+    if name == "value":
+        return number(name, raw)
+    if name == "price":
+        found = plain_number(raw)
+        return _plain(raw) if found is None else found
+    return _texts(raw) if name in LISTS else _plain(raw)

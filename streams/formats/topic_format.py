@@ -22,7 +22,8 @@ from streams.formats.field_paths import FieldPath, PathError, parse_paths
 from streams.formats.mapping_file import Mapping as MappingOfKind
 from streams.formats.mapping_file import read_mapping
 from streams.formats.schema_registry import SchemaRegistry
-from streams.formats.topic_fields import FEATURE, UNITS, contract_fields, id_text
+from streams.formats.topic_fields import FEATURE, UNITS, contract_fields
+from streams.formats.values import optional_id
 from streams.settings.load import KafkaSettings
 
 #: The envelope that a format has where the mapping names none.
@@ -116,9 +117,9 @@ class TopicFormat:
         except (OverflowError, TypeError, UnicodeEncodeError, RecursionError) as exc:
             raise RecordError("type", "", f"{exc}") from exc
 
-    def id_of(self, row: Mapping[str, Any]) -> Any:
-        """Return the id of a row: a text, or whatever else stands there."""
-        return id_text(self._find(self._paths[self._id], row, self._id))
+    def id_of(self, row: Mapping[str, Any]) -> str | None:
+        """Return the id of a row, None where it has none; raise :class:`RecordError` for what is no id."""
+        return optional_id(self._id, self._find(self._paths[self._id], row, self._id))
 
     def id_of_key(self, key: bytes | None) -> str | None:
         """Return the id in a record's key; None where it holds none.
@@ -138,12 +139,9 @@ class TopicFormat:
             except RecordError:
                 inner = None
             found = inner if inner is not None or len(found) != 1 else next(iter(found.values()))
-        text = id_text(found)
-        if isinstance(text, str) and text:
-            return text
         try:
-            return key.decode()
-        except UnicodeDecodeError:
+            return optional_id(self._id, found) or key.decode()
+        except (RecordError, UnicodeDecodeError):
             return None
 
     def has_key(self, key: bytes | None, record_id: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from streams.contract.records import MIN_EVENT_TS_MS
 from streams.errors import InputError, RecordError
-from tools.files.cells.values import is_missing, shown
+from streams.formats.values import is_missing, shown
 from tools.files.cells.written_dates import find_zone, guess_pattern, moment_ms, written_moment
 
 #: A time before this is read as another unit, or refused, as in the contract.

@@ -17,13 +17,13 @@ import msgspec
 
 from streams.contract.records import VERSION, Item, RecordDecoder, User
 from streams.errors import InputError, RecordError
+from streams.formats.values import id_text, is_missing, plain_text, shown
 from streams.printable import counted
 from tools.cli import say
 from tools.files.cells.features import FEATURE, feature_columns, feature_value, raw_features
 from tools.files.cells.lists import SEPARATOR, list_of
 from tools.files.cells.missing import MissingWords
 from tools.files.cells.tally import Tally
-from tools.files.cells.values import id_text, is_missing, plain_text, shown
 from tools.files.file_options import FileOptions, shown_paths
 from tools.files.mapping import LeftOut as PassedOver
 from tools.files.mapping import Removed

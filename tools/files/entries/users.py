@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from streams.contract.records import User
 from streams.errors import RecordError
+from streams.formats.values import id_text
 from tools.files.cells.lists import SEPARATOR
-from tools.files.cells.values import id_text
 from tools.files.entries.reader import EntryFiles, EntryReader, Kind, Row
 from tools.files.file_options import FileOptions
 from tools.files.refused_rows import RefusedRows

@@ -19,9 +19,9 @@ import numpy as np
 
 from models.base.types import Bool, Int64
 from streams.errors import RecordError
+from streams.formats.values import MAX_EXACT, number
 from streams.settings.record_limits import MAX_ID_LENGTH
 from tools.files.cells.times import MAX_MS, MIN_MS
-from tools.files.cells.values import MAX_EXACT, number
 from tools.files.logs.columnar import ColumnBlock
 from tools.files.logs.log_rows import FIELDS, LogRow, RowReader
 

@@ -10,11 +10,11 @@ from typing import Any, Final
 from models.base.event_types import DEFAULT_TYPES
 from streams.errors import InputError, RecordError
 from streams.formats.mapping_file import Mapping
+from streams.formats.values import id_text, number, optional_id, shown, type_text
 from streams.settings.apps import SequencerSettings
 from streams.settings.load import Settings
 from tools.files.cells.missing import MissingWords
 from tools.files.cells.times import TIME_UNITS, TimeReader
-from tools.files.cells.values import id_text, number, optional_id, shown, type_text
 from tools.files.file_options import parse_columns
 from tools.files.log_source import LogSource
 from tools.files.presets import find_preset
@@ -84,7 +84,7 @@ USUAL_RULES: Final = EventRules()
 
 
 class RowReader:
-    """Reads raw rows of one log; see :mod:`tools.files.cells.values` for what a value may be.
+    """Reads raw rows of one log; see :mod:`streams.formats.values` for what a value may be.
 
     Parameters
     ----------

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from streams.contract.records import VERSION, Event, EventDecoder, encode
 from streams.errors import RecordError
+from streams.formats.values import id_text, number, optional_id, shown, type_text
 from tests.support.builders import T0
-from tools.files.cells.values import id_text, number, optional_id, shown, type_text
 
 RAW = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.decimals(allow_nan=True), st.binary(max_size=200),

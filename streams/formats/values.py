@@ -1,7 +1,7 @@
-"""How raw values of files become the ids, types and numbers of the contract: the same everywhere.
+"""How raw values of files and foreign topics become ids, types and numbers: the same everywhere.
 
-A raw value is what a file's format gives: a text, a number, bytes, a ``Decimal``, None. Every
-command that reads events takes its values from here, so one row has one outcome in each of them.
+A raw value is what a format gives: a text, a number, bytes, a ``Decimal``, a UUID, None. Every
+reader of events takes its values from here, so one row has one outcome in each of them.
 A refusal is a :class:`~streams.errors.RecordError` with a reason and a field of the contract.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import uuid
 from decimal import Decimal
 from typing import Any, Final
 
@@ -98,7 +99,7 @@ def number(field: str, raw: object) -> float | None:
         return None
     if isinstance(raw, bytes):
         raw = _text(field, raw)
-    found = _float(raw)
+    found = plain_number(raw)
     if found is None:
         raise RecordError(
             "type", field, f"{shown(raw)} is no number; write digits with a decimal point, or leave it empty"
@@ -115,7 +116,7 @@ def check_utf8(field: str, text: str) -> None:
     except UnicodeEncodeError:
         readable = text.encode("utf-8", "surrogateescape" if not _has_lone(text) else "replace")
         raise RecordError(
-            "malformed", field, f"{shown(readable)} is not UTF-8; name the file's --encoding, as gb18030"
+            "malformed", field, f"{shown(readable)} is not UTF-8; of a file, name the --encoding, as gb18030"
         ) from None
 
 
@@ -132,6 +133,8 @@ def _text(field: str, raw: object) -> str:
         return raw.strip()
     if isinstance(raw, bytes):
         return raw.decode("utf-8", "surrogateescape").strip()
+    if isinstance(raw, uuid.UUID):
+        return str(raw)
     if isinstance(raw, int) and not isinstance(raw, bool):
         return str(raw) if abs(raw) < 10**MAX_ID_LENGTH else "9" * (MAX_ID_LENGTH + 1)
     if isinstance(raw, float | Decimal) and math.isfinite(raw) and raw == int(raw):
@@ -153,7 +156,7 @@ def _whole(field: str, raw: object, found: int, *, is_exact: bool = False) -> st
     return str(found)
 
 
-def _float(raw: Any) -> float | None:
+def plain_number(raw: Any) -> float | None:
     """Return a raw value as a float, None where it is no number; nan and inf are numbers here."""
     if isinstance(raw, str):
         text = raw.strip()
