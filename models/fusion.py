@@ -26,7 +26,8 @@ FEATURES: Final = (
     "mf_rank",
     "next_share",  # log of the share with which it followed the newest behaviour (next-item counts)
     "next_score",  # log of the weighted share of followers of the newest behaviours
-    "neighbour_score",  # log of the weighted cosine to the window's items, of who had them (item neighbours)
+    # log of the weighted cosine to the window's items, of who had them (item neighbours)
+    "neighbour_score",
     "recent_popularity",  # log share, decayed
     "popularity",  # log share in training
     "similarity",  # greatest cosine to an item of the window
@@ -97,7 +98,8 @@ class FusionModel(nn.Module):
         super().__init__()
         n = len(FEATURES)
         self.register_buffer("feature_mean", torch.zeros(n))
-        self.register_buffer("feature_scale", torch.ones(n))  # factor of each feature; 0 silences it
+        # factor of each feature; 0 silences it
+        self.register_buffer("feature_scale", torch.ones(n))
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
         self.user_projection = nn.Linear(user_width, N_PROJECTED)
         self.item_projection = nn.Linear(item_width, N_PROJECTED)
@@ -290,11 +292,13 @@ def _calibrate(model: FusionModel, data: FusionData) -> None:
         return
     x = torch.stack([shares, torch.ones_like(shares)], dim=1)  # [pairs, 2]
     weights = torch.tensor([1.0, 0.0], dtype=torch.float64)
-    ridge = 1e-3 * torch.eye(2, dtype=torch.float64)  # towards the plain softmax: few cases give no steep slope
+    # towards the plain softmax: few cases give no steep slope
+    ridge = 1e-3 * torch.eye(2, dtype=torch.float64)
     for _ in range(CALIBRATION_STEPS):
         p = torch.sigmoid(x @ weights)
         gradient = x.T @ (p - labels) + ridge @ (weights - torch.tensor([1.0, 0.0], dtype=torch.float64))
         hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge
         weights -= torch.linalg.solve(hessian, gradient)
-    if bool(torch.isfinite(weights).all()) and float(weights[0]) > 0:  # a falling sigmoid would reverse the order
+    # a falling sigmoid would reverse the order
+    if bool(torch.isfinite(weights).all()) and float(weights[0]) > 0:
         model.calibration.copy_(weights.float())

@@ -25,7 +25,8 @@ class Interactions:
     ts_ms : (n,) int64, milliseconds since 1970, UTC
     kinds : the types of events, as windows name them
     weights : (n,) float32, how much each event counts; None where each counts 1
-    hidden : by user id, the items that the user hid, each with the time in ms of the first such event
+    hidden : by user id, the items that the user hid, each with the time in ms of the first such
+        event
     """
 
     user_ids: tuple[str, ...]
@@ -150,7 +151,8 @@ class Interactions:
     def hidden_at(self, position: int) -> set[str]:
         """Return the items that are hidden from an event's user, but for an item hidden at its very time.
 
-        Whether its user hid the event's own item before the event or after it, equal times do not say.
+        Whether its user hid the event's own item before the event or after it, equal times do not
+        say.
         """
         item_id, ts_ms = self.item_ids[self.items[position]], int(self.ts_ms[position])
         hidden = self.hidden.get(self.user_ids[self.users[position]], {})

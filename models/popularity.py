@@ -94,7 +94,8 @@ class DecayedCounts:
         peak = float(weights.max(initial=0.0))
         if peak <= 0.0:
             return np.zeros(len(item_ids), dtype=np.float32)
-        exponent = (self._reference_ms - now_ms) / self._half_life_ms + math.log2(peak)  # of the greatest score
+        # of the greatest score
+        exponent = (self._reference_ms - now_ms) / self._half_life_ms + math.log2(peak)
         greatest = 2.0 ** min(max(exponent, -MAX_SCORE_EXPONENT), MAX_SCORE_EXPONENT)
         decayed: Float32 = (weights / peak * greatest).astype(np.float32)
         return decayed

@@ -1,7 +1,8 @@
 r"""Makes the text of strangers fit for a screen: commands, logs and errors write nothing that has not been through here.
 
-Ids, titles and messages come from whoever may write a topic or a file. A terminal obeys escape sequences, it shows text behind a
-directional mark in another order than the text is stored in, and a newline forges a line.
+Ids, titles and messages come from whoever may write a topic or a file. A terminal obeys escape
+sequences, it shows text behind a directional mark in another order than the text is stored in, and
+a newline forges a line.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Any, Final
 CONTINUATION: Final = "  "
 #: Loggers whose records may have several lines: Faust draws tables of topics and partitions.
 _LIBRARIES: Final = ("faust", "mode", "aiokafka")
-#: What a spreadsheet takes for the beginning of a formula, in the wide forms of Chinese and Japanese keyboards too, or of a quoted cell.
+#: What a spreadsheet takes for the beginning of a formula, in the wide forms of Chinese and
+#: Japanese keyboards too, or of a quoted cell.
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "＝", "＋", "－", "＠", '"')
 _NUMBER: Final = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
@@ -32,8 +34,9 @@ def counted(n: int, noun: str) -> str:
 def printable(text: str) -> str:
     r"""Return text as one line that a terminal shows as it is.
 
-    Control, format and directional characters, line separators, unassigned characters and lone surrogates are spelled as in Python's
-    source: ``\n``, ``\x1b``, ``\u202e``. Every letter, mark, number, symbol and space of every script stays.
+    Control, format and directional characters, line separators, unassigned characters and lone
+    surrogates are spelled as in Python's source: ``\n``, ``\x1b``, ``\u202e``. Every letter, mark,
+    number, symbol and space of every script stays.
 
     Examples
     --------
@@ -46,7 +49,8 @@ def printable(text: str) -> str:
 def printable_json(text: str) -> str:
     r"""Return JSON text that decodes to the same values and holds no character that a terminal obeys or hides.
 
-    Such a character becomes ``\uXXXX``: it stands within a string, because JSON has none of them elsewhere but the line break.
+    Such a character becomes ``\uXXXX``: it stands within a string, because JSON has none of them
+    elsewhere but the line break.
     """
     if text.isprintable():
         return text
@@ -79,7 +83,8 @@ def _json_spelled(character: str) -> str:
 class PrintableFormatter(logging.Formatter):
     """Gives each log record one line; a library's further lines and a traceback follow it, indented.
 
-    Put it before another formatter among the bases: what that one adds itself, such as colours, stays.
+    Put it before another formatter among the bases: what that one adds itself, such as colours,
+    stays.
     """
 
     def formatMessage(self, record: logging.LogRecord) -> str:
@@ -101,7 +106,8 @@ class PrintableFormatter(logging.Formatter):
 def show_all_uncaught() -> None:
     """Make this process show every error that nobody caught, in any thread, as :func:`show_uncaught` does.
 
-    Only in the place of Python's own hooks: a debugger or a test run that set others has its reason.
+    Only in the place of Python's own hooks: a debugger or a test run that set others has its
+    reason.
     """
     if sys.excepthook is sys.__excepthook__:
         sys.excepthook = show_uncaught

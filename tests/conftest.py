@@ -17,7 +17,8 @@ from streams.settings.load import load_settings
 from tests.support import shared_run
 from tools.broker.local_broker import BrokerInfo, start_broker, stop_broker
 
-# Hypothesis's limits of 200 ms and the like measure how busy the machine is, not whether a law holds.
+# Hypothesis's limits of 200 ms and the like measure how busy the machine is, not whether a law
+# holds.
 settings.register_profile("headrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("headrace")
 

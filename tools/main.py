@@ -1,8 +1,8 @@
 """The ``headrace`` command: finds the module of the named command and runs it.
 
-A command is a module in a room of ``tools.commands`` with ``add_arguments(parser)`` and ``run(args) ->
-int``. Only the named command's module is imported, so that ``headrace --help``
-answers quickly. ``headrace completion`` imports all of them.
+A command is a module in a room of ``tools.commands`` with ``add_arguments(parser)`` and ``run(args)
+-> int``. Only the named command's module is imported, so that ``headrace --help`` answers quickly.
+``headrace completion`` imports all of them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Read recommendation lists, each once, until Ctrl-C: python consume.py BROKER
 
-Needs `pip install confluent-kafka msgpack`, and nothing of headrace. docs/contract/consuming.md says why the rule holds.
+Needs `pip install confluent-kafka msgpack`, and nothing of headrace. docs/contract/consuming.md
+says why the rule holds.
 """
 
 import sys
@@ -8,13 +9,15 @@ import sys
 import msgpack
 from confluent_kafka import Consumer
 
-newest = {}  # user_id -> rank of the last list taken; keep it in your database, in one transaction with the list
+# user_id -> rank of the last list taken; keep it in your database, in one transaction with the list
+newest = {}
 consumer = Consumer(
     {
         "bootstrap.servers": sys.argv[1],
         "group.id": "shop-frontend",
         "auto.offset.reset": "earliest",
-        "enable.auto.commit": False,  # an offset is committed after the list is stored, never before
+        # an offset is committed after the list is stored, never before
+        "enable.auto.commit": False,
     }
 )
 consumer.subscribe(["recommendations"])
@@ -23,7 +26,8 @@ try:
         record = consumer.poll(1.0)
         if record is None or record.error() or record.value() is None:
             continue
-        found = msgpack.unpackb(record.value())  # json.loads where the deployment sets output_format=json
+        # json.loads where the deployment sets output_format=json
+        found = msgpack.unpackb(record.value())
         rank = (found["revision"], not found.get("provisional", False))
         if rank > newest.get(found["user_id"], (-1, False)):
             newest[found["user_id"]] = rank

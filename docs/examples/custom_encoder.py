@@ -1,7 +1,8 @@
 """Train an artifact with a text encoder of your own: python custom_encoder.py LOG_CSV CATALOGUE_CSV OUT
 
-The log has the columns user_id, item_id and ts (milliseconds); the catalogue item_id and title. Workers load encoders
-by name or folder only, so an artifact of this encoder serves in your own process, as in embed_pipeline.py.
+The log has the columns user_id, item_id and ts (milliseconds); the catalogue item_id and title.
+Workers load encoders by name or folder only, so an artifact of this encoder serves in your own
+process, as in embed_pipeline.py.
 """
 
 import csv

@@ -1,7 +1,7 @@
 """Lists without Kafka, cell by cell as in a notebook: python embed_pipeline.py ARTIFACT CATALOGUE_CSV
 
-The catalogue has the columns item_id and title; `headrace train LOG --items CATALOGUE_CSV --out ARTIFACT` made the
-artifact.
+The catalogue has the columns item_id and title; `headrace train LOG --items CATALOGUE_CSV --out
+ARTIFACT` made the artifact.
 """
 
 # %% What the server serves: an artifact, and the catalogue of the moment

@@ -1,6 +1,7 @@
 """Publish shop events with a plain Kafka client: python publish.py BROKER USER ITEM [ITEM ...]
 
-Needs `pip install confluent-kafka`, and nothing of headrace. The contract is in docs/contract/README.md.
+Needs `pip install confluent-kafka`, and nothing of headrace. The contract is in
+docs/contract/README.md.
 """
 
 import json
@@ -15,14 +16,16 @@ problems = []
 producer = Producer(
     {
         "bootstrap.servers": broker,
-        "partitioner": "murmur2_random",  # all events of a user on the partition that headrace expects
+        # all events of a user on the partition that headrace expects
+        "partitioner": "murmur2_random",
         "enable.idempotence": True,  # the client's own retries keep order and send nothing twice
     }
 )
 for item_id in item_ids:
     event = {
         "v": 1,
-        "event_id": str(uuid.uuid4()),  # names the event for ever: use the same id when you send it again
+        # names the event for ever: use the same id when you send it again
+        "event_id": str(uuid.uuid4()),
         "user_id": user_id,
         "item_id": item_id,
         "type": "view",  # or click, or purchase

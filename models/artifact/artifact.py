@@ -104,8 +104,8 @@ class Artifact:
     def takes_text(self) -> bool:
         """Whether the model reads the texts of items; otherwise it knows items by their ids alone.
 
-        Artifacts of older versions name an encoder also where there were no texts: their whitening has a
-        width of 1 and is zero.
+        Artifacts of older versions name an encoder also where there were no texts: their whitening
+        has a width of 1 and is zero.
         """
         is_blank = len(self.whitening.mean) == 1 and not self.whitening.matrix.any()
         return bool(self.manifest.encoder_name) and not is_blank

@@ -12,7 +12,8 @@ from models.files.plain_files import FileError
 from models.files.tensor_header import TensorSpec
 
 FORMAT: Final = 3
-#: An artifact of the default types is written in the format before, which earlier versions read too.
+#: An artifact of the default types is written in the format before, which earlier versions read
+#: too.
 DEFAULT_FORMAT: Final = 2
 #: Most bytes of everything but the item ids: about 100 tensors, 128 features with their categories,
 #: some metrics.
@@ -30,8 +31,8 @@ class Manifest(msgspec.Struct, kw_only=True):
 
     Parameters
     ----------
-    encoder_name, encoder_version, text_version : of the texts that the model takes; empty for a model
-        that knows items by their ids alone
+    encoder_name, encoder_version, text_version : of the texts that the model takes; empty for a
+        model that knows items by their ids alone
     encoder_sha256 : over the files of the text model, see :mod:`models.text.encoder_files`; empty
         for a model in an installed wheel, which its version identifies
     event_types : the types that the models know, by their row; absent in format 2, which has the

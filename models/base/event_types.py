@@ -111,8 +111,8 @@ class WindowType(msgspec.Struct, frozen=True):
 
     Parameters
     ----------
-    weight : of a behaviour in a window, which has no value: for a type that weighs by value, the mean
-        in the log that the artifact is trained on
+    weight : of a behaviour in a window, which has no value: for a type that weighs by value, the
+        mean in the log that the artifact is trained on
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=MAX_NAME_LENGTH + len(NOT))]

@@ -46,7 +46,8 @@ class Inputs:
     item_features, user_features : id to features by name
     baselines : names from ``models.evaluation.baselines.BASELINES``; recent popularity is always
         there, as a source
-    mask_seen : whether lists leave out the items that the user had before; hidden items they never hold
+    mask_seen : whether lists leave out the items that the user had before; hidden items they never
+        hold
     others : further models by name: catalogue and windows to scores, (n, n_items) float32
     left_out : baselines that the caller left out, with the reason
     """
@@ -95,10 +96,10 @@ def evaluate(inputs: Inputs, cases: Cases, *, seed: int, observer: Observer = Ob
 
     Returns
     -------
-    dict ``models``, ``baselines_left_out`` (those that could not run, with the reason), ``lead`` (of the
-        pipeline over each other model), ``examples`` (a few cases), ``ablation`` (a source or feature
-        silenced, fusion not fitted again), ``sigmoid``, ``cold``; for the prequential protocol also
-        ``curves`` and ``mcnemar``.
+    dict ``models``, ``baselines_left_out`` (those that could not run, with the reason), ``lead``
+        (of the pipeline over each other model), ``examples`` (a few cases), ``ablation`` (a source
+        or feature silenced, fusion not fitted again), ``sigmoid``, ``cold``; for the prequential
+        protocol also ``curves`` and ``mcnemar``.
 
     Raises
     ------
@@ -195,7 +196,8 @@ class _Evaluation:
         tell = partial(self._observer.on_progress, "fitting baselines")
         fitted, left_out = fit_baselines(names, arrays, sizes, tell, learnt.weights)
         self._left_out |= left_out
-        for name in left_out:  # of a later block of a prequential evaluation: the earlier ones do not stand alone
+        # of a later block of a prequential evaluation: the earlier ones do not stand alone
+        for name in left_out:
             self._ranked.pop(name, None)
         return fitted
 

@@ -109,11 +109,13 @@ class WindowTextEncoder:
             raise ValueError(f"items of shape {items.shape}: must be {need}; give texts and vectors of one catalogue")
         written = [self.window_text(packed, i) for i in range(len(packed.lengths))]
         place = {text: row for row, text in enumerate(dict.fromkeys(text for text in written if text))}
-        embedded = np.zeros((len(place) + 1, self._encoder.dim), dtype=np.float32)  # the last row is for no text
+        # the last row is for no text
+        embedded = np.zeros((len(place) + 1, self._encoder.dim), dtype=np.float32)
         if place:
             embedded[:-1] = self._encoder.encode(list(place))
         vectors = self._whitening.apply(embedded) @ self._map
-        vectors[~embedded.any(axis=1)] = 0.0  # no text, or the encoder gave up: whitening would move it away from 0
+        # no text, or the encoder gave up: whitening would move it away from 0
+        vectors[~embedded.any(axis=1)] = 0.0
         result: Float32 = vectors[[place.get(text, -1) for text in written]].astype(np.float32)
         return result
 

@@ -176,8 +176,8 @@ class _Basis:
 
         ``D`` is the diagonal of unobserved pairs and regularisation. With ``Z = Y D^(-1/2)`` this
         is ``D^(-1/2) (Z'Z + I)^-1 Z'1 = D^(-1/2) Z' (ZZ' + I)^-1 1``: a well-conditioned system of
-        the size of ``dim`` or of the history, whichever is smaller. Weights ``W`` multiply ``Y`` and
-        the vector of ones by ``W^(1/2)``.
+        the size of ``dim`` or of the history, whichever is smaller. Weights ``W`` multiply ``Y``
+        and the vector of ones by ``W^(1/2)``.
         """
         config, (n, length), dim = self.config, rows.shape, self.factors.shape[1]
         counts = (rows < len(self.factors) - 1).sum(axis=1)

@@ -88,8 +88,8 @@ def item_neighbours(
     ----------
     users, items : (n,) int64, rows of each interaction, in any order; a repeated pair counts once
     shrinkage : number of common users at which the cosine is halved; 0 gives the plain cosine
-    weights : (n,) float32, of each interaction. With weights, ``c_ij`` is the sum of the products of
-        a user's two weights, and ``n_i`` that of the squares
+    weights : (n,) float32, of each interaction. With weights, ``c_ij`` is the sum of the products
+        of a user's two weights, and ``n_i`` that of the squares
 
     Returns
     -------
@@ -173,7 +173,8 @@ def ease_weights(users: Int64, items: Int64, n_users: int, n_items: int, regular
         return np.zeros((0, 0), dtype=np.float32)
     p = np.empty((n_items, n_items), dtype=np.float32, order="F")  # LAPACK copies any other order
     for start, block in _co_occurrences(matrix):
-        p[:, start : start + block.shape[0]] = block.toarray().T  # symmetric: a block of rows is one of columns
+        # symmetric: a block of rows is one of columns
+        p[:, start : start + block.shape[0]] = block.toarray().T
     diagonal = np.einsum("ii->i", p)  # a view
     diagonal += regularisation
     _invert(p)

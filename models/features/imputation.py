@@ -194,7 +194,8 @@ def _statistics(known: Float32, strategy: str, groups: Int64) -> Float32:
     """
     if not known.size:
         return np.zeros(known.shape[1], dtype=np.float32)
-    from sklearn.impute import SimpleImputer  # loads in a second; a worker that only serves needs none of it
+    # loads in a second; a worker that only serves needs none of it
+    from sklearn.impute import SimpleImputer
 
     simple = SimpleImputer(strategy=strategy, keep_empty_features=True)
     statistics: Float32 = simple.fit(known.astype(np.float64)).statistics_.astype(np.float32)

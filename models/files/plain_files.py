@@ -55,7 +55,8 @@ def placed(directory: Path, roots: Sequence[Path]) -> tuple[Path, Path]:
     try:
         found = directory.resolve()
         allowed = [root.resolve() for root in roots] or [found]
-    except (OSError, RuntimeError, ValueError) as exc:  # RuntimeError: a loop of links; ValueError: a null character
+    except (OSError, RuntimeError, ValueError) as exc:
+        # RuntimeError: a loop of links; ValueError: a null character
         raise FileError(f"cannot be found ({exc})") from exc
     root = next((root for root in allowed if found.is_relative_to(root)), None)
     if root is None:

@@ -115,7 +115,8 @@ def search_exact(flat: Any, queries: Float32, k: int, allowed: Bool | None = Non
     allowed : (n,) bool, the positions that may be found, at least ``k`` of them; None for all
     """
     params = None
-    if allowed is not None:  # with an array FAISS visits only its positions; with a bitmap it visits all
+    # with an array FAISS visits only its positions; with a bitmap it visits all
+    if allowed is not None:
         params = _faiss.SearchParameters(sel=_faiss.IDSelectorArray(np.flatnonzero(allowed)))
     with one_thread():
         scores, positions = flat.search(queries, k, params=params)

@@ -33,7 +33,8 @@ def least_effort(index: Any, flat: Any, kind: Kind, vectors: Float32, *, target:
     k = min(RECALL_K, len(vectors))
     exact_scores, _ = search_exact(flat, queries, k)
     longest = float(np.linalg.norm(vectors, axis=1).max())
-    slack = 1e-6 * longest * np.linalg.norm(queries, axis=1)  # [q]; two roundings of a product differ by this
+    # [q]; two roundings of a product differ by this
+    slack = 1e-6 * longest * np.linalg.norm(queries, axis=1)
     effort, recall = 0, 0.0
     for effort in efforts(index, kind):
         scores, positions = search_approximate(index, kind, queries, k, effort)

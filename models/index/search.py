@@ -10,8 +10,8 @@ from models.base.types import Float32, Int64
 class VectorSearch(Protocol):
     """Finds the vectors with the largest inner products.
 
-    ``models.index.index.ItemIndex`` searches in this process, ``models.index.qdrant.QdrantIndex`` asks
-    a vector database.
+    ``models.index.index.ItemIndex`` searches in this process, ``models.index.qdrant.QdrantIndex``
+    asks a vector database.
     """
 
     @property

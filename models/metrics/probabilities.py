@@ -158,7 +158,8 @@ def reliability_curve(
         inner = np.linspace(0.0, 1.0, n_bins + 1)[1:-1]
         place = np.searchsorted(inner, p, side="right")
     else:
-        inner = np.quantile(p, np.arange(1, n_bins) / n_bins, method="inverted_cdf")  # values that occur
+        # values that occur
+        inner = np.quantile(p, np.arange(1, n_bins) / n_bins, method="inverted_cdf")
         place = np.searchsorted(inner, p, side="left")
     counts = np.bincount(place, minlength=n_bins)
     filled = counts > 0

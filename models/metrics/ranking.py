@@ -201,7 +201,8 @@ def ranks_of_targets(scores: AnyArray, targets: Int64) -> Int64:
     if np.isnan(scores).any():
         raise ValueError("scores: NaN has no rank; every score must be a number")
     own = scores[np.arange(len(targets)), targets]
-    ranks: Int64 = (scores >= own[:, None]).sum(axis=1, dtype=np.int64)  # the target itself is the 1
+    # the target itself is the 1
+    ranks: Int64 = (scores >= own[:, None]).sum(axis=1, dtype=np.int64)
     return ranks
 
 

@@ -67,6 +67,7 @@ def top_rows(scores: Float32, k: int) -> Int64:
     worst_listed = np.partition(scores, n_items - k, axis=1)[:, n_items - k, None]
     best = np.empty((len(scores), k), dtype=np.int64)
     for row, (values, least) in enumerate(zip(scores, worst_listed, strict=True)):
-        candidates = np.flatnonzero(values >= least)  # rows rise, so a stable sort breaks ties by row
+        # rows rise, so a stable sort breaks ties by row
+        candidates = np.flatnonzero(values >= least)
         best[row] = candidates[np.argsort(-values[candidates], kind="stable")[:k]]
     return best

@@ -171,8 +171,8 @@ def load_user_words(path: Path) -> None:
 def text_version() -> str:
     """Return the version of the cleaning in effect.
 
-    It names the rules, Unicode tables, segmenter, converter, stop words, and a hash of the user words
-    if there are any.
+    It names the rules, Unicode tables, segmenter, converter, stop words, and a hash of the user
+    words if there are any.
     """
     rules = text_rules(_state.name)
     return f"{rules}+words-{digest(_state.words)}" if _state.words else rules

@@ -190,8 +190,8 @@ def embed_texts(
 ) -> Float32:
     """Return one vector per text, (n, dim) float32.
 
-    Each distinct text that the cache lacks is embedded once and saved. The vector of an empty text is
-    zeros: an encoder would give all items without text one and the same meaning.
+    Each distinct text that the cache lacks is embedded once and saved. The vector of an empty text
+    is zeros: an encoder would give all items without text one and the same meaning.
 
     Parameters
     ----------

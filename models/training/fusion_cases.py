@@ -148,7 +148,8 @@ def best_threshold(probabilities: Float32, labels: Bool) -> float:
     if not len(hits) or not hits[-1]:
         return 0.5
     f1 = 2 * hits / (np.arange(1, len(hits) + 1) + hits[-1])
-    is_last = np.append(np.diff(probabilities[order]) < 0, True)  # equal probabilities are decided alike
+    # equal probabilities are decided alike
+    is_last = np.append(np.diff(probabilities[order]) < 0, True)
     return float(probabilities[order][np.argmax(np.where(is_last, f1, -1.0))])
 
 

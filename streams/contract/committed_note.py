@@ -77,7 +77,8 @@ class Acknowledged(msgspec.Struct, frozen=True):
     def covers(self, gap: Gap) -> bool:
         """Whether the operator has seen a gap.
 
-        Offset and time must both say so: clocks of workers differ, and new topics begin at offset 0.
+        Offset and time must both say so: clocks of workers differ, and new topics begin at offset
+        0.
         """
         return gap.begin <= self.begin and gap.seen_ms <= self.seen_ms
 

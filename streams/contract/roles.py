@@ -28,7 +28,8 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     "catalogue": ("items", "users"),
     "subscriber": ("recommendations", "items"),
     "redriver": ("events.rejected",),
-    "operator": ("events", "sequences"),  # status checks whether a partition without progress has records left
+    # status checks whether a partition without progress has records left
+    "operator": ("events", "sequences"),
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
     "sequencer": ("sequences", "events.rejected"),
@@ -78,7 +79,8 @@ def _entries(role: Role, kafka: KafkaSettings) -> Iterator[Acl]:
             operations = ("Read",) * (name in READS[role]) + ("Create", "Describe", "DescribeConfigs")
             yield Acl("topic", kafka.topic(name), operations)
         yield Acl("group", kafka.group(""), ("Describe",), is_prefix=True)
-        yield Acl("group", kafka.group(ACKNOWLEDGED), ("Read", "Describe"))  # status --acknowledge commits there
+        # status --acknowledge commits there
+        yield Acl("group", kafka.group(ACKNOWLEDGED), ("Read", "Describe"))
         return
     for name in topics_of(role):
         operations = ("Read",) * (name in READS[role]) + ("Write",) * (name in WRITES[role]) + ("Describe",)

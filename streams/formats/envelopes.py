@@ -6,8 +6,8 @@
     debezium    {"schema": S, "payload": CHANGE}         or CHANGE alone
     CHANGE      {"before": ROW, "after": ROW, "op": "c" | "u" | "d" | "r" | "t", "source": ..., "ts_ms": ...}
 
-``schema`` is there where the converter has ``schemas.enable=true``. With it, values of Connect's and
-Debezium's logical types become what they stand for: decimals, times, dates.
+``schema`` is there where the converter has ``schemas.enable=true``. With it, values of Connect's
+and Debezium's logical types become what they stand for: decimals, times, dates.
 
 References
 ----------

@@ -82,7 +82,8 @@ class SchemaRegistry:
         self._login_file = kafka.schema_registry_login_file
         self._patience_s = patience_s
         self._schemas: dict[int, Any] = {}
-        self._unknown: dict[int, tuple[float, str]] = {}  # when the registry said so, and the detail
+        # when the registry said so, and the detail
+        self._unknown: dict[int, tuple[float, str]] = {}
 
     def check(self) -> None:
         """Ask for anything; raise :class:`RegistryError` where nobody answers, or refuses this client."""

@@ -1,8 +1,8 @@
 """Turns the raw values of a foreign record into the fields of the contract, before its checks.
 
 Only what another system writes in its own way is changed: ids that are numbers, times in another
-unit, decimals, and tags in one text. All else goes to the contract's checks as it is. Ids, types and
-numbers are those of files: :mod:`streams.formats.values`.
+unit, decimals, and tags in one text. All else goes to the contract's checks as it is. Ids, types
+and numbers are those of files: :mod:`streams.formats.values`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What a worker counts, for its pages ``/counts`` (JSON) and ``/metrics`` (Prometheus).
 
 The names are closed lists, so a misspelt name is a type error. Beside each name stands its meaning,
-which ``/metrics`` shows. There, every name begins with ``headrace_`` and a counter ends with ``_total``.
+which ``/metrics`` shows. There, every name begins with ``headrace_`` and a counter ends with
+``_total``.
 """
 
 from __future__ import annotations
@@ -132,8 +133,8 @@ class Metrics:
     def freshness_quantile_ms(self, q: float) -> float | None:
         """Return a quantile of the freshness since the worker's start, in milliseconds.
 
-        The value is interpolated between the bounds of its bucket, and at most the last bound, 60 s.
-        It is None as long as no list was delivered.
+        The value is interpolated between the bounds of its bucket, and at most the last bound, 60
+        s. It is None as long as no list was delivered.
         """
         buckets = [(float(s.labels["le"]), s.value) for s in _samples(self._freshness) if "le" in s.labels]
         wanted = q * buckets[-1][1]

@@ -111,7 +111,8 @@ class ProcessGuard:
 
     def check(self, now_s: float, getppid: Callable[[], int] = os.getppid) -> None:
         """Look once, at ``now_s`` seconds of the monotonic clock."""
-        if now_s - self._checked_s > 10 * TICK_S:  # the whole process was paused, not the loop alone
+        # the whole process was paused, not the loop alone
+        if now_s - self._checked_s > 10 * TICK_S:
             self._beat_s = now_s
             if self._stopping_s is not None:
                 self._stopping_s = now_s

@@ -20,7 +20,8 @@ from models.base.types import Behaviour
 from streams.contract.committed_note import CatalogueShare
 
 if TYPE_CHECKING:
-    from models.ranking.catalogue import Catalogue  # imports PyTorch, which the sequencer does not need
+    # imports PyTorch, which the sequencer does not need
+    from models.ranking.catalogue import Catalogue
 
 log = logging.getLogger(__name__)
 

@@ -82,7 +82,8 @@ class Health:
         self.registry: Waiting | None = None  # the schema registry of the worker's topic
         self._judge = StallJudge(self.settings.stall_timeout_s)
         self._recovery, self._membership = ProgressJudge(), ProgressJudge()
-        self._empty: dict[Place, tuple[int, int]] = {}  # (committed, end) without a record in between
+        # (committed, end) without a record in between
+        self._empty: dict[Place, tuple[int, int]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._guard = ProcessGuard(
             block_timeout_s=self.settings.stall_timeout_s,
@@ -172,7 +173,8 @@ class Health:
             if now_s - slept_s > interval_s + self.settings.stall_timeout_s / 2:
                 self._restart_clocks()  # the process was paused
             if self.app.should_stop or not self.app.is_consuming:
-                continue  # before it consumes, the model and the catalogue load, which may take minutes
+                # before it consumes, the model and the catalogue load, which may take minutes
+                continue
             try:
                 await self.look(now_s)
             except StalledError as exc:

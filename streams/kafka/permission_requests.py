@@ -74,7 +74,8 @@ class TopicOperations(Request[_TopicsRequest]):
 class _GroupsRequest(RequestStruct):
     API_KEY = 15
     API_VERSION = 3
-    RESPONSE_TYPE = DescribeGroupsResponse_v3  # aiokafka 0.14.0 reads version 2, without the operations
+    # aiokafka 0.14.0 reads version 2, without the operations
+    RESPONSE_TYPE = DescribeGroupsResponse_v3
     SCHEMA = Schema(("groups", Array(String("utf-8"))), ("include_authorized_operations", Boolean))
 
 

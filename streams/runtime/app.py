@@ -190,10 +190,12 @@ def build_app(
         ConsumerScheduler=batch_scheduler(batch_max_records, batch_max_bytes),
         Table=BatchTable,
         TableManager=BatchTableManager,
-        table_standby_replicas=0,  # recovery takes seconds; a standby would read changelogs all the time
+        # recovery takes seconds; a standby would read changelogs all the time
+        table_standby_replicas=0,
         broker_max_poll_records=batch_max_records,
         broker_session_timeout=kafka.session_timeout_ms / 1000,
-        broker_heartbeat_interval=kafka.session_timeout_ms / 12_000,  # a member learns of a rebalance by it
+        # a member learns of a rebalance by it
+        broker_heartbeat_interval=kafka.session_timeout_ms / 12_000,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         consumer_max_fetch_size=batch_max_bytes,
@@ -209,9 +211,11 @@ def build_app(
         web_enabled=True,
         web_bind=settings.health.web_bind,
         web_port=WEB_PORTS[name],
-        env={},  # else WEB_BIND, BROKER_URL and sixty other variables would win over these arguments
+        # else WEB_BIND, BROKER_URL and sixty other variables would win over these arguments
+        env={},
         web_in_thread=False,
-        web_tables_enabled=False,  # Faust's own pages would show all windows to all users of the machine
+        # Faust's own pages would show all windows to all users of the machine
+        web_tables_enabled=False,
         web_router_enabled=False,
         web_graph_enabled=False,
         web_stats_enabled=False,
@@ -272,7 +276,8 @@ def start_app(build: Callable[[Settings], StreamApp]) -> StreamApp:
     event_loop.install()
     bound_connections()
     give_memory_back()
-    logging.getLogger("aiokafka.conn").setLevel(logging.INFO)  # its debug lines contain the password
+    # its debug lines contain the password
+    logging.getLogger("aiokafka.conn").setLevel(logging.INFO)
     try:
         return build(load_deployment())
     except HeadraceError as exc:

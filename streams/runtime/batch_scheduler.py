@@ -78,7 +78,8 @@ class BatchScheduler(SchedulingStrategyT):
     max_bytes: ClassVar[int]
 
     def __init__(self) -> None:
-        self._fetched: dict[TP, int] = {}  # last offset fetched, whether or not Faust goes on to deliver it
+        # last offset fetched, whether or not Faust goes on to deliver it
+        self._fetched: dict[TP, int] = {}
 
     def iterate(self, records: Mapping[TP, list[ConsumedRecord]]) -> Iterator[tuple[TP, RecordBatch]]:
         """Cut what was fetched into batches."""

@@ -22,8 +22,8 @@ class SequencerSettings:
     Parameters
     ----------
     event_types : what users do: the name of each type of event, and what it means; a table
-        ``[event_types]`` in ``headrace.toml``, JSON in the variable. ``docs/data/event-types.md`` has the
-        fields of a type
+        ``[event_types]`` in ``headrace.toml``, JSON in the variable. ``docs/data/event-types.md``
+        has the fields of a type
     window_max_events : most behaviours in a window; a record must be able to hold a window with the
         longest ids: at the other defaults that allows up to 803
     window_max_age_ms : greatest age of a behaviour, counted back from the user's newest event

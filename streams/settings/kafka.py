@@ -55,17 +55,18 @@ class KafkaSettings:
     partitions : partitions of the topics keyed by user. Not set, it is the count of the topics that
         exist, else the default. A topic's count cannot be changed
     partitioner : how producers choose a user's partition: ``murmur2`` is the default of Java
-        clients and aiokafka, ``crc32`` is the default of librdkafka (``consistent_random``). All producers
-        must use this one; headrace's commands do. An event on another partition is rejected
+        clients and aiokafka, ``crc32`` is the default of librdkafka (``consistent_random``). All
+        producers must use this one; headrace's commands do. An event on another partition is
+        rejected
     replication : replicas of every topic
     client_id : name of this process in the broker's logs and quotas; empty means ``headrace-`` and
         the app
     output_format : encoding of ``recommendations``, which the recommender writes; ``json`` is for
         people
-    events_format, items_format : how other systems write these topics. ``headrace`` is the contract's
-        own; ``confluent-avro`` is Avro with the schema's id before it; ``debezium`` is the JSON of
-        Debezium's changes of a table; ``connect-json`` is the JSON of Kafka Connect, or plain JSON.
-        headrace does not write topics of other formats: see ``docs/data/presets.md``
+    events_format, items_format : how other systems write these topics. ``headrace`` is the
+        contract's own; ``confluent-avro`` is Avro with the schema's id before it; ``debezium`` is
+        the JSON of Debezium's changes of a table; ``connect-json`` is the JSON of Kafka Connect, or
+        plain JSON. headrace does not write topics of other formats: see ``docs/data/presets.md``
     events_mapping, items_mapping : mapping file that names the fields of such records; empty means
         that they have the contract's names
     schema_registry_url : where the schemas of ``confluent-avro`` are

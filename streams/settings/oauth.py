@@ -68,7 +68,8 @@ def token_provider(settings: OAuthSettings) -> TokenProvider:
 def parse_extensions(text: str) -> dict[str, str]:
     """Return ``oauth_extensions``, value by name.
 
-    A comma separates extensions only where ``name=`` follows it; another comma is part of the value.
+    A comma separates extensions only where ``name=`` follows it; another comma is part of the
+    value.
 
     Raises
     ------

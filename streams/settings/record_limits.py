@@ -25,8 +25,8 @@ INT_BYTES: Final = 9
 #: of the default table takes no more than an integer.
 BEHAVIOUR_BYTES: Final = 2 * ID_BYTES + 2 * INT_BYTES + 1
 REMEMBERED_BYTES: Final = ID_BYTES + INT_BYTES + 1
-#: What every window has: the key, the trigger, the floor, the runs (each a name of 64 characters and
-#: a number), field names and lengths.
+#: What every window has: the key, the trigger, the floor, the runs (each a name of 64 characters
+#: and a number), field names and lengths.
 WINDOW_FIXED_BYTES: Final = 3 * ID_BYTES + 6 * INT_BYTES + MAX_RUNS * (64 * 4 + 3 + INT_BYTES) + 128
 
 

@@ -159,7 +159,9 @@ class BatchRecovery(Recovery):
                 if self.should_stop or not self._recovering.cancelled():
                     raise
             except (RebalanceAgain, IllegalStateError, AssertionError):
-                pass  # the assignment has ended (the last two: a seek in it); the next starts a new recovery
+                # the assignment has ended (the last two: a seek in it); the next starts a new
+                # recovery
+                pass
             except ServiceStopped:
                 if not self.should_stop:  # a time-out raises it too
                     await self.app.crash(

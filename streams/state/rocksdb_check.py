@@ -114,7 +114,8 @@ async def prepare(table: BatchTable, partition: int, origin: Origin, end: int) -
     path = table.data.partition_path(partition)
     why, database = _left_behind(path, origin), None
     try:
-        if path.exists():  # open it in any case: a database that another process uses is not deleted
+        # open it in any case: a database that another process uses is not deleted
+        if path.exists():
             database = await _open(table, path)
             stored = database.get(table.data.offset_key)
             why = why or beyond_end(None if stored is None else int(stored), end)
@@ -126,7 +127,8 @@ async def prepare(table: BatchTable, partition: int, origin: Origin, end: int) -
         why = why or str(exc).splitlines()[0]
     if why:
         if database is not None:
-            with contextlib.suppress(Exception):  # a damaged database may refuse to close; it is deleted next
+            # a damaged database may refuse to close; it is deleted next
+            with contextlib.suppress(Exception):
                 database.close()
         log.warning(
             "store of %s-%d (%s) cannot be used: %s; it is deleted and rebuilt from the changelog",

@@ -63,7 +63,8 @@ class BatchTable(faust.Table):
         """
         staged = self._staged[partition]
         for key, value in values.items():
-            if key in staged and staged[key] is value:  # else a later batch has staged a newer value
+            # else a later batch has staged a newer value
+            if key in staged and staged[key] is value:
                 del staged[key]
         if self.is_rocksdb:
             self._store_rocksdb(partition, values, offset)

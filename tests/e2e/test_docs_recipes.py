@@ -24,7 +24,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 LIMIT_S: Final = 240.0
 _BLOCK: Final = re.compile(r"^```sh\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _IS_OURS: Final = re.compile(r"^([A-Z_]+=\S+ )*headrace ")
-#: Commands that other tests run: a broker of this test stands in for the first; drills have short forms.
+#: Commands that other tests run: a broker of this test stands in for the first; drills have short
+#: forms.
 ELSEWHERE: Final = {"headrace broker start": "test_broker.py", "headrace drill": "test_drill.py, test_drill_kinds.py"}
 #: Programs in blocks of other people's tools, and make, which CI itself and test_demo.py run.
 FOREIGN: Final = ("make ", "echo ", "kcat ")
@@ -50,7 +51,8 @@ class Shell:
     def __init__(self, folder: Path, broker: str) -> None:
         self.folder = folder
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        # Comparing runs needs lists that depend on windows, catalogue and artifact alone: docs/data/replaying.md, Compare.
+        # Comparing runs needs lists that depend on windows, catalogue and artifact alone:
+        # docs/data/replaying.md, Compare.
         own = {"HEADRACE_BROKER": broker, "HEADRACE_ARTIFACT": "artifact", "HEADRACE_LIVE_POPULARITY": "off"}
         self.env = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), **own}
         self.live: subprocess.Popen[str] | None = None

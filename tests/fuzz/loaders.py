@@ -138,7 +138,8 @@ def main() -> None:
         scratch = Path(name)
         loaders = file_loaders(scratch) if group == "files" else model_loaders(folder)
         if group == "models":
-            loaders["encoder's config.json"](b"{}", Path(tempfile.mkdtemp(dir=scratch)))  # the imports
+            # the imports
+            loaders["encoder's config.json"](b"{}", Path(tempfile.mkdtemp(dir=scratch)))
             limit += address_space()
         else:
             import pyarrow.parquet  # noqa: F401

@@ -1,12 +1,15 @@
 """An executable model of the sequencer's delivery: workers, the broker's fence, commits, changelog, stores on disk.
 
-What the product computes is the product's own code (:func:`streams.sequencer.absorb_batch.absorb_batch`,
-:func:`streams.runtime.batch_scheduler.split_by_size`); what the model adds is the order of steps around it, each of which may be the last
+What the product computes is the product's own code
+(:func:`streams.sequencer.absorb_batch.absorb_batch`,
+:func:`streams.runtime.batch_scheduler.split_by_size`); what the model adds is the order of steps
+around it, each of which may be the last
 one before a crash or a rebalance::
 
     assigned ► new epoch ► fence record ► read changelog's end ► recover ► fetch ► write ... ► store, deliver ► commit
 
-A :class:`Fault` leaves one step out or does it too early. It shows that a test over this model can fail.
+A :class:`Fault` leaves one step out or does it too early. It shows that a test over this model can
+fail.
 """
 
 from __future__ import annotations
@@ -138,7 +141,8 @@ class Cluster:
             self._end_tenure(owner, partition)
             if owner != to:
                 self.workers[owner].epochs.pop(partition, None)
-        self._end_tenure(to, partition)  # a zombie that joins again first learns that it lost the partition
+        # a zombie that joins again first learns that it lost the partition
+        self._end_tenure(to, partition)
         log.generation += 1
         self.owners[partition] = to
         known = partition in self.workers[to].epochs
@@ -209,7 +213,8 @@ class Cluster:
             except Fenced:
                 self.crash(number)
                 return
-            worker.epochs[partition] = tenure.epoch  # a producer counts as open only now: if interrupted, fence again
+            # a producer counts as open only now: if interrupted, fence again
+            worker.epochs[partition] = tenure.epoch
         elif step == "read_end":
             store = worker.stores.setdefault(partition, Store())
             tenure.next_change = 0 if store.offset is None else store.offset

@@ -1,7 +1,8 @@
 """Delivery under any schedule of crashes, rebalances, zombies and compactions: no event is lost, none counts twice.
 
-The machine drives :mod:`tests.property.delivery_model`. Broken variants of that model must be found out by the same schedules.
-``HEADRACE_TEST_SCHEDULES`` sets how many schedules are tried, and then they are new ones each time.
+The machine drives :mod:`tests.property.delivery_model`. Broken variants of that model must be found
+out by the same schedules. ``HEADRACE_TEST_SCHEDULES`` sets how many schedules are tried, and then
+they are new ones each time.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from streams.settings.record_limits import WindowBounds
 from tests.support.builders import T0, make_event
 
 SPAN_MS = 400
-#: Ids that contain each other, ids as item ids, every length field of msgpack, and bytes of markers.
+#: Ids that contain each other, ids as item ids, every length field of msgpack, and bytes of
+#: markers.
 IDS = st.sampled_from(
     [
         "1",

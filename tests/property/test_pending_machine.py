@@ -1,7 +1,7 @@
 """The window queue, under any order of deliveries, failures of the model, rebalances and crashes.
 
-Two laws: a batch finishes only when each of its windows, or a newer one of the same user, is delivered, in offset order; and after
-draining every user's last window is delivered.
+Two laws: a batch finishes only when each of its windows, or a newer one of the same user, is
+delivered, in offset order; and after draining every user's last window is delivered.
 """
 
 from __future__ import annotations
@@ -62,10 +62,12 @@ class PendingMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
-        self.logs: list[list[list[tuple[bytes, int]]]] = [[] for _ in range(N_PARTITIONS)]  # user and revision
+        # user and revision
+        self.logs: list[list[list[tuple[bytes, int]]]] = [[] for _ in range(N_PARTITIONS)]
         self.committed = [0] * N_PARTITIONS
         self.revisions: dict[tuple[int, bytes], int] = {}
-        self.stored: dict[tuple[int, bytes], int] = {}  # revision of the last list: survives a crash
+        # revision of the last list: survives a crash
+        self.stored: dict[tuple[int, bytes], int] = {}
         self.reading = 0
         self.start()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import unicodedata
 from typing import Final
 
-#: Cursor and screen by escape sequences (7-bit and C1), the window's title by OSC, order by directional marks, lines by six kinds of ends,
-#: a tab, a bell, NUL, DEL, an invisible tag, and ordinary text of four scripts between them.
+#: Cursor and screen by escape sequences (7-bit and C1), the window's title by OSC, order by
+#: directional marks, lines by six kinds of ends, a tab, a bell, NUL, DEL, an invisible tag, and
+#: ordinary text of four scripts between them.
 HOSTILE: Final = (
     "茶\x1b[2J\x1b]0;owned\x07\x9b31m\u202egnp.exe\u2066\u200fעברית\n[2026-11-29 00:00:00] [1] [ERROR] forged\r"
     "user 9\x85\u2028\u2029\x0b\x0c\t\x00\x7f\U000e0041é🍵"

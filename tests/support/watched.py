@@ -1,8 +1,9 @@
 """Runs commands and records what they print, open and connect to, and their peak memory.
 
-Usage: ``python -m tests.support.watched SPEC.json``. The file holds ``runs`` (name to arguments of ``headrace``), ``outside``
-(folders in which no file may be opened) and ``result`` (the path of the findings, as JSON). Linux only:
-inotify watches the folders too, because some libraries open files without Python.
+Usage: ``python -m tests.support.watched SPEC.json``. The file holds ``runs`` (name to arguments of
+``headrace``), ``outside`` (folders in which no file may be opened) and ``result`` (the path of the
+findings, as JSON). Linux only: inotify watches the folders too, because some libraries open files
+without Python.
 """
 
 from __future__ import annotations

@@ -27,7 +27,8 @@ from tools.files.logs.log_rows import LogRow
 from tools.main import COMMANDS, main
 from tools.workers.process import Worker
 
-#: The sink itself, and who cannot use it: standard error of a process that ends at once, the pipe to the parent of a benchmark.
+#: The sink itself, and who cannot use it: standard error of a process that ends at once, the pipe
+#: to the parent of a benchmark.
 SINKS = {"tools/cli.py", "streams/printable.py"}
 EXCEPTIONS = {
     ("streams/health/process_guard.py", "os.write"),

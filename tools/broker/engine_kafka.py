@@ -27,15 +27,18 @@ PROPERTIES = "server.properties"
 JVM_OPTIONS = (
     "-Xms64m",
     "-Xmx256m",
-    "-XX:+UseSerialGC",  # the least memory and the fewest threads: the node shares two cores with its clients
-    "-XX:TieredStopAtLevel=1",  # compiles fast rather than well: halves the time to the first answer
+    # the least memory and the fewest threads: the node shares two cores with its clients
+    "-XX:+UseSerialGC",
+    # compiles fast rather than well: halves the time to the first answer
+    "-XX:TieredStopAtLevel=1",
     "-XX:+ExitOnOutOfMemoryError",
     "-XX:-UsePerfData",
     "-Djava.awt.headless=true",
     "--enable-native-access=ALL-UNNAMED",  # the compression codecs are native
     "--sun-misc-unsafe-memory-access=allow",
 )
-JAVA_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH")  # would change our runtime
+# would change our runtime
+JAVA_VARIABLES = ("JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH")
 # Settings that are the same at each start. The replication factors are 1 because there is one node.
 # The internal topics have few partitions because each costs files and start-up time. After a kill
 # the controller refuses the node until its session has ended, so the session is short.
@@ -106,7 +109,8 @@ def launch(
     file.touch(mode=0o600)  # further properties may hold a password
     file.write_text(FIXED_PROPERTIES + variable_properties(data, port, listeners) + properties, encoding="ascii")
     (data / "log4j2.properties").write_text(LOG4J, encoding="ascii")
-    scratch = data / "tmp"  # the codecs unpack themselves there; a killed node leaves its files behind
+    # the codecs unpack themselves there; a killed node leaves its files behind
+    scratch = data / "tmp"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     options = [*JVM_OPTIONS, f"-Djava.io.tmpdir={scratch}", f"-Dlog4j2.configurationFile={data / 'log4j2.properties'}"]
@@ -171,7 +175,8 @@ def escape_property(path: str) -> str:
 def _format(java: list[str], data: Path, properties: Path) -> None:
     """Give the data directory a cluster id; the next start repeats an interrupted format."""
     new_id = urlsafe_b64encode(secrets.token_bytes(16)).rstrip(b"=").decode("ascii")
-    new_id = "A" + new_id[1:] if new_id.startswith("-") else new_id  # a leading dash would read as an option
+    # a leading dash would read as an option
+    new_id = "A" + new_id[1:] if new_id.startswith("-") else new_id
     command = [*java, "kafka.tools.StorageTool", "format", "-g", "-t", new_id, "-c", str(properties)]
     try:
         done = subprocess.run(

@@ -26,20 +26,24 @@ from tools.broker.state import exclusive
 KAFKA_VERSION = "4.1.2"
 ROOTS = (
     (f"org.apache.kafka:kafka_2.13:jar:{KAFKA_VERSION}:compile", True),
-    ("org.apache.logging.log4j:log4j-slf4j-impl:jar:2.25.5:compile", False),  # only Kafka's full archive has it
+    # only Kafka's full archive has this jar
+    ("org.apache.logging.log4j:log4j-slf4j-impl:jar:2.25.5:compile", False),
 )
 #: Newer versions than this Kafka asks for, because the older ones have advisories; Kafka 4.4 asks
-#: for these lines.
+#: for these lines. Behind an advisory stands the first release without it.
 NEWER = {
-    "at.yawk.lz4:lz4-java": "1.11.2",  # CVE-2025-12183, CVE-2025-66566: 1.10.1
+    # CVE-2025-12183, CVE-2025-66566: 1.10.1
+    "at.yawk.lz4:lz4-java": "1.11.2",
     "com.fasterxml.jackson.core:jackson-annotations": "2.21",
     "com.fasterxml.jackson.core:jackson-core": "2.21.8",
-    "com.fasterxml.jackson.core:jackson-databind": "2.21.8",  # CVE-2026-54515: 2.21.5; CVE-2026-68497: 2.21.6
+    # CVE-2026-54515: 2.21.5; CVE-2026-68497: 2.21.6
+    "com.fasterxml.jackson.core:jackson-databind": "2.21.8",
     "com.fasterxml.jackson.dataformat:jackson-dataformat-csv": "2.21.8",
     "com.fasterxml.jackson.dataformat:jackson-dataformat-yaml": "2.21.8",
     "com.fasterxml.jackson.datatype:jackson-datatype-jdk8": "2.21.8",
     "org.apache.logging.log4j:log4j-api": "2.25.5",
-    "org.apache.logging.log4j:log4j-core": "2.25.5",  # CVE-2025-68161: 2.25.3; CVE-2026-34477: 2.25.4
+    # CVE-2025-68161: 2.25.3; CVE-2026-34477: 2.25.4
+    "org.apache.logging.log4j:log4j-core": "2.25.5",
     "org.yaml:snakeyaml": "2.5",
 }
 PINS = Path(__file__).with_name("kafka_jars.txt")

@@ -44,7 +44,8 @@ from tools.workers.processes import Process, end_process
 
 DEFAULT_DATA = Path(".headrace") / "broker"
 START_TIMEOUT_S = 60.0
-ATTEMPT_TIMEOUT_S = (1.0, 5.0)  # first and longest: a node that starts may accept a connection and not answer
+# first and longest: a node that starts may accept a connection and not answer
+ATTEMPT_TIMEOUT_S = (1.0, 5.0)
 POLL_S = 0.05
 
 

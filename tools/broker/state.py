@@ -38,7 +38,8 @@ LOCK_TIMEOUT_S = 120.0
 STATE_FILE = "broker.json"
 START_LOCK = "start.lock"
 LOG_FILE = "broker.log"
-START_MARK = "=== start "  # a line of the log begins so at each start; messages quote what follows the last one
+# a line of the log begins so at each start; messages quote what follows the last one
+START_MARK = "=== start "
 LOG_KEEP_BYTES = 20_000_000
 #: What a local broker needs and no worker does.
 INSTALL_EXTRA = "pip install 'headrace[local-broker]'"
@@ -53,7 +54,8 @@ class BrokerState:
     version: str
     port: int
     pid: int | None  # None: the process belongs to the docker engine
-    identity: str  # of the process (see process_identity), or the compose project of the docker engine
+    # of the process (see process_identity), or the compose project of the docker engine
+    identity: str
     notes: list[str] = field(default_factory=list)
     command: list[str] = field(default_factory=list)  # of the process
 

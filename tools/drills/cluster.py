@@ -99,7 +99,8 @@ class Cluster:
         self._folder = folder
         self._env = dict(env)
         self._supervisors: dict[DrillWorker, Supervisor] = {}
-        self._accounted: set[int | None] = set()  # process ids that were killed, or are in ``ended`` already
+        # process ids that were killed, or are in ``ended`` already
+        self._accounted: set[int | None] = set()
         self._numbers = dict.fromkeys(APP_NAMES, 0)
         self.ended: list[str] = []
         self.unexpected: list[str] = []

@@ -136,7 +136,8 @@ class Drill:
         is_well = False
         while not is_well:
             await self.cluster.wait_ready(max(1.0, deadline - time.monotonic()))
-            self.observer.gaps.restart_arrivals()  # an arrival before all workers are ready proves nothing
+            # an arrival before all workers are ready proves nothing
+            self.observer.gaps.restart_arrivals()
             while not self.observer.gaps.all_flow():
                 if time.monotonic() > deadline:
                     raise RunError(f"no windows or lists on some partition for {timeout_s:g} s; logs: {self.folder}")

@@ -54,7 +54,8 @@ class LogSource:
         Parameters
         ----------
         instead : what the command reads without LOG; None makes LOG required
-        is_history : whether LOG is the shop's history, which ``[log]`` of ``headrace.toml`` is about
+        is_history : whether LOG is the shop's history, which ``[log]`` of ``headrace.toml`` is
+            about
         """
         section = cls.section() if is_history else Section("log")
         default = list(section.paths) if instead is None else []

@@ -46,7 +46,8 @@ class LogDetails:
     Parameters
     ----------
     types : the words of the log by frequency; empty without a column of types
-    table : the table of event types that the log needs; empty where the deployment's has all of them
+    table : the table of event types that the log needs; empty where the deployment's has all of
+        them
     form : how the times are written; None for a log without times
     time_zone : of times that name none; empty for UTC
     zone_sure : how sure the zone is

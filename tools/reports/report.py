@@ -68,8 +68,8 @@ def write_report(directory: Path, result: dict[str, Any], titles: Mapping[str, s
     Parameters
     ----------
     titles : of items, by id; the examples show the id of an item without one
-    result : as ``headrace evaluate`` makes it. numpy's numbers and arrays become plain ones; NaN and infinity, which JSON has not,
-        become null. Every part may be missing.
+    result : as ``headrace evaluate`` makes it. numpy's numbers and arrays become plain ones; NaN
+        and infinity, which JSON has not, become null. Every part may be missing.
 
     Notes
     -----

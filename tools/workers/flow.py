@@ -70,7 +70,8 @@ async def _look(settings: Settings, app: App, seconds: float) -> Flow:
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     try:
-        watermarks = await watch.high_watermarks(topic, partitions)  # first: the ends of plain records are not lower
+        # first: the ends of plain records are not lower
+        watermarks = await watch.high_watermarks(topic, partitions)
         before = after = await watch.offsets(topic, partitions)
         while (still(before, after) or open_transactions(before, after, watermarks)) and loop.time() < deadline:
             await asyncio.sleep(POLL_S)

@@ -98,7 +98,8 @@ def assert_nothing_left(outcome: Outcome) -> None:
     if outcome.drill.plan.needs.own_broker:
         assert not port_taken(int(outcome.drill.broker.bootstrap.rpartition(":")[2])), "its broker still runs"
         return
-    broker = outcome.drill.settings.kafka.broker  # the broker lists a deleted topic for a moment longer
+    # the broker lists a deleted topic for a moment longer
+    broker = outcome.drill.settings.kafka.broker
     wait_until(lambda: not topics(broker, prefix), GONE_S, lambda: f"left on the broker: {topics(broker, prefix)}")
 
 

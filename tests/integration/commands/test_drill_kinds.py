@@ -47,7 +47,8 @@ def test_poison_of_every_kind_is_rejected_and_disturbs_nobody(
 ) -> None:
     """Each malformed event is on the dead-letter topic; catalogue and artifact are refused; a NaN makes a degraded list.
 
-    Events that are deleted unread are counted to the last one, and more partitions end in a deployment that has every event.
+    Events that are deleted unread are counted to the last one, and more partitions end in a
+    deployment that has every event.
     """
     monkeypatch.setattr(drill_poison, "READ_WITHIN_S", 1.0)
     monkeypatch.setattr(drill_poison, "NAN_S", 2.0)

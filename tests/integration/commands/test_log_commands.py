@@ -131,7 +131,8 @@ def test_interrupted_replay_resumes_without_gap_or_repeat(
     kafka: KafkaSettings, log: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Ctrl-C, then ``--resume``: every event exactly once on the topic."""
-    argv = ["replay", str(log), "--run", "r", "--speed", "500", "--json"]  # 3,000 s of events in 6 s
+    # 3,000 s of events in 6 s
+    argv = ["replay", str(log), "--run", "r", "--speed", "500", "--json"]
     asyncio.run(create_topics(kafka))
     pipe = subprocess.PIPE
     program = [sys.executable, "-m", "tools.main", *argv]

@@ -147,7 +147,8 @@ def test_a_killed_run_with_other_partitions_makes_the_live_state_and_says_what_t
     three = ("--from-topic", "--partitions", "3")
     kill_in_mid_work(live, "three", *three)
     manifest = live.manifest("three")
-    manifest.copied = dict(manifest.begins)  # as a kill leaves it that came before the first checkpoint
+    # as a kill leaves it that came before the first checkpoint
+    manifest.copied = dict(manifest.begins)
     live.save("three", manifest)
     capsys.readouterr()
     assert live.replay("--into", "three", *three) == 0
@@ -189,7 +190,8 @@ def test_a_promotion_changes_bounds_and_loses_and_repeats_nothing(
     live.stop()
     zombie, writers = asyncio.Runner(), PartitionWriters(kafka, kafka.group("sequencer"), kafka.topic("sequences"))
     zombie.run(writers.own({0}))  # a worker that seems to be dead, and has its partition yet
-    live.publish([make_event("new-2", last_ts + 20, user_id="u2", item_id="i3")])  # while nobody sequences
+    # while nobody sequences
+    live.publish([make_event("new-2", last_ts + 20, user_id="u2", item_id="i3")])
     before = held(live.settings)
     latest = LatestLists()
     for made in before.lists.values():

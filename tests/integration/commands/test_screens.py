@@ -160,5 +160,6 @@ def test_hostile_texts_through_every_command_and_log(
     assert sum(READABLE[1] in line for line in ran["subscribe"]) >= 4, "the hostile user has a list, shown four times"
     assert sum(READABLE[1] in line for line in ran["rejected"]) >= 3, "values and headers are shown"
     check((tmp_path / "report" / "report.json").read_text("utf-8"), "report.json")
-    # These say nothing of a topic's or a file's content; tests/unit/test_screens.py gives them hostile arguments.
+    # These say nothing of a topic's or a file's content; tests/unit/test_screens.py gives them
+    # hostile arguments.
     assert set(COMMANDS) - set(ran) == {"broker", "up", "drill", "bench", "demo", "completion"}

@@ -2,7 +2,8 @@
 
 Start it with ``faust -A tests.integration.delivery.crashing_app worker``.
 
-As soon as the file named by ``TEST_FAIL_AFTER`` exists, each batch of windows fails as if the broker had refused it.
+As soon as the file named by ``TEST_FAIL_AFTER`` exists, each batch of windows fails as if the
+broker had refused it.
 """
 
 from __future__ import annotations

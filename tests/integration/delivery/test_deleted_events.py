@@ -26,7 +26,8 @@ from tools.main import main
 from tools.workers.process import Worker, opener
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers"), pytest.mark.long]
-#: A fetch that waits at the broker would bring new events at once; it ends after the worker's fetch_max_wait_ms, 1.5 s.
+#: A fetch that waits at the broker would bring new events at once; it ends after the worker's
+#: fetch_max_wait_ms, 1.5 s.
 PENDING_FETCH_S: Final = 2.0
 
 

@@ -304,7 +304,8 @@ def test_a_silent_broker_is_no_stall(own_broker: BrokerInfo, tmp_path: Path) -> 
             os.kill(own_broker.pid, signal.SIGCONT)
         wait_until(lambda: answers_steadily(settings), WAIT_S, worker.log_tail)
         publish(settings, map(as_record, events[2_000:]))
-        # not the count of events read: what was not committed before the pause is read again, and counts twice
+        # not the count of events read: what was not committed before the pause is read again, and
+        # counts twice
         wait_until(lambda: uncommitted(settings) == 0, WAIT_S, worker.log_tail)
         assert worker.stop() == 0
     assert_same_windows(newest_windows(settings), expected_windows(events))

@@ -1,6 +1,7 @@
 """A worker that nobody disturbs logs nothing above INFO: an operator may alarm on any such line.
 
-Faust's own checks began to complain from minute 5 on, so the long form, ``HEADRACE_TEST_QUIET_S=420``, is what proves it.
+Faust's own checks began to complain from minute 5 on, so the long form,
+``HEADRACE_TEST_QUIET_S=420``, is what proves it.
 """
 
 from __future__ import annotations

@@ -68,7 +68,8 @@ def test_the_operator_sees_that_the_catalogue_has_other_ids(
         found = status(serves)
         assert known(found)["share"] == 0 and re.fullmatch(r"1\d\d", known(found)["example"])
         said = f"{n_events} of the last {n_events} events are of items that the catalogue does not have"
-        committed, from_page = [why for why in found["why"] if said in why]  # a slow machine has a lag too
+        # a slow machine has a lag too
+        committed, from_page = [why for why in found["why"] if said in why]
         assert committed.startswith(f"recommender: {said}, for example '1")
         assert from_page.startswith(f"worker {serves.page_url('')}: {said}, most often '1")
         assert main(["status", "--seconds", "0"]) == 1

@@ -159,7 +159,8 @@ def test_a_refused_connection_is_one_line_with_its_remedy(
     told: str,
 ) -> None:
     """Kafka's clients say "unable to bootstrap" for all of these."""
-    if "certificate" not in told:  # only this case gets a TLS alert; the others would wait for one in vain
+    # only this case gets a TLS alert; the others would wait for one in vain
+    if "certificate" not in told:
         monkeypatch.setattr(connecting, "ALERT_TIMEOUT_S", 0.2)
     places = {
         "foreign": foreign.cert.with_name("foreign-authority.pem"),

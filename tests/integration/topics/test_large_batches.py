@@ -31,7 +31,8 @@ ONE_BATCH = {"message.max.bytes": 1_000_000_000, "batch.size": 1_000_000_000, "l
 HUGE = 150 << 20
 PAD = 60_000
 N_PADDED = 2_500
-#: What docs/operations.md says that fetching takes of a worker: for each of 4 partitions, and for nine batches of the default size.
+#: What docs/operations.md says that fetching takes of a worker: for each of 4 partitions, and for
+#: nine batches of the default size.
 LIMIT = (4 * 32 << 20) + (9 * 4 << 20)
 
 

@@ -149,14 +149,16 @@ def test_delivery_that_the_broker_refuses_reaches_flush(kafka: KafkaSettings) ->
         try:
             await admin.create_topics([NewTopic(topic, 1, 1, topic_configs={"max.message.bytes": "2000"})])
             async with asyncio.timeout(20):
-                while topic not in await admin.list_topics():  # a broker answers before it knows the topic
+                # a broker answers before it knows the topic
+                while topic not in await admin.list_topics():
                     await asyncio.sleep(0.05)
         finally:
             await admin.close()
         publisher = Publisher(kafka)
         await publisher.__aenter__()
         try:
-            await publisher.publish(topic, b"k", os.urandom(5_000))  # the limit is one of compressed bytes
+            # the limit is one of compressed bytes
+            await publisher.publish(topic, b"k", os.urandom(5_000))
             with pytest.raises(BrokerError, match="not delivered: MessageSizeTooLargeError"):
                 await publisher.flush()
             with pytest.raises(BrokerError, match="not delivered"):

@@ -96,7 +96,8 @@ def test_events_of_others_topics_become_lists_also_after_a_restart(
     assert run_command(live, "items", "put", str(tiny.write_items(tmp_path / "items.csv"))) == 0
     assert {record.partition for record in records(live.settings, "items")} == {0, 1, 2}
     publish(live, 0, tmp_path / "first.jsonl")
-    # A broker answers before all of its threads know a topic: those that a catalogue does not need come in time.
+    # A broker answers before all of its threads know a topic: those that a catalogue does not need
+    # come in time.
     wait_until(lambda: run_command(live, "topics", "check") == 0, WAIT_S, lambda: capsys.readouterr().out)
     told: dict[str, Any] = {topic["name"]: topic["partitions"] for topic in last_json(capsys)["topics"]}
     prefix = live.settings.kafka.topic_prefix

@@ -104,7 +104,8 @@ def test_the_order_is_never_worse_than_retrieval_on_the_cases_kept_apart(
     learnt, kept = seen
     assert (len(kept.targets), len(learnt.targets)) == (12, 48)
     together = torch.cat([kept.features, learnt.features]).sum(dim=(1, 2))
-    torch.testing.assert_close(together.sort().values, data.features.sum(dim=(1, 2)).sort().values)  # each case in one
+    # each case in one
+    torch.testing.assert_close(together.sort().values, data.features.sum(dim=(1, 2)).sort().values)
     with torch.inference_mode():
         found, retrieval = listwise_loss(kept.logits(model), kept), listwise_loss(kept.features[..., SHARE], kept)
     assert found <= retrieval + 1e-2  # the network's noise at its start

@@ -1,11 +1,11 @@
 """``headrace produce``: publishes the events of files or of a pipe, each as soon as it is read.
 
-Files may have every format and mapping that ``headrace replay`` reads. A pipe of JSON lines is live:
-each line is published when it comes. Other formats of a pipe are read to the end first.
+Files may have every format and mapping that ``headrace replay`` reads. A pipe of JSON lines is
+live: each line is published when it comes. Other formats of a pipe are read to the end first.
 
-A log without times gets the time of day. A missing ``event_id`` is derived from the event's content,
-so that a file can be published twice without harm. Where times were filled in, two lines of equal
-content are two events.
+A log without times gets the time of day. A missing ``event_id`` is derived from the event's
+content, so that a file can be published twice without harm. Where times were filled in, two lines
+of equal content are two events.
 """
 
 from __future__ import annotations
@@ -129,7 +129,8 @@ class EventMaker:
         RecordError
             When the event breaks the contract.
         """
-        row = with_pseudonym(row, self._pseudonyms)  # first, because the event id is derived from it
+        # first, because the event id is derived from it
+        row = with_pseudonym(row, self._pseudonyms)
         value = int(row.value) if row.value is not None and row.value.is_integer() else row.value
         fields: dict[str, Any] = {
             "v": VERSION,

@@ -73,7 +73,8 @@ async def abort_a_transaction(drill: Drill) -> None:
         await producer.begin_transaction()
         partitions = await _send(producer, kafka, "events", aborted)
         await producer.abort_transaction()
-        drill.n_hidden += len(partitions) + len(set(partitions))  # each partition of a transaction gets a marker
+        # each partition of a transaction gets a marker
+        drill.n_hidden += len(partitions) + len(set(partitions))
         await producer.begin_transaction()
         partitions = await _send(producer, kafka, "events", _new_events(drill, N_EACH))
         await producer.commit_transaction()

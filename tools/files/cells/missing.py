@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
-#: What exports write for no value: R, spreadsheets, SQL, Hive and MySQL, pandas, Python, JavaScript.
+#: What exports write for no value: R, spreadsheets, SQL, Hive and MySQL, pandas, Python,
+#: JavaScript.
 MISSING: Final = r"NA,N/A,n/a,#N/A,<NA>,NULL,Null,null,\N,None,NaN,nan,undefined,-"
 
 

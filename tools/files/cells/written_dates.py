@@ -62,7 +62,8 @@ def find_zone(name: str) -> tzinfo:
     """
     try:
         return _offset(name) if re.fullmatch(r"[+-]\d{2}(:?\d{2})?", name) else ZoneInfo(name)
-    except (ValueError, KeyError, OSError):  # a name that is a path, is unknown, or is a folder of names
+    except (ValueError, KeyError, OSError):
+        # a name that is a path, is unknown, or is a folder of names
         raise InputError(
             f"--time-zone {name!r}: no such time zone; name one as Asia/Shanghai, Europe/Berlin, UTC or +08:00"
         ) from None

@@ -116,8 +116,8 @@ class Kind(Generic[RecordT]):
     required : fields without which a file cannot be read
     parse : gives the contract's fields of a row, without the id
     separator_option : the option for what parts the values of a list
-    add : gives the fields of an entry to which a later row of its id adds, None where the row replaces
-        them; without it each row replaces
+    add : gives the fields of an entry to which a later row of its id adds, None where the row
+        replaces them; without it each row replaces
     """
 
     what: str

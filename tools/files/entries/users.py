@@ -23,8 +23,8 @@ def user_files(
     """Return files of users.
 
     ``follows`` lists user ids, see :func:`~tools.files.cells.lists.list_of`. Each id counts once,
-    and the user's own id does not count. A file may have a line for each pair of a user and one whom
-    the user follows: the lines of a user add up.
+    and the user's own id does not count. A file may have a line for each pair of a user and one
+    whom the user follows: the lines of a user add up.
     """
     return EntryFiles(_USERS, paths, options, separator, prefix)
 

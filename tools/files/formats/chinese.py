@@ -36,7 +36,8 @@ def is_chinese(lines: Sequence[bytes]) -> bool:
         except UnicodeDecodeError:
             n_broken += 1
             continue
-        pairs += [pair for pair in _PAIR.findall(line) if len(pair) == 2]  # four bytes are rare letters and emoji
+        # four bytes are rare letters and emoji
+        pairs += [pair for pair in _PAIR.findall(line) if len(pair) == 2]
     if n_broken > MAX_BROKEN_SHARE * len(lines) or not pairs:
         return False
     core = [pair for pair in pairs if pair[0] >= 0xA1 and pair[1] >= 0xA1]

@@ -208,7 +208,8 @@ async def _copy_topic(settings: Settings, into: Settings, manifest: Manifest, fo
             bar.update(task, completed=sum(manifest.copied.values()) - before)
 
         copier = EventCopier(settings.kafka, into.kafka, manifest.copied, on_checkpoint)
-        # The older events of a user whom a grown topic has moved lie in one of the first partitions.
+        # The older events of a user whom a grown topic has moved lie in one of the first
+        # partitions.
         n_live = manifest.live_partitions
         n_older = await copier.copy({p: end for p, end in ends.items() if p < n_live})
         return n_older + await copier.copy({p: end for p, end in ends.items() if p >= n_live})

@@ -31,7 +31,8 @@ def promote_elsewhere(settings: Settings, manifest: Manifest, folder: Path) -> O
     manifest.state = "promoted"
     save_manifest(folder, manifest)
     variables = {"HEADRACE_TOPIC_PREFIX": into.topic_prefix, "HEADRACE_PARTITIONS": str(manifest.partitions)}
-    variables |= {f"{PREFIX}{setting.upper()}": "" for setting in manifest.live_topics}  # the run's have the prefix
+    # the run's have the prefix
+    variables |= {f"{PREFIX}{setting.upper()}": "" for setting in manifest.live_topics}
     lines = [
         *([GONE] if is_history_gone(manifest, {}) else []),
         f"run {manifest.run} has all live events. Topics cannot change their partition count: switch to the topics of the run.",

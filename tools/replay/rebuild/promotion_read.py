@@ -90,7 +90,8 @@ def _trigger_reader(
 ) -> Callable[[ConsumedRecord, Mapping[bytes, str]], tuple[bytes, str | None]]:
     """Return a function from a record of ``events`` to its user's key and its event id, None without one."""
     plain = RecordDecoder(_EventName)
-    foreign = open_event_decoder(settings.kafka, 0, settings.sequencer.types())  # its decode() has no clock
+    # its decode() has no clock
+    foreign = open_event_decoder(settings.kafka, 0, settings.sequencer.types())
 
     def read(record: ConsumedRecord, wanted: Mapping[bytes, str]) -> tuple[bytes, str | None]:
         key = record.key or b""

@@ -81,5 +81,6 @@ def test_short_operations_do_not_wait_long_for_a_busy_thread() -> None:
     argv = [sys.executable, "-c", BESIDE_A_BUSY_THREAD]
     found = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=True).stdout
     set_s, as_it_comes_s = map(float, found.split())
-    # Where other processes keep the cores busy, the counting thread seldom runs beside the operations, and none of them waits.
+    # Where other processes keep the cores busy, the counting thread seldom runs beside the
+    # operations, and none of them waits.
     assert set_s < max(0.5 * as_it_comes_s, 100 * 0.0005)

@@ -134,7 +134,8 @@ def test_padding_keeps_order_and_marks_what_is_there() -> None:
 @pytest.mark.parametrize("name", ["popularity", "recent_popularity", "markov1", "item_knn", "ease", "ials"])
 def test_an_event_counts_by_its_weight(name: str) -> None:
     """An event of weight 0 counts as if it were not there, and one of 5 for more than one of 1."""
-    weights = np.array([1, 1, 1, 1, 1, 1, 5, 0], dtype=np.float32)  # the last event is that of item 0
+    # the last event is that of item 0
+    weights = np.array([1, 1, 1, 1, 1, 1, 5, 0], dtype=np.float32)
     asked = [rows(0), rows(1)], [T0, T0]
     found = BASELINES[name](USERS, ITEMS, TS_MS, N_USERS, N_ITEMS, weights).scores(*asked)
     without = BASELINES[name](USERS[:-1], ITEMS[:-1], TS_MS[:-1], N_USERS, N_ITEMS, weights[:-1]).scores(*asked)

@@ -89,7 +89,8 @@ def test_what_follows_in_a_cycle_is_certain() -> None:
         assert (models[name]["hr@10"], models[name]["ndcg@10"], models[name]["mrr@10"]) == (1.0, 1.0, 1.0)
     assert models["popularity"]["ndcg@10"] < 1.0
     assert models["pipeline"]["ndcg@10"] > models["popularity"]["ndcg@10"]
-    assert all(model["hr@10"] == 1.0 for model in models.values())  # four items are left to each user
+    # four items are left to each user
+    assert all(model["hr@10"] == 1.0 for model in models.values())
     assert all(model["recall@10"] == model["hr@10"] for model in models.values())
 
 
@@ -273,7 +274,8 @@ def test_items_without_a_vector_are_in_the_catalogue() -> None:
     """A log may have items that the catalogue lacks, and the reverse."""
     vectors = {"i0": item_vectors()["i0"], "extra": np.ones(16, dtype=np.float32)}
     found = evaluate(inputs(vectors=vectors, others={"equal": equal_scores}), leave_one_out(cycle_log()), seed=1)
-    assert found["models"]["equal"]["mrr@10"] == pytest.approx(0.2)  # thirteen items, eight of them had
+    # thirteen items, eight of them had
+    assert found["models"]["equal"]["mrr@10"] == pytest.approx(0.2)
     assert found["models"]["markov1"]["mrr@10"] == 1.0
 
 

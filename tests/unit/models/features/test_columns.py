@@ -111,7 +111,8 @@ def test_the_best_known_features_are_kept() -> None:
     spec = fit_spec(rows)
     assert spec.n_columns == MAX_COLUMNS
     assert [feature.name for feature in spec.numeric] == [f"f{j:02}" for j in range(64)]
-    assert spec.left_out == ("kind", "f64", "f65", "f66", "f67", "f68", "f69")  # 4 columns had no room, then 2 had
+    # 4 columns had no room, then 2 had
+    assert spec.left_out == ("kind", "f64", "f65", "f66", "f67", "f68", "f69")
 
 
 def test_other_rows_do_not_change_the_spec() -> None:

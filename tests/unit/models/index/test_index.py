@@ -102,7 +102,8 @@ def test_only_allowed_rows_come(kind: Kind, n_allowed: int, exact_up_to: int, mo
     assert n_allowed == 0 or share_found(rows, best) >= (1.0 if kind == "exact" else 0.3)
 
 
-@pytest.mark.parametrize("kind", ["exact", "ivf"])  # a graph is connected, and leaves nothing open here
+# a graph is connected, and leaves nothing open here
+@pytest.mark.parametrize("kind", ["exact", "ivf"])
 def test_what_is_found_too_little_is_filled(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
     """A search finds allowed rows far from the query too, best first."""
     items = np.concatenate([vectors(500) + 20, vectors(500, seed=5) - 20]).astype(np.float32)

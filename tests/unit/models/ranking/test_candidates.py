@@ -99,7 +99,8 @@ def test_the_first_item_of_the_catalogue_is_a_follower_like_any_other() -> None:
     shown = catalogue()
     leading = next(row for row in range(24) if 0 in shown.next_rows[row])
     others = (item_id for row, item_id in enumerate(shown.item_ids) if row not in (0, leading))
-    found = gathered([[], window(next(others), shown.item_ids[leading])])  # who has had more has fewer candidates
+    # who has had more has fewer candidates
+    found = gathered([[], window(next(others), shown.item_ids[leading])])
     assert (found.rows[1] == 0).sum() > 1  # there is padding beside it
     place = shown.next_rows[leading].tolist().index(0)
     share = float(shown.next_weights[leading][place])

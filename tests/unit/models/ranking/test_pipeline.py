@@ -208,7 +208,8 @@ def test_sources_say_what_brought_an_item() -> None:
             assert np.isfinite(score)
     assert set(ranks) == {"retrieval", "mf", "next", "neighbours", "popular"}
     assert all(min(found) == 1 and len(set(found)) == len(found) for found in ranks.values())
-    assert {name for name in ranks if len(ranks[name]) == 22} >= {"retrieval", "mf", "popular"}  # they bring everything
+    # they bring everything
+    assert {name for name in ranks if len(ranks[name]) == 22} >= {"retrieval", "mf", "popular"}
 
 
 def test_an_empty_catalogue_gives_empty_lists() -> None:

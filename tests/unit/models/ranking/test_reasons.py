@@ -49,7 +49,8 @@ def test_the_one_to_which_the_item_is_nearest_is_the_reason() -> None:
     assert reason(nearest, 100, [97, 102, 104, 10]) == 102
     table = NO_TABLE.copy()
     table[10, 1] = 100
-    assert reason(nearest, 100, [97, 10], table) == 10  # second of its table, fifth or sixth by cosine
+    # second of its table, fifth or sixth by cosine
+    assert reason(nearest, 100, [97, 10], table) == 10
     table[10, :] = 7, 8, 9
     assert reason(nearest, 100, [97, 10], table) == 97
     assert reason(nearest, 100, [10], table) == -1

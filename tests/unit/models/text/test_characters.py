@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from models.text.characters import visible
 from models.text.clean import clean, segment, text_rules
 
-#: A zero-width space, a soft hyphen, a byte order mark, marks of direction, a tag, selectors, fillers.
+#: A zero-width space, a soft hyphen, a byte order mark, marks of direction, a tag, selectors,
+#: fillers.
 INVISIBLE = "\u200b\xad\ufeff\u200e\u202e\u2066\U000e0041\ufe0f\U000e0101\u180b\u3164\u034f"
 
 

@@ -30,7 +30,8 @@ def group(*members: tuple[str, set[Place]], state: str = "Stable") -> Group:
     [
         (group(("me", PLACES)), None),
         (group(("me", set()), ("other", PLACES)), None),  # more workers than partitions
-        (group(("me", {("events", 0)}), ("other", set())), None),  # something is free, but not for want of work here
+        # something is free, but not for want of work here
+        (group(("me", {("events", 0)}), ("other", set())), None),
         (group(("other", PLACES)), "as a member"),
         (group(), "as a member"),
         (group(("me", set()), ("other", {("events", 0)})), "although some are free"),

@@ -42,7 +42,8 @@ SCRAM: dict[str, Any] = {
     "sasl_plain_username": "u",
     "sasl_plain_password": PASSWORD,
 }
-#: Answers one request: its content without the header goes in, the answer's content comes out; bytes are sent as they are.
+#: Answers one request: its content without the header goes in, the answer's content comes out;
+#: bytes are sent as they are.
 Answer = Callable[[bytes], bytes]
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

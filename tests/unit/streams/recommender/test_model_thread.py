@@ -78,7 +78,8 @@ def test_busy_time_is_that_of_the_job_at_hand() -> None:
         during = worker.busy_s
         release.set()
         await job
-        while worker.busy_s:  # the thread notes the end of a job a moment after it has handed the result over
+        # the thread notes the end of a job a moment after it has handed the result over
+        while worker.busy_s:
             await asyncio.sleep(0.001)
         return before, during
 

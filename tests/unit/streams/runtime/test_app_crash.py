@@ -63,7 +63,8 @@ def test_the_first_cause_is_said_once_and_on_one_line(caplog: pytest.LogCaptureF
     app.health.end_soon = lambda: ended.append(1)  # type: ignore[method-assign]
 
     async def run() -> None:
-        app._crash(BrokerError("not\ndelivered"))  # so Faust marks the app when a service of it has crashed
+        # so Faust marks the app when a service of it has crashed
+        app._crash(BrokerError("not\ndelivered"))
         await app.crash(RuntimeError("later"))
 
     with caplog.at_level(logging.ERROR):

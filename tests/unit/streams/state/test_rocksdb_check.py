@@ -161,7 +161,8 @@ def test_a_damaged_block_is_found_when_read_and_noted_for_the_next_start(filled:
         for i in range(N_KEYS):
             table.data._dbs[0].get(b"key%d" % i)
     assert note_damage(table, str(caught.value)) == [0]
-    with contextlib.suppress(Exception):  # closing fails as well, once a compaction in the background has met the block
+    # closing fails as well, once a compaction in the background has met the block
+    with contextlib.suppress(Exception):
         close(table)
     table, why = opened(filled.parent)
     assert why.startswith("Corruption")

@@ -54,7 +54,8 @@ def test_data_is_of_users_with_interactions(tmp_path: Path) -> None:
     assert (data.n_users, data.n_items, len(data.users)) == (3, 2, 3)
     assert data.follows[0][data.mask[0]].tolist() == [1, 2]
     assert data.mask.sum() == 2
-    np.testing.assert_allclose(data.features[:, 0], [-1, 0, 1])  # age: the second user's is not known
+    # age: the second user's is not known
+    np.testing.assert_allclose(data.features[:, 0], [-1, 0, 1])
     assert data.features[0, 1:].tolist() == data.features[2, 1:].tolist() != data.features[1, 1:].tolist()
 
 

@@ -33,7 +33,8 @@ def test_a_list_is_scored_against_its_users_next_event() -> None:
     scores = score([], replayed, ["e0", "e1", "e2"], [published("e0", "q", "b"), published("e1", "x", "b")])
     assert scores.lists.n == 1, "v has no next event"
     assert scores.lists.as_dict()["hr@10"] == 1.0
-    assert scores.lists.as_dict()["ndcg@10"] == pytest.approx(0.6309, abs=1e-4)  # 1 / log2(3): second place
+    # 1 / log2(3): second place
+    assert scores.lists.as_dict()["ndcg@10"] == pytest.approx(0.6309, abs=1e-4)
 
 
 def test_a_list_without_the_next_item_is_a_miss() -> None:

@@ -15,8 +15,9 @@ import pytest
 from tests.support.permissions import careless_umask, open_to_others
 
 SCRIPT = Path(__file__).resolve().parents[4] / "tools" / "project" / "setup.sh"
-# Stands for the base interpreter. `-m venv DIR` makes a folder whose python is the real one but for `-m pip`, which
-# installs the fake uv; uv writes down what it is asked for, and waits or fails when told to.
+# Stands for the base interpreter. `-m venv DIR` makes a folder whose python is the real one but for
+# `-m pip`, which installs the fake uv; uv writes down what it is asked for, and waits or fails when
+# told to.
 FAKE_PYTHON = """\
 #!/bin/sh
 if [ "$1" = -m ] && [ "$2" = venv ]; then
@@ -150,7 +151,8 @@ def test_a_kill_while_a_changed_lock_is_brought_in_is_repaired_too(checkout: Che
     checkout.wait_for_uv()
     os.killpg(process.pid, 9)
     process.communicate()
-    (checkout.root / "requirements.lock").write_text(before)  # half of b is installed, so the old stamp may not count
+    # half of b is installed, so the old stamp may not count
+    (checkout.root / "requirements.lock").write_text(before)
     checkout.did()
     assert checkout.run()[0] == 0
     assert checkout.did() == FULL

@@ -127,7 +127,8 @@ def test_checkpoint_is_written_on_the_way(tmp_path: Path) -> None:
 
 def test_undelivered_rows_are_not_in_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint that runs ahead of delivery loses events."""
-    monkeypatch.setattr("tools.replay.publish_log.CHECKPOINT_S", 3_600.0)  # only the number of rows makes one
+    # only the number of rows makes one
+    monkeypatch.setattr("tools.replay.publish_log.CHECKPOINT_S", 3_600.0)
     path = tmp_path / "c.json"
     rows = [row(line) for line in range(CHECKPOINT_ROWS + 500)]
     with pytest.raises(BrokerError):

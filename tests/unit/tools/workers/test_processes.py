@@ -217,7 +217,8 @@ def test_a_record_that_others_may_have_written_is_not_believed(
             os.chown(data if how == "folder owner" else data / STATE_FILE, 4711, 4711)
         told = stop_and_look(data).splitlines()
         assert process.poll() is None and sent == []
-    if how == "link":  # no record of ours is a link: it is passed over, and cleared by what comes next
+    # no record of ours is a link: it is passed over, and cleared by what comes next
+    if how == "link":
         assert told == ["--engine noida: off; or use --engine auto or --broker HOST:PORT"]
     else:
         assert len(told) == 3

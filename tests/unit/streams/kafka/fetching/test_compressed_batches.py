@@ -159,7 +159,8 @@ def plain(records: bytes) -> Any:
         b"\xff" * 100_000,  # a number that never ends
         b"\xff\xff\xff\xff\x0f" + bytes(5_000),  # a record of less than nothing
         b"\xfe\xff\xff\xff\x0f" + bytes(5_000),  # a record of 2 GiB that is not there
-        b"\x80\x80\x80\x04\0\0\0\xfe\xff\xff\xff\x0f" + bytes(5_000),  # a key longer than its record
+        # a key longer than its record
+        b"\x80\x80\x80\x04\0\0\0\xfe\xff\xff\xff\x0f" + bytes(5_000),
         bytes(5_000),
     ],
 )

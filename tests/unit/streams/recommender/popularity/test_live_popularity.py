@@ -85,7 +85,8 @@ def test_only_the_last_window_of_a_user_counts(made: Sequence[Callable[[], ListW
     for each in windows:
         along.put(0, b"u", each)
     at_once.put(0, b"u", windows[-1])
-    at_once.put(0, b"another", max(windows, key=lambda each: each.newest_ts))  # the same time has come
+    # the same time has come
+    at_once.put(0, b"another", max(windows, key=lambda each: each.newest_ts))
     at_once.remove(0, [b"another"])
     assert along.n_events == at_once.n_events == n_events
     np.testing.assert_allclose(popularity(along), popularity(at_once), rtol=1e-6)

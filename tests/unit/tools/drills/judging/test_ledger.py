@@ -21,7 +21,8 @@ def encoded(
 ) -> bytes:
     """Return an encoded list.
 
-    Unless given, the offset of its event rises with the revision, and it is provisional when degraded.
+    Unless given, the offset of its event rises with the revision, and it is provisional when
+    degraded.
     """
     name = list_id or f"{user}-{revision}-{degraded}"
     is_provisional = degraded != "none" if provisional is None else provisional

@@ -75,7 +75,8 @@ def test_a_container_is_known_by_its_content(tmp_path: Path, suffix: str) -> Non
 def test_damage_is_never_the_end_of_a_file(tmp_path: Path, suffix: str) -> None:
     """Cut off, changed, or with something else behind it."""
     packed = PACKERS[suffix](CSV)
-    changed = [] if suffix == "zst" else [packed[:40] + bytes([packed[40] ^ 255]) + packed[41:]]  # no checksum
+    # no checksum
+    changed = [] if suffix == "zst" else [packed[:40] + bytes([packed[40] ^ 255]) + packed[41:]]
     for data in (packed[: len(packed) // 2], packed[:-1], *changed):
         with pytest.raises(InputError, match="damaged|zip archive of no file|cannot be read"):
             read(tmp_path / f"log.csv.{suffix}", data)
