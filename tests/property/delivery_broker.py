@@ -1,4 +1,7 @@
-"""What the broker does in :mod:`tests.property.delivery_model`: it keeps logs, fences old epochs and old generations, compacts."""
+"""What the broker does in :mod:`tests.property.delivery_model`.
+
+It keeps logs, fences old epochs and old generations, and compacts.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ class Change(NamedTuple):
 
 @dataclass(slots=True)
 class PartitionLog:
-    """What the broker holds of one partition: events, changelog, rejects, and who may write and commit."""
+    """The broker's state of one partition: events, changelog, rejects, who may write and commit."""
 
     events: list[ConsumedRecord] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
@@ -38,7 +41,10 @@ class PartitionLog:
     committed: int = 0
 
     def write(self, epoch: int, values: list[tuple[bytes, bytes | None]], *, checked: bool = True) -> int:
-        """Append a produce batch to the changelog and return its base offset; raise :class:`Fenced`."""
+        """Append a produce batch to the changelog and return its base offset.
+
+        Raise :class:`Fenced` where the broker refuses the worker.
+        """
         if checked and epoch < self.fenced:
             raise Fenced
         if values:

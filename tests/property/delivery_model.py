@@ -1,12 +1,14 @@
-"""An executable model of the sequencer's delivery: workers, the broker's fence, commits, changelog, stores on disk.
+"""An executable model of the sequencer's delivery.
+
+It has workers, the broker's fence, commits, the changelog and stores on disk.
 
 What the product computes is the product's own code
 (:func:`streams.sequencer.absorb_batch.absorb_batch`,
 :func:`streams.runtime.batch_scheduler.split_by_size`); what the model adds is the order of steps
-around it, each of which may be the last
-one before a crash or a rebalance::
+around it, each of which may be the last one before a crash or a rebalance::
 
-    assigned ► new epoch ► fence record ► read changelog's end ► recover ► fetch ► write ... ► store, deliver ► commit
+    assigned ► new epoch ► fence record ► read changelog's end ► recover
+             ► fetch ► write ... ► store, deliver ► commit
 
 A :class:`Fault` leaves one step out or does it too early. It shows that a test over this model can
 fail.
@@ -52,7 +54,10 @@ class Fault(enum.Enum):
 
 @dataclass(slots=True)
 class Store:
-    """A worker's store of one partition, which outlives the process; ``offset`` is where recovery starts (None: from scratch)."""
+    """A worker's store of one partition, which outlives the process.
+
+    Recovery starts at ``offset`` (None: from scratch).
+    """
 
     values: dict[bytes, bytes] = field(default_factory=dict)
     offset: int | None = None
@@ -60,7 +65,7 @@ class Store:
 
 @dataclass(slots=True)
 class Batch:
-    """A batch in flight: what is still to be written, and the base offset of its last produce batch."""
+    """A batch in flight: its unwritten records, and the base offset of its last produce batch."""
 
     first: int
     end: int
@@ -261,7 +266,10 @@ class Cluster:
                 tenure.to_commit = tenure.position
 
     def write(self, number: int, partition: int) -> bool:
-        """Write the next produce batch, in order; a refused worker stops. Return whether something was written."""
+        """Write the next produce batch, in order; return whether something was written.
+
+        A refused worker stops.
+        """
         worker, log = self.workers[number], self.logs[partition]
         batch = next((batch for batch in worker.tenures[partition].flight if not batch.is_written), None)
         if batch is None:
@@ -280,7 +288,10 @@ class Cluster:
         return True
 
     def deliver(self, number: int, partition: int) -> None:
-        """Put the oldest batch, which the broker has, into the store; its offset may be committed from now on."""
+        """Put the oldest batch, which the broker has, into the store.
+
+        From now on the worker may commit the batch's offset.
+        """
         worker, log = self.workers[number], self.logs[partition]
         tenure, store = worker.tenures[partition], worker.stores[partition]
         batch = tenure.flight.popleft()
@@ -303,7 +314,10 @@ class Cluster:
             tenure.to_commit = None
 
     def renew(self, number: int, partition: int) -> None:
-        """Open a running owner's producer again, as a day-old one is: closing the old one flushes it."""
+        """Open a running owner's producer again, as headrace does after a day.
+
+        Closing the old producer flushes it.
+        """
         worker, log = self.workers[number], self.logs[partition]
         tenure = worker.tenures.get(partition)
         if tenure is None or tenure.steps or tenure.generation != log.generation:
@@ -327,7 +341,10 @@ class Cluster:
             self.workers[number].stores.pop(partition, None)
 
     def drain(self) -> None:
-        """Let every worker, zombies first, finish all it can; partitions without an owner get one."""
+        """Let every worker, zombies first, finish all it can.
+
+        Partitions without an owner get one.
+        """
         for partition, owner in enumerate(self.owners):
             if partition not in self.workers[owner].tenures:
                 self.hand_over(partition, owner, aware=True)

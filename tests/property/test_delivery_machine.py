@@ -1,4 +1,6 @@
-"""Delivery under any schedule of crashes, rebalances, zombies and compactions: no event is lost, none counts twice.
+"""Delivery under any schedule of crashes, rebalances, zombies and compactions.
+
+No event is lost, none counts twice.
 
 The machine drives :mod:`tests.property.delivery_model`. Broken variants of that model must be found
 out by the same schedules. ``HEADRACE_TEST_SCHEDULES`` sets how many schedules are tried, and then
@@ -72,7 +74,10 @@ class Truth:
 
 
 class Reader:
-    """A consumer of ``sequences`` with the recipe: a window is news if its revision is above the last one's."""
+    """A consumer of ``sequences`` that follows the documented recipe.
+
+    A window is news if its revision is above the last one's.
+    """
 
     def __init__(self) -> None:
         self.next_offset = 0
@@ -243,7 +248,10 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        """A worker that started now, from changelog and committed offset, would end with the true windows."""
+        """A worker that started now would end with the true windows.
+
+        It would read the changelog, and the events from the committed offset on.
+        """
         for partition, (log, truth) in enumerate(zip(self.cluster.logs, self.truths, strict=True)):
             state = (len(log.events), log.end, len(log.changes), log.committed)
             if self.checked.get(partition) == state:
@@ -269,7 +277,10 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_add_up(self) -> None:
-        """Each event read ends in one of four ways, and no event is accepted by two delivered batches."""
+        """Each event read ends in one of four ways.
+
+        No two delivered batches accept one event.
+        """
         for counts in (self.cluster.counts, self.cluster.delivered):
             parts = counts.accepted + counts.duplicate + counts.late + counts.rejected
             hold(parts == counts.read, "the counts do not add up")
@@ -279,7 +290,10 @@ class DeliveryMachine(RuleBasedStateMachine):
         hold(self.cluster.delivered.accepted <= accepted, "an event was accepted twice")
 
     def teardown(self) -> None:
-        """Drain: everything is read, delivered and committed, and all that hold a window hold the same bytes."""
+        """Drain: all events are read, delivered and committed.
+
+        All copies of a window hold the same bytes.
+        """
         self.nothing_is_lost()
         self.cluster.drain()
         self.nothing_is_lost()
@@ -303,7 +317,10 @@ def machine_of(fault: Fault) -> type[DeliveryMachine]:
 
 @pytest.mark.timeout(3600 if SCHEDULES else 900)  # shrinking a counter-example takes minutes
 def test_any_schedule_ends_with_the_windows_of_an_undisturbed_pass() -> None:
-    """At-least-once on the wire, exactly-once in effect: after any mishaps the windows are byte for byte the same."""
+    """After any mishaps the windows are the same, byte for byte.
+
+    Delivery is at-least-once on the wire and exactly-once in effect.
+    """
     run_state_machine_as_test(DeliveryMachine, settings=SETTINGS)
 
 

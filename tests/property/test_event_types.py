@@ -102,7 +102,10 @@ def test_a_type_that_does_not_enter_is_in_no_window_and_makes_no_revision(
 
 @given(st.lists(st.integers(0, 59), unique=True, max_size=40), st.lists(st.integers(0, 59), max_size=3), st.data())
 def test_impressions_make_no_hiding_event_late(shown: list[int], hid: list[int], data: st.DataObject) -> None:
-    """However many impressions came in whatever order, as many blocks as are remembered are accepted."""
+    """The window accepts as many blocks as it remembers.
+
+    The number and the order of impressions do not matter.
+    """
     types = event_types({name: KINDS[name] for name in ("view", "block", "impression")})
     kind = event_struct(types)
     times = [("impression", at) for at in shown] + [("block", at) for at in hid]

@@ -13,7 +13,10 @@ from models.index.index import ItemIndex
 
 @st.composite
 def searches(draw: st.DrawFn) -> tuple[Float32, Float32, int, Bool]:
-    """Draw vectors, queries, k and a mask; small whole numbers tie often and multiply without rounding."""
+    """Draw vectors, queries, k and a mask.
+
+    Small whole numbers tie often, and their products are exact.
+    """
     n, n_queries, dim = draw(st.integers(0, 40)), draw(st.integers(0, 25)), draw(st.integers(1, 5))
     whole = st.integers(-3, 3).map(float)
     items = draw(arrays(np.float32, (n, dim), elements=whole))

@@ -1,4 +1,7 @@
-"""One table has one outcome: in every format, at every entrance, the same events and the same refusals."""
+"""One table has one outcome.
+
+Every format and every entrance gives the same events and the same refusals.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,10 @@ ITEMS = st.sampled_from(["i1", "i2", "i3", "e1", "z" * 40, "商品", "€" * 100
 
 @st.composite
 def events(draw: st.DrawFn, is_mostly_ordered: bool = True) -> list[Event]:
-    """Return events of one user: most newer than the last, some tied, some older, some repeated, some of runs."""
+    """Return events of one user.
+
+    Most are newer than the last one; some tie with it, some are older, repeated, or of runs.
+    """
     made: list[Event] = []
     ts = T0
     for _ in range(draw(st.integers(1, 40))):
@@ -76,7 +79,10 @@ def cut(log: list[Event], data: st.DataObject) -> list[list[tuple[Event, int]]]:
 def test_bytes_and_counts_are_those_of_the_plain_fold(
     log: list[Event], bounds: WindowBounds, later: WindowBounds, data: st.DataObject
 ) -> None:
-    """Whatever the packed fold answers, the plain fold answers too; also after the bounds have changed."""
+    """Whenever the packed fold answers, the plain fold gives the same answer.
+
+    This holds after the bounds have changed, too.
+    """
     value: bytes | None = None
     batches = cut(log, data)
     for i, batch in enumerate(batches):

@@ -54,7 +54,10 @@ class Batch(NamedTuple):
 
 
 class PendingMachine(RuleBasedStateMachine):
-    """A small recommender: a log of window batches per partition, one model, deliveries in any order."""
+    """A small recommender with one model.
+
+    Each partition has a log of window batches, and deliveries come in any order.
+    """
 
     queue: ClassVar[type[WindowQueue[Any]]] = WindowQueue
     lists_per_minute: ClassVar[float] = 60.0
@@ -202,7 +205,10 @@ class PendingMachine(RuleBasedStateMachine):
 
     @rule()
     def drain(self) -> None:
-        """Read and deliver everything; also in mid-run, because a later crash hides a stuck batch."""
+        """Read and deliver everything.
+
+        It runs in mid-run too, because a later crash hides a stuck batch.
+        """
         for partition in range(N_PARTITIONS):
             self.collect_all(partition)
         for _ in range(200):

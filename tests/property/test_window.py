@@ -44,7 +44,7 @@ def fold(events: list[Event], bounds: WindowBounds, state: WindowState | None = 
 
 
 def window_of_log(events: list[Event], bounds: WindowBounds) -> list[tuple[int, str]]:
-    """Return what the window of a sorted, deduplicated log must hold, told without the window's own code."""
+    """Return the window of a sorted log without repeats, computed without the window's own code."""
     log = sorted({(event.ts, event.event_id) for event in events})
     newest = log[-1][0]
     return [key for key in log if key[0] >= newest - bounds.max_age_ms][-bounds.max_events :]
@@ -90,7 +90,7 @@ def test_in_order_nothing_is_late_and_a_second_pass_changes_nothing(log: list[Ev
 
 @given(arrivals(), any_bounds())
 def test_counts_add_up(events: list[Event], bounds: WindowBounds) -> None:
-    """Nothing vanishes: each event is accepted, duplicate or late; the revision counts the accepted."""
+    """Each event is accepted, duplicate or late, and the revision counts the accepted ones."""
     outcome = fold(events, bounds)
     assert outcome.accepted + outcome.duplicate + outcome.late == len(events)
     assert outcome.state is not None and outcome.state.revision == outcome.accepted
@@ -98,7 +98,10 @@ def test_counts_add_up(events: list[Event], bounds: WindowBounds) -> None:
 
 @given(arrivals(), any_bounds(), st.data())
 def test_batches_do_not_show(events: list[Event], bounds: WindowBounds, data: st.DataObject) -> None:
-    """However arrivals are cut into batches, and through the wire in between, state and counts are the same."""
+    """State and counts do not depend on how arrivals are cut into batches.
+
+    The state goes through its wire format between two batches.
+    """
     cuts = sorted(data.draw(st.sets(st.integers(1, len(events)))) | {len(events)})
     state: WindowState | None = None
     counts = [0, 0, 0]
@@ -128,7 +131,10 @@ def test_sizes_are_bounded(events: list[Event], bounds: WindowBounds) -> None:
 
 @st.composite
 def run_passes(draw: st.DrawFn) -> list[Event]:
-    """Return a run's events in order, mixed with live ones, then a stretch of the run again, as a crash gives."""
+    """Return a run's events in order, mixed with live ones, then a stretch of the run again.
+
+    A crash repeats such a stretch.
+    """
     log = sorted(draw(LOGS), key=lambda event: (event.ts, event.event_id))
     run = [make_event(e.event_id, e.ts, item_id=e.item_id, run="r", seq=i) for i, e in enumerate(log)]
     cut = draw(st.integers(0, len(run)))
