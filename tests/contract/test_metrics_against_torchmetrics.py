@@ -1,4 +1,7 @@
-"""Our metrics equal those of torchmetrics, which others wrote, on random data without ties at the cut-off."""
+"""Our metrics equal those of torchmetrics on random data.
+
+The data have no ties at the cut-off.
+"""
 
 from __future__ import annotations
 
@@ -20,20 +23,29 @@ TOLERANCE = 1e-6
 
 
 def made(name: str, **options: Any) -> Any:
-    """Return a metric such as ``retrieval.RetrievalMRR``; torchmetrics takes seconds to import, so only these tests do."""
+    """Return a metric such as ``retrieval.RetrievalMRR``.
+
+    The import of torchmetrics takes seconds, so only these tests do it.
+    """
     module, _, metric = name.partition(".")
     return getattr(import_module(f"torchmetrics.{module}"), metric)(**options)
 
 
 def of_lists(metric: Any, scores: Any, relevant: Any) -> float:
-    """Return a retrieval metric of torchmetrics; ``scores`` and ``relevant`` are (n_cases, n_items)."""
+    """Return a retrieval metric of torchmetrics.
+
+    ``scores`` and ``relevant`` have the shape (n_cases, n_items).
+    """
     case = torch.arange(len(scores)).repeat_interleave(scores.shape[1])
     value = metric(torch.from_numpy(scores).flatten(), torch.from_numpy(relevant).flatten(), indexes=case)
     return float(value)
 
 
 def random_scores(seed: int) -> Any:
-    """Return scores above 0 without ties, (N_CASES, N_ITEMS) float64: torchmetrics counts no item of score 0."""
+    """Return scores without ties, (N_CASES, N_ITEMS) float64.
+
+    They are above 0, because torchmetrics does not count an item of score 0.
+    """
     rng = np.random.default_rng(seed)
     return np.stack([rng.permutation(N_ITEMS) + 1.0 for _ in range(N_CASES)])
 
@@ -100,7 +112,10 @@ def test_recall_of_sets(k: int) -> None:
     ],
 )
 def test_probabilities(name: str, metric: str, options: dict[str, Any], seed: int) -> None:
-    """Skewed probabilities that know something of rare positives, with the threshold off its default."""
+    """Skewed probabilities that are better than chance on rare positives.
+
+    The threshold is not the default.
+    """
     rng = np.random.default_rng(seed)
     p = rng.random(500) ** 2
     y = (rng.random(500) < 0.2 + 0.5 * p).astype(np.int64)

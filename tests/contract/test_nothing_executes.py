@@ -1,4 +1,7 @@
-"""No data becomes code: nothing in the packages unpickles, evaluates, or runs a command through a shell."""
+"""No data becomes code.
+
+Nothing in the packages unpickles, evaluates, or runs a command through a shell.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,11 @@ def test_the_search_finds(source: str) -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=[str(path.relative_to(ROOT)) for path in FILES])
 def test_nothing_executes_data(path: Path) -> None:
-    """Artifacts are safetensors and JSON, records msgpack and JSON, settings TOML, commands lists of words."""
+    """Artifacts, records, settings and commands have formats that hold data only.
+
+    Artifacts are safetensors and JSON, records msgpack and JSON, settings TOML, commands lists of
+    words.
+    """
     allowed = ALLOWED_IMPORTS.get(str(path.relative_to(ROOT)), {})
     assert [fault for fault in faults(ast.parse(path.read_text("utf-8"))) if fault not in allowed] == []
 

@@ -72,7 +72,11 @@ def test_the_named_tests_are_there(path: str) -> None:
 @pytest.mark.long
 @pytest.mark.model
 def test_the_named_tests_are_collected() -> None:
-    """A name in a file is no test yet: a file may fail to import, a fixture or a class may hide it."""
+    """Pytest collects each test that the claims name.
+
+    A test's name in a file proves nothing: the file may fail to import, a fixture or a class may
+    hide the test.
+    """
     names = sorted({f"{path}::{name}" for claim in CLAIMS for path, name in claim.tests})
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *names],

@@ -11,7 +11,10 @@ from tools.project.settings_table import CHOSEN, DOCUMENT, READERS, README, docu
 
 
 def test_the_page_of_settings_is_that_of_the_code() -> None:
-    """The dataclasses give names, defaults and ranges; tools.project.settings_table writes the page."""
+    """``tools.project.settings_table`` writes the page from the dataclasses.
+
+    The dataclasses hold names, defaults and ranges.
+    """
     assert DOCUMENT.read_text("utf-8") == document()
 
 

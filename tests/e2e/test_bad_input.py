@@ -1,4 +1,7 @@
-"""Bad input through the command line: one clear line on standard error, the right exit code, and a later run works."""
+"""Bad input on the command line gives one clear line and the right exit code.
+
+The line is on standard error, and a later run works.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +106,10 @@ def test_a_bad_log_is_exit_code_2_and_names_the_remedy(
 
 
 def repack(change: Callable[[dict[str, Any], dict[str, Any]], None]) -> Callable[[Path], None]:
-    """Return a damage that keeps the checksum right: ``change`` gets the tensors and the manifest."""
+    """Return a damage that keeps the checksum right.
+
+    ``change`` gets the tensors and the manifest.
+    """
 
     def damage(folder: Path) -> None:
         tensors = safetensors.torch.load((folder / TENSORS).read_bytes())
@@ -198,7 +204,7 @@ def commands_for_a_broker(folder: Path) -> list[list[str]]:
 
 
 def test_no_broker_is_exactly_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The Kafka client's own lines do not stand beside ours; the line names the broker and the remedy."""
+    """The line names the broker and the remedy; no line of the Kafka client is beside it."""
     for argv in commands_for_a_broker(tmp_path):
         line = the_only_line(capsys, [*argv, "--broker", "127.0.0.1:1"], 1)
         assert "127.0.0.1:1" in line and "headrace broker start" in line
@@ -206,7 +212,7 @@ def test_no_broker_is_exactly_one_line(tmp_path: Path, capsys: pytest.CaptureFix
 
 @pytest.fixture
 def tls_port() -> Iterator[int]:
-    """Give a port behind which plain text is answered as a TLS broker answers it: with an alert, and the end."""
+    """Give a port that answers plain text as a TLS broker does: an alert, then the end."""
     alert = bytes.fromhex("15030300020246")  # fatal, protocol version
     with socket.create_server(("127.0.0.1", 0)) as server:
 
@@ -266,7 +272,7 @@ def test_a_worker_with_other_partitions_than_exist_is_one_line(
 
 
 def interrupt(argv: list[str], folder: Path, is_under_way: Callable[[], bool]) -> str:
-    """Start a command, press Ctrl-C once it is under way, and return the last line on standard error."""
+    """Start a command, press Ctrl-C once it works, return the last line on standard error."""
     program = [sys.executable, "-m", "tools.main", *argv]
     pipe = subprocess.PIPE
     with subprocess.Popen(program, cwd=folder, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:

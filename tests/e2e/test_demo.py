@@ -45,7 +45,10 @@ def demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def test_demo_gives_every_user_a_list_and_accounts_for_every_event(tmp_path: Path) -> None:
-    """Exit 0, one JSON object at the end with the agreed keys, the counts add up, and it ends what it started."""
+    """The demo exits with 0, prints one JSON object and ends what it started.
+
+    The object has the agreed keys, and its counts add up.
+    """
     with demo(tmp_path) as process:
         out, err = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 0, err

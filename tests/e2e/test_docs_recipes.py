@@ -1,4 +1,7 @@
-"""Every block of ``headrace`` commands in README and ``docs`` runs as it is written, in order, on a fresh deployment."""
+"""Every block of ``headrace`` commands in README and ``docs`` runs as it is written.
+
+The commands run in order on a fresh deployment.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ STOP, START = "# stop the live workers", "# start the live workers"
 
 
 def blocks(document: Path) -> list[list[str]]:
-    """Return the lines of each shell block of a document; one that a backslash continues is one line."""
+    """Return the lines of each shell block of a document.
+
+    A line that a backslash continues is joined with the next one.
+    """
     found = [m.group(1).replace("\\\n", " ").splitlines() for m in _BLOCK.finditer(document.read_text("utf-8"))]
     return [[line for line in lines if line.strip()] for lines in found]
 
@@ -58,7 +64,10 @@ class Shell:
         self.live: subprocess.Popen[str] | None = None
 
     def run(self, line: str) -> None:
-        """Run one line of a block to its end, or, where it goes on until Ctrl-C, until it has shown that it works."""
+        """Run one line of a block to its end.
+
+        A command that runs until Ctrl-C is ended once it has shown that it works.
+        """
         if line.startswith(STOP):
             self.stop_live()
         elif line.startswith(START) or " up" in line.split("#")[0]:
@@ -79,7 +88,10 @@ class Shell:
         return done.stdout
 
     def follow(self, line: str) -> None:
-        """Run a command that follows a topic until it has printed a list of a new event; Ctrl-C ends it."""
+        """Run a command that follows a topic until it prints a list of a new event.
+
+        Then press Ctrl-C.
+        """
         printed = self.folder / "followed.txt"
         with printed.open("w") as output:
             process = self._start(line, output)
@@ -175,7 +187,10 @@ def test_contract(tmp_path: Path, own_broker: BrokerInfo) -> None:
 @pytest.mark.long
 @pytest.mark.timeout(600)
 def test_replaying(tmp_path: Path, own_broker: BrokerInfo) -> None:
-    """Back-fill of a new deployment, on a cluster without any group; other window bounds; another partition count."""
+    """A new deployment is back-filled on a cluster without any group.
+
+    Then the window bounds change, and then the partition count.
+    """
     backfill, *changes = recipes(ROOT / "docs/data/replaying.md")
     (tmp_path / "artifact").symlink_to(tiny.artifact())
     for number, lines in enumerate([backfill, *changes]):

@@ -1,4 +1,7 @@
-"""A whole deployment under umask 000: nothing of what it writes can be read or written by another user of the machine."""
+"""A whole deployment under umask 000 is closed to other users of the machine.
+
+No other user can read or write what the deployment writes.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +58,7 @@ class Deployment:
 
 @pytest.mark.timeout(400)
 def test_nothing_that_a_deployment_writes_is_open_to_others(tmp_path: Path) -> None:
-    """Broker, artifact, stores, logs, the state of a replay, a report: all there, and all for one user alone."""
+    """Broker, artifact, stores, logs, a replay's state and a report belong to one user alone."""
     log, items = tiny.write_log(tmp_path / "log.csv", 12, 12), tiny.write_items(tmp_path / "items.csv")
     made = tmp_path / "made"
     made.mkdir(mode=0o700)

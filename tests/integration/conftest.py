@@ -26,7 +26,7 @@ def settings(broker: BrokerInfo, prefix: str) -> Settings:
 
 @pytest.fixture
 def several_workers(broker: BrokerInfo) -> None:
-    """Skip the test on a broker that has no consumer groups of several workers and fences no writer."""
+    """Skip the test on a broker without consumer groups of several workers or without fencing."""
     if broker.engine == "noida":
         pytest.skip("noida has no transaction coordinator, and carries one worker only")
 
@@ -40,7 +40,9 @@ def catalogue(settings: Settings, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredBroker]:
-    """Give a broker with a user for each role, who has that role's entries and no others, and with the topics.
+    """Give a broker with the topics, and with a user for each role.
+
+    The user has that role's entries and no others.
 
     A test that changes rights puts them back.
     """

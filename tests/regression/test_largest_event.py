@@ -1,4 +1,7 @@
-"""A malformed record of the largest size once stopped the sequencer: its copy with headers was too large."""
+"""A malformed record of the largest size once stopped the sequencer.
+
+The rejected copy had headers more, and was too large for its topic.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The local broker for real: data survives, only its own process ends, starts do not trample on each other."""
+"""The local broker as a real process.
+
+Data survives, a stop ends only the broker's own process, and two starts do not disturb each other.
+"""
 
 from __future__ import annotations
 
@@ -144,7 +147,7 @@ def test_two_starts_at_once_give_one_broker_that_outlives_both(own_broker: Broke
 
 
 def test_two_starts_at_once_in_two_folders_give_two_brokers(own_broker: BrokerInfo, tmp_path: Path) -> None:
-    """Both would like port 9092: the second one listens on another port, and is not the first one."""
+    """Both starts prefer port 9092: the second broker listens on another port."""
     needs_kafka(own_broker)
     folders = [tmp_path / "one", tmp_path / "two"]
     racers = [command("start", "--engine", "kafka", "--data", str(folder), "--json") for folder in folders]

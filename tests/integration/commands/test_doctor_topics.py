@@ -1,4 +1,7 @@
-"""Doctor against a real broker: good topics pass, a wrong partition count and missing topics are named."""
+"""``headrace doctor`` against a real broker.
+
+Good topics pass; doctor names a wrong partition count and missing topics.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Short drills against a real broker: they pass on headrace, and find what a test breaks on purpose."""
+"""Short drills against a real broker.
+
+They pass on headrace, and find the faults that a test makes on purpose.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ def test_a_killed_worker_loses_nothing(
 
 
 async def overwrite(drill: Drill) -> None:
-    """Write a user's first window over the newest, as a zombie would, and forge another user's list."""
+    """Write a user's first window over the newest, and forge another user's list.
+
+    A zombie would write the first window.
+    """
     kafka = drill.settings.kafka
     drill.load.stop()
     await drill.catch_up()
@@ -86,7 +92,10 @@ def test_a_drill_that_needs_its_own_broker_refuses_a_named_one(broker: BrokerInf
 
 @pytest.mark.long
 def test_a_drill_that_is_told_to_end_cleans_up_even_where_ctrl_c_is_ignored(broker: BrokerInfo, tmp_path: Path) -> None:
-    """A script that starts it in the background has Ctrl-C ignored; a supervisor's SIGTERM must count all the same."""
+    """SIGTERM ends a drill that a script started in the background.
+
+    The shell lets such a process ignore Ctrl-C; a supervisor sends SIGTERM.
+    """
     options = ("--broker", broker.bootstrap, "--artifact", str(tiny.artifact()), "--minutes", "10", *SMALL)
     drill = [sys.executable, "-m", "tools.main", "drill", "soak", *options]
     told = tmp_path / "told"

@@ -1,4 +1,7 @@
-"""Short drills of the other kinds against a real broker: no event is lost, wrong or counted twice."""
+"""Short drills of the other kinds against a real broker.
+
+No event is lost, wrong or counted twice.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ def test_a_model_that_is_slow_hangs_or_crashes_delays_no_list(
 def test_poison_of_every_kind_is_rejected_and_disturbs_nobody(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each malformed event is on the dead-letter topic; catalogue and artifact are refused; a NaN makes a degraded list.
+    """Each kind of poison is refused at its place.
+
+    Each malformed event is on the dead-letter topic; catalogue and artifact are refused; a NaN
+    makes a degraded list.
 
     Events that are deleted unread are counted to the last one, and more partitions end in a
     deployment that has every event.
@@ -94,7 +100,10 @@ def test_workers_that_join_and_leave_lose_nothing(
 def test_a_broker_that_dies_and_then_stands_still_loses_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The drill's own broker is killed and comes back, then is out of reach: all flows again both times."""
+    """The drill kills its own broker and starts it again, then puts it out of reach.
+
+    All records flow again both times.
+    """
     if best_engine() != "kafka":
         pytest.skip("only a real Kafka keeps its records when it is killed")
     monkeypatch.setattr(drill_broker, "DEAD_S", 0.5)
@@ -113,7 +122,10 @@ def test_a_broker_that_dies_and_then_stands_still_loses_nothing(
 def test_a_short_soak_goes_through_its_cycle_and_judges_nobody(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wave, burst and pause, in short windows; memory is measured, and the report says that so short a life is not judged."""
+    """The soak makes a wave, a burst and a pause in short windows.
+
+    It measures memory, and its report says that the run is too short to be judged.
+    """
     for name, seconds in {"WAVE_S": 1.0, "BURST_S": 0.8, "PAUSE_S": 0.8, "TICK_S": 0.2}.items():
         monkeypatch.setattr(drill_soak, name, seconds)
     outcome = run_drill(broker, capsys, monkeypatch, "soak", "--minutes", "0.1")
@@ -129,7 +141,10 @@ def test_a_short_soak_goes_through_its_cycle_and_judges_nobody(
 def test_an_overload_is_bounded_for_a_hot_user_and_a_crawler(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two users cause most of an overload: their lists stay below the setting, and the workers recover."""
+    """Two users cause most of an overload.
+
+    Their lists stay below the setting, and the workers recover.
+    """
     lists_per_minute = 60
     monkeypatch.setenv("HEADRACE_LISTS_PER_MINUTE", str(lists_per_minute))
     monkeypatch.setattr(drill_overload, "RECOVERY_S", 1.5)
@@ -146,7 +161,10 @@ def test_an_overload_is_bounded_for_a_hot_user_and_a_crawler(
 def test_history_that_is_rebuilt_equals_the_live_one(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rebuild is killed on the way; windows and lists come out the same, no list is taken twice; then it is promoted."""
+    """The drill kills the rebuild on the way, and promotes it in the end.
+
+    Windows and lists equal the live ones, and no consumer takes a list twice.
+    """
     monkeypatch.setattr(drill_replay, "N_KILLS", 1)
     monkeypatch.setattr(drill_replay, "EVENTS_PER_USER", 3)
     monkeypatch.setattr(drill_replay, "KILL_PAUSE_S", (0.0, 0.5))
@@ -178,7 +196,10 @@ def test_a_crash_without_degraded_lists_is_found(
 def test_lists_beyond_the_limit_of_one_user_are_found(
     broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Recommenders make more lists of a user than the setting allows: the drill fails for both users."""
+    """Recommenders make more lists of a user than the setting allows.
+
+    The drill fails for both users.
+    """
     monkeypatch.setenv("HEADRACE_LISTS_PER_MINUTE", "1")
     monkeypatch.setattr(drill_overload, "RECOVERY_S", 1.5)
     real = drill_session.variables_of

@@ -34,7 +34,10 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture
 def kafka(broker: BrokerInfo, prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> KafkaSettings:
-    """Give settings for this test's topics, also through the environment, and an empty working directory."""
+    """Give settings for this test's topics, and an empty working directory.
+
+    The environment holds the settings too.
+    """
     monkeypatch.setenv("HEADRACE_BROKER", broker.bootstrap)
     monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", prefix)
     monkeypatch.chdir(tmp_path)
@@ -104,7 +107,10 @@ def test_replay_twice_is_all_duplicates_for_the_sequencer(
 def test_replay_over_live_users_is_refused_unless_forced(
     kafka: KafkaSettings, log: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """History behind a live event would be late, all of it: said before anything is published, with the number and the way."""
+    """History behind a live event would be late, all of it.
+
+    The command says so before it publishes anything, with the number of events and the remedy.
+    """
 
     async def go_live(users: list[str], **more: Any) -> None:
         await create_topics(kafka)
@@ -188,7 +194,10 @@ def test_items_are_put_listed_and_deleted(
 def test_a_catalogue_is_replaced_and_users_are_put(
     kafka: KafkaSettings, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """What a file lacks is removed with consent, and a list of whole records puts the same catalogue again."""
+    """``items put`` removes items that the file lacks, with the user's consent.
+
+    A list of whole records puts the same catalogue again.
+    """
     old, new, users = tmp_path / "old.csv", tmp_path / "new.csv", tmp_path / "users.csv"
     old.write_text("item_id,title,price\na,Pot,€ 4\nb,Pan,\nc,Lid,\n")
     new.write_text("item_id,title,price\na,Pot,€ 5\nd,Jar,\n")
@@ -291,7 +300,10 @@ def test_no_broker_is_exit_code_1_and_names_the_remedy(
 def test_rejected_events_are_listed_shown_and_redriven_once(
     kafka: KafkaSettings, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """The sequencer rejects; a person counts, looks, corrects and sends again; the sequencer accepts."""
+    """The sequencer rejects events; a person counts, reads, corrects and redrives them.
+
+    Then the sequencer accepts them.
+    """
     good = {"v": 1, "event_id": "e", "user_id": "u1", "item_id": "i", "type": "view", "ts": 1_600_000_000_000}
     in_seconds = [json.dumps(good | {"event_id": f"s{i}", "ts": 1_600_000_000 + i}).encode() for i in range(5)]
     env = {"HEADRACE_BROKER": kafka.broker, "HEADRACE_TOPIC_PREFIX": kafka.topic_prefix, "HEADRACE_DATA_DIR": "seq"}

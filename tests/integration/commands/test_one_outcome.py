@@ -24,7 +24,10 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture
 def kafka(broker: BrokerInfo, prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> KafkaSettings:
-    """Give settings for this test's topics, also through the environment, and an empty working directory."""
+    """Give settings for this test's topics, and an empty working directory.
+
+    The environment holds the settings too.
+    """
     monkeypatch.setenv("HEADRACE_BROKER", broker.bootstrap)
     monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", prefix)
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,7 @@
-"""``headrace oracle`` on a real broker: the topic and the log that was replayed to it give one answer."""
+"""``headrace oracle`` on a real broker.
+
+A log and the topic that it was replayed to give one answer.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Replay that proves itself, on a real broker: a run equals the live state, also after a kill; a promotion loses and repeats nothing.
+"""A replay that proves itself, on a real broker.
+
+A run equals the live state, also after a kill. A promotion loses nothing and repeats nothing.
 
 The tests look at one deployment in the order of the file; the last one promotes a run onto it.
 """
@@ -92,7 +94,10 @@ def runs(live: Live) -> int:
 def test_a_run_has_the_live_bytes_and_makes_the_live_state(
     live: Live, runs: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Records are the live ones, each in its place; so windows and lists are too, with offsets and revisions."""
+    """The run has the live records, each in its place.
+
+    So its windows and lists are the live ones too, with offsets and revisions.
+    """
     assert live.manifest("again").has_live_offsets
     into = run_settings(live.settings, "again", live.settings.kafka.partitions)
     copied, origin = (
@@ -121,7 +126,10 @@ def test_a_log_goes_into_a_run_and_equals_what_a_plain_replay_gave(
 
 
 def kill_in_mid_work(live: Live, run: str, *argv: str) -> None:
-    """Begin a run and kill its command, workers and all, when the events are copied and before all lists are there."""
+    """Begin a run and kill its command with all workers.
+
+    The kill comes when all events are copied and some lists are missing.
+    """
     into = run_settings(live.settings, run, 3)
     process = live.begin("--into", run, *argv)
     try:
@@ -143,7 +151,10 @@ def kill_in_mid_work(live: Live, run: str, *argv: str) -> None:
 def test_a_killed_run_with_other_partitions_makes_the_live_state_and_says_what_to_switch(
     live: Live, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Killed, resumed and copied twice: equal but for offsets; an event that the run lacks keeps it from being promoted."""
+    """A run that was killed, resumed and copied twice equals the live state but for offsets.
+
+    An event that the run lacks keeps it from being promoted.
+    """
     three = ("--from-topic", "--partitions", "3")
     kill_in_mid_work(live, "three", *three)
     manifest = live.manifest("three")
@@ -174,7 +185,10 @@ def test_a_killed_run_with_other_partitions_makes_the_live_state_and_says_what_t
 def test_a_promotion_changes_bounds_and_loses_and_repeats_nothing(
     live: Live, runs: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Wider windows, events that came meanwhile, a user whom the run lacks: all as the events say, and consumers take each new list."""
+    """Wider windows are promoted, with newer events and a user whom the run lacks.
+
+    The windows are as the events say, and consumers take each new list.
+    """
     kafka = live.settings.kafka
     assert live.replay("--compare", "wider") == 1
     assert any(f"max_events is {MAX_EVENTS} here, {WIDER} in the run" in note for note in last_json(capsys)["notes"])

@@ -1,4 +1,7 @@
-"""Hostile ids and titles through every command and both workers on a real broker: all that a screen gets is printable."""
+"""Hostile ids and titles through every command and both workers on a real broker.
+
+Everything that a screen gets is printable.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ async def publish(settings: Settings) -> None:
 
 @pytest.fixture(scope="module")
 def hostile_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the tiny log as JSON lines, a hostile user and item in it, and rows that cannot be read."""
+    """Give the tiny log as JSON lines, with a hostile user and item, and rows without sense."""
     folder = tmp_path_factory.mktemp("hostile")
     rows = [line.split(",") for line in tiny.write_log(folder / "log.csv", 20, 10).read_text().splitlines()[1:]]
     names = {"u0": HOSTILE, "i0": HOSTILE}

@@ -67,7 +67,10 @@ def publishing(settings: Settings, published: list[Event]) -> Iterator[None]:
 
 
 def test_a_crash_under_load_ends_at_once_with_its_reason(settings: Settings, tmp_path: Path) -> None:
-    """It exits with 1 sooner than it started, quotes the error, and commits delivered events only."""
+    """The worker quotes the error and exits with 1, sooner than it started.
+
+    It commits only delivered events.
+    """
     asyncio.run(create_topics(settings.kafka))
     marker, published = tmp_path / "fail", list[Event]()
     env = {

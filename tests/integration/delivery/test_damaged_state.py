@@ -53,7 +53,10 @@ def newest_windows_of_users(settings: Settings) -> dict[str, WindowState]:
 
 @pytest.mark.usefixtures("catalogue")
 def test_a_removed_user_begins_anew_and_foreign_records_are_passed_over(settings: Settings, tmp_path: Path) -> None:
-    """After a tombstone a window of revision 1 gets its list at once; the vector is gone from its topic."""
+    """After a tombstone, a window of revision 1 gets its list at once.
+
+    The user's vector is gone from its topic.
+    """
     states: dict[str, WindowState | None] = {}
     publish(settings, "sequences", windows_of(3, 5, states))
     with recommender(settings, tmp_path) as worker:
@@ -97,7 +100,10 @@ def publish_old(settings: Settings, records: list[OutRecord], written_ms: int) -
 
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])
 def test_users_who_never_come_back_are_removed(settings: Settings, tmp_path: Path, store: str) -> None:
-    """By when their window was written: history that is published now is not old. One who comes back begins anew."""
+    """A user's age counts from the write of the window, so history published now is not old.
+
+    A user who comes back begins anew.
+    """
     now_ms = int(time.time() * 1000)
     states: dict[str, WindowState | None] = {}
     windows = list(windows_of(6, 1, states))

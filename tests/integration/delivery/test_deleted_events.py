@@ -1,4 +1,7 @@
-"""Events that are deleted before the sequencer has read them: while it is away, and while it runs."""
+"""The broker deletes events that the sequencer has not read.
+
+It does so while the sequencer is away, and while it runs.
+"""
 
 from __future__ import annotations
 

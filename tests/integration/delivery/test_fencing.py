@@ -85,7 +85,10 @@ def run_with(settings: Settings, body: Callable[[PartitionWriters, PartitionWrit
 
 
 def test_an_older_owner_is_refused(settings: Settings) -> None:
-    """From the new owner's fence on, nothing of the older one reaches the partition; other partitions are untouched."""
+    """After the new owner's fence, the broker refuses the older owner's writes to the partition.
+
+    Other partitions are untouched.
+    """
 
     async def body(first: PartitionWriters, second: PartitionWriters) -> None:
         await first.own([0, 1])
@@ -102,7 +105,7 @@ def test_an_older_owner_is_refused(settings: Settings) -> None:
 
 
 def test_the_fence_stands_before_a_window_is_written(settings: Settings) -> None:
-    """The new owner may recover for long before it writes, so its fence alone must stop the older one."""
+    """The fence alone stops the older owner: the new owner may recover long before it writes."""
 
     async def body(first: PartitionWriters, second: PartitionWriters) -> None:
         await first.own([0])
@@ -132,7 +135,10 @@ def test_a_partition_that_comes_back_is_written_again(settings: Settings) -> Non
 
 
 def test_an_old_writer_is_renewed(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the broker forgets a transactional id that is never used in a transaction, it is opened again."""
+    """The writer is opened again before the broker forgets its transactional id.
+
+    The broker forgets an id that no transaction uses.
+    """
 
     async def body(first: PartitionWriters, second: PartitionWriters) -> None:
         await first.own([0])
@@ -148,7 +154,10 @@ def test_an_old_writer_is_renewed(settings: Settings, monkeypatch: pytest.Monkey
 
 
 def test_a_zombie_cannot_damage_the_windows_of_its_successor(settings: Settings, tmp_path: Path) -> None:
-    """A worker is stopped with a batch in hand for longer than its session, another one takes over, and then it wakes up."""
+    """A worker stops for longer than its session with a batch in hand.
+
+    Another worker takes over, and then the first one wakes up.
+    """
     events = events_of(12_000, 200)
     env = {
         "HEADRACE_BROKER": settings.kafka.broker,

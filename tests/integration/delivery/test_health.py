@@ -76,7 +76,10 @@ def ask(settings: Settings, question: Callable[[GroupWatch], Awaitable[Any]]) ->
 
 
 def offsets_of_events(settings: Settings) -> dict[int, PartitionOffsets]:
-    """Return where each partition of the events ends, and how far the sequencer's group has committed it."""
+    """Return the end of each partition of the events, and the committed offset.
+
+    The sequencer's group has committed it.
+    """
     topic, partitions = settings.kafka.topic("events"), range(settings.kafka.partitions)
     found: dict[int, PartitionOffsets] = ask(settings, lambda watch: watch.offsets(topic, partitions))
     return found
@@ -131,7 +134,10 @@ def ask_page(worker: Worker, page: str) -> tuple[int, str]:
 
 
 def test_sigterm_under_load_drains_commits_and_leaves_the_group(settings: Settings, tmp_path: Path) -> None:
-    """The worker commits all it delivered, so no event is read again, and leaves the group at once."""
+    """The worker commits all it delivered, and leaves the group at once.
+
+    So no event is read again.
+    """
     publish(settings, map(as_record, events_of(60_000, 300)))
     with sequencer(settings, tmp_path, HEADRACE_BATCH_MAX_RECORDS="200") as worker:
         n_read = wait_read(worker, 2_000)["read"]
@@ -195,7 +201,11 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_damaged_foreign_and_lost_stores_come_back_from_the_changelog(settings: Settings, tmp_path: Path) -> None:
-    """One partition each: a flipped MANIFEST, a missing CURRENT, another topic's files, an offset beyond the changelog's end."""
+    """Each partition's store has one damage.
+
+    The damages: a flipped MANIFEST, a missing CURRENT, another topic's files, an offset beyond the
+    changelog's end.
+    """
     events = events_of(6_000, 200)
     publish(settings, map(as_record, events[:4_000]))
     rocksdb = {"HEADRACE_SEQUENCE_STORE": "rocksdb"}
@@ -278,7 +288,10 @@ def answers(settings: Settings) -> bool:
 
 
 def answers_steadily(settings: Settings) -> bool:
-    """Whether the broker keeps answering: after a pause it answers at first, and then learns that it was fenced."""
+    """Whether the broker keeps answering.
+
+    After a pause the broker answers at first, and then learns that it was fenced.
+    """
     until = time.monotonic() + STEADY_S
     while time.monotonic() < until:
         if not answers(settings):
@@ -289,7 +302,10 @@ def answers_steadily(settings: Settings) -> bool:
 
 @pytest.mark.long
 def test_a_silent_broker_is_no_stall(own_broker: BrokerInfo, tmp_path: Path) -> None:
-    """The broker is paused for longer than every timeout; the worker continues when the broker does."""
+    """The broker is paused for longer than every timeout.
+
+    The worker goes on when the broker does.
+    """
     assert own_broker.pid is not None
     settings = load_settings({}, broker=own_broker.bootstrap)
     events = events_of(4_000, 50)

@@ -123,7 +123,10 @@ def assert_same_windows(found: dict[str, WindowState], expected: dict[str, Windo
 
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])
 def test_kill_in_mid_stream_loses_nothing(settings: Settings, tmp_path: Path, store: str) -> None:
-    """At-least-once on the wire, exactly-once in effect: after kill -9 the windows are those of an undisturbed run."""
+    """After kill -9 the windows equal those of an undisturbed run.
+
+    Delivery is at-least-once on the wire and exactly-once in effect.
+    """
     events = events_of(20_000, 300)
     variables = {"HEADRACE_SEQUENCE_STORE": store, "HEADRACE_BATCH_MAX_RECORDS": "500"}
     publish(settings, map(as_record, events[:15_000]))
@@ -158,7 +161,10 @@ def test_a_repeated_replay_is_all_duplicates(settings: Settings, tmp_path: Path)
 
 
 def test_malformed_records_do_not_stop_the_worker(settings: Settings, tmp_path: Path) -> None:
-    """A thousand malformed records of every kind among good ones: each on events.rejected with its coordinates."""
+    """A thousand malformed records of every kind lie among good ones.
+
+    Each is on events.rejected with its coordinates.
+    """
     n_good, n_bad = 20_000, 1_000
     kinds = sorted(MALFORMED)
     assert len(kinds) >= 20

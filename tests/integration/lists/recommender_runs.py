@@ -89,7 +89,10 @@ def put_items(settings: Settings, path: Path) -> None:
 
 
 def windows_of(n_users: int, n_each: int, states: dict[str, WindowState | None]) -> Iterator[OutRecord]:
-    """Yield ``n_each`` more windows of each user in turn, as the sequencer would write them; ``states`` is kept current."""
+    """Yield ``n_each`` more windows of each user in turn, as the sequencer would write them.
+
+    ``states`` is kept current.
+    """
     for step in range(n_each):
         for user in (f"u{i}" for i in range(n_users)):
             state = states.get(user)

@@ -1,4 +1,7 @@
-"""The model hangs, crashes or returns NaN: the recommender still makes lists, loses nothing and recovers."""
+"""The model hangs, crashes or returns NaN.
+
+The recommender still makes lists, loses nothing and recovers.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +80,10 @@ def vectors(settings: Settings) -> dict[str, int]:
 
 @pytest.mark.parametrize("mode", ["hang", "crash"])
 def test_lists_go_on_without_the_model_and_full_ones_follow(settings: Settings, tmp_path: Path, mode: str) -> None:
-    """Degraded and saying so, nothing stored or committed for them; when the model answers, each user gets the full list."""
+    """Degraded lists say that they are degraded; nothing is stored or committed for them.
+
+    When the model answers, each user gets the full list.
+    """
     states: dict[str, WindowState | None] = {}
     publish(settings, "sequences", windows_of(40, 2, states))
     with recommender(settings, tmp_path, Fault()) as worker:
@@ -109,7 +115,10 @@ def test_lists_go_on_without_the_model_and_full_ones_follow(settings: Settings, 
 
 @pytest.mark.long
 def test_kill_while_degraded_loses_nothing(settings: Settings, tmp_path: Path) -> None:
-    """A degraded list finishes nothing, so the next worker makes the full ones; a stream beyond the queue's room pauses."""
+    """A degraded list finishes no window, so the next worker makes the full lists.
+
+    A stream that exceeds the queue's room is paused.
+    """
     states: dict[str, WindowState | None] = {}
     publish(settings, "sequences", windows_of(150, 2, states))
     with recommender(settings, tmp_path, Fault("crash")) as worker:
@@ -127,7 +136,10 @@ def test_kill_while_degraded_loses_nothing(settings: Settings, tmp_path: Path) -
 
 
 def test_a_poisonous_window_costs_only_its_own_user(settings: Settings, tmp_path: Path) -> None:
-    """Scores that are not finite for users of one item: popular items for them, for good, full lists for the others."""
+    """The model's scores are not finite for users of one item.
+
+    These users keep popular items; the others get full lists.
+    """
     had = {f"u{i}": [f"i{i % 20 + 10}", "i1" if i % 7 == 0 else "i2"] for i in range(60)}
     publish(settings, "sequences", newest_windows(had))
     with recommender(settings, tmp_path, Fault("nan", item_id="i1")) as worker:
@@ -141,7 +153,10 @@ def test_a_poisonous_window_costs_only_its_own_user(settings: Settings, tmp_path
 
 
 def test_a_model_that_hangs_too_long_ends_the_process(settings: Settings, tmp_path: Path) -> None:
-    """The worker exits with an error: nothing can kill a thread, but a supervisor can restart a process."""
+    """The worker exits with an error.
+
+    Nothing can kill a thread, but a supervisor can restart a process.
+    """
     states: dict[str, WindowState | None] = {}
     with recommender(settings, tmp_path, Fault("hang"), HEADRACE_MODEL_RESTART_S="1") as worker:
         publish(settings, "sequences", windows_of(5, 1, states))
@@ -152,7 +167,10 @@ def test_a_model_that_hangs_too_long_ends_the_process(settings: Settings, tmp_pa
 
 
 def test_a_hot_user_is_held_to_the_rate_and_gets_a_list_for_the_last_window(settings: Settings, tmp_path: Path) -> None:
-    """Two seconds apart: the first window's list at once, the newest one's when it is due; others do not wait."""
+    """A user's lists are two seconds apart; other users do not wait.
+
+    The first window's list comes at once, the newest window's list when it is due.
+    """
     states: dict[str, WindowState | None] = {}
     with recommender(settings, tmp_path, Fault(), HEADRACE_LISTS_PER_MINUTE="30") as worker:
         for _ in range(5):

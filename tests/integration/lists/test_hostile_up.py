@@ -1,4 +1,7 @@
-"""Hostile artifacts at ``headrace up``: it ends with one line, opens nothing outside, asks no hub, and takes little memory."""
+"""Hostile artifacts at ``headrace up``.
+
+The command ends with one line, opens nothing outside, asks no hub, and takes little memory.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,10 @@ pytestmark = [
 
 
 def run(command: Sequence[str], environ: Mapping[str, str], folder: Path) -> tuple[int, str, int]:
-    """Run a program; return its code, what it printed, and the peak in KiB of the largest of its processes."""
+    """Run a program; return its code, its output, and its peak memory in KiB.
+
+    The peak is that of the largest of its processes.
+    """
     with (folder / "printed").open("w+") as out:
         process = subprocess.Popen(command, cwd=folder, env=environ, stdout=out, stderr=out)
         _, status, used = os.wait4(process.pid, 0)

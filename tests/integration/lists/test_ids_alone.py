@@ -1,4 +1,7 @@
-"""A shop with a log and no catalogue: its model serves, and a catalogue may come, go and come again."""
+"""A shop with a log and no catalogue.
+
+Its model serves, and a catalogue may come, go and come again.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ N_USERS, N_EACH = 12, 6
 def test_a_model_without_texts_serves_known_ids_and_then_what_the_catalogue_has(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No text model is needed: ``encoder`` names one that nobody has. The worker outlives each change of ``items``."""
+    """The model needs no text model: ``encoder`` names one that does not exist.
+
+    The worker outlives each change of ``items``.
+    """
     monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", settings.kafka.topic_prefix)
     monkeypatch.setenv("HEADRACE_BROKER", settings.kafka.broker)
     log, out = tiny.write_log(tmp_path / "log.csv", 20, 8), tmp_path / "artifact"

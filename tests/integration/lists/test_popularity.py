@@ -1,4 +1,7 @@
-"""Live popularity outlives its worker: the windows on ``sequences`` are counted again at a start and after a rebalance."""
+"""Live popularity outlives its worker.
+
+At a start and after a rebalance the recommender counts the windows on ``sequences`` again.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def wait_counted(n_events: int, *workers: Worker) -> None:
 
 
 def cold_list(settings: Settings, user: str, ts_ms: int) -> Recommendation:
-    """Return the list of a new user whose only event is of an item that the catalogue does not have."""
+    """Return the list of a new user whose only event is of an item that the catalogue lacks."""
     publish(settings, "sequences", windows({user: ["unknown"]}, ts_ms))
     found: list[Recommendation] = []
 
@@ -67,7 +70,9 @@ def cold_list(settings: Settings, user: str, ts_ms: int) -> Recommendation:
 
 
 def test_live_popularity_is_the_same_after_a_restart(settings: Settings, tmp_path: Path) -> None:
-    """The list of a new user is the one that a new user got before: same items, same scores, not those of the artifact.
+    """A new user gets the same items and scores as a new user before the restart.
+
+    The scores are not those of the artifact.
 
     What training has seen and what users had who were removed is not in it.
     """
@@ -96,7 +101,10 @@ def test_live_popularity_is_the_same_after_a_restart(settings: Settings, tmp_pat
 
 @pytest.mark.usefixtures("several_workers")
 def test_each_worker_counts_the_users_of_its_own_partitions(settings: Settings, tmp_path: Path) -> None:
-    """Two share the events between them; the one that is left counts them all, those that came before it was there too."""
+    """Two workers share the events; the worker that remains counts them all.
+
+    It also counts the events from before its start.
+    """
     now_ms = load_artifact(tiny.artifact()).manifest.trained_to_ms + 86_400_000
     publish(settings, "sequences", windows(LIVE, now_ms))
     with ExitStack() as stack:

@@ -1,4 +1,7 @@
-"""One recommender on a real broker: killed in mid-stream, with windows that wait, with other output, with a damaged artifact."""
+"""One recommender on a real broker.
+
+It is killed in mid-stream and with waiting windows, and gets other output and a damaged artifact.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("catalogue")]
 
 @pytest.mark.long
 def test_kill_in_mid_stream_loses_no_users_newest_list(settings: Settings, tmp_path: Path) -> None:
-    """After kill -9, committed offsets cover only delivered windows, and the next worker delivers the rest."""
+    """After kill -9, committed offsets cover only delivered windows.
+
+    The next worker delivers the rest.
+    """
     small = {"HEADRACE_MICRO_BATCH_TOKENS": "1000", "HEADRACE_MAX_PENDING_WINDOWS": "100"}
     states: dict[str, WindowState | None] = {}
     publish(settings, "sequences", windows_of(300, 3, states))
@@ -62,7 +68,10 @@ def test_kill_in_mid_stream_loses_no_users_newest_list(settings: Settings, tmp_p
 
 @pytest.mark.long
 def test_windows_that_wait_for_the_model_are_not_committed(settings: Settings, tmp_path: Path) -> None:
-    """A commit while windows wait must not cover them: killed then, the next worker still gives them their lists."""
+    """A commit does not cover waiting windows.
+
+    After a kill the next worker gives these windows their lists.
+    """
     states: dict[str, WindowState | None] = {}
     first = list(windows_of(40, 2, states))
     publish(settings, "sequences", first)

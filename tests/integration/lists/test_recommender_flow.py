@@ -98,7 +98,7 @@ def flow(broker: BrokerInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def test_every_user_with_an_accepted_event_has_a_list_and_a_vector(flow: Flow) -> None:
-    """The product in one sentence; the newest list and the vector are of the user's newest window."""
+    """The newest list and the vector are of the user's newest window."""
     windows = {r.key: decode_window(r.value) for r in read_all(flow.settings, "sequences") if r.key and r.value}
     assert len(windows) >= tiny.N_USERS
     expected = {key.decode(): state.revision for key, state in windows.items()}
@@ -114,7 +114,7 @@ def test_every_user_with_an_accepted_event_has_a_list_and_a_vector(flow: Flow) -
 
 
 def test_lists_say_truly_where_they_come_from(flow: Flow) -> None:
-    """Event, offset, revision, artifact and id of each list are those of the event that caused it."""
+    """A list names the event that caused it, with offset, revision, artifact and id."""
     decoder, version = RecordDecoder(Event), load_artifact(tiny.artifact()).version
     events = {(r.partition, r.offset): decoder.decode(r.value) for r in read_all(flow.settings, "events")}
     lists = read_lists(flow.settings)
@@ -134,7 +134,10 @@ def test_lists_say_truly_where_they_come_from(flow: Flow) -> None:
 
 
 def test_lists_hold_new_items_and_reasons_from_the_window(flow: Flow) -> None:
-    """No item that the user has had; ``because`` is one that the user has had; best first; each with its sources."""
+    """A list holds no item that the user has had, best first, each with its sources.
+
+    ``because`` names an item that the user has had.
+    """
     decoder = RecordDecoder(Event)
     had: dict[tuple[int, str], list[tuple[int, str]]] = defaultdict(list)
     for record in read_all(flow.settings, "events"):
@@ -167,7 +170,10 @@ def test_a_repeated_replay_gives_no_new_lists(flow: Flow) -> None:
 
 
 def test_a_new_item_becomes_recommendable_without_a_restart(flow: Flow, tmp_path: Path) -> None:
-    """Published while the recommender runs: the catalogue's generation grows and a list holds the item."""
+    """An item is published while the recommender runs.
+
+    The catalogue's generation grows, and a list holds the item.
+    """
     before = flow.recommender.counts()["values"]
     path = tmp_path / "new.jsonl"
     path.write_text('{"item_id": "new-kettle", "title": "Kettle"}\n')

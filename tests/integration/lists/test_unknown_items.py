@@ -1,4 +1,7 @@
-"""A catalogue that names the log's items otherwise (``100`` there, ``100-x`` here): what the operator sees, and how it ends."""
+"""A catalogue that names the log's items otherwise: ``100`` in the log, ``100-x`` here.
+
+The tests show what the operator sees, and how it ends.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ def files(folder: Path) -> tuple[Path, Path, Path]:
 def test_the_operator_sees_that_the_catalogue_has_other_ids(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without the workers' pages as with them; it ends with the right catalogue, although no other event comes."""
+    """The alarm shows with and without the workers' pages.
+
+    It ends with the right catalogue, although no other event comes.
+    """
     monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", settings.kafka.topic_prefix)
     monkeypatch.setenv("HEADRACE_BROKER", settings.kafka.broker)
     log, good, bad = files(tmp_path)

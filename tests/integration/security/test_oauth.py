@@ -1,4 +1,7 @@
-"""SASL OAUTHBEARER against a real broker: a worker, a producer and an operator log in with tokens of an endpoint."""
+"""SASL OAUTHBEARER against a real broker.
+
+A worker, a producer and an operator log in with tokens of an endpoint.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ def test_events_are_sequenced_by_tokens(
 def test_a_refused_token_and_a_refusing_endpoint_are_told_apart(
     secured: SecuredBroker, endpoint: Endpoint, tmp_path: Path
 ) -> None:
-    """Each in one line, at once, with the broker's reason; aiokafka takes the broker's refusal for a login."""
+    """Each refusal is one line, at once, with the broker's reason.
+
+    aiokafka takes the broker's refusal for a login.
+    """
     kafka = kafka_of(variables(secured, endpoint, tmp_path, "operator"))
     endpoint.lifetime_s = -60.0
     with pytest.raises(

@@ -1,4 +1,7 @@
-"""TLS, SASL and ACLs against a real broker: each part works with its documented rights, and with no fewer."""
+"""TLS, SASL and ACLs against a real broker.
+
+Each part works with its documented rights, and fails with fewer.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ pytestmark = MARKS
 def test_events_become_lists_with_the_least_rights(
     secured: SecuredBroker, become: Become, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every part has a user of its own with the documented entries; the password shows nowhere on the way."""
+    """Every part has a user of its own with the documented entries.
+
+    No output shows the password.
+    """
     become("catalogue")
     assert main(["items", "put", str(tiny.write_items(tmp_path / "items.csv"))]) == 0
     with ExitStack() as stack:
@@ -92,7 +98,10 @@ def test_a_principal_without_rights_is_told_each_missing_one(secured: SecuredBro
 
 @pytest.mark.parametrize("role", [role for role in ROLES if role != "operator"])
 def test_each_entry_of_a_role_is_needed_and_named_when_it_is_missing(secured: SecuredBroker, role: Role) -> None:
-    """A list with an entry too many is not the least; one that is not checked fails later, and less clearly."""
+    """A part fails at its start, with a clear line, when an entry of its role is missing.
+
+    So each entry is needed, and each is checked.
+    """
     kafka = kafka_of(secured.variables(role))
     for acl in acls(role, kafka):
         secured.revoke(role, acl)

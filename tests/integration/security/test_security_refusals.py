@@ -1,4 +1,7 @@
-"""Refusals of a secured broker: workers and commands end at once, each with one clear line that holds no password."""
+"""Refusals of a secured broker.
+
+Workers and commands end at once, each with one clear line that holds no password.
+"""
 
 from __future__ import annotations
 
@@ -220,7 +223,10 @@ def test_a_command_without_rights_ends_with_one_line(
 def test_acknowledging_without_the_right_is_one_line_and_acknowledges_nothing(
     secured: SecuredBroker, become: Become, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The line names the missing right; with it the same command says what it acknowledged, once."""
+    """The line names the missing right.
+
+    With the right, the same command says once what it acknowledged.
+    """
     kafka = load_settings({}, broker=secured.plain, topic_prefix="lossy-").kafka
     group, events = kafka.group(ACKNOWLEDGED), kafka.topic("events")
     note = encode(Judged(gaps=(Gap(3, 9, int(time.time() * 1000)),)))
@@ -253,7 +259,7 @@ def test_acknowledging_without_the_right_is_one_line_and_acknowledges_nothing(
 
 
 def test_reading_without_the_right_to_read_is_said(secured: SecuredBroker, become: Become) -> None:
-    """Describe alone shows a topic; a reader that has no more must not wait for records for ever."""
+    """A reader that has only Describe on a topic must not wait for records for ever."""
     secured.grant("nobody", Acl("topic", f"{PREFIX}recommendations", ("Describe",)))
     try:
         become("nobody")

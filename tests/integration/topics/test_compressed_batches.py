@@ -1,4 +1,7 @@
-"""Records as other producers compress them: each codec, and a record that is large only when it is unpacked."""
+"""Records as other producers compress them.
+
+The tests take each codec, and a record that is large only when it is unpacked.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ def produce(settings: Settings, topic: str, records: Iterable[OutRecord], codec:
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd"])
 def test_a_record_that_is_large_only_unpacked_is_rejected(settings: Settings, tmp_path: Path, codec: str) -> None:
-    """It fits on no topic as it is: it is cut, its true size is said, and what comes after it is accepted, also after a restart."""
+    """The record fits on no topic as it is, so it is cut, and its true size is said.
+
+    The sequencer accepts the records after it, also after a restart.
+    """
     good = [as_record(make_event(f"e{i}", T0 + i)) for i in range(10)]
     bombs = [OutRecord(b"u1", b"\xc1" * LARGE), OutRecord(b"k" * LARGE, b"\xc1")]
     publish(settings, [])
@@ -60,7 +66,10 @@ def test_a_record_that_is_large_only_unpacked_is_rejected(settings: Settings, tm
 
 
 def compress_topics(settings: Settings, codec: str) -> None:
-    """Create the topics and let the broker keep each of them in a codec of its own choice, as an administrator may."""
+    """Create the topics, and let the broker keep each of them in a codec of its own choice.
+
+    An administrator may set this.
+    """
 
     async def run() -> None:
         await create_topics(settings.kafka)
@@ -79,7 +88,10 @@ def compress_topics(settings: Settings, codec: str) -> None:
 def test_every_codec_on_every_topic(
     settings: Settings, tmp_path: Path, of_topics: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Events and items in each codec of a producer, all topics in another: windows, recovery, lists and their readers."""
+    """Events and items come in each codec; the broker keeps all topics in another codec.
+
+    Windows, recovery, lists and their readers work.
+    """
     compress_topics(settings, of_topics)
     put_items(settings, tiny.write_items(tmp_path / "items.csv"))
     items = [OutRecord(record.key, record.value) for record in read_all(settings, "items")]

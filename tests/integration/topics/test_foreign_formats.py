@@ -1,4 +1,7 @@
-"""Topics that other systems fill, against a real broker: events become windows, deletes remove items."""
+"""Topics that other systems fill, against a real broker.
+
+Events become windows, deletes remove items.
+"""
 
 from __future__ import annotations
 
@@ -94,7 +97,10 @@ def fill(kafka: KafkaSettings, name: str, bad: OutRecord) -> None:
 def test_events_become_windows_and_a_delete_removes_an_item(
     settings: Settings, registry: FakeRegistry, tmp_path: Path, name: str
 ) -> None:
-    """The window is under the plain user_id; what breaks the contract is rejected with its own bytes."""
+    """The window is under the plain user_id.
+
+    An event that breaks the contract is rejected with its own bytes.
+    """
     bad = OutRecord(event_of(name, 9).key, wire(99, CLICK, row(9)) if name == "confluent-avro" else b'{"op": "x"}')
     fill(settings.kafka, name, bad)
     variables = {

@@ -1,4 +1,7 @@
-"""An admin gives ``events`` more partitions: the worker ends within one look, and its remedy moves every event."""
+"""An administrator gives ``events`` more partitions.
+
+The worker ends within one look, and its remedy moves every event.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +83,10 @@ def test_a_worker_ends_within_a_look_and_its_remedy_brings_each_user_together(
 
 
 def produce(settings: Settings, records: list[OutRecord]) -> bool:
-    """Publish by the new partition count, as producers do once they know it; return whether each new partition has some."""
+    """Publish by the new partition count; return whether each new partition has some events.
+
+    Producers do so once they know the count.
+    """
     from confluent_kafka import Producer
 
     producer = Producer({"bootstrap.servers": settings.kafka.broker, "partitioner": "murmur2_random"})

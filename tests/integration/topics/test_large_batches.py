@@ -1,4 +1,7 @@
-"""Batches of kilobytes that unpack to hundreds of megabytes: every record is read, and the workers stay small."""
+"""Batches of kilobytes that unpack to hundreds of megabytes.
+
+Workers read every record and stay small.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,10 @@ LIMIT = (4 * 32 << 20) + (9 * 4 << 20)
 
 @pytest.fixture(scope="module")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrokerInfo]:
-    """Give these tests a broker of their own: such batches fill its memory, which other tests would notice."""
+    """Give these tests a broker of their own.
+
+    Such batches fill a broker's memory, which would disturb other tests.
+    """
     with running_broker(engine=best_engine(), port=0, data_dir=tmp_path_factory.mktemp("broker")) as info:
         yield info
 
@@ -57,7 +63,11 @@ def begin_peak(worker: Worker) -> int:
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd"])
 def test_events_among_bombs_are_read_in_bounded_memory(settings: Settings, tmp_path: Path, codec: str) -> None:
-    """A record of 150 MB, and 150 MB of valid events that are mostly padding; a window of 150 MB for the restarted worker."""
+    """Workers read records that unpack to 150 MB.
+
+    They are one record, valid events that are mostly padding, and a window for the restarted
+    worker.
+    """
     events = [make_event(f"e{i:05d}", T0 + i, user_id=f"u{i % 7}") for i in range(N_PADDED)]
     padded = [OutRecord(r.key, _padded(r.value or b"")) for r in map(as_record, events)]
     good = [as_record(make_event(f"good{i}", T0 + 10_000 + i)) for i in range(20)]
@@ -85,7 +95,10 @@ def test_events_among_bombs_are_read_in_bounded_memory(settings: Settings, tmp_p
 
 
 def _padded(value: bytes) -> bytes:
-    """Return an event with a field more, which the contract allows: a msgpack map of one more pair."""
+    """Return an event with one more field, which the contract allows.
+
+    The field is a pair more in the msgpack map.
+    """
     assert 0x80 <= value[0] < 0x8F
     return bytes([value[0] + 1]) + value[1:] + b"\xa1x\xc5" + PAD.to_bytes(2, "big") + bytes(PAD)
 

@@ -1,4 +1,7 @@
-"""Producers with two partitioners: nothing is lost or split, and a redrive puts right what was elsewhere."""
+"""Producers with two partitioners.
+
+No event is lost, no window is split, and a redrive moves events to the right partition.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ def produce(settings: Settings, events: list[Event], partitioner: str) -> None:
 def test_two_partitioners_then_a_redrive(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: str
 ) -> None:
-    """Each event is accepted or rejected, over a restart, too; in the end every user has one whole window, on one partition."""
+    """Each event is accepted or rejected, also over a restart.
+
+    In the end every user has one whole window, on one partition.
+    """
     asyncio.run(create_topics(settings.kafka))
     users = [f"u{number}" for number in range(N_USERS)]
     events = [make_event(f"{user}-{i}", T0 + i, user_id=user) for i in range(N_EACH) for user in users]

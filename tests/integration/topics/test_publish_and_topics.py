@@ -77,7 +77,10 @@ def test_other_partition_count_is_refused(kafka: KafkaSettings) -> None:
 
 
 def test_every_record_arrives_in_order_on_the_partition_of_its_key(kafka: KafkaSettings) -> None:
-    """Order per user and Kafka's default partitioning are the contract; sizes cross several batches."""
+    """The contract asks for order per user and for Kafka's default partitioning.
+
+    The records fill several batches.
+    """
     sent = [(f"u{i % 97}".encode(), b"%06d" % i + b"x" * (i % 301)) for i in range(30_000)]
 
     async def work(publisher: Publisher) -> None:
@@ -141,7 +144,10 @@ def test_record_above_the_limit_is_an_error_and_costs_nothing_else(kafka: KafkaS
 
 
 def test_delivery_that_the_broker_refuses_reaches_flush(kafka: KafkaSettings) -> None:
-    """A topic with a smaller limit refuses the batch: flush must raise, and so must the next publish."""
+    """A topic with a smaller limit refuses the batch.
+
+    flush must raise, and so must the next publish.
+    """
 
     async def run() -> None:
         admin = await open_admin(kafka)

@@ -123,7 +123,10 @@ def test_events_of_others_topics_become_lists_also_after_a_restart(
 
 
 def check_rebuild(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
-    """A run reads the named topics and writes to its own; it equals the live state, is promoted, and may have another count."""
+    """A run reads the named topics and writes to its own.
+
+    It equals the live state, is promoted, and may have another partition count.
+    """
     n_before = {name: len(records(live.settings, name)) for name in ("events", "items", "sequences")}
     capsys.readouterr()
     assert live.replay("--into", "again", "--from-topic") == 0
@@ -151,7 +154,10 @@ def check_rebuild(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def check_set_count(live: Live, capsys: pytest.CaptureFixture[str]) -> None:
-    """A partition count that the operator sets must match the topic; one line names a difference."""
+    """A partition count that the operator sets must match the topic.
+
+    One line names a difference.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HEADRACE_PARTITIONS", "4")
         assert run_command(live, "topics", "create") == 1

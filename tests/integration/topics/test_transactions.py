@@ -26,7 +26,10 @@ pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers", "cat
 
 
 def transact(settings: Settings, records: Sequence[tuple[str, OutRecord]], *, is_kept: bool) -> None:
-    """Write records to topics of the contract in one transaction, flushed to the broker before it ends."""
+    """Write records to topics of the contract in one transaction.
+
+    The broker has them before the transaction ends.
+    """
     options = {"bootstrap.servers": settings.kafka.broker, "partitioner": "murmur2_random"}
     producer = Producer(options | {"transactional.id": f"{settings.kafka.topic_prefix}shop"})
     producer.init_transactions(20)
@@ -60,7 +63,10 @@ def said_by(settings: Settings, capsys: pytest.CaptureFixture[str], *command: st
 def test_what_was_aborted_never_happened(
     settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Not for the sequencer, before and after a restart, nor for the recommender, its catalogue, `subscribe` or `items list`."""
+    """No reader sees an aborted record, before and after a restart.
+
+    The readers are sequencer, recommender, catalogue, `subscribe` and `items list`.
+    """
     transact(settings, written_by("aborted"), is_kept=False)
     transact(settings, written_by("committed"), is_kept=True)
     with sequencer(settings, tmp_path) as worker:
@@ -106,7 +112,10 @@ def test_a_transaction_left_open_is_what_status_says(settings: Settings) -> None
 
 
 def test_windows_of_an_aborted_transaction_are_not_recovered(settings: Settings, tmp_path: Path) -> None:
-    """Recovery reads the changelog as all else reads: a window that was never committed brings no repeat to light."""
+    """Recovery reads the changelog as the other readers do.
+
+    A window that was never committed does not turn its event into a repeat.
+    """
     events = [as_record(make_event(f"e{i}", T0 + i)) for i in range(3)]
     with sequencer(settings, tmp_path / "other") as worker:
         publish(settings, events)
