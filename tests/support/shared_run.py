@@ -4,7 +4,7 @@
 
     make test ── pytest ── makes the folder; at the end stops the broker and removes the folder
                    ├── worker 1 ─┐
-                   └── worker 2 ─┴── broker(), once(): the first one makes it, the others wait for it
+                   └── worker 2 ─┴── broker(), once(): the first one makes it, the others wait
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def end(folder: Path) -> None:
 
 
 def once(name: str, make: Callable[[Path], None]) -> Path:
-    """Return a folder of the run that ``make`` has filled. The first process that asks calls ``make``."""
+    """Return a folder of the run that ``make`` has filled.
+
+    The first process that asks calls ``make``.
+    """
     shared = Path(os.environ[VARIABLE])
     with (shared / f"{name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

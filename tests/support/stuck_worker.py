@@ -1,4 +1,6 @@
-"""A sequencer that gets stuck on purpose, for ``faust -A tests.support.stuck_worker worker``: the variable ``STUCK`` says how.
+"""A sequencer that gets stuck on purpose; the variable ``STUCK`` says how.
+
+``faust -A tests.support.stuck_worker worker`` starts it.
 
 ``agent``: the agent never ends its first batch. ``loop``: the first batch blocks the event loop.
 """

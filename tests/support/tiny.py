@@ -35,7 +35,10 @@ def write_items(path: Path) -> Path:
 
 
 def write_named_files(folder: Path) -> None:
-    """Write the log and the catalogue under the file and column names that README and ``docs`` use, and some events."""
+    """Write the log, the catalogue and some events.
+
+    Files and columns have the names that README and ``docs`` use.
+    """
     rows = write_log(folder / "log.csv").read_text().splitlines()[1:]
     (folder / "history.csv").write_text("\n".join(["uid,item_id,time", *rows, ""]))
     (folder / "ratings.csv").write_text("\n".join(["userId,movieId,timestamp", *rows, ""]))

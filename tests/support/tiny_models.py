@@ -1,4 +1,8 @@
-"""Shared builders for tests of the models: a small log in which items follow a rule, its vectors, a small preset and a trained artifact."""
+"""Builders that tests of the models share.
+
+They make a small log in which items follow a rule, its vectors, a small preset and a trained
+artifact.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +63,10 @@ def text_vectors(item_ids: Sequence[str]) -> dict[str, Float32]:
 
 
 def item_features(item_ids: Sequence[str]) -> dict[str, Row]:
-    """Return a price and a category of items; every fifth lacks the price, every seventh has no features at all."""
+    """Return a price and a category of items.
+
+    Every fifth item has no price, every seventh no features at all.
+    """
     rows: dict[str, Row] = {}
     for item_id in item_ids:
         number = int(item_id[1:])
@@ -117,7 +124,10 @@ def featured_data() -> TrainingData:
 
 @cache
 def featured_artifact() -> Artifact:
-    """Return an artifact with features of items and users, trained once a session; callers must not change it."""
+    """Return an artifact with features of items and users, trained once a session.
+
+    Callers must not change it.
+    """
     return train_tiny(data=featured_data())
 
 

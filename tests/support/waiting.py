@@ -9,7 +9,10 @@ POLL_S = 0.05
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float, describe: Callable[[], str]) -> None:
-    """Return as soon as the condition holds; fail with what ``describe`` says when the time is up."""
+    """Return as soon as the condition holds.
+
+    When the time is up, fail with the text of ``describe``.
+    """
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:

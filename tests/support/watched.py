@@ -90,7 +90,10 @@ def status_kib(field: str) -> int:
 
 
 def run(arguments: list[str], watch: Watch) -> dict[str, Any]:
-    """Run a command; return its code, what it printed, opened and connected to, and its peak above what was there, in KiB."""
+    """Run a command; return its code, its output, and what it opened and connected to.
+
+    The last value is its memory's peak above what was in use before, in KiB.
+    """
     from tools.main import main
 
     found: dict[str, Any] = {}

@@ -10,7 +10,10 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Let PyTorch, where a test has imported it, use one thread: results then do not depend on the machine."""
+    """Let PyTorch use one thread where a test has imported it.
+
+    Then results do not depend on the machine.
+    """
     torch = sys.modules.get("torch")
     if torch is None:
         yield

@@ -1,4 +1,7 @@
-"""Certificates for tests, made by the ``openssl`` program: an authority and the certificates that it signs."""
+"""Certificates for tests, made by the ``openssl`` program.
+
+There is an authority, and there are the certificates that it signs.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,10 @@ def make_authority(folder: Path, name: str) -> Certificate:
 
 
 def sign(authority: Certificate, folder: Path, name: str, hosts: str = "", password: str = "") -> Certificate:
-    """Return a certificate for ``CN=name``; ``hosts`` as in ``IP:127.0.0.1,DNS:localhost``, ``password`` encrypts the key."""
+    """Return a certificate for ``CN=name``.
+
+    ``hosts`` is written as ``IP:127.0.0.1,DNS:localhost``; ``password`` encrypts the key.
+    """
     config = CONFIG + (f"subjectAltName = {hosts}\n" if hosts else "")
     made = _make(folder, name, "leaf", config, ["-CA", str(authority.cert), "-CAkey", str(authority.key)])
     if password:

@@ -4,7 +4,7 @@
 
     PLAINTEXT   for the test itself, whose principal (ANONYMOUS) is a super user
     SECURE      SASL_SSL with PLAIN, SCRAM-SHA-256, SCRAM-SHA-512
-    TOKENS      SASL_SSL with OAUTHBEARER, whose tokens need no signature; the principal is their ``sub``
+    TOKENS      SASL_SSL with OAUTHBEARER; its tokens need no signature, ``sub`` is the principal
     MUTUAL      SSL, asks for a client certificate; the principal is its common name
     MISNAMED    SSL with a certificate for another host
 """
@@ -99,7 +99,10 @@ class SecuredBroker:
         time.sleep(0.3)  # the node applies the last change a moment after its answer
 
     def variables(self, user: str = "", mechanism: str = "SCRAM-SHA-512", **more: str) -> dict[str, str]:
-        """Return a client's variables: the user over SASL_SSL, its password in a file only the owner can read."""
+        """Return a client's variables for a user over SASL_SSL.
+
+        The password is in a file that only the owner can read.
+        """
         file = self.folder / f"{user or 'nobody'}.password"
         file.touch(mode=0o600)
         file.write_text(PASSWORD + "\n")
@@ -120,7 +123,10 @@ class SecuredBroker:
 
 
 def _entries(admin: Any, principal: str) -> set[Any]:
-    """Return the entries that the node applies. It reads its metadata log after it has answered a change."""
+    """Return the entries that the node applies.
+
+    The node reads its metadata log after it has answered a change.
+    """
     from confluent_kafka.admin import (
         AclBindingFilter,
         AclOperation,

@@ -1,4 +1,7 @@
-"""Tokens for tests: unsigned ones, which Kafka's built-in validator accepts, and an endpoint that issues them."""
+"""Tokens for tests, and an endpoint that issues them.
+
+The tokens are unsigned; Kafka's built-in validator accepts them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def unsecured_token(sub: str, lifetime_s: float = 3600.0) -> str:
 
 @dataclass
 class Endpoint:
-    """The answer of an endpoint, and the requests that it got: form, client id and secret of each."""
+    """The answer of an endpoint, and the form, client id and secret of each request that it got."""
 
     url: str
     status: int = 200
