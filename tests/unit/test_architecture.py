@@ -182,7 +182,7 @@ def private_names(path: Path) -> set[str]:
 
 
 def is_private(name: str) -> bool:
-    """Whether a name begins with one underscore and its library's documentation does not offer it."""
+    """Whether a name begins with one underscore and no library's documentation offers it."""
     return name.startswith("_") and not name.startswith("__") and name not in OFFERED
 
 

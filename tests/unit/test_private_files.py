@@ -1,4 +1,7 @@
-"""What headrace writes is for its user alone, whatever umask it was started with. Each writer is run under umask 000."""
+"""What headrace writes is for its user alone, whatever umask it was started with.
+
+Each writer runs under umask 000.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def write_broker(folder: Path) -> None:
-    """A broker's data directory: its record, its log, its lock, and what the broker itself makes."""
+    """A broker's data directory: its record, log and lock, and the files that the broker makes."""
     data = broker_state.prepare_data_dir(folder / "new" / "broker")
     argv = [sys.executable, "-c", "open('made-by-the-broker', 'w'); import os; os.mkdir('folder')"]
     state = broker_state.spawn(data, "kafka", "1", 9092, argv, dict(os.environ))
@@ -69,7 +72,10 @@ def write_runs(folder: Path) -> None:
 
 @pytest.mark.parametrize("write", [write_broker, write_logs, write_stores, write_runs], ids=lambda f: f.__name__)
 def test_a_writer_leaves_nothing_to_others(tmp_path: Path, write: Callable[[Path], None]) -> None:
-    """Neither a folder that others can enter nor a file that others can read, by us or by a library."""
+    """No folder that others can enter and no file that others can read remains.
+
+    This holds for our writes and for those of a library.
+    """
     with careless_umask():
         create_private()
         write(tmp_path)
@@ -79,7 +85,7 @@ def test_a_writer_leaves_nothing_to_others(tmp_path: Path, write: Callable[[Path
 
 @pytest.mark.model
 def test_training_and_evaluation_leave_nothing_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The artifact, the report, TensorBoard's files and the cache: the commands themselves set the mask."""
+    """The commands set the mask for the artifact, the report, TensorBoard's files and the cache."""
     log, items = tiny.write_log(tmp_path / "log.csv", 12, 12), tiny.write_items(tmp_path / "items.csv")
     made = tmp_path / "made"
     made.mkdir(mode=0o700)

@@ -1,4 +1,7 @@
-"""One way to a screen: no module writes to one past it, and what strangers wrote leaves every command printable."""
+"""One way leads to a screen.
+
+No module writes past it, and every command prints the text of strangers in printable form.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,10 @@ NAMES = {"sys.stdout", "sys.stderr", "sys.__stdout__", "sys.__stderr__", "os.wri
 
 
 def ways_out(source: str) -> set[str]:
-    """Return the names in a module that lead to a screen, past ``tools.cli``; flushing shows nothing new."""
+    """Return the names in a module that lead to a screen without ``tools.cli``.
+
+    Flushing shows nothing new, so it does not count.
+    """
     found: set[str] = set()
     tree = ast.parse(source)
     flushed = {
@@ -62,7 +68,7 @@ def ways_out(source: str) -> set[str]:
 
 
 def is_text(node: ast.expr) -> bool:
-    """Whether an expression is a text that the interpreter would write to standard error as it is."""
+    """Whether an expression is a text that the interpreter writes to standard error unchanged."""
     return (isinstance(node, ast.Constant) and isinstance(node.value, str)) or (
         isinstance(node, ast.Call) and ast.unparse(node.func) == "str"
     )
@@ -157,7 +163,7 @@ def a_list() -> Recommendation:
 
 @pytest.fixture
 def topics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put hostile records on ``items`` and ``recommendations``: good ones, and such that are refused."""
+    """Put hostile records on ``items`` and ``recommendations``, good ones and refused ones."""
     key = HOSTILE.encode()
     records = {
         "items": [

@@ -52,7 +52,7 @@ def probabilities(model: FusionModel, data: FusionData) -> Tensor:
 
 
 def test_serving_reads_each_item_once_and_gives_the_same_logits() -> None:
-    """An item's part of the hidden layer needs no candidate: it is read when the catalogue is built."""
+    """An item's part of the hidden layer needs no candidate: the catalogue computes it once."""
     data = cases(20)
     model = fit_fusion(cases(), seed=3, epochs=2)
     with torch.inference_mode():

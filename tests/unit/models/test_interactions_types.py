@@ -1,4 +1,7 @@
-"""A log with a table of event types: which events count, with which weight, and what is left out."""
+"""A log with a table of event types.
+
+The table says which events count, with which weight, and what is left out.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What strangers wrote becomes one printable line, JSON with the same values, or a cell that is no formula."""
+"""Text of strangers becomes printable.
+
+It becomes one line, JSON with the same values, or a cell that is no formula.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,10 @@ logging.shutdown()
 @pytest.mark.model
 @pytest.mark.parametrize("logfile", ["None", "'log'"])
 def test_a_worker_logs_one_printable_line_for_each_record(logfile: str, tmp_path: Any) -> None:
-    """As Faust sets its logging up, to standard output and to a file; a library's lines and a traceback's stand indented behind it."""
+    """A worker logs as Faust sets it up, to standard output and to a file.
+
+    A library's further lines, and those of a traceback, stand indented behind the first one.
+    """
     done = subprocess.run(
         [sys.executable, "-c", WORKER.replace("LOGFILE", logfile)],
         cwd=tmp_path,

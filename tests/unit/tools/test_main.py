@@ -1,4 +1,7 @@
-"""What ``headrace`` answers without a command: help, version, a script for the shell's completion."""
+"""Answers of ``headrace`` without a command.
+
+They are help, version, and a script for the shell's completion.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,10 @@ def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_bash_completes(typed: str, offered: set[str], bash_script: Path, tmp_path: Path) -> None:
-    """Commands, their parts, options and choices; folders and files where a folder or a file is wanted."""
+    """Bash completes commands, their parts, options and choices.
+
+    It offers folders and files where an option wants a folder or a file.
+    """
     (tmp_path / "artifact").mkdir()
     (tmp_path / "history.csv").touch()
     command = ["bash", "-c", TYPED, "bash", str(bash_script), "headrace", *typed.split(" ")]

@@ -158,7 +158,10 @@ def test_rows_of_items_and_users() -> None:
 
 
 def test_an_item_may_have_several_categories() -> None:
-    """Each kept category has a column; a row is in all of its own, and a category of every row says nothing."""
+    """Each kept category has a column, and a row is in all of its own.
+
+    A category of every row says nothing, so it has no column.
+    """
     kinds = [["all", "toys"], ["all", "toys", "games", "toys"], ["all", "games"], ["all", " "], ["all", "rare"]]
     rows = [item_row({"categories": found}) for found in kinds]
     spec = fit_spec(rows)

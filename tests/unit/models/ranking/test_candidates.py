@@ -181,7 +181,7 @@ def test_seen_rows_hold_what_the_catalogue_has_of_windows_and_more() -> None:
 
 
 def test_without_the_mask_what_a_window_holds_is_a_candidate_too() -> None:
-    """Without the mask each item of the catalogue is a candidate once, but for those of ``extra_seen``."""
+    """Without the mask, each item is a candidate once, except those of ``extra_seen``."""
     found = gather(artifact(), catalogue(), WINDOWS, [{"i05"}, set(), {"i00"}], 100, mask_windows=False)
     for user, left_out in enumerate([{5}, set(), {0}]):
         assert set(found.rows[user, found.valid[user]].tolist()) == set(range(24)) - left_out

@@ -144,7 +144,9 @@ def test_patience_stops_the_fit() -> None:
 
 @pytest.mark.parametrize("step_s", [1, 7, 45, 90])
 def test_minutes_stop_the_fit_and_bring_the_learning_rate_down(step_s: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The clock goes on by so much whenever it is asked: no batch but the first begins after the minute.
+    """The clock moves on whenever it is asked.
+
+    Only the first batch begins within the minute.
 
     An epoch may be longer than the minute: it is cut, and the rate has come down all the same.
     """

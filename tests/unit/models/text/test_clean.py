@@ -122,7 +122,10 @@ def test_an_items_text_has_a_bounded_length(word: str) -> None:
 
 
 def test_an_item_is_one_text_with_its_title_first() -> None:
-    """Title, categories, tags and text are embedded together, each category once; missing ones leave nothing."""
+    """Title, categories, tags and text are embedded together.
+
+    Each category comes once, and missing fields leave nothing.
+    """
     assert item_text("Zebra", "stripes", "animal", ["wild"]) == "zebra animal wild stripes"
     assert item_text("Zebra") == "zebra"
     assert item_text("Zebra", "stripes", "animal", ["wild"], ["horse", "animal"]) == "zebra animal horse wild stripes"

@@ -58,7 +58,10 @@ RANKS = st.tuples(st.integers(1, 6), st.booleans())
 
 @given(st.lists(RANKS, min_size=1, max_size=20))
 def test_what_is_accepted_only_rises_and_ends_with_the_best(ranks: list[tuple[int, bool]]) -> None:
-    """In any order, with any repeats, the last accepted list is the newest, and full if one came."""
+    """In any order, with any repeats, the last accepted list is the newest.
+
+    It is full if a full list came.
+    """
     latest = LatestLists()
     taken = [(revision, full) for revision, full in ranks if latest.accept(make_list(revision, provisional=not full))]
     assert taken == sorted(set(taken))

@@ -68,7 +68,10 @@ def test_an_id_beyond_the_contract_is_left_to_be_refused() -> None:
     ],
 )
 def test_a_key_that_can_be_guessed_is_refused_unshown(kafka: KafkaSettings, key: str, told: str) -> None:
-    """User ids are few: whoever guesses the key finds all. The error gives the rule and a command."""
+    """User ids are few, so a guessed key finds all of them.
+
+    The error gives the rule and a command.
+    """
     Path(kafka.user_id_key_file).write_text(key)
     with pytest.raises(
         SettingsError, match=f"the key {told}, must be 16 or more random bytes.*openssl rand -hex 32"

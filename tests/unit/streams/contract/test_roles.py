@@ -79,7 +79,10 @@ def test_only_the_operator_acknowledges() -> None:
     ],
 )
 def test_bits_of_the_broker_are_read_as_operations(allowed: int, denied: list[str]) -> None:
-    """In Kafka's protocol bit 3 is Read, bit 8 Describe; a broker without an answer denies nothing."""
+    """In Kafka's protocol bit 3 is Read, bit 8 Describe.
+
+    A broker that gives no bits denies nothing.
+    """
     assert denied_operations(allowed, ["Read", "Describe"]) == denied
 
 

@@ -1,4 +1,7 @@
-"""Topics that other systems write: which records are events and items, and why others are refused."""
+"""Topics that other systems write.
+
+The tests show which records are events and items, and why others are refused.
+"""
 
 from __future__ import annotations
 
@@ -214,7 +217,10 @@ def test_an_item_under_another_key_and_a_truncate_are_refused(
 
 
 def test_sequencer_mender_and_oracle_take_the_same_events() -> None:
-    """Windows are kept by user_id, also where keys are encoded; partitions follow the key's bytes."""
+    """Windows are kept by user_id, also where keys are encoded.
+
+    Partitions follow the key's bytes.
+    """
     kafka = KafkaSettings(events_format="debezium", partitions=4)
     decoder, key = open_event_decoder(kafka, 0), struct_key(id=7)
     home = partition_of(key, 4)

@@ -1,4 +1,7 @@
-"""Schemas by id: each is fetched once, an unknown one is refused, a silent registry is waited for."""
+"""Schemas by id.
+
+Each is fetched once, an unknown one is refused, and a silent registry is waited for.
+"""
 
 from __future__ import annotations
 

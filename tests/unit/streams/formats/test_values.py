@@ -1,4 +1,7 @@
-"""Raw values become ids, types and numbers by one set of rules, in whatever type a format gives them."""
+"""Raw values become ids, types and numbers by one set of rules.
+
+A format may give a value in any type.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Events that the broker deleted unread: each counted once, across deliveries and restarts, none that was taken."""
+"""Events that the broker deleted unread.
+
+Each counts once, across deliveries and restarts, and no event that was taken counts.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ PLACE = TP("events", 1)
 
 
 def consumer(fetched: int = -1) -> Any:
-    """Return a consumer that is connected to nothing, and has fetched up to an offset; ``lost`` are the counts it told of."""
+    """Return a consumer without a connection that has fetched up to an offset.
+
+    ``lost`` holds the counts that it told of.
+    """
     made: Any = BatchConsumer.__new__(BatchConsumer)
     lost: list[int] = []
     health = SimpleNamespace(note_expired=lambda tp, gap: lost.append(gap.n_lost))
@@ -67,7 +73,10 @@ def test_a_gap_at_the_start_is_said_counted_and_committed(caplog: pytest.LogCapt
 
 
 def test_what_is_in_flight_before_a_gap_is_delivered_first() -> None:
-    """Its offset is committed without the gap: a restart from there would find, and count, the gap again."""
+    """The offset before the gap is committed first.
+
+    A restart from that offset finds, and counts, the gap again.
+    """
     made = consumer(fetched=29)
     deliver(made, 19)
     made.note_gap(PLACE, 30, 50)
@@ -97,7 +106,11 @@ def test_losses_add_up_across_lives_until_they_are_a_day_old() -> None:
 
 
 def test_what_is_no_loss_is_not_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """A partition of another worker; a compacted topic; and a log that ends before the position, of which nobody knows what it held."""
+    """Three things are not losses.
+
+    They are a partition of another worker, a compacted topic, and a log that ends before the
+    position, whose content nobody knows.
+    """
     made = consumer()
     made.note_gap(TP("events", 0), 0, 10)
     made.note_gap(TP("sequences", 1), 0, 10)
@@ -117,7 +130,10 @@ def test_status_is_unhealthy_after_a_loss() -> None:
 
 
 def test_a_day_or_an_acknowledgement_ends_a_loss_and_a_later_loss_is_new() -> None:
-    """Neither a worker whose clock is behind nor a topic made anew can hide behind an acknowledgement."""
+    """An acknowledgement hides no later loss.
+
+    This holds for a worker whose clock is behind, and for a topic that was made anew.
+    """
     seen = Acknowledged(90, 5_000)
     old = [Gap(14, 90, 5_000), Gap(0, 10, 4_000)]
     assert unseen(old, Acknowledged(), 6_000) == tuple(old)

@@ -1,4 +1,7 @@
-"""Too many rejects: an alarm once a minute, and a ceiling that holds across restarts where one is set."""
+"""Too many rejects raise an alarm once a minute.
+
+Where a ceiling is set, it holds across restarts.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,10 @@ def rejects(n: int, reason: str = "malformed", headers: tuple[tuple[str, bytes],
 
 
 def lives(share: float, window: int, batch: int, n_bad: int) -> tuple[int, int]:
-    """Return how many bad records are diverted in a hundred lives of a worker that settles before it stops, and the lives it took."""
+    """Return how many bad records a worker diverts in a hundred lives, and the lives it took.
+
+    The worker settles before it stops.
+    """
     diverted, note = 0, ""
     for life in range(100):
         ceiling = RejectCeiling(share, window, decode_judged(note))
@@ -121,7 +127,10 @@ def test_the_note_is_committed_with_its_own_offset() -> None:
 
 
 def test_what_is_in_flight_is_committed_before_the_ceiling_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else each restart would divert it anew; and nothing of the batch that is too much is written."""
+    """Otherwise each restart would divert the batch anew.
+
+    Nothing of the batch above the ceiling is written.
+    """
     settings = Settings(sequencer=SequencerSettings(reject_ceiling_share=0.5))
     app = build_sequencer(settings)
     order: list[str] = []

@@ -1,4 +1,7 @@
-"""Events of items that the catalogue does not have: counted, named, and at a half of all an alarm."""
+"""Events of items that the catalogue lacks.
+
+They are counted and named, and half of all events raises an alarm.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ def behaviours(*item_ids: str) -> list[Behaviour]:
 def test_half_of_a_minutes_events_is_a_warning(
     n_known: int, n_unknown: int, level: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Less is INFO, nothing is silence; what has few events is not judged yet. Good events end the alarm in five minutes."""
+    """Less than half is INFO, none is silence, and few events are not judged yet.
+
+    Good events end the alarm in five minutes.
+    """
     now = [0.0]
     watch = UnknownItems(lambda: now[0])
     caplog.set_level(logging.INFO)
@@ -53,7 +59,10 @@ def test_half_of_a_minutes_events_is_a_warning(
 
 
 def test_a_shop_with_few_events_is_told_too(caplog: pytest.LogCaptureFixture) -> None:
-    """One event an hour: after five that are unknown, in one warning, while four of five are; or when half of twenty are unknown."""
+    """With one event an hour, one warning comes after five unknown events.
+
+    It stays while four of five, or half of twenty, are unknown.
+    """
     now = [0.0]
     watch = UnknownItems(lambda: now[0])
 
@@ -116,7 +125,10 @@ def test_a_tally_remembers_a_bounded_number_of_ids() -> None:
 def test_a_generation_says_how_much_it_has_of_what_the_model_knows(
     generation: int, n_items: int, n_known: int, n_trained: int, level: str
 ) -> None:
-    """Nothing, or less than half at the start, is a warning; an empty catalogue may be filled any moment."""
+    """None of the model's items is a warning, and so is less than half of them at the start.
+
+    An empty catalogue is no warning: the shop may fill it any moment.
+    """
     made: Any = SimpleNamespace(generation=generation, item_ids=["i"] * n_items, is_new=np.arange(n_items) >= n_known)
     found, line = describe_generation(made, n_trained, (0, 0, ""))
     assert logging.getLevelName(found) == level
@@ -136,7 +148,10 @@ def test_the_workers_page_has_the_alarm() -> None:
 
 
 def test_a_window_counts_only_its_news() -> None:
-    """A window repeats the user's old behaviours; those up to the last list's revision were counted with it."""
+    """A window repeats the user's old behaviours.
+
+    Those up to the last list's revision were counted with that list.
+    """
 
     def n_counted(revision: int, last: int) -> int:
         items = [WindowItem(tiny_models.T0 + i, f"e{i}", f"unknown-{i}", "view") for i in range(revision)]

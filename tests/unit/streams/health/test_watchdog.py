@@ -161,7 +161,10 @@ def test_a_loss_is_an_alarm_for_a_day() -> None:
 
 
 def test_a_topic_that_was_given_partitions_ends_the_worker_within_one_look() -> None:
-    """Users have moved, and half of the events lie unread: in one line, with a way out that exists."""
+    """Users have moved, and half of the events lie unread.
+
+    One line says so, and its remedy works.
+    """
     watched = Watched()
     watched.look(5)
     watched.watch.n_partitions = 6

@@ -28,7 +28,10 @@ def fill(builder: BatchBuilder, sizes: list[int]) -> list[Any]:
 
 
 def test_a_full_batch_comes_back_closed_and_the_record_is_not_taken() -> None:
-    """Who is cancelled while the batch is handed over has published nothing; added again, the record lies in the next batch."""
+    """A publisher that is cancelled during the hand-over has published nothing.
+
+    When it adds the record again, the record lies in the next batch.
+    """
     builder = BatchBuilder(Producer())
     full = fill(builder, [100] * 9)
     last = builder.close()

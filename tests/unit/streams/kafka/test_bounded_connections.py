@@ -1,4 +1,7 @@
-"""A hostile broker, by its bytes on a socket: an answer beyond a limit, or not Kafka's, is one refusal and costs little."""
+"""A hostile broker, by its bytes on a socket.
+
+An answer that exceeds a limit, or is not Kafka's, is one refusal and costs little.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +52,10 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 def in_frames(*answers: bytes | Answer) -> Serve:
-    """Return a broker that gives one answer to each request, in frames as Kafka's, and closes behind the last."""
+    """Return a broker that gives one answer to each request in Kafka's frames.
+
+    It closes the connection behind the last answer.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for answer in answers:
@@ -62,7 +68,10 @@ def in_frames(*answers: bytes | Answer) -> Serve:
 
 
 def raw(sent: bytes, *, n_more: int = 0, behind: Serve | None = None, taken: list[int] | None = None) -> Serve:
-    """Return a broker that sends bytes and then ``n_more`` mebibytes, and notes how many of those were taken."""
+    """Return a broker that sends bytes and then ``n_more`` mebibytes.
+
+    It notes how many of the mebibytes were taken.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if behind is not None:
@@ -305,7 +314,10 @@ def test_clients_of_settings_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.model
 def test_a_worker_is_bounded() -> None:
-    """Faust makes its clients by itself; whether a broker answers at the start is another matter."""
+    """Faust makes its clients by itself, and they are bounded too.
+
+    Whether a broker answers at the start is another matter.
+    """
     code = (
         "import contextlib\nfrom streams.runtime.app import start_app\nfrom streams.sequencer.agent import build_sequencer\n"
         "with contextlib.suppress(SystemExit):\n    start_app(build_sequencer)\n"

@@ -1,4 +1,7 @@
-"""What is said of a broker that lets nobody in: a refused token by the broker's reason, a lost connection as lost."""
+"""Messages about a broker that lets nobody in.
+
+A refused token has the broker's reason; a lost connection is called lost.
+"""
 
 from __future__ import annotations
 

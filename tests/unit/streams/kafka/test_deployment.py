@@ -1,4 +1,7 @@
-"""The partition count of a deployment: what the operator sets, else what its topics have, else the default."""
+"""The partition count of a deployment.
+
+The operator's setting comes first, then the count of its topics, then the default.
+"""
 
 from __future__ import annotations
 

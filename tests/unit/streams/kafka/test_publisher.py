@@ -1,4 +1,7 @@
-"""Keys and partitions: what producers in all languages must agree on. Delivery is tested on a real broker."""
+"""Keys and partitions: rules that producers in all languages must share.
+
+Delivery is tested on a real broker.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +40,10 @@ def test_keys_spread_over_all_partitions() -> None:
 )
 @pytest.mark.parametrize("n_partitions", [1, 3, 4, 12])
 def test_crc32_is_that_of_librdkafka(key: str, crc32: int, n_partitions: int) -> None:
-    """The checksum as unsigned number, modulo the partition count: check values of the algorithm's definition."""
+    """The partition is the checksum, as an unsigned number, modulo the partition count.
+
+    The check values are those of the algorithm's definition.
+    """
     assert partition_of(key.encode(), n_partitions, "crc32") == crc32 % n_partitions
 
 

@@ -18,7 +18,10 @@ PLACE, OTHER = TopicPartition("events", 0), TopicPartition("events", 1)
 
 
 class Log:
-    """Partitions whose polls are given beforehand: new positions, and records; nothing after the last poll."""
+    """Partitions whose polls are given beforehand.
+
+    A poll has new positions and records; after the last poll nothing comes.
+    """
 
     def __init__(self, *polls: tuple[dict[TopicPartition, int], dict[TopicPartition, list[FakeRecord]]]) -> None:
         self.polls = list(polls)

@@ -94,7 +94,10 @@ def test_each_difference_has_a_remedy(setting: str, remedy: str) -> None:
 
 
 def test_a_topic_that_has_grown_has_the_remedy_that_moves_its_users() -> None:
-    """Another prefix would leave the events behind, and the new count would take the moved users for whole."""
+    """Another prefix would leave the events behind.
+
+    The new count alone would treat the moved users' windows as whole.
+    """
     text = TopicDifference("events", "partitions", "4", "6").remedy
     assert "HEADRACE_PARTITIONS=4 headrace replay --into RUN --from-topic --partitions 6" in text
     assert "set HEADRACE_PARTITIONS=6" in text
@@ -127,7 +130,10 @@ def test_more_than_the_contract_asks_for_is_a_note(spec: TopicSpec, setting: str
 def test_from_three_replicas_on_two_must_be_in_sync(
     replication: int, found_value: str | None, told: list[bool]
 ) -> None:
-    """With one, an acknowledged record is lost with its broker; where the broker does not tell, nothing is judged."""
+    """With one replica in sync, an acknowledged record is lost with its broker.
+
+    Where the broker does not tell, nothing is judged.
+    """
     settings = KafkaSettings(partitions=4, replication=replication)
     configs = {} if found_value is None else {"min.insync.replicas": found_value}
     assert EVENTS.configs(replication).get("min.insync.replicas") == ("2" if replication >= 3 else None)
@@ -165,7 +171,10 @@ def test_topics_keyed_by_user_share_one_partition_count() -> None:
 
 
 def test_largest_event_fits_among_the_rejected() -> None:
-    """Original bytes and reject headers together; else one record at the broker's limit stops the sequencer for good."""
+    """A reject holds the original bytes and headers.
+
+    Without the room, one record at the broker's limit would stop the sequencer for good.
+    """
     broker_default, headers = 1_048_588, 2_000
     rejected = next(spec for spec in TOPICS if spec.name == "events.rejected")
     assert int(rejected.configs()["max.message.bytes"]) >= broker_default + headers
@@ -210,7 +219,10 @@ class FakeAdmin:
 def test_a_topic_just_created_may_take_a_moment_to_show(
     monkeypatch: pytest.MonkeyPatch, n_looks_missing: int, is_refused: bool
 ) -> None:
-    """A broker answers before all of its threads know the topic; one that never shows is an error all the same."""
+    """A broker answers before all of its threads know the topic.
+
+    A topic that never shows is an error all the same.
+    """
     looks = 0
 
     async def open_admin(_settings: KafkaSettings) -> FakeAdmin:
@@ -239,7 +251,10 @@ def test_a_topic_just_created_may_take_a_moment_to_show(
 def test_who_may_not_create_needs_only_the_topics_it_uses(
     monkeypatch: pytest.MonkeyPatch, visible: list[str], told: str | None
 ) -> None:
-    """With the least rights the other topics are hidden; that is no reason to refuse, and neither to ask for more rights."""
+    """With the least rights the other topics are hidden.
+
+    headrace neither refuses for that reason nor asks for more rights.
+    """
 
     async def open_admin(_settings: KafkaSettings) -> FakeAdmin:
         return FakeAdmin(visible, TopicAuthorizationFailedError.errno)

@@ -1,4 +1,7 @@
-"""What a worker shows and obeys: its own pages on loopback, its own settings, nothing of Faust's."""
+"""A worker shows its own pages on loopback and obeys its own settings.
+
+It shows and obeys nothing of Faust's.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,10 @@ from streams.settings.load import Settings
 
 
 class Batches:
-    """A stream of batches; ``taken`` says which the agent came for, and the second is asked for after a failure."""
+    """A stream of batches; ``taken`` holds the batches that the agent came for.
+
+    The agent asks for the second batch after a failure.
+    """
 
     def __init__(self, app: StreamApp) -> None:
         self.app = app
@@ -38,7 +41,10 @@ class Batches:
 def test_an_agent_that_is_started_again_takes_no_batch(
     build: Callable[[Settings], StreamApp], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Faust restarts a failed agent while the app stops; its next batch lies behind the failed one."""
+    """Faust restarts a failed agent while the app stops.
+
+    The agent's next batch lies behind the failed one.
+    """
     app = build(Settings())
     accepted: list[Any] = []
     monkeypatch.setattr(app, "_consumer", SimpleNamespace(accept=accepted.append))

@@ -45,7 +45,10 @@ def test_no_records_no_batches() -> None:
 
 
 def test_partitions_take_turns() -> None:
-    """A long partition must not starve a short one, and each batch carries the offset of its last record."""
+    """A long partition must not starve a short one.
+
+    Each batch carries the offset of its last record.
+    """
     scheduler = batch_scheduler(2, 1_000)()
     long, short = TP("events", 0), TP("events", 1)
     order = [(tp.partition, batch.offset) for tp, batch in scheduler.iterate({long: records(6), short: records(2)})]
@@ -64,7 +67,10 @@ class CountingProducer:
         return BatchBuilder(MAX_BATCH_BYTES, 0)
 
     async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[Any]:
-        """Take a batch, once the broker is back: until then a topic that was not written to before is unknown."""
+        """Take a batch once the broker is back.
+
+        Until then a topic without an earlier write is unknown.
+        """
         if self.n_away:
             self.n_away -= 1
             raise UnknownTopicOrPartitionError
@@ -98,7 +104,10 @@ def test_batches_say_what_was_fetched_before_them() -> None:
 
 
 def test_a_record_above_the_limit_is_refused_before_it_is_sent() -> None:
-    """Aiokafka takes any first record of a batch: unchecked, it would go out and come back as a delivery failure."""
+    """Aiokafka takes any first record of a batch.
+
+    Unchecked, the record would go out and come back as a delivery failure.
+    """
     exact = OutRecord(b"key", b"x" * (MAX_BATCH_BYTES - 3))
     assert send([exact]) == [1]
     for too_large in (
@@ -110,7 +119,10 @@ def test_a_record_above_the_limit_is_refused_before_it_is_sent() -> None:
 
 
 def test_a_larger_limit_lets_a_large_record_go_as_a_batch_of_its_own() -> None:
-    """Rejects carry original bytes of up to the broker's limit, and headers: their topic takes more."""
+    """Rejects carry headers, and original bytes of up to the broker's limit.
+
+    So their topic takes larger records.
+    """
     large = OutRecord(b"key", b"x" * (MAX_BATCH_BYTES + 200_000), [("reason", b"too-large")])
     assert send([OutRecord(b"k", b"a"), large, OutRecord(b"k", b"b")], max_record_bytes=2_000_000) == [1, 1, 1]
 
@@ -121,5 +133,8 @@ def test_many_records_are_cut_into_batches_within_the_limit() -> None:
 
 
 def test_a_first_batch_for_a_topic_waits_for_a_broker_that_is_away() -> None:
-    """A sequencer whose first reject came in an outage ended itself, and took twelve seconds for it: the longest pause of all."""
+    """A sequencer whose first reject came in an outage once ended itself.
+
+    It took twelve seconds for it: the longest pause of all.
+    """
     assert send([OutRecord(b"k", b"v"), OutRecord(b"k", b"w")], n_away=3) == [2]

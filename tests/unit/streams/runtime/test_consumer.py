@@ -1,4 +1,7 @@
-"""The consumer that loses nothing: what is committed, what stops the worker, which queues keep their items."""
+"""The consumer that loses nothing.
+
+The tests show what it commits, what stops the worker, and which queues keep their items.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ def test_a_delivered_batch_moves_the_commit_past_its_last_record() -> None:
 
 
 def test_another_note_is_committed_beside_the_same_offset() -> None:
-    """Faust commits nothing where the offset stands still; other topics keep their notes, and what was never delivered its offset."""
+    """Faust commits nothing where the offset stands still.
+
+    Other topics keep their notes, and undelivered records their offset.
+    """
     made = consumer()
     made._committed_offset = defaultdict(lambda: None)
     made.note_again("sequences", "too early")
@@ -77,7 +83,10 @@ def test_an_accepted_batch_alone_moves_nothing() -> None:
 
 
 def test_a_batch_of_an_ended_assignment_is_not_committed() -> None:
-    """Its partition may belong to another worker: committing would skip what that one has not read."""
+    """The partition may belong to another worker.
+
+    A commit would skip records that the other worker has not read.
+    """
     made, stale = consumer(), batch(10, 19, generation=GENERATION - 1)
     made.deliver(stale)
     assert made._new_offset(PLACE) is None
@@ -85,7 +94,10 @@ def test_a_batch_of_an_ended_assignment_is_not_committed() -> None:
 
 
 def test_nothing_is_committed_after_the_first_failure() -> None:
-    """The batch that failed lies before what others deliver now, and the thread that would commit answers nobody."""
+    """The failed batch lies before what others deliver now.
+
+    The thread that would commit answers nobody.
+    """
     made, event = consumer(), batch(10, 19)
     made.app.failure = RuntimeError("first")
     made.deliver(event)
@@ -121,7 +133,10 @@ def test_reading_again_is_no_hole() -> None:
 
 
 def test_a_partition_that_comes_back_may_begin_anywhere() -> None:
-    """While another worker had the partition, its offsets moved on; the new reading follows nothing."""
+    """While another worker had the partition, its offsets moved on.
+
+    The first offset read after that follows no earlier one.
+    """
     made = consumer()
     made.accept(batch(0, 9))
     made._forget({PLACE})
@@ -130,7 +145,10 @@ def test_a_partition_that_comes_back_may_begin_anywhere() -> None:
 
 
 def test_a_first_batch_that_went_missing_stops_the_worker() -> None:
-    """The first batch of an assignment is guarded like every other: the second one says that it was fetched."""
+    """The first batch of an assignment is guarded like every other.
+
+    The second batch shows that the first one was fetched.
+    """
     made = consumer()
     with pytest.raises(StalledError, match="records 0 to 499 went missing"):
         made.accept(batch(500, 509, follows=499))
@@ -138,7 +156,10 @@ def test_a_first_batch_that_went_missing_stops_the_worker() -> None:
 
 @pytest.mark.parametrize(("committed", "expected"), [(None, [PLACE]), (0, [PLACE]), (500, [])])
 def test_a_partition_without_commit_is_read_from_its_beginning(committed: int | None, expected: list[TP]) -> None:
-    """Where nothing was committed aiokafka does not seek back: records dropped in a rebalance would be skipped."""
+    """Aiokafka does not seek back where nothing was committed.
+
+    Records dropped in a rebalance would be skipped.
+    """
     made = consumer()
     sought: list[TP] = []
     changelog = TP("user-vectors", 0)
@@ -159,7 +180,10 @@ def test_a_partition_without_commit_is_read_from_its_beginning(committed: int | 
 
 @pytest.mark.parametrize(("control", "kept"), [(KeepingFlowControl, ["batch"]), (FlowControlEvent, [])])
 def test_a_second_resume_keeps_queued_batches(control: type[FlowControlEvent], kept: list[str]) -> None:
-    """Faust resumes twice at the end of a recovery; its own flow control then throws fetched batches away."""
+    """Faust resumes twice at the end of a recovery.
+
+    Its own flow control then throws fetched batches away.
+    """
 
     async def run() -> list[str]:
         flow = control(initially_suspended=True)
@@ -188,7 +212,10 @@ def test_a_resume_after_a_suspension_clears_the_queue() -> None:
 
 
 def test_fausts_own_check_of_partitions_is_off() -> None:
-    """It logs an ERROR for each changelog partition of a healthy worker; the watchdog asks the broker instead."""
+    """Faust logs an ERROR for each changelog partition of a healthy worker.
+
+    The watchdog asks the broker instead.
+    """
     made, asked = consumer(), []
     made._thread = SimpleNamespace(verify_event_path=lambda *args: asked.append(args))
     made.verify_event_path(1e9, PLACE)

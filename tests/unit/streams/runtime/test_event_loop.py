@@ -18,7 +18,10 @@ from tests.support.security.certificates import OPENSSL, make_authority, sign
 
 @pytest.fixture
 def mute_server(tmp_path: Path) -> Iterator[tuple[int, ssl.SSLContext]]:
-    """Give the port of a TLS server that never answers a ``close_notify``, and a context that trusts it."""
+    """Give the port of a TLS server that never answers a ``close_notify``.
+
+    The second value is a context that trusts the server.
+    """
     authority = make_authority(tmp_path, "authority")
     made = sign(authority, tmp_path, "server", "IP:127.0.0.1")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -56,7 +56,10 @@ thread.start() if sys.argv[2] == "on_a_thread" else thread.run()
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="the C library is not glibc")
 @pytest.mark.parametrize(("where", "least"), [("between_what_stays", 40_000_000), ("on_a_thread", 20_000_000)])
 def test_freed_arrays_leave_the_process(where: str, least: int) -> None:
-    """80 MB, and 40 MB at the end of a thread's heap, are freed; the heap as it comes keeps most of them."""
+    """The process frees 80 MB, and 40 MB at the end of a thread's heap.
+
+    The default heap keeps most of them.
+    """
 
     def kept_bytes(how: str) -> int:
         argv = [sys.executable, "-c", PROGRAM, how, where]

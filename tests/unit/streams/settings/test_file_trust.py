@@ -107,7 +107,10 @@ def test_a_link_is_followed_and_each_folder_on_its_way_is_looked_at(secret: Path
 
 
 def test_a_group_may_read_what_belongs_to_root(secret: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service without root's rights reads a secret through its group, which may never write it."""
+    """A service without root's rights reads a secret through its group.
+
+    The group may never write the secret.
+    """
     real = os.lstat
 
     def as_root_owned(path: Path) -> SimpleNamespace:

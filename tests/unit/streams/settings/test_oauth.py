@@ -107,7 +107,10 @@ def test_bad_settings_are_refused_before_any_connection(more: dict[str, str], to
 
 
 def test_extensions_stand_beside_the_token(own: Callable[[Any], KafkaSettings]) -> None:
-    """RFC 7628 puts them into the first message; a comma without a name after it is in the value."""
+    """RFC 7628 puts extensions into the first message.
+
+    A comma without a name after it belongs to the value.
+    """
     kafka = own(lambda: "t")
     more = replace(kafka, oauth_extensions="logicalCluster=lkc-1, identityPoolId=pool-1,pool-2")
     sent = [

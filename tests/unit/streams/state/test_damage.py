@@ -1,4 +1,7 @@
-"""State topics that someone else touched: damage, newer versions, foreign keys and tombstones, in both workers' pure halves."""
+"""State topics that someone else touched, in the pure halves of both workers.
+
+The touches are damage, newer versions, foreign keys and tombstones.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +84,10 @@ def test_a_newer_window_is_refused_as_such(value: bytes) -> None:
 
 @pytest.mark.parametrize("value", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_window_is_named_and_begun_anew_after_a_tombstone(value: bytes) -> None:
-    """Readers forget the old revision first, or no list would come until the new window has passed it."""
+    """Readers forget the old revision first.
+
+    Otherwise no list would come until the new window has passed it.
+    """
     records = [make_record(make_event("e1", user_id="a"), 4), make_record(make_event("e2", user_id="b"), 5)]
     windows = {b"a": value}
     first = absorb_batch(records, windows.get, DECODER, BOUNDS, NOW)
@@ -104,7 +110,10 @@ def test_a_rebuilt_window_is_written_even_when_no_event_changes_it() -> None:
 
 @pytest.mark.parametrize("value", NEWER.values(), ids=NEWER)
 def test_events_of_a_newer_window_are_rejected_and_the_window_is_left(value: bytes) -> None:
-    """An old worker must not write over what it cannot read; the events wait for the upgrade, whole."""
+    """An old worker must not write over a window that it cannot read.
+
+    The whole events wait for the upgrade.
+    """
     records = [make_record(make_event(f"e{i}", T0 + i, user_id=user), i) for i, user in enumerate("aba")]
     result = absorb_batch(records, {b"a": value}.get, DECODER, BOUNDS, NOW)
     assert result.counts == Counts(read=3, accepted=1, rejected=2)
@@ -129,7 +138,10 @@ def test_a_damaged_window_is_rebuilt_from_the_users_events_alone() -> None:
 
 
 def test_the_last_window_that_can_be_read_counts() -> None:
-    """A damaged record behind a good one in the batch costs nobody a list; what is passed over has offset, key and why."""
+    """A damaged record behind a good one in the batch costs nobody a list.
+
+    The note on a skipped record has offset, key and reason.
+    """
     records = [
         FakeRecord(b"a", encode(window(4)), 10),
         FakeRecord(b"a", b"\xc1", 11),
@@ -179,7 +191,11 @@ class Vectors:
 
 
 def test_lower_revisions_and_damaged_vectors_are_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """A repeat is no news; a lower revision is a window that somebody wrote; a damaged vector costs no list."""
+    """Lower revisions and damaged vectors are counted.
+
+    A repeat is no news, a lower revision is a window that somebody wrote, and a damaged vector
+    costs no list.
+    """
     vectors: Any = Vectors(
         {key: encode(UserVector(1, "u", 5, "artifact", b"", b"")) for key in (b"lower", b"equal", b"higher")}
         | {b"broken": b"\xc1"}

@@ -88,7 +88,10 @@ def test_all_of_the_changelog_is_read_into_an_empty_store() -> None:
 
 
 def test_recovery_goes_on_from_the_stored_offset() -> None:
-    """The stored offset is that of the last batch's first record: it is read again, and nothing before it."""
+    """The stored offset is that of the last batch's first record.
+
+    Recovery reads that record again, and nothing before it.
+    """
     table = FakeTable(offset=9)
     assert recover(FakeConsumer(log(3, 4, 9, 10), beginning=3, end=11), table) == 2
     assert set(table.values) == {b"u9", b"u10"}
@@ -115,7 +118,10 @@ def test_a_recovery_that_reads_nothing_stops_the_worker() -> None:
 
 
 def test_a_revoke_gives_the_recovery_at_hand_up() -> None:
-    """Else it would go on storing into partitions that were just dropped, and a later recovery would begin behind what is gone."""
+    """The old recovery would go on storing into partitions that were just dropped.
+
+    A later recovery would then begin behind records that are gone.
+    """
 
     async def run() -> tuple[bool, int]:
         table, consumer = FakeTable(), FakeConsumer(log(*range(1_000)), beginning=0, end=1_000)
@@ -149,7 +155,10 @@ class CutConsumer(FakeConsumer):
 
 
 def test_a_changelog_cut_under_the_reader_is_begun_anew_once(caplog: pytest.LogCaptureFixture) -> None:
-    """It never jumps to the end, and it says so; a topic that is cut again and again stops the worker."""
+    """Recovery says so, and never jumps to the end.
+
+    A topic that is cut again and again stops the worker.
+    """
     table = FakeTable()
     recover(CutConsumer(log(*range(20)), 20, [6]), table)
     assert set(table.values) == {b"u%d" % n for n in (0, 1, *range(6, 20))}
@@ -173,7 +182,10 @@ class Client:
 
 
 def test_what_a_recovery_has_read_with_is_gone_when_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each take-over would leave megabytes behind: in a sequencer minutes pass before Python collects by itself."""
+    """Each take-over would leave megabytes behind.
+
+    In a sequencer, minutes pass before Python collects by itself.
+    """
     clients: list[weakref.ref[Client]] = []
 
     async def restore(*_: Any) -> int:

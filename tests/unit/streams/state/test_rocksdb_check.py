@@ -66,7 +66,10 @@ def close(table: Any) -> None:
 
 @pytest.fixture
 def filled(tmp_path: Path) -> Path:
-    """Give a partition's files as a worker leaves them: several SST files, and a log that is not flushed."""
+    """Give a partition's files as a worker leaves them.
+
+    There are several SST files, and a log that is not flushed.
+    """
     table, why = opened(tmp_path)
     assert why == ""
     database = table.data._dbs[0]
@@ -138,7 +141,10 @@ def killed_writer(path: Path) -> None:
 
 @pytest.mark.model
 def test_a_batch_survives_kill_9_whole_or_not_at_all(filled: Path) -> None:
-    """The write-ahead log: windows and their offset are in it together; a log cut within the batch has neither."""
+    """The write-ahead log holds the windows and their offset together.
+
+    A log that is cut within the batch has neither.
+    """
     killed_writer(filled)
     table, why = opened(filled.parent)
     assert (why, table.data._dbs[0][b"last"], table.data._dbs[0][OFFSET]) == ("", b"y", b"500")

@@ -27,7 +27,10 @@ def with_table(store: str, folder: Path, use: Callable[[Any], None]) -> None:
 
 @pytest.mark.parametrize("store", ["memory", "rocksdb"])
 def test_a_key_has_a_value_in_each_partition(store: str, tmp_path: Path) -> None:
-    """What two partitioners made of one user stays apart: neither window is read, written over or removed by the other's partition."""
+    """Two partitioners give one user a window in each of two partitions.
+
+    Neither partition reads, overwrites or removes the other's window.
+    """
 
     def use(table: Any) -> None:
         table.store(0, {b"u1": b"zero"}, 4)

@@ -1,4 +1,7 @@
-"""``headrace bench freshness`` names the highest rate that holds, and refuses rates out of range."""
+"""``headrace bench freshness`` names the highest rate that holds.
+
+It refuses rates out of range.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``broker stop`` and ``status`` find what ``broker start`` began; a named broker starts nothing."""
+"""``broker stop`` and ``status`` find the broker that ``broker start`` began.
+
+A named broker starts nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Commands that work for long find out first what would stop them: the work itself is not reached."""
+"""Commands that work for long find out first what would stop them.
+
+The tests never reach the work itself.
+"""
 
 from __future__ import annotations
 

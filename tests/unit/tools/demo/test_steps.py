@@ -21,7 +21,10 @@ def write_log(path: Path, times: list[int]) -> DemoLog:
 
 
 def test_the_log_is_cut_at_a_time_so_that_no_event_is_on_both_sides(tmp_path: Path) -> None:
-    """``train --until`` and ``replay --from`` name one time, so events of equal time stay together."""
+    """``train --until`` and ``replay --from`` name one time.
+
+    So events of equal time stay together.
+    """
     log = write_log(tmp_path / "log.csv", [T0 + t for t in (9, 1, 2, 3, 4, 5, 6, 8, 8, 8)])
     split = split_by_time(log)
     assert [r.ts_ms - T0 for r in split.history] == [1, 2, 3, 4, 5, 6]

@@ -1,4 +1,7 @@
-"""What headrace.toml says of the shop's files is typed once: every command takes it for its options."""
+"""A user types the options of the shop's files once, in headrace.toml.
+
+Every command takes them from there.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,10 @@ def test_a_command_without_options_reads_what_the_file_names() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_a_given_option_wins_over_the_file() -> None:
-    """Each option that is given replaces the section's, also a path that may be repeated; the others stay."""
+    """Each given option replaces the section's, also a path that may be repeated.
+
+    The other options stay.
+    """
     args = parsed("evaluate", "model", "other.csv", "--encoding", "utf-8", "--items", "a.csv", "--items", "b.csv")
     log, items = LogSource.of(args), CatalogueSource.of(args)
     assert (log.paths, log.files.encoding, log.types) == ((Path("other.csv"),), "utf-8", "购买=purchase")
@@ -89,7 +95,7 @@ def test_a_given_option_wins_over_the_file() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_other_files_are_told_whose_options_hold(capsys: pytest.CaptureFixture[str]) -> None:
-    """One line says that the section's options are used for a file that the section does not name."""
+    """One line says that a file uses the options of a section that does not name the file."""
     LogSource.of(parsed("train", "2025.csv", "--out", "model"))
     assert capsys.readouterr().err == ""
     LogSource.of(parsed("train", "new.csv", "--out", "model"))

@@ -51,7 +51,10 @@ def table_of(path: Path, records: list[dict[str, Any]]) -> Table:
     ids=["otto", "segment", "ga4", "own"],
 )
 def test_nested_records_of_a_known_system_are_recognised(tmp_path: Path, record: Any, preset: str) -> None:
-    """The preset's fields are there; records that it leaves out, as page views, do not speak against it."""
+    """The records have the preset's fields.
+
+    Records that the preset leaves out, such as page views, do not speak against it.
+    """
     part = known_export(table_of(tmp_path / "x.jsonl", [record(i) for i in range(20)]))
     assert ("" if part is None else part.preset) == preset
     if part is not None:
@@ -76,7 +79,10 @@ def test_files_without_a_header_are_known_by_name(tmp_path: Path, name: str, lin
 
 
 def test_an_envelope_is_opened() -> None:
-    """Debezium's changes and Connect's payloads give their rows; a delete gives none, plain records no envelope."""
+    """Debezium's changes and Connect's payloads give their rows.
+
+    A delete gives no row, plain records no envelope.
+    """
     row = {"uid": 1, "sku": 2}
     change = {"before": None, "after": row, "op": "c"}
     gone = {"before": row, "after": None, "op": "d"}

@@ -1,4 +1,7 @@
-"""Which file is what, and which column is what: by names in many dialects, by content without names."""
+"""Each file's use and each column's use.
+
+Names in many dialects say it, and the content says it where there are no names.
+"""
 
 from __future__ import annotations
 
@@ -297,13 +300,19 @@ def test_the_order_of_the_files_changes_nothing(order: Sequence[int]) -> None:
     ids=["names", "mixed", "chinese", "unknown-names", "numbers", "words", "word-and-number", "twice", "gap"],
 )
 def test_a_header_is_told_from_a_row(text: str, *, has_header: bool) -> None:
-    """Known names, or texts above numbers, are a header; a number or a gap in the first row is none."""
+    """Known names, or texts above numbers, are a header.
+
+    A row with a number or a gap is none.
+    """
     cells = rows(*text.splitlines())
     assert is_header(cells[0], cells[1:]) == has_header
 
 
 def test_each_choice_says_why_and_how_sure() -> None:
-    """A name is sure, the catalogue's ids are likely or sure, the mere order of columns is a guess."""
+    """A name is sure, the catalogue's ids are likely or sure.
+
+    The mere order of columns is a guess.
+    """
     case = CASES["no header: the catalogue says which column is the item"]
     log = propose([make_table([Path(name)], cells) for name, cells in case.files.items()]).log
     assert log is not None

@@ -58,7 +58,10 @@ def test_an_encoding_that_many_would_be_is_guessed_and_said(tmp_path: Path, enco
 
 
 def test_files_that_differ_in_digits_are_one_table(tmp_path: Path) -> None:
-    """Parts of a folder, and files named one by one, are read together; another file of the folder is not."""
+    """Parts of a folder, and files named one by one, are read together.
+
+    Another file of the folder is not read.
+    """
     for day in ("01", "02"):
         (tmp_path / f"log-{day}.csv").write_text(f"user_id,item_id\nu{day},i\n")
     (tmp_path / "items.csv").write_text("item_id,title\ni,Hat\n")

@@ -53,7 +53,10 @@ def test_a_section_is_toml_with_the_same_values() -> None:
 
 
 def test_merging_replaces_the_section_and_keeps_the_rest() -> None:
-    """The old section goes with its tables and comments; other settings, tables and comments stay."""
+    """The old section goes with its tables and comments.
+
+    Other settings, tables and comments stay.
+    """
     text = merge(OLD, [LOG])
     assert tomllib.loads(text)["log"] == tomllib.loads(LOG.text())["log"]
     for kept in ("# my broker\n", "# do not change\n", "# who counts how much\n[other]\na = 1  # [log]\n"):
@@ -76,7 +79,10 @@ def test_only_sections_that_would_change_are_named() -> None:
 
 @pytest.mark.parametrize("old", ['log.paths = ["a"]\n', "log = { paths = [] }\n", 'note = """\n[log]\n"""\n'])
 def test_what_cannot_be_replaced_is_refused(old: str) -> None:
-    """A section written as dotted keys or inline, or a text that looks like one, is left to the user."""
+    """The command leaves a section of dotted keys, or an inline one, to the user.
+
+    It also leaves a text that looks like a section.
+    """
     with pytest.raises(InputError, match=r"\[log\] cannot be replaced as written; remove them by hand"):
         merge(old, [LOG])
 

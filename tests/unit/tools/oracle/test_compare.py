@@ -115,7 +115,10 @@ def test_without_offsets_only_the_triggers_offset_may_differ() -> None:
 
 
 def make_list(*items: RecommendedItem, **changes: Any) -> Recommendation:
-    """Return a list with some fields changed, by default of three items, two of them nearly equal."""
+    """Return a list with some fields changed.
+
+    By default it has three items, two of them nearly equal.
+    """
     fields: dict[str, Any] = {
         "v": 1, "list_id": "abc", "user_id": "u", "revision": 9, "event_id": "e2", "offset": 40, "event_ts": T0,
         "produced_ts": T0, "artifact": "a", "index_generation": 3, "degraded": "none",

@@ -1,4 +1,7 @@
-"""The set-up's rules, run with a fake python and uv: nothing to do, changed, interrupted, broken, two at once."""
+"""The set-up's rules, run with a fake python and a fake uv.
+
+The cases: nothing to do, changed, interrupted, broken, two at once.
+"""
 
 from __future__ import annotations
 
@@ -106,7 +109,10 @@ def test_the_first_run_does_all_and_the_second_nothing(checkout: Checkout) -> No
 
 
 def test_the_installer_is_pinned_by_hash() -> None:
-    """What installs all else by hash is installed so itself (the fake pip above takes nothing else)."""
+    """The installer is itself installed by hash, as it installs all other packages.
+
+    The fake pip above takes nothing else.
+    """
     first, *hashes = [line for line in SCRIPT.with_name("uv.txt").read_text().splitlines() if not line.startswith("#")]
     assert re.fullmatch(r"uv==[\d.]+ \\", first)
     assert hashes and all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in hashes)

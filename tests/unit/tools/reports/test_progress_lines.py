@@ -34,7 +34,10 @@ def test_lines_come_by_the_clock_although_nothing_moves() -> None:
 
 
 def test_a_stage_that_ended_early_is_not_told_again() -> None:
-    """After a fit that stopped before its last epoch, the stage after it is told, also when it is done."""
+    """After a fit that stopped before its last epoch, the bar tells of the next stage.
+
+    It does so when that stage is done, too.
+    """
     lines: list[str] = []
     with ProgressLines(write=lines.append, every_s=0.01) as bar:
         bar.add_task("fit", total=16, completed=9, ended=True)

@@ -1,4 +1,7 @@
-"""Bins of a reliability curve: nothing is lost by merging, and no bin is too small to mean something."""
+"""Bins of a reliability curve.
+
+Merging loses no case, and no bin is too small to mean something.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ def moments(bins: list[Bin]) -> tuple[float, float, float]:
 
 
 def test_few_cases_at_the_end_join_their_neighbour() -> None:
-    """Three bins of 37 cases leaped from 0.2 to 1 to 0; merged they are part of a bin with enough cases."""
+    """Three bins of 37 cases leaped from 0.2 to 1 to 0.
+
+    Merged, they are part of a bin with enough cases.
+    """
     found = merged_bins(TAIL)
     assert [one.cases for one in found] == [90_000, 637]
     assert found[1].share == pytest.approx((600 * 0.4 + 30 * 0.2 + 5) / 637)
@@ -36,7 +42,10 @@ def test_no_rows_give_no_bins() -> None:
 
 
 def test_an_interval_is_that_of_wilson() -> None:
-    """10 of 100: 0.0552 to 0.1744 by the formula; more cases make it narrower; it stays within 0 and 1."""
+    """10 of 100 gives 0.0552 to 0.1744 by the formula.
+
+    More cases make the interval narrower; it stays within 0 and 1.
+    """
     assert wilson(0.1, 100) == pytest.approx((0.0552, 0.1744), abs=1e-4)
     assert wilson(0.0, 5)[0] == 0.0 and wilson(1.0, 5)[1] == pytest.approx(1.0)
     assert wilson(0.1, 10_000)[1] < wilson(0.1, 100)[1]

@@ -75,7 +75,7 @@ RESULT: dict[str, Any] = {
 
 
 class Reader(HTMLParser):
-    """Reads a page as a browser does: its text, its tags, and whether each tag is closed in turn."""
+    """Reads a page as a browser does: its text, its tags, and whether each tag is closed."""
 
     VOID = {"meta"}
 
@@ -113,7 +113,10 @@ def plots(page: str) -> list[ElementTree.Element]:
 
 
 def test_writes_both_files(tmp_path: Path) -> None:
-    """The JSON is the result with sorted keys; the page is beside it; a second run replaces both."""
+    """The JSON is the result with sorted keys, and the page is beside it.
+
+    A second run replaces both.
+    """
     directory = tmp_path / "new" / "place"
     write_report(directory, {"models": {}})
     write_report(directory, RESULT)
@@ -141,7 +144,10 @@ def test_ours_has_its_colour_and_no_other() -> None:
 
 
 def test_each_metric_is_named_and_explained_once() -> None:
-    """Columns of all tables have the same names; equal metrics have one column; each is explained once."""
+    """Columns of all tables have the same names.
+
+    Equal metrics have one column, and each metric is explained once.
+    """
     page = as_page(RESULT)
     for key in ("hr@10", "ndcg@10", "recall@10", "Recall@10", "pipeline", "item_knn"):
         assert key not in page, key
@@ -169,7 +175,10 @@ def test_nothing_is_wider_than_a_phone() -> None:
 
 
 def test_numbers_of_numpy_and_nan(tmp_path: Path) -> None:
-    """Numpy's values become plain numbers; NaN and infinity become null, because JSON has neither."""
+    """NumPy's values become plain numbers.
+
+    NaN and infinity become null, because JSON has neither.
+    """
     models = {"a": {"ndcg@10": np.float32(0.5), "hr@10": float("nan"), "ndcg@10_ci": np.array([0.25, np.inf])}}
     write_report(tmp_path, {"models": models, "cases": np.int64(3)})
     found = json.loads((tmp_path / "report.json").read_text("utf-8"))
@@ -260,7 +269,10 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 
 def test_reliability_is_drawn_the_right_way_up() -> None:
-    """The diagonal rises from the lower left; an observed share below the prediction lies below it."""
+    """The diagonal rises from the lower left.
+
+    An observed share below the prediction lies below the diagonal.
+    """
     svg = ElementTree.fromstring(reliability_plot("t", [bin_at(0.5, 0.25, 10.0), bin_at(0.9, 0.9, 40.0)]))
     diagonal = next(line.get("points", "") for line in svg.iter("polyline") if line.get("class") == "diagonal")
     (x0, y0), (x1, y1) = (tuple(map(float, place.split(","))) for place in diagonal.split())
@@ -273,7 +285,10 @@ def test_reliability_is_drawn_the_right_way_up() -> None:
 
 
 def test_change_is_from_the_same_cases() -> None:
-    """The rows of an ablation are compared with its own row without a removal, on the same cases."""
+    """The rows of an ablation are compared with its own row without a removal.
+
+    All rows have the same cases.
+    """
     rows = {"nothing": {"ndcg@10": 0.09}, "retrieval": {"ndcg@10": 0.07}}
     page = as_page({"models": RESULT["models"], "ablation": rows})
     assert "-0.0200" in Reader(page).text

@@ -14,7 +14,10 @@ def lead(low: float, high: float) -> dict[str, Any]:
 
 
 def test_each_model_is_beaten_equalled_or_better() -> None:
-    """The strongest rival comes first, a part of ours is no rival; a worse result names positive differences, small first."""
+    """The strongest rival comes first, and a part of our model is no rival.
+
+    A worse result names positive differences, the smallest first.
+    """
     leads = {
         "popularity": lead(0.061, 0.07),
         "item_knn": lead(-0.002, 0.004),

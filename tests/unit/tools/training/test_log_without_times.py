@@ -45,7 +45,10 @@ def test_the_events_come_in_random_order_at_one_time(log: Path) -> None:
 
 
 def test_what_needs_no_order_is_fitted(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Factors, neighbours and popularity are; the sequence model and next items are not, and it is said."""
+    """Training fits factors, neighbours and popularity.
+
+    It does not fit the sequence model and next items, and says so.
+    """
     options = TrainingOptions(cut="last", is_ordered=False)
     data = TrainingData(sources(log).read_log(), {}, TextSource("", "", ""))
     artifact = train(data, options)

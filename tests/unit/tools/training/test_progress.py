@@ -1,4 +1,7 @@
-"""The stages of a training as tasks: units, what an earlier run did, metrics, and the end of all."""
+"""The stages of a training as tasks.
+
+The tests show units, the work of an earlier run, metrics, and the end.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,10 @@ def test_the_newest_metric_stands_beside_the_newest_stage() -> None:
 @pytest.mark.model
 @pytest.mark.parametrize("preset", ["best", "demo"])
 def test_minutes_bound_both_fits(preset: str) -> None:
-    """85 of 100 seconds are the first fit's, 15 the final one's; without a bound the epochs say it."""
+    """Of 100 seconds the first fit gets 85, the final one 15.
+
+    Without a bound the epochs tell the progress.
+    """
     from models.training.options import PRESETS
 
     ends = training_ends(preset, 100 / 60)

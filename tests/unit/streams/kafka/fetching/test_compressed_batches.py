@@ -1,4 +1,7 @@
-"""Compressed batches give the records that aiokafka gives, however much they unpack to, and never hold them all."""
+"""Compressed batches give the records that aiokafka gives, in bounded memory.
+
+The unpacked size of a batch does not matter.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +105,7 @@ def test_the_lz4_of_kafka_0_8_is_refused() -> None:
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 def test_a_huge_key_or_value_is_cut_and_the_rest_is_read(codec: int) -> None:
-    """Its neighbours, its offset, its time and its first headers come as they are; its size is known."""
+    """Its neighbours, offset, time and first headers come unchanged, and its size is known."""
     small, huge = Packed(b"u", b"v", [("h", None)]), bytes(PART_BYTES + 5)
     large = [Packed(b"k", huge, [("h", b"x")]), Packed(huge, b"v"), Packed(huge, huge + huge), Packed(None, huge)]
     found = read(batch(codec, [small, *large, small]))

@@ -1,4 +1,7 @@
-"""Each codec unpacks piece by piece to what aiokafka unpacks whole, in whatever form a client may write it."""
+"""Each codec unpacks piece by piece to the bytes that aiokafka unpacks whole.
+
+This holds for every form that a client may write.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,10 @@ def test_small_pieces_are_the_same(form: str, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.parametrize("form", PACKERS)
 def test_damaged_data_is_corrupt_or_short_and_nothing_else(form: str) -> None:
-    """A broker takes no such batch; should one come, aiokafka's error says so, and no claim of a size is believed."""
+    """A broker takes no such batch.
+
+    Should one come, aiokafka's error says so, and no size that a batch claims is believed.
+    """
     codec, pack = PACKERS[form]
     packed = pack(random.Random(3).randbytes(3_000) * 3)
     rng = random.Random(4)

@@ -125,7 +125,10 @@ def test_json_lines_are_read_by_path() -> None:
 
 
 def test_a_known_export_is_read_by_its_preset() -> None:
-    """One line of OTTO's is a session of several events; its types are those of the table that is proposed."""
+    """One line of OTTO's log is a session of several events.
+
+    Its types are those of the proposed table.
+    """
     kinds = ("clicks", "carts", "orders")
     sessions = [
         {"session": i, "events": [{"aid": i % 5 + k, "ts": TS * 1_000 + k, "type": kinds[k]} for k in range(3)]}
@@ -184,7 +187,10 @@ def test_the_users_settings_stay_and_sections_are_replaced_only_with_consent(
 
 
 def test_dry_run_and_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """A dry run writes nothing; the object has the columns with how sure they are, types and the file's text."""
+    """A dry run writes nothing.
+
+    The object has the columns with how sure they are, the types, and the file's text.
+    """
     Path("log.csv").write_text(LOG)
     Path("items.csv").write_text(ITEMS)
     assert main(["init", "log.csv", "items.csv", "--dry-run", "--json"]) == 0
@@ -197,7 +203,10 @@ def test_dry_run_and_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_people_see_the_first_rows_as_understood_and_the_next_commands(capsys: pytest.CaptureFixture[str]) -> None:
-    """The time is in UTC, the type in headrace's word; what to check and what to type next follow."""
+    """Times are in UTC, types in headrace's words.
+
+    Then come the values to check and the commands to type next.
+    """
     Path("log.csv").write_text(LOG)
     assert main(["init", "log.csv"]) == 0
     out = capsys.readouterr().out

@@ -111,7 +111,10 @@ def test_replace_removes_what_the_file_lacks(capsys: Screen, topics: FakeTopics)
 
 
 def test_a_list_names_some_items_and_can_be_put_again(capsys: Screen, topics: FakeTopics) -> None:
-    """Text has id and title; JSON has whole records. An id that is not there is said, with exit code 1."""
+    """Text has id and title; JSON has whole records.
+
+    The command names an id that is not there, and exits with 1.
+    """
     record = {
         "v": 1,
         "item_id": "a",
@@ -180,7 +183,10 @@ def test_users_are_put_listed_and_deleted(capsys: Screen, topics: FakeTopics) ->
 
 
 def test_no_raw_user_id_reaches_the_topic(capsys: Screen, topics: FakeTopics, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a key, ids and follows are pseudonyms; the shop's own ids find, remove and replace them."""
+    """With a key, ids and follows are pseudonyms.
+
+    The shop's own ids find, remove and replace them.
+    """
     write_key(Path("key"))
     monkeypatch.setenv("HEADRACE_USER_ID_KEY_FILE", "key")
     path = write("users.jsonl", '{"user_id": "anna", "follows": ["bert"]}', '{"user_id": "bert"}')

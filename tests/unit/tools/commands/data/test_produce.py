@@ -94,7 +94,10 @@ def test_seconds_are_told_the_option_that_reads_them() -> None:
 
 
 def test_ids_are_those_of_a_replay() -> None:
-    """Whole numbers are ids, white space around an id is none of it, and so are words for nothing."""
+    """Whole numbers are ids; white space around an id is not part of it.
+
+    Words for a missing value are no ids.
+    """
     _, event = make(user_id=" 29.0 ", item_id=7)
     assert (event.user_id, event.item_id) == ("29", "7")
     with pytest.raises(RecordError, match="missing: user_id"):

@@ -94,7 +94,10 @@ def test_a_reject_is_sent_as_it_was_under_the_right_key_with_its_headers() -> No
 
 
 def test_each_reject_is_redriven_once() -> None:
-    """Also after more of them came, and a redriven record that is rejected again is another reject."""
+    """A redriven record that is rejected again is another reject.
+
+    Each is redriven once, also when more rejects come afterwards.
+    """
     topic = Topic()
     rejects = [make_reject(offset=i) for i in range(3)]
     assert send(rejects, topic).sent == 3
@@ -105,7 +108,10 @@ def test_each_reject_is_redriven_once() -> None:
 
 @pytest.mark.parametrize("fails_at", range(9))
 def test_a_kill_in_the_middle_loses_nothing(fails_at: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is marked was sent; what was sent and not marked is sent again, with the same event id."""
+    """A marked reject was sent.
+
+    A reject that was sent and not marked is sent again, with the same event id.
+    """
     monkeypatch.setattr(redrive, "MARK_EVERY", 2)
     topic = Topic(fails_at)
     rejects = [make_reject(encode(make_event(f"e{i}")), offset=i) for i in range(6)]
@@ -155,7 +161,10 @@ EDIT = "import json, sys; e = json.load(sys.stdin); e['ts'] *= 1000; e['user_id'
 
 
 def test_an_edit_command_corrects_each_record() -> None:
-    """Times in seconds and ids as numbers, put right by any program; the key follows the corrected user."""
+    """Any program may correct times in seconds and ids as numbers.
+
+    The key follows the corrected user.
+    """
     fields = {"v": 1, "event_id": "e", "user_id": 7, "item_id": "i", "type": "view", "ts": T0 // 1000}
     topic = Topic()
     rejects = [make_reject(json.dumps(fields).encode()), make_reject(b"no json", offset=1)]

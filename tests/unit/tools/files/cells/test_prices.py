@@ -59,7 +59,10 @@ def test_prices_out_of_range_are_refused() -> None:
 
 
 def test_the_other_prices_tell_what_a_mark_means() -> None:
-    """``2,499`` is 2.499 among prices with a decimal comma, 2499 among those with a point; a majority decides."""
+    """A majority of the prices decides what a mark means.
+
+    ``2,499`` is 2.499 among prices with a decimal comma, 2499 among prices with a point.
+    """
     for other, mark, value in (("3,5", "comma", 2.499), ("3.5", "point", 2499), ("1,000,000", "point", 2499)):
         found = decimal_mark([price(other), price("2,499"), price("7")])
         assert found == mark

@@ -125,7 +125,10 @@ def test_prices_and_tags_of_no_use_are_left_out(tmp_path: Path) -> None:
 
 
 def test_prices_of_a_file_decide_what_a_mark_means(tmp_path: Path) -> None:
-    """``2.499`` is 2499 among prices with a decimal comma; what is no price has a count and an example."""
+    """``2.499`` is 2499 among prices with a decimal comma.
+
+    A text that is no price has a count and an example.
+    """
     content = "item_id\ttitle\tprice\na\tx\t2.499 €\nb\tx\t17,50 €\nc\tx\ton request\nd\tx\tNULL\ne\tx\t-3\nf\tx\t\n"
     assert {key: item.get("price") for key, item in read(tmp_path / "items.tsv", content).items()} == {
         "a": 2499, "b": 17.5, "c": None, "d": None, "e": None, "f": None,
@@ -210,7 +213,10 @@ def test_whole_records_are_read_back(tmp_path: Path) -> None:
 
 
 def test_rows_with_too_few_or_too_many_values_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Values that are not there are missing; a row with more may be cut at a comma of its title, so it is refused."""
+    """Values that a short row lacks are missing.
+
+    A longer row is refused, because a comma of its title may have cut it.
+    """
     content = "item_id,title,price,category\n1,One,2,x\n2,Two\n3,Three, or so,4,x\n4,Four,4,x\n5,Five,1\n"
     items = read(tmp_path / "items.csv", content)
     assert list(items) == ["1", "2", "4", "5"] and items["2"] == {"title": "Two"}

@@ -65,7 +65,10 @@ def test_objects_and_lists_of_json_lines(tmp_path: Path) -> None:
 
 
 def test_the_lines_of_a_user_in_a_file_of_pairs_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Whom a user follows is a line each; no line is told as a repeat, but a later one without follows is."""
+    """Each user whom a user follows is a line.
+
+    Such a line is no repeat; a later line without follows is one.
+    """
     path = tmp_path / "trust.txt"
     path.write_text("2 966 1\n5 1509 1\n2 104 1\n2 966 1\n")
     columns = FileOptions("user_id=0,follows=1")

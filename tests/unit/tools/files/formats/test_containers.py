@@ -1,4 +1,7 @@
-"""Containers and formats are known by their first bytes; others are one line that says what to do."""
+"""Containers and formats are known by their first bytes.
+
+Another file gives one line with a remedy.
+"""
 
 from __future__ import annotations
 

@@ -66,7 +66,10 @@ def test_the_delimiter_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_wanted_names_and_equal_widths_find_the_delimiter() -> None:
-    """Titles with commas do not make a comma the delimiter; a space is one only in a regular file."""
+    """Titles with commas do not make a comma the delimiter.
+
+    A space is the delimiter only in a regular file.
+    """
     assert sniff(b"item_id;title\n1;a, b, c\n2;d, e\n", ".csv", NAMES) == ";"
     assert sniff(b"1|a, b|x\n2|c|y\n", ".dat", ()) == "|"
     assert sniff(b"1::2::5::978300760\n1::3::4::978302109\n", ".dat", ()) == "::"

@@ -47,7 +47,10 @@ def test_folders_named_after_values_give_columns(tmp_path: Path) -> None:
 
 
 def test_patterns_and_several_files(tmp_path: Path) -> None:
-    """In the order given, and by name within a pattern; a file whose name has a bracket is a file."""
+    """Files come in the order given, and by name within a pattern.
+
+    A file whose name has a bracket is a file.
+    """
     for name in ("b1.csv", "a2.csv", "a[1].csv"):
         (tmp_path / name).write_text(CSV.replace("u,", f"{name[:2]},"))
     assert [v[0] for v in values(tmp_path / "b1.csv", tmp_path / "a*.csv")] == ["b1", "a2", "a["]

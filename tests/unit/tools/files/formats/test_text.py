@@ -1,4 +1,7 @@
-"""Encodings: found wherever the first byte is that is not ASCII, never assumed, said where found."""
+"""Encodings are found at the first byte that is not ASCII, wherever it lies.
+
+None is assumed, and the reader says which one it found.
+"""
 
 from __future__ import annotations
 

@@ -226,7 +226,7 @@ def test_times_ahead_are_refused_in_blocks(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_plain_blocks_are_columns(tmp_path: Path) -> None:
-    """The fast way is taken: for CSV, packed or with other delimiters, for Parquet, and with columns of folders."""
+    """The fast way reads CSV, packed files, other delimiters, Parquet, and columns of folders."""
     text = "user_id;item_id;ts\n" + f"u;i;{T}\n" * 99
     folder = tmp_path / "parts" / "type=click"
     folder.mkdir(parents=True)

@@ -42,7 +42,10 @@ COMMANDS = {
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_understands_the_log_alike(command: str, log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same counts, types, times, first rows and refusals; exit code 1 for the row that is refused."""
+    """Every command gives the same counts, types, times, first rows and refusals.
+
+    The exit code is 1, because of the refused row.
+    """
     assert main([*COMMANDS[command], str(log), *COLUMNS, "--dry-run", "--json"]) == 1
     found: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (found["events"], found["users"], found["items"], found["refused"]) == (7, 3, 7, 1)

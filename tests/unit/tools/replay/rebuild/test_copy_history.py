@@ -256,7 +256,10 @@ def test_a_promotion_raises_revisions_above_the_live_ones_and_is_repeat_safe() -
 
 
 def test_a_user_emptied_by_a_promotion_who_returns_is_heard_by_consumers() -> None:
-    """The next revision follows the old one; after a tombstone, 1 would make the list be dropped."""
+    """The next revision follows the old one.
+
+    After a tombstone, consumers would drop the list of revision 1.
+    """
     latest = LatestLists()
     assert latest.accept(made_list(57))
     emptied = decode_window(promoted_windows({}, {b"u1": window("a", revision=57)}, offsets(0))[b"u1"])

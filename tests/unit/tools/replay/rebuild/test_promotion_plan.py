@@ -18,7 +18,10 @@ def window(names: str, max_events: int = 50) -> bytes:
 
 
 def test_events_that_have_left_a_full_window_are_not_lost() -> None:
-    """A window of two that went on: a has left it. An event that the run never had, newer than what it holds, is lost."""
+    """In a window of two that went on, event a has left it and is not lost.
+
+    An event that the run never had, newer than the run's events, is lost.
+    """
     full = window("abc", max_events=2)
     assert n_losing({b"u1": full}, {b"u1": window("ab")}) == 0
     assert n_losing({b"u1": full}, {b"u1": window("abcd")}) == 1
@@ -26,7 +29,7 @@ def test_events_that_have_left_a_full_window_are_not_lost() -> None:
 
 
 def test_the_live_sequencer_goes_on_where_it_was_but_not_beyond_the_copy_and_not_before_the_run() -> None:
-    """Else malformed events that only the run has read would never be rejected on the live topics."""
+    """Otherwise the live topics would never reject malformed events that only the run has read."""
     committed = {0: 3, 1: 9, 2: 0}
     begins, copied = {0: 0, 1: 0, 2: 4, 3: 2}, {0: 5, 1: 7, 2: 8, 3: 6}
     assert resume_offsets(committed, begins, copied) == {0: 3, 1: 7, 2: 4, 3: 2}
