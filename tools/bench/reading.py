@@ -46,7 +46,10 @@ print(json.dumps([n, cpu_s, int(peak[1]) / 1024 if peak else 0.0]))
 """
 _HEADRACE: Final = _PROGRAM.format(
     begin="""
-from tools.files.logs.log_reader import LogReader
+try:
+    from tools.files.logs.log_reader import LogReader
+except ImportError:  # where it lay before
+    from tools.files.log_reader import LogReader
 from tools.files.log_source import LogSource
 from tools.files.refused_rows import RefusedRows
 source = LogSource((path,))
@@ -98,7 +101,7 @@ def options_of(args: argparse.Namespace) -> Options:
     for name, value in (("rows", args.rows), ("repeats", args.repeats)):
         if value < 1:
             raise InputError(f"--{name} {value}: must be at least 1")
-    if args.before is not None and not (args.before / "tools/files/logs/log_reader.py").is_file():
+    if args.before is not None and not any(args.before.glob("tools/files/**/log_reader.py")):
         raise InputError(f"--before {args.before}: is no checkout of headrace; make one with git worktree add")
     return Options(args.rows, args.repeats, args.before)
 

@@ -12,10 +12,12 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
+
+from msgspec.structs import replace
 
 from models.base.vocabulary import EventType
 from streams.contract.pseudonyms import Pseudonyms

@@ -21,7 +21,7 @@ class SortedRuns(Generic[RowT]):
 
     Parameters
     ----------
-    row_type : the dataclass of a row
+    row_type : the type of a row, as msgspec takes it
     key : gives what the rows are sorted by
     """
 
