@@ -23,7 +23,7 @@ from streams.settings.load import Settings
 from tools.catalogue.items_topic import EntryTopic
 from tools.cli import add_common_arguments, check_consent, emit, progress, say, write_json, write_row
 from tools.files.entries.reader import EntryReader
-from tools.files.entries.sources import CatalogueSource, UserSource
+from tools.files.entries.sources import CatalogueSource, EntrySource, UserSource
 from tools.files.file_options import shown_paths
 from tools.files.refused_rows import SHOWN_BAD, RefusedRows
 
@@ -51,7 +51,7 @@ class EntryCommand(Generic[EntryT]):
 
     what: str
     topic: EntryTopic[EntryT]
-    source: type[CatalogueSource] | type[UserSource]
+    source: type[EntrySource[EntryT]]
     publish: Callable[[Settings, Records], Awaitable[int]]
     row: Callable[[EntryT], list[str]]
     id_on_wire: Callable[[str], str] = str
@@ -110,37 +110,67 @@ def _put(args: argparse.Namespace, settings: Settings, command: EntryCommand[Ent
     paths = [Path(name) for name in args.names] or list(section.paths)
     if not paths:
         raise InputError(f"put: no file is named; name one or more: headrace {command.topic.name} put FILE")
-    refused = RefusedRows(f"refused {command.what}s")
-    reader: EntryReader[Any] = command.source.of_files(args, paths, "").reader(refused)
-    entries = {command.id_on_wire(key): command.on_wire(entry) for key, entry in reader.read().items()}
-    found: dict[str, Any] = {"refused": refused.n}
-    if refused.n:
-        found["groups"] = refused.as_json()
-    if refused.n > SHOWN_BAD or refused.left_out:
-        refused.say_summary()
-    if reader.tally.left_out.counts():
-        found["left_out"] = reader.tally.left_out.counts()
-    if reader.tally.n_repeated:
-        found["repeated"] = reader.tally.n_repeated
+    read = read_files(command, command.source.of_files(args, paths, ""))
+    refused, removed, found = read.refused, read.removed, read.result()
     told = f"{refused.n} refused"
-    removed = {command.id_on_wire(key): None for key in reader.ids_removed}
     if args.dry_run:
         if removed:
             found["would_remove"] = len(removed)
-        return _show(args, entries, found, told)
+        return _show(args, read.entries, found, told)
     if args.replace:
-        kept = entries.keys() | {command.id_on_wire(key) for key in reader.ids_refused}
+        kept = read.entries.keys() | {command.id_on_wire(key) for key in read.reader.ids_refused}
         removed |= dict.fromkeys(_to_remove(args, settings, command, kept, shown_paths(paths)))
     if args.replace or removed:
         found["removed"] = len(removed)
         told += f", {len(removed)} removed"
-    records = chain(((key, encode(entry)) for key, entry in entries.items()), ((key, None) for key in removed))
-    sent = asyncio.run(_count(command.publish(settings, records))) - len(removed)
+    sent = asyncio.run(count(command.publish(settings, read.records()))) - len(removed)
     emit(args, {"sent": sent, **found}, f"{counted(sent, command.what)} sent, {told}")
     return 1 if refused.n else 0
 
 
-async def _count(delivered: Awaitable[int]) -> int:
+@dataclass(frozen=True)
+class ReadEntries(Generic[EntryT]):
+    """What files hold, by the ids on the topic.
+
+    Parameters
+    ----------
+    removed : the ids of entries that are to be removed
+    """
+
+    entries: dict[str, EntryT]
+    removed: dict[str, None]
+    reader: EntryReader[Any]
+    refused: RefusedRows
+
+    def records(self) -> Records:
+        """Return the records that publish it."""
+        puts = ((key, encode(entry)) for key, entry in self.entries.items())
+        return chain(puts, ((key, None) for key in self.removed))
+
+    def result(self) -> dict[str, Any]:
+        """Return the counts for ``--json``."""
+        found: dict[str, Any] = {"refused": self.refused.n}
+        if self.refused.n:
+            found["groups"] = self.refused.as_json()
+        if self.reader.tally.left_out.counts():
+            found["left_out"] = self.reader.tally.left_out.counts()
+        if self.reader.tally.n_repeated:
+            found["repeated"] = self.reader.tally.n_repeated
+        return found
+
+
+def read_files(command: EntryCommand[EntryT], source: EntrySource[EntryT]) -> ReadEntries[EntryT]:
+    """Read all entries of files; tell what was refused and left out."""
+    refused = RefusedRows(f"refused {command.what}s")
+    reader = source.reader(refused)
+    entries = {command.id_on_wire(key): command.on_wire(entry) for key, entry in reader.read().items()}
+    if refused.n > SHOWN_BAD or refused.left_out:
+        refused.say_summary()
+    return ReadEntries(entries, {command.id_on_wire(key): None for key in reader.ids_removed}, reader, refused)
+
+
+async def count(delivered: Awaitable[int]) -> int:
+    """Return how many records were delivered; ``asyncio.run`` takes a coroutine alone."""
     return await delivered
 
 
@@ -185,7 +215,7 @@ def _delete(args: argparse.Namespace, settings: Settings, command: EntryCommand[
         raise InputError(f"delete: no {command.what} id is given; name the ids to delete")
     check_consent(args.yes, f"delete: would remove {counted(len(args.names), command.what)} from {command.topic.name}")
     records = ((command.id_on_wire(name), None) for name in args.names)
-    sent = asyncio.run(_count(command.publish(settings, records)))
+    sent = asyncio.run(count(command.publish(settings, records)))
     emit(args, {"sent": sent}, f"{counted(sent, command.what)} deleted")
     return 0
 

@@ -54,10 +54,10 @@ def next_commands(proposal: Proposal) -> list[str]:
     if proposal.log is not None:
         commands.append("headrace train --out .headrace/artifact --minutes 3")
     commands.append("headrace up")
-    last = [f"headrace {part.kind} put" for part in proposal.parts() if part.kind != "log"]
+    others = [f"headrace {part.kind} put" for part in proposal.parts() if part.kind != "log"]
     if proposal.log is not None and proposal.log.chosen.has("ts"):
-        last = [*last, "headrace replay"]
-    return [*commands, " && ".join(last)] if last else commands
+        return [*commands, f"headrace replay{' --with-catalogue' if others else ''}"]
+    return [*commands, *others]
 
 
 def _part_object(part: Part) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from streams.errors import InputError
 from streams.printable import counted
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.broker.probe import check_broker
+from tools.catalogue.shop import put_sections
 from tools.cli import emit, say
 from tools.files.cells.times import parse_range
 from tools.files.log_source import LogSource
@@ -64,6 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="replay although users of the log are live; their older events will be late",
     )
+    parser.add_argument(
+        "--with-catalogue",
+        action="store_true",
+        help="before the log, publish what [items] and [users] of headrace.toml name",
+    )
     add_dry_run(parser)
     add_rebuild_arguments(parser)
 
@@ -99,6 +105,10 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(broker=args.broker)
     replay = _replay(log, settings, args.state_dir, is_resumed=args.resume)
     check_writable("--state-dir", args.state_dir)
+    n_refused = 0
+    if args.with_catalogue:
+        _check_publishing(settings.kafka)
+        n_refused = put_sections(settings)
     began, exit_code = time.monotonic(), 0
     try:
         drive(
@@ -118,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     result, line = report(log.name, replay.tally, time.monotonic() - began)
     replay.tally.refused.say_summary()
     emit(args, result, line)
-    return exit_code or replay.tally.refused.exit_code
+    return exit_code or replay.tally.refused.exit_code or int(n_refused > 0)
 
 
 def _check_publishing(kafka: KafkaSettings) -> None:

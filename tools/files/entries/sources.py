@@ -95,6 +95,14 @@ class EntrySource(Generic[EntryT]):
         separator = getattr(args, f"{prefix}{cls.separator_option}".replace("-", "_"))
         return cls(tuple(paths), FileOptions.of(args, prefix), separator, prefix)
 
+    @classmethod
+    def of_section(cls) -> Self | None:
+        """Return what ``headrace.toml`` names, None where it names nothing."""
+        parser = argparse.ArgumentParser()
+        cls.add_file_options(parser, "")
+        paths = cls.section().paths
+        return cls.of_files(parser.parse_args([]), paths, "") if paths else None
+
     def reader(self, refused: RefusedRows) -> EntryReader[EntryT]:
         """Return a reader of the entries; ``refused`` counts and shows rows that are none."""
         return EntryReader(self._entry_files(), refused)

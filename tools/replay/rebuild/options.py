@@ -69,8 +69,9 @@ def check_usage(args: argparse.Namespace) -> None:
         raise InputError(
             "--into always copies at full speed and resumes where it stopped: leave out --speed and --resume"
         )
-    if args.force and (args.into or args.compare or args.promote):
-        raise InputError("--force is for a replay of LOG onto the live events; leave it out")
+    for name in ("force", "with_catalogue"):
+        if getattr(args, name) and (args.into or args.compare or args.promote):
+            raise InputError(f"--{name.replace('_', '-')} is for a replay of LOG onto the live events; leave it out")
     if args.partitions is not None and not 1 <= args.partitions <= MAX_PARTITIONS:
         raise InputError(f"--partitions {args.partitions}: must be 1 to {MAX_PARTITIONS}")
 

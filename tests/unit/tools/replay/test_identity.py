@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import tracemalloc
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from streams.errors import InputError
 from tests.unit.tools.replay.test_publish_log import T0, row

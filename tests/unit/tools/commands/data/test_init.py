@@ -214,6 +214,28 @@ def test_people_see_the_first_rows_as_understood_and_the_next_commands(capsys: p
         assert part in out
 
 
+@pytest.mark.parametrize(
+    ("log", "has_items", "last"),
+    [
+        (LOG, False, ["headrace replay"]),
+        (LOG, True, ["headrace replay --with-catalogue"]),
+        ("user,item\n" + "".join(f"u{i % 7},g{i % 5}\n" for i in range(40)), False, ["headrace up"]),
+        ("user,item\n" + "".join(f"u{i % 7},g{i % 5}\n" for i in range(40)), True, ["headrace items put"]),
+    ],
+    ids=["log", "log-and-items", "no-times", "no-times-and-items"],
+)
+def test_each_command_that_is_proposed_takes_the_files(
+    log: str, has_items: bool, last: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Replay refuses a log without times, so it is proposed for none."""
+    Path("log.csv").write_text(log)
+    Path("goods.csv").write_text("id,title\n" + "".join(f"g{i},Lamp number {i}\n" for i in range(5)))
+    assert main(["init", "log.csv", *(["goods.csv"] if has_items else [])]) == 0
+    told = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  headrace ")]
+    assert told[0].startswith("headrace train") and told[1] == "headrace up"
+    assert told[-len(last) :] == last
+
+
 def test_words_that_are_no_types_are_named(capsys: pytest.CaptureFixture[str]) -> None:
     """A type without a known meaning is not mapped, and is said to be refused."""
     Path("log.csv").write_text(

@@ -11,10 +11,12 @@ import pytest
 
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import Item, RecordDecoder, User
-from streams.settings.load import KafkaSettings, Settings
+from streams.errors import InputError
+from streams.settings.load import KafkaSettings, Settings, load_settings
 from tests.support.builders import USER_ID_KEY, FakeRecord, write_key
 from tools.catalogue import entries
 from tools.catalogue import items_topic as catalogue
+from tools.catalogue.shop import put_sections
 from tools.main import main
 
 Screen = pytest.CaptureFixture[str]
@@ -218,3 +220,25 @@ def test_a_file_of_changes_puts_and_removes(capsys: Screen, topics: FakeTopics) 
     assert run(capsys, *argv) == (0, {"sent": 2, "refused": 0, "removed": 1})
     titles = {key: RecordDecoder(Item).decode(value).title for key, value in topics.values["items"].items()}
     assert titles == {"a": "New", "c": "C again"}
+
+
+def test_all_that_the_settings_name_is_put_at_once(capsys: Screen, topics: FakeTopics) -> None:
+    """As before a replay: catalogue and users, each with the options of its section."""
+    write("goods.csv", "sku;name", "1;One", ";None")
+    write("people.csv", "id,age", "u1,24")
+    write(
+        "headrace.toml",
+        "[items]",
+        'paths = ["goods.csv"]',
+        'columns = "item_id=sku,title=name"',
+        "[users]",
+        'paths = ["people.csv"]',
+        'columns = "user_id=id,features.age=age"',
+    )
+    assert put_sections(load_settings()) == 1
+    assert (list(topics.values["items"]), list(topics.values["users"])) == (["1"], ["u1"])
+    told = capsys.readouterr().err
+    assert "1 item sent, 1 refused" in told and "1 user sent, 0 refused" in told
+    Path("headrace.toml").unlink()
+    with pytest.raises(InputError, match=r"--with-catalogue: headrace.toml has no paths in \[items\] or \[users\]"):
+        put_sections(load_settings())

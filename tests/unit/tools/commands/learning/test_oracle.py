@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import Event, RecordDecoder, encode
