@@ -157,7 +157,10 @@ class UnknownItems:
         return latest.n_events, latest.n_unknown, latest.example if latest.n_unknown else ""
 
     def note(self, worker: str) -> CatalogueShare:
-        """Return the note to commit for ``headrace status``; ``worker`` is this worker's member id."""
+        """Return the note to commit for ``headrace status``.
+
+        ``worker`` is this worker's member id.
+        """
         n_events, n_unknown, example = self.share()
         age_s = self._clock() - self._latest().last_s
         return CatalogueShare(worker, n_events, n_unknown, example[:SHOWN_LENGTH], int((time.time() - age_s) * 1000))
