@@ -3,7 +3,7 @@
 ::
 
     folder ─ broker ─ artifact ─ settings ─ drill ─ topics deleted ─ broker stopped ─ folder removed
-                                                                                      (a failure keeps its logs)
+                                                                     (a failure keeps its logs)
 """
 
 from __future__ import annotations

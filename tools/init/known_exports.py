@@ -62,7 +62,10 @@ def known_export(table: Table) -> Part | None:
 
 
 def _read(table: Table, preset: str, kind: Kind, records: Sequence[Mapping[str, Any]]) -> Part | None:
-    """Return the part that a preset makes of records; None where it cannot read nearly all of them."""
+    """Return the part that a preset makes of records.
+
+    None says that the preset cannot read nearly all of them.
+    """
     of_kind, fields, required = _NAMES[kind]
     rules = find_preset(preset, of_kind)
     if rules is None or not records:

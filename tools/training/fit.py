@@ -109,7 +109,9 @@ class FitOptions:
 
 
 def encoder_for(fit: FitOptions, sides: Sides) -> TextEncoder | None:
-    """Return the encoder of a training, opened, so that one that is missing is refused before the log is read.
+    """Return the encoder of a training, opened.
+
+    So a missing encoder is refused before the log is read.
 
     None where no item has a text.
 

@@ -86,7 +86,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate and report; return the exit code: 1 where a row was refused, for the report lacks it."""
+    """Evaluate and report; return the exit code.
+
+    It is 1 where a row was refused, because the report lacks that row.
+    """
     from models.evaluation.splits import shuffle_ties
     from tools.reports.report import write_report
 

@@ -75,7 +75,10 @@ def _price(row: Row) -> WrittenPrice | None:
 
 
 def _decide_prices(items: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Put numbers in the place of written prices; yield what to say where nothing tells the mark."""
+    """Put numbers in the place of written prices.
+
+    Yield a line where nothing tells what a mark means.
+    """
     prices = {item_id: fields["price"] for item_id, fields in items.items() if "price" in fields}
     mark = decimal_mark(prices.values())
     for item_id, price in prices.items():
