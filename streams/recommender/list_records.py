@@ -115,9 +115,15 @@ class SeenIndex:
     """Finds catalogue items by the 4-byte hashes of items that have left a window."""
 
     def __init__(self, item_ids: Iterable[str]) -> None:
-        self._items: dict[bytes, list[str]] = {}
+        self._items: dict[bytes, tuple[str, ...]] = {}
+        self.add(item_ids)
+
+    def add(self, item_ids: Iterable[str]) -> None:
+        """Take in items; those that are here already change nothing."""
         for item_id in item_ids:
-            self._items.setdefault(seen_hash(item_id), []).append(item_id)
+            same = self._items.get(key := seen_hash(item_id), ())
+            if item_id not in same:
+                self._items[key] = (*same, item_id)
 
     def items(self, seen: bytes) -> set[str]:
         """Return the item ids behind packed hashes; items outside the catalogue are left out."""

@@ -74,9 +74,14 @@ class Served:
     seen: SeenIndex
 
     @classmethod
-    def of(cls, model: Model, catalogue: Catalogue) -> Served:
-        """Return a model with its catalogue."""
-        return cls(model, catalogue, SeenIndex(catalogue.item_ids))
+    def of(cls, model: Model, catalogue: Catalogue, seen: SeenIndex | None = None) -> Served:
+        """Return a model with its catalogue.
+
+        Parameters
+        ----------
+        seen : an index with the catalogue's items, and maybe others; None makes one
+        """
+        return cls(model, catalogue, SeenIndex(catalogue.item_ids) if seen is None else seen)
 
     def with_popularity(self, catalogue: Catalogue) -> Served:
         """Return the same with a catalogue of the same items and other popularity."""

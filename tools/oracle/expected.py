@@ -8,6 +8,7 @@ after a disturbance with what it must hold, windows byte by byte.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,6 +24,7 @@ from models.base.event_types import DEFAULT_TYPES, EventTypes
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.text.clean import item_text, own_title
+from streams.contract.item_records import is_shown
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, Item, Recommendation, encode
 from streams.contract.windows import WindowState, decode_window
@@ -244,4 +246,6 @@ def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, setti
     features: dict[str, Row] | None = None
     if artifact.item_features.width:
         features = {item_id: item_row(msgspec.structs.asdict(item)) for item_id, item in items.items()}
-    return build_catalogue(artifact, dict(zip(items, vectors, strict=True)), 0, features)
+    now_ms = int(time.time() * 1_000)
+    hidden = {item_id for item_id, item in items.items() if not is_shown(item, now_ms)}
+    return build_catalogue(artifact, dict(zip(items, vectors, strict=True)), 0, features, hidden)

@@ -11,7 +11,7 @@ from aiokafka import TopicPartition
 from models.base.types import Float32
 from models.text.encoder import FakeEncoder
 from streams.contract.records import Item
-from streams.recommender.catalogue_reader import item_vectors, n_imputed
+from streams.recommender.catalogue.item_vectors import item_vectors, n_imputed
 
 ENCODER = FakeEncoder(16)
 
@@ -68,7 +68,7 @@ def test_an_encoder_that_always_raises_is_not_an_items_fault() -> None:
 
 def test_a_text_on_which_cleaning_raises_costs_only_its_item(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segmenters are C code and dictionaries; nobody has tried every text."""
-    from streams.recommender import catalogue_reader as module
+    from streams.recommender.catalogue import item_vectors as module
 
     def item_text(title: str, *_: object) -> str:
         if "bad" in title:
@@ -129,7 +129,7 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
             return await reader.build()
 
     catalogue = asyncio.run(read())
-    assert catalogue.item_ids == ("i01", "i02", "i03")
+    assert tuple(catalogue.item_ids) == ("i01", "i02", "i03")
     assert metrics.values["items_left_out"] == 4
     (made,) = Pipeline(artifact).recommend(catalogue, [tiny_models.window("i01")])
     assert {i.item_id for i in made.items} == {"i02", "i03"}
