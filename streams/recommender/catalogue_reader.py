@@ -30,6 +30,8 @@ from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.catalogue.rebuild import Built
 from models.ranking.catalogue.recall import RECALL_TARGET, running_recall
 from models.ranking.catalogue.store import CatalogueStore, Entry
+from streams.catalogue.changes import Schedule, rest_key, text_key
+from streams.catalogue.item_vectors import item_vectors, n_imputed
 from streams.contract.item_records import is_shown
 from streams.contract.records import Item
 from streams.errors import RecordError
@@ -38,8 +40,6 @@ from streams.formats.schema_registry import SchemaRegistry
 from streams.health.counters import Metrics
 from streams.kafka.readers import start_reader
 from streams.kafka.topic_reader import partition_count, read_to_ends
-from streams.recommender.catalogue.changes import Schedule, rest_key, text_key
-from streams.recommender.catalogue.item_vectors import item_vectors, n_imputed
 from streams.recommender.list_records import SeenIndex
 from streams.recommender.model_thread import ModelThread
 from streams.recommender.served import Model

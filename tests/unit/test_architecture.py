@@ -49,7 +49,7 @@ FLOORS: dict[str, list[set[str]]] = {
             "streams.sequencer",
             "streams.recommender.popularity",
             "streams.recommender.waiting",
-            "streams.recommender.catalogue",
+            "streams.catalogue",
         },
         {"streams.recommender"},
     ],

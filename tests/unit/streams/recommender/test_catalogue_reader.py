@@ -10,8 +10,8 @@ from aiokafka import TopicPartition
 
 from models.base.types import Float32
 from models.text.encoder import FakeEncoder
+from streams.catalogue.item_vectors import item_vectors, n_imputed
 from streams.contract.records import Item
-from streams.recommender.catalogue.item_vectors import item_vectors, n_imputed
 
 ENCODER = FakeEncoder(16)
 
@@ -68,7 +68,7 @@ def test_an_encoder_that_always_raises_is_not_an_items_fault() -> None:
 
 def test_a_text_on_which_cleaning_raises_costs_only_its_item(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segmenters are C code and dictionaries; nobody has tried every text."""
-    from streams.recommender.catalogue import item_vectors as module
+    from streams.catalogue import item_vectors as module
 
     def item_text(title: str, *_: object) -> str:
         if "bad" in title:
