@@ -58,7 +58,8 @@ def steps(ids: Sequence[str]) -> st.SearchStrategy[list[tuple[str, list[Any]]]]:
 
 def vector_of(item_id: str, record: Record) -> Float32:
     """Return the embedding of a text."""
-    return ENCODER.encode([f"{item_id} in edition {record.text}"])[0]
+    vector: Float32 = ENCODER.encode([f"{item_id} in edition {record.text}"])[0]
+    return vector
 
 
 def features_of(record: Record) -> Row:
@@ -142,7 +143,8 @@ def everything(
     asked = [window(*each) for each in ids]
     rng = np.random.default_rng(5)
     dim, f = catalogue.vectors.shape[1], catalogue.factors.shape[1] - 1
-    stored = UserVectors(rng.normal(size=dim).astype(np.float32), np.zeros(f, dtype=np.float32))
+    vector: Float32 = rng.normal(size=(1, dim)).astype(np.float32)
+    stored = UserVectors(vector[0], np.zeros(f, dtype=np.float32))
     manifest = artifact.manifest
     without = WithoutModel(5, 20, 10, manifest.alpha, manifest.regularisation)
     made = [
