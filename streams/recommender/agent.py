@@ -32,6 +32,7 @@ from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.collector import Collector
 from streams.recommender.delivery import Delivery
 from streams.recommender.fallback_lists import FallbackLists
+from streams.recommender.list_encoding import ListEncoder
 from streams.recommender.list_maker import ListMaker
 from streams.recommender.list_records import SeenIndex
 from streams.recommender.live_counts import LiveCounts
@@ -148,9 +149,12 @@ def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector
     popularity = LivePopularity(served.model.artifact, is_on=settings.live_popularity == "on")
     counts = LiveCounts(popularity, unknown, vectors, metrics)
     delivery = Delivery(app, queue, vectors, unknown, metrics)
-    fallback = FallbackLists(queue, delivery, vectors, parts.spare_thread, metrics)
+    encoder = ListEncoder(as_json=app.settings.kafka.output_format == "json")
+    fallback = FallbackLists(queue, delivery, vectors, parts.spare_thread, metrics, encoder)
     maker = ListMaker(
-        loop=ModelLoop(queue=queue, thread=parts.thread, fallback=fallback, settings=settings, metrics=metrics),
+        loop=ModelLoop(
+            queue=queue, thread=parts.thread, fallback=fallback, encoder=encoder, settings=settings, metrics=metrics
+        ),
         counts=counts,
         delivery=delivery,
         pressure=Backpressure(queue, settings.max_pending_windows, metrics),

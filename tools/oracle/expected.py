@@ -32,7 +32,8 @@ from streams.errors import InputError, RecordError
 from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes
 from streams.recommender.artifact_encoder import ArtifactEncoder, usable_device
-from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
+from streams.recommender.list_encoding import Versions, recommendations
+from streams.recommender.list_records import SeenIndex, behaviours
 from streams.sequencer.absorb_batch import Home, check_home
 from streams.sequencer.window import absorb
 from streams.settings.load import RecommenderSettings, Settings
@@ -231,8 +232,8 @@ class ListOracle:
                 [behaviours(state) for _, state in windows],
                 [self._seen.items(state.had()) for _, state in windows],
             )
-        for (key, state), made in zip(windows, ranked, strict=True):
-            yield key, recommendation(key.decode(), state, made, self._versions, 0)
+        made = recommendations(windows, ranked, self._versions, 0)
+        yield from zip((key for key, _ in windows), made, strict=True)
 
 
 def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, settings: RecommenderSettings) -> Catalogue:
