@@ -17,7 +17,7 @@ from models.base.types import Behaviour
 from models.ranking.catalogue import build_catalogue
 from models.ranking.pipeline import Pipeline
 from models.text.clean import item_text
-from streams.recommender.artifact_encoder import open_artifact_encoder
+from streams.recommender.model.artifact_encoder import open_artifact_encoder
 from streams.settings.load import load_settings
 
 artifact = load_artifact(Path(sys.argv[1]))

@@ -36,8 +36,8 @@ from streams.recommender.list_encoding import ListEncoder
 from streams.recommender.list_maker import ListMaker
 from streams.recommender.list_records import SeenIndex
 from streams.recommender.live_counts import LiveCounts
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.model_loop import ModelLoop
-from streams.recommender.model_thread import ModelThread
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.popularity.recount import Recount
 from streams.recommender.served import Model, Served, load_model

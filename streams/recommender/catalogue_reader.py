@@ -41,7 +41,7 @@ from streams.health.counters import Metrics
 from streams.kafka.readers import start_reader
 from streams.kafka.topic_reader import partition_count, read_to_ends
 from streams.recommender.list_records import SeenIndex
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings
 

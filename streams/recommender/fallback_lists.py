@@ -16,7 +16,7 @@ from streams.health.counters import Metrics
 from streams.recommender.delivery import Delivery, Window
 from streams.recommender.list_encoding import ListEncoder, MadeList
 from streams.recommender.list_records import behaviours, short_name, stored_vectors
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Served
 from streams.recommender.waiting.window_queue import WindowQueue
 from streams.state.table import BatchTable

@@ -30,9 +30,9 @@ from streams.health.counters import Metrics
 from streams.recommender.delivery import Window
 from streams.recommender.fallback_lists import FallbackLists, describe
 from streams.recommender.list_encoding import ListEncoder, MadeList
+from streams.recommender.model.model_thread import ModelThread
+from streams.recommender.model.poison_isolation import Scored, score
 from streams.recommender.model_job import Answer, answers, make_lists
-from streams.recommender.model_thread import ModelThread
-from streams.recommender.poison_isolation import Scored, score
 from streams.recommender.served import Served
 from streams.recommender.waiting.window_queue import MAX_WINDOWS, WindowQueue
 from streams.settings.load import RecommenderSettings

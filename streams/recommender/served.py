@@ -19,10 +19,10 @@ from models.base.types import Float32
 from models.files.served_folder import mark_served
 from models.ranking.fallback import WithoutModel
 from models.ranking.pipeline import Catalogue, Pipeline
-from streams.recommender.artifact_encoder import ArtifactEncoder, usable_artifact, usable_device
 from streams.recommender.list_encoding import Versions
 from streams.recommender.list_records import SeenIndex
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_artifact, usable_device
+from streams.recommender.model.model_thread import ModelThread
 from streams.settings.load import RecommenderSettings
 
 log = logging.getLogger(__name__)

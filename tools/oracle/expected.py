@@ -31,9 +31,9 @@ from streams.contract.windows import WindowState, decode_window
 from streams.errors import InputError, RecordError
 from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes
-from streams.recommender.artifact_encoder import ArtifactEncoder, usable_device
 from streams.recommender.list_encoding import Versions, recommendations
 from streams.recommender.list_records import SeenIndex, behaviours
+from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_device
 from streams.sequencer.absorb_batch import Home, check_home
 from streams.sequencer.window import absorb
 from streams.settings.load import RecommenderSettings, Settings

@@ -164,7 +164,7 @@ def _evaluate(
 
     from models.base.observer import Observer
     from models.evaluation.evaluate import Inputs, evaluate
-    from streams.recommender.artifact_encoder import open_artifact_encoder
+    from streams.recommender.model.artifact_encoder import open_artifact_encoder
     from tools.training.window_text_model import window_text_scorer
 
     sides, started = inputs.sides, time.monotonic()
@@ -212,7 +212,7 @@ def _artifact(
 ) -> tuple[Artifact, float]:
     """Return the artifact, trained here with ``--train``, and the seconds that training took."""
     from models.artifact.artifact import ArtifactError, load_artifact
-    from streams.recommender.artifact_encoder import usable_device
+    from streams.recommender.model.artifact_encoder import usable_device
 
     started = time.monotonic()
     if args.train:

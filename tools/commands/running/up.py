@@ -98,7 +98,7 @@ def _check_model(settings: RecommenderSettings) -> None:
 
 
 def _load_model(settings: RecommenderSettings) -> None:
-    from streams.recommender.artifact_encoder import check_model
+    from streams.recommender.model.artifact_encoder import check_model
 
     check_model(settings)
 

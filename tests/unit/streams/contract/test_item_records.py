@@ -17,7 +17,7 @@ from streams.contract.records import Item, encode
 from streams.errors import RecordError
 from streams.health.counters import Metrics
 from streams.recommender.catalogue_reader import CatalogueReader
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings, RecommenderSettings
 from tests.support import tiny_models

@@ -103,7 +103,7 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
     from streams.contract.records import encode
     from streams.health.counters import Metrics
     from streams.recommender.catalogue_reader import CatalogueReader
-    from streams.recommender.model_thread import ModelThread
+    from streams.recommender.model.model_thread import ModelThread
     from streams.recommender.served import Model
     from streams.settings.load import KafkaSettings, RecommenderSettings
     from tests.support import tiny_models

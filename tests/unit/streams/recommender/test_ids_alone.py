@@ -18,10 +18,10 @@ from models.training.train import NO_TEXT, TrainingData
 from streams.contract.records import Item, encode
 from streams.errors import InputError
 from streams.health.counters import Metrics
-from streams.recommender import artifact_encoder
-from streams.recommender.artifact_encoder import ArtifactEncoder
 from streams.recommender.catalogue_reader import CatalogueReader
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.model import artifact_encoder
+from streams.recommender.model.artifact_encoder import ArtifactEncoder
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings, RecommenderSettings
 from tests.support import tiny_models

@@ -22,8 +22,8 @@ from streams.recommender.fallback_lists import FallbackLists
 from streams.recommender.list_encoding import ListEncoder
 from streams.recommender.list_maker import ListMaker
 from streams.recommender.live_counts import LiveCounts
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.model_loop import ModelLoop
-from streams.recommender.model_thread import ModelThread
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.served import Model, Served
 from streams.recommender.waiting.backpressure import Backpressure

@@ -20,11 +20,11 @@ from streams.contract.windows import decode_window
 from streams.errors import InputError
 from streams.health.counters import Counts, Metrics
 from streams.kafka.publisher import KeyHomes, partition_of
-from streams.recommender.artifact_encoder import ArtifactEncoder
 from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.list_encoding import Versions, recommendations
 from streams.recommender.list_records import SeenIndex, behaviours
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.model.artifact_encoder import ArtifactEncoder
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.settings.load import KafkaSettings, RecommenderSettings, load_settings
