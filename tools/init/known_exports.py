@@ -1,12 +1,12 @@
 """Recognises the exports of well-known systems, which a preset reads as a whole.
 
-A flat table needs no preset: its columns have names, or values that say what they are. A preset is
-proposed for records that become several rows, for the envelopes of Kafka, and for files without a
-header that are known by their names.
+A preset is proposed where it is certain: by the records themselves, by a header that only this export
+has, by values that only it has, or for files without a header by their well-known names.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -35,6 +35,20 @@ BY_NAME: Final[Mapping[str, tuple[str, Kind]]] = {
     "behaviors.tsv": ("mind", "log"),
     "news.tsv": ("mind", "items"),
 }
+#: Presets by columns that together only one export has.
+BY_COLUMNS: Final[Sequence[tuple[frozenset[str], str, Kind]]] = (
+    (frozenset({"timestamp", "visitorid", "event", "itemid", "transactionid"}), "retailrocket", "log"),
+    (frozenset({"userId", "movieId", "rating", "timestamp"}), "movielens", "log"),
+    (frozenset({"movieId", "title", "genres"}), "movielens", "items"),
+    (frozenset({"reviewerID", "asin", "overall", "unixReviewTime"}), "amazon", "log"),
+    (frozenset({"user_id", "parent_asin", "rating", "timestamp"}), "amazon", "log"),
+    (frozenset({"parent_asin", "title", "main_category"}), "amazon", "items"),
+)
+#: Presets for logs without a header, by a pattern for each column that only one export has.
+BY_VALUES: Final[Sequence[tuple[tuple[str, ...], str]]] = (
+    (("[0-9]+", "[0-9]+", "[0-9]+", "pv|cart|fav|buy", "1[0-9]{9}"), "taobao"),
+    (("A[0-9A-Z]{9,20}", "B[0-9A-Z]{9}|[0-9]{9}[0-9X]", "[1-5](?:\\.0)?", "[0-9]{9,10}"), "amazon"),
+)
 _NAMES: Final[Mapping[Kind, tuple[str, Sequence[str], Sequence[str]]]] = {
     "log": ("events", FIELDS, ("user_id", "item_id", "ts")),
     "items": ("items", ITEM_FIELDS, ("item_id", "title")),
@@ -47,11 +61,37 @@ MIN_SHARE: Final = 0.9
 def known_export(table: Table) -> Part | None:
     """Return the part that a preset makes of a table; None where no preset is known for it."""
     if table.form.format == "json":
-        return next((part for name in NESTED if (part := _read(table, name, "log", table.records)) is not None), None)
+        nested = (part for name in NESTED if (part := _read(table, name, "log", table.records)) is not None)
+        return next(nested, None) or _by_columns(table, table.records)
+    if table.has_header:
+        names = [column.name for column in table.columns]
+        records = [dict(zip(names, row, strict=True)) for row in table.rows(table.n_rows)]
+        return _by_columns(table, records)
+    for patterns, preset in BY_VALUES:
+        if _has_values(table, patterns):
+            return _by_position(table, preset, "log")
     name = table.paths[0].name.lower().removesuffix(".gz")
-    if table.has_header or name not in BY_NAME:
-        return None
-    preset, kind = BY_NAME[name]
+    return _by_position(table, *BY_NAME[name]) if name in BY_NAME else None
+
+
+def _by_columns(table: Table, records: Sequence[Mapping[str, Any]]) -> Part | None:
+    names = {column.name for column in table.columns}
+    found = next(((preset, kind) for columns, preset, kind in BY_COLUMNS if columns <= names), None)
+    return None if found is None else _read(table, *found, records)
+
+
+def _has_values(table: Table, patterns: Sequence[str]) -> bool:
+    """Return whether nearly all values of each column match its pattern."""
+    if len(table.columns) != len(patterns):
+        return False
+    return all(
+        column.present and column.share(re.compile(pattern).fullmatch) >= MIN_SHARE
+        for column, pattern in zip(table.columns, patterns, strict=True)
+    )
+
+
+def _by_position(table: Table, preset: str, kind: Kind) -> Part | None:
+    """Return the part that a preset makes of a table without a header, by the preset's own layout."""
     rules = find_preset(preset, _NAMES[kind][0])
     first = [as_text(column.values[0]) for column in table.columns] if table.n_rows else []
     names = column_names(rules, first, table.form.delimiter) if rules is not None else None
@@ -62,10 +102,7 @@ def known_export(table: Table) -> Part | None:
 
 
 def _read(table: Table, preset: str, kind: Kind, records: Sequence[Mapping[str, Any]]) -> Part | None:
-    """Return the part that a preset makes of records.
-
-    None says that the preset cannot read nearly all of them.
-    """
+    """Return the part that a preset makes of records; None where it cannot read nearly all of them."""
     of_kind, fields, required = _NAMES[kind]
     rules = find_preset(preset, of_kind)
     if rules is None or not records:

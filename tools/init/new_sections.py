@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tools.files.cells.missing import MISSING
+from tools.files.presets import find_preset
 from tools.init.log_details import LogDetails, shown_time
 from tools.init.profile import as_text
 from tools.init.propose import Part
@@ -60,10 +61,12 @@ def _section(part: Part, details: LogDetails | None, checks: list[str]) -> NewSe
     tables: dict[str, Sequence[Entry]] = {"columns": _columns(part, checks)}
     if details is not None:
         entries += _times(part, details)
+        rules = find_preset(part.preset, "events") if part.preset else None
+        by_preset = {} if rules is None else rules.types
         tables["types"] = [
             Entry(one.word, one.type, f"{one.count:,} rows")
             for one in details.types
-            if one.type and one.type != one.word
+            if one.type and one.type != by_preset.get(one.word, one.word)
         ]
         comments += [
             f"type {one.word!r} of {one.count:,} rows is not mapped: add it below [log.types]"

@@ -13,6 +13,7 @@ from streams.errors import InputError
 from tools.files.file_options import FileOptions
 from tools.files.formats.avro_rows import AvroRows
 from tools.files.formats.delimited import Delimited
+from tools.files.formats.encodings import likely_encoding
 from tools.files.formats.json_rows import json_rows
 from tools.files.formats.named_files import NamedFile, find_files
 from tools.files.formats.orc_rows import OrcRows
@@ -172,20 +173,10 @@ def _delimited(file: NamedFile, text: TextFile, n_rows: int) -> Table:
 
 
 def _likely_encoding(file: NamedFile) -> str:
-    """Return the encoding that a text has most likely; of the Western ones, Windows' own."""
-    from charset_normalizer import from_bytes
-
+    """Return the encoding that a text has most likely."""
     with open_unpacked(file.path, file.name) as content:
         lines = [line for line in content.read(1 << 20).splitlines(keepends=True) if not line.isascii()]
-    sample = b"".join(lines)[: 1 << 16]
-    best = from_bytes(sample).best()
-    if best is not None and not re.search("[A-Za-z\u00c0-\u024f]{3}", str(best)):
-        return best.encoding
-    try:
-        sample.decode("cp1252")
-    except UnicodeDecodeError:
-        return "latin-1"
-    return "cp1252"
+    return likely_encoding(b"".join(lines)[: 1 << 16])
 
 
 def _groups(files: Sequence[NamedFile]) -> list[list[NamedFile]]:

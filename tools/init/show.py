@@ -1,7 +1,4 @@
-"""Shows a proposal.
-
-People get tables with the first rows as understood, programs an object.
-"""
+"""Shows a proposal: to people as tables with the first rows as understood, to programs as an object."""
 
 from __future__ import annotations
 

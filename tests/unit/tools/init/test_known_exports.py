@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from tools.init.envelope import opened
 from tools.init.known_exports import known_export
 from tools.init.sample import read_tables
 from tools.init.tables import Table
+from tools.main import main
 
 MS = 1_700_000_000_000
 
@@ -89,3 +91,58 @@ def test_an_envelope_is_opened() -> None:
     assert opened([{"payload": change}, gone, change]) == ("debezium", [row, row])
     assert opened([{"schema": None, "payload": row}]) == ("connect", [row])
     assert opened([row]) == ("", [])
+
+
+CERTAIN = {
+    "taobao": ("log", "x.csv", ["{i},22{j},{j},pv,15115{i:05}", "{i},22{j},{j},cart,15115{i:05}"]),
+    "retailrocket": (
+        "log",
+        "x.csv",
+        ["timestamp,visitorid,event,itemid,transactionid", "14332211{i:05},{i},view,{j},"],
+    ),
+    "movielens": ("log", "r.csv", ["userId,movieId,rating,timestamp", "{i},{j},4.5,9649{i:05}"]),
+    "amazon": ("log", "r.csv", ["A2VNYWOPJ13AF{j},B0000{i:05},5.0,12598{i:05}"]),
+}
+
+
+@pytest.mark.parametrize("preset", CERTAIN)
+def test_a_shape_that_one_export_has_names_its_preset(preset: str, tmp_path: Path) -> None:
+    """By the columns of a header, or by the values where there is none."""
+    kind, name, lines = CERTAIN[preset]
+    head = [line for line in lines if "{" not in line]
+    rows = [line.format(i=i, j=i % 9) for i in range(40) for line in lines if "{" in line]
+    path = tmp_path / name
+    path.write_text("\n".join([*head, *rows, ""]))
+    part = known_export(read_tables([path])[0][0])
+    assert part is not None and (part.preset, part.kind, part.missing()) == (preset, kind, [])
+    assert part.chosen.has("ts")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["{i},22{j},{j},view,15115{i:05}"],  # not the words of Taobao
+        ["{i},22{j},{j},pv,15115{i:05},more"],
+        ["{i},{j},5.0,12598{i:05}"],  # not the ids of Amazon
+        ["userId,movieId,rating", "{i},{j},4.5"],
+    ],
+    ids=["types", "width", "ids", "no-time"],
+)
+def test_a_shape_that_others_may_have_names_none(lines: list[str], tmp_path: Path) -> None:
+    """Then columns are proposed one by one."""
+    head = [line for line in lines if "{" not in line]
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join([*head, *(lines[-1].format(i=i, j=i % 9) for i in range(40)), ""]))
+    assert known_export(read_tables([path])[0][0]) is None
+
+
+def test_types_that_the_settings_have_win_over_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preset of Taobao takes a cart for a click; with a type cart it is one."""
+    monkeypatch.chdir(tmp_path)
+    _, _, lines = CERTAIN["taobao"]
+    Path("x.csv").write_text("\n".join(line.format(i=i, j=i % 9) for i in range(40) for line in lines))
+    assert main(["init", "x.csv"]) == 0
+    found = tomllib.loads(Path("headrace.toml").read_text())
+    assert (found["log"]["format"], found["log"]["types"], "cart" in found["event_types"]) == (
+        "taobao", {"cart": "cart"}, True,
+    )  # fmt: skip
