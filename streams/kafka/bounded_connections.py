@@ -52,10 +52,7 @@ class BrokerAnswerError(ConnectionError):
 
 
 def bound_connections() -> None:
-    """Bound all connections that this process opens from now on, also those of Faust.
-
-    A second call changes nothing.
-    """
+    """Bound all connections that this process opens from now on, also those of Faust. Repeat-safe."""
     conn.AIOKafkaConnection = BoundedConnection
 
 

@@ -48,10 +48,7 @@ class Serving(Protocol):
         """Get ready; called before anything is consumed."""
 
     def let_go(self) -> None:
-        """Drop waiting work without committing it.
-
-        A rebalance, or the worker's end, must not wait for it.
-        """
+        """Drop waiting work without committing it: a rebalance, or the worker's end, must not wait."""
 
     async def stop(self) -> None:
         """Release all resources; called after consuming has ended."""
@@ -121,10 +118,7 @@ class StreamApp(faust.App):
         await super().on_started()
 
     async def crash(self, reason: BaseException) -> None:
-        """Stop the worker with an exit code above 0.
-
-        Note damage of the store for the next start.
-        """
+        """Stop the worker with an exit code above 0; note damage of the store for the next start."""
         self._fail(reason)
         try:
             note_crash(self.tables.values(), reason)

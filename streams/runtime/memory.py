@@ -28,10 +28,7 @@ M_ARENA_MAX: Final = -8  # of glibc's malloc.h
 
 
 def keep_for_good() -> None:
-    """Exclude all present objects from garbage collection.
-
-    A collection then takes milliseconds.
-    """
+    """Exclude all present objects from garbage collection, so that a collection takes milliseconds."""
     gc.collect()
     gc.freeze()
 

@@ -1,7 +1,4 @@
-"""The worker's pages.
-
-They are ``/health`` (ready), ``/live``, ``/counts`` (JSON) and ``/metrics`` (Prometheus).
-"""
+"""The worker's pages: ``/health`` (ready), ``/live``, ``/counts`` (JSON), ``/metrics`` (Prometheus)."""
 
 from __future__ import annotations
 

@@ -45,12 +45,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.state"},
         {"streams.health"},
         {"streams.runtime"},
-        {
-            "streams.sequencer",
-            "streams.recommender.popularity",
-            "streams.recommender.waiting",
-            "streams.catalogue",
-        },
+        {"streams.sequencer", "streams.recommender.popularity", "streams.recommender.waiting"},
         {"streams.recommender"},
     ],
     "tools": [

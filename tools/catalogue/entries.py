@@ -1,7 +1,4 @@
-"""``put``, ``delete`` and ``list`` of a topic of entries.
-
-``headrace items`` and ``headrace users`` share them.
-"""
+"""``put``, ``delete`` and ``list`` of a topic of entries: what ``headrace items`` and ``users`` share."""
 
 from __future__ import annotations
 
@@ -103,10 +100,7 @@ def _add_action(actions: Any, name: str, summary: str) -> argparse.ArgumentParse
 
 
 def run(args: argparse.Namespace, settings: Settings, command: EntryCommand[EntryT]) -> int:
-    """Run the command; return its exit code.
-
-    It is 1 where a row was refused or a listed id is not there.
-    """
+    """Run the command; return its exit code: 1 where a row was refused or a listed id is not there."""
     actions: Mapping[str, Callable[..., int]] = {"put": _put, "delete": _delete, "list": _list}
     return actions[args.action](args, settings, command)
 
@@ -122,6 +116,7 @@ def _put(args: argparse.Namespace, settings: Settings, command: EntryCommand[Ent
     if args.dry_run:
         if removed:
             found["would_remove"] = len(removed)
+            told += f", {len(removed)} would be removed"
         return _show(args, read.entries, found, told)
     if args.replace:
         kept = read.entries.keys() | {command.id_on_wire(key) for key in read.reader.ids_refused}

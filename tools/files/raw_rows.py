@@ -104,19 +104,13 @@ def raw_rows(
 
 
 def holds_json(paths: Sequence[Path], options: FileOptions) -> bool:
-    """Return whether the first of some files holds JSON objects.
-
-    The parameters are those of raw_rows.
-    """
+    """Return whether the first of some files holds JSON objects; the parameters are those of raw_rows."""
     reader = FileReader(options, (), ())
     return any(reader.holds_objects(file) for file in find_files(paths)[:1])
 
 
 class FileReader:
-    """Reads the rows of one file after another in the same way.
-
-    The parameters are those of raw_rows.
-    """
+    """Reads the rows of one file after another in the same way; the parameters are those of raw_rows."""
 
     def __init__(
         self, options: FileOptions, fields: Sequence[str], required: Sequence[str], types: Collection[str] = ()
@@ -193,7 +187,7 @@ class FileReader:
         return self._mapper.roots(table.names)
 
     def _delimited(self, file: NamedFile, text: TextFile) -> tuple[Delimited, list[str], bool] | None:
-        """Return a delimited file's rows, its columns' names, and whether it has a header.
+        """Return the rows of a delimited file, the names of its columns, and whether it has a header.
 
         None for a file without rows.
         """
@@ -213,6 +207,7 @@ class FileReader:
             self._check_positions(file, len(names))
         names = [name.strip() for name in (table.first if names is None else names)]
         self._check(file, names, self._columns)
+        self._check_once(file, names)
         return table, names, has_header
 
     def _json_rows(self, file: NamedFile, text: TextFile) -> Iterator[Numbered]:
@@ -283,6 +278,15 @@ class FileReader:
         if field in columns:
             raise InputError(f"{file.name}: {field}: no column {name!r}; there are {there}; see --columns")
         raise InputError(f"{file.name}: no column {name!r}; there are {there}; map one with --columns {field}=NAME")
+
+    def _check_once(self, file: NamedFile, names: Sequence[str]) -> None:
+        """Raise :class:`InputError` where two columns have one name and are read."""
+        read = self._mapper.roots(names)
+        double = next((name for name in read if read.count(name) > 1), None)
+        if double is not None:
+            raise InputError(
+                f"{file.name}: {read.count(double)} columns are called {_shown(double)!r}; rename all but one"
+            )
 
     def _check_positions(self, file: NamedFile, width: int) -> None:
         for field, position in self._columns.items():

@@ -1,7 +1,4 @@
-"""Checks before a training or an evaluation works.
-
-They find each fault that can be known early.
-"""
+"""What is checked before a training or an evaluation works: nothing that can be known fails late."""
 
 from __future__ import annotations
 

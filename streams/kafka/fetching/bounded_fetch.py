@@ -70,10 +70,7 @@ class BoundedRecords:
 
 
 def _getall(self: Any, max_records: int | None = None) -> list[Any]:
-    """Return a partition's next records, with a bound of bytes.
-
-    It replaces aiokafka's ``FetchResult.getall``.
-    """
+    """Return a partition's next records: aiokafka's ``FetchResult.getall`` with a bound of bytes."""
     if not self.check_assignment(self._topic_partition) or not self.has_more():
         return []
     records: list[Any] = []

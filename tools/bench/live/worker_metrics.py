@@ -82,10 +82,7 @@ def stage_counts(worker: Worker) -> StageCounts:
 
 
 def cpu_s(pid: int | None) -> float:
-    """Return a process's processor time since its start in seconds.
-
-    It is 0 where the system hides the time.
-    """
+    """Return the processor time of a process since its start in seconds, 0 where the system hides it."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,4 @@
-"""``headrace rejected list|show|redrive`` counts, shows and resends rejected events."""
+"""``headrace rejected list|show|redrive``: counts and shows rejected events, and sends them again."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""``headrace subscribe`` prints recommendation lists with titles.
-
-It prints those there are, or new ones as they come.
-"""
+"""``headrace subscribe``: prints recommendation lists with titles: those there are, or new ones as they come."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Lists in a cell.
-
-They are those of JSON and Parquet, in brackets as programs write them, or cut at a separator.
-"""
+"""Lists in a cell: of JSON and Parquet, in brackets as programs write them, or cut at a separator."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import msgspec
 
 SEPARATOR: Final = "|"
 #: What else shops put between tags; a cell with one of them and without the separator is told of.
-OTHERS: Final = (",", ";", "/", "、", "，")
+OTHERS: Final = (",", ";", "/", "、", "，", "；")
 
 
 def list_of(raw: Any, separator: str = SEPARATOR) -> list[Any]:

@@ -67,8 +67,9 @@ class Tally:
         for (name, by), (n, first) in self._replaced.items():
             yield f"{name}: {counted(n, 'row')} {'has' if n == 1 else 'have'} none, first {first}; the {by} stands for it"
         if self.n_repeated:
+            repeat = "repeats" if self.n_repeated == 1 else "repeat"
             yield (
-                f"{id_field}: {counted(self.n_repeated, 'row')} repeat an id, for example {self._first_repeated}; "
+                f"{id_field}: {counted(self.n_repeated, 'row')} {repeat} an id, for example {self._first_repeated}; "
                 "the last row of an id counts"
             )
         for (name, mark), n in self._separators.items():

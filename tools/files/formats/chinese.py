@@ -18,6 +18,12 @@ MAX_KANA_SHARE: Final = 0.2
 #: Chinese text, about 40 % come after these.
 MIN_LATE_SHARE: Final = 0.08
 ENOUGH: Final = 30
+#: Words of exports. A log repeats few words, which say little by their letters; two of these words
+#: come from no other encoding by chance.
+WORDS: Final = (
+    "用户", "会员", "商品", "产品", "编号", "名称", "标题", "时间", "日期", "行为", "类型", "类目", "分类", "价格", "标签", "评分",
+    "浏览", "点击", "购买", "加购", "收藏", "下单", "支付", "曝光",
+)  # fmt: skip
 _PAIR: Final = re.compile(rb"[\x81-\xfe](?:[\x40-\x7e\x80-\xfe]|[\x30-\x39][\x81-\xfe][\x30-\x39])", re.DOTALL)
 
 
@@ -30,16 +36,20 @@ def is_chinese(lines: Sequence[bytes]) -> bool:
     """
     n_broken = 0
     pairs: list[bytes] = []
+    words: set[str] = set()
     for line in lines:
         try:
-            line.decode("gb18030")
+            text = line.decode("gb18030")
         except UnicodeDecodeError:
             n_broken += 1
             continue
+        words |= {word for word in WORDS if word in text}
         # four bytes are rare letters and emoji
         pairs += [pair for pair in _PAIR.findall(line) if len(pair) == 2]
     if n_broken > MAX_BROKEN_SHARE * len(lines) or not pairs:
         return False
+    if len(words) > 1:
+        return True
     core = [pair for pair in pairs if pair[0] >= 0xA1 and pair[1] >= 0xA1]
     han = [pair for pair in core if 0xB0 <= pair[0] <= 0xF7]
     n_common = sum(pair[0] <= 0xD7 for pair in han)

@@ -36,6 +36,8 @@ from tools.files.formats.text import MAX_LINE_BYTES, Lines, TextFile
 MAX_VALUE_LINES: Final = 1_000
 #: RecBole's atomic files write a column as ``name:type``.
 _ATOMIC: Final = re.compile(r".*:(?:token|token_seq|float|float_seq)")
+#: Excel reads the delimiter from such a first line, and some programs write it.
+_NAMED: Final = re.compile(rb'"?sep=([\x20-\x7e\t])"?\r?\n')
 
 Row = tuple[int, list[str] | str]
 
@@ -75,9 +77,14 @@ class Delimited:
         #: Lines that were read ahead and have not been taken.
         self._kept: deque[tuple[int, bytes | None]] = deque()
         self._width = 0
+        head, named = text.head, _NAMED.match(text.head)
+        if named:
+            head = head[named.end() :]
+            next(self._lines)
+            delimiter = named[1].decode() if delimiter == "auto" else delimiter
         self.is_sniffed = delimiter == "auto"
-        self.delimiter = sniff(text.head, suffix, wanted, least) if delimiter == "auto" else parse_delimiter(delimiter)
-        widths = Counter(n_values(line, self.delimiter) for line in first_lines(text.head))
+        self.delimiter = sniff(head, suffix, wanted, least) if delimiter == "auto" else parse_delimiter(delimiter)
+        widths = Counter(n_values(line, self.delimiter) for line in first_lines(head))
         self._usual_width = widths.most_common(1)[0][0] if widths else 0
         self.is_usual = USUAL.get(suffix) == self.delimiter
         self.first: list[str] = []
@@ -120,7 +127,7 @@ class Delimited:
             yield lines if _is_plain(lines, self.delimiter) else self.rows_of(lines)
 
     def rows_of(self, lines: Lines) -> Iterator[Row]:
-        """Yield the rows of some lines, and of the lines after them that end a quoted value."""
+        """Yield the rows of some lines, and of those after them into which a quoted value goes on."""
         self._kept.extend(lines.numbered())
         return self._rows(is_ended=True)
 
@@ -202,7 +209,7 @@ class Delimited:
 
 
 def _is_plain(lines: Lines, delimiter: str) -> bool:
-    """Whether each line is a row, and each quote stands around a whole value without quotes."""
+    """Whether each line is a row, and each quote in it stands around a whole value without quotes."""
     data = lines.data
     if lines.is_cut or b"\0" in data or (b"\r" in data and data.count(b"\r") != data.count(b"\r\n")):
         return False
@@ -210,10 +217,7 @@ def _is_plain(lines: Lines, delimiter: str) -> bool:
 
 
 def _are_around_values(data: bytes, delimiter: int) -> bool:
-    """Whether quotes come in pairs on one line.
-
-    Delimiters or the ends of the line stand around each pair.
-    """
+    """Whether quotes come in pairs on one line, with delimiters or the ends of the line around them."""
     if delimiter > 127:
         return False
     letters = np.frombuffer(b"\n" + data + b"\n", dtype=np.uint8)

@@ -1,10 +1,11 @@
-"""Reads JSON objects: one a line, in one array, or one after another over several lines.
+"""Reads JSON objects: one a line, in one array, or one after another, over several lines or in one.
 
 An array is read piece by piece, so that a file of any size needs little memory.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any, Final
@@ -18,6 +19,7 @@ from tools.files.formats.unreadable import check_python
 JsonRow = tuple[int, "dict[str, Any] | str"]
 #: A text, a bracket, or what stands between two of them.
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[{}\[\],"]|[^\s{}\[\],"]+', re.DOTALL)
+_CONSTANT: Final = re.compile(rb"[:,\[]\s*(?:NaN|-?Infinity)\b")
 _OPEN: Final = (b"{", b"[")
 _CLOSE: Final = (b"}", b"]")
 _SPACE: Final = b" \t\r\n"
@@ -62,13 +64,30 @@ def _decoded(decoder: msgspec.json.Decoder[dict[str, Any]], value: bytes, text: 
             value.decode()
         except UnicodeDecodeError:
             return text.why_no_text(value)
-        return f"not a JSON object: {exc}"
+        return _with_constants(value) or f"not a JSON object: {exc}"
+
+
+def _with_constants(value: bytes) -> dict[str, Any] | None:
+    """Return an object with NaN or Infinity, which are no JSON but which Python and others write.
+
+    None for what is no object even so. NaN is no value; an infinite one is for the checks of numbers.
+    """
+    if not _CONSTANT.search(value):
+        return None
+    try:
+        found = json.loads(value, parse_constant=lambda name: None if name == "NaN" else float(name))
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _is_over_lines(head: bytes) -> bool:
-    """Whether a file begins with an object that ends in a later line than its first."""
+    """Whether a file begins with an object that ends in a later line than its first.
+
+    Or in that line with another one after it, as Amazon's Firehose puts them together.
+    """
     first, line_feed, _ = head.partition(b"\n")
-    if not head.startswith(b"{") or not line_feed or not first.strip():
+    if not head.startswith(b"{") or not first.strip():
         return False
     depth = 0
     for match in _TOKEN.finditer(head):
@@ -79,6 +98,8 @@ def _is_over_lines(head: bytes) -> bool:
     else:
         return first.strip() == b"{"
     if end <= len(first):
+        return first[end:].lstrip().startswith((b"{", b","))
+    if not line_feed:
         return False
     try:
         msgspec.json.decode(head[:end])

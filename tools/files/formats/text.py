@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Final, cast
 
 from streams.errors import InputError
 from tools.files.formats.chinese import is_chinese
+from tools.files.formats.encodings import UTF_8, check_encoding, likely_encoding
 from tools.files.formats.notes import say_once
 
 PIECE_BYTES: Final = 1 << 16
@@ -40,7 +41,6 @@ MAX_LINE_BYTES: Final = 1 << 20
 BLOCK_BYTES: Final = 1 << 19
 #: Stands in the stream for what the file's encoding cannot read; it is in no UTF-8.
 BAD_BYTE: Final = b"\xff"
-UTF_8: Final = "utf-8"
 _MARKS: Final = (
     (codecs.BOM_UTF8, UTF_8),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -171,7 +171,7 @@ class TextFile:
         return pieces if self.encoding == UTF_8 else self._recoded(pieces)
 
     def _detected(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield the bytes of a file without a mark; find the encoding at a byte beyond ASCII."""
+        """Yield the bytes of a file without a mark; find the encoding where the first one needs it."""
         n_bytes, n_lines = 0, 0
         for piece in pieces:
             if piece.isascii():
@@ -243,19 +243,6 @@ class TextFile:
                 yield text.encode("utf-8", "surrogateescape")
 
 
-def check_encoding(name: str) -> str:
-    """Return Python's name of a text encoding; raise :class:`InputError` where it knows none."""
-    try:
-        found = codecs.lookup(name).name
-        codecs.getincrementaldecoder(name)("strict").decode(b"", final=True)
-        "a".encode(name)
-    except (LookupError, TypeError, ValueError) as exc:
-        raise InputError(
-            f"--encoding {name!r}: is not a text encoding; name one, as utf-8, gb18030, big5, shift_jis or cp1252"
-        ) from exc
-    return UTF_8 if found in ("utf-8", "utf-8-sig", "ascii") else found
-
-
 def _are_alike(marked: str, given: str) -> bool:
     return marked.removesuffix("-le").removesuffix("-be") in (given, given.removesuffix("-le").removesuffix("-be"))
 
@@ -289,15 +276,11 @@ def _bad_byte(line: bytes) -> int | None:
 
 def _hint(broken: list[tuple[int, int, bytes]]) -> str:
     """Return what the lines may be in words; a guess helps a person, but reads no file."""
-    from charset_normalizer import from_bytes
-
-    sample = b"".join(line for _, _, line in broken)[:PIECE_BYTES]
-    best = from_bytes(sample).best()
-    return f"; it may be {best.encoding}" if best is not None and best.encoding not in ("ascii", "utf_8") else ""
+    return f"; it may be {likely_encoding(b''.join(line for _, _, line in broken)[:PIECE_BYTES])}"
 
 
 def _with_line_feeds(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the bytes, with line feeds where old Macs end lines in a carriage return alone."""
+    """Yield the bytes; where lines end in a carriage return alone, as on old Macs, with line feeds."""
     first = next(pieces, b"")
     if not _has_lone_returns(first):
         yield first

@@ -88,10 +88,7 @@ async def _trigger_offsets(
 def _trigger_reader(
     settings: Settings,
 ) -> Callable[[ConsumedRecord, Mapping[bytes, str]], tuple[bytes, str | None]]:
-    """Return a function from a record of ``events`` to its user's key and its event id.
-
-    The event id is None for a record that is not wanted or cannot be read.
-    """
+    """Return a function from a record of ``events`` to its user's key and its event id, None without one."""
     plain = RecordDecoder(_EventName)
     # its decode() has no clock
     foreign = open_event_decoder(settings.kafka, 0, settings.sequencer.types())

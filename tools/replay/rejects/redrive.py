@@ -104,10 +104,7 @@ class Redriver:
         return key, value
 
     def _key(self, reject: RejectedEvent, value: bytes) -> bytes:
-        """Return the key that the contract asks for.
-
-        An encoded key stays, because its partition must stay.
-        """
+        """Return the key that the contract asks for; an encoded one stays, as its partition must."""
         plain = self._decoder.decode(value).user_id.encode()
         if self._decoder.keys_are_ids or not reject.key:
             return plain

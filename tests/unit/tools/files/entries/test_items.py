@@ -155,7 +155,7 @@ def test_what_is_left_out_is_told_once_with_a_count_and_an_example(
         "price: 2 of 6 are no number, for example 'free' in line 2; left out",
         "tags: 1 of 6 are a word for nothing, for example 'NULL' in line 3; left out",
         "title: 1 row has none, first line 2; the item_id stands for it",
-        "item_id: 1 row repeat an id, for example '2' in line 4; the last row of an id counts",
+        "item_id: 1 row repeats an id, for example '2' in line 4; the last row of an id counts",
         "2 of 6 rows refused",
     ):
         assert line in told, line

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from streams.errors import InputError
 from tools.files.file_options import FileOptions
 from tools.files.formats.chinese import is_chinese
-from tools.files.formats.text import MAX_LINE_BYTES, TextFile, check_encoding
+from tools.files.formats.encodings import check_encoding
+from tools.files.formats.text import MAX_LINE_BYTES, TextFile
 from tools.files.raw_rows import RawRow, raw_rows
 
 CHINESE = ["编号,名称", "1,无线蓝牙耳机", "2,纯棉短袖", "3,不锈钢保温杯", "4,儿童雨伞"]

@@ -1,1 +1,0 @@
-"""From records of ``items`` to changes of the catalogue."""
