@@ -124,7 +124,7 @@ class FusionModel(nn.Module):
         return logits.squeeze(2)
 
     def known_items(self, items: Tensor) -> Tensor:
-        """Return what the network reads of items, (n_items, N_PROJECTED) from (n_items, item_width)."""
+        """Project items (n_items, item_width) to what the network reads: (n_items, N_PROJECTED)."""
         projected: Tensor = self.item_projection(items)
         return projected
 

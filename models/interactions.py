@@ -149,7 +149,7 @@ class Interactions:
         return first
 
     def hidden_at(self, position: int) -> set[str]:
-        """Return the items that are hidden from an event's user, but for an item hidden at its very time.
+        """Return the items that are hidden from an event's user at the event's time.
 
         Whether its user hid the event's own item before the event or after it, equal times do not
         say.

@@ -10,7 +10,7 @@
     ├── RejectCeilingError        more rejects than the operator allows (reject_ceiling_share)
     ├── TopicError                topics missing or unlike the contract
     ├── BrokerError               no broker, or it refused
-    ├── FencedError              another worker has taken a partition over: this one must stop writing to it
+    ├── FencedError              another worker has taken a partition over: this one stops writing
     └── StalledError              offsets do not move: the supervisor must restart the worker
 """
 

@@ -1,4 +1,6 @@
-r"""Makes the text of strangers fit for a screen: commands, logs and errors write nothing that has not been through here.
+r"""Makes the text of strangers fit for a screen.
+
+Commands, logs and errors write nothing that has not been through here.
 
 Ids, titles and messages come from whoever may write a topic or a file. A terminal obeys escape
 sequences, it shows text behind a directional mark in another order than the text is stored in, and
@@ -47,7 +49,9 @@ def printable(text: str) -> str:
 
 
 def printable_json(text: str) -> str:
-    r"""Return JSON text that decodes to the same values and holds no character that a terminal obeys or hides.
+    r"""Return JSON text without characters that a terminal obeys or hides.
+
+    It decodes to the same values.
 
     Such a character becomes ``\uXXXX``: it stands within a string, because JSON has none of them
     elsewhere but the line break.
@@ -58,7 +62,9 @@ def printable_json(text: str) -> str:
 
 
 def table_cell(text: str) -> str:
-    """Return text as one cell of a table that a spreadsheet may open: printable, and never a formula.
+    """Return text as one cell of a table that a spreadsheet may open.
+
+    The cell is printable, and never a formula.
 
     What begins as a formula or with a quote gets an apostrophe before it; a number stays a number.
     """
@@ -67,7 +73,10 @@ def table_cell(text: str) -> str:
 
 
 def is_shown(character: str) -> bool:
-    """Whether a terminal shows a character in its place: Python's ``isprintable``, and spaces such as that of Chinese text (U+3000)."""
+    """Whether a terminal shows a character in its place.
+
+    Such characters are those of Python's ``isprintable``, and spaces as in Chinese text (U+3000).
+    """
     return character.isprintable() or unicodedata.category(character) == "Zs"
 
 
@@ -81,7 +90,9 @@ def _json_spelled(character: str) -> str:
 
 
 class PrintableFormatter(logging.Formatter):
-    """Gives each log record one line; a library's further lines and a traceback follow it, indented.
+    """Gives each log record one line.
+
+    A library's further lines and a traceback follow it, indented.
 
     Put it before another formatter among the bases: what that one adds itself, such as colours,
     stays.
@@ -104,7 +115,7 @@ class PrintableFormatter(logging.Formatter):
 
 
 def show_all_uncaught() -> None:
-    """Make this process show every error that nobody caught, in any thread, as :func:`show_uncaught` does.
+    """Make this process show every uncaught error, in any thread, as :func:`show_uncaught` does.
 
     Only in the place of Python's own hooks: a debugger or a test run that set others has its
     reason.

@@ -45,7 +45,10 @@ class HelpFormatter(RichHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser with coloured help. Its errors, which quote the user's input, are plain and printable."""
+    """A parser with coloured help.
+
+    Its errors quote the user's input, so they are plain and printable.
+    """
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**{"formatter_class": HelpFormatter} | arguments)

@@ -56,7 +56,10 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells count it
 
 
 def build_parser(command: str | None) -> argparse.ArgumentParser:
-    """Return the parser with the arguments of one command; for ``completion``, with those of all."""
+    """Return the parser with the arguments of one command.
+
+    For ``completion`` it has those of all commands.
+    """
     parser = Parser(prog="headrace", description="A Kafka stream of shop events in, fresh recommendations out.")
     parser.add_argument("--version", action=ShowVersion, help="print the version and exit")
     sub = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -1,4 +1,6 @@
-"""Train an artifact with a text encoder of your own: python custom_encoder.py LOG_CSV CATALOGUE_CSV OUT
+"""Train an artifact with a text encoder of your own.
+
+Run it as: python custom_encoder.py LOG_CSV CATALOGUE_CSV OUT
 
 The log has the columns user_id, item_id and ts (milliseconds); the catalogue item_id and title.
 Workers load encoders by name or folder only, so an artifact of this encoder serves in your own
@@ -20,7 +22,10 @@ from models.training.train import TextSource, TrainingData, TrainingOptions, tra
 
 
 class CharacterEncoder:
-    """Counts of three to five letters, hashed: similar spelling gives similar vectors. A `models.text.encoder.TextEncoder`."""
+    """Counts of three to five letters, hashed: similar spelling gives similar vectors.
+
+    The class is a `models.text.encoder.TextEncoder`.
+    """
 
     files_sha256 = ""  # it is loaded from no file
     version = "characters-256-1"  # change it with anything that changes a vector

@@ -1,4 +1,6 @@
-"""Lists without Kafka, cell by cell as in a notebook: python embed_pipeline.py ARTIFACT CATALOGUE_CSV
+"""Make lists without Kafka, cell by cell as in a notebook.
+
+Run it as: python embed_pipeline.py ARTIFACT CATALOGUE_CSV
 
 The catalogue has the columns item_id and title; `headrace train LOG --items CATALOGUE_CSV --out
 ARTIFACT` made the artifact.
@@ -15,7 +17,7 @@ from models.base.types import Behaviour
 from models.ranking.catalogue import build_catalogue
 from models.ranking.pipeline import Pipeline
 from models.text.clean import item_text
-from streams.recommender.artifact_encoder import open_artifact_encoder
+from streams.recommender.model.artifact_encoder import open_artifact_encoder
 from streams.settings.load import load_settings
 
 artifact = load_artifact(Path(sys.argv[1]))
@@ -28,7 +30,7 @@ encoder, _cache = open_artifact_encoder(artifact, "cpu", load_settings(artifact=
 vectors = encoder.encode([item_text(title) for title in titles.values()])
 catalogue = build_catalogue(artifact, dict(zip(titles, vectors, strict=True)), generation=1)
 
-# %% A window is a user's last behaviours in order of time; here somebody looked at the first three items
+# %% A window is a user's last behaviours in order of time; this user saw the first three items
 now_ms = int(time.time() * 1000)
 window = [Behaviour(item_id, "view", now_ms - 60_000 * age) for age, item_id in zip((3, 2, 1), titles, strict=False)]
 

@@ -248,7 +248,7 @@ def fit_baselines(
     on_progress: Callable[[int, int], None],
     weights: Float32 | None = None,
 ) -> tuple[list[Baseline], dict[str, str]]:
-    """Fit baselines; one that cannot be fitted is left out, because the others are of use without it.
+    """Fit baselines; leave out each that cannot be fitted, because the others are of use.
 
     Parameters
     ----------

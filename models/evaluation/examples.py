@@ -15,7 +15,10 @@ HISTORY_SHOWN: Final = 6
 
 
 def drawn(cases: Cases, seed: int, n: int = N_EXAMPLES) -> set[int]:
-    """Return the cases to show: a random one of each of ``n`` random users, so that nobody picks."""
+    """Return the cases to show: a random case of each of ``n`` random users.
+
+    So nobody picks the examples.
+    """
     order = np.random.default_rng(seed).permutation(len(cases))
     _, first = np.unique(cases.users[order], return_index=True)  # a random case of each user
     return set(order[np.sort(first)[:n]].tolist())

@@ -132,7 +132,10 @@ def _best(rows: Int64, weights: Float32, n: int) -> tuple[Int64, Float32]:
 
 
 def ease_refusal(n_items: int) -> str:
-    """Return why EASE cannot take so many items, empty where it can: its matrix has a row for each."""
+    """Return why EASE cannot take so many items, empty where it can.
+
+    The matrix of EASE has a row for each item.
+    """
     return f"EASE takes at most {MAX_EASE_ITEMS}" if n_items > MAX_EASE_ITEMS else ""
 
 

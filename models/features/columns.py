@@ -102,7 +102,9 @@ class FeatureSpec(msgspec.Struct, frozen=True):
 
 
 def item_row(item: Mapping[str, Any]) -> Row:
-    """Return an item's features: ``price``, ``category``, ``categories``, ``n_tags``, ``features.NAME``.
+    """Return an item's features by name.
+
+    The names are ``price``, ``category``, ``categories``, ``n_tags`` and ``features.NAME``.
 
     Parameters
     ----------
@@ -222,7 +224,7 @@ def _category(value: Any) -> str:
 
 
 def _categories(value: Any) -> tuple[str, ...]:
-    """Return the distinct categories of a value, one or those of a list; none where it is missing."""
+    """Return the distinct categories of a value: one, those of a list, or none if missing."""
     texts = [part for part in value if isinstance(part, str)] if isinstance(value, list | tuple) else [value]
     return tuple(dict.fromkeys(category for text in texts if (category := _category(text))))
 

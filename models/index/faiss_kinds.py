@@ -96,7 +96,9 @@ def efforts(index: Any, kind: Kind) -> list[int]:
 
 
 def nearest_exact(vectors: Float32, queries: Float32, k: int) -> tuple[Int64, Float32]:
-    """Return the best positions and their scores, (q, k) each, of contiguous vectors, without an index.
+    """Return the best positions of contiguous vectors and their scores, (q, k) each.
+
+    The search takes all vectors, without an index.
 
     Parameters
     ----------

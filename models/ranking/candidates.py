@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -26,6 +26,12 @@ N_NEIGHBOURS_OF: Final = 10
 NEIGHBOUR_DECAY: Final = 0.8
 N_MF: Final = 50
 N_POPULAR: Final = 60
+#: Hears the name of each stage of the pipeline when it ends.
+NoteStage = Callable[[Literal["embed", "retrieve", "score"]], None]
+
+
+def unheard(stage: Literal["embed", "retrieve", "score"]) -> None:
+    """Hear a stage and do nothing."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ def gather(
     n_candidates: int,
     *,
     mask_windows: bool = True,
+    note: NoteStage = unheard,
 ) -> Candidates:
     """Return the candidates of each window.
 
@@ -133,9 +140,11 @@ def gather(
     extra_seen : per user, ids of further items that are not valid
     n_candidates : rows from retrieval
     mask_windows : whether items of a user's window are not valid
+    note : called at the end of ``embed`` and of ``retrieve``
     """
     whole, packed = packed_windows(artifact, catalogue, windows)
     vectors, factors = user_states(artifact, catalogue, whole, packed)
+    note("embed")
     mf_users = np.column_stack([factors, np.ones(len(factors), dtype=np.float32)])
     followers, neighbours = followers_of(catalogue, packed), neighbours_of(catalogue, packed)
     popular = catalogue.popular_rows[:N_POPULAR]
@@ -165,6 +174,7 @@ def gather(
     rows = np.where(valid, rows, 0)
     features = features_of(catalogue, packed, rows, valid, vectors, mf_users, counts)
     given = {name: _is_among(places, width) for name, places in columns.items()}
+    note("retrieve")
     return Candidates(rows, valid, features, given, vectors, factors, packed, seen)
 
 

@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
 
 from models.base.event_types import DEFAULT_TYPES, WindowTypes
-from models.base.types import Behaviour, Float32, Int64, weights_of
+from models.base.types import Behaviour, Behaviours, Float32, Int64, weights_of
 from models.base.vocabulary import Degraded
 from models.factors.matrix_factorisation import fold_in
 from models.ranking.candidates import seen_rows
 from models.ranking.catalogue import Catalogue
-from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch, RankedList, fill_up
+from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch, fill_up
 from models.sequence.model import pack_wishes
 
 
@@ -100,10 +100,19 @@ class WithoutModel:
         fill_up(lists, catalogue.popular_rows, catalogue.popular_shares, catalogue.recent_popularity, seen)
         return lists
 
-    def popular(self, catalogue: Catalogue, window: Sequence[Behaviour], extra_seen: AbstractSet[str]) -> RankedList:
-        """Return a list of popular items for a window of which only the seen items are usable."""
-        had = extra_seen | {behaviour.item_id for behaviour in window}
-        return self.lists(catalogue, [()], [had], [None])[0]
+    def popular(
+        self, catalogue: Catalogue, window: Behaviours, extra_seen: AbstractSet[str], stored: UserVectors | None
+    ) -> RankedBatch:
+        """Return one list of popular items, for a window of which only the seen items are usable.
+
+        Parameters
+        ----------
+        stored : the vectors that the list carries; None for zeros
+        """
+        lists = self.lists(catalogue, [()], [extra_seen | set(window.item_ids)], [None])
+        return (
+            lists if stored is None else replace(lists, user_vectors=stored.vector[None], factors=stored.factors[None])
+        )
 
     def _put(
         self,
@@ -163,9 +172,3 @@ def _unseen(rows: Int64, scores: Float32, seen: Int64) -> tuple[Int64, Float32]:
     """Return the rows and scores of one query, (1, m) each, without seen items."""
     is_unseen = ~np.isin(rows[0], seen)
     return rows[0][is_unseen], scores[0][is_unseen]
-
-
-def is_finite(ranked: RankedList) -> bool:
-    """Return whether all numbers of a list are finite; a list with others must not be published."""
-    numbers = (ranked.user_vector, ranked.factors, np.array([item.score for item in ranked.items]))
-    return all(bool(np.isfinite(values).all()) for values in numbers)

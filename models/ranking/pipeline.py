@@ -21,11 +21,13 @@ from models.popularity import CountsWithPrior
 from models.ranking.candidate_features import places_of
 from models.ranking.candidates import (
     Candidates,
+    NoteStage,
     dense,
     followers_of,
     gather,
     neighbours_of,
     packed_windows,
+    unheard,
     user_side,
     user_states,
 )
@@ -120,6 +122,7 @@ class Pipeline:
         windows: Sequence[Sequence[Behaviour]],
         extra_seen: Sequence[AbstractSet[str]] | None = None,
         user_features: Sequence[Row] | None = None,
+        note: NoteStage = unheard,
     ) -> RankedBatch:
         """Return one list per window, in order.
 
@@ -130,11 +133,14 @@ class Pipeline:
         ----------
         extra_seen : per user, ids of further items that the user has had
         user_features : per user, features by name; missing ones are imputed
+        note : called at the end of each stage
         """
         if not windows or not catalogue.n_items:
             return self._empty(catalogue, len(windows))
-        found = gather(self._artifact, catalogue, windows, extra_seen, self._n_candidates)
-        return self.rank(catalogue, found, self.probabilities(catalogue, found, user_features))
+        found = gather(self._artifact, catalogue, windows, extra_seen, self._n_candidates, note=note)
+        lists = self.rank(catalogue, found, self.probabilities(catalogue, found, user_features))
+        note("score")
+        return lists
 
     def rank(self, catalogue: Catalogue, found: Candidates, probabilities: Float32) -> RankedBatch:
         """Return the lists of candidates with these probabilities, filled up with popular items.

@@ -1,4 +1,7 @@
-"""The sequence model of a log without times: it cannot be fitted, and gives each item its popularity."""
+"""The sequence model of a log without times.
+
+It cannot be fitted, and gives each item its popularity.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from models.sequence.model import SequenceConfig, SequenceModel
 def popularity_sequence(
     config: SequenceConfig, counts: Float32, n_types: int = len(DEFAULT_TYPES.window_types.types)
 ) -> SequenceFit:
-    """Return a sequence model whose every window is the zero vector, so that only item biases score.
+    """Return a sequence model whose every window is the zero vector.
+
+    So only item biases score.
 
     A bias is the logarithm of 1 and the item's count, so the model proposes popular items.
 

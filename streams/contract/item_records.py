@@ -76,5 +76,20 @@ class UserDecoder(EntryDecoder[User]):
         super().__init__(User, "user_id")
 
 
+def is_shown(item: Item, now_ms: int) -> bool:
+    """Whether lists may show an item at a time."""
+    is_published = item.published_ts is None or item.published_ts <= now_ms
+    is_expired = item.expires_ts is not None and item.expires_ts <= now_ms
+    return item.available is not False and is_published and not is_expired
+
+
+def next_change_ms(item: Item, now_ms: int) -> int | None:
+    """Return when an item is shown or hidden next without another record; None for never."""
+    if item.available is False:
+        return None
+    times = [ts for ts in (item.published_ts, item.expires_ts) if ts is not None and ts > now_ms]
+    return min(times, default=None)
+
+
 def _shown(key: bytes | None) -> str:
     return "no record key" if key is None else f"record key {key[:_SHOWN]!r}"

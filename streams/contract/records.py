@@ -95,7 +95,11 @@ def event_struct(types: EventTypes) -> type[Event]:
 
 
 class Item(msgspec.Struct, omit_defaults=True):
-    """One catalogue entry, as published on ``items``; a record without value removes it."""
+    """One catalogue entry, as published on ``items``; a record without value removes it.
+
+    Lists show an item unless ``available`` is False, from ``published_ts`` on and before
+    ``expires_ts``. At other times it is hidden: it stays in the catalogue, and in users' windows.
+    """
 
     v: Version
     item_id: Identifier
@@ -108,6 +112,9 @@ class Item(msgspec.Struct, omit_defaults=True):
     relations: Annotated[dict[ShortText, list[Identifier]], Meta(max_length=20)] | None = None
     vectors: Annotated[dict[ShortText, list[float]], Meta(max_length=4)] | None = None
     categories: Annotated[list[ShortText], Meta(max_length=100)] | None = None
+    available: bool | None = None
+    published_ts: TimestampMs | None = None
+    expires_ts: TimestampMs | None = None
 
 
 class User(msgspec.Struct, omit_defaults=True):

@@ -45,7 +45,10 @@ class MappedEventDecoder(EventDecoder):
         return self._plain.decode(self._encoded(value))
 
     def decode_event(self, key: bytes | None, value: bytes | None, now_ms: int) -> Event:
-        """Return the event of a record that was read at ``now_ms``; raise as the base class does."""
+        """Return the event of a record that was read at ``now_ms``.
+
+        It raises as the base class does.
+        """
         encoded = self._encoded(value)
         user_id = self._plain.decode(encoded).user_id
         if not self._form.has_key(key, user_id):

@@ -4,7 +4,8 @@
 
     connect     {"schema": S, "payload": ROW}            or ROW alone
     debezium    {"schema": S, "payload": CHANGE}         or CHANGE alone
-    CHANGE      {"before": ROW, "after": ROW, "op": "c" | "u" | "d" | "r" | "t", "source": ..., "ts_ms": ...}
+    CHANGE      {"before": ROW, "after": ROW, "op": OP, "source": ..., "ts_ms": ...}
+    OP          "c" | "u" | "d" | "r" | "t"
 
 ``schema`` is there where the converter has ``schemas.enable=true``. With it, values of Connect's
 and Debezium's logical types become what they stand for: decimals, times, dates.

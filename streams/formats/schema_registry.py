@@ -2,8 +2,8 @@
 
 ::
 
-    GET /schemas/ids/7                      {"schema": "...", "schemaType": "AVRO", "references": [...]}
-    GET /subjects/user/versions/2           {"schema": "...", ...}       for each reference
+    GET /schemas/ids/7                 {"schema": "...", "schemaType": "AVRO", "references": [...]}
+    GET /subjects/user/versions/2      {"schema": "...", ...}       for each reference
 
 A worker loads the schemas of a batch in a thread before it decodes the batch, so its event loop
 never waits for the registry. A registry that is down holds the batch up: nothing is rejected for
@@ -86,7 +86,7 @@ class SchemaRegistry:
         self._unknown: dict[int, tuple[float, str]] = {}
 
     def check(self) -> None:
-        """Ask for anything; raise :class:`RegistryError` where nobody answers, or refuses this client."""
+        """Ask the registry; raise :class:`RegistryError` where nobody answers or it refuses."""
         self._ask("/schemas/types")
 
     async def load(self, records: Iterable[ConsumedRecord]) -> None:
@@ -157,7 +157,10 @@ class SchemaRegistry:
         self._schemas[schema_id] = schema
 
     def _parsed(self, answer: dict[str, Any]) -> Any:
-        """Return the parsed schema of an answer; raise ValueError with words behind ``schema id N``."""
+        """Return the parsed schema of an answer.
+
+        Raise ValueError with words that follow ``schema id N``.
+        """
         named: dict[str, Any] = {}
         self._add_references(answer, named, set())
         return parse_avro_schema(_schema_of(answer), named)

@@ -19,6 +19,7 @@ from streams.errors import RecordError
 from streams.formats.values import is_missing, number, optional_id, plain_number, type_text
 
 IDS: Final = frozenset({"event_id", "user_id", "item_id", "session_id", "run"})
+TIMES: Final = frozenset({"ts", "published_ts", "expires_ts"})
 LISTS: Final = frozenset({"tags", "categories"})
 #: In a mapping, this stands before the name of a feature: ``features.year``.
 FEATURE: Final = "features."
@@ -52,8 +53,8 @@ def contract_fields(raws: Mapping[str, Any], unit: str, types: Mapping[str, str]
             continue
         if name.startswith(FEATURE):
             features[name.removeprefix(FEATURE)] = _feature(raw)
-        elif name == "ts":
-            fields[name] = time_ms(raw, unit)
+        elif name in TIMES:
+            fields[name] = time_ms(raw, unit, name)
         elif name == "type":
             kind = type_text(raw)
             fields[name] = types.get(kind, kind)
@@ -64,7 +65,7 @@ def contract_fields(raws: Mapping[str, Any], unit: str, types: Mapping[str, str]
     return fields
 
 
-def time_ms(raw: Any, unit: str) -> Any:
+def time_ms(raw: Any, unit: str, field: str = "ts") -> Any:
     """Return a time as ms since 1970, rounded down, computed with integers.
 
     A date-time without a zone is in UTC.
@@ -77,7 +78,7 @@ def time_ms(raw: Any, unit: str) -> Any:
     if isinstance(raw, str):
         text = raw.strip()
         if not _DIGITS.match(text):
-            return _moment_ms(_parsed(text))
+            return _moment_ms(_parsed(text, field))
         raw = int(text)
     if isinstance(raw, datetime):
         return _moment_ms(raw)
@@ -92,11 +93,11 @@ def time_ms(raw: Any, unit: str) -> Any:
     return raw
 
 
-def _parsed(text: str) -> datetime:
+def _parsed(text: str, field: str) -> datetime:
     try:
         return datetime.fromisoformat(text)
     except ValueError:
-        raise RecordError("type", "ts", f"{text[:40]!r} is neither a number nor an ISO 8601 time") from None
+        raise RecordError("type", field, f"{text[:40]!r} is neither a number nor an ISO 8601 time") from None
 
 
 def _moment_ms(moment: datetime) -> int:

@@ -2,7 +2,7 @@
 
 ::
 
-    bytes ─► JSON or Avro ─► envelope opened ─► a row ─► the fields of the contract ─► the contract's checks
+    bytes ─► JSON or Avro ─► envelope opened ─► a row ─► the contract's fields ─► its checks
 """
 
 from __future__ import annotations
@@ -118,7 +118,10 @@ class TopicFormat:
             raise RecordError("type", "", f"{exc}") from exc
 
     def id_of(self, row: Mapping[str, Any]) -> str | None:
-        """Return the id of a row, None where it has none; raise :class:`RecordError` for what is no id."""
+        """Return the id of a row, None where it has none.
+
+        Raise :class:`RecordError` for a value that is no id.
+        """
         return optional_id(self._id, self._find(self._paths[self._id], row, self._id))
 
     def id_of_key(self, key: bytes | None) -> str | None:

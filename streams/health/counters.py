@@ -43,11 +43,17 @@ CounterName: TypeAlias = (
     | Annotated[Literal["users_removed"], "users whose vector was removed after a tombstone on sequences"]
     | Annotated[Literal["events_expired"], "events that the broker deleted before they were read, at most"]
     | Annotated[Literal["reject_alarms"], "minutes with so many rejects that an ERROR was logged"]
+    | Annotated[Literal["index_rebuilds"], "times that the catalogue's rows and index were built again"]
     | Annotated[Literal["stores_rebuilt"], "partitions whose RocksDB files could not be used"]
 )
 #: Numbers that rise and fall.
 GaugeName: TypeAlias = (
     Annotated[Literal["catalogue_items"], "items that can be recommended now"]
+    | Annotated[Literal["catalogue_hidden"], "items of the catalogue that lists must not show now"]
+    | Annotated[Literal["catalogue_tail"], "rows since the last rebuild, which are searched exactly"]
+    | Annotated[
+        Literal["index_recall_percent"], "share of the exact best 100 that retrieval finds, measured each minute"
+    ]
     | Annotated[Literal["index_generation"], "version of the catalogue snapshot"]
     | Annotated[Literal["pending_windows"], "users who wait for the model"]
     | Annotated[Literal["windows_held"], "users who wait because of lists_per_minute"]

@@ -12,11 +12,10 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from models.base.types import Behaviour
 from streams.contract.committed_note import CatalogueShare
 
 if TYPE_CHECKING:
@@ -102,14 +101,15 @@ class UnknownItems:
         self._alarmed_s: float | None = None
         self._line = ""  # of the last alarm
 
-    def count(self, behaviours: Iterable[Behaviour], catalogue: Container[str]) -> int:
-        """Count new behaviours of a user; return how many are of items outside the catalogue."""
+    def count(self, item_ids: Sequence[str], catalogue: Container[str]) -> int:
+        """Count the items of a user's new behaviours; return how many are outside the catalogue."""
         before = self._now.n_unknown
-        for behaviour in behaviours:
-            self._now.n_events += 1
+        if item_ids:
+            self._now.n_events += len(item_ids)
             self._now.last_s = self._clock()
-            if behaviour.item_id not in catalogue:
-                self._now.add(behaviour.item_id)
+        for item_id in item_ids:
+            if item_id not in catalogue:
+                self._now.add(item_id)
         return self._now.n_unknown - before
 
     def learn(self, catalogue: Container[str]) -> bool:
@@ -157,7 +157,10 @@ class UnknownItems:
         return latest.n_events, latest.n_unknown, latest.example if latest.n_unknown else ""
 
     def note(self, worker: str) -> CatalogueShare:
-        """Return the note to commit for ``headrace status``; ``worker`` is this worker's member id."""
+        """Return the note to commit for ``headrace status``.
+
+        ``worker`` is this worker's member id.
+        """
         n_events, n_unknown, example = self.share()
         age_s = self._clock() - self._latest().last_s
         return CatalogueShare(worker, n_events, n_unknown, example[:SHOWN_LENGTH], int((time.time() - age_s) * 1000))

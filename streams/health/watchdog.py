@@ -107,7 +107,10 @@ class Health:
         await self.watch.stop()
 
     def not_ready(self) -> str:
-        """Return why the worker cannot serve now, or ``""``: it needs its partitions and its state."""
+        """Return why the worker cannot serve now, or ``""``.
+
+        To serve, it needs its partitions and its state.
+        """
         if self.app.should_stop:
             return "stopping"
         if not self.app.tables.recovery.completed.is_set() or self.app.tables.recovery.in_recovery:
@@ -115,7 +118,10 @@ class Health:
         return "rebalancing" if self.app.rebalancing else ""
 
     def alarms(self) -> list[str]:
-        """Return what an operator must look at; the worker goes on, and a restart would not help."""
+        """Return what an operator must look at; the worker goes on.
+
+        A restart would not help.
+        """
         rejects, now_s = self.rejects, time.monotonic()
         lines = [rejects.line] if rejects is not None and rejects.is_on(now_s) else []
         lines += [
@@ -242,7 +248,10 @@ class Health:
         return offsets
 
     async def _is_empty(self, stall: Stall) -> bool:
-        """Whether only markers and compacted offsets lie behind the committed offset: not a stall."""
+        """Whether only markers and compacted offsets lie behind the committed offset.
+
+        This is not a stall.
+        """
         at = stall.offsets
         if await self.watch.has_records(stall.place, at.committed):
             return False
@@ -260,7 +269,10 @@ class Health:
             )
 
     def _recovery_state(self) -> Hashable:
-        """Return values that change while joining and recovery go on, such as the tables' offsets."""
+        """Return values that change while joining and recovery go on.
+
+        The tables' offsets are among them.
+        """
         reached = [
             (tp, table.persisted_offset(tp))
             for table, partitions in self.app.tables.recovery.actives_for_table.items()

@@ -52,7 +52,10 @@ class BrokerAnswerError(ConnectionError):
 
 
 def bound_connections() -> None:
-    """Bound all connections that this process opens from now on, also those of Faust. Repeat-safe."""
+    """Bound all connections that this process opens from now on, also those of Faust.
+
+    A second call changes nothing.
+    """
     conn.AIOKafkaConnection = BoundedConnection
 
 

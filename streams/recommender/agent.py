@@ -32,10 +32,12 @@ from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.collector import Collector
 from streams.recommender.delivery import Delivery
 from streams.recommender.fallback_lists import FallbackLists
+from streams.recommender.list_encoding import ListEncoder
 from streams.recommender.list_maker import ListMaker
+from streams.recommender.list_records import SeenIndex
 from streams.recommender.live_counts import LiveCounts
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.model_loop import ModelLoop
-from streams.recommender.model_thread import ModelThread
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.popularity.recount import Recount
 from streams.recommender.served import Model, Served, load_model
@@ -132,9 +134,9 @@ async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) 
         reader = CatalogueReader(app.settings.kafka, model, parts.thread, metrics, registry)
         catalogues = await opened.enter_async_context(aclosing(reader.catalogues()))
         unknown = app.health.unknown = UnknownItems()
-        collector = _collector(parts, Served.of(model, await anext(catalogues)), unknown)
+        collector = _collector(parts, Served.of(model, await anext(catalogues), reader.seen), unknown)
         opened.push_async_callback(collector.recount.stop)
-        jobs = (_follow(catalogues, model, collector.maker), collector.maker.run(), unknown.run())
+        jobs = (_follow(catalogues, reader.seen, model, collector.maker), collector.maker.run(), unknown.run())
         tasks = [asyncio.ensure_future(watched(app, job)) for job in jobs]
         opened.push_async_callback(_cancel, tasks)
         yield collector
@@ -147,9 +149,12 @@ def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector
     popularity = LivePopularity(served.model.artifact, is_on=settings.live_popularity == "on")
     counts = LiveCounts(popularity, unknown, vectors, metrics)
     delivery = Delivery(app, queue, vectors, unknown, metrics)
-    fallback = FallbackLists(queue, delivery, vectors, parts.spare_thread, metrics)
+    encoder = ListEncoder(as_json=app.settings.kafka.output_format == "json")
+    fallback = FallbackLists(queue, delivery, vectors, parts.spare_thread, metrics, encoder)
     maker = ListMaker(
-        loop=ModelLoop(queue=queue, thread=parts.thread, fallback=fallback, settings=settings, metrics=metrics),
+        loop=ModelLoop(
+            queue=queue, thread=parts.thread, fallback=fallback, encoder=encoder, settings=settings, metrics=metrics
+        ),
         counts=counts,
         delivery=delivery,
         pressure=Backpressure(queue, settings.max_pending_windows, metrics),
@@ -160,9 +165,9 @@ def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector
     return Collector(app=app, vectors=vectors, metrics=metrics, queue=queue, maker=maker, recount=recount)
 
 
-async def _follow(catalogues: AsyncIterator[Catalogue], model: Model, maker: ListMaker) -> None:
+async def _follow(catalogues: AsyncIterator[Catalogue], seen: SeenIndex, model: Model, maker: ListMaker) -> None:
     async for catalogue in catalogues:
-        maker.swap(Served.of(model, catalogue))
+        maker.swap(Served.of(model, catalogue, seen))
 
 
 async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:

@@ -1,15 +1,22 @@
 """The recommender's own reader of the compacted ``items`` topic.
 
 Every recommender reads the whole topic, because Faust's global tables hold only part of the keys on
-some workers. The reader embeds only texts that the cache on disk lacks. Each change gives a new,
-immutable catalogue; whoever makes lists keeps to the catalogue that it began with.
+some workers. It embeds only texts that changed and that the cache on disk lacks. Each change gives a
+new, immutable catalogue; whoever makes lists keeps to the catalogue that it began with.
+
+::
+
+    records ─► text changed? ─► embed (the model's thread) ─► store ─► catalogue
+                                                                │
+                                          rebuild, recall (a thread of their own)
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import math
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -17,9 +24,15 @@ import numpy as np
 from aiokafka import TopicPartition
 
 from models.base.types import Float32
-from models.features.columns import Row, item_row
-from models.ranking.pipeline import Catalogue, build_catalogue
-from models.text.clean import item_text, own_title
+from models.features.columns import item_row
+from models.index.index import EXACT_UP_TO
+from models.ranking.catalogue import Catalogue, build_catalogue
+from models.ranking.catalogue.rebuild import Built
+from models.ranking.catalogue.recall import RECALL_TARGET, running_recall
+from models.ranking.catalogue.store import CatalogueStore, Entry
+from streams.catalogue.changes import Schedule, rest_key, text_key
+from streams.catalogue.item_vectors import item_vectors, n_imputed
+from streams.contract.item_records import is_shown
 from streams.contract.records import Item
 from streams.errors import RecordError
 from streams.formats.decoders import open_item_decoder
@@ -27,7 +40,8 @@ from streams.formats.schema_registry import SchemaRegistry
 from streams.health.counters import Metrics
 from streams.kafka.readers import start_reader
 from streams.kafka.topic_reader import partition_count, read_to_ends
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.list_records import SeenIndex
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings
 
@@ -37,16 +51,26 @@ log = logging.getLogger(__name__)
 ITEMS_PER_JOB: Final = 256
 #: A long poll: short ones leak memory on idle topics (aiokafka issue 628).
 POLL_MS: Final = 1_000
+#: Seconds between two catalogues at least: changes that come faster share one.
+PERIOD_S: Final = 0.1
+#: Seconds between two measurements of recall.
+RECALL_S: Final = 60.0
 #: Stands for the text of each item where the artifact takes no text.
 NO_VECTOR: Final = np.zeros(1, dtype=np.float32)
-#: Longer vectors are not embeddings, and their products would overflow float32.
-MAX_LENGTH: Final = 1e6
 
 
 class CatalogueReader:
     """Follows ``items``. For one event loop.
 
-    The model's thread embeds texts and builds catalogues.
+    The model's thread embeds texts; a thread of the reader's own rebuilds indexes.
+
+    Parameters
+    ----------
+    clock : seconds since 1970
+
+    Attributes
+    ----------
+    seen : finds the items of all catalogues by their hashes
     """
 
     def __init__(
@@ -56,16 +80,22 @@ class CatalogueReader:
         thread: ModelThread,
         metrics: Metrics,
         registry: SchemaRegistry | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._settings = settings
         self._model = model
         self._thread = thread
         self._metrics = metrics
         self._registry = registry
+        self._clock = clock
         self._decoder = open_item_decoder(settings, registry)
-        self._vectors: dict[str, Float32] = {}
-        self._features: dict[str, Row] = {}
-        self._generation = 0
+        self._store = CatalogueStore(model.artifact)
+        self._schedule = Schedule()
+        self._background = ModelThread("index")
+        self._rebuild: asyncio.Future[Built] | None = None
+        self._recall: asyncio.Future[float] | None = None
+        self._recall_due_s = 0.0
+        self.seen = SeenIndex(model.artifact.manifest.item_ids if model.embed is None else ())
 
     async def catalogues(self) -> AsyncGenerator[Catalogue, None]:
         """Yield the catalogue of what ``items`` holds now, then a new one after each change."""
@@ -79,18 +109,21 @@ class CatalogueReader:
                 await self.apply(fetched)
             yield await self.build()
             while True:
-                if await self.apply(await consumer.getmany(timeout_ms=POLL_MS)):
+                fetched = await consumer.getmany(timeout_ms=self._wait_ms())
+                is_changed = await self.apply(fetched)
+                if self.show_due() | self._follow_rebuild() | is_changed:
                     yield await self.build()
+                    await asyncio.sleep(PERIOD_S)
         finally:
+            self._background.stop()
             await consumer.stop()
 
     async def apply(self, fetched: dict[TopicPartition, list[Any]]) -> bool:
         """Take in fetched records; return whether anything changed."""
-        items: dict[str, Item] = {}
-        is_changed = False
         records = [record for found in fetched.values() for record in found]
         if self._registry is not None:
             await self._registry.load(records)
+        newest: dict[str, Item | None] = {}
         for record in records:
             try:
                 item_id, item = self._decoder.decode(record)
@@ -98,105 +131,108 @@ class CatalogueReader:
                 self._metrics.add("items_left_out")
                 log.warning("items: offset %d of partition %d left out: %s", record.offset, record.partition, error)
                 continue
-            if item is None:
-                items.pop(item_id, None)
-                self._features.pop(item_id, None)
-                is_changed |= self._vectors.pop(item_id, None) is not None
-                continue
-            items[item_id] = item
-            self._features[item_id] = item_row(msgspec.structs.asdict(item))
-        await self._embed(list(items.values()))
-        return is_changed or bool(items)
+            newest[item_id] = item
+        now_ms = int(self._clock() * 1_000)
+        removed = {item_id for item_id, item in newest.items() if item is None}
+        items = [item for item in newest.values() if item is not None]
+        vectors, left_out = await self._embed(items)
+        entries = [
+            self._entry(item, vectors.get(item.item_id), now_ms) for item in items if item.item_id not in left_out
+        ]
+        is_changed = self._store.apply(entries, removed | left_out, time.monotonic())
+        for item_id, item in newest.items():
+            if item is None or item_id in left_out:
+                self._schedule.remove(item_id)
+            else:
+                self._schedule.put(item, now_ms)
+        self.seen.add(entry.item_id for entry in entries)
+        return is_changed
 
-    async def _embed(self, items: list[Item]) -> None:
-        for start in range(0, len(items), ITEMS_PER_JOB):
-            vectors, left_out = await self._thread.run(self._embed_job, items[start : start + ITEMS_PER_JOB])
-            self._vectors.update(vectors)
-            for item_id, why in left_out.items():
-                self._vectors.pop(item_id, None)
-                log.warning("items: %r left out: %s", item_id, why)
-            self._metrics.add("items_left_out", len(left_out))
-        if n := n_imputed(items):
-            log.warning("items: %d with a price or feature that is not finite: taken as missing", n)
-
-    def _embed_job(self, items: list[Item]) -> tuple[dict[str, Float32], dict[str, str]]:
-        if self._model.embed is None:
-            return {item.item_id: NO_VECTOR for item in items}, {}
-        return item_vectors(items, self._model.embed)
+    def show_due(self) -> bool:
+        """Show and hide the items whose time has come; return whether anything changed."""
+        return self._store.show(self._schedule.take_due(int(self._clock() * 1_000)))
 
     async def build(self) -> Catalogue:
-        """Return a new catalogue, made of all entries that were read so far.
+        """Return the catalogue of all that was read so far.
 
         While ``items`` is empty, an artifact that takes no text serves the items that it was trained on.
         """
-        self._generation += 1
-        artifact = self._model.artifact
-        features = dict(self._features) if artifact.item_features.width else None
-        catalogue = await self._thread.run(build_catalogue, artifact, dict(self._vectors), self._generation, features)
-        if catalogue.item_ids and not self._vectors:
-            log.info("items holds no entry: the %d items of the artifact are the catalogue", len(catalogue.item_ids))
-        self._metrics.put("catalogue_items", len(catalogue.item_ids))
-        self._metrics.put("index_generation", self._generation)
+        if self._store.n_listed:
+            if not self._store.is_settled and self._store.n_listed <= EXACT_UP_TO:
+                self._store.rebuild_now()
+            catalogue = self._store.snapshot()
+            self._begin_background(catalogue)
+        else:
+            self._store.generation += 1
+            catalogue = build_catalogue(self._model.artifact, {}, self._store.generation)
+            if catalogue.n_items:
+                log.info("items holds no entry: the %d items of the artifact are the catalogue", catalogue.n_items)
+        self._metrics.put("catalogue_items", catalogue.n_items)
+        self._metrics.put("catalogue_hidden", self._store.n_listed - catalogue.n_items if self._store.n_listed else 0)
+        self._metrics.put("catalogue_tail", self._store.n_tail)
+        self._metrics.put("index_generation", catalogue.generation)
         return catalogue
 
+    def _entry(self, item: Item, vector: Float32 | None, now_ms: int) -> Entry:
+        has_features = self._model.artifact.item_features.width
+        return Entry(
+            item.item_id,
+            item_row(msgspec.structs.asdict(item)) if has_features else {},
+            vector,
+            text_key(item),
+            rest_key(item) if has_features else bytes(16),
+            is_shown(item, now_ms),
+        )
 
-def item_vectors(
-    items: Sequence[Item], embed: Callable[[list[str]], Float32]
-) -> tuple[dict[str, Float32], dict[str, str]]:
-    """Return the text vectors, (dim,) float32, by item id, and why other items have none.
+    async def _embed(self, items: Sequence[Item]) -> tuple[dict[str, Float32], set[str]]:
+        """Return the vectors of the items whose text changed, and the ids of those that have none."""
+        changed = [item for item in items if not self._store.has_text(item.item_id, text_key(item))]
+        if n := n_imputed(items):
+            log.warning("items: %d with a price or feature that is not finite: taken as missing", n)
+        embed = self._model.embed
+        if embed is None:
+            return {item.item_id: NO_VECTOR for item in changed}, set()
+        vectors: dict[str, Float32] = {}
+        left_out: set[str] = set()
+        for start in range(0, len(changed), ITEMS_PER_JOB):
+            found, why_not = await self._thread.run(item_vectors, changed[start : start + ITEMS_PER_JOB], embed)
+            vectors |= found
+            left_out |= why_not.keys()
+            for item_id, why in why_not.items():
+                log.warning("items: %r left out: %s", item_id, why)
+        self._metrics.add("items_left_out", len(left_out))
+        return vectors, left_out
 
-    One bad item does not cost the others their place in the catalogue.
+    def _wait_ms(self) -> int:
+        """Return how long to wait for records: until an item is due, at most."""
+        due_ms = self._schedule.next_ms()
+        return POLL_MS if due_ms is None else max(0, min(POLL_MS, due_ms - int(self._clock() * 1_000)))
 
-    Parameters
-    ----------
-    embed : returns one vector per text, (n, dim) float32; it may raise, and its vectors may hold
-        numbers that are not finite
+    def _begin_background(self, catalogue: Catalogue) -> None:
+        """Begin a rebuild or a measurement of recall where one is due and none runs."""
+        has_base = catalogue.index.kind != "exact"
+        if self._rebuild is None and self._store.wants_rebuild():
+            plan = self._store.plan(time.monotonic())
+            self._rebuild = asyncio.ensure_future(self._background.run(plan.build))
+        elif self._recall is None and has_base and time.monotonic() >= self._recall_due_s:
+            self._recall_due_s = time.monotonic() + RECALL_S
+            self._recall = asyncio.ensure_future(self._background.run(running_recall, catalogue))
 
-    Raises
-    ------
-    Exception
-        What ``embed`` raised, when it raises for each of several texts: the encoder is at fault
-        then, not an item.
-    """
-    texts: dict[str, str] = {}
-    left_out: dict[str, str] = {}
-    for item in items:
-        try:
-            title = own_title(item.item_id, item.title)
-            texts[item.item_id] = item_text(title, item.text, item.category, item.tags, item.categories)
-        except Exception as exc:  # a segmenter may raise anything for a text that nobody has tried
-            left_out[item.item_id] = f"text: {exc!r}"
-    vectors = _embedded(texts, embed, left_out)
-    for item_id, vector in list(vectors.items()):
-        length = float(np.linalg.norm(vector.astype(np.float64)))
-        if not length <= MAX_LENGTH:  # also refuses NaN
-            left_out[item_id] = f"vector of length {length:g}, must be finite and at most {MAX_LENGTH:g}"
-            del vectors[item_id]
-    return vectors, left_out
-
-
-def _embedded(
-    texts: dict[str, str], embed: Callable[[list[str]], Float32], left_out: dict[str, str]
-) -> dict[str, Float32]:
-    if not texts:
-        return {}
-    try:
-        return dict(zip(texts, embed(list(texts.values())), strict=True))
-    except Exception as exc:  # one text is at fault, or the encoder: try each text alone
-        failed = {item_id: exc for item_id in texts} if len(texts) == 1 else {}
-    vectors: dict[str, Float32] = {}
-    for item_id, text in texts.items() if len(texts) > 1 else ():
-        try:
-            vectors[item_id] = embed([text])[0]
-        except Exception as exc:  # as above
-            failed[item_id] = exc
-    if len(failed) == len(texts) > 1:
-        raise next(iter(failed.values()))
-    left_out |= {item_id: f"encoder: {exc!r}" for item_id, exc in failed.items()}
-    return vectors
-
-
-def n_imputed(items: Iterable[Item]) -> int:
-    """Return how many items have a feature that is not finite; such a feature counts as missing."""
-    numbers = ([item.price, *(item.features or {}).values()] for item in items)
-    return sum(any(isinstance(value, float) and not math.isfinite(value) for value in values) for values in numbers)
+    def _follow_rebuild(self) -> bool:
+        """Take over what the background has done; return whether the catalogue has new rows."""
+        if self._recall is not None and self._recall.done():
+            recall, self._recall = self._recall.result(), None
+            self._metrics.put("index_recall_percent", round(100 * recall))
+            if recall < RECALL_TARGET and self._rebuild is None:
+                log.warning("index: recall %.3f, must be at least %g: built again", recall, RECALL_TARGET)
+                self._rebuild = asyncio.ensure_future(self._background.run(self._store.plan(time.monotonic()).build))
+        if self._rebuild is None or not self._rebuild.done():
+            return False
+        rebuild, self._rebuild = self._rebuild, None
+        if (error := rebuild.exception()) is not None:
+            self._store.finish(None)
+            log.error("index: not built again: %r; the catalogue goes on with the one before", error)
+            return False
+        self._store.finish(rebuild.result())
+        self._metrics.add("index_rebuilds")
+        return True

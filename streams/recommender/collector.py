@@ -6,6 +6,7 @@ replaced by a newer window that has. A provisional list acknowledges nothing.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +63,8 @@ class Collector:
         self.metrics.add("windows_read", len(event.value))
         note_passed_over(event.message.topic, partition, found, self.metrics)
         fresh = fresh_windows(found.newest, partition, self.vectors, self.metrics)
+        now_ms = 1000 * time.time()
+        self.metrics.stages.add("window_read", (now_ms - written_ms for _, _, written_ms in fresh))
         event.value.clear()  # only its offset is needed from here on, maybe for long
         self.maker.delivery.acknowledge(self.queue.add(partition, fresh, event))
         self.maker.pressure.update()

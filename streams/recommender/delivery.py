@@ -16,37 +16,36 @@ from dataclasses import dataclass, field
 
 from faust.types import EventT
 
-from models.ranking.pipeline import RankedList
 from streams.contract.committed_note import encode as encode_note
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import encode
 from streams.errors import BrokerError, FencedError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
 from streams.kafka.batch_writer import delivered
 from streams.recommender.background import watched
-from streams.recommender.list_records import Versions, recommendation, user_vector
+from streams.recommender.list_encoding import MadeList
 from streams.recommender.waiting.window_queue import PendingWindow, WindowQueue
 from streams.runtime.app import StreamApp
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
 Window = PendingWindow[EventT]
-Made = Sequence[tuple[Window, RankedList]]
+Made = Sequence[tuple[Window, MadeList]]
 
 
 @dataclass
 class PartitionLists:
-    """What the model made for one partition: windows with lists, and encoded user vectors."""
+    """What the model made for one partition: windows, the records of their lists, user vectors by key."""
 
     partition: int
-    made: list[tuple[Window, RankedList]] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    lists: list[OutRecord] = field(default_factory=list)
     vectors: dict[bytes, bytes] = field(default_factory=dict)
 
     @property
     def is_forgotten(self) -> bool:
         """Whether the partition was taken away since."""
-        return any(window.owner.is_forgotten for window, _ in self.made)
+        return any(window.owner.is_forgotten for window in self.windows)
 
 
 class Delivery:
@@ -72,18 +71,17 @@ class Delivery:
         self._unknown = unknown
         self._metrics = metrics
         self._lists_topic = app.settings.kafka.topic("recommendations")
-        self._as_json = app.settings.kafka.output_format == "json"
         self._running: asyncio.Future[None] | None = None
 
-    async def hand_over(self, made: Made, versions: Versions) -> None:
+    async def hand_over(self, made: Made) -> None:
         """Stage full lists and deliver them beside the next micro-batch.
 
         Deliveries run one at a time, in order: the call returns when the delivery before this one
         has ended. A failed delivery stops the worker.
         """
-        parts = self._stage(made, versions)
+        parts = self._stage(made)
         previous = self._running
-        self._running = asyncio.ensure_future(watched(self._app, self._deliver(parts, versions, previous)))
+        self._running = asyncio.ensure_future(watched(self._app, self._deliver(parts, previous)))
         if previous is not None:
             await previous
 
@@ -131,59 +129,50 @@ class Delivery:
                 n_sent += len(lists)
         return n_sent
 
-    def record(
-        self, window: Window, ranked: RankedList, versions: Versions, now_ms: int, *, provisional: bool
-    ) -> OutRecord:
-        """Return the record of a list. Safe on any thread."""
-        made = recommendation(window.key.decode(), window.state, ranked, versions, now_ms, provisional=provisional)
-        return OutRecord(window.key, encode(made, as_json=self._as_json))
-
     def _note(self) -> str:
         return encode_note(self._unknown.note(self._app.member_id))
 
-    def _stage(self, made: Made, versions: Versions) -> list[PartitionLists]:
+    def _stage(self, made: Made) -> list[PartitionLists]:
         """Return lists by partition, without those of removed users.
 
         The staged vectors make older windows of these users repeats, before anything is delivered.
         """
         parts: dict[int, PartitionLists] = {}
-        for window, ranked in made:
+        for window, (record, vector) in made:
             if not (window.owner.is_forgotten or window.is_removed):
                 part = parts.setdefault(window.partition, PartitionLists(window.partition))
-                part.made.append((window, ranked))
-                part.vectors[window.key] = encode(user_vector(window.key.decode(), window.state, ranked, versions))
+                part.windows.append(window)
+                part.lists.append(OutRecord(window.key, record))
+                part.vectors[window.key] = vector
         for part in parts.values():
             self._vectors.stage(part.partition, part.vectors)
         return list(parts.values())
 
-    async def _deliver(
-        self, parts: list[PartitionLists], versions: Versions, previous: asyncio.Future[None] | None
-    ) -> None:
+    async def _deliver(self, parts: list[PartitionLists], previous: asyncio.Future[None] | None) -> None:
         if previous is not None:
             await asyncio.wait({previous})
-        done = await asyncio.gather(*(self._deliver_part(part, versions) for part in parts))
+        done = await asyncio.gather(*(self._deliver_part(part) for part in parts))
         self.acknowledge(self._queue.done([window for windows in done for window in windows]))
 
-    async def _deliver_part(self, part: PartitionLists, versions: Versions) -> list[Window]:
+    async def _deliver_part(self, part: PartitionLists) -> list[Window]:
         """Publish full lists and their vectors; return the windows that are delivered."""
-        now_ms = int(time.time() * 1000)
-        lists = [self.record(window, ranked, versions, now_ms, provisional=False) for window, ranked in part.made]
         vectors = [OutRecord(key, value) for key, value in part.vectors.items()]
         try:
-            await self._publish(self._lists_topic, part.partition, lists)
-            delivered_ms = time.time() * 1000
+            await self._publish(self._lists_topic, part.partition, part.lists)
+            delivered_s, delivered_ms = time.monotonic(), time.time() * 1000
             offset = await self._publish(self._vectors.changelog_topic.get_topic_name(), part.partition, vectors)
         except (BrokerError, FencedError, KeyError) as exc:
             if not part.is_forgotten:
                 raise
-            log.info("partition %d was taken away: %d lists dropped (%r)", part.partition, len(lists), exc)
+            log.info("partition %d was taken away: %d lists dropped (%r)", part.partition, len(part.lists), exc)
             return []
         if part.is_forgotten:
             return []
-        self._metrics.add("lists", len(lists))
-        self._metrics.add_freshness(delivered_ms - window.written_ms for window, _ in part.made)
+        self._metrics.add("lists", len(part.lists))
+        self._metrics.add_freshness(delivered_ms - window.written_ms for window in part.windows)
+        self._metrics.stages.add("publish", (1000 * (delivered_s - w.scored_s) for w in part.windows if w.scored_s))
         self._vectors.store(part.partition, part.vectors, offset)
-        return [window for window, _ in part.made]
+        return part.windows
 
     async def _publish(self, topic: str, partition: int, records: list[OutRecord]) -> int | None:
         return await delivered(await self._app.writer.send(topic, partition, records))

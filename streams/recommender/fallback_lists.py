@@ -5,19 +5,18 @@ A thread of their own makes them; they are published beside the full lists, as p
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 from faust.types import EventT
 
 from models.ranking.fallback import UserVectors
-from models.ranking.pipeline import RankedList
 from streams.contract.kafka_records import OutRecord
 from streams.health.counters import Metrics
 from streams.recommender.delivery import Delivery, Window
+from streams.recommender.list_encoding import ListEncoder, MadeList
 from streams.recommender.list_records import behaviours, short_name, stored_vectors
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Served
 from streams.recommender.waiting.window_queue import WindowQueue
 from streams.state.table import BatchTable
@@ -42,12 +41,14 @@ class FallbackLists:
         vectors: BatchTable,
         thread: ModelThread,
         metrics: Metrics,
+        encoder: ListEncoder,
     ) -> None:
         self._queue = queue
         self._delivery = delivery
         self._vectors = vectors
         self._thread = thread
         self._metrics = metrics
+        self._encoder = encoder
 
     async def serve(self, in_flight: Sequence[Window], served: Served) -> int:
         """Give fallback lists to up to :data:`LISTS_PER_JOB` users without a list; return how many.
@@ -73,14 +74,12 @@ class FallbackLists:
         self._metrics.add("lists_degraded", n_sent)
         return n_sent
 
-    def final_list(self, window: Window, served: Served) -> RankedList:
+    def final_list(self, window: Window, served: Served) -> MadeList:
         """Return the final list of a poisoned window: popular items, and the old vectors."""
         seen = served.seen.items(window.state.had())
-        ranked = served.model.fallback.popular(served.catalogue, behaviours(window.state), seen)
         stored = self._stored(window, served)
-        if stored is None:
-            return ranked
-        return RankedList(stored.vector, stored.factors, ranked.items, ranked.degraded)
+        lists = served.model.fallback.popular(served.catalogue, behaviours(window.state), seen, stored)
+        return self._encoder.full([(window.key, window.state)], lists, served.versions)[0]
 
     def _stored(self, window: Window, served: Served) -> UserVectors | None:
         artifact = served.model.artifact
@@ -92,17 +91,13 @@ class FallbackLists:
         self, windows: Sequence[Window], stored: Sequence[UserVectors | None], served: Served
     ) -> list[OutRecord]:
         """Return the records of the lists. Runs on the thread."""
-        ranked = served.model.fallback.lists(
+        lists = served.model.fallback.lists(
             served.catalogue,
             [behaviours(window.state) for window in windows],
             [served.seen.items(window.state.had()) for window in windows],
             stored,
         )
-        now_ms = int(time.time() * 1000)
-        return [
-            self._delivery.record(window, made, served.versions, now_ms, provisional=True)
-            for window, made in zip(windows, ranked, strict=True)
-        ]
+        return self._encoder.provisional([(window.key, window.state) for window in windows], lists, served.versions)
 
 
 def describe(windows: Iterable[Window]) -> str:

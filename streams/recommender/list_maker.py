@@ -52,7 +52,7 @@ class ListMaker:
                 made = await self.loop.run(windows, served)
                 if made:
                     self.counts.count((window for window, _ in made), self.served.catalogue)
-                    await self.delivery.hand_over(made, served.versions)
+                    await self.delivery.hand_over(made)
                 self.pressure.update()
         finally:
             await self.delivery.stop()

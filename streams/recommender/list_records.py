@@ -1,20 +1,19 @@
-"""From windows to lists on the wire: the pure half of the recommender."""
+"""What the recommender reads of records: windows, behaviours, users' vectors and seen items."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from models.base.types import Behaviour
+from models.base.types import Behaviours
 from models.ranking.fallback import UserVectors
-from models.ranking.pipeline import RankedList
 from streams.contract.kafka_records import ConsumedRecord
-from streams.contract.records import VERSION, Recommendation, RecommendedItem, SourceRank, UserVector, is_user_key
+from streams.contract.records import VERSION, UserVector, is_user_key
 from streams.contract.windows import BaseWindow, ListWindow, decode_list_window, seen_hash
 from streams.errors import RecordError
 from streams.settings.record_limits import SEEN_BYTES
@@ -25,31 +24,6 @@ from streams.state.damage import PassedOver
 DAMAGED: Final = -1
 
 _vector_decoder = msgspec.msgpack.Decoder(UserVector)
-
-
-@dataclass(frozen=True)
-class Versions:
-    """What made a list: the artifact, and the generation of the catalogue."""
-
-    artifact: str
-    index_generation: int
-
-
-def list_id(user_id: str, revision: int, event_id: str, artifact: str, instead: str = "") -> str:
-    """Return the id of a list. A consumer drops repeats by it.
-
-    It is equal for equal user, revision, event and artifact.
-
-    Parameters
-    ----------
-    event_id : the event that triggered the list. A removed user begins anew at revision 1: without
-        the event, lists of the second life would have the ids of the first
-    instead : ``degraded`` of a provisional list, which has an id of its own; empty for a final list
-    """
-    text = f"{len(user_id)}:{user_id}:{revision}:{len(event_id)}:{event_id}:{artifact}" + (
-        f":{instead}" if instead else ""
-    )
-    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 @dataclass
@@ -97,27 +71,36 @@ def newest_windows(records: Sequence[ConsumedRecord]) -> BatchWindows:
     return found
 
 
-def behaviours(state: BaseWindow) -> list[Behaviour]:
+def behaviours(state: BaseWindow) -> Behaviours:
     """Return a window's behaviours as the models take them, oldest first."""
-    return [Behaviour(item.item_id, item.type, item.ts) for item in state.items]
+    if not state.items:
+        return Behaviours()
+    ts_ms, _, item_ids, types = zip(*state.items, strict=True)
+    return Behaviours(item_ids, types, ts_ms)
 
 
-def new_behaviours(state: BaseWindow, last_revision: int) -> list[Behaviour]:
-    """Return, approximately, the behaviours since ``last_revision``.
+def new_items(state: BaseWindow, last_revision: int) -> list[str]:
+    """Return, approximately, the items of the behaviours since ``last_revision``.
 
     A revision is one event, so these are the last ``revision - last_revision`` behaviours.
     """
     n_new = min(state.revision - last_revision, len(state.items))
-    return behaviours(state)[-n_new:] if n_new > 0 else []
+    return [item.item_id for item in state.items[-n_new:]] if n_new > 0 else []
 
 
 class SeenIndex:
     """Finds catalogue items by the 4-byte hashes of items that have left a window."""
 
     def __init__(self, item_ids: Iterable[str]) -> None:
-        self._items: dict[bytes, list[str]] = {}
+        self._items: dict[bytes, tuple[str, ...]] = {}
+        self.add(item_ids)
+
+    def add(self, item_ids: Iterable[str]) -> None:
+        """Take in items; those that are here already change nothing."""
         for item_id in item_ids:
-            self._items.setdefault(seen_hash(item_id), []).append(item_id)
+            same = self._items.get(key := seen_hash(item_id), ())
+            if item_id not in same:
+                self._items[key] = (*same, item_id)
 
     def items(self, seen: bytes) -> set[str]:
         """Return the item ids behind packed hashes; items outside the catalogue are left out."""
@@ -125,46 +108,6 @@ class SeenIndex:
         for start in range(0, len(seen), SEEN_BYTES):
             found.update(self._items.get(seen[start : start + SEEN_BYTES], ()))
         return found
-
-
-def recommendation(
-    user_id: str,
-    state: BaseWindow,
-    ranked: RankedList,
-    versions: Versions,
-    produced_ms: int,
-    *,
-    provisional: bool = False,
-) -> Recommendation:
-    """Return the list's record for ``recommendations``.
-
-    Parameters
-    ----------
-    provisional : whether the full list of the same or a later revision follows
-    """
-    return Recommendation(
-        v=VERSION,
-        list_id=list_id(
-            user_id, state.revision, state.trigger.event_id, versions.artifact, ranked.degraded if provisional else ""
-        ),
-        user_id=user_id,
-        revision=state.revision,
-        event_id=state.trigger.event_id,
-        offset=state.trigger.offset,
-        event_ts=state.trigger.ts,
-        produced_ts=produced_ms,
-        artifact=versions.artifact,
-        index_generation=versions.index_generation,
-        degraded=ranked.degraded,
-        items=[
-            RecommendedItem(item.item_id, item.score, _sources(item.sources), item.because) for item in ranked.items
-        ],
-        provisional=provisional,
-    )
-
-
-def _sources(sources: Mapping[str, Sequence[float]]) -> dict[str, SourceRank]:
-    return {name: SourceRank(int(rank), float(score)) for name, (rank, score) in sources.items()}
 
 
 def stored_vectors(value: bytes | None, artifact: str, dim: int, n_factors: int) -> UserVectors | None:
@@ -209,15 +152,3 @@ def _vector(value: bytes) -> UserVector | None:
 def short_name(key: bytes) -> str:
     """Return a user's name in logs: it does not reveal the user, and is always the same."""
     return hashlib.blake2b(key, digest_size=4).hexdigest()
-
-
-def user_vector(user_id: str, state: BaseWindow, ranked: RankedList, versions: Versions) -> UserVector:
-    """Return the vectors' record for ``user-vectors``; little-endian float32."""
-    return UserVector(
-        v=VERSION,
-        user_id=user_id,
-        revision=state.revision,
-        artifact=versions.artifact,
-        vector=ranked.user_vector.astype("<f4").tobytes(),
-        factors=ranked.factors.astype("<f4").tobytes(),
-    )

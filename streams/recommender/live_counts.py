@@ -9,7 +9,7 @@ from models.ranking.catalogue import Catalogue
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems, describe_generation
 from streams.recommender.delivery import Window
-from streams.recommender.list_records import new_behaviours, revision_of
+from streams.recommender.list_records import new_items, revision_of
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.served import Served
 from streams.state.table import BatchTable
@@ -44,7 +44,7 @@ class LiveCounts:
             last_revision = revision_of(self._vectors.read(window.partition, window.key))
             if not window.owner.is_forgotten:
                 self._popularity.put(window.partition, window.key, window.state)
-            news = new_behaviours(window.state, last_revision)
+            news = new_items(window.state, last_revision)
             self._metrics.add("events_unknown_item", self._unknown.count(news, catalogue.row_of))
         self.note_popularity()
 

@@ -20,22 +20,19 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
 from faust.types import EventT
 
-from models.base.types import Behaviour
-from models.ranking.fallback import is_finite
-from models.ranking.pipeline import RankedList
 from streams.errors import StalledError
 from streams.health.counters import Metrics
 from streams.recommender.delivery import Window
 from streams.recommender.fallback_lists import FallbackLists, describe
-from streams.recommender.list_records import behaviours
-from streams.recommender.model_thread import ModelThread
-from streams.recommender.poison_isolation import Scored, score
+from streams.recommender.list_encoding import ListEncoder, MadeList
+from streams.recommender.model.model_thread import ModelThread
+from streams.recommender.model.poison_isolation import Scored, score
+from streams.recommender.model_job import Answer, answers, make_lists
 from streams.recommender.served import Served
 from streams.recommender.waiting.window_queue import MAX_WINDOWS, WindowQueue
 from streams.settings.load import RecommenderSettings
@@ -58,11 +55,13 @@ class ModelLoop:
     Parameters
     ----------
     thread : runs the pipeline
+    encoder : encodes its lists, on the thread too
     """
 
     queue: WindowQueue[EventT]
     thread: ModelThread
     fallback: FallbackLists
+    encoder: ListEncoder
     settings: RecommenderSettings
     metrics: Metrics
 
@@ -73,7 +72,10 @@ class ModelLoop:
         self._failed_s = 0.0
 
     async def next_windows(self, served: Served) -> list[Window]:
-        """Return the next micro-batch, when it is full or its oldest window reaches the deadline.
+        """Return the next micro-batch: all that is ready, up to the limits, as soon as anything is.
+
+        No window waits for others. Under load batches grow all the same, because windows gather
+        while the model works on the batch before.
 
         After a failure of the model this first serves fallback lists for a second.
 
@@ -91,13 +93,9 @@ class ModelLoop:
                 break
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.queue.arrived.wait(), next_due_s)
-        wait_s = self.settings.micro_batch_deadline_ms / 1000 - self.queue.oldest_age_s()
-        limit = self.settings.micro_batch_tokens
-        if wait_s > 0 and self.queue.n_tokens(limit) < limit:
-            await asyncio.sleep(wait_s)
-        return self.queue.take(limit, self.max_windows)
+        return self.queue.take(self.settings.micro_batch_tokens, self.max_windows)
 
-    async def run(self, windows: list[Window], served: Served) -> list[tuple[Window, RankedList]]:
+    async def run(self, windows: list[Window], served: Served) -> list[tuple[Window, MadeList]]:
         """Return the final lists of a micro-batch; serve fallback lists while the model is late.
 
         Windows for which the model had no answer are in the queue again.
@@ -120,22 +118,22 @@ class ModelLoop:
             self._failing_since_s = None
         return [*scored.made, *((w, self.fallback.final_list(w, served)) for w in scored.poisoned)]
 
-    async def _score(self, windows: list[Window], served: Served) -> Scored[Window, RankedList]:
+    async def _score(self, windows: list[Window], served: Served) -> Scored[Window, MadeList]:
         """Return what the model makes of windows; serve fallback lists while it is late."""
 
-        async def run(part: list[Window]) -> list[RankedList | None]:
-            states = [window.state for window in part]
+        async def run(part: list[Window]) -> list[MadeList | None]:
             self.metrics.add("model_batches")
             self.metrics.add("model_windows", len(part))
-            seen = [served.seen.items(state.had()) for state in states]
-            return await self.thread.run(_recommend, served, [behaviours(state) for state in states], seen)
+            users = [(window.key, window.state) for window in part]
+            answer = await self.thread.run(make_lists, served, users, self.encoder)
+            self._note_stages(part, answer)
+            return answer.made
 
         async def is_alive() -> bool:
             try:
-                (answer,) = await self.thread.run(_recommend, served, [[]], [set()])
+                return await self.thread.run(answers, served)
             except Exception:  # what it raises was logged for the windows
                 return False
-            return answer is not None
 
         began_s = time.monotonic()
         job = asyncio.ensure_future(score(windows, run, is_alive))
@@ -164,6 +162,15 @@ class ModelLoop:
         self.max_windows = max(1, min(MAX_WINDOWS, int(limit_s * n_windows / max(took_s, 1e-9))))
         self._is_late = took_s > limit_s
         self.has_answered = True
+
+    def _note_stages(self, windows: Sequence[Window], answer: Answer) -> None:
+        stages, began_s = self.metrics.stages, answer.began_s
+        stages.add("queue", (1000 * (began_s - window.since_s) for window in windows))
+        for stage, ended_s in answer.ended_s:
+            stages.add_batch(stage, 1000 * (ended_s - began_s), len(windows))
+            began_s = ended_s
+        for window in windows:
+            window.scored_s = began_s
 
     def _check_alive(self) -> None:
         if self.thread.busy_s > self.settings.model_restart_s:
@@ -194,11 +201,3 @@ class ModelLoop:
         while (left_s := self._failed_s + RETRY_S - time.monotonic()) > 0:
             if not await self.fallback.serve((), served):
                 await asyncio.sleep(min(POLL_S, left_s))
-
-
-def _recommend(
-    served: Served, windows: Sequence[Sequence[Behaviour]], seen: Sequence[AbstractSet[str]]
-) -> list[RankedList | None]:
-    """Return the model's lists, None for a list with a number that is not finite."""
-    ranked = served.model.pipeline.recommend(served.catalogue, windows, seen)
-    return [made if is_finite(made) else None for made in ranked]

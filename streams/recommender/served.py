@@ -19,9 +19,10 @@ from models.base.types import Float32
 from models.files.served_folder import mark_served
 from models.ranking.fallback import WithoutModel
 from models.ranking.pipeline import Catalogue, Pipeline
-from streams.recommender.artifact_encoder import ArtifactEncoder, usable_artifact, usable_device
-from streams.recommender.list_records import SeenIndex, Versions
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.list_encoding import Versions
+from streams.recommender.list_records import SeenIndex
+from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_artifact, usable_device
+from streams.recommender.model.model_thread import ModelThread
 from streams.settings.load import RecommenderSettings
 
 log = logging.getLogger(__name__)
@@ -74,9 +75,14 @@ class Served:
     seen: SeenIndex
 
     @classmethod
-    def of(cls, model: Model, catalogue: Catalogue) -> Served:
-        """Return a model with its catalogue."""
-        return cls(model, catalogue, SeenIndex(catalogue.item_ids))
+    def of(cls, model: Model, catalogue: Catalogue, seen: SeenIndex | None = None) -> Served:
+        """Return a model with its catalogue.
+
+        Parameters
+        ----------
+        seen : an index with the catalogue's items, and maybe others; None makes one
+        """
+        return cls(model, catalogue, SeenIndex(catalogue.item_ids) if seen is None else seen)
 
     def with_popularity(self, catalogue: Catalogue) -> Served:
         """Return the same with a catalogue of the same items and other popularity."""

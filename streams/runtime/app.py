@@ -48,7 +48,10 @@ class Serving(Protocol):
         """Get ready; called before anything is consumed."""
 
     def let_go(self) -> None:
-        """Drop waiting work without committing it: a rebalance, or the worker's end, must not wait."""
+        """Drop waiting work without committing it.
+
+        A rebalance, or the worker's end, must not wait for it.
+        """
 
     async def stop(self) -> None:
         """Release all resources; called after consuming has ended."""
@@ -118,7 +121,10 @@ class StreamApp(faust.App):
         await super().on_started()
 
     async def crash(self, reason: BaseException) -> None:
-        """Stop the worker with an exit code above 0; note damage of the store for the next start."""
+        """Stop the worker with an exit code above 0.
+
+        Note damage of the store for the next start.
+        """
         self._fail(reason)
         try:
             note_crash(self.tables.values(), reason)

@@ -46,7 +46,10 @@ class KeepingFlowControl(FlowControlEvent):
     """Flow control whose :meth:`resume` does nothing when flow is not suspended."""
 
     def resume(self) -> None:
-        """Let items into the queues again; items from before the suspension are stale and dropped."""
+        """Let items into the queues again.
+
+        Items from before the suspension are stale and dropped.
+        """
         if not self.is_active():
             super().resume()
 
@@ -75,7 +78,10 @@ class BatchConsumer(driver.Consumer):
         return "" if self._thread.coordinator is None else str(self._thread.coordinator.member_id)
 
     def accept(self, event: EventT) -> None:
-        """Note that an agent takes a batch; raise :class:`StalledError` if an earlier one is missing."""
+        """Note that an agent takes a batch.
+
+        Raise :class:`StalledError` if an earlier batch is missing.
+        """
         self.offsets.accept(event.message.tp, event.value)
 
     def deliver(self, event: EventT, note: str = "") -> None:
@@ -118,7 +124,10 @@ class BatchConsumer(driver.Consumer):
             self.offsets.add_gap(tp, gap)
 
     def note_again(self, topic: str, note: str) -> None:
-        """Put another note beside a topic's delivered offsets; it is committed although they stay."""
+        """Put another note beside a topic's delivered offsets.
+
+        The note is committed although the offsets stay.
+        """
         for tp in self.offsets.note_again(topic, note):
             self._committed_offset.pop(tp, None)
 

@@ -28,7 +28,10 @@ M_ARENA_MAX: Final = -8  # of glibc's malloc.h
 
 
 def keep_for_good() -> None:
-    """Exclude all present objects from garbage collection, so that a collection takes milliseconds."""
+    """Exclude all present objects from garbage collection.
+
+    A collection then takes milliseconds.
+    """
     gc.collect()
     gc.freeze()
 

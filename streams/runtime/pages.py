@@ -1,4 +1,7 @@
-"""The worker's pages: ``/health`` (ready), ``/live``, ``/counts`` (JSON), ``/metrics`` (Prometheus)."""
+"""The worker's pages.
+
+They are ``/health`` (ready), ``/live``, ``/counts`` (JSON) and ``/metrics`` (Prometheus).
+"""
 
 from __future__ import annotations
 

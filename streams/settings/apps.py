@@ -102,8 +102,8 @@ class RecommenderSettings:
     device : where the model runs; ``auto`` takes CUDA where there is a GPU
     list_size : items in a list; a record can hold 600 items with the longest ids
     n_candidates : candidates that retrieval hands to fusion; at least ``list_size``
-    micro_batch_tokens : behaviours (padding included) in one forward pass
-    micro_batch_deadline_ms : longest time that a window waits for its micro-batch to fill
+    micro_batch_tokens : most behaviours (padding included) in one forward pass; windows that gather
+        while the model is busy form the next batch, and none waits for others
     max_pending_windows : users who may wait for the model, at 0.5 to 4 KB each; when more wait, the
         recommender reads no further, so a newer window replaces an older one later than it could
     model_timeout_ms : when a forward pass takes longer, users get fallback lists until it ends; the
@@ -136,7 +136,6 @@ class RecommenderSettings:
     list_size: Annotated[int, Meta(ge=1, le=600)] = 10
     n_candidates: Annotated[int, Meta(ge=1, le=10_000)] = 100
     micro_batch_tokens: Annotated[int, Meta(ge=1_000, le=10_000_000)] = 16_384
-    micro_batch_deadline_ms: Annotated[int, Meta(ge=0, le=10_000)] = 20
     max_pending_windows: Annotated[int, Meta(ge=100, le=10_000_000)] = 100_000
     model_timeout_ms: Annotated[int, Meta(ge=10, le=600_000)] = 3_000
     model_restart_s: Annotated[int, Meta(ge=1, le=86_400)] = 45

@@ -61,7 +61,10 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def is_locked(error: str) -> bool:
-    """Return whether RocksDB refused because another process, or this one, has the database open."""
+    """Return whether RocksDB refused because a process has the database open.
+
+    The process is another one, or this one.
+    """
     return "While lock file" in error or "lock hold by current process" in error
 
 

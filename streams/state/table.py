@@ -88,7 +88,7 @@ class BatchTable(faust.Table):
             self._staged.pop(partition, None)
 
     def persisted_offset(self, tp: TP) -> int | None:
-        """Return the changelog offset where a partition's recovery begins; None for the beginning."""
+        """Return the changelog offset where a partition's recovery starts; None: the beginning."""
         if self.is_rocksdb:
             return super().persisted_offset(tp)  # type: ignore[no-any-return]
         return self._offsets.get(tp.partition)

@@ -45,7 +45,12 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.state"},
         {"streams.health"},
         {"streams.runtime"},
-        {"streams.sequencer", "streams.recommender.popularity", "streams.recommender.waiting"},
+        {
+            "streams.sequencer",
+            "streams.recommender.popularity",
+            "streams.recommender.waiting",
+            "streams.catalogue",
+        },
         {"streams.recommender"},
     ],
     "tools": [

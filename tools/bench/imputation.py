@@ -75,7 +75,7 @@ def options_of(args: argparse.Namespace) -> Options:
 def run(options: Options) -> dict[str, Any]:
     """Train once for every cell of the table."""
     from models.evaluation.splits import time_split
-    from streams.recommender.artifact_encoder import open_cache, open_encoder
+    from streams.recommender.model.artifact_encoder import open_cache, open_encoder
 
     options.sources.check()
     sides = options.sources.read_sides()

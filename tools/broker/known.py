@@ -54,7 +54,9 @@ def running_brokers() -> list[BrokerInfo]:
 
 
 def chosen_data(given: Path | None) -> Path:
-    """Return the data folder that a command means: the given one, else that of the one running broker.
+    """Return the data folder that a command means.
+
+    It is the given one, else that of the one running broker.
 
     Without a running broker it is the default folder.
 

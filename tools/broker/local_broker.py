@@ -2,7 +2,7 @@
 
 ::
 
-    start_broker ── lock ── already running? ── port, disk ── engine.launch ── wait for an answer ── BrokerInfo
+    start_broker ── lock ── already running? ── port, disk ── engine.launch ── answer ── BrokerInfo
                                                    auto: docker, kafka, noida: the first that works
 
 The broker outlives the process that started it. The next process finds it by ``broker.json`` in the

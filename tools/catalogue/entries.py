@@ -1,4 +1,7 @@
-"""``put``, ``delete`` and ``list`` of a topic of entries: what ``headrace items`` and ``users`` share."""
+"""``put``, ``delete`` and ``list`` of a topic of entries.
+
+``headrace items`` and ``headrace users`` share them.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,10 @@ def _add_action(actions: Any, name: str, summary: str) -> argparse.ArgumentParse
 
 
 def run(args: argparse.Namespace, settings: Settings, command: EntryCommand[EntryT]) -> int:
-    """Run the command; return its exit code: 1 where a row was refused or a listed id is not there."""
+    """Run the command; return its exit code.
+
+    It is 1 where a row was refused or a listed id is not there.
+    """
     actions: Mapping[str, Callable[..., int]] = {"put": _put, "delete": _delete, "list": _list}
     return actions[args.action](args, settings, command)
 

@@ -85,5 +85,5 @@ async def read_titles(settings: KafkaSettings) -> dict[str, str]:
 
 
 def items_of_file(source: CatalogueSource, refused: RefusedRows | None = None) -> Iterator[Item]:
-    """Yield the items of files that keep the contract, in the order in which their ids first come."""
+    """Yield the items of files that keep the contract, in the order of their first rows."""
     yield from source.reader(refused or RefusedRows("refused items")).read().values()

@@ -36,7 +36,9 @@ def users_command(settings: Settings) -> entries.EntryCommand[User]:
 
 
 def put_sections(settings: Settings) -> int:
-    """Publish the catalogue of ``[items]`` and the users of ``[users]``; return how many rows were refused.
+    """Publish the catalogue of ``[items]`` and the users of ``[users]``.
+
+    Return how many rows were refused.
 
     Raises
     ------
@@ -50,7 +52,10 @@ def put_sections(settings: Settings) -> int:
 
 
 def _put_section(settings: Settings, command: entries.EntryCommand[EntryT]) -> int | None:
-    """Publish what a section names; return how many rows were refused, None where it names nothing."""
+    """Publish what a section names; return how many rows were refused.
+
+    None says that the section names nothing.
+    """
     source = command.source.of_section()
     if source is None:
         return None

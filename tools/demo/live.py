@@ -1,4 +1,7 @@
-"""Events as a shop publishes them, one by one, so that a demo can measure how fresh live lists are."""
+"""Events as a shop publishes them, one by one.
+
+With them a demo measures how fresh live lists are.
+"""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def check_demo(options: Options) -> None:
     check_writable("the demo's folder", DIRECTORY, ROOM)
     if options.encoder:
         from models.text.encoder_files import Access
-        from streams.recommender.artifact_encoder import open_encoder
+        from streams.recommender.model.artifact_encoder import open_encoder
 
         access = Access(may_download=load_settings().recommender.encoder_download == "on")
         open_encoder(options.encoder, "cpu", access)

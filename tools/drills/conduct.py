@@ -3,7 +3,7 @@
 ::
 
     folder ─ broker ─ artifact ─ settings ─ drill ─ topics deleted ─ broker stopped ─ folder removed
-                                                                                      (a failure keeps its logs)
+                                                                     (a failure keeps its logs)
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def check_stage(kind: Kind, plan: Plan, stage: Stage) -> None:
         check_exist([plan.log])
     check_writable("the folder for temporary files (TMPDIR)", Path(tempfile.gettempdir()), ROOM)
     if stage.artifact is not None:
-        from streams.recommender.artifact_encoder import check_model
+        from streams.recommender.model.artifact_encoder import check_model
 
         check_model(load_settings(artifact=str(stage.artifact)).recommender)
     if stage.broker is not None and not plan.needs.own_broker:

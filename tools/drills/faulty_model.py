@@ -14,7 +14,6 @@ says what is wrong with the model. The app reads it on each call; a missing file
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import time
 from collections.abc import Callable, Sequence
@@ -22,10 +21,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+import numpy as np
 
 from models.base.types import Behaviour
 from models.files.atomic import replace_file
-from models.ranking.pipeline import RankedList
+from models.ranking.lists import RankedBatch
 from streams.errors import SettingsError
 from streams.recommender.agent import build_recommender
 from streams.runtime.app import StreamApp, start_app
@@ -33,7 +33,7 @@ from streams.settings.load import Settings
 
 VARIABLE: Final = "HEADRACE_DRILL_FAULTS"
 POLL_S: Final = 0.05
-Recommend = Callable[..., Sequence[RankedList]]
+Recommend = Callable[..., RankedBatch]
 
 
 class Fault(msgspec.Struct, forbid_unknown_fields=True):
@@ -72,9 +72,7 @@ def write_fault(path: Path, fault: Fault) -> None:
 def with_faults(recommend: Recommend, path: Path) -> Recommend:
     """Return ``Pipeline.recommend`` with the fault that a file names at each call."""
 
-    def faulty(
-        catalogue: Any, windows: Sequence[Sequence[Behaviour]], *args: Any, **kwargs: Any
-    ) -> Sequence[RankedList]:
+    def faulty(catalogue: Any, windows: Sequence[Sequence[Behaviour]], *args: Any, **kwargs: Any) -> RankedBatch:
         fault = read_fault(path)
         while fault.mode == "hang":
             time.sleep(POLL_S)
@@ -86,17 +84,13 @@ def with_faults(recommend: Recommend, path: Path) -> Recommend:
         if fault.mode == "slow":
             time.sleep((fault.factor - 1) * (time.thread_time() - began_s))
         if fault.mode == "nan":
-            lists = [
-                _spoilt(made) if any(b.item_id == fault.item_id for b in window) else made
-                for made, window in zip(lists, windows, strict=True)
-            ]
+            is_spoilt = [any(b.item_id == fault.item_id for b in window) for window in windows]
+            lists = dataclasses.replace(
+                lists, scores=np.where(np.array(is_spoilt)[:, None], np.float32(np.nan), lists.scores)
+            )
         return lists
 
     return faulty
-
-
-def _spoilt(made: RankedList) -> RankedList:
-    return dataclasses.replace(made, items=tuple(dataclasses.replace(item, score=math.nan) for item in made.items))
 
 
 def build_faulty_recommender(settings: Settings) -> StreamApp:

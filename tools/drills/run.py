@@ -2,8 +2,8 @@
 
 ::
 
-    topics ─ artifact ─ items ─ workers ─ prefill ─ caught up ─┬─ load ───────────┬─ caught up ─ verdict
-                                                               └─ faults of a kind ┘
+    topics ─ artifact ─ items ─ workers ─ prefill ─ caught up ─┬─ load ────────────┬─ caught up
+                                                               └─ faults of a kind ┘  └─ verdict
 """
 
 from __future__ import annotations

@@ -144,7 +144,10 @@ class LogSource:
         return shown_paths(self.paths)
 
     def check_timed(self) -> None:
-        """Raise :class:`InputError` where the log has no times, for a command that publishes events."""
+        """Raise :class:`InputError` where the log has no times.
+
+        Commands that publish events call it.
+        """
         if self.no_times:
             raise InputError(
                 f"{self.name}: --no-times: an event on the topic needs its time, which orders the user's window; name the "

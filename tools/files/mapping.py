@@ -2,7 +2,7 @@
 
 ::
 
-    record ─► envelope opened ─► records of other kinds left out ─► one row, or one for each element of a list
+    record ─► envelope opened ─► other kinds left out ─► one row, or one for each element of a list
 
 The paths are those of :mod:`streams.formats.field_paths`.
 """

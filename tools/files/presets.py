@@ -50,7 +50,7 @@ def find_preset(name: str, kind: str) -> Mapping | None:
 
 
 def layout_delimiter(rules: Mapping, head: bytes) -> str:
-    """Return the delimiter of the layout that the first line of a file has; ``auto`` without one."""
+    """Return the delimiter of the layout that fits a file's first line; ``auto`` without one."""
     first = head.partition(b"\n")[0].decode("utf-8", "replace")
     return next(
         (layout.delimiter for layout in rules.layouts if layout.delimiter and _fits(layout, first)),

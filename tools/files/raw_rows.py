@@ -104,13 +104,19 @@ def raw_rows(
 
 
 def holds_json(paths: Sequence[Path], options: FileOptions) -> bool:
-    """Return whether the first of some files holds JSON objects; the parameters are those of raw_rows."""
+    """Return whether the first of some files holds JSON objects.
+
+    The parameters are those of raw_rows.
+    """
     reader = FileReader(options, (), ())
     return any(reader.holds_objects(file) for file in find_files(paths)[:1])
 
 
 class FileReader:
-    """Reads the rows of one file after another in the same way; the parameters are those of raw_rows."""
+    """Reads the rows of one file after another in the same way.
+
+    The parameters are those of raw_rows.
+    """
 
     def __init__(
         self, options: FileOptions, fields: Sequence[str], required: Sequence[str], types: Collection[str] = ()
@@ -187,7 +193,7 @@ class FileReader:
         return self._mapper.roots(table.names)
 
     def _delimited(self, file: NamedFile, text: TextFile) -> tuple[Delimited, list[str], bool] | None:
-        """Return the rows of a delimited file, the names of its columns, and whether it has a header.
+        """Return a delimited file's rows, its columns' names, and whether it has a header.
 
         None for a file without rows.
         """

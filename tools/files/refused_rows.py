@@ -1,4 +1,7 @@
-"""Counts the rows that cannot be used, shows a few of each kind, refuses a log that is mostly bad."""
+"""Counts the rows that cannot be used, and shows a few of each kind.
+
+It refuses a log whose rows are mostly bad.
+"""
 
 from __future__ import annotations
 
@@ -99,7 +102,10 @@ class RefusedRows:
         self.left_out[reason if reason in self.left_out or len(self.left_out) < MAX_TYPES else "(others)"] += 1
 
     def tell(self, line: str) -> None:
-        """Keep a line about the log for :meth:`summary`; a line that was kept already counts once."""
+        """Keep a line about the log for :meth:`summary`.
+
+        A second line of the same text is not kept.
+        """
         self._notes[line] = None
 
     def check(self, n_read: int, name: str) -> None:
@@ -130,7 +136,10 @@ class RefusedRows:
 
     @property
     def exit_code(self) -> int:
-        """Return 1 where a row was refused, else 0: the exit code of each command that reads rows."""
+        """Return 1 where a row was refused, else 0.
+
+        Each command that reads rows exits with this code.
+        """
         return 1 if self.n else 0
 
     def result(self) -> dict[str, Any]:
@@ -152,7 +161,10 @@ class RefusedRows:
         return f"types in the file: {found}{more}; map them: --types {map_types([kind for kind, _ in common], self._known)}"
 
     def summary(self) -> list[str]:
-        """Return lines for the end of a command: how the log was read, what was left out and refused."""
+        """Return lines for the end of a command.
+
+        They say how the log was read, and what was left out and refused.
+        """
         return [*self._notes, *self._left_out_lines(), *self._refused_lines()]
 
     def say_summary(self) -> None:

@@ -67,7 +67,7 @@ class Section:
         parser.set_defaults(**{before + key: value for key, value in self.options.items()})
 
     def say_other(self, paths: Sequence[Path], args: argparse.Namespace) -> None:
-        """Say which of the section's options hold, where a command names files that are not the section's."""
+        """Say which options of the section hold for files that the section does not name."""
         own = {path.absolute() for path in self.paths}
         others = [path for path in paths if path.absolute() not in own]
         held = [name for name, value in self.options.items() if getattr(args, name, None) == value]
@@ -77,7 +77,10 @@ class Section:
 
 
 class ReplaceDefault(argparse.Action):
-    """Appends each value to a list of its own, so that the values given replace the default ones."""
+    """Appends each value to a list of its own.
+
+    So the given values replace the default ones.
+    """
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
@@ -98,7 +101,10 @@ class InsteadOf(argparse.Action):
 
     @classmethod
     def other(cls, **others: str | bool) -> type[InsteadOf]:
-        """Return the action for an option that excludes others, which are given with their usual values."""
+        """Return the action for an option that excludes others.
+
+        ``others`` are those options, each with its usual value.
+        """
         return type(cls.__name__, (cls,), {"others": others})
 
     def __call__(

@@ -8,6 +8,7 @@ after a disturbance with what it must hold, windows byte by byte.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,14 +24,16 @@ from models.base.event_types import DEFAULT_TYPES, EventTypes
 from models.features.columns import Row, item_row
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.text.clean import item_text, own_title
+from streams.contract.item_records import is_shown
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, Item, Recommendation, encode
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import InputError, RecordError
 from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes
-from streams.recommender.artifact_encoder import ArtifactEncoder, usable_device
-from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
+from streams.recommender.list_encoding import Versions, recommendations
+from streams.recommender.list_records import SeenIndex, behaviours
+from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_device
 from streams.sequencer.absorb_batch import Home, check_home
 from streams.sequencer.window import absorb
 from streams.settings.load import RecommenderSettings, Settings
@@ -229,8 +232,8 @@ class ListOracle:
                 [behaviours(state) for _, state in windows],
                 [self._seen.items(state.had()) for _, state in windows],
             )
-        for (key, state), made in zip(windows, ranked, strict=True):
-            yield key, recommendation(key.decode(), state, made, self._versions, 0)
+        made = recommendations(windows, ranked, self._versions, 0)
+        yield from zip((key for key, _ in windows), made, strict=True)
 
 
 def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, settings: RecommenderSettings) -> Catalogue:
@@ -244,4 +247,6 @@ def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, setti
     features: dict[str, Row] | None = None
     if artifact.item_features.width:
         features = {item_id: item_row(msgspec.structs.asdict(item)) for item_id, item in items.items()}
-    return build_catalogue(artifact, dict(zip(items, vectors, strict=True)), 0, features)
+    now_ms = int(time.time() * 1_000)
+    hidden = {item_id for item_id, item in items.items() if not is_shown(item, now_ms)}
+    return build_catalogue(artifact, dict(zip(items, vectors, strict=True)), 0, features, hidden)

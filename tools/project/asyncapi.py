@@ -3,7 +3,7 @@
 ::
 
     streams/contract/records.py ──► types, limits, defaults ──┐
-    asyncapi.yaml ──► descriptions, written by hand there ────┴──► asyncapi.yaml, from "schemas:" to its end
+    asyncapi.yaml ──► descriptions, written by hand there ────┴──► asyncapi.yaml, from "schemas:" on
 
 Run it with ``python -m tools.project.asyncapi`` after a change of a record, then describe each new
 field in the file. All above ``schemas:`` is written by hand, and so is each schema without a

@@ -115,7 +115,10 @@ def _component(kind: str, name: str, version: str, ecosystem: str, hashes: list[
 
 
 def _package(name: str, version: str, hashes: list[str]) -> dict[str, Any]:
-    """Return a Python package with the hashes of its files: a wheel for each platform, and the source."""
+    """Return a Python package with the hashes of its files.
+
+    The files are a wheel for each platform, and the source.
+    """
     component = _component("library", name, version, "pypi", hashes)
     try:
         fields = importlib.metadata.metadata(name)

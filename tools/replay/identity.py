@@ -80,7 +80,10 @@ def _content_digest(log: Path, *_state: int) -> str:
 
 
 def default_run(logs: Sequence[Path]) -> str:
-    """Return the run name of a log: its first file's name, for people, and a digest of its content."""
+    """Return the run name of a log.
+
+    It is the first file's name, for people, and a digest of the content.
+    """
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", logs[0].name).strip(".-_")[:30] or "log"
     return f"{stem}-{content_digest(logs)[: 2 * DIGEST_BYTES]}"
 

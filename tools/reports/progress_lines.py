@@ -108,7 +108,7 @@ def count_of(task: Task) -> str:
 
 
 def seconds_left(task: Task) -> float | None:
-    """Return the seconds that the rest takes at the mean speed so far; None where that is unknown."""
+    """Return the seconds that the rest takes at the mean speed so far, None where it is unknown."""
     done = task.completed - task.fields.get("base", 0)
     if task.finished or not task.total or done <= 0 or not task.elapsed:
         return None

@@ -1,4 +1,7 @@
-"""The bins of a reliability curve, merged until each has enough cases for its share to mean much."""
+"""The bins of a reliability curve.
+
+They are merged until each has enough cases for its share to mean much.
+"""
 
 from __future__ import annotations
 

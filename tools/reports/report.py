@@ -63,7 +63,9 @@ LEAK: Final = "Leak: the artifact was trained on events as late as those asked h
 
 
 def write_report(directory: Path, result: dict[str, Any], titles: Mapping[str, str] = MappingProxyType({})) -> None:
-    """Write ``report.json`` and ``report.html`` into a directory, which is made if need be; safe to repeat.
+    """Write ``report.json`` and ``report.html`` into a directory; safe to repeat.
+
+    The directory is made if need be.
 
     Parameters
     ----------

@@ -50,7 +50,9 @@ class Axis(NamedTuple):
 
 
 def nice_axis(low: float, high: float, n_steps: int = 5) -> Axis:
-    """Return an axis around a range, with about ``n_steps`` steps of 1, 2 or 5 times a power of ten.
+    """Return an axis around a range.
+
+    It has about ``n_steps`` steps of 1, 2 or 5 times a power of ten.
 
     References
     ----------

@@ -27,7 +27,10 @@ class TensorBoardLog:
         self._writer.add_scalar(name.replace(" ", "_"), value, step)
 
     def add_items(self, artifact: Artifact, titles: Mapping[str, str]) -> None:
-        """Write the vectors of the most popular items, each with its title, or its id where it has none."""
+        """Write the vectors of the most popular items, each with its title.
+
+        An item without a title has its id.
+        """
         rows = artifact.popularity.argsort()[::-1][:MAX_POINTS].copy()
         vectors = artifact.sequence.id_embedding.weight.detach().cpu()[torch.from_numpy(rows)]
         ids = [artifact.manifest.item_ids[row] for row in rows.tolist()]

@@ -13,7 +13,9 @@ DECIDES: Final = "ndcg@10"
 
 
 def verdict(result: Mapping[str, Any]) -> list[str]:
-    """Return the verdict, a line for the models that ours beats, equals and loses to; not its parts.
+    """Return the verdict: the models that ours beats, equals and loses to.
+
+    The parts of our model are left out.
 
     A lead whose 95 % interval lies above 0 is better, below 0 worse, and level otherwise. Without
     leads there is nothing to say.

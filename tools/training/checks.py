@@ -1,4 +1,7 @@
-"""What is checked before a training or an evaluation works: nothing that can be known fails late."""
+"""Checks before a training or an evaluation works.
+
+They find each fault that can be known early.
+"""
 
 from __future__ import annotations
 

@@ -109,7 +109,9 @@ class FitOptions:
 
 
 def encoder_for(fit: FitOptions, sides: Sides) -> TextEncoder | None:
-    """Return the encoder of a training, opened, so that one that is missing is refused before the log is read.
+    """Return the encoder of a training, opened.
+
+    So a missing encoder is refused before the log is read.
 
     None where no item has a text.
 
@@ -120,7 +122,7 @@ def encoder_for(fit: FitOptions, sides: Sides) -> TextEncoder | None:
     SettingsError
         When the device is not there.
     """
-    from streams.recommender.artifact_encoder import open_cache, open_encoder, usable_device
+    from streams.recommender.model.artifact_encoder import open_cache, open_encoder, usable_device
 
     device = usable_device(fit.device)
     if not sides.has_text:
@@ -140,7 +142,7 @@ def check_target(out: Path) -> None:
 
 def choose_text() -> None:
     """Set how texts are cut into words, from the settings."""
-    from streams.recommender.artifact_encoder import prepare_text
+    from streams.recommender.model.artifact_encoder import prepare_text
 
     prepare_text(load_settings().recommender)
 
@@ -166,7 +168,7 @@ def train_artifact(fit: FitOptions, inputs: TrainingInputs, preset: Preset, out:
     from models.artifact.artifact import save_artifact
     from models.base.observer import Observer
     from models.training.train import TrainingOptions, train
-    from streams.recommender.artifact_encoder import usable_device
+    from streams.recommender.model.artifact_encoder import usable_device
     from tools.reports.tensorboard_log import TensorBoardLog
 
     checkpoints = out.parent / f".{out.name}.checkpoints"
@@ -213,7 +215,7 @@ def _training_data(fit: FitOptions, inputs: TrainingInputs, device: str) -> Trai
     """
     from models.text.clean import text_version
     from models.training.train import NO_TEXT, TextSource, TrainingData
-    from streams.recommender.artifact_encoder import open_cache, open_encoder
+    from streams.recommender.model.artifact_encoder import open_cache, open_encoder
 
     sides = inputs.sides
     if not sides.has_text:

@@ -54,7 +54,10 @@ class Sides:
 
     @property
     def has_text(self) -> bool:
-        """Whether an item has a text of its own: a title that is only the item's id says nothing."""
+        """Whether an item has a text of its own.
+
+        A title that is only the item's id says nothing.
+        """
         from models.text.clean import fields_text
 
         return any(fields_text(item, item_id) for item_id, item in self.items.items())
@@ -135,7 +138,10 @@ class TrainingSources:
         return LogReader(self.log, self.refused, EventRules.of(load_settings()))
 
     def preview(self, args: argparse.Namespace, would: str) -> int:
-        """Print what the log, the catalogue and the users hold, for ``--dry-run``; return the exit code."""
+        """Print the content of the log, the catalogue and the users for ``--dry-run``.
+
+        It returns the exit code.
+        """
         times = TimeRange(end=parse_time("--until", getattr(args, "until", None)))
         found = LogPreview(self.log_reader(), times)
         items = 0 if self.catalogue is None else len(self.catalogue.read())

@@ -61,7 +61,7 @@ class StageBars:
 
 
 def training_ends(preset: str, minutes: float | None) -> dict[str, dict[str, Any]]:
-    """Return what is known of the end of a training from its options, by stage, for :class:`StageBars`.
+    """Return what the options say of the end of a training, by stage, for :class:`StageBars`.
 
     The fits of the sequence model take nearly all the time. The second one has its own number of
     epochs, over the whole log instead of its first slice.

@@ -44,7 +44,7 @@ def of_training(result: Mapping[str, Any]) -> list[str | ResultTable]:
 
 
 def of_evaluation(result: Mapping[str, Any]) -> list[str | ResultTable]:
-    """Return what ``headrace evaluate`` reports: the verdict, each model's metrics, and the limits."""
+    """Return the output of ``headrace evaluate``: verdict, metrics of each model, limits."""
     models = result["models"]
     keys = metric_keys(key for values in models.values() for key in values)
     rows = [[model_name(name), *(_cell(values.get(key)) for key in keys)] for name, values in models.items()]

@@ -52,7 +52,9 @@ def make_worker(kind: type[W], settings: Settings, launch: Launch) -> W:
 
 
 def deployment_variables(settings: Settings) -> dict[str, str]:
-    """Return the variables that tell a process its broker, its topics, its event types, its artifact.
+    """Return the variables of a worker's process.
+
+    They name its broker, its topics, its event types and its artifact.
 
     A topic that the settings do not name in full gets an empty variable. A process of a drill or of
     a rebuild inherits the variables of the live deployment, and would write to the live topic

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +16,11 @@ from models.ranking.catalogue.store import CatalogueStore, Entry
 
 
 def build_catalogue(
-    artifact: Artifact, items: Mapping[str, Float32], generation: int, features: Mapping[str, Row] | None = None
+    artifact: Artifact,
+    items: Mapping[str, Float32],
+    generation: int,
+    features: Mapping[str, Row] | None = None,
+    hidden: Collection[str] = (),
 ) -> Catalogue:
     """Return the catalogue of ``items``, each with its raw text embedding (d_text,) float32.
 
@@ -28,11 +32,17 @@ def build_catalogue(
     items : zeros stand for an item without text; an artifact that takes no text looks at the ids only
     features : item id to its features (``models.features.columns.item_row``); missing ones are
         imputed
+    hidden : ids of items that lists must not show
     """
     items = items or own_items(artifact)
     known = features or {}
     store = CatalogueStore(artifact)
-    store.apply([Entry(item_id, known.get(item_id, {}), items[item_id]) for item_id in sorted(items)])
+    store.apply(
+        [
+            Entry(item_id, known.get(item_id, {}), items[item_id], is_shown=item_id not in hidden)
+            for item_id in sorted(items)
+        ]
+    )
     if len(items) > EXACT_UP_TO:
         store.rebuild_now()
     built = store.snapshot()

@@ -102,9 +102,7 @@ class LiveIndex:
 
     def exact(self, queries: Float32, k: int) -> tuple[Int64, Float32]:
         """Return what :meth:`search` returns, by brute force: what recall is measured against."""
-        if not self._n_found:
-            return np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32)
-        return self._among_found(np.ascontiguousarray(queries, dtype=np.float32), min(k, self._n_found))
+        return LiveIndex(self._vectors, self._n_found, self._is_found).search(queries, k)
 
     def _check(self, queries: Float32, k: int) -> None:
         if queries.ndim != 2 or queries.shape[1] != self.dim:

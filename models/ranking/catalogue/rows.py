@@ -147,8 +147,15 @@ class RowOf(Mapping[str, int]):
             raise KeyError(item_id)
         return row
 
+    def get(self, item_id: str, default: Any = None) -> Any:
+        """Return the row of an item, or ``default`` where the snapshot does not have it."""
+        row = self._latest.get(item_id, -1)
+        while row >= self._n:
+            row = int(self._rows.previous[row])
+        return default if row < 0 else row
+
     def __contains__(self, item_id: object) -> bool:
-        return item_id in self._latest and self.get(item_id) is not None
+        return isinstance(item_id, str) and self.get(item_id) is not None
 
     def __iter__(self) -> Iterator[str]:
         return (item_id for item_id in list(self._latest) if item_id in self)

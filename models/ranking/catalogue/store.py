@@ -167,6 +167,16 @@ class CatalogueStore:
         )
 
     @property
+    def n_listed(self) -> int:
+        """Return how many items the catalogue has, hidden or not."""
+        return len(self.rows.latest) - len(self._withdrawn)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether a rebuild has ordered the rows since the first item came."""
+        return self._n_base > 0
+
+    @property
     def n_tail(self) -> int:
         """Return how many rows were added since the last rebuild."""
         return self.rows.n - self._n_base

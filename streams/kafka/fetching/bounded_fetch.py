@@ -70,7 +70,10 @@ class BoundedRecords:
 
 
 def _getall(self: Any, max_records: int | None = None) -> list[Any]:
-    """Return a partition's next records: aiokafka's ``FetchResult.getall`` with a bound of bytes."""
+    """Return a partition's next records, with a bound of bytes.
+
+    It replaces aiokafka's ``FetchResult.getall``.
+    """
     if not self.check_assignment(self._topic_partition) or not self.has_more():
         return []
     records: list[Any] = []

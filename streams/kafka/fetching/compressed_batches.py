@@ -62,7 +62,10 @@ class CompressedBatch:
         return getattr(self._batch, name)
 
     def __iter__(self) -> Iterator[Any]:
-        """Unpack and return the records; raise :class:`CorruptRecordException` if they are damaged."""
+        """Unpack and return the records.
+
+        Raise :class:`CorruptRecordException` where they are damaged.
+        """
         unpacked = pieces(self._codec, self._data[_HEADER_BYTES:])
         first = next(unpacked, b"")
         (count,) = _LENGTH.unpack_from(self._data, _COUNT_AT)
@@ -145,7 +148,10 @@ def _headers(source: Source) -> list[tuple[str, bytes | None]]:
 
 
 def _whole_records(held: memoryview) -> tuple[int, int]:
-    """Return how many whole records, none of them large, the held bytes begin with, and their size."""
+    """Return how many whole records the held bytes begin with, and their size.
+
+    None of these records is large.
+    """
     count = at = 0
     end = len(held)
     while at < end:

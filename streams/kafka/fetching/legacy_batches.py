@@ -25,7 +25,10 @@ _LZ4: Final = 3
 
 
 class LegacyCompressedBatch:
-    """A compressed message set of format 0 or 1 (before Kafka 0.11); old segments still hold some."""
+    """A compressed message set of format 0 or 1, from before Kafka 0.11.
+
+    Old segments still hold some.
+    """
 
     def __init__(self, batch: Any, data: memoryview, codec: int) -> None:
         self._batch = batch

@@ -141,7 +141,10 @@ def _xerial_blocks(packed: memoryview) -> Iterator[memoryview]:
 
 
 def _lz4(packed: memoryview) -> Iterator[Any]:
-    """Unpack as many blocks at a time as fit into a piece: the frame declares their largest size."""
+    """Unpack as many blocks at a time as fit into a piece.
+
+    The frame declares the largest size of a block.
+    """
     at = 0
     while at < len(packed):
         if bytes(packed[at : at + 4]) != _LZ4_MAGIC:
@@ -168,7 +171,10 @@ def _lz4_linked(flags: int, sizes: int, blocks: list[memoryview], n_at_once: int
 
 
 def _lz4_blocks(packed: memoryview, at: int) -> tuple[list[memoryview], int]:
-    """Return the blocks of the frame at ``at``, each with its length in front, and the frame's end."""
+    """Return the blocks of the frame at ``at``, and the frame's end.
+
+    Each block has its length in front.
+    """
     flags = packed[at + 4]
     # magic, flags, sizes and checksum; content size; dictionary
     at += 7 + (8 if flags & 8 else 0) + (4 if flags & 1 else 0)

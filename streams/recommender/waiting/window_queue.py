@@ -26,6 +26,8 @@ BatchT = TypeVar("BatchT")
 
 #: Most windows of one micro-batch: each list costs its candidates too, however short its window.
 MAX_WINDOWS: Final = 512
+#: While fewer users wait, their windows stay decoded: they soon get their lists.
+MAX_DECODED: Final = 4_096
 #: Partition and user key.
 Key = tuple[int, bytes]
 
@@ -48,7 +50,7 @@ class PendingWindow(Generic[BatchT]):
 
     ``owner`` is the batch of the oldest window that this one replaced, else its own batch.
     ``has_list`` says that this window has a provisional list; ``is_removed`` that the user was
-    removed since.
+    removed since. ``since_s`` is when it became ready, ``scored_s`` when the model was done with it.
     """
 
     partition: int
@@ -58,21 +60,26 @@ class PendingWindow(Generic[BatchT]):
     owner: PendingBatch[BatchT]
     has_list: bool = False
     is_removed: bool = False
+    since_s: float = 0.0
+    scored_s: float = 0.0
 
 
 @dataclass(slots=True)
 class _Waiting(Generic[BatchT]):
-    """A waiting window, encoded: decoded ones take about eight times the memory."""
+    """A waiting window: decoded, or encoded where many wait, because that takes an eighth of the memory.
 
-    value: bytes
+    ``since_s`` is when the window came, or became ready.
+    """
+
+    window: ListWindow | bytes
     n_behaviours: int
     written_ms: int
     owner: PendingBatch[BatchT]
     since_s: float
 
-    def replace(self, value: bytes, n_behaviours: int, written_ms: int) -> None:
+    def replace(self, window: ListWindow | bytes, n_behaviours: int, written_ms: int, since_s: float) -> None:
         """Put a newer window of the user in its place."""
-        self.value, self.n_behaviours, self.written_ms = value, n_behaviours, written_ms
+        self.window, self.n_behaviours, self.written_ms, self.since_s = window, n_behaviours, written_ms, since_s
 
 
 class ListRate:
@@ -159,15 +166,16 @@ class WindowQueue(Generic[BatchT]):
         self.arrived.set()
         owner = PendingBatch(batch)
         self._batches.setdefault(partition, deque()).append(owner)
+        now_s = self._clock()
         for key, state, written_ms in windows:
-            value, n_behaviours, user = encode(state), len(state.items), (partition, key)
+            window, n_behaviours, user = self._kept(state), len(state.items), (partition, key)
             ready = self._ready.get(user)
             waiting = ready or self._held.get(user)
             if waiting is None:
                 owner.remaining += 1
-                self._put(user, _Waiting(value, n_behaviours, written_ms, owner, self._clock()))
+                self._put(user, _Waiting(window, n_behaviours, written_ms, owner, now_s))
                 continue
-            waiting.replace(value, n_behaviours, written_ms)
+            waiting.replace(window, n_behaviours, written_ms, now_s)
             self.n_superseded += 1
             if ready is not None:
                 self._without_list[user] = None
@@ -191,22 +199,6 @@ class WindowQueue(Generic[BatchT]):
     def n_ready(self) -> int:
         """Return how many users the model may have now."""
         return len(self._ready)
-
-    def oldest_age_s(self) -> float:
-        """Return how long the oldest ready window has waited, in seconds; 0 when there is none."""
-        if not self._ready:
-            return 0.0
-        return self._clock() - next(iter(self._ready.values())).since_s
-
-    def n_tokens(self, limit: int) -> int:
-        """Return the tokens of all ready windows as one padded batch, counted up to ``limit``."""
-        longest = n_windows = 0
-        for window in self._ready.values():
-            longest = max(longest, window.n_behaviours)
-            n_windows += 1
-            if longest * n_windows >= limit or n_windows == MAX_WINDOWS:
-                return limit
-        return longest * n_windows
 
     def take(self, max_tokens: int, max_windows: int = MAX_WINDOWS) -> list[PendingWindow[BatchT]]:
         """Remove and return the oldest ready windows whose padded batch stays within both bounds.
@@ -271,8 +263,8 @@ class WindowQueue(Generic[BatchT]):
                 newer.owner = window.owner
                 self.n_superseded += 1
                 continue
-            value = encode(window.state)
-            waiting = _Waiting(value, len(window.state.items), window.written_ms, window.owner, self._clock())
+            state = window.state
+            waiting = _Waiting(self._kept(state), len(state.items), window.written_ms, window.owner, self._clock())
             self._ready[user] = waiting
             self._ready.move_to_end(user, last=False)
             if not window.has_list:
@@ -320,6 +312,9 @@ class WindowQueue(Generic[BatchT]):
         if left:
             self._in_hand[user] = left
 
+    def _kept(self, state: ListWindow) -> ListWindow | bytes:
+        return state if len(self) < MAX_DECODED else encode(state)
+
     def _put(self, user: Key, waiting: _Waiting[BatchT]) -> None:
         due_s = self._rate.ready_at_s(user)
         if due_s > self._clock():
@@ -339,4 +334,6 @@ class WindowQueue(Generic[BatchT]):
 
 def _decoded(user: Key, waiting: _Waiting[BatchT], *, has_list: bool) -> PendingWindow[BatchT]:
     partition, key = user
-    return PendingWindow(partition, key, decode_list_window(waiting.value), waiting.written_ms, waiting.owner, has_list)
+    kept = waiting.window
+    state = decode_list_window(kept) if isinstance(kept, bytes) else kept
+    return PendingWindow(partition, key, state, waiting.written_ms, waiting.owner, has_list, since_s=waiting.since_s)

@@ -79,11 +79,16 @@ def test_windows_that_wait_for_the_model_are_not_committed(settings: Settings, t
         wait_until(lambda: lag(settings) == 0, WAIT_S, lambda: f"first part: {worker.counts()['values']}")
     in_partition_0 = [r for r in first if partition_of(r.key or b"", settings.kafka.partitions) == 0]
     others = [r for r in windows_of(40, 1, states) if partition_of(r.key or b"", settings.kafka.partitions) != 0]
-    expected = newest_revisions(settings) | {(r.key or b"").decode(): 3 for r in others}
-    before = committed_offsets(settings)
-    with recommender(settings, tmp_path, HEADRACE_MICRO_BATCH_DEADLINE_MS="10000") as worker:
+    expected = newest_revisions(settings) | {(r.key or b"").decode(): 4 for r in others}
+    # one list a user and minute: after a list for each of these windows, the next ones wait
+    others_again = [r for r in windows_of(40, 1, states) if partition_of(r.key or b"", settings.kafka.partitions) != 0]
+    with recommender(settings, tmp_path, HEADRACE_LISTS_PER_MINUTE="1") as worker:
         publish(settings, "sequences", others)
-        wait_until(lambda: worker.counts()["values"].get("windows_read", 0) >= len(others), WAIT_S, lambda: "not read")
+        wait_until(lambda: lag(settings) == 0, WAIT_S, lambda: f"others: {worker.counts()['values']}")
+        before = committed_offsets(settings)
+        publish(settings, "sequences", others_again)
+        n_read = len(others) + len(others_again)
+        wait_until(lambda: worker.counts()["values"].get("windows_read", 0) >= n_read, WAIT_S, lambda: "not read")
         publish(
             settings, "sequences", in_partition_0
         )  # repeats need no model, so their commit shows that the worker commits

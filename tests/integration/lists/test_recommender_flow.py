@@ -17,7 +17,7 @@ from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Event, RecordDecoder, UserVector, encode
 from streams.contract.windows import decode_window
 from streams.kafka.topics import create_topics
-from streams.recommender.list_records import list_id
+from streams.recommender.list_encoding import list_id
 from streams.settings.load import Settings, load_settings
 from tests.integration.lists.recommender_runs import (
     WAIT_S,

@@ -141,7 +141,7 @@ class Waiting:
                     self.list_ms.append(self.event_ms[-1])
 
     def give_up(self, now_s: float) -> int:
-        """Count the events that have no list with the time that they have waited; return how many."""
+        """Return the number of events without a list; note how long each of them has waited."""
         left = [at_s for waiting in self._of_user.values() for _, at_s, counts in waiting if counts]
         self.event_ms += [1000 * (now_s - at_s) for at_s in left]
         return len(left)

@@ -82,7 +82,10 @@ def stage_counts(worker: Worker) -> StageCounts:
 
 
 def cpu_s(pid: int | None) -> float:
-    """Return the processor time of a process since its start in seconds, 0 where the system hides it."""
+    """Return a process's processor time since its start in seconds.
+
+    It is 0 where the system hides the time.
+    """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:

@@ -1,4 +1,7 @@
-"""``headrace init``: looks at a shop's files, proposes how to read them, and writes ``headrace.toml``."""
+"""``headrace init`` proposes how to read a shop's files.
+
+It looks at them, and writes ``headrace.toml``.
+"""
 
 from __future__ import annotations
 

@@ -16,5 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return its exit code: 1 where a row was refused or a listed item is not there."""
+    """Run the command; return its exit code.
+
+    It is 1 where a row was refused or a listed item is not there.
+    """
     return entries.run(args, load_settings(broker=args.broker), items_command())

@@ -233,7 +233,7 @@ async def _produce(settings: Settings, source: LogSource, tally: Tally) -> None:
 
 
 def _told(bar: Progress, source: LogSource) -> contextlib.AbstractContextManager[TaskID]:
-    """Return a task that shows how much is read of files, or how many events of a stream are sent."""
+    """Return a task that shows the bytes read of files, or the events sent of a stream."""
     if _is_stream(source):
         return contextlib.nullcontext(bar.add_task("publishing", total=None, unit="events"))
     return told_reading(bar, "reading and publishing", source.paths)
@@ -315,7 +315,7 @@ def line_events(maker: EventMaker, number: int, line: bytes, refused: RefusedRow
 
 
 def file_events(source: LogSource, maker: EventMaker, rules: EventRules, refused: RefusedRows) -> Iterator[Made]:
-    """Yield the events of files, read as ``headrace replay`` reads them, in the order of the files."""
+    """Yield the events of files in their order, read as ``headrace replay`` reads them."""
     reader = LogReader(source, refused, rules, is_direct=True)
     for row in reader:
         try:

@@ -1,4 +1,4 @@
-"""``headrace rejected list|show|redrive``: counts and shows rejected events, and sends them again."""
+"""``headrace rejected list|show|redrive`` counts, shows and resends rejected events."""
 
 from __future__ import annotations
 

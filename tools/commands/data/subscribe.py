@@ -1,4 +1,7 @@
-"""``headrace subscribe``: prints recommendation lists with titles: those there are, or new ones as they come."""
+"""``headrace subscribe`` prints recommendation lists with titles.
+
+It prints those there are, or new ones as they come.
+"""
 
 from __future__ import annotations
 

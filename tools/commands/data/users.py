@@ -1,4 +1,4 @@
-"""``headrace users put|delete|list``: changes and lists what is known of users, on the topic ``users``."""
+"""``headrace users put|delete|list`` changes and lists the users' records on the topic ``users``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command; return its exit code: 1 where a row was refused or a listed user is not there."""
+    """Run the command; return its exit code.
+
+    It is 1 where a row was refused or a listed user is not there.
+    """
     settings = load_settings(broker=args.broker)
     return entries.run(args, settings, users_command(settings))

@@ -86,7 +86,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate and report; return the exit code: 1 where a row was refused, for the report lacks it."""
+    """Evaluate and report; return the exit code.
+
+    It is 1 where a row was refused, because the report lacks that row.
+    """
     from models.evaluation.splits import shuffle_ties
     from tools.reports.report import write_report
 
@@ -161,7 +164,7 @@ def _evaluate(
 
     from models.base.observer import Observer
     from models.evaluation.evaluate import Inputs, evaluate
-    from streams.recommender.artifact_encoder import open_artifact_encoder
+    from streams.recommender.model.artifact_encoder import open_artifact_encoder
     from tools.training.window_text_model import window_text_scorer
 
     sides, started = inputs.sides, time.monotonic()
@@ -209,7 +212,7 @@ def _artifact(
 ) -> tuple[Artifact, float]:
     """Return the artifact, trained here with ``--train``, and the seconds that training took."""
     from models.artifact.artifact import ArtifactError, load_artifact
-    from streams.recommender.artifact_encoder import usable_device
+    from streams.recommender.model.artifact_encoder import usable_device
 
     started = time.monotonic()
     if args.train:

@@ -88,7 +88,7 @@ def _checked(args: argparse.Namespace) -> tuple[FitOptions, TrainingSources]:
 def _read(
     args: argparse.Namespace, fit: FitOptions, sources: TrainingSources
 ) -> tuple[TrainingInputs, list[dict[str, Any]], float | None]:
-    """Return the inputs, what was odd about the log, and the share of its items in the catalogue."""
+    """Return the inputs, the oddities of the log, and the share of its items in the catalogue."""
     from models.evaluation.splits import leave_one_out
 
     sides = sources.read_sides()

@@ -1,4 +1,7 @@
-"""``headrace completion SHELL``: a script after which the shell completes commands, options, files and folders."""
+"""``headrace completion SHELL`` prints a script for the shell.
+
+With it the shell completes commands, options, files and folders.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the script for ``args.completed``, the parser with the arguments of all commands; return 0."""
+    """Print the script for ``args.completed``; return 0.
+
+    ``args.completed`` is the parser with the arguments of all commands.
+    """
     script = shtab.complete(args.completed, args.shell)
     emit(args, {"script": script}, script.splitlines())
     return 0

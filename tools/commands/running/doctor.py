@@ -202,7 +202,7 @@ def check_model(settings: RecommenderSettings) -> Iterator[Check]:
     A device that is missing does not hide other faults: the artifact is then loaded on the CPU. The
     default artifact need not exist.
     """
-    from streams.recommender.artifact_encoder import usable_device
+    from streams.recommender.model.artifact_encoder import usable_device
 
     found = _outcome("device", usable_device, settings.device)
     device = "cpu" if isinstance(found, Check) else found
@@ -220,7 +220,7 @@ def check_artifact(
     path: Path, *, must_exist: bool, device: str = "cpu", roots: Sequence[Path] = ()
 ) -> tuple[Check, Artifact | None]:
     """Check that the artifact loads: manifest, checksums, shapes, values; return it if it does."""
-    from streams.recommender.artifact_encoder import usable_artifact
+    from streams.recommender.model.artifact_encoder import usable_artifact
 
     if not must_exist and not path.exists():
         remedy = "make one with headrace train LOG --out DIR, or name one with --artifact"
@@ -236,7 +236,7 @@ def check_encoder(artifact: Artifact, device: str, settings: RecommenderSettings
 
     The cleaning of texts must be that of the training, too. An artifact of ids alone needs neither.
     """
-    from streams.recommender.artifact_encoder import ArtifactEncoder
+    from streams.recommender.model.artifact_encoder import ArtifactEncoder
 
     encoder = _outcome("encoder", ArtifactEncoder.of, artifact, device, settings)
     if isinstance(encoder, Check):
@@ -250,7 +250,7 @@ def check_device(device: str) -> Check:
     """Check that the model's device is there and computes."""
     import torch
 
-    from streams.recommender.artifact_encoder import usable_device
+    from streams.recommender.model.artifact_encoder import usable_device
 
     found = _outcome("device", usable_device, device)
     if isinstance(found, Check):

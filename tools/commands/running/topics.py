@@ -1,4 +1,4 @@
-"""``headrace topics create|check``: creates the topics of the contract, or compares them with it."""
+"""``headrace topics create|check`` creates the contract's topics, or compares topics with it."""
 
 from __future__ import annotations
 

@@ -80,7 +80,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check_model(settings: RecommenderSettings) -> None:
-    """Raise :class:`HeadraceError` where the recommender could not serve its model, before a broker starts.
+    """Raise :class:`HeadraceError` where the recommender could not serve its model.
+
+    The check comes before a broker starts.
 
     The check loads the model in a process of its own, because this one stays, without need of it.
     """
@@ -96,7 +98,7 @@ def _check_model(settings: RecommenderSettings) -> None:
 
 
 def _load_model(settings: RecommenderSettings) -> None:
-    from streams.recommender.artifact_encoder import check_model
+    from streams.recommender.model.artifact_encoder import check_model
 
     check_model(settings)
 

@@ -1,1 +1,4 @@
-"""What the scripts of drills do: acts of foreign clients, of operators, and of people who replay."""
+"""The acts in the scripts of drills.
+
+Foreign clients, operators, and people who replay do them.
+"""

@@ -2,9 +2,12 @@
 
 ::
 
-    sequencers   at rest ─ stopped             started: count what is gone        one, alone ─ ends
-    events               └ doomed ─ deleted ─┘                     ... verdict ─           └ 2 more partitions ─ more events
-    rebuild                                                                                                    └ --into ─ --promote
+    sequencers   at rest ─ stopped              started: count what is gone
+    events               └ doomed ─ deleted ─┘                      ... verdict
+
+    sequencers   one, alone                   ends
+    events       └ 2 more partitions ─ more events
+    rebuild                                   └ --into ─ --promote
 """
 
 from __future__ import annotations

@@ -5,8 +5,11 @@ ones.
 
 ::
 
-    live     prefill ─ history ─ load ───────────────────────── at rest ─ caught up ─┐            load again ─────────┬─ verdict
-    rebuild            --into ─ kill ─ --into ─ kill ─ --into (done) ──────── --into ┴─ --compare ─ promotion ────────┘
+    live     prefill ─ history ─ load ───────────────────────── at rest ─ caught up ─┐
+    rebuild            --into ─ kill ─ --into ─ kill ─ --into (done) ──────── --into ┴─ --compare
+
+    live                   load again ─┬─ verdict
+    rebuild  --compare ─ promotion ────┘
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Features of items and users: the object ``features`` of a row, and columns that are named as features."""
+"""Features of items and users.
+
+They are the object ``features`` of a row, and columns that are named as features.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,10 @@ def feature_value(raw: Any, *, is_column: bool) -> float | str | None:
 
 
 def _parsed(text: str) -> float | str | None:
-    """Return a text such as "1995" as a number, another text unchanged; None for nan and infinity."""
+    """Return a text such as "1995" as a number, another text unchanged.
+
+    None stands for nan and infinity.
+    """
     if _CODE.match(text) or "_" in text or not text.isascii():
         return text
     try:

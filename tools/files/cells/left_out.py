@@ -1,4 +1,7 @@
-"""Counts the values of a file that were left out, by field and cause; each has one line and an example."""
+"""Counts the values of a file that were left out, by field and cause.
+
+Each cause has one line and an example.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,9 @@ class LeftOut:
         return dict(found)
 
     def lines(self) -> Iterator[str]:
-        """Yield a line for each field and cause: ``price: 3 of 9 are no number, for example ...``."""
+        """Yield a line for each field and cause.
+
+        An example: ``price: 3 of 9 are no number, for example ...``.
+        """
         for (field, cause), (n, example) in self._causes.items():
             yield f"{field}: {n:,} of {max(n, self._given[field]):,} {cause}, for example {example}; left out"

@@ -1,4 +1,7 @@
-"""Lists in a cell: of JSON and Parquet, in brackets as programs write them, or cut at a separator."""
+"""Lists in a cell.
+
+They are those of JSON and Parquet, in brackets as programs write them, or cut at a separator.
+"""
 
 from __future__ import annotations
 

@@ -156,7 +156,9 @@ class TimeReader:
         self._take(asked or best)
 
     def settle(self, raws: Sequence[Any]) -> None:
-        """Take the unit that fits the first time of a stream, if one does; a unit that was taken stays.
+        """Take the unit that fits the first time of a stream, if any does.
+
+        A unit that was taken stays.
 
         Parameters
         ----------
@@ -329,7 +331,10 @@ def _decimal(raw: Any) -> Decimal | None:
 
 
 def _shifted(raw: Any, shift: int) -> int | None:
-    """Return a number times ten to the power of ``shift``, cut to a whole one; None for no number."""
+    """Return a number times ten to the power of ``shift``, cut to a whole number.
+
+    None stands for no number.
+    """
     value = _decimal(raw)
     if value is None or not value.is_finite():
         return None

@@ -85,7 +85,10 @@ def moment_ms(moment: date, zone: tzinfo) -> int:
 
 
 def written_moment(text: str) -> datetime | None:
-    """Return the moment that a text writes, without a zone where it names none; None for no date."""
+    """Return the moment that a text writes, None for no date.
+
+    The moment has no zone where the text names none.
+    """
     if len(text) > 9 and text[4] == "-":
         try:
             return datetime.fromisoformat(text)
@@ -102,7 +105,10 @@ def written_moment(text: str) -> datetime | None:
 
 
 def guess_pattern(texts: Sequence[str]) -> str | None:
-    """Return the first pattern of ``strptime`` that reads all texts, months before days, or None."""
+    """Return the first pattern of ``strptime`` that reads all texts, or None.
+
+    Months come before days.
+    """
     for day in _DATE_PATTERNS:
         for time in _TIME_PATTERNS:
             if texts and all(_reads(text, day + time) for text in texts):
@@ -119,7 +125,10 @@ def _reads(text: str, pattern: str) -> bool:
 
 
 def _moment(parts: dict[str, str | None]) -> datetime:
-    """Return the moment of named parts; raise ValueError, KeyError or OSError for impossible ones."""
+    """Return the moment of named parts.
+
+    Raise ValueError, KeyError or OSError for impossible parts.
+    """
     name = parts.get("name")
     month = _MONTHS[name.lower()] if name else int(parts["month"] or 0)
     hour, minute, second = (int(parts.get(part) or 0) for part in ("hour", "minute", "second"))

@@ -1,1 +1,1 @@
-"""Catalogues and users in files: what names them, and what reads them as records of the contract."""
+"""Catalogues and users in files: how they are named, and read as records of the contract."""

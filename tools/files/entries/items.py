@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.contract.records import Item
+from streams.errors import RecordError
+from streams.formats.topic_fields import time_ms
 from tools.files.cells.lists import SEPARATOR
 from tools.files.cells.prices import WrittenPrice, decimal_mark, read_price
 from tools.files.entries.reader import EntryFiles, EntryReader, Kind, Row, fields_of
@@ -15,10 +17,15 @@ from tools.files.refused_rows import RefusedRows
 
 ITEM_FIELDS: Final = (
     "item_id", "title", "text", "category", "categories", "tags", "price", "features", "relations", "vectors",
+    "available", "published_ts", "expires_ts",
 )  # fmt: skip
 REQUIRED: Final = ("item_id", "title")
 #: Fields that only JSON and Parquet hold: the contract checks them as they are.
 _OBJECTS: Final = ("relations", "vectors")
+_TIMES: Final = ("published_ts", "expires_ts")
+_IS_AVAILABLE: Final = dict.fromkeys(("true", "yes", "y", "1", "1.0", "是"), True) | dict.fromkeys(
+    ("false", "no", "n", "0", "0.0", "否"), False
+)
 
 
 def item_files(
@@ -59,8 +66,36 @@ def _fields(item_id: str, row: Row) -> dict[str, Any]:
     fields["tags"] = row.texts("tags")
     fields["price"] = _price(row)
     fields["features"] = row.features()
+    fields["available"] = _available(row)
+    fields |= {name: _time(row, name) for name in _TIMES}
     fields |= {name: row.get(name) for name in _OBJECTS}
     return {name: value for name, value in fields.items() if value not in (None, [], {})}
+
+
+def _available(row: Row) -> bool | None:
+    """Return whether the item can be had; None, with a word to the user, where the cell does not tell."""
+    raw = row.get("available")
+    if raw is None or isinstance(raw, bool):
+        return raw
+    word = str(raw).strip().lower()
+    if word not in _IS_AVAILABLE:
+        row.leave_out("available", "are neither true nor false", raw)
+    return _IS_AVAILABLE.get(word)
+
+
+def _time(row: Row, field: str) -> int | None:
+    """Return a time in ms since 1970, from such a number or an ISO 8601 text."""
+    raw = row.get(field)
+    if raw is None:
+        return None
+    try:
+        ms = time_ms(raw, "ms", field)
+    except RecordError:
+        ms = None
+    if not isinstance(ms, int) or isinstance(ms, bool):
+        row.leave_out(field, "are neither milliseconds since 1970 nor ISO 8601 times", raw)
+        return None
+    return ms
 
 
 def _price(row: Row) -> WrittenPrice | None:
@@ -75,7 +110,10 @@ def _price(row: Row) -> WrittenPrice | None:
 
 
 def _decide_prices(items: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """Put numbers in the place of written prices; yield what to say where nothing tells the mark."""
+    """Put numbers in the place of written prices.
+
+    Yield a line where nothing tells what a mark means.
+    """
     prices = {item_id: fields["price"] for item_id, fields in items.items() if "price" in fields}
     mark = decimal_mark(prices.values())
     for item_id, price in prices.items():

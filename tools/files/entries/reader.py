@@ -61,7 +61,10 @@ class Row:
         self._tally.left_out.add(name, cause, f"{shown(raw)} in {self.place}")
 
     def text(self, name: str) -> str | None:
-        """Return a text, None where there is none; raise :class:`RecordError` for one that is not UTF-8."""
+        """Return a text, None where there is none.
+
+        Raise :class:`RecordError` for a text that is not UTF-8.
+        """
         return self._text_of(name, self.get(name))
 
     def texts(self, name: str) -> list[str]:
@@ -180,7 +183,9 @@ class EntryReader(Generic[RecordT]):
         self.ids_removed: dict[str, None] = {}
 
     def read(self) -> dict[str, RecordT]:
-        """Return the entries by id, in the order in which the ids first come; tell what was left out.
+        """Return the entries by id, in the order in which the ids first come.
+
+        The reader says what it left out.
 
         Raises
         ------
@@ -218,7 +223,10 @@ class EntryReader(Generic[RecordT]):
         return entries
 
     def read_some(self) -> dict[str, RecordT]:
-        """Return the entries as :meth:`read` does; raise :class:`InputError` where there are none."""
+        """Return the entries as :meth:`read` does.
+
+        Raise :class:`InputError` where there are none.
+        """
         entries = self.read()
         name = shown_paths(self._files.paths)
         if not entries:

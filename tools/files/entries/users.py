@@ -30,7 +30,9 @@ def user_files(
 
 
 def read_users(paths: Sequence[Path], options: FileOptions) -> dict[str, dict[str, Any]]:
-    """Return the users of some files by id, each with ``features`` and ``follows``, which may be empty.
+    """Return the users of some files by id.
+
+    Each has ``features`` and ``follows``, which may be empty.
 
     In the columns ``features.NAME`` names a feature. For MovieLens-100K's ``u.user`` they are
     ``user_id=0,features.age=1,features.gender=2,features.occupation=3``.

@@ -123,7 +123,10 @@ class AvroRows:
 
 
 def _has_endless_list(schema: Any) -> bool:
-    """Whether a list in a schema has elements of no bytes: a few bytes could be billions of them."""
+    """Whether a list in a schema has elements of no bytes.
+
+    A few bytes could be billions of such elements.
+    """
     if isinstance(schema, list):
         return any(map(_has_endless_list, schema))
     if not isinstance(schema, dict):

@@ -127,7 +127,7 @@ class Delimited:
             yield lines if _is_plain(lines, self.delimiter) else self.rows_of(lines)
 
     def rows_of(self, lines: Lines) -> Iterator[Row]:
-        """Yield the rows of some lines, and of those after them into which a quoted value goes on."""
+        """Yield the rows of some lines, and of the lines after them that end a quoted value."""
         self._kept.extend(lines.numbered())
         return self._rows(is_ended=True)
 
@@ -209,7 +209,7 @@ class Delimited:
 
 
 def _is_plain(lines: Lines, delimiter: str) -> bool:
-    """Whether each line is a row, and each quote in it stands around a whole value without quotes."""
+    """Whether each line is a row, and each quote stands around a whole value without quotes."""
     data = lines.data
     if lines.is_cut or b"\0" in data or (b"\r" in data and data.count(b"\r") != data.count(b"\r\n")):
         return False
@@ -217,7 +217,10 @@ def _is_plain(lines: Lines, delimiter: str) -> bool:
 
 
 def _are_around_values(data: bytes, delimiter: int) -> bool:
-    """Whether quotes come in pairs on one line, with delimiters or the ends of the line around them."""
+    """Whether quotes come in pairs on one line.
+
+    Delimiters or the ends of the line stand around each pair.
+    """
     if delimiter > 127:
         return False
     letters = np.frombuffer(b"\n" + data + b"\n", dtype=np.uint8)

@@ -50,7 +50,10 @@ class NamedFile:
 
 
 def check_exist(paths: Sequence[Path]) -> None:
-    """Raise :class:`InputError` where a path names nothing; standard input and pipes are not touched."""
+    """Raise :class:`InputError` where a path names nothing.
+
+    Standard input and pipes are not touched.
+    """
     find_files([path for path in paths if str(path) != STDIN and not path.is_fifo()])
 
 
@@ -71,7 +74,10 @@ def find_files(paths: Sequence[Path]) -> list[NamedFile]:
 
 
 def take_for_stdin(path: Path) -> None:
-    """Let ``-`` name a file with what standard input gave, because the caller has read it already."""
+    """Let ``-`` name a file with the content of standard input.
+
+    The caller has read standard input already.
+    """
     _taken[STDIN] = path
 
 

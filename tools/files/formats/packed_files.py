@@ -90,7 +90,10 @@ def open_unpacked(path: Path, name: str) -> Iterator[BinaryIO]:
 
 
 def seekable(content: BinaryIO) -> BinaryIO:
-    """Return an open file at its beginning; what a container gives is copied to a temporary file."""
+    """Return an open file at its beginning.
+
+    The content of a container is copied to a temporary file.
+    """
     if isinstance(content, io.BufferedReader) and isinstance(content.raw, _Unpacked):
         copy = tempfile.TemporaryFile(prefix="headrace-unpacked-")
         while piece := content.read(1 << 20):

@@ -171,7 +171,7 @@ class TextFile:
         return pieces if self.encoding == UTF_8 else self._recoded(pieces)
 
     def _detected(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield the bytes of a file without a mark; find the encoding where the first one needs it."""
+        """Yield the bytes of a file without a mark; find the encoding at a byte beyond ASCII."""
         n_bytes, n_lines = 0, 0
         for piece in pieces:
             if piece.isascii():
@@ -280,7 +280,7 @@ def _hint(broken: list[tuple[int, int, bytes]]) -> str:
 
 
 def _with_line_feeds(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the bytes; where lines end in a carriage return alone, as on old Macs, with line feeds."""
+    """Yield the bytes, with line feeds where old Macs end lines in a carriage return alone."""
     first = next(pieces, b"")
     if not _has_lone_returns(first):
         yield first

@@ -64,7 +64,10 @@ def raw_blocks(
     required: Sequence[str],
     types: Collection[str] = (),
 ) -> Iterator[ColumnBlock | list[RawRow]]:
-    """Yield the rows of :func:`~tools.files.raw_rows.raw_rows` in blocks; the parameters are its own."""
+    """Yield the rows of :func:`~tools.files.raw_rows.raw_rows` in blocks.
+
+    The parameters are those of that function.
+    """
     reader = BlockReader(options, fields, required, types)
     for file in find_files(paths):
         yield from reader.blocks(file)

@@ -1,10 +1,12 @@
-"""Checks blocks of a log column by column; the rows with something unusual are left to the row reader.
+"""Checks blocks of a log column by column.
+
+The row reader takes the rows with something unusual.
 
 A value is usual where the row reader gives it back as it is, or changes it by plain arithmetic::
 
-    ids     text of 1 to 128 ASCII letters without spaces, no word for nothing, not as 29.0; integers
+    ids     text of 1 to 128 ASCII letters without spaces, no word for nothing, not 29.0; integers
     types   any that the row reader knows; each different one is asked once a block
-    times   digits in a unit, whole numbers, and times of Parquet, from 1990 on and not in the future
+    times   digits in a unit, whole numbers, times of Parquet; from 1990 on, not in the future
     value   numbers; each different text is asked once a block
 """
 

@@ -28,7 +28,10 @@ def add_dry_run(parser: argparse.ArgumentParser) -> None:
 
 
 def shown_time(ts_ms: int) -> str:
-    """Return a time for people, ``2026-11-29T06:19:00Z``; ``-`` for the time of a log without times."""
+    """Return a time for people, such as ``2026-11-29T06:19:00Z``.
+
+    ``-`` stands for the time of a log without times.
+    """
     if not ts_ms:
         return "-"
     return datetime.fromtimestamp(ts_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

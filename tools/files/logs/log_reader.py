@@ -207,7 +207,7 @@ class LogReader:
 
 
 def is_unmapped(source: LogSource) -> bool:
-    """Return whether a log's records have the contract's own fields, by the options for reading it."""
+    """Return whether the reading options say that a log's records have the contract's fields."""
     return not source.files.columns and source.files.format in CONTAINERS
 
 

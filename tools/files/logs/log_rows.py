@@ -1,4 +1,4 @@
-"""Turns one raw row of a log into an event's fields, by the contract's rules; refuses it otherwise."""
+"""Turns one raw row of a log into an event's fields, by the contract's rules, or refuses it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ class LogRow(msgspec.Struct, frozen=True, gc=False, array_like=True):  # made fo
 
 
 class UnknownTypeError(RecordError):
-    """A row's type is none of the contract's; ``kind`` is the type as the log writes it, ``known`` are the contract's."""
+    """A row's type is none of the contract's.
+
+    ``kind`` is the type as the log writes it, ``known`` are the contract's types.
+    """
 
     def __init__(self, kind: str, known: Sequence[str]) -> None:
         super().__init__("value", "type", f"{shown(kind)} is none of {', '.join(known)}; map it with --types")
@@ -176,7 +179,10 @@ class RowReader:
         return found
 
     def type_of(self, raw: Any) -> str:
-        """Return the type that a value names; raise :class:`UnknownTypeError` for one it does not know."""
+        """Return the type that a value names.
+
+        Raise :class:`UnknownTypeError` for an unknown value.
+        """
         found = self._types.get(raw) if type(raw) is str else None
         if found is not None:
             return found

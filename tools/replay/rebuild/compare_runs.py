@@ -18,7 +18,7 @@ from streams.contract.windows import decode_window
 from streams.errors import InputError, RecordError, TopicError
 from streams.kafka.deployment import load_deployment
 from streams.kafka.topic_reader import newest_values, read_records
-from streams.recommender.list_records import list_id
+from streams.recommender.list_encoding import list_id
 from streams.settings.event_table import table_text
 from streams.settings.load import KafkaSettings, Settings
 from tools.oracle.compare import Difference, compare_lists, compare_windows

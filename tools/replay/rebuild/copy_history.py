@@ -29,7 +29,7 @@ from streams.kafka.group_watch import GroupWatch
 from streams.kafka.topic_reader import partition_count
 from streams.kafka.topics import create_topics
 from streams.printable import counted
-from streams.recommender.artifact_encoder import check_model
+from streams.recommender.model.artifact_encoder import check_model
 from streams.settings.event_table import table_text
 from streams.settings.load import KafkaSettings, Settings
 from tools.cli import progress, say

@@ -71,7 +71,7 @@ def run_promote(folder: Path, broker: str | None, *, is_confirmed: bool) -> Outc
 
 
 def check_deployment(manifest: Manifest, live: KafkaSettings) -> None:
-    """Raise :class:`InputError` when the run was made of other live topics than the settings name."""
+    """Raise :class:`InputError` when the run's live topics are not those of the settings."""
     if manifest.live_prefix != live.topic_prefix:
         raise InputError(
             f"--promote {manifest.run}: it rebuilds topic prefix {manifest.live_prefix!r}, HEADRACE_TOPIC_PREFIX is "

@@ -2,11 +2,11 @@
 
 ::
 
-    user in        live window afterwards                                   revision
+    user in        live window afterwards     revision
     both, equal    as it is
-    both, unlike   the run's                                                the run's, at least live + 1
-    run only       the run's                                                the run's
-    live only      one without events                                       live + 1
+    both, unlike   the run's                  the run's, at least live + 1
+    run only       the run's                  the run's
+    live only      one without events         live + 1
 
 Consumers take a list only if its revision is above the last one that they took, so no revision may
 go down. For the same reason a user whom the run does not have gets an empty window and not a

@@ -88,7 +88,10 @@ async def _trigger_offsets(
 def _trigger_reader(
     settings: Settings,
 ) -> Callable[[ConsumedRecord, Mapping[bytes, str]], tuple[bytes, str | None]]:
-    """Return a function from a record of ``events`` to its user's key and its event id, None without one."""
+    """Return a function from a record of ``events`` to its user's key and its event id.
+
+    The event id is None for a record that is not wanted or cannot be read.
+    """
     plain = RecordDecoder(_EventName)
     # its decode() has no clock
     foreign = open_event_decoder(settings.kafka, 0, settings.sequencer.types())

@@ -104,7 +104,10 @@ class Redriver:
         return key, value
 
     def _key(self, reject: RejectedEvent, value: bytes) -> bytes:
-        """Return the key that the contract asks for; an encoded one stays, as its partition must."""
+        """Return the key that the contract asks for.
+
+        An encoded key stays, because its partition must stay.
+        """
         plain = self._decoder.decode(value).user_id.encode()
         if self._decoder.keys_are_ids or not reject.key:
             return plain

@@ -9,8 +9,8 @@ import pytest
 
 from models.base.types import Behaviour
 from models.ranking.catalogue import build_catalogue
-from models.ranking.fallback import UserVectors, WithoutModel, is_finite
-from models.ranking.pipeline import Pipeline, RankedItem, RankedList
+from models.ranking.fallback import UserVectors, WithoutModel
+from models.ranking.pipeline import Pipeline, RankedList
 from tests.support import tiny_models
 from tests.support.tiny_models import window
 
@@ -94,13 +94,3 @@ def test_an_empty_catalogue_gives_empty_lists() -> None:
     stored = vectors_of(window("i01"))
     made = MAKES.lists(empty, [window("i01")] * 2, [set()] * 2, [stored, None])
     assert [(m.items, m.degraded) for m in made] == [((), "popular")] * 2
-
-
-@pytest.mark.parametrize("where", ["user_vector", "factors", "score"])
-def test_a_list_with_any_number_that_is_not_finite_is_found(where: str) -> None:
-    """Such a list must not be published, nor its vector stored."""
-    good, bad = np.ones(2, np.float32), np.array([1, np.nan], np.float32)
-    items = (RankedItem("a", np.inf if where == "score" else 1.0, {}, None),)
-    made = RankedList(bad if where == "user_vector" else good, bad if where == "factors" else good, items, "none")
-    assert not is_finite(made)
-    assert is_finite(RankedList(good, good, (), "none"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Recommendation, encode
-from streams.recommender.list_records import list_id
+from streams.recommender.list_encoding import list_id
 
 CONSUMING = Path(__file__).parents[4] / "docs" / "contract" / "consuming.md"
 

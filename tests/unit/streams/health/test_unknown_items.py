@@ -12,7 +12,6 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from models.base.types import Behaviour
 from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.health.counters import Metrics
 from streams.health.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, Tally, UnknownItems, describe_generation
@@ -23,11 +22,6 @@ from streams.recommender.waiting.window_queue import PendingBatch, PendingWindow
 from streams.state.table import BatchTable
 from tests.support import tiny_models
 from tests.support.builders import idle_health
-
-
-def behaviours(*item_ids: str) -> list[Behaviour]:
-    """Return a behaviour of each item."""
-    return [Behaviour(item_id, "view", tiny_models.T0) for item_id in item_ids]
 
 
 @pytest.mark.parametrize(
@@ -44,7 +38,7 @@ def test_half_of_a_minutes_events_is_a_warning(
     now = [0.0]
     watch = UnknownItems(lambda: now[0])
     caplog.set_level(logging.INFO)
-    assert watch.count(behaviours(*["i1"] * n_known, *["7.0"] * n_unknown), {"i1"}) == n_unknown
+    assert watch.count([*["i1"] * n_known, *["7.0"] * n_unknown], {"i1"}) == n_unknown
     assert bool(watch.alarm()) is (level == "WARNING")
     watch.end_period()
     watch.end_period()
@@ -52,7 +46,7 @@ def test_half_of_a_minutes_events_is_a_warning(
     if level:
         assert f"{n_unknown} of the last {n_known + n_unknown} events" in caplog.text
         assert f"'7.0' ({n_unknown})" in caplog.text
-    watch.count(behaviours(*["i1"] * 30), {"i1"})
+    watch.count([*["i1"] * 30], {"i1"})
     assert bool(watch.alarm()) is (level == "WARNING")
     now[0] = UNHEALTHY_S
     assert not watch.alarm()
@@ -67,7 +61,7 @@ def test_a_shop_with_few_events_is_told_too(caplog: pytest.LogCaptureFixture) ->
     watch = UnknownItems(lambda: now[0])
 
     def hour(item_id: str) -> bool:
-        watch.count(behaviours(item_id), {"i1"})
+        watch.count([item_id], {"i1"})
         for _ in range(60):
             now[0] += 60.0
             watch.end_period()
@@ -85,9 +79,9 @@ def test_a_shop_with_few_events_is_told_too(caplog: pytest.LogCaptureFixture) ->
 def test_a_catalogue_that_has_the_items_after_all_ends_the_alarm() -> None:
     """Nobody has to wait for other events; what is still unknown counts on."""
     watch = UnknownItems()
-    watch.count(behaviours(*["100"] * 20, *["200"] * 5), set())
+    watch.count([*["100"] * 20, *["200"] * 5], set())
     watch.end_period()
-    watch.count(behaviours("100"), set())
+    watch.count(["100"], set())
     assert watch.share() == (25, 25, "200")
     assert not watch.learn({"300"}) and watch.alarm()
     assert watch.learn({"200"}) and "20 of the last 25" in watch.alarm() and watch.share() == (25, 20, "100")
@@ -97,7 +91,7 @@ def test_a_catalogue_that_has_the_items_after_all_ends_the_alarm() -> None:
 
 def test_the_ids_are_bounded_and_the_most_frequent_named(caplog: pytest.LogCaptureFixture) -> None:
     watch = UnknownItems()
-    watch.count(behaviours("often", "often", "x" * 10_000, *(f"n{i}" for i in range(5 * MAX_IDS))), set())
+    watch.count(["often", "often", "x" * 10_000, *(f"n{i}" for i in range(5 * MAX_IDS))], set())
     watch.end_period()
     assert "'often' (2)" in caplog.text and len(caplog.text) < 600
     assert f"{5 * MAX_IDS + 3} of the last" in caplog.text
@@ -143,7 +137,7 @@ def test_the_workers_page_has_the_alarm() -> None:
     health = idle_health()
     health.unknown = UnknownItems()
     assert health.alarms() == []
-    health.unknown.count(behaviours(*["x"] * 20), set())
+    health.unknown.count([*["x"] * 20], set())
     assert "20 of the last 20 events" in health.alarms()[0]
 
 

@@ -13,6 +13,7 @@ import pytest
 from models.ranking.catalogue import Catalogue, build_catalogue
 from streams.errors import HeadraceError
 from streams.recommender.agent import RecommenderAgent, build_recommender
+from streams.recommender.list_records import SeenIndex
 from streams.recommender.served import Model
 from streams.settings.load import load_settings
 from tests.support import tiny
@@ -49,6 +50,7 @@ class FakeReader:
     def __init__(self, _settings: Any, model: Model, thread: Any, *_more: Any) -> None:
         self.model = model
         self.more = asyncio.Event()
+        self.seen = SeenIndex(())
         self.is_closed = False
         READERS.append(self)
 

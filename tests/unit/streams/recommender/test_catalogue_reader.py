@@ -10,8 +10,8 @@ from aiokafka import TopicPartition
 
 from models.base.types import Float32
 from models.text.encoder import FakeEncoder
+from streams.catalogue.item_vectors import item_vectors, n_imputed
 from streams.contract.records import Item
-from streams.recommender.catalogue_reader import item_vectors, n_imputed
 
 ENCODER = FakeEncoder(16)
 
@@ -68,7 +68,7 @@ def test_an_encoder_that_always_raises_is_not_an_items_fault() -> None:
 
 def test_a_text_on_which_cleaning_raises_costs_only_its_item(monkeypatch: pytest.MonkeyPatch) -> None:
     """Segmenters are C code and dictionaries; nobody has tried every text."""
-    from streams.recommender import catalogue_reader as module
+    from streams.catalogue import item_vectors as module
 
     def item_text(title: str, *_: object) -> str:
         if "bad" in title:
@@ -103,7 +103,7 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
     from streams.contract.records import encode
     from streams.health.counters import Metrics
     from streams.recommender.catalogue_reader import CatalogueReader
-    from streams.recommender.model_thread import ModelThread
+    from streams.recommender.model.model_thread import ModelThread
     from streams.recommender.served import Model
     from streams.settings.load import KafkaSettings, RecommenderSettings
     from tests.support import tiny_models
@@ -129,7 +129,7 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
             return await reader.build()
 
     catalogue = asyncio.run(read())
-    assert catalogue.item_ids == ("i01", "i02", "i03")
+    assert tuple(catalogue.item_ids) == ("i01", "i02", "i03")
     assert metrics.values["items_left_out"] == 4
     (made,) = Pipeline(artifact).recommend(catalogue, [tiny_models.window("i01")])
     assert {i.item_id for i in made.items} == {"i02", "i03"}

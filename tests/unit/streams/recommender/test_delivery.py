@@ -6,22 +6,18 @@ import asyncio
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
-import numpy as np
-
-from models.ranking.pipeline import RankedList
 from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.errors import BrokerError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
 from streams.recommender.delivery import Delivery, Window
-from streams.recommender.list_records import Versions
+from streams.recommender.list_encoding import MadeList
 from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp
 from streams.settings.load import load_settings
 from streams.state.table import BatchTable
 
-VERSIONS: Final = Versions("artifact", 1)
-RANKED: Final = RankedList(np.ones(2, np.float32), np.ones(1, np.float32), (), "none")
+MADE: Final = MadeList(b"list", b"vector")
 
 
 class Broker:
@@ -69,7 +65,7 @@ class Broker:
 
 async def hand_over(broker: Broker, windows: list[Window]) -> None:
     """Deliver the windows' lists."""
-    await broker.delivery.hand_over([(window, RANKED) for window in windows], VERSIONS)
+    await broker.delivery.hand_over([(window, MADE) for window in windows])
 
 
 def test_lists_come_before_vectors_and_both_before_the_commit() -> None:

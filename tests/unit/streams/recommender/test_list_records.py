@@ -1,29 +1,22 @@
-"""From windows to records of lists: list ids, newest windows, new behaviours, seen items."""
+"""What the recommender reads: newest windows, new behaviours, users' vectors, seen items."""
 
 from __future__ import annotations
 
-import itertools
-
-import msgspec
 import numpy as np
 import pytest
 
-from models.base.vocabulary import Degraded
-from models.ranking.pipeline import RankedItem, RankedList
+from models.ranking.lists import RankedBatch
 from streams.contract.records import encode
 from streams.contract.windows import ListWindow, Trigger, WindowItem, WindowState, seen_hash
+from streams.recommender.list_encoding import ListEncoder, Versions
 from streams.recommender.list_records import (
     SeenIndex,
-    Versions,
     behaviours,
-    list_id,
-    new_behaviours,
+    new_items,
     newest_windows,
-    recommendation,
     revision_of,
     short_name,
     stored_vectors,
-    user_vector,
 )
 from tests.support.builders import T0, FakeRecord
 
@@ -32,30 +25,6 @@ def window(revision: int, n_items: int = 3) -> WindowState:
     """Return a window whose trigger tells its revision."""
     items = [WindowItem(T0 + i, f"e{i}", f"i{i}", "view") for i in range(n_items)]
     return WindowState(1, revision, T0 + n_items, items, Trigger(f"e{revision}", T0 + revision, 100 + revision))
-
-
-def test_list_id_is_equal_for_equal_input() -> None:
-    """After a crash a list is published again with the same id, so a consumer drops it."""
-    assert list_id("u", 1, "e", "a") == list_id("u", 1, "e", "a")
-
-
-def test_list_id_differs_with_each_part_and_with_their_borders() -> None:
-    """Two lists never share an id: not when their parts join to one text, nor in a user's second life."""
-    inputs = [
-        ("u", 1, "e", "a"),
-        ("v", 1, "e", "a"),
-        ("u", 2, "e", "a"),
-        ("u", 1, "f", "a"),
-        ("u", 1, "e", "b"),
-        ("u:1", 1, "e", "a"),
-        ("u", 11, "e", "a"),
-        ("u1", 1, "e", "a"),
-        ("u", 1, "e:a", "a"),
-        ("u", 1, "e", "a:a"),
-        ("", 1, "e", "u1a"),
-    ]
-    ids = [list_id(*parts) for parts in inputs]
-    assert all(one != other for one, other in itertools.combinations(ids, 2))
 
 
 def test_only_a_users_newest_window_of_a_batch_counts() -> None:
@@ -101,7 +70,7 @@ def test_malformed_windows_are_counted_and_cost_only_themselves() -> None:
 )
 def test_new_behaviours_are_those_since_the_last_delivered_revision(last: int, expected: list[str]) -> None:
     """Each behaviour counts once; a window that lost old behaviours gives the rest."""
-    assert [b.item_id for b in new_behaviours(window(5), last)] == expected
+    assert new_items(window(5), last) == expected
 
 
 def test_seen_index_finds_items_by_hash_and_only_those_of_the_catalogue() -> None:
@@ -118,28 +87,6 @@ def test_items_of_one_hash_are_all_seen() -> None:
     assert SeenIndex([one, other]).items(seen_hash(one)) == {one, other}
 
 
-def test_a_list_tells_what_caused_it_and_what_made_it() -> None:
-    """Event, offset, artifact and catalogue generation let a reader trace every list."""
-    ranked = RankedList(
-        np.array([1.5, -2.0, 0.0], dtype=np.float32),
-        np.array([0.25], dtype=np.float32),
-        (RankedItem("i9", 0.75, {"sequence": (2, 1.25)}, "i1"),),
-        "none",
-    )
-    state, versions = window(5), Versions("abc", 3)
-    made = recommendation("u", state, ranked, versions, T0)
-    assert (made.revision, made.event_id, made.offset, made.event_ts) == (5, "e5", 105, T0 + 5)
-    assert (made.artifact, made.index_generation, made.produced_ts, made.degraded) == ("abc", 3, T0, "none")
-    assert made.list_id == list_id("u", 5, "e5", "abc")
-    assert msgspec.to_builtins(made.items) == [
-        {"item_id": "i9", "score": 0.75, "sources": {"sequence": (2, 1.25)}, "because": "i1"}
-    ]
-    vector = user_vector("u", state, ranked, versions)
-    assert np.frombuffer(vector.vector, "<f4").tolist() == [1.5, -2.0, 0.0]
-    assert np.frombuffer(vector.factors, "<f4").tolist() == [0.25]
-    assert (vector.revision, vector.artifact) == (5, "abc")
-
-
 def test_behaviours_keep_order_and_fields() -> None:
     """The model reads a window oldest first."""
     assert [(b.item_id, b.type, b.ts_ms) for b in behaviours(window(1, 2))] == [
@@ -148,27 +95,12 @@ def test_behaviours_keep_order_and_fields() -> None:
     ]
 
 
-def ranked(degraded: Degraded, vector: list[float]) -> RankedList:
-    """Return a list without items."""
-    return RankedList(np.array(vector, dtype=np.float32), np.array([0.5], dtype=np.float32), (), degraded)
-
-
-@pytest.mark.parametrize("degraded", ["stale-vector", "mf-only", "popular"])
-def test_a_provisional_list_has_an_id_of_its_own(degraded: Degraded) -> None:
-    """So the full list of the same revision is news, even when both lists are popular items."""
-    args = ("u", window(5), ranked(degraded, [1.0, 1.0]), Versions("abc", 3), T0)
-    made, final = recommendation(*args, provisional=True), recommendation(*args)
-    assert (made.provisional, final.provisional) == (True, False)
-    assert made.list_id == recommendation(*args, provisional=True).list_id != final.list_id
-    assert final.list_id == list_id("u", 5, "e5", "abc")
-    assert made.degraded == final.degraded == degraded
-
-
 def test_a_stored_vector_is_used_only_where_it_fits() -> None:
     """It must be finite, not zero, of this artifact and of its widths."""
 
     def stored(vector: list[float], artifact: str = "abc") -> bytes:
-        return encode(user_vector("u", window(5), ranked("none", vector), Versions(artifact, 1)))
+        lists = RankedBatch.blank((), 0, np.array([vector], np.float32), np.array([[0.5]], np.float32))
+        return ListEncoder().full([(b"u", window(5))], lists, Versions(artifact, 1))[0].vector
 
     found = stored_vectors(stored([1.5, 1.0]), "abc", 2, 1)
     assert found is not None and (found.vector.tolist(), found.factors.tolist()) == ([1.5, 1.0], [0.5])

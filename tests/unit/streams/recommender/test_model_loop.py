@@ -10,21 +10,20 @@ from typing import Any, cast
 
 import pytest
 
-from models.ranking.pipeline import RankedList
+from models.ranking.lists import RankedBatch
 from models.text.encoder import FakeEncoder
-from streams.contract.kafka_records import OutRecord
-from streams.contract.records import Recommendation, RecordDecoder, encode
+from streams.contract.records import Recommendation, RecordDecoder
 from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.errors import StalledError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
 from streams.recommender.delivery import Delivery, Made, Window
 from streams.recommender.fallback_lists import FallbackLists
+from streams.recommender.list_encoding import ListEncoder
 from streams.recommender.list_maker import ListMaker
-from streams.recommender.list_records import Versions, recommendation
 from streams.recommender.live_counts import LiveCounts
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.model_loop import ModelLoop
-from streams.recommender.model_thread import ModelThread
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.served import Model, Served
 from streams.recommender.waiting.backpressure import Backpressure
@@ -33,8 +32,9 @@ from streams.settings.load import RecommenderSettings
 from streams.state.table import BatchTable
 from tests.support import tiny_models
 
-SETTINGS = RecommenderSettings(model_timeout_ms=50, model_restart_s=1, micro_batch_deadline_ms=0)
+SETTINGS = RecommenderSettings(model_timeout_ms=50, model_restart_s=1)
 WAIT_S = 20.0
+decode = RecordDecoder(Recommendation).decode
 
 
 class FakeTable:
@@ -53,21 +53,17 @@ class FakeDelivery:
         self.degraded: dict[bytes, tuple[int, str]] = {}
         self.done: list[Any] = []
 
-    async def hand_over(self, made: Made, versions: Versions) -> None:
-        self.full |= {w.key: (w.state.revision, ranked.degraded) for w, ranked in made}
+    async def hand_over(self, made: Made) -> None:
+        lists = [decode(one.record) for _, one in made]
+        self.full |= {one.user_id.encode(): (one.revision, one.degraded) for one in lists}
         self.done += self.queue.done([window for window, _ in made])
 
     async def stop(self) -> None: ...
 
     async def send_provisional(self, records: dict[int, list[Any]], windows: Iterable[Window]) -> int:
-        decode = RecordDecoder(Recommendation).decode
         lists = [decode(record.value) for part in records.values() for record in part]
         self.degraded |= {made.user_id.encode(): (made.revision, made.degraded) for made in lists}
         return len(lists)
-
-    def record(self, window: Window, ranked: RankedList, versions: Versions, now_ms: int, **how: bool) -> OutRecord:
-        made = recommendation(window.key.decode(), window.state, ranked, versions, now_ms, **how)
-        return OutRecord(window.key, encode(made))
 
 
 class Setting:
@@ -84,7 +80,8 @@ class Setting:
         self.loop = ModelLoop(
             queue=self.pending,
             thread=self.worker,
-            fallback=FallbackLists(self.pending, delivery, vectors, self.spare, self.metrics),
+            fallback=FallbackLists(self.pending, delivery, vectors, self.spare, self.metrics, ListEncoder()),
+            encoder=ListEncoder(),
             settings=SETTINGS,
             metrics=self.metrics,
         )
@@ -96,7 +93,7 @@ class Setting:
             served=Served.of(self.model, tiny_models.catalogue()),
         )
 
-    def breaks(self, recommend: Callable[..., Sequence[RankedList]]) -> None:
+    def breaks(self, recommend: Callable[..., RankedBatch]) -> None:
         """Put something else in the model's place."""
         setattr(self.model.pipeline, "recommend", recommend)  # noqa: B010 - a method cannot be assigned to
 
@@ -140,9 +137,9 @@ def test_lists_go_on_while_the_model_hangs() -> None:
     async def run() -> None:
         setting, released = Setting(), threading.Event()
 
-        def hang(*args: Any) -> Sequence[RankedList]:
+        def hang(*args: Any, **how: Any) -> RankedBatch:
             released.wait(WAIT_S)
-            return setting.recommend(*args)
+            return setting.recommend(*args, **how)
 
         setting.breaks(hang)
         setting.loop.has_answered = True  # no longer patience for a warm-up
@@ -157,7 +154,7 @@ def test_lists_go_on_while_the_model_raises() -> None:
     async def run() -> None:
         setting = Setting()
 
-        def crash(*_: Any) -> Sequence[RankedList]:
+        def crash(*_: Any, **_how: Any) -> RankedBatch:
             raise RuntimeError("out of memory")
 
         setting.breaks(crash)
@@ -174,7 +171,7 @@ def test_what_does_not_heal_ends_the_loop(how: str) -> None:
     async def run() -> None:
         setting, released = Setting(), threading.Event()
 
-        def broken(*_: Any) -> Sequence[RankedList]:
+        def broken(*_: Any, **_how: Any) -> RankedBatch:
             if how == "hangs":
                 released.wait(WAIT_S)
             raise RuntimeError("broken")
@@ -230,11 +227,11 @@ def test_a_catalogue_that_comes_while_the_model_runs_is_served_next() -> None:
         setting, began, released = Setting(), threading.Event(), threading.Event()
         generations: list[int] = []
 
-        def slow(catalogue: Any, *args: Any) -> Sequence[RankedList]:
+        def slow(catalogue: Any, *args: Any, **how: Any) -> RankedBatch:
             generations.append(catalogue.generation)
             began.set()
             released.wait(WAIT_S)
-            return setting.recommend(catalogue, *args)
+            return setting.recommend(catalogue, *args, **how)
 
         setting.breaks(slow)
         running = asyncio.ensure_future(setting.maker.run())

@@ -58,8 +58,6 @@ OUT_OF_RANGE: list[tuple[str, object]] = [
     ("n_candidates", 10_001),
     ("micro_batch_tokens", 999),
     ("micro_batch_tokens", 10_000_001),
-    ("micro_batch_deadline_ms", -1),
-    ("micro_batch_deadline_ms", 10_001),
     ("max_pending_windows", 99),
     ("max_pending_windows", 10_000_001),
     ("model_timeout_ms", 9),

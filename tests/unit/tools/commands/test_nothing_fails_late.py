@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from streams.errors import BrokerError, HeadraceError, InputError
-from streams.recommender import artifact_encoder
-from streams.recommender.artifact_encoder import check_model
+from streams.recommender.model import artifact_encoder
+from streams.recommender.model.artifact_encoder import check_model
 from streams.settings.load import RecommenderSettings
 from tests.support import tiny
 from tests.unit.models.artifact.test_artifact import change_manifest

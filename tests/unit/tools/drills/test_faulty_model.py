@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -48,7 +49,7 @@ def test_the_file_decides_on_every_call(path: Path) -> None:
 def test_a_hang_ends_with_the_fault(path: Path) -> None:
     """The call lasts as long as the fault."""
     write_fault(path, Fault("hang"))
-    recommend = with_faults(lambda *_: [], path)
+    recommend = with_faults(cast(Any, lambda *_: []), path)
     call = threading.Thread(target=recommend, args=(None, []))
     call.start()
     call.join(0.2)

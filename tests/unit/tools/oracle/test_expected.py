@@ -20,10 +20,11 @@ from streams.contract.windows import decode_window
 from streams.errors import InputError
 from streams.health.counters import Counts, Metrics
 from streams.kafka.publisher import KeyHomes, partition_of
-from streams.recommender.artifact_encoder import ArtifactEncoder
 from streams.recommender.catalogue_reader import CatalogueReader
-from streams.recommender.list_records import SeenIndex, Versions, behaviours, recommendation
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.list_encoding import Versions, recommendations
+from streams.recommender.list_records import SeenIndex, behaviours
+from streams.recommender.model.artifact_encoder import ArtifactEncoder
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.settings.load import KafkaSettings, RecommenderSettings, load_settings
@@ -182,10 +183,7 @@ def served_lists(windows: dict[bytes, bytes], settings: RecommenderSettings) -> 
         [seen.items(state.seen) for state in states.values()],
     )
     versions = Versions(artifact.version, catalogue.generation)
-    return {
-        key: recommendation(key.decode(), state, made, versions, 1_234)
-        for (key, state), made in zip(states.items(), ranked, strict=True)
-    }
+    return dict(zip(states, recommendations([*states.items()], ranked, versions, 1_234), strict=True))
 
 
 @pytest.mark.parametrize("n_per_chunk", [1, 7, 256])

@@ -76,7 +76,6 @@ def test_take_bounds_padded_tokens_but_always_makes_progress() -> None:
     """Padding counts: 2 windows of 3 are 6 tokens. A window above the bound is taken alone."""
     pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry("a", 1, 3), entry("b", 1, 3), entry("c", 1, 3), entry("d", 1, 50)], "b1")
-    assert pending.n_tokens(1_000) == 200
     assert [len(pending.take(6)) for _ in range(3)] == [2, 1, 1]
 
 
@@ -147,6 +146,5 @@ def test_a_batch_of_short_windows_is_bounded_too() -> None:
     """Each list costs its candidates: 16,000 windows of one event would delay everybody."""
     pending: WindowQueue[str] = WindowQueue()
     pending.add(0, [entry(f"u{i}", 1) for i in range(MAX_WINDOWS + 5)], "batch")
-    assert pending.n_tokens(10 * MAX_WINDOWS) == 10 * MAX_WINDOWS, "full, so nobody waits for more"
     assert len(pending.take(10 * MAX_WINDOWS)) == MAX_WINDOWS
     assert len(pending.take(10 * MAX_WINDOWS)) == 5

@@ -14,7 +14,7 @@ import torch
 from models.artifact.artifact import TENSORS, save_artifact
 from models.training.train import NO_TEXT, TrainingData
 from streams.errors import HeadraceError
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import load_model
 from streams.settings.load import RecommenderSettings
 from tests.support import tiny, tiny_models

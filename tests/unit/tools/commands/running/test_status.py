@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 import tools.commands.running.status
-from models.base.types import Behaviour
 from streams.errors import InputError
 from streams.health.unknown_items import UnknownItems
 from streams.kafka.group_watch import Group, Member, PartitionOffsets, Place
@@ -149,7 +148,7 @@ def test_an_alarm_on_a_workers_page_becomes_the_operators_line(
     url, answer = pages
     health = idle_health()
     health.unknown = UnknownItems()
-    health.unknown.count([Behaviour("100", "view", 1)] * 20, {"100.0"})
+    health.unknown.count(["100"] * 20, {"100.0"})
     answer["health"] = {"ready": True, "healthy": False, "alarms": health.alarms()}
 
     async def nothing(*_: object) -> list[Flow]:

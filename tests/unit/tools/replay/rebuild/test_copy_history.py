@@ -24,7 +24,7 @@ from streams.contract.records import Item, Recommendation, UserVector, encode
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import BrokerError, InputError, RunError, TopicError
 from streams.kafka.publisher import KeyHomes, partition_of
-from streams.recommender.list_records import list_id
+from streams.recommender.list_encoding import list_id
 from streams.sequencer.window import absorb
 from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import KafkaSettings, Settings, load_settings

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.model.model_thread import ModelThread
 
 pytestmark = pytest.mark.model
 
@@ -91,7 +91,7 @@ def test_a_job_that_hangs_does_not_keep_the_process() -> None:
     """A supervisor can only restart what ends."""
     code = (
         "import asyncio, time\n"
-        "from streams.recommender import model_thread as e\n"
+        "from streams.recommender.model import model_thread as e\n"
         "e.STOP_TIMEOUT_S = 0.1\n"
         "async def main():\n"
         "    w = e.ModelThread('model')\n"
@@ -101,5 +101,5 @@ def test_a_job_that_hangs_does_not_keep_the_process() -> None:
         "    await w.ended()\n"
         "asyncio.run(main())\n"
     )
-    root = Path(__file__).parents[4]
+    root = Path(__file__).parents[5]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=30, check=False).returncode == 0

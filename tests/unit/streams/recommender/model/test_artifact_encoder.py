@@ -12,7 +12,7 @@ import pytest
 from models.artifact.artifact import Artifact, load_artifact
 from models.text.encoder import FakeEncoder
 from streams.errors import HeadraceError, InputError, SettingsError
-from streams.recommender.artifact_encoder import open_artifact_encoder, open_cache, usable_device
+from streams.recommender.model.artifact_encoder import open_artifact_encoder, open_cache, usable_device
 from streams.settings.load import RecommenderSettings
 from tests.support import tiny
 from tests.unit.models.artifact.test_artifact import change_manifest

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from streams.recommender.poison_isolation import Scored, score
+from streams.recommender.model.poison_isolation import Scored, score
 
 Run = Callable[[list[int]], Awaitable[list[str | None]]]
 

@@ -1,0 +1,1 @@
+"""From records of ``items`` to changes of the catalogue."""

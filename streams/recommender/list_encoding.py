@@ -1,0 +1,149 @@
+"""From ranked lists to records on the wire, a whole batch at once."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch
+from streams.contract.kafka_records import OutRecord
+from streams.contract.records import VERSION, Recommendation, RecommendedItem, SourceRank, UserVector, encode
+from streams.contract.windows import BaseWindow
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What made a list: the artifact, and the generation of the catalogue."""
+
+    artifact: str
+    index_generation: int
+
+
+def list_id(user_id: str, revision: int, event_id: str, artifact: str, instead: str = "") -> str:
+    """Return the id of a list. A consumer drops repeats by it.
+
+    It is equal for equal user, revision, event and artifact.
+
+    Parameters
+    ----------
+    event_id : the event that triggered the list. A removed user begins anew at revision 1: without
+        the event, lists of the second life would have the ids of the first
+    instead : ``degraded`` of a provisional list, which has an id of its own; empty for a final list
+    """
+    text = f"{len(user_id)}:{user_id}:{revision}:{len(event_id)}:{event_id}:{artifact}" + (
+        f":{instead}" if instead else ""
+    )
+    return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
+
+
+#: A user's key and window.
+UserWindow = tuple[bytes, BaseWindow]
+
+
+class MadeList(NamedTuple):
+    """A user's list on the wire: its record, and the record of the vectors behind it."""
+
+    record: bytes
+    vector: bytes
+
+
+@dataclass(frozen=True)
+class ListEncoder:
+    """Encodes the lists of a batch. Safe on any thread.
+
+    Parameters
+    ----------
+    as_json : JSON for people to read, instead of msgpack; vectors are always msgpack
+    """
+
+    as_json: bool = False
+
+    def full(self, users: Sequence[UserWindow], lists: RankedBatch, versions: Versions) -> list[MadeList]:
+        """Return full lists and their vectors, in order."""
+        records = recommendations(users, lists, versions, _now_ms())
+        vectors = user_vectors(users, lists, versions)
+        return [
+            MadeList(encode(record, as_json=self.as_json), encode(vector))
+            for record, vector in zip(records, vectors, strict=True)
+        ]
+
+    def provisional(self, users: Sequence[UserWindow], lists: RankedBatch, versions: Versions) -> list[OutRecord]:
+        """Return the records of provisional lists, in order."""
+        records = recommendations(users, lists, versions, _now_ms(), provisional=True)
+        return [
+            OutRecord(key, encode(record, as_json=self.as_json))
+            for (key, _), record in zip(users, records, strict=True)
+        ]
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def recommendations(
+    users: Sequence[UserWindow], lists: RankedBatch, versions: Versions, produced_ms: int, *, provisional: bool = False
+) -> Iterator[Recommendation]:
+    """Yield each list's record for ``recommendations``.
+
+    Parameters
+    ----------
+    provisional : whether the full list of the same or a later revision follows
+    """
+    places = lists.degraded.tolist()
+    for (key, state), items, place in zip(users, _items(lists), places, strict=True):
+        user_id, trigger, degraded = key.decode(), state.trigger, DEGRADED[place]
+        yield Recommendation(
+            v=VERSION,
+            list_id=list_id(
+                user_id, state.revision, trigger.event_id, versions.artifact, degraded if provisional else ""
+            ),
+            user_id=user_id,
+            revision=state.revision,
+            event_id=trigger.event_id,
+            offset=trigger.offset,
+            event_ts=trigger.ts,
+            produced_ts=produced_ms,
+            artifact=versions.artifact,
+            index_generation=versions.index_generation,
+            degraded=degraded,
+            items=items,
+            provisional=provisional,
+        )
+
+
+def _items(lists: RankedBatch) -> Iterator[list[RecommendedItem]]:
+    """Yield the items of each list."""
+    ids, (n, k) = lists.item_ids, lists.rows.shape
+    sources: list[dict[str, SourceRank]] = [{} for _ in range(n * k)]
+    where = np.nonzero(lists.source_ranks)
+    places = (where[0] * k + where[1]).tolist()
+    found = map(SourceRank, lists.source_ranks[where].tolist(), lists.source_scores[where].tolist())
+    for place, source, rank in zip(places, where[2].tolist(), found, strict=True):
+        sources[place][SOURCE_NAMES[source]] = rank
+    columns = zip(
+        lists.lengths.tolist(), lists.rows.tolist(), lists.scores.tolist(), lists.because.tolist(), strict=True
+    )
+    for i, (length, rows, scores, because) in enumerate(columns):
+        yield [
+            RecommendedItem(ids[rows[j]], scores[j], sources[i * k + j], None if because[j] < 0 else ids[because[j]])
+            for j in range(length)
+        ]
+
+
+def user_vectors(users: Sequence[UserWindow], lists: RankedBatch, versions: Versions) -> Iterator[UserVector]:
+    """Yield each user's record for ``user-vectors``; little-endian float32."""
+    vectors, factors = (np.ascontiguousarray(values, dtype="<f4") for values in (lists.user_vectors, lists.factors))
+    for (key, state), vector, factor in zip(users, vectors, factors, strict=True):
+        yield UserVector(
+            v=VERSION,
+            user_id=key.decode(),
+            revision=state.revision,
+            artifact=versions.artifact,
+            vector=vector.tobytes(),
+            factors=factor.tobytes(),
+        )
