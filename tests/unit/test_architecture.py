@@ -47,6 +47,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.runtime"},
         {
             "streams.sequencer",
+            "streams.recommender.model",
             "streams.recommender.popularity",
             "streams.recommender.waiting",
             "streams.catalogue",

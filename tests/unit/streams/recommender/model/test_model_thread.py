@@ -27,14 +27,14 @@ def test_jobs_run_on_one_thread_in_order() -> None:
         return 2 * i
 
     async def run() -> list[int]:
-        worker = ModelThread("model")
+        worker = ModelThread("tested")
         results = await asyncio.gather(*(worker.run(job, i) for i in range(20)))
         worker.stop()
         await worker.ended()
         return results
 
     assert asyncio.run(run()) == [2 * i for i in range(20)]
-    assert (order, set(names)) == (list(range(20)), {"model"})
+    assert (order, set(names)) == (list(range(20)), {"tested"})
 
 
 @pytest.mark.parametrize("error", [ValueError("x"), StopIteration(), SystemExit(3), KeyboardInterrupt()])
@@ -45,7 +45,7 @@ def test_whatever_a_job_raises_reaches_its_caller_and_the_next_job_runs(error: B
         raise error
 
     async def run() -> str:
-        worker = ModelThread("model")
+        worker = ModelThread("tested")
         with pytest.raises((ValueError, RuntimeError)):
             await asyncio.wait_for(worker.run(job), 5)
         return await asyncio.wait_for(worker.run(lambda: "next"), 5)
@@ -57,7 +57,7 @@ def test_a_dead_thread_is_replaced() -> None:
     """However it died."""
 
     async def run() -> list[Any]:
-        worker = ModelThread("model")
+        worker = ModelThread("tested")
         first = await worker.run(threading.get_ident)
         worker.stop()
         await worker.ended()
@@ -71,7 +71,7 @@ def test_busy_time_is_that_of_the_job_at_hand() -> None:
     release = threading.Event()
 
     async def run() -> tuple[float, float]:
-        worker = ModelThread("model")
+        worker = ModelThread("tested")
         before = worker.busy_s
         job = asyncio.ensure_future(worker.run(release.wait, 10))
         await asyncio.sleep(0.05)
