@@ -38,6 +38,7 @@ class LiveCounts:
 
         Popularity counts the whole window; the check against the catalogue counts its new events.
         """
+        n_unknown = 0
         for window in windows:
             if window.is_removed:
                 continue
@@ -45,7 +46,8 @@ class LiveCounts:
             if not window.owner.is_forgotten:
                 self._popularity.put(window.partition, window.key, window.state)
             news = new_items(window.state, last_revision)
-            self._metrics.add("events_unknown_item", self._unknown.count(news, catalogue.row_of))
+            n_unknown += self._unknown.count(news, catalogue.row_of)
+        self._metrics.add("events_unknown_item", n_unknown)
         self.note_popularity()
 
     def remove(self, partition: int, keys: Collection[bytes]) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from models.artifact.artifact import Artifact
+from models.base.event_types import WindowTypes
 from models.ranking.pipeline import Catalogue, recent_counts
 from streams.contract.windows import BaseWindow
 
@@ -42,6 +43,7 @@ class LivePopularity:
         self._counts = recent_counts(artifact)
         self._trained_to_ms = artifact.manifest.trained_to_ms
         self._kinds = artifact.kinds
+        self._weight_of = {name: _weight(artifact.kinds, name) for name in artifact.kinds.names}
         self._is_on = is_on
         self._clock = clock
         self._refreshed_s = float("-inf")
@@ -135,13 +137,19 @@ class LivePopularity:
         Each item counts once, with the greatest weight of its wishes: one user alone makes nothing
         popular.
         """
-        kinds = self._kinds
         first: dict[str, int] = {}
         weights: dict[str, float] = {}
-        for item in window.items:
-            if item.ts > self._trained_to_ms and kinds.is_positive(item.type):
-                first.setdefault(item.item_id, item.ts)
-                weights[item.item_id] = max(weights.get(item.item_id, 0.0), kinds.types[kinds.row(item.type)].weight)
+        known, since_ms = self._weight_of, self._trained_to_ms
+        for ts, _, item_id, kind in window.items:
+            if ts <= since_ms:
+                continue
+            weight = known[kind] if kind in known else _weight(self._kinds, kind)
+            if weight is None:
+                continue
+            if item_id not in first:
+                first[item_id], weights[item_id] = ts, weight
+            elif weight > weights[item_id]:
+                weights[item_id] = weight
         fields = [field for item_id, ts in first.items() for field in (self._number(item_id, weights[item_id]), ts)]
         return struct.pack("<" + "Iq" * (len(fields) // 2), *fields)
 
@@ -153,3 +161,8 @@ class LivePopularity:
             self._item_ids.append(item_id)
             self._weights.append(weight)
         return number
+
+
+def _weight(kinds: WindowTypes, name: str) -> float | None:
+    """Return the weight of a type; None where it is no wish for its item."""
+    return kinds.types[kinds.row(name)].weight if kinds.is_positive(name) else None
