@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol
 
 import numpy as np
@@ -27,13 +28,27 @@ EASE_REGULARISATION: Final = 300.0
 PADDING_WEIGHT: Final = 1e-3
 
 
-class Baseline(Protocol):
-    """A fitted baseline.
+@dataclass(frozen=True)
+class LearntEvents:
+    """The training events of a baseline, in time order.
 
-    Its constructor takes ``(users, items, ts_ms, n_users, n_items, weights)`` of training events in
-    time order. ``users``, ``items`` and ``ts_ms`` are (n,) int64: rows, rows and milliseconds since
-    1970, UTC. ``weights`` are (n,) float32, how much each event counts; None counts each as 1.
+    Parameters
+    ----------
+    users, items : (n,) int64, rows of users and of items
+    ts_ms : (n,) int64, milliseconds since 1970, UTC
+    weights : (n,) float32, how much each event counts; None counts each as 1
     """
+
+    users: Int64
+    items: Int64
+    ts_ms: Int64
+    n_users: int
+    n_items: int
+    weights: Float32 | None = None
+
+
+class Baseline(Protocol):
+    """A fitted baseline; its constructor takes :class:`LearntEvents`."""
 
     name: str
 
@@ -56,14 +71,14 @@ class Popularity:
 
     name = "popularity"
 
-    def __init__(
-        self, users: Int64, items: Int64, ts_ms: Int64, n_users: int, n_items: int, weights: Float32 | None = None
-    ) -> None:
-        self._counts = np.bincount(items, weights=weights, minlength=n_items).astype(np.float32)
+    def __init__(self, events: LearntEvents) -> None:
+        self.counts: Float32 = np.bincount(events.items, weights=events.weights, minlength=events.n_items).astype(
+            np.float32
+        )
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
         """Return the same counts for everyone, (n, n_items) float32."""
-        return np.tile(self._counts, (len(histories), 1))
+        return np.tile(self.counts, (len(histories), 1))
 
 
 class RecentPopularity:
@@ -75,22 +90,13 @@ class RecentPopularity:
 
     name = "recent_popularity"
 
-    def __init__(
-        self,
-        users: Int64,
-        items: Int64,
-        ts_ms: Int64,
-        n_users: int,
-        n_items: int,
-        weights: Float32 | None = None,
-        half_life_ms: int = HALF_LIFE_MS,
-    ) -> None:
+    def __init__(self, events: LearntEvents, half_life_ms: int = HALF_LIFE_MS) -> None:
         counts = DecayedCounts(half_life_ms=half_life_ms)
-        weighed = np.ones(len(items)) if weights is None else weights
-        for item, ts, weight in zip(items.tolist(), ts_ms.tolist(), weighed.tolist(), strict=True):
+        weights = np.ones(len(events.items)) if events.weights is None else events.weights
+        for item, ts, weight in zip(events.items.tolist(), events.ts_ms.tolist(), weights.tolist(), strict=True):
             counts.add(str(item), ts, weight)
-        self._half_life_ms, self._at_ms = half_life_ms, int(ts_ms.max(initial=0))
-        self._counts = counts.scores([str(item) for item in range(n_items)], self._at_ms)
+        self._half_life_ms, self._at_ms = half_life_ms, int(events.ts_ms.max(initial=0))
+        self._counts = counts.scores([str(item) for item in range(events.n_items)], self._at_ms)
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
         """Return the decayed counts at each question's own time, (n, n_items) float32.
@@ -111,12 +117,12 @@ class Markov1:
 
     name = "markov1"
 
-    def __init__(
-        self, users: Int64, items: Int64, ts_ms: Int64, n_users: int, n_items: int, weights: Float32 | None = None
-    ) -> None:
-        popularity = np.bincount(items, weights=weights, minlength=n_items).astype(np.float32)
+    def __init__(self, events: LearntEvents) -> None:
+        popularity = Popularity(events).counts
         self._padding: Float32 = popularity / max(float(popularity.sum()), 1.0) * PADDING_WEIGHT
-        self._rows, self._shares = next_item_counts(users, items, n_items, min(n_items, N_NEXT), weights)
+        self._rows, self._shares = next_item_counts(
+            events.users, events.items, events.n_items, min(events.n_items, N_NEXT), events.weights
+        )
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
         """Return the share of each follower of the last item, plus a little popularity.
@@ -142,17 +148,10 @@ class ItemKNN:
 
     name = "item_knn"
 
-    def __init__(
-        self,
-        users: Int64,
-        items: Int64,
-        ts_ms: Int64,
-        n_users: int,
-        n_items: int,
-        weights: Float32 | None = None,
-        n_neighbours: int = N_NEIGHBOURS,
-    ) -> None:
-        self._rows, self._weights = item_neighbours(users, items, n_items, n_neighbours, weights=weights)
+    def __init__(self, events: LearntEvents, n_neighbours: int = N_NEIGHBOURS) -> None:
+        self._rows, self._weights = item_neighbours(
+            events.users, events.items, events.n_items, n_neighbours, weights=events.weights
+        )
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
         """Return the sums, (n, n_items) float32; a repeated item of a history counts once."""
@@ -173,19 +172,11 @@ class EASE:
 
     name = "ease"
 
-    def __init__(
-        self,
-        users: Int64,
-        items: Int64,
-        ts_ms: Int64,
-        n_users: int,
-        n_items: int,
-        weights: Float32 | None = None,
-        regularisation: float = EASE_REGULARISATION,
-    ) -> None:
-        if weights is not None:
-            users, items = users[weights > 0], items[weights > 0]
-        self._weights = ease_weights(users, items, n_users, n_items, regularisation)
+    def __init__(self, events: LearntEvents, regularisation: float = EASE_REGULARISATION) -> None:
+        users, items = events.users, events.items
+        if events.weights is not None:
+            users, items = users[events.weights > 0], items[events.weights > 0]
+        self._weights = ease_weights(users, items, events.n_users, events.n_items, regularisation)
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
         """Return the sum of the weight rows of the user's items; a repeated item counts once.
@@ -205,19 +196,11 @@ class IALS:
 
     name = "ials"
 
-    def __init__(
-        self,
-        users: Int64,
-        items: Int64,
-        ts_ms: Int64,
-        n_users: int,
-        n_items: int,
-        weights: Float32 | None = None,
-        config: AlsConfig | None = None,
-        seed: int = 0,
-    ) -> None:
+    def __init__(self, events: LearntEvents, config: AlsConfig | None = None, seed: int = 0) -> None:
         self._config = config or AlsConfig()
-        self._factors = fit_als(users, items, n_users, n_items, self._config, seed, weights=weights).items
+        self._factors = fit_als(
+            events.users, events.items, events.n_users, events.n_items, self._config, seed, weights=events.weights
+        ).items
         self._gram = self._factors.T @ self._factors
 
     def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
@@ -229,8 +212,7 @@ class IALS:
         return scores
 
 
-#: Every baseline by name; call with ``(users, items, ts_ms, n_users, n_items, weights)``, and its
-#: own keywords where it has any.
+#: Every baseline by name; call with :class:`LearntEvents`, and its own keywords where it has any.
 BASELINES: Final[dict[str, Callable[..., Baseline]]] = {
     kind.name: kind for kind in (Popularity, RecentPopularity, Markov1, ItemKNN, EASE, IALS)
 }
@@ -242,18 +224,12 @@ def refusal(name: str, n_items: int) -> str:
 
 
 def fit_baselines(
-    names: Sequence[str],
-    arrays: tuple[Int64, Int64, Int64],
-    sizes: tuple[int, int],
-    on_progress: Callable[[int, int], None],
-    weights: Float32 | None = None,
+    names: Sequence[str], events: LearntEvents, on_progress: Callable[[int, int], None]
 ) -> tuple[list[Baseline], dict[str, str]]:
     """Fit baselines; leave out each that cannot be fitted, because the others are of use.
 
     Parameters
     ----------
-    arrays, sizes, weights : ``(users, items, ts_ms)``, ``(n_users, n_items)`` and ``weights``, as
-        :class:`Baseline` takes them
     on_progress : called with the number of baselines done, and of all
 
     Returns
@@ -265,10 +241,10 @@ def fit_baselines(
     left_out: dict[str, str] = {}
     for done, name in enumerate(names):
         on_progress(done, len(names))
-        why = refusal(name, sizes[1])
+        why = refusal(name, events.n_items)
         try:
             if not why:
-                fitted.append(BASELINES[name](*arrays, *sizes, weights))
+                fitted.append(BASELINES[name](events))
         except ValueError as exc:
             why = str(exc)
         except MemoryError:

@@ -13,7 +13,7 @@ from models.artifact.artifact import Artifact
 from models.base.observer import Observer
 from models.base.types import Behaviour, Bool, Float32, Int64
 from models.evaluation.ablation import Ablation
-from models.evaluation.baselines import BASELINES, Baseline, fit_baselines
+from models.evaluation.baselines import BASELINES, Baseline, LearntEvents, fit_baselines
 from models.evaluation.comparison import hit_tests, leads, moving_hit_rate
 from models.evaluation.examples import drawn, example
 from models.evaluation.splits import Cases, histories_before
@@ -189,12 +189,18 @@ class _Evaluation:
         if cases.protocol == "prequential":
             known[: cases.positions[first_case]] = True
         known &= log.is_positive
-        sizes = len(log.user_ids), len(self._catalogue.item_ids)
         learnt = log.where(known)
-        arrays = learnt.users, self._row_of[learnt.items], learnt.ts_ms
+        events = LearntEvents(
+            learnt.users,
+            self._row_of[learnt.items],
+            learnt.ts_ms,
+            len(log.user_ids),
+            len(self._catalogue.item_ids),
+            learnt.weights,
+        )
         names = [name for name in self._inputs.baselines if name not in (*SOURCES, *self._left_out)]
         tell = partial(self._observer.on_progress, "fitting baselines")
-        fitted, left_out = fit_baselines(names, arrays, sizes, tell, learnt.weights)
+        fitted, left_out = fit_baselines(names, events, tell)
         self._left_out |= left_out
         # of a later block of a prequential evaluation: the earlier ones do not stand alone
         for name in left_out:

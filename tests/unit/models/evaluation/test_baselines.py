@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -12,6 +14,7 @@ from models.evaluation.baselines import (
     IALS,
     Baseline,
     ItemKNN,
+    LearntEvents,
     Markov1,
     Popularity,
     RecentPopularity,
@@ -27,6 +30,7 @@ N_USERS, N_ITEMS = 3, 4
 USERS = np.array([0, 1, 2, 0, 1, 2, 0, 1])
 ITEMS = np.array([0, 0, 0, 1, 1, 2, 2, 0])
 TS_MS = T0 + HALF_LIFE_MS * np.arange(-7, 1)
+EVENTS = LearntEvents(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS)
 COUNTS = [4.0, 2.0, 2.0, 0.0]
 
 
@@ -35,7 +39,7 @@ def rows(*items: int) -> Int64:
 
 
 def fitted(name: str) -> Baseline:
-    return BASELINES[name](USERS, ITEMS, TS_MS, N_USERS, N_ITEMS)
+    return BASELINES[name](EVENTS)
 
 
 @pytest.mark.parametrize("name", list(BASELINES))
@@ -70,13 +74,13 @@ def test_names_are_those_that_reports_use() -> None:
 
 def test_popularity_counts_events() -> None:
     """Everyone gets the same counts; seen items are not masked."""
-    scores = Popularity(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS).scores([rows(0), rows()], [T0, T0])
+    scores = Popularity(EVENTS).scores([rows(0), rows()], [T0, T0])
     assert scores.tolist() == [COUNTS, COUNTS]
 
 
 def test_recent_popularity_is_asked_at_each_questions_time() -> None:
     """Ages of 0 to 7 half-lives by hand; equal to DecayedCounts at any time."""
-    baseline = RecentPopularity(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS)
+    baseline = RecentPopularity(EVENTS)
     scores = baseline.scores([rows()] * 2, [T0, T0 + HALF_LIFE_MS])
     expected = np.array([1 + 2**-5 + 2**-6 + 2**-7, 2**-3 + 2**-4, 2**-1 + 2**-2, 0.0])
     np.testing.assert_allclose(scores, [expected, expected / 2], rtol=1e-6)
@@ -89,7 +93,7 @@ def test_recent_popularity_is_asked_at_each_questions_time() -> None:
 
 def test_markov1_counts_what_follows_the_last_item() -> None:
     """After 0 came 1, 1, 2; after 1 came 2, 0; a thousandth of popularity orders the rest."""
-    baseline = Markov1(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS)
+    baseline = Markov1(EVENTS)
     scores = baseline.scores([rows(2, 0), rows(0, 1), rows(0, 2), rows()], [T0] * 4)
     chain = np.array([[0, 2 / 3, 1 / 3, 0], [1 / 2, 0, 1 / 2, 0], [0, 0, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(scores, chain + 1e-3 * np.array(COUNTS) / 8, rtol=1e-6)
@@ -97,17 +101,19 @@ def test_markov1_counts_what_follows_the_last_item() -> None:
 
 def test_item_knn_sums_over_the_neighbours_of_the_items_had() -> None:
     """Cosines by hand from shared users, each times shared / (shared + 10)."""
-    scores = ItemKNN(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS).scores([rows(0, 1, 0), rows(3)], [T0, T0])
+    scores = ItemKNN(EVENTS).scores([rows(0, 1, 0), rows(3)], [T0, T0])
     near, far = 2 / 6**0.5 * 2 / 12, 1 / 2 * 1 / 11
     np.testing.assert_allclose(scores, [[near, near, near + far, 0.0], [0.0] * 4], rtol=1e-5)
-    one = ItemKNN(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS, n_neighbours=1).scores([rows(0)], [T0])
+    one = ItemKNN(EVENTS, n_neighbours=1).scores([rows(0)], [T0])
     np.testing.assert_allclose(one, [[0.0, near, 0.0, 0.0]], rtol=1e-5)
 
 
 def test_ease_sums_the_rows_of_the_items_had() -> None:
     """With X'X + I = [[4, 2], [2, 3]] the weights are 2 / 4 and 2 / 3."""
     users, items = rows(0, 0, 1, 1, 2), rows(0, 1, 0, 1, 0)
-    scores = EASE(users, items, np.arange(5), 3, 2, regularisation=1.0).scores([rows(0), rows(1, 1), rows()], [0] * 3)
+    scores = EASE(LearntEvents(users, items, np.arange(5), 3, 2), regularisation=1.0).scores(
+        [rows(0), rows(1, 1), rows()], [0] * 3
+    )
     np.testing.assert_allclose(scores, [[0.0, 2 / 4], [2 / 3, 0.0], [0.0, 0.0]], rtol=1e-5)
     weights = ease_weights(USERS, ITEMS, N_USERS, N_ITEMS, 300.0)
     np.testing.assert_allclose(fitted("ease").scores([rows(2, 0)], [T0])[0], weights[0] + weights[2], rtol=1e-5)
@@ -117,7 +123,7 @@ def test_ials_folds_the_history_in() -> None:
     """A training user's history gives the products of the fit, by settings and seed."""
     config = AlsConfig(dim=3, n_sweeps=5, regularisation=0.02)
     fit = fit_als(USERS, ITEMS, N_USERS, N_ITEMS, config, seed=4)
-    baseline = IALS(USERS, ITEMS, TS_MS, N_USERS, N_ITEMS, config=config, seed=4)
+    baseline = IALS(EVENTS, config=config, seed=4)
     scores = baseline.scores([rows(0, 1, 2), rows(0, 1, 0), rows(0, 2), rows()], [T0] * 4)
     expected: Float32 = fit.users @ fit.items.T
     np.testing.assert_allclose(scores[:3], expected, atol=1e-4)
@@ -137,11 +143,12 @@ def test_an_event_counts_by_its_weight(name: str) -> None:
     # the last event is that of item 0
     weights = np.array([1, 1, 1, 1, 1, 1, 5, 0], dtype=np.float32)
     asked = [rows(0), rows(1)], [T0, T0]
-    found = BASELINES[name](USERS, ITEMS, TS_MS, N_USERS, N_ITEMS, weights).scores(*asked)
-    without = BASELINES[name](USERS[:-1], ITEMS[:-1], TS_MS[:-1], N_USERS, N_ITEMS, weights[:-1]).scores(*asked)
+    before = replace(EVENTS, users=USERS[:-1], items=ITEMS[:-1], ts_ms=TS_MS[:-1])
+    found = BASELINES[name](replace(EVENTS, weights=weights)).scores(*asked)
+    without = BASELINES[name](replace(before, weights=weights[:-1])).scores(*asked)
     np.testing.assert_allclose(found, without, atol=1e-5)
     if name != "ease":  # which knows yes and no alone
-        plain = BASELINES[name](USERS[:-1], ITEMS[:-1], TS_MS[:-1], N_USERS, N_ITEMS).scores(*asked)
+        plain = BASELINES[name](before).scores(*asked)
         assert found[1, 2] > plain[1, 2]
 
 
@@ -150,5 +157,5 @@ def test_popularity_is_the_sum_of_weights() -> None:
     weights = np.array([1, 1, 1, 1, 1, 1, 5, 0.5], dtype=np.float32)
     for kind in (Popularity, RecentPopularity):
         same_time = np.full_like(TS_MS, T0)
-        scores = kind(USERS, ITEMS, same_time, N_USERS, N_ITEMS, weights).scores([rows()], [T0])
+        scores = kind(replace(EVENTS, ts_ms=same_time, weights=weights)).scores([rows()], [T0])
         np.testing.assert_allclose(scores, [[3.5, 2.0, 6.0, 0.0]], rtol=1e-5)
