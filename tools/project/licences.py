@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from tools.project.marked_text import with_part
 from tools.project.packages import LOCK_FILE, locked_versions
 
 DOCUMENT: Final = Path(__file__).resolve().parents[2] / "docs" / "security.md"
-START, END = "<!-- licences -->", "<!-- end of licences -->"
 #: The oldest Python that is supported, so that the table is the same on every Python.
 PYTHON: Final = "3.11"
 MAX_LENGTH: Final = 60
@@ -62,8 +62,7 @@ def table(found: Iterable[tuple[str, str, str]]) -> str:
 
 def with_table(text: str) -> str:
     """Return the document's text with the table between its two marks."""
-    before, rest = text.split(START)
-    return f"{before}{START}\n{table(rows(locked_versions(LOCK_FILE, PYTHON).items()))}\n{END}{rest.split(END)[1]}"
+    return with_part(text, "licences", table(rows(locked_versions(LOCK_FILE, PYTHON).items())))
 
 
 if __name__ == "__main__":

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from streams.settings.check import PREFIX, kinds, range_of
 from streams.settings.load import HealthSettings, KafkaSettings, RecommenderSettings, SequencerSettings
+from tools.project.marked_text import with_part
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = ROOT / "README.md"
 DOCUMENT: Final = ROOT / "docs" / "settings.md"
-START, END = "<!-- settings -->", "<!-- end of settings -->"
 #: Each group, and which programs read it.
 READERS: Final[dict[type, str]] = {
     KafkaSettings: "Both apps and every command that talks to the broker read these.",
@@ -99,8 +99,7 @@ def chosen_table() -> str:
 
 def with_table(readme: str) -> str:
     """Return the README's text with the table between its two marks."""
-    before, rest = readme.split(START)
-    return f"{before}{START}\n{chosen_table()}\n{END}{rest.split(END)[1]}"
+    return with_part(readme, "settings", chosen_table())
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ import torch
 
 from models.text.encoder import FakeEncoder, TransformerEncoder, batch_end, load_encoder
 from models.text.huggingface import EncoderError
+from tests.unit.models.text.encoder_contract import check_a_vector_that_is_not_finite
 
 pytestmark = pytest.mark.model
 
@@ -58,24 +58,7 @@ def test_a_vector_that_is_not_finite_is_computed_alone_and_then_given_up(
 ) -> None:
     """A retry repairs a NaN of a batch; one that stays becomes zeros and is counted."""
     encoder = TransformerEncoder(str(bert))
-    expected = encoder.encode(["red", "blue shoe"])
-    forward = encoder.forward
-    fails_alone = False
-
-    def broken(tokens: Any) -> Any:
-        vectors = forward(tokens)
-        if len(tokens) > 1 or fails_alone:
-            vectors[0] = np.nan
-        return vectors
-
-    monkeypatch.setattr(encoder, "forward", broken)
-    np.testing.assert_allclose(encoder.encode(["red", "blue shoe"]), expected, atol=1e-5)
-    assert (encoder.n_retried, encoder.n_zeroed) == (1, 0)
-    fails_alone = True
-    found = encoder.encode(["red", "blue shoe"])
-    assert encoder.n_zeroed == 1
-    assert not found[1].any()
-    np.testing.assert_allclose(found[0], expected[0], atol=1e-5)
+    check_a_vector_that_is_not_finite(encoder, ("red", "blue shoe"), 1, monkeypatch, atol=1e-5)
 
 
 @pytest.mark.parametrize(

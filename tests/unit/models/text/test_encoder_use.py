@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from models.text.encoder import TextEncoder, load_encoder
 from models.text.encoder_use import MAX_CHARS, UseEncoder
+from tests.unit.models.text.encoder_contract import check_a_vector_that_is_not_finite
 
 pytestmark = pytest.mark.model
 
@@ -49,22 +48,8 @@ def test_bad_texts_are_finite(encoder: UseEncoder) -> None:
 def test_a_vector_that_is_not_finite_is_computed_alone_and_then_given_up(
     encoder: UseEncoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A NaN of a batch is repaired; one that stays becomes zeros and is counted."""
-    expected = encoder.encode(["red", "blue"])
-    forward, fails_alone = encoder.forward, False
-
-    def broken(texts: list[str]) -> Any:
-        vectors = forward(texts)
-        if len(texts) > 1 or fails_alone:
-            vectors[0] = np.nan
-        return vectors
-
-    monkeypatch.setattr(encoder, "forward", broken)
-    np.testing.assert_allclose(encoder.encode(["red", "blue"]), expected, atol=1e-4)
-    assert (encoder.n_retried, encoder.n_zeroed) == (1, 0)
-    fails_alone = True
-    assert not encoder.encode(["red", "blue"])[0].any()
-    assert encoder.n_zeroed == 1
+    """A retry repairs a NaN of a batch; one that stays becomes zeros and is counted."""
+    check_a_vector_that_is_not_finite(encoder, ("red", "blue"), 0, monkeypatch, atol=1e-4)
 
 
 def test_it_is_known_by_name_and_its_version_is_stable(encoder: UseEncoder) -> None:
