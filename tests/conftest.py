@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from streams.kafka.topics import open_admin
-from streams.settings.load import load_settings
+from streams.settings.load import KafkaSettings, load_settings
 from tests.support import shared_run
 from tools.broker.local_broker import BrokerInfo, start_broker, stop_broker
 
@@ -96,6 +96,18 @@ def delete_topics(bootstrap: str, prefix: str) -> None:
             await admin.close()
 
     asyncio.run(delete())
+
+
+@pytest.fixture
+def kafka(broker: BrokerInfo, prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> KafkaSettings:
+    """Give settings for this test's topics, and an empty working directory.
+
+    The environment holds the settings too.
+    """
+    monkeypatch.setenv("HEADRACE_BROKER", broker.bootstrap)
+    monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", prefix)
+    monkeypatch.chdir(tmp_path)
+    return KafkaSettings(broker=broker.bootstrap, topic_prefix=prefix)
 
 
 @pytest.fixture

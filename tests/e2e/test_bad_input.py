@@ -13,7 +13,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,9 +22,10 @@ import pytest
 import safetensors.torch
 
 from models.artifact.artifact import MANIFEST, TENSORS
+from streams.settings.load import KafkaSettings
 from tests.support import tiny
+from tests.support.programs import HEADRACE
 from tests.support.waiting import wait_until
-from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
@@ -244,11 +244,9 @@ def test_a_broker_that_asks_for_tls_is_exactly_one_line(
 
 @pytest.mark.kafka
 def test_other_partitions_than_exist_are_refused_and_change_nothing(
-    broker: BrokerInfo, prefix: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    kafka: KafkaSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The line tells both counts and what to do; the right count still works."""
-    monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", prefix)
-    monkeypatch.setenv("HEADRACE_BROKER", broker.bootstrap)
     assert main(["topics", "create", "--partitions", "3"]) == 0
     line = the_only_line(capsys, ["topics", "create", "--partitions", "5"], 1)
     assert "partitions is 3, must be 5" in line and "HEADRACE_PARTITIONS" in line
@@ -256,12 +254,8 @@ def test_other_partitions_than_exist_are_refused_and_change_nothing(
 
 
 @pytest.mark.kafka
-def test_a_worker_with_other_partitions_than_exist_is_one_line(
-    broker: BrokerInfo, prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_worker_with_other_partitions_than_exist_is_one_line(kafka: KafkaSettings, tmp_path: Path) -> None:
     """A worker must not run on half of the partitions."""
-    monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", prefix)
-    monkeypatch.setenv("HEADRACE_BROKER", broker.bootstrap)
     assert main(["topics", "create", "--partitions", "3"]) == 0
     with Worker("sequencer", {"HEADRACE_PARTITIONS": "5"}, free_port(), tmp_path / "worker.log") as worker:
         wait_until(lambda: not worker.is_running, WAIT_S, lambda: "still running")
@@ -273,7 +267,7 @@ def test_a_worker_with_other_partitions_than_exist_is_one_line(
 
 def interrupt(argv: list[str], folder: Path, is_under_way: Callable[[], bool]) -> str:
     """Start a command, press Ctrl-C once it works, return the last line on standard error."""
-    program = [sys.executable, "-m", "tools.main", *argv]
+    program = [*HEADRACE, *argv]
     pipe = subprocess.PIPE
     with subprocess.Popen(program, cwd=folder, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         wait_until(lambda: process.poll() is not None or is_under_way(), WAIT_S, lambda: f"{argv} has not begun")
@@ -302,14 +296,10 @@ def test_ctrl_c_in_train_leaves_no_half_artifact(tmp_path: Path) -> None:
 
 
 @pytest.mark.kafka
-def test_ctrl_c_in_subscribe_is_one_line(
-    broker: BrokerInfo, prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_ctrl_c_in_subscribe_is_one_line(kafka: KafkaSettings, tmp_path: Path) -> None:
     """While it waits for lists: exit 130, and the next one works."""
-    monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", prefix)
-    monkeypatch.setenv("HEADRACE_BROKER", broker.bootstrap)
     assert main(["topics", "create"]) == 0
-    port = int(broker.bootstrap.rpartition(":")[2])
+    port = int(kafka.broker.rpartition(":")[2])
 
     def is_connected() -> bool:
         return connections_of_children(port) > 0
@@ -320,15 +310,13 @@ def test_ctrl_c_in_subscribe_is_one_line(
 
 @pytest.mark.kafka
 def test_ctrl_c_in_replay_is_one_line_and_resumes(
-    broker: BrokerInfo, prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kafka: KafkaSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """In the middle: exit 130, the line says how to go on, and going on sends the rest."""
-    monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", prefix)
-    monkeypatch.setenv("HEADRACE_BROKER", broker.bootstrap)
     assert main(["topics", "create"]) == 0
     log = tiny.write_log(tmp_path / "log.csv")
     argv = ["replay", str(log), "--run", "r"]
-    port = int(broker.bootstrap.rpartition(":")[2])
+    port = int(kafka.broker.rpartition(":")[2])
     line = interrupt([*argv, "--speed", "100"], tmp_path, lambda: connections_of_children(port) > 0)
     assert line.startswith("interrupted after ") and "--resume" in line
     capsys.readouterr()

@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.support import tiny
+from tests.support.programs import HEADRACE
 from tests.support.shared_run import best_engine
 from tests.support.waiting import wait_until
 from tools.broker.local_broker import broker_status
@@ -33,7 +33,7 @@ def demo(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Run the demo in a folder of its own, in a process group of its own, as a terminal does."""
     log, items = tiny.write_log(folder / "log.csv"), tiny.write_items(folder / "items.csv")
     argv = ["demo", "--log", str(log), "--items", str(items), "--engine", best_engine(), "--encoder", "fake", "--json"]
-    program = [sys.executable, "-m", "tools.main", *argv]
+    program = [*HEADRACE, *argv]
     pipe = subprocess.PIPE
     with subprocess.Popen(program, cwd=folder, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as process:
         try:

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ import pytest
 
 from tests.support import tiny
 from tests.support.permissions import open_to_others
+from tests.support.programs import HEADRACE
 from tests.support.shared_run import best_engine
 from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 LIMIT_S = 240.0
-PROGRAM = [sys.executable, "-m", "tools.main"]
 
 
 class Deployment:
@@ -39,7 +38,7 @@ class Deployment:
     def finish(self, *argv: str) -> str:
         """Run a command to its end; it must exit 0."""
         done: subprocess.CompletedProcess[str] = subprocess.run(
-            [*PROGRAM, *argv], capture_output=True, check=False, timeout=LIMIT_S, **self.how
+            [*HEADRACE, *argv], capture_output=True, check=False, timeout=LIMIT_S, **self.how
         )
         assert done.returncode == 0, f"{argv}\n{done.stdout[-2_000:]}\n{done.stderr[-2_000:]}"
         return done.stdout
@@ -48,7 +47,7 @@ class Deployment:
         """Start ``headrace up`` and wait until both workers run."""
         told = self.folder / "up.txt"
         with told.open("w") as out:
-            process = subprocess.Popen([*PROGRAM, "up", *argv], stdout=out, stderr=out, **self.how)
+            process = subprocess.Popen([*HEADRACE, "up", *argv], stdout=out, stderr=out, **self.how)
         wait_until(
             lambda: "running; Ctrl-C stops" in told.read_text() or process.poll() is not None, LIMIT_S, told.read_text
         )

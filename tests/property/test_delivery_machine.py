@@ -9,11 +9,9 @@ they are new ones each time.
 
 from __future__ import annotations
 
-import os
 from typing import Any, ClassVar, Final
 
 import pytest
-from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
@@ -23,24 +21,12 @@ from streams.health.counters import Counts
 from streams.sequencer.absorb_batch import absorb_batch
 from tests.property.delivery_broker import FENCE_KEY, replayed
 from tests.property.delivery_model import BOUNDS, NOW_MS, Cluster, Fault
+from tests.property.schedules import LIMIT, first_found, schedules
 from tests.support.builders import T0, make_event
 
 N_WORKERS: Final = 2
 USERS: Final = ("u0", "u1", "u2")
-SCHEDULES: Final = int(os.environ.get("HEADRACE_TEST_SCHEDULES", "0"))
-SETTINGS: Final = settings(
-    max_examples=SCHEDULES or 200,
-    stateful_step_count=50,
-    deadline=None,
-    derandomize=not SCHEDULES,
-    database=None,
-    print_blob=True,
-)
-#: For broken variants: the first counter-example is enough, however long.
-FIND: Final = settings(
-    SETTINGS, max_examples=200, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False
-)
-
+N_SCHEDULES, N_STEPS = 200, 50
 PARTITIONS = st.integers(0, 1)
 WORKERS = st.integers(0, N_WORKERS - 1)
 TIMES_MS = st.integers(0, 90)
@@ -315,17 +301,17 @@ def machine_of(fault: Fault) -> type[DeliveryMachine]:
     return type(f"With{fault.name.title()}", (DeliveryMachine,), {"fault": fault})
 
 
-@pytest.mark.timeout(3600 if SCHEDULES else 900)  # shrinking a counter-example takes minutes
+@LIMIT
 def test_any_schedule_ends_with_the_windows_of_an_undisturbed_pass() -> None:
     """After any mishaps the windows are the same, byte for byte.
 
     Delivery is at-least-once on the wire and exactly-once in effect.
     """
-    run_state_machine_as_test(DeliveryMachine, settings=SETTINGS)
+    run_state_machine_as_test(DeliveryMachine, settings=schedules(N_SCHEDULES, N_STEPS))
 
 
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.NONE], ids=lambda fault: fault.name)
 def test_each_broken_variant_is_found_out(fault: Fault) -> None:
     """A machine that cannot fail would prove nothing."""
     with pytest.raises(Violation):
-        run_state_machine_as_test(machine_of(fault), settings=FIND)
+        run_state_machine_as_test(machine_of(fault), settings=first_found(N_SCHEDULES, N_STEPS))

@@ -6,32 +6,20 @@ delivered, in offset order; and after draining every user's last window is deliv
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Final, NamedTuple
 
 import pytest
-from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.recommender.waiting.window_queue import MAX_WINDOWS, ListRate, PendingBatch, PendingWindow, WindowQueue
+from tests.property.schedules import LIMIT, first_found, schedules
 
 N_PARTITIONS: Final = 2
 USERS: Final = (b"u0", b"u1", b"u2", b"u3")
-SCHEDULES: Final = int(os.environ.get("HEADRACE_TEST_SCHEDULES", "0"))
-SETTINGS: Final = settings(
-    max_examples=SCHEDULES or 150,
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=not SCHEDULES,
-    database=None,
-    print_blob=True,
-)
-FIND: Final = settings(
-    SETTINGS, max_examples=150, derandomize=True, phases=[Phase.generate], report_multiple_bugs=False
-)
+N_SCHEDULES, N_STEPS = 150, 40
 PARTITIONS = st.integers(0, N_PARTITIONS - 1)
 
 
@@ -275,15 +263,15 @@ def machine_of(queue: type[WindowQueue[Any]], lists_per_minute: float = 60.0) ->
     return type(f"With{queue.__name__}", (PendingMachine,), {"queue": queue, "lists_per_minute": lists_per_minute})
 
 
-@pytest.mark.timeout(3600 if SCHEDULES else 900)  # shrinking a counter-example takes minutes
+@LIMIT
 @pytest.mark.parametrize("lists_per_minute", [60.0, float("inf")])
 def test_every_last_window_is_delivered_and_batches_finish_in_order(lists_per_minute: float) -> None:
     """No schedule loses a user's newest window, or commits past an undelivered one."""
-    run_state_machine_as_test(machine_of(WindowQueue, lists_per_minute), settings=SETTINGS)
+    run_state_machine_as_test(machine_of(WindowQueue, lists_per_minute), settings=schedules(N_SCHEDULES, N_STEPS))
 
 
 @pytest.mark.parametrize("queue", [LosesFailed, ForgetsNothing, KeepsWaiting, FinishesWhenTaken])
 def test_each_broken_queue_is_found_out(queue: type[WindowQueue[Any]]) -> None:
     """A machine that cannot fail would prove nothing."""
     with pytest.raises(Violation):
-        run_state_machine_as_test(machine_of(queue), settings=FIND)
+        run_state_machine_as_test(machine_of(queue), settings=first_found(N_SCHEDULES, N_STEPS))

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from streams.kafka.publisher import Publisher
 from streams.kafka.topic_reader import read_records
 from streams.settings.load import Settings
 from tests.support import tiny
+from tests.support.programs import HEADRACE
 from tests.support.waiting import wait_until
 from tools.main import main
 from tools.replay.rebuild import promote as rebuild_promote
@@ -91,7 +91,7 @@ class Live:
 
     def begin(self, *argv: str, **variables: str) -> subprocess.Popen[bytes]:
         """Start ``headrace replay`` as a process of its own."""
-        command = [sys.executable, "-m", "tools.main", *self.command(*argv)]
+        command = [*HEADRACE, *self.command(*argv)]
         env = {**os.environ, **self.env, **variables}
         self.commands.append(subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL))
         return self.commands[-1]

@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +20,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from tests.support.programs import HEADRACE
 from tools.broker import engine_kafka
 from tools.broker.local_broker import BrokerInfo, broker_status, running_broker, start_broker, stop_broker
 from tools.broker.probe import check_broker
@@ -66,7 +66,7 @@ async def get(bootstrap: str, topic: str, n: int) -> list[bytes]:
 
 def command(*args: str, **kwargs: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tools.main", "broker", *args],
+        [*HEADRACE, "broker", *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from streams.kafka.publisher import Publisher
 from streams.kafka.topic_reader import read_records
 from tests.integration.commands.drills import GONE_S, SMALL, assert_all_well, assert_nothing_left, run_drill, topics
 from tests.support import tiny
+from tests.support.programs import HEADRACE
 from tests.support.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
 from tools.drills.kind import Kind
@@ -97,7 +97,7 @@ def test_a_drill_that_is_told_to_end_cleans_up_even_where_ctrl_c_is_ignored(brok
     The shell lets such a process ignore Ctrl-C; a supervisor sends SIGTERM.
     """
     options = ("--broker", broker.bootstrap, "--artifact", str(tiny.artifact()), "--minutes", "10", *SMALL)
-    drill = [sys.executable, "-m", "tools.main", "drill", "soak", *options]
+    drill = [*HEADRACE, "drill", "soak", *options]
     told = tmp_path / "told"
     with told.open("wb") as stderr:
         process = subprocess.Popen(

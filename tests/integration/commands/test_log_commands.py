@@ -23,25 +23,13 @@ from streams.sequencer.window import absorb
 from streams.settings.load import KafkaSettings
 from streams.settings.record_limits import WindowBounds
 from tests.support.builders import make_event
-from tools.broker.local_broker import BrokerInfo
+from tests.support.programs import HEADRACE
 from tools.main import main
 from tools.replay.identity import default_run
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture
-def kafka(broker: BrokerInfo, prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> KafkaSettings:
-    """Give settings for this test's topics, and an empty working directory.
-
-    The environment holds the settings too.
-    """
-    monkeypatch.setenv("HEADRACE_BROKER", broker.bootstrap)
-    monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", prefix)
-    monkeypatch.chdir(tmp_path)
-    return KafkaSettings(broker=broker.bootstrap, topic_prefix=prefix)
 
 
 @pytest.fixture
@@ -141,7 +129,7 @@ def test_interrupted_replay_resumes_without_gap_or_repeat(
     argv = ["replay", str(log), "--run", "r", "--speed", "500", "--json"]
     asyncio.run(create_topics(kafka))
     pipe = subprocess.PIPE
-    program = [sys.executable, "-m", "tools.main", *argv]
+    program = [*HEADRACE, *argv]
     with subprocess.Popen(program, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process:
         deadline = time.monotonic() + 60
         while not events_of(kafka):

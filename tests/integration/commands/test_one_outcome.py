@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,22 +15,10 @@ from streams.contract.records import Event, RecordDecoder
 from streams.kafka.topic_reader import read_records
 from streams.settings.load import KafkaSettings
 from tests.property.test_one_outcome import FORMATS, TABLE
-from tools.broker.local_broker import BrokerInfo
+from tests.support.programs import HEADRACE
 from tools.main import main
 
 pytestmark = pytest.mark.kafka
-
-
-@pytest.fixture
-def kafka(broker: BrokerInfo, prefix: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> KafkaSettings:
-    """Give settings for this test's topics, and an empty working directory.
-
-    The environment holds the settings too.
-    """
-    monkeypatch.setenv("HEADRACE_BROKER", broker.bootstrap)
-    monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", prefix)
-    monkeypatch.chdir(tmp_path)
-    return KafkaSettings(broker=broker.bootstrap, topic_prefix=prefix)
 
 
 def events_of(kafka: KafkaSettings) -> list[Event]:
@@ -73,7 +60,7 @@ def test_replay_and_produce_publish_the_same_events(
 
 def test_a_pipe_is_published_line_by_line(kafka: KafkaSettings, tmp_path: Path) -> None:
     """An event is on the topic while its producer still holds the pipe open."""
-    argv = [sys.executable, "-m", "tools.main", "produce", "-", "--json"]
+    argv = [*HEADRACE, "produce", "-", "--json"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert main(["topics", "create"]) == 0

@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import urllib.request
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from streams.settings.load import Settings
 from tests.support import tiny
+from tests.support.programs import HEADRACE
 from tests.support.waiting import wait_until
 from tests.support.without_extras import EXTRAS, TESTS_ALONE, hiding_path
 
@@ -30,16 +30,7 @@ def test_both_apps_start_without_the_extras(settings: Settings, tmp_path: Path) 
     hidden = hiding_path(tmp_path, *EXTRAS, *TESTS_ALONE)
     environ = {key: value for key, value in os.environ.items() if not key.startswith("HEADRACE_")}
     environ |= {"PYTHONPATH": f"{hidden}{os.pathsep}{ROOT}", "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix}
-    up = [
-        sys.executable,
-        "-m",
-        "tools.main",
-        "up",
-        "--broker",
-        settings.kafka.broker,
-        "--artifact",
-        str(tiny.artifact()),
-    ]
+    up = [*HEADRACE, "up", "--broker", settings.kafka.broker, "--artifact", str(tiny.artifact())]
     printed = tmp_path / "printed"
     with printed.open("w") as out:
         process = subprocess.Popen(up, cwd=tmp_path, env=environ, stdout=out, stderr=out)

@@ -15,6 +15,7 @@ import pytest
 
 from streams.settings.load import Settings
 from tests.support import hostile
+from tests.support.programs import HEADRACE
 from tests.support.watched import Watch
 
 MAX_PEAK_KIB = 1 << 20
@@ -63,16 +64,7 @@ def test_up_ends_with_one_line(settings: Settings, shop: Path, tmp_path: Path, n
         "PYTHONPATH": str(ROOT),
     }
     environ |= {"HF_HOME": str(tmp_path / "hub"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    headrace = [
-        sys.executable,
-        "-m",
-        "tools.main",
-        "up",
-        "--broker",
-        settings.kafka.broker,
-        "--artifact",
-        str(artifact),
-    ]
+    headrace = [*HEADRACE, "up", "--broker", settings.kafka.broker, "--artifact", str(artifact)]
     idle = [
         sys.executable,
         "-c",

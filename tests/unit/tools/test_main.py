@@ -9,16 +9,15 @@ import json
 import os
 import pty
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.hostile_text import unfit
+from tests.support.programs import HEADRACE
 from tools.cli import Parser
 from tools.main import COMMANDS, main
 
-PROGRAM = [sys.executable, "-m", "tools.main"]
 #: Calls the script's function as bash does when a user types the last word; prints what it offers.
 TYPED = """
 source "$1"; shift
@@ -43,7 +42,7 @@ def on_a_terminal(*argv: str) -> str:
     """Return what a terminal of 80 columns gets from a call."""
     ours, theirs = pty.openpty()
     env = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "TERM": "xterm-256color", "COLUMNS": "80"}
-    done = subprocess.run([*PROGRAM, *argv], stdin=theirs, stdout=theirs, stderr=theirs, env=env, check=False)
+    done = subprocess.run([*HEADRACE, *argv], stdin=theirs, stdout=theirs, stderr=theirs, env=env, check=False)
     os.close(theirs)
     assert done.returncode in (0, 2)
     text = b""
@@ -89,7 +88,7 @@ def test_help_shows_brackets_and_colons_as_they_are() -> None:
 def bash_script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the script for bash as a file, as a user makes it."""
     path = tmp_path_factory.mktemp("completion") / "headrace.bash"
-    path.write_bytes(subprocess.run([*PROGRAM, "completion", "bash"], stdout=subprocess.PIPE, check=True).stdout)
+    path.write_bytes(subprocess.run([*HEADRACE, "completion", "bash"], stdout=subprocess.PIPE, check=True).stdout)
     subprocess.run(["bash", "-n", str(path)], check=True)
     return path
 

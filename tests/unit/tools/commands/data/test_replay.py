@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
 from streams.errors import InputError
+from tests.support.programs import arguments
 from tools.commands.data import replay as replay_command
 from tools.commands.data.replay import parse_speed
 from tools.replay.checkpoint import Checkpoint
@@ -25,18 +25,10 @@ def test_the_highest_speed_is_no_factor() -> None:
     assert parse_speed("max") is None
 
 
-def arguments(*argv: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--broker")
-    parser.add_argument("--json", action="store_true")
-    replay_command.add_arguments(parser)
-    return parser.parse_args(list(argv))
-
-
 def test_missing_log_is_bad_input(tmp_path: Path) -> None:
     """Before any broker is asked."""
     with pytest.raises(InputError, match="no such file"):
-        replay_command.run(arguments(str(tmp_path / "none.csv"), "--broker", "127.0.0.1:1"))
+        replay_command.run(arguments(replay_command, str(tmp_path / "none.csv"), "--broker", "127.0.0.1:1"))
 
 
 def test_foreign_checkpoint_is_refused_before_anything_is_read(tmp_path: Path) -> None:
@@ -46,5 +38,7 @@ def test_foreign_checkpoint_is_refused_before_anything_is_read(tmp_path: Path) -
     Checkpoint("mine@00000000", 5, 6).save(tmp_path / "mine.json")
     with pytest.raises(InputError, match="--resume"):
         replay_command.run(
-            arguments(str(log), "--run", "mine", "--resume", "--state-dir", str(tmp_path), "--broker", "a:1")
+            arguments(
+                replay_command, str(log), "--run", "mine", "--resume", "--state-dir", str(tmp_path), "--broker", "a:1"
+            )
         )

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
 from streams.errors import InputError
 from streams.settings.load import KafkaSettings, RecommenderSettings, Settings
+from tests.support.programs import arguments
 from tools.commands.running import up
 from tools.workers.process import Worker
 from tools.workers.supervisor import stop_all
-
-
-def arguments(*argv: str) -> argparse.Namespace:
-    """Return the command's arguments."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--broker")
-    parser.add_argument("--json", action="store_true")
-    up.add_arguments(parser)
-    return parser.parse_args(list(argv))
 
 
 def test_each_worker_has_its_own_port_directory_and_log(tmp_path: Path) -> None:
@@ -45,7 +36,7 @@ def test_ports_can_be_fixed(tmp_path: Path) -> None:
 def test_ports_that_do_not_exist_are_refused(port: str, tmp_path: Path) -> None:
     """The last worker needs a port too."""
     with pytest.raises(InputError, match="--web-port .*1 to 65534"):
-        up.run(arguments("--web-port", port, "--artifact", str(tmp_path), "--broker", "127.0.0.1:1"))
+        up.run(arguments(up, "--web-port", port, "--artifact", str(tmp_path), "--broker", "127.0.0.1:1"))
 
 
 @pytest.mark.parametrize("n", ["0", "-1", "5"])
@@ -53,13 +44,13 @@ def test_more_workers_than_partitions_are_refused(n: str, tmp_path: Path, monkey
     """They would idle. Where the number of partitions is set, the command asks no broker."""
     monkeypatch.setenv("HEADRACE_PARTITIONS", "4")
     with pytest.raises(InputError, match="--workers .*1 to 4"):
-        up.run(arguments("--workers", n, "--artifact", str(tmp_path), "--broker", "127.0.0.1:1"))
+        up.run(arguments(up, "--workers", n, "--artifact", str(tmp_path), "--broker", "127.0.0.1:1"))
 
 
 def test_missing_artifact_is_refused_before_a_broker_is_started(tmp_path: Path) -> None:
     """The remedy is named."""
     with pytest.raises(InputError, match="--artifact .*headrace train"):
-        up.run(arguments("--artifact", str(tmp_path / "none"), "--broker", "127.0.0.1:1"))
+        up.run(arguments(up, "--artifact", str(tmp_path / "none"), "--broker", "127.0.0.1:1"))
 
 
 def test_all_workers_are_stopped_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,4 +69,4 @@ def test_a_model_that_cannot_serve_is_refused_before_a_broker_is_started(
     monkeypatch.setattr(up, "running_broker", lambda *_, **__: pytest.fail("a broker was started"))
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match="tensors.safetensors is missing"):
-        up.run(arguments("--artifact", str(tmp_path)))
+        up.run(arguments(up, "--artifact", str(tmp_path)))
