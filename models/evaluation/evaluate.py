@@ -190,14 +190,8 @@ class _Evaluation:
             known[: cases.positions[first_case]] = True
         known &= log.is_positive
         learnt = log.where(known)
-        events = LearntEvents(
-            learnt.users,
-            self._row_of[learnt.items],
-            learnt.ts_ms,
-            len(log.user_ids),
-            len(self._catalogue.item_ids),
-            learnt.weights,
-        )
+        rows, n_users, n_items = self._row_of[learnt.items], len(log.user_ids), len(self._catalogue.item_ids)
+        events = LearntEvents(learnt.users, rows, learnt.ts_ms, n_users, n_items, learnt.weights)
         names = [name for name in self._inputs.baselines if name not in (*SOURCES, *self._left_out)]
         tell = partial(self._observer.on_progress, "fitting baselines")
         fitted, left_out = fit_baselines(names, events, tell)
