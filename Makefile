@@ -1,10 +1,10 @@
-# Every target creates the environment that it needs; python3 (3.11 or newer), make and sh are enough.
+# Every target creates the environment that it needs; python3 (3.11 or newer), make and sh do.
 # ARGS goes to the command behind a target: make test-fast ARGS="-k window"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-long check bench sbom clean
 
-# Without bytecode on the disk, each of the many processes that tests and demo start would compile PyTorch anew.
+# Without bytecode on the disk, each process that tests and demo start would compile PyTorch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
@@ -21,13 +21,13 @@ setup: ## create or bring up to date the virtual environment (.venv)
 demo: setup ## from nothing to recommendation lists on MovieLens-100K through Apache Kafka
 	@$(BIN)/headrace demo $(ARGS)
 
-test: setup ## run the tests that are not long by nature, on a broker that they start (6 minutes on 2 cores)
+test: setup ## run the tests that are not long, on a broker that they start (6 minutes on 2 cores)
 	@$(PYTEST) -n 4 -m "not long" $(ARGS)
 
 test-fast: setup ## run unit, property and contract tests: no broker, no PyTorch model (a minute)
 	@$(PYTEST) -n 2 -m "not (kafka or model or long)" tests/unit tests/property tests/contract $(ARGS)
 
-test-long: setup ## run the tests that are long by nature: drills, rebuilds, hostile files, the recipes of the documents
+test-long: setup ## run the long tests: drills, rebuilds, hostile files, the recipes of the documents
 	@$(PYTEST) -n 3 -m long $(ARGS)
 
 check: setup ## lint, formatting and types: what CI runs beside the tests

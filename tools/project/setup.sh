@@ -1,11 +1,13 @@
 #!/bin/sh
-# Creates .venv from requirements.lock, or brings it up to date; with --clean removes it. Called by make.
+# Creates .venv from requirements.lock, or brings it up to date; with --clean removes it. make calls
+# it.
 #
 #   stamp right            nothing to do, no network
 #   stamp of another lock  the packages are brought in line with requirements.lock
 #   no stamp, moved, dead  .venv is incomplete or broken: it is built again
 #
-# The stamp is written last. A lock makes set-ups wait for each other; it is freed when its process ends.
+# The stamp is written last. A lock makes set-ups wait for each other; the end of its process frees
+# it.
 set -eu
 umask go-w # no other user may put code into .venv, whatever the caller's umask is
 
@@ -20,7 +22,8 @@ cd "$ROOT"
 say() { printf '%s\n' "setup: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-# Prints the stamp that is right: the digest of the lock file and the project file, and the folder of the environment.
+# Prints the right stamp: the digest of the lock file and the project file, and the folder of the
+# environment.
 WANTED_STAMP='
 import hashlib, sys
 root = sys.argv[1]
@@ -37,7 +40,8 @@ is_current() {
     [ "$(cat "$STAMP")" = "$wanted" ]
 }
 
-# Prints the first Python that is new enough, never the one of an active .venv, which may be rebuilt now.
+# Prints the first Python that is new enough. The Python of an active .venv does not count, because
+# .venv may be rebuilt now.
 find_python() {
     for name in python3 python3.14 python3.13 python3.12 python3.11; do
         "$name" -c 'import sys
@@ -47,7 +51,8 @@ sys.exit(1) if sys.version_info < (3, 11) else print(getattr(sys, "_base_executa
     return 1
 }
 
-# Runs this script again under the lock. If clean removed the lock file meanwhile, takes the lock on the new file.
+# Runs this script again under the lock. If clean removed the lock file meanwhile, the script takes
+# the lock on the new file.
 with_lock() {
     [ -d "$ROOT/.headrace" ] || mkdir -p -m 700 "$ROOT/.headrace" # it will hold what a deployment writes
     exec "$PYTHON" -c '
