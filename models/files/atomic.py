@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+#: Numbers of Linux: paths are relative to the working directory, and two names are exchanged.
+_AT_FDCWD: Final = -100
+_RENAME_EXCHANGE: Final = 2
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -37,8 +44,9 @@ def replace_file(path: Path, content: bytes) -> None:
 def replaced_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder, which replaces ``folder`` at the end of the ``with`` block.
 
-    After an error, ``folder`` is as it was before. The replacement takes two renames; between them
-    there is no ``folder``.
+    After an error, ``folder`` is as it was before. On Linux a reader finds the old folder or the new
+    one at any time. Where the system or the file system cannot exchange two names, the replacement
+    takes two renames, between which there is no ``folder``.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
@@ -46,6 +54,8 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         had_one = folder.exists()
+        if had_one and _exchange(new, folder):
+            return
         if had_one:
             os.rename(folder, old)
         try:
@@ -54,3 +64,11 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
             if had_one:
                 os.rename(old, folder)
             raise
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange two names in one step, and return whether the system could; see renameat2(2)."""
+    renameat2 = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    if renameat2 is None:
+        return False
+    return bool(renameat2(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) == 0)

@@ -27,6 +27,7 @@ from models.artifact.artifact import (
     make_artifact,
     save_artifact,
 )
+from models.files import atomic
 from models.ranking.pipeline import Pipeline, build_catalogue
 from tests.support.tiny_models import (
     PRESET,
@@ -343,6 +344,7 @@ def test_a_failed_save_leaves_the_old_one(saved: Path, monkeypatch: pytest.Monke
         rename(source, target)
 
     monkeypatch.setattr(os, "rename", fail_once)
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)  # which fails or succeeds as a whole
     with pytest.raises(OSError, match="No space"):
         save_artifact(train_tiny(seed=2), saved)
     assert load_artifact(saved).version == artifact().version

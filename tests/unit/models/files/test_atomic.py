@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from models.files import atomic
 from models.files.atomic import replace_file, replaced_folder
 from tests.support.permissions import careless_umask, open_to_others
 
@@ -63,3 +65,23 @@ def test_a_folder_that_is_not_filled_to_the_end_is_not_there(tmp_path: Path) -> 
         (folder / "half").write_bytes(b"x")
         raise OSError("lost")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take two renames")
+def test_a_folder_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rename of the old folder would leave a moment without one, in which a worker could look for it."""
+    folder = tmp_path / "data"
+    with replaced_folder(folder) as new:
+        (new / "n").write_text("one")
+    monkeypatch.setattr(os, "rename", lambda *names: pytest.fail(f"renamed {names}"))
+    with replaced_folder(folder) as new:
+        (new / "n").write_text("two")
+    assert (folder / "n").read_text() == "two" and list(tmp_path.iterdir()) == [folder]
+
+
+def test_two_renames_do_where_names_cannot_be_exchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
+    for text in ("one", "two"):
+        with replaced_folder(tmp_path / "data") as new:
+            (new / "n").write_text(text)
+    assert (tmp_path / "data" / "n").read_text() == "two" and len(list(tmp_path.iterdir())) == 1
