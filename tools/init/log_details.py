@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from tools.files.cells.type_words import guess_type
+from tools.files.presets import find_preset
 from tools.init.propose import Part
 from tools.init.tables import Sure
 from tools.init.time_form import TimeForm, find_time_form
@@ -101,7 +102,9 @@ def _types(part: Part, known: Collection[str], checks: list[str]) -> list[Propos
     if column is None:
         return []
     words = column.counts.most_common(MAX_TYPES)
-    types = [ProposedType(word, count, guess_type(word, known)) for word, count in words]
+    rules = find_preset(part.preset, "events") if part.preset else None
+    by_preset = {} if rules is None else rules.types
+    types = [ProposedType(word, count, guess_type(word, known) or by_preset.get(word)) for word, count in words]
     unknown = [one for one in types if one.type is None]
     if unknown:
         named = ", ".join(f"{one.word} ({one.count:,})" for one in unknown[:5])

@@ -134,6 +134,13 @@ _VAGUE: Final = frozenset(("id", "key", "code", "name", "value", "type"))
 PART_RANK: Final = 1000
 
 
+#: Traditional letters in the names above, as Taiwan and Hong Kong write them.
+_SIMPLIFIED: Final = str.maketrans(
+    "戶號編為時間類別標題價購買瀏覽點擊會員產稱單數評圖簡關貨廠種賣發佈創權話頻訊",
+    "户号编为时间类别标题价购买浏览点击会员产称单数评图简关货厂种卖发布创权话频讯",
+)
+
+
 def plain_name(name: str) -> str:
     """Return a column's name without case, blanks and punctuation.
 
@@ -146,7 +153,7 @@ def plain_name(name: str) -> str:
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text.casefold())
+    return re.sub(r"[\W_]+", "", text.casefold()).translate(_SIMPLIFIED)
 
 
 def rank(name: str, field: str, names: Mapping[str, tuple[str, ...]]) -> int | None:

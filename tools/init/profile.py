@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from tools.files.cells.missing import MISSING, parse_words
 from tools.init.time_form import TimeForm, find_time_form
 
 _DATE_LIKE: Final = re.compile(r"\d.*[-/.:, ].*\d")
@@ -18,6 +19,8 @@ _WHOLE: Final = re.compile(r"[+-]?\d{1,18}(\.0+)?")
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _ADDRESS: Final = re.compile(r"(https?:)?//|www\.", re.IGNORECASE)
 _PRICE: Final = re.compile(r"[$€£¥￥₹]\s*\d[\d.,\s]*|\d[\d.,\s]*\s*([$€£¥￥₹元]|USD|EUR|CNY|RMB)", re.IGNORECASE)
+#: Texts that are no value.
+_NOTHING: Final = parse_words(MISSING) | {""}
 #: What separates the parts of a cell that holds several, the surest first.
 SEPARATORS: Final = ("|", ";", "；", "、", ",", "，", "/")
 
@@ -38,7 +41,7 @@ class Column:
     @cached_property
     def present(self) -> list[Any]:
         """The values that are there."""
-        return [value for value in self.values if value is not None and value != ""]
+        return [value for value in self.values if value is not None and not (type(value) is str and value in _NOTHING)]
 
     @cached_property
     def counts(self) -> Counter[str]:

@@ -93,7 +93,7 @@ def propose(tables: Sequence[Table], known: Sequence[Part] = ()) -> Proposal:
     by_kind: dict[Kind, list[Table]] = {"log": [], "items": [], "users": [], "unknown": []}
     for table in rest:
         by_kind[kind_of(table)].append(table)
-    unused += [(table.name, _NO_KIND) for table in by_kind["unknown"]]
+    unused += [(table.name, _NO_KIND if table.n_rows else "no rows") for table in by_kind["unknown"]]
     log = by_preset.get("log")
     log_table = log.table if log else _largest(by_kind["log"], "log", unused)
     items = by_preset.get("items")

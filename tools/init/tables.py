@@ -158,7 +158,11 @@ def make_table(
         names, rows, has_header = [as_text(cell) for cell in rows[0]], rows[1:], True
     width = len(names) if names is not None else max(map(len, rows), default=0)
     names = list(names) if names is not None else [str(i) for i in range(width)]
-    columns = [Column(name, [row[i] if i < len(row) else None for row in rows]) for i, name in enumerate(names)]
+    columns = [
+        Column(name, [row[i] if i < len(row) else None for row in rows])
+        for i, name in enumerate(names)
+        if name not in names[:i]  # a second column of a name cannot be read
+    ]
     return Table(tuple(paths), tuple(columns), has_header, is_whole)
 
 
@@ -169,12 +173,14 @@ def is_header(first: Sequence[Any], rest: Sequence[Sequence[Any]]) -> bool:
     different texts, none a number, and some column below must hold numbers.
     """
     cells = [as_text(cell) for cell in first]
-    if len(set(cells)) < len(cells) or not all(cells) or not cells:
+    if not all(cells) or not cells:
         return False
     looks = [Column(str(i), [cell]) for i, cell in enumerate(cells)]
     if any(look.number or look.price or look.address for look in looks):
         return False
     if sum(map(is_known, cells)) >= min(2, len(cells)):
         return True
+    if len(set(cells)) < len(cells):
+        return False
     below = [Column(str(i), [row[i] for row in rest if i < len(row)]) for i in range(len(cells))]
     return any(column.number > 0.9 for column in below) and max(map(len, cells)) <= 40

@@ -12,7 +12,7 @@ from tools.files.formats.text import PIECE_BYTES
 #: The first rows show the delimiter.
 SNIFFED_ROWS: Final = 100
 #: In the order in which they are taken where several would do.
-DELIMITERS: Final = (",", "\t", ";", "|", "^", "::", "\x01", "~", " ")
+DELIMITERS: Final = (",", "\t", ";", "|", "^", "::", "||", "\x01", "~", " ")
 NAMED: Final = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|", "\\x01": "\x01"}
 USUAL: Final = {".csv": ",", ".tsv": "\t", ".tab": "\t", ".inter": "\t", ".item": "\t", ".user": "\t"}
 MAX_DELIMITER_CHARS: Final = 8
@@ -111,13 +111,13 @@ def sniff(head: bytes, suffix: str, wanted: Sequence[str] = (), least: int = 0) 
     """Return the delimiter of a file by its first rows; that of its suffix where none is better.
 
     The best delimiter gives the header the most of the wanted names, then the most rows as many
-    values as the first one, then is ``::``, which no value has in each row, then is the usual one
+    values as the first one, then is ``::`` or ``||``, which no value has in each row, then is the usual one
     of the suffix, then stands first in :data:`DELIMITERS`.
     """
     lines = first_lines(head)
     usual = USUAL.get(suffix, ",")
     best, found = usual, (0, 0.0, 0)
-    for delimiter in sorted(DELIMITERS, key=lambda each: (each != "::", each != usual)):
+    for delimiter in sorted(DELIMITERS, key=lambda each: (len(each) == 1, each != usual)):
         widths = [n_values(line, delimiter) for line in lines]
         if not widths or widths[0] < max(2, least):
             continue

@@ -146,3 +146,15 @@ def test_types_that_the_settings_have_win_over_a_preset(tmp_path: Path, monkeypa
     assert (found["log"]["format"], found["log"]["types"], "cart" in found["event_types"]) == (
         "taobao", {"cart": "cart"}, True,
     )  # fmt: skip
+
+
+def test_types_that_a_preset_knows_need_no_mapping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """MIND calls a click 1, which is no word; its preset says what it means."""
+    monkeypatch.chdir(tmp_path)
+    lines = (f"{i}\tU{i % 4}\t11/{i % 9 + 11}/2019 9:05:{i:02} AM\tN1\tN{i}-1 N{i + 1}-0\n" for i in range(20))
+    Path("behaviors.tsv").write_text("".join(lines))
+    assert main(["init", "behaviors.tsv"]) == 0
+    assert "not mapped" not in capsys.readouterr().out
+    assert "types" not in tomllib.loads(Path("headrace.toml").read_text())["log"]

@@ -324,6 +324,4 @@ def test_each_choice_says_why_and_how_sure() -> None:
 
 def test_an_empty_table_is_of_no_kind() -> None:
     """A file without rows is named as no use."""
-    assert propose([Table((Path("e.csv"),), (), has_header=False)]).unused == [
-        ("e.csv", "no log, catalogue or users: no columns that fit, by name or by content")
-    ]
+    assert propose([Table((Path("e.csv"),), (), has_header=False)]).unused == [("e.csv", "no rows")]

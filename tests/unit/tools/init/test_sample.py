@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from streams.errors import InputError
+from tools.init.propose import propose
 from tools.init.sample import MAX_TABLES, flat, read_tables
 from tools.init.tables import Form, Table
 
@@ -94,3 +95,46 @@ def test_a_record_is_flattened_by_path() -> None:
     """Of a list of records the first one counts; a list of texts is one value."""
     record = json.loads('{"a": 1, "b": {"c": {"d": 2}}, "e": [{"f": 3}, {"f": 4}], "g": ["x", "y"], "h": []}')
     assert flat(record) == {"a": 1, "b.c.d": 2, "e[].f": 3, "g": ["x", "y"], "h": []}
+
+
+def columns_of(path: Path, text: str, encoding: str = "utf-8") -> tuple[list[str], int, str]:
+    """Return the columns that a file has, its rows, and what stands between columns."""
+    path.write_text(text, encoding)
+    table = read_tables([path])[0][0]
+    return [column.name for column in table.columns], table.n_rows, table.form.delimiter
+
+
+def test_a_header_may_have_a_name_twice(tmp_path: Path) -> None:
+    """It is no row; the reader refuses such a column where it is read."""
+    rows = "".join(f"u{i},g{i},{1_700_000_000 + i},{i}\n" for i in range(9))
+    found = columns_of(tmp_path / "log.csv", "user_id,item_id,ts,ts\n" + rows)
+    assert found == (["user_id", "item_id", "ts"], 9, ",")
+
+
+def test_two_bars_part_columns(tmp_path: Path) -> None:
+    """With one bar, every second column would be empty, and the header none."""
+    rows = "".join(f"u{i}||g{i}||{1_700_000_000 + i}\n" for i in range(9))
+    found = columns_of(tmp_path / "log.csv", "user_id||item_id||ts\n" + rows)
+    assert found == (["user_id", "item_id", "ts"], 9, "||")
+    one_bar = "".join(f"u{i}||{1_700_000_000 + i}\n" for i in range(9))
+    assert columns_of(tmp_path / "log.csv", "user_id|item_id|ts\n" + one_bar)[2] == "|"
+
+
+def test_traditional_names_are_those_of_simplified_ones(tmp_path: Path) -> None:
+    """A shop in Taiwan writes 用戶編號, in UTF-8 or in Big5."""
+    path = tmp_path / "log.csv"
+    rows = "".join(f"u{i % 4},g{i % 3},瀏覽,{1_700_000_000 + i}\n" for i in range(20))
+    for encoding in ("utf-8", "big5"):
+        path.write_text("用戶編號,商品編號,行為,時間\n" + rows, encoding)
+        log = propose(read_tables([path])[0]).log
+        assert log is not None
+        assert {one.field for one in log.chosen.choices} == {"user_id", "item_id", "type", "ts"}
+
+
+def test_words_for_nothing_are_no_values(tmp_path: Path) -> None:
+    """A column of times in which one of three is a dash is one of times."""
+    path = tmp_path / "log.csv"
+    rows = "".join(f"u{i},g{i % 3},{'-' if i % 3 == 0 else 1_700_000_000 + i}\n" for i in range(20))
+    path.write_text("user_id,item_id,ts\n" + rows)
+    log = propose(read_tables([path])[0]).log
+    assert log is not None and log.chosen.has("ts")
