@@ -57,7 +57,8 @@ def features_of(
         "is_new": catalogue.is_new[rows],
         "window_length": np.log1p(packed.lengths)[:, None],
     }
-    planes = np.empty((len(FEATURES), *rows.shape), dtype=np.float32)  # a feature's values side by side
+    # a feature's values side by side
+    planes = np.empty((len(FEATURES), *rows.shape), dtype=np.float32)
     for plane, name in zip(planes, FEATURES, strict=True):
         plane[:] = by_name[name]
     return planes.transpose(1, 2, 0)

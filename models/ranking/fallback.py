@@ -37,7 +37,10 @@ class UserVectors(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Unseen rows of one user, best first, with their raw scores and the closest to probabilities."""
+    """Unseen rows of one user, best first.
+
+    They have their raw scores, and the numbers closest to probabilities.
+    """
 
     rows: Int64
     scores: Float32
@@ -123,7 +126,10 @@ class WithoutModel:
         seen: Int64,
         stored: UserVectors | None,
     ) -> None:
-        """Put the items that a vector or the factors bring into list ``i``, and say what was left out."""
+        """Put the items that a vector or the factors bring into list ``i``.
+
+        Return what was left out.
+        """
         degraded: Degraded = "popular"
         found, source = _NOTHING, np.zeros(0, dtype=np.int64)
         if stored is not None:

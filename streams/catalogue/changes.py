@@ -30,14 +30,15 @@ def _hash(fields: object) -> bytes:
 
 
 class Schedule:
-    """When items are shown and hidden by ``published_ts`` and ``expires_ts``, without another record.
+    """When ``published_ts`` shows an item and ``expires_ts`` hides it, without another record.
 
     It keeps the items whose time is yet to come, and no others.
     """
 
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
-        self._due: list[tuple[int, str]] = []  # a heap; entries of replaced items stay until they are due
+        # a heap; entries of replaced items stay until they are due
+        self._due: list[tuple[int, str]] = []
 
     def __len__(self) -> int:
         return len(self._items)

@@ -1,8 +1,8 @@
 """The recommender's own reader of the compacted ``items`` topic.
 
 Every recommender reads the whole topic, because Faust's global tables hold only part of the keys on
-some workers. It embeds only texts that changed and that the cache on disk lacks. Each change gives a
-new, immutable catalogue; whoever makes lists keeps to the catalogue that it began with.
+some workers. It embeds only texts that changed and that the cache on disk lacks. Each change gives
+a new, immutable catalogue; whoever makes lists keeps to the catalogue that it began with.
 
 ::
 
@@ -155,7 +155,8 @@ class CatalogueReader:
     async def build(self) -> Catalogue:
         """Return the catalogue of all that was read so far.
 
-        While ``items`` is empty, an artifact that takes no text serves the items that it was trained on.
+        While ``items`` is empty, an artifact that takes no text serves the items that it was
+        trained on.
         """
         if self._store.n_listed:
             if not self._store.is_settled and self._store.n_listed <= EXACT_UP_TO:
@@ -185,7 +186,10 @@ class CatalogueReader:
         )
 
     async def _embed(self, items: Sequence[Item]) -> tuple[dict[str, Float32], set[str]]:
-        """Return the vectors of the items whose text changed, and the ids of those that have none."""
+        """Return the vectors of the items whose text changed.
+
+        The second value has the ids of the items without a vector.
+        """
         changed = [item for item in items if not self._store.has_text(item.item_id, text_key(item))]
         if n := n_imputed(items):
             log.warning("items: %d with a price or feature that is not finite: taken as missing", n)

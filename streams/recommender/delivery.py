@@ -35,7 +35,10 @@ Made = Sequence[tuple[Window, MadeList]]
 
 @dataclass
 class PartitionLists:
-    """What the model made for one partition: windows, the records of their lists, user vectors by key."""
+    """What the model made for one partition.
+
+    It has windows, the records of their lists, and user vectors by key.
+    """
 
     partition: int
     windows: list[Window] = field(default_factory=list)

@@ -42,7 +42,10 @@ class BatchResult:
     counts: Counts = field(default_factory=Counts)
 
     def take(self, user_key: bytes, accepted: int, duplicate: int, late: int, value: bytes | None) -> None:
-        """Take the result of a user's events: three counts, and the new window, None if unchanged."""
+        """Take the result of a user's events: three counts and the new window.
+
+        The window is None if it did not change.
+        """
         counts = self.counts
         counts.accepted += accepted
         counts.duplicate += duplicate
@@ -188,7 +191,8 @@ def _fold(
     bounds: WindowBounds,
 ) -> None:
     outcome = absorb(state, events, bounds)
-    changed = outcome.state or (state if user_key in result.anew else None)  # a mended window is always written
+    # a mended window is always written
+    changed = outcome.state or (state if user_key in result.anew else None)
     value = None if changed is None else encode(changed)
     result.take(user_key, outcome.accepted, outcome.duplicate, outcome.late, value)
 

@@ -43,7 +43,8 @@ from streams.state.table import ROCKSDB, BatchTable
 
 log = logging.getLogger(__name__)
 
-#: Mending damaged windows, and waiting for schemas, may each take ``stall_timeout_s`` divided by this.
+#: Mending damaged windows, and waiting for schemas, may each take ``stall_timeout_s`` divided by
+#: this.
 STALL_PARTS: Final = 3
 #: How long batches in flight may take to be delivered after a reject ceiling is passed, and then to
 #: be committed, in seconds.

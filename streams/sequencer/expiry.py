@@ -39,7 +39,10 @@ class Removing(Protocol):
     """The sequencer, as expiry needs it."""
 
     def clocks(self) -> dict[int, int]:
-        """Return, for each partition that may be swept now, up to when its events are read, in ms."""
+        """Return up to when, in ms, the events of each partition are read.
+
+        Only partitions that may be swept now are in it.
+        """
 
     async def remove(self, partition: int, records: Sequence[ConsumedRecord]) -> int:
         """Remove users whose window still is that of the record; return how many."""

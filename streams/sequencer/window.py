@@ -9,8 +9,8 @@ last events of that order, each once::
 
 An event whose type does not enter the window changes no list. It is remembered, so that a repeat is
 a duplicate, and it has no part in the order above: neither the newest time nor the revision follows
-it. A type that hides its item adds the item to those that no list may hold; then the revision grows.
-Such events have a memory apart, so that many impressions make no dislike late.
+it. A type that hides its item adds the item to those that no list may hold; then the revision
+grows. Such events have a memory apart, so that many impressions make no dislike late.
 
 Bounds count back from the user's newest event, never from the wall clock. So a replay of old events
 gives the same windows as the live stream did.
@@ -54,7 +54,10 @@ def absorb(state: WindowState | None, events: Iterable[tuple[Event, int]], bound
 
 
 def mark_run(runs: dict[str, int], run: str, seq: int) -> None:
-    """Note how far a replay has come; of too many replays, the one used longest ago is forgotten."""
+    """Note how far a replay has come.
+
+    Of too many replays, the window forgets the one that it used longest ago.
+    """
     runs.pop(run, None)  # dicts keep insertion order: the run used last moves to the end
     runs[run] = seq
     if len(runs) > MAX_RUNS:

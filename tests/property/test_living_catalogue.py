@@ -68,7 +68,7 @@ def features_of(record: Record) -> Row:
 
 
 class Shop:
-    """A store, the records that it should hold, and the snapshots so far with the lists they gave."""
+    """A store, the records that it should hold, and its snapshots so far with their lists."""
 
     def __init__(self) -> None:
         self.store = CatalogueStore(featured_artifact())
@@ -162,7 +162,10 @@ def scored(lists: Iterator[object]) -> list[list[tuple[str, float]]]:
 
 
 def check(shop: Shop) -> None:
-    """Compare a store's lists with those of a catalogue of its records, and old snapshots with themselves."""
+    """Compare a store's lists with those of a catalogue of its records.
+
+    Old snapshots must still give the lists that they gave.
+    """
     living, records = with_popularity(shop.store.snapshot()), shop.records
     fresh = build_catalogue(
         featured_artifact(),

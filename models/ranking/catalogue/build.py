@@ -29,7 +29,8 @@ def build_catalogue(
 
     Parameters
     ----------
-    items : zeros stand for an item without text; an artifact that takes no text looks at the ids only
+    items : zeros stand for an item without text; an artifact that takes no text looks at the ids
+        only
     features : item id to its features (``models.features.columns.item_row``); missing ones are
         imputed
     hidden : ids of items that lists must not show

@@ -1,4 +1,6 @@
-"""Search over rows that change: an index of the older rows, the newer ones exactly, a mask over both.
+"""Search over rows that change.
+
+An index holds the older rows, an exact search covers the newer ones, and a mask hides rows of both.
 
 ::
 
@@ -113,7 +115,10 @@ class LiveIndex:
             raise ValueError(f"k={k}: must be at least 1")
 
     def _filtered(self, queries: Float32, n_asked: int, width: int) -> tuple[Int64, Float32, Bool]:
-        """Return the first ``width`` rows that may be found among ``n_asked``, and where there are too few."""
+        """Return the first ``width`` rows that may be found among ``n_asked``.
+
+        The second value says where there are too few.
+        """
         positions, scores = self._top(queries, n_asked)
         is_found, rows = self._is_found(positions)
         is_found &= positions >= 0

@@ -28,8 +28,8 @@ class NearestItems:
 
     Parameters
     ----------
-    unit : (n_rows, dim) float32, rows of unit length; rows may be filled in later, before anyone asks
-        about them
+    unit : (n_rows, dim) float32, rows of unit length; rows may be filled in later, before anyone
+        asks about them
     rows : (n_items,) int64, rising, the items among which ranks count; None for all rows
     """
 

@@ -1,6 +1,7 @@
 """What a catalogue knows of each item, as pure functions of the artifact and the item's record.
 
-The parts of an item do not depend on the other items, so a change of one item computes only its own.
+The parts of an item do not depend on the other items, so a change of one item computes only its
+own.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class ItemParts:
 
 
 class TrainedItems:
-    """What an artifact holds of the items that it was trained on, in the form that a catalogue needs.
+    """What an artifact holds of the items that it was trained on, as a catalogue needs it.
 
     Attributes
     ----------
@@ -79,12 +80,13 @@ class TrainedItems:
     def parts(self, item_ids: Sequence[str], text: Float32, features: Sequence[Row]) -> ItemParts:
         """Return the parts of items.
 
-        A new item's vector is the projection of its text; its bias and factors give it no advantage.
+        A new item's vector is the projection of its text; its bias and factors give it no
+        advantage.
 
         Parameters
         ----------
-        text : (n, d_text) float32, raw text embeddings; zeros stand for an item without text. Not read
-            where the artifact takes no text
+        text : (n, d_text) float32, raw text embeddings; zeros stand for an item without text. Not
+            read where the artifact takes no text
         features : per item, by name; missing ones are imputed
         """
         artifact, n = self.artifact, len(item_ids)
@@ -115,7 +117,10 @@ class TrainedItems:
         )
 
     def with_features(self, parts: ItemParts, features: Sequence[Row]) -> ItemParts:
-        """Return the parts of the same items with other features; nothing else is computed again."""
+        """Return the parts of the same items with other features.
+
+        Nothing else is computed again.
+        """
         whitened = parts.text_unit * parts.text_norms[:, None]
         encoded = self._features(features, whitened, parts.trained)
         known = self._known(parts.vectors, encoded)

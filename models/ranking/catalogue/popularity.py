@@ -1,4 +1,4 @@
-"""How popular each row of a snapshot is, and which rows are the most popular that lists may show."""
+"""The popularity of each row of a snapshot, and the most popular rows that lists may show."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from models.ranking.catalogue.rows import Rows
 
 #: The most popular rows that are kept in order; no user has had as many.
 N_POPULAR_ROWS: Final = 10_000
-#: Up to this many rows each snapshot computes all values again, in a millisecond; beyond, only those
-#: of the new rows, until new counts come.
+#: Up to this many rows each snapshot computes all values again, in a millisecond; beyond, only
+#: those of the new rows, until new counts come.
 ALL_AGAIN: Final = 50_000
 
 

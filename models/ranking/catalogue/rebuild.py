@@ -1,6 +1,7 @@
 """Copies the newest version of each item into new arrays, and builds the index over them.
 
-It reads only rows that never change, so that it may run on any thread, beside readers and the writer.
+It reads only rows that never change, so that it may run on any thread, beside readers and the
+writer.
 """
 
 from __future__ import annotations

@@ -134,7 +134,10 @@ class ItemIds(Sequence[str]):
 
 
 class RowOf(Mapping[str, int]):
-    """The row of each item in a snapshot, also of hidden and withdrawn ones: they are signal in windows."""
+    """The row of each item in a snapshot.
+
+    Hidden and withdrawn items have rows too, because they are signal in windows.
+    """
 
     def __init__(self, rows: Rows, n: int) -> None:
         self._rows, self._latest, self._n = rows, rows.latest, n

@@ -44,8 +44,8 @@ class Catalogue:
     neighbour_rows, neighbour_weights : (n, n_neighbours), items most often had by the same users,
         -1 for none, and their cosines
     is_new : (n,) bool, items without training events; they have only their text
-    is_blank : (n,) bool, new items without text: nothing is known of them, so that retrieval does not
-        bring them
+    is_blank : (n,) bool, new items without text: nothing is known of them, so that retrieval does
+        not bring them
     counts : popularity by row
     rows : what the arrays are views of
     trained_counts : (n_items of the artifact,) float32

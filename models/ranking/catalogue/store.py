@@ -28,7 +28,8 @@ from models.ranking.catalogue.rows import KEY_BYTES, ItemIds, RowOf, Rows
 from models.ranking.catalogue.snapshot import Catalogue
 from models.ranking.catalogue.tables import ItemTable, TrainedRows, WeightTable
 
-#: A withdrawn item stays signal in windows for this long: by default no window reaches further back.
+#: A withdrawn item stays signal in windows for this long: by default no window reaches further
+#: back.
 SIGNAL_S: Final = 30 * 86_400.0
 #: Of more withdrawn items the first withdrawn ones are forgotten: these, or a quarter of the rows.
 MAX_WITHDRAWN: Final = 10_000
@@ -43,7 +44,8 @@ class Entry:
     ----------
     text_key, rest_key : of KEY_BYTES; equal keys are equal texts, and equal other fields
     features : by name; missing ones are imputed
-    vector : (d_text,) float32, raw text embedding; None where the store :meth:`~CatalogueStore.has_text`
+    vector : (d_text,) float32, raw text embedding; None where the store
+        :meth:`~CatalogueStore.has_text`
     is_shown : whether lists may show the item now
     """
 
@@ -182,7 +184,7 @@ class CatalogueStore:
         return self.rows.n - self._n_base
 
     def wants_rebuild(self) -> bool:
-        """Whether so much has changed since the last rebuild that another one is due, and none runs."""
+        """Whether a rebuild is due: enough has changed since the last one, and none runs."""
         return not self._is_rebuilding and is_due(self._n_base, self.n_tail)
 
     def plan(self, now_s: float = 0.0) -> Plan:

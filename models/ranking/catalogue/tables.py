@@ -68,7 +68,9 @@ class ItemTable:
 
 
 class WeightTable:
-    """The weights of an :class:`ItemTable`'s entries; where it has no entry, a weight means nothing.
+    """The weights of an :class:`ItemTable`'s entries.
+
+    A weight without an entry means nothing.
 
     Parameters
     ----------

@@ -1,1 +1,4 @@
-"""The model of a recommender: how it is opened, the thread that runs it, and windows that it cannot take."""
+"""The model of a recommender.
+
+The room opens it, runs it in a thread, and handles windows that it cannot take.
+"""

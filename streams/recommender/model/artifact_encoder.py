@@ -1,6 +1,6 @@
 """Loads an artifact and opens the text encoder that it was trained with; any other is refused.
 
-A recommender loads its model in these steps, and ``headrace doctor`` checks a model by the same ones::
+A recommender loads its model in these steps; ``headrace doctor`` checks a model by the same ones::
 
     usable_device ──► usable_artifact ──► ArtifactEncoder.of
 """
@@ -45,7 +45,8 @@ def usable_device(device: str) -> str:
     Raises
     ------
     SettingsError
-        When the setting asks for CUDA and this machine has none, or CUDA is there and does not compute.
+        When the setting asks for CUDA and this machine has none, or CUDA is there and does not
+        compute.
     """
     try:
         found = resolve_device(device)
@@ -56,7 +57,9 @@ def usable_device(device: str) -> str:
 
 
 def usable_artifact(path: Path, device: str, roots: Sequence[Path] = ()) -> Artifact:
-    """Return an artifact; the arguments are those of :func:`~models.artifact.artifact.load_artifact`.
+    """Return an artifact.
+
+    The arguments are those of :func:`~models.artifact.artifact.load_artifact`.
 
     Raises
     ------
@@ -160,7 +163,7 @@ def _differences(found: str, expected: str) -> tuple[str, str]:
 
 
 def check_model(settings: RecommenderSettings) -> Artifact:
-    """Return the artifact that the settings name, once a recommender could serve it on this machine.
+    """Return the artifact that the settings name, once a recommender could serve it here.
 
     For commands that start recommenders late in their work.
 
@@ -183,8 +186,8 @@ def check_model(settings: RecommenderSettings) -> Artifact:
 class ArtifactEncoder:
     """Embeds texts as an artifact's training did. For one thread.
 
-    The encoder and its cache are opened here, before the first text: a worker with an empty catalogue
-    must not find out at its first item that it cannot read texts.
+    The encoder and its cache are opened here, before the first text: a worker with an empty
+    catalogue must not find out at its first item that it cannot read texts.
 
     Parameters
     ----------

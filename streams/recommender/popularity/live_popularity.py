@@ -2,9 +2,9 @@
 
 These events are read from users' newest windows; each item of a window counts once. So popularity
 follows from state that survives a restart: a worker that starts, or gets partitions, counts the
-windows on ``sequences`` again (``streams.recommender.popularity.recount``) and reaches the same numbers. The
-prior holds the events up to the end of training, so these are not counted. A worker counts the
-users of its own partitions.
+windows on ``sequences`` again (``streams.recommender.popularity.recount``) and reaches the same
+numbers. The prior holds the events up to the end of training, so these are not counted. A worker
+counts the users of its own partitions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from streams.contract.windows import BaseWindow
 
 #: Seconds between two refreshes of a catalogue: live popularity moves slowly.
 REFRESH_S: Final = 0.25
-#: A counted event: the number of its item and weight, and its time. Packed, because a worker keeps all users'.
+#: A counted event: the number of its item and weight, and its time. Packed, because a worker keeps
+#: all users'.
 EVENT: Final = np.dtype([("item", "<u4"), ("ts_ms", "<i8")])
 SIZE: Final = EVENT.itemsize
 

@@ -50,7 +50,8 @@ class PendingWindow(Generic[BatchT]):
 
     ``owner`` is the batch of the oldest window that this one replaced, else its own batch.
     ``has_list`` says that this window has a provisional list; ``is_removed`` that the user was
-    removed since. ``since_s`` is when it became ready, ``scored_s`` when the model was done with it.
+    removed since. ``since_s`` is when it became ready, ``scored_s`` when the model was done with
+    it.
     """
 
     partition: int
@@ -66,7 +67,9 @@ class PendingWindow(Generic[BatchT]):
 
 @dataclass(slots=True)
 class _Waiting(Generic[BatchT]):
-    """A waiting window: decoded, or encoded where many wait, because that takes an eighth of the memory.
+    """A waiting window: decoded, or encoded where many wait.
+
+    An encoded window takes an eighth of the memory.
 
     ``since_s`` is when the window came, or became ready.
     """
@@ -141,8 +144,10 @@ class WindowQueue(Generic[BatchT]):
         self._ready: OrderedDict[Key, _Waiting[BatchT]] = OrderedDict()
         self._held: dict[Key, _Waiting[BatchT]] = {}
         self._due: list[tuple[float, Key]] = []  # heap of when held users are due
-        self._without_list: OrderedDict[Key, None] = OrderedDict()  # ready windows that had no provisional list
-        self._in_hand: dict[Key, list[PendingWindow[BatchT]]] = {}  # taken, neither done nor given back
+        # ready windows that had no provisional list
+        self._without_list: OrderedDict[Key, None] = OrderedDict()
+        # taken, neither done nor given back
+        self._in_hand: dict[Key, list[PendingWindow[BatchT]]] = {}
         self._batches: dict[int, deque[PendingBatch[BatchT]]] = {}
         self.arrived = asyncio.Event()
         self.n_superseded = 0

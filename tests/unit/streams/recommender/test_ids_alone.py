@@ -122,7 +122,10 @@ def test_an_empty_catalogue_is_that_of_the_artifact_until_an_item_comes() -> Non
 
 
 def test_an_item_of_which_nothing_is_known_comes_last() -> None:
-    """It has neither events nor a text that the model reads; it is listed where nothing else is left."""
+    """The item has neither events nor a text that the model reads.
+
+    It is listed where nothing else is left.
+    """
     model = Model.of(ids_alone(), RecommenderSettings(), None)
     (_, found) = catalogues(model, [titled("i01", "i02", "i03", "a-new", "z-new")])
     assert found.is_blank.tolist() == [True, False, False, False, True]
@@ -132,7 +135,10 @@ def test_an_item_of_which_nothing_is_known_comes_last() -> None:
 
 
 def test_a_model_with_texts_serves_items_without_titles_by_their_ids() -> None:
-    """An empty title, or one that is only the id, is no text; the item's own vector still lists it."""
+    """An empty title, or one that is only the id, is no text.
+
+    The item's own vector still lists it.
+    """
     artifact = tiny_models.artifact()
     model = Model.of(artifact, RecommenderSettings(), FakeEncoder(16).encode)
     bare: Step = {"i01": Item(1, "i01", ""), "i02": Item(1, "i02", "i02"), "nobody": Item(1, "nobody", "nobody")}

@@ -34,7 +34,10 @@ def test_list_id_is_equal_for_equal_input() -> None:
 
 
 def test_list_id_differs_with_each_part_and_with_their_borders() -> None:
-    """Two lists never share an id: not when their parts join to one text, nor in a user's second life."""
+    """Two lists never share an id, whatever their parts.
+
+    Their parts may join to one text, or the user may be in a second life.
+    """
     inputs = [
         ("u", 1, "e", "a"),
         ("v", 1, "e", "a"),
@@ -81,7 +84,7 @@ def test_a_list_tells_what_caused_it_and_what_made_it() -> None:
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_batch_on_the_wire_is_its_lists_one_by_one(as_json: bool) -> None:
-    """Users with full lists, with lists of popular items alone, and with windows of unknown items."""
+    """Users with full lists, with popular items alone, and with windows of unknown items."""
     states = [window(1, "i01", "i02"), window(2), window(3, "unknown"), window(4, "i03"), window(5, "i04", "i01")]
     users = [(f"u{i}".encode(), state) for i, state in enumerate(states)]
     lists = Pipeline(tiny_models.artifact()).recommend(tiny_models.catalogue(), [behaviours(state) for state in states])

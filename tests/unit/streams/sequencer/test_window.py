@@ -1,4 +1,7 @@
-"""The sliding window, scenario by scenario. A name like ``a3`` is an event with id ``a`` at minute 3."""
+"""The sliding window, scenario by scenario.
+
+A name like ``a3`` is an event with id ``a`` at minute 3.
+"""
 
 from __future__ import annotations
 

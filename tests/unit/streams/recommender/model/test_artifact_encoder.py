@@ -1,4 +1,7 @@
-"""Which encoder an artifact gets: its own where allowed, else the operator's; never another version."""
+"""Which encoder an artifact gets: its own where allowed, else the operator's.
+
+Another version is never taken.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ pytestmark = pytest.mark.model
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with a log, a catalogue, an encoder, and an artifact that was trained with it."""
+    """Give a folder with a log, a catalogue, an encoder, and an artifact of these."""
     folder = tmp_path_factory.mktemp("shop")
     (folder / "models").mkdir()
     save_bert(folder / "models" / "bert")
@@ -81,7 +84,10 @@ def test_other_files_are_refused_whoever_names_them(shop: Path, artifact: Artifa
 
 
 def test_an_artifact_without_a_checksum_is_held_to_its_version(shop: Path, artifact: Artifact, tmp_path: Path) -> None:
-    """An artifact without a checksum, of an older headrace, loads with the encoder of its version."""
+    """An artifact of an older headrace has no checksum.
+
+    It loads with the encoder of its version.
+    """
     manifest = copy(artifact.manifest)
     manifest.encoder_sha256 = ""
     old = replace(artifact, manifest=manifest)

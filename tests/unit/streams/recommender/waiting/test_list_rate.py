@@ -35,7 +35,10 @@ def test_users_who_may_have_a_list_again_are_forgotten() -> None:
 
 
 def test_a_user_above_the_rate_waits_and_the_others_do_not() -> None:
-    """One user sends half of all events: the others go to the model at once, the hot user when due."""
+    """One user sends half of all events.
+
+    The others go to the model at once, the hot user when a list is due.
+    """
     clock = Clock()
     pending: WindowQueue[str] = WindowQueue(ListRate(60), clock)
     revisions: list[int] = []
