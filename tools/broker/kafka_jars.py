@@ -179,7 +179,8 @@ def resolve_anew(folder: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    from tools.cli import write_line  # not above: a Python without packages must be able to stop a broker
+    # not above: a Python without packages must be able to stop a broker
+    from tools.cli import write_line
 
     with contextlib.suppress(KeyboardInterrupt):
         for line in resolve_anew(cache_dir() / "resolve"):

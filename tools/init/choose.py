@@ -118,7 +118,10 @@ def _by_name(
     names: Mapping[str, tuple[str, ...]],
     checks: Mapping[str, Callable[[Column], bool]],
 ) -> None:
-    """Give each field the column whose name suits it best and whose values do not speak against it."""
+    """Give each field the column whose name suits it best.
+
+    The column's values must not speak against the field.
+    """
     found = []
     for at, field in enumerate(names):
         for place, column in enumerate(table.columns):
@@ -131,7 +134,10 @@ def _by_name(
 
 
 def _by_overlap(table: Table, chosen: Chosen, field: str, ids: frozenset[str], other: str) -> None:
-    """Give a field of ids the column that shares far more ids with the other file than the named one."""
+    """Give a field of ids the column that shares the most ids with the other file.
+
+    A column that was chosen by its name stays unless this one shares far more ids.
+    """
     named = chosen.of(field)
     taken = {choice.column for choice in chosen.choices if choice.field in ("user_id", "item_id") and choice != named}
     shares = {c.name: c.overlap(ids) for c in table.columns if c.is_id and c.name not in taken}

@@ -9,7 +9,10 @@ from streams.formats.envelopes import EnvelopeError, open_payload, unwrap
 
 
 def opened(records: Sequence[Mapping[str, Any]]) -> tuple[str, list[Mapping[str, Any]]]:
-    """Return the envelope around records, and the rows in it; an empty name and no rows without one."""
+    """Return the envelope around records, and the rows in it.
+
+    Without an envelope the name is empty and there are no rows.
+    """
     for envelope in ("debezium", "connect"):
         if envelope == "connect" and not all(open_payload(record)[1] is not record for record in records):
             continue

@@ -1,7 +1,7 @@
 """Recognises the exports of well-known systems, which a preset reads as a whole.
 
-A preset is proposed where it is certain: by the records themselves, by a header that only this export
-has, by values that only it has, or for files without a header by their well-known names.
+A preset is proposed where it is certain: by the records themselves, by a header that only this
+export has, by values that only it has, or for files without a header by their well-known names.
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ def _has_values(table: Table, patterns: Sequence[str]) -> bool:
 
 
 def _by_position(table: Table, preset: str, kind: Kind) -> Part | None:
-    """Return the part that a preset makes of a table without a header, by the preset's own layout."""
+    """Return the part that a preset makes of a table without a header.
+
+    The columns are those of the preset's own layout.
+    """
     rules = find_preset(preset, _NAMES[kind][0])
     first = [as_text(column.values[0]) for column in table.columns] if table.n_rows else []
     names = column_names(rules, first, table.form.delimiter) if rules is not None else None
@@ -102,7 +105,10 @@ def _by_position(table: Table, preset: str, kind: Kind) -> Part | None:
 
 
 def _read(table: Table, preset: str, kind: Kind, records: Sequence[Mapping[str, Any]]) -> Part | None:
-    """Return the part that a preset makes of records; None where it cannot read nearly all of them."""
+    """Return the part that a preset makes of records.
+
+    None says that the preset cannot read nearly all of them.
+    """
     of_kind, fields, required = _NAMES[kind]
     rules = find_preset(preset, of_kind)
     if rules is None or not records:

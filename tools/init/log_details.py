@@ -33,7 +33,10 @@ MORE_TYPES: Final[Mapping[str, Mapping[str, bool]]] = {
 
 @dataclass(frozen=True)
 class ProposedType:
-    """A word of the log for an event: how often it came, and headrace's type; None where it is unknown."""
+    """A word of the log for an event: how often it came, and headrace's type.
+
+    The type is None where it is unknown.
+    """
 
     word: str
     count: int

@@ -1,4 +1,7 @@
-"""What the values of a column look like: how many differ, and how many are numbers, times, texts."""
+"""What the values of a column look like.
+
+It says how many differ, and how many are numbers, times, texts.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +77,7 @@ class Column:
         return self.n_distinct / len(self.present) if self.present else 0.0
 
     def share(self, test: Callable[[str], object]) -> float:
-        """Return the share of the first values, as text, for which a test holds; 0 without values."""
+        """Return the share of the first values, as text, that pass a test; 0 without values."""
         return sum(bool(test(text)) for text in self.texts) / len(self.texts) if self.texts else 0.0
 
     @cached_property
@@ -129,7 +132,10 @@ class Column:
 
     @property
     def is_id(self) -> bool:
-        """Whether the values can be ids: there in nearly every row, short, not prose, no fractions."""
+        """Whether the values can be ids.
+
+        Ids are in nearly every row, short, not prose, and without fractions.
+        """
         return (
             self.filled >= 0.9
             and self.words < 0.2
@@ -175,7 +181,10 @@ def has_han(text: str) -> bool:
 
 
 def is_prose(text: str) -> bool:
-    """Return whether a text is written as people write: letters on both sides of a blank, or Han."""
+    """Return whether people wrote a text.
+
+    It has letters on both sides of a blank, or Han.
+    """
     return has_han(text) or bool(re.search(r"[^\W\d_]\W* \W*[^\W_]", text))
 
 

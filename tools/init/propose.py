@@ -110,7 +110,10 @@ def propose(tables: Sequence[Table], known: Sequence[Part] = ()) -> Proposal:
 
 
 def _complete(proposal: Proposal) -> Proposal:
-    """Return the proposal without parts that lack a column they need; such a file is named as no use."""
+    """Return the proposal without parts that lack a column they need.
+
+    It names the file of such a part as no use.
+    """
     found: dict[str, Part | None] = {"log": proposal.log, "items": proposal.items, "users": proposal.users}
     unused = list(proposal.unused)
     for kind, part in found.items():

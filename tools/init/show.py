@@ -1,4 +1,7 @@
-"""Shows a proposal: to people as tables with the first rows as understood, to programs as an object."""
+"""Shows a proposal.
+
+People get tables with the first rows as understood, programs an object.
+"""
 
 from __future__ import annotations
 

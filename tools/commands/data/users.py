@@ -1,4 +1,4 @@
-"""``headrace users put|delete|list`` changes and lists the users' records on the topic ``users``."""
+"""``headrace users put|delete|list`` changes and lists the records on the topic ``users``."""
 
 from __future__ import annotations
 

@@ -73,7 +73,10 @@ def _fields(item_id: str, row: Row) -> dict[str, Any]:
 
 
 def _available(row: Row) -> bool | None:
-    """Return whether the item can be had; None, with a word to the user, where the cell does not tell."""
+    """Return whether the item can be had, None where the cell does not tell.
+
+    In that case a line tells the user.
+    """
     raw = row.get("available")
     if raw is None or isinstance(raw, bool):
         return raw

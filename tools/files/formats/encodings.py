@@ -25,7 +25,10 @@ def check_encoding(name: str) -> str:
 
 
 def likely_encoding(sample: bytes) -> str:
-    """Return the encoding that lines of text have most likely; of the Western ones, Windows' own."""
+    """Return the most likely encoding of lines of text.
+
+    Of the Western encodings it is that of Windows.
+    """
     from charset_normalizer import from_bytes
 
     best = from_bytes(sample).best()

@@ -70,7 +70,8 @@ def _decoded(decoder: msgspec.json.Decoder[dict[str, Any]], value: bytes, text: 
 def _with_constants(value: bytes) -> dict[str, Any] | None:
     """Return an object with NaN or Infinity, which are no JSON but which Python and others write.
 
-    None for what is no object even so. NaN is no value; an infinite one is for the checks of numbers.
+    None for what is no object even so. NaN is no value; an infinite one is for the checks of
+    numbers.
     """
     if not _CONSTANT.search(value):
         return None

@@ -27,7 +27,8 @@ TS: Final = FIELDS.index("ts")
 MAX_REMEMBERED: Final = 500_000
 
 
-class LogRow(msgspec.Struct, frozen=True, gc=False, array_like=True):  # made four times as fast as a dataclass
+# made four times as fast as a dataclass
+class LogRow(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """One event of a log.
 
     Parameters
