@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -92,22 +93,21 @@ class SeenIndex:
     """Finds catalogue items by the 4-byte hashes of items that have left a window."""
 
     def __init__(self, item_ids: Iterable[str]) -> None:
-        self._items: dict[bytes, tuple[str, ...]] = {}
+        self._items: dict[int, tuple[str, ...]] = {}
         self.add(item_ids)
 
     def add(self, item_ids: Iterable[str]) -> None:
         """Take in items; those that are here already change nothing."""
         for item_id in item_ids:
-            same = self._items.get(key := seen_hash(item_id), ())
+            same = self._items.get(key := int.from_bytes(seen_hash(item_id), "little"), ())
             if item_id not in same:
                 self._items[key] = (*same, item_id)
 
     def items(self, seen: bytes) -> set[str]:
         """Return the item ids behind packed hashes; items outside the catalogue are left out."""
-        found: set[str] = set()
-        for start in range(0, len(seen), SEEN_BYTES):
-            found.update(self._items.get(seen[start : start + SEEN_BYTES], ()))
-        return found
+        n_whole = len(seen) // SEEN_BYTES
+        of_hashes = map(self._items.get, np.frombuffer(seen, "<u4", n_whole).tolist())
+        return set(chain.from_iterable(filter(None, of_hashes)))
 
 
 def stored_vectors(value: bytes | None, artifact: str, dim: int, n_factors: int) -> UserVectors | None:
