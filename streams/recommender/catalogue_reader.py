@@ -16,8 +16,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Any, Final
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import Any, Final, TypeAlias
 
 import msgspec
 import numpy as np
@@ -46,6 +46,7 @@ from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
+Fetched: TypeAlias = dict[TopicPartition, list[Any]]
 
 #: Items embedded in one job. Lists are made between two jobs while a large catalogue is embedded.
 ITEMS_PER_JOB: Final = 256
@@ -71,6 +72,7 @@ class CatalogueReader:
     Attributes
     ----------
     seen : finds the items of all catalogues by their hashes
+    n_rebuilds : rebuilds that were taken over
     """
 
     def __init__(
@@ -95,7 +97,13 @@ class CatalogueReader:
         self._rebuild: asyncio.Future[Built] | None = None
         self._recall: asyncio.Future[float] | None = None
         self._recall_due_s = 0.0
+        self.n_rebuilds = 0
         self.seen = SeenIndex(model.artifact.manifest.item_ids if model.embed is None else ())
+
+    @property
+    def is_rebuilding(self) -> bool:
+        """Whether a rebuild runs beside the model, or waits to be taken over."""
+        return self._rebuild is not None
 
     async def catalogues(self) -> AsyncGenerator[Catalogue, None]:
         """Yield the catalogue of what ``items`` holds now, then a new one after each change."""
@@ -108,17 +116,31 @@ class CatalogueReader:
             async for fetched in read_to_ends(consumer, await consumer.end_offsets(partitions)):
                 await self.apply(fetched)
             yield await self.build()
-            while True:
-                fetched = await consumer.getmany(timeout_ms=self._wait_ms())
-                is_changed = await self.apply(fetched)
-                if self.show_due() | self._follow_rebuild() | is_changed:
-                    yield await self.build()
-                    await asyncio.sleep(PERIOD_S)
+
+            async def poll(timeout_ms: int) -> Fetched:
+                fetched: Fetched = await consumer.getmany(timeout_ms=timeout_ms)
+                return fetched
+
+            async for catalogue in self.follow(poll):
+                yield catalogue
         finally:
             self._background.stop()
             await consumer.stop()
 
-    async def apply(self, fetched: dict[TopicPartition, list[Any]]) -> bool:
+    async def follow(self, poll: Callable[[int], Awaitable[Fetched]]) -> AsyncGenerator[Catalogue, None]:
+        """Yield a catalogue after each change, without end.
+
+        Parameters
+        ----------
+        poll : returns records, after at most so many milliseconds
+        """
+        while True:
+            is_changed = await self.apply(await poll(self._wait_ms()))
+            if self.show_due() | self._follow_rebuild() | is_changed:
+                yield await self.build()
+                await asyncio.sleep(PERIOD_S)
+
+    async def apply(self, fetched: Fetched) -> bool:
         """Take in fetched records; return whether anything changed."""
         records = [record for found in fetched.values() for record in found]
         if self._registry is not None:
@@ -239,4 +261,5 @@ class CatalogueReader:
             return False
         self._store.finish(rebuild.result())
         self._metrics.add("index_rebuilds")
+        self.n_rebuilds += 1
         return True

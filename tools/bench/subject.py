@@ -22,6 +22,7 @@ SUBJECTS: Final = {
     "imputation": "lists with features missing, by what fills them",
     "cold-start": "users and items without events, beside popularity",
     "reading": "rows a second of a log as CSV and Parquet, beside bare pyarrow",
+    "catalogue": "lists a second, and the age of changes, while the catalogue changes",
     "compression": "bytes and time of windows and lists in each codec of Kafka",
 }
 

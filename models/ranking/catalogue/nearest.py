@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Final
 
 import numpy as np
@@ -38,10 +39,33 @@ class NearestItems:
         self.unit = unit
         self.limit = min(N_NEAREST, max(1, int(np.ceil(NEAREST_SHARE * len(rows)))))
         self._step = max(1, -(-len(rows) // SAMPLE))
-        self._chosen = rows[:: self._step]
-        self._sample = np.ascontiguousarray(unit[self._chosen].T)
+        chosen = rows[:: self._step]
+        self._sample = np.ascontiguousarray(unit[chosen].T)
+        self._column_of = np.full(len(unit), -1, dtype=np.int64)  # of the sample, by row
+        self._column_of[chosen] = np.arange(len(chosen))
         n_kept = max(1, round(self.limit / self._step))
         self._cosines = np.full((len(unit), n_kept), np.nan, dtype=np.float32)  # rising
+
+    def moved(self, unit: Float32, old_rows: Int64) -> NearestItems:
+        """Return the same ranks for rows that moved; what was computed is kept.
+
+        Parameters
+        ----------
+        unit : as in the class
+        old_rows : (m,) int64, the row from which each of the first ``m`` rows came
+        """
+        moved = copy.copy(self)
+        moved.take_over(unit, old_rows)
+        return moved
+
+    def take_over(self, unit: Float32, old_rows: Int64) -> None:
+        """Move to other rows, see :meth:`moved`."""
+        cosines, columns, n = self._cosines, self._column_of, len(old_rows)
+        self.unit = unit
+        self._cosines = np.full((len(unit), cosines.shape[1]), np.nan, dtype=np.float32)
+        self._cosines[:n] = cosines[old_rows]
+        self._column_of = np.full(len(unit), -1, dtype=np.int64)
+        self._column_of[:n] = columns[old_rows]
 
     def ranks(self, of: Int64, cosines: Float32) -> Int8:
         """Return the ranks of other items among an item's nearest, from 1.
@@ -69,13 +93,13 @@ class NearestItems:
     def _work_out(self, rows: Int64) -> None:
         missing = rows[np.isnan(self._cosines[rows, 0])]
         n_kept = self._cosines.shape[1]
-        if len(self._chosen) == 0:  # nothing to compare with: nothing is near
+        if not self._sample.shape[1]:  # nothing to compare with: nothing is near
             self._cosines[missing] = 1.0
             return
         for block in np.split(missing, range(BLOCK, len(missing), BLOCK)):
             cosines = self.unit[block] @ self._sample
-            columns = np.minimum(np.searchsorted(self._chosen, block), len(self._chosen) - 1)
-            is_itself = self._chosen[columns] == block
+            columns = self._column_of[block]
+            is_itself = columns >= 0
             cosines[np.flatnonzero(is_itself), columns[is_itself]] = -1.0
             if cosines.shape[1] < n_kept:
                 cosines = np.pad(cosines, ((0, 0), (n_kept - cosines.shape[1], 0)), constant_values=-1.0)

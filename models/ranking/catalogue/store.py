@@ -23,7 +23,7 @@ from models.ranking.catalogue.live_index import LiveIndex
 from models.ranking.catalogue.nearest import NearestItems
 from models.ranking.catalogue.parts import ItemParts, TrainedItems, take
 from models.ranking.catalogue.popularity import Popularity
-from models.ranking.catalogue.rebuild import Built, Plan, is_due
+from models.ranking.catalogue.rebuild import MIN_TAIL, Built, Plan, is_due
 from models.ranking.catalogue.rows import KEY_BYTES, ItemIds, RowOf, Rows
 from models.ranking.catalogue.snapshot import Catalogue
 from models.ranking.catalogue.tables import ItemTable, TrainedRows, WeightTable
@@ -78,6 +78,7 @@ class CatalogueStore:
         self._n_base = 0  # rows of the last rebuild
         self._nearest: NearestItems | None = None
         self._counts: Popularity | None = None
+        self._n_sampled = self._n_since_sample = 0  # items that it stands for, and rows added since
         self._is_rebuilding = False
         self.generation = 0
 
@@ -136,8 +137,7 @@ class CatalogueStore:
         views = {name: array[:n] for name, array in rows.arrays.items()}
         where = TrainedRows(rows, n, is_shown)
         tables = [ItemTable(where, table) for table in (artifact.next_rows, artifact.neighbour_rows)]
-        if self._nearest is None or len(self._nearest.unit) != rows.capacity:
-            self._nearest = NearestItems(rows.arrays["unit"], np.flatnonzero(is_shown))
+        self._nearest = self._near(is_shown)
         is_new, is_blank = views["trained"] < 0, views["is_blank"]
         self._counts = self._popularity(is_shown)
         return Catalogue(
@@ -214,7 +214,9 @@ class CatalogueStore:
         shown[added] = self._shown[rows]
         self.rows, self._shown, self._base, self._n_base = new, shown, built.base, len(built.old_rows)
         self._factor_base = built.factor_base or self._factor_base
-        self._nearest = self._counts = None
+        if self._nearest is not None:
+            self._nearest = self._nearest.moved(new.arrays["unit"], built.old_rows)
+        self._counts = None
 
     def rebuild_now(self) -> None:
         """Rebuild on this thread, and wait for it."""
@@ -247,10 +249,21 @@ class CatalogueStore:
             grown = np.zeros(self.rows.capacity, dtype=bool)
             grown[: len(self._shown)] = self._shown
             self._shown = grown
+        self._n_since_sample += len(entries)
         self._shown[earlier] = False
         self._shown[rows] = [entry.is_shown for entry in entries]
         for entry in entries:
             self._withdrawn.pop(entry.item_id, None)
+
+    def _near(self, is_shown: Bool) -> NearestItems:
+        """Return the ranks among the shown items; the sample is drawn again when as many rows came as it stands for."""
+        unit = self.rows.arrays["unit"]
+        if self._nearest is None or self._n_since_sample > max(MIN_TAIL, self._n_sampled):
+            self._n_since_sample, self._n_sampled = 0, int(is_shown.sum())
+            return NearestItems(unit, np.flatnonzero(is_shown))
+        if len(self._nearest.unit) != len(unit):
+            return self._nearest.moved(unit, np.arange(min(len(self._nearest.unit), self.rows.n)))
+        return self._nearest
 
     def _popularity(self, is_shown: Bool) -> Popularity:
         counted, recent = self._artifact.popularity, self._artifact.recent_popularity
