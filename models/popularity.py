@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from models.base.types import Float32, Int64
+from models.base.types import Float32, Float64, Int64
 
 #: Interest in an item halves in a week: long enough to be stable, short enough to follow a season.
 HALF_LIFE_MS: Final = 7 * 86_400_000
@@ -47,12 +47,20 @@ class DecayedCounts:
         self._half_life_ms = half_life_ms
         self._reference_ms = at_ms
         self._weights: dict[str, float] = dict(counts or {})
+        self._touched: set[str] = set()
+        self.n_moves = 0  # how often all weights were scaled
+
+    def take_touched(self) -> set[str]:
+        """Return the items whose weights may have changed since the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
 
     def add(self, item_id: str, ts_ms: int, weight: float = 1.0) -> None:
         """Count one interaction at event time ``ts_ms``."""
         if (ts_ms - self._reference_ms) / self._half_life_ms > MAX_EXPONENT:
             self._move_reference(ts_ms)
         self._weights[item_id] = self._weights.get(item_id, 0.0) + self._weight(ts_ms) * weight
+        self._touched.add(item_id)
 
     def remove(self, item_id: str, ts_ms: int, weight: float = 1.0) -> None:
         """Undo :meth:`add` of one interaction."""
@@ -89,11 +97,18 @@ class DecayedCounts:
         (n,) float32 Finite at any time, with exact ratios: all counts are scaled so that the
             greatest stays within 2 to the power of :data:`MAX_SCORE_EXPONENT`.
         """
+        return self.scores_of(self.weights(item_ids), now_ms)
+
+    def weights(self, item_ids: Sequence[str]) -> Float64:
+        """Return the weights of items relative to the reference time, (n,) float64."""
         get = self._weights.get
-        weights = np.fromiter((get(i, 0.0) for i in item_ids), np.float64, len(item_ids))
+        return np.fromiter((get(i, 0.0) for i in item_ids), np.float64, len(item_ids))
+
+    def scores_of(self, weights: Float64, now_ms: int) -> Float32:
+        """Return what :meth:`scores` returns, from :meth:`weights`."""
         peak = float(weights.max(initial=0.0))
         if peak <= 0.0:
-            return np.zeros(len(item_ids), dtype=np.float32)
+            return np.zeros(len(weights), dtype=np.float32)
         # of the greatest score
         exponent = (self._reference_ms - now_ms) / self._half_life_ms + math.log2(peak)
         greatest = 2.0 ** min(max(exponent, -MAX_SCORE_EXPONENT), MAX_SCORE_EXPONENT)
@@ -105,6 +120,7 @@ class DecayedCounts:
 
     def _take(self, item_id: str, weight: float) -> None:
         left = self._weights.get(item_id, 0.0) - weight
+        self._touched.add(item_id)
         if left > ROUNDING * weight:
             self._weights[item_id] = left
         else:
@@ -114,6 +130,7 @@ class DecayedCounts:
         scale = 2.0 ** max((self._reference_ms - ts_ms) / self._half_life_ms, -1_000.0)
         self._weights = {item_id: weight * scale for item_id, weight in self._weights.items() if weight * scale > 0.0}
         self._reference_ms = ts_ms
+        self.n_moves += 1
 
 
 class CountsWithPrior:
@@ -138,21 +155,21 @@ class CountsWithPrior:
         self._at_ms = at_ms
         self._half_life_ms = half_life_ms
         self._least = _least_prior(self._shares)
-        self._live = DecayedCounts(at_ms=at_ms, half_life_ms=half_life_ms)
+        self.live = DecayedCounts(at_ms=at_ms, half_life_ms=half_life_ms)
 
     def add(self, item_id: str, ts_ms: int, weight: float = 1.0) -> None:
         """Count one live interaction at event time ``ts_ms``."""
-        self._live.add(item_id, ts_ms, weight)
+        self.live.add(item_id, ts_ms, weight)
 
     def remove(self, item_id: str, ts_ms: int, weight: float = 1.0) -> None:
         """Undo :meth:`add` of one live interaction."""
-        self._live.remove(item_id, ts_ms, weight)
+        self.live.remove(item_id, ts_ms, weight)
 
     def remove_all(
         self, item_ids: Sequence[str], rows: Int64, ts_ms: Int64, weights: Sequence[float] | None = None
     ) -> None:
         """Undo :meth:`add` of many live interactions, see :meth:`DecayedCounts.remove_all`."""
-        self._live.remove_all(item_ids, rows, ts_ms, weights)
+        self.live.remove_all(item_ids, rows, ts_ms, weights)
 
     def prior_events(self, now_ms: int) -> float:
         """Return how many events as of ``now_ms`` history weighs, ``m``."""
@@ -164,9 +181,16 @@ class CountsWithPrior:
 
         0 for an item without any event, in history or live.
         """
+        return self.scores_of(self.shares(item_ids), self.live.weights(item_ids), now_ms)
+
+    def shares(self, item_ids: Sequence[str]) -> Float64:
+        """Return each item's share of history, (n,) float64."""
         get = self._shares.get
-        shares = np.fromiter((get(i, 0.0) for i in item_ids), np.float64, len(item_ids))
-        total: Float32 = (self.prior_events(now_ms) * shares + self._live.scores(item_ids, now_ms)).astype(np.float32)
+        return np.fromiter((get(i, 0.0) for i in item_ids), np.float64, len(item_ids))
+
+    def scores_of(self, shares: Float64, weights: Float64, now_ms: int) -> Float32:
+        """Return what :meth:`scores` returns, from shares of history and weights of live counts."""
+        total: Float32 = (self.prior_events(now_ms) * shares + self.live.scores_of(weights, now_ms)).astype(np.float32)
         return total
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterable
+from typing import Final
 
 from models.ranking.catalogue import Catalogue
 from streams.health.counters import Metrics
@@ -15,6 +17,9 @@ from streams.recommender.served import Served
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
+
+#: Seconds between two lines about new catalogues, of which there may be ten a second.
+DESCRIBE_S: Final = 1.0
 
 
 class LiveCounts:
@@ -32,6 +37,7 @@ class LiveCounts:
         self._unknown = unknown
         self._vectors = vectors
         self._metrics = metrics
+        self._describe_s = 0.0
 
     def count(self, windows: Iterable[Window], catalogue: Catalogue) -> None:
         """Count windows, after their lists are made and before these are staged.
@@ -66,7 +72,10 @@ class LiveCounts:
         """
         has_changed = self._unknown.learn(served.catalogue.row_of)
         n_trained = int((served.model.artifact.popularity > 0).sum())
-        log.log(*describe_generation(served.catalogue, n_trained, self._unknown.share()))
+        level, line = describe_generation(served.catalogue, n_trained, self._unknown.share())
+        if level > logging.INFO or time.monotonic() >= self._describe_s:
+            log.log(level, line)
+            self._describe_s = time.monotonic() + DESCRIBE_S
         return has_changed
 
     def note_popularity(self) -> None:

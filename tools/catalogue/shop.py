@@ -7,7 +7,10 @@ the command line are the shop's own.
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import UTC, datetime
 
+from streams.contract.item_records import is_shown
 from streams.contract.pseudonyms import Pseudonyms, open_pseudonyms
 from streams.contract.records import Item, User
 from streams.errors import InputError
@@ -22,7 +25,23 @@ from tools.files.entries.sources import CatalogueSource, EntryT, UserSource
 
 def items_command() -> entries.EntryCommand[Item]:
     """Return the command over the catalogue."""
-    return entries.EntryCommand("item", ITEMS, CatalogueSource, _publish_items, lambda item: [item.title])
+    return entries.EntryCommand("item", ITEMS, CatalogueSource, _publish_items, item_row)
+
+
+def item_row(item: Item) -> list[str]:
+    """Return the cells of an item in a list: its title, and why lists do not show it now."""
+    now_ms = int(time.time() * 1_000)
+    if is_shown(item, now_ms):
+        return [item.title]
+    if item.available is False:
+        return [item.title, "hidden: not available"]
+    if item.expires_ts is not None and item.expires_ts <= now_ms:
+        return [item.title, f"hidden: expired {_utc(item.expires_ts)}"]
+    return [item.title, f"hidden: published {_utc(item.published_ts or 0)}"]
+
+
+def _utc(ts_ms: int) -> str:
+    return datetime.fromtimestamp(ts_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def users_command(settings: Settings) -> entries.EntryCommand[User]:

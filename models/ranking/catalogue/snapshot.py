@@ -117,6 +117,16 @@ class Catalogue:
         """New items with text, and without any event since training, (n,) bool."""
         return self.is_new & ~self.is_blank & (self.counts.scores[: len(self.is_shown)] <= 0)
 
+    def with_counts(self, counts: Popularity, recent_counts: Float32) -> Catalogue:
+        """Return the same catalogue with the popularity of an earlier snapshot of the same rows.
+
+        Parameters
+        ----------
+        recent_counts : by the artifact's rows, for trained items that are new here
+        """
+        extended = counts.extended(self.rows, self.is_shown, self.trained_counts, recent_counts)
+        return replace(self, counts=extended)
+
     def with_popularity(self, scores: Float32) -> Catalogue:
         """Return the same catalogue with recent popularity from new counts, (n,) float32."""
         return replace(self, counts=Popularity.of(self.rows, self.is_shown, scores, self.trained_counts))

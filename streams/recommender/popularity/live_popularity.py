@@ -18,11 +18,14 @@ import numpy as np
 
 from models.artifact.artifact import Artifact
 from models.base.event_types import WindowTypes
+from models.ranking.catalogue.scores import ScoresByRow
 from models.ranking.pipeline import Catalogue, recent_counts
 from streams.contract.windows import BaseWindow
 
 #: Seconds between two refreshes of a catalogue: live popularity moves slowly.
 REFRESH_S: Final = 0.25
+#: In a large catalogue one refresh costs tens of milliseconds: a second for so many rows at least.
+ROWS_PER_S: Final = 400_000
 #: A counted event: the number of its item and weight, and its time. Packed, because a worker keeps
 #: all users'.
 EVENT: Final = np.dtype([("item", "<u4"), ("ts_ms", "<i8")])
@@ -48,7 +51,9 @@ class LivePopularity:
         self._is_on = is_on
         self._clock = clock
         self._refreshed_s = float("-inf")
-        self._generation = 0  # of the catalogue that was refreshed last
+        self._last: Catalogue | None = None  # what was returned last
+        self._by_row = ScoresByRow(self._counts)
+        self._recent_counts = artifact.recent_popularity
         self._newest_ms = 0
         self._item_ids: list[str] = []
         self._weights: list[float] = []
@@ -100,14 +105,21 @@ class LivePopularity:
     def refreshed(self, catalogue: Catalogue) -> Catalogue:
         """Return the catalogue with popularity as of now.
 
-        A catalogue whose generation was refreshed within :data:`REFRESH_S` is returned as it is.
+        Popularity that was refreshed within :data:`REFRESH_S` is carried over to a later generation.
         """
         now_s = self._clock()
-        is_recent = catalogue.generation == self._generation and now_s - self._refreshed_s <= REFRESH_S
-        if not self._is_on or is_recent:
-            return catalogue
-        self._generation, self._refreshed_s = catalogue.generation, now_s
-        return catalogue.with_popularity(self._counts.scores(catalogue.item_ids, self._newest_ms))
+        period_s = max(REFRESH_S, len(catalogue.item_ids) / ROWS_PER_S)
+        last = self._last
+        if not self._is_on or (
+            last is not None and last.rows is catalogue.rows and now_s - self._refreshed_s <= period_s
+        ):
+            if last is None or last.generation == catalogue.generation:
+                return catalogue
+            self._last = catalogue.with_counts(last.counts, self._recent_counts)
+            return self._last
+        self._refreshed_s = now_s
+        self._last = catalogue.with_popularity(self._by_row.scores(catalogue, self._newest_ms))
+        return self._last
 
     def _note_live(self, partition: int, keys: Iterable[bytes]) -> None:
         if partition in self._put_live:
