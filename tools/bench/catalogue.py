@@ -37,9 +37,10 @@ from streams.contract.records import VERSION, Item, encode
 from streams.errors import InputError
 from streams.health.counters import Metrics
 from streams.recommender.catalogue_reader import CatalogueReader, Fetched
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model, Served
 from streams.settings.load import KafkaSettings, RecommenderSettings
+from tools.bench.live.changing_shop import Record, Shop
 from tools.bench.made_shop import made_shop, made_windows
 from tools.bench.subject import Subject
 from tools.cli import progress, say
@@ -54,8 +55,6 @@ LOAD_BATCH: Final = 8_192
 MAX_ITEMS: Final = 4_000_000
 MAX_RATE_PER_S: Final = 10_000.0
 TOPIC: Final = TopicPartition("items", 0)
-#: What the records of a load do, in turn.
-KINDS: Final = ("text", "hide", "new", "show", "text", "remove")
 
 
 @dataclass(frozen=True)
@@ -77,57 +76,16 @@ class Options:
 
 
 @dataclass
-class Record:
-    """A record of ``items``, as the consumer gives it, and when it came."""
-
-    key: bytes
-    value: bytes | None
-    came_s: float
-    offset: int = 0
-    partition: int = 0
-    headers: tuple[()] = ()
-
-
-@dataclass
 class Phase:
     """What was seen at one rate in one round."""
 
     n_lists: int = 0
     seconds: float = 0.0
+    cpu_s: float = 0.0  # of the whole process
     n_changes: int = 0
     ages_s: list[float] = field(default_factory=list)
     n_catalogues: int = 0
     n_wrong: int = 0  # listed items that were hidden before the list was begun
-
-
-class Shop:
-    """A made shop that changes."""
-
-    def __init__(self, n_items: int, seed: int) -> None:
-        self._rng = np.random.default_rng(seed)
-        self._n_new = itertools.count()
-        self._editions = itertools.count(1)
-        self._kinds = itertools.cycle(KINDS)
-        self.ids = [f"i{row:07}" for row in range(n_items)]
-        self.hidden: set[str] = set()
-        self.removed: set[str] = set()
-
-    def change(self) -> Record:
-        """Return the next record."""
-        kind, now_s = next(self._kinds), time.monotonic()
-        item_id = self.ids[int(self._rng.integers(len(self.ids)))]
-        if kind == "new":
-            item_id = f"new{next(self._n_new)}"
-            self.ids.append(item_id)
-        if kind == "show" and self.hidden:
-            item_id = min(self.hidden)
-        if kind == "remove":
-            self.removed.add(item_id)
-            return Record(item_id.encode(), None, now_s)
-        self.removed.discard(item_id)
-        (self.hidden.add if kind == "hide" else self.hidden.discard)(item_id)
-        title = f"{item_id} edition {next(self._editions)}" if kind in ("text", "new") else f"item {item_id}"
-        return Record(item_id.encode(), encode(Item(VERSION, item_id, title, available=kind != "hide")), now_s)
 
 
 class Bench:
@@ -176,10 +134,11 @@ class Bench:
         found = Phase()
         self._following = self._following or asyncio.ensure_future(self._follow())
         change = asyncio.ensure_future(self._change(rate, found))
-        began_s, n_before = time.monotonic(), self.n_catalogues
+        began_s, began_cpu_s, n_before = time.monotonic(), time.process_time(), self.n_catalogues
         while found.seconds < seconds:
             found.n_lists += await self._micro_batch(found)
             found.seconds = time.monotonic() - began_s
+        found.cpu_s = time.process_time() - began_cpu_s
         change.cancel()
         await asyncio.gather(change, return_exceptions=True)
         while self._queue.qsize() or self._taken or self._pending:
@@ -346,10 +305,8 @@ def _warm(cache: EmbeddingCache, encoder: FakeEncoder, n_items: int) -> None:
 
 def _resident_mb() -> float:
     """Return the resident memory of this process."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
 
 
 def _summary(rate: float, rounds: list[dict[float, Phase]]) -> dict[str, Any]:
@@ -366,6 +323,7 @@ def _summary(rate: float, rounds: list[dict[float, Phase]]) -> dict[str, Any]:
         "lists_per_s": round(statistics.median(pace), 1),
         "ratio": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
+        "cpu_ms_per_list": round(statistics.median(1000 * phase.cpu_s / phase.n_lists for phase in phases), 3),
         "changes": sum(phase.n_changes for phase in phases),
         "in_force": sum(len(phase.ages_s) for phase in phases),
         "age_p50_ms": round(1000 * float(np.percentile(ages, 50)), 1),
@@ -377,7 +335,7 @@ def _summary(rate: float, rounds: list[dict[float, Phase]]) -> dict[str, Any]:
 
 def as_table(result: dict[str, Any]) -> list[str]:
     """Return the result for people."""
-    lines = []
+    lines: list[str] = []
     for size in result["sizes"]:
         lines.append(
             f"{size['items']:,} items: loaded in {size['load_s']} s, indexed in {size['index_s']} s, "

@@ -16,7 +16,7 @@ from models.text.encoder import FakeEncoder
 from streams.contract.records import Item, encode
 from streams.health.counters import Metrics
 from streams.recommender.catalogue_reader import CatalogueReader
-from streams.recommender.model_thread import ModelThread
+from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings, RecommenderSettings
 from tests.support import tiny_models
