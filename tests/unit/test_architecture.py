@@ -55,7 +55,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.recommender"},
     ],
     "tools": [
-        {"tools.reports", "tools.oracle"},
+        {"tools.reports", "tools.oracle", "tools.bench.made"},
         {"tools.cli"},
         {"tools.files.cells", "tools.files.formats"},
         {"tools.files"},

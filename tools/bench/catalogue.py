@@ -28,7 +28,7 @@ from typing import Any, Final
 import numpy as np
 from aiokafka import TopicPartition
 
-from models.base.types import Behaviour, Float32
+from models.base.types import Behaviours, Float32
 from models.ranking.catalogue.recall import running_recall
 from models.text.clean import item_text
 from models.text.embedding_cache import EmbeddingCache, embed_texts
@@ -40,10 +40,10 @@ from streams.recommender.catalogue_reader import CatalogueReader, Fetched
 from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model, Served
 from streams.settings.load import KafkaSettings, RecommenderSettings
-from tools.bench.live.changing_shop import Record, Shop
-from tools.bench.made_shop import made_shop, made_windows
+from tools.bench.live.changing_shop import Record, Shop, item_name, windows_of
+from tools.bench.made.shop import made_shop
 from tools.bench.subject import Subject
-from tools.cli import progress, say
+from tools.cli import progress
 
 SIZES: Final = (10_000, 100_000)
 RATES: Final = (0.0, 1.0, 100.0, 1_000.0)
@@ -52,8 +52,7 @@ BATCH: Final = 64
 WINDOW: Final = 50
 #: Records of the first load that are applied at once.
 LOAD_BATCH: Final = 8_192
-MAX_ITEMS: Final = 4_000_000
-MAX_RATE_PER_S: Final = 10_000.0
+MAX_ITEMS, MAX_RATE_PER_S = 4_000_000, 10_000.0
 TOPIC: Final = TopicPartition("items", 0)
 
 
@@ -91,7 +90,7 @@ class Phase:
 class Bench:
     """One size: a worker's catalogue and model, without a broker."""
 
-    def __init__(self, model: Model, windows: list[list[Behaviour]], shop: Shop) -> None:
+    def __init__(self, model: Model, windows: list[Behaviours], shop: Shop) -> None:
         self._windows, self._shop = windows, shop
         self._model = model
         self._thread = ModelThread("model")
@@ -126,8 +125,12 @@ class Bench:
 
     async def recall(self) -> float:
         """Return the recall of retrieval now."""
-        assert self._served is not None
-        return await asyncio.to_thread(running_recall, self._served.catalogue)
+        return await asyncio.to_thread(running_recall, self._now().catalogue)
+
+    def _now(self) -> Served:
+        if self._served is None:
+            raise RuntimeError("load() comes first")
+        return self._served
 
     async def phase(self, rate: float, seconds: float) -> Phase:
         """Make lists for so long, at so many changes a second; then wait until all are in force."""
@@ -148,8 +151,7 @@ class Bench:
 
     async def _micro_batch(self, found: Phase) -> int:
         """Make the lists of the next windows; return how many."""
-        served, gone, now_s = self._served, self._gone, time.monotonic()
-        assert served is not None
+        served, gone, now_s = self._now(), self._gone, time.monotonic()
         found.ages_s += [now_s - record.came_s for record in self._pending]
         self._pending.clear()
         windows = self._windows[self._next : self._next + BATCH]
@@ -248,7 +250,6 @@ async def _size(options: Options, n_items: int) -> dict[str, Any]:
     encoder = FakeEncoder(artifact.whitening.matrix.shape[0])
     with tempfile.TemporaryDirectory() as folder:
         cache = EmbeddingCache(Path(folder), encoder.version, encoder.dim)
-        say(f"{n_items:,} items: the texts are embedded once")
         _warm(cache, encoder, n_items)
         before_mb = _resident_mb()
         opened_s = time.monotonic()
@@ -258,12 +259,11 @@ async def _size(options: Options, n_items: int) -> dict[str, Any]:
         def embed(texts: list[str]) -> Float32:
             return embed_texts(texts, encoder, cache)
 
-        windows = made_windows(shop.groups, N_WINDOWS, WINDOW, options.seed)
+        windows = windows_of(shop.groups, N_WINDOWS, WINDOW, options.seed)
         bench = Bench(Model.of(artifact, RecommenderSettings(), embed), windows, Shop(n_items, options.seed))
         try:
             load_s = await bench.load()
             index_s = await bench.settle()
-            say(f"{n_items:,} items: loaded in {load_s:.1f} s, indexed in {index_s:.1f} s")
             recall = await bench.recall()
             memory_mb = _resident_mb() - before_mb
             await bench.phase(0.0, 2.0)  # caches fill
@@ -287,19 +287,16 @@ async def _size(options: Options, n_items: int) -> dict[str, Any]:
 async def _rounds(bench: Bench, options: Options) -> list[dict[float, Phase]]:
     rounds = []
     with progress() as bar:
-        task = bar.add_task("measuring", total=options.rounds * len(options.rates), unit="phases")
+        task = bar.add_task("measuring", total=options.rounds, unit="rounds")
         for _ in range(options.rounds):
-            of_round = {}
-            for rate in options.rates:
-                of_round[rate] = await bench.phase(rate, options.seconds)
-                bar.advance(task)
-            rounds.append(of_round)
+            rounds.append({rate: await bench.phase(rate, options.seconds) for rate in options.rates})
+            bar.advance(task)
     return rounds
 
 
 def _warm(cache: EmbeddingCache, encoder: FakeEncoder, n_items: int) -> None:
     for start in range(0, n_items, LOAD_BATCH):
-        ids = [f"i{row:07}" for row in range(start, min(start + LOAD_BATCH, n_items))]
+        ids = [item_name(row) for row in range(start, min(start + LOAD_BATCH, n_items))]
         embed_texts([item_text(f"item {item_id}", None, None, None, None) for item_id in ids], encoder, cache)
 
 

@@ -9,10 +9,18 @@ from typing import Final
 
 import numpy as np
 
+from models.base.types import Behaviours, Int64
 from streams.contract.records import VERSION, Item, encode
+from tools.bench.made.shop import made_windows
 
 #: What the records of a load do, in turn.
 KINDS: Final = ("text", "hide", "new", "show", "text", "remove")
+TYPES: Final = ("view", "click", "purchase")
+
+
+def item_name(row: int) -> str:
+    """Return the id of a made shop's item."""
+    return f"i{row:07}"
 
 
 @dataclass
@@ -35,7 +43,7 @@ class Shop:
         self._n_new = itertools.count()
         self._editions = itertools.count(1)
         self._kinds = itertools.cycle(KINDS)
-        self.ids = [f"i{row:07}" for row in range(n_items)]
+        self.ids = [item_name(row) for row in range(n_items)]
         self.hidden: set[str] = set()
         self.removed: set[str] = set()
 
@@ -55,3 +63,10 @@ class Shop:
         (self.hidden.add if kind == "hide" else self.hidden.discard)(item_id)
         title = f"{item_id} edition {next(self._editions)}" if kind in ("text", "new") else f"item {item_id}"
         return Record(item_id.encode(), encode(Item(VERSION, item_id, title, available=kind != "hide")), now_s)
+
+
+def windows_of(groups: Int64, n: int, length: int, seed: int) -> list[Behaviours]:
+    """Return windows of ``n`` users on a made shop's items."""
+    made = made_windows(groups, n, length, seed)
+    columns = zip(made["rows"].tolist(), made["types"].tolist(), made["times"].tolist(), strict=True)
+    return [Behaviours([item_name(row) for row in rows], [TYPES[i] for i in kinds], ts) for rows, kinds, ts in columns]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact, make_artifact
-from models.base.types import Behaviour, Float32, Int64
+from models.base.types import Float32, Int64
 from models.factors.als import AlsConfig
 from models.features.side_features import fit_side_features
 from models.fusion import FEATURES, FusionModel
@@ -35,12 +35,12 @@ class MadeShop:
 
     Parameters
     ----------
-    vectors : item id to raw text embedding
+    vectors : (n_items, text_dim) float32, raw text embeddings
     groups : (n_items,) int64, the group of each item
     """
 
     artifact: Artifact
-    vectors: dict[str, Float32]
+    vectors: Float32
     groups: Int64
 
 
@@ -96,11 +96,17 @@ def made_shop(preset: Literal["demo", "best"], n_items: int, seed: int = 1) -> M
         "item_features": side.to_plain(), "user_features": side.to_plain(), "item_ids": ids,
     }  # fmt: skip
     artifact = make_artifact(tensors, sizes, info)
-    return MadeShop(artifact, dict(zip(ids, text, strict=True)), groups)
+    return MadeShop(artifact, text, groups)
 
 
-def made_windows(groups: Int64, n: int, length: int, seed: int = 1) -> list[list[Behaviour]]:
-    """Return windows of ``n`` users, each of ``length`` behaviours on items of a few groups."""
+def made_windows(groups: Int64, n: int, length: int, seed: int = 1) -> dict[str, Int64]:
+    """Return windows of ``n`` users, each of ``length`` behaviours on items of a few groups.
+
+    Returns
+    -------
+    dict ``rows`` of items, ``types`` (0 to 2: view, click, purchase) and ``times`` in ms, (n, length)
+        int64 each
+    """
     rng = np.random.default_rng(seed)
     by_group = np.argsort(groups, kind="stable")
     first = np.searchsorted(groups[by_group], np.arange(groups.max() + 2))
@@ -108,13 +114,12 @@ def made_windows(groups: Int64, n: int, length: int, seed: int = 1) -> list[list
     group = np.take_along_axis(chosen, rng.integers(0, GROUPS_PER_USER, (n, length)), axis=1)
     # low places of a group are more likely
     place = (rng.random((n, length)) ** 2 * (first[group + 1] - first[group])).astype(np.int64)
-    rows = by_group[first[group] + place].tolist()
-    kinds = rng.choice(np.array(["view", "click", "purchase"]), (n, length), p=[0.8, 0.15, 0.05]).tolist()
-    times = (T0_MS + np.cumsum(np.exp(rng.uniform(6, 18, (n, length))).astype(np.int64), axis=1)).tolist()
-    return [
-        [Behaviour(f"i{row:07}", kind, ts) for row, kind, ts in zip(*of_user, strict=True)]
-        for of_user in zip(rows, kinds, times, strict=True)
-    ]
+    gaps_ms = np.exp(rng.uniform(6, 18, (n, length))).astype(np.int64)
+    return {
+        "rows": by_group[first[group] + place],
+        "types": rng.choice(3, (n, length), p=[0.8, 0.15, 0.05]),
+        "times": T0_MS + np.cumsum(gaps_ms, axis=1),
+    }
 
 
 def _table(groups: Int64, n_groups: int, rng: np.random.Generator) -> tuple[Int64, Float32]:
