@@ -21,6 +21,7 @@ from streams.kafka.topics import create_topics
 from streams.settings.load import RecommenderSettings, Settings, load_settings
 from tools.broker.choice import names_broker, on_bar
 from tools.broker.local_broker import running_broker
+from tools.broker.probe import check_broker
 from tools.cli import emit, progress, say
 from tools.workers.apps import APP_NAMES, APPS
 from tools.workers.launch import Launch, make_worker
@@ -60,8 +61,10 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(
             f"--artifact {settings.recommender.artifact}: no such directory; make one with headrace train, or run headrace demo"
         )
-    _check_model(settings.recommender)
     named = settings.kafka.broker if names_broker(args.broker) else None
+    if named is not None:
+        check_broker(named, settings.kafka.client_arguments())
+    _check_model(settings.recommender)
     with _terminate_as_interrupt(), progress() as bar:
         client = None if named is None else settings.kafka.security_arguments()
         with running_broker(named, client=client, progress=on_bar(bar)) as broker:

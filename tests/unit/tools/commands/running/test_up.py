@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.errors import InputError
+from streams.errors import BrokerError, InputError
 from streams.settings.load import KafkaSettings, RecommenderSettings, Settings
 from tests.support.programs import arguments
 from tools.commands.running import up
@@ -70,3 +70,12 @@ def test_a_model_that_cannot_serve_is_refused_before_a_broker_is_started(
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(InputError, match="tensors.safetensors is missing"):
         up.run(arguments(up, "--artifact", str(tmp_path)))
+
+
+def test_a_broker_that_is_not_there_is_told_before_the_model_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking for it takes a moment, loading a model many seconds."""
+    monkeypatch.setattr(up, "_check_model", lambda *_: pytest.fail("the model was loaded"))
+    with pytest.raises(BrokerError, match="127.0.0.1:1: nothing listens there"):
+        up.run(arguments(up, "--artifact", str(tmp_path), "--broker", "127.0.0.1:1"))
