@@ -44,9 +44,9 @@ def replace_file(path: Path, content: bytes) -> None:
 def replaced_folder(folder: Path) -> Iterator[Path]:
     """Give an empty folder, which replaces ``folder`` at the end of the ``with`` block.
 
-    After an error, ``folder`` is as it was before. On Linux a reader finds the old folder or the new
-    one at any time. Where the system or the file system cannot exchange two names, the replacement
-    takes two renames, between which there is no ``folder``.
+    After an error, ``folder`` is as it was before. On Linux a reader finds the old folder or the
+    new one at any time. Where the system or the file system cannot exchange two names, the
+    replacement takes two renames, between which there is no ``folder``.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:

@@ -1,7 +1,7 @@
 """``headrace bench catalogue``: lists a second and the age of changes, while the catalogue changes.
 
-The recommender's reader of ``items`` and its pipeline run in this process, on a made shop, without a
-broker: records come from a queue in its place. The model's thread makes lists without a pause, in
+The recommender's reader of ``items`` and its pipeline run in this process, on a made shop, without
+a broker: records come from a queue in its place. The model's thread makes lists without a pause, in
 micro-batches of 64 windows of 50. A change is a new text, an item hidden or shown, a new item, or a
 removed one. Its age is the time from its record until the first micro-batch that begins with a
 catalogue in which it is in force; each list is checked for items that were hidden before it began.

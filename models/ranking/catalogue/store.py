@@ -256,7 +256,10 @@ class CatalogueStore:
             self._withdrawn.pop(entry.item_id, None)
 
     def _near(self, is_shown: Bool) -> NearestItems:
-        """Return the ranks among the shown items; the sample is drawn again when as many rows came as it stands for."""
+        """Return the ranks among the shown items.
+
+        The sample is drawn again when as many rows came as it stands for.
+        """
         unit = self.rows.arrays["unit"]
         if self._nearest is None or self._n_since_sample > max(MIN_TAIL, self._n_sampled):
             self._n_since_sample, self._n_sampled = 0, int(is_shown.sum())

@@ -105,7 +105,8 @@ class LivePopularity:
     def refreshed(self, catalogue: Catalogue) -> Catalogue:
         """Return the catalogue with popularity as of now.
 
-        Popularity that was refreshed within :data:`REFRESH_S` is carried over to a later generation.
+        Popularity that was refreshed within :data:`REFRESH_S` is carried over to a later
+        generation.
         """
         now_s = self._clock()
         period_s = max(REFRESH_S, len(catalogue.item_ids) / ROWS_PER_S)

@@ -104,7 +104,8 @@ def made_windows(groups: Int64, n: int, length: int, seed: int = 1) -> dict[str,
 
     Returns
     -------
-    dict ``rows`` of items, ``types`` (0 to 2: view, click, purchase) and ``times`` in ms, (n, length)
+    dict ``rows`` of items, ``types`` (0 to 2: view, click, purchase) and ``times`` in ms, (n,
+    length)
         int64 each
     """
     rng = np.random.default_rng(seed)

@@ -111,8 +111,8 @@ def sniff(head: bytes, suffix: str, wanted: Sequence[str] = (), least: int = 0) 
     """Return the delimiter of a file by its first rows; that of its suffix where none is better.
 
     The best delimiter gives the header the most of the wanted names, then the most rows as many
-    values as the first one, then is ``::`` or ``||``, which no value has in each row, then is the usual one
-    of the suffix, then stands first in :data:`DELIMITERS`.
+    values as the first one, then is ``::`` or ``||``, which no value has in each row, then is the
+    usual one of the suffix, then stands first in :data:`DELIMITERS`.
     """
     lines = first_lines(head)
     usual = USUAL.get(suffix, ",")

@@ -69,7 +69,10 @@ def test_a_folder_that_is_not_filled_to_the_end_is_not_there(tmp_path: Path) -> 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems take two renames")
 def test_a_folder_is_replaced_in_one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A rename of the old folder would leave a moment without one, in which a worker could look for it."""
+    """A rename of the old folder would leave a moment without a folder.
+
+    A worker could look for it in that moment.
+    """
     folder = tmp_path / "data"
     with replaced_folder(folder) as new:
         (new / "n").write_text("one")

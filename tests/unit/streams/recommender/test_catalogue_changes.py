@@ -120,7 +120,8 @@ def test_a_hidden_or_removed_item_is_in_no_list_and_stays_signal(how: str) -> No
         assert await gone
         now = await shop.reader.build()
         assert "i03" not in shop.listed(now, "i01") | shop.listed(now) | shop.listed(now, "i03", "i02")
-        assert "i03" in shop.listed(before, "i01")  # who began with the earlier catalogue keeps to it
+        # who began with the earlier catalogue keeps to it
+        assert "i03" in shop.listed(before, "i01")
         made = pipeline.recommend(now, asked)[0]
         assert made.degraded == "none"
         assert [i.item_id for i in made.items] == expected
@@ -146,7 +147,10 @@ def test_times_show_and_hide_without_another_record() -> None:
 
 
 def test_a_catalogue_follows_each_change_and_no_other_record() -> None:
-    """A quiet topic gives none until a time comes, and the reader waits no longer than until then."""
+    """A quiet topic gives no catalogue until a time comes.
+
+    The reader waits no longer than until then.
+    """
 
     async def job(shop: Shop) -> None:
         await shop.reader.build()

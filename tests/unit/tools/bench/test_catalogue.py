@@ -1,4 +1,7 @@
-"""The benchmark of a catalogue that changes: every change comes into force, and no list shows a hidden item."""
+"""The benchmark of a catalogue that changes.
+
+Every change comes into force, and no list shows a hidden item.
+"""
 
 from __future__ import annotations
 
