@@ -1,10 +1,8 @@
-"""How FAISS builds and searches the three kinds of index, always by inner product.
+"""How FAISS searches by inner product: through all vectors, or through cells of near ones.
 
 *exact* compares a query with every vector. *ivf* compares it with the vectors of the ``nprobe``
-cells nearest to it (Sivic and Zisserman, Video Google, 2003; cells by k-means). *hnsw* walks a
-graph of neighbours and keeps the ``efSearch`` best (Malkov and Yashunin, Efficient and robust
-approximate nearest neighbor search using hierarchical navigable small world graphs, 2018).
-``effort`` is nprobe or efSearch: more effort costs time and gains recall.
+cells nearest to it (Sivic and Zisserman, Video Google, 2003; cells by k-means). Its cells hold the
+vectors as float16. ``docs/results/index.md`` compares both with FAISS's other kinds.
 """
 
 from __future__ import annotations
@@ -17,18 +15,20 @@ from typing import Any, Final, Literal
 import faiss
 import numpy as np
 
-from models.base.types import Bool, Float32, Int64
+from models.base.types import Float32, Int64
 
-Kind = Literal["exact", "ivf", "hnsw"]
+Kind = Literal["exact", "ivf"]
 
 _faiss: Any = faiss  # its stubs lack classes and arguments that its Python layer adds
 
-#: Training points per cell: k-means gains little from more, and its time is the time of a build.
-_POINTS_PER_CELL: Final = 64
-#: Neighbours per node and candidates while building.
-_HNSW_M: Final = 32
-_HNSW_EF_CONSTRUCTION: Final = 80
-_LEAST_EF: Final = 100
+#: Training points per cell, and rounds of k-means: it gains little from more, and its time is most
+#: of the time of a build.
+_POINTS_PER_CELL: Final = 40
+_ROUNDS: Final = 10
+#: FAISS decodes float16 in steps of this many values, and one by one where the width is another.
+STEP: Final = 8
+#: Vectors that are widened and added at once.
+_BLOCK: Final = 65_536
 
 
 @contextmanager
@@ -47,58 +47,53 @@ def one_thread() -> Iterator[None]:
         _faiss.omp_set_num_threads(before)
 
 
-def build_faiss(vectors: Float32, kind: Kind, seed: int) -> Any:
-    """Return the FAISS index of vectors; the same vectors, kind and seed give the same index.
+def build_ivf(vectors: Float32, seed: int) -> Any:
+    """Return a FAISS index of cells; the same vectors and seed give the same index.
 
     Parameters
     ----------
-    vectors : (n, d) float32; ivf needs n at least 1
+    vectors : (n, d) float32, n at least 1, no value beyond float16
     """
-    with one_thread():
-        if kind == "ivf":
-            return _ivf(vectors, seed)
-        dim = vectors.shape[1]
-        index = _faiss.IndexFlatIP(dim)
-        if kind == "hnsw":
-            index = _faiss.IndexHNSWFlat(dim, _HNSW_M, _faiss.METRIC_INNER_PRODUCT)
-            index.hnsw.efConstruction = _HNSW_EF_CONSTRUCTION
-            index.hnsw.rng = _faiss.RandomGenerator(seed)  # draws the level of each node
-        if len(vectors):
-            index.add(vectors)
-        return index
-
-
-def _ivf(vectors: Float32, seed: int) -> Any:
-    n, dim = vectors.shape
+    n = len(vectors)
+    dim = vectors.shape[1] + -vectors.shape[1] % STEP
     n_cells = max(1, min(2 * isqrt(n), n // 8))
-    index = _faiss.IndexIVFFlat(_faiss.IndexFlatIP(dim), dim, n_cells, _faiss.METRIC_INNER_PRODUCT)
+    index = _faiss.IndexIVFScalarQuantizer(
+        _faiss.IndexFlatIP(dim), dim, n_cells, _faiss.ScalarQuantizer.QT_fp16, _faiss.METRIC_INNER_PRODUCT, False
+    )
     index.cp.seed = seed
+    index.cp.niter = _ROUNDS
     index.cp.min_points_per_centroid = 1  # FAISS would print a warning
-    index.cp.max_points_per_centroid = _POINTS_PER_CELL
-    index.train(vectors)
-    index.add(vectors)
+    n_points = min(n, _POINTS_PER_CELL * n_cells)
+    points = np.sort(np.random.default_rng(seed).choice(n, n_points, replace=False))
+    with one_thread():
+        index.train(widened(vectors[points], dim))
+        for start in range(0, n, _BLOCK):
+            index.add(widened(vectors[start : start + _BLOCK], dim))
     return index
 
 
-def efforts(index: Any, kind: Kind) -> list[int]:
-    """Return the efforts to try, rising.
+def widened(vectors: Float32, dim: int) -> Float32:
+    """Return vectors with zeros at their ends, (n, dim)."""
+    if vectors.shape[1] == dim:
+        return vectors
+    wide = np.zeros((len(vectors), dim), dtype=np.float32)
+    wide[:, : vectors.shape[1]] = vectors
+    return wide
 
-    Beyond the last one exact search is as fast (docs/results/index.md).
+
+def efforts(n_cells: int) -> list[int]:
+    """Return the numbers of cells to try, rising.
+
+    Beyond the last one, half of all cells, exact search is as fast (docs/results/index.md).
     """
-    if kind == "ivf":
-        first, last = 1, max(1, index.nlist // 2)
-    else:
-        first, last = _LEAST_EF, max(_LEAST_EF, index.ntotal // 100)
-    steps = [first]
+    steps, last = [1], max(1, n_cells // 2)
     while steps[-1] < last:
         steps.append(min(last, max(steps[-1] + 1, ceil(steps[-1] * 1.4))))
     return steps
 
 
 def nearest_exact(vectors: Float32, queries: Float32, k: int) -> tuple[Int64, Float32]:
-    """Return the best positions of contiguous vectors and their scores, (q, k) each.
-
-    The search takes all vectors, without an index.
+    """Return the best positions and their scores, (q, k) each, of contiguous vectors, without an index.
 
     Parameters
     ----------
@@ -109,37 +104,20 @@ def nearest_exact(vectors: Float32, queries: Float32, k: int) -> tuple[Int64, Fl
     return positions, scores
 
 
-def search_exact(flat: Any, queries: Float32, k: int, allowed: Bool | None = None) -> tuple[Float32, Int64]:
-    """Return the best positions and their scores, (q, k) each.
+def nearest_in_cells(index: Any, vectors: Float32, queries: Float32, k: int, n_probe: int) -> tuple[Int64, Float32]:
+    """Return the best positions found and their scores, (q, k) each; -1 where fewer were found.
+
+    The cells give the positions, the vectors the scores, in full precision.
 
     Parameters
     ----------
-    allowed : (n,) bool, the positions that may be found, at least ``k`` of them; None for all
+    vectors : (n, d) float32, those of the index
+    n_probe : cells to look into
     """
-    params = None
-    # with an array FAISS visits only its positions; with a bitmap it visits all
-    if allowed is not None:
-        params = _faiss.SearchParameters(sel=_faiss.IDSelectorArray(np.flatnonzero(allowed)))
     with one_thread():
-        scores, positions = flat.search(queries, k, params=params)
-    return scores, positions
-
-
-def search_approximate(
-    index: Any, kind: Kind, queries: Float32, k: int, effort: int, allowed: Bool | None = None
-) -> tuple[Float32, Int64]:
-    """Return the best positions found and their scores, (q, k) each; -1 where fewer were found.
-
-    A search also visits positions that are not allowed, so the effort grows as their share grows.
-    """
-    sel = None
-    if allowed is not None:
-        sel = _faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
-        effort = ceil(effort * len(allowed) / max(1, int(allowed.sum())))
-    if kind == "ivf":
-        params = _faiss.SearchParametersIVF(nprobe=min(effort, index.nlist), sel=sel)
-    else:
-        params = _faiss.SearchParametersHNSW(efSearch=max(effort, k), sel=sel)
-    with one_thread():
-        scores, positions = index.search(queries, k, params=params)
-    return scores, positions
+        wide = widened(queries, index.d)
+        _, positions = index.search(wide, k, params=_faiss.SearchParametersIVF(nprobe=n_probe))
+    scores = np.einsum("qkd,qd->qk", vectors[positions], queries)
+    scores[positions < 0] = -np.inf
+    order = np.argsort(-scores, axis=1, kind="stable")
+    return np.take_along_axis(positions, order, axis=1), np.take_along_axis(scores, order, axis=1)

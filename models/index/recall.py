@@ -1,13 +1,14 @@
-"""Measures the recall of an approximate index, and finds the least effort that reaches a target."""
+"""Measures the recall of an approximate search, and finds the least effort that reaches a target."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable, Iterable
+from typing import Final, TypeAlias
 
 import numpy as np
 
 from models.base.types import Float32, Int64
-from models.index.faiss_kinds import Kind, efforts, search_approximate, search_exact
+from models.index.faiss_kinds import nearest_exact
 
 #: Recall is measured over this many answers to this many queries; searches for more answers have
 #: less.
@@ -17,27 +18,32 @@ N_QUERIES: Final = 256
 #: vector lies near items, not on one.
 _NOISE: Final = 0.5
 
+#: From queries, k and effort to positions, -1 for none, and scores, (q, k) each.
+SearchBy: TypeAlias = Callable[[Float32, int, int], tuple[Int64, Float32]]
 
-def least_effort(index: Any, flat: Any, kind: Kind, vectors: Float32, *, target: float, seed: int) -> tuple[int, float]:
+
+def least_effort(
+    search: SearchBy, vectors: Float32, efforts: Iterable[int], *, target: float, seed: int
+) -> tuple[int, float]:
     """Return the least effort tried that reaches the ``target`` recall, and its recall.
 
     Where no effort reaches the target, return the largest effort and its recall.
 
     Parameters
     ----------
-    index, flat : the approximate and the exact FAISS index of the same vectors
-    vectors : (n, d) float32
+    vectors : (n, d) float32, n at least 1, in which ``search`` searches
+    efforts : to try, rising
     seed : of the queries
     """
     queries = _sample_queries(vectors, seed)
     k = min(RECALL_K, len(vectors))
-    exact_scores, _ = search_exact(flat, queries, k)
+    _, exact_scores = nearest_exact(vectors, queries, k)
     longest = float(np.linalg.norm(vectors, axis=1).max())
     # [q]; two roundings of a product differ by this
     slack = 1e-6 * longest * np.linalg.norm(queries, axis=1)
     effort, recall = 0, 0.0
-    for effort in efforts(index, kind):
-        scores, positions = search_approximate(index, kind, queries, k, effort)
+    for effort in efforts:
+        positions, scores = search(queries, k, effort)
         recall = measured_recall(scores, positions, exact_scores, slack)
         if recall >= target:
             break

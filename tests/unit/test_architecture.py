@@ -66,7 +66,8 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.drills.judging"},
         {"tools.drills"},
         {"tools.drills.acts", "tools.bench.live"},
-        {"tools.drills.kinds", "tools.bench"},
+        {"tools.drills.kinds", "tools.bench.indexes"},
+        {"tools.bench"},
         {
             "tools.commands",
             "tools.commands.data",

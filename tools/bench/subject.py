@@ -18,6 +18,7 @@ SUBJECTS: Final = {
     "sequencer": "events a second, beside bare clients and the obvious agent",
     "freshness": "age of lists by rate of events, and where the time goes",
     "encoder": "texts a second, beside a plain loop over batches of 32",
+    "index": "search among up to a million items, by kind of index",
     "factors": "matrix factorisation, beside the implicit package",
     "imputation": "lists with features missing, by what fills them",
     "cold-start": "users and items without events, beside popularity",
