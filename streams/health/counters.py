@@ -55,6 +55,7 @@ GaugeName: TypeAlias = (
         Literal["index_recall_percent"], "share of the exact best 100 that retrieval finds, measured each minute"
     ]
     | Annotated[Literal["index_generation"], "version of the catalogue snapshot"]
+    | Annotated[Literal["index_engine_failures"], "searches and builds in which the index engine failed"]
     | Annotated[Literal["pending_windows"], "users who wait for the model"]
     | Annotated[Literal["windows_held"], "users who wait because of lists_per_minute"]
     | Annotated[Literal["windows_superseded"], "windows that a newer one replaced before the model ran"]

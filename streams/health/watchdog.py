@@ -80,6 +80,7 @@ class Health:
         self._expired: dict[TP, Gap] = {}  # the last gap found in each partition
         self.unknown: UnknownItems | None = None  # the recommender's
         self.registry: Waiting | None = None  # the schema registry of the worker's topic
+        self.index_engine: Waiting | None = None  # the recommender's
         self._judge = StallJudge(self.settings.stall_timeout_s)
         self._recovery, self._membership = ProgressJudge(), ProgressJudge()
         # (committed, end) without a record in between
@@ -130,8 +131,8 @@ class Health:
             if unseen([gap], Acknowledged(), int(time.time() * 1000))
         ]
         unknown = "" if self.unknown is None else self.unknown.alarm()
-        waiting = "" if self.registry is None else self.registry.problem
-        return [*lines, *([unknown] if unknown else []), *([waiting] if waiting else [])]
+        others = [one.problem for one in (self.registry, self.index_engine) if one is not None]
+        return [*lines, *(line for line in (unknown, *others) if line)]
 
     def note_expired(self, tp: TP, gap: Gap) -> None:
         """Note that the broker deleted events before they were read."""

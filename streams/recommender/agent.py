@@ -22,7 +22,9 @@ from typing import Any
 import faust
 from faust.types import TP, EventT
 
+from models.index.index import ItemIndex
 from models.ranking.pipeline import Catalogue
+from streams.catalogue.index_engine import open_index_engine, report, worker_name
 from streams.formats.decoders import open_registry
 from streams.health.counters import Metrics
 from streams.health.stage_times import RECOMMENDER_STAGES
@@ -131,12 +133,16 @@ async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) 
         model = await load_model(app.settings.recommender, parts.thread, app.settings.sequencer.types())
         patience_s = app.settings.health.stall_timeout_s
         registry = app.health.registry = open_registry(app.settings.kafka, "items", patience_s)
-        reader = CatalogueReader(app.settings.kafka, model, parts.thread, metrics, registry)
+        worker = worker_name(app.settings.kafka.topic_prefix, app.conf.web_port)
+        engine = app.health.index_engine = open_index_engine(app.settings.recommender, worker, model.artifact.version)
+        build_base = ItemIndex.build if engine is None else engine.build
+        reader = CatalogueReader(app.settings.kafka, model, parts.thread, metrics, registry, build_base=build_base)
         catalogues = await opened.enter_async_context(aclosing(reader.catalogues()))
         unknown = app.health.unknown = UnknownItems()
         collector = _collector(parts, Served.of(model, await anext(catalogues), reader.seen), unknown)
         opened.push_async_callback(collector.recount.stop)
-        jobs = (_follow(catalogues, reader.seen, model, collector.maker), collector.maker.run(), unknown.run())
+        jobs = [_follow(catalogues, reader.seen, model, collector.maker), collector.maker.run(), unknown.run()]
+        jobs += [] if engine is None else [report(engine, metrics)]
         tasks = [asyncio.ensure_future(watched(app, job)) for job in jobs]
         opened.push_async_callback(_cancel, tasks)
         yield collector

@@ -25,9 +25,9 @@ from aiokafka import TopicPartition
 
 from models.base.types import Float32
 from models.features.columns import item_row
-from models.index.index import EXACT_UP_TO
+from models.index.index import EXACT_UP_TO, ItemIndex
 from models.ranking.catalogue import Catalogue, build_catalogue
-from models.ranking.catalogue.rebuild import Built
+from models.ranking.catalogue.rebuild import BuildBase, Built
 from models.ranking.catalogue.recall import RECALL_TARGET, running_recall
 from models.ranking.catalogue.store import CatalogueStore, Entry
 from streams.catalogue.changes import Schedule, rest_key, text_key
@@ -68,6 +68,7 @@ class CatalogueReader:
     Parameters
     ----------
     clock : seconds since 1970
+    build_base : builds the index over a large catalogue
 
     Attributes
     ----------
@@ -83,6 +84,7 @@ class CatalogueReader:
         metrics: Metrics,
         registry: SchemaRegistry | None = None,
         clock: Callable[[], float] = time.time,
+        build_base: BuildBase = ItemIndex.build,
     ) -> None:
         self._settings = settings
         self._model = model
@@ -91,7 +93,7 @@ class CatalogueReader:
         self._registry = registry
         self._clock = clock
         self._decoder = open_item_decoder(settings, registry)
-        self._store = CatalogueStore(model.artifact)
+        self._store = CatalogueStore(model.artifact, build_base)
         self._schedule = Schedule()
         self._background = ModelThread("index")
         self._rebuild: asyncio.Future[Built] | None = None

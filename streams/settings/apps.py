@@ -13,6 +13,7 @@ from models.base.event_types import EventTypes
 from streams.settings.check import check_fields, check_setting, refused
 from streams.settings.event_table import DEFAULT_TABLE, read_table
 from streams.settings.record_limits import WindowBounds, check_window_fits
+from streams.settings.urls import check_url
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,11 @@ class RecommenderSettings:
         fetched from the Hugging Face hub; ``off`` takes only what its local cache has
     encoder_cache_dir : folder of text embeddings, found by text hash and encoder version; empty
         means the user's cache directory
+    index_engine : address of a Qdrant server, 1.10 or newer, that searches among the items of a
+        catalogue of more than 50,000; needs ``headrace[qdrant]``. Empty means that each worker
+        searches itself: see ``docs/large-catalogues.md``
+    index_engine_key_file : file that holds the server's API key; over https or on this machine only
+    index_engine_timeout_ms : when the server takes longer, the worker searches itself
     segmenter : package that cuts Chinese text; ``rjieba`` is several times faster, and must be
         installed apart
     user_words : file of words that the segmenter keeps whole, one a line, in jieba's format; the
@@ -144,6 +150,9 @@ class RecommenderSettings:
     encoder: str = ""
     encoder_download: Literal["off", "on"] = "off"
     encoder_cache_dir: str = ""
+    index_engine: str = ""
+    index_engine_key_file: str = ""
+    index_engine_timeout_ms: Annotated[int, Meta(ge=10, le=60_000)] = 500
     segmenter: Literal["jieba", "rjieba"] = "jieba"
     user_words: str = ""
 
@@ -151,6 +160,9 @@ class RecommenderSettings:
         check_fields(self)
         limit = f"at least list_size ({self.list_size})"
         check_setting(self.list_size <= self.n_candidates, "n_candidates", self.n_candidates, limit)
+        if self.index_engine:
+            key_file = "index_engine_key_file"
+            check_url("index_engine", self.index_engine, key_file, has_secret=bool(self.index_engine_key_file))
 
     def roots(self) -> list[Path]:
         """Return the folders in which an artifact may lie."""

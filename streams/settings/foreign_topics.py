@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from streams.settings.check import check_setting
-from streams.settings.token_endpoint import is_loopback
+from streams.settings.urls import check_url
 
 
 def check_formats(formats: Mapping[str, tuple[str, str]], registry_url: str, *, has_login: bool) -> None:
@@ -28,26 +27,4 @@ def check_formats(formats: Mapping[str, tuple[str, str]], registry_url: str, *, 
             f"the address of the registry, because {topic}_format is confluent-avro",
         )
     if registry_url:
-        _check_url(registry_url, has_login=has_login)
-
-
-def _check_url(url: str, *, has_login: bool) -> None:
-    try:
-        parts = urlsplit(url)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError:
-        host = ""
-    is_usable = bool(host) and "@" not in parts.netloc and not (parts.query or parts.fragment)
-    shown = url if is_usable else "***"
-    check_setting(
-        is_usable and parts.scheme in ("http", "https"),
-        "schema_registry_url",
-        shown,
-        "http://host:port or https://host:port, without a password; name a login in schema_registry_login_file",
-    )
-    check_setting(
-        not has_login or parts.scheme == "https" or is_loopback(host),
-        "schema_registry_url",
-        shown,
-        "https:// where schema_registry_login_file is set, http:// on this machine alone: a login would be readable",
-    )
+        check_url("schema_registry_url", registry_url, "schema_registry_login_file", has_secret=has_login)

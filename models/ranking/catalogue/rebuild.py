@@ -6,9 +6,10 @@ writer.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import isqrt
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -40,6 +41,10 @@ def is_due(n_base: int, n_tail: int) -> bool:
     return n_tail > limit
 
 
+#: Builds the index over contiguous float32 vectors, (n, d), which never change.
+BuildBase: TypeAlias = Callable[[Float32], VectorSearch]
+
+
 @dataclass(frozen=True)
 class Plan:
     """A rebuild that has begun.
@@ -49,12 +54,14 @@ class Plan:
     kept : rising, the rows to copy
     n : rows at the beginning; what comes later is not copied
     factors : (m, f + 1) float32, of the trained items, where their index is not built yet
+    build_base : builds the index over the items
     """
 
     rows: Rows
     kept: Int64
     n: int
     factors: Float32 | None
+    build_base: BuildBase
 
     def build(self) -> Built:
         """Return the new rows and the index over them."""
@@ -69,7 +76,7 @@ class Plan:
             new.append([rows.ids[row] for row in block.tolist()], rows.parts(block), rows.keys[block])
         base = factor_base = None
         if len(kept) > EXACT_UP_TO:
-            base = ItemIndex.build(new.arrays["vectors"][: len(kept)])
+            base = self.build_base(new.arrays["vectors"][: len(kept)])
         if self.factors is not None and len(self.factors) > EXACT_UP_TO:
             factor_base = ItemIndex.build(self.factors)
         return Built(self, new, kept, base, factor_base)

@@ -18,12 +18,13 @@ import numpy as np
 from models.artifact.artifact import Artifact
 from models.base.types import Bool, Float32, Int64
 from models.features.columns import Row
+from models.index.index import ItemIndex
 from models.index.search import VectorSearch
 from models.ranking.catalogue.live_index import LiveIndex
 from models.ranking.catalogue.nearest import NearestItems
 from models.ranking.catalogue.parts import ItemParts, TrainedItems, take
 from models.ranking.catalogue.popularity import Popularity
-from models.ranking.catalogue.rebuild import MIN_TAIL, Built, Plan, is_due
+from models.ranking.catalogue.rebuild import MIN_TAIL, BuildBase, Built, Plan, is_due
 from models.ranking.catalogue.rows import KEY_BYTES, ItemIds, RowOf, Rows
 from models.ranking.catalogue.snapshot import Catalogue
 from models.ranking.catalogue.tables import ItemTable, TrainedRows, WeightTable
@@ -66,8 +67,9 @@ class CatalogueStore:
     rows : the present rows
     """
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, build_base: BuildBase = ItemIndex.build) -> None:
         self._artifact = artifact
+        self._build_base = build_base
         self._trained = TrainedItems(artifact)
         text = np.zeros((0, artifact.whitening.matrix.shape[0]), dtype=np.float32)
         self.rows = Rows(self._trained.parts([], text, []), len(artifact.popularity))
@@ -193,7 +195,7 @@ class CatalogueStore:
         self._forget_withdrawn(now_s)
         newest = np.fromiter(self.rows.latest.values(), np.int64, len(self.rows.latest))
         factors = self._trained.factors if self._factor_base is None else None
-        return Plan(self.rows, np.sort(newest), self.rows.n, factors)
+        return Plan(self.rows, np.sort(newest), self.rows.n, factors, self._build_base)
 
     def finish(self, built: Built | None) -> None:
         """End a rebuild: take its rows and index over, with all that changed since :meth:`plan`.

@@ -47,7 +47,7 @@ def test_an_artifact_that_cannot_be_loaded_leaves_nothing_open(tmp_path: Path) -
 class FakeReader:
     """A reader of ``items`` without Kafka: it gives the next catalogue when a test asks for it."""
 
-    def __init__(self, _settings: Any, model: Model, thread: Any, *_more: Any) -> None:
+    def __init__(self, _settings: Any, model: Model, thread: Any, *_more: Any, **_named: Any) -> None:
         self.model = model
         self.more = asyncio.Event()
         self.seen = SeenIndex(())
