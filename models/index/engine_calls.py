@@ -1,4 +1,4 @@
-"""Calls of a search engine on the network: each within a deadline, and none for a while after a failure."""
+"""Calls of a search engine: each within a deadline, and none for a while after a failure."""
 
 from __future__ import annotations
 

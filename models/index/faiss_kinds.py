@@ -93,10 +93,11 @@ def efforts(n_cells: int) -> list[int]:
 
 
 def nearest_exact(vectors: Float32, queries: Float32, k: int) -> tuple[Int64, Float32]:
-    """Return the best positions and their scores, (q, k) each, of contiguous vectors, without an index.
+    """Return the best positions and their scores, (q, k) each, without an index.
 
     Parameters
     ----------
+    vectors, queries : contiguous
     k : at most the number of vectors
     """
     with one_thread():

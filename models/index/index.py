@@ -17,8 +17,8 @@ from models.index.faiss_kinds import Kind, build_ivf, efforts, nearest_exact, ne
 from models.index.recall import least_effort
 
 #: Up to this many vectors ``auto`` is exact: one search takes about half a millisecond of an idle
-#: core. Above, it is ivf: docs/results/index.md compares it with FAISS's other kinds, and with exact
-#: search at a million vectors.
+#: core. Above, it is ivf: docs/results/index.md compares it with FAISS's other kinds, and with
+#: exact search at a million vectors.
 EXACT_UP_TO: Final = 50_000
 #: Cells hold float16: a greater value would be infinite there.
 LARGEST_VALUE: Final = float(np.finfo(np.float16).max)

@@ -1,10 +1,10 @@
-"""A catalogue's base index in a Qdrant server (1.10 or newer), and the local search that replaces it.
+"""A catalogue's base index in a Qdrant server, 1.10 or newer, and the search that replaces it.
 
 ::
 
     build   create NAME-ARTIFACT-GENERATION ─► upload ─► wait for its graph ─► measure recall
             ─► alias NAME points to it ─► delete all generations but the last two
-    search  the server, within a deadline ─► where it fails: this process, which has the vectors, too
+    search  the server, within a deadline ─► where it fails: this process, which has the vectors
     mend    each minute without the server: where it has lost the collection, or never had it, build
 
 A search names its collection and not the alias, because rows belong to one generation. Each worker
@@ -130,7 +130,7 @@ class QdrantEngine(EngineCalls):
         return {one.name: int(found[1]) for one in listed if (found := form.fullmatch(one.name))}
 
     def _fill(self, collection: str, vectors: Float32) -> None:
-        """Upload vectors with their rows as ids, and wait until the server has its graph of them."""
+        """Upload vectors with their rows as ids, and wait until the server has its graph."""
         for start in range(0, len(vectors), UPLOAD):
             block = vectors[start : start + UPLOAD]
             batch = models.Batch.model_construct(ids=list(range(start, start + len(block))), vectors=block.tolist())
@@ -187,7 +187,7 @@ class QdrantIndex:
         return len(self.vectors)
 
     def use(self, collection: str) -> None:
-        """Search in a collection from now on, with the least effort that reaches the recall of 0.98.
+        """Search in a collection from now on, with the least effort that finds 0.98 of the best.
 
         Raises
         ------
@@ -202,7 +202,7 @@ class QdrantIndex:
         self._collection, self._effort, self.recall = collection, effort, recall
 
     def mend(self) -> None:
-        """Build the index in the server where the server lacks it; else build one in this process."""
+        """Build the index in the server where it lacks it; while it fails, build one here."""
         try:
             if not self._collection or not self._engine.has(self._collection):
                 self._collection = ""

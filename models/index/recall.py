@@ -1,4 +1,4 @@
-"""Measures the recall of an approximate search, and finds the least effort that reaches a target."""
+"""Measures the recall of an approximate search, and finds the least effort for a target."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""``headrace bench index``: recall, time, memory and build of each kind of index, at up to a million items.
+"""``headrace bench index``: recall, time, memory and build of each kind of index.
 
-The vectors are those of an artifact and a catalogue, and made ones like them (:mod:`tools.bench.indexes.vectors`);
-the queries are the vectors of users of a log. Times are processor times of one thread, which other
-programs on the machine do not change much; the rounds of the kinds are interleaved.
+The vectors are those of an artifact and a catalogue, and made ones like them, by
+:mod:`tools.bench.indexes.vectors`. The queries are the vectors of users of a log. Times are
+processor times of one thread, which other programs do not change much. The rounds of the kinds are
+interleaved.
 """
 
 from __future__ import annotations

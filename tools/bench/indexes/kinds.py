@@ -1,4 +1,4 @@
-"""The indexes of ``headrace bench index``: headrace's own, and FAISS's other ones at the same recall."""
+"""The indexes of ``headrace bench index``: headrace's own, and FAISS's others at one recall."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def _look_in_graph(index: Any, _vectors: Float32, queries: Float32, k: int, effo
 
 
 def _graph_efforts(index: Any) -> list[int]:
-    """Return numbers of candidates to keep; beyond a hundredth of all vectors exact search is as fast."""
+    """Return numbers of candidates to keep, up to a hundredth of all vectors."""
     steps, last = [LEAST_EF], max(LEAST_EF, index.ntotal // 100)
     while steps[-1] < last:
         steps.append(min(last, ceil(steps[-1] * 1.4)))

@@ -28,7 +28,7 @@ N_COMPARED: Final = 1_000
 
 
 def real_vectors(artifact_dir: Path, sources: TrainingSources, n_queries: int, seed: int) -> tuple[Float32, Float32]:
-    """Return the vectors of a catalogue's items, (n, d + 1), and those of users, (q, d + 1), last entry 1.
+    """Return vectors of a catalogue, (n, d + 1), and of users, (q, d + 1), whose last entry is 1.
 
     Users are windows before events of the log.
 
@@ -129,7 +129,7 @@ def likeness(items: Float32, made: Float32, seed: int) -> dict[str, dict[str, li
 
 
 def _unit(vectors: Float32) -> tuple[Float32, Float32]:
-    """Return lengths and directions without the last entry; a vector of length 0 has direction 0."""
+    """Return lengths and directions without the last entry; length 0 has direction 0."""
     lengths: Float32 = np.linalg.norm(vectors[:, :-1], axis=1)
     unit = vectors[:, :-1] / np.maximum(lengths, np.finfo(np.float32).tiny)[:, None]
     return lengths, np.ascontiguousarray(unit, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""An index in Qdrant's embedded form equals the exact one, and a server that fails costs no answer."""
+"""An index in Qdrant's embedded form equals the exact one; a server that fails costs no answer."""
 
 from __future__ import annotations
 
