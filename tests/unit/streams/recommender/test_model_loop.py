@@ -189,6 +189,53 @@ def test_what_does_not_heal_ends_the_loop(how: str) -> None:
     asyncio.run(run())
 
 
+def test_no_window_waits_for_others_and_batches_grow_while_the_model_works() -> None:
+    """The first window is a batch alone; all that come meanwhile are the next one."""
+
+    async def run() -> list[int]:
+        setting, began, released = Setting(), threading.Event(), threading.Event()
+        sizes: list[int] = []
+
+        def slow(catalogue: Any, windows: Any, *args: Any, **how: Any) -> RankedBatch:
+            sizes.append(len(windows))
+            began.set()
+            released.wait(WAIT_S)
+            return setting.recommend(catalogue, windows, *args, **how)
+
+        setting.breaks(slow)
+        running = asyncio.ensure_future(setting.maker.run())
+        setting.add("b1", ["a"], 1)
+        await until(began.is_set, running)
+        for i in range(7):
+            setting.add(f"c{i}", [f"u{i}"], 1)
+        released.set()
+        await until(lambda: len(setting.out.done) == 8, running)
+        running.cancel()
+        setting.worker.stop()
+        return sizes
+
+    assert asyncio.run(run()) == [1, 7]
+
+
+def test_every_list_is_in_every_stage_of_the_model() -> None:
+    """So the stages' means add up to the freshness of a list."""
+
+    async def run() -> dict[str, float]:
+        setting = Setting()
+        running = asyncio.ensure_future(setting.maker.run())
+        setting.add("b1", ["a", "b", "c"], 1)
+        await until(lambda: setting.out.done == ["b1"], running)
+        running.cancel()
+        setting.worker.stop()
+        (family,) = setting.metrics.stages.collect()
+        return {s.labels["stage"]: s.value for s in family.samples if s.name.endswith("_count")}
+
+    counts = asyncio.run(run())
+    assert {stage: counts[stage] for stage in ("queue", "embed", "retrieve", "score")} == dict.fromkeys(
+        ("queue", "embed", "retrieve", "score"), 3
+    )
+
+
 def test_a_slow_model_gets_small_batches() -> None:
     """A batch fits the time limit at the pace of the last one: no job runs until the restart."""
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from streams.contract.records import encode
 from streams.contract.windows import ListWindow, Trigger, WindowItem
+from streams.recommender.waiting import window_queue
 from streams.recommender.waiting.window_queue import MAX_WINDOWS, WindowQueue
 
 
@@ -148,3 +152,33 @@ def test_a_batch_of_short_windows_is_bounded_too() -> None:
     pending.add(0, [entry(f"u{i}", 1) for i in range(MAX_WINDOWS + 5)], "batch")
     assert len(pending.take(10 * MAX_WINDOWS)) == MAX_WINDOWS
     assert len(pending.take(10 * MAX_WINDOWS)) == 5
+
+
+def test_many_waiting_windows_are_kept_encoded_and_come_back_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoded, 100,000 long windows would take gigabytes; a few are not worth encoding."""
+    monkeypatch.setattr(window_queue, "MAX_DECODED", 2)
+    encoded: list[bytes] = []
+
+    def noted(state: ListWindow) -> bytes:
+        encoded.append(encode(state))
+        return encoded[-1]
+
+    monkeypatch.setattr(window_queue, "encode", noted)
+    pending: WindowQueue[str] = WindowQueue()
+    entries = [entry(f"u{i}", i + 1, 3) for i in range(5)]
+    pending.add(0, entries, "b1")
+    assert len(encoded) == 3
+    taken = pending.take(1_000)
+    assert [(w.key, w.state) for w in taken] == [(key, state) for key, state, _ in entries]
+    pending.give_back(taken)
+    assert [w.state for w in pending.take(1_000)] == [state for _, state, _ in entries]
+
+
+def test_a_window_waits_since_it_came_and_not_since_the_one_that_it_replaced() -> None:
+    """The stage times tell of the window in the list."""
+    now = [10.0]
+    pending: WindowQueue[str] = WindowQueue(clock=lambda: now[0])
+    pending.add(0, [entry("a", 1)], "b1")
+    now[0] = 12.0
+    pending.add(0, [entry("a", 2)], "b2")
+    assert [window.since_s for window in pending.take(10)] == [12.0]
