@@ -28,7 +28,7 @@ RecommenderStage: TypeAlias = (
     | Annotated[Literal["queue"], "from there until the model begins the window's batch"]
     | Annotated[Literal["embed"], "the model computes the users' vectors and factors"]
     | Annotated[Literal["retrieve"], "the model finds candidates and their features"]
-    | Annotated[Literal["score"], "the model ranks the candidates and gives reasons"]
+    | Annotated[Literal["score"], "the model ranks the candidates and gives reasons; the lists are encoded"]
     | Annotated[Literal["publish"], "from there until the broker has the lists"]
 )
 Stage: TypeAlias = SequencerStage | RecommenderStage
