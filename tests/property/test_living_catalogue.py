@@ -76,6 +76,14 @@ class Shop:
         self.begun: rebuild.Plan | None = None
         self.held: list[tuple[Catalogue, list[object]]] = []
 
+    @classmethod
+    def after(cls, steps: Sequence[tuple[str, Any]]) -> Shop:
+        """Return a shop that has done the steps of an example."""
+        shop = cls()
+        for what, changes in steps:
+            shop.step(what, changes)
+        return shop
+
     def step(self, what: str, changes: Any) -> None:
         """Do one step of an example."""
         getattr(self, what)(changes)
@@ -202,9 +210,7 @@ SETTINGS = settings(
 @given(steps(ONE_NEW))
 def test_any_history_gives_the_lists_of_its_end(drawn: list[tuple[str, list[Any]]]) -> None:
     """Puts, removals, hiding, showing and rebuilds, with readers that still hold old snapshots."""
-    shop = Shop()
-    for what, changes in drawn:
-        shop.step(what, changes)
+    shop = Shop.after(drawn)
     check(shop)
 
 
@@ -212,9 +218,7 @@ def test_any_history_gives_the_lists_of_its_end(drawn: list[tuple[str, list[Any]
 @given(steps(IDS))
 def test_many_new_items_give_the_same_lists_after_a_rebuild(drawn: list[tuple[str, list[Any]]]) -> None:
     """A rebuild keeps what changed while it ran, and orders rows as a catalogue built at once."""
-    shop = Shop()
-    for what, changes in drawn:
-        shop.step(what, changes)
+    shop = Shop.after(drawn)
     shop.finish(())
     shop.store.rebuild_now()
     check(shop)

@@ -5,19 +5,12 @@ Every change comes into force, and no list shows a hidden item.
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 
 from streams.errors import InputError
+from tests.support.programs import arguments
+from tools.bench import catalogue
 from tools.bench.catalogue import SUBJECT
-
-
-def options(*words: str) -> argparse.Namespace:
-    """Return parsed options."""
-    parser = argparse.ArgumentParser()
-    SUBJECT.add_arguments(parser)
-    return parser.parse_args(words)
 
 
 @pytest.mark.parametrize(
@@ -32,13 +25,15 @@ def options(*words: str) -> argparse.Namespace:
 def test_a_number_out_of_its_range_is_refused(words: tuple[str, ...], told: str) -> None:
     """The message names the option, the value and the limit."""
     with pytest.raises(InputError, match=told):
-        SUBJECT.options_of(options(*words))
+        SUBJECT.options_of(arguments(catalogue, *words))
 
 
 @pytest.mark.model
 def test_every_change_comes_into_force_and_no_hidden_item_is_listed() -> None:
     """A short run of a small shop; rate 0 is always measured, because ratios need it."""
-    chosen = SUBJECT.options_of(options("--items", "300", "--rates", "40", "--seconds", "1", "--rounds", "1"))
+    chosen = SUBJECT.options_of(
+        arguments(catalogue, "--items", "300", "--rates", "40", "--seconds", "1", "--rounds", "1")
+    )
     result = SUBJECT.run(chosen)
     (size,) = result["sizes"]
     without, found = size["rates"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 from collections.abc import Callable, Iterator
@@ -13,16 +12,10 @@ from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Recommendation, RecordDecoder
 from streams.contract.windows import decode_window
 from streams.errors import InputError
+from tests.support.programs import arguments
 from tools.bench import compression as bench_compression
-from tools.bench.compression import CODECS, Cost, add_arguments, lists, measure, options_of, summarize, windows
+from tools.bench.compression import CODECS, Cost, lists, measure, options_of, summarize, windows
 from tools.main import main
-
-
-def arguments(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--json", action="store_true")
-    add_arguments(parser)
-    return parser.parse_args(words)
 
 
 def test_a_small_run_reports_every_codec(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +66,7 @@ def test_times_are_medians_with_their_range() -> None:
 @pytest.mark.parametrize("words", [("--records", "9"), ("--batch", "0"), ("--repeats", "0")])
 def test_what_cannot_be_measured_is_refused(words: tuple[str, str]) -> None:
     with pytest.raises(InputError, match=f"{words[0]} {words[1]}: must be at least"):
-        options_of(arguments(*words))
+        options_of(arguments(bench_compression, *words))
 
 
 def test_records_that_get_lost_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,19 +12,12 @@ import pytest
 from models.base.types import Float32
 from models.text.encoder import TransformerEncoder
 from streams.errors import InputError
+from tests.support.programs import arguments
 from tests.unit.models.text.test_encoder import TEXTS, save_bert
 from tools.bench import encoder as bench_encoder
 from tools.main import main
 
 pytestmark = pytest.mark.model
-
-
-def arguments(*given: str) -> argparse.Namespace:
-    """Parse the benchmark's arguments."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--json", action="store_true")
-    bench_encoder.add_arguments(parser)
-    return parser.parse_args(given)
 
 
 def test_texts_are_seeded_short_and_long() -> None:
@@ -88,4 +80,4 @@ def test_bad_arguments_are_refused(given: tuple[str, ...], monkeypatch: pytest.M
     """Each is one line that names the value."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match=given[1]):
-        bench_encoder.run(bench_encoder.options_of(arguments(*given)))
+        bench_encoder.run(bench_encoder.options_of(arguments(bench_encoder, *given)))

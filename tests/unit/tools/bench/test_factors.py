@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import numpy as np
@@ -10,17 +9,12 @@ import pytest
 
 from models.factors.als import AlsConfig
 from streams.errors import InputError
-from tools.bench.factors import add_arguments, options_of, peer_weights, summarize_runs, taste_log
+from tests.support.programs import arguments
+from tools.bench import factors
+from tools.bench.factors import options_of, peer_weights, summarize_runs, taste_log
 from tools.main import main
 
 TINY = ["--users", "60", "--items", "30", "--per-user", "6", "--dim", "4", "--sweeps", "2", "--repeats", "1"]
-
-
-def arguments(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--json", action="store_true")
-    add_arguments(parser)
-    return parser.parse_args([*TINY, *words])
 
 
 def test_a_tiny_run_reports_every_program(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,4 +59,4 @@ def test_ratios_are_medians_of_pairs() -> None:
 def test_too_small_a_run_is_a_usage_error() -> None:
     """The message names the options."""
     with pytest.raises(InputError, match="--sweeps must be at least 1"):
-        options_of(arguments("--sweeps", "0"))
+        options_of(arguments(factors, *TINY, "--sweeps", "0"))

@@ -5,12 +5,12 @@ It refuses rates out of range.
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 
 from streams.errors import InputError
-from tools.bench.freshness import add_arguments, highest_below, options_of
+from tests.support.programs import arguments
+from tools.bench import freshness
+from tools.bench.freshness import highest_below, options_of
 
 
 def test_the_highest_rate_is_below_every_rate_that_fails() -> None:
@@ -24,8 +24,5 @@ def test_the_highest_rate_is_below_every_rate_that_fails() -> None:
 
 @pytest.mark.parametrize("rates", ["0", "nan", "x", "50,30000", ""])
 def test_rates_out_of_range_are_refused(rates: str) -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--broker")
-    add_arguments(parser)
     with pytest.raises(InputError, match="--rates"):
-        options_of(parser.parse_args(["--rates", rates]))
+        options_of(arguments(freshness, "--rates", rates))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import random
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from models.training.options import TextSource
 from models.training.train import TrainingData, TrainingOptions, train
 from streams.errors import InputError
+from tests.support.programs import arguments
 from tools.commands.learning import evaluate
 from tools.files.log_source import LogSource
 from tools.main import main
@@ -79,9 +79,7 @@ def test_commands_that_publish_say_why_not(log: Path, capsys: pytest.CaptureFixt
 
 def test_an_evaluation_cannot_cut_by_time(log: Path) -> None:
     """Leave-one-out needs no time: a random event of each user is asked."""
-    parser = argparse.ArgumentParser()
-    evaluate.add_arguments(parser)
-    args = parser.parse_args(["model", str(log), "--no-times", "--protocol", "time"])
+    args = arguments(evaluate, "model", str(log), "--no-times", "--protocol", "time")
     with pytest.raises(InputError, match="--protocol time: cuts by time"):
         evaluate.run(args)
 

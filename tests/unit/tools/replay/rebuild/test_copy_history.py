@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -30,6 +29,7 @@ from streams.settings.kafka import CONTRACT_TOPICS
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from streams.settings.record_limits import WindowBounds
 from tests.support.builders import FakeRecord, make_event, write_key
+from tests.support.programs import arguments
 from tools.commands.data import replay
 from tools.files.log_source import LogSource
 from tools.replay.identity import LogReplay
@@ -446,7 +446,5 @@ def test_a_promotion_is_remembered_for_its_live_topics(tmp_path: Path) -> None:
     ],
 )
 def test_options_that_do_not_go_together_are_refused(argv: list[str]) -> None:
-    parser = argparse.ArgumentParser()
-    replay.add_arguments(parser)
     with pytest.raises(InputError):
-        check_usage(parser.parse_args(argv))
+        check_usage(arguments(replay, *argv))
