@@ -22,8 +22,8 @@ from tests.support.builders import T0, FakeRecord
 from tests.support.hostile_text import FORMULA, HOSTILE, READABLE, forged, unfit
 from tests.unit.test_architecture import ROOT, files
 from tools.catalogue import items_topic as catalogue
+from tools.catalogue import shop
 from tools.cli import emit, progress, say, say_table, write_json, write_line, write_row
-from tools.commands.data import items
 from tools.commands.trials.drill import as_lines as drill_lines
 from tools.demo.report import user_lines
 from tools.files.logs.log_rows import LogRow
@@ -34,6 +34,7 @@ from tools.workers.process import Worker
 #: to the parent of a benchmark.
 SINKS = {"tools/cli.py", "streams/printable.py"}
 EXCEPTIONS = {
+    ("tools/bench/live/load.py", "sys.stdout"),
     ("streams/health/process_guard.py", "os.write"),
     ("streams/health/process_guard.py", "sys.__stderr__"),
     ("tools/bench/sequencer_programs.py", "os.write"),
@@ -247,7 +248,7 @@ def test_refused_items_and_what_is_left_out_are_one_line_each(
     async def publish(_settings: KafkaSettings, records: Any) -> int:
         return len(list(records))
 
-    monkeypatch.setattr(items, "_publish", publish)
+    monkeypatch.setattr(shop, "_publish_items", publish)
     path = tmp_path / "items.csv"
     quoted = HOSTILE.replace("\x00", "").replace("\r", "")
     path.write_text(f'item_id,title\n"{quoted * 5}","{quoted}"\ni2,fine\n', "utf-8", newline="")

@@ -44,8 +44,8 @@ INTRODUCTION: Final = f"""# Settings
 Each setting is an environment variable: `{PREFIX}` and the setting's name in capitals, such as
 `{PREFIX}PARTITIONS=12`. It is also a key of `headrace.toml` in the working directory, such as
 `partitions = 12`. The variable wins over the file, and the option of a command wins over both. A
-program that reads an unknown name, or a value that the column *value* does not allow, ends with code 2
-and one line that names the remedy."""
+program that reads an unknown name, or a value that the column *value* does not allow, ends with
+code 2 and one line that names the remedy."""
 _PARAMETER: Final = re.compile(r"^(?P<names>[a-z_, ]+) : (?P<meaning>.+(?:\n    .+)*)", re.MULTILINE)
 
 
