@@ -14,6 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from models.base.processor import set_up_algebra
 from streams.errors import HeadraceError
 from streams.printable import PrintableFormatter, show_all_uncaught
 from streams.settings.file_trust import create_private
@@ -81,6 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     user can read the files that the command and its child processes create.
     """
     create_private()
+    set_up_algebra()
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in COMMANDS), None)
     show_all_uncaught()

@@ -15,6 +15,9 @@ def __getattr__(name: str) -> Any:
     """
     if name != "app":
         raise AttributeError(name)
+    from models.base.processor import set_up_algebra
+
+    set_up_algebra(is_beside_events=True)  # before NumPy is loaded
     from streams.recommender.agent import build_recommender
     from streams.runtime.app import start_app
 
