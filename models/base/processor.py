@@ -29,8 +29,8 @@ def set_up_algebra(*, is_beside_events: bool = False) -> None:
 def algebra_environment(cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
     """Return the variables that make linear algebra as fast as the processor is.
 
-    They ask for AVX-512 where an AMD processor has it: OpenBLAS 0.3.31 does not know the newest ones
-    and then computes at half their speed.
+    They ask for AVX-512 where an AMD processor has it: OpenBLAS 0.3.31 does not know the newest
+    ones and then computes at half their speed.
 
     Parameters
     ----------

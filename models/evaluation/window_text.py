@@ -17,7 +17,7 @@ import numpy as np
 from models.base.event_types import DEFAULT_TYPES, WindowTypes
 from models.base.types import Float32
 from models.interactions import Interactions, sample_positions, windows_before
-from models.sequence.model import PackedWindows, pack
+from models.sequence.packing import PackedWindows, pack
 from models.text.encoder import TextEncoder
 from models.text.whitening import Whitening
 

@@ -1,126 +1,189 @@
-"""The features by which fusion ranks candidates, and where the sources place them."""
+"""The features by which fusion ranks candidates, compiled: one pass over each user's candidates."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from models.base.types import Bool, Float32, Int64
+from models.base.compiled import compiled
+from models.base.types import Float32, Int32
 from models.fusion import FEATURES
 from models.ranking.catalogue import Catalogue
-from models.sequence.model import PackedWindows
+from models.ranking.collecting import Union
+from models.sequence.packing import PackedWindows
+
+#: Where a feature is among FEATURES: the compiler takes each as a constant.
+_AT: Final = {name: place for place, name in enumerate(FEATURES)}
+_RETRIEVAL, _RETRIEVAL_SHARE = _AT["retrieval_score"], _AT["retrieval_share"]
+_RETRIEVAL_RANK, _MF, _MF_RANK = _AT["retrieval_rank"], _AT["mf_logit"], _AT["mf_rank"]
+_NEXT_SHARE, _NEXT, _NEIGHBOURS = _AT["next_share"], _AT["next_score"], _AT["neighbour_score"]
+_RECENT, _POPULARITY, _SIMILARITY = _AT["recent_popularity"], _AT["popularity"], _AT["similarity"]
+_TEXT, _NEWEST_TEXT = _AT["text_similarity"], _AT["newest_text_similarity"]
+_IS_NEW, _LENGTH = _AT["is_new"], _AT["window_length"]
+#: Added to a share before its logarithm.
+SHARE_OFFSET: Final = np.float32(1e-3)
+_LOG_OF_NONE: Final = np.log(SHARE_OFFSET)
+_LOWER: Final = np.uint64(0xFFFFFFFF)
 
 
-class Counts(NamedTuple):
-    """Scores of each candidate from item-to-item tables, (n, c) float32 each."""
+class Features(NamedTuple):
+    """Features of candidates.
 
-    last: Float32
-    following: Float32
-    neighbouring: Float32
+    Parameters
+    ----------
+    planes : (n, len(FEATURES), c) float32, a feature's values side by side
+    ranks : (2, n, c) int32, from 1, by falling retrieval score and by falling mf logit; ties keep
+        the order of the columns
+    """
+
+    planes: Float32
+    ranks: Int32
 
 
 def features_of(
-    catalogue: Catalogue,
-    packed: PackedWindows,
-    rows: Int64,
-    valid: Bool,
-    vectors: Float32,
-    mf_users: Float32,
-    counts: Counts,
-) -> Float32:
-    """Return the features of candidates, (n, c, len(FEATURES)) float32.
+    catalogue: Catalogue, packed: PackedWindows, found: Union, vectors: Float32, mf_users: Float32
+) -> Features:
+    """Return the features of candidates; of padding they mean nothing, but are finite.
 
     Parameters
     ----------
-    rows, valid : (n, c), as in ``models.ranking.candidates.Candidates``
     vectors : (n, dim + 1) float32, the last entry is 1
     mf_users : (n, f + 1) float32, the last entry is 1
     """
-    retrieval, similarity = _vector_products(catalogue, packed, rows, vectors)
-    mf = np.matmul(catalogue.factors[rows], mf_users[:, :, None])[..., 0]
-    text_similarity, newest_text_similarity = _text_products(catalogue, packed, rows)
-    by_name = {
-        "retrieval_score": retrieval,
-        "retrieval_share": _log_shares(retrieval, valid),
-        "retrieval_rank": np.log1p(_ranks(retrieval, valid)),
-        "mf_logit": mf,
-        "mf_rank": np.log1p(_ranks(mf, valid)),
-        "next_share": np.log(counts.last + 1e-3),
-        "next_score": np.log(counts.following + 1e-3),
-        "neighbour_score": np.log(counts.neighbouring + 1e-3),
-        "recent_popularity": catalogue.recent_popularity[rows],
-        "popularity": catalogue.popularity[rows],
-        "similarity": similarity,
-        "text_similarity": text_similarity,
-        "newest_text_similarity": newest_text_similarity,
-        "is_new": catalogue.is_new[rows],
-        "window_length": np.log1p(packed.lengths)[:, None],
-    }
-    # a feature's values side by side
-    planes = np.empty((len(FEATURES), *rows.shape), dtype=np.float32)
-    for plane, name in zip(planes, FEATURES, strict=True):
-        plane[:] = by_name[name]
-    return planes.transpose(1, 2, 0)
+    n, c = found.rows.shape
+    planes = np.zeros((n, len(FEATURES), c), dtype=np.float32)
+    keys = np.full((2, n, c), ~np.uint64(0))  # padding sorts last
+    _fill(
+        found.rows, found.counts, found.sums, packed.rows, packed.lengths, vectors, mf_users,
+        catalogue.vectors, catalogue.unit, catalogue.norms, catalogue.factors, catalogue.text_unit,
+        catalogue.recent_popularity, catalogue.popularity, catalogue.is_new, planes, keys,
+    )  # fmt: skip
+    keys.sort(axis=2)  # NumPy sorts whole numbers many at a time
+    ranks = np.zeros((2, n, c), dtype=np.int32)
+    _rank(keys, found.counts, np.log1p(np.arange(c + 1)).astype(np.float32), planes, ranks)
+    return Features(planes, ranks)
 
 
-def places_of(scores: Float32, valid: Bool, columns: Int64) -> Int64:
-    """Return the places of some candidates by falling score, (n, k) int64 from 1.
-
-    Ties keep the order of the columns. Of a candidate that is not valid the place means nothing.
-
-    Parameters
-    ----------
-    scores, valid : (n, c)
-    columns : (n, k) int64
-    """
-    known = np.where(valid, scores, -np.inf)[:, None, :]  # [n, 1, c]
-    own = np.take_along_axis(scores, columns, axis=1)[:, :, None]  # [n, k, 1]
-    is_before = np.arange(scores.shape[1]) < columns[:, :, None]
-    places: Int64 = 1 + ((known > own) | ((known == own) & is_before)).sum(axis=2)
-    return places
+@compiled
+def _keys(scores: Any, keys: Any) -> None:
+    """Write numbers that rise as the scores fall, and with the column among equal scores."""
+    patterns = scores.view(np.uint32)
+    for i in range(len(scores)):
+        bits = np.int64(patterns[i])
+        if bits == 0x80000000:  # -0 equals 0
+            bits = np.int64(0)
+        falling = bits if bits >> 31 else np.int64(0x7FFFFFFF) - bits
+        keys[i] = np.uint64((falling << 32) | i)
 
 
-def _vector_products(
-    catalogue: Catalogue, packed: PackedWindows, rows: Int64, vectors: Float32
-) -> tuple[Float32, Float32]:
-    """Return retrieval's scores, and the greatest cosine to an item of the window, (n, c) each.
-
-    One product gives both, because to read the candidates' vectors costs more than to multiply
-    them. Padding repeats the newest item, which does not change the greatest cosine.
-    """
-    newest = np.maximum(packed.lengths - 1, 0)
-    window = packed.rows[np.arange(len(rows))[:, None], np.minimum(np.arange(packed.rows.shape[1]), newest[:, None])]
-    others = np.zeros((len(rows), window.shape[1] + 1, vectors.shape[1]), dtype=np.float32)
-    others[:, :-1, :-1] = catalogue.unit[window]
-    others[:, -1] = vectors
-    products = np.matmul(others, catalogue.vectors[rows].transpose(0, 2, 1))  # [n, window + 1, c]
-    cosines = products[:, :-1].max(axis=1) / catalogue.norms[rows]
-    return products[:, -1], np.where(packed.lengths[:, None] > 0, cosines, np.float32(0.0))
+@compiled
+def _log_share(total: Any) -> Any:
+    return np.log(total + SHARE_OFFSET) if total != 0 else _LOG_OF_NONE
 
 
-def _text_products(catalogue: Catalogue, packed: PackedWindows, rows: Int64) -> tuple[Float32, Float32]:
-    """Return each text's cosine to the window's mean text and to its newest text, (n, c) each."""
-    mask = (np.arange(packed.rows.shape[1]) < packed.lengths[:, None]).astype(np.float32)
-    texts = catalogue.text_unit[packed.rows]  # [n, window, text_dim]
-    mean = np.matmul(mask[:, None, :], texts)[:, 0]
-    mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
-    newest = texts[np.arange(len(rows)), np.maximum(packed.lengths - 1, 0)] * (packed.lengths > 0)[:, None]
-    products = np.matmul(np.stack([mean, newest], axis=1), catalogue.text_unit[rows].transpose(0, 2, 1))
-    return products[:, 0], products[:, 1]
+@compiled
+def _dot(a: Any, b: Any) -> Any:
+    total = np.float32(0.0)
+    for j in range(len(a)):
+        total += a[j] * b[j]
+    return total
 
 
-def _log_shares(scores: Float32, valid: Bool) -> Float32:
-    """Return the log softmax over the valid candidates, (n, c) float32; 0 elsewhere."""
-    masked = np.where(valid, scores, -np.inf)
-    greatest = np.max(masked, axis=1, keepdims=True, initial=-1e30)
-    sums = np.exp(masked - greatest).sum(axis=1, keepdims=True)
-    return np.where(valid, masked - greatest - np.log(np.maximum(sums, 1e-30)), 0.0).astype(np.float32)
+@compiled
+def _window_texts(text_unit: Any, window: Any, mean: Any) -> None:
+    """Write the unit vector of the window's summed texts to mean."""
+    mean[:] = 0.0
+    for row in window:
+        for j in range(len(mean)):
+            mean[j] += text_unit[row, j]
+    mean /= max(np.sqrt(_dot(mean, mean)), np.float32(1e-9))
 
 
-def _ranks(scores: Float32, valid: Bool) -> Int64:
-    """Return each candidate's rank by falling score, (n, c) int64 from 1; ties keep row order."""
-    order = np.argsort(-np.where(valid, scores, -np.inf), axis=1, kind="stable")
-    ranks = np.empty_like(order)
-    ranks[np.arange(len(order))[:, None], order] = np.arange(1, order.shape[1] + 1)
-    return ranks
+@compiled
+def _greatest(products: Any, greatest: Any) -> None:
+    """Write the greatest product of each column to greatest."""
+    for i in range(len(greatest)):
+        greatest[i] = products[0, i]
+    for t in range(1, len(products)):
+        for i in range(len(greatest)):
+            greatest[i] = products[t, i] if products[t, i] > greatest[i] else greatest[i]
+
+
+@compiled
+def _shares(scores: Any, shares: Any) -> None:
+    """Write the log softmax of scores."""
+    greatest = np.float32(-1e30)
+    for i in range(len(scores)):
+        greatest = scores[i] if scores[i] > greatest else greatest
+    total = np.float32(0.0)
+    for i in range(len(scores)):
+        shares[i] = scores[i] - greatest
+        total += np.exp(shares[i])
+    log_total = np.log(max(total, np.float32(1e-30)))
+    for i in range(len(scores)):
+        shares[i] -= log_total
+
+
+@compiled
+def _fill(
+    rows: Any, counts: Any, sums: Any, windows: Any, lengths: Any, users: Any, mf_users: Any,
+    vectors: Any, unit: Any, norms: Any, factors: Any, text_unit: Any,
+    recent: Any, popularity: Any, is_new: Any, planes: Any, keys: Any,
+) -> None:  # fmt: skip
+    width, most = vectors.shape[1], rows.shape[1]
+    own_buffer = np.empty(most * width, np.float32)
+    window_buffer = np.zeros((windows.shape[1] + 1) * width, np.float32)
+    product_buffer = np.empty((windows.shape[1] + 1) * most, np.float32)
+    mean, newest = np.zeros(text_unit.shape[1], np.float32), np.zeros(text_unit.shape[1], np.float32)
+    for u in range(len(counts)):
+        c, length = counts[u], lengths[u]
+        if c == 0:
+            continue
+        plane, window = planes[u], windows[u, :length]
+        own = own_buffer[: c * width].reshape(c, width)
+        others = window_buffer[: (length + 1) * width].reshape(length + 1, width)
+        for t in range(length):
+            others[t, : width - 1] = unit[window[t]]
+            others[t, width - 1] = 0.0
+        others[length] = users[u]
+        _window_texts(text_unit, window, mean)
+        newest[:] = 0.0
+        if length:
+            newest[:] = text_unit[window[length - 1]]
+        log_length = np.float32(np.log1p(np.float64(length)))
+        for i in range(c):
+            row = rows[u, i]
+            for j in range(width):
+                own[i, j] = vectors[row, j]
+            plane[_MF, i] = _dot(factors[row], mf_users[u])
+            text, newest_text = np.float32(0.0), np.float32(0.0)
+            for j in range(len(mean)):
+                text += text_unit[row, j] * mean[j]
+                newest_text += text_unit[row, j] * newest[j]
+            plane[_TEXT, i], plane[_NEWEST_TEXT, i] = text, newest_text
+            plane[_NEXT_SHARE, i] = _log_share(sums[0, u, i])
+            plane[_NEXT, i] = _log_share(sums[1, u, i])
+            plane[_NEIGHBOURS, i] = _log_share(sums[2, u, i])
+            plane[_RECENT, i], plane[_POPULARITY, i] = recent[row], popularity[row]
+            plane[_IS_NEW, i], plane[_LENGTH, i] = np.float32(is_new[row]), log_length
+        products = product_buffer[: (length + 1) * c].reshape(length + 1, c)
+        np.dot(others, own.T, products)
+        plane[_RETRIEVAL, :c] = products[length]
+        _keys(plane[_RETRIEVAL, :c], keys[0, u])
+        _keys(plane[_MF, :c], keys[1, u])
+        _shares(products[length], plane[_RETRIEVAL_SHARE, :c])
+        if length:
+            _greatest(products[:length], plane[_SIMILARITY, :c])
+            for i in range(c):
+                plane[_SIMILARITY, i] /= norms[rows[u, i]]
+
+
+@compiled
+def _rank(keys: Any, counts: Any, log_ranks: Any, planes: Any, ranks: Any) -> None:
+    """Write the ranks that sorted keys give, and their logarithms among the features."""
+    for u in range(len(counts)):
+        for place in range(counts[u]):
+            i, j = np.int64(keys[0, u, place] & _LOWER), np.int64(keys[1, u, place] & _LOWER)
+            ranks[0, u, i] = ranks[1, u, j] = place + 1
+            planes[u, _RETRIEVAL_RANK, i] = planes[u, _MF_RANK, j] = log_ranks[place + 1]

@@ -20,7 +20,7 @@ from models.factors.matrix_factorisation import fold_in
 from models.ranking.candidates import seen_rows
 from models.ranking.catalogue import Catalogue
 from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch, fill_up
-from models.sequence.model import pack_wishes
+from models.sequence.packing import pack_wishes
 
 
 class UserVectors(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from models.base.types import Bool, Int64
-from models.sequence.model import NO_GAP, gap_bucket
+from models.sequence.packing import NO_GAP, gap_bucket
 
 
 def chunks_of(histories: list[Int64], length: int, rng: np.random.Generator) -> list[Int64]:

@@ -100,6 +100,10 @@ class LinearRecurrence(nn.Module):
         output: Tensor = self.write(new)
         return output, new
 
+    def decay(self) -> tuple[Tensor, Tensor]:
+        """Return real and imaginary part of ``a``, (dim,) each."""
+        return self._power(1)
+
     def _input(self, x: Tensor) -> tuple[Tensor, Tensor]:
         real, imaginary = (self.read(x) * self.log_gain.exp().repeat(2)).chunk(2, dim=-1)
         return real, imaginary

@@ -9,21 +9,17 @@ text.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.base.event_types import DEFAULT_TYPES, WindowTypes
-from models.base.types import Behaviour, Behaviours, Float32, Int64
+from models.base.event_types import DEFAULT_TYPES
+from models.base.types import Float32
 from models.sequence.linear_recurrence import LinearRecurrentEncoder
-
-N_GAPS: Final = 18
-NO_GAP: Final = 0  # of a window's first behaviour
+from models.sequence.packing import N_GAPS, PackedWindows
 
 
 class UserEncoder(Protocol):
@@ -146,7 +142,7 @@ class SequenceModel(nn.Module):
         Parameters
         ----------
         items : (n, length, dim) float32, item vectors, oldest first, padded at the end
-        types, gaps : (n, length) int64, from :func:`pack`
+        types, gaps : (n, length) int64, from :func:`models.sequence.packing.pack`
         """
         states: Tensor = self.norm(self.encoder(self._inputs(items, types, gaps)))
         return states
@@ -191,83 +187,3 @@ class SequenceModel(nn.Module):
         joined = items + self.type_embedding(types) + self.gap_embedding(gaps)
         inputs: Tensor = self.input_dropout(self.input_norm(joined))
         return inputs
-
-
-def gap_bucket(gap_ms: Int64) -> Int64:
-    """Return the bucket of a time gap.
-
-    1 plus twice the decimal logarithm of 1 + seconds, at most ``N_GAPS - 1``; negative gaps count
-    as 0.
-
-    Parameters
-    ----------
-    gap_ms : int64 of any shape, milliseconds
-    """
-    seconds = np.maximum(gap_ms, 0) / 1000
-    return np.minimum(1 + (2 * np.log10(1 + seconds)).astype(np.int64), N_GAPS - 1)
-
-
-@dataclass(frozen=True)
-class PackedWindows:
-    """Windows as arrays: oldest behaviour first, padded at the end with row 0, type 0, gap 0.
-
-    Parameters
-    ----------
-    rows, types, gaps : (n, length) int64
-    lengths : (n,) int64, behaviours of each window
-    """
-
-    rows: Int64
-    types: Int64
-    gaps: Int64
-    lengths: Int64  # (n,)
-
-
-def pack(
-    windows: Sequence[Sequence[Behaviour]],
-    row_of: Mapping[str, int],
-    max_length: int,
-    kinds: WindowTypes = DEFAULT_TYPES.window_types,
-) -> PackedWindows:
-    """Return windows as arrays: the newest ``max_length`` behaviours whose item has a row.
-
-    Behaviours of other items do not count. A type that the model does not know counts as a view, or
-    not at all where it is not positive.
-
-    Parameters
-    ----------
-    kinds : the types that the model knows
-    """
-    known = [_known(Behaviours.of(window), row_of, max_length, kinds) for window in windows]
-    lengths = np.array([len(rows) for rows, _, _ in known], dtype=np.int64)
-    length = max(1, int(lengths.max(initial=0)))
-    rows, types, times = np.zeros((3, len(known), length), dtype=np.int64)
-    is_there = np.arange(length) < lengths[:, None]
-    for column, values in ((rows, 0), (types, 1), (times, 2)):
-        column[is_there] = np.fromiter(chain.from_iterable(each[values] for each in known), np.int64, lengths.sum())
-    gaps = np.zeros_like(rows)
-    gaps[:, 1:] = gap_bucket(np.diff(times, axis=1))
-    gaps[np.arange(length) >= lengths[:, None]] = NO_GAP
-    return PackedWindows(rows, types, gaps, lengths)
-
-
-def _known(
-    window: Behaviours, row_of: Mapping[str, int], max_length: int, kinds: WindowTypes
-) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-    """Return item row, type row and time of the newest behaviours that the model knows."""
-    rows = list(map(row_of.get, window.item_ids))
-    types = list(map(kinds.row_of.get, window.types))
-    if None in types:
-        types = [kinds.row(name) if name in kinds.row_of or kinds.is_known(name) else None for name in window.types]
-    if None not in rows and None not in types:
-        return rows[-max_length:], types[-max_length:], window.ts_ms[-max_length:]  # type: ignore[return-value]
-    kept = [each for each in zip(rows, types, window.ts_ms, strict=True) if None not in each[:2]][-max_length:]
-    return tuple(zip(*kept, strict=True)) or ((), (), ())  # type: ignore[return-value]
-
-
-def pack_wishes(
-    windows: Sequence[Sequence[Behaviour]], row_of: Mapping[str, int], max_length: int, kinds: WindowTypes
-) -> PackedWindows:
-    """Return the positive behaviours of windows as arrays, as :func:`pack` does."""
-    wishes = [Behaviours.of_rows(b for b in window if kinds.is_positive(b.type)) for window in windows]
-    return pack(wishes, row_of, max_length, kinds)

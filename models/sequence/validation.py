@@ -11,7 +11,8 @@ import torch
 from models.base.types import Float32, Int64
 from models.interactions import Interactions, windows_before
 from models.metrics.ranking import summarize
-from models.sequence.model import SequenceConfig, SequenceModel, pack
+from models.sequence.model import SequenceConfig, SequenceModel
+from models.sequence.packing import pack
 
 BATCH: Final = 256
 

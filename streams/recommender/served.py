@@ -19,6 +19,7 @@ from models.base.types import Float32
 from models.files.served_folder import mark_served
 from models.ranking.fallback import WithoutModel
 from models.ranking.pipeline import Catalogue, Pipeline
+from models.ranking.warm_up import warm_up
 from streams.recommender.list_encoding import Versions
 from streams.recommender.list_records import SeenIndex
 from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_artifact, usable_device
@@ -115,6 +116,7 @@ async def load_model(settings: RecommenderSettings, thread: ModelThread, types: 
     if told := strange_types(artifact.kinds, types.window_types):
         log.warning("artifact %s: %s", artifact.version, told)
     encoder = await thread.run(ArtifactEncoder.of, artifact, device, settings)
+    await thread.run(warm_up, artifact)
     mark_served(Path(settings.artifact))
     texts = "item ids alone" if encoder is None else f"texts by {artifact.encoder_name}"
     log.info("artifact %s on %s, %s", artifact.version, device, texts)

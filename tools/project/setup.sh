@@ -108,6 +108,8 @@ set_up() {
         build_venv
     fi
     fill_venv
+    say "compiling the loops of the pipeline (a minute)"
+    "$VENV/bin/python" -m tools.project.compile_loops >&2 || say "they do not compile here; a worker tries again when it starts"
     "$VENV/bin/python" -I -S -c "$WANTED_STAMP" "$ROOT" >"$VENV/stamp.part"
     mv "$VENV/stamp.part" "$STAMP"
     say "ready"

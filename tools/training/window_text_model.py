@@ -13,7 +13,7 @@ from models.evaluation.window_text import WindowTextData, WindowTextEncoder, Win
 from models.interactions import Interactions
 from models.ranking.catalogue import Catalogue
 from models.ranking.catalogue.parts import unit_rows
-from models.sequence.model import pack
+from models.sequence.packing import pack
 from models.text.clean import fields_text
 from models.text.encoder import TextEncoder
 

@@ -20,6 +20,7 @@ from typing import Final
 import numpy as np
 
 from models.base.types import Bool, Float32, Int64
+from models.index.best_rows import best_positions
 from models.index.faiss_kinds import nearest_exact
 from models.index.search import VectorSearch
 
@@ -52,6 +53,8 @@ class LiveIndex:
         self._vectors, self._n_found, self._is_found = vectors, n_found, is_found
         self._base, self._n_base = base, n_base if base is not None else 0
         self._only: Int64 | None = None
+        self._rows: Int64 | None = None
+        self._penalties: Float32 = np.zeros(0, dtype=np.float32)
         self._only_vectors: Float32 = vectors[:0]
         self.dim = vectors.shape[1]
 
@@ -101,6 +104,39 @@ class LiveIndex:
         if is_short.any():
             rows[is_short], scores[is_short] = self._among_found(queries[is_short], width)
         return rows, scores
+
+    def best(self, queries: Float32, wanted: Int64) -> Int64:
+        """Return each query's best rows in any order, padded with -1, (q, most wanted) int64.
+
+        It finds what :meth:`search` finds, without sorting. A query's rows do not depend on others.
+
+        Parameters
+        ----------
+        queries : (q, d) float32, all finite
+        wanted : (q,) int64
+
+        Raises
+        ------
+        ValueError
+            As :meth:`search` does.
+        """
+        self._check(queries, 1)
+        wanted = np.minimum(wanted, self._n_found)
+        most = int(wanted.max(initial=0))
+        if most == 0:
+            return np.full((len(queries), 1), -1, dtype=np.int64)
+        if self._base is not None:
+            rows, _ = self.search(queries, most)
+            return np.where(np.arange(rows.shape[1]) < wanted[:, None], rows, -1)
+        if self._rows is None:
+            is_found, rows = self._is_found(np.arange(len(self._vectors)))
+            nothing = np.zeros(0, dtype=np.float32)
+            penalties = nothing if is_found.all() else np.where(is_found, np.float32(0.0), np.float32(-np.inf))
+            self._penalties, self._rows = penalties, rows
+        positions = best_positions(queries @ self._vectors.T, wanted, self._penalties)
+        if ((positions >= 0).sum(axis=1) < wanted).any():
+            raise ValueError("queries: an inner product is beyond float32; vectors must be smaller")
+        return np.where(positions >= 0, self._rows[positions], -1)
 
     def exact(self, queries: Float32, k: int) -> tuple[Int64, Float32]:
         """Return what :meth:`search` returns, by brute force: what recall is measured against."""

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from models.base.types import Float32, Int8, Int64
+from models.base.types import Float32, Int64
 
 N_NEAREST: Final = 10
 #: In a catalogue of less than ten times as many items, this share of them is near.
@@ -32,18 +32,23 @@ class NearestItems:
     unit : (n_rows, dim) float32, rows of unit length; rows may be filled in later, before anyone
         asks about them
     rows : (n_items,) int64, rising, the items among which ranks count; None for all rows
+
+    Attributes
+    ----------
+    limit : ranks up to this are near
+    step : how many items a kept cosine stands for; 1 where ranks are exact
     """
 
     def __init__(self, unit: Float32, rows: Int64 | None = None) -> None:
         rows = np.arange(len(unit)) if rows is None else rows
         self.unit = unit
         self.limit = min(N_NEAREST, max(1, int(np.ceil(NEAREST_SHARE * len(rows)))))
-        self._step = max(1, -(-len(rows) // SAMPLE))
-        chosen = rows[:: self._step]
+        self.step = max(1, -(-len(rows) // SAMPLE))
+        chosen = rows[:: self.step]
         self._sample = np.ascontiguousarray(unit[chosen].T)
         self._column_of = np.full(len(unit), -1, dtype=np.int64)  # of the sample, by row
         self._column_of[chosen] = np.arange(len(chosen))
-        n_kept = max(1, round(self.limit / self._step))
+        n_kept = max(1, round(self.limit / self.step))
         self._cosines = np.full((len(unit), n_kept), np.nan, dtype=np.float32)  # rising
 
     def moved(self, unit: Float32, old_rows: Int64) -> NearestItems:
@@ -67,28 +72,16 @@ class NearestItems:
         self._column_of = np.full(len(unit), -1, dtype=np.int64)
         self._column_of[:n] = columns[old_rows]
 
-    def ranks(self, of: Int64, cosines: Float32) -> Int8:
-        """Return the ranks of other items among an item's nearest, from 1.
+    def cosines_of(self, rows: Int64) -> Float32:
+        """Return each item's greatest cosines to others, rising, (n_rows, kept) float32.
 
-        Parameters
-        ----------
-        of : (n, w) int64 rows
-        cosines : (n, k, w) float32, of the others to them
-
-        Returns
-        -------
-        (n, k, w) int8
-            ``limit`` + 1 for an item that is not near.
+        They are there for ``rows`` at least. A cosine stands for ``step`` items: an item is as near
+        to another as the number of cosines that are greater than its own says.
         """
-        self._work_out(np.unique(of))
-        kept = self._cosines[of]  # [n, w, n_kept]
-        n_nearer = np.zeros(cosines.shape, dtype=np.int8)
-        for j in range(kept.shape[2]):
-            n_nearer += kept[:, None, :, j] > cosines + TOLERANCE
-        is_near = (n_nearer < kept.shape[2]) & (cosines > 0.0)
-        rank_of = np.minimum(1 + np.arange(kept.shape[2] + 1) * self._step, self.limit).astype(np.int8)
-        ranks: Int8 = np.where(is_near, rank_of[n_nearer], np.int8(self.limit + 1))
-        return ranks
+        missing = rows[np.isnan(self._cosines[rows, 0])]
+        if len(missing):
+            self._work_out(np.unique(missing))
+        return self._cosines
 
     def _work_out(self, rows: Int64) -> None:
         missing = rows[np.isnan(self._cosines[rows, 0])]

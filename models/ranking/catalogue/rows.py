@@ -15,6 +15,7 @@ Old versions stay until :mod:`models.ranking.catalogue.rebuild` copies the other
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import repeat
 from typing import Any, Final, overload
 
 import numpy as np
@@ -169,5 +170,5 @@ class RowOf(Mapping[str, int]):
     def rows(self, item_ids: Sequence[str]) -> Int64:
         """Return the rows of items, (m,) int64, -1 for those that the snapshot does not have."""
         latest = self._latest
-        rows = np.fromiter((latest.get(item_id, -1) for item_id in item_ids), np.int64, len(item_ids))
+        rows = np.fromiter(map(latest.get, item_ids, repeat(-1)), np.int64, len(item_ids))
         return self._rows.as_of(rows, self._n)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from models.base.types import Bool, Float32, Int64
 from models.ranking.catalogue.live_index import LiveIndex
 from models.ranking.catalogue.nearest import NearestItems
 from models.ranking.catalogue.popularity import Popularity
-from models.ranking.catalogue.rows import Rows
+from models.ranking.catalogue.rows import RowOf, Rows
 from models.ranking.catalogue.tables import ItemTable, WeightTable
 
 
@@ -76,6 +77,18 @@ class Catalogue:
     counts: Popularity
     rows: Rows
     trained_counts: Float32
+
+    def rows_of(self, item_ids: Sequence[str]) -> Int64:
+        """Return the rows of items, (m,) int64, -1 for those that the catalogue does not have."""
+        if isinstance(self.row_of, RowOf):
+            return self.row_of.rows(item_ids)
+        return np.fromiter(map(self.row_of.get, item_ids, repeat(-1)), np.int64, len(item_ids))
+
+    @property
+    def trained(self) -> Int64:
+        """The artifact's row of each item with events in training, else -1, (n,) int64."""
+        trained: Int64 = self.rows.arrays["trained"][: len(self.is_shown)]
+        return trained
 
     @property
     def shown_ids(self) -> list[str]:

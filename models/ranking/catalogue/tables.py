@@ -48,7 +48,7 @@ class ItemTable:
     """
 
     def __init__(self, where: TrainedRows, table: Int64) -> None:
-        self._where, self._table = where, table
+        self._where, self.table = where, table
         self.shape = len(where.trained), table.shape[1]
 
     def __len__(self) -> int:
@@ -58,9 +58,9 @@ class ItemTable:
         """Return the entries of rows, or of ``rows, columns``."""
         rows, columns = key if isinstance(key, tuple) else (key, slice(None))
         trained = self._where.trained[rows]
-        if not len(self._table):
+        if not len(self.table):
             return np.full((*trained.shape, self.shape[1]), -1, dtype=np.int64)[..., columns]
-        entries = np.where(trained[..., None] >= 0, self._table[trained][..., columns], -1)
+        entries = np.where(trained[..., None] >= 0, self.table[trained][..., columns], -1)
         return self._where.shown(entries)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:
@@ -78,7 +78,7 @@ class WeightTable:
     """
 
     def __init__(self, where: TrainedRows, weights: Float32) -> None:
-        self._where, self._weights = where, weights
+        self._where, self.weights = where, weights
         self.shape = len(where.trained), weights.shape[1]
 
     def __len__(self) -> int:
@@ -86,9 +86,9 @@ class WeightTable:
 
     def __getitem__(self, rows: Any) -> Float32:
         """Return the weights of rows."""
-        if not len(self._weights):
+        if not len(self.weights):
             return np.zeros((*np.shape(rows), self.shape[1]), dtype=np.float32)
-        found: Float32 = self._weights[self._where.trained[rows]]
+        found: Float32 = self.weights[self._where.trained[rows]]
         return found
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> AnyArray:

@@ -15,6 +15,7 @@ from models.evaluation.ablation import FEATURES_OF, Ablation
 from models.fusion import FEATURES, popularity_fusion
 from models.metrics.ranking import summarize
 from models.ranking.candidates import Candidates, gather
+from models.ranking.collecting import POPULAR
 from tests.support.tiny_models import artifact, catalogue, window
 
 pytestmark = pytest.mark.model
@@ -43,9 +44,9 @@ def ablated(model: Artifact, n_cases: int = 8, **options: Any) -> dict[str, dict
         chosen = replace(
             found,
             rows=found.rows[part],
-            valid=found.valid[part],
-            features=found.features[part],
-            given={name: by[part] for name, by in found.given.items()},
+            counts=found.counts[part],
+            bits=found.bits[part],
+            planes=found.planes[part],
             user_vectors=found.user_vectors[part],
         )
         run.add(part, catalogue(), chosen, [{}] * len(chosen.rows), is_target[part])
@@ -79,9 +80,9 @@ def test_a_sources_candidates_and_features_go_with_it() -> None:
 def test_a_candidate_of_one_source_is_lost_with_it() -> None:
     """A target brought only by popularity is missed without it."""
     found, is_target = found_and_targets()
-    alone = {name: by & ~is_target if name != "popular" else by for name, by in found.given.items()}
+    alone = np.where(is_target, found.bits & POPULAR, found.bits)
     run = Ablation(artifact(), 8, 1)
-    run.add(slice(0, 8), catalogue(), replace(found, given=alone), [{}] * 8, is_target)
+    run.add(slice(0, 8), catalogue(), replace(found, bits=alone), [{}] * 8, is_target)
     rows = run.summary()
     assert rows["source popular"]["mrr@10"] == 0.0
     assert rows["source mf"]["mrr@10"] > 0.0

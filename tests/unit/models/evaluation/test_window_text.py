@@ -21,7 +21,8 @@ from models.evaluation.window_text import (
 )
 from models.interactions import Interactions, windows_before
 from models.ranking.catalogue.parts import unit_rows
-from models.sequence.model import PackedWindows, SequenceConfig, SequenceModel, UserEncoder, pack
+from models.sequence.model import SequenceConfig, SequenceModel, UserEncoder
+from models.sequence.packing import PackedWindows, pack
 from models.text.encoder import FakeEncoder
 from models.text.whitening import Whitening, fit_whitening
 from tests.support.tiny_models import T0, window

@@ -12,7 +12,6 @@ from models.base.types import Behaviour, Float32
 from models.fusion import FEATURES
 from models.ranking.candidates import (
     N_MF,
-    NEIGHBOUR_DECAY,
     NEXT_WEIGHTS,
     Candidates,
     dense,
@@ -23,7 +22,7 @@ from models.ranking.candidates import (
     user_side,
 )
 from models.ranking.catalogue import build_catalogue
-from models.sequence.model import pack
+from models.sequence.packing import pack
 from tests.support.tiny_models import artifact, catalogue, featured_artifact, text_vectors, window
 
 pytestmark = pytest.mark.model
@@ -216,7 +215,7 @@ def test_neighbours_of_the_window_count_by_age() -> None:
             row = shown.row_of[behaviour.item_id]
             for other, cosine in zip(shown.neighbour_rows[row], shown.neighbour_weights[row], strict=True):
                 if other >= 0:
-                    expected[other] += NEIGHBOUR_DECAY**age * cosine
+                    expected[other] += 0.8**age * cosine
         for item, value in feature(found, user, "neighbour_score").items():
             assert value == pytest.approx(float(np.log(expected[shown.row_of[item]] + 1e-3)), abs=1e-4)
         totals = dense(neighbours_of(shown, pack([window_], shown.row_of, 10)), 24)

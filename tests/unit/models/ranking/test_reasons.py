@@ -24,8 +24,9 @@ def circle(n: int) -> Float32:
 
 def reason(nearest: NearestItems, listed: int, window: list[int], table: Int64 = NO_TABLE) -> int:
     """Return the reason for one item."""
-    rows, is_there = np.array([window], dtype=np.int64), np.ones((1, len(window)), dtype=np.bool_)
-    return int(reasons(nearest, (table,), np.array([[listed]], dtype=np.int64), rows, is_there)[0, 0])
+    rows, lengths = np.array([window], dtype=np.int64), np.array([len(window)], dtype=np.int64)
+    trained = np.arange(200)
+    return int(reasons(nearest, (table, NO_TABLE), trained, np.array([[listed]], dtype=np.int64), rows, lengths)[0, 0])
 
 
 @pytest.mark.parametrize(("distance", "expected"), [(1, 100), (5, 100), (6, -1), (37, -1)])
@@ -76,19 +77,20 @@ def test_padding_is_no_reason_and_batches_do_not_matter() -> None:
     """A user's reasons do not depend on the batch or its order."""
     rng = np.random.default_rng(2)
     unit = unit_rows(rng.normal(size=(300, 8)).astype(np.float32))
-    table = rng.integers(-1, 300, size=(300, 12))
+    tables = rng.integers(-1, 300, size=(2, 300, 12))
     lengths = rng.integers(0, 20, size=40)
-    window, listed = rng.integers(300, size=(40, 20)), rng.integers(300, size=(40, 10))
-    is_there = np.arange(20) < lengths[:, None]
-    together = reasons(NearestItems(unit), (table,), listed, window, is_there)
+    window, trained = rng.integers(300, size=(40, 20)), np.arange(300)
+    listed = np.stack([rng.permutation(300)[:10] for _ in range(40)])
+    table = tables[0], tables[1]
+    together = reasons(NearestItems(unit), table, trained, listed, window, lengths)
     assert 0.05 < (together >= 0).mean() < 0.95
     backwards = NearestItems(unit)
     for user in reversed(range(40)):
-        alone = reasons(backwards, (table,), listed[[user]], window[[user]], is_there[[user]])[0]
+        alone = reasons(backwards, table, trained, listed[[user]], window[[user]], lengths[[user]])[0]
         assert alone.tolist() == together[user].tolist()
         assert set(alone.tolist()) <= {-1, *window[user, : lengths[user]].tolist()}
-    others = np.where(is_there, window, 299 - window)
-    assert (reasons(NearestItems(unit), (table,), listed, others, is_there) == together).all()
+    others = np.where(np.arange(20) < lengths[:, None], window, 299 - window)
+    assert (reasons(NearestItems(unit), table, trained, listed, others, lengths) == together).all()
 
 
 def test_a_large_catalogue_is_judged_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,7 +101,8 @@ def test_a_large_catalogue_is_judged_by_a_sample(monkeypatch: pytest.MonkeyPatch
     rows = np.arange(100, dtype=np.int64)
     cosines = unit[rows] @ unit.T
     cosines[rows, rows] = -1.0
-    is_near = nearest.ranks(rows[:, None], cosines[:, :, None])[:, :, 0] <= nearest.limit
+    kept = nearest.cosines_of(rows)[rows]
+    is_near = (kept[:, None] > cosines[:, :, None] + module.TOLERANCE).sum(axis=2) < kept.shape[1]
     assert 7 <= is_near.sum(axis=1).mean() <= 13
     rank = (cosines[:, :, None] < np.sort(cosines, axis=1)[:, None, -40:]).sum(axis=2)
     assert (rank[is_near] < 40).mean() > 0.99

@@ -10,7 +10,7 @@ import pytest
 from models.base.types import Behaviour
 from models.base.vocabulary import EVENT_TYPES
 from models.sequence.batches import chunks_of, padded_steps
-from models.sequence.model import pack
+from models.sequence.packing import pack
 from tests.unit.models.sequence.test_fit import circle
 
 

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from models.base.types import Behaviour
 from models.sequence.linear_recurrence import LinearRecurrentEncoder
-from models.sequence.model import N_GAPS, NO_GAP, SequenceConfig, SequenceModel, gap_bucket, pack
+from models.sequence.model import SequenceConfig, SequenceModel
+from models.sequence.packing import N_GAPS, NO_GAP, gap_bucket, pack
 from tests.support.tiny_models import T0, artifact, text_vectors, window
 
 pytestmark = pytest.mark.model

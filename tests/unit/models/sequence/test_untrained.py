@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from models.base.types import Behaviour
-from models.sequence.model import SequenceConfig, SequenceModel, pack
+from models.sequence.model import SequenceConfig, SequenceModel
+from models.sequence.packing import pack
 from models.sequence.untrained import popularity_sequence
 
 
