@@ -47,7 +47,7 @@ def chosen(catalogue: Catalogue, found: Candidates, probabilities: Float32, k: i
 
 @compiled
 def _best_columns(probabilities: Any, columns: Any) -> Any:
-    """Write the columns of the greatest probabilities, best first, ties by column; return how many."""
+    """Write the columns of the greatest probabilities, best first; return how many."""
     n = 0
     for i in range(len(probabilities)):
         value = probabilities[i]

@@ -95,7 +95,7 @@ def _entries(
     table: Any, weights: Any, decay: Any, window: Any, length: Any,
     trained: Any, current: Any, previous: Any, is_shown: Any, rows: Any, values: Any,
 ) -> Any:  # fmt: skip
-    """Write rows and decayed weights of a table's entries, newest behaviour first; return how many."""
+    """Write rows and decayed weights of a table's entries, newest first; return how many."""
     m, at = table.shape[1], 0
     for place in range(min(len(decay), length)):
         item = trained[window[length - 1 - place]]

@@ -117,7 +117,7 @@ class Pipeline:
     def probabilities(
         self, catalogue: Catalogue, found: Candidates, user_features: Sequence[Row] | None = None
     ) -> Float32:
-        """Return each candidate's probability to be the next item, (n, c) float32; 0 for padding."""
+        """Return each candidate's probability to be the next item, (n, c) float32; 0 for none."""
         users = user_side(self._artifact, found.user_vectors, user_features)
         is_cold = found.packed.lengths == 0
         return self._fusion.probabilities(catalogue, found.rows, found.counts, found.planes, users, is_cold)

@@ -1,11 +1,11 @@
 """``headrace bench lists``: what a list costs, beside the least that its products cost.
 
 Each program has a process of its own; they take turns on the same windows, so that ratios are of
-one run: *pipeline*; *limit*, the bare matrix products and selections of the same shapes; *loop*, the
-pipeline with one user at a time; *implicit*, that package's ``recommend`` on matrix factorisation
-alone; and, where asked for, *beside*, the pipeline of an older checkout, as its workers ran it, and
-*beside, told*, the same with what this version tells linear algebra about the processor. All
-compute on one thread.
+one run: *pipeline*; *limit*, the bare matrix products and selections of the same shapes; *loop*,
+the pipeline with one user at a time; *implicit*, that package's ``recommend`` on matrix
+factorisation alone; and, where asked for, *beside*, the pipeline of an older checkout, as its
+workers ran it, and *beside, told*, the same with what this version tells linear algebra about the
+processor. All compute on one thread.
 """
 
 from __future__ import annotations

@@ -47,6 +47,7 @@ def real_vectors(artifact_dir: Path, sources: TrainingSources, n_queries: int, s
     from models.interactions import sample_positions, windows_before
     from models.ranking.candidates import packed_windows, user_states
     from models.ranking.pipeline import build_catalogue
+    from models.sequence.serving import ServedSequence
     from streams.recommender.model.artifact_encoder import open_artifact_encoder, prepare_text, usable_artifact
     from tools.training.inputs import embed_items
 
@@ -62,8 +63,8 @@ def real_vectors(artifact_dir: Path, sources: TrainingSources, n_queries: int, s
     log = sources.read_log()
     positions = sample_positions(log, range(len(log)), n_queries, seed)
     windows, _, _ = windows_before(log, positions, artifact.sequence.config.max_length)
-    packed, wishes = packed_windows(artifact, catalogue, windows)
-    users = user_states(artifact, catalogue, packed, wishes)[0][wishes.lengths > 0]
+    _, packed, wishes = packed_windows(artifact, catalogue, windows)
+    users = user_states(artifact, ServedSequence(artifact.sequence), catalogue, packed, wishes)[0][wishes.lengths > 0]
     items = np.ascontiguousarray(catalogue.vectors[~catalogue.is_blank])
     if len(items) <= 10 * N_NEIGHBOURS or len(users) < 2:
         raise InputError(

@@ -1,4 +1,4 @@
-"""One program of ``headrace bench lists``, in a process of its own; it runs in older checkouts, too.
+"""One program of ``headrace bench lists``; it runs in older checkouts, too.
 
 It reads requests as lines of JSON, each with windows by number, and answers each with a line.
 """
@@ -107,9 +107,10 @@ def limit(shop: Shop) -> Callable[[list[Any]], Any]:
     """Compute the bare products and selections that the models need, on arrays that lie ready.
 
     For each layer of the sequence model the linear maps over all behaviours, of the last layer
-    those of the newest behaviour where that is enough; the normal matrices of fold-in; both searches,
-    with the selection of the best; and for each user the products of the candidates with the window, the
-    user, two texts and the hidden layer. No gathering, no solving, no features, no sorting.
+    those of the newest behaviour where that is enough; the normal matrices of fold-in; both
+    searches, with the selection of the best; and for each user the products of the candidates with
+    the window, the user, two texts and the hidden layer. No gathering, no solving, no features, no
+    sorting.
     """
     from models.index.best_rows import best_positions
     from models.ranking.candidates import N_MF, gather

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from models.base.types import Behaviour, Behaviours
-from models.sequence.model import pack
+from models.sequence.packing import pack
 
 ROWS = [Behaviour("i1", "view", 1_000), Behaviour("gone", "click", 2_000), Behaviour("i2", "purchase", 90_000)]
 
