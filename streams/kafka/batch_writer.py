@@ -102,11 +102,13 @@ class BatchWriter:
         futures: list[asyncio.Future[Any]] = []
         builder = BatchBuilder(producer)
         now_ms = int(time.time() * 1000)
+        add = builder.add
         for record in records:
-            size = record_bytes(record)
+            key, value, headers = record
+            size = len(key or b"") + len(value or b"") if not headers else record_bytes(record)
             if size > max_record_bytes:
                 raise BrokerError(f"{topic}: a record of {size} bytes is above the limit of {max_record_bytes} bytes")
-            while (full := builder.add(record.key, record.value, record.headers, now_ms)) is not None:
+            while (full := add(key, value, headers, now_ms)) is not None:
                 futures.append(await _handed_over(producer, full, topic, partition))
         last = builder.close()
         if last is not None:

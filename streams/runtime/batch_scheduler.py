@@ -60,9 +60,12 @@ def split_by_size(records: list[ConsumedRecord], max_records: int, max_bytes: in
 
     A record above ``max_bytes`` is a batch of its own.
     """
+    sizes = [len(record.value or b"") + len(record.key or b"") for record in records]
+    if records and len(records) <= max_records and sum(sizes) <= max_bytes:
+        yield records  # as fetches mostly are
+        return
     start, size = 0, 0
-    for i, record in enumerate(records):
-        record_bytes = len(record.value or b"") + len(record.key or b"")
+    for i, record_bytes in enumerate(sizes):
         if i > start and (i - start >= max_records or size + record_bytes > max_bytes):
             yield records[start:i]
             start, size = i, 0

@@ -146,15 +146,14 @@ def absorb_batch(
             by_user[key] = [(event, record.offset)]  # type: ignore[index]  # decode_event refuses an absent key
     if home is not None and records and keys_are_ids:
         _reject_strays(records, by_user, home, result)
-    can_pack = bounds.types.is_plain
     for user_key, events in by_user.items():
         if user_key in mended:
             _fold(result, user_key, mended[user_key], events, bounds)
             continue
         value = read_window(user_key)
-        packed = absorb_packed(value, events, bounds) if can_pack else None
+        packed = absorb_packed(value, events, bounds)
         if packed is not None:
-            result.take(user_key, packed.accepted, packed.duplicate, packed.late, packed.value)
+            result.take(user_key, *packed)
         else:
             _unpack_and_fold(result, user_key, value, events, bounds, records)
     result.counts.read = len(records)

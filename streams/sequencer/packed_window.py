@@ -19,7 +19,7 @@ that the contract allows is written as ``cf 00 00`` and 6 more bytes. No text in
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -29,6 +29,8 @@ from streams.sequencer.window import mark_run
 from streams.settings.record_limits import SEEN_BYTES, WindowBounds
 
 Key = tuple[int, str]
+#: Accepted, duplicate and late events, and the new value, None if unchanged.
+Packed = tuple[int, int, int, bytes | None]
 _EMPTY: Final = msgspec.Raw(b"\x90")
 _BEHAVIOUR: Final = b"\x94\xcf\x00\x00"
 _REMEMBERED: Final = b"\x92\xcf\x00\x00"
@@ -62,20 +64,11 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _NO_TRIGGER: Final = ("", 0, 0)
 
 
-class PackedOutcome(NamedTuple):
-    """The result of some events of one user: three counts, and the new value, None if unchanged."""
-
-    accepted: int
-    duplicate: int
-    late: int
-    value: bytes | None
-
-
 class _UnclearError(Exception):
     """The bytes alone do not answer: the plain fold must."""
 
 
-def absorb_packed(value: bytes | None, events: list[tuple[Event, int]], bounds: WindowBounds) -> PackedOutcome | None:
+def absorb_packed(value: bytes | None, events: list[tuple[Event, int]], bounds: WindowBounds) -> Packed | None:
     """Append events of one user to the window in ``value``; None where that needs a decoded window.
 
     The bytes between the first and the last behaviour are copied unread. Damage in them is found
@@ -85,20 +78,20 @@ def absorb_packed(value: bytes | None, events: list[tuple[Event, int]], bounds: 
     ----------
     value : the encoded window so far, or None for a new user
     events : ``(event, offset)`` in order of arrival
-    bounds : of a plain table of event types
     """
     try:
         return _absorb(value, events, bounds)
-    except (_UnclearError, msgspec.DecodeError, UnicodeDecodeError, IndexError, struct.error):
+    except (_UnclearError, msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError, struct.error):
         return None
 
 
-def _absorb(had: bytes | None, events: list[tuple[Event, int]], bounds: WindowBounds) -> PackedOutcome:
+def _absorb(had: bytes | None, events: list[tuple[Event, int]], bounds: WindowBounds) -> Packed:
     window = _Window(had, bounds)
     max_events, max_age_ms = bounds.max_events, bounds.max_age_ms
     value, newest_ts, n, joined = had or b"", window.head.newest_ts, window.n, window.joined
     oldest_ts = window.oldest_ts if n else events[0][0].ts
-    is_simple = window.head.floor is None
+    is_plain = bounds.types.is_plain
+    is_simple = is_plain and window.head.floor is None
     ids: set[bytes] = set()
     duplicate = late = 0
     trigger = _NO_TRIGGER
@@ -112,21 +105,25 @@ def _absorb(had: bytes | None, events: list[tuple[Event, int]], bounds: WindowBo
             continue
         if ts <= newest_ts or event.run is not None or not is_simple:
             window.head.newest_ts = newest_ts
-            is_duplicate, is_late = window.judge(event, trigger)
+            is_duplicate, is_late, name = window.judge(event, trigger, packed_id)
             duplicate, late = duplicate + is_duplicate, late + is_late
             if is_duplicate or is_late:
                 continue
+        else:
+            name = event.type
         ids.add(packed_id)
-        joined.append(_encode((ts, event_id, event.item_id, event.type)))
+        if name is None:
+            continue  # the event does not enter the window
+        joined.append(_encode((ts, event_id, event.item_id, name)))
         newest_ts, trigger = ts, (event_id, ts, offset)
         n += 1
         while n > max_events or oldest_ts < ts - max_age_ms:
             oldest_ts = window.leave(ts)
-            is_simple = window.head.floor is None
+            is_simple = is_plain and window.head.floor is None
             n -= 1
     if not ids:
-        return PackedOutcome(0, duplicate, late, None)
-    return PackedOutcome(len(ids), duplicate, late, window.encoded(n, newest_ts, trigger))
+        return 0, duplicate, late, None
+    return len(ids), duplicate, late, window.encoded(n, newest_ts, trigger)
 
 
 class _Window:
@@ -135,18 +132,17 @@ class _Window:
     ``data`` holds the behaviours that were there, from ``at`` on; ``joined`` the new ones.
     """
 
-    __slots__ = ("at", "bounds", "data", "head", "joined", "n", "oldest_ts", "recent")
+    __slots__ = ("at", "bounds", "data", "head", "joined", "n", "oldest_ts", "passed", "recent")
 
     def __init__(self, value: bytes | None, bounds: WindowBounds) -> None:
         self.bounds = bounds
         self.joined: list[bytes] = []
         self.recent: _Remembered | None = None  # read when the first behaviour leaves
+        self.passed: _Remembered | None = None  # read when an event does not enter
         if value is None:
             self.head, self.data, self.n, self.at = _Head(VERSION, 0, -1, _EMPTY, _NO_TRIGGER), b"", 0, 0
             return
         self.head = head = _decode(value)
-        if head.hidden or head.passed is not _EMPTY or head.hiding is not _EMPTY:
-            raise _UnclearError  # these follow the rules of a table that is not plain
         if head.v != VERSION or not 0 <= head.revision <= MAX_REVISION or head.newest_ts > MAX_TS_MS:
             raise _UnclearError
         self.data = data = bytes(head.items)
@@ -159,27 +155,50 @@ class _Window:
         if begins != 0x94CF:
             raise _UnclearError
 
-    def judge(self, event: Event, newest: tuple[str, int, int]) -> tuple[bool, bool]:
-        """Return whether an event is a repeat of a replay, and whether it is late.
+    def judge(self, event: Event, newest: tuple[str, int, int], packed_id: bytes) -> tuple[bool, bool, str | None]:
+        """Return whether an event is a repeat of a replay, whether it is late, and its type in a window.
+
+        The type is None for one that does not enter; it is remembered then.
 
         Raises
         ------
         _UnclearError
-            For an accepted event that is inserted before others.
+            For an accepted event that is inserted before others, or that hides its item.
         """
         head, key = self.head, (event.ts, event.event_id)
         if event.run is not None and event.seq is not None and event.seq <= head.runs.get(event.run, -1):
-            return True, False
+            return True, False, None
         is_late = event.ts < head.newest_ts - self.bounds.allowed_lateness_ms
         if is_late or (head.floor is not None and key <= head.floor):
-            return False, True
-        if event.ts <= head.newest_ts:
+            return False, True, None
+        name = self._name(event)
+        if name is None:
+            self._pass(key, b"\x92" + _encode(event.ts) + packed_id)
+        elif event.ts <= head.newest_ts:
             last = (newest[1], newest[0]) if self.joined else _last(self.data, _BEHAVIOUR, n_texts=3)
             if not (event.ts, "") < last < key:
                 raise _UnclearError
         if event.run is not None and event.seq is not None:
             mark_run(head.runs, event.run, event.seq)
-        return False, False
+        return False, False, name
+
+    def _name(self, event: Event) -> str | None:
+        types = self.bounds.types
+        if types.by_name[event.type].hides:
+            raise _UnclearError
+        return types.window_name(event.type, event.value)
+
+    def _pass(self, key: Key, entry: bytes) -> None:
+        """Remember an event that does not enter the window."""
+        if not self.data:
+            raise _UnclearError  # a new user has no window to keep
+        passed = self.passed = self.passed or _Remembered(self.head.passed)
+        passed.join(key, entry)
+        since = self.head.newest_ts - self.bounds.allowed_lateness_ms
+        while passed.n > self.bounds.max_recent or passed.first_ts() < since:
+            if passed.n == passed.n_joined:
+                raise _UnclearError  # an event of this call is forgotten
+            passed.leave()
 
     def leave(self, newest_ts: int) -> int:
         """Move the oldest behaviour to the remembered events; return the time of the next."""
@@ -204,23 +223,28 @@ class _Window:
         """Return the window with ``n`` behaviours."""
         head = self.head
         head.revision += len(self.joined)
-        head.newest_ts, head.trigger = newest_ts, trigger
+        head.newest_ts = newest_ts
+        if self.joined:
+            head.trigger = trigger
         head.items = _list(n, self.data, self.at, self.joined)
         if self.recent is not None:
             head.recent = self.recent.encoded()
+        if self.passed is not None:
+            head.passed = self.passed.encoded()
         return _encode(head)
 
 
 class _Remembered:
-    """The list ``recent`` of a window as bytes."""
+    """The list ``recent`` or ``passed`` of a window as bytes."""
 
-    __slots__ = ("at", "data", "joined", "last", "n")
+    __slots__ = ("at", "data", "joined", "last", "n", "n_joined")
 
     def __init__(self, raw: msgspec.Raw) -> None:
         self.data = bytes(raw)
         self.n, self.at = _length(self.data)
         self.last: Key = _last(self.data, _REMEMBERED, n_texts=1) if self.n else (-1, "")
         self.joined: list[bytes] = []
+        self.n_joined = 0
 
     def join(self, key: Key, entry: bytes) -> None:
         """Append an event; raise :class:`_UnclearError` for one that is inserted before others."""
@@ -229,6 +253,7 @@ class _Remembered:
         self.last = key
         self.joined.append(entry)
         self.n += 1
+        self.n_joined += 1
 
     def first_ts(self) -> int:
         """Return the time of the oldest event."""
