@@ -156,9 +156,9 @@ class _Window:
             raise _UnclearError
 
     def judge(self, event: Event, newest: tuple[str, int, int], packed_id: bytes) -> tuple[bool, bool, str | None]:
-        """Return whether an event is a repeat of a replay, whether it is late, and its type in a window.
+        """Return whether an event is a repeat of a replay, whether it is late, and its type there.
 
-        The type is None for one that does not enter; it is remembered then.
+        The type is None for one that does not enter the window; it is remembered then.
 
         Raises
         ------

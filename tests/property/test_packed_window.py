@@ -107,7 +107,7 @@ def hold_equal(batches: list[list[tuple[Event, int]]], bounds: WindowBounds, lat
 def test_bytes_and_counts_are_those_of_the_plain_fold(
     log: list[Event], bounds: WindowBounds, later: WindowBounds, data: st.DataObject
 ) -> None:
-    """Whatever the packed fold answers, the plain fold answers too; also after the bounds have changed."""
+    """Whatever the packed fold answers, the plain one does; also after a change of bounds."""
     hold_equal(cut(log, data), bounds, later)
 
 

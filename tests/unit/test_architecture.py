@@ -65,7 +65,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.replay.rebuild", "tools.training", "tools.demo", "tools.project"},
         {"tools.drills.judging"},
         {"tools.drills"},
-        {"tools.drills.acts", "tools.bench.live"},
+        {"tools.drills.acts", "tools.bench.live", "tools.bench.live.peers"},
         {"tools.drills.kinds", "tools.bench.indexes"},
         {"tools.bench"},
         {

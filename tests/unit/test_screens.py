@@ -37,7 +37,7 @@ EXCEPTIONS = {
     ("tools/bench/live/load.py", "sys.stdout"),
     ("streams/health/process_guard.py", "os.write"),
     ("streams/health/process_guard.py", "sys.__stderr__"),
-    ("tools/bench/sequencer_programs.py", "os.write"),
+    ("tools/bench/live/peers/programs.py", "os.write"),
 }
 #: Files and sockets have descriptors, too.
 FILES = {("tools/replay/rebuild/manifest.py", "os.write")}

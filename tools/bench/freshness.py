@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
 import platform
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,21 +28,14 @@ import msgspec
 
 from streams.errors import InputError, RunError
 from streams.health.stage_times import RECOMMENDER_STAGES, SEQUENCER_STAGES
-from streams.kafka.group_watch import group_lag
-from streams.kafka.topics import create_topics
-from streams.settings.event_table import DEFAULT_TABLE
-from streams.settings.load import Settings, load_settings
+from streams.settings.load import Settings
+from tools.bench.live.deployment import catch_up, deployment, prefill
 from tools.bench.live.load import Outcome, Task
 from tools.bench.live.worker_metrics import cpu_s, stage_counts
 from tools.bench.subject import Subject
-from tools.broker.local_broker import BrokerInfo, running_broker
+from tools.broker.local_broker import BrokerInfo
 from tools.cli import progress, say
 from tools.drills.artifact import MadeLog, catalogue_of, make_artifact
-from tools.drills.events import EventSource, Shares
-from tools.drills.load import Load
-from tools.drills.run import delete_topics, publish_items
-from tools.workers.apps import APP_NAMES, APPS
-from tools.workers.launch import Launch, make_worker
 from tools.workers.process import Worker
 from tools.workers.supervisor import running
 
@@ -57,8 +48,6 @@ LIMIT_MS: Final = 300.0
 #: Each user has this many events before the load begins: the longest window.
 WINDOW: Final = 50
 SIZE: Final = MadeLog(n_items=1_616, n_users=2_000, n_events_each=WINDOW)
-CATCH_UP_S: Final = 180.0
-POLL_S: Final = 0.2
 
 
 @dataclass(frozen=True)
@@ -117,9 +106,10 @@ def run(options: Options) -> dict[str, Any]:
             task = bar.add_task("artifact", total=None)
             artifact = options.artifact or make_artifact(folder, 1, SIZE)
             bar.update(task, description="bench freshness", total=len(options.rates))
-            with _deployment(options, artifact, folder) as (settings, broker, workers):
+            with deployment(options.broker, artifact, folder) as (settings, broker, workers), running(workers):
                 item_ids = [item.item_id for item in catalogue_of(artifact)]
-                asyncio.run(_prefill(settings, item_ids, options.n_users))
+                asyncio.run(prefill(settings, item_ids, options.n_users, WINDOW))
+                asyncio.run(catch_up(settings))
                 rows = []
                 for seed, rate in enumerate(options.rates, 1):
                     load = Task(item_ids, options.n_users, rate, WARM_UP_S, options.seconds, seed)
@@ -139,51 +129,6 @@ def run(options: Options) -> dict[str, Any]:
     }
 
 
-@contextlib.contextmanager
-def _deployment(options: Options, artifact: Path, folder: Path) -> Iterator[tuple[Settings, BrokerInfo, list[Worker]]]:
-    """Give settings, broker and ready workers; stop what was started, and delete the topics."""
-    with running_broker(options.broker, port=0, data_dir=folder / "broker") as broker:
-        settings = load_settings(
-            broker=broker.bootstrap,
-            topic_prefix=f"bench{time.time_ns() // 1_000_000}.",
-            artifact=str(artifact),
-            event_types=DEFAULT_TABLE,
-        )
-        asyncio.run(_create(settings, artifact))
-        variables = {"HEADRACE_ENCODER_CACHE_DIR": str(folder / "encoder-cache"), "OMP_NUM_THREADS": "1"}
-        launches = [Launch(name, folder / name, folder / f"{name}.log", variables=variables) for name in APP_NAMES]
-        workers = [make_worker(Worker, settings, launch) for launch in launches]
-        try:
-            with running(workers):
-                yield settings, broker, workers
-        finally:
-            if options.broker:
-                asyncio.run(delete_topics(settings.kafka))
-
-
-async def _create(settings: Settings, artifact: Path) -> None:
-    await create_topics(settings.kafka)
-    await publish_items(settings.kafka, catalogue_of(artifact))
-
-
-async def _prefill(settings: Settings, item_ids: Sequence[str], n_users: int) -> None:
-    """Fill the windows of all users, and wait until both apps have caught up."""
-    source = EventSource(n_users, item_ids, 0, Shares(0.0, 0.0, 0.0), prefix="s0000-")
-    load = Load(settings.kafka, source, 0.0)
-    for _ in range(WINDOW):
-        await load.prefill()
-    await load.close()
-    await _catch_up(settings)
-
-
-async def _catch_up(settings: Settings) -> None:
-    kafka, deadline = settings.kafka, time.monotonic() + CATCH_UP_S
-    while any([await group_lag(kafka, kafka.group(app.name), app.input) for app in APPS]):
-        if time.monotonic() > deadline:
-            raise RunError(f"the workers are still behind after {CATCH_UP_S:g} s; name lower --rates")
-        await asyncio.sleep(POLL_S)
-
-
 def _measured(load: Task, settings: Settings, workers: Sequence[Worker], broker: BrokerInfo) -> dict[str, Any]:
     """Return what one rate led to, once the workers have caught up again."""
     pids = {worker.name: worker.pid for worker in workers} | {"broker": broker.pid}
@@ -195,7 +140,7 @@ def _measured(load: Task, settings: Settings, workers: Sequence[Worker], broker:
     for worker, earlier in zip(workers, stages, strict=True):
         times |= stage_counts(worker).since(earlier).quantiles()
     n_batches, n_windows = (now - then for now, then in zip(_batches(workers), batches, strict=True))
-    asyncio.run(_catch_up(settings))
+    asyncio.run(catch_up(settings))
     return {
         "rate_per_s": load.rate_per_s,
         **msgspec.to_builtins(outcome),

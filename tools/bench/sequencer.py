@@ -1,9 +1,14 @@
-"""``headrace bench sequencer``: the sequencer beside three peers, on one core each.
+"""``headrace bench sequencer``: the sequencer beside its peers, on one core each.
 
-All four do one job: they decode events, keep each user's last 50, write the window to a changelog
-and commit after delivery. The sequencer and two bare client loops share the window function and
-write once for each user of a batch. The obvious agent is the first version that a developer writes:
-it writes once for each event. The runs are interleaved.
+All do one job: they decode and check events, keep each user's last 50 in order, recognise repeats
+and late events, write the window to a changelog and what they refuse to a topic, count, and commit
+after delivery. The sequencer and two bare client loops share the window function and write once for
+each user of a batch. The obvious agent is the first version that a developer writes: it knows no
+repeats and no faults, and writes once for each event. With ``--peers`` a Kafka Streams topology
+takes part (:mod:`tools.bench.live.peers.streams_peer`). The runs are interleaved.
+
+All but the obvious agent read the same events of a topic and must end with the same counts; Kafka
+Streams must also end with the same windows, byte for byte.
 """
 
 from __future__ import annotations
@@ -13,34 +18,39 @@ import asyncio
 import json
 import os
 import platform
-import random
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from models.base.vocabulary import EVENT_TYPES
-from streams.contract.kafka_records import OutRecord
-from streams.contract.records import VERSION, Event, encode
 from streams.errors import InputError, RunError
-from streams.kafka.batch_writer import BatchWriter, delivered
-from streams.kafka.publisher import KeyHomes
-from streams.kafka.topics import create_topics
+from streams.kafka.topic_reader import newest_values
 from streams.settings.event_table import DEFAULT_TABLE
 from streams.settings.load import Settings, load_settings
+from tools.bench.live.peers.load import fill, plain_records, records
+from tools.bench.live.peers.programs import OUTCOMES
+from tools.bench.live.peers.streams_peer import CHANGELOG, PeerUnavailableError, build, java_version
 from tools.bench.subject import Subject
 from tools.broker.local_broker import running_broker
 from tools.cli import progress, say
 
-PROGRAMS: Final = ("sequencer", "aiokafka", "confluent", "obvious")
+#: The sequencer is the first that writes to a run's topics: it would recover what others wrote.
+SHARING: Final = ("sequencer", "aiokafka", "confluent", "streams")
+PROGRAMS: Final = (*SHARING, "obvious")
 RUN_LIMIT_S: Final = 300
-FILL_CHUNK: Final = 20_000
+RATIOS: Final = {
+    "aiokafka": "raw_aiokafka",
+    "confluent": "raw_confluent",
+    "streams": "kafka_streams",
+    "obvious": "obvious_agent",
+}
+#: Folder of the built peer, in the benchmark's own folder.
+BUILD: Final = "kafka-streams"
 
 
 @dataclass(frozen=True)
@@ -50,9 +60,11 @@ class Options:
     Parameters
     ----------
     broker : address of a broker; None for one that is started for the benchmark
-    n_events : events of each run
+    n_events : events of each run that are timed
+    n_warm : events before them
     n_obvious_events : events of each run of the agent that writes once per event
     repeats : runs of each program
+    has_peers : whether Kafka Streams takes part
     """
 
     broker: str | None
@@ -60,11 +72,21 @@ class Options:
     n_obvious_events: int
     n_users: int
     repeats: int
+    n_warm: int
+    has_peers: bool
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this benchmark's arguments."""
-    parser.add_argument("--events", type=int, default=300_000, help="events of each run (default: %(default)s)")
+    parser.add_argument("--events", type=int, default=300_000, help="timed events of each run (default: %(default)s)")
+    parser.add_argument(
+        "--warm", type=int, default=300_000, help="events of each run before the clock starts (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="with Kafka Streams; needs Maven, a JDK and Maven Central for its first build",
+    )
     parser.add_argument(
         "--obvious-events",
         type=int,
@@ -79,51 +101,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def options_of(args: argparse.Namespace) -> Options:
     """Return the parsed options, checked."""
-    if args.repeats < 1 or args.events < 50_000 or args.obvious_events < 1_000:
-        raise InputError("--repeats must be at least 1, --events at least 50000, --obvious-events at least 1000")
-    return Options(args.broker, args.events, args.obvious_events, args.users, args.repeats)
+    least = {"repeats": 1, "events": 50_000, "warm": 50_000, "obvious_events": 1_000, "users": 1}
+    for name, limit in least.items():
+        if getattr(args, name) < limit:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option}={getattr(args, name)} must be at least {limit}")
+    return Options(args.broker, args.events, args.obvious_events, args.users, args.repeats, args.warm, args.peers)
 
 
-def synthetic_events(n_events: int, n_users: int, seed: int) -> Iterator[Event]:
-    """Yield seeded events in time order; a few users and items have most of them, as in a shop."""
-    rng = random.Random(seed)  # noqa: S311 - a reproducible load, nothing secret
-    start_ms = 1_700_000_000_000
-    for i in range(n_events):
-        user = int(n_users * rng.random() ** 2)
-        item = int(10_000 * rng.random() ** 2)
-        yield Event(VERSION, f"e{i:09d}", f"u{user}", f"i{item}", EVENT_TYPES[i % 3], start_ms + 10 * i)
-
-
-async def fill(settings: Settings, n_events: int, n_users: int, *, as_json: bool, seed: int = 1) -> None:
-    """Create the topics under the settings' prefix and publish ``n_events`` to ``events``."""
-    await create_topics(settings.kafka)
-    writer = BatchWriter(settings.kafka)
-    await writer.start()
-    home = KeyHomes(settings.kafka.partitions, settings.kafka.partitioner)
-    waiting: dict[int, list[OutRecord]] = {p: [] for p in range(settings.kafka.partitions)}
-    futures: list[asyncio.Future[Any]] = []
-    try:
-        for i, event in enumerate(synthetic_events(n_events, n_users, seed), 1):
-            key = event.user_id.encode()
-            waiting[home[key]].append(OutRecord(key, encode(event, as_json=as_json)))
-            if i % FILL_CHUNK == 0 or i == n_events:
-                for partition, records in waiting.items():
-                    futures += await writer.send(settings.kafka.topic("events"), partition, records)
-                    waiting[partition] = []
-        await delivered(futures)
-    finally:
-        await writer.stop()
-
-
-def run_program(program: str, n_events: int, settings: Settings, work_dir: Path) -> dict[str, float]:
-    """Run one program as a child process; return its events/s and its CPU time per event."""
+def run_program(program: str, n_events: int, n_warm: int, settings: Settings, work_dir: Path) -> dict[str, float]:
+    """Run one program as a child process; return events/s, CPU time per event and counts."""
     environment = os.environ | {
         "HEADRACE_BROKER": settings.kafka.broker,
         "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
         "HEADRACE_DATA_DIR": str(work_dir / program),
         "HEADRACE_COMPRESSION_TYPE": "none",  # as the peers write
     }
-    command = [sys.executable, "-m", "tools.bench.sequencer_programs", program, str(n_events)]
+    command = [sys.executable, "-m", "tools.bench.live.peers.programs", program, str(n_warm + n_events), str(n_warm)]
+    command.append(str(work_dir / BUILD))
     log_path = work_dir / f"{program}.log"
     with log_path.open("w") as log:
         try:
@@ -157,11 +152,17 @@ def run(options: Options) -> dict[str, Any]:
     """Measure every program on one broker."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
         work_dir = Path(folder)
+        left_out = _left_out(options, work_dir)
         with running_broker(options.broker, data_dir=work_dir / "broker") as broker:
             is_pinned = pin_broker(broker.pid)
-            runs = _measure(options, broker.bootstrap, work_dir)
+            programs = [program for program in PROGRAMS if program not in left_out]
+            runs, windows = _measure(options, programs, broker.bootstrap, work_dir)
     return summarize(runs) | {
+        "left_out": left_out,
+        "java": None if "streams" in left_out else java_version(),
+        "windows_compared": windows,
         "events": options.n_events,
+        "warm_events": options.n_warm,
         "obvious_events": options.n_obvious_events,
         "users": options.n_users,
         "repeats": options.repeats,
@@ -172,27 +173,78 @@ def run(options: Options) -> dict[str, Any]:
     }
 
 
-def _measure(options: Options, bootstrap: str, work_dir: Path) -> dict[str, list[dict[str, float]]]:
-    runs: dict[str, list[dict[str, float]]] = {program: [] for program in PROGRAMS}
-    stamp = f"{int(time.time())}"
+def _left_out(options: Options, work_dir: Path) -> dict[str, str]:
+    """Return the programs that take no part, and why; build the others."""
+    if not options.has_peers:
+        return {"streams": "not asked for; --peers adds it"}
+    say("  building the Kafka Streams peer")
+    try:
+        build(work_dir / BUILD)
+    except PeerUnavailableError as exc:
+        say(f"  streams left out: {exc}")
+        return {"streams": str(exc)}
+    return {}
+
+
+def _measure(
+    options: Options, programs: list[str], bootstrap: str, work_dir: Path
+) -> tuple[dict[str, list[dict[str, float]]], int]:
+    """Return the results of each program, and how many windows of Kafka Streams were compared."""
+    runs: dict[str, list[dict[str, float]]] = {program: [] for program in programs}
+    stamp, n_windows = f"{int(time.time())}", 0
     with progress() as bar:
-        task = bar.add_task("bench sequencer", total=options.repeats * len(PROGRAMS))
+        task = bar.add_task("bench sequencer", total=options.repeats * len(programs))
         for repeat in range(options.repeats):
-            for program in PROGRAMS:
-                n_events = options.n_obvious_events if program == "obvious" else options.n_events
-                settings = load_settings(
-                    broker=bootstrap, topic_prefix=f"bench{stamp}.{program}{repeat}.", event_types=DEFAULT_TABLE
-                )
-                asyncio.run(fill(settings, n_events, options.n_users, as_json=program == "obvious", seed=repeat))
-                runs[program].append(run_program(program, n_events, settings, work_dir))
-                rate = runs[program][-1]["events_per_s"]
-                say(f"  {program} run {repeat + 1}: {rate:,.0f} events/s")
+            shared = _settings(bootstrap, f"bench{stamp}.{repeat}.")
+            events = records(options.n_warm + options.n_events, options.n_users, repeat)
+            asyncio.run(fill(shared, events))
+            for program in programs:
+                if program == "obvious":
+                    alone = _settings(bootstrap, f"bench{stamp}.obvious{repeat}.")
+                    asyncio.run(fill(alone, plain_records(options.n_obvious_events, options.n_users, repeat)))
+                    result = run_program(program, options.n_obvious_events, 0, alone, work_dir)
+                else:
+                    result = run_program(program, options.n_events, options.n_warm, shared, work_dir)
+                runs[program].append(result)
+                say(f"  {program} run {repeat + 1}: {result['events_per_s']:,.0f} events/s")
                 bar.advance(task)
-    return runs
+            check_counts({program: runs[program][-1] for program in programs if program in SHARING})
+            if "streams" in programs:
+                n_windows += asyncio.run(compare_windows(shared))
+    return runs, n_windows
+
+
+def _settings(bootstrap: str, prefix: str) -> Settings:
+    return load_settings(broker=bootstrap, topic_prefix=prefix, event_types=DEFAULT_TABLE)
+
+
+def check_counts(results: dict[str, dict[str, float]]) -> None:
+    """Raise :class:`RunError` where programs that read the same events count them otherwise."""
+    found = {program: [int(result[name]) for name in OUTCOMES] for program, result in results.items()}
+    if any(counts != found["sequencer"] for counts in found.values()):
+        raise RunError(f"the programs did not do the same: {', '.join(OUTCOMES)} of each are {found}")
+
+
+async def compare_windows(settings: Settings) -> int:
+    """Return how many windows Kafka Streams has, each of which equals that on ``sequences``.
+
+    Raises
+    ------
+    RunError
+        Where one is not.
+    """
+    ours, theirs = [await newest_values(settings.kafka, topic) for topic in ("sequences", CHANGELOG)]
+    differ = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
+    if differ:
+        raise RunError(f"{len(differ)} of {len(ours)} windows of Kafka Streams differ, such as that of {differ[0]!r}")
+    return len(theirs)
 
 
 def summarize(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """Return median and range of each program, and the median ratios of interleaved pairs."""
+    """Return median and range of each program, and the median ratios of interleaved pairs.
+
+    A ratio above 1 means that the sequencer is faster, or spends less time of the processor.
+    """
     programs = {}
     for program, results in runs.items():
         rates = [result["events_per_s"] for result in results]
@@ -202,17 +254,18 @@ def summarize(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
             "max": max(rates),
             "cpu_us_per_event": statistics.median(result["cpu_us_per_event"] for result in results),
         }
-
-    def ratio(other: str) -> float:
-        pairs = zip(runs["sequencer"], runs[other], strict=True)
-        return statistics.median(ours["events_per_s"] / theirs["events_per_s"] for ours, theirs in pairs)
-
-    return {
-        "programs": programs,
-        "ratio_vs_raw_aiokafka": ratio("aiokafka"),
-        "ratio_vs_raw_confluent": ratio("confluent"),
-        "ratio_vs_obvious_agent": ratio("obvious"),
-    }
+    ratios: dict[str, Any] = {}
+    for program, name in RATIOS.items():
+        if program in runs:
+            pairs = list(zip(runs["sequencer"], runs[program], strict=True))
+            found = [ours["events_per_s"] / theirs["events_per_s"] for ours, theirs in pairs]
+            ratios[f"ratio_vs_{name}"] = statistics.median(found)
+            ratios[f"ratio_vs_{name}_range"] = [min(found), max(found)]
+            ratios[f"cpu_ratio_vs_{name}"] = statistics.median(
+                theirs["cpu_us_per_event"] / ours["cpu_us_per_event"] for ours, theirs in pairs
+            )
+    last = runs["sequencer"][-1]
+    return {"programs": programs, "counts": {name: int(last[name]) for name in OUTCOMES}} | ratios
 
 
 def as_table(result: dict[str, Any]) -> list[str]:
@@ -222,8 +275,14 @@ def as_table(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"{program:<12} {row['events_per_s']:>10,.0f} {row['min']:>10,.0f} {row['max']:>10,.0f} {row['cpu_us_per_event']:>13.1f}"
         )
-    for name in ("raw_aiokafka", "raw_confluent", "obvious_agent"):
-        lines.append(f"sequencer / {name}: {result[f'ratio_vs_{name}']:.2f}")
+    for program, name in RATIOS.items():
+        if program in result["programs"]:
+            least, most = result[f"ratio_vs_{name}_range"]
+            cpu = result[f"cpu_ratio_vs_{name}"]
+            lines.append(
+                f"sequencer / {name}: {result[f'ratio_vs_{name}']:.2f} ({least:.2f} to {most:.2f}); by CPU time {cpu:.2f}"
+            )
+    lines += [f"{program} is left out: {why}" for program, why in result["left_out"].items()]
     lines.append(f"{result['machine']}; {result['broker']}; {result['date']}; {result['repeats']} interleaved runs")
     return lines
 

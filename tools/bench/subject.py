@@ -18,6 +18,8 @@ SUBJECTS: Final = {
     "sequencer": "events a second, beside bare clients and the obvious agent",
     "freshness": "age of lists by rate of events, and where the time goes",
     "lists": "what a list costs, beside the bare products, a loop over users, and implicit",
+    "cost": "processor time, bytes and energy of a million events and a million lists",
+    "recovery": "seconds until a sequencer has its windows again, in memory and in RocksDB",
     "encoder": "texts a second, beside a plain loop over batches of 32",
     "index": "search among up to a million items, by kind of index",
     "factors": "matrix factorisation, beside the implicit package",

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,12 +28,13 @@ class MadeLog:
     n_events_each: int = 30
 
 
-def make_artifact(folder: Path, seed: int, size: MadeLog = MadeLog()) -> Path:
+def make_artifact(folder: Path, seed: int, size: MadeLog = MadeLog(), options: Sequence[str] = ()) -> Path:
     """Train an artifact on a seeded log of users who walk through items, with the fake encoder.
 
     Parameters
     ----------
     folder : the log, the catalogue and the directory ``artifact`` are written into it
+    options : further ones of ``headrace train``
 
     Raises
     ------
@@ -51,7 +53,7 @@ def make_artifact(folder: Path, seed: int, size: MadeLog = MadeLog()) -> Path:
     listed = "".join(f"i{i},Item number {i},category {i % 7}\n" for i in range(size.n_items))
     items.write_text(f"item_id,title,category\n{listed}")
     argv = [sys.executable, "-m", "tools.main", "train", str(log), "--items", str(items), "--out", str(out)]
-    _run([*argv, "--encoder", "fake", "--device", "cpu", "--seed", str(seed), "--json"])
+    _run([*argv, "--encoder", "fake", "--device", "cpu", "--seed", str(seed), *options, "--json"])
     return out
 
 

@@ -21,7 +21,6 @@ def test_every_module_of_a_benchmark_is_in_the_table() -> None:
     """A benchmark that the command does not know would never run."""
     modules = {module.name for module in pkgutil.iter_modules(bench.__path__) if not module.ispkg} - {
         "subject",
-        "sequencer_programs",
     }
     assert modules == {name.replace("-", "_") for name in SUBJECTS}
 

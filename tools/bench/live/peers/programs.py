@@ -1,10 +1,9 @@
 """The programs that ``headrace bench sequencer`` compares, each in a process of its own.
 
-``python -m tools.bench.sequencer_programs NAME N`` runs one.
+``python -m tools.bench.live.peers.programs NAME EVENTS WARM [FOLDER]`` runs one.
 
 Each program reads all events of its topics, prints its result as one JSON line and ends. The clock
-starts when the first batch is done, and the events of that batch do not count. So start-up is not
-measured.
+starts when ``WARM`` events are done; so neither start-up nor a Java compiler at work is measured.
 """
 
 from __future__ import annotations
@@ -15,42 +14,49 @@ import os
 import sys
 import time
 from collections import deque
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from streams.contract.kafka_records import OutRecord
+from streams.contract.kafka_records import Headers
 from streams.contract.records import EventDecoder
 from streams.errors import BrokerError
 from streams.health.counters import Counts, Metrics
 from streams.kafka.batch_writer import BatchWriter, delivered
+from streams.kafka.publisher import KeyHomes
 from streams.sequencer.absorb_batch import BatchResult, absorb_batch
 from streams.settings.load import Settings, load_settings
+from tools.bench.live.peers.streams_peer import become
 
 IN_FLIGHT: Final = 4
 COMMIT_INTERVAL_S: Final = 1.0
+OUTCOMES: Final = ("accepted", "duplicate", "late", "rejected")
 
 
 class Stopwatch:
-    """Counts events after the first batch; prints the result and ends the process at the last."""
+    """Counts events after ``n_warm``; prints the result and ends the process at the last."""
 
-    def __init__(self, n_events: int) -> None:
+    def __init__(self, n_events: int, n_warm: int) -> None:
         self._n_events = n_events
-        self._n_done = 0
+        self._n_warm = n_warm
+        self._counts = Counts()
         self._n_before = 0
         self._started: tuple[float, float] | None = None
 
-    def done(self, n: int) -> None:
-        """Count ``n`` delivered events."""
-        self._n_done += n
-        if self._started is None:
-            self._n_before = n
+    def done(self, counts: Counts) -> None:
+        """Count delivered events."""
+        total = self._counts
+        total.add(counts)
+        if self._started is None and total.read >= self._n_warm:
+            self._n_before = total.read
             self._started = (time.perf_counter(), time.process_time())
-        if self._n_done < self._n_events:
+        if self._started is None or total.read < self._n_events:
             return
-        measured = self._n_done - self._n_before
+        measured = total.read - self._n_before
         wall_s = time.perf_counter() - self._started[0]
         cpu_s = time.process_time() - self._started[1]
-        line = json.dumps({"events_per_s": measured / wall_s, "cpu_us_per_event": 1e6 * cpu_s / measured})
-        os.write(1, f"\n{line}\n".encode())  # a Faust worker turns sys.stdout into log lines
+        result: dict[str, float] = {"events_per_s": measured / wall_s, "cpu_us_per_event": 1e6 * cpu_s / measured}
+        result |= {name: getattr(total, name) for name in OUTCOMES}
+        os.write(1, f"\n{json.dumps(result)}\n".encode())  # a Faust worker turns sys.stdout into log lines
         os._exit(0)  # nothing is left to save, and a worker's orderly stop takes seconds
 
 
@@ -64,7 +70,7 @@ class TimedMetrics(Metrics):
     def count_batch(self, partition: int, counts: Counts, offset: int) -> None:
         """Count a delivered batch."""
         super().count_batch(partition, counts, offset)
-        self._stopwatch.done(counts.read)
+        self._stopwatch.done(counts)
 
 
 def run_sequencer(settings: Settings, stopwatch: Stopwatch) -> None:
@@ -81,16 +87,18 @@ def run_sequencer(settings: Settings, stopwatch: Stopwatch) -> None:
 
 
 class Job:
-    """The job of the bare loops: the same pure function, a dict for a store."""
+    """The job of the bare loops: the same pure function and checks, a dict for a store."""
 
     def __init__(self, settings: Settings) -> None:
         self._windows: dict[bytes, bytes] = {}
         self._decoder = EventDecoder(settings.sequencer.max_future_skew_ms, settings.sequencer.types())
         self._bounds = settings.sequencer.bounds()
+        self._home = KeyHomes(settings.kafka.partitions, settings.kafka.partitioner)
 
     def run(self, records: Any) -> BatchResult:
         """Process one batch of one partition."""
-        result = absorb_batch(records, self._windows.get, self._decoder, self._bounds, int(time.time() * 1000))
+        now_ms = int(time.time() * 1000)
+        result = absorb_batch(records, self._windows.get, self._decoder, self._bounds, now_ms, home=self._home)
         self._windows.update(result.windows)
         return result
 
@@ -121,9 +129,9 @@ async def _aiokafka_loop(settings: Settings, stopwatch: Stopwatch) -> None:
     async def finish() -> None:
         committed_at = time.monotonic()
         while True:
-            tp, offset, n_events, futures = await in_flight.get()
+            tp, offset, counts, futures = await in_flight.get()
             await delivered(futures)
-            stopwatch.done(n_events)
+            stopwatch.done(counts)
             if time.monotonic() - committed_at > COMMIT_INTERVAL_S:
                 await consumer.commit({tp: offset})
                 committed_at = time.monotonic()
@@ -132,10 +140,11 @@ async def _aiokafka_loop(settings: Settings, stopwatch: Stopwatch) -> None:
     while not finisher.done():
         fetched = await consumer.getmany(timeout_ms=1000, max_records=settings.sequencer.batch_max_records)
         for tp, records in fetched.items():
-            windows = job.run(records).windows
-            out = (OutRecord(key, value) for key, value in windows.items())
-            futures = await writer.send(kafka.topic("sequences"), tp.partition, out)
-            await in_flight.put((tp, records[-1].offset + 1, len(records), futures))
+            result = job.run(records)
+            futures = await writer.send(kafka.topic("sequences"), tp.partition, result.out_records())
+            rejects = (reject.as_record() for reject in result.rejects)
+            futures += await writer.send(kafka.topic("events.rejected"), tp.partition, rejects)
+            await in_flight.put((tp, records[-1].offset + 1, result.counts, futures))
 
 
 class _Record(NamedTuple):
@@ -144,18 +153,22 @@ class _Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     offset: int
+    topic: str
+    partition: int
+    timestamp: int
+    headers: Headers = ()
 
 
 class _InFlight:
-    """A batch whose windows are on their way."""
+    """A batch whose windows and rejects are on their way."""
 
-    def __init__(self, partition: int, offset: int, n_events: int, remaining: int) -> None:
-        self.partition, self.offset, self.n_events, self.remaining = partition, offset, n_events, remaining
+    def __init__(self, partition: int, offset: int, counts: Counts, remaining: int) -> None:
+        self.partition, self.offset, self.counts, self.remaining = partition, offset, counts, remaining
 
     def delivered(self, error: object, _message: object) -> None:
-        """Count one delivered window."""
+        """Count one delivered record."""
         if error is not None:
-            raise BrokerError(f"a window was not delivered: {error}")
+            raise BrokerError(f"a record was not delivered: {error}")
         self.remaining -= 1
 
 
@@ -191,27 +204,34 @@ def run_confluent(settings: Settings, stopwatch: Stopwatch) -> None:
     from confluent_kafka import TopicPartition
 
     kafka, job = settings.kafka, Job(settings)
-    topic = kafka.topic("sequences")
+    topic, rejected = kafka.topic("sequences"), kafka.topic("events.rejected")
     consumer, producer = _confluent_clients(settings)
     in_flight: deque[_InFlight] = deque()
     committed_at = time.monotonic()
     while True:
         by_partition: dict[int, list[_Record]] = {}
         for message in consumer.consume(settings.sequencer.batch_max_records, timeout=0.1):
-            record = _Record(message.key(), message.value(), message.offset())
+            at = (message.offset(), message.topic(), message.partition(), message.timestamp()[1])
+            record = _Record(message.key(), message.value(), *at)
             by_partition.setdefault(message.partition(), []).append(record)
         for partition, records in by_partition.items():
-            windows = job.run(records).windows
-            batch = _InFlight(partition, records[-1].offset + 1, len(records), len(windows))
+            result = job.run(records)
+            n_out = len(result.windows) + len(result.rejects)
+            batch = _InFlight(partition, records[-1].offset + 1, result.counts, n_out)
             in_flight.append(batch)
-            for key, value in windows.items():
+            for key, value in result.windows.items():
                 producer.produce(topic, key=key, value=value, partition=partition, on_delivery=batch.delivered)
+            for reject in result.rejects:
+                out = reject.as_record()
+                producer.produce(
+                    rejected, out.value, out.key, partition, headers=list(out.headers), on_delivery=batch.delivered
+                )
         while in_flight and (len(in_flight) > IN_FLIGHT or in_flight[0].remaining == 0 or not by_partition):
             if in_flight[0].remaining:
                 producer.poll(0.01)
                 continue
             batch = in_flight.popleft()
-            stopwatch.done(batch.n_events)
+            stopwatch.done(batch.counts)
             if time.monotonic() - committed_at > COMMIT_INTERVAL_S:
                 consumer.commit(offsets=[TopicPartition(kafka.topic("events"), batch.partition, batch.offset)])
                 committed_at = time.monotonic()
@@ -250,14 +270,14 @@ def run_obvious(settings: Settings, stopwatch: Stopwatch) -> None:
             window = [*table[event.user_id], [event.item_id, event.type, event.ts]][-50:]
             table[event.user_id] = window
             await touched.send(key=event.user_id, value={"user_id": event.user_id, "n": len(window)})
-            stopwatch.done(1)
+            stopwatch.done(Counts(read=1, accepted=1))
 
     faust.Worker(app, loglevel="WARNING").execute_from_commandline()
 
 
 def main() -> None:
     """Run the program named on the command line, on the first core alone."""
-    program, n_events = sys.argv[1], int(sys.argv[2])
+    program, n_events, n_warm = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     programs = {
         "sequencer": run_sequencer,
@@ -267,7 +287,9 @@ def main() -> None:
     }
     settings = load_settings()
     os.makedirs(settings.sequencer.data_dir, exist_ok=True)
-    programs[program](settings, Stopwatch(n_events))
+    if program == "streams":
+        become(settings, Path(sys.argv[4]), n_events, n_warm)
+    programs[program](settings, Stopwatch(n_events, n_warm))
 
 
 if __name__ == "__main__":
