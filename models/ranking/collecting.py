@@ -156,7 +156,8 @@ def _collect(  # noqa: C901 (one pass, nothing between the loops is kept)
     rows: Any, counts: Any, given: Any, sums: Any,
 ) -> None:  # fmt: skip
     width, n_retrieved, n_factorised = rows.shape[1], retrieved.shape[1], factorised.shape[1]
-    flags = np.zeros((len(is_shown) + 7) // 8 * 8, np.uint8)  # 1 for a candidate, 2 for one that the user has had
+    # 1 for a candidate, 2 for one that the user has had
+    flags = np.zeros((len(is_shown) + 7) // 8 * 8, np.uint8)
     column = np.empty(len(flags), np.int32)
     entries, values = np.empty(width, np.int64), np.zeros(width, np.float32)
     totals, own = np.empty((3, width), np.float64), np.empty(width + 8, np.int64)

@@ -96,7 +96,8 @@ def packed_of(flat: FlatWindows, kept: Bool, max_length: int) -> PackedWindows:
     ----------
     kept : (m,) bool
     """
-    before = np.concatenate([[0], np.cumsum(kept)])[flat.begins]  # kept behaviours before each window
+    # kept behaviours before each window
+    before = np.concatenate([[0], np.cumsum(kept)])[flat.begins]
     counts = np.diff(before)
     lengths = np.minimum(counts, max_length)
     length = max(1, int(lengths.max(initial=0)))

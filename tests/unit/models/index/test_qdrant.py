@@ -212,7 +212,8 @@ def test_an_old_server_is_named(client: QdrantClient, monkeypatch: pytest.Monkey
 def test_an_upload_that_fails_leaves_no_collection(client: QdrantClient, monkeypatch: pytest.MonkeyPatch) -> None:
     used = engine(client)
     used.build(vectors(30))
-    monkeypatch.setattr(client, "upsert", lambda *_args, **_more: None)  # takes vectors, and keeps none
+    # takes vectors, and keeps none
+    monkeypatch.setattr(client, "upsert", lambda *_args, **_more: None)
     used.build(vectors(40))
     assert "worker-a1-2 holds 0 vectors, must be 40" in used.problem
     assert collections(client) == ["worker-a1-1"] and alias(client) == "worker-a1-1"
@@ -228,7 +229,8 @@ def test_recall_is_measured_and_the_effort_follows(client: QdrantClient, monkeyp
             return asked(collection, requests, timeout=timeout)
         wider = [request.model_copy(update={"limit": (request.limit or 0) + 2}) for request in requests]
         answers = asked(collection, wider, timeout=timeout)
-        return [models.QueryResponse(points=answer.points[2:]) for answer in answers]  # without the best two
+        # without the best two
+        return [models.QueryResponse(points=answer.points[2:]) for answer in answers]
 
     monkeypatch.setattr(client, "query_batch_points", hasty)
     monkeypatch.setattr(qdrant, "RECALL_TARGET", 1.0)
