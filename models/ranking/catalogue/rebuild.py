@@ -24,6 +24,9 @@ TAIL_SHARE: Final = 0.125
 #: The tail of a large catalogue is searched exactly beside an index: at most this times the root of
 #: the number of rows, so that its search costs less than the index's.
 TAIL_PER_ROOT: Final = 16
+#: Up to this many rows a rebuild puts into the order of ids. Equal scores have their ranks by row.
+#: Sorting a million ids would hold the interpreter's lock for a second.
+IN_ORDER_UP_TO: Final = EXACT_UP_TO
 #: Rows copied in one step.
 BLOCK: Final = 16_384
 
@@ -66,7 +69,7 @@ class Plan:
     def build(self) -> Built:
         """Return the new rows and the index over them."""
         rows, kept = self.rows, self.kept
-        if len(kept) <= EXACT_UP_TO:  # in the order of ids, as a catalogue built at once has them
+        if len(kept) <= IN_ORDER_UP_TO:  # of ids, as a catalogue built at once has them
             ids = rows.ids
             kept = np.array(sorted(kept.tolist(), key=ids.__getitem__), dtype=np.int64)
         empty = rows.parts(kept[:0])
