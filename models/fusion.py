@@ -128,29 +128,6 @@ class FusionModel(nn.Module):
         projected: Tensor = self.item_projection(items)
         return projected
 
-    def logits(self, features: Tensor, users: Tensor, known: Tensor) -> Tensor:
-        """Return what :meth:`forward` returns, from items that :meth:`known_items` has read.
-
-        The hidden layer is linear in the item for a given user, so that each user has one matrix
-        for items and no candidate needs the joined input.
-
-        Parameters
-        ----------
-        features : (n, c, len(FEATURES)) float32
-        users : (n, user_width) float32
-        known : (n, c, N_PROJECTED) float32
-        """
-        x = ((features - self.feature_mean) * self.feature_scale).clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
-        first, n = self.body[0], len(FEATURES)
-        assert isinstance(first, nn.Linear)
-        of_features, of_user, of_item, of_both = torch.split(first.weight, [n, *[N_PROJECTED] * 3], dim=1)
-        user = self.user_projection(users)
-        own = of_item + of_both * user[:, None, :]  # [n, hidden, N_PROJECTED]
-        hidden = torch.baddbmm((user @ of_user.T + first.bias)[:, None], known, own.transpose(1, 2))
-        hidden += x @ of_features.T
-        logits: Tensor = self.body[1:](hidden) + self.shortcut(x)
-        return logits.squeeze(2)
-
     def probabilities(self, logits: Tensor, valid: Tensor) -> Tensor:
         """Return each candidate's probability to be the next item, (n, c); 0 if not valid."""
         shares = _log_softmax(logits, valid)

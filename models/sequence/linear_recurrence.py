@@ -2,10 +2,7 @@
 
 After Orvieto et al., Resurrecting Recurrent Neural Networks for Long Sequences, 2023, and Yue et
 al., Linear Recurrent Units for Sequential Recommendation, 2023. ``forward`` computes a whole
-sequence in parallel, for training. ``last`` computes the newest output alone, for serving. ``step``
-adds one behaviour to a state of fixed size, at the same cost after
-any number of behaviours. No worker calls ``step`` yet: decision 0007 chose this encoder for
-it, and a test holds it equal to ``forward``.
+sequence in parallel, for training. ``last`` computes the newest output alone, for serving.
 """
 
 from __future__ import annotations
@@ -78,28 +75,6 @@ class LinearRecurrence(nn.Module):
         output: Tensor = self.write(torch.cat([states.real, states.imag], dim=-1))
         return output
 
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the output and the new state after one more input.
-
-        Parameters
-        ----------
-        x : (n, dim)
-        state : (n, 2 * dim); it stays as it is
-
-        Returns
-        -------
-        output : (n, dim)
-        state : (n, 2 * dim)
-        """
-        real, imaginary = self._input(x)
-        before_real, before_imaginary = state.chunk(2, dim=-1)
-        a_real, a_imaginary = self._power(1)
-        real = real + a_real * before_real - a_imaginary * before_imaginary
-        imaginary = imaginary + a_real * before_imaginary + a_imaginary * before_real
-        new = torch.cat([real, imaginary], dim=-1)
-        output: Tensor = self.write(new)
-        return output, new
-
     def decay(self) -> tuple[Tensor, Tensor]:
         """Return real and imaginary part of ``a``, (dim,) each."""
         return self._power(1)
@@ -148,11 +123,6 @@ class RecurrentBlock(nn.Module):
         states = self.recurrence.states(self.recurrence_norm(x))
         return self._mix(x[places, ends], self.recurrence.output(states[ends, places]))
 
-    def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Return output (n, dim) and new state (n, 2 * dim) after one more input (n, dim)."""
-        output, state = self.recurrence.step(self.recurrence_norm(x), state)
-        return self._mix(x, output), state
-
     def _mix(self, x: Tensor, output: Tensor) -> Tensor:
         x = x + self.dropout(output)
         mixed: Tensor = x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
@@ -164,7 +134,6 @@ class LinearRecurrentEncoder(nn.Module):
 
     def __init__(self, dim: int, n_layers: int, dropout: float) -> None:
         super().__init__()
-        self.dim = dim
         self.blocks = nn.ModuleList([RecurrentBlock(dim, dropout) for _ in range(n_layers)])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -190,26 +159,3 @@ class LinearRecurrentEncoder(nn.Module):
             x = block.each(x)
         assert isinstance(last, RecurrentBlock)
         return last.last(x, ends)
-
-    def initial_state(self, n: int) -> list[Tensor]:
-        """Return the states of ``n`` sequences before their first behaviour.
-
-        Returns
-        -------
-        list
-            One (n, 2 * dim) tensor per block.
-        """
-        device = next(self.parameters()).device
-        return [torch.zeros(n, 2 * self.dim, device=device) for _ in self.blocks]
-
-    def step(self, x: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the output (n, dim) and the new states after one more behaviour ``x`` (n, dim).
-
-        The cost does not depend on the number of earlier behaviours.
-        """
-        new = []
-        for block, state in zip(self.blocks, states, strict=True):
-            assert isinstance(block, RecurrentBlock)
-            x, state = block.step(x, state)
-            new.append(state)
-        return x, new

@@ -147,28 +147,6 @@ class SequenceModel(nn.Module):
         states: Tensor = self.norm(self.encoder(self._inputs(items, types, gaps)))
         return states
 
-    def step(self, item: Tensor, type_: Tensor, gap: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the state after one more behaviour, (n, dim), and the new encoder states.
-
-        The cost does not depend on the number of earlier behaviours. For the linear recurrence
-        only.
-
-        Parameters
-        ----------
-        item : (n, dim) float32
-        type_, gap : (n,) int64
-        states : of ``encoder.initial_state`` or of the step before
-
-        Raises
-        ------
-        ValueError
-            When the model is a transformer.
-        """
-        if not isinstance(self.encoder, LinearRecurrentEncoder):
-            raise ValueError(f"kind {self.config.kind!r} has no step: use linear_recurrence, or the whole window")
-        output, states = self.encoder.step(self._inputs(item, type_, gap), states)
-        return self.norm(output), states
-
     def user_vectors(self, packed: PackedWindows, items: Float32) -> Float32:
         """Return one vector per window, (n, dim) float32; see :class:`UserEncoder`."""
         device = self.item_bias.device

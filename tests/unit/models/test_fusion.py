@@ -51,16 +51,6 @@ def probabilities(model: FusionModel, data: FusionData) -> Tensor:
     return model.probabilities(data.logits(model), data.valid)
 
 
-def test_serving_reads_each_item_once_and_gives_the_same_logits() -> None:
-    """An item's part of the hidden layer needs no candidate: the catalogue computes it once."""
-    data = cases(20)
-    model = fit_fusion(cases(), seed=3, epochs=2)
-    with torch.inference_mode():
-        known = model.known_items(data.items)
-        served = model.logits(data.features, data.users, known[data.rows])
-        np.testing.assert_allclose(served.numpy(), data.logits(model).numpy(), atol=1e-5)
-
-
 @torch.inference_mode()
 def ndcg(model: FusionModel, data: FusionData) -> float:
     """Return NDCG@10 of the order of logits."""

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from models.base.types import Behaviour
-from models.sequence.linear_recurrence import LinearRecurrentEncoder
 from models.sequence.model import SequenceConfig, SequenceModel
 from models.sequence.packing import N_GAPS, NO_GAP, gap_bucket, pack
 from tests.support.tiny_models import T0, artifact, text_vectors, window
@@ -108,38 +107,16 @@ def test_no_window_has_no_vector(model: SequenceModel) -> None:
     assert not model.user_vectors(pack([[], []], ROW_OF, 5), table).any()
 
 
-def test_step_by_step_is_the_whole_window() -> None:
-    """Steps with type and gap give the states of the whole window."""
-    model = model_of("linear_recurrence")
-    items, types, gaps = inputs(12, n=3)
-    assert isinstance(model.encoder, LinearRecurrentEncoder)
-    states = model.encoder.initial_state(3)
-    with torch.inference_mode():
-        whole = model(items, types, gaps)
-        for t in range(12):
-            state, states = model.step(items[:, t], types[:, t], gaps[:, t], states)
-            torch.testing.assert_close(state, whole[:, t], atol=1e-5, rtol=0)
-            assert [kept.shape for kept in states] == [(3, 2 * CONFIG.dim)] * CONFIG.n_layers
-
-
-def test_a_step_depends_on_its_type_and_gap() -> None:
+def test_a_state_depends_on_type_and_gap() -> None:
     """The same item at another time or of another type gives another state."""
     model = model_of("linear_recurrence")
-    assert isinstance(model.encoder, LinearRecurrentEncoder)
-    start, (items, types, gaps) = model.encoder.initial_state(1), (x[:, 0] for x in inputs(1))
+    items, types, gaps = inputs(1)
     with torch.inference_mode():
-        state, _ = model.step(items, types, gaps, start)
-        other_type, _ = model.step(items, (types + 1) % 3, gaps, start)
-        other_gap, _ = model.step(items, types, (gaps + 1) % N_GAPS, start)
+        state = model(items, types, gaps)
+        other_type = model(items, (types + 1) % 3, gaps)
+        other_gap = model(items, types, (gaps + 1) % N_GAPS)
     assert (other_type - state).abs().max() > 1e-3
     assert (other_gap - state).abs().max() > 1e-3
-
-
-def test_a_transformer_has_no_step() -> None:
-    """A transformer needs the whole window; the error names the kind and the remedy."""
-    items, types, gaps = (x[:, 0] for x in inputs(1))
-    with pytest.raises(ValueError, match="kind 'transformer' has no step: use linear_recurrence"):
-        model_of("transformer").step(items, types, gaps, [])
 
 
 def test_pack_keeps_the_newest_and_leaves_unknown_items_out() -> None:
