@@ -28,7 +28,7 @@ from rich.progress import Progress, TaskID
 from models.base.event_types import DEFAULT_TYPES, EventTypes
 from streams.contract.pseudonyms import Pseudonyms, open_pseudonyms
 from streams.contract.records import MAX_RECORD_BYTES, VERSION, Event, EventDecoder, encode
-from streams.errors import RecordError
+from streams.errors import InputError, RecordError
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
@@ -185,16 +185,24 @@ def run(args: argparse.Namespace) -> int:
     tally = Tally()
     if args.dry_run:
         preview = LogPreview(LogReader(source, tally.refused, EventRules.of(settings), is_direct=True))
+        _check_rows(source, preview.n_events + tally.refused.n)
         return emit_preview(args, preview, tally.refused, f"would be sent to {settings.kafka.topic('events')}")
     try:
         asyncio.run(_produce(settings, source, tally))
     except KeyboardInterrupt:
         emit(args, tally.result())
         raise
+    _check_rows(source, tally.sent + tally.refused.n)
     tally.refused.say_summary()
     told = f"{counted(tally.sent, 'event')} sent, {counted(tally.refused.n, 'line')} refused"
     emit(args, tally.result(), told)
     return tally.refused.exit_code
+
+
+def _check_rows(source: LogSource, n_rows: int) -> None:
+    """Raise :class:`InputError` for files without rows. A pipe may have nothing to say."""
+    if not n_rows and not _is_stream(source):
+        raise InputError(f"{source.name}: no rows")
 
 
 @dataclass

@@ -17,6 +17,7 @@ from tools.commands.data.produce import EventMaker, holds_json_lines
 from tools.files.file_options import FileOptions
 from tools.files.json_lines import CHUNK_BYTES, LineSplitter, read_json_lines
 from tools.files.log_source import LogSource
+from tools.main import main
 
 NOW = T0 + 1_000
 GOOD: dict[str, Any] = {"user_id": "u1", "item_id": "i1", "type": "view"}
@@ -191,3 +192,11 @@ class TestLines:
         """A missing file, or a directory, is one line."""
         with pytest.raises(InputError, match="JSON lines"):
             self.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", ["", "user_id,item_id,ts\n"])
+def test_a_file_without_rows_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str) -> None:
+    """As for every command that reads a log; a pipe may have nothing to say."""
+    (tmp_path / "log.csv").write_text(content)
+    assert main(["produce", str(tmp_path / "log.csv"), "--dry-run"]) == 2
+    assert "log.csv: no rows" in capsys.readouterr().err
