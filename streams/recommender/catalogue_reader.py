@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -137,13 +137,21 @@ class CatalogueReader:
         poll : returns records, after at most so many milliseconds
         """
         while True:
-            is_changed = await self.apply(await poll(self._wait_ms()))
-            if self.show_due() | self._follow_rebuild() | is_changed:
+            newest = await self._decoded(await poll(self._wait_ms()))
+            if is_withdrawn := self._withdraw(newest):
+                yield await self.build()  # the texts of the others may take long to embed
+            is_changed = await self._take_in(newest)
+            if is_changed := self.show_due() | self._follow_rebuild() | is_changed:
                 yield await self.build()
+            if is_withdrawn or is_changed:
                 await asyncio.sleep(PERIOD_S)
 
     async def apply(self, fetched: Fetched) -> bool:
         """Take in fetched records; return whether anything changed."""
+        return await self._take_in(await self._decoded(fetched))
+
+    async def _decoded(self, fetched: Fetched) -> dict[str, Item | None]:
+        """Return each item's newest record among those fetched, None for a tombstone."""
         records = [record for found in fetched.values() for record in found]
         if self._registry is not None:
             await self._registry.load(records)
@@ -156,6 +164,16 @@ class CatalogueReader:
                 log.warning("items: offset %d of partition %d left out: %s", record.offset, record.partition, error)
                 continue
             newest[item_id] = item
+        return newest
+
+    def _withdraw(self, newest: Mapping[str, Item | None]) -> bool:
+        """Remove and hide what lists must not show from now on; return whether anything changed."""
+        now_ms = int(self._clock() * 1_000)
+        removed = [item_id for item_id, item in newest.items() if item is None]
+        hidden = {item_id: False for item_id, item in newest.items() if item and not is_shown(item, now_ms)}
+        return self._store.apply([], removed, time.monotonic()) | self._store.show(hidden)
+
+    async def _take_in(self, newest: Mapping[str, Item | None]) -> bool:
         now_ms = int(self._clock() * 1_000)
         removed = {item_id for item_id, item in newest.items() if item is None}
         items = [item for item in newest.values() if item is not None]

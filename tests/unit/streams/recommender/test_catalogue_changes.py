@@ -175,3 +175,24 @@ def test_a_catalogue_follows_each_change_and_no_other_record() -> None:
         assert waits[0] == 1_000 and 0 < waits[-1] <= 500
 
     in_a_shop(job)
+
+
+def test_a_withdrawn_item_waits_for_no_text() -> None:
+    """A catalogue without it comes before the new texts of the same poll are embedded."""
+
+    async def job(shop: Shop) -> None:
+        await shop.reader.build()
+        shop.embedded.clear()
+
+        async def poll(_timeout_ms: int) -> Any:
+            records = [FakeRecord(b"i03", None, 0)]
+            records += [
+                FakeRecord(i.item_id.encode(), encode(i), 0) for i in (item(4, available=False), item(5, "new"))
+            ]
+            return {TopicPartition("items", 0): records}
+
+        catalogue = await anext(shop.reader.follow(poll))
+        assert {"i03", "i04"}.isdisjoint(catalogue.shown_ids) and "i05" in catalogue.shown_ids
+        assert shop.embedded == []
+
+    in_a_shop(job)
