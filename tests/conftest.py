@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import uuid
 from collections.abc import Iterator
 from functools import cache
@@ -24,7 +25,13 @@ settings.load_profile("headrace")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin the run in its first process; the workers of pytest-xdist belong to the same run."""
+    """Begin the run in its first process; the workers of pytest-xdist belong to the same run.
+
+    A run in the background ignores Ctrl-C, and the programs that it starts would do so too: tests
+    interrupt them.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput"):
         folder = shared_run.begin()
         config.add_cleanup(lambda: shared_run.end(folder))
