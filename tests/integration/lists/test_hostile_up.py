@@ -1,6 +1,6 @@
-"""Hostile artifacts at ``headrace up``.
+"""Hostile artifacts at ``headrace up``, and at a recommender that an operator starts alone.
 
-The command ends with one line, opens nothing outside, asks no hub, and takes little memory.
+Each ends with one line, opens nothing outside, asks no hub, and takes little memory.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from streams.settings.load import Settings
 from tests.support import hostile
 from tests.support.programs import HEADRACE
 from tests.support.watched import Watch
+from tools.workers.ports import free_port
 
 MAX_PEAK_KIB = 1 << 20
 ROOT = Path(__file__).parents[3]
@@ -52,9 +53,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return hostile.good(tmp_path_factory.mktemp("shop"))
 
 
+@pytest.mark.parametrize("program", ["up", "worker"])
 @pytest.mark.parametrize("name", NAMES)
-def test_up_ends_with_one_line(settings: Settings, shop: Path, tmp_path: Path, name: str) -> None:
-    """The recommender opens the text model before it is ready, because the catalogue has texts."""
+def test_it_ends_with_one_line(settings: Settings, shop: Path, tmp_path: Path, name: str, program: str) -> None:
+    """The recommender opens the text model before it is ready, because the catalogue has texts.
+
+    The command ``up`` checks the model before it starts a worker.
+    """
     artifact = hostile.make(shop / "models", tmp_path)[name]
     watch, hub = Watch([tmp_path / hostile.OUTSIDE]), hostile.Hub()
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("HEADRACE_", "HF_"))}
@@ -64,19 +69,24 @@ def test_up_ends_with_one_line(settings: Settings, shop: Path, tmp_path: Path, n
         "PYTHONPATH": str(ROOT),
     }
     environ |= {"HF_HOME": str(tmp_path / "hub"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    headrace = [*HEADRACE, "up", "--broker", settings.kafka.broker, "--artifact", str(artifact)]
+    command = [*HEADRACE, "up", "--broker", settings.kafka.broker, "--artifact", str(artifact)]
+    begins = "headrace up: "
+    if program == "worker":
+        environ |= {"HEADRACE_BROKER": settings.kafka.broker, "HEADRACE_ARTIFACT": str(artifact)}
+        command = [sys.executable, "-m", "faust", "-A", "streams.recommender", "worker", "--web-port", str(free_port())]
+        begins = "cannot start: "
     idle = [
         sys.executable,
         "-c",
         "import streams.recommender.agent, transformers, models.text.encoder, models.ranking.pipeline",
     ]
     try:
-        code, printed, peak_kib = run(headrace, environ, tmp_path)
+        code, printed, peak_kib = run(command, environ, tmp_path)
         assert hub.n_connections == 0
     finally:
         hub.close()
-    assert code == 1
-    told = [line for line in printed.splitlines() if "cannot start: " in line]
+    assert code in (1, 2), printed
+    told = [line for line in printed.splitlines() if begins in line]
     assert len(told) == 1 and TOLD.get(name, "") in told[0], printed
     assert "Traceback" not in printed
     assert watch.opened() == []
