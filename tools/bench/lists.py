@@ -4,8 +4,8 @@ Each program has a process of its own; they take turns on the same windows, so t
 one run: *pipeline*; *limit*, the bare matrix products and selections of the same shapes; *loop*,
 the pipeline with one user at a time; *implicit*, that package's ``recommend`` on matrix
 factorisation alone; and, where asked for, *beside*, the pipeline of an older checkout, as its
-workers ran it, and *beside, told*, the same with what this version tells linear algebra about the
-processor. All compute on one thread.
+workers ran it, and *beside, told*, the same with one thread and with what this version tells linear
+algebra about the processor. The others compute on one thread.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ def run(options: Options) -> dict[str, Any]:
 
 def programs_of(beside: Path | None) -> dict[str, tuple[str, Path, dict[str, str]]]:
     """Return each program's kind, the checkout that it runs in, and its environment."""
-    told = algebra_environment()
+    told = algebra_environment() | ONE_THREAD
     found = {name: (name, ROOT, told) for name in ("pipeline", "limit", "loop")}
     if importlib.util.find_spec("implicit") is not None:
         found["implicit"] = ("implicit", ROOT, told)
@@ -200,11 +200,12 @@ class Program:
 @contextmanager
 def started(folder: Path, program: str, room: Path, environment: dict[str, str]) -> Iterator[Program]:
     """Start a program in a checkout; end it with the block."""
-    inherited = {name: value for name, value in os.environ.items() if name not in algebra_environment()}
+    chosen = algebra_environment() | ONE_THREAD
+    inherited = {name: value for name, value in os.environ.items() if name not in chosen}
     process = subprocess.Popen(
         [sys.executable, "-c", PROGRAM.read_text(encoding="utf-8"), program, str(folder)],
         cwd=room,
-        env=inherited | ONE_THREAD | environment | {"PYTHONPATH": str(room.absolute())},
+        env=inherited | environment | {"PYTHONPATH": str(room.absolute())},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -269,17 +270,23 @@ def differences(ours: Sequence[Any], theirs: Sequence[Any]) -> dict[str, Any]:
     Parameters
     ----------
     ours, theirs : lists of (item id, score)
+
+    Returns
+    -------
+    ``far`` counts the same lists in which a score differs by more than :data:`TOLERANCE`.
     """
-    n_same, n_ties, greatest = 0, 0, 0.0
+    n_same, n_ties, n_far, greatest = 0, 0, 0, 0.0
     for mine, other in zip(ours, theirs, strict=True):
         gaps = [abs(a[1] - b[1]) for a, b in zip(mine, other, strict=False)]
         if [item for item, _ in mine] == [item for item, _ in other]:
             n_same += 1
             greatest = max([greatest, *gaps])
+            n_far += max(gaps, default=0.0) > TOLERANCE
         elif len(mine) == len(other) and max(gaps) <= TOLERANCE:
             n_ties += 1
     n = len(ours)
-    return {"lists": n, "same": n_same, "ties": n_ties, "others": n - n_same - n_ties, "greatest_score_gap": greatest}
+    others = n - n_same - n_ties
+    return {"lists": n, "same": n_same, "ties": n_ties, "others": others, "far": n_far, "greatest_score_gap": greatest}
 
 
 def as_table(result: dict[str, Any]) -> list[str]:
@@ -299,7 +306,8 @@ def as_table(result: dict[str, Any]) -> list[str]:
     for row in result["same_lists"]:
         lines.append(
             f"{row['preset']}, {row['items']:,} items, windows of {row['length']}: of {row['lists']:,} lists {row['same']:,} are "
-            f"the same, {row['ties']} differ in ties, {row['others']} otherwise; greatest gap of scores {row['greatest_score_gap']:.1e}"
+            f"the same, {row['ties']} differ in ties, {row['others']} otherwise; {row['far']} have scores that differ by more "
+            f"than {TOLERANCE:g}; greatest gap of scores {row['greatest_score_gap']:.1e}"
         )
     return lines
 

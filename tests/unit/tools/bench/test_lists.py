@@ -64,7 +64,7 @@ def test_lists_differ_in_ties_or_otherwise() -> None:
     """Two items with one score may change places."""
     same, turned = [["a", 0.5], ["b", 0.3]], [["b", 0.5], ["a", 0.5]]
     assert differences([same], [[["a", 0.5], ["b", 0.3 + 4e-6]]]) == {
-        "lists": 1, "same": 1, "ties": 0, "others": 0, "greatest_score_gap": pytest.approx(4e-6),
+        "lists": 1, "same": 1, "ties": 0, "others": 0, "far": 0, "greatest_score_gap": pytest.approx(4e-6),
     }  # fmt: skip
     assert differences([turned], [[["a", 0.5], ["b", 0.5]]])["ties"] == 1
     assert differences([same, same], [[["b", 0.5], ["a", 0.3]], [["b", 0.9], ["c", 0.3]]])["others"] == 1
