@@ -128,11 +128,6 @@ class FusionModel(nn.Module):
         projected: Tensor = self.item_projection(items)
         return projected
 
-    def probabilities(self, logits: Tensor, valid: Tensor) -> Tensor:
-        """Return each candidate's probability to be the next item, (n, c); 0 if not valid."""
-        shares = _log_softmax(logits, valid)
-        return torch.sigmoid(self.calibration[0] * shares + self.calibration[1]) * valid
-
 
 def _log_softmax(logits: Tensor, valid: Tensor) -> Tensor:
     """Return the log softmax over the valid candidates, (n, c); very negative elsewhere."""

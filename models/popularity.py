@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -83,11 +83,6 @@ class DecayedCounts:
             sums *= np.array(weights, dtype=np.float64)
         for row in np.flatnonzero(sums).tolist():
             self._take(item_ids[row], float(sums[row]))
-
-    def add_all(self, interactions: Iterable[tuple[str, int]]) -> None:
-        """Count many interactions, each ``(item_id, ts_ms)``."""
-        for item_id, ts_ms in interactions:
-            self.add(item_id, ts_ms)
 
     def scores(self, item_ids: Sequence[str], now_ms: int) -> Float32:
         """Return the decayed count of each item as of ``now_ms``; 0 for items never counted.

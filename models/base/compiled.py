@@ -25,12 +25,6 @@ def compiled(loop: Loop) -> Loop:
     return done
 
 
-def inlined(loop: Loop) -> Loop:
-    """Compile a small function into its callers."""
-    done: Loop = numba.njit(cache=True, nogil=True, fastmath=_FLOATS, error_model="numpy", inline="always")(loop)
-    return done
-
-
 @compiled
 def gelu(x: Any) -> None:
     """Replace x, (n,) float32, by ``x * (1 + erf(x / sqrt(2))) / 2``.

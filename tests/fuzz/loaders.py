@@ -41,8 +41,7 @@ def file_loaders(folder: Path) -> dict[str, Loader]:
     from streams.errors import InputError, SettingsError
     from streams.settings.load import load_settings
     from tests.fuzz.targets import targets
-    from tools.files.entries.items import read_items
-    from tools.files.entries.users import read_users
+    from tests.support.files import read_items, read_users
     from tools.files.file_options import FileOptions
     from tools.files.log_source import LogSource
     from tools.files.logs.log_reader import LogReader

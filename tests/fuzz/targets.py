@@ -36,7 +36,7 @@ from streams.errors import InputError, RecordError
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.settings.record_limits import WindowBounds
 from tests.support.builders import T0, FakeRecord
-from tools.files.entries.items import read_items
+from tests.support.files import read_items
 from tools.files.file_options import FileOptions
 from tools.files.formats.parquet_pages import MAGIC, DamagedPageError, read_footer, read_pages
 from tools.files.json_lines import LineSplitter

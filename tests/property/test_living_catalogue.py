@@ -23,7 +23,7 @@ from models.ranking.catalogue.store import CatalogueStore, Entry
 from models.ranking.fallback import UserVectors, WithoutModel
 from models.ranking.pipeline import Pipeline
 from models.text.encoder import FakeEncoder
-from tests.support.tiny_models import featured_artifact, window
+from tests.support.tiny_models import featured_artifact, shown_ids, window
 
 pytestmark = pytest.mark.model
 IDS = [*(f"i{i:02}" for i in range(24)), *(f"new{i}" for i in range(6))]
@@ -182,7 +182,7 @@ def check(shop: Shop) -> None:
         {item_id: features_of(record) for item_id, record in records.items()},
         {item_id for item_id, record in records.items() if not record.is_shown},
     )
-    assert sorted(living.shown_ids) == sorted(fresh.shown_ids)
+    assert sorted(shown_ids(living)) == sorted(shown_ids(fresh))
     asked = windows(records)
     found = scored(everything(living, asked))
     expected = scored(everything(with_popularity(fresh), asked))

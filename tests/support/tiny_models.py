@@ -140,3 +140,8 @@ def catalogue() -> Catalogue:
 def window(*item_ids: str, step_ms: int = 60_000) -> list[Behaviour]:
     """Return a window of views, oldest first."""
     return [Behaviour(item_id, "view", T0 + step_ms * i) for i, item_id in enumerate(item_ids)]
+
+
+def shown_ids(catalogue: Catalogue) -> list[str]:
+    """Return the ids of the items that lists may show, by row."""
+    return [catalogue.item_ids[row] for row in np.flatnonzero(catalogue.is_shown).tolist()]

@@ -10,7 +10,7 @@ import threading
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from streams.contract.records import MAX_RECORD_BYTES
 from streams.errors import InputError
@@ -40,14 +40,6 @@ class LineSplitter:
                 line = line.removeprefix(codecs.BOM_UTF8)  # Windows tools write one
             if line.strip():
                 yield self._number, line[:CUT_BYTES]
-
-
-def numbered_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    """Yield the numbered lines of an open file."""
-    splitter = LineSplitter()
-    while chunk := file.read(CHUNK_BYTES):
-        yield from splitter.split(chunk)
-    yield from splitter.split(b"")
 
 
 async def read_chunks(path: Path | None) -> AsyncIterator[bytes]:
@@ -98,12 +90,6 @@ async def split_lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, 
         for numbered in splitter.split(chunk):
             yield numbered
     for numbered in splitter.split(b""):
-        yield numbered
-
-
-async def read_json_lines(path: Path | None) -> AsyncIterator[tuple[int, bytes]]:
-    """Yield numbered lines of a file, or of standard input for None; see :func:`read_chunks`."""
-    async for numbered in split_lines(read_chunks(path)):
         yield numbered
 
 

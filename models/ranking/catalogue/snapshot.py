@@ -91,12 +91,6 @@ class Catalogue:
         return trained
 
     @property
-    def shown_ids(self) -> list[str]:
-        """The ids of the items that lists may show, by row."""
-        ids = self.item_ids
-        return [ids[row] for row in np.flatnonzero(self.is_shown).tolist()]
-
-    @property
     def side(self) -> Float32:
         """Fusion's input for an item, (n, dim + 1 + item features) float32, made at each call."""
         return self.side_of(np.arange(len(self.is_shown)))

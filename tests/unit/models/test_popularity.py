@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 
@@ -11,10 +13,16 @@ from tests.support.tiny_models import T0
 DAY = 86_400_000
 
 
+def add_all(counts: DecayedCounts, events: Iterable[tuple[str, int]]) -> None:
+    """Count events, each an item id and a time."""
+    for item_id, ts_ms in events:
+        counts.add(item_id, ts_ms)
+
+
 def test_a_count_halves_every_half_life() -> None:
     """Ages of 0, 1 and 2 half-lives weigh 1, 1/2 and 1/4; an item never counted has 0."""
     counts = DecayedCounts(at_ms=T0)
-    counts.add_all([("a", T0), ("a", T0 - HALF_LIFE_MS), ("b", T0 - 2 * HALF_LIFE_MS)])
+    add_all(counts, [("a", T0), ("a", T0 - HALF_LIFE_MS), ("b", T0 - 2 * HALF_LIFE_MS)])
     assert counts.scores(["a", "b", "c"], T0).tolist() == [1.5, 0.25, 0.0]
     assert counts.scores(["b", "a"], T0 + HALF_LIFE_MS).tolist() == [0.125, 0.75]
     assert HALF_LIFE_MS == 7 * DAY
@@ -43,7 +51,7 @@ def test_order_does_not_matter() -> None:
     found = []
     for order in (events, events[::-1], sorted(events, key=lambda event: event[1])):
         counts = DecayedCounts()
-        counts.add_all(order)
+        add_all(counts, order)
         found.append(counts.scores(ids, T0 + 300 * HALF_LIFE_MS))
     np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
     np.testing.assert_allclose(found[2], found[0], rtol=1e-5)
@@ -72,10 +80,10 @@ def test_what_is_taken_back_was_never_there(at_once: bool) -> None:
     )
     late = T0 + int(MAX_EXPONENT + 1) * HALF_LIFE_MS
     plain, found = DecayedCounts(at_ms=T0), DecayedCounts(at_ms=T0)
-    plain.add_all((ids[row], ts) for row, ts in stay)
-    found.add_all((ids[row], ts) for row, ts in stay + go)
+    add_all(plain, ((ids[row], ts) for row, ts in stay))
+    add_all(found, ((ids[row], ts) for row, ts in stay + go))
     all_gone = [T0 + 7_919_000 * n for n in range(50)]
-    found.add_all(("gone", ts) for ts in all_gone)
+    add_all(found, (("gone", ts) for ts in all_gone))
     for counts in (plain, found):
         counts.add("late", late)
     if at_once:

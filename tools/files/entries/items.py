@@ -11,9 +11,8 @@ from streams.errors import RecordError
 from streams.formats.topic_fields import time_ms
 from tools.files.cells.lists import SEPARATOR
 from tools.files.cells.prices import WrittenPrice, decimal_mark, read_price
-from tools.files.entries.reader import EntryFiles, EntryReader, Kind, Row, fields_of
+from tools.files.entries.reader import EntryFiles, Kind, Row
 from tools.files.file_options import FileOptions
-from tools.files.refused_rows import RefusedRows
 
 ITEM_FIELDS: Final = (
     "item_id", "title", "text", "category", "categories", "tags", "price", "features", "relations", "vectors",
@@ -38,18 +37,6 @@ def item_files(
     :mod:`tools.files.cells.prices`; the prices of all files together decide what ``1,299`` is.
     """
     return EntryFiles(_ITEMS, paths, options, separator, prefix, _decide_prices)
-
-
-def read_items(paths: Sequence[Path], options: FileOptions) -> dict[str, dict[str, Any]]:
-    """Return the fields of the items of some files by id; each has a ``title``.
-
-    Raises
-    ------
-    InputError
-        When a file cannot be read, lacks the column of the ids or of the titles, or has no items.
-    """
-    reader = EntryReader(item_files(paths, options), RefusedRows("refused items"))
-    return {item_id: fields_of(item) for item_id, item in reader.read_some().items()}
 
 
 def _fields(item_id: str, row: Row) -> dict[str, Any]:

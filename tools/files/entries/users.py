@@ -10,9 +10,8 @@ from streams.contract.records import User
 from streams.errors import RecordError
 from streams.formats.values import id_text
 from tools.files.cells.lists import SEPARATOR
-from tools.files.entries.reader import EntryFiles, EntryReader, Kind, Row
+from tools.files.entries.reader import EntryFiles, Kind, Row
 from tools.files.file_options import FileOptions
-from tools.files.refused_rows import RefusedRows
 
 USER_FIELDS: Final = ("user_id", "features", "follows")
 
@@ -27,23 +26,6 @@ def user_files(
     whom the user follows: the lines of a user add up.
     """
     return EntryFiles(_USERS, paths, options, separator, prefix)
-
-
-def read_users(paths: Sequence[Path], options: FileOptions) -> dict[str, dict[str, Any]]:
-    """Return the users of some files by id.
-
-    Each has ``features`` and ``follows``, which may be empty.
-
-    In the columns ``features.NAME`` names a feature. For MovieLens-100K's ``u.user`` they are
-    ``user_id=0,features.age=1,features.gender=2,features.occupation=3``.
-
-    Raises
-    ------
-    InputError
-        When a file cannot be read, lacks the column of the ids or a named column, or has no users.
-    """
-    reader = EntryReader(user_files(paths, options), RefusedRows("refused users"))
-    return as_fields(reader.read_some())
 
 
 def as_fields(users: dict[str, User]) -> dict[str, dict[str, Any]]:

@@ -85,7 +85,8 @@ def test_recent_popularity_is_asked_at_each_questions_time() -> None:
     expected = np.array([1 + 2**-5 + 2**-6 + 2**-7, 2**-3 + 2**-4, 2**-1 + 2**-2, 0.0])
     np.testing.assert_allclose(scores, [expected, expected / 2], rtol=1e-6)
     counts = DecayedCounts()
-    counts.add_all((f"i{item}", int(ts)) for item, ts in zip(ITEMS, TS_MS, strict=True))
+    for item, ts in zip(ITEMS, TS_MS, strict=True):
+        counts.add(f"i{item}", int(ts))
     for now in (T0 - 400 * HALF_LIFE_MS, T0 - 5, T0 + 12_345_678, T0 + 500 * HALF_LIFE_MS):
         wanted = counts.scores([f"i{row}" for row in range(N_ITEMS)], now)
         np.testing.assert_allclose(baseline.scores([rows()], [now])[0], wanted, rtol=1e-5)

@@ -108,7 +108,7 @@ def test_an_empty_catalogue_is_that_of_the_artifact_until_an_item_comes() -> Non
     some = ["i01", "i02", "i03", "new"]
     steps: list[Step] = [titled("i05"), {"i05": None}, titled(*some), dict.fromkeys(some), titled("i07", "i08")]
     found = catalogues(model, steps)
-    assert [tuple(sorted(catalogue.shown_ids)) for catalogue in found] == [
+    assert [tuple(sorted(tiny_models.shown_ids(catalogue))) for catalogue in found] == [
         known,
         ("i05",),
         known,

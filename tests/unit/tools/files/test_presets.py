@@ -13,8 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from streams.errors import InputError
-from tools.files.entries.items import read_items
-from tools.files.entries.users import read_users
+from tests.support.files import read_items, read_users
 from tools.files.file_options import FileOptions
 from tools.files.log_source import LogSource
 from tools.files.logs.log_reader import LogReader

@@ -17,9 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from streams.settings.load import load_settings
-from tools.files.entries.items import read_items
+from tests.support.files import read_items, read_users
 from tools.files.entries.sources import CatalogueSource, UserSource
-from tools.files.entries.users import read_users
 from tools.files.file_options import FileOptions
 from tools.files.log_source import LogSource
 from tools.files.logs.log_reader import LogReader

@@ -15,7 +15,7 @@ from streams.errors import InputError, RecordError
 from tests.support.builders import T0
 from tools.commands.data.produce import EventMaker, holds_json_lines
 from tools.files.file_options import FileOptions
-from tools.files.json_lines import CHUNK_BYTES, LineSplitter, read_json_lines
+from tools.files.json_lines import CHUNK_BYTES, LineSplitter, read_chunks, split_lines
 from tools.files.log_source import LogSource
 from tools.main import main
 
@@ -147,7 +147,7 @@ class TestLines:
     @staticmethod
     def read(path: Path) -> list[tuple[int, bytes]]:
         async def run() -> list[tuple[int, bytes]]:
-            return [line async for line in read_json_lines(path)]
+            return [line async for line in split_lines(read_chunks(path))]
 
         return asyncio.run(run())
 

@@ -16,10 +16,9 @@ import pytest
 
 from streams.contract.records import Item, RecordDecoder
 from streams.errors import InputError
+from tests.support.files import read_items, read_users
 from tools.catalogue.items_topic import items_of_file
-from tools.files.entries.items import read_items
 from tools.files.entries.sources import CatalogueSource
-from tools.files.entries.users import read_users
 from tools.files.file_options import FileOptions
 from tools.files.refused_rows import RefusedRows
 

@@ -13,8 +13,8 @@ import pytest
 
 from streams.contract.records import RecordDecoder, User
 from streams.errors import InputError
+from tests.support.files import read_users
 from tools.files.entries.sources import UserSource
-from tools.files.entries.users import read_users
 from tools.files.file_options import FileOptions
 
 COLUMNS = "user_id=id,features.age=age,features.city=city,follows=friends"

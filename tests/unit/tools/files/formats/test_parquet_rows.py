@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from streams.errors import InputError
-from tools.files.entries.items import read_items
+from tests.support.files import read_items
 from tools.files.file_options import FileOptions
 from tools.files.formats import parquet_rows
 from tools.files.formats.parquet_pages import DamagedPageError, read_pages

@@ -19,7 +19,7 @@ import zstandard
 
 from streams.errors import InputError
 from streams.settings.record_limits import MAX_ID_LENGTH
-from tools.files.entries.items import read_items
+from tests.support.files import read_items
 from tools.files.file_options import FileOptions, parse_columns
 from tools.files.log_source import LogSource
 from tools.files.logs import log_sort
