@@ -78,11 +78,24 @@ class Pipeline:
         """
         if not windows or not catalogue.n_items:
             return self._empty(catalogue, len(windows))
-        n_candidates, served = self._n_candidates, self._sequence
-        found = gather(self._artifact, catalogue, windows, extra_seen, n_candidates, served=served, note=note)
+        found = self.candidates(catalogue, windows, extra_seen, note)
         lists = self.rank(catalogue, found, self.probabilities(catalogue, found, user_features))
         note("score")
         return lists
+
+    def candidates(
+        self,
+        catalogue: Catalogue,
+        windows: Sequence[Sequence[Behaviour]],
+        extra_seen: Sequence[AbstractSet[str]] | None = None,
+        note: NoteStage = unheard,
+    ) -> Candidates:
+        """Return the candidates of each window, as :meth:`recommend` ranks them.
+
+        The arguments are those of :meth:`recommend`; there must be a window, and an item.
+        """
+        n_candidates, served = self._n_candidates, self._sequence
+        return gather(self._artifact, catalogue, windows, extra_seen, n_candidates, served=served, note=note)
 
     def rank(self, catalogue: Catalogue, found: Candidates, probabilities: Float32) -> RankedBatch:
         """Return the lists of candidates with these probabilities, filled up with popular items.
