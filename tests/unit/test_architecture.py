@@ -26,7 +26,7 @@ OFFERED = {"_exit", "_replace"}
 FLOORS: dict[str, list[set[str]]] = {
     "models": [
         {"models.base"},
-        {"models.files", "models.fusion"},
+        {"models.files", "models.fusion", "models.rules"},
         {"models.interactions", "models.popularity", "models.metrics", "models.text"},
         {"models.features", "models.factors", "models.index"},
         {"models.sequence"},

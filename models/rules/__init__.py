@@ -1,0 +1,1 @@
+"""What a shop may decide about its lists, apart from the models."""
