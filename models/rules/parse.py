@@ -135,7 +135,7 @@ def _no_unknown_key(plain: Mapping[str, Any], path: Path) -> None:
             meant = f"did you mean {near[0]}? " if near else ""
             raise _Wrong((*path, key), f"{_named((*path, key))}no such key; {meant}known are {', '.join(names)}")
         if not path and key in _STRUCT_OF:
-            tables = [((key,), value)] if isinstance(value, dict) else []
+            tables: list[tuple[Path, dict[str, Any]]] = [((key,), value)] if isinstance(value, dict) else []
             if isinstance(value, list):
                 tables = [((key, place), entry) for place, entry in enumerate(value) if isinstance(entry, dict)]
             for where, table in tables:
