@@ -33,6 +33,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"models.artifact"},
         {"models.ranking.catalogue"},
         {"models.ranking"},
+        {"models.ranking.explaining"},
         {"models.training", "models.evaluation"},
     ],
     "streams": [
