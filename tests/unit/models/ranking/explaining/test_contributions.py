@@ -68,8 +68,8 @@ def test_groups_that_act_alike_add_the_same() -> None:
     places = [FEATURES.index("mf_rank"), FEATURES.index("next_score")]
     features[:, places[1]] = features[:, places[0]]
     with torch.no_grad():
-        model.body[0].weight[0, places] = 1.0
-        model.body[3].weight[0, 0] = 1.0
+        model.body.get_parameter("0.weight")[0, places] = 1.0
+        model.body.get_parameter("3.weight")[0, 0] = 1.0
     fused = FusionExplainer(model, features, items, user).explain(4)
     assert fused.of_group["mf"] == pytest.approx(fused.of_group["next"], abs=1e-12)
     assert fused.of_group["mf"] != 0
@@ -82,8 +82,8 @@ def test_the_product_of_user_and_item_belongs_to_the_item() -> None:
     with torch.no_grad():
         model.user_projection.weight[0, 0] = 1.0
         model.item_projection.weight[0, 0] = 1.0
-        model.body[0].weight[0, -N_PROJECTED] = 1.0
-        model.body[3].weight[0, 0] = 1.0
+        model.body.get_parameter("0.weight")[0, -N_PROJECTED] = 1.0
+        model.body.get_parameter("3.weight")[0, 0] = 1.0
     explainer = FusionExplainer(model, features, items, user)
     fused = explainer.explain(3)
     assert fused.of_group[ITEM] == pytest.approx(fused.logit - fused.baseline, abs=1e-12)
