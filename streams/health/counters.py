@@ -88,7 +88,7 @@ class Metrics:
         self._named: dict[Name, Counter | Gauge] = {}  # a name is on the pages once it has a value
         self._events = Counter(
             f"{PREFIX}events",
-            "events by how they ended; read is the sum of the other four",
+            "events by how they ended; read is the sum of the other five",
             ["partition", "outcome"],
             registry=self.registry,
         )
@@ -202,13 +202,17 @@ def _samples(metric: MetricWrapperBase) -> list[Sample]:
 
 @dataclass(slots=True)
 class Counts:
-    """How events ended. ``read`` is always the sum of the other four."""
+    """How events ended. ``read`` is always the sum of the other five.
+
+    ``forgotten`` are events of a user from before the user's request to be forgotten.
+    """
 
     read: int = 0
     accepted: int = 0
     duplicate: int = 0
     late: int = 0
     rejected: int = 0
+    forgotten: int = 0
 
     def add(self, other: Counts) -> None:
         """Add another batch's counts."""
@@ -217,8 +221,9 @@ class Counts:
         self.duplicate += other.duplicate
         self.late += other.late
         self.rejected += other.rejected
+        self.forgotten += other.forgotten
 
     def as_dict(self) -> dict[str, int]:
         """Return the counts by name."""
-        names = ("read", "accepted", "duplicate", "late", "rejected")
+        names = ("read", "accepted", "duplicate", "late", "rejected", "forgotten")
         return {name: getattr(self, name) for name in names}

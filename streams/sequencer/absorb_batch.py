@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from streams.contract.kafka_records import ConsumedRecord, OutRecord
-from streams.contract.records import Event, EventDecoder, encode
+from streams.contract.marks import NO_MARKS, Marks, is_former, new_life
+from streams.contract.records import Event, EventDecoder, decode_any, encode
 from streams.contract.rejects import Reject
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import RecordError
@@ -112,6 +113,7 @@ def absorb_batch(
     now_ms: int,
     mended: Mapping[bytes, WindowState | None] | None = None,
     home: Home | None = None,
+    marks: Marks = NO_MARKS,
 ) -> BatchResult:
     """Fold a batch of one partition's event records into its users' windows.
 
@@ -125,9 +127,41 @@ def absorb_batch(
     now_ms : the present time; events too far ahead of it are rejected
     mended : replacements of damaged windows by user key; None begins the window anew
     home : gives the partition that a user's events must be on; None checks nothing
+    marks : forgotten users; events of their former life go nowhere, and its window counts as none
     """
     mended = mended or {}
     result = BatchResult(anew=frozenset(mended))
+    by_user = _by_user(records, decoder, now_ms, home, marks, result)
+    if home is not None and records and decoder.keys_are_ids:
+        _reject_strays(records, by_user, home, result)
+    for user_key, events in by_user.items():
+        mark = marks.get(user_key)
+        if user_key in mended:
+            _fold(result, user_key, mended[user_key] or _begin(mark), events, bounds)
+            continue
+        value = read_window(user_key)
+        if mark is not None and (value is None or is_former(value, mark)):
+            _fold(result, user_key, new_life(mark), events, bounds)
+            continue
+        packed = absorb_packed(value, events, bounds)
+        if packed is not None:
+            result.take(user_key, *packed)
+        else:
+            _unpack_and_fold(result, user_key, value, events, bounds, records)
+    result.counts.read = len(records)
+    result.counts.rejected = len(result.rejects)
+    return result
+
+
+def _by_user(
+    records: Sequence[ConsumedRecord],
+    decoder: EventDecoder,
+    now_ms: int,
+    home: Home | None,
+    marks: Marks,
+    result: BatchResult,
+) -> dict[bytes, list[tuple[Event, int]]]:
+    """Return the good events by user, each with its offset; reject or forget the others."""
     by_user: dict[bytes, list[tuple[Event, int]]] = {}
     decode, keys_are_ids = decoder.decode_event, decoder.keys_are_ids
     for record in records:
@@ -138,27 +172,52 @@ def absorb_batch(
                 check_home(record, home)
                 key = event.user_id.encode()
         except RecordError as error:
-            result.rejects.append(Reject(record, error))
+            if marks and is_forgotten_reject(record, decoder, marks):
+                result.counts.forgotten += 1
+            else:
+                result.rejects.append(Reject(record, error))
+            continue
+        if marks and event.ts <= marks.get(event.user_id.encode(), -1):
+            result.counts.forgotten += 1
             continue
         if key in by_user:
             by_user[key].append((event, record.offset))
         else:
             by_user[key] = [(event, record.offset)]  # type: ignore[index]  # decode_event refuses an absent key
-    if home is not None and records and keys_are_ids:
-        _reject_strays(records, by_user, home, result)
-    for user_key, events in by_user.items():
-        if user_key in mended:
-            _fold(result, user_key, mended[user_key], events, bounds)
-            continue
-        value = read_window(user_key)
-        packed = absorb_packed(value, events, bounds)
-        if packed is not None:
-            result.take(user_key, *packed)
-        else:
-            _unpack_and_fold(result, user_key, value, events, bounds, records)
-    result.counts.read = len(records)
-    result.counts.rejected = len(result.rejects)
-    return result
+    return by_user
+
+
+def is_forgotten_reject(record: ConsumedRecord, decoder: EventDecoder, marks: Marks) -> bool:
+    """Return whether a record that breaks the contract is of a forgotten user's former life.
+
+    Its key or the user that it names tells the user, and the record's timestamp the time: the time
+    in it may be what is wrong.
+    """
+    if record.timestamp <= marks.get(record.key or b"", -1):
+        return True
+    return record.timestamp <= marks.get(_user_in(record.value or b"", decoder).encode(), -1)
+
+
+def _user_in(value: bytes, decoder: EventDecoder) -> str:
+    """Return the user that a value names, also where another field is wrong; empty for none."""
+    try:
+        return decoder.decode(value).user_id
+    except RecordError:
+        pass
+    try:
+        found = decode_any(value)
+    except RecordError:
+        return ""
+    user_id = found.get("user_id") if isinstance(found, dict) else None
+    return user_id if isinstance(user_id, str) and not any(map(_is_surrogate, user_id)) else ""
+
+
+def _is_surrogate(character: str) -> bool:
+    return "\ud800" <= character <= "\udfff"
+
+
+def _begin(mark: int | None) -> WindowState | None:
+    return None if mark is None else new_life(mark)
 
 
 def _unpack_and_fold(

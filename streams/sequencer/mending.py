@@ -10,6 +10,7 @@ from typing import Final
 from aiokafka import TopicPartition
 
 from streams.contract.kafka_records import ConsumedRecord
+from streams.contract.marks import NO_MARKS, Marks, new_life
 from streams.contract.records import Event, EventDecoder
 from streams.contract.windows import WindowState
 from streams.errors import RecordError
@@ -32,13 +33,22 @@ class Mender:
     ----------
     timeout_s : how long a batch may wait. Reading a whole partition must not look like a stall to
         the watchdog
+    marks : forgotten users; a window is rebuilt from the events of their present life alone
     """
 
-    def __init__(self, settings: KafkaSettings, decoder: EventDecoder, bounds: WindowBounds, timeout_s: float) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        decoder: EventDecoder,
+        bounds: WindowBounds,
+        timeout_s: float,
+        marks: Marks = NO_MARKS,
+    ) -> None:
         self._settings = settings
         self._decoder = decoder
         self._bounds = bounds
         self._timeout_s = timeout_s
+        self._marks = marks
 
     async def mend(
         self, partition: int, damaged: dict[bytes, str], end: int, now_ms: int
@@ -89,7 +99,11 @@ class Mender:
                 event = self._decoder.decode_event(record.key, record.value, now_ms)
             except RecordError:
                 continue  # it was rejected when it came
-            if (key := event.user_id.encode()) in states:
+            key = event.user_id.encode()
+            if key in states and event.ts > self._marks.get(key, -1):
                 by_user.setdefault(key, []).append((event, record.offset))
         for key, events in by_user.items():
-            states[key] = absorb(states[key], events, self._bounds).state or states[key]
+            state, mark = states[key], self._marks.get(key)
+            if state is None and mark is not None:
+                state = new_life(mark)
+            states[key] = absorb(state, events, self._bounds).state or states[key]

@@ -156,7 +156,8 @@ class _TypedFold(_Fold):
         self.hiding: list[tuple[int, str]] = list(state.hiding) if state else []
         self.ids.update(event_id for _, event_id in self.passed)
         self.ids.update(event_id for _, event_id in self.hiding)
-        self.last_trigger = state.trigger if state else None
+        # the state before a life has no event, see streams/contract/marks.py
+        self.last_trigger = state.trigger if state and state.trigger.event_id else None
 
     def _is_late(self, event: Event) -> bool:
         """Return whether an event is late, or may be a forgotten one that did not enter."""

@@ -23,7 +23,7 @@ from tools.demo.report import NEXT_COMMANDS
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 LIMIT_S = 240.0
 KEYS = {
-    "events", "read", "accepted", "duplicate", "late", "rejected", "users", "users_with_list", "lists", "hr@10", "ndcg@10",
+    "events", "read", "accepted", "duplicate", "late", "rejected", "forgotten", "users", "users_with_list", "lists", "hr@10", "ndcg@10",
     "recent_popularity", "freshness_ms", "catch_up_ms", "live_events", "engine", "seconds",
 }  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_demo_gives_every_user_a_list_and_accounts_for_every_event(tmp_path: Pat
     assert report.keys() >= KEYS
     n_events = tiny.N_USERS * tiny.N_EVENTS_EACH
     assert report["events"] == report["read"] == n_events - int(0.8 * n_events)
-    assert sum(report[name] for name in ("accepted", "duplicate", "late", "rejected")) == report["read"]
+    assert sum(report[name] for name in ("accepted", "duplicate", "late", "rejected", "forgotten")) == report["read"]
     assert 0 < report["users"] == report["users_with_list"] <= report["lists"]
     assert 0 < report["lists_scored"] <= report["lists"]
     assert 0 <= report["ndcg@10"] <= report["hr@10"] <= 1

@@ -263,12 +263,12 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_add_up(self) -> None:
-        """Each event read ends in one of four ways.
+        """Each event read ends in one of five ways.
 
         No two delivered batches accept one event.
         """
         for counts in (self.cluster.counts, self.cluster.delivered):
-            parts = counts.accepted + counts.duplicate + counts.late + counts.rejected
+            parts = counts.accepted + counts.duplicate + counts.late + counts.rejected + counts.forgotten
             hold(parts == counts.read, "the counts do not add up")
         for log, truth in zip(self.cluster.logs, self.truths, strict=True):
             truth.follow(log.events)

@@ -193,7 +193,7 @@ class Drill:
             await asyncio.sleep(POLL_S)
 
     async def look_at_pages(self) -> None:
-        """Check that the four counts add up on every page that answers."""
+        """Check that the five counts add up on every page that answers."""
         self.pages = await self.cluster.counts()
         self.found += [f"{label}: counts do not add up" for label in unbalanced(self.pages)]
 

@@ -53,5 +53,5 @@ APPS: Final = (
 )
 #: The ways in which the sequencer ends an event. Their counts add up to those of the events that it
 #: read.
-ENDINGS: Final = ("accepted", "duplicate", "late", "rejected")
+ENDINGS: Final = ("accepted", "duplicate", "late", "rejected", "forgotten")
 MODULES: Final[dict[AppName, str]] = {app.name: app.module for app in APPS}

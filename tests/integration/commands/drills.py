@@ -86,7 +86,7 @@ def assert_all_well(outcome: Outcome) -> None:
     assert not any(report[name] for name in ZEROS), {name: report[name] for name in ZEROS}
     assert report["lists"] >= report["users"] >= outcome.drill.plan.n_users, "a list for every user"
     assert report["events"] >= report["sent"] > report["users"], "repeats after an outage are not counted as sent"
-    assert sum(report[name] for name in ENDINGS) == report["events"], "every event ends in one of four ways"
+    assert sum(report[name] for name in ENDINGS) == report["events"], "every event ends in one of five ways"
 
 
 def assert_nothing_left(outcome: Outcome) -> None:

@@ -80,7 +80,7 @@ def test_replay_twice_is_all_duplicates_for_the_sequencer(
     asyncio.run(create_topics(kafka))
     with Worker("sequencer", env, free_port(), tmp_path / "sequencer.log") as worker:
         worker.wait_ready(60)
-        expected = {"accepted": 0, "duplicate": 0, "late": 0, "rejected": 0}
+        expected = {"accepted": 0, "duplicate": 0, "late": 0, "rejected": 0, "forgotten": 0}
         for run, outcome in (("a", "accepted"), ("a", "duplicate"), ("b", "duplicate")):
             other = ["--force"] if run == "b" else []  # another run finds these users live
             assert command(capsys, "replay", str(log), "--run", run, *other)[0] == 0

@@ -142,7 +142,10 @@ def test_kill_in_mid_stream_loses_nothing(settings: Settings, tmp_path: Path, st
 
         wait_until(has_caught_up, WAIT_S, lambda: str(worker.counts()))
         counts = worker.counts()["total"]
-    assert counts["read"] == counts["accepted"] + counts["duplicate"] + counts["late"] + counts["rejected"]
+    assert (
+        counts["read"]
+        == counts["accepted"] + counts["duplicate"] + counts["late"] + counts["rejected"] + counts["forgotten"]
+    )
     assert_same_windows(newest_windows(settings), expected_windows(events))
 
 
@@ -156,7 +159,7 @@ def test_a_repeated_replay_is_all_duplicates(settings: Settings, tmp_path: Path)
         n_before = len(read_all(settings, "sequences"))
         publish(settings, map(as_record, events))
         counts = wait_read(worker, 1_200)
-    assert counts == {"read": 1_200, "accepted": 600, "duplicate": 600, "late": 0, "rejected": 0}
+    assert counts == {"read": 1_200, "accepted": 600, "duplicate": 600, "late": 0, "rejected": 0, "forgotten": 0}
     assert len(read_all(settings, "sequences")) == n_before
 
 
@@ -176,7 +179,14 @@ def test_malformed_records_do_not_stop_the_worker(settings: Settings, tmp_path: 
     with sequencer(settings, tmp_path) as worker:
         counts = wait_read(worker, n_good + n_bad)
         assert worker.is_running
-    assert counts == {"read": n_good + n_bad, "accepted": n_good, "duplicate": 0, "late": 0, "rejected": n_bad}
+    assert counts == {
+        "read": n_good + n_bad,
+        "accepted": n_good,
+        "duplicate": 0,
+        "late": 0,
+        "rejected": n_bad,
+        "forgotten": 0,
+    }
     rejected = read_all(settings, "events.rejected")
     assert len(rejected) == n_bad
     by_place: dict[tuple[int, int], Any] = {(r.partition, r.offset): r for r in read_all(settings, "events")}

@@ -81,7 +81,14 @@ def test_events_among_bombs_are_read_in_bounded_memory(settings: Settings, tmp_p
         counts = wait_read(worker, 5 + 1 + N_PADDED + 5)
         grown = memory(worker, "VmHWM") - before
         assert worker.stop() == 0
-    assert counts == {"read": N_PADDED + 11, "accepted": N_PADDED + 10, "duplicate": 0, "late": 0, "rejected": 1}
+    assert counts == {
+        "read": N_PADDED + 11,
+        "accepted": N_PADDED + 10,
+        "duplicate": 0,
+        "late": 0,
+        "rejected": 1,
+        "forgotten": 0,
+    }
     (reject,) = read_all(settings, "events.rejected")
     said = {name: value.decode() for name, value in reject.headers}
     assert (said["reason"], said["size"], said["truncated"]) == ("too-large", str(HUGE), "value")

@@ -73,7 +73,14 @@ def test_what_was_aborted_never_happened(
         assert wait_read(worker, 5)["accepted"] == 5
     publish(settings, [as_record(make_event("later", T0 + 9, user_id="committed"))])
     with sequencer(settings, tmp_path) as worker:
-        assert wait_read(worker, 1) == {"read": 1, "accepted": 1, "duplicate": 0, "late": 0, "rejected": 0}
+        assert wait_read(worker, 1) == {
+            "read": 1,
+            "accepted": 1,
+            "duplicate": 0,
+            "late": 0,
+            "rejected": 0,
+            "forgotten": 0,
+        }
     windows = newest_windows(settings)
     assert {user: len(window.items) for user, window in windows.items()} == {"committed": 6}
     with recommender(settings, tmp_path) as worker:

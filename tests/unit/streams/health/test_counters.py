@@ -60,18 +60,25 @@ def test_a_name_without_a_value_is_on_no_page() -> None:
 
 
 def test_events_are_counted_by_partition_and_outcome() -> None:
-    """The four outcomes add up to what was read, on both pages."""
+    """The five outcomes add up to what was read, on both pages."""
     metrics = Metrics()
     for offset in (8, 9):
         metrics.count_batch(3, BATCH, offset)
-    metrics.count_batch(1, Counts(read=1, late=1), 5)
+    metrics.count_batch(1, Counts(read=5, late=1, forgotten=4), 5)
     shown = json.loads(json.dumps(metrics.as_dict()))
-    assert shown["partitions"]["3"] == {"read": 14, "accepted": 6, "duplicate": 4, "late": 2, "rejected": 2}
-    assert shown["total"] == {"read": 15, "accepted": 6, "duplicate": 4, "late": 3, "rejected": 2}
+    assert shown["partitions"]["3"] == {
+        "read": 14,
+        "accepted": 6,
+        "duplicate": 4,
+        "late": 2,
+        "rejected": 2,
+        "forgotten": 0,
+    }
+    assert shown["total"] == {"read": 19, "accepted": 6, "duplicate": 4, "late": 3, "rejected": 2, "forgotten": 4}
     assert shown["delivered_offsets"] == {"1": 5, "3": 9}
     kind, _, series = page(metrics)["headrace_events"]
     assert kind == "counter" and series["headrace_events_totalaccepted,3"] == 6.0
-    assert sum(series.values()) == 2 * 15
+    assert sum(series.values()) == 2 * 19
 
 
 def test_lag_is_of_the_partitions_that_the_worker_has_now() -> None:

@@ -9,7 +9,7 @@ import pytest
 from tools.demo.report import NEXT_COMMANDS, as_rows, explanations, find_problem
 
 GOOD_RUN: dict[str, int] = {
-    "events": 10, "read": 10, "accepted": 7, "duplicate": 1, "late": 1, "rejected": 1, "users": 3, "users_with_list": 3
+    "events": 10, "read": 10, "accepted": 7, "duplicate": 1, "late": 1, "rejected": 1, "forgotten": 0, "users": 3, "users_with_list": 3
 }  # fmt: skip
 
 

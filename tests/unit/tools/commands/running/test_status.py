@@ -115,7 +115,7 @@ def pages() -> Iterator[tuple[str, dict[str, Any]]]:
             is_health = self.path == "/health"
             self.send_response(answer["status"] if is_health else 200)
             self.end_headers()
-            counts = {"read": 3, "accepted": 2, "duplicate": 1, "late": 0, "rejected": 0}
+            counts = {"read": 3, "accepted": 2, "duplicate": 1, "late": 0, "rejected": 0, "forgotten": 0}
             self.wfile.write(json.dumps(answer["health"] if is_health else {"total": counts}).encode())
 
         def log_message(self, *args: object) -> None:
@@ -134,7 +134,7 @@ def test_a_workers_page_tells_its_counts_and_its_readiness(pages: tuple[str, dic
     url, answer = pages
     assert page(f"{url}/") == {
         "url": url,
-        "counts": {"read": 3, "accepted": 2, "duplicate": 1, "late": 0, "rejected": 0},
+        "counts": {"read": 3, "accepted": 2, "duplicate": 1, "late": 0, "rejected": 0, "forgotten": 0},
         "why": "",
     }
     answer["status"] = 503

@@ -88,7 +88,7 @@ def test_what_was_sent_is_known_without_the_oracle() -> None:
 
 def test_counts_must_add_up_on_every_page_and_partition() -> None:
     """The sum may hide a partition that lost one and a partition that made one up."""
-    good = {"read": 4, "accepted": 1, "duplicate": 1, "late": 1, "rejected": 1}
+    good = {"read": 4, "accepted": 1, "duplicate": 1, "late": 1, "rejected": 1, "forgotten": 0}
     less, more = good | {"accepted": 0}, good | {"accepted": 2}
     total = {name: 2 * n for name, n in good.items()}
     pages = {
