@@ -45,6 +45,10 @@ ROOMS: Final[dict[str, dict[str, str]]] = {
         "doctor": "check the installation, the broker, the topics, the artifact and the device",
         "completion": "print a script that completes headrace's commands in a shell",
     },
+    # while the stream runs
+    "living": {
+        "models": "announce an artifact to the running recommenders, or take it back",
+    },
     "trials": {
         "demo": "train, replay and make lists on MovieLens-100K, from nothing",
         "drill": "break things on purpose, and count what was lost",

@@ -177,26 +177,6 @@ class Recommendation(msgspec.Struct):
     provisional: bool = False
 
 
-class ModelAnnouncement(msgspec.Struct):
-    """Which artifact is live, as published on ``models``."""
-
-    v: Version
-    artifact: Identifier
-    uri: ShortText
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
-    created_ts: TimestampMs
-    metrics: dict[str, float]
-
-
-class PrivacyRequest(msgspec.Struct):
-    """A request to forget a user, as published on ``privacy``."""
-
-    v: Version
-    user_id: Identifier
-    action: Literal["forget"]
-    requested_ts: TimestampMs
-
-
 RecordT = TypeVar("RecordT")
 
 _JSON_STARTS: Final = frozenset(b"{ \t\r\n")

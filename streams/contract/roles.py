@@ -12,36 +12,41 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from streams.contract.announcements import Answering
 from streams.contract.committed_note import ACKNOWLEDGED
 from streams.settings.load import KafkaSettings
 
-Role = Literal["sequencer", "recommender", "producer", "catalogue", "subscriber", "redriver", "operator"]
+Role = Literal["sequencer", "recommender", "producer", "catalogue", "subscriber", "redriver", "announcer", "operator"]
 Kind = Literal["topic", "group", "transactional-id", "cluster"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 
 #: Topics that each role reads and writes, by name in the contract. A worker also reads the output
 #: topic that is its state.
 READS: Final[dict[Role, tuple[str, ...]]] = {
-    "sequencer": ("events", "sequences"),
-    "recommender": ("sequences", "items", "user-vectors"),
+    "sequencer": ("events", "sequences", "privacy"),
+    "recommender": ("sequences", "items", "user-vectors", "users", "models", "rules", "privacy"),
     "producer": (),
     "catalogue": ("items", "users"),
     "subscriber": ("recommendations", "items"),
     "redriver": ("events.rejected",),
+    # shows what is announced, takes it back, and waits for the workers' answers
+    "announcer": ("models", "rules", "privacy", "receipts"),
     # status checks whether a partition without progress has records left
     "operator": ("events", "sequences"),
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
-    "sequencer": ("sequences", "events.rejected"),
-    "recommender": ("recommendations", "user-vectors"),
+    "sequencer": ("sequences", "events.rejected", "receipts"),
+    "recommender": ("recommendations", "user-vectors", "receipts"),
     "producer": ("events",),
     "catalogue": ("items", "users"),
     "subscriber": (),
     "redriver": ("events", "events.rejected"),  # sends records, and marks those that it has sent
+    "announcer": ("models", "rules", "privacy"),
     "operator": (),
 }
 ALL_TOPICS: Final = (
     "events", "items", "users", "sequences", "user-vectors", "recommendations", "models", "events.rejected", "privacy",
+    "rules", "receipts",
 )  # fmt: skip
 
 
@@ -85,6 +90,9 @@ def _entries(role: Role, kafka: KafkaSettings) -> Iterator[Acl]:
     for name in topics_of(role):
         operations = ("Read",) * (name in READS[role]) + ("Write",) * (name in WRITES[role]) + ("Describe",)
         yield Acl("topic", kafka.topic(name), operations)
+    if role == "announcer":  # who must answer: the members of the groups
+        for app in get_args(Answering):
+            yield Acl("group", kafka.group(app), ("Describe",))
     if role in ("sequencer", "recommender"):
         app = kafka.group(role)
         yield Acl("group", app, ("Read", "Describe"))

@@ -19,6 +19,7 @@ from streams.settings.tokens import TokenProvider
 
 CONTRACT_TOPICS: Final = (
     "events", "items", "users", "sequences", "user-vectors", "recommendations", "models", "events.rejected", "privacy",
+    "rules", "receipts",
 )  # fmt: skip
 
 
@@ -49,7 +50,8 @@ class KafkaSettings:
     topic_prefix : stands before every topic name and group id; it keeps deployments on one cluster
         apart
     topic_events, topic_items, topic_users, topic_sequences, topic_user_vectors,
-    topic_recommendations, topic_models, topic_events_rejected, topic_privacy
+    topic_recommendations, topic_models, topic_events_rejected, topic_privacy, topic_rules,
+    topic_receipts
         full name of this topic, such as MirrorMaker's ``source.events``; ``topic_prefix`` does not
         stand before it. Empty means the prefix and the topic's name in the contract
     partitions : partitions of the topics keyed by user. Not set, it is the count of the topics that
@@ -108,6 +110,8 @@ class KafkaSettings:
     topic_models: TopicName = ""
     topic_events_rejected: TopicName = ""
     topic_privacy: TopicName = ""
+    topic_rules: TopicName = ""
+    topic_receipts: TopicName = ""
     partitions: Annotated[int, Meta(ge=1, le=10_000)] = 4
     partitioner: Literal["murmur2", "crc32"] = "murmur2"
     replication: Annotated[int, Meta(ge=1, le=32)] = 1

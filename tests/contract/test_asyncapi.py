@@ -8,7 +8,7 @@ import msgspec
 import pytest
 import yaml
 
-from streams.contract import records, windows
+from streams.contract import announcements, records, windows
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import MAX_RECORD_BYTES, REASONS
 from streams.contract.reject_size import CUT_BYTES, MAX_WHOLE_BYTES
@@ -46,7 +46,7 @@ def test_every_struct_of_the_wire_is_covered() -> None:
     """A new struct of ``records`` or ``windows`` belongs in RECORDS and in the contract."""
     structs = {
         value
-        for module in (records, windows)
+        for module in (announcements, records, windows)
         for value in vars(module).values()
         if isinstance(value, type) and issubclass(value, msgspec.Struct)
     } - {msgspec.Struct, windows.BaseWindow, windows.ListWindow}  # parts of WindowState

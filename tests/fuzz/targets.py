@@ -18,13 +18,12 @@ import msgspec
 from models.artifact.manifest import read_manifest
 from models.files.plain_files import FileError
 from models.files.tensor_header import read_header
+from streams.contract.announcements import ModelAnnouncement, PrivacyRequest, Receipt, RulesRecord
 from streams.contract.records import (
     REASONS,
     Event,
     EventDecoder,
     Item,
-    ModelAnnouncement,
-    PrivacyRequest,
     RecordDecoder,
     User,
     decode_any,
@@ -51,7 +50,8 @@ MAX_SECONDS: Final = 1.0
 
 _events = EventDecoder(60_000)
 _decoders: dict[type[msgspec.Struct], RecordDecoder[Any]] = {
-    struct: RecordDecoder(struct) for struct in (Event, Item, User, ModelAnnouncement, PrivacyRequest)
+    struct: RecordDecoder(struct)
+    for struct in (Event, Item, User, ModelAnnouncement, PrivacyRequest, RulesRecord, Receipt)
 }
 
 

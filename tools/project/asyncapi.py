@@ -2,7 +2,7 @@
 
 ::
 
-    streams/contract/records.py ──► types, limits, defaults ──┐
+    streams/contract ──► types, limits, defaults ─────────────┐
     asyncapi.yaml ──► descriptions, written by hand there ────┴──► asyncapi.yaml, from "schemas:" on
 
 Run it with ``python -m tools.project.asyncapi`` after a change of a record, then describe each new
@@ -19,7 +19,7 @@ import msgspec
 import yaml
 
 from models.base.event_types import DEFAULT_TYPES, MAX_NAME_LENGTH
-from streams.contract import records, windows
+from streams.contract import announcements, records, windows
 
 DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "contract" / "asyncapi.yaml"
 #: Each record on the wire; the structs inside them follow by themselves.
@@ -30,8 +30,10 @@ RECORDS: Final[tuple[type[msgspec.Struct], ...]] = (
     windows.WindowState,
     records.UserVector,
     records.Recommendation,
-    records.ModelAnnouncement,
-    records.PrivacyRequest,
+    announcements.ModelAnnouncement,
+    announcements.PrivacyRequest,
+    announcements.RulesRecord,
+    announcements.Receipt,
 )
 #: What is written by hand in a schema and in its properties.
 TEXTS: Final = ("description", "x-max-bytes")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from streams.contract.announcements import ModelAnnouncement
 from streams.contract.records import Item, encode
 from streams.kafka.group_watch import group_lag
 from streams.kafka.publisher import Publisher
@@ -45,6 +46,9 @@ async def publish(settings: Settings) -> None:
         await publisher.publish(items, b"formula", encode(Item(1, "formula", FORMULA)))
         await publisher.publish(items, key, encode(Item(1, "another", HOSTILE)))
         await publisher.publish(items, key + b"\xff", None)
+        model = ModelAnnouncement(1, HOSTILE[:100], HOSTILE, "0" * 64, 1, {HOSTILE: 1.0})
+        await publisher.publish(settings.kafka.topic("models"), b"live", encode(model))
+        await publisher.publish(settings.kafka.topic("models"), key + b"\xff", HOSTILE.encode())
         for i in range(10):
             event = make_event(f"{HOSTILE}{i}", user_id=HOSTILE, item_id=HOSTILE if i % 2 else f"i{i}")
             await publisher.publish(events, key, encode(event))
@@ -148,6 +152,7 @@ def test_hostile_texts_through_every_command_and_log(
         + run(capsys, "users", "list")
         + run(capsys, "users", "list", "--format", "json")
         + run(capsys, "users", "delete", HOSTILE, "--yes"),
+        "models": run(capsys, "models", "list"),
         "rejected": run(capsys, "rejected", "list")
         + run(capsys, "rejected", "show")
         + run(capsys, "rejected", "redrive", codes=(1,)),

@@ -167,7 +167,7 @@ def test_topics_keyed_by_user_share_one_partition_count() -> None:
     """A user's event, window and list must meet on one worker."""
     counts = {spec.n_partitions(KafkaSettings(partitions=7)) for spec in TOPICS if spec.is_keyed_by_user}
     assert counts == {7}
-    assert {spec.name for spec in TOPICS if not spec.is_keyed_by_user} == {"items", "models"}
+    assert {spec.name for spec in TOPICS if not spec.is_keyed_by_user} == {"items", "models", "rules", "receipts"}
 
 
 def test_largest_event_fits_among_the_rejected() -> None:

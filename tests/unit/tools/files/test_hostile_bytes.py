@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from streams.contract.records import Event, Item, ModelAnnouncement, PrivacyRequest, RecordDecoder, decode_any
+from streams.contract.announcements import ModelAnnouncement, PrivacyRequest, Receipt, RulesRecord
+from streams.contract.records import Event, Item, RecordDecoder, decode_any
 from streams.contract.windows import decode_window
 from streams.errors import RecordError
 from tools.files.formats.text import MAX_LINE_BYTES
@@ -27,6 +28,8 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "item": RecordDecoder(Item).decode,
     "model": RecordDecoder(ModelAnnouncement).decode,
     "privacy": RecordDecoder(PrivacyRequest).decode,
+    "rules": RecordDecoder(RulesRecord).decode,
+    "receipt": RecordDecoder(Receipt).decode,
     "window": decode_window,
     "any": decode_any,
 }

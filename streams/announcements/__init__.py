@@ -1,0 +1,1 @@
+"""How workers follow the topics of announcements, and answer on ``receipts``."""

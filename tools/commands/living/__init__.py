@@ -1,0 +1,1 @@
+"""Commands that change a deployment while the stream runs."""
