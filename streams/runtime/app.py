@@ -16,7 +16,8 @@ from faust.types import TP
 from faust.types.auth import CredentialsT
 from mode.utils.queues import FlowControlEvent
 
-from streams.contract.roles import Role
+from streams.announcements.receipts import Receipts
+from streams.contract.announcements import Answering
 from streams.errors import HeadraceError
 from streams.health.watchdog import Health
 from streams.kafka.bounded_connections import bound_connections
@@ -38,7 +39,7 @@ from streams.state.table import BatchTable
 log = logging.getLogger(__name__)
 #: Port of the pages of each app's first worker on a machine; ``--web-port`` wins. It is not a
 #: setting because Kubernetes sets ``HEADRACE_WEB_PORT`` for a Service named ``headrace-web``.
-WEB_PORTS: Final[dict[Role, int]] = {"sequencer": 6066, "recommender": 6067}
+WEB_PORTS: Final[dict[Answering, int]] = {"sequencer": 6066, "recommender": 6067}
 
 
 class Serving(Protocol):
@@ -64,13 +65,14 @@ class StreamApp(faust.App):
     #: Runs beside the work once the state of these partitions is recovered; a revoke cancels it.
     after_recovery: Callable[[set[int]], Awaitable[None]] | None = None
 
-    def __init__(self, app_id: str, *, role: Role, settings: Settings, changelog: str, **kwargs: Any) -> None:
+    def __init__(self, app_id: str, *, role: Answering, settings: Settings, changelog: str, **kwargs: Any) -> None:
         super().__init__(app_id, **kwargs)
         self.role = role
         self.settings = settings
         self.writer = PartitionWriters(settings.kafka, app_id, settings.kafka.topic(changelog))
         self.failure: BaseException | None = None
         self.health = Health(self)
+        self.receipts = Receipts(settings.kafka, role, lambda: self.member_id)
 
     @property
     def is_consuming(self) -> bool:
@@ -103,6 +105,7 @@ class StreamApp(faust.App):
         Path(str(self.conf.datadir)).mkdir(parents=True, exist_ok=True)
         await prepare(self.settings.kafka, self.role)
         await self.health.start()
+        self.add_future(self.receipts.run())
         if self.serving is not None:
             await self.serving.start()
         keep_for_good()
@@ -176,7 +179,7 @@ class StreamApp(faust.App):
 
 
 def build_app(
-    name: Role, settings: Settings, *, changelog: str, batch_max_records: int, batch_max_bytes: int, **options: Any
+    name: Answering, settings: Settings, *, changelog: str, batch_max_records: int, batch_max_bytes: int, **options: Any
 ) -> StreamApp:
     """Return an app without agents; it connects to nothing.
 
