@@ -7,12 +7,13 @@ from typing import Any, Final
 import numpy as np
 
 from models.base.compiled import compiled
-from models.base.types import Float32
+from models.base.types import AnyArray, Float32, Int64
 from models.fusion import FEATURES
 from models.ranking.candidates import Candidates
 from models.ranking.catalogue import Catalogue
 from models.ranking.collecting import MF, NEIGHBOURS, NEXT, POPULAR, RETRIEVAL
 from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch
+from models.rules.arrange import EXPLORED, PINNED, Items, arranged
 
 _RETRIEVAL, _MF = FEATURES.index("retrieval_score"), FEATURES.index("mf_logit")
 _NEXT, _NEIGHBOURS = FEATURES.index("next_score"), FEATURES.index("neighbour_score")
@@ -23,26 +24,83 @@ _COLUMNS: Final = tuple(
 _AS_RETRIEVAL, _AS_CONTENT, _AS_MF, _AS_NEXT, _AS_NEIGHBOURS, _AS_POPULAR = _COLUMNS
 
 
-def chosen(catalogue: Catalogue, found: Candidates, probabilities: Float32, k: int) -> RankedBatch:
+def chosen(
+    catalogue: Catalogue, found: Candidates, probabilities: Float32, k: int, seeds: AnyArray | None = None
+) -> RankedBatch:
     """Return the lists of the candidates with the greatest probabilities, without reasons.
 
     Ties go to the lower row. An item has the rank and score of each source that brought it;
     retrieval of a new item is named ``content``. A candidate whose probability is not a number is
-    not listed.
+    not listed. Under the catalogue's rules lists are whole: rules move items, and fill lists up.
 
     Parameters
     ----------
     probabilities : (n, c) float32
-    k : items of a list
+    k : items of a list, where no rule says otherwise
+    seeds : (n,) uint64, of chance, where the rules leave something to it; None for zeros
     """
+    k, is_cold = list_size(catalogue, k), found.packed.lengths == 0
     lists = RankedBatch.blank(catalogue.item_ids, k, found.user_vectors, found.factors)
-    is_cold = found.packed.lengths == 0
     lists.degraded[~is_cold] = DEGRADED.index("none")
-    _choose(
-        found.rows, found.counts, found.bits, found.planes, found.ranks, probabilities, is_cold, catalogue.is_new,
-        lists.rows, lists.lengths, lists.scores, lists.source_ranks, lists.source_scores,
+    columns = np.full((len(lists), k), -1, dtype=np.int64)
+    if catalogue.rules is None:
+        _choose(found.rows, found.counts, probabilities, columns, lists.rows, lists.lengths, lists.scores)
+    else:
+        columns = put_arranged(lists, catalogue, (found.rows, found.counts, probabilities), found.had, seeds)
+    _tell_sources(
+        found.rows, found.bits, found.counts, found.planes, found.ranks, columns, is_cold, catalogue.is_new,
+        lists.source_ranks, lists.source_scores,
     )  # fmt: skip
     return lists
+
+
+def list_size(catalogue: Catalogue, k: int) -> int:
+    """Return how many items a list of a catalogue has, ``k`` where no rule says it."""
+    return k if catalogue.rules is None else catalogue.rules.rules.list_size(k)
+
+
+def put_arranged(
+    lists: RankedBatch,
+    catalogue: Catalogue,
+    candidates: tuple[Int64, Int64, Float32],
+    seen: tuple[Int64, Int64],
+    seeds: AnyArray | None,
+) -> Int64:
+    """Put what the catalogue's rules make of candidates into lists, and tell which rule did.
+
+    Items that are not candidates have probability 0, or in a list of popular items their share.
+
+    Parameters
+    ----------
+    lists : without items
+    candidates : rows (n, c) int64, how many of them each user has (n,), probabilities (n, c)
+    seen, seeds : as :func:`models.rules.arrange.arranged` takes them; None for zeros
+
+    Returns
+    -------
+    (n, k) int64, the candidate at each place, -1 for items that are not candidates
+    """
+    rules = catalogue.rules
+    if rules is None:
+        raise ValueError("catalogue: has no rules; make it with ruled()")
+    items = Items(catalogue.is_shown, catalogue.popular_rows, catalogue.unit)
+    seeds = np.zeros(len(lists), dtype=np.uint64) if seeds is None else seeds
+    made = arranged(rules, items, *candidates, seen, lists.rows.shape[1], seeds)
+    lists.rows[:], lists.lengths[:] = made.rows, made.lengths
+    is_cold = lists.degraded == DEGRADED.index("popular")
+    of_all = np.where(is_cold[:, None], catalogue.popular_shares[made.rows], np.float32(0.0))
+    if candidates[2].shape[1]:
+        own = np.take_along_axis(candidates[2], np.maximum(made.columns, 0), axis=1)
+        of_all = np.where(made.columns >= 0, own, of_all)
+    lists.scores[:] = np.where(made.rows >= 0, of_all, 0.0)
+    for how, name in ((PINNED, "pin"), (EXPLORED, "explore")):
+        users, places = np.nonzero((made.how == how) & (made.rows >= 0))
+        lists.source_ranks[users, places, SOURCE_NAMES.index(name)] = places + 1
+        lists.source_scores[users, places, SOURCE_NAMES.index(name)] = lists.scores[users, places]
+    users, places = np.nonzero(made.popular)
+    lists.source_ranks[users, places, _AS_POPULAR] = made.popular[users, places]
+    lists.source_scores[users, places, _AS_POPULAR] = catalogue.recent_popularity[made.rows[users, places]]
+    return made.columns
 
 
 @compiled
@@ -74,25 +132,32 @@ def _place(scores: Any, column: Any) -> Any:
 
 
 @compiled
-def _choose(
-    rows: Any, counts: Any, bits: Any, planes: Any, ranks: Any, probabilities: Any, is_cold: Any, is_new: Any,
-    listed: Any, lengths: Any, scores: Any, source_ranks: Any, source_scores: Any,
-) -> None:  # fmt: skip
-    columns = np.empty(listed.shape[1], np.int64)
+def _choose(rows: Any, counts: Any, probabilities: Any, columns: Any, listed: Any, lengths: Any, scores: Any) -> None:
     for u in range(len(counts)):
-        c = counts[u]
-        n = _best_columns(probabilities[u, :c], columns)
+        n = _best_columns(probabilities[u, : counts[u]], columns[u])
         lengths[u] = n
         for place in range(n):
-            i = columns[place]
-            row = rows[u, i]
-            listed[u, place], scores[u, place] = row, probabilities[u, i]
+            i = columns[u, place]
+            listed[u, place], scores[u, place] = rows[u, i], probabilities[u, i]
+
+
+@compiled
+def _tell_sources(
+    rows: Any, bits: Any, counts: Any, planes: Any, ranks: Any, columns: Any, is_cold: Any, is_new: Any,
+    source_ranks: Any, source_scores: Any,
+) -> None:  # fmt: skip
+    for u in range(len(counts)):
+        c = counts[u]
+        for place in range(columns.shape[1]):
+            i = columns[u, place]
+            if i < 0:
+                continue
             given = bits[u, i] & POPULAR if is_cold[u] else bits[u, i]
             if given == 0:
                 given = POPULAR
             rank, score = source_ranks[u, place], source_scores[u, place]
             if given & RETRIEVAL:
-                as_what = _AS_CONTENT if is_new[row] else _AS_RETRIEVAL
+                as_what = _AS_CONTENT if is_new[rows[u, i]] else _AS_RETRIEVAL
                 rank[as_what], score[as_what] = ranks[0, u, i], planes[u, _RETRIEVAL, i]
             if given & MF:
                 rank[_AS_MF], score[_AS_MF] = ranks[1, u, i], planes[u, _MF, i]

@@ -14,11 +14,12 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from models.base.event_types import DEFAULT_TYPES, WindowTypes
-from models.base.types import Behaviour, Behaviours, Float32, Int64, weights_of
+from models.base.types import AnyArray, Behaviour, Behaviours, Float32, Int64, weights_of
 from models.base.vocabulary import Degraded
 from models.factors.matrix_factorisation import fold_in
 from models.ranking.candidates import seen_rows
 from models.ranking.catalogue import Catalogue
+from models.ranking.choosing import list_size, put_arranged
 from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch, fill_up
 from models.sequence.packing import pack_wishes
 
@@ -76,6 +77,7 @@ class WithoutModel:
         windows: Sequence[Sequence[Behaviour]],
         extra_seen: Sequence[AbstractSet[str]],
         vectors: Sequence[UserVectors | None],
+        seeds: AnyArray | None = None,
     ) -> RankedBatch:
         """Return one list per window, in order, without items of the window and of ``extra_seen``.
 
@@ -89,7 +91,9 @@ class WithoutModel:
         ----------
         extra_seen : per user, ids of further items that the user has had
         vectors : per user, the model's last output or None
+        seeds : (n,) uint64, of chance, where the catalogue's rules leave something to it
         """
+        k = list_size(catalogue, self.k)
         seen = seen_rows(catalogue, windows, extra_seen)
         blank = UserVectors(
             np.zeros(catalogue.vectors.shape[1], dtype=np.float32),
@@ -97,59 +101,65 @@ class WithoutModel:
         )
         shown = [stored or blank for stored in vectors]
         of_users = (np.stack([one[i] for one in shown]) if shown else blank[i][None][:0] for i in (0, 1))
-        lists = RankedBatch.blank(catalogue.item_ids, self.k, *of_users)
-        for i, (window, stored) in enumerate(zip(windows, vectors, strict=True)):
-            self._put(lists, i, catalogue, window, seen[i], stored)
+        lists = RankedBatch.blank(catalogue.item_ids, k, *of_users)
+        found = [self._found(catalogue, *of_user) for of_user in zip(windows, seen, vectors, strict=True)]
+        for i, (_, _, degraded) in enumerate(found):
+            lists.degraded[i] = DEGRADED.index(degraded)
+        if catalogue.rules is not None:
+            _arrange(lists, catalogue, found, seen, seeds)
+            return lists
+        for i, (one, sources, _) in enumerate(found):
+            n = min(k, len(one.rows))
+            lists.rows[i, :n], lists.scores[i, :n], lists.lengths[i] = one.rows[:n], one.probabilities[:n], n
+            _put_sources(lists, i, np.arange(n), one, sources)
         fill_up(lists, catalogue.popular_rows, catalogue.popular_shares, catalogue.recent_popularity, seen)
         return lists
 
     def popular(
-        self, catalogue: Catalogue, window: Behaviours, extra_seen: AbstractSet[str], stored: UserVectors | None
+        self,
+        catalogue: Catalogue,
+        window: Behaviours,
+        extra_seen: AbstractSet[str],
+        stored: UserVectors | None,
+        seeds: AnyArray | None = None,
     ) -> RankedBatch:
         """Return one list of popular items, for a window of which only the seen items are usable.
 
         Parameters
         ----------
         stored : the vectors that the list carries; None for zeros
+        seeds : (1,) uint64, as in :meth:`lists`
         """
-        lists = self.lists(catalogue, [()], [extra_seen | set(window.item_ids)], [None])
+        lists = self.lists(catalogue, [()], [extra_seen | set(window.item_ids)], [None], seeds)
         return (
             lists if stored is None else replace(lists, user_vectors=stored.vector[None], factors=stored.factors[None])
         )
 
-    def _put(
-        self,
-        lists: RankedBatch,
-        i: int,
-        catalogue: Catalogue,
-        window: Sequence[Behaviour],
-        seen: Int64,
-        stored: UserVectors | None,
-    ) -> None:
-        """Put the items that a vector or the factors bring into list ``i``.
-
-        Return what was left out.
-        """
-        degraded: Degraded = "popular"
-        found, source = _NOTHING, np.zeros(0, dtype=np.int64)
+    def _found(
+        self, catalogue: Catalogue, window: Sequence[Behaviour], seen: Int64, stored: UserVectors | None
+    ) -> tuple[_Found, Int64, Degraded]:
+        """Return what a vector or the factors bring, each item's source, and what is missing."""
         if stored is not None:
-            found, degraded = self._retrieved(catalogue, stored.vector, seen), "stale-vector"
-            source = np.where(
-                catalogue.is_new[found.rows], SOURCE_NAMES.index("content"), SOURCE_NAMES.index("retrieval")
-            )
-        if not len(found.rows):
-            found, degraded = self._factorised(catalogue, window, seen), "mf-only"
-            source = np.full(len(found.rows), SOURCE_NAMES.index("mf"))
-        n = min(self.k, len(found.rows))
-        if not n:
-            return
-        places, source = np.arange(n), source[:n]
-        lists.rows[i, :n], lists.scores[i, :n], lists.lengths[i] = found.rows[:n], found.probabilities[:n], n
-        lists.source_ranks[i, places, source], lists.source_scores[i, places, source] = places + 1, found.scores[:n]
-        lists.degraded[i] = DEGRADED.index(degraded)
+            found = self._retrieved(catalogue, stored.vector, seen)
+            if len(found.rows):
+                is_new = catalogue.is_new[found.rows]
+                sources = np.where(is_new, SOURCE_NAMES.index("content"), SOURCE_NAMES.index("retrieval"))
+                return found, sources, "stale-vector"
+        found = self._factorised(catalogue, window, seen)
+        if len(found.rows):
+            return found, np.full(len(found.rows), SOURCE_NAMES.index("mf")), "mf-only"
+        if catalogue.rules is None:  # fill_up() brings them
+            return _NOTHING, np.zeros(0, dtype=np.int64), "popular"
+        found = self._popular(catalogue, seen)
+        return found, np.full(len(found.rows), SOURCE_NAMES.index("popular")), "popular"
+
+    def _popular(self, catalogue: Catalogue, seen: Int64) -> _Found:
+        rows = catalogue.popular_rows[: self.n_candidates + len(seen)]
+        rows = rows[~np.isin(rows, seen)][: self.n_candidates]
+        return _Found(rows, catalogue.recent_popularity[rows], catalogue.popular_shares[rows])
 
     def _retrieved(self, catalogue: Catalogue, vector: Float32, seen: Int64) -> _Found:
-        wanted = max(self.k, self.n_candidates) + len(seen)
+        wanted = max(list_size(catalogue, self.k), self.n_candidates) + len(seen)
         rows, scores = _unseen(*catalogue.index.search(vector[None], wanted), seen)
         weights = np.exp(scores - scores.max(initial=-np.inf))
         return _Found(rows, scores, weights / weights.sum())
@@ -170,7 +180,8 @@ class WithoutModel:
             weights=None if self.kinds.is_uniform else weights[None],
         )
         user = np.append(factors[0], np.float32(1.0))
-        rows, scores = _unseen(*catalogue.factor_index.search(user[None], self.k + len(seen)), seen)
+        n_wanted = self.k if catalogue.rules is None else max(self.n_candidates, list_size(catalogue, self.k))
+        rows, scores = _unseen(*catalogue.factor_index.search(user[None], n_wanted + len(seen)), seen)
         return _Found(rows, scores, (1.0 / (1.0 + np.exp(-scores.astype(np.float64)))).astype(np.float32))
 
 
@@ -178,3 +189,31 @@ def _unseen(rows: Int64, scores: Float32, seen: Int64) -> tuple[Int64, Float32]:
     """Return the rows and scores of one query, (1, m) each, without seen items."""
     is_unseen = ~np.isin(rows[0], seen)
     return rows[0][is_unseen], scores[0][is_unseen]
+
+
+def _put_sources(lists: RankedBatch, i: int, columns: Int64, found: _Found, sources: Int64) -> None:
+    """Tell the source of each item of list ``i`` that is one of those found, -1 for the others."""
+    places = np.flatnonzero(columns >= 0)
+    own = columns[places]
+    lists.source_ranks[i, places, sources[own]] = own + 1
+    lists.source_scores[i, places, sources[own]] = found.scores[own]
+
+
+def _arrange(
+    lists: RankedBatch,
+    catalogue: Catalogue,
+    found: Sequence[tuple[_Found, Int64, Degraded]],
+    seen: Sequence[Int64],
+    seeds: AnyArray | None,
+) -> None:
+    """Put what the catalogue's rules make of the items that were found into the lists."""
+    counts = np.array([len(one.rows) for one, _, _ in found], dtype=np.int64)
+    rows = np.zeros((len(found), max(1, int(counts.max(initial=0)))), dtype=np.int64)
+    probabilities = np.zeros(rows.shape, dtype=np.float32)
+    for i, (one, _, _) in enumerate(found):
+        rows[i, : counts[i]], probabilities[i, : counts[i]] = one.rows, one.probabilities
+    begins = np.concatenate([[0], np.cumsum([len(part) for part in seen], dtype=np.int64)])
+    had = np.concatenate([np.zeros(0, dtype=np.int64), *seen]), begins.astype(np.int64)
+    columns = put_arranged(lists, catalogue, (rows, counts, probabilities), had, seeds)
+    for i, (one, sources, _) in enumerate(found):
+        _put_sources(lists, i, columns[i], one, sources)

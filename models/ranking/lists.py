@@ -11,8 +11,9 @@ import numpy as np
 from models.base.types import Bool, Float32, Int8, Int32, Int64
 from models.base.vocabulary import Degraded
 
-#: The columns of a list's sources. Retrieval of a new item is named ``content``.
-SOURCE_NAMES: Final = ("retrieval", "content", "mf", "next", "neighbours", "popular")
+#: The columns of a list's sources. Retrieval of a new item is named ``content``. ``pin`` and
+#: ``explore`` are rules that put an item into a list; their rank is its place.
+SOURCE_NAMES: Final = ("retrieval", "content", "mf", "next", "neighbours", "popular", "pin", "explore")
 #: ``degraded`` of a list is a place here.
 DEGRADED: Final[tuple[Degraded, ...]] = get_args(Degraded)
 

@@ -11,7 +11,7 @@ from collections.abc import Set as AbstractSet
 import numpy as np
 
 from models.artifact.artifact import Artifact
-from models.base.types import Behaviour, Float32
+from models.base.types import AnyArray, Behaviour, Float32
 from models.features.columns import Row
 from models.popularity import CountsWithPrior
 from models.ranking.candidates import (
@@ -27,7 +27,7 @@ from models.ranking.candidates import (
     user_states,
 )
 from models.ranking.catalogue import Catalogue, build_catalogue
-from models.ranking.choosing import chosen
+from models.ranking.choosing import chosen, list_size
 from models.ranking.lists import RankedBatch, RankedItem, RankedList, fill_up
 from models.ranking.reasons import reasons
 from models.ranking.scoring import ServedFusion
@@ -64,6 +64,7 @@ class Pipeline:
         extra_seen: Sequence[AbstractSet[str]] | None = None,
         user_features: Sequence[Row] | None = None,
         note: NoteStage = unheard,
+        seeds: AnyArray | None = None,
     ) -> RankedBatch:
         """Return one list per window, in order.
 
@@ -75,11 +76,12 @@ class Pipeline:
         extra_seen : per user, ids of further items that the user has had
         user_features : per user, features by name; missing ones are imputed
         note : called at the end of each stage
+        seeds : (n,) uint64, of chance, where the catalogue's rules leave something to it
         """
         if not windows or not catalogue.n_items:
             return self._empty(catalogue, len(windows))
         found = self.candidates(catalogue, windows, extra_seen, note)
-        lists = self.rank(catalogue, found, self.probabilities(catalogue, found, user_features))
+        lists = self.rank(catalogue, found, self.probabilities(catalogue, found, user_features), seeds)
         note("score")
         return lists
 
@@ -94,21 +96,25 @@ class Pipeline:
 
         The arguments are those of :meth:`recommend`; there must be a window, and an item.
         """
-        n_candidates, served = self._n_candidates, self._sequence
+        n_candidates, served = max(self._n_candidates, list_size(catalogue, self._k)), self._sequence
         return gather(self._artifact, catalogue, windows, extra_seen, n_candidates, served=served, note=note)
 
-    def rank(self, catalogue: Catalogue, found: Candidates, probabilities: Float32) -> RankedBatch:
+    def rank(
+        self, catalogue: Catalogue, found: Candidates, probabilities: Float32, seeds: AnyArray | None = None
+    ) -> RankedBatch:
         """Return the lists of candidates with these probabilities, filled up with popular items.
 
         Parameters
         ----------
         probabilities : (n, c) float32
+        seeds : as in :meth:`recommend`
         """
-        lists = chosen(catalogue, found, probabilities, self._k)
+        lists = chosen(catalogue, found, probabilities, self._k, seeds)
         tables = catalogue.neighbour_rows.table, catalogue.next_rows.table
         window = found.packed.rows, found.packed.lengths
         lists.because[:] = reasons(catalogue.nearest, tables, catalogue.trained, lists.rows, *window)
-        fill_up(lists, catalogue.popular_rows, catalogue.popular_shares, catalogue.recent_popularity, found.seen)
+        if catalogue.rules is None:
+            fill_up(lists, catalogue.popular_rows, catalogue.popular_shares, catalogue.recent_popularity, found.seen)
         return lists
 
     def score_all(self, catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]]) -> dict[str, Float32]:
@@ -138,4 +144,4 @@ class Pipeline:
     def _empty(self, catalogue: Catalogue, n: int) -> RankedBatch:
         dim, f = self._artifact.sequence.config.dim, catalogue.factors.shape[1] - 1
         vectors, factors = (np.zeros((n, width), dtype=np.float32) for width in (dim + 1, f))
-        return RankedBatch.blank(catalogue.item_ids, self._k, vectors, factors)
+        return RankedBatch.blank(catalogue.item_ids, list_size(catalogue, self._k), vectors, factors)

@@ -13,6 +13,7 @@ from models.features.columns import Row
 from models.index.index import EXACT_UP_TO
 from models.ranking.catalogue.snapshot import Catalogue
 from models.ranking.catalogue.store import CatalogueStore, Entry
+from models.rules.facts import NO_FACTS, ItemFacts
 
 
 def build_catalogue(
@@ -21,6 +22,7 @@ def build_catalogue(
     generation: int,
     features: Mapping[str, Row] | None = None,
     hidden: Collection[str] = (),
+    facts: Mapping[str, ItemFacts] | None = None,
 ) -> Catalogue:
     """Return the catalogue of ``items``, each with its raw text embedding (d_text,) float32.
 
@@ -34,13 +36,20 @@ def build_catalogue(
     features : item id to its features (``models.features.columns.item_row``); missing ones are
         imputed
     hidden : ids of items that lists must not show
+    facts : item id to what rules may ask of it
     """
     items = items or own_items(artifact)
     known = features or {}
     store = CatalogueStore(artifact)
     store.apply(
         [
-            Entry(item_id, known.get(item_id, {}), items[item_id], is_shown=item_id not in hidden)
+            Entry(
+                item_id,
+                known.get(item_id, {}),
+                items[item_id],
+                is_shown=item_id not in hidden,
+                facts=(facts or {}).get(item_id, NO_FACTS),
+            )
             for item_id in sorted(items)
         ]
     )

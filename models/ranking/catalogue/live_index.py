@@ -138,6 +138,22 @@ class LiveIndex:
             raise ValueError("queries: an inner product is beyond float32; vectors must be smaller")
         return np.where(positions >= 0, self._rows[positions], -1)
 
+    def narrowed(self, allowed: Bool, n_found: int) -> LiveIndex:
+        """Return a search that leaves out more rows.
+
+        Parameters
+        ----------
+        allowed : (n_rows,) bool, the rows that it may return, as far as this one returns them
+        n_found : how many these are
+        """
+        is_found_here = self._is_found
+
+        def is_found(positions: Int64) -> tuple[Bool, Int64]:
+            found, rows = is_found_here(positions)
+            return found & allowed[rows], rows
+
+        return LiveIndex(self._vectors, n_found, is_found, self._base, self._n_base)
+
     def exact(self, queries: Float32, k: int) -> tuple[Int64, Float32]:
         """Return what :meth:`search` returns, by brute force: what recall is measured against."""
         return LiveIndex(self._vectors, self._n_found, self._is_found).search(queries, k)

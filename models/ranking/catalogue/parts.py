@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact
-from models.base.types import AnyArray, Bool, Float32, Int64
+from models.base.types import AnyArray, Bool, Float32, Float64, Int32, Int64
 from models.factors.matrix_factorisation import gram
 from models.features.columns import Row
+from models.rules.facts import no_columns
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class ItemParts:
     known : (n, N_PROJECTED) float32, what the artifact's fusion reads of an item
     trained : (n,) int64, the artifact's row of an item with events in training, else -1
     is_blank : (n,) bool, new items without text
+    price, published_ms, says_available, words_from, n_words : what rules ask of items, as in
+        :class:`models.rules.facts.Facts`; no model reads them
     """
 
     vectors: Float32
@@ -46,6 +49,11 @@ class ItemParts:
     known: Float32
     trained: Int64
     is_blank: Bool
+    price: Float64
+    published_ms: Int64
+    says_available: Bool
+    words_from: Int64
+    n_words: Int32
 
     def arrays(self) -> dict[str, AnyArray]:
         """Return the arrays by name."""
@@ -78,7 +86,7 @@ class TrainedItems:
         self._new_factor_bias = artifact.factors.biases.min() if len(artifact.factors.biases) else np.float32(0.0)
 
     def parts(self, item_ids: Sequence[str], text: Float32, features: Sequence[Row]) -> ItemParts:
-        """Return the parts of items.
+        """Return the parts of items, of which rules know nothing yet.
 
         A new item's vector is the projection of its text; its bias and factors give it no
         advantage.
@@ -114,6 +122,7 @@ class TrainedItems:
             known=self._known(vectors, encoded),
             trained=trained,
             is_blank=is_new & ~whitened.any(axis=1),
+            **no_columns(n),
         )
 
     def with_features(self, parts: ItemParts, features: Sequence[Row]) -> ItemParts:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -14,6 +14,8 @@ from models.ranking.catalogue.rows import Rows
 
 #: The most popular rows that are kept in order; no user has had as many.
 N_POPULAR_ROWS: Final = 10_000
+#: Where rules leave fewer of these, the most popular of all rows that they allow are looked up.
+MIN_TOP: Final = 1_000
 #: Up to this many rows each snapshot computes all values again, in a millisecond; beyond, only
 #: those of the new rows, until new counts come.
 ALL_AGAIN: Final = 50_000
@@ -89,6 +91,20 @@ class Popularity:
         return Popularity(
             self.scores, self.recent, self.in_training, self.shares, _ordered(np.unique(top), self.scores), is_shown
         )
+
+    def narrowed(self, is_shown: Bool) -> Popularity:
+        """Return the same numbers, with only these rows among the most popular.
+
+        Numbers stay relative to all items of the catalogue, so that no item's score changes.
+
+        Parameters
+        ----------
+        is_shown : (n,) bool, some of the shown rows
+        """
+        top = self.top[is_shown[self.top]]
+        if len(top) < MIN_TOP and len(self.top) < self.is_shown.sum():
+            top = _ordered(np.flatnonzero(is_shown), self.scores)
+        return replace(self, top=top)
 
 
 def _roomy(values: Float32, capacity: int) -> Float32:

@@ -14,6 +14,8 @@ from models.ranking.catalogue.nearest import NearestItems
 from models.ranking.catalogue.popularity import Popularity
 from models.ranking.catalogue.rows import RowOf, Rows
 from models.ranking.catalogue.tables import ItemTable, WeightTable
+from models.rules.facts import Facts, Words
+from models.rules.row_rules import RowRules
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,9 @@ class Catalogue:
     counts : popularity by row
     rows : what the arrays are views of
     trained_counts : (n_items of the artifact,) float32
+    words : the categories and tags of the rows
+    rules : what the lists of this catalogue obey, see :mod:`models.ranking.catalogue.ruled`; None
+        for no rules
     """
 
     item_ids: Sequence[str]
@@ -77,6 +82,8 @@ class Catalogue:
     counts: Popularity
     rows: Rows
     trained_counts: Float32
+    words: Words
+    rules: RowRules | None = None
 
     def rows_of(self, item_ids: Sequence[str]) -> Int64:
         """Return the rows of items, (m,) int64, -1 for those that the catalogue does not have."""
@@ -89,6 +96,13 @@ class Catalogue:
         """The artifact's row of each item with events in training, else -1, (n,) int64."""
         trained: Int64 = self.rows.arrays["trained"][: len(self.is_shown)]
         return trained
+
+    @property
+    def facts(self) -> Facts:
+        """What rules ask of each row's item."""
+        n, arrays = len(self.is_shown), self.rows.arrays
+        names = ("price", "published_ms", "says_available", "words_from", "n_words")
+        return Facts(**{name: arrays[name][:n] for name in names}, words=self.words)
 
     @property
     def side(self) -> Float32:

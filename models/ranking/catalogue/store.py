@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -28,6 +28,7 @@ from models.ranking.catalogue.rebuild import MIN_TAIL, BuildBase, Built, Plan, i
 from models.ranking.catalogue.rows import KEY_BYTES, ItemIds, RowOf, Rows
 from models.ranking.catalogue.snapshot import Catalogue
 from models.ranking.catalogue.tables import ItemTable, TrainedRows, WeightTable
+from models.rules.facts import NO_FACTS, ItemFacts, Words, columns
 
 #: A withdrawn item stays signal in windows for this long: by default no window reaches further
 #: back.
@@ -48,6 +49,7 @@ class Entry:
     vector : (d_text,) float32, raw text embedding; None where the store
         :meth:`~CatalogueStore.has_text`
     is_shown : whether lists may show the item now
+    facts : what rules may ask of the item; other facts need another ``rest_key``
     """
 
     item_id: str
@@ -56,6 +58,7 @@ class Entry:
     text_key: bytes = NO_KEY
     rest_key: bytes = NO_KEY
     is_shown: bool = True
+    facts: ItemFacts = NO_FACTS
 
 
 class CatalogueStore:
@@ -73,6 +76,7 @@ class CatalogueStore:
         self._trained = TrainedItems(artifact)
         text = np.zeros((0, artifact.whitening.matrix.shape[0]), dtype=np.float32)
         self.rows = Rows(self._trained.parts([], text, []), len(artifact.popularity))
+        self._words = Words()
         self._shown: Bool = np.zeros(self.rows.capacity, dtype=bool)
         self._withdrawn: dict[str, float] = {}
         self._base: VectorSearch | None = None
@@ -168,6 +172,7 @@ class CatalogueStore:
             counts=self._counts,
             rows=rows,
             trained_counts=artifact.popularity,
+            words=self._words,
         )
 
     @property
@@ -214,6 +219,9 @@ class CatalogueStore:
         rows = np.array(later, dtype=np.int64)
         added = new.append([old.ids[row] for row in later], old.parts(rows), old.keys[rows])
         shown[added] = self._shown[rows]
+        self._words, new.arrays["words_from"][: new.n] = self._words.used(
+            new.arrays["words_from"][: new.n], new.arrays["n_words"][: new.n]
+        )
         self.rows, self._shown, self._base, self._n_base = new, shown, built.base, len(built.old_rows)
         self._factor_base = built.factor_base or self._factor_base
         if self._nearest is not None:
@@ -246,6 +254,7 @@ class CatalogueStore:
         """Add a version of each entry; the versions before are hidden."""
         earlier = [row for entry in entries if (row := self.rows.latest.get(entry.item_id)) is not None]
         keys = np.frombuffer(b"".join(e.text_key + e.rest_key for e in entries), dtype=np.uint8)
+        parts = replace(parts, **columns([e.facts for e in entries], self._words))
         rows = self.rows.append([e.item_id for e in entries], parts, keys.reshape(len(entries), 2, KEY_BYTES))
         if self.rows.n > len(self._shown):
             grown = np.zeros(self.rows.capacity, dtype=bool)
