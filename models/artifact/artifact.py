@@ -19,6 +19,7 @@ from msgspec import UNSET, UnsetType
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
+from models.artifact.golden import GOLDEN, MAX_GOLDEN_BYTES, Golden, encode_golden, read_golden
 from models.artifact.manifest import DEFAULT_FORMAT, FORMAT, Manifest, read_manifest
 from models.artifact.shapes import check_shapes, check_sizes, empty_models
 from models.base.event_types import WindowTypes
@@ -70,6 +71,7 @@ class Artifact:
     recent_popularity : (n_items,) float32, decayed counts as of ``manifest.trained_to_ms``
     first_ms : (n_items,) int64, time of an item's first event, -1 without one
     kinds : the types that the models know, and which ones of a window they must not see
+    golden : windows with the lists that they must get; None for an artifact without any
     """
 
     manifest: Manifest
@@ -90,6 +92,7 @@ class Artifact:
     first_ms: Int64
     device: str
     kinds: WindowTypes
+    golden: Golden | None = None
 
     def beside(self, deployment: WindowTypes) -> Artifact:
         """Return the artifact for windows of a deployment, which may have other types of events."""
@@ -141,6 +144,12 @@ def make_artifact(
     return _assemble(manifest, kept, device)
 
 
+def with_golden(artifact: Artifact, golden: Golden) -> Artifact:
+    """Return an artifact with golden windows, whose checksum its manifest then has."""
+    sha256 = hashlib.sha256(encode_golden(golden)).hexdigest()
+    return replace(artifact, manifest=msgspec.structs.replace(artifact.manifest, golden_sha256=sha256), golden=golden)
+
+
 def save_artifact(artifact: Artifact, directory: Path) -> None:
     """Write an artifact in one step.
 
@@ -148,6 +157,8 @@ def save_artifact(artifact: Artifact, directory: Path) -> None:
     """
     with replaced_folder(directory) as folder:
         (folder / TENSORS).write_bytes(safetensors.torch.save(artifact.tensors))
+        if artifact.golden is not None:
+            (folder / GOLDEN).write_bytes(encode_golden(artifact.golden))
         (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(artifact.manifest)))
 
 
@@ -174,6 +185,7 @@ def load_artifact(directory: Path, device: str = "cpu", roots: Sequence[Path] = 
     try:
         with opened(directory, roots) as folder:
             manifest, data = _read(directory, folder)
+            golden = read_plain(folder, GOLDEN, MAX_GOLDEN_BYTES) if manifest.golden_sha256 else None
     except FileError as exc:
         raise ArtifactError(directory, str(exc)) from exc
     found = hashlib.sha256(data).hexdigest()
@@ -186,10 +198,16 @@ def load_artifact(directory: Path, device: str = "cpu", roots: Sequence[Path] = 
     del data  # the tensors are copies
     _check_values(directory / TENSORS, manifest, tensors)
     try:
-        return _assemble(manifest, tensors, device)
+        artifact = _assemble(manifest, tensors, device)
     except (ArithmeticError, AssertionError, KeyError, RuntimeError, TypeError, ValueError) as exc:
         reason = " ".join(str(exc).split())
         raise ArtifactError(directory, f"tensors and configuration do not fit: {reason}") from exc
+    if golden is None:
+        return artifact
+    try:
+        return replace(artifact, golden=read_golden(golden, manifest.golden_sha256, len(artifact.whitening.mean)))
+    except FileError as exc:
+        raise ArtifactError(directory / GOLDEN, str(exc)) from exc
 
 
 def _read(directory: Path, folder: int) -> tuple[Manifest, bytes]:

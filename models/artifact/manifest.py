@@ -35,6 +35,7 @@ class Manifest(msgspec.Struct, kw_only=True):
         model that knows items by their ids alone
     encoder_sha256 : over the files of the text model, see :mod:`models.text.encoder_files`; empty
         for a model in an installed wheel, which its version identifies
+    golden_sha256 : of ``golden.json``, see :mod:`models.artifact.golden`; empty without that file
     event_types : the types that the models know, by their row; absent in format 2, which has the
         default types
     """
@@ -61,6 +62,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     item_features: dict[str, Any]
     user_features: dict[str, Any]
     tensors: dict[str, TensorSpec]
+    golden_sha256: Name = ""
     event_types: Annotated[list[WindowType], Meta(min_length=1, max_length=2 * MAX_TYPES)] | UnsetType = UNSET
     item_ids: list[Annotated[str, Meta(min_length=1, max_length=512)]]
 

@@ -31,6 +31,7 @@ from models.fusion import FusionModel, fit_fusion, popularity_fusion
 from models.interactions import Interactions, next_item_counts, no_next_items, sample_positions
 from models.popularity import DecayedCounts
 from models.ranking.catalogue import build_catalogue
+from models.ranking.golden import add_golden
 from models.sequence.checkpoint import Checkpoint
 from models.sequence.fit import FitControl, SequenceData, SequenceFit, fit_sequence
 from models.sequence.untrained import popularity_sequence
@@ -123,7 +124,9 @@ class _Training:
         late = self._fit_parts(log, "final fit", early.sequence)
         n_epochs = early.sequence.epochs + late.sequence.epochs
         late = replace(late, sequence=replace(late.sequence, epochs=n_epochs))
-        return self._artifact(late, fusion, metrics)
+        final = self._artifact(late, fusion, metrics)
+        vectors = dict(zip(log.item_ids, self._raw, strict=True))
+        return add_golden(final, log, vectors, self._data.item_features)
 
     def _fit_side_features(self) -> tuple[SideFeatures, SideFeatures]:
         """Fit the features of the items and users of the first slice only."""

@@ -63,7 +63,7 @@ def _run(group: str, folder: Path, limit: int) -> subprocess.CompletedProcess[st
     return subprocess.run(command, cwd=folder, env=environ, check=False, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize(("group", "n_loaders"), [("files", 41), ("models", 10)])
+@pytest.mark.parametrize(("group", "n_loaders"), [("files", 43), ("models", 10)])
 def test_a_hundred_files_are_refused_or_read(folder: Path, group: str, n_loaders: int) -> None:
     """Loaders raise only refusals of one line, and none lacks memory."""
     done = _run(group, folder, LIMIT_BYTES)

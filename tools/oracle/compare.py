@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isclose
 from typing import Any, Final, Literal
 
+from models.metrics.same_lists import is_close, list_difference
 from streams.contract.records import Recommendation, RecommendedItem
 from streams.contract.windows import WindowItem, WindowState, decode_window
 from streams.errors import RecordError
 from streams.settings.record_limits import SEEN_BYTES
 
-#: Two scores are equal where they differ by at most this share of the larger one.
-SCORE_TOLERANCE: Final = 1e-4
 #: Near 0, a source's score may differ by this much, because it is a sum of parts of about 1.
 SOURCE_SCORE_TOLERANCE: Final = 1e-5
 #: So many ids and characters of a value are shown, so that a difference is one line.
@@ -72,8 +70,9 @@ def compare_lists(found: Mapping[bytes, Recommendation], expected: Mapping[bytes
     """Return the differences, in the order of user keys; empty when all windows or lists are right.
 
     ``produced_ts`` and ``index_generation`` are ignored, and so is ``list_id`` where the expected
-    list is degraded. Two items with equal scores, within :data:`SCORE_TOLERANCE`, may have changed
-    places, and the last item may be another one with an equal score.
+    list is degraded. Two items with equal scores, within
+    :data:`~models.metrics.same_lists.SCORE_TOLERANCE`, may have changed places, and the last item
+    may be another one with an equal score.
 
     Parameters
     ----------
@@ -197,43 +196,27 @@ def _lists_why(found: Recommendation, expected: Recommendation) -> str:
 
 
 def _items_why(found: Sequence[RecommendedItem], expected: Sequence[RecommendedItem]) -> str:
-    if len(found) != len(expected):
-        return f"{len(found)} items, expected {len(expected)}"
-    if len({item.item_id for item in found}) < len(found):
-        return "an item is listed twice"
+    if why := list_difference(_scored(found), _scored(expected)):
+        return why
     expected_of = {item.item_id: item for item in expected}
-    for rank, (item, in_place) in enumerate(zip(found, expected, strict=True), 1):
+    for rank, item in enumerate(found, 1):
         twin = expected_of.get(item.item_id)
-        if twin is not in_place and not _may_stand_for(item if twin is None else twin, in_place):
-            return f"item {rank} {item.item_id} ({item.score:.6g}), expected {in_place.item_id} ({in_place.score:.6g})"
-        if twin is None and not _is_close(item.score, expected[-1].score):
-            return f"item {rank} {item.item_id} ({item.score:.6g}), expected none below {expected[-1].score:.6g}"
         if twin is not None and (why := _item_why(item, twin)):
             return f"item {rank} {item.item_id}: {why}"
     return ""
 
 
-def _may_stand_for(item: RecommendedItem, other: RecommendedItem) -> bool:
-    """Return whether rounding may have put ``item`` where ``other`` was expected.
-
-    A score of 0 is not a rounded one: it marks an item that fills up a list.
-    """
-    return item.score > 0 and _is_close(item.score, other.score)
+def _scored(items: Sequence[RecommendedItem]) -> list[tuple[str, float]]:
+    return [(item.item_id, item.score) for item in items]
 
 
 def _item_why(found: RecommendedItem, expected: RecommendedItem) -> str:
-    if not _is_close(found.score, expected.score):
-        return f"score {found.score:.9g}, expected {expected.score:.9g}"
     if found.because != expected.because:
         return f"because {found.because}, expected {expected.because}"
     if found.sources.keys() != expected.sources.keys():
         return f"sources {', '.join(found.sources)}, expected {', '.join(expected.sources)}"
     for name, place in expected.sources.items():
         rank, score = found.sources[name]
-        if abs(rank - place.rank) > 1 or not _is_close(score, place.score, SOURCE_SCORE_TOLERANCE):
+        if abs(rank - place.rank) > 1 or not is_close(score, place.score, SOURCE_SCORE_TOLERANCE):
             return f"source {name} #{rank} {score:.9g}, expected #{place.rank} {place.score:.9g}"
     return ""
-
-
-def _is_close(one: float, other: float, near_zero: float = 0.0) -> bool:
-    return isclose(one, other, rel_tol=SCORE_TOLERANCE, abs_tol=near_zero)

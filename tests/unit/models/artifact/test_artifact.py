@@ -27,6 +27,7 @@ from models.artifact.artifact import (
     make_artifact,
     save_artifact,
 )
+from models.artifact.golden import GOLDEN
 from models.files import atomic
 from models.ranking.pipeline import Pipeline, build_catalogue
 from tests.support.tiny_models import (
@@ -104,7 +105,7 @@ def test_a_saved_artifact_is_loaded_as_it_was(saved: Path) -> None:
     assert loaded.version == artifact().version
     assert msgspec.json.encode(loaded.manifest) == msgspec.json.encode(artifact().manifest)
     assert lists_of(loaded) == lists_of(artifact())
-    assert sorted(path.name for path in saved.iterdir()) == sorted([MANIFEST, TENSORS])
+    assert sorted(path.name for path in saved.iterdir()) == sorted([GOLDEN, MANIFEST, TENSORS])
     assert not loaded.sequence.training
     assert not loaded.fusion.training
 

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from models.metrics.same_lists import SCORE_TOLERANCE
 from streams.contract.records import Recommendation, RecommendedItem, SourceRank, encode
 from streams.contract.windows import Trigger, WindowItem, WindowState, seen_hash
 from tests.support.builders import T0
-from tools.oracle.compare import SCORE_TOLERANCE, Difference, compare_lists, compare_windows
+from tools.oracle.compare import Difference, compare_lists, compare_windows
 
 
 def make_window(**changes: Any) -> bytes:
