@@ -28,8 +28,8 @@ try:
             continue
         # json.loads where the deployment sets output_format=json
         found = msgpack.unpackb(record.value())
-        rank = (found["revision"], not found.get("provisional", False))
-        if rank > newest.get(found["user_id"], (-1, False)):
+        rank = (found["revision"], found.get("users_offset", -1), not found.get("provisional", False))
+        if rank > newest.get(found["user_id"], (-1, -1, False)):
             newest[found["user_id"]] = rank
             items = " ".join(f"{item['item_id']}({item['score']:.3f})" for item in found["items"])
             print(f"{found['user_id']} revision {found['revision']}: {items}", flush=True)

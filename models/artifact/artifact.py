@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from models.artifact.golden import GOLDEN, MAX_GOLDEN_BYTES, Golden, encode_golden, read_golden
 from models.artifact.manifest import DEFAULT_FORMAT, FORMAT, Manifest, read_manifest
-from models.artifact.shapes import check_shapes, check_sizes, empty_models
+from models.artifact.shapes import check_newcomers, check_shapes, check_sizes, empty_models
 from models.base.event_types import WindowTypes
 from models.base.types import Float32, Int64
 from models.factors.matrix_factorisation import ItemFactors
@@ -226,6 +226,7 @@ def _read(directory: Path, folder: int) -> tuple[Manifest, bytes]:
         _check_declared(directory / TENSORS, manifest, header)
         try:
             check_shapes(header, _config(manifest), len(manifest.item_ids), len(manifest.kinds.types))
+            check_newcomers(header, manifest.newcomers)
         except (FileError, ValueError) as exc:
             raise ArtifactError(directory / TENSORS, f"tensors and configuration do not fit: {exc}") from exc
         file.seek(0)
@@ -322,6 +323,8 @@ def _version(manifest: Manifest) -> str:
         made_of = (*made_of, manifest.encoder_sha256)
     if manifest.format != DEFAULT_FORMAT:
         made_of = (*made_of, manifest.event_types)
+    if manifest.newcomers is not UNSET:
+        made_of = (*made_of, manifest.newcomers)
     return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:12]
 
 

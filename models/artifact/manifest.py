@@ -26,6 +26,23 @@ Count = Annotated[int, Meta(ge=0, le=1 << 53)]
 TimeMs = Annotated[int, Meta(ge=-1, le=253_402_300_799_999)]
 
 
+class NewcomerWeights(msgspec.Struct, frozen=True):
+    """What training chose, on users whom it hid, for users without events or with few.
+
+    Parameters
+    ----------
+    social, features : weights of what follows and features let expect, beside popularity's 1; 0
+        where the source did not help
+    strength : pseudo events that the two are worth beside a user's events
+    scale : from scores to logarithms of shares
+    """
+
+    social: Annotated[float, Meta(ge=0, le=1e6)]
+    features: Annotated[float, Meta(ge=0, le=1e6)]
+    strength: Annotated[float, Meta(ge=0, le=1e6)]
+    scale: Annotated[float, Meta(gt=0, le=1e6)]
+
+
 class Manifest(msgspec.Struct, kw_only=True):
     """Content and origin of an artifact. ``item_ids[row]`` is the external id of an item row.
 
@@ -38,6 +55,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     golden_sha256 : of ``golden.json``, see :mod:`models.artifact.golden`; empty without that file
     event_types : the types that the models know, by their row; absent in format 2, which has the
         default types
+    newcomers : absent where training had neither features nor follows of users
     """
 
     format: int
@@ -64,6 +82,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     tensors: dict[str, TensorSpec]
     golden_sha256: Name = ""
     event_types: Annotated[list[WindowType], Meta(min_length=1, max_length=2 * MAX_TYPES)] | UnsetType = UNSET
+    newcomers: NewcomerWeights | UnsetType = UNSET
     item_ids: list[Annotated[str, Meta(min_length=1, max_length=512)]]
 
     @property

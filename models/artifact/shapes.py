@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from typing import Final
 
 import torch
+from msgspec import UNSET, UnsetType
 
+from models.artifact.manifest import NewcomerWeights
 from models.files.plain_files import FileError
 from models.files.tensor_header import TensorSpec
 from models.fusion import FusionModel
@@ -48,6 +50,19 @@ _IMPUTER: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
     "knot_values": (_FLOAT, ("knots",)),
     "knot_offsets": (("torch.int64",), ("offsets",)),
 }
+#: The regression from users' features to factors; only where features have a weight.
+_NEWCOMERS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
+    "newcomers.coefficients": (_FLOAT, ("user features", "factors")),
+    "newcomers.intercept": (_FLOAT, ("factors",)),
+}
+
+
+def check_newcomers(found: Mapping[str, TensorSpec], weights: NewcomerWeights | UnsetType) -> None:
+    """Raise :class:`FileError` where features have a weight and no regression, or the reverse."""
+    has_weight = weights is not UNSET and weights.features > 0
+    for name in _NEWCOMERS:
+        if (name in found) != has_weight:
+            raise FileError(f"tensor {name} must be there where newcomers.features is above 0, and only there")
 
 
 def check_sizes(sizes: Mapping[str, object]) -> None:
@@ -103,7 +118,9 @@ def check_shapes(found: Mapping[str, TensorSpec], config: SequenceConfig, n_item
     for name, value in wanted.items():
         _check(found, name, (str(value.dtype),), list(value.shape))
     imputed = {f"{side}_imputer.{name}" for side in widths for name in _IMPUTER}
-    if strangers := sorted(found.keys() - wanted.keys() - _TABLES.keys() - imputed):
+    if _NEWCOMERS.keys() & found.keys():
+        _check_tables(found, _NEWCOMERS, "", sizes | {"user features": widths["user"]})
+    if strangers := sorted(found.keys() - wanted.keys() - _TABLES.keys() - imputed - _NEWCOMERS.keys()):
         raise FileError(f"tensor {strangers[0]} belongs to no part of the model")
 
 

@@ -12,5 +12,6 @@ from typing import Final, Literal, get_args
 EventType = Literal["click", "view", "purchase"]
 EVENT_TYPES: Final[tuple[EventType, ...]] = get_args(EventType)
 
-#: What a list was made without: nothing; a new user vector; the sequence model; all but popularity.
-Degraded = Literal["none", "stale-vector", "mf-only", "popular"]
+#: What a list was made without: nothing; a new user vector; the sequence model; all but popularity;
+#: events, so that features and follows stand for them.
+Degraded = Literal["none", "stale-vector", "mf-only", "popular", "newcomer"]

@@ -54,6 +54,21 @@ def list_metrics(scores: Float32, relevant: Bool, k: int = 10) -> dict[str, floa
     }
 
 
+def ndcg_of_users(scores: Float32, relevant: Bool, k: int = 10) -> Float32:
+    """Return the NDCG at ``k`` of each user, (n,) float32, as :func:`list_metrics` means it.
+
+    Parameters
+    ----------
+    scores, relevant : as there; each user has a relevant item
+    """
+    best = top_rows(scores, k)
+    hits = np.take_along_axis(relevant, best, axis=1)
+    discounts = 1.0 / np.log2(np.arange(2, best.shape[1] + 2))
+    ideal = np.concatenate([[0.0], np.cumsum(discounts)])[np.minimum(relevant.sum(axis=1), best.shape[1])]
+    found: Float32 = (hits @ discounts / ideal).astype(np.float32)
+    return found
+
+
 def top_rows(scores: Float32, k: int) -> Int64:
     """Return the rows of each user's best ``k`` items, best first; of equals the lower row first.
 

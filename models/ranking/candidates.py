@@ -17,7 +17,9 @@ from models.features.columns import Row
 from models.ranking.candidate_features import features_of
 from models.ranking.catalogue import Catalogue
 from models.ranking.catalogue.tables import ItemTable, WeightTable
-from models.ranking.collecting import bits_as_masks, union
+from models.ranking.collecting import FEATURES, SOCIAL, Extra, bits_as_masks, union
+from models.ranking.newcomers.known import Known, with_one
+from models.ranking.newcomers.priors import blend
 from models.sequence.packing import FlatWindows, PackedWindows, flat_windows, packed_of
 from models.sequence.serving import ServedSequence
 
@@ -27,6 +29,8 @@ NEXT_WEIGHTS: Final = np.array([1.0, 0.5, 0.25], dtype=np.float32)
 NEIGHBOUR_WEIGHTS: Final = np.float32(0.8) ** np.arange(10, dtype=np.float32)
 N_MF: Final = 50
 N_POPULAR: Final = 60
+#: Rows that follows, and features, of a user bring each.
+N_KNOWN: Final = 50
 #: Hears the name of each stage of the pipeline when it ends.
 NoteStage = Callable[[Literal["embed", "retrieve", "score"]], None]
 
@@ -47,9 +51,10 @@ class Candidates:
     planes : (n, len(FEATURES), c) float32, the features
     ranks : (2, n, c) int32, from 1, by retrieval score and by mf logit
     user_vectors : (n, dim + 1) float32, the last entry is 1
-    factors : (n, f) float32
+    factors : (n, f) float32, those of the window alone
     packed : the positive behaviours of the windows
     had : catalogue rows of what is no candidate of each user, and where each user's begin
+    known : what is known of the users beside their windows; None where that is nothing
     """
 
     rows: Int64
@@ -61,6 +66,7 @@ class Candidates:
     factors: Float32
     packed: PackedWindows
     had: tuple[Int64, Int64]
+    known: Known | None = None
 
     @property
     def valid(self) -> Bool:
@@ -155,12 +161,15 @@ def gather(
     mask_windows: bool = True,
     served: ServedSequence | None = None,
     note: NoteStage = unheard,
+    known: Known | None = None,
+    strength: float = 0.0,
 ) -> Candidates:
     """Return the candidates of each window.
 
     Sources are retrieval, matrix factorisation, followers and neighbours of the window's items, and
-    popular items. A window without a wish for an item of the catalogue has only popular candidates:
-    all new items have equal scores there, and chance would choose among them.
+    popular items; for users of whom more is known, also what their follows and features bring. A
+    window without a wish for an item of the catalogue has no other candidates than popular and
+    known ones: all new items have equal scores there, and chance would choose among them.
 
     Parameters
     ----------
@@ -169,9 +178,14 @@ def gather(
     mask_windows : whether items of a user's window are no candidates
     served : the artifact's sequence model as a pipeline keeps it
     note : called at the end of ``embed`` and of ``retrieve``
+    known : what is known of the users beside their windows
+    strength : pseudo events that this is worth beside those of the window
     """
     flat, whole, packed = packed_windows(artifact, catalogue, windows)
     vectors, mf_users = user_states(artifact, served or ServedSequence(artifact.sequence), catalogue, whole, packed)
+    factors = mf_users[:, :-1]
+    if known is not None:
+        mf_users = with_one(blend(factors, packed.lengths, known.both, strength))
     note("embed")
     has_window = packed.lengths > 0
     brought = (
@@ -180,12 +194,24 @@ def gather(
         catalogue.popular_rows[:N_POPULAR],
     )
     seen = _seen(catalogue, flat if mask_windows else _no_windows(len(windows)), extra_seen)
-    found = union(catalogue, packed, brought, seen, (NEXT_WEIGHTS, NEIGHBOUR_WEIGHTS))
+    extra = None if known is None else _of_known(catalogue, known)
+    found = union(catalogue, packed, brought, seen, (NEXT_WEIGHTS, NEIGHBOUR_WEIGHTS), extra)
     features = features_of(catalogue, packed, found, vectors, mf_users)
     note("retrieve")
     return Candidates(
-        found.rows, found.counts, found.given, features.planes, features.ranks, vectors, mf_users[:, :-1], packed, seen
-    )
+        found.rows, found.counts, found.given, features.planes, features.ranks, vectors, factors, packed, seen, known,
+    )  # fmt: skip
+
+
+def _of_known(catalogue: Catalogue, known: Known) -> Extra:
+    """Return what follows and features bring to the users of whom they are known."""
+    found = [
+        (catalogue.factor_index.best(with_one(prior.vectors), np.where(prior.is_known, N_KNOWN, 0)), bit)
+        for prior, bit in ((known.social, SOCIAL), (known.features, FEATURES))
+        if prior.is_known.any()
+    ]
+    bits = np.concatenate([np.full(rows.shape[1], bit, dtype=np.uint8) for rows, bit in found])
+    return Extra(np.concatenate([rows for rows, _ in found], axis=1), bits)
 
 
 def _seen(

@@ -12,11 +12,29 @@ from models.ranking.catalogue import Catalogue
 from models.sequence.packing import PackedWindows
 
 #: The sources of candidates, by the bit that says that a source brought one.
-SOURCES: Final = ("retrieval", "mf", "next", "neighbours", "popular")
-RETRIEVAL, MF, NEXT, NEIGHBOURS, POPULAR = (1 << bit for bit in range(len(SOURCES)))
+SOURCES: Final = ("retrieval", "mf", "next", "neighbours", "popular", "social", "features")
+RETRIEVAL, MF, NEXT, NEIGHBOURS, POPULAR, SOCIAL, FEATURES = (1 << bit for bit in range(len(SOURCES)))
 #: Up to this many rows a user's candidates are found in order by a pass over all rows; beyond, they
 #: are sorted.
 SCANNED_ROWS: Final = 65_536
+
+
+class Extra(NamedTuple):
+    """What sources bring that most users do not have.
+
+    Parameters
+    ----------
+    rows : (n, m) int64, -1 for none
+    bits : (m,) uint8, the source of each column
+    """
+
+    rows: Int64
+    bits: AnyArray
+
+    @classmethod
+    def none(cls, n: int) -> Extra:
+        """Return that nothing is brought to ``n`` users."""
+        return cls(np.zeros((n, 0), dtype=np.int64), np.zeros(0, dtype=np.uint8))
 
 
 class Union(NamedTuple):
@@ -43,6 +61,7 @@ def union(
     brought: tuple[Int64, Int64, Int64],
     seen: tuple[Int64, Int64],
     decays: tuple[Float32, Float32],
+    extra: Extra | None = None,
 ) -> Union:
     """Return what all sources bring, without what the users have had.
 
@@ -52,11 +71,13 @@ def union(
         popular rows, (p,) int64
     seen : (s,) int64 rows of all users one after another, and (n + 1,) int64 where each begins
     decays : what the followers, and the neighbours, of the newest behaviours count, newest first
+    extra : rows of further sources
     """
     tables = catalogue.next_rows, catalogue.neighbour_rows
-    width = sum(rows.shape[-1] for rows in brought)
-    width += sum(len(decay) * table.shape[1] for decay, table in zip(decays, tables, strict=True))
     n = len(packed.lengths)
+    more = Extra.none(n) if extra is None else extra
+    width = more.rows.shape[1] + sum(rows.shape[-1] for rows in brought)
+    width += sum(len(decay) * table.shape[1] for decay, table in zip(decays, tables, strict=True))
     found = Union(
         np.zeros((n, width), dtype=np.int64),
         np.zeros(n, dtype=np.int64),
@@ -68,7 +89,7 @@ def union(
         *brought, packed.rows, packed.lengths, *seen,
         catalogue.trained, where.current, where.previous, catalogue.is_shown,
         catalogue.next_rows.table, catalogue.next_weights.weights, decays[0],
-        catalogue.neighbour_rows.table, catalogue.neighbour_weights.weights, decays[1], *found,
+        catalogue.neighbour_rows.table, catalogue.neighbour_weights.weights, decays[1], *more, *found,
     )  # fmt: skip
     c = max(1, int(found.counts.max(initial=0)))
     return Union(
@@ -152,7 +173,7 @@ def _collect(  # noqa: C901 (one pass, nothing between the loops is kept)
     retrieved: Any, factorised: Any, popular: Any, window: Any, lengths: Any, seen: Any, seen_from: Any,
     trained: Any, current: Any, previous: Any, is_shown: Any,
     next_table: Any, next_weights: Any, next_decay: Any,
-    near_table: Any, near_weights: Any, near_decay: Any,
+    near_table: Any, near_weights: Any, near_decay: Any, extra: Any, extra_bits: Any,
     rows: Any, counts: Any, given: Any, sums: Any,
 ) -> None:  # fmt: skip
     width, n_retrieved, n_factorised = rows.shape[1], retrieved.shape[1], factorised.shape[1]
@@ -176,10 +197,12 @@ def _collect(  # noqa: C901 (one pass, nothing between the loops is kept)
             near_table, near_weights, near_decay, window[u], lengths[u],
             trained, current, previous, is_shown, entries[near_from:], values[near_from:],
         )  # fmt: skip
-        for i in range(m):
+        end = m + len(extra_bits)
+        entries[m:end] = extra[u]
+        for i in range(end):
             if entries[i] >= 0:
                 flags[entries[i]] |= 1
-        c = _in_order(flags, entries[:m], own)
+        c = _in_order(flags, entries[:end], own)
         counts[u] = c
         for j in range(c):
             rows[u, j], column[own[j]] = own[j], j
@@ -189,6 +212,8 @@ def _collect(  # noqa: C901 (one pass, nothing between the loops is kept)
         _note(entries[popular_from:next_from], POPULAR, flags, column, given[u])
         _note(entries[next_from:near_from], NEXT, flags, column, given[u])
         _note(entries[near_from:m], NEIGHBOURS, flags, column, given[u])
+        for i in range(len(extra_bits)):
+            _note(entries[m + i : m + i + 1], extra_bits[i], flags, column, given[u])
         last_to = min(next_from + next_table.shape[1], near_from)
         _add_up(entries[next_from:last_to], values[next_from:], flags, column, totals[0])
         _add_up(entries[next_from:near_from], values[next_from:], flags, column, totals[1])
@@ -196,7 +221,7 @@ def _collect(  # noqa: C901 (one pass, nothing between the loops is kept)
         for part in range(3):
             for j in range(c):
                 sums[part, u, j] = totals[part, j]
-        for i in range(m):
+        for i in range(end):
             if entries[i] >= 0:
                 flags[entries[i]] = 0
         for i in range(seen_from[u], seen_from[u + 1]):

@@ -12,8 +12,11 @@ from models.base.types import Bool, Float32, Int8, Int32, Int64
 from models.base.vocabulary import Degraded
 
 #: The columns of a list's sources. Retrieval of a new item is named ``content``. ``pin`` and
-#: ``explore`` are rules that put an item into a list; their rank is its place.
-SOURCE_NAMES: Final = ("retrieval", "content", "mf", "next", "neighbours", "popular", "pin", "explore")
+#: ``explore`` are rules that put an item into a list; their rank is its place. ``social`` is what
+#: the followed users let expect, ``features`` what the user's features do.
+SOURCE_NAMES: Final = (
+    "retrieval", "content", "mf", "next", "neighbours", "popular", "pin", "explore", "social", "features",
+)  # fmt: skip
 #: ``degraded`` of a list is a place here.
 DEGRADED: Final[tuple[Degraded, ...]] = get_args(Degraded)
 

@@ -28,7 +28,10 @@ from models.ranking.candidates import (
 )
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.choosing import chosen, list_size
+from models.ranking.first_lists import first_probabilities, name_sources
 from models.ranking.lists import RankedBatch, RankedItem, RankedList, fill_up
+from models.ranking.newcomers.known import Known, Newcomers
+from models.ranking.newcomers.social import Followed
 from models.ranking.reasons import reasons
 from models.ranking.scoring import ServedFusion
 from models.sequence.serving import ServedSequence
@@ -56,6 +59,7 @@ class Pipeline:
         self._k = k
         self._n_candidates = max(n_candidates, k)
         self._sequence, self._fusion = ServedSequence(artifact.sequence), ServedFusion(artifact.fusion)
+        self._newcomers = Newcomers.of(artifact)
 
     def recommend(
         self,
@@ -65,11 +69,13 @@ class Pipeline:
         user_features: Sequence[Row] | None = None,
         note: NoteStage = unheard,
         seeds: AnyArray | None = None,
+        followed: Sequence[Followed | None] | None = None,
     ) -> RankedBatch:
         """Return one list per window, in order.
 
         Items of the window and of ``extra_seen`` never appear. A window without an item of the
-        catalogue gets popular items, and its list says so.
+        catalogue gets what features and follows let expect, else popular items, and its list says
+        so.
 
         Parameters
         ----------
@@ -77,13 +83,23 @@ class Pipeline:
         user_features : per user, features by name; missing ones are imputed
         note : called at the end of each stage
         seeds : (n,) uint64, of chance, where the catalogue's rules leave something to it
+        followed : per user, the followed users of whom factors are known; None for nobody
         """
         if not windows or not catalogue.n_items:
             return self._empty(catalogue, len(windows))
-        found = self.candidates(catalogue, windows, extra_seen, note)
+        known = self.known(user_features, followed, len(windows))
+        found = self.candidates(catalogue, windows, extra_seen, note, known)
         lists = self.rank(catalogue, found, self.probabilities(catalogue, found, user_features), seeds)
         note("score")
         return lists
+
+    def known(
+        self, user_features: Sequence[Row] | None, followed: Sequence[Followed | None] | None, n: int
+    ) -> Known | None:
+        """Return what is known of ``n`` users beside their windows, None where that is nothing."""
+        if self._newcomers is None or (user_features is None and followed is None):
+            return None
+        return self._newcomers.known(user_features, followed, n)
 
     def candidates(
         self,
@@ -91,13 +107,25 @@ class Pipeline:
         windows: Sequence[Sequence[Behaviour]],
         extra_seen: Sequence[AbstractSet[str]] | None = None,
         note: NoteStage = unheard,
+        known: Known | None = None,
+        *,
+        mask_windows: bool = True,
     ) -> Candidates:
         """Return the candidates of each window, as :meth:`recommend` ranks them.
 
         The arguments are those of :meth:`recommend`; there must be a window, and an item.
+
+        Parameters
+        ----------
+        known : what :meth:`known` says of the users
+        mask_windows : whether items of a user's window are no candidates
         """
-        n_candidates, served = max(self._n_candidates, list_size(catalogue, self._k)), self._sequence
-        return gather(self._artifact, catalogue, windows, extra_seen, n_candidates, served=served, note=note)
+        strength = 0.0 if self._newcomers is None else self._newcomers.weights.strength
+        n_candidates = max(self._n_candidates, list_size(catalogue, self._k))
+        return gather(
+            self._artifact, catalogue, windows, extra_seen, n_candidates,
+            mask_windows=mask_windows, served=self._sequence, note=note, known=known, strength=strength,
+        )  # fmt: skip
 
     def rank(
         self, catalogue: Catalogue, found: Candidates, probabilities: Float32, seeds: AnyArray | None = None
@@ -110,6 +138,8 @@ class Pipeline:
         seeds : as in :meth:`recommend`
         """
         lists = chosen(catalogue, found, probabilities, self._k, seeds)
+        if found.known is not None:
+            name_sources(catalogue, found, found.known, lists)
         tables = catalogue.neighbour_rows.table, catalogue.next_rows.table
         window = found.packed.rows, found.packed.lengths
         lists.because[:] = reasons(catalogue.nearest, tables, catalogue.trained, lists.rows, *window)
@@ -139,7 +169,10 @@ class Pipeline:
         """Return each candidate's probability to be the next item, (n, c) float32; 0 for none."""
         users = user_side(self._artifact, found.user_vectors, user_features)
         is_cold = found.packed.lengths == 0
-        return self._fusion.probabilities(catalogue, found.rows, found.counts, found.planes, users, is_cold)
+        found_shares = self._fusion.probabilities(catalogue, found.rows, found.counts, found.planes, users, is_cold)
+        if found.known is not None and self._newcomers is not None:
+            first_probabilities(self._newcomers, catalogue, found, found.known, found_shares)
+        return found_shares
 
     def _empty(self, catalogue: Catalogue, n: int) -> RankedBatch:
         dim, f = self._artifact.sequence.config.dim, catalogue.factors.shape[1] - 1

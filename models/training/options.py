@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
@@ -94,6 +94,7 @@ class TrainingData:
     vectors : item id to raw text embedding, (d_text,) float32; items without one get zeros
     item_features, user_features : id to features by name (``models.features.columns.item_row`` and
         ``user_row``)
+    follows : user id to the ids of the users whom the user follows
     """
 
     log: Interactions
@@ -101,3 +102,4 @@ class TrainingData:
     source: TextSource
     item_features: Mapping[str, Row] = field(default_factory=dict)
     user_features: Mapping[str, Row] = field(default_factory=dict)
+    follows: Mapping[str, Sequence[str]] = field(default_factory=dict)

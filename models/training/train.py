@@ -32,6 +32,7 @@ from models.interactions import Interactions, next_item_counts, no_next_items, s
 from models.popularity import DecayedCounts
 from models.ranking.catalogue import build_catalogue
 from models.ranking.golden import add_golden
+from models.ranking.newcomers.histories import FoldIn
 from models.sequence.checkpoint import Checkpoint
 from models.sequence.fit import FitControl, SequenceData, SequenceFit, fit_sequence
 from models.sequence.untrained import popularity_sequence
@@ -39,6 +40,7 @@ from models.sequence.validation import Validator
 from models.text.whitening import Whitening, fit_whitening
 from models.training.fusion_cases import collect, measure, questions
 from models.training.log_slices import cut
+from models.training.newcomer_weights import About, Learnt, learn_newcomers
 from models.training.options import NO_TEXT, PRESETS, Preset, TextSource, TrainingData, TrainingOptions
 
 __all__ = ["NO_TEXT", "PRESETS", "Preset", "TextSource", "TrainingData", "TrainingOptions", "check_size", "train"]
@@ -124,9 +126,23 @@ class _Training:
         late = self._fit_parts(log, "final fit", early.sequence)
         n_epochs = early.sequence.epochs + late.sequence.epochs
         late = replace(late, sequence=replace(late.sequence, epochs=n_epochs))
-        final = self._artifact(late, fusion, metrics)
+        final = self._artifact(late, fusion, metrics, self._learn_newcomers(late.factors))
         vectors = dict(zip(log.item_ids, self._raw, strict=True))
         return add_golden(final, log, vectors, self._data.item_features)
+
+    def _learn_newcomers(self, factors: ItemFactors) -> Learnt | None:
+        data, preset = self._data, self._preset
+        if not (data.user_features or data.follows):
+            return None
+        alpha, regularisation = _fold_in_weights(preset.factors)
+        return learn_newcomers(
+            data.log,
+            About(self._user_features, data.user_features, data.follows),
+            FoldIn(alpha, regularisation, preset.sequence.max_length),
+            lambda log: self._fit_factors(log.wishes(), "newcomers"),
+            factors,
+            self._options.seed,
+        )
 
     def _fit_side_features(self) -> tuple[SideFeatures, SideFeatures]:
         """Fit the features of the items and users of the first slice only."""
@@ -247,11 +263,17 @@ class _Training:
             on_epoch=lambda epoch: on_progress("fusion", epoch + 1, preset.fusion_epochs),
         )
 
-    def _artifact(self, parts: _Parts, fusion: FusionModel, metrics: dict[str, float]) -> Artifact:
+    def _artifact(
+        self, parts: _Parts, fusion: FusionModel, metrics: dict[str, float], newcomers: Learnt | None = None
+    ) -> Artifact:
         tensors = _tensors(parts, fusion, self._whitening)
         for side, prefix in ((self._item_features, "item_imputer."), (self._user_features, "user_imputer.")):
             tensors |= {name: torch.from_numpy(array) for name, array in side.tensors(prefix).items()}
-        return make_artifact(tensors, self._preset.sequence, self._info(parts, metrics), self._options.device)
+        info = self._info(parts, metrics)
+        if newcomers is not None:
+            info["newcomers"] = newcomers.weights
+            tensors |= {name: torch.from_numpy(array) for name, array in newcomers.tensors().items()}
+        return make_artifact(tensors, self._preset.sequence, info, self._options.device)
 
     def _info(self, parts: _Parts, metrics: dict[str, float]) -> dict[str, Any]:
         log, options = self._data.log, self._options

@@ -7,7 +7,20 @@ consumer that takes only news sees the effect of exactly-once delivery: see
 
 from __future__ import annotations
 
+from typing import Final
+
 from streams.contract.records import Recommendation
+
+#: How new a list is: its revision, its ``users_offset`` or -1, and whether it is full.
+Rank = tuple[int, int, bool]
+#: Before all lists.
+NO_LIST: Final[Rank] = (-1, -1, False)
+
+
+def rank_of(recommendation: Recommendation) -> Rank:
+    """Return how new a list is among those of its user."""
+    offset = recommendation.users_offset
+    return recommendation.revision, offset if isinstance(offset, int) else -1, not recommendation.provisional
 
 
 class LatestLists:
@@ -17,17 +30,17 @@ class LatestLists:
     """
 
     def __init__(self) -> None:
-        self._accepted: dict[str, tuple[int, bool]] = {}
+        self._accepted: dict[str, Rank] = {}
 
     def accept(self, recommendation: Recommendation) -> bool:
         """Return whether a list is news, and remember it if so.
 
-        A list is news when its ``(revision, not provisional)`` is greater than that of the user's
-        last accepted list. So a later window is always news, and so is the full list after the
-        provisional one of the same window. Repeats are no news, in whatever order they come.
+        A list is news when its :func:`rank_of` is greater than that of the user's last accepted
+        list. So a later window is always news, then a later record of the user, and then the full
+        list after the provisional one. Repeats are no news, in whatever order they come.
         """
-        rank = (recommendation.revision, not recommendation.provisional)
-        if rank <= self._accepted.get(recommendation.user_id, (-1, False)):
+        rank = rank_of(recommendation)
+        if rank <= self._accepted.get(recommendation.user_id, NO_LIST):
             return False
         self._accepted[recommendation.user_id] = rank
         return True

@@ -127,7 +127,11 @@ class User(msgspec.Struct, omit_defaults=True):
 
 
 class UserVector(msgspec.Struct, omit_defaults=True):
-    """A user's vectors, as published on ``user-vectors``; both are little-endian float32."""
+    """A user's vectors, as published on ``user-vectors``; both are little-endian float32.
+
+    ``record`` is there for a user without events, whose vectors are empty: a hash of the record of
+    ``users`` from which the last first list was made.
+    """
 
     v: int
     user_id: str
@@ -135,6 +139,7 @@ class UserVector(msgspec.Struct, omit_defaults=True):
     artifact: str
     vector: bytes
     factors: bytes
+    record: bytes = b""
 
 
 class SourceRank(NamedTuple):
@@ -160,6 +165,8 @@ class Recommendation(msgspec.Struct):
     """One list, as published on ``recommendations``.
 
     ``provisional`` says that the full list of the same or a later revision follows.
+    ``users_offset`` is the offset on ``users`` of the record that the list knows. A list of a user
+    without events is triggered by it: ``event_id`` is empty then, and ``offset`` -1.
     """
 
     v: int
@@ -175,6 +182,7 @@ class Recommendation(msgspec.Struct):
     degraded: Degraded
     items: list[RecommendedItem]
     provisional: bool = False
+    users_offset: int | msgspec.UnsetType = msgspec.UNSET
 
 
 RecordT = TypeVar("RecordT")

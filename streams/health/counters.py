@@ -41,6 +41,8 @@ CounterName: TypeAlias = (
     | Annotated[Literal["keys_foreign"], "records on a changelog whose key is not a user_id"]
     | Annotated[Literal["users_expired"], "users whose window was removed because of user_ttl_days"]
     | Annotated[Literal["users_removed"], "users whose vector was removed after a tombstone on sequences"]
+    | Annotated[Literal["users_malformed"], "records on users that break the contract; they change nothing"]
+    | Annotated[Literal["lists_first"], "lists of users without events, from a record on users"]
     | Annotated[Literal["events_expired"], "events that the broker deleted before they were read, at most"]
     | Annotated[Literal["reject_alarms"], "minutes with so many rejects that an ERROR was logged"]
     | Annotated[Literal["index_rebuilds"], "times that the catalogue's rows and index were built again"]
@@ -54,6 +56,8 @@ GaugeName: TypeAlias = (
     | Annotated[
         Literal["index_recall_percent"], "share of the exact best 100 that retrieval finds, measured each minute"
     ]
+    | Annotated[Literal["users_known"], "users of this worker of whom a record is on users"]
+    | Annotated[Literal["users_followed"], "followed users of other workers whose vectors are kept"]
     | Annotated[Literal["index_generation"], "version of the catalogue snapshot"]
     | Annotated[Literal["index_engine_failures"], "searches and builds in which the index engine failed"]
     | Annotated[Literal["pending_windows"], "users who wait for the model"]

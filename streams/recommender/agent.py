@@ -5,7 +5,8 @@
 ::
 
     sequences ──► Collector ──► WindowQueue ──► ModelLoop ──► Delivery ──► recommendations
-    items ──► CatalogueReader ──► Served ───────────┘            └──────► user-vectors
+    items ──► CatalogueReader ──► Served ───────────┤            └──────► user-vectors
+    users ──► UsersReader ──► features, follows ────┘
 
 ``user-vectors`` is also the changelog of the table ``user_vectors``.
 """
@@ -29,7 +30,6 @@ from streams.formats.decoders import open_registry
 from streams.health.counters import Metrics
 from streams.health.stage_times import RECOMMENDER_STAGES
 from streams.health.unknown_items import UnknownItems
-from streams.recommender.background import watched
 from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.collector import Collector
 from streams.recommender.delivery import Delivery
@@ -43,9 +43,13 @@ from streams.recommender.model_loop import ModelLoop
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.popularity.recount import Recount
 from streams.recommender.served import Model, Served, load_model
+from streams.recommender.users.first_lists import FirstLists
+from streams.recommender.users.reader import UsersReader
 from streams.recommender.waiting.backpressure import Backpressure
-from streams.recommender.waiting.window_queue import ListRate, WindowQueue
+from streams.recommender.waiting.list_rate import ListRate
+from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp, build_app
+from streams.runtime.background import watched
 from streams.runtime.pages import serve
 from streams.settings.load import Settings
 from streams.state.table import BatchTable
@@ -141,6 +145,7 @@ async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) 
         unknown = app.health.unknown = UnknownItems()
         collector = _collector(parts, Served.of(model, await anext(catalogues), reader.seen), unknown)
         opened.push_async_callback(collector.recount.stop)
+        opened.push_async_callback(collector.users.stop)
         jobs = [_follow(catalogues, reader.seen, model, collector.maker), collector.maker.run(), unknown.run()]
         jobs += [] if engine is None else [report(engine, metrics)]
         tasks = [asyncio.ensure_future(watched(app, job)) for job in jobs]
@@ -157,18 +162,27 @@ def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector
     delivery = Delivery(app, queue, vectors, unknown, metrics)
     encoder = ListEncoder(as_json=app.settings.kafka.output_format == "json")
     fallback = FallbackLists(queue, delivery, vectors, parts.spare_thread, metrics, encoder)
+    pressure = Backpressure(queue, settings.max_pending_windows, metrics)
+    guard = functools.partial(watched, app)
+    first = FirstLists(queue, vectors, pressure)
+    users = UsersReader(app.settings.kafka, vectors, first, metrics, guard, lambda: app.rebalancing)
     maker = ListMaker(
         loop=ModelLoop(
-            queue=queue, thread=parts.thread, fallback=fallback, encoder=encoder, settings=settings, metrics=metrics
+            queue=queue,
+            thread=parts.thread,
+            fallback=fallback,
+            encoder=encoder,
+            settings=settings,
+            metrics=metrics,
+            facts=users.facts,
         ),
         counts=counts,
         delivery=delivery,
-        pressure=Backpressure(queue, settings.max_pending_windows, metrics),
+        pressure=pressure,
         served=served,
     )
-    guard = functools.partial(watched, app)
     recount = Recount(app.settings, popularity, guard, lambda: app.rebalancing, counts.note_popularity)
-    return Collector(app=app, vectors=vectors, metrics=metrics, queue=queue, maker=maker, recount=recount)
+    return Collector(app=app, vectors=vectors, metrics=metrics, queue=queue, maker=maker, recount=recount, users=users)
 
 
 async def _follow(catalogues: AsyncIterator[Catalogue], seen: SeenIndex, model: Model, maker: ListMaker) -> None:

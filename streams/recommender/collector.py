@@ -20,6 +20,7 @@ from streams.recommender.list_maker import ListMaker
 from streams.recommender.list_records import newest_windows
 from streams.recommender.popularity.recount import Recount
 from streams.recommender.removal import fresh_windows, note_passed_over, remove_vectors
+from streams.recommender.users.reader import UsersReader
 from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp
 from streams.state.table import BatchTable
@@ -35,6 +36,7 @@ class Collector:
     queue: WindowQueue[EventT]
     maker: ListMaker
     recount: Recount
+    users: UsersReader
 
     def __post_init__(self) -> None:
         self._left_generation: int | None = None
@@ -52,6 +54,7 @@ class Collector:
                 raise
 
     async def _collect(self, event: EventT) -> None:
+        await self.users.wait_ready()
         partition = event.message.partition
         found = newest_windows(event.value)
         if found.removed and not self._is_left(event):
@@ -95,6 +98,7 @@ class Collector:
         A rebalance, or the end of the worker, then does not wait for the model.
         """
         self._left_generation = self.app.consumer_generation_id
+        self.users.let_go()
         for event in self.queue.forget():
             event.ack()
         self.maker.pressure.update()
@@ -105,6 +109,7 @@ class Collector:
         Kafka may reuse generation numbers, so a stored number proves nothing from here on.
         """
         self._left_generation = None
+        await self.users.assigned(partitions)
         if self.app.settings.recommender.live_popularity == "on":
             await self.recount.assigned(partitions)
 

@@ -22,10 +22,11 @@ from streams.errors import BrokerError, FencedError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
 from streams.kafka.batch_writer import delivered
-from streams.recommender.background import watched
 from streams.recommender.list_encoding import MadeList
+from streams.recommender.users.first_lists import has_events, is_first
 from streams.recommender.waiting.window_queue import PendingWindow, WindowQueue
 from streams.runtime.app import StreamApp
+from streams.runtime.background import watched
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class PartitionLists:
     partition: int
     windows: list[Window] = field(default_factory=list)
     lists: list[OutRecord] = field(default_factory=list)
-    vectors: dict[bytes, bytes] = field(default_factory=dict)
+    vectors: dict[bytes, bytes | None] = field(default_factory=dict)
 
     @property
     def is_forgotten(self) -> bool:
@@ -139,12 +140,15 @@ class Delivery:
         """Return lists by partition, without those of removed users.
 
         The staged vectors make older windows of these users repeats, before anything is delivered.
+        A first list of a user who has events by now comes too late and is dropped.
         """
         parts: dict[int, PartitionLists] = {}
         for window, (record, vector) in made:
             if not (window.owner.is_forgotten or window.is_removed):
                 part = parts.setdefault(window.partition, PartitionLists(window.partition))
                 part.windows.append(window)
+                if is_first(window.state) and has_events(self._vectors.read(window.partition, window.key)):
+                    continue
                 part.lists.append(OutRecord(window.key, record))
                 part.vectors[window.key] = vector
         for part in parts.values():
@@ -172,6 +176,7 @@ class Delivery:
         if part.is_forgotten:
             return []
         self._metrics.add("lists", len(part.lists))
+        self._metrics.add("lists_first", sum(is_first(window.state) for window in part.windows))
         self._metrics.add_freshness(delivered_ms - window.written_ms for window in part.windows)
         self._metrics.stages.add("publish", (1000 * (delivered_s - w.scored_s) for w in part.windows if w.scored_s))
         self._vectors.store(part.partition, part.vectors, offset)

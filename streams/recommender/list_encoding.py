@@ -6,14 +6,18 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import NamedTuple
 
 import numpy as np
+from msgspec import UNSET
 
 from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import VERSION, Recommendation, RecommendedItem, SourceRank, UserVector, encode
 from streams.contract.windows import BaseWindow
+from streams.recommender.users.first_lists import is_first
+from streams.recommender.users.records import UserFacts
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,13 @@ UserWindow = tuple[bytes, BaseWindow]
 
 
 class MadeList(NamedTuple):
-    """A user's list on the wire: its record, and the record of the vectors behind it."""
+    """A user's list on the wire: its record, and the record of the vectors behind it.
+
+    ``vector`` is None where nothing is to be kept of the user.
+    """
 
     record: bytes
-    vector: bytes
+    vector: bytes | None
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,23 @@ class ListEncoder:
 
     as_json: bool = False
 
-    def full(self, users: Sequence[UserWindow], lists: RankedBatch, versions: Versions) -> list[MadeList]:
-        """Return full lists and their vectors, in order."""
-        records = recommendations(users, lists, versions, _now_ms())
-        vectors = user_vectors(users, lists, versions)
+    def full(
+        self,
+        users: Sequence[UserWindow],
+        lists: RankedBatch,
+        versions: Versions,
+        facts: Sequence[UserFacts | None] | None = None,
+    ) -> list[MadeList]:
+        """Return full lists and their vectors, in order.
+
+        Parameters
+        ----------
+        facts : per user, what was known beside the window; None for nothing
+        """
+        records = recommendations(users, lists, versions, _now_ms(), facts=facts)
+        vectors = user_vectors(users, lists, versions, facts)
         return [
-            MadeList(encode(record, as_json=self.as_json), encode(vector))
+            MadeList(encode(record, as_json=self.as_json), None if vector is None else encode(vector))
             for record, vector in zip(records, vectors, strict=True)
         ]
 
@@ -86,22 +104,38 @@ def _now_ms() -> int:
 
 
 def recommendations(
-    users: Sequence[UserWindow], lists: RankedBatch, versions: Versions, produced_ms: int, *, provisional: bool = False
+    users: Sequence[UserWindow],
+    lists: RankedBatch,
+    versions: Versions,
+    produced_ms: int,
+    *,
+    provisional: bool = False,
+    facts: Sequence[UserFacts | None] | None = None,
 ) -> Iterator[Recommendation]:
     """Yield each list's record for ``recommendations``.
 
     Parameters
     ----------
     provisional : whether the full list of the same or a later revision follows
+    facts : per user, what was known beside the window; None for nothing
     """
     places = lists.degraded.tolist()
-    for (key, state), items, place in zip(users, _items(lists), places, strict=True):
+    known = repeat(None, len(users)) if facts is None else facts
+    for (key, state), items, place, fact in zip(users, _items(lists), places, known, strict=True):
         user_id, trigger, degraded = key.decode(), state.trigger, DEGRADED[place]
+        users_offset = UNSET if fact is None else fact.offset
+        if is_first(state):
+            users_offset = trigger.offset if fact is None else max(trigger.offset, fact.offset)
+            trigger = trigger._replace(offset=-1)
         yield Recommendation(
             v=VERSION,
             list_id=list_id(
-                user_id, state.revision, trigger.event_id, versions.artifact, degraded if provisional else ""
-            ),
+                user_id,
+                state.revision,
+                trigger.event_id or f"users@{users_offset}",
+                versions.artifact,
+                degraded if provisional else "",
+            ),  # fmt: skip
             user_id=user_id,
             revision=state.revision,
             event_id=trigger.event_id,
@@ -113,6 +147,7 @@ def recommendations(
             degraded=degraded,
             items=items,
             provisional=provisional,
+            users_offset=users_offset,
         )
 
 
@@ -135,10 +170,25 @@ def _items(lists: RankedBatch) -> Iterator[list[RecommendedItem]]:
         ]
 
 
-def user_vectors(users: Sequence[UserWindow], lists: RankedBatch, versions: Versions) -> Iterator[UserVector]:
-    """Yield each user's record for ``user-vectors``; little-endian float32."""
+def user_vectors(
+    users: Sequence[UserWindow],
+    lists: RankedBatch,
+    versions: Versions,
+    facts: Sequence[UserFacts | None] | None = None,
+) -> Iterator[UserVector | None]:
+    """Yield each user's record for ``user-vectors``; little-endian float32.
+
+    A user without events has no vectors: the record says which record of ``users`` was answered.
+    None stands for a user without events whose record is gone, of whom nothing is kept.
+    """
     vectors, factors = (np.ascontiguousarray(values, dtype="<f4") for values in (lists.user_vectors, lists.factors))
-    for (key, state), vector, factor in zip(users, vectors, factors, strict=True):
+    known = repeat(None, len(users)) if facts is None else facts
+    for (key, state), vector, factor, fact in zip(users, vectors, factors, known, strict=True):
+        if is_first(state):
+            record = None if fact is None else fact.digest
+            first = UserVector(VERSION, key.decode(), state.revision, versions.artifact, b"", b"", record or b"")
+            yield None if record is None else first
+            continue
         yield UserVector(
             v=VERSION,
             user_id=key.decode(),

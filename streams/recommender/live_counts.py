@@ -14,6 +14,7 @@ from streams.recommender.delivery import Window
 from streams.recommender.list_records import new_items, revision_of
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.served import Served
+from streams.recommender.users.first_lists import is_first
 from streams.state.table import BatchTable
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class LiveCounts:
         """
         n_unknown = 0
         for window in windows:
-            if window.is_removed:
+            if window.is_removed or is_first(window.state):
                 continue
             last_revision = revision_of(self._vectors.read(window.partition, window.key))
             if not window.owner.is_forgotten:

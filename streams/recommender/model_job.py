@@ -10,6 +10,8 @@ from typing import Literal
 from streams.recommender.list_encoding import ListEncoder, MadeList, UserWindow
 from streams.recommender.list_records import behaviours
 from streams.recommender.served import Served
+from streams.recommender.users.model_inputs import model_inputs
+from streams.recommender.users.records import UserFacts
 
 ModelStage = Literal["embed", "retrieve", "score"]
 
@@ -34,13 +36,24 @@ class Answer:
         self.ended_s.append((stage, time.monotonic()))
 
 
-def make_lists(served: Served, users: Sequence[UserWindow], encoder: ListEncoder) -> Answer:
-    """Return the lists of users, encoded."""
+def make_lists(
+    served: Served,
+    users: Sequence[UserWindow],
+    encoder: ListEncoder,
+    facts: Sequence[UserFacts | None] | None = None,
+) -> Answer:
+    """Return the lists of users, encoded.
+
+    Parameters
+    ----------
+    facts : per user, what is known beside the window; None for nothing
+    """
     answer = Answer(time.monotonic())
     windows = [behaviours(state) for _, state in users]
     seen = [served.seen.items(state.had()) for _, state in users]
-    lists = served.model.pipeline.recommend(served.catalogue, windows, seen, note=answer.note)
-    made = encoder.full(users, lists, served.versions)
+    rows, followed = model_inputs(facts, served.model.artifact)
+    lists = served.model.pipeline.recommend(served.catalogue, windows, seen, rows, note=answer.note, followed=followed)
+    made = encoder.full(users, lists, served.versions, facts)
     answer.made = [one if is_usable else None for one, is_usable in zip(made, lists.is_finite().tolist(), strict=True)]
     if answer.ended_s:
         answer.ended_s[-1] = ("score", time.monotonic())

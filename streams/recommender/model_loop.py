@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -34,6 +34,7 @@ from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.model.poison_isolation import Scored, score
 from streams.recommender.model_job import Answer, answers, make_lists
 from streams.recommender.served import Served
+from streams.recommender.users.records import UserFacts
 from streams.recommender.waiting.window_queue import MAX_WINDOWS, WindowQueue
 from streams.settings.load import RecommenderSettings
 
@@ -46,6 +47,10 @@ RETRY_S: Final = 1.0
 POLL_S: Final = 0.02
 
 
+def nothing_known(_users: Sequence[tuple[int, bytes]]) -> None:
+    """Know nothing of users beside their windows."""
+
+
 @dataclass(kw_only=True, eq=False)
 class ModelLoop:
     """Takes windows from the queue and returns their full lists; nobody waits long for a list.
@@ -56,6 +61,7 @@ class ModelLoop:
     ----------
     thread : runs the pipeline
     encoder : encodes its lists, on the thread too
+    facts : returns what is known of users beside their windows, by partition and key
     """
 
     queue: WindowQueue[EventT]
@@ -64,6 +70,7 @@ class ModelLoop:
     encoder: ListEncoder
     settings: RecommenderSettings
     metrics: Metrics
+    facts: Callable[[Sequence[tuple[int, bytes]]], Sequence[UserFacts | None] | None] = nothing_known
 
     def __post_init__(self) -> None:
         self.has_answered = self._is_late = False
@@ -125,7 +132,8 @@ class ModelLoop:
             self.metrics.add("model_batches")
             self.metrics.add("model_windows", len(part))
             users = [(window.key, window.state) for window in part]
-            answer = await self.thread.run(make_lists, served, users, self.encoder)
+            facts = self.facts([(window.partition, window.key) for window in part])
+            answer = await self.thread.run(make_lists, served, users, self.encoder, facts)
             self._note_stages(part, answer)
             return answer.made
 

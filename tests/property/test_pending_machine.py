@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from streams.contract.windows import ListWindow, Trigger, WindowItem
-from streams.recommender.waiting.window_queue import MAX_WINDOWS, ListRate, PendingBatch, PendingWindow, WindowQueue
+from streams.recommender.waiting.list_rate import ListRate
+from streams.recommender.waiting.window_queue import MAX_WINDOWS, PendingBatch, PendingWindow, WindowQueue
 from tests.property.schedules import LIMIT, first_found, schedules
 
 N_PARTITIONS: Final = 2
@@ -234,7 +235,7 @@ class ForgetsNothing(WindowQueue[Any]):
 class KeepsWaiting(WindowQueue[Any]):
     """Lets the window that waits win over a newer one."""
 
-    def add(self, partition: int, windows: Iterable[tuple[bytes, ListWindow, int]], batch: Any) -> list[Any]:
+    def add(self, partition: int, windows: Iterable[tuple[bytes, ListWindow, int]], batch: Any = None) -> list[Any]:
         """Queue only users who do not wait."""
         owner = PendingBatch(batch)
         fresh = [w for w in windows if not self.is_waiting(PendingWindow(partition, w[0], w[1], w[2], owner))]

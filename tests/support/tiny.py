@@ -62,3 +62,18 @@ def artifact() -> Path:
         assert main(["train", str(log), "--out", str(folder / "artifact"), *options]) == 0
 
     return shared_run.once("tiny", train) / "artifact"
+
+
+def homophily_artifact() -> Path:
+    """Return the folder of an artifact of users whose features and follows tell what they like.
+
+    It is trained once; callers must not change it.
+    """
+
+    def save(folder: Path) -> None:
+        from models.artifact.artifact import save_artifact
+        from tests.support import tiny_models
+
+        save_artifact(tiny_models.homophily_artifact(), folder / "artifact")
+
+    return shared_run.once("homophily", save) / "artifact"

@@ -7,6 +7,7 @@ artifact.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -17,6 +18,7 @@ from models.artifact.artifact import Artifact
 from models.base.observer import Observer
 from models.base.types import Behaviour, Float32
 from models.base.vocabulary import EVENT_TYPES
+from models.factors.als import AlsConfig
 from models.factors.matrix_factorisation import FactorsConfig
 from models.features.columns import Row
 from models.interactions import Interactions
@@ -25,7 +27,7 @@ from models.sequence.fit import SequenceTraining
 from models.sequence.model import SequenceConfig
 from models.text.encoder import FakeEncoder
 from models.training import train as training
-from models.training.train import Preset, TextSource, TrainingData, TrainingOptions
+from models.training.train import NO_TEXT, Preset, TextSource, TrainingData, TrainingOptions
 
 T0 = 1_600_000_000_000
 N_ITEMS = 24
@@ -145,3 +147,46 @@ def window(*item_ids: str, step_ms: int = 60_000) -> list[Behaviour]:
 def shown_ids(catalogue: Catalogue) -> list[str]:
     """Return the ids of the items that lists may show, by row."""
     return [catalogue.item_ids[row] for row in np.flatnonzero(catalogue.is_shown).tolist()]
+
+
+N_GROUPS = 4
+#: Factors that find the groups in a second.
+HOMOPHILY_PRESET = replace(PRESET, factors=AlsConfig(dim=6, n_sweeps=5))
+
+
+def homophily_log(n_users: int = 160, n_items: int = 60, seed: int = 6) -> Interactions:
+    """Return users of four groups who like the items of their group."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (f"u{user}", f"i{item:02}", "view", T0 + int(rng.integers(10**9)))
+        for user in range(n_users)
+        for item in range(n_items)
+        if rng.random() < (0.6 if user % N_GROUPS == item % N_GROUPS else 0.05)
+    ]
+    return Interactions.from_rows(rows)
+
+
+def homophily_data(log: Interactions | None = None) -> TrainingData:
+    """Return them with what tells their group: a feature, and users of it whom they follow."""
+    log = homophily_log() if log is None else log
+    return TrainingData(log, {}, NO_TEXT, {}, homophily_features(log.user_ids), homophily_follows(log.user_ids))
+
+
+def homophily_features(user_ids: Sequence[str]) -> dict[str, Row]:
+    """Return the users' group as a feature."""
+    return {user_id: {"features.group": f"g{int(user_id[1:]) % N_GROUPS}"} for user_id in user_ids}
+
+
+def homophily_follows(user_ids: Sequence[str]) -> dict[str, list[str]]:
+    """Return four users of the same group whom each follows."""
+    n = len(user_ids)
+    return {
+        f"u{user}": [f"u{(user + step * N_GROUPS) % n}" for step in (1, 2, 3, 5)]
+        for user in (int(user_id[1:]) for user_id in user_ids)
+    }
+
+
+@cache
+def homophily_artifact() -> Artifact:
+    """Return an artifact of users whose group tells what they like, trained once a session."""
+    return train_tiny(data=homophily_data(), preset=HOMOPHILY_PRESET)

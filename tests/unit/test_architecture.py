@@ -32,6 +32,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"models.sequence"},
         {"models.artifact"},
         {"models.ranking.catalogue"},
+        {"models.ranking.newcomers"},
         {"models.ranking"},
         {"models.ranking.explaining"},
         {"models.training", "models.evaluation"},
@@ -53,6 +54,7 @@ FLOORS: dict[str, list[set[str]]] = {
             "streams.recommender.waiting",
             "streams.catalogue",
         },
+        {"streams.recommender.users"},
         {"streams.recommender"},
     ],
     "tools": [

@@ -1,4 +1,8 @@
-"""``headrace bench cold-start``: lists for users without events, from follows and features."""
+"""``headrace bench cold-start``: the served lists of users without events, and with their first.
+
+Each seed hides a fifth of the users with all their events, trains an artifact on the others as
+``headrace train --no-times`` does, and asks the pipeline that serves for the lists of the hidden.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -20,7 +24,8 @@ from tools.files.formats.named_files import check_exist
 from tools.files.raw_rows import raw_rows
 
 if TYPE_CHECKING:
-    from models.evaluation.cold_sources import ColdData
+    from models.features.columns import Row
+    from models.interactions import Interactions
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,7 @@ class Options:
     users : features of users; None for no features
     columns : contract names to the columns of ``interactions``
     seeds : the benchmark runs once with each
+    preset : of the training
     """
 
     interactions: Path
@@ -41,6 +47,7 @@ class Options:
     users: UserSource | None
     columns: Mapping[str, str]
     seeds: Sequence[int]
+    preset: Literal["demo", "best"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     UserSource.add_options(parser)
     parser.add_argument("--seeds", type=int, default=3, help="runs, with seeds 1, 2, ... (default: %(default)s)")
+    parser.add_argument(
+        "--preset", choices=("demo", "best"), default="best", help="sizes of the training (default: %(default)s)"
+    )
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -74,55 +84,76 @@ def options_of(args: argparse.Namespace) -> Options:
         users,
         parse_columns(args.columns),
         range(1, args.seeds + 1),
+        args.preset,
     )
 
 
 def run(options: Options) -> dict[str, Any]:
-    """Measure with each seed; return medians."""
-    from models.evaluation.cold_evaluation import CONFIG, evaluate_cold
-
+    """Measure with each seed; return medians, and what differs from seed to seed."""
     data = read_data(options)
-    runs = []
     with progress() as bar:
-        for seed in bar.track(options.seeds, description="cold start"):
-            try:
-                runs.append(evaluate_cold(data, CONFIG, seed))
-            except ValueError as exc:
-                raise InputError(f"{options.interactions}: {exc}") from exc
+        runs = [_measured(options, data, seed) for seed in bar.track(options.seeds, description="cold start")]
     return {
-        "users": int(len(np.unique(data.users))),
-        "items": data.n_items,
-        "interactions": len(data.users),
-        "follows": int(data.mask.sum()),
-        "features": data.features.shape[1],
+        "users": len(data.log.user_ids),
+        "items": len(data.log.item_ids),
+        "interactions": len(data.log),
+        "follows": sum(map(len, data.follows.values())),
+        "with_features": len(data.user_features),
+        "preset": options.preset,
         "seeds": list(options.seeds),
-        "unseen": median_of([one["unseen"]["methods"] for one in runs]),
-        "curve": median_of([one["curve"]["points"] for one in runs]),
-        "strength": [one["curve"]["strength"] for one in runs],
-        "fade": [one["curve"]["fade"] for one in runs],
-        "weights": [one["unseen"]["weights"] for one in runs],
-        "curve_users": [one["curve"]["users"] for one in runs],
+        "unseen": median_of([one["unseen"] for one in runs]),
+        "curve": median_of([one["curve"] for one in runs]),
+        "asked": [one["users"] for one in runs],
+        **{name: [one[name] for one in runs] for name in ("gain", "sources", "weights", "curve_users")},
     }
 
 
-def read_data(options: Options) -> ColdData:
-    """Return the arrays of the files that the options name."""
-    from models.evaluation.cold_sources import ColdData
+def _measured(options: Options, data: Data, seed: int) -> dict[str, Any]:
+    from models.evaluation.newcomers import NewcomerData, evaluate_newcomers, hidden_users
+    from models.training.train import NO_TEXT, TrainingData, TrainingOptions, train
+
+    try:
+        asked = NewcomerData(data.log, data.user_features, data.follows, hidden_users(data.log, seed))
+        artifact = train(
+            TrainingData(asked.rest, {}, NO_TEXT, {}, data.user_features, data.follows),
+            TrainingOptions(preset=options.preset, seed=seed, cut="last", is_ordered=False),
+        )
+        return evaluate_newcomers(asked, artifact, seed)
+    except ValueError as exc:
+        raise InputError(f"{options.interactions}: {exc}") from exc
+
+
+@dataclass(frozen=True)
+class Data:
+    """Interactions without times, in random order, and what is known of their users, by user id."""
+
+    log: Interactions
+    user_features: Mapping[str, Row]
+    follows: Mapping[str, Sequence[str]]
+
+
+def read_data(options: Options) -> Data:
+    """Return what the files that the options name hold.
+
+    All users decide which features there are, hidden users too, because their features are known.
+    """
+    from models.features.columns import user_row
+    from models.interactions import Interactions
 
     pairs = read_pairs(options.interactions, options.columns, ("user_id", "item_id"))
     if not pairs:
         raise InputError(
             f"{options.interactions}: no interactions; map the columns with --columns user_id=NAME,item_id=NAME"
         )
-    user_row = {user: i for i, user in enumerate(sorted({user for user, _ in pairs}))}
-    item_row = {item: i for i, item in enumerate(sorted({item for _, item in pairs}))}
-    coded = np.unique(np.array([(user_row[u], item_row[i]) for u, i in pairs], dtype=np.int64), axis=0)
-    follows, mask = _follows(options.follows, user_row)
-    features = _features(options, list(user_row))
     # Popularity gives ties to the lower row. Shuffled rows keep the order of the file from helping
     # it.
-    shuffled = np.random.default_rng(0).permutation(len(item_row)).astype(np.int64)
-    return ColdData(coded[:, 0], shuffled[coded[:, 1]], len(user_row), len(item_row), follows, mask, features)
+    once = sorted(set(pairs))
+    shuffled = [once[i] for i in np.random.default_rng(0).permutation(len(once))]
+    log = Interactions.from_rows((user, item, "view", 0) for user, item in shuffled)
+    known = set(log.user_ids)
+    users = options.users.read() if options.users else {}
+    features = {user_id: user_row(user) for user_id, user in users.items() if user_id in known}
+    return Data(log, features, _follows(options.follows, known))
 
 
 def read_pairs(path: Path, columns: Mapping[str, str], fields: Sequence[str]) -> list[tuple[str, str]]:
@@ -143,37 +174,13 @@ def read_pairs(path: Path, columns: Mapping[str, str], fields: Sequence[str]) ->
     return pairs
 
 
-def _follows(path: Path | None, user_row: Mapping[str, int]) -> tuple[Any, Any]:
-    """Return the follows of each user, padded, (n_users, m) int64, and a mask of the real ones.
-
-    Only follows among users with interactions count.
-    """
-    followed: dict[int, set[int]] = {}
-    for one, other in read_pairs(path, {"who": "0", "whom": "1"}, ("who", "whom")) if path else ():
-        who, whom = user_row.get(one), user_row.get(other)
-        if who is not None and whom is not None and who != whom:
-            followed.setdefault(who, set()).add(whom)
-    longest = max((len(found) for found in followed.values()), default=0)
-    follows = np.zeros((len(user_row), longest), dtype=np.int64)
-    mask = np.zeros((len(user_row), longest), dtype=np.bool_)
-    for who, found in followed.items():
-        follows[who, : len(found)], mask[who, : len(found)] = sorted(found), True
-    return follows, mask
-
-
-def _features(options: Options, user_ids: Sequence[str]) -> Any:
-    """Return users' features, (n_users, p) float32; missing ones are 0, which is their mean.
-
-    There are no columns without ``--users``. All users decide which columns there are, hidden users
-    too, because their features are known.
-    """
-    from models.features.columns import user_row
-    from models.features.side_features import fit_side_features
-
-    users = options.users.read() if options.users else {}
-    rows = [user_row(users.get(user_id, {})) for user_id in user_ids]
-    no_text = np.zeros((len(rows), 0), dtype=np.float32)
-    return fit_side_features(rows, no_text, "mean").encode(rows, no_text)
+def _follows(path: Path | None, known: set[str]) -> dict[str, list[str]]:
+    """Return whom each user follows; only follows among users with interactions count."""
+    followed: dict[str, dict[str, None]] = {}
+    for who, whom in read_pairs(path, {"who": "0", "whom": "1"}, ("who", "whom")) if path else ():
+        if who in known and whom in known and who != whom:
+            followed.setdefault(who, {})[whom] = None
+    return {who: list(whom) for who, whom in followed.items()}
 
 
 def median_of(runs: Sequence[Any]) -> Any:
@@ -193,9 +200,15 @@ def as_table(result: dict[str, Any]) -> list[str]:
     lines.append(f"{'NDCG@10 after events':<22} " + " ".join(f"{name:>14}" for name in methods))
     for n, point in result["curve"].items():
         lines.append(f"{n:<22} " + " ".join(f"{point[name]['ndcg@10']:>14.4f}" for name in methods))
-    lines.append(
-        f"full ranking, medians of {len(result['seeds'])} seeds; a fifth of {result['users']} users hidden, half of it test"
-    )
+    lines.append("")
+    for i, seed in enumerate(result["seeds"]):
+        gain, error = result["gain"][i]
+        weights = ", ".join(f"{name} {value:g}" for name, value in result["weights"][i].items())
+        lines.append(
+            f"seed {seed}: served over popularity {gain:+.4f} +- {error:.4f}; {result['sources'][i]} of "
+            f"{result['asked'][i]} first lists stand on features or follows; {weights}"
+        )
+    lines.append(f"full ranking, medians of {len(result['seeds'])} seeds; a fifth of {result['users']} users hidden")
     return lines
 
 

@@ -220,8 +220,8 @@ def _training_data(fit: FitOptions, inputs: TrainingInputs, device: str) -> Trai
     sides = inputs.sides
     if not sides.has_text:
         say(IDS_ALONE, style="dim")
-        return TrainingData(inputs.log, {}, NO_TEXT, sides.item_features, sides.user_features)
+        return TrainingData(inputs.log, {}, NO_TEXT, sides.item_features, sides.user_features, sides.follows)
     encoder = inputs.encoder or open_encoder(fit.encoder, device, encoder_access())
     vectors = embed_items(sides.items, encoder, open_cache(None, encoder))
     source = TextSource(fit.encoder, encoder.version, text_version(), encoder.files_sha256)
-    return TrainingData(inputs.log, vectors, source, sides.item_features, sides.user_features)
+    return TrainingData(inputs.log, vectors, source, sides.item_features, sides.user_features, sides.follows)

@@ -46,11 +46,13 @@ class Sides:
     ----------
     items : the contract's fields, by item id
     item_features, user_features : features by name, by item id and by user id
+    follows : the users whom a user follows, by user id
     """
 
     items: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     item_features: Mapping[str, Row] = field(default_factory=dict)
     user_features: Mapping[str, Row] = field(default_factory=dict)
+    follows: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def has_text(self) -> bool:
@@ -168,6 +170,7 @@ class TrainingSources:
             items,
             {item_id: item_row(item) for item_id, item in items.items()},
             {user_id: user_row(user) for user_id, user in users.items()},
+            {user_id: user["follows"] for user_id, user in users.items() if user.get("follows")},
         )
 
 

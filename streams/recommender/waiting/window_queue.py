@@ -15,12 +15,13 @@ import asyncio
 import heapq
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from streams.contract.records import encode
 from streams.contract.windows import ListWindow, decode_list_window
+from streams.recommender.waiting.list_rate import ListRate
 
 BatchT = TypeVar("BatchT")
 
@@ -36,10 +37,11 @@ Key = tuple[int, bytes]
 class PendingBatch(Generic[BatchT]):
     """A record batch, and how many windows must be delivered before it is done.
 
-    It is forgotten when its partition is taken away.
+    It is forgotten when its partition is taken away. ``batch`` is None for windows that no record
+    batch brought: there is nothing to commit.
     """
 
-    batch: BatchT
+    batch: BatchT | None
     remaining: int = 0
     is_forgotten: bool = False
 
@@ -85,43 +87,6 @@ class _Waiting(Generic[BatchT]):
         self.window, self.n_behaviours, self.written_ms, self.since_s = window, n_behaviours, written_ms, since_s
 
 
-class ListRate:
-    """At most ``per_minute`` lists per user and minute, ``60 / per_minute`` seconds apart.
-
-    A user who sends thousands of events must not take the model from the others. Only users whose
-    last list is younger than the interval are remembered. For one event loop; times are seconds of
-    a steady clock.
-
-    Parameters
-    ----------
-    per_minute : most lists per user and minute, above 0
-    """
-
-    def __init__(self, per_minute: float) -> None:
-        self._interval_s = 60.0 / per_minute
-        self._last_s: OrderedDict[Hashable, float] = OrderedDict()
-
-    def __len__(self) -> int:
-        """Return the number of users remembered."""
-        return len(self._last_s)
-
-    def ready_at_s(self, user: Hashable) -> float:
-        """Return when the user may have the next list; minus infinity means at once."""
-        last_s = self._last_s.get(user)
-        return float("-inf") if last_s is None else last_s + self._interval_s
-
-    def note(self, user: Hashable, now_s: float) -> None:
-        """Remember that a list of the user is made now; forget users who may have one again."""
-        self._last_s.pop(user, None)
-        self._last_s[user] = now_s
-        while self._last_s and now_s - next(iter(self._last_s.values())) >= self._interval_s:
-            self._last_s.popitem(last=False)
-
-    def take_back(self, user: Hashable) -> None:
-        """Forget the user's last list: the model failed to make it."""
-        self._last_s.pop(user, None)
-
-
 class WindowQueue(Generic[BatchT]):
     """The queue in front of the model. For one event loop.
 
@@ -161,12 +126,15 @@ class WindowQueue(Generic[BatchT]):
         """Users held back by the list rate."""
         return len(self._held)
 
-    def add(self, partition: int, windows: Iterable[tuple[bytes, ListWindow, int]], batch: BatchT) -> list[BatchT]:
+    def add(
+        self, partition: int, windows: Iterable[tuple[bytes, ListWindow, int]], batch: BatchT | None = None
+    ) -> list[BatchT]:
         """Queue a batch's windows; return the batches that are finished at once.
 
         Parameters
         ----------
         windows : ``(key, state, written_ms)`` each, in offset order
+        batch : None for windows that no record batch brought
         """
         self.arrived.set()
         owner = PendingBatch(batch)
@@ -248,6 +216,13 @@ class WindowQueue(Generic[BatchT]):
         user = (window.partition, window.key)
         return user in self._ready or user in self._held
 
+    def pending(self, partition: int, key: bytes) -> list[ListWindow]:
+        """Return a user's windows that wait or are in the model's hands."""
+        user = (partition, key)
+        waiting = self._ready.get(user) or self._held.get(user)
+        found = [] if waiting is None else [_state(waiting)]
+        return found + [window.state for window in self._in_hand.get(user, ())]
+
     def give_back(self, windows: Sequence[PendingWindow[BatchT]]) -> None:
         """Queue windows again, in front, after the model failed on them.
 
@@ -309,7 +284,7 @@ class WindowQueue(Generic[BatchT]):
         for waiting in (self._ready, self._held, self._without_list, self._in_hand):
             for user in [user for user in waiting if user[0] in gone]:
                 del waiting[user]
-        return [owner.batch for owner in dropped]
+        return [owner.batch for owner in dropped if owner.batch is not None]
 
     def _put_down(self, window: PendingWindow[BatchT]) -> None:
         user = (window.partition, window.key)
@@ -333,12 +308,19 @@ class WindowQueue(Generic[BatchT]):
         batches = self._batches.get(partition, deque())
         finished: list[BatchT] = []
         while batches and batches[0].remaining == 0:
-            finished.append(batches.popleft().batch)
+            batch = batches.popleft().batch
+            if batch is not None:
+                finished.append(batch)
         return finished
 
 
 def _decoded(user: Key, waiting: _Waiting[BatchT], *, has_list: bool) -> PendingWindow[BatchT]:
     partition, key = user
+    return PendingWindow(
+        partition, key, _state(waiting), waiting.written_ms, waiting.owner, has_list, since_s=waiting.since_s
+    )
+
+
+def _state(waiting: _Waiting[BatchT]) -> ListWindow:
     kept = waiting.window
-    state = decode_list_window(kept) if isinstance(kept, bytes) else kept
-    return PendingWindow(partition, key, state, waiting.written_ms, waiting.owner, has_list, since_s=waiting.since_s)
+    return decode_list_window(kept) if isinstance(kept, bytes) else kept

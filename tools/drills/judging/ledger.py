@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from streams.contract.newest_lists import LatestLists
+from streams.contract.newest_lists import LatestLists, Rank, rank_of
 from streams.contract.records import Recommendation, RecordDecoder
 from streams.errors import RecordError
 
@@ -20,7 +20,7 @@ Lane = tuple[str, int]
 class Newest:
     """A user's last accepted list, encoded."""
 
-    rank: tuple[int, bool]
+    rank: Rank
     offset: int
     id_hash: int
     is_degraded: bool
@@ -65,7 +65,7 @@ class ListLedger:
         if not self._recipe.accept(made):
             self.n_repeated += 1
             return None
-        rank, id_hash = (made.revision, not made.provisional), hash(made.list_id) & _HASH_MASK
+        rank, id_hash = rank_of(made), hash(made.list_id) & _HASH_MASK
         newest = Newest(rank, made.offset, id_hash, made.degraded != "none", value or b"")
         last = self._newest.get(made.user_id)
         self.n_duplicate += last is not None and not newest.is_news_after(last)

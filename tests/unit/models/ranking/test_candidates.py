@@ -203,7 +203,7 @@ def test_each_candidate_says_which_sources_brought_it() -> None:
         for name, rows in expected.items():
             given = set(found.rows[user, found.given[name][user] & found.valid[user]].tolist())
             assert given == rows & valid, name
-    assert set(found.given) == {"retrieval", "mf", "next", "neighbours", "popular"}
+    assert set(found.given) == {"retrieval", "mf", "next", "neighbours", "popular", "social", "features"}
 
 
 def test_neighbours_of_the_window_count_by_age() -> None:

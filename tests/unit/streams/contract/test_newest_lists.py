@@ -18,10 +18,15 @@ from streams.recommender.list_encoding import list_id
 CONSUMING = Path(__file__).parents[4] / "docs" / "contract" / "consuming.md"
 
 
-def make_list(revision: int, *, provisional: bool = False, user_id: str = "u", artifact: str = "a") -> Recommendation:
+def make_list(
+    revision: int, *, provisional: bool = False, user_id: str = "u", artifact: str = "a", known: int = -1
+) -> Recommendation:
     """Return an empty list."""
     made_id = list_id(user_id, revision, "e", artifact)
-    return Recommendation(1, made_id, user_id, revision, "e", revision, 0, 0, artifact, 1, "none", [], provisional)
+    offset = msgspec.UNSET if known < 0 else known
+    return Recommendation(
+        1, made_id, user_id, revision, "e", revision, 0, 0, artifact, 1, "none", [], provisional, offset
+    )
 
 
 def accepted(*lists: Recommendation) -> list[bool]:
@@ -53,17 +58,28 @@ def test_users_do_not_mix() -> None:
     assert accepted(make_list(5), make_list(1, user_id="v"), make_list(1, user_id="v")) == [True, True, False]
 
 
-RANKS = st.tuples(st.integers(1, 6), st.booleans())
+def test_a_changed_record_is_news_within_a_revision() -> None:
+    """A newcomer's next list replaces the first, and the first event's list replaces both."""
+    first, changed, own = make_list(0, known=4), make_list(0, known=9), make_list(1, known=9)
+    assert accepted(first, changed, first, changed, own, changed) == [True, True, False, False, True, False]
+    assert accepted(make_list(1), make_list(0, known=99)) == [True, False]
+
+
+RANKS = st.tuples(st.integers(0, 5), st.integers(-1, 3), st.booleans())
 
 
 @given(st.lists(RANKS, min_size=1, max_size=20))
-def test_what_is_accepted_only_rises_and_ends_with_the_best(ranks: list[tuple[int, bool]]) -> None:
+def test_what_is_accepted_only_rises_and_ends_with_the_best(ranks: list[tuple[int, int, bool]]) -> None:
     """In any order, with any repeats, the last accepted list is the newest.
 
     It is full if a full list came.
     """
     latest = LatestLists()
-    taken = [(revision, full) for revision, full in ranks if latest.accept(make_list(revision, provisional=not full))]
+    taken = [
+        (revision, known, full)
+        for revision, known, full in ranks
+        if latest.accept(make_list(revision, provisional=not full, known=known))
+    ]
     assert taken == sorted(set(taken))
     assert taken[-1] == max(ranks)
 
@@ -78,9 +94,9 @@ def documented_consumer() -> Callable[[bytes], dict[str, Any] | None]:
 
 
 @given(st.lists(st.tuples(RANKS, st.sampled_from("uv")), max_size=20))
-def test_the_documented_consumer_takes_the_same_lists(arrivals: list[tuple[tuple[int, bool], str]]) -> None:
+def test_the_documented_consumer_takes_the_same_lists(arrivals: list[tuple[tuple[int, int, bool], str]]) -> None:
     """It has msgpack alone, and the lists are what headrace writes."""
     latest, news = LatestLists(), documented_consumer()
-    for (revision, full), user_id in arrivals:
-        made = make_list(revision, provisional=not full, user_id=user_id)
+    for (revision, known, full), user_id in arrivals:
+        made = make_list(revision, provisional=not full, user_id=user_id, known=known)
         assert news(encode(made)) == (msgspec.to_builtins(made) if latest.accept(made) else None)

@@ -75,7 +75,7 @@ def test_a_list_tells_what_caused_it_and_what_made_it() -> None:
         {"item_id": "i9", "score": 0.75, "sources": {"mf": (2, 1.25)}, "because": "i1"}
     ]
     vector = msgspec.msgpack.decode(
-        ListEncoder().full([(b"u", window(5))], one_list(), VERSIONS)[0].vector, type=UserVector
+        ListEncoder().full([(b"u", window(5))], one_list(), VERSIONS)[0].vector or b"", type=UserVector
     )
     assert np.frombuffer(vector.vector, "<f4").tolist() == [1.5, -2.0, 0.0]
     assert np.frombuffer(vector.factors, "<f4").tolist() == [0.25]

@@ -100,7 +100,7 @@ def test_a_stored_vector_is_used_only_where_it_fits() -> None:
 
     def stored(vector: list[float], artifact: str = "abc") -> bytes:
         lists = RankedBatch.blank((), 0, np.array([vector], np.float32), np.array([[0.5]], np.float32))
-        return ListEncoder().full([(b"u", window(5))], lists, Versions(artifact, 1))[0].vector
+        return ListEncoder().full([(b"u", window(5))], lists, Versions(artifact, 1))[0].vector or b""
 
     found = stored_vectors(stored([1.5, 1.0]), "abc", 2, 1)
     assert found is not None and (found.vector.tolist(), found.factors.tolist()) == ([1.5, 1.0], [0.5])

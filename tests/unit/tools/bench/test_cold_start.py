@@ -51,31 +51,32 @@ def test_data_is_of_users_with_interactions(tmp_path: Path) -> None:
         "--user-columns", "user_id=0,features.age=1,features.city=2",
     )  # fmt: skip
     data = read_data(options_of(args))
-    assert (data.n_users, data.n_items, len(data.users)) == (3, 2, 3)
-    assert data.follows[0][data.mask[0]].tolist() == [1, 2]
-    assert data.mask.sum() == 2
-    # age: the second user's is not known
-    np.testing.assert_allclose(data.features[:, 0], [-1, 0, 1])
-    assert data.features[0, 1:].tolist() == data.features[2, 1:].tolist() != data.features[1, 1:].tolist()
+    assert (len(data.log.user_ids), len(data.log.item_ids), len(data.log)) == (3, 2, 3)
+    assert data.follows == {"u1": ["u3", "u2"]}
+    assert data.user_features == {
+        "u1": {"features.age": 3.0, "features.city": "Brno"},
+        "u2": {"features.city": "Linz"},
+        "u3": {"features.age": 9.0, "features.city": "Brno"},
+    }
 
 
 def test_a_run_reports_and_friends_help(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Users like and follow their own group here, so the social prior beats popularity."""
     rng = np.random.default_rng(5)
-    likes = [(u, i) for u in range(80) for i in range(40) if rng.random() < (0.9 if u % 4 == i % 4 else 0.1)]
-    knows = [(u, int(rng.integers(20)) * 4 + u % 4) for u in range(80) for _ in range(4)]
+    likes = [(u, i) for u in range(200) for i in range(40) if rng.random() < (0.9 if u % 4 == i % 4 else 0.1)]
+    knows = [(u, int(rng.integers(50)) * 4 + u % 4) for u in range(200) for _ in range(4)]
     files = {
         "--interactions": written(tmp_path / "i.gz", "".join(f"{u}\t{i}\n" for u, i in likes)),
         "--follows": written(tmp_path / "f", "".join(f"{u}\t{v}\n" for u, v in knows)),
     }
-    argv = [arg for pair in files.items() for arg in pair] + ["--seeds", 1]
+    argv = [arg for pair in files.items() for arg in pair] + ["--seeds", 1, "--preset", "demo"]
     assert main(["bench", "cold-start", *map(str, argv), "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert result["unseen"]["social prior"]["ndcg@10"] > result["unseen"]["popularity"]["ndcg@10"]
-    assert result["users"] == 80
+    assert result["unseen"]["served"]["ndcg@10"] > result["unseen"]["popularity"]["ndcg@10"]
+    assert result["users"] == 200
     table = "\n".join(bench_cold_start.as_table(result))
     assert "friends' vote" in table
-    assert "blend, mixed" in table
+    assert "seed 1: served over popularity +" in table
 
 
 @pytest.mark.parametrize(

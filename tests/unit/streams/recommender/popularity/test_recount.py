@@ -16,6 +16,7 @@ from streams.recommender.collector import Collector
 from streams.recommender.popularity import recount
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.popularity.recount import Recount
+from streams.recommender.users.reader import UsersReader
 from streams.settings.load import Settings, load_settings
 from tests.support import tiny_models
 from tests.unit.streams.recommender.popularity.test_live_popularity import window
@@ -147,7 +148,8 @@ def test_an_assignment_counts_its_partitions_of_windows(live_popularity: str, ex
         found = RecordingRecount()
         assert isinstance(app.serving, RecommenderAgent)
         parts: Any = dict.fromkeys(("vectors", "metrics", "queue", "maker"))
-        app.serving.collector = Collector(app=app, recount=cast(Recount, found), **parts)
+        users = cast(UsersReader, RecordingRecount())
+        app.serving.collector = Collector(app=app, recount=cast(Recount, found), users=users, **parts)
         topic = chosen.kafka.topic
         mine = {TP(topic("sequences"), 0), TP(topic("sequences"), 3), TP(topic("user-vectors"), 0)}
         for assigned in (mine, set[TP]()):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from streams.recommender.waiting.window_queue import ListRate, WindowQueue
+from streams.recommender.waiting.list_rate import ListRate
+from streams.recommender.waiting.window_queue import WindowQueue
 from tests.unit.streams.recommender.waiting.test_window_queue import entry
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.base.types import Float32
-from models.evaluation.cold_priors import Prior, blend, fit_feature_model
+from models.ranking.newcomers.priors import Prior, blend, fit_feature_model
 
 
 def linear_users(n: int = 200) -> tuple[Float32, Float32]:
@@ -57,41 +57,38 @@ def test_bad_training_data_is_named() -> None:
         fit_feature_model(features, factors, ones).predict(features[:, :2])
 
 
-EVIDENCE = np.array([[4.0, 0.0]] * 4, dtype=np.float32)
-SOCIAL = Prior(np.array([[0.0, 8.0]] * 4, dtype=np.float32), np.array([True, True, False, False]))
-MODELLED = Prior(np.array([[-4.0, 0.0]] * 4, dtype=np.float32), np.array([True, False, True, False]))
+EVIDENCE = np.array([[4.0, 0.0]] * 3, dtype=np.float32)
+PRIOR = Prior(np.array([[0.0, 8.0]] * 3, dtype=np.float32), np.array([True, True, False]))
 
 
 def test_the_blend_weighs_prior_and_evidence_by_events() -> None:
-    """At s = 2 and n = 6 the prior weighs a quarter; the social prior comes first."""
-    found = blend(EVIDENCE, np.full(4, 6), [SOCIAL, MODELLED], 2.0)
-    np.testing.assert_allclose(found.vectors, [[3, 2], [3, 2], [2, 0], [4, 0]], atol=1e-6)
-    assert found.has_any.all()
+    """At s = 2 and n = 6 the prior weighs a quarter; without a prior evidence stands alone."""
+    found = blend(EVIDENCE, np.full(3, 6), PRIOR, 2.0)
+    np.testing.assert_allclose(found, [[3, 2], [3, 2], [4, 0]], atol=1e-6)
+    assert found.dtype == np.float32
 
 
 @pytest.mark.parametrize("strength", [0.0, 2.0])
 def test_without_events_the_prior_stands_alone(strength: float) -> None:
-    """Without events evidence is ignored, even NaN; users without any prior are marked."""
-    found = blend(EVIDENCE * np.float32(np.nan), np.zeros(4, dtype=np.int64), [SOCIAL, MODELLED], strength)
-    assert found.vectors.tolist() == [[0, 8], [0, 8], [-4, 0], [0, 0]]
-    assert found.has_any.tolist() == [True, True, True, False]
-    assert found.vectors.dtype == np.float32
+    """Without events evidence is ignored, even NaN; users without any prior have zeros."""
+    found = blend(EVIDENCE * np.float32(np.nan), np.zeros(3, dtype=np.int64), PRIOR, strength)
+    assert found.tolist() == [[0, 8], [0, 8], [0, 0]]
 
 
 def test_the_blend_goes_from_prior_to_evidence() -> None:
     """Each event moves the factors towards the evidence; at strength 0 one is enough."""
-    n_events = np.array([0, 1, 10, 10_000])
-    prior = Prior(SOCIAL.vectors, np.ones(4, dtype=np.bool_))
-    first = blend(EVIDENCE, n_events, [prior], 3.0).vectors[:, 0]
+    n_events = np.array([0, 1, 10_000])
+    prior = Prior(PRIOR.vectors, np.ones(3, dtype=np.bool_))
+    first = blend(EVIDENCE, n_events, prior, 3.0)[:, 0]
     assert (np.diff(first) > 0).all()
     assert first[-1] == pytest.approx(4.0, abs=1e-2)
-    assert blend(EVIDENCE, n_events, [prior], 0.0).vectors[1].tolist() == [4.0, 0.0]
+    assert blend(EVIDENCE, n_events, prior, 0.0)[1].tolist() == [4.0, 0.0]
 
 
 def test_a_bad_blend_is_named() -> None:
     """A negative or infinite strength and counts of another length are errors."""
     for strength in (-1.0, float("inf"), float("nan")):
         with pytest.raises(ValueError, match="strength="):
-            blend(EVIDENCE, np.ones(4), [], strength)
+            blend(EVIDENCE, np.ones(3), PRIOR, strength)
     with pytest.raises(ValueError, match="n_events of shape"):
-        blend(EVIDENCE, np.ones(3), [], 1.0)
+        blend(EVIDENCE, np.ones(2), PRIOR, 1.0)

@@ -1,15 +1,14 @@
-"""What to expect of users with few events: a prior from their features, and a blend with evidence.
+"""What to expect of users with few events: a prior from what is known, and a blend with evidence.
 
-Ridge regression predicts a user's factors from features; ``models.evaluation.cold_social`` predicts
-them from follows. Both give way to fold-in (``models.factors.matrix_factorisation.fold_in``) as
-events arrive. New items need nothing from this module: their text vectors make them retrievable at
-once (``models.ranking.catalogue.build_catalogue``).
+Ridge regression predicts a user's factors from features; ``models.ranking.newcomers.social``
+predicts them from follows. Both give way to fold-in (``models.factors.folding``) as events arrive.
+New items need nothing from this module: their text vectors make them retrievable at once
+(``models.ranking.catalogue.build_catalogue``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -67,7 +66,7 @@ def fit_feature_model(
     features : (n, p) float32
     factors : (n, f) float32, as fold-in gives them
     weights : (n,) of float, 0 or more: how much is known of each user, see
-        :func:`models.evaluation.cold_social.knowledge`
+        :func:`models.ranking.newcomers.social.knowledge`
     regularisation : above 0, in units of fully known users
     """
     if not (len(features) == len(factors) == len(weights)):
@@ -98,15 +97,8 @@ class Prior(NamedTuple):
     is_known: Bool
 
 
-class Blend(NamedTuple):
-    """Users' factors (n, f) float32, and who has any, (n,) bool; others have zeros."""
-
-    vectors: Float32
-    has_any: Bool
-
-
-def blend(evidence: Float32, n_events: AnyArray, priors: Sequence[Prior], strength: float) -> Blend:
-    """Return users' factors from priors and evidence: ``(s * prior + n * evidence) / (s + n)``.
+def blend(evidence: Float32, n_events: AnyArray, prior: Prior, strength: float) -> Float32:
+    """Return users' factors from prior and evidence: ``(s * prior + n * evidence) / (s + n)``.
 
     This is the posterior mean of a Gaussian whose prior is worth ``s`` pseudo events, each as noisy
     as a real one (Bishop, Pattern Recognition and Machine Learning, 2006, equation 2.141). Fold-in
@@ -117,8 +109,12 @@ def blend(evidence: Float32, n_events: AnyArray, priors: Sequence[Prior], streng
     ----------
     evidence : (n, f) float32, fold-in of each user's events; ignored for a user without events
     n_events : (n,) of int or float, 0 or more
-    priors : for each user the first prior that knows the user counts: social, then model-based
     strength : ``s``, 0 or more
+
+    Returns
+    -------
+    (n, f) float32
+        Zeros for a user with neither.
 
     Raises
     ------
@@ -129,13 +125,10 @@ def blend(evidence: Float32, n_events: AnyArray, priors: Sequence[Prior], streng
         raise ValueError(f"strength={strength}: must be finite and 0 or more; give the pseudo events of the prior")
     if n_events.shape != evidence.shape[:1]:
         raise ValueError(f"n_events of shape {n_events.shape}: need one per row of evidence, {evidence.shape[:1]}")
-    expected, has_prior = np.zeros_like(evidence), np.zeros(len(evidence), dtype=np.bool_)
-    for prior in priors:
-        is_first = prior.is_known & ~has_prior
-        expected[is_first] = prior.vectors[is_first]
-        has_prior |= is_first
     has_events = n_events > 0
-    pseudo = np.where(has_prior, np.where(has_events, strength, 1.0), 0.0)
-    share = np.divide(pseudo, pseudo + n_events, out=np.zeros(len(evidence)), where=has_prior | has_events)[:, None]
-    vectors = share * expected + np.where(has_events[:, None], (1.0 - share) * evidence, 0.0)
-    return Blend(vectors.astype(np.float32), has_prior | has_events)
+    pseudo = np.where(prior.is_known, np.where(has_events, strength, 1.0), 0.0)
+    total = pseudo + n_events
+    share = np.divide(pseudo, total, out=np.zeros(len(evidence)), where=total > 0)[:, None]
+    vectors = share * prior.vectors + np.where(has_events[:, None], (1.0 - share) * evidence, 0.0)
+    blended: Float32 = vectors.astype(np.float32)
+    return blended

@@ -1,0 +1,1 @@
+"""What is known of this worker's users beside their events: the topic ``users``."""
