@@ -93,6 +93,12 @@ class Setting:
             served=Served.of(self.model, tiny_models.catalogue()),
         )
 
+    async def end(self) -> None:
+        """End both threads: the next test looks for threads that are left."""
+        for thread in (self.worker, self.spare):
+            thread.stop()
+            await thread.ended()
+
     def breaks(self, recommend: Callable[..., RankedBatch]) -> None:
         """Put something else in the model's place."""
         setattr(self.model.pipeline, "recommend", recommend)  # noqa: B010 - a method cannot be assigned to
@@ -128,7 +134,7 @@ async def heals(setting: Setting, heal: Callable[[], None]) -> None:
         assert setting.out.full == {b"a": (1, "none"), b"b": (2, "none"), b"c": (2, "none")}
     finally:
         running.cancel()
-        setting.worker.stop()
+        await setting.end()
 
 
 def test_lists_go_on_while_the_model_hangs() -> None:
@@ -183,7 +189,7 @@ def test_what_does_not_heal_ends_the_loop(how: str) -> None:
             with pytest.raises(StalledError, match="limit model_restart_s=1; restart the worker"):
                 await setting.maker.run()
         released.set()
-        setting.worker.stop()
+        await setting.end()
         assert setting.out.degraded == {b"a": (1, "mf-only")} and setting.out.done == []
 
     asyncio.run(run())
@@ -211,7 +217,7 @@ def test_no_window_waits_for_others_and_batches_grow_while_the_model_works() -> 
         released.set()
         await until(lambda: len(setting.out.done) == 8, running)
         running.cancel()
-        setting.worker.stop()
+        await setting.end()
         return sizes
 
     assert asyncio.run(run()) == [1, 7]
@@ -226,7 +232,7 @@ def test_every_list_is_in_every_stage_of_the_model() -> None:
         setting.add("b1", ["a", "b", "c"], 1)
         await until(lambda: setting.out.done == ["b1"], running)
         running.cancel()
-        setting.worker.stop()
+        await setting.end()
         (family,) = setting.metrics.stages.collect()
         return {s.labels["stage"]: s.value for s in family.samples if s.name.endswith("_count")}
 
@@ -244,7 +250,7 @@ def test_a_slow_model_gets_small_batches() -> None:
         for took_s, n_windows in ((10.0, 100), (50.0, 10), (0.01, 1)):
             setting.loop.note_time(took_s, 3.0, n_windows)
             sizes.append(setting.loop.max_windows)
-        setting.worker.stop()
+        await setting.end()
         return sizes
 
     assert asyncio.run(run()) == [30, 1, 300]
@@ -291,7 +297,7 @@ def test_a_catalogue_that_comes_while_the_model_runs_is_served_next() -> None:
         await until(lambda: setting.out.done == ["b1", "b2"], running)
         assert first.versions.index_generation != setting.maker.served.versions.index_generation == 7
         running.cancel()
-        setting.worker.stop()
+        await setting.end()
         return generations
 
     assert asyncio.run(run()) == [tiny_models.catalogue().generation, 7]
