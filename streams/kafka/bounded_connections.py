@@ -1,18 +1,26 @@
-"""Bounds how much a broker can make this process read and compute.
+"""Bounds how much a broker, or its absence, can make this process read, compute and ask.
 
 aiokafka 0.14 reads as many bytes as the first four bytes of an answer announce, up to 2 GiB. It
 computes as many SCRAM iterations as the broker asks for; 2**31 of them take half an hour. Both
 happen before the broker has proved who it is. kafka-python had the same fault
 (GHSA-2jcm-hq8r-84wx). Here an answer that is not Kafka's ends the connection.
+
+aiokafka's consumer asks for the topology again and again, without a pause, as long as a partition
+has no leader; its producer does so too. With the broker away that was 1,700 attempts a second and a
+quarter of a core. Here an update waits until ``retry_backoff_ms`` have passed since the one before.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import struct
+import time
 from typing import Any, Final
 
 from aiokafka import conn
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, ScramAuthenticator
 from aiokafka.errors import KafkaConnectionError
 
@@ -42,6 +50,7 @@ _NO_ANSWER: Final = (
     struct.error,
 )
 _LENGTH: Final = struct.Struct(">i")
+_update: Final = AIOKafkaClient._metadata_update
 
 
 class BrokerAnswerError(ConnectionError):
@@ -57,6 +66,18 @@ def bound_connections() -> None:
     A second call changes nothing.
     """
     conn.AIOKafkaConnection = BoundedConnection
+    AIOKafkaClient._metadata_update = _paced_update
+
+
+async def _paced_update(client: Any, cluster: Any, topics: Any) -> Any:
+    """Update the topology; wait before if the same topics were just asked for."""
+    asked_s, asked = getattr(client, "last_update", (-math.inf, None))
+    if cluster is client.cluster and asked == set(topics):
+        await asyncio.sleep(asked_s + client._retry_backoff - time.monotonic())
+    is_updated = await _update(client, cluster, topics)
+    if cluster is client.cluster:
+        client.last_update = time.monotonic(), set(topics)
+    return is_updated
 
 
 class BoundedConnection(AIOKafkaConnection):

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from aiokafka import conn
+from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.admin import ApiVersionResponse_v0, SaslAuthenticateResponse_v0, SaslHandShakeResponse_v1
 from aiokafka.protocol.metadata import MetadataRequest, MetadataResponse_v0
 
@@ -324,3 +325,22 @@ def test_a_worker_is_bounded() -> None:
         "from aiokafka import client, conn; assert client.create_conn.__globals__['AIOKafkaConnection'].__name__ == 'BoundedConnection'"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_client_without_a_leader_or_a_broker_asks_ten_times_a_second() -> None:
+    """Of itself it asks again as soon as an update has failed. Other topics wait for nobody."""
+
+    async def attempts() -> tuple[int, float]:
+        bound_connections()
+        client, n = AIOKafkaClient(), 0
+        began_s = time.monotonic()
+        while time.monotonic() < began_s + 0.45:
+            assert not await client._metadata_update(client.cluster, {"events"})
+            n += 1
+        began_s = time.monotonic()
+        await client._metadata_update(client.cluster, {"events", "items"})
+        return n, time.monotonic() - began_s
+
+    n, took_s = asyncio.run(attempts())
+    assert 2 <= n <= 6
+    assert took_s < 0.05
