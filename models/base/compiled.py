@@ -1,12 +1,17 @@
 """Loops compiled by Numba, and kept on the disk, so that no request waits for a compiler.
 
 A compiled loop holds no interpreter lock. Numba keeps it beside its module, or in the user's cache
-folder where that cannot be written; it compiles again for another processor.
+folder where that cannot be written; it compiles again for another processor, and after a change of
+the module. It does not see that a loop of another module changed, which is compiled into this one:
+:func:`compiled` does.
 """
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numba
@@ -14,6 +19,8 @@ import numpy as np
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
+#: When each module with loops last changed, or a module whose loops it calls.
+_CHANGED: Final[dict[Path, float]] = {}
 #: What the compiler may do with floats: reorder sums, fuse, divide by a reciprocal. NaN and
 #: infinity keep their meaning.
 _FLOATS: Final = {"reassoc", "contract", "arcp", "nsz"}
@@ -21,8 +28,21 @@ _FLOATS: Final = {"reassoc", "contract", "arcp", "nsz"}
 
 def compiled(loop: Loop) -> Loop:
     """Compile a function over arrays at its first call, or load it from the disk."""
+    _forget_older(loop)
     done: Loop = numba.njit(cache=True, nogil=True, fastmath=_FLOATS, error_model="numpy")(loop)
     return done
+
+
+def _forget_older(loop: Callable[..., Any]) -> None:
+    """Remove what is kept of a loop if a module of loops that it calls is newer."""
+    path = Path(loop.__code__.co_filename)
+    called = [each.__module__ for each in loop.__globals__.values() if type(each).__module__.startswith("numba.")]
+    files = {Path(str(sys.modules[name].__file__)) for name in called if name in sys.modules} | {path}
+    with contextlib.suppress(OSError):  # where nothing can be removed, nothing was written either
+        newest = _CHANGED[path] = max(_CHANGED.get(file, file.stat().st_mtime) for file in files)
+        for kept in (path.parent / "__pycache__").glob(f"{path.stem}.{loop.__qualname__}-*.nbi"):
+            if kept.stat().st_mtime < newest:
+                kept.unlink()
 
 
 @compiled

@@ -254,20 +254,21 @@ class EventDecoder(RecordDecoder[Event]):
     Attributes
     ----------
     keys_are_ids : whether the key of an event that it takes is the ``user_id`` in UTF-8
+    max_future_skew_ms, types : as given
     """
 
     keys_are_ids: ClassVar[bool] = True
 
     def __init__(self, max_future_skew_ms: int, types: EventTypes = DEFAULT_TYPES) -> None:
         super().__init__(event_struct(types))
-        self._skew_ms = max_future_skew_ms
-        self._types = types
+        self.max_future_skew_ms = max_future_skew_ms
+        self.types = types
 
     def _error(self, exc: msgspec.ValidationError) -> RecordError:
         error = record_error(exc)
         if error.reason != "value" or error.field != "type":
             return error
-        names = ", ".join(self._types.names)
+        names = ", ".join(self.types.names)
         return RecordError("value", "type", f"{error.detail}; must be one of {names}; event_types names them")
 
     def decode_event(self, key: bytes | None, value: bytes | None, now_ms: int) -> Event:
@@ -279,11 +280,11 @@ class EventDecoder(RecordDecoder[Event]):
             When the record breaks the contract.
         """
         event = self.decode(value)
-        if event.ts > now_ms + self._skew_ms:
+        if event.ts > now_ms + self.max_future_skew_ms:
             raise RecordError(
                 "future",
                 "ts",
-                f"{event.ts} is {event.ts - now_ms} ms ahead, limit {self._skew_ms} ms; check the producer's clock",
+                f"{event.ts} is {event.ts - now_ms} ms ahead, limit {self.max_future_skew_ms} ms; check the producer's clock",
             )
         if event.value is not None and not math.isfinite(event.value):
             raise RecordError("range", "value", f"{event.value} is not finite")

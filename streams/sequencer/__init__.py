@@ -17,6 +17,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     from streams.runtime.app import start_app
     from streams.sequencer.agent import build_sequencer
+    from streams.sequencer.compiled.batch import warm_up
 
     globals()["app"] = app = start_app(build_sequencer)
+    warm_up()
     return app

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 from streams.contract.kafka_records import ConsumedRecord, OutRecord
@@ -13,6 +14,7 @@ from streams.contract.rejects import Reject
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import RecordError
 from streams.health.counters import Counts
+from streams.sequencer.compiled.batch import Folded, fold_batch
 from streams.sequencer.packed_window import absorb_packed
 from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
@@ -22,6 +24,8 @@ PRODUCERS: Final = {
     "murmur2": "murmur2_random (librdkafka) or leave it out (Java)",
     "crc32": "consistent_random, librdkafka's default",
 }
+#: From so many records on, the compiled loops are faster than an object for each event.
+COMPILED_RECORDS: Final = 20
 OTHER: Final = {"murmur2": "crc32", "crc32": "murmur2"}
 
 
@@ -53,6 +57,14 @@ class BatchResult:
         counts.late += late
         if value is not None:
             self.windows[user_key] = value
+
+    def take_all(self, folded: Folded) -> None:
+        """Take the result of many users' events."""
+        counts = self.counts
+        counts.accepted += folded.accepted
+        counts.duplicate += folded.duplicate
+        counts.late += folded.late
+        self.windows.update(folded.windows)
 
     def out_records(self) -> Iterator[OutRecord]:
         """Yield the records for ``sequences``."""
@@ -117,7 +129,7 @@ def absorb_batch(
 ) -> BatchResult:
     """Fold a batch of one partition's event records into its users' windows.
 
-    It reads and writes each user's window once. Repeat-safe: the same batch again gives duplicates
+    It writes each user's window once. Repeat-safe: the same batch again gives duplicates
     and no windows.
 
     Parameters
@@ -131,9 +143,15 @@ def absorb_batch(
     """
     mended = mended or {}
     result = BatchResult(anew=frozenset(mended))
-    by_user = _by_user(records, decoder, now_ms, home, marks, result)
-    if home is not None and records and decoder.keys_are_ids:
-        _reject_strays(records, by_user, home, result)
+    left = records
+    if len(records) >= COMPILED_RECORDS and decoder.keys_are_ids:
+        leave = partial(_to_leave, records[0].partition, home, (mended, marks))
+        folded = fold_batch(records, read_window, decoder, bounds, now_ms, leave)
+        result.take_all(folded)
+        left = folded.left
+    by_user = _by_user(left, decoder, now_ms, home, marks, result)
+    if home is not None and left and decoder.keys_are_ids:
+        _reject_strays(left, by_user, home, result)
     for user_key, events in by_user.items():
         mark = marks.get(user_key)
         if user_key in mended:
@@ -147,10 +165,20 @@ def absorb_batch(
         if packed is not None:
             result.take(user_key, *packed)
         else:
-            _unpack_and_fold(result, user_key, value, events, bounds, records)
+            _unpack_and_fold(result, user_key, value, events, bounds, left)
     result.counts.read = len(records)
     result.counts.rejected = len(result.rejects)
     return result
+
+
+def _to_leave(
+    partition: int, home: Home | None, apart: Iterable[Container[bytes]], users: Sequence[bytes]
+) -> list[int]:
+    """Return the places of users whom the compiled loops must leave: strays, and those apart."""
+    left = [] if home is None else [i for i, key in enumerate(users) if home[key] != partition]
+    for keys in filter(None, apart):
+        left += [i for i, key in enumerate(users) if key in keys]
+    return left
 
 
 def _by_user(

@@ -47,6 +47,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.state"},
         {"streams.health", "streams.announcements"},
         {"streams.runtime"},
+        {"streams.sequencer.compiled"},
         {
             "streams.sequencer",
             "streams.recommender.model",
