@@ -48,6 +48,7 @@ ROOMS: Final[dict[str, dict[str, str]]] = {
     # while the stream runs
     "living": {
         "models": "announce an artifact to the running recommenders, or take it back",
+        "rules": "check business rules of lists, put them into force, or take them back",
     },
     "trials": {
         "demo": "train, replay and make lists on MovieLens-100K, from nothing",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import math
 from typing import Final
 
 import msgspec
 
 from models.ranking.catalogue.rows import KEY_BYTES
+from models.rules.facts import UNKNOWN_MS, ItemFacts
 from streams.contract.item_records import is_shown, next_change_ms
 from streams.contract.records import Item
 
@@ -20,9 +22,27 @@ def text_key(item: Item) -> bytes:
     return _hash((item.title, item.text, item.category, item.tags, item.categories))
 
 
-def rest_key(item: Item) -> bytes:
-    """Return a hash of the fields that are features and no text."""
-    return _hash((item.price, item.features))
+def rest_key(item: Item, *, has_features: bool = True) -> bytes:
+    """Return a hash of the fields that are features, or that rules ask about, and no text.
+
+    Parameters
+    ----------
+    has_features : whether anybody reads ``features``
+    """
+    features = item.features if has_features else None
+    return _hash((item.price, features, item.published_ts, item.available is None))
+
+
+def facts_of(item: Item) -> ItemFacts:
+    """Return what rules may ask of an item."""
+    categories = ([item.category] if item.category else []) + (item.categories or [])
+    return ItemFacts(
+        tuple(dict.fromkeys(categories)),
+        tuple(item.tags or ()),
+        item.price if item.price is None or math.isfinite(item.price) else None,
+        UNKNOWN_MS if item.published_ts is None else item.published_ts,
+        item.available is not None,
+    )
 
 
 def _hash(fields: object) -> bytes:

@@ -167,6 +167,8 @@ class Recommendation(msgspec.Struct):
     ``provisional`` says that the full list of the same or a later revision follows.
     ``users_offset`` is the offset on ``users`` of the record that the list knows. A list of a user
     without events is triggered by it: ``event_id`` is empty then, and ``offset`` -1.
+    ``rules`` is the version of the rules that the list obeys; lists without rules do not have it.
+    ``missing`` says how many places these rules left empty.
     """
 
     v: int
@@ -183,6 +185,8 @@ class Recommendation(msgspec.Struct):
     items: list[RecommendedItem]
     provisional: bool = False
     users_offset: int | msgspec.UnsetType = msgspec.UNSET
+    rules: str | msgspec.UnsetType = msgspec.UNSET
+    missing: int | msgspec.UnsetType = msgspec.UNSET
 
 
 RecordT = TypeVar("RecordT")

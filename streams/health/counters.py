@@ -32,6 +32,7 @@ CounterName: TypeAlias = (
     | Annotated[Literal["model_late"], "forward passes that took longer than model_timeout_ms"]
     | Annotated[Literal["model_failures"], "times that the model failed on every window it was given"]
     | Annotated[Literal["items_left_out"], "item records without a usable vector"]
+    | Annotated[Literal["rules_malformed"], "records on rules that are no rules records"]
     | Annotated[Literal["events_unknown_item"], "new behaviours of items that the catalogue does not have"]
     | Annotated[Literal["windows_malformed"], "records on sequences that are not windows"]
     | Annotated[Literal["windows_newer"], "windows of a newer version, which this worker cannot read"]

@@ -6,6 +6,7 @@
 
     sequences ──► Collector ──► WindowQueue ──► ModelLoop ──► Delivery ──► recommendations
     items ──► CatalogueReader ──► Served ───────────┤            └──────► user-vectors
+    rules ──► scenario_rules ────────┘              │
     users ──► UsersReader ──► features, follows ────┘
 
 ``user-vectors`` is also the changelog of the table ``user_vectors``.
@@ -15,17 +16,20 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import faust
 from faust.types import TP, EventT
 
 from models.index.index import ItemIndex
 from models.ranking.pipeline import Catalogue
+from streams.announcements.scenario_rules import RulesChange, scenario_rules
 from streams.catalogue.index_engine import open_index_engine, report, worker_name
+from streams.contract.announcements import Stage
 from streams.formats.decoders import open_registry
 from streams.health.counters import Metrics
 from streams.health.stage_times import RECOMMENDER_STAGES
@@ -36,13 +40,12 @@ from streams.recommender.delivery import Delivery
 from streams.recommender.fallback_lists import FallbackLists
 from streams.recommender.list_encoding import ListEncoder
 from streams.recommender.list_maker import ListMaker
-from streams.recommender.list_records import SeenIndex
 from streams.recommender.live_counts import LiveCounts
 from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.model_loop import ModelLoop
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.popularity.recount import Recount
-from streams.recommender.served import Model, Served, load_model
+from streams.recommender.served import Served, load_model
 from streams.recommender.users.first_lists import FirstLists
 from streams.recommender.users.reader import UsersReader
 from streams.recommender.waiting.backpressure import Backpressure
@@ -53,6 +56,9 @@ from streams.runtime.background import watched
 from streams.runtime.pages import serve
 from streams.settings.load import Settings
 from streams.state.table import BatchTable
+
+#: Seconds between two looks at the ages of items.
+AGES_S: Final = 0.5
 
 
 class RecommenderAgent:
@@ -143,10 +149,14 @@ async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) 
         reader = CatalogueReader(app.settings.kafka, model, parts.thread, metrics, registry, build_base=build_base)
         catalogues = await opened.enter_async_context(aclosing(reader.catalogues()))
         unknown = app.health.unknown = UnknownItems()
-        collector = _collector(parts, Served.of(model, await anext(catalogues), reader.seen), unknown)
+        rules = await opened.enter_async_context(aclosing(_rules(app, metrics)))
+        served = Served.of(model, await anext(catalogues), reader.seen)
+        first = await anext(rules)
+        collector = _collector(parts, served.under(first.rules, _now_ms()), unknown)
         opened.push_async_callback(collector.recount.stop)
         opened.push_async_callback(collector.users.stop)
-        jobs = [_follow(catalogues, reader.seen, model, collector.maker), collector.maker.run(), unknown.run()]
+        jobs = [_follow(catalogues, collector.maker), collector.maker.run(), unknown.run()]
+        jobs += [_obey(app, first, rules, collector.maker), _age(collector.maker)]
         jobs += [] if engine is None else [report(engine, metrics)]
         tasks = [asyncio.ensure_future(watched(app, job)) for job in jobs]
         opened.push_async_callback(_cancel, tasks)
@@ -185,9 +195,48 @@ def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector
     return Collector(app=app, vectors=vectors, metrics=metrics, queue=queue, maker=maker, recount=recount, users=users)
 
 
-async def _follow(catalogues: AsyncIterator[Catalogue], seen: SeenIndex, model: Model, maker: ListMaker) -> None:
+async def _follow(catalogues: AsyncIterator[Catalogue], maker: ListMaker) -> None:
     async for catalogue in catalogues:
-        maker.swap(Served.of(model, catalogue, seen))
+        maker.swap(maker.served.with_catalogue(catalogue, _now_ms()))
+
+
+def _rules(app: StreamApp, metrics: Metrics) -> AsyncGenerator[RulesChange, None]:
+    settings = app.settings.recommender
+    malformed = functools.partial(metrics.add, "rules_malformed")
+    return scenario_rules(app.settings.kafka, settings.scenario, settings.list_size, malformed)
+
+
+async def _obey(
+    app: StreamApp, first: RulesChange, changes: AsyncGenerator[RulesChange, None], maker: ListMaker
+) -> None:
+    """Answer the rules that are in force already, then put each change into force."""
+    _answer(app, first)
+    async for change in changes:
+        if not change.error:
+            maker.swap(maker.served.under(change.rules, _now_ms()))
+            await maker.settled()
+        _answer(app, change)
+
+
+def _answer(app: StreamApp, change: RulesChange) -> None:
+    """Give the receipt of rules that are in force, or that cannot be."""
+    if change.announcement:
+        version = "no rules" if change.rules is None else f"rules {change.rules.version}"
+        stage: Stage = "failed" if change.error else "done"
+        app.receipts.give("rules", change.announcement, stage=stage, detail=change.error or version)
+
+
+async def _age(maker: ListMaker) -> None:
+    """Apply the rules again when an item has reached an age that they ask about."""
+    while True:
+        await asyncio.sleep(AGES_S)
+        rules = maker.served.catalogue.rules
+        if rules is not None and rules.is_due(_now_ms()):
+            maker.swap(maker.served.under(maker.served.rules, _now_ms()))
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1_000)
 
 
 async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:

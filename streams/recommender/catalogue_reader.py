@@ -30,7 +30,7 @@ from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.catalogue.rebuild import BuildBase, Built
 from models.ranking.catalogue.recall import RECALL_TARGET, running_recall
 from models.ranking.catalogue.store import CatalogueStore, Entry
-from streams.catalogue.changes import Schedule, rest_key, text_key
+from streams.catalogue.changes import Schedule, facts_of, rest_key, text_key
 from streams.catalogue.item_vectors import item_vectors, n_imputed
 from streams.contract.item_records import is_shown
 from streams.contract.records import Item
@@ -223,8 +223,9 @@ class CatalogueReader:
             item_row(msgspec.structs.asdict(item)) if has_features else {},
             vector,
             text_key(item),
-            rest_key(item) if has_features else bytes(16),
+            rest_key(item, has_features=bool(has_features)),
             is_shown(item, now_ms),
+            facts_of(item),
         )
 
     async def _embed(self, items: Sequence[Item]) -> tuple[dict[str, Float32], set[str]]:

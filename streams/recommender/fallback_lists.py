@@ -5,6 +5,7 @@ A thread of their own makes them; they are published beside the full lists, as p
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -14,7 +15,7 @@ from models.ranking.fallback import UserVectors
 from streams.contract.kafka_records import OutRecord
 from streams.health.counters import Metrics
 from streams.recommender.delivery import Delivery, Window
-from streams.recommender.list_encoding import ListEncoder, MadeList
+from streams.recommender.list_encoding import ListEncoder, MadeList, UserWindow
 from streams.recommender.list_records import behaviours, short_name, stored_vectors
 from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Served
@@ -32,6 +33,10 @@ class FallbackLists:
     ----------
     vectors : the users' vectors as the model made them last
     thread : not the model's, which may be stuck
+
+    Attributes
+    ----------
+    is_idle : set while no fallback list is being made or sent
     """
 
     def __init__(
@@ -49,6 +54,8 @@ class FallbackLists:
         self._thread = thread
         self._metrics = metrics
         self._encoder = encoder
+        self.is_idle = asyncio.Event()
+        self.is_idle.set()
 
     async def serve(self, in_flight: Sequence[Window], served: Served) -> int:
         """Give fallback lists to up to :data:`LISTS_PER_JOB` users without a list; return how many.
@@ -64,6 +71,14 @@ class FallbackLists:
         chosen = [window for window in chosen if not window.owner.is_forgotten]
         if not chosen:
             return 0
+        self.is_idle.clear()
+        try:
+            return await self._send(chosen, served)
+        finally:
+            self.is_idle.set()
+
+    async def _send(self, chosen: Sequence[Window], served: Served) -> int:
+        """Make and send fallback lists; return how many."""
         stored = [self._stored(window, served) for window in chosen]
         made = await self._thread.run(self._records, chosen, stored, served)
         records: dict[int, list[OutRecord]] = {}
@@ -76,10 +91,13 @@ class FallbackLists:
 
     def final_list(self, window: Window, served: Served) -> MadeList:
         """Return the final list of a poisoned window: popular items, and the old vectors."""
+        users: list[UserWindow] = [(window.key, window.state)]
         seen = served.seen.items(window.state.had())
         stored = self._stored(window, served)
-        lists = served.model.fallback.popular(served.catalogue, behaviours(window.state), seen, stored)
-        return self._encoder.full([(window.key, window.state)], lists, served.versions)[0]
+        lists = served.model.fallback.popular(
+            served.catalogue, behaviours(window.state), seen, stored, served.seeds(users)
+        )
+        return self._encoder.full(users, lists, served.versions)[0]
 
     def _stored(self, window: Window, served: Served) -> UserVectors | None:
         artifact = served.model.artifact
@@ -91,13 +109,15 @@ class FallbackLists:
         self, windows: Sequence[Window], stored: Sequence[UserVectors | None], served: Served
     ) -> list[OutRecord]:
         """Return the records of the lists. Runs on the thread."""
+        users: list[UserWindow] = [(window.key, window.state) for window in windows]
         lists = served.model.fallback.lists(
             served.catalogue,
             [behaviours(window.state) for window in windows],
             [served.seen.items(window.state.had()) for window in windows],
             stored,
+            served.seeds(users),
         )
-        return self._encoder.provisional([(window.key, window.state) for window in windows], lists, served.versions)
+        return self._encoder.provisional(users, lists, served.versions)
 
 
 def describe(windows: Iterable[Window]) -> str:

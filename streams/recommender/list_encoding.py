@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import UNSET
 
+from models.base.types import AnyArray
 from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import VERSION, Recommendation, RecommendedItem, SourceRank, UserVector, encode
@@ -22,31 +23,46 @@ from streams.recommender.users.records import UserFacts
 
 @dataclass(frozen=True)
 class Versions:
-    """What made a list: the artifact, and the generation of the catalogue."""
+    """What made a list: the artifact, the generation of the catalogue, and the rules.
+
+    Parameters
+    ----------
+    rules : their version; empty for none
+    """
 
     artifact: str
     index_generation: int
+    rules: str = ""
 
 
-def list_id(user_id: str, revision: int, event_id: str, artifact: str, instead: str = "") -> str:
+def list_id(user_id: str, revision: int, event_id: str, artifact: str, instead: str = "", rules: str = "") -> str:
     """Return the id of a list. A consumer drops repeats by it.
 
-    It is equal for equal user, revision, event and artifact.
+    It is equal for equal user, revision, event, artifact and rules.
 
     Parameters
     ----------
     event_id : the event that triggered the list. A removed user begins anew at revision 1: without
         the event, lists of the second life would have the ids of the first
     instead : ``degraded`` of a provisional list, which has an id of its own; empty for a final list
+    rules : version of the rules that the list obeys; empty for none
     """
     text = f"{len(user_id)}:{user_id}:{revision}:{len(event_id)}:{event_id}:{artifact}" + (
         f":{instead}" if instead else ""
     )
+    text += f":rules {rules}" if rules else ""
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 #: A user's key and window.
 UserWindow = tuple[bytes, BaseWindow]
+
+
+def list_seeds(users: Sequence[UserWindow]) -> AnyArray:
+    """Return the seed of chance for each user's list, (n,) uint64: a hash of user and revision."""
+    named = (b"%d:%b" % (state.revision, key) for key, state in users)
+    hashes = b"".join(hashlib.blake2b(name, digest_size=8).digest() for name in named)
+    return np.frombuffer(hashes, dtype="<u8")
 
 
 class MadeList(NamedTuple):
@@ -135,6 +151,7 @@ def recommendations(
                 trigger.event_id or f"users@{users_offset}",
                 versions.artifact,
                 degraded if provisional else "",
+                versions.rules,
             ),  # fmt: skip
             user_id=user_id,
             revision=state.revision,
@@ -148,6 +165,8 @@ def recommendations(
             items=items,
             provisional=provisional,
             users_offset=users_offset,
+            rules=versions.rules or UNSET,
+            missing=(lists.rows.shape[1] - len(items) or UNSET) if versions.rules else UNSET,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from streams.recommender.delivery import Delivery
@@ -28,12 +29,20 @@ class ListMaker:
 
     def __post_init__(self) -> None:
         self.counts.learn(self.served)
+        self._is_between = asyncio.Event()  # no micro-batch is under way
+        self._is_between.set()
 
     def swap(self, served: Served) -> None:
-        """Serve another model or catalogue from the next micro-batch on."""
+        """Serve another model, catalogue or rules from the next micro-batch on."""
         self.served = served
         if self.counts.learn(served):
             self.delivery.note_again()
+
+    async def settled(self) -> None:
+        """Wait until every list of what was served before the last swap is delivered."""
+        await self._is_between.wait()
+        await self.loop.fallback.is_idle.wait()
+        await self.delivery.settle()
 
     async def run(self) -> None:
         """Run micro-batches until cancelled.
@@ -47,7 +56,9 @@ class ListMaker:
         """
         try:
             while True:
-                windows = await self.loop.next_windows(self.served)
+                self._is_between.set()
+                windows = await self.loop.next_windows(lambda: self.served)
+                self._is_between.clear()
                 self.served = served = self.counts.refreshed(self.served)
                 made = await self.loop.run(windows, served)
                 if made:

@@ -64,16 +64,16 @@ class LiveCounts:
 
     def refreshed(self, served: Served) -> Served:
         """Return the same with popularity as of now."""
-        return served.with_popularity(self._popularity.refreshed(served.catalogue))
+        return served.with_popularity(self._popularity.refreshed(served.whole))
 
     def learn(self, served: Served) -> bool:
         """Check the last events against a new catalogue, and log the result.
 
         Returns whether the share of events with unknown items has changed.
         """
-        has_changed = self._unknown.learn(served.catalogue.row_of)
+        has_changed = self._unknown.learn(served.whole.row_of)
         n_trained = int((served.model.artifact.popularity > 0).sum())
-        level, line = describe_generation(served.catalogue, n_trained, self._unknown.share())
+        level, line = describe_generation(served.whole, n_trained, self._unknown.share())
         if level > logging.INFO or time.monotonic() >= self._describe_s:
             log.log(level, line)
             self._describe_s = time.monotonic() + DESCRIBE_S

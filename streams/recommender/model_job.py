@@ -52,7 +52,9 @@ def make_lists(
     windows = [behaviours(state) for _, state in users]
     seen = [served.seen.items(state.had()) for _, state in users]
     rows, followed = model_inputs(facts, served.model.artifact)
-    lists = served.model.pipeline.recommend(served.catalogue, windows, seen, rows, note=answer.note, followed=followed)
+    lists = served.model.pipeline.recommend(
+        served.catalogue, windows, seen, rows, note=answer.note, followed=followed, seeds=served.seeds(users)
+    )
     made = encoder.full(users, lists, served.versions, facts)
     answer.made = [one if is_usable else None for one, is_usable in zip(made, lists.is_finite().tolist(), strict=True)]
     if answer.ended_s:

@@ -78,13 +78,17 @@ class ModelLoop:
         self._failing_since_s: float | None = None
         self._failed_s = 0.0
 
-    async def next_windows(self, served: Served) -> list[Window]:
+    async def next_windows(self, served: Callable[[], Served]) -> list[Window]:
         """Return the next micro-batch: all that is ready, up to the limits, as soon as anything is.
 
         No window waits for others. Under load batches grow all the same, because windows gather
         while the model works on the batch before.
 
         After a failure of the model this first serves fallback lists for a second.
+
+        Parameters
+        ----------
+        served : what fallback lists are made of at the moment
 
         Raises
         ------
@@ -198,7 +202,7 @@ class ModelLoop:
                 "model: fails whatever it is given; lists go on without it, it is tried again every %g s", RETRY_S
             )
 
-    async def _sit_out(self, failing_since_s: float, served: Served) -> None:
+    async def _sit_out(self, failing_since_s: float, served: Callable[[], Served]) -> None:
         """Serve fallback lists until the model may be asked again."""
         failing_s = self._failed_s - failing_since_s
         if failing_s > self.settings.model_restart_s:
@@ -207,5 +211,5 @@ class ModelLoop:
                 f"{self.settings.model_restart_s}; restart the worker, and see the warnings before this line for why it fails"
             )
         while (left_s := self._failed_s + RETRY_S - time.monotonic()) > 0:
-            if not await self.fallback.serve((), served):
+            if not await self.fallback.serve((), served()):
                 await asyncio.sleep(min(POLL_S, left_s))

@@ -1,4 +1,4 @@
-"""What the recommender serves: one model and one catalogue, and what follows from the two.
+"""What the recommender serves: one model, one catalogue and rules, and what follows from them.
 
 A :class:`Served` never changes. The list maker replaces it in one assignment, between two
 micro-batches. Whatever makes a list takes a :class:`Served` as an argument, so no list mixes two
@@ -8,19 +8,21 @@ catalogues or two models.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.artifact.artifact import Artifact
 from models.base.device import tame_pytorch
 from models.base.event_types import DEFAULT_TYPES, EventTypes, WindowTypes
-from models.base.types import Float32
+from models.base.types import AnyArray, Float32
 from models.files.served_folder import mark_served
+from models.ranking.catalogue.ruled import ruled, with_popularity_of
 from models.ranking.fallback import WithoutModel
 from models.ranking.pipeline import Catalogue, Pipeline
 from models.ranking.warm_up import warm_up
-from streams.recommender.list_encoding import Versions
+from models.rules.row_rules import Rules
+from streams.recommender.list_encoding import UserWindow, Versions, list_seeds
 from streams.recommender.list_records import SeenIndex
 from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_artifact, usable_device
 from streams.recommender.model.model_thread import ModelThread
@@ -69,11 +71,20 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Served:
-    """A model, a catalogue that was built for it, and the index of items that users have seen."""
+    """A model, a catalogue that was built for it, and the index of items that users have seen.
+
+    Parameters
+    ----------
+    catalogue : what lists are made of: ``whole`` without what the rules deny
+    whole : the catalogue as ``items`` says; events and popularity are compared with it
+    rules : None for none
+    """
 
     model: Model
     catalogue: Catalogue
     seen: SeenIndex
+    whole: Catalogue
+    rules: Rules | None = None
 
     @classmethod
     def of(cls, model: Model, catalogue: Catalogue, seen: SeenIndex | None = None) -> Served:
@@ -83,16 +94,41 @@ class Served:
         ----------
         seen : an index with the catalogue's items, and maybe others; None makes one
         """
-        return cls(model, catalogue, SeenIndex(catalogue.item_ids) if seen is None else seen)
+        return cls(model, catalogue, SeenIndex(catalogue.item_ids) if seen is None else seen, catalogue)
 
-    def with_popularity(self, catalogue: Catalogue) -> Served:
+    def with_catalogue(self, whole: Catalogue, now_ms: int) -> Served:
+        """Return the same model and rules with another catalogue.
+
+        Parameters
+        ----------
+        now_ms : the time from which the ages of items count, since 1970
+        """
+        return replace(self, catalogue=ruled(whole, self.rules, now_ms, self.catalogue), whole=whole)
+
+    def under(self, rules: Rules | None, now_ms: int) -> Served:
+        """Return the same under other rules.
+
+        Parameters
+        ----------
+        now_ms : as in :meth:`with_catalogue`
+        """
+        return replace(self, rules=rules, catalogue=ruled(self.whole, rules, now_ms, self.catalogue))
+
+    def with_popularity(self, whole: Catalogue) -> Served:
         """Return the same with a catalogue of the same items and other popularity."""
-        return replace(self, catalogue=catalogue)
+        if whole is self.whole:
+            return self
+        return replace(self, catalogue=with_popularity_of(whole, self.catalogue), whole=whole)
+
+    def seeds(self, users: Sequence[UserWindow]) -> AnyArray | None:
+        """Return the seeds of users' lists, where the rules leave something to chance."""
+        return None if self.rules is None or not self.rules.document.exploration else list_seeds(users)
 
     @property
     def versions(self) -> Versions:
-        """The artifact and the catalogue generation that each list names."""
-        return Versions(self.model.artifact.version, self.catalogue.generation)
+        """The artifact, the catalogue generation and the rules that each list names."""
+        rules = "" if self.rules is None else self.rules.version
+        return Versions(self.model.artifact.version, self.catalogue.generation, rules)
 
 
 async def load_model(settings: RecommenderSettings, thread: ModelThread, types: EventTypes = DEFAULT_TYPES) -> Model:

@@ -134,6 +134,7 @@ class RecommenderSettings:
         installed apart
     user_words : file of words that the segmenter keeps whole, one a line, in jieba's format; the
         same file as in training
+    scenario : the key on the topic ``rules`` whose rules the lists of this deployment obey
     """
 
     artifact: str = ".headrace/artifact"
@@ -155,6 +156,7 @@ class RecommenderSettings:
     index_engine_timeout_ms: Annotated[int, Meta(ge=10, le=60_000)] = 500
     segmenter: Literal["jieba", "rjieba"] = "jieba"
     user_words: str = ""
+    scenario: Annotated[str, Meta(min_length=1, max_length=64, pattern="^[A-Za-z0-9_.-]+$")] = "default"
 
     def __post_init__(self) -> None:
         check_fields(self)

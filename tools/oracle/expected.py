@@ -22,8 +22,11 @@ import torch
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.base.event_types import DEFAULT_TYPES, EventTypes
 from models.features.columns import Row, item_row
+from models.ranking.catalogue.ruled import ruled
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
+from models.rules.row_rules import Rules
 from models.text.clean import item_text, own_title
+from streams.catalogue.changes import facts_of
 from streams.contract.item_records import is_shown
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, Item, Recommendation, encode
@@ -31,7 +34,7 @@ from streams.contract.windows import WindowState, decode_window
 from streams.errors import InputError, RecordError
 from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes
-from streams.recommender.list_encoding import Versions, recommendations
+from streams.recommender.list_encoding import Versions, list_seeds, recommendations
 from streams.recommender.list_records import SeenIndex, behaviours
 from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_device
 from streams.sequencer.absorb_batch import Home, check_home
@@ -178,6 +181,8 @@ class ListOracle:
     items : the catalogue; of two entries with one id the last one counts
     settings : the recommender's device, list size, text cleaning and embedding cache
     types : the deployment's table of event types
+    rules : what the lists obey; None for no rules
+    now_ms : the time from which the ages of items count, since 1970; None takes the clock
 
     Raises
     ------
@@ -193,15 +198,20 @@ class ListOracle:
         items: Iterable[Item],
         settings: RecommenderSettings,
         types: EventTypes = DEFAULT_TYPES,
+        rules: Rules | None = None,
+        now_ms: int | None = None,
     ) -> None:
         device = usable_device(settings.device)
         try:
             loaded = load_artifact(artifact, device).beside(types.window_types)
         except ArtifactError as exc:
             raise InputError(str(exc)) from exc
-        self._versions = Versions(loaded.version, index_generation=0)
+        self._rules = rules
+        now_ms = int(time.time() * 1_000) if now_ms is None else now_ms
+        self._versions = Versions(loaded.version, 0, "" if rules is None else rules.version)
         self._pipeline = Pipeline(loaded, k=settings.list_size, n_candidates=settings.n_candidates)
-        self._catalogue = _catalogue(loaded, {item.item_id: item for item in items}, device, settings)
+        whole = _catalogue(loaded, {item.item_id: item for item in items}, device, settings, now_ms)
+        self._catalogue = ruled(whole, rules, now_ms)
         self._seen = SeenIndex(self._catalogue.item_ids)
 
     def lists(
@@ -231,12 +241,15 @@ class ListOracle:
                 self._catalogue,
                 [behaviours(state) for _, state in windows],
                 [self._seen.items(state.had()) for _, state in windows],
+                seeds=None if self._rules is None else list_seeds(windows),
             )
         made = recommendations(windows, ranked, self._versions, 0)
         yield from zip((key for key, _ in windows), made, strict=True)
 
 
-def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, settings: RecommenderSettings) -> Catalogue:
+def _catalogue(
+    artifact: Artifact, items: Mapping[str, Item], device: str, settings: RecommenderSettings, now_ms: int
+) -> Catalogue:
     """Return the catalogue as the recommender builds it; opens the encoder only for texts."""
     encoder = ArtifactEncoder.of(artifact, device, settings) if items else None
     if encoder is None:
@@ -247,6 +260,6 @@ def _catalogue(artifact: Artifact, items: Mapping[str, Item], device: str, setti
     features: dict[str, Row] | None = None
     if artifact.item_features.width:
         features = {item_id: item_row(msgspec.structs.asdict(item)) for item_id, item in items.items()}
-    now_ms = int(time.time() * 1_000)
+    facts = {item_id: facts_of(item) for item_id, item in items.items()}
     hidden = {item_id for item_id, item in items.items() if not is_shown(item, now_ms)}
-    return build_catalogue(artifact, dict(zip(items, vectors, strict=True)), 0, features, hidden)
+    return build_catalogue(artifact, dict(zip(items, vectors, strict=True)), 0, features, hidden, facts)

@@ -1,0 +1,69 @@
+"""Puts rules documents onto the topic ``rules``, and takes them back.
+
+The topic keeps the rules of a scenario under its name, and those that they replaced under the name
+and ``@previous``, which no deployment serves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+
+from models.rules.document import version_of
+from streams.contract.announcements import RulesRecord
+from streams.contract.records import VERSION
+from streams.errors import InputError
+from streams.settings.load import KafkaSettings
+from tools.announcing.announce import announce, announced
+
+#: Ends the key of what was in force before.
+PREVIOUS = "@previous"
+
+
+async def rules_by_key(kafka: KafkaSettings) -> dict[str, RulesRecord]:
+    """Return what the topic holds, by key."""
+    found = await announced(kafka, "rules", RulesRecord)
+    return {key: each.record for key, each in sorted(found.items()) if each.record is not None}
+
+
+def record_of(scenario: str, text: str) -> RulesRecord:
+    """Return the record of a document."""
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    return RulesRecord(VERSION, scenario, text, sha256, int(time.time() * 1_000))
+
+
+async def put_rules(kafka: KafkaSettings, scenario: str, text: str) -> str:
+    """Publish a document, and keep the one that it replaces; return the announcement's id."""
+    current = (await rules_by_key(kafka)).get(scenario)
+    if current is None or current.rules != text:
+        await _keep(kafka, scenario, None if current is None else current.rules)
+    return await announce(kafka, "rules", scenario, record_of(scenario, text))
+
+
+async def rollback_rules(kafka: KafkaSettings, scenario: str) -> tuple[str, str]:
+    """Publish the rules that were in force before; the present ones become the previous ones.
+
+    Returns
+    -------
+    announcement, version : the id in receipts, and the version now in force, empty for no rules
+
+    Raises
+    ------
+    InputError
+        When the scenario has never had rules.
+    """
+    known = await rules_by_key(kafka)
+    current, before = known.get(scenario), known.get(scenario + PREVIOUS)
+    if current is None and before is None:
+        raise InputError(
+            f"scenario {scenario!r} has no rules to go back from; headrace rules list names those that have"
+        )
+    record = None if before is None else record_of(scenario, before.rules)
+    announcement = await announce(kafka, "rules", scenario, record)
+    await _keep(kafka, scenario, None if current is None else current.rules)
+    return announcement, "" if record is None else version_of(record.rules)
+
+
+async def _keep(kafka: KafkaSettings, scenario: str, text: str | None) -> None:
+    key = scenario + PREVIOUS
+    await announce(kafka, "rules", key, None if text is None else record_of(key, text))
