@@ -123,11 +123,6 @@ class FusionModel(nn.Module):
         logits: Tensor = self.body(torch.cat([x, user, item, user * item], dim=2)) + self.shortcut(x)
         return logits.squeeze(2)
 
-    def known_items(self, items: Tensor) -> Tensor:
-        """Project items (n_items, item_width) to what the network reads: (n_items, N_PROJECTED)."""
-        projected: Tensor = self.item_projection(items)
-        return projected
-
 
 def _log_softmax(logits: Tensor, valid: Tensor) -> Tensor:
     """Return the log softmax over the valid candidates, (n, c); very negative elsewhere."""

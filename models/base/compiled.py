@@ -46,6 +46,26 @@ def _forget_older(loop: Callable[..., Any]) -> None:
 
 
 @compiled
+def row_products(x: Any, matrix: Any) -> Any:
+    """Return the product of each row with a matrix, (n, m) float32.
+
+    Each row is computed by itself, so that it has the same bits whatever the other rows are. A
+    product of all rows at once rounds a row in another way for another number of rows.
+
+    Parameters
+    ----------
+    x : (n, d) float32
+    matrix : (d, m) float32
+    """
+    y = np.zeros((len(x), matrix.shape[1]), np.float32)
+    for i in range(len(x)):
+        for k in range(len(matrix)):
+            for j in range(matrix.shape[1]):
+                y[i, j] += x[i, k] * matrix[k, j]
+    return y
+
+
+@compiled
 def gelu(x: Any) -> None:
     """Replace x, (n,) float32, by ``x * (1 + erf(x / sqrt(2))) / 2``.
 

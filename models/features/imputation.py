@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from models.base.compiled import row_products
 from models.base.types import AnyArray, Bool, Float32, Int64
 
 STRATEGIES: Final = ("mean", "median", "most_frequent", "time", "model")
@@ -125,7 +126,8 @@ class Imputer:
         for intercepts, coefficients in zip(self.intercepts, self.coefficients, strict=True):
             for column in np.flatnonzero(is_missing.any(axis=0)):
                 rows = is_missing[:, column]
-                inputs[rows, n_text + column] = inputs[rows] @ coefficients[:, column] + intercepts[column]
+                predicted = row_products(inputs[rows], np.ascontiguousarray(coefficients[:, column : column + 1]))
+                inputs[rows, n_text + column] = predicted[:, 0] + intercepts[column]
         filled[:] = inputs[:, n_text:]
 
 

@@ -1,4 +1,4 @@
-"""The positions of the greatest scores, without sorting them all: compiled.
+"""The positions of the greatest inner products, without sorting them all: compiled.
 
 ::
 
@@ -6,10 +6,15 @@
                                         s1 s5 s9     the k-th greatest of those is a bound that at
                                         s2 s6 ...    least k scores reach; only columns that reach
                                         s3 s7 ...    it are looked at again
+
+A matrix product rounds a score in another way for another number of queries. Scores that are
+nearer to the k-th greatest than such a rounding may move them are computed again, one by one, so
+that a query's positions do not depend on the other queries.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -19,22 +24,77 @@ from models.base.types import Float32, Int64
 
 #: Columns for each score that is wanted, so that the bound is close.
 COLUMNS_PER_SCORE: Final = 4
+#: Scores that are computed at once: 128 MB.
+MOST_SCORES: Final = 1 << 25
+#: Half of the distance between 1 and the next float32.
+_ROUNDING: Final = 2.0**-24
 
 
-def best_positions(scores: Float32, wanted: Int64, penalties: Float32) -> Int64:
-    """Return the positions of each row's greatest scores, (n, most wanted) int64, in no order.
+def longest(vectors: Float32) -> float:
+    """Return the greatest length of vectors, (n, d) float32."""
+    return float(np.sqrt(np.einsum("nd,nd->n", vectors, vectors).max(initial=0.0)))
 
-    Ties go to the lower position. -1 stands after the last one.
+
+def best_positions(
+    queries: Float32, vectors: Float32, wanted: Int64, penalties: Float32, longest_vector: float
+) -> Int64:
+    """Return the positions of each query's greatest products, (q, most wanted) int64, in no order.
+
+    Ties go to the lower position. -1 stands after the last one. A query's positions do not depend
+    on the other queries.
 
     Parameters
     ----------
-    scores : (n, m) float32; NaN is never chosen
-    wanted : (n,) int64
-    penalties : (m,) float32, 0, or -inf for a position that must not be chosen; (0,) for none
+    queries : (q, d) float32
+    vectors : (n, d) float32; one whose product is NaN is never chosen
+    wanted : (q,) int64
+    penalties : (n,) float32, 0, or -inf for a vector that must not be chosen; (0,) for none
+    longest_vector : no vector is longer
     """
-    best = np.full((len(scores), max(1, int(wanted.max(initial=1)))), -1, dtype=np.int64)
-    _best(scores, np.minimum(wanted, scores.shape[1]), penalties, best)
+    n = len(vectors)
+    best = np.full((len(queries), max(1, int(wanted.max(initial=1)))), -1, dtype=np.int64)
+    # any order of summation is within this of the product (Higham, Accuracy and Stability, 3.1)
+    lengths = np.sqrt(np.einsum("qd,qd->q", queries, queries, dtype=np.float64)) * longest_vector
+    slack = ((queries.shape[1] + 2) * _ROUNDING * lengths).astype(np.float32)
+    for part in _parts(len(queries), n):
+        scores = queries[part] @ vectors.T
+        _best(scores, queries[part], vectors, np.minimum(wanted[part], n), penalties, slack[part], best[part])
     return best
+
+
+def _parts(n_queries: int, n_vectors: int) -> Iterator[slice]:
+    step = max(1, MOST_SCORES // max(1, n_vectors))
+    return (slice(start, start + step) for start in range(0, n_queries, step))
+
+
+def products(queries: Float32, vectors: Float32, positions: Int64) -> Float32:
+    """Return the product of each query with each of its vectors, (q, m) float32, -inf for none.
+
+    Each is computed by itself, so that it does not depend on the others.
+
+    Parameters
+    ----------
+    positions : (q, m) int64, -1 for none
+    """
+    found = np.empty(positions.shape, dtype=np.float32)
+    _products(queries, vectors, positions, found)
+    return found
+
+
+@compiled
+def _product(a: Any, b: Any) -> Any:
+    total = 0.0
+    for j in range(len(a)):
+        total += np.float64(a[j]) * np.float64(b[j])
+    return total
+
+
+@compiled
+def _products(queries: Any, vectors: Any, positions: Any, found: Any) -> None:
+    for u in range(len(queries)):
+        for i in range(positions.shape[1]):
+            at = positions[u, i]
+            found[u, i] = np.float32(_product(queries[u], vectors[at])) if at >= 0 else np.float32(-np.inf)
 
 
 @compiled
@@ -63,14 +123,17 @@ def kth_greatest(values: Any, k: Any) -> Any:
 
 
 @compiled
-def _best(scores: Any, wanted: Any, penalties: Any, best: Any) -> None:  # noqa: C901 (one pass, nothing between the loops is kept)
+def _best(  # noqa: C901 (one pass, nothing between the loops is kept)
+    scores: Any, queries: Any, vectors: Any, wanted: Any, penalties: Any, slack: Any, best: Any
+) -> None:
     n, m = scores.shape
     least = np.float32(-np.inf)
     own = np.empty(m, np.float32)
     kept, values = np.empty(m, np.int64), np.empty(m, np.float32)
     greatest, copy = np.empty(m, np.float32), np.empty(m, np.float32)
+    exact = np.empty(m, np.float64)
     for u in range(n):
-        k = wanted[u]
+        k, near = wanted[u], np.float32(2.0) * slack[u]
         if k == 0:
             continue
         row = scores[u]
@@ -87,7 +150,9 @@ def _best(scores: Any, wanted: Any, penalties: Any, best: Any) -> None:  # noqa:
                 value = row[d * width + j]
                 greatest[j] = value if value > greatest[j] else greatest[j]
         copy[:width] = greatest[:width]
-        bound = kth_greatest(copy[:width], min(k, width))
+        bound = kth_greatest(copy[:width], min(k, width)) - near
+        if not bound > least:  # also where it is no number
+            bound = least
         n_kept = 0
         for j in range(width):
             if greatest[j] >= bound:
@@ -105,19 +170,25 @@ def _best(scores: Any, wanted: Any, penalties: Any, best: Any) -> None:  # noqa:
             continue
         copy[:n_kept] = values[:n_kept]
         last = kth_greatest(copy[:n_kept], k)
-        at = 0
+        at, n_near = 0, 0
         for i in range(n_kept):
-            if values[i] > last:
+            if values[i] - last > near:
                 best[u, at] = kept[i]
                 at += 1
-        while at < k:  # ties of the last place: the lowest positions among them
-            lowest = m
-            for i in range(n_kept):
-                if values[i] == last and kept[i] < lowest:
-                    lowest = kept[i]
-            best[u, at] = lowest
+            elif not last - values[i] > near:
+                kept[n_near] = kept[i]
+                n_near += 1
+        if at + n_near == k:
+            best[u, at:k] = kept[:n_near]
+            continue
+        for i in range(n_near):
+            exact[i] = _product(queries[u], vectors[kept[i]])
+        while at < k:  # the best of those that are too near to tell, ties by position
+            first = 0
+            for i in range(1, n_near):
+                if exact[i] > exact[first] or (exact[i] == exact[first] and kept[i] < kept[first]):
+                    first = i
+            best[u, at] = kept[first]
             at += 1
-            for i in range(n_kept):
-                if kept[i] == lowest:
-                    values[i] = least
-                    break
+            n_near -= 1
+            kept[first], exact[first] = kept[n_near], exact[n_near]

@@ -16,6 +16,7 @@ import faiss
 import numpy as np
 
 from models.base.types import Float32, Int64
+from models.index.best_rows import best_positions, longest, products
 
 Kind = Literal["exact", "ivf"]
 
@@ -27,6 +28,7 @@ _POINTS_PER_CELL: Final = 40
 _ROUNDS: Final = 10
 #: FAISS decodes float16 in steps of this many values, and one by one where the width is another.
 STEP: Final = 8
+_NO_PENALTIES: Final = np.zeros(0, dtype=np.float32)
 #: Vectors that are widened and added at once.
 _BLOCK: Final = 65_536
 
@@ -108,17 +110,29 @@ def nearest_exact(vectors: Float32, queries: Float32, k: int) -> tuple[Int64, Fl
 def nearest_in_cells(index: Any, vectors: Float32, queries: Float32, k: int, n_probe: int) -> tuple[Int64, Float32]:
     """Return the best positions found and their scores, (q, k) each; -1 where fewer were found.
 
-    The cells give the positions, the vectors the scores, in full precision.
+    The cells give the positions, the vectors the scores, in full precision. A query's answer does
+    not depend on the other queries: FAISS would compare queries with centres by a matrix product.
 
     Parameters
     ----------
+    index : of cells whose centres lie in an ``IndexFlatIP``
     vectors : (n, d) float32, those of the index
     n_probe : cells to look into
     """
+    wide, centres = widened(queries, index.d), _centres(index)
+    wanted = np.full(len(wide), min(n_probe, len(centres)), dtype=np.int64)
+    cells = np.sort(best_positions(wide, centres, wanted, _NO_PENALTIES, longest(centres)), axis=1)
+    if index.nprobe != cells.shape[1]:
+        index.nprobe = cells.shape[1]
     with one_thread():
-        wide = widened(queries, index.d)
-        _, positions = index.search(wide, k, params=_faiss.SearchParametersIVF(nprobe=n_probe))
-    scores = np.einsum("qkd,qd->qk", vectors[positions], queries)
-    scores[positions < 0] = -np.inf
+        _, positions = index.search_preassigned(wide, k, cells, products(wide, centres, cells))
+    scores = products(queries, vectors, positions)
     order = np.argsort(-scores, axis=1, kind="stable")
     return np.take_along_axis(positions, order, axis=1), np.take_along_axis(scores, order, axis=1)
+
+
+def _centres(index: Any) -> Float32:
+    """Return the centres of the cells, (cells, d) float32, a view."""
+    flat = _faiss.downcast_index(index.quantizer)
+    centres: Float32 = _faiss.rev_swig_ptr(flat.get_xb(), flat.ntotal * flat.d).reshape(flat.ntotal, flat.d)
+    return centres

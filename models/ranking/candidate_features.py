@@ -133,8 +133,8 @@ def _fill(
 ) -> None:  # fmt: skip
     width, most = vectors.shape[1], rows.shape[1]
     own_buffer = np.empty(most * width, np.float32)
-    window_buffer = np.zeros((windows.shape[1] + 1) * width, np.float32)
-    product_buffer = np.empty((windows.shape[1] + 1) * most, np.float32)
+    window_buffer = np.zeros(windows.shape[1] * width, np.float32)
+    product_buffer = np.empty(windows.shape[1] * most, np.float32)
     mean, newest = np.zeros(text_unit.shape[1], np.float32), np.zeros(text_unit.shape[1], np.float32)
     for u in range(len(counts)):
         c, length = counts[u], lengths[u]
@@ -142,11 +142,10 @@ def _fill(
             continue
         plane, window = planes[u], windows[u, :length]
         own = own_buffer[: c * width].reshape(c, width)
-        others = window_buffer[: (length + 1) * width].reshape(length + 1, width)
+        others = window_buffer[: length * width].reshape(length, width)
         for t in range(length):
             others[t, : width - 1] = unit[window[t]]
             others[t, width - 1] = 0.0
-        others[length] = users[u]
         _window_texts(text_unit, window, mean)
         newest[:] = 0.0
         if length:
@@ -156,6 +155,8 @@ def _fill(
             row = rows[u, i]
             for j in range(width):
                 own[i, j] = vectors[row, j]
+            # ranks follow from these two: each product by itself, whatever the other candidates are
+            plane[_RETRIEVAL, i] = _dot(vectors[row], users[u])
             plane[_MF, i] = _dot(factors[row], mf_users[u])
             text, newest_text = np.float32(0.0), np.float32(0.0)
             for j in range(len(mean)):
@@ -167,14 +168,13 @@ def _fill(
             plane[_NEIGHBOURS, i] = _log_share(sums[2, u, i])
             plane[_RECENT, i], plane[_POPULARITY, i] = recent[row], popularity[row]
             plane[_IS_NEW, i], plane[_LENGTH, i] = np.float32(is_new[row]), log_length
-        products = product_buffer[: (length + 1) * c].reshape(length + 1, c)
-        np.dot(others, own.T, products)
-        plane[_RETRIEVAL, :c] = products[length]
         _keys(plane[_RETRIEVAL, :c], keys[0, u])
         _keys(plane[_MF, :c], keys[1, u])
-        _shares(products[length], plane[_RETRIEVAL_SHARE, :c])
+        _shares(plane[_RETRIEVAL, :c], plane[_RETRIEVAL_SHARE, :c])
         if length:
-            _greatest(products[:length], plane[_SIMILARITY, :c])
+            products = product_buffer[: length * c].reshape(length, c)
+            np.dot(others, own.T, products)
+            _greatest(products, plane[_SIMILARITY, :c])
             for i in range(c):
                 plane[_SIMILARITY, i] /= norms[rows[u, i]]
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.base.compiled import compiled, gelu
+from models.base.compiled import compiled, gelu, row_products
 from models.base.types import Float32, Int64
 from models.fusion import FEATURES, MAX_DEVIATIONS, N_HIDDEN, N_PROJECTED, FusionModel
 from models.ranking.catalogue import Catalogue
@@ -30,8 +30,8 @@ class ServedFusion:
         first = weights["body.0.weight"]
         of_user = first[:, _N_FEATURES : _N_FEATURES + N_PROJECTED]
         self._of_item, self._of_both = first[:, -2 * N_PROJECTED : -N_PROJECTED], first[:, -N_PROJECTED:]
-        self._user = weights["user_projection.weight"].T, weights["user_projection.bias"]
-        self._of_user, self._bias = of_user.T, weights["body.0.bias"]
+        self._user = np.ascontiguousarray(weights["user_projection.weight"].T), weights["user_projection.bias"]
+        self._of_user, self._bias = np.ascontiguousarray(of_user.T), weights["body.0.bias"]
         # the last row is the shortcut, whose value no GELU bends
         self._shared = np.zeros((N_HIDDEN + 1, _N_INPUTS), dtype=np.float32)
         self._shared[:-1, :_N_FEATURES] = first[:, :_N_FEATURES]
@@ -58,10 +58,10 @@ class ServedFusion:
         users : (n, user_width) float32
         is_cold : (n,) bool
         """
-        user = users @ self._user[0] + self._user[1]
+        user = row_products(users, self._user[0]) + self._user[1]
         matrices = np.tile(self._shared, (len(users), 1, 1))
         matrices[:, :-1, _N_FEATURES:-1] = self._of_item + self._of_both * user[:, None, :]
-        matrices[:, :-1, -1] = user @ self._of_user + self._bias
+        matrices[:, :-1, -1] = row_products(user, self._of_user) + self._bias
         found = np.zeros(rows.shape, dtype=np.float32)
         _score(
             rows, counts, planes, matrices, *self._standard, self._last, self._calibration,

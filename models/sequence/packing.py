@@ -58,6 +58,12 @@ class PackedWindows:
     gaps: Int64
     lengths: Int64  # (n,)
 
+    def one(self, i: int) -> PackedWindows:
+        """Return one window, without padding."""
+        length = max(1, int(self.lengths[i]))
+        rows, types, gaps = (array[i : i + 1, :length] for array in (self.rows, self.types, self.gaps))
+        return PackedWindows(rows, types, gaps, self.lengths[i : i + 1])
+
 
 def rows_by(row_of: Mapping[str, int]) -> Callable[[Sequence[str]], Int64]:
     """Return a function that finds the rows of items, -1 for those without one."""

@@ -18,8 +18,6 @@ from models.sequence.linear_recurrence import LinearRecurrentEncoder
 from models.sequence.model import SequenceModel
 from models.sequence.packing import PackedWindows
 
-#: Behaviours of one step: their hidden values, a kilobyte each, stay in a core's cache.
-STEP: Final = 512
 #: As PyTorch's LayerNorm has it.
 EPSILON: Final = np.float32(1e-5)
 
@@ -55,7 +53,8 @@ class ServedSequence:
 
     def __init__(self, model: SequenceModel) -> None:
         self._model = model
-        self._is_compiled = isinstance(model.encoder, LinearRecurrentEncoder) and model.item_bias.device.type == "cpu"
+        self._is_on_cpu = model.item_bias.device.type == "cpu"
+        self._is_compiled = isinstance(model.encoder, LinearRecurrentEncoder) and self._is_on_cpu
         if self._is_compiled:
             with torch.inference_mode():
                 self._layers = _layers(model)
@@ -69,6 +68,8 @@ class ServedSequence:
     def user_vectors(self, packed: PackedWindows, items: Float32) -> Float32:
         """Return a vector and a last entry of 1 per window, (n, dim + 1) float32; zeros for none.
 
+        On a processor a window's vector has the same bits whatever the other windows are.
+
         Parameters
         ----------
         items : (n_rows, at least dim) float32, the vectors that the windows' rows refer to
@@ -77,7 +78,11 @@ class ServedSequence:
         vectors = np.zeros((len(packed.lengths), dim + 1), dtype=np.float32)
         vectors[:, -1] = 1.0
         if not self._is_compiled:
-            vectors[:, :-1] = self._model.user_vectors(packed, items[:, :dim])
+            if self._is_on_cpu:
+                for i in range(len(vectors)):
+                    vectors[i, :-1] = self._model.user_vectors(packed.one(i), items[:, :dim])[0]
+            else:
+                vectors[:, :-1] = self._model.user_vectors(packed, items[:, :dim])
             return vectors
         layers = self._layers
         _encode(
@@ -180,62 +185,40 @@ def _mix(
 
 
 @compiled
-def _encode(  # noqa: C901 (one pass, nothing between the loops is kept)
+def _encode(
     items: Any, rows: Any, types: Any, gaps: Any, lengths: Any,
     type_vectors: Any, gap_vectors: Any, input_norm: Any, output_norm: Any,
     norms: Any, read: Any, read_bias: Any, decay: Any, write: Any, write_bias: Any,
     widen: Any, widen_bias: Any, narrow: Any, narrow_bias: Any, vectors: Any,
 ) -> None:  # fmt: skip
-    """Write the user vectors of windows, some windows at a time."""
-    n, dim = len(lengths), type_vectors.shape[1]
-    n_blocks = len(read)
-    most = max(STEP, rows.shape[1])
+    """Write the user vectors of windows.
+
+    Each window has products of its own: a product of several windows would round a row in another
+    way for another number of rows.
+    """
+    dim, n_blocks, most = type_vectors.shape[1], len(read), rows.shape[1]
     x_buffer, z_buffer = np.empty(most * dim, np.float32), np.empty(most * dim, np.float32)
     u_buffer, o_buffer = np.empty(most * 2 * dim, np.float32), np.empty(most * dim, np.float32)
     h_buffer = np.empty(most * 4 * dim, np.float32)
-    first = 0
-    while first < n:
-        stop, m = first, 0
-        while stop < n and (m == 0 or m + lengths[stop] <= most):
-            m += lengths[stop]
-            stop += 1
+    for i in range(len(lengths)):
+        m = lengths[i]
         if m == 0:
-            first = stop
             continue
         x, z = x_buffer[: m * dim].reshape(m, dim), z_buffer[: m * dim].reshape(m, dim)
         u, o = u_buffer[: m * 2 * dim].reshape(m, 2 * dim), o_buffer[: m * dim].reshape(m, dim)
         h = h_buffer[: m * 4 * dim].reshape(m, 4 * dim)
-        at = 0
-        for i in range(first, stop):
-            for t in range(lengths[i]):
-                row, kind, gap = rows[i, t], types[i, t], gaps[i, t]
-                for j in range(dim):
-                    z[at, j] = items[row, j] + type_vectors[kind, j] + gap_vectors[gap, j]
-                _normalise(z[at], input_norm, x[at])
-                at += 1
+        for t in range(m):
+            row, kind, gap = rows[i, t], types[i, t], gaps[i, t]
+            for j in range(dim):
+                z[t, j] = items[row, j] + type_vectors[kind, j] + gap_vectors[gap, j]
+            _normalise(z[t], input_norm, x[t])
         for b in range(n_blocks):
-            for i in range(m):
-                _normalise(x[i], norms[b, :2], z[i])
+            for t in range(m):
+                _normalise(x[t], norms[b, :2], z[t])
             np.dot(z, read[b], u)
-            at = 0
-            for i in range(first, stop):
-                if lengths[i]:
-                    _recur(u[at : at + lengths[i]], read_bias[b], decay[b])
-                at += lengths[i]
-            if b == n_blocks - 1:  # from here on only the newest behaviour of each window counts
-                at, m = 0, 0
-                for i in range(first, stop):
-                    at += lengths[i]
-                    if lengths[i]:
-                        x[m], u[m] = x[at - 1], u[at - 1]
-                        m += 1
-                x, z, u = x[:m], z[:m], u[:m]
-                h, o = h[:m], o[:m]
+            _recur(u, read_bias[b], decay[b])
+            if b == n_blocks - 1:  # from here on only the newest behaviour counts
+                x, u, z, h, o = x[m - 1 :], u[m - 1 :], z[:1], h[:1], o[:1]
             np.dot(u, write[b], o)
             _mix(x, z, h, o, norms[b, 2:], write_bias[b], widen[b], widen_bias[b], narrow[b], narrow_bias[b])
-        at = 0
-        for i in range(first, stop):
-            if lengths[i]:
-                _normalise(x[at], output_norm, vectors[i, :dim])
-                at += 1
-        first = stop
+        _normalise(x[0], output_norm, vectors[i, :dim])

@@ -10,6 +10,7 @@ from typing import Final
 
 import numpy as np
 
+from models.base.compiled import row_products
 from models.base.types import Float32
 
 #: Directions with less than this share of the largest variance are noise; whitening drops them.
@@ -30,8 +31,11 @@ class Whitening:
     matrix: Float32
 
     def apply(self, x: Float32) -> Float32:
-        """Return embeddings (n, d) whitened, (n, k) float32; rows of zeros stay zeros."""
-        whitened: Float32 = ((x - self.mean) @ self.matrix).astype(np.float32)
+        """Return embeddings (n, d) whitened, (n, k) float32; rows of zeros stay zeros.
+
+        A row does not depend on the others.
+        """
+        whitened: Float32 = row_products(x - self.mean, self.matrix)
         whitened[~x.any(axis=1)] = 0.0
         return whitened
 

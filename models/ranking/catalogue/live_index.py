@@ -20,12 +20,15 @@ from typing import Final
 import numpy as np
 
 from models.base.types import Bool, Float32, Int64
-from models.index.best_rows import best_positions
+from models.index.best_rows import best_positions, products
 from models.index.faiss_kinds import nearest_exact
 from models.index.search import VectorSearch
 
 #: Rows asked for beyond those wanted, at least.
 SPARE: Final = 16
+#: A search through a base asks for a multiple of this, so that queries which want nearly as much
+#: share a search.
+ASKED_STEP: Final = 32
 #: Above this share of hidden rows, a search looks only at the others, which are copied once.
 MANY_HIDDEN: Final = 0.5
 
@@ -37,6 +40,7 @@ class LiveIndex:
     ----------
     vectors : (n, d) float32, finite
     n_found : how many positions a search may return
+    longest : no vector is longer
     is_found : from positions, int64 of any shape, to whether a search may return them, and to the
         rows that it returns instead of them
     base : over the first ``n_base`` vectors; None where each search looks at every vector
@@ -46,15 +50,15 @@ class LiveIndex:
         self,
         vectors: Float32,
         n_found: int,
+        longest: float,
         is_found: Callable[[Int64], tuple[Bool, Int64]],
         base: VectorSearch | None = None,
         n_base: int = 0,
     ) -> None:
-        self._vectors, self._n_found, self._is_found = vectors, n_found, is_found
+        self._vectors, self._n_found, self._longest, self._is_found = vectors, n_found, longest, is_found
         self._base, self._n_base = base, n_base if base is not None else 0
         self._only: Int64 | None = None
-        self._rows: Int64 | None = None
-        self._penalties: Float32 = np.zeros(0, dtype=np.float32)
+        self._penalties: Float32 | None = None
         self._only_vectors: Float32 = vectors[:0]
         self.dim = vectors.shape[1]
 
@@ -125,18 +129,62 @@ class LiveIndex:
         most = int(wanted.max(initial=0))
         if most == 0:
             return np.full((len(queries), 1), -1, dtype=np.int64)
-        if self._base is not None:
-            rows, _ = self.search(queries, most)
-            return np.where(np.arange(rows.shape[1]) < wanted[:, None], rows, -1)
-        if self._rows is None:
-            is_found, rows = self._is_found(np.arange(len(self._vectors)))
-            nothing = np.zeros(0, dtype=np.float32)
-            penalties = nothing if is_found.all() else np.where(is_found, np.float32(0.0), np.float32(-np.inf))
-            self._penalties, self._rows = penalties, rows
-        positions = best_positions(queries @ self._vectors.T, wanted, self._penalties)
+        if self._n_found < (1.0 - MANY_HIDDEN) * len(self._vectors):
+            only, vectors = self._found_only()
+            places = best_positions(queries, vectors, wanted, np.zeros(0, np.float32), self._longest)
+            positions = np.where(places >= 0, only[places], -1)
+        elif self._base is None:
+            positions = best_positions(queries, self._vectors, wanted, self._tail_penalties(), self._longest)
+        else:
+            positions = self._best_beside_base(queries, wanted)
         if ((positions >= 0).sum(axis=1) < wanted).any():
             raise ValueError("queries: an inner product is beyond float32; vectors must be smaller")
-        return np.where(positions >= 0, self._rows[positions], -1)
+        return np.where(positions >= 0, self._is_found(positions)[1], -1)
+
+    def _best_beside_base(self, queries: Float32, wanted: Int64) -> Int64:
+        """Return the best positions among those that base and tail bring, (q, most wanted) int64.
+
+        How many the base is asked for depends on ``wanted`` of the query alone.
+        """
+        assert self._base is not None
+        hidden_share = 1.0 - self._n_found / len(self._vectors)
+        asked = wanted + SPARE + (2 * wanted * hidden_share).astype(np.int64)
+        asked = np.minimum(asked + -asked % ASKED_STEP, self._n_base)
+        tail = self._vectors[self._n_base :]
+        best = np.full((len(queries), int(wanted.max())), -1, dtype=np.int64)
+        is_short = np.zeros(len(queries), dtype=bool)
+        for n_asked in np.unique(asked[wanted > 0]).tolist():
+            own = np.flatnonzero((asked == n_asked) & (wanted > 0))
+            positions, scores = self._base.search(queries[own], n_asked)
+            least = scores[:, -1:] if n_asked < self._n_base else np.float32(-np.inf)
+            scores = np.where(self._is_found(positions)[0], scores, np.float32(-np.inf))
+            if len(tail):
+                added = best_positions(queries[own], tail, wanted[own], self._tail_penalties(), self._longest)
+                positions = np.concatenate([positions, np.where(added >= 0, added + self._n_base, -1)], axis=1)
+                scores = np.concatenate([scores, products(queries[own], tail, added)], axis=1)
+            width = min(best.shape[1], positions.shape[1])
+            order = np.argsort(-scores, axis=1, kind="stable")[:, :width]
+            scores = np.take_along_axis(scores, order, axis=1)
+            is_in = np.arange(width) < wanted[own, None]
+            best[own, :width] = np.where(is_in & np.isfinite(scores), np.take_along_axis(positions, order, axis=1), -1)
+            # beyond the last one that the base brought there may be better ones
+            is_short[own] = (is_in & ~((scores >= least) & np.isfinite(scores))).any(axis=1) | (wanted[own] > width)
+        if is_short.any():
+            only, vectors = self._found_only()
+            places = best_positions(
+                queries[is_short], vectors, wanted[is_short], np.zeros(0, np.float32), self._longest
+            )
+            places = np.pad(places, ((0, 0), (0, best.shape[1] - places.shape[1])), constant_values=-1)
+            best[is_short] = np.where(places >= 0, only[places], -1)
+        return best
+
+    def _tail_penalties(self) -> Float32:
+        """Return 0 for each tail vector that may be found, else -inf; (0,) where all may."""
+        if self._penalties is None:
+            is_found = self._is_found(np.arange(self._n_base, len(self._vectors)))[0]
+            hidden = np.where(is_found, np.float32(0.0), np.float32(-np.inf))
+            self._penalties = hidden[:0] if is_found.all() else hidden
+        return self._penalties
 
     def narrowed(self, allowed: Bool, n_found: int) -> LiveIndex:
         """Return a search that leaves out more rows.
@@ -152,11 +200,11 @@ class LiveIndex:
             found, rows = is_found_here(positions)
             return found & allowed[rows], rows
 
-        return LiveIndex(self._vectors, n_found, is_found, self._base, self._n_base)
+        return LiveIndex(self._vectors, n_found, self._longest, is_found, self._base, self._n_base)
 
     def exact(self, queries: Float32, k: int) -> tuple[Int64, Float32]:
         """Return what :meth:`search` returns, by brute force: what recall is measured against."""
-        return LiveIndex(self._vectors, self._n_found, self._is_found).search(queries, k)
+        return LiveIndex(self._vectors, self._n_found, self._longest, self._is_found).search(queries, k)
 
     def _check(self, queries: Float32, k: int) -> None:
         if queries.ndim != 2 or queries.shape[1] != self.dim:
@@ -196,10 +244,15 @@ class LiveIndex:
 
     def _among_found(self, queries: Float32, width: int) -> tuple[Int64, Float32]:
         """Search exactly, and only at the positions that may be found."""
+        only, vectors = self._found_only()
+        places, scores = nearest_exact(vectors, queries, width)
+        if not np.isfinite(scores).all():
+            raise ValueError("queries: an inner product is beyond float32; vectors must be smaller")
+        return self._is_found(only[places])[1], scores
+
+    def _found_only(self) -> tuple[Int64, Float32]:
+        """Return the positions that may be found, and their vectors, copied once."""
         if self._only is None:
             only = np.flatnonzero(self._is_found(np.arange(len(self._vectors)))[0])
             self._only_vectors, self._only = self._vectors[only], only
-        places, scores = nearest_exact(self._only_vectors, queries, width)
-        if not np.isfinite(scores).all():
-            raise ValueError("queries: an inner product is beyond float32; vectors must be smaller")
-        return self._is_found(self._only[places])[1], scores
+        return self._only, self._only_vectors

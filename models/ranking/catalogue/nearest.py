@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from models.base.types import Float32, Int64
+from models.index.best_rows import best_positions, products
 
 N_NEAREST: Final = 10
 #: In a catalogue of less than ten times as many items, this share of them is near.
@@ -15,8 +16,10 @@ NEAREST_SHARE: Final = 0.1
 #: Ranks are exact up to this many items. In a larger catalogue they are estimated on this many,
 #: evenly spread over its rows.
 SAMPLE: Final = 10_000
-#: Two computations of one cosine differ by less than this, whatever the batch.
+#: Two computations of one cosine differ by less than this.
 TOLERANCE: Final = 1e-5
+#: A row of unit length is not longer, whatever its rounding.
+LONGEST: Final = 1.001
 #: Items whose nearest are computed at once: 10 MB at the size of the sample.
 BLOCK: Final = 256
 
@@ -45,7 +48,7 @@ class NearestItems:
         self.limit = min(N_NEAREST, max(1, int(np.ceil(NEAREST_SHARE * len(rows)))))
         self.step = max(1, -(-len(rows) // SAMPLE))
         chosen = rows[:: self.step]
-        self._sample = np.ascontiguousarray(unit[chosen].T)
+        self._sample = np.ascontiguousarray(unit[chosen])
         self._column_of = np.full(len(unit), -1, dtype=np.int64)  # of the sample, by row
         self._column_of[chosen] = np.arange(len(chosen))
         n_kept = max(1, round(self.limit / self.step))
@@ -86,16 +89,13 @@ class NearestItems:
     def _work_out(self, rows: Int64) -> None:
         missing = rows[np.isnan(self._cosines[rows, 0])]
         n_kept = self._cosines.shape[1]
-        if not self._sample.shape[1]:  # nothing to compare with: nothing is near
+        if not len(self._sample):  # nothing to compare with: nothing is near
             self._cosines[missing] = 1.0
             return
+        wanted, nothing = np.full(BLOCK, n_kept + 1, dtype=np.int64), np.zeros(0, dtype=np.float32)
         for block in np.split(missing, range(BLOCK, len(missing), BLOCK)):
-            cosines = self.unit[block] @ self._sample
-            columns = self._column_of[block]
-            is_itself = columns >= 0
-            cosines[np.flatnonzero(is_itself), columns[is_itself]] = -1.0
-            if cosines.shape[1] < n_kept:
-                cosines = np.pad(cosines, ((0, 0), (n_kept - cosines.shape[1], 0)), constant_values=-1.0)
-            elif cosines.shape[1] > n_kept:
-                cosines = np.partition(cosines, -n_kept, axis=1)[:, -n_kept:]
-            self._cosines[block] = np.sort(cosines, axis=1)
+            unit = np.ascontiguousarray(self.unit[block])
+            found = best_positions(unit, self._sample, wanted[: len(block)], nothing, LONGEST)
+            cosines = products(unit, self._sample, found)
+            cosines[found == self._column_of[block, None]] = -np.inf  # an item is not near itself
+            self._cosines[block] = np.maximum(np.sort(cosines, axis=1)[:, -n_kept:], -1.0)

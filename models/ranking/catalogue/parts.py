@@ -1,7 +1,7 @@
 """What a catalogue knows of each item, as pure functions of the artifact and the item's record.
 
 The parts of an item do not depend on the other items, so a change of one item computes only its
-own.
+own, and they have the same bits whichever items come together.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact
+from models.base.compiled import row_products
 from models.base.types import AnyArray, Bool, Float32, Float64, Int32, Int64
 from models.factors.matrix_factorisation import gram
 from models.features.columns import Row
+from models.index.best_rows import longest
 from models.rules.facts import no_columns
 
 
@@ -68,6 +70,7 @@ class TrainedItems:
     row_of : item id to the artifact's row; a row without events is as new as no row
     gram : (f, f) float32, Gram matrix of all trained items, whether the catalogue has them or not
     factors : (m, f + 1) float32, factors and biases of the items of ``rows``
+    longest_factors : length of the longest of them
     rows : (m,) int64, the artifact's rows with events
     """
 
@@ -78,10 +81,14 @@ class TrainedItems:
         self.row_of = {ids[row]: row for row in self.rows.tolist()}
         self._factors = np.column_stack([artifact.factors.factors, artifact.factors.biases])
         self.factors: Float32 = np.ascontiguousarray(self._factors[self.rows])
+        self.longest_factors = longest(self.factors)
         self.gram = gram(self.factors[:, :-1])
         with torch.inference_mode():
             self._ids = artifact.sequence.id_embedding.weight.cpu().numpy()
             self._biases = artifact.sequence.item_bias.cpu().numpy()
+            self._projection = np.ascontiguousarray(artifact.sequence.text_projection.weight.cpu().numpy().T)
+            item_side = artifact.fusion.item_projection
+            self._known_by = np.ascontiguousarray(item_side.weight.cpu().numpy().T), item_side.bias.cpu().numpy()
         self._new_bias = np.median(self._biases) if len(self._biases) else np.float32(0.0)
         self._new_factor_bias = artifact.factors.biases.min() if len(artifact.factors.biases) else np.float32(0.0)
 
@@ -103,9 +110,7 @@ class TrainedItems:
         whitened = np.zeros((n, artifact.whitening.matrix.shape[1]), dtype=np.float32)
         if n and artifact.takes_text:
             whitened = artifact.whitening.apply(text)
-        with torch.inference_mode():
-            projected = artifact.sequence.text_projection(torch.from_numpy(whitened).to(artifact.device)).cpu().numpy()
-        item_vectors = (projected + take(self._ids, trained)).astype(np.float32)
+        item_vectors = (row_products(whitened, self._projection) + take(self._ids, trained)).astype(np.float32)
         biases = np.where(is_new, self._new_bias, take(self._biases, trained))
         factors = take(self._factors, trained)
         factors[is_new, -1] = self._new_factor_bias
@@ -140,9 +145,9 @@ class TrainedItems:
         return self.artifact.item_features.encode(features, whitened, first_ms)
 
     def _known(self, vectors: Float32, features: Float32) -> Float32:
-        side = torch.from_numpy(np.concatenate([vectors, features], axis=1)).to(self.artifact.device)
-        with torch.inference_mode():
-            known: Float32 = self.artifact.fusion.known_items(side).cpu().numpy()
+        known: Float32 = (
+            row_products(np.concatenate([vectors, features], axis=1), self._known_by[0]) + self._known_by[1]
+        )
         return known
 
 

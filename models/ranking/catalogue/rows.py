@@ -21,6 +21,7 @@ from typing import Any, Final, overload
 import numpy as np
 
 from models.base.types import AnyArray, Int64
+from models.index.best_rows import longest
 from models.ranking.catalogue.parts import ItemParts
 
 #: Bytes of the two keys of a record: of its text and of the rest.
@@ -37,6 +38,7 @@ class Rows:
     ----------
     n : rows in use
     arrays : by name, (capacity, ...); the fields of :class:`ItemParts`
+    longest : no vector is longer
     keys : (capacity, 2, KEY_BYTES) uint8, of the text and of the rest of the record
     previous : (capacity,) int64, the row of the item's version before, -1 for none
     ids : item id by row
@@ -46,6 +48,7 @@ class Rows:
 
     def __init__(self, empty: ItemParts, n_trained: int, capacity: int = HEADROOM) -> None:
         self.n = 0
+        self.longest = 0.0
         self.arrays: dict[str, AnyArray] = {
             name: np.empty((capacity, *array.shape[1:]), dtype=array.dtype) for name, array in empty.arrays().items()
         }
@@ -72,6 +75,7 @@ class Rows:
         self._reserve(self.n + len(item_ids))
         for name, array in parts.arrays().items():
             self.arrays[name][rows] = array
+        self.longest = max(self.longest, longest(parts.vectors))
         self.keys[rows] = keys
         self.previous[rows] = [self.latest.get(item_id, -1) for item_id in item_ids]
         self.ids += item_ids

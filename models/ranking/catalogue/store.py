@@ -159,7 +159,7 @@ class CatalogueStore:
             text_unit=views["text_unit"],
             factors=views["factors"],
             gram=self._trained.gram,
-            index=_retrieval(views["vectors"], is_shown & ~is_blank, self._base, self._n_base),
+            index=_retrieval(views["vectors"], rows.longest, is_shown & ~is_blank, self._base, self._n_base),
             factor_index=self._factors(where, int((is_shown & ~is_new).sum())),
             features=views["features"],
             known=views["known"],
@@ -293,7 +293,9 @@ class CatalogueStore:
             rows = where.shown(np.where(positions >= 0, trained.rows[positions], -1))
             return rows >= 0, rows
 
-        return LiveIndex(trained.factors, n_found, is_found, self._factor_base, len(trained.rows))
+        return LiveIndex(
+            trained.factors, n_found, trained.longest_factors, is_found, self._factor_base, len(trained.rows)
+        )
 
     def _forget_withdrawn(self, now_s: float) -> None:
         """Forget the items that were withdrawn long ago, and the first ones of too many."""
@@ -307,8 +309,8 @@ class CatalogueStore:
         del self._withdrawn[item_id], self.rows.latest[item_id]
 
 
-def _retrieval(vectors: Float32, is_found: Bool, base: VectorSearch | None, n_base: int) -> LiveIndex:
+def _retrieval(vectors: Float32, longest: float, is_found: Bool, base: VectorSearch | None, n_base: int) -> LiveIndex:
     def found(rows: Int64) -> tuple[Bool, Int64]:
         return is_found[rows], rows
 
-    return LiveIndex(vectors, int(is_found.sum()), found, base, n_base)
+    return LiveIndex(vectors, int(is_found.sum()), longest, found, base, n_base)

@@ -31,6 +31,8 @@ except ImportError:
     Behaviours = None  # type: ignore[assignment, misc]
 
 K = 10
+#: Behaviours of one product of the limit: their hidden values stay in a core's cache.
+STEP = 512
 
 
 class Shop:
@@ -112,12 +114,12 @@ def limit(shop: Shop) -> Callable[[list[Any]], Any]:
     the window, the user, two texts and the hidden layer. No gathering, no solving, no features, no
     sorting.
     """
-    from models.index.best_rows import best_positions
+    from models.index.best_rows import best_positions, longest
     from models.ranking.candidates import N_MF, gather
-    from models.sequence.serving import STEP
 
     config, catalogue = shop.artifact.sequence.config, shop.catalogue
     rng, none = np.random.default_rng(1), np.zeros(0, np.float32)
+    bounds = longest(catalogue.vectors), longest(catalogue.factors)
     n_candidates: dict[int, int] = {}
     kept: dict[tuple[int, int], Any] = {}
 
@@ -150,8 +152,8 @@ def limit(shop: Shop) -> Callable[[list[Any]], Any]:
             return catalogue.index.best(users[0], np.full(n, 100 + length)), catalogue.factor_index.best(
                 users[1], np.full(n, N_MF)
             )
-        retrieved = best_positions(users[0] @ catalogue.vectors.T, np.full(n, 100 + length), none)
-        return retrieved, best_positions(users[1] @ catalogue.factors.T, np.full(n, N_MF), none)
+        retrieved = best_positions(users[0], catalogue.vectors, np.full(n, 100 + length), none, bounds[0])
+        return retrieved, best_positions(users[1], catalogue.factors, np.full(n, N_MF), none, bounds[1])
 
     return bare
 
