@@ -16,15 +16,17 @@ from models.evaluation.ablation import Ablation
 from models.evaluation.baselines import BASELINES, Baseline, LearntEvents, fit_baselines
 from models.evaluation.comparison import hit_tests, leads, moving_hit_rate
 from models.evaluation.examples import drawn, example
+from models.evaluation.followed import FollowedBefore
 from models.evaluation.splits import Cases, histories_before
 from models.features.columns import Row
 from models.interactions import windows_before
 from models.metrics.bootstrap import mean_interval
 from models.metrics.probabilities import summarize_probabilities
-from models.metrics.ranking import MISSED, coverage, intra_list_diversity, novelty, summarize, values_of_ranks
+from models.metrics.ranking import MISSED, coverage, intra_list_diversity, novelty, ranks_in, summarize, values_of_ranks
 from models.popularity import DecayedCounts
-from models.ranking.candidates import gather, seen_rows
+from models.ranking.candidates import seen_rows
 from models.ranking.catalogue import Catalogue, build_catalogue
+from models.ranking.newcomers.social import Followed
 from models.ranking.pipeline import Pipeline
 
 K: Final = 10
@@ -44,6 +46,7 @@ class Inputs:
     ----------
     vectors : the catalogue: item id to raw text embedding; items of the log without one get zeros
     item_features, user_features : id to features by name
+    follows : user id to the ids of the users whom the user follows
     baselines : names from ``models.evaluation.baselines.BASELINES``; recent popularity is always
         there, as a source
     mask_seen : whether lists leave out the items that the user had before; hidden items they never
@@ -56,6 +59,7 @@ class Inputs:
     vectors: Mapping[str, Float32]
     item_features: Mapping[str, Row] = field(default_factory=dict)
     user_features: Mapping[str, Row] = field(default_factory=dict)
+    follows: Mapping[str, Sequence[str]] = field(default_factory=dict)
     baselines: Sequence[str] = DEFAULT_BASELINES
     mask_seen: bool = True
     others: Mapping[str, Callable[[Catalogue, Sequence[Sequence[Behaviour]]], Float32]] = field(default_factory=dict)
@@ -82,6 +86,7 @@ class _Batch:
     targets: Int64
     now_ms: list[int]
     users: list[Row]
+    followed: list[Followed | None] | None
 
 
 def evaluate(inputs: Inputs, cases: Cases, *, seed: int, observer: Observer = Observer()) -> dict[str, Any]:  # noqa: B008 (frozen)
@@ -124,6 +129,7 @@ class _Evaluation:
         self._catalogue = build_catalogue(artifact, items, generation=1, features=inputs.item_features)
         self._row_of = np.array([self._catalogue.row_of[item_id] for item_id in log.item_ids])
         self._pipeline = Pipeline(artifact, k=K)
+        self._followed = FollowedBefore(artifact, self._catalogue, log, inputs.follows, self._row_of)
         self._ranked: dict[str, _Ranked] = {}
         self._left_out = dict(inputs.left_out)
         self._ablation = Ablation(artifact, len(cases), seed)
@@ -234,14 +240,17 @@ class _Evaluation:
                 np.array([row_of[item] for item in targets[part]]),
                 log.ts_ms[positions[part]].tolist(),
                 [self._inputs.user_features.get(user_id, {}) for user_id in user_ids],
+                self._followed.of(user_ids, first),
             )
 
     def _ask_pipeline(self, batch: _Batch) -> None:
-        artifact, mask_seen = self._inputs.artifact, self._inputs.mask_seen
-        found = gather(artifact, batch.catalogue, batch.windows, batch.left_out, 100, mask_windows=mask_seen)
+        known = self._pipeline.known(batch.users, batch.followed, len(batch.windows))
+        found = self._pipeline.candidates(
+            batch.catalogue, batch.windows, batch.left_out, known=known, mask_windows=self._inputs.mask_seen
+        )
         probabilities = self._pipeline.probabilities(batch.catalogue, found, batch.users)
         lists = self._pipeline.rank(batch.catalogue, found, probabilities)
-        self._add("pipeline", _ranks_in(lists.rows, batch.targets), lists.rows)
+        self._add("pipeline", ranks_in(lists.rows, batch.targets), lists.rows)
         for case in sorted(self._shown.intersection(range(batch.cases.start, batch.cases.stop))):
             i, ids = case - batch.cases.start, batch.catalogue.item_ids
             user_id = self._cases.log.user_ids[self._cases.users[case]]
@@ -336,10 +345,3 @@ class _Evaluation:
                     row: dict[str, Any] = {"cases": cases, "n": int(subset.sum()), "model": name}
                     table.append(row | summarize(values[subset], K))
         return table
-
-
-def _ranks_in(rows: Int64, targets: Int64) -> Int64:
-    """Return each target's rank in its list, from 1; :data:`MISSED` outside the list."""
-    is_target = rows == targets[:, None]
-    ranks: Int64 = np.where(is_target.any(axis=1), is_target.argmax(axis=1) + 1, MISSED)
-    return ranks

@@ -73,8 +73,16 @@ class Asked:
 
     @classmethod
     def of(cls, data: NewcomerData, artifact: Artifact, seed: int) -> Asked:
-        """Prepare the questions about hidden users."""
+        """Prepare the questions about hidden users.
+
+        Raises
+        ------
+        ValueError
+            When the artifact has other items than the log, or in another order.
+        """
         log, rest, hidden = data.log, data.rest, data.hidden
+        if tuple(artifact.manifest.item_ids) != log.item_ids:
+            raise ValueError("artifact: its items are not those of the log, in their order; train it on the log's rest")
         nothing = np.zeros(len(artifact.whitening.mean), dtype=np.float32)
         catalogue = build_catalogue(artifact, dict.fromkeys(log.item_ids, nothing), generation=1)
         rng = np.random.default_rng(seed)

@@ -258,3 +258,10 @@ def summarize(ranks: AnyArray, k: int = 10) -> dict[str, float]:
     0.6667
     """
     return {name: float(each.mean()) if each.size else 0.0 for name, each in values_of_ranks(ranks, k).items()}
+
+
+def ranks_in(rows: Int64, targets: Int64) -> Int64:
+    """Return each target's rank in its list, from 1; :data:`MISSED` outside the list."""
+    is_target = rows == targets[:, None]
+    ranks: Int64 = np.where(is_target.any(axis=1), is_target.argmax(axis=1) + 1, MISSED)
+    return ranks

@@ -190,8 +190,11 @@ def _cut(value: object) -> str:
 
 def _lists_why(found: Recommendation, expected: Recommendation) -> str:
     names = ["v", "user_id", "revision", "event_id", "offset", "event_ts", "artifact", "degraded"]
+    names.append("users_offset")
     if expected.degraded == "none":
         names.append("list_id")
+    if not expected.event_id:
+        names.remove("event_ts")  # when the user's record was written
     why = _first_difference((name, getattr(found, name), getattr(expected, name)) for name in names)
     return why or _items_why(found.items, expected.items)
 

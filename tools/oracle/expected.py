@@ -23,6 +23,7 @@ from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.base.event_types import DEFAULT_TYPES, EventTypes
 from models.features.columns import Row, item_row
 from models.ranking.catalogue.ruled import ruled
+from models.ranking.lists import RankedBatch
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.rules.row_rules import Rules
 from models.text.clean import item_text, own_title
@@ -30,17 +31,20 @@ from streams.catalogue.changes import facts_of
 from streams.contract.item_records import is_shown
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Event, EventDecoder, Item, Recommendation, encode
-from streams.contract.windows import WindowState, decode_window
+from streams.contract.windows import BaseWindow, WindowState, decode_window
 from streams.errors import InputError, RecordError
 from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes
-from streams.recommender.list_encoding import Versions, list_seeds, recommendations
+from streams.recommender.list_encoding import Versions, list_seeds, recommendations, user_vectors
 from streams.recommender.list_records import SeenIndex, behaviours
 from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_device
+from streams.recommender.users.model_inputs import model_inputs
+from streams.recommender.users.records import UserFacts
 from streams.sequencer.absorb_batch import Home, check_home
 from streams.sequencer.window import absorb
 from streams.settings.load import RecommenderSettings, Settings
 from streams.settings.record_limits import WindowBounds
+from tools.oracle.users import NOBODY, KnownUsers
 
 #: So many events are collected before they are absorbed, so that the events of a user are absorbed
 #: together.
@@ -206,6 +210,7 @@ class ListOracle:
             loaded = load_artifact(artifact, device).beside(types.window_types)
         except ArtifactError as exc:
             raise InputError(str(exc)) from exc
+        self._artifact = loaded
         self._rules = rules
         now_ms = int(time.time() * 1_000) if now_ms is None else now_ms
         self._versions = Versions(loaded.version, 0, "" if rules is None else rules.version)
@@ -215,36 +220,58 @@ class ListOracle:
         self._seen = SeenIndex(self._catalogue.item_ids)
 
     def lists(
-        self, windows: Mapping[bytes, bytes], on_progress: Callable[[int], None] = lambda _done: None
+        self,
+        windows: Mapping[bytes, bytes],
+        on_progress: Callable[[int], None] = lambda _done: None,
+        users: KnownUsers = NOBODY,
     ) -> dict[bytes, Recommendation]:
-        """Return the list of each window, by user key.
+        """Return the list of each window, and of each known user without one, by user key.
 
-        ``produced_ts`` and ``index_generation`` are 0, because they depend on the moment.
+        ``produced_ts`` and ``index_generation`` are 0, because they depend on the moment. A
+        followed user counts with the user's last window; so a deployment makes the same list where
+        the followed user had no event after the follower's last list.
 
         Parameters
         ----------
         windows : user key to encoded window, as in :class:`Truth`
         on_progress : called with the number of lists made so far
+        users : what is known of users beside their events
         """
         found: dict[bytes, Recommendation] = {}
-        pairs = iter(windows.items())
-        while chunk := list(islice(pairs, WINDOWS_PER_CHUNK)):
-            found.update(self._chunk([(key, decode_window(value)) for key, value in chunk]))
+        followed = {key: windows[key] for key in users.followed() & windows.keys()}
+        vectors: dict[bytes, bytes] = {}
+        for chunk in _chunks(followed):
+            made = user_vectors(chunk, self._ranked(chunk, None), self._versions)
+            vectors |= {key: encode(one) for (key, _), one in zip(chunk, made, strict=True) if one is not None}
+        for chunk in (*_chunks(windows), *_chunks(users.without_window(windows))):
+            facts = users.facts([key for key, _ in chunk], vectors)
+            lists = recommendations(chunk, self._ranked(chunk, facts), self._versions, 0, facts=facts)
+            found.update(zip((key for key, _ in chunk), lists, strict=True))
             on_progress(len(found))
         return found
 
-    def _chunk(self, windows: Sequence[tuple[bytes, WindowState]]) -> Iterator[tuple[bytes, Recommendation]]:
+    def _ranked(
+        self, windows: Sequence[tuple[bytes, BaseWindow]], facts: Sequence[UserFacts | None] | None
+    ) -> RankedBatch:
+        rows, followed = model_inputs(facts, self._artifact)
         # As the recommender computes GELU, see tame_pytorch: the last bits of a score can decide
         # which item is the last candidate.
         with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
-            ranked = self._pipeline.recommend(
+            return self._pipeline.recommend(
                 self._catalogue,
                 [behaviours(state) for _, state in windows],
                 [self._seen.items(state.had()) for _, state in windows],
+                rows,
                 seeds=None if self._rules is None else list_seeds(windows),
+                followed=followed,
             )
-        made = recommendations(windows, ranked, self._versions, 0)
-        yield from zip((key for key, _ in windows), made, strict=True)
+
+
+def _chunks(windows: Mapping[bytes, bytes | BaseWindow]) -> Iterator[list[tuple[bytes, BaseWindow]]]:
+    """Yield windows, decoded, so many that the model gets at once."""
+    pairs = iter(windows.items())
+    while chunk := list(islice(pairs, WINDOWS_PER_CHUNK)):
+        yield [(key, decode_window(one) if isinstance(one, bytes) else one) for key, one in chunk]
 
 
 def _catalogue(

@@ -46,7 +46,9 @@ class FeatureModel:
             raise ValueError(
                 f"features of shape {features.shape}: need (n, {len(self.coefficients)}); encode them as for training"
             )
-        predicted: Float32 = (features @ self.coefficients + self.intercept).astype(np.float32)
+        # each user alone: the same bits in every batch
+        products = np.einsum("np,pf->nf", features, self.coefficients)
+        predicted: Float32 = (products + self.intercept).astype(np.float32)
         return predicted
 
 

@@ -105,5 +105,10 @@ def followed_keys(user: User) -> list[bytes]:
     return [other.encode() for other in (user.follows or ())[:MAX_FOLLOWED] if other != user.user_id]
 
 
+def digest_of(user: User) -> bytes:
+    """Return the digest of a record's content."""
+    return _digest(encode(user))
+
+
 def _digest(value: bytes) -> bytes:
     return hashlib.blake2b(value, digest_size=_DIGEST).digest()

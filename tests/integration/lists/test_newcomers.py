@@ -24,6 +24,7 @@ from tests.integration.reading import read_all
 from tests.support import tiny
 from tests.support.tiny_models import N_GROUPS
 from tests.support.waiting import wait_until
+from tools.main import main
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 
@@ -37,10 +38,10 @@ def _topics(settings: Settings) -> None:
 
 @contextmanager
 def worker(
-    settings: Settings, folder: Path, app: Literal["sequencer", "recommender"] = "recommender"
+    settings: Settings, folder: Path, app: Literal["sequencer", "recommender"] = "recommender", **variables: str
 ) -> Iterator[Worker]:
     """Run a worker that serves the artifact which knows of groups."""
-    env = variables_of(settings, folder) | {"HEADRACE_ARTIFACT": str(tiny.homophily_artifact())}
+    env = variables_of(settings, folder) | {"HEADRACE_ARTIFACT": str(tiny.homophily_artifact())} | variables
     with Worker(app, env, free_port(), folder / f"{app}.log") as found:
         found.wait_ready(WAIT_S)
         yield found
@@ -177,3 +178,51 @@ def test_followed_users_of_another_worker_are_found(settings: Settings, tmp_path
     first = {item.item_id: item.score for item in found[0].items}
     for made in found[1:]:  # all have the same follows: no worker saw fewer of them
         assert {item.item_id: item.score for item in made.items} == pytest.approx(first, rel=1e-4)
+
+
+def test_the_published_lists_are_those_of_the_oracle(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Item by item, for users with events, newcomers, and those of whom nothing is known."""
+    friends = [f"friend{i}" for i in range(10)]
+    users = [user(f"new{i}", i % N_GROUPS if i % 3 else None, friends[: i % 5]) for i in range(40)]
+    users += [user(f"old{i}", i % N_GROUPS, friends[i % 7 :]) for i in range(20)] + [user("friend0", 1)]
+    monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", settings.kafka.topic_prefix)
+    monkeypatch.setenv("HEADRACE_ARTIFACT", str(tiny.homophily_artifact()))
+    with worker(settings, tmp_path, "sequencer"), worker(settings, tmp_path, HEADRACE_LIVE_POPULARITY="off"):
+        publish(settings, "users", users)
+        publish(
+            settings, "events", [event(one, (7 * n + i) % 60, n) for i, one in enumerate(friends) for n in range(5)]
+        )
+        wait_until(
+            lambda: {m.user_id for _, m in read_lists(settings) if m.revision == 5} >= set(friends),
+            WAIT_S,
+            lambda: "friends have no lists",
+        )
+        # a newcomer's list knows the friends as they are now: a changed record brings it again
+        publish(settings, "users", [user(f"new{i}", 1, friends[: i % 5], at="now") for i in range(40)])
+        publish(settings, "events", [event(f"old{i}", (i + n) % 60, n) for i in range(20) for n in range(1 + i % 3)])
+        publish(settings, "events", [event(f"plain{i}", i, 0) for i in range(10)])
+
+        def is_done() -> bool:
+            newest: dict[str, Recommendation] = {made.user_id: made for _, made in read_lists(settings)}
+            new = [newest.get(f"new{i}") for i in range(40)]
+            old = [newest.get(f"old{i}") for i in range(20)]
+            plain = [newest.get(f"plain{i}") for i in range(10)]
+            last = {(r.key or b"").decode(): r.offset for r in read_all(settings, "users")}
+            return (
+                all(made is not None and made.users_offset == last[made.user_id] for made in new)
+                and all(made is not None and made.revision == 1 + i % 3 for i, made in enumerate(old))
+                and None not in plain
+            )
+
+        wait_until(is_done, WAIT_S, lambda: "lists are missing")
+    capsys.readouterr()
+    compare = ["oracle", "--compare", "--json", "--broker", settings.kafka.broker]
+    code = main(compare)
+    out, err = capsys.readouterr()
+    found = json.loads(out.splitlines()[-1])
+    assert (code, found["lists"], found["differences"]) == (0, 80, 0), err
+    publish(settings, "users", [user("new1", 2, friends[:1])])  # nobody serves it
+    assert main(compare) == 1
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["differences"] == 1

@@ -181,7 +181,15 @@ def _evaluate(
     embedded = time.monotonic()
     baselines, left_out = chosen
     asked = Inputs(
-        artifact, vectors, sides.item_features, sides.user_features, baselines, not args.keep_seen, others, left_out
+        artifact,
+        vectors,
+        sides.item_features,
+        sides.user_features,
+        sides.follows,
+        baselines,
+        not args.keep_seen,
+        others,
+        left_out,
     )
     with progress() as bar:
         told = StageBars(bar, unit="users" if cases.protocol == "loo" else "questions")

@@ -2,7 +2,8 @@
 
 The events come from the topic ``events`` or from a log. For a log, they are the events that
 ``headrace replay`` publishes to empty topics, with the same offsets; so the answer is what a
-deployment must hold after the replay. The output is JSON lines.
+deployment must hold after the replay. The output is JSON lines; with ``--compare`` it is how the
+published lists differ.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,8 +20,9 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from streams.contract.kafka_records import Headers
+from streams.contract.newest_lists import LatestLists
 from streams.contract.pseudonyms import open_pseudonyms
-from streams.contract.records import EventDecoder, encode
+from streams.contract.records import EventDecoder, Recommendation, RecordDecoder, encode
 from streams.contract.windows import decode_window
 from streams.errors import BrokerError, InputError, RecordError
 from streams.formats.decoders import open_event_decoder
@@ -30,8 +32,9 @@ from streams.kafka.publisher import KeyHomes
 from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.catalogue.items_topic import items_of_file, read_catalogue
+from tools.catalogue.shop import users_command
 from tools.cli import emit, progress, say, write_json
-from tools.files.entries.sources import CatalogueSource
+from tools.files.entries.sources import CatalogueSource, UserSource
 from tools.files.formats.named_files import check_exist
 from tools.files.log_source import LogSource
 from tools.files.logs.log_preview import LogPreview, add_dry_run, emit_preview
@@ -39,11 +42,15 @@ from tools.files.logs.log_reader import LogReader, sorted_rows
 from tools.files.logs.log_rows import EventRules, LogRow
 from tools.files.reading import told_reading
 from tools.files.refused_rows import RefusedRows
+from tools.oracle.compare import Difference, compare_lists
 from tools.oracle.expected import ListOracle, Truth, WindowOracle
+from tools.oracle.users import NOBODY, KnownUsers
 from tools.replay.identity import LogReplay, to_event, with_pseudonym
 
 #: A progress moves after this many events.
 SHOWN_EVENTS: Final = 1_000
+#: Lists that differ are shown up to so many.
+SHOWN_DIFFERENCES: Final = 20
 
 
 class LogRecord(NamedTuple):
@@ -62,7 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     LogSource.add_options(parser, instead="the topic events")
     CatalogueSource.add_options(parser, instead="the topic items")
+    UserSource.add_options(parser, instead="the topic users, where the items come from theirs")
     parser.add_argument("--artifact", type=Path, metavar="DIR", help="the model artifact (or HEADRACE_ARTIFACT)")
+    parser.add_argument(
+        "--compare", action="store_true", help="compare the newest lists on recommendations with these, and show none"
+    )
     parser.add_argument("--run", metavar="ID", help="name of the replay (default: as in replay)")
     add_dry_run(parser)
 
@@ -79,24 +90,30 @@ def run(args: argparse.Namespace) -> int:
         preview = LogPreview(LogReader(log.source, refused, EventRules.of(settings)))
         return emit_preview(args, preview, refused, f"would make windows and lists, as run {log.name}")
     catalogue = CatalogueSource.of(args)
-    check_exist([*(() if log is None else log.source.paths), *(() if catalogue is None else catalogue.paths)])
+    known = UserSource.of(args)
+    check_exist([path for source in (log and log.source, catalogue, known) if source for path in source.paths])
+    users = _users(settings, known, from_topic=catalogue is None)
     items = asyncio.run(read_catalogue(settings.kafka)) if catalogue is None else list(items_of_file(catalogue))
     lists = ListOracle(Path(settings.recommender.artifact), items, settings.recommender, settings.sequencer.types())
     truth = _truth(log, settings, refused)
-    n_lists = _print_users(truth, lists)
+    expected = _lists(truth, lists, users)
+    differences = _compare(settings, expected) if args.compare else []
+    if not args.compare:
+        _print_users(truth, expected)
     counts = Counts()
     for of_partition in truth.counts.values():
         counts.add(of_partition)
     result = {
         "users": len(truth.windows),
-        "lists": n_lists,
+        "lists": len(expected),
+        **({"differences": len(differences)} if args.compare else {}),
         **counts.as_dict(),
         "partitions": {str(partition): truth.counts[partition].as_dict() for partition in sorted(truth.counts)},
         **refused.result(),
     }
     refused.say_summary()
-    emit(args, result)
-    return refused.exit_code
+    emit(args, result, f"{len(expected)} lists, {len(differences)} differ" if args.compare else None)
+    return 1 if differences else refused.exit_code
 
 
 def _first_given(args: argparse.Namespace) -> str | None:
@@ -171,13 +188,53 @@ async def _add_topic(settings: KafkaSettings, oracle: WindowOracle) -> None:
                 bar.update(task, completed=n_read)
 
 
-def _print_users(truth: Truth, oracle: ListOracle) -> int:
-    """Print one line for each user, in the order of keys; return the number of lists."""
-    windows = {key: truth.windows[key] for key in sorted(truth.windows)}
+def _users(settings: Settings, source: UserSource | None, *, from_topic: bool) -> KnownUsers:
+    """Return what is known of users: from files, else from the topic where the items are."""
+    if source is None:
+        return asyncio.run(KnownUsers.of_topic(settings.kafka)) if from_topic else NOBODY
+    command = users_command(settings)
+    entries = source.reader(RefusedRows("refused users")).read().values()
+    return KnownUsers.of_file(map(command.on_wire, entries), settings.kafka)
+
+
+def _lists(truth: Truth, oracle: ListOracle, users: KnownUsers) -> dict[bytes, Recommendation]:
+    """Return the list of each user, by key, in the order of keys."""
     with progress() as bar:
-        task = bar.add_task("making lists", total=len(windows), unit="lists")
-        lists = oracle.lists(windows, lambda done: bar.update(task, completed=done))
-    for key, value in windows.items():
-        line: dict[str, Any] = {"user_id": key.decode(), "window": decode_window(value), "list": lists[key]}
+        total = len(truth.windows.keys() | users.records.keys())
+        task = bar.add_task("making lists", total=total, unit="lists")
+        found = oracle.lists(truth.windows, lambda done: bar.update(task, completed=done), users)
+    return {key: found[key] for key in sorted(found)}
+
+
+def _print_users(truth: Truth, lists: Mapping[bytes, Recommendation]) -> None:
+    """Print one line for each user; a user without events has no window."""
+    for key, made in lists.items():
+        window = truth.windows.get(key)
+        line: dict[str, Any] = {
+            "user_id": key.decode(),
+            "window": None if window is None else decode_window(window),
+            "list": made,
+        }
         write_json(msgspec.json.encode(line).decode())
-    return len(lists)
+
+
+def _compare(settings: Settings, expected: Mapping[bytes, Recommendation]) -> list[Difference]:
+    """Say how the newest published lists differ from these."""
+    differences = compare_lists(asyncio.run(_published(settings.kafka)), expected)
+    for one in differences[:SHOWN_DIFFERENCES]:
+        say(f"{one.user_id}: {one.what}: {one.why}", style="yellow")
+    if len(differences) > SHOWN_DIFFERENCES:
+        say(f"and {len(differences) - SHOWN_DIFFERENCES} more", style="yellow")
+    return differences
+
+
+async def _published(settings: KafkaSettings) -> dict[bytes, Recommendation]:
+    """Return the newest list of each user on ``recommendations``, by the consumer's rule."""
+    newest, decoder = LatestLists(), RecordDecoder(Recommendation)
+    found: dict[bytes, Recommendation] = {}
+    async for record in read_records(settings, settings.topic("recommendations")):
+        if record.value is None:
+            found.pop(record.key or b"", None)
+        elif newest.accept(made := decoder.decode(record.value)):
+            found[made.user_id.encode()] = made
+    return found

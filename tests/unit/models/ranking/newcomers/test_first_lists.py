@@ -135,6 +135,18 @@ def test_lists_of_other_users_do_not_change(monkeypatch: pytest.MonkeyPatch) -> 
     assert mixed[3].items != plain[3].items
 
 
+def test_a_list_has_the_same_bits_in_every_batch() -> None:
+    """Alone and beside 60 others, with and without a window."""
+    pipeline = Pipeline(weighted(tiny_models.homophily_artifact(), 4.0, 2.0), k=10)
+    windows = [window(f"i{n % 50:02}") if n % 2 else [] for n in range(60)]
+    rows: list[Row] = [{"features.group": f"g{n % 3}"} if n % 4 else {} for n in range(60)]
+    friends = [followed(n % N_GROUPS) if n % 5 < 3 else None for n in range(60)]
+    together = pipeline.recommend(catalogue(), windows, None, rows, followed=friends)
+    for n in (0, 1, 2, 3, 17, 42, 59):
+        alone = pipeline.recommend(catalogue(), [windows[n]], None, [rows[n]], followed=[friends[n]])[0]
+        assert alone.items == together[n].items and alone.degraded == together[n].degraded
+
+
 def test_weights_of_zero_leave_popularity() -> None:
     """Where training found that nothing helps, a first list is the popular one."""
     artifact = weighted(tiny_models.homophily_artifact(), 0.0, 0.0)
