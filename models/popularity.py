@@ -55,6 +55,10 @@ class DecayedCounts:
         touched, self._touched = self._touched, set()
         return touched
 
+    def counted(self) -> set[str]:
+        """Return all items whose weight is not 0."""
+        return set(self._weights)
+
     def add(self, item_id: str, ts_ms: int, weight: float = 1.0) -> None:
         """Count one interaction at event time ``ts_ms``."""
         if (ts_ms - self._reference_ms) / self._half_life_ms > MAX_EXPONENT:

@@ -87,8 +87,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     user can read the files that the command and its child processes create.
     """
     create_private()
-    set_up_algebra()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # that bench is a recommender: a reader of items and a model in one process
+    set_up_algebra(is_beside_events=arguments[:2] == ["bench", "catalogue"])
     command = next((a for a in arguments if a in COMMANDS), None)
     show_all_uncaught()
     if logging.lastResort is not None:  # it writes records without a handler to standard error

@@ -6,6 +6,7 @@ import numpy as np
 
 from models.base.types import Float32, Float64
 from models.popularity import CountsWithPrior
+from models.ranking.catalogue.parts import take
 from models.ranking.catalogue.rows import Rows
 from models.ranking.catalogue.snapshot import Catalogue
 
@@ -16,10 +17,11 @@ class ScoresByRow:
     Parameters
     ----------
     counts : nobody else may take their touched items
+    prior : (n_items of the artifact,) float64, the items' shares of history
     """
 
-    def __init__(self, counts: CountsWithPrior) -> None:
-        self._counts = counts
+    def __init__(self, counts: CountsWithPrior, prior: Float64) -> None:
+        self._counts, self._prior = counts, prior
         self._rows: Rows | None = None
         self._n_moves = 0
         self._shares: Float64 = np.zeros(0)
@@ -27,20 +29,16 @@ class ScoresByRow:
 
     def scores(self, catalogue: Catalogue, now_ms: int) -> Float32:
         """Return the score of each row as of ``now_ms``, (n,) float32."""
-        live, ids = self._counts.live, catalogue.item_ids
+        live, n, n_before = self._counts.live, len(catalogue.is_shown), len(self._weights)
         touched = live.take_touched()
         if catalogue.rows is not self._rows or live.n_moves != self._n_moves:
-            self._shares, self._weights = self._counts.shares(ids), live.weights(ids)
-        else:
-            self._look_up(catalogue, touched)
+            # most items of a large catalogue were never counted
+            self._shares, self._weights, touched = np.zeros(0), np.zeros(n), live.counted()
+        elif n > n_before:
+            self._weights = np.concatenate([self._weights, live.weights(catalogue.item_ids[n_before:])])
+        added = take(self._prior, catalogue.trained[len(self._shares) :])
+        self._shares = np.concatenate([self._shares, added])
+        known = [item_id for item_id in touched if item_id in catalogue.row_of]
+        self._weights[catalogue.rows_of(known)] = live.weights(known)
         self._rows, self._n_moves = catalogue.rows, live.n_moves
         return self._counts.scores_of(self._shares, self._weights, now_ms)
-
-    def _look_up(self, catalogue: Catalogue, touched: set[str]) -> None:
-        """Look up the new rows, and the touched items of the others."""
-        live, new = self._counts.live, catalogue.item_ids[len(self._weights) :]
-        self._shares = np.concatenate([self._shares, self._counts.shares(new)])
-        self._weights = np.concatenate([self._weights, live.weights(new)])
-        known = [item_id for item_id in touched if item_id in catalogue.row_of]
-        rows = np.array([catalogue.row_of[item_id] for item_id in known], dtype=np.int64)
-        self._weights[rows] = live.weights(known)

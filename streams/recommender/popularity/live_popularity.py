@@ -52,7 +52,7 @@ class LivePopularity:
         self._clock = clock
         self._refreshed_s = float("-inf")
         self._last: Catalogue | None = None  # what was returned last
-        self._by_row = ScoresByRow(self._counts)
+        self._by_row = ScoresByRow(self._counts, self._counts.shares(artifact.manifest.item_ids))
         self._recent_counts = artifact.recent_popularity
         self._newest_ms = 0
         self._item_ids: list[str] = []

@@ -17,7 +17,8 @@ IDS = [f"i{number:02}" for number in range(24)]
 def test_scores_by_row_are_those_of_the_counts() -> None:
     """After counts, new versions, new items, a rebuild, and a move of the reference time."""
     counts = CountsWithPrior({"i01": 5.0, "i07": 2.0}, at_ms=0)
-    by_row, store, vectors = ScoresByRow(counts), CatalogueStore(artifact()), text_vectors(IDS)
+    model, vectors = artifact(), text_vectors(IDS)
+    by_row, store = ScoresByRow(counts, counts.shares(model.manifest.item_ids)), CatalogueStore(model)
     store.apply([Entry(item_id, {}, vectors[item_id]) for item_id in IDS[:20]])
     rng = np.random.default_rng(4)
     for step in range(12):
