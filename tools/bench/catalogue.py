@@ -335,8 +335,7 @@ def as_table(result: dict[str, Any]) -> list[str]:
     lines: list[str] = []
     for size in result["sizes"]:
         lines.append(
-            f"{size['items']:,} items: embeddings opened in {size['cache_open_s']} s, loaded in {size['load_s']} s, "
-            f"indexed in {size['index_s']} s more, beside lists; "
+            f"{size['items']:,} items: opened in {size['cache_open_s']} s, loaded in {size['load_s']} s, indexed in {size['index_s']} s, "
             f"{size['memory_mb']} MB beside the model, recall {size['recall']}, after all changes {size['recall_after']}"
         )
         lines += [
