@@ -10,6 +10,7 @@ import numpy as np
 
 from models.base.event_types import BY_VALUE, DEFAULT_TYPES, EventTypes, WindowType, WindowTypes
 from models.base.types import Behaviour, Bool, Float32, Int64, positives_of, weights_of
+from models.rules.repeats import NO_REPEATS, Repeats
 
 N_NEXT: Final = 32
 
@@ -208,7 +209,7 @@ def no_next_items(n_items: int, n_next: int = N_NEXT) -> tuple[Int64, Float32]:
 
 
 def windows_before(
-    log: Interactions, positions: Iterable[int], max_length: int
+    log: Interactions, positions: Iterable[int], max_length: int, repeats: Repeats = NO_REPEATS
 ) -> tuple[list[list[Behaviour]], list[set[str]], list[str]]:
     """Return the state of a user before each position.
 
@@ -216,11 +217,12 @@ def windows_before(
     ----------
     positions : of events in the log
     max_length : behaviours of a window, the newest ones
+    repeats : which items may come back
 
     Returns
     -------
-    tuple Per position, by rising position: the user's window before the event, all item ids that
-        the user has had by then, and the event's own item id.
+    tuple Per position, by rising position: the user's window before the event; the ids of the items
+        that the user has had by then and that may not come back; and the event's own item id.
     """
     wanted = set(positions)
     windows: dict[int, list[Behaviour]] = {}
@@ -232,12 +234,26 @@ def windows_before(
         window, seen = windows.setdefault(user, []), had.setdefault(user, set())
         if position in wanted:
             result[0].append(list(window))
-            result[1].append(set(seen))
+            result[1].append(set(seen) if repeats.is_never else _hidden(window, seen, repeats))
             result[2].append(event.item_id)
         window.append(event)
+        if repeats.is_never:
+            seen.add(event.item_id)
+        else:
+            seen.update(gone.item_id for gone in window[:-max_length])
         del window[:-max_length]
-        seen.add(event.item_id)
     return result
+
+
+def _hidden(window: Sequence[Behaviour], gone: set[str], repeats: Repeats) -> set[str]:
+    """Return the items that may not come back.
+
+    Parameters
+    ----------
+    gone : the items of behaviours that have left the window
+    """
+    reach_ms = window[-1].ts_ms - window[0].ts_ms if window else 0
+    return repeats.hidden_items(window) | (gone if repeats.hides_beyond(reach_ms) else set())
 
 
 def sample_positions(log: Interactions, positions: Sequence[int], n: int, seed: int) -> list[int]:

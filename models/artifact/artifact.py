@@ -38,6 +38,7 @@ from models.files.plain_files import (
 )
 from models.files.tensor_header import TensorSpec, read_header
 from models.fusion import FusionModel
+from models.rules.repeats import NO_REPEATS, Repeats
 from models.sequence.model import SequenceConfig, SequenceModel
 from models.text.whitening import Whitening
 
@@ -72,6 +73,7 @@ class Artifact:
     first_ms : (n_items,) int64, time of an item's first event, -1 without one
     kinds : the types that the models know, and which ones of a window they must not see
     golden : windows with the lists that they must get; None for an artifact without any
+    repeats : whether lists may hold items that the user has had, unless somebody decides otherwise
     """
 
     manifest: Manifest
@@ -93,6 +95,7 @@ class Artifact:
     device: str
     kinds: WindowTypes
     golden: Golden | None = None
+    repeats: Repeats = NO_REPEATS
 
     def beside(self, deployment: WindowTypes) -> Artifact:
         """Return the artifact for windows of a deployment, which may have other types of events."""
@@ -225,7 +228,8 @@ def _read(directory: Path, folder: int) -> tuple[Manifest, bytes]:
             raise ArtifactError(directory / MANIFEST, str(exc)) from exc
         _check_declared(directory / TENSORS, manifest, header)
         try:
-            check_shapes(header, _config(manifest), len(manifest.item_ids), len(manifest.kinds.types))
+            sizes = len(manifest.item_ids), len(manifest.kinds.types), len(manifest.features)
+            check_shapes(header, _config(manifest), *sizes)
             check_newcomers(header, manifest.newcomers)
         except (FileError, ValueError) as exc:
             raise ArtifactError(directory / TENSORS, f"tensors and configuration do not fit: {exc}") from exc
@@ -282,8 +286,9 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
     user_features = SideFeatures.restore(manifest.user_features, arrays, "user_imputer.")
     n_items = len(manifest.item_ids)
     sequence, fusion = empty_models(
-        config, n_items, len(manifest.kinds.types), user_features.width, item_features.width, device
-    )
+        config, n_items, len(manifest.kinds.types), user_features.width, item_features.width, device,
+        len(manifest.features),
+    )  # fmt: skip
     _load(sequence, "sequence.", tensors)
     _load(fusion, "fusion.", tensors)
     whitening = Whitening(tensors["whitening.mean"].numpy(), tensors["whitening.matrix"].numpy())
@@ -306,6 +311,7 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
         first_ms=tensors["first_ms"].numpy(),
         device=device,
         kinds=manifest.kinds,
+        repeats=manifest.policy,
     )
 
 
@@ -325,6 +331,8 @@ def _version(manifest: Manifest) -> str:
         made_of = (*made_of, manifest.event_types)
     if manifest.newcomers is not UNSET:
         made_of = (*made_of, manifest.newcomers)
+    if not isinstance(manifest.repeats, UnsetType):
+        made_of = (*made_of, manifest.repeats)
     return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:12]
 
 

@@ -8,8 +8,10 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from models.base.event_types import DEFAULT_TYPES, MAX_TYPES, WindowType, WindowTypes
+from models.features.scalar_features import feature_names
 from models.files.plain_files import FileError
 from models.files.tensor_header import TensorSpec
+from models.rules.repeats import NO_REPEATS, Repeats, repeats_of
 
 FORMAT: Final = 3
 #: An artifact of the default types is written in the format before, which earlier versions read
@@ -56,6 +58,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     event_types : the types that the models know, by their row; absent in format 2, which has the
         default types
     newcomers : absent where training had neither features nor follows of users
+    repeats : whether lists may hold items that the user has had, as
+        :func:`models.rules.repeats.repeats_of` reads it; absent where they never do
     """
 
     format: int
@@ -83,6 +87,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     golden_sha256: Name = ""
     event_types: Annotated[list[WindowType], Meta(min_length=1, max_length=2 * MAX_TYPES)] | UnsetType = UNSET
     newcomers: NewcomerWeights | UnsetType = UNSET
+    repeats: Annotated[dict[Name, Name], Meta(min_length=1, max_length=1 + MAX_TYPES)] | UnsetType = UNSET
     item_ids: list[Annotated[str, Meta(min_length=1, max_length=512)]]
 
     @property
@@ -91,6 +96,16 @@ class Manifest(msgspec.Struct, kw_only=True):
         if isinstance(self.event_types, UnsetType):
             return DEFAULT_TYPES.window_types
         return WindowTypes(tuple(self.event_types))
+
+    @property
+    def policy(self) -> Repeats:
+        """Whether lists may hold items that the user has had; ValueError for unknown words."""
+        return NO_REPEATS if isinstance(self.repeats, UnsetType) else repeats_of(self.repeats)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The scalar features that fusion reads, in order."""
+        return feature_names(None if self.policy.is_never else self.kinds.names)
 
 
 class _Outline(msgspec.Struct):
@@ -129,4 +144,10 @@ def read_manifest(text: bytes, most_items: int) -> Manifest:
         raise FileError("event_types holds a name twice")
     if not any(one.positive for one in manifest.kinds.types):
         raise FileError("event_types holds no positive type")
+    try:
+        policy = manifest.policy
+    except ValueError as exc:
+        raise FileError(f"repeats: {exc}") from exc
+    if policy.is_never and not isinstance(manifest.repeats, UnsetType):
+        raise FileError("repeats must be absent where no item may come back")
     return manifest

@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from models.artifact.manifest import NewcomerWeights
 from models.files.plain_files import FileError
 from models.files.tensor_header import TensorSpec
-from models.fusion import FusionModel
+from models.fusion import FEATURES, FusionModel
 from models.sequence.model import SequenceConfig, SequenceModel
 
 #: Least and greatest size of the sequence model; the greatest are ten times those in use, or more.
@@ -88,13 +88,16 @@ def check_sizes(sizes: Mapping[str, object]) -> None:
         raise ValueError(f"sequence.n_heads={sizes['n_heads']} does not divide dim={sizes['dim']}")
 
 
-def check_shapes(found: Mapping[str, TensorSpec], config: SequenceConfig, n_items: int, n_types: int) -> None:
+def check_shapes(
+    found: Mapping[str, TensorSpec], config: SequenceConfig, n_items: int, n_types: int, n_features: int = len(FEATURES)
+) -> None:
     """Compare the tensors of a file with the configuration.
 
     Parameters
     ----------
     found : the file's header
     n_items, n_types : number of the manifest's item ids, and of its event types
+    n_features : scalar features that fusion reads
 
     Raises
     ------
@@ -112,7 +115,7 @@ def check_shapes(found: Mapping[str, TensorSpec], config: SequenceConfig, n_item
     with torch.device("meta"):
         parts = {
             "sequence.": SequenceModel(config, n_items, n_types),
-            "fusion.": FusionModel(config.dim + 1 + widths["user"], config.dim + 1 + widths["item"]),
+            "fusion.": FusionModel(config.dim + 1 + widths["user"], config.dim + 1 + widths["item"], n_features),
         }
     wanted = {prefix + name: value for prefix, part in parts.items() for name, value in part.state_dict().items()}
     for name, value in wanted.items():
@@ -165,17 +168,24 @@ def _check(found: Mapping[str, TensorSpec], name: str, dtypes: tuple[str, ...], 
 
 
 def empty_models(
-    config: SequenceConfig, n_items: int, n_types: int, user_width: int, item_width: int, device: str
+    config: SequenceConfig,
+    n_items: int,
+    n_types: int,
+    user_width: int,
+    item_width: int,
+    device: str,
+    n_features: int = len(FEATURES),
 ) -> tuple[SequenceModel, FusionModel]:
     """Return both networks with memory for their weights and no values; nothing random is drawn.
 
     Parameters
     ----------
     user_width, item_width : number of features of users and of items
+    n_features : scalar features that fusion reads
     """
     with torch.device("meta"):
         sequence = SequenceModel(config, n_items, n_types)
-        fusion = FusionModel(config.dim + 1 + user_width, config.dim + 1 + item_width)
+        fusion = FusionModel(config.dim + 1 + user_width, config.dim + 1 + item_width, n_features)
     sequence.to_empty(device=device)  # in place
     fusion.to_empty(device=device)
     return sequence, fusion

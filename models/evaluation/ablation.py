@@ -34,7 +34,9 @@ class Ablation:
     """Collects the rank of the target with and without each part, over a seeded sample."""
 
     def __init__(self, artifact: Artifact, n_cases: int, seed: int) -> None:
-        self._artifact = artifact
+        self._artifact, self._names = artifact, artifact.manifest.features
+        own = self._names[len(FEATURES) :]
+        self._features_of = {**FEATURES_OF, "again": own} if own else FEATURES_OF
         self._chosen = np.zeros(n_cases, dtype=np.bool_)
         self._chosen[np.random.default_rng(seed).permutation(n_cases)[:MAX_CASES]] = True
         self._ranks: dict[str, list[Int64]] = {}
@@ -53,10 +55,10 @@ class Ablation:
         features, valid, wanted = found.features[chosen], found.valid[chosen], is_target[chosen]
         items = catalogue.side_of(found.rows[chosen])
         self._add("nothing", self._logits(features, side, items), valid, wanted)
-        for name in FEATURES:
+        for name in self._names:
             self._add(f"feature {name}", self._logits(self._without(features, (name,)), side, items), valid, wanted)
         brought = {name: by[chosen] for name, by in found.given.items()}
-        for source, names in FEATURES_OF.items():
+        for source, names in self._features_of.items():
             others = np.any([by for name, by in brought.items() if name != source], axis=0)
             logits = self._logits(self._without(features, names), side, items)
             self._add(f"source {source}", logits, valid & others, wanted)
@@ -86,7 +88,7 @@ class Ablation:
         """Return features in which these ones have their mean of training, which says nothing."""
         silenced = features.copy()
         for name in names:
-            column = FEATURES.index(name)
+            column = self._names.index(name)
             silenced[..., column] = float(self._artifact.fusion.feature_mean[column])
         return silenced
 

@@ -212,10 +212,44 @@ class IALS:
         return scores
 
 
+class LastAgain:
+    """The user's items again, the one that they had last first."""
+
+    name = "last_again"
+
+    def __init__(self, events: LearntEvents) -> None:
+        self._n_items = events.n_items
+
+    def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
+        """Return 1 / place of an item's newest event, from the end of the history; 0 for others."""
+        result = np.zeros((len(histories), self._n_items), dtype=np.float32)
+        for scores, history in zip(result, histories, strict=True):
+            scores[history] = 1.0 / np.arange(len(history), 0, -1)  # the newest write stays
+        return result
+
+
+class MostAgain:
+    """The user's items again, the one that they had most often first; of equals the newer one."""
+
+    name = "most_again"
+
+    def __init__(self, events: LearntEvents) -> None:
+        self._last = LastAgain(events)
+
+    def scores(self, histories: Sequence[Int64], now_ms: Sequence[int]) -> Float32:
+        """Return how often an item is in the history, plus less than 1 for how late; 0 for none."""
+        result = self._last.scores(histories, now_ms) * np.float32(0.5)
+        for scores, history in zip(result, histories, strict=True):
+            scores += np.bincount(history, minlength=len(scores))
+        return result
+
+
 #: Every baseline by name; call with :class:`LearntEvents`, and its own keywords where it has any.
 BASELINES: Final[dict[str, Callable[..., Baseline]]] = {
-    kind.name: kind for kind in (Popularity, RecentPopularity, Markov1, ItemKNN, EASE, IALS)
+    kind.name: kind for kind in (Popularity, RecentPopularity, Markov1, ItemKNN, EASE, IALS, LastAgain, MostAgain)
 }
+#: Those that know the user's own items alone: where lists leave these out, they say nothing.
+OWN_ITEMS: Final = (LastAgain.name, MostAgain.name)
 
 
 def refusal(name: str, n_items: int) -> str:

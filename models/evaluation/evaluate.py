@@ -13,7 +13,7 @@ from models.artifact.artifact import Artifact
 from models.base.observer import Observer
 from models.base.types import Behaviour, Bool, Float32, Int64
 from models.evaluation.ablation import Ablation
-from models.evaluation.baselines import BASELINES, Baseline, LearntEvents, fit_baselines
+from models.evaluation.baselines import BASELINES, OWN_ITEMS, Baseline, LearntEvents, fit_baselines
 from models.evaluation.comparison import hit_tests, leads, moving_hit_rate
 from models.evaluation.examples import drawn, example
 from models.evaluation.followed import FollowedBefore
@@ -28,6 +28,7 @@ from models.ranking.candidates import seen_rows
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.newcomers.social import Followed
 from models.ranking.pipeline import Pipeline
+from models.rules.repeats import Repeats
 
 K: Final = 10
 BATCH: Final = 128
@@ -35,7 +36,7 @@ BATCH: Final = 128
 N_BLOCKS: Final = 20
 #: The pipeline's sources of candidates; each is also evaluated as a model of its own.
 SOURCES: Final = ("sequence", "mf", "next", "neighbours", "recent_popularity")
-DEFAULT_BASELINES: Final = tuple(name for name in BASELINES if name != "recent_popularity")
+DEFAULT_BASELINES: Final = tuple(name for name in BASELINES if name not in ("recent_popularity", *OWN_ITEMS))
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class Inputs:
     follows : user id to the ids of the users whom the user follows
     baselines : names from ``models.evaluation.baselines.BASELINES``; recent popularity is always
         there, as a source
-    mask_seen : whether lists leave out the items that the user had before; hidden items they never
-        hold
+    repeats : which items that the user had before lists may hold; None asks the artifact. Hidden
+        items they never hold
     others : further models by name: catalogue and windows to scores, (n, n_items) float32
     left_out : baselines that the caller left out, with the reason
     """
@@ -61,7 +62,7 @@ class Inputs:
     user_features: Mapping[str, Row] = field(default_factory=dict)
     follows: Mapping[str, Sequence[str]] = field(default_factory=dict)
     baselines: Sequence[str] = DEFAULT_BASELINES
-    mask_seen: bool = True
+    repeats: Repeats | None = None
     others: Mapping[str, Callable[[Catalogue, Sequence[Sequence[Behaviour]]], Float32]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
 
@@ -130,6 +131,7 @@ class _Evaluation:
         self._row_of = np.array([self._catalogue.row_of[item_id] for item_id in log.item_ids])
         self._pipeline = Pipeline(artifact, k=K)
         self._followed = FollowedBefore(artifact, self._catalogue, log, inputs.follows, self._row_of)
+        self._repeats = artifact.repeats if inputs.repeats is None else inputs.repeats
         self._ranked: dict[str, _Ranked] = {}
         self._left_out = dict(inputs.left_out)
         self._ablation = Ablation(artifact, len(cases), seed)
@@ -216,7 +218,7 @@ class _Evaluation:
         cases, log, row_of = self._cases, self._cases.log, self._catalogue.row_of
         max_length = self._inputs.artifact.sequence.config.max_length
         positions = cases.positions[block].tolist()
-        windows, seen, targets = windows_before(log, positions, max_length)
+        windows, seen, targets = windows_before(log, positions, max_length, self._repeats)
         hidden = [log.hidden_at(position) for position in positions]
         histories = histories_before(log.users, self._row_of[log.items], positions, log.is_positive)
         is_counted = cases.learnt if cases.protocol == "loo" else np.ones(len(log), dtype=np.bool_)
@@ -232,10 +234,7 @@ class _Evaluation:
                 now,
                 slice(block.start + start, min(block.start + start + BATCH, block.stop)),
                 windows[part],
-                [
-                    had | hid if self._inputs.mask_seen else hid
-                    for had, hid in zip(seen[part], hidden[part], strict=True)
-                ],
+                [had | hid for had, hid in zip(seen[part], hidden[part], strict=True)],
                 histories[part],
                 np.array([row_of[item] for item in targets[part]]),
                 log.ts_ms[positions[part]].tolist(),
@@ -246,7 +245,7 @@ class _Evaluation:
     def _ask_pipeline(self, batch: _Batch) -> None:
         known = self._pipeline.known(batch.users, batch.followed, len(batch.windows))
         found = self._pipeline.candidates(
-            batch.catalogue, batch.windows, batch.left_out, known=known, mask_windows=self._inputs.mask_seen
+            batch.catalogue, batch.windows, batch.left_out, known=known, repeats=self._repeats
         )
         probabilities = self._pipeline.probabilities(batch.catalogue, found, batch.users)
         lists = self._pipeline.rank(batch.catalogue, found, probabilities)
@@ -267,8 +266,7 @@ class _Evaluation:
     def _add_scores(self, name: str, scores: Float32, batch: _Batch) -> None:
         """Rank the whole catalogue; ties count against the target."""
         scores = np.array(scores, dtype=np.float32)
-        windows = batch.windows if self._inputs.mask_seen else [()] * len(batch.windows)
-        for i, rows in enumerate(seen_rows(batch.catalogue, windows, batch.left_out)):
+        for i, rows in enumerate(seen_rows(batch.catalogue, batch.windows, batch.left_out, self._repeats)):
             scores[i, rows] = -np.inf
         own = scores[np.arange(len(scores)), batch.targets]
         ranks = (scores >= own[:, None]).sum(axis=1)

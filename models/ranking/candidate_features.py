@@ -32,7 +32,7 @@ class Features(NamedTuple):
 
     Parameters
     ----------
-    planes : (n, len(FEATURES), c) float32, a feature's values side by side
+    planes : (n, n_features, c) float32, a feature's values side by side
     ranks : (2, n, c) int32, from 1, by falling retrieval score and by falling mf logit; ties keep
         the order of the columns
     """
@@ -42,7 +42,12 @@ class Features(NamedTuple):
 
 
 def features_of(
-    catalogue: Catalogue, packed: PackedWindows, found: Union, vectors: Float32, mf_users: Float32
+    catalogue: Catalogue,
+    packed: PackedWindows,
+    found: Union,
+    vectors: Float32,
+    mf_users: Float32,
+    n_features: int = len(FEATURES),
 ) -> Features:
     """Return the features of candidates; of padding they mean nothing, but are finite.
 
@@ -50,9 +55,10 @@ def features_of(
     ----------
     vectors : (n, dim + 1) float32, the last entry is 1
     mf_users : (n, f + 1) float32, the last entry is 1
+    n_features : planes of the result; those beyond :data:`~models.fusion.FEATURES` stay 0
     """
     n, c = found.rows.shape
-    planes = np.zeros((n, len(FEATURES), c), dtype=np.float32)
+    planes = np.zeros((n, n_features, c), dtype=np.float32)
     keys = np.full((2, n, c), ~np.uint64(0))  # padding sorts last
     _fill(
         found.rows, found.counts, found.sums, packed.rows, packed.lengths, vectors, mf_users,

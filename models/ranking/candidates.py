@@ -14,13 +14,17 @@ from models.base.event_types import DEFAULT_TYPES
 from models.base.types import AnyArray, Behaviour, Bool, Float32, Int32, Int64, weights_of
 from models.factors.folding import folded_in
 from models.features.columns import Row
+from models.fusion import FEATURES
+from models.ranking.again import fill_again, no_places, own_rows, policy_of
 from models.ranking.candidate_features import features_of
 from models.ranking.catalogue import Catalogue
 from models.ranking.catalogue.tables import ItemTable, WeightTable
-from models.ranking.collecting import FEATURES, SOCIAL, Extra, bits_as_masks, union
+from models.ranking.collecting import FEATURES as KNOWN_FEATURES
+from models.ranking.collecting import SOCIAL, Extra, bits_as_masks, union
 from models.ranking.newcomers.known import Known, with_one
 from models.ranking.newcomers.priors import blend
-from models.sequence.packing import FlatWindows, PackedWindows, flat_windows, packed_of
+from models.rules.repeats import NO_REPEATS, Repeats
+from models.sequence.packing import FlatWindows, PackedWindows, flat_windows, newest_of, packed_of
 from models.sequence.serving import ServedSequence
 
 #: Weights of the newest behaviours, newest first: their followers are candidates.
@@ -48,12 +52,15 @@ class Candidates:
     rows : (n, c) int64 catalogue rows, rising and each at most once per user; 0 for padding
     counts : (n,) int64, candidates of each user
     bits : (n, c) uint8, the sources that brought each, see :mod:`models.ranking.collecting`
-    planes : (n, len(FEATURES), c) float32, the features
+    planes : (n, n_features, c) float32, the features
     ranks : (2, n, c) int32, from 1, by retrieval score and by mf logit
+    places : (2, n, c) int32, each candidate's place in its user's window and how often it is there,
+        see :func:`models.ranking.again.fill_again`; (2, n, 0) where no item may come back
     user_vectors : (n, dim + 1) float32, the last entry is 1
     factors : (n, f) float32, those of the window alone
     packed : the positive behaviours of the windows
-    had : catalogue rows of what is no candidate of each user, and where each user's begin
+    had : catalogue rows of what is no candidate of each user, and where each user's begin: what
+        repeats hide
     known : what is known of the users beside their windows; None where that is nothing
     """
 
@@ -62,6 +69,7 @@ class Candidates:
     bits: AnyArray
     planes: Float32
     ranks: Int32
+    places: Int32
     user_vectors: Float32
     factors: Float32
     packed: PackedWindows
@@ -70,17 +78,17 @@ class Candidates:
 
     @property
     def valid(self) -> Bool:
-        """Which columns are candidates, (n, c) bool; items that the user has had are none."""
+        """Which columns are candidates, (n, c) bool; hidden items are none."""
         return np.arange(self.rows.shape[1]) < self.counts[:, None]
 
     @property
     def features(self) -> Float32:
-        """The features, (n, c, len(FEATURES)) float32; of padding they mean nothing."""
+        """The features, (n, c, n_features) float32; of padding they mean nothing."""
         return self.planes.transpose(0, 2, 1)
 
     @property
     def seen(self) -> list[Int64]:
-        """Per user, catalogue rows of all items that the user has had, some repeated."""
+        """Per user, catalogue rows of all items that no list may hold, some repeated."""
         return np.split(self.had[0], self.had[1][1:-1])
 
     @property
@@ -158,7 +166,7 @@ def gather(
     extra_seen: Sequence[AbstractSet[str]] | None,
     n_candidates: int,
     *,
-    mask_windows: bool = True,
+    repeats: Repeats | None = None,
     served: ServedSequence | None = None,
     note: NoteStage = unheard,
     known: Known | None = None,
@@ -166,21 +174,23 @@ def gather(
 ) -> Candidates:
     """Return the candidates of each window.
 
-    Sources are retrieval, matrix factorisation, followers and neighbours of the window's items, and
-    popular items; for users of whom more is known, also what their follows and features bring. A
-    window without a wish for an item of the catalogue has no other candidates than popular and
-    known ones: all new items have equal scores there, and chance would choose among them.
+    Sources are retrieval, matrix factorisation, followers and neighbours of the window's items,
+    popular items, and where items may come back the window's own; for users of whom more is known,
+    also what their follows and features bring. A window without a wish for an item of the catalogue
+    has no other candidates than popular and known ones: all new items have equal scores there, and
+    chance would choose among them.
 
     Parameters
     ----------
     extra_seen : per user, ids of further items that are no candidates
     n_candidates : rows from retrieval
-    mask_windows : whether items of a user's window are no candidates
+    repeats : which items of a user's window are no candidates; None asks :func:`policy_of`
     served : the artifact's sequence model as a pipeline keeps it
     note : called at the end of ``embed`` and of ``retrieve``
     known : what is known of the users beside their windows
     strength : pseudo events that this is worth beside those of the window
     """
+    repeats = policy_of(artifact, catalogue) if repeats is None else repeats
     flat, whole, packed = packed_windows(artifact, catalogue, windows)
     vectors, mf_users = user_states(artifact, served or ServedSequence(artifact.sequence), catalogue, whole, packed)
     factors = mf_users[:, :-1]
@@ -193,13 +203,19 @@ def gather(
         catalogue.factor_index.best(mf_users, np.where(has_window, N_MF, 0)),
         catalogue.popular_rows[:N_POPULAR],
     )
-    seen = _seen(catalogue, flat if mask_windows else _no_windows(len(windows)), extra_seen)
-    extra = None if known is None else _of_known(catalogue, known)
-    found = union(catalogue, packed, brought, seen, (NEXT_WEIGHTS, NEIGHBOUR_WEIGHTS), extra)
-    features = features_of(catalogue, packed, found, vectors, mf_users)
+    seen = _seen(catalogue, flat, windows, extra_seen, repeats)
+    extra = [] if known is None else [_of_known(catalogue, known)]
+    if not repeats.is_never:
+        extra.append(own_rows(catalogue, packed))
+    found = union(catalogue, packed, brought, seen, (NEXT_WEIGHTS, NEIGHBOUR_WEIGHTS), Extra.joined(extra))
+    features = features_of(catalogue, packed, found, vectors, mf_users, len(artifact.manifest.features))
+    places = no_places(len(windows))
+    if not repeats.is_never or features.planes.shape[1] > len(FEATURES):
+        wishes = newest_of(flat, flat.is_wish(artifact.kinds), artifact.sequence.config.max_length)
+        places = fill_again(wishes, found, features.planes)
     note("retrieve")
     return Candidates(
-        found.rows, found.counts, found.given, features.planes, features.ranks, vectors, factors, packed, seen, known,
+        found.rows, found.counts, found.given, features.planes, features.ranks, places, vectors, factors, packed, seen, known,
     )  # fmt: skip
 
 
@@ -207,7 +223,7 @@ def _of_known(catalogue: Catalogue, known: Known) -> Extra:
     """Return what follows and features bring to the users of whom they are known."""
     found = [
         (catalogue.factor_index.best(with_one(prior.vectors), np.where(prior.is_known, N_KNOWN, 0)), bit)
-        for prior, bit in ((known.social, SOCIAL), (known.features, FEATURES))
+        for prior, bit in ((known.social, SOCIAL), (known.features, KNOWN_FEATURES))
         if prior.is_known.any()
     ]
     bits = np.concatenate([np.full(rows.shape[1], bit, dtype=np.uint8) for rows, bit in found])
@@ -215,11 +231,20 @@ def _of_known(catalogue: Catalogue, known: Known) -> Extra:
 
 
 def _seen(
-    catalogue: Catalogue, flat: FlatWindows, extra_seen: Sequence[AbstractSet[str]] | None
+    catalogue: Catalogue,
+    flat: FlatWindows,
+    windows: Sequence[Sequence[Behaviour]],
+    extra_seen: Sequence[AbstractSet[str]] | None,
+    repeats: Repeats,
 ) -> tuple[Int64, Int64]:
-    """Return the rows of all that the users have had, and where each user's begin; some repeat."""
+    """Return the rows of all that no list may hold, and where each user's begin; some repeat."""
     n = len(flat.begins) - 1
     users, rows = np.repeat(np.arange(n), np.diff(flat.begins)), flat.rows
+    if not repeats.is_never:
+        hidden = [repeats.hidden_items(window) for window in windows]
+        more = extra_seen if extra_seen is not None else [frozenset()] * n
+        extra_seen = [own | other for own, other in zip(hidden, more, strict=True)]
+        users, rows = users[:0], rows[:0]
     if extra_seen is not None and any(extra_seen):
         extra = catalogue.rows_of([item_id for ids in extra_seen for item_id in ids])
         rows = np.concatenate([rows, extra])
@@ -230,17 +255,15 @@ def _seen(
     return rows[rows >= 0], begins
 
 
-def _no_windows(n: int) -> FlatWindows:
-    """Return ``n`` windows without a behaviour."""
-    nothing = np.zeros(0, dtype=np.int64)
-    return FlatWindows(nothing, nothing, nothing, np.zeros(n + 1, dtype=np.int64))
-
-
 def seen_rows(
-    catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]], extra_seen: Sequence[AbstractSet[str]] | None
+    catalogue: Catalogue,
+    windows: Sequence[Sequence[Behaviour]],
+    extra_seen: Sequence[AbstractSet[str]] | None,
+    repeats: Repeats = NO_REPEATS,
 ) -> list[Int64]:
-    """Return, per user, the catalogue rows of all items that the user has had, rising."""
-    rows, begins = _seen(catalogue, flat_windows(windows, catalogue.rows_of, DEFAULT_TYPES.window_types), extra_seen)
+    """Return, per user, the catalogue rows of all items that no list may hold, rising."""
+    flat = flat_windows(windows, catalogue.rows_of, DEFAULT_TYPES.window_types)
+    rows, begins = _seen(catalogue, flat, windows, extra_seen, repeats)
     return [np.unique(part) for part in np.split(rows, begins[1:-1])]
 
 

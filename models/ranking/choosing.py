@@ -11,7 +11,7 @@ from models.base.types import AnyArray, Float32, Int64
 from models.fusion import FEATURES
 from models.ranking.candidates import Candidates
 from models.ranking.catalogue import Catalogue
-from models.ranking.collecting import MF, NEIGHBOURS, NEXT, POPULAR, RETRIEVAL
+from models.ranking.collecting import AGAIN, MF, NEIGHBOURS, NEXT, POPULAR, RETRIEVAL
 from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch
 from models.rules.arrange import EXPLORED, PINNED, Items, arranged
 
@@ -19,9 +19,9 @@ _RETRIEVAL, _MF = FEATURES.index("retrieval_score"), FEATURES.index("mf_logit")
 _NEXT, _NEIGHBOURS = FEATURES.index("next_score"), FEATURES.index("neighbour_score")
 _RECENT: Final = FEATURES.index("recent_popularity")
 _COLUMNS: Final = tuple(
-    SOURCE_NAMES.index(name) for name in ("retrieval", "content", "mf", "next", "neighbours", "popular")
+    SOURCE_NAMES.index(name) for name in ("retrieval", "content", "mf", "next", "neighbours", "popular", "again")
 )
-_AS_RETRIEVAL, _AS_CONTENT, _AS_MF, _AS_NEXT, _AS_NEIGHBOURS, _AS_POPULAR = _COLUMNS
+_AS_RETRIEVAL, _AS_CONTENT, _AS_MF, _AS_NEXT, _AS_NEIGHBOURS, _AS_POPULAR, _AS_AGAIN = _COLUMNS
 
 
 def chosen(
@@ -48,7 +48,7 @@ def chosen(
     else:
         columns = put_arranged(lists, catalogue, (found.rows, found.counts, probabilities), found.had, seeds)
     _tell_sources(
-        found.rows, found.bits, found.counts, found.planes, found.ranks, columns, is_cold, catalogue.is_new,
+        found.rows, found.bits, found.counts, found.planes, found.ranks, found.places, columns, is_cold, catalogue.is_new,
         lists.source_ranks, lists.source_scores,
     )  # fmt: skip
     return lists
@@ -142,8 +142,8 @@ def _choose(rows: Any, counts: Any, probabilities: Any, columns: Any, listed: An
 
 
 @compiled
-def _tell_sources(
-    rows: Any, bits: Any, counts: Any, planes: Any, ranks: Any, columns: Any, is_cold: Any, is_new: Any,
+def _tell_sources(  # noqa: C901 (a branch for each source)
+    rows: Any, bits: Any, counts: Any, planes: Any, ranks: Any, places: Any, columns: Any, is_cold: Any, is_new: Any,
     source_ranks: Any, source_scores: Any,
 ) -> None:  # fmt: skip
     for u in range(len(counts)):
@@ -169,3 +169,5 @@ def _tell_sources(
             if given & POPULAR:
                 own = planes[u, _RECENT, :c]
                 rank[_AS_POPULAR], score[_AS_POPULAR] = _place(own, i), own[i]
+            if given & AGAIN:
+                rank[_AS_AGAIN], score[_AS_AGAIN] = places[0, u, i], np.float32(places[1, u, i])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -12,8 +13,8 @@ from models.ranking.catalogue import Catalogue
 from models.sequence.packing import PackedWindows
 
 #: The sources of candidates, by the bit that says that a source brought one.
-SOURCES: Final = ("retrieval", "mf", "next", "neighbours", "popular", "social", "features")
-RETRIEVAL, MF, NEXT, NEIGHBOURS, POPULAR, SOCIAL, FEATURES = (1 << bit for bit in range(len(SOURCES)))
+SOURCES: Final = ("retrieval", "mf", "next", "neighbours", "popular", "social", "features", "again")
+RETRIEVAL, MF, NEXT, NEIGHBOURS, POPULAR, SOCIAL, FEATURES, AGAIN = (1 << bit for bit in range(len(SOURCES)))
 #: Up to this many rows a user's candidates are found in order by a pass over all rows; beyond, they
 #: are sorted.
 SCANNED_ROWS: Final = 65_536
@@ -35,6 +36,13 @@ class Extra(NamedTuple):
     def none(cls, n: int) -> Extra:
         """Return that nothing is brought to ``n`` users."""
         return cls(np.zeros((n, 0), dtype=np.int64), np.zeros(0, dtype=np.uint8))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Extra]) -> Extra | None:
+        """Return what all of some sources bring, None where there are none."""
+        if not parts:
+            return None
+        return cls(np.concatenate([one.rows for one in parts], axis=1), np.concatenate([one.bits for one in parts]))
 
 
 class Union(NamedTuple):

@@ -21,6 +21,7 @@ from models.ranking.candidates import seen_rows
 from models.ranking.catalogue import Catalogue
 from models.ranking.choosing import list_size, put_arranged
 from models.ranking.lists import DEGRADED, SOURCE_NAMES, RankedBatch, fill_up
+from models.rules.repeats import NO_REPEATS, Repeats
 from models.sequence.packing import pack_wishes
 
 
@@ -38,7 +39,7 @@ class UserVectors(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Unseen rows of one user, best first.
+    """Rows of one user that a list may hold, best first.
 
     They have their raw scores, and the numbers closest to probabilities.
     """
@@ -78,8 +79,9 @@ class WithoutModel:
         extra_seen: Sequence[AbstractSet[str]],
         vectors: Sequence[UserVectors | None],
         seeds: AnyArray | None = None,
+        repeats: Repeats = NO_REPEATS,
     ) -> RankedBatch:
-        """Return one list per window, in order, without items of the window and of ``extra_seen``.
+        """Return one list per window, in order, without ``extra_seen`` and what ``repeats`` hide.
 
         A list is ``stale-vector`` where a vector is stored, else ``mf-only`` where the window has
         an item known from training, else ``popular``. A score is the closest thing to a probability
@@ -89,12 +91,13 @@ class WithoutModel:
 
         Parameters
         ----------
-        extra_seen : per user, ids of further items that the user has had
+        extra_seen : per user, ids of further items that no list may hold
         vectors : per user, the model's last output or None
         seeds : (n,) uint64, of chance, where the catalogue's rules leave something to it
+        repeats : which items of a window its list may hold
         """
         k = list_size(catalogue, self.k)
-        seen = seen_rows(catalogue, windows, extra_seen)
+        seen = seen_rows(catalogue, windows, extra_seen, repeats)
         blank = UserVectors(
             np.zeros(catalogue.vectors.shape[1], dtype=np.float32),
             np.zeros(catalogue.factors.shape[1] - 1, dtype=np.float32),
@@ -122,6 +125,7 @@ class WithoutModel:
         extra_seen: AbstractSet[str],
         stored: UserVectors | None,
         seeds: AnyArray | None = None,
+        repeats: Repeats = NO_REPEATS,
     ) -> RankedBatch:
         """Return one list of popular items, for a window of which only the seen items are usable.
 
@@ -129,8 +133,10 @@ class WithoutModel:
         ----------
         stored : the vectors that the list carries; None for zeros
         seeds : (1,) uint64, as in :meth:`lists`
+        repeats : which items of the window the list may hold
         """
-        lists = self.lists(catalogue, [()], [extra_seen | set(window.item_ids)], [None], seeds)
+        hidden = set(window.item_ids) if repeats.is_never else repeats.hidden_items(window)
+        lists = self.lists(catalogue, [()], [extra_seen | hidden], [None], seeds)
         return (
             lists if stored is None else replace(lists, user_vectors=stored.vector[None], factors=stored.factors[None])
         )

@@ -15,7 +15,7 @@ from models.base.vocabulary import Degraded
 #: ``explore`` are rules that put an item into a list; their rank is its place. ``social`` is what
 #: the followed users let expect, ``features`` what the user's features do.
 SOURCE_NAMES: Final = (
-    "retrieval", "content", "mf", "next", "neighbours", "popular", "pin", "explore", "social", "features",
+    "retrieval", "content", "mf", "next", "neighbours", "popular", "pin", "explore", "social", "features", "again",
 )  # fmt: skip
 #: ``degraded`` of a list is a place here.
 DEGRADED: Final[tuple[Degraded, ...]] = get_args(Degraded)

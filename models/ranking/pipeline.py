@@ -34,6 +34,7 @@ from models.ranking.newcomers.known import Known, Newcomers
 from models.ranking.newcomers.social import Followed
 from models.ranking.reasons import reasons
 from models.ranking.scoring import ServedFusion
+from models.rules.repeats import Repeats
 from models.sequence.serving import ServedSequence
 
 __all__ = ["Catalogue", "Pipeline", "RankedBatch", "RankedItem", "RankedList", "build_catalogue", "recent_counts"]
@@ -50,7 +51,7 @@ class Pipeline:
 
     Parameters
     ----------
-    k : items in a list; fewer only where the catalogue has fewer unseen ones
+    k : items in a list; fewer only where the catalogue has fewer that may be shown
     n_candidates : candidates that retrieval brings to fusion
     """
 
@@ -70,25 +71,28 @@ class Pipeline:
         note: NoteStage = unheard,
         seeds: AnyArray | None = None,
         followed: Sequence[Followed | None] | None = None,
+        repeats: Repeats | None = None,
     ) -> RankedBatch:
         """Return one list per window, in order.
 
-        Items of the window and of ``extra_seen`` never appear. A window without an item of the
-        catalogue gets what features and follows let expect, else popular items, and its list says
-        so.
+        Items of ``extra_seen`` and those that ``repeats`` hide never appear. A window without an
+        item of the catalogue gets what features and follows let expect, else popular items, and its
+        list says so.
 
         Parameters
         ----------
-        extra_seen : per user, ids of further items that the user has had
+        extra_seen : per user, ids of further items that no list may hold
         user_features : per user, features by name; missing ones are imputed
         note : called at the end of each stage
         seeds : (n,) uint64, of chance, where the catalogue's rules leave something to it
         followed : per user, the followed users of whom factors are known; None for nobody
+        repeats : which items of a window its list may hold; None asks the catalogue's rules, then
+            the artifact
         """
         if not windows or not catalogue.n_items:
             return self._empty(catalogue, len(windows))
         known = self.known(user_features, followed, len(windows))
-        found = self.candidates(catalogue, windows, extra_seen, note, known)
+        found = self.candidates(catalogue, windows, extra_seen, note, known, repeats)
         lists = self.rank(catalogue, found, self.probabilities(catalogue, found, user_features), seeds)
         note("score")
         return lists
@@ -108,8 +112,7 @@ class Pipeline:
         extra_seen: Sequence[AbstractSet[str]] | None = None,
         note: NoteStage = unheard,
         known: Known | None = None,
-        *,
-        mask_windows: bool = True,
+        repeats: Repeats | None = None,
     ) -> Candidates:
         """Return the candidates of each window, as :meth:`recommend` ranks them.
 
@@ -118,13 +121,13 @@ class Pipeline:
         Parameters
         ----------
         known : what :meth:`known` says of the users
-        mask_windows : whether items of a user's window are no candidates
+        repeats : as :meth:`recommend` takes it
         """
         strength = 0.0 if self._newcomers is None else self._newcomers.weights.strength
         n_candidates = max(self._n_candidates, list_size(catalogue, self._k))
         return gather(
             self._artifact, catalogue, windows, extra_seen, n_candidates,
-            mask_windows=mask_windows, served=self._sequence, note=note, known=known, strength=strength,
+            repeats=repeats, served=self._sequence, note=note, known=known, strength=strength,
         )  # fmt: skip
 
     def rank(

@@ -11,10 +11,9 @@ from models.base.types import Float32, Int64
 from models.fusion import FEATURES, MAX_DEVIATIONS, N_HIDDEN, N_PROJECTED, FusionModel
 from models.ranking.catalogue import Catalogue
 
-_N_FEATURES: Final = len(FEATURES)
+#: The feature that is 1 for an item of the window, in an artifact that has it.
+_AGAIN: Final = len(FEATURES)
 _SHARE: Final = FEATURES.index("retrieval_share")
-#: Rows of the joined input: features, what is known of the item, 1.
-_N_INPUTS: Final = _N_FEATURES + N_PROJECTED + 1
 _LIMIT: Final = np.float32(MAX_DEVIATIONS)
 
 
@@ -27,15 +26,17 @@ class ServedFusion:
 
     def __init__(self, model: FusionModel) -> None:
         weights = {name: value.detach().cpu().numpy() for name, value in model.state_dict().items()}
-        first = weights["body.0.weight"]
-        of_user = first[:, _N_FEATURES : _N_FEATURES + N_PROJECTED]
+        first, n = weights["body.0.weight"], len(weights["feature_mean"])
+        of_user = first[:, n : n + N_PROJECTED]
         self._of_item, self._of_both = first[:, -2 * N_PROJECTED : -N_PROJECTED], first[:, -N_PROJECTED:]
         self._user = np.ascontiguousarray(weights["user_projection.weight"].T), weights["user_projection.bias"]
         self._of_user, self._bias = np.ascontiguousarray(of_user.T), weights["body.0.bias"]
         # the last row is the shortcut, whose value no GELU bends
-        self._shared = np.zeros((N_HIDDEN + 1, _N_INPUTS), dtype=np.float32)
-        self._shared[:-1, :_N_FEATURES] = first[:, :_N_FEATURES]
-        self._shared[-1, :_N_FEATURES] = weights["shortcut.weight"][0]
+        # rows of the joined input: features, what is known of the item, 1
+        self._n_features = n
+        self._shared = np.zeros((N_HIDDEN + 1, n + N_PROJECTED + 1), dtype=np.float32)
+        self._shared[:-1, :n] = first[:, :n]
+        self._shared[-1, :n] = weights["shortcut.weight"][0]
         self._shared[-1, -1] = weights["shortcut.bias"][0] + weights["body.3.bias"][0]
         self._last = np.ascontiguousarray(weights["body.3.weight"][0])
         self._standard = np.ascontiguousarray(weights["feature_mean"]), np.ascontiguousarray(weights["feature_scale"])
@@ -47,20 +48,21 @@ class ServedFusion:
         """Return each candidate's probability, (n, c) float32; 0 for padding.
 
         A candidate without events since training has retrieval's share: fusion learnt from logs, in
-        which such an item did not exist yet, and would never list it. A user without a window gets
-        shares of recent popularity: fusion is fitted to users with one, and orders candidates of
-        others almost without regard to popularity.
+        which such an item did not exist yet, and would never list it. An item of the window has had
+        an event, of the user. A user without a window gets shares of recent popularity: fusion is
+        fitted to users with one, and orders candidates of others almost without regard to
+        popularity.
 
         Parameters
         ----------
         rows : (n, c) int64, of which ``counts`` (n,) are candidates
-        planes : (n, len(FEATURES), c) float32
+        planes : (n, n_features, c) float32
         users : (n, user_width) float32
         is_cold : (n,) bool
         """
         user = row_products(users, self._user[0]) + self._user[1]
         matrices = np.tile(self._shared, (len(users), 1, 1))
-        matrices[:, :-1, _N_FEATURES:-1] = self._of_item + self._of_both * user[:, None, :]
+        matrices[:, :-1, self._n_features : -1] = self._of_item + self._of_both * user[:, None, :]
         matrices[:, :-1, -1] = row_products(user, self._of_user) + self._bias
         found = np.zeros(rows.shape, dtype=np.float32)
         _score(
@@ -108,8 +110,9 @@ def _score(  # noqa: C901 (one pass, nothing between the loops is kept)
     rows: Any, counts: Any, planes: Any, matrices: Any, mean: Any, scale: Any, last: Any, calibration: Any,
     known: Any, is_new: Any, is_blank: Any, scores: Any, popular_shares: Any, is_cold: Any, found: Any,
 ) -> None:  # fmt: skip
-    most, n_hidden = rows.shape[1], len(last)
-    input_buffer = np.empty(_N_INPUTS * most, np.float32)
+    most, n_hidden, n_features = rows.shape[1], len(last), len(mean)
+    n_inputs = n_features + N_PROJECTED + 1
+    input_buffer = np.empty(n_inputs * most, np.float32)
     hidden_buffer = np.empty((n_hidden + 1) * most, np.float32)
     is_unseen = np.empty(most, np.bool_)
     for u in range(len(counts)):
@@ -120,17 +123,19 @@ def _score(  # noqa: C901 (one pass, nothing between the loops is kept)
             for i in range(c):
                 found[u, i] = popular_shares[rows[u, i]]
             continue
-        x = input_buffer[: _N_INPUTS * c].reshape(_N_INPUTS, c)
-        for f in range(_N_FEATURES):
+        x = input_buffer[: n_inputs * c].reshape(n_inputs, c)
+        for f in range(n_features):
             for i in range(c):
                 value = (planes[u, f, i] - mean[f]) * scale[f]
                 x[f, i] = min(max(value, -_LIMIT), _LIMIT)
         for i in range(c):
             row = rows[u, i]
             is_unseen[i] = is_new[row] and not is_blank[row] and scores[row] <= 0
+            if n_features > _AGAIN and planes[u, _AGAIN, i] > 0:
+                is_unseen[i] = False
             for j in range(N_PROJECTED):
-                x[_N_FEATURES + j, i] = known[row, j]
-            x[_N_INPUTS - 1, i] = np.float32(1.0)
+                x[n_features + j, i] = known[row, j]
+            x[n_inputs - 1, i] = np.float32(1.0)
         hidden = hidden_buffer[: (n_hidden + 1) * c].reshape(n_hidden + 1, c)
         np.dot(matrices[u], x, hidden)
         gelu(hidden_buffer[: n_hidden * c])

@@ -13,7 +13,7 @@ behaviour and not from the wall clock, so a replay gives the lists that living t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -82,6 +82,18 @@ class Repeats:
         reach_ms : from the oldest behaviour of the window to the newest; 0 for an empty window
         """
         return reach_ms < self.longest_ms
+
+    def hidden_items(self, window: Sequence[tuple[str, str, int]]) -> set[str]:
+        """Return the items that the behaviours of a window hide at the time of the newest one.
+
+        Parameters
+        ----------
+        window : ``(item_id, type, ts_ms)``, oldest first
+        """
+        if not window or self.longest_ms <= NOT_AT_ALL:
+            return set()
+        newest_ms, ms_of = window[-1][2], {name: self.hides_ms(name) for name in {one[1] for one in window}}
+        return {item_id for item_id, name, ts_ms in window if newest_ms - ts_ms < ms_of[name]}
 
     def as_plain(self) -> dict[str, str]:
         """Return the table from which :func:`repeats_of` makes the same."""

@@ -95,12 +95,14 @@ def flat_windows(
     return FlatWindows(rows, types, ts_ms, begins)
 
 
-def packed_of(flat: FlatWindows, kept: Bool, max_length: int) -> PackedWindows:
-    """Return the newest ``max_length`` of the kept behaviours of each window.
+def _newest(flat: FlatWindows, kept: Bool, max_length: int) -> tuple[Int64, Bool, Int64]:
+    """Return where the newest kept behaviours of each window are.
 
-    Parameters
-    ----------
-    kept : (m,) bool
+    Returns
+    -------
+    chosen : places in ``flat``, one window after another
+    is_there : (n, length) bool, the places of a padded window that hold one
+    lengths : (n,) int64
     """
     # kept behaviours before each window
     before = np.concatenate([[0], np.cumsum(kept)])[flat.begins]
@@ -110,7 +112,30 @@ def packed_of(flat: FlatWindows, kept: Bool, max_length: int) -> PackedWindows:
     places = np.arange(length)
     is_there = places < lengths[:, None]
     chosen = np.flatnonzero(kept)[((before[1:] - lengths)[:, None] + places)[is_there]]
-    rows, types, times = np.zeros((3, len(counts), length), dtype=np.int64)
+    return chosen, is_there, lengths
+
+
+def newest_of(flat: FlatWindows, kept: Bool, max_length: int) -> FlatWindows:
+    """Return the newest ``max_length`` of the kept behaviours of each window, not padded.
+
+    Parameters
+    ----------
+    kept : (m,) bool
+    """
+    chosen, _, lengths = _newest(flat, kept, max_length)
+    begins = np.concatenate([[0], np.cumsum(lengths)])
+    return FlatWindows(flat.rows[chosen], flat.types[chosen], flat.ts_ms[chosen], begins)
+
+
+def packed_of(flat: FlatWindows, kept: Bool, max_length: int) -> PackedWindows:
+    """Return the newest ``max_length`` of the kept behaviours of each window.
+
+    Parameters
+    ----------
+    kept : (m,) bool
+    """
+    chosen, is_there, lengths = _newest(flat, kept, max_length)
+    rows, types, times = np.zeros((3, *is_there.shape), dtype=np.int64)
     rows[is_there], types[is_there], times[is_there] = flat.rows[chosen], flat.types[chosen], flat.ts_ms[chosen]
     gaps = np.zeros_like(rows)
     gaps[:, 1:] = gap_bucket(np.diff(times, axis=1))

@@ -11,6 +11,7 @@ import torch
 from models.base.types import Float32, Int64
 from models.interactions import Interactions, windows_before
 from models.metrics.ranking import summarize
+from models.rules.repeats import NO_REPEATS, Repeats
 from models.sequence.model import SequenceConfig, SequenceModel
 from models.sequence.packing import pack
 
@@ -18,7 +19,7 @@ BATCH: Final = 256
 
 
 class Validator:
-    """NDCG@10 over the whole catalogue, seen items masked, on given events.
+    """NDCG@10 over the whole catalogue, on given events; items that may not come back are masked.
 
     Parameters
     ----------
@@ -26,13 +27,20 @@ class Validator:
     fitted : the events that the model is fitted to; items without an event there have only their
         text
     text : (n_items, text_dim) float32, whitened
+    repeats : which items may come back
     """
 
     def __init__(
-        self, log: Interactions, positions: list[int], fitted: Interactions, text: Float32, config: SequenceConfig
+        self,
+        log: Interactions,
+        positions: list[int],
+        fitted: Interactions,
+        text: Float32,
+        config: SequenceConfig,
+        repeats: Repeats = NO_REPEATS,
     ) -> None:
         row_of = {item_id: row for row, item_id in enumerate(log.item_ids)}
-        windows, seen, targets = windows_before(log, positions, config.max_length)
+        windows, seen, targets = windows_before(log, positions, config.max_length, repeats)
         self._batches = [
             pack(windows[start : start + BATCH], row_of, config.max_length, log.kinds)
             for start in range(0, len(windows), BATCH)
@@ -59,13 +67,13 @@ class Validator:
             users, targets = np.arange(len(scores)), self._targets[number * BATCH :][: len(scores)]
             own = scores[users, targets]
             scores[seen] = -np.inf
-            scores[users, targets] = own  # a target counts even if the user had it before
+            scores[users, targets] = own  # a target counts even if it may not come back
             ranks.append((scores >= own[:, None]).sum(axis=1))
         return summarize(np.concatenate(ranks))["ndcg@10"]
 
 
 def _places(seen: Sequence[set[str]], row_of: Mapping[str, int]) -> tuple[Int64, Int64]:
-    """Return where users' seen items lie in a score matrix.
+    """Return where users' masked items lie in a score matrix.
 
     Returns
     -------

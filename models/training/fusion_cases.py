@@ -22,6 +22,7 @@ from models.popularity import DecayedCounts
 from models.ranking.candidates import gather, user_side
 from models.ranking.catalogue import Catalogue
 from models.ranking.pipeline import Pipeline
+from models.rules.repeats import NO_REPEATS, Repeats
 
 BATCH: Final = 64
 N_CANDIDATES: Final = 100
@@ -33,7 +34,8 @@ class Questions:
 
     Parameters
     ----------
-    windows, seen : per user, the behaviours and all item ids before the question
+    windows, seen : per user, the behaviours before the question, and the items that may not come
+        back
     targets : per user, the next item's id
     users : per user, features by name
     n_done : questions asked so far, with this batch
@@ -53,6 +55,7 @@ def questions(
     positions: Sequence[int],
     max_length: int,
     user_features: Mapping[str, Row],
+    repeats: Repeats = NO_REPEATS,
 ) -> Iterator[Questions]:
     """Yield questions in time order.
 
@@ -62,8 +65,9 @@ def questions(
     ----------
     positions : of the events to predict, rising
     max_length : behaviours of a window
+    repeats : which items may come back
     """
-    windows, seen, targets = windows_before(log, positions, max_length)
+    windows, seen, targets = windows_before(log, positions, max_length, repeats)
     counts, next_position = DecayedCounts(), 0
     for start in range(0, len(positions), BATCH):
         part = slice(start, start + BATCH)

@@ -22,6 +22,8 @@ GIANT_TIMES: Final = 4
 #: "Each" and "nearly all" of users, items or events: this share, because logs have strays.
 NEARLY_ALL: Final = 0.95
 DAY_MS: Final = 86_400_000
+#: From this share of repeats on, a shop should decide whether its lists may hold them.
+MANY_REPEATS: Final = 0.2
 #: Fewer events show nothing.
 MIN_EVENTS: Final = 20
 SHOWN_LENGTH: Final = 40
@@ -36,6 +38,7 @@ class Facts(NamedTuple):
         left out
     has_times : whether the times are those of the events, not made up
     n_mapped : how many types of the log the user mapped to the contract's; 0 without a mapping
+    is_repeating : whether the user said which items may come back
     """
 
     log: Interactions
@@ -43,6 +46,7 @@ class Facts(NamedTuple):
     per_item: Int64
     has_times: bool
     n_mapped: int
+    is_repeating: bool
 
 
 class Finding(NamedTuple):
@@ -119,6 +123,28 @@ def _one_type(facts: Facts) -> str:
     )
 
 
+def _many_repeats(facts: Facts) -> str:
+    share = share_of_repeats(facts.log)
+    if facts.is_repeating or not facts.has_times or share < MANY_REPEATS:
+        return ""
+    return (
+        f"{share:.0%} of the events after a user's first one are of an item that the user had before, and lists leave such "
+        "items out: train with --repeats always to let them come back, or with --repeats never to be told no more"
+    )
+
+
+def share_of_repeats(log: Interactions) -> float:
+    """Return the share of positive events of an item that their user had before.
+
+    A user's first event does not count. 0 where every user has one event.
+    """
+    wishes = log.wishes()
+    n_users = len(np.unique(wishes.users))
+    n_pairs = len(np.unique(wishes.users * len(log.item_ids) + wishes.items))
+    n_later = len(wishes) - n_users
+    return (len(wishes) - n_pairs) / n_later if n_later else 0.0
+
+
 #: By name, what is looked for; a check returns "" where all is well.
 CHECKS: Final[dict[str, Callable[[Facts], str]]] = {
     "giant-user": _giant_user,
@@ -127,22 +153,24 @@ CHECKS: Final[dict[str, Callable[[Facts], str]]] = {
     "one-time": _one_time,
     "days-only": _days_only,
     "one-type": _one_type,
+    "many-repeats": _many_repeats,
 }
 
 
-def find(log: Interactions, *, has_times: bool = True, n_mapped: int = 0) -> list[Finding]:
+def find(log: Interactions, *, has_times: bool = True, n_mapped: int = 0, is_repeating: bool = False) -> list[Finding]:
     """Return what is odd about a log, in the order of :data:`CHECKS`; nothing for a very small log.
 
     Parameters
     ----------
     has_times : false where the log has no times of its own
     n_mapped : how many types of the log the user mapped to the contract's
+    is_repeating : whether the user said which items may come back
     """
     if len(log) < MIN_EVENTS:
         return []
     per_user = np.bincount(log.users, minlength=len(log.user_ids))
     per_item = np.bincount(log.items, minlength=len(log.item_ids))
-    facts = Facts(log, per_user, per_item, has_times, n_mapped)
+    facts = Facts(log, per_user, per_item, has_times, n_mapped, is_repeating)
     return [Finding(name, text) for name, check in CHECKS.items() if (text := check(facts))]
 
 
@@ -157,7 +185,8 @@ def find_no_hits(hit_rate: float | None, n_cases: float) -> list[Finding]:
         return []
     text = (
         f"HR@10 is 0: none of {n_cases:,.0f} next items was in a list of 10; either the log has no order to learn (are "
-        "user_id, item_id and ts the right columns?), or users return to items they had, which lists leave out"
+        "user_id, item_id and ts the right columns?), or users return to items they had, which lists leave out unless "
+        "--repeats says otherwise"
     )
     return [Finding("no-hits", text)]
 

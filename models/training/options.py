@@ -12,6 +12,7 @@ from models.factors.als import AlsConfig
 from models.factors.matrix_factorisation import FactorsConfig
 from models.features.columns import Row
 from models.interactions import Interactions
+from models.rules.repeats import NO_REPEATS, Repeats
 from models.sequence.fit import SequenceTraining
 from models.sequence.model import SequenceConfig
 from models.training.log_slices import Cut
@@ -32,6 +33,8 @@ class TrainingOptions:
         follows what are not fitted, and ``cut`` must be ``last``
     left_out : ``last`` when the caller removed each user's last event for an evaluation; the
         artifact records it
+    repeats : which items that the user has had lists may hold; the artifact records it, and serves
+        so
     """
 
     preset: Literal["demo", "best"] = "demo"
@@ -43,6 +46,7 @@ class TrainingOptions:
     checkpoints: Path | None = None
     left_out: Literal["none", "last"] = "none"
     is_ordered: bool = True
+    repeats: Repeats = NO_REPEATS
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,9 @@ from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import item_neighbours
 from models.factors.matrix_factorisation import FactorsConfig, ItemFactors, fit_factors
 from models.features.imputation import STRATEGIES
+from models.features.scalar_features import feature_names
 from models.features.side_features import SideFeatures, fit_side_features
+from models.fusion import BATCH as STEP_CASES
 from models.fusion import FusionModel, fit_fusion, popularity_fusion
 from models.interactions import Interactions, next_item_counts, no_next_items, sample_positions
 from models.popularity import DecayedCounts
@@ -48,6 +50,11 @@ __all__ = ["NO_TEXT", "PRESETS", "Preset", "TextSource", "TrainingData", "Traini
 MIN_EVENTS: Final = 100
 N_NEIGHBOURS: Final = 32
 N_VALIDATION: Final = 5_000
+#: Where items may come back, fusion has more to learn: so many questions, as far as a log has them,
+#: and so many steps, in at most so many epochs.
+LEAST_QUESTIONS: Final = 1_500
+LEAST_STEPS: Final = 400
+MOST_EPOCHS: Final = 60
 #: Share of the given minutes for the first fit; the final fit continues from it.
 FIRST_FIT_SHARE: Final = 0.85
 #: Regularisation of fold-in with factors of iALS: little, relative to the Gram matrix of all items.
@@ -103,7 +110,8 @@ class _Training:
             raise ValueError(f"imputation {options.imputation!r}: must be one of {', '.join(STRATEGIES)}")
         self._data, self._options, self._observer = data, options, observer
         self._preset = PRESETS[options.preset]
-        self._slices = cut(log, options.cut, options.seed)
+        least = 0 if options.repeats.is_never else LEAST_QUESTIONS
+        self._slices = cut(log, options.cut, options.seed, least)
         dim = next((len(v) for v in data.vectors.values()), 1)
         nothing = np.zeros(dim, dtype=np.float32)
         self._raw = np.stack([data.vectors.get(item_id, nothing) for item_id in log.item_ids]).astype(np.float32)
@@ -115,8 +123,10 @@ class _Training:
         """Fit the parts, then fusion, then the parts again."""
         log, slices = self._data.log, self._slices
         early = self._fit_parts(log.where(slices.fit), "first fit")
-        widths = (self._preset.sequence.dim + 1 + side.width for side in (self._user_features, self._item_features))
-        plain = self._artifact(early, popularity_fusion(*widths), {})
+        own = self._preset.sequence.dim + 1
+        names = feature_names(None if self._options.repeats.is_never else log.kinds.names)
+        untaught = popularity_fusion(own + self._user_features.width, own + self._item_features.width, len(names))
+        plain = self._artifact(early, untaught, {})
         fusion = self._fit_fusion(plain)
         validated = self._artifact(early, fusion, {})
         positions = sample_positions(log, slices.validation.tolist(), 2_000, self._options.seed)
@@ -224,13 +234,16 @@ class _Training:
         positions = sample_positions(self._data.log, self._slices.validation.tolist(), N_VALIDATION, self._options.seed)
         if not positions:
             return None
-        return Validator(self._data.log, positions, fitted, self._text, self._preset.sequence)
+        options = self._options
+        return Validator(self._data.log, positions, fitted, self._text, self._preset.sequence, options.repeats)
 
     def _checkpoint(self, what: str, start: SequenceFit | None) -> Checkpoint | None:
         log, options = self._data.log, self._options
         if options.checkpoints is None:
             return None
-        digest = hashlib.sha256(repr((what, self._preset, options.seed, options.cut, options.minutes)).encode())
+        chosen: tuple[object, ...] = (what, self._preset, options.seed, options.cut, options.minutes)
+        chosen = chosen if options.repeats.is_never else (*chosen, options.repeats)
+        digest = hashlib.sha256(repr(chosen).encode())
         for array in (log.users, log.items, log.types, log.ts_ms, self._text):
             digest.update(np.ascontiguousarray(array).tobytes())
         if log.kinds != DEFAULT_TYPES.window_types:
@@ -244,7 +257,8 @@ class _Training:
         items = {item_id: self._raw[row] for row, item_id in enumerate(self._data.log.item_ids)}
         catalogue = build_catalogue(artifact, items, generation=0, features=self._data.item_features)
         max_length = self._preset.sequence.max_length
-        return questions(catalogue, self._data.log, positions, max_length, self._data.user_features)
+        data = self._data
+        return questions(catalogue, data.log, positions, max_length, data.user_features, self._options.repeats)
 
     def _fit_fusion(self, artifact: Artifact) -> FusionModel:
         preset, options, on_progress = self._preset, self._options, self._observer.on_progress
@@ -256,11 +270,15 @@ class _Training:
         )
         if data is None:
             return artifact.fusion
+        epochs = preset.fusion_epochs
+        if not options.repeats.is_never:
+            n_batches = -(-int((data.targets >= 0).sum()) // STEP_CASES)
+            epochs = max(epochs, min(MOST_EPOCHS, LEAST_STEPS // max(n_batches, 1)))
         return fit_fusion(
             data,
             seed=options.seed,
-            epochs=preset.fusion_epochs,
-            on_epoch=lambda epoch: on_progress("fusion", epoch + 1, preset.fusion_epochs),
+            epochs=epochs,
+            on_epoch=lambda epoch: on_progress("fusion", epoch + 1, epochs),
         )
 
     def _artifact(
@@ -300,7 +318,9 @@ class _Training:
             "user_features": self._user_features.to_plain(),
             "item_ids": list(log.item_ids),
         }
-        return info if log.kinds == DEFAULT_TYPES.window_types else info | {"event_types": list(log.kinds.types)}
+        if log.kinds != DEFAULT_TYPES.window_types:
+            info["event_types"] = list(log.kinds.types)
+        return info if options.repeats.is_never else info | {"repeats": options.repeats.as_plain()}
 
 
 def _fold_in_weights(config: FactorsConfig | AlsConfig) -> tuple[float, float]:

@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
+from models.rules.repeats import NO_REPEATS, Repeats
 from streams.contract.records import MAX_TS_MS, VERSION
 from streams.errors import RecordError
 from streams.settings.record_limits import SEEN_BYTES
@@ -38,8 +39,18 @@ class BaseWindow(msgspec.Struct, gc=False, omit_defaults=True):
     items: list[WindowItem]
     trigger: Trigger
 
-    def had(self) -> bytes:
-        """Return the marks of the items beyond the window that no list may hold."""
+    @property
+    def reach_ms(self) -> int:
+        """From the oldest behaviour to the newest; what left the window is at least as old."""
+        return self.items[-1].ts - self.items[0].ts if self.items else 0
+
+    def had(self, repeats: Repeats = NO_REPEATS) -> bytes:
+        """Return the marks of the items beyond the window that no list may hold.
+
+        Parameters
+        ----------
+        repeats : which items may come back
+        """
         return b""
 
 
@@ -62,9 +73,9 @@ class WindowState(BaseWindow, gc=False, omit_defaults=True):
     passed: list[tuple[int, str]] = []
     hiding: list[tuple[int, str]] = []
 
-    def had(self) -> bytes:
+    def had(self, repeats: Repeats = NO_REPEATS) -> bytes:
         """Return the marks of the items beyond the window that no list may hold."""
-        return self.seen + self.hidden
+        return self.seen + self.hidden if repeats.hides_beyond(self.reach_ms) else self.hidden
 
 
 class ListWindow(BaseWindow, gc=False, omit_defaults=True):
@@ -73,9 +84,9 @@ class ListWindow(BaseWindow, gc=False, omit_defaults=True):
     seen: bytes = b""
     hidden: bytes = b""
 
-    def had(self) -> bytes:
+    def had(self, repeats: Repeats = NO_REPEATS) -> bytes:
         """Return the marks of the items beyond the window that no list may hold."""
-        return self.seen + self.hidden
+        return self.seen + self.hidden if repeats.hides_beyond(self.reach_ms) else self.hidden
 
 
 WindowT = TypeVar("WindowT", bound=BaseWindow)

@@ -92,10 +92,10 @@ class FallbackLists:
     def final_list(self, window: Window, served: Served) -> MadeList:
         """Return the final list of a poisoned window: popular items, and the old vectors."""
         users: list[UserWindow] = [(window.key, window.state)]
-        seen = served.seen.items(window.state.had())
+        seen = served.seen.items(window.state.had(served.repeats))
         stored = self._stored(window, served)
         lists = served.model.fallback.popular(
-            served.catalogue, behaviours(window.state), seen, stored, served.seeds(users)
+            served.catalogue, behaviours(window.state), seen, stored, served.seeds(users), served.repeats
         )
         return self._encoder.full(users, lists, served.versions)[0]
 
@@ -113,9 +113,10 @@ class FallbackLists:
         lists = served.model.fallback.lists(
             served.catalogue,
             [behaviours(window.state) for window in windows],
-            [served.seen.items(window.state.had()) for window in windows],
+            [served.seen.items(window.state.had(served.repeats)) for window in windows],
             stored,
             served.seeds(users),
+            served.repeats,
         )
         return self._encoder.provisional(users, lists, served.versions)
 

@@ -17,10 +17,12 @@ from models.base.device import tame_pytorch
 from models.base.event_types import DEFAULT_TYPES, EventTypes, WindowTypes
 from models.base.types import AnyArray, Float32
 from models.files.served_folder import mark_served
+from models.ranking.again import policy_of
 from models.ranking.catalogue.ruled import ruled, with_popularity_of
 from models.ranking.fallback import WithoutModel
 from models.ranking.pipeline import Catalogue, Pipeline
 from models.ranking.warm_up import warm_up
+from models.rules.repeats import Repeats
 from models.rules.row_rules import Rules
 from streams.recommender.list_encoding import UserWindow, Versions, list_seeds
 from streams.recommender.list_records import SeenIndex
@@ -123,6 +125,11 @@ class Served:
     def seeds(self, users: Sequence[UserWindow]) -> AnyArray | None:
         """Return the seeds of users' lists, where the rules leave something to chance."""
         return None if self.rules is None or not self.rules.document.exploration else list_seeds(users)
+
+    @property
+    def repeats(self) -> Repeats:
+        """Which items that a user has had lists may hold."""
+        return policy_of(self.model.artifact, self.catalogue)
 
     @property
     def versions(self) -> Versions:

@@ -22,6 +22,7 @@ import torch
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.base.event_types import DEFAULT_TYPES, EventTypes
 from models.features.columns import Row, item_row
+from models.ranking.again import policy_of
 from models.ranking.catalogue.ruled import ruled
 from models.ranking.lists import RankedBatch
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
@@ -217,6 +218,7 @@ class ListOracle:
         self._pipeline = Pipeline(loaded, k=settings.list_size, n_candidates=settings.n_candidates)
         whole = _catalogue(loaded, {item.item_id: item for item in items}, device, settings, now_ms)
         self._catalogue = ruled(whole, rules, now_ms)
+        self._repeats = policy_of(loaded, self._catalogue)
         self._seen = SeenIndex(self._catalogue.item_ids)
 
     def lists(
@@ -260,7 +262,7 @@ class ListOracle:
             return self._pipeline.recommend(
                 self._catalogue,
                 [behaviours(state) for _, state in windows],
-                [self._seen.items(state.had()) for _, state in windows],
+                [self._seen.items(state.had(self._repeats)) for _, state in windows],
                 rows,
                 seeds=None if self._rules is None else list_seeds(windows),
                 followed=followed,

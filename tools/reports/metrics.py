@@ -37,6 +37,8 @@ MODELS: Final = {
     "recent_popularity": "recent popularity",
     "popularity": "Popularity",
     "markov1": "Markov-1",
+    "last_again": "last items again",
+    "most_again": "most frequent of the user",
     "item_knn": "ItemKNN",
     "ease": "EASE",
     "ials": "iALS",

@@ -17,6 +17,7 @@ from tools.reports.outputs import LEAST_FREE, check_writable
 if TYPE_CHECKING:
     from models.evaluation.splits import Cases
     from models.interactions import Interactions
+    from models.rules.repeats import Repeats
     from tools.files.log_source import LogSource
 
 #: An artifact, its checkpoints and the one that it replaces: bytes for each item, rounded up.
@@ -118,6 +119,12 @@ def tell_findings(findings: Sequence[Finding]) -> list[dict[str, Any]]:
     return [{"name": finding.name, "text": finding.text} for finding in findings]
 
 
-def findings_of(log: Interactions, source: LogSource) -> list[Finding]:
-    """Return what is odd about a log that was read from a source."""
-    return find(log, has_times=not source.no_times, n_mapped=sum("=" in part for part in source.types.split(",")))
+def findings_of(log: Interactions, source: LogSource, repeats: Repeats | None) -> list[Finding]:
+    """Return what is odd about a log that was read from a source.
+
+    Parameters
+    ----------
+    repeats : which items may come back, as the user said; None where nothing was said
+    """
+    n_mapped = sum("=" in part for part in source.types.split(","))
+    return find(log, has_times=not source.no_times, n_mapped=n_mapped, is_repeating=repeats is not None)

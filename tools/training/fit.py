@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from models.rules.repeats import NO_REPEATS, Repeats, read_repeats
 from streams.errors import InputError
 from streams.settings.load import load_settings
 from tools.cli import progress, say
@@ -46,6 +47,7 @@ class FitOptions:
     imputation : one of :data:`IMPUTATIONS`
     tensorboard : folder for curves and item vectors; None writes none
     is_resumed : continue an interrupted training
+    repeats : which items that the user has had lists may hold; None where the user says nothing
     """
 
     seed: int
@@ -55,6 +57,7 @@ class FitOptions:
     imputation: str
     tensorboard: Path | None
     is_resumed: bool
+    repeats: Repeats | None = None
 
     @classmethod
     def add_options(cls, parser: argparse.ArgumentParser) -> None:
@@ -82,6 +85,12 @@ class FitOptions:
         parser.add_argument(
             "--tensorboard", type=Path, metavar="DIR", help="write curves and item vectors for TensorBoard"
         )
+        parser.add_argument(
+            "--repeats",
+            metavar="POLICY",
+            help="whether lists may hold items that the user had: never (the default of a training), always, or after a "
+            'time such as "after 7d"; "never, view=always" gives a type its own; evaluate takes the artifact\'s',
+        )
         parser.add_argument("--resume", action="store_true", help="continue an interrupted training of the same --out")
 
     @classmethod
@@ -105,7 +114,23 @@ class FitOptions:
             args.imputation,
             args.tensorboard,
             is_resumed=args.resume,
+            repeats=_policy(args.repeats),
         )
+
+
+def _policy(text: str | None) -> Repeats | None:
+    """Return the policy that ``--repeats`` names, None without the option."""
+    if text is None:
+        return None
+    try:
+        found = read_repeats(text)
+    except ValueError as exc:
+        raise InputError(f"--repeats: {exc}") from exc
+    types = load_settings().sequencer.types().names
+    for name, _ in found.by_type:
+        if name not in types:
+            raise InputError(f"--repeats: {name[:40]!r} must be one of the event types {', '.join(types)}")
+    return found
 
 
 def encoder_for(fit: FitOptions, sides: Sides) -> TextEncoder | None:
@@ -185,6 +210,7 @@ def train_artifact(fit: FitOptions, inputs: TrainingInputs, preset: Preset, out:
         checkpoints=checkpoints,
         left_out=left_out,
         is_ordered=is_ordered,
+        repeats=fit.repeats or NO_REPEATS,
     )
     data = _training_data(fit, inputs, options.device)
     board = TensorBoardLog(fit.tensorboard) if fit.tensorboard else None

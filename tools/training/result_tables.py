@@ -27,6 +27,7 @@ def of_training(result: Mapping[str, Any]) -> list[str | ResultTable]:
         ("items", f"{result['items']:,}"),
         ("items in the catalogue", "no catalogue" if share is None else f"{share:.1%}"),
         ("epochs", f"{result['epochs']:,}"),
+        ("items come back", str(result["repeats"])),
         ("time", duration(result["seconds"])),
     ]
     found = result["metrics"]
@@ -57,7 +58,8 @@ def _cell(value: Any) -> str:
 
 
 def _protocol(result: Mapping[str, Any]) -> str:
-    masked = "masked" if result["masked"] else "kept"
+    policy = result["policy"]
+    masked = "masked" if result["masked"] else "kept" if policy == "always" else f"by policy {policy!r}"
     cases = counted(result["cases"], "target")
     return f"{result['protocol']}, full ranking, seen items {masked}, ties {result['ties']}, {cases}"
 

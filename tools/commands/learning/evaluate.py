@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from models.rules.repeats import NO_REPEATS
 from models.training.log_findings import find_no_hits
 from streams.errors import HeadraceError, InputError
 from streams.settings.load import RecommenderSettings, load_settings
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from models.artifact.artifact import Artifact
     from models.evaluation.splits import Cases
     from models.interactions import Interactions
+    from models.rules.repeats import Repeats
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +64,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="file",
         help="order of events with the same time (default: %(default)s)",
     )
-    parser.add_argument("--keep-seen", action="store_true", help="let lists contain items that the user had before")
     parser.add_argument(
         "--baselines",
         metavar="A,B,...",
@@ -90,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
 
     It is 1 where a row was refused, because the report lacks that row.
     """
+    from models.evaluation.baselines import OWN_ITEMS
     from models.evaluation.splits import shuffle_ties
     from tools.reports.report import write_report
 
@@ -102,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         raise InputError("--window-text: no item has a text; name a catalogue with titles, or leave the option out")
     encoder = encoder_for(fit, sides) if args.train else None
     inputs = TrainingInputs(sources, sources.read_log(), sides, encoder)
-    warnings = tell_findings(findings_of(inputs.log, sources.log))
+    warnings = tell_findings(findings_of(inputs.log, sources.log, fit.repeats if args.train else NO_REPEATS))
     share = share_of_items(inputs)
     if args.ties == "shuffled":
         inputs = replace(inputs, log=shuffle_ties(inputs.log, args.seed))
@@ -112,9 +114,12 @@ def run(args: argparse.Namespace) -> int:
     chosen = choose_baselines(named_baselines(args.baselines), n_items, is_ordered=is_ordered)
     seconds["read"] = time.monotonic() - started
     artifact, seconds["train"] = _artifact(args, fit, inputs, cases)
-    found, more = _evaluate(args, inputs, cases, artifact, chosen)
+    policy = artifact.repeats if fit.repeats is None else fit.repeats
+    if args.baselines is None and not policy.is_never:
+        chosen = [*chosen[0], *OWN_ITEMS], chosen[1]
+    found, more = _evaluate(args, inputs, cases, policy, artifact, chosen)
     warnings += tell_findings(find_no_hits(found["models"]["pipeline"]["hr@10"], len(cases)))
-    result = _circumstances(args, inputs.log, cases, artifact)
+    result = _circumstances(args, inputs.log, cases, artifact, policy)
     result |= {"catalogue_share": share, "seconds": seconds | more, "warnings": warnings} | found
     result |= sources.refused.result()
     if args.report:
@@ -151,6 +156,7 @@ def _evaluate(
     args: argparse.Namespace,
     inputs: TrainingInputs,
     cases: Cases,
+    policy: Repeats,
     artifact: Artifact,
     chosen: tuple[list[str], dict[str, str]],
 ) -> tuple[dict[str, Any], dict[str, float]]:
@@ -187,7 +193,7 @@ def _evaluate(
         sides.user_features,
         sides.follows,
         baselines,
-        not args.keep_seen,
+        policy,
         others,
         left_out,
     )
@@ -240,7 +246,9 @@ def _artifact(
     return artifact, 0.0
 
 
-def _circumstances(args: argparse.Namespace, log: Interactions, cases: Cases, artifact: Artifact) -> dict[str, Any]:
+def _circumstances(
+    args: argparse.Namespace, log: Interactions, cases: Cases, artifact: Artifact, policy: Repeats
+) -> dict[str, Any]:
     manifest = artifact.manifest
     if cases.protocol == "loo":
         leaks = manifest.left_out != "last"
@@ -263,7 +271,8 @@ def _circumstances(args: argparse.Namespace, log: Interactions, cases: Cases, ar
         "split": args.split if cases.protocol != "loo" else None,
         "ties": args.ties,
         "seed": args.seed,
-        "masked": not args.keep_seen,
+        "masked": policy.is_never,
+        "policy": str(policy),
         "cases": len(cases),
         "repeats": cases.n_repeats,
         "leaks": leaks,

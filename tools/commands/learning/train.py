@@ -62,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         "items": len(manifest.item_ids),
         "catalogue_share": share,
         "epochs": manifest.epochs,
+        "repeats": str(manifest.policy),
         "seconds": time.monotonic() - started,
         "metrics": manifest.metrics,
         "warnings": warnings,
@@ -94,7 +95,7 @@ def _read(
     sides = sources.read_sides()
     encoder = encoder_for(fit, sides)
     log = sources.read_log(args.until)
-    warnings = tell_findings(findings_of(log, sources.log))
+    warnings = tell_findings(findings_of(log, sources.log, fit.repeats))
     if args.leave_out == "last":
         log = leave_one_out(log).train
     inputs = TrainingInputs(sources, log, sides, encoder)

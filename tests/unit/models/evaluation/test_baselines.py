@@ -14,8 +14,10 @@ from models.evaluation.baselines import (
     IALS,
     Baseline,
     ItemKNN,
+    LastAgain,
     LearntEvents,
     Markov1,
+    MostAgain,
     Popularity,
     RecentPopularity,
     padded,
@@ -69,7 +71,9 @@ def test_a_row_outside_the_catalogue_is_an_error(name: str) -> None:
 
 def test_names_are_those_that_reports_use() -> None:
     """Reports show the baselines in this order."""
-    assert list(BASELINES) == ["popularity", "recent_popularity", "markov1", "item_knn", "ease", "ials"]
+    assert list(BASELINES) == ["popularity", "recent_popularity", "markov1", "item_knn", "ease", "ials"] + [
+        "last_again", "most_again"
+    ]  # fmt: skip
 
 
 def test_popularity_counts_events() -> None:
@@ -160,3 +164,13 @@ def test_popularity_is_the_sum_of_weights() -> None:
         same_time = np.full_like(TS_MS, T0)
         scores = kind(replace(EVENTS, ts_ms=same_time, weights=weights)).scores([rows()], [T0])
         np.testing.assert_allclose(scores, [[3.5, 2.0, 6.0, 0.0]], rtol=1e-5)
+
+
+def test_own_items_come_again_by_place_and_by_number() -> None:
+    """The history 0, 2, 2, 1: item 1 was last, item 2 most often; of equals the newer one first."""
+    last = LastAgain(EVENTS).scores([rows(0, 2, 2, 1), rows()], [T0, T0])
+    assert last.tolist() == [[0.25, 1.0, 0.5, 0.0], [0.0] * 4]
+    most = MostAgain(EVENTS).scores([rows(0, 2, 2, 1), rows()], [T0, T0])
+    assert np.argsort(-most[0], kind="stable").tolist() == [2, 1, 0, 3]
+    assert most[0, 3] == 0.0
+    assert most[1].tolist() == [0.0] * 4

@@ -22,6 +22,7 @@ from models.evaluation.splits import Cases, leave_one_out, time_split
 from models.fusion import FEATURES
 from models.interactions import Interactions
 from models.ranking.catalogue import Catalogue
+from models.rules.repeats import ALL_REPEATS, NO_REPEATS
 from models.text.encoder import FakeEncoder
 from models.training.train import TrainingData
 from tests.support.tiny_models import SOURCE, featured_artifact, featured_data, train_tiny
@@ -127,7 +128,11 @@ def test_equal_scores_rank_the_target_last() -> None:
     """With the mask four items are left per user; without it all twelve rank."""
     cases = leave_one_out(cycle_log())
     masked, plain = (
-        evaluate(inputs(others={"equal": equal_scores}, mask_seen=mask, baselines=()), cases, seed=1)["models"]["equal"]
+        evaluate(
+            inputs(others={"equal": equal_scores}, repeats=NO_REPEATS if mask else ALL_REPEATS, baselines=()),
+            cases,
+            seed=1,
+        )["models"]["equal"]
         for mask in (True, False)
     )
     assert masked["mrr@10"] == 0.25
@@ -142,7 +147,8 @@ def test_seen_items_appear_only_without_the_mask() -> None:
     assert cases.n_repeats == len(cases) == 9
     vectors = {name: item_vectors()[name] for name in ("i0", "i1")}
     masked, plain = (
-        evaluate(inputs(vectors=vectors, mask_seen=mask), cases, seed=1)["models"] for mask in (True, False)
+        evaluate(inputs(vectors=vectors, repeats=NO_REPEATS if mask else ALL_REPEATS), cases, seed=1)["models"]
+        for mask in (True, False)
     )
     assert all(model["hr@10"] == 0.0 for model in masked.values())
     assert plain["markov1"]["mrr@10"] == plain["next"]["mrr@10"] == 1.0
@@ -193,8 +199,8 @@ def changing_log() -> Interactions:
 def test_prequential_baselines_learn_what_was_asked() -> None:
     """The rule changes at the first question: only a baseline that learns is soon right."""
     log = changing_log()
-    stuck = evaluate(inputs(mask_seen=False), time_split(log, 0.45), seed=1)
-    learning = evaluate(inputs(mask_seen=False), time_split(log, 0.45, prequential=True), seed=1)
+    stuck = evaluate(inputs(repeats=ALL_REPEATS), time_split(log, 0.45), seed=1)
+    learning = evaluate(inputs(repeats=ALL_REPEATS), time_split(log, 0.45, prequential=True), seed=1)
     assert stuck["models"]["markov1"]["mrr@10"] < 0.3
     assert learning["models"]["markov1"]["mrr@10"] > stuck["models"]["markov1"]["mrr@10"] + 0.2
     for name in ("pipeline", *SOURCES):  # the artifact learns nothing in either
@@ -263,7 +269,9 @@ def test_a_catalogue_of_one_item(mask_seen: bool) -> None:
     """With the mask the only item is never listed; without it it is first."""
     log = Interactions.from_rows([(f"u{i % 4}", "i1", "view", 1_000 * i) for i in range(20)])
     vectors = {"i1": item_vectors()["i1"]}
-    found = evaluate(inputs(vectors=vectors, mask_seen=mask_seen), leave_one_out(log), seed=1)
+    found = evaluate(
+        inputs(vectors=vectors, repeats=NO_REPEATS if mask_seen else ALL_REPEATS), leave_one_out(log), seed=1
+    )
     for name, model in found["models"].items():
         assert model["mrr@10"] == (0.0 if mask_seen else 1.0), name
     if not mask_seen:  # else there is no candidate to judge
@@ -345,7 +353,7 @@ def test_a_hidden_item_is_in_no_list(mask_seen: bool, in_window: bool) -> None:
     cases = leave_one_out(Interactions.from_events([*rows, *hiding], types))
     is_hidden = [cases.log.item_ids[item] == "i3" for item in cases.log.items[cases.positions]]
     assert any(is_hidden)
-    asked = inputs(others={"equal": equal_scores}, mask_seen=mask_seen, baselines=())
+    asked = inputs(others={"equal": equal_scores}, repeats=NO_REPEATS if mask_seen else ALL_REPEATS, baselines=())
     found = evaluate(asked, cases, seed=1)
     n_found = len(is_hidden) - sum(is_hidden)
     assert found["models"]["equal"]["hr@10"] <= n_found / len(is_hidden)

@@ -22,6 +22,7 @@ from models.ranking.candidates import (
     user_side,
 )
 from models.ranking.catalogue import build_catalogue
+from models.rules.repeats import ALL_REPEATS
 from models.sequence.packing import pack
 from tests.support.tiny_models import artifact, catalogue, featured_artifact, text_vectors, window
 
@@ -181,7 +182,7 @@ def test_seen_rows_hold_what_the_catalogue_has_of_windows_and_more() -> None:
 
 def test_without_the_mask_what_a_window_holds_is_a_candidate_too() -> None:
     """Without the mask, each item is a candidate once, except those of ``extra_seen``."""
-    found = gather(artifact(), catalogue(), WINDOWS, [{"i05"}, set(), {"i00"}], 100, mask_windows=False)
+    found = gather(artifact(), catalogue(), WINDOWS, [{"i05"}, set(), {"i00"}], 100, repeats=ALL_REPEATS)
     for user, left_out in enumerate([{5}, set(), {0}]):
         assert set(found.rows[user, found.valid[user]].tolist()) == set(range(24)) - left_out
 
@@ -203,7 +204,8 @@ def test_each_candidate_says_which_sources_brought_it() -> None:
         for name, rows in expected.items():
             given = set(found.rows[user, found.given[name][user] & found.valid[user]].tolist())
             assert given == rows & valid, name
-    assert set(found.given) == {"retrieval", "mf", "next", "neighbours", "popular", "social", "features"}
+    assert set(found.given) == {"retrieval", "mf", "next", "neighbours", "popular", "social", "features", "again"}
+    assert not found.given["again"].any()  # no item may come back
 
 
 def test_neighbours_of_the_window_count_by_age() -> None:

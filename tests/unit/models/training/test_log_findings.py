@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from models.interactions import Interactions
-from models.training.log_findings import CHECKS, find, find_no_hits
+from models.training.log_findings import CHECKS, find, find_no_hits, share_of_repeats
 
 T0, DAY = 1_700_000_000_000, 86_400_000
 Row = tuple[str, str, str, int]
@@ -31,8 +31,11 @@ SCENARIOS: dict[str, tuple[list[Row], dict[str, int | bool], list[str]]] = {
     "sound": (list(sound()), {}, []),
     "sound with mapped types": (list(sound()), {"n_mapped": 2}, []),
     "a busy user below the limit": (list(giant(0.04)), {}, []),
-    "a giant user": (list(giant(0.3)), {}, ["giant-user"]),
-    "few users, all alike": (list(sound(n_users=4, n_each=30)), {}, []),
+    "a giant user": (list(giant(0.3)), {}, ["giant-user", "many-repeats"]),
+    "few users, all alike": (list(sound(n_users=4, n_each=16)), {}, []),
+    "users who come back": (list(sound(n_users=40, n_each=30)), {}, ["many-repeats"]),
+    "users who come back, and it is decided": (list(sound(n_users=40, n_each=30)), {"is_repeating": True}, []),
+    "users who seldom come back": (list(sound(n_users=40, n_each=20)), {}, []),
     "every user once": ([(f"v{n}", i, t, ts) for n, (_, i, t, ts) in enumerate(sound())], {}, ["users-once"]),
     "every item once": ([(u, f"o{n}", t, ts) for n, (u, _, t, ts) in enumerate(sound())], {}, ["items-once"]),
     "one time": ([(u, i, t, T0) for u, i, t, _ in sound()], {}, ["one-time"]),
@@ -81,3 +84,9 @@ def test_users_who_were_left_out_do_not_count() -> None:
 )
 def test_no_hit_at_all_is_told(hit_rate: float | None, n: int, is_told: bool) -> None:
     assert [finding.name for finding in find_no_hits(hit_rate, n)] == ["no-hits"] * is_told
+
+
+def test_the_share_of_repeats_is_that_of_events_after_the_first_one() -> None:
+    rows = [("u", item, "view", T0 + n) for n, item in enumerate("abaa")] + [("v", "a", "view", T0)]
+    assert share_of_repeats(Interactions.from_rows(rows)) == pytest.approx(2 / 3)
+    assert share_of_repeats(Interactions.from_rows([("u", "a", "view", T0)])) == 0.0

@@ -71,7 +71,7 @@ def test_the_result_of_train_has_the_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     log, items = files(tmp_path, [*ITEMS[:4], "other"])
-    manifest = SimpleNamespace(n_events=120, n_users=20, item_ids=ITEMS, epochs=1, metrics={})
+    manifest = SimpleNamespace(n_events=120, n_users=20, item_ids=ITEMS, epochs=1, metrics={}, policy="never")
     made: Any = SimpleNamespace(manifest=manifest, version="v")
     monkeypatch.setattr(tools.commands.learning.train, "train_artifact", lambda *_: made)
     base = ["train", log, "--out", str(tmp_path / "out"), "--encoder", "fake", "--device", "cpu", "--json"]

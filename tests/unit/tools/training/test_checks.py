@@ -169,7 +169,9 @@ def test_an_odd_log_is_told_in_one_line_before_the_work(
     out = str(tmp_path / "out")
     order: list[str] = []
     made: Any = SimpleNamespace(
-        manifest=SimpleNamespace(n_events=1, n_users=1, item_ids=[], epochs=1, metrics={"hr@10": 0.0, "n": 9.0}),
+        manifest=SimpleNamespace(
+            n_events=1, n_users=1, item_ids=[], epochs=1, metrics={"hr@10": 0.0, "n": 9.0}, policy="never"
+        ),
         version="v",
     )
 
@@ -188,4 +190,4 @@ def test_an_odd_log_is_told_in_one_line_before_the_work(
     if command == "train":
         said = capsys.readouterr()
         assert code == 0 and "HR@10 is 0: none of 9 next items" in said.err
-        assert [w["name"] for w in json.loads(said.out)["warnings"]] == ["giant-user", "no-hits"]
+        assert [w["name"] for w in json.loads(said.out)["warnings"]] == ["giant-user", "many-repeats", "no-hits"]

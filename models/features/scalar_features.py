@@ -1,0 +1,37 @@
+"""The names of a candidate's scalar features, in the order in which fusion reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from models.fusion import FEATURES
+
+#: Further features of an artifact whose lists may hold items of the user's window;
+#: :func:`feature_names` adds more, and ``models.ranking.again`` computes them. Places count the
+#: window's wishes from the newest one, which has place 1.
+AGAIN_FEATURES: Final = (
+    "again",  # 1 for an item of the window
+    "again_count",  # log of how often it is there
+    "again_place",  # log of its newest place
+    "again_newest",  # 1 for the item of the newest wish
+    "again_age",  # log of the seconds from its newest behaviour to the window's newest one
+    "again_weight",  # log of the sum of 1 / place of its behaviours
+    "again_habit",  # share of the window's wishes that are repeats, for an item of the window
+    "again_next",  # log of the share with which it followed the newest item in this window
+    "again_next_pair",  # likewise after the newest two items, in their order
+)
+
+
+def feature_names(types: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the scalar features of an artifact, in order.
+
+    Parameters
+    ----------
+    types : names of the types in windows, where lists may hold items of the window: each adds a
+        feature that is 1 where the item's newest behaviour is of that type. None for an artifact
+        whose lists never hold them
+    """
+    if types is None:
+        return FEATURES
+    return (*FEATURES, *AGAIN_FEATURES, *(f"again as {name}" for name in types))

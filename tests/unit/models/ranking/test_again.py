@@ -1,0 +1,167 @@
+"""Lists that may hold items of the user's window: which ones, and what fusion is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from models.artifact.artifact import Artifact
+from models.base.types import Behaviour
+from models.ranking.candidates import gather
+from models.ranking.catalogue import Catalogue, build_catalogue
+from models.ranking.pipeline import Pipeline, RankedBatch
+from models.rules.repeats import ALL_REPEATS, NO_REPEATS, Repeats, read_repeats
+from models.training.train import TrainingOptions
+from tests.support import tiny_models
+
+pytestmark = pytest.mark.model
+
+HOUR_MS = 3_600_000
+ITEMS = [f"i{row:02}" for row in range(24)]
+
+
+@cache
+def repeating() -> Artifact:
+    """Return an artifact whose lists may hold every item that the user had."""
+    return tiny_models.train_tiny(options=TrainingOptions(seed=1, repeats=ALL_REPEATS))
+
+
+@cache
+def shown() -> Catalogue:
+    return build_catalogue(repeating(), tiny_models.text_vectors(ITEMS), 1)
+
+
+def behaviours(*events: tuple[str, str, float]) -> list[Behaviour]:
+    """Return a window of ``(item, type, hours)``."""
+    return [Behaviour(item, kind, tiny_models.T0 + int(hours * HOUR_MS)) for item, kind, hours in events]
+
+
+def listed(batch: RankedBatch) -> list[set[str]]:
+    return [{item.item_id for item in ranked.items} for ranked in batch]
+
+
+@st.composite
+def windows(draw: st.DrawFn) -> list[Behaviour]:
+    item, kind = st.sampled_from(ITEMS[:9]), st.sampled_from(["view", "click", "purchase"])
+    events = draw(st.lists(st.tuples(item, kind, st.integers(0, 60)), max_size=10))
+    return behaviours(*sorted(events, key=lambda event: event[2]))
+
+
+POLICIES = ["never", "always", "after 10h", "always, purchase=after 30h", "after 5h, click=never", "never, view=always"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(windows(), min_size=1, max_size=3), st.sampled_from(POLICIES), st.booleans())
+def test_a_list_holds_no_item_that_the_policy_hides(
+    asked: list[list[Behaviour]], text: str, knows_repeats: bool
+) -> None:
+    """And of a catalogue smaller than a list it holds every other item."""
+    policy = read_repeats(text)
+    artifact = repeating() if knows_repeats else tiny_models.artifact()
+    catalogue = shown() if knows_repeats else tiny_models.catalogue()
+    made = Pipeline(artifact, k=24).recommend(catalogue, asked, repeats=policy)
+    for window, items in zip(asked, listed(made), strict=True):
+        hidden = set()
+        for one in window:
+            ms = policy.hides_ms(one.type)
+            if window[-1].ts_ms - one.ts_ms < ms:
+                hidden.add(one.item_id)
+        assert items == set(ITEMS) - hidden
+
+
+def plain_features(window: Sequence[Behaviour], item: str) -> dict[str, float]:
+    """Return what fusion is told of an item and a window, from the definitions."""
+    items = [one.item_id for one in window]
+    places = [len(items) - t for t, one in enumerate(items) if one == item]
+    n_again = sum(one in items[:t] for t, one in enumerate(items))
+    found = dict.fromkeys(repeating().manifest.features[15:], 0.0)
+
+    def after(n_same: int) -> float:
+        total = own = 0.0
+        weight = 1.0
+        for t in range(len(items) - 2, n_same - 2, -1):
+            if items[t - n_same + 1 : t + 1] == items[len(items) - n_same :]:
+                total, own = total + weight, own + weight * (items[t + 1] == item)
+                weight *= 0.8
+        return float(np.log((own / total if total else 0.0) + 1e-3))
+
+    found |= {"again_next": after(1), "again_next_pair": after(2), "again_weight": float(np.log(1e-3))}
+    if places:
+        newest = window[len(items) - min(places)]
+        found |= {
+            "again": 1.0,
+            "again_count": float(np.log1p(len(places))),
+            "again_place": float(np.log(min(places))),
+            "again_newest": float(min(places) == 1),
+            "again_age": float(np.log1p((window[-1].ts_ms - newest.ts_ms) / 1_000)),
+            "again_weight": float(np.log(sum(1 / place for place in places) + 1e-3)),
+            "again_habit": n_again / (len(items) - 1) if len(items) > 1 else 0.0,
+            f"again as {newest.type}": 1.0,
+        }
+    return found
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(windows(), min_size=1, max_size=3), st.sampled_from(["always", "after 10h", "never"]))
+def test_features_of_the_window_are_those_of_the_definitions(asked: list[list[Behaviour]], text: str) -> None:
+    artifact = repeating()
+    names = artifact.manifest.features
+    found = gather(artifact, shown(), asked, None, 100, repeats=read_repeats(text))
+    for u, window in enumerate(asked):
+        for i in range(found.counts[u] if window else 0):
+            row = found.rows[u, i]
+            expected = plain_features(window, shown().item_ids[row])
+            given_ = dict(zip(names[15:], found.features[u, i, 15:].tolist(), strict=True))
+            assert given_ == pytest.approx(expected, abs=1e-5), (shown().item_ids[row], window)
+
+
+def test_items_of_the_window_are_candidates_of_the_source_again() -> None:
+    window = behaviours(("i03", "view", 0), ("i05", "view", 1), ("i03", "click", 2), ("i07", "view", 3))
+    made = Pipeline(repeating(), k=24).recommend(shown(), [window])[0]
+    again = {item.item_id: item.sources["again"] for item in made.items if "again" in item.sources}
+    assert again == {"i07": (1, 1.0), "i03": (2, 2.0), "i05": (3, 1.0)}
+
+
+def test_an_artifact_that_never_repeats_may_be_told_to() -> None:
+    """Its fusion knows nothing of the window, but the window's items may be listed."""
+    window = behaviours(("i03", "view", 0), ("i05", "view", 1))
+    artifact, catalogue = tiny_models.artifact(), tiny_models.catalogue()
+    plain = Pipeline(artifact, k=24).recommend(catalogue, [window])
+    told = Pipeline(artifact, k=24).recommend(catalogue, [window], repeats=ALL_REPEATS)
+    assert {"i03", "i05"} & listed(plain)[0] == set()
+    assert {"i03", "i05"} <= listed(told)[0]
+    assert all("again" not in item.sources for item in plain[0].items)
+
+
+def test_an_artifact_serves_by_the_policy_that_it_was_trained_with() -> None:
+    window = behaviours(("i03", "view", 0), ("i05", "view", 1))
+    assert {"i03", "i05"} <= listed(Pipeline(repeating(), k=24).recommend(shown(), [window]))[0]
+    masked = Pipeline(repeating(), k=24).recommend(shown(), [window], repeats=NO_REPEATS)
+    assert {"i03", "i05"} & listed(masked)[0] == set()
+
+
+def test_extra_seen_items_stay_out_where_all_may_come_back() -> None:
+    window = behaviours(("i03", "view", 0), ("i05", "view", 1))
+    made = Pipeline(repeating(), k=24).recommend(shown(), [window], [{"i03", "i09"}])
+    assert {"i03", "i09"} & listed(made)[0] == set()
+    assert "i05" in listed(made)[0]
+
+
+def test_hidden_rows_of_the_catalogue_do_not_come_back() -> None:
+    """An item that is off sale stays in windows and is in no list."""
+    catalogue = build_catalogue(repeating(), tiny_models.text_vectors(ITEMS), 1, hidden={"i03"})
+    window = behaviours(("i03", "view", 0), ("i05", "view", 1))
+    made = Pipeline(repeating(), k=24).recommend(catalogue, [window])
+    assert listed(made)[0] == set(ITEMS) - {"i03"}
+
+
+@pytest.mark.parametrize("policy", [Repeats(), read_repeats("after 3d"), ALL_REPEATS])
+def test_an_empty_window_and_no_windows_are_served(policy: Repeats) -> None:
+    pipeline = Pipeline(repeating(), k=3)
+    assert list(pipeline.recommend(shown(), [], repeats=policy)) == []
+    assert pipeline.recommend(shown(), [[]], repeats=policy).lengths.tolist() == [3]
