@@ -175,7 +175,8 @@ def _to_leave(
     partition: int, home: Home | None, apart: Iterable[Container[bytes]], users: Sequence[bytes]
 ) -> list[int]:
     """Return the places of users whom the compiled loops must leave: strays, and those apart."""
-    left = [] if home is None else [i for i, key in enumerate(users) if home[key] != partition]
+    homes = [] if home is None else list(map(home.__getitem__, users))
+    left = [] if homes.count(partition) == len(homes) else [i for i, due in enumerate(homes) if due != partition]
     for keys in filter(None, apart):
         left += [i for i, key in enumerate(users) if key in keys]
     return left

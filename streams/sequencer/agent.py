@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import time
 from collections.abc import Sequence
@@ -129,7 +128,7 @@ class Sequencer:
         partition, now_ms = event.message.partition, int(time.time() * 1000)
 
         def absorbed(mended: dict[bytes, WindowState | None] | None = None) -> BatchResult:
-            read = functools.partial(self.windows.read, partition)
+            read = self.windows.reader(partition)
             return absorb_batch(event.value, read, self._decoder, self._bounds, now_ms, mended, self._home)
 
         result = absorbed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import faust
@@ -33,13 +33,17 @@ class BatchTable(faust.Table):
 
     def read(self, partition: int, key: bytes) -> bytes | None:
         """Return the newest value of a key, staged or stored; None if it is to be removed."""
+        return self.reader(partition)(key)
+
+    def reader(self, partition: int) -> Callable[[bytes], bytes | None]:
+        """Return :meth:`read` of a partition, for many keys at once, before anything is awaited."""
         staged = self._staged[partition]
-        if key in staged:
-            return staged[key]
-        if self.is_rocksdb:
-            value: bytes | None = self.data._db_for_partition(partition).get(key)
-            return value
-        return self._memory[partition].get(key)
+        stored = self.data._db_for_partition(partition).get if self.is_rocksdb else self._memory[partition].get
+
+        def read(key: bytes) -> bytes | None:
+            return staged[key] if key in staged else stored(key)
+
+        return read
 
     def keys_in(self, partition: int) -> Iterator[bytes]:
         """Yield the keys that a partition has stored, with or without those changed meanwhile."""

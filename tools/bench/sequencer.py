@@ -8,7 +8,8 @@ repeats and no faults, and writes once for each event. With ``--peers`` a Kafka 
 takes part (:mod:`tools.bench.live.peers.streams_peer`). The runs are interleaved.
 
 All but the obvious agent read the same events of a topic and must end with the same counts; Kafka
-Streams must also end with the same windows, byte for byte.
+Streams must also end with the same windows, byte for byte. How many windows a program writes for an
+event depends on its batches, or on how often it commits: the result says it.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from streams.errors import InputError, RunError
-from streams.kafka.topic_reader import newest_values
+from aiokafka import TopicPartition
+
+from streams.errors import InputError, RunError, TopicError
+from streams.kafka.readers import open_reader
+from streams.kafka.topic_reader import newest_values, partition_count
 from streams.settings.event_table import DEFAULT_TABLE
 from streams.settings.load import Settings, load_settings
 from tools.bench.live.peers.load import fill, plain_records, records
@@ -204,7 +208,11 @@ def _measure(
                     asyncio.run(fill(alone, plain_records(options.n_obvious_events, options.n_users, repeat)))
                     result = run_program(program, options.n_obvious_events, 0, alone, work_dir)
                 else:
+                    topic = shared.kafka.topic(CHANGELOG if program == "streams" else "sequences")
+                    n_before = asyncio.run(end_of(shared, topic))
                     result = run_program(program, options.n_events, options.n_warm, shared, work_dir)
+                    written = asyncio.run(end_of(shared, topic)) - n_before
+                    result["windows_per_event"] = written / (options.n_warm + options.n_events)
                 runs[program].append(result)
                 say(f"  {program} run {repeat + 1}: {result['events_per_s']:,.0f} events/s")
                 bar.advance(task)
@@ -216,6 +224,16 @@ def _measure(
 
 def _settings(bootstrap: str, prefix: str) -> Settings:
     return load_settings(broker=bootstrap, topic_prefix=prefix, event_types=DEFAULT_TABLE)
+
+
+async def end_of(settings: Settings, topic: str) -> int:
+    """Return how many records a topic has had on all partitions; 0 where it does not exist."""
+    try:
+        n_partitions = await partition_count(settings.kafka, topic)
+    except TopicError:
+        return 0
+    async with open_reader(settings.kafka) as reader:
+        return sum((await reader.end_offsets([TopicPartition(topic, p) for p in range(n_partitions)])).values())
 
 
 def check_counts(results: dict[str, dict[str, float]]) -> None:
@@ -254,6 +272,9 @@ def summarize(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
             "max": max(rates),
             "cpu_us_per_event": statistics.median(result["cpu_us_per_event"] for result in results),
         }
+        if all("windows_per_event" in result for result in results):
+            written = statistics.median(result["windows_per_event"] for result in results)
+            programs[program]["windows_per_event"] = written
     ratios: dict[str, Any] = {}
     for program, name in RATIOS.items():
         if program in runs:
@@ -270,11 +291,11 @@ def summarize(runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
 
 def as_table(result: dict[str, Any]) -> list[str]:
     """Return the result for people, as lines."""
-    lines = [f"{'program':<12} {'events/s':>10} {'min':>10} {'max':>10} {'CPU us/event':>13}"]
+    lines = [f"{'program':<12} {'events/s':>10} {'min':>10} {'max':>10} {'CPU us/event':>13} {'windows/event':>14}"]
     for program, row in result["programs"].items():
-        lines.append(
-            f"{program:<12} {row['events_per_s']:>10,.0f} {row['min']:>10,.0f} {row['max']:>10,.0f} {row['cpu_us_per_event']:>13.1f}"
-        )
+        rates = f"{row['events_per_s']:>10,.0f} {row['min']:>10,.0f} {row['max']:>10,.0f}"
+        written = row.get("windows_per_event", 1.0)  # the obvious agent writes one for each event
+        lines.append(f"{program:<12} {rates} {row['cpu_us_per_event']:>13.1f} {written:>14.2f}")
     for program, name in RATIOS.items():
         if program in result["programs"]:
             least, most = result[f"ratio_vs_{name}_range"]

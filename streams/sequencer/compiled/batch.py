@@ -9,9 +9,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, compress
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -70,23 +70,28 @@ def fold_batch(
     is_left[user_of[found[:, AT] < 0]] = True
     is_left[list(leave(users))] = True
     taken = np.flatnonzero(~is_left)
-    had = [read_window(users[user]) for user in taken.tolist()]
+    taken_users = list(compress(users, (~is_left).tolist()))
     order = np.argsort(user_of, kind="stable")
     order = order[~is_left[user_of[order]]]
     counts, folded, out = _fold(
-        packed, had, found[order], np.bincount(user_of[order], minlength=len(users))[taken],
+        packed, list(map(read_window, taken_users)), found[order],
+        np.bincount(user_of[order], minlength=len(users))[taken],
         np.fromiter([record.offset for record in records], _INT64, len(records))[order], bounds,
     )  # fmt: skip
-    windows = {}
-    begin = 0
-    for user, (state, end) in zip(taken.tolist(), folded.tolist(), strict=True):
-        if state == NEW:
-            windows[users[user]] = out[begin:end]
-            begin = end
+    new = folded[:, 0] == NEW
+    ends = folded[new, 1].tolist()
+    windows = dict(zip(compress(taken_users, new.tolist()), _cut(out, ends), strict=True))
     is_left[taken[folded[:, 0] == LEFT]] = True
     left = [records[i] for i in np.flatnonzero(is_left[user_of]).tolist()] if is_left.any() else []
     accepted, duplicate, late = counts.tolist()
     return Folded(windows, accepted, duplicate, late, left)
+
+
+def _cut(whole: bytes, ends: list[int]) -> Iterator[bytes]:
+    begin = 0
+    for end in ends:
+        yield whole[begin:end]
+        begin = end
 
 
 def _ends(parts: Sequence[bytes]) -> Any:
