@@ -94,7 +94,7 @@ def outcome(result: BatchResult) -> tuple[Any, ...]:
     return result.counts, result.windows, result.damaged, rejects
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data(), st.sampled_from([DEFAULT_TYPES, TYPES]), st.booleans())
 def test_a_batch_has_one_outcome_whichever_way_it_is_folded(
     data: st.DataObject, types: EventTypes, has_home: bool
@@ -138,7 +138,7 @@ def is_sound(value: bytes) -> bool:
         return False
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(events(), min_size=1, max_size=4), any_bounds(), any_bounds())
 def test_usual_events_are_never_left(logs: list[list[Event]], bounds: WindowBounds, later: WindowBounds) -> None:
     """Newer, older, tied, repeated and late events, and bounds that change, need no decoded window.
@@ -161,7 +161,7 @@ def test_usual_events_are_never_left(logs: list[list[Event]], bounds: WindowBoun
         value = expected or value
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(events(), any_bounds(TYPES), st.data())
 def test_windows_with_every_field_take_usual_events(
     log: list[Event], bounds: WindowBounds, data: st.DataObject
