@@ -120,6 +120,23 @@ class Facts:
     def __len__(self) -> int:
         return len(self.price)
 
+    def at(self, row: int) -> Facts:
+        """Return the facts of one row."""
+        return Facts(
+            self.price[row : row + 1],
+            self.published_ms[row : row + 1],
+            self.says_available[row : row + 1],
+            self.words_from[row : row + 1],
+            self.n_words[row : row + 1],
+            self.words,
+        )
+
+    def names(self, row: int, kind: str) -> tuple[str, ...]:
+        """Return the categories, or the tags, of one row."""
+        begin = int(self.words_from[row])
+        codes = set(self.words.pool[begin : begin + int(self.n_words[row])].tolist())
+        return tuple(name for (its, name), code in list(self.words.code_of.items()) if its == kind and code in codes)
+
     def since(self, row: int) -> Facts:
         """Return the facts of the rows from ``row`` on."""
         return Facts(

@@ -116,7 +116,7 @@ class Rules:
         first = 0 if before is None else len(before.facts)
         new = facts.since(first)
         found = _Rows(new, first, item_ids, rows_of, now_ms)
-        allowed = found.selected(document.filters)
+        allowed = selected(document.filters, new, now_ms)
         if document.allow:
             allowed &= found.among(document.allow)
         if document.deny:
@@ -161,29 +161,6 @@ class _Rows:
     rows_of: RowsOf
     now_ms: int
 
-    def selected(self, one: Selector) -> Bool:
-        """Return which rows meet every condition, (m,) bool."""
-        facts = self.facts
-        found: Bool = np.ones(len(facts), dtype=np.bool_)
-        for kind, names, others in ((CATEGORY, one.categories, one.not_categories), (TAG, one.tags, one.not_tags)):
-            if names:
-                found &= self._with_word(kind, names)
-            if others:
-                found &= ~self._with_word(kind, others)
-        if one.price_min is not None:
-            found &= facts.price >= one.price_min  # False for NaN
-        if one.price_max is not None:
-            found &= facts.price <= one.price_max
-        if one.available:
-            found &= facts.says_available
-        if one.age_min is not None or one.age_max is not None:
-            found &= facts.published_ms >= 0
-        if one.age_min is not None:
-            found &= self.now_ms - facts.published_ms >= age_ms(one.age_min)
-        if one.age_max is not None:
-            found &= self.now_ms - facts.published_ms <= age_ms(one.age_max)
-        return found
-
     def among(self, items: Sequence[str]) -> Bool:
         """Return which rows are newest versions of these items, (m,) bool."""
         found = np.zeros(len(self.facts), dtype=np.bool_)
@@ -206,16 +183,45 @@ class _Rows:
 
     def weighted(self, one: Weight) -> Bool:
         """Return which rows a boost or a bury is about, (m,) bool."""
-        found = self.selected(one)
+        found = selected(one, self.facts, self.now_ms)
         return found & self.among(one.items) if one.items else found
 
-    def _with_word(self, kind: str, names: Sequence[str]) -> Bool:
-        facts, words = self.facts, self.facts.words
-        is_wanted = np.zeros(len(words.code_of), dtype=np.bool_)
-        is_wanted[[code for name in names if (code := words.code_of.get((kind, name))) is not None]] = True
-        found = np.zeros(len(facts), dtype=np.bool_)
-        _with_any(words.pool, facts.words_from, facts.n_words, is_wanted, found)
-        return found
+
+def selected(one: Selector, facts: Facts, now_ms: int) -> Bool:
+    """Return which rows meet every condition of a selector, (n,) bool; ``items`` is not looked at.
+
+    Parameters
+    ----------
+    now_ms : the time from which ages count, since 1970
+    """
+    found: Bool = np.ones(len(facts), dtype=np.bool_)
+    for kind, names, others in ((CATEGORY, one.categories, one.not_categories), (TAG, one.tags, one.not_tags)):
+        if names:
+            found &= _with_word(facts, kind, names)
+        if others:
+            found &= ~_with_word(facts, kind, others)
+    if one.price_min is not None:
+        found &= facts.price >= one.price_min  # False for NaN
+    if one.price_max is not None:
+        found &= facts.price <= one.price_max
+    if one.available:
+        found &= facts.says_available
+    if one.age_min is not None or one.age_max is not None:
+        found &= facts.published_ms >= 0
+    if one.age_min is not None:
+        found &= now_ms - facts.published_ms >= age_ms(one.age_min)
+    if one.age_max is not None:
+        found &= now_ms - facts.published_ms <= age_ms(one.age_max)
+    return found
+
+
+def _with_word(facts: Facts, kind: str, names: Sequence[str]) -> Bool:
+    words = facts.words
+    is_wanted = np.zeros(len(words.code_of), dtype=np.bool_)
+    is_wanted[[code for name in names if (code := words.code_of.get((kind, name))) is not None]] = True
+    found = np.zeros(len(facts), dtype=np.bool_)
+    _with_any(words.pool, facts.words_from, facts.n_words, is_wanted, found)
+    return found
 
 
 def _due_ms(document: Document, facts: Facts, now_ms: int) -> int | None:

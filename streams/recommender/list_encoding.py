@@ -62,7 +62,7 @@ def list_seeds(users: Sequence[UserWindow]) -> AnyArray:
     """Return the seed of chance for each user's list, (n,) uint64: a hash of user and revision."""
     named = (b"%d:%b" % (state.revision, key) for key, state in users)
     hashes = b"".join(hashlib.blake2b(name, digest_size=8).digest() for name in named)
-    return np.frombuffer(hashes, dtype="<u8")
+    return np.frombuffer(hashes, dtype="<u8").astype(np.uint64)  # writable: loops are compiled for such
 
 
 class MadeList(NamedTuple):

@@ -25,12 +25,17 @@ KINDS: Final = {
     "slow-model": "slows, hangs and crashes the model",
     "soak": "runs waves, bursts and pauses of load for a long time and watches memory",
     "overload": "publishes ten times what the workers sustain",
+    "rules": "changes the rules of lists ten times, and judges every list",
     "replay": "rebuilds history on topics of its own, kills the rebuild on the way, and promotes it",
 }
 
 
 async def do_nothing(_drill: Drill) -> None:
     """Do nothing: the default of each step that a kind may leave out."""
+
+
+def leave_alone(_drill: Drill) -> None:
+    """Change nothing: the default of ``prepare``."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,14 @@ class Kind:
     ----------
     script : does the harm, under load
     needs : what the kind needs of broker and workers
+    prepare : changes the catalogue, or anything else, before there are topics
     epilogue : what is done to the topics after the verdict, when all workers have ended
     """
 
     script: Script
     needs: Needs = field(default_factory=Needs)
     epilogue: Script = do_nothing
+    prepare: Callable[[Drill], None] = leave_alone
 
 
 def load_kind(name: str) -> Kind:

@@ -46,6 +46,7 @@ class Plan:
     n_workers : workers of each app at the start
     store : where sequencers keep their state, as ``HEADRACE_SEQUENCE_STORE``
     shares : shares of the events that are repeated, late or malformed
+    n_lists : lists that ``rules`` judges
     log, log_columns : the history that ``replay`` publishes and its columns, as ``headrace replay``
         takes them; None for made events
     """
@@ -62,3 +63,4 @@ class Plan:
     log: Path | None = None
     log_columns: str = ""
     needs: Needs = field(default_factory=Needs)
+    n_lists: int = 100_000

@@ -36,6 +36,7 @@ async def run_drill(kind: Kind, drill: Drill) -> dict[str, Any]:
     """
     started = time.monotonic()
     kafka = drill.settings.kafka
+    kind.prepare(drill)
     await create_topics(kafka)
     await publish_items(kafka, drill.items)
     jobs: list[asyncio.Task[Any]] = []
@@ -53,7 +54,14 @@ async def run_drill(kind: Kind, drill: Drill) -> dict[str, Any]:
         await drill.cluster.stop()
         drill.say("comparing with what the events must lead to")
         lists = drill.observer.ledger.newest()
-        verdict = await judge(drill.settings, drill.items, lists, n_hidden=drill.n_hidden, before=drill.events_before)
+        verdict = await judge(
+            drill.settings,
+            drill.items,
+            lists,
+            n_hidden=drill.n_hidden,
+            before=drill.events_before,
+            rules=drill.rules,
+        )
         verdict.stale_windows = drill.observer.windows.n_stale
         await kind.epilogue(drill)
     finally:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from models.rules.row_rules import Rules
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Item
 from streams.errors import RunError
@@ -64,6 +65,7 @@ class Drill:
     extra : figures that the kind reports beside the verdict
     found : problems that the kind found, one line each
     prefill_s : seconds from the first event of the prefill to its last list
+    rules : by version, the rules documents that were in force at some time
     n_hidden : offsets of ``events`` that a reader of committed records never sees: of aborted
         records, transaction markers and events that were deleted unread
     events_before : records of ``events`` that were sequenced and then deleted
@@ -94,6 +96,7 @@ class Drill:
         self.extra: dict[str, Any] = {}
         self.found: list[str] = []
         self.prefill_s = 0.0
+        self.rules: dict[str, Rules] = {}
         self.n_hidden = 0
         self.events_before: list[ConsumedRecord] = []
         self.pages: dict[str, dict[str, Any]] = {}

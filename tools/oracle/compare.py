@@ -190,7 +190,7 @@ def _cut(value: object) -> str:
 
 def _lists_why(found: Recommendation, expected: Recommendation) -> str:
     names = ["v", "user_id", "revision", "event_id", "offset", "event_ts", "artifact", "degraded"]
-    names.append("users_offset")
+    names += ["users_offset", "rules", "missing"]
     if expected.degraded == "none":
         names.append("list_id")
     if not expected.event_id:

@@ -19,6 +19,7 @@ from tools.drills.kinds import overload as drill_overload
 from tools.drills.kinds import poison as drill_poison
 from tools.drills.kinds import rebalance as drill_rebalance
 from tools.drills.kinds import replay as drill_replay
+from tools.drills.kinds import rules as drill_rules
 from tools.drills.kinds import slow_model as drill_model
 from tools.drills.kinds import soak as drill_soak
 from tools.drills.malformed import MALFORMED
@@ -208,3 +209,17 @@ def test_lists_beyond_the_limit_of_one_user_are_found(
     shutil.rmtree(outcome.folder)  # a failed drill keeps its logs
     assert outcome.code == 1
     assert {"crawler", "hot"} <= {line.split(":")[0] for line in outcome.report["problems"]}
+
+
+@pytest.mark.usefixtures("several_workers")
+def test_rules_that_change_under_load_are_obeyed_from_the_receipt_on(
+    broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a receipt no list names older rules, and none breaks its own; the oracle agrees."""
+    monkeypatch.setattr(drill_rules, "N_CHANGES", 4)
+    outcome = run_drill(broker, capsys, monkeypatch, "rules", "--lists", "400")
+    assert_all_well(outcome)
+    report = outcome.report
+    assert report["checked_lists"] >= 400 and len(report["lists_by_rules"]) == 4
+    assert report["broken_lists"] == report["stale_rules"] == 0
+    assert_nothing_left(outcome)

@@ -37,6 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--kills", type=int, default=10, metavar="N", help="kill: how many workers (default: %(default)s)"
     )
     parser.add_argument(
+        "--lists", type=int, default=100_000, metavar="N", help="rules: lists to judge (default: %(default)s)"
+    )
+    parser.add_argument(
         "--minutes", type=float, default=5.0, metavar="M", help="soak, overload: duration (default: %(default)s)"
     )
     parser.add_argument(
@@ -86,6 +89,7 @@ def plan_of(args: argparse.Namespace, needs: Needs) -> Plan:
         ("rate", args.rate, 1, MAX_RATE),
         ("workers", args.workers, 1, 64),
         ("kills", args.kills, 1, 1_000),
+        ("lists", args.lists, 1, 100_000_000),
         ("minutes", args.minutes, 0.1, 10_080),
         ("repeat-share", shares.repeat, 0, 0.5),
         ("late-share", shares.late, 0, 0.4),
@@ -107,6 +111,7 @@ def plan_of(args: argparse.Namespace, needs: Needs) -> Plan:
         log=args.log,
         log_columns=args.columns,
         needs=needs,
+        n_lists=args.lists,
     )
 
 

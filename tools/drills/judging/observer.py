@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ class Observer:
     windows : the windows
     gaps : the pauses
     arrivals : one for each accepted list; empty unless ``keeps_arrivals`` is set
+    on_list : called with each record of ``recommendations``; None for nobody
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -44,6 +46,7 @@ class Observer:
         self.gaps = Gaps([(tp.topic, tp.partition) for tp in self._lanes], time.monotonic())
         self.keeps_arrivals = False
         self.arrivals: list[Arrival] = []
+        self.on_list: Callable[[Any], None] | None = None
         self._consumer: Any = None
         self._task: asyncio.Task[None] | None = None
 
@@ -78,6 +81,8 @@ class Observer:
 
     def _add_lists(self, records: list[Any], now: float) -> None:
         for record in records:
+            if self.on_list is not None:
+                self.on_list(record)
             made = self.ledger.add(record.value)
             if made is not None and self.keeps_arrivals:
                 self.arrivals.append(Arrival.of(now, made))

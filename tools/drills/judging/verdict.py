@@ -9,6 +9,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import UNSET
+
+from models.rules.row_rules import Rules
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import REASONS, Item, Recommendation
 from streams.contract.reject_size import kept
@@ -79,6 +82,7 @@ async def judge(
     *,
     n_hidden: int = 0,
     before: Sequence[ConsumedRecord] = (),
+    rules: Mapping[str, Rules] | None = None,
 ) -> Verdict:
     """Read the topics and compare them with the oracle; leave ``stale_windows`` to the observer.
 
@@ -89,6 +93,7 @@ async def judge(
     n_hidden : offsets of ``events`` that the oracle cannot see: of aborted records, transaction
         markers, deleted events
     before : records of ``events`` that the topic no longer has, in the order of each partition
+    rules : by version; each list is compared with what it must be under the rules that it names
     """
     kafka = settings.kafka
     rejects = await _reject_log(kafka)
@@ -101,16 +106,32 @@ async def judge(
     verdict.examples = [f"window of {d.user_id}: {d.what}: {d.why}" for d in differences[:EXAMPLES]]
     wrong = {d.user_id.encode() for d in differences}
     verdict.lost = sum(n_lost(windows.get(key), truth.windows[key]) for key in wrong & truth.windows.keys())
-    expected = await asyncio.to_thread(_expected_lists, settings, items, truth)
+    expected = await asyncio.to_thread(_expected_lists, settings, list(items), truth, lists, rules or {})
     list_differences = compare_lists(lists, expected)
     verdict.wrong_lists = len(list_differences)
     verdict.examples += [f"list of {d.user_id}: {d.what}: {d.why}" for d in list_differences[:EXAMPLES]]
     return verdict
 
 
-def _expected_lists(settings: Settings, items: Iterable[Item], truth: Truth) -> dict[bytes, Recommendation]:
-    oracle = ListOracle(Path(settings.recommender.artifact), items, settings.recommender)
-    return oracle.lists(truth.windows)
+def _expected_lists(
+    settings: Settings,
+    items: Sequence[Item],
+    truth: Truth,
+    lists: Mapping[bytes, Recommendation],
+    rules: Mapping[str, Rules],
+) -> dict[bytes, Recommendation]:
+    """Return the list of each window under the rules that the user's list names."""
+    windows: dict[str, dict[bytes, bytes]] = {}
+    for key, window in truth.windows.items():
+        made = lists.get(key)
+        version = "" if made is None or made.rules is UNSET else str(made.rules)
+        windows.setdefault(version, {})[key] = window
+    expected: dict[bytes, Recommendation] = {}
+    for version, of_version in windows.items():
+        obeyed = rules.get(version)
+        oracle = ListOracle(Path(settings.recommender.artifact), items, settings.recommender, rules=obeyed)
+        expected |= oracle.lists(of_version)
+    return expected
 
 
 async def _truth(settings: Settings, rejects: RejectLog, before: Sequence[ConsumedRecord]) -> tuple[Truth, Verdict]:
