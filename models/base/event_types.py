@@ -75,6 +75,8 @@ class EventType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     positive_when : rule by which the event's value decides, such as ``>= 4``; an event without a
         value does not keep it
     least, most : bounds of a weight by value; an event without a value weighs ``least``
+    shown : whether an event says that the item was shown to the user. Such a type does not enter
+        the window; the window remembers what was shown, for rules
     """
 
     weight: float | str = 1.0
@@ -84,6 +86,7 @@ class EventType(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     positive_when: str = ""
     least: float = 0.0
     most: float | None = None
+    shown: bool = False
 
     @property
     def can_be_positive(self) -> bool:
@@ -282,6 +285,9 @@ def _checked(name: object, fields: object) -> EventType:
     if one.positive and (one.hides or not one.window):
         why = "hides = true" if one.hides else "window = false"
         raise TableError(f".{name}.positive", True, f"false or absent beside {why}")
+    if one.shown and (one.window or one.hides):
+        why = "hides = true" if one.hides else "window = true, the default"
+        raise TableError(f".{name}.shown", True, f"false or absent beside {why}")
     if one.positive_when and not one.can_be_positive:
         raise TableError(f".{name}.positive_when", one.positive_when, "absent where no event of the type is positive")
     return one

@@ -25,7 +25,12 @@ _AS_RETRIEVAL, _AS_CONTENT, _AS_MF, _AS_NEXT, _AS_NEIGHBOURS, _AS_POPULAR, _AS_A
 
 
 def chosen(
-    catalogue: Catalogue, found: Candidates, probabilities: Float32, k: int, seeds: AnyArray | None = None
+    catalogue: Catalogue,
+    found: Candidates,
+    probabilities: Float32,
+    k: int,
+    seeds: AnyArray | None = None,
+    weights: Float32 | None = None,
 ) -> RankedBatch:
     """Return the lists of the candidates with the greatest probabilities, without reasons.
 
@@ -38,6 +43,7 @@ def chosen(
     probabilities : (n, c) float32
     k : items of a list, where no rule says otherwise
     seeds : (n,) uint64, of chance, where the rules leave something to it; None for zeros
+    weights : (n, c) float32, what the order under rules multiplies each probability by
     """
     k, is_cold = list_size(catalogue, k), found.packed.lengths == 0
     lists = RankedBatch.blank(catalogue.item_ids, k, found.user_vectors, found.factors)
@@ -46,7 +52,7 @@ def chosen(
     if catalogue.rules is None:
         _choose(found.rows, found.counts, probabilities, columns, lists.rows, lists.lengths, lists.scores)
     else:
-        columns = put_arranged(lists, catalogue, (found.rows, found.counts, probabilities), found.had, seeds)
+        columns = put_arranged(lists, catalogue, (found.rows, found.counts, probabilities), found.had, seeds, weights)
     _tell_sources(
         found.rows, found.bits, found.counts, found.planes, found.ranks, found.places, columns, is_cold, catalogue.is_new,
         lists.source_ranks, lists.source_scores,
@@ -65,6 +71,7 @@ def put_arranged(
     candidates: tuple[Int64, Int64, Float32],
     seen: tuple[Int64, Int64],
     seeds: AnyArray | None,
+    weights: Float32 | None = None,
 ) -> Int64:
     """Put what the catalogue's rules make of candidates into lists, and tell which rule did.
 
@@ -75,6 +82,7 @@ def put_arranged(
     lists : without items
     candidates : rows (n, c) int64, how many of them each user has (n,), probabilities (n, c)
     seen, seeds : as :func:`models.rules.arrange.arranged` takes them; None for zeros
+    weights : (n, c) float32, what the order multiplies each probability by; None for ones
 
     Returns
     -------
@@ -85,7 +93,9 @@ def put_arranged(
         raise ValueError("catalogue: has no rules; make it with ruled()")
     items = Items(catalogue.is_shown, catalogue.popular_rows, catalogue.unit)
     seeds = np.zeros(len(lists), dtype=np.uint64) if seeds is None else seeds
-    made = arranged(rules, items, *candidates, seen, lists.rows.shape[1], seeds)
+    rows, counts, probabilities = candidates
+    ordered = probabilities if weights is None else probabilities * weights
+    made = arranged(rules, items, rows, counts, ordered, seen, lists.rows.shape[1], seeds)
     lists.rows[:], lists.lengths[:] = made.rows, made.lengths
     is_cold = lists.degraded == DEGRADED.index("popular")
     of_all = np.where(is_cold[:, None], catalogue.popular_shares[made.rows], np.float32(0.0))

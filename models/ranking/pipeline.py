@@ -5,7 +5,7 @@ Serving and evaluation use this same code.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
@@ -72,6 +72,7 @@ class Pipeline:
         seeds: AnyArray | None = None,
         followed: Sequence[Followed | None] | None = None,
         repeats: Repeats | None = None,
+        weights: Sequence[Mapping[str, float]] | None = None,
     ) -> RankedBatch:
         """Return one list per window, in order.
 
@@ -88,12 +89,15 @@ class Pipeline:
         followed : per user, the followed users of whom factors are known; None for nobody
         repeats : which items of a window its list may hold; None asks the catalogue's rules, then
             the artifact
+        weights : per user, what the order multiplies the scores of some items by, by their ids; the
+            catalogue must have rules
         """
         if not windows or not catalogue.n_items:
             return self._empty(catalogue, len(windows))
         known = self.known(user_features, followed, len(windows))
         found = self.candidates(catalogue, windows, extra_seen, note, known, repeats)
-        lists = self.rank(catalogue, found, self.probabilities(catalogue, found, user_features), seeds)
+        probabilities = self.probabilities(catalogue, found, user_features)
+        lists = self.rank(catalogue, found, probabilities, seeds, _weights(catalogue, found, weights))
         note("score")
         return lists
 
@@ -131,7 +135,12 @@ class Pipeline:
         )  # fmt: skip
 
     def rank(
-        self, catalogue: Catalogue, found: Candidates, probabilities: Float32, seeds: AnyArray | None = None
+        self,
+        catalogue: Catalogue,
+        found: Candidates,
+        probabilities: Float32,
+        seeds: AnyArray | None = None,
+        weights: Float32 | None = None,
     ) -> RankedBatch:
         """Return the lists of candidates with these probabilities, filled up with popular items.
 
@@ -139,8 +148,9 @@ class Pipeline:
         ----------
         probabilities : (n, c) float32
         seeds : as in :meth:`recommend`
+        weights : (n, c) float32, what the order multiplies each probability by; None for ones
         """
-        lists = chosen(catalogue, found, probabilities, self._k, seeds)
+        lists = chosen(catalogue, found, probabilities, self._k, seeds, weights)
         if found.known is not None:
             name_sources(catalogue, found, found.known, lists)
         tables = catalogue.neighbour_rows.table, catalogue.next_rows.table
@@ -181,3 +191,17 @@ class Pipeline:
         dim, f = self._artifact.sequence.config.dim, catalogue.factors.shape[1] - 1
         vectors, factors = (np.zeros((n, width), dtype=np.float32) for width in (dim + 1, f))
         return RankedBatch.blank(catalogue.item_ids, list_size(catalogue, self._k), vectors, factors)
+
+
+def _weights(catalogue: Catalogue, found: Candidates, weights: Sequence[Mapping[str, float]] | None) -> Float32 | None:
+    """Return the weight of each candidate, (n, c) float32; None where all are 1."""
+    if weights is None or not any(weights):
+        return None
+    values = np.ones(found.rows.shape, dtype=np.float32)
+    for own, rows, count, of_user in zip(values, found.rows, found.counts.tolist(), weights, strict=True):
+        wanted = catalogue.rows_of(list(of_user))
+        places = np.searchsorted(rows[:count], wanted)
+        is_there = (wanted >= 0) & (places < count)
+        is_there[is_there] = rows[places[is_there]] == wanted[is_there]
+        own[places[is_there]] = np.fromiter(of_user.values(), np.float32, len(of_user))[is_there]
+    return values

@@ -87,6 +87,20 @@ class Diversity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strength: float
 
 
+class Shown(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What becomes of items that the user was shown, where the events say so.
+
+    Parameters
+    ----------
+    not_again_within : an item that was shown is in no list for so long after, such as ``"2h"``
+    decay : above 0 and below 1; the score of an item that the user never had is multiplied by it
+        for each time that the item was shown
+    """
+
+    not_again_within: str | None = None
+    decay: float | None = None
+
+
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The rules of one scenario.
 
@@ -103,6 +117,7 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     diversity : None for lists by score alone
     repeats : event type, or ``default``, to ``never``, ``always`` or ``after 7d``; None where the
         document says nothing about repeats
+    shown : what becomes of items that the user was shown; None for nothing
     """
 
     list_size: int | None = None
@@ -116,6 +131,7 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
     caps: Mapping[str, int] = {}
     diversity: Diversity | None = None
     repeats: Mapping[str, str] | None = None
+    shown: Shown | None = None
 
 
 def age_ms(text: str) -> int:

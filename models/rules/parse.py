@@ -19,6 +19,7 @@ from models.rules.document import (
     Document,
     Pin,
     Selector,
+    Shown,
     Weight,
     age_ms,
 )
@@ -38,6 +39,7 @@ _STRUCT_OF: Final[dict[str, type[msgspec.Struct]]] = {
     "boosts": Weight,
     "buries": Weight,
     "diversity": Diversity,
+    "shown": Shown,
 }
 
 
@@ -171,12 +173,27 @@ def _contradictions(document: Document, list_size: int | None) -> Iterator[tuple
         if most < 1:
             remedy = "to show none, put the category into filters.not_categories"
             yield ("caps", category), f"caps.{category}={most}: must be at least 1; {remedy}"
+    if document.shown is not None:
+        yield from _shown(document.shown)
     if document.repeats is not None:
         for kind, value in document.repeats.items():
             try:
                 repeats_of({kind: value})
             except ValueError as exc:
                 yield ("repeats", kind), f"repeats: {exc}"
+
+
+def _shown(one: Shown) -> Iterator[tuple[Path, str]]:
+    if one.not_again_within is None and one.decay is None:
+        yield ("shown",), "shown: needs not_again_within, decay or both; remove the table for none"
+    if one.not_again_within is not None:
+        try:
+            age_ms(one.not_again_within)
+        except ValueError as exc:
+            yield ("shown", "not_again_within"), f"shown.not_again_within: {exc}"
+    if one.decay is not None and not 0 < one.decay < 1:
+        remedy = "remove the line for no decay"
+        yield ("shown", "decay"), f"shown.decay={one.decay}: must be above 0 and below 1, such as 0.9; {remedy}"
 
 
 def _names(document: Document) -> Iterator[tuple[Path, str]]:

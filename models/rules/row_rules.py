@@ -89,6 +89,18 @@ class Rules:
         """What the document says about repeats; None where it says nothing."""
         return None if self.document.repeats is None else repeats_of(self.document.repeats)
 
+    @cached_property
+    def shown_ms(self) -> int:
+        """For how many ms an item that was shown is in no list; 0 where the document sets none."""
+        shown = self.document.shown
+        return 0 if shown is None or shown.not_again_within is None else age_ms(shown.not_again_within)
+
+    @property
+    def decay(self) -> float:
+        """What each showing of an item that the user never had multiplies its score by."""
+        shown = self.document.shown
+        return 1.0 if shown is None or shown.decay is None else shown.decay
+
     def list_size(self, otherwise: int) -> int:
         """Return how many items a list has.
 

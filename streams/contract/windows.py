@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
@@ -10,7 +12,7 @@ import msgspec
 from models.rules.repeats import NO_REPEATS, Repeats
 from streams.contract.records import MAX_TS_MS, VERSION
 from streams.errors import RecordError
-from streams.settings.record_limits import SEEN_BYTES
+from streams.settings.record_limits import MAX_SHOWN, SEEN_BYTES, SHOWN_BYTES
 
 
 class WindowItem(NamedTuple):
@@ -53,6 +55,10 @@ class BaseWindow(msgspec.Struct, gc=False, omit_defaults=True):
         """
         return b""
 
+    def was_shown(self) -> bytes:
+        """Return what was shown to the user, as :func:`note_shown` packs it."""
+        return b""
+
 
 class WindowState(BaseWindow, gc=False, omit_defaults=True):
     """A user's window, as published on ``sequences``.
@@ -62,7 +68,8 @@ class WindowState(BaseWindow, gc=False, omit_defaults=True):
     it is accepted. ``seen`` packs one little-endian uint32 (:func:`seen_hash`) for each item that
     left the window. ``hidden`` packs one for each item that the user asked not to see. ``passed``
     holds ``(ts, event_id)`` of accepted events whose type does not enter the window, and ``hiding``
-    those of them that hid their item.
+    those of them that hid their item. ``shown`` packs the items that were shown to the user, see
+    :func:`note_shown`; it is absent without a type of events that says so.
     """
 
     recent: list[tuple[int, str]] = []
@@ -72,10 +79,15 @@ class WindowState(BaseWindow, gc=False, omit_defaults=True):
     hidden: bytes = b""
     passed: list[tuple[int, str]] = []
     hiding: list[tuple[int, str]] = []
+    shown: bytes = b""
 
     def had(self, repeats: Repeats = NO_REPEATS) -> bytes:
         """Return the marks of the items beyond the window that no list may hold."""
         return self.seen + self.hidden if repeats.hides_beyond(self.reach_ms) else self.hidden
+
+    def was_shown(self) -> bytes:
+        """Return what was shown to the user, as :func:`note_shown` packs it."""
+        return self.shown
 
 
 class ListWindow(BaseWindow, gc=False, omit_defaults=True):
@@ -83,10 +95,15 @@ class ListWindow(BaseWindow, gc=False, omit_defaults=True):
 
     seen: bytes = b""
     hidden: bytes = b""
+    shown: bytes = b""
 
     def had(self, repeats: Repeats = NO_REPEATS) -> bytes:
         """Return the marks of the items beyond the window that no list may hold."""
         return self.seen + self.hidden if repeats.hides_beyond(self.reach_ms) else self.hidden
+
+    def was_shown(self) -> bytes:
+        """Return what was shown to the user, as :func:`note_shown` packs it."""
+        return self.shown
 
 
 WindowT = TypeVar("WindowT", bound=BaseWindow)
@@ -151,3 +168,31 @@ def _refuse_newer(version: Any) -> None:
 def seen_hash(item_id: str) -> bytes:
     """Return the 4 bytes that stand for an item that left the window (CRC-32, little-endian)."""
     return zlib.crc32(item_id.encode()).to_bytes(SEEN_BYTES, "little")
+
+
+#: An item that was shown: its hash as in ``seen``, when it was shown last, and how often.
+_SHOWN: Final = struct.Struct("<IqH")
+_MAX_TIMES: Final = 65_535
+
+
+def shown_entries(shown: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield the hash of each item that was shown, the time of its last showing, and how often.
+
+    The time is in ms since 1970, UTC.
+    """
+    yield from _SHOWN.iter_unpack(shown[: len(shown) // SHOWN_BYTES * SHOWN_BYTES])
+
+
+def note_shown(shown: bytes, item_id: str, ts: int) -> bytes:
+    """Return what was shown to a user, with one more showing.
+
+    Entries have 14 bytes, little-endian: the item's CRC-32, the time in ms of its last showing, and
+    how often it was shown. They are in the order of time, then of hash; of more than 200 the oldest
+    is forgotten.
+    """
+    mark = zlib.crc32(item_id.encode())
+    entries = {one: (last, times) for one, last, times in shown_entries(shown)}
+    last, times = entries.get(mark, (ts, 0))
+    entries[mark] = max(last, ts), min(times + 1, _MAX_TIMES)
+    kept = sorted((last, one, times) for one, (last, times) in entries.items())[-MAX_SHOWN:]
+    return b"".join(_SHOWN.pack(one, last, times) for last, one, times in kept)

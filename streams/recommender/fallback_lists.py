@@ -92,7 +92,7 @@ class FallbackLists:
     def final_list(self, window: Window, served: Served) -> MadeList:
         """Return the final list of a poisoned window: popular items, and the old vectors."""
         users: list[UserWindow] = [(window.key, window.state)]
-        seen = served.seen.items(window.state.had(served.repeats))
+        seen = served.left_out(window.state)
         stored = self._stored(window, served)
         lists = served.model.fallback.popular(
             served.catalogue, behaviours(window.state), seen, stored, served.seeds(users), served.repeats
@@ -113,7 +113,7 @@ class FallbackLists:
         lists = served.model.fallback.lists(
             served.catalogue,
             [behaviours(window.state) for window in windows],
-            [served.seen.items(window.state.had(served.repeats)) for window in windows],
+            [served.left_out(window.state) for window in windows],
             stored,
             served.seeds(users),
             served.repeats,

@@ -13,9 +13,11 @@ import numpy as np
 
 from models.base.types import Behaviours
 from models.ranking.fallback import UserVectors
+from models.rules.repeats import Repeats
+from models.rules.row_rules import Rules
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import VERSION, UserVector, is_user_key
-from streams.contract.windows import BaseWindow, ListWindow, decode_list_window, seen_hash
+from streams.contract.windows import BaseWindow, ListWindow, decode_list_window, seen_hash, shown_entries
 from streams.errors import RecordError
 from streams.settings.record_limits import SEEN_BYTES
 from streams.state.damage import PassedOver
@@ -108,6 +110,39 @@ class SeenIndex:
         n_whole = len(seen) // SEEN_BYTES
         of_hashes = map(self._items.get, np.frombuffer(seen, "<u4", n_whole).tolist())
         return set(chain.from_iterable(filter(None, of_hashes)))
+
+
+def left_out(state: BaseWindow, seen: SeenIndex, repeats: Repeats, rules: Rules | None) -> set[str]:
+    """Return the items beyond a window's own that no list of its user may hold.
+
+    Times count back from the user's newest event, as ages in windows do.
+
+    Parameters
+    ----------
+    repeats, rules : which items may come back, and for how long an item that was shown may not
+    """
+    found = seen.items(state.had(repeats))
+    if rules is not None and rules.shown_ms and (shown := state.was_shown()):
+        since = state.newest_ts - rules.shown_ms
+        marks = (one.to_bytes(SEEN_BYTES, "little") for one, last, _ in shown_entries(shown) if last > since)
+        found |= seen.items(b"".join(marks))
+    return found
+
+
+def weights_of_shown(state: BaseWindow, seen: SeenIndex, rules: Rules | None) -> dict[str, float]:
+    """Return the factors of the scores of items that were shown and that the user never had.
+
+    Empty where the rules have no decay, or nothing was shown.
+    """
+    if rules is None or rules.decay == 1.0 or not (shown := state.was_shown()):
+        return {}
+    had = seen.items(state.had())
+    had.update(item.item_id for item in state.items)
+    return {
+        item_id: rules.decay**times
+        for one, _, times in shown_entries(shown)
+        for item_id in seen.items(one.to_bytes(SEEN_BYTES, "little")) - had
+    }
 
 
 def stored_vectors(value: bytes | None, artifact: str, dim: int, n_factors: int) -> UserVectors | None:

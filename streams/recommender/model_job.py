@@ -50,7 +50,7 @@ def make_lists(
     """
     answer = Answer(time.monotonic())
     windows = [behaviours(state) for _, state in users]
-    seen = [served.seen.items(state.had(served.repeats)) for _, state in users]
+    seen = [served.left_out(state) for _, state in users]
     rows, followed = model_inputs(facts, served.model.artifact)
     lists = served.model.pipeline.recommend(
         served.catalogue,
@@ -61,6 +61,7 @@ def make_lists(
         followed=followed,
         seeds=served.seeds(users),
         repeats=served.repeats,
+        weights=served.weights(users),
     )
     made = encoder.full(users, lists, served.versions, facts)
     answer.made = [one if is_usable else None for one, is_usable in zip(made, lists.is_finite().tolist(), strict=True)]

@@ -24,8 +24,9 @@ from models.ranking.pipeline import Catalogue, Pipeline
 from models.ranking.warm_up import warm_up
 from models.rules.repeats import Repeats
 from models.rules.row_rules import Rules
+from streams.contract.windows import BaseWindow
 from streams.recommender.list_encoding import UserWindow, Versions, list_seeds
-from streams.recommender.list_records import SeenIndex
+from streams.recommender.list_records import SeenIndex, left_out, weights_of_shown
 from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_artifact, usable_device
 from streams.recommender.model.model_thread import ModelThread
 from streams.settings.load import RecommenderSettings
@@ -130,6 +131,16 @@ class Served:
     def repeats(self) -> Repeats:
         """Which items that a user has had lists may hold."""
         return policy_of(self.model.artifact, self.catalogue)
+
+    def left_out(self, state: BaseWindow) -> set[str]:
+        """Return the items beyond a window's own that no list of its user may hold."""
+        return left_out(state, self.seen, self.repeats, self.rules)
+
+    def weights(self, users: Sequence[UserWindow]) -> list[dict[str, float]] | None:
+        """Return per user what scores of items are multiplied by; None where rules do not ask."""
+        if self.rules is None or self.rules.decay == 1.0:
+            return None
+        return [weights_of_shown(state, self.seen, self.rules) for _, state in users]
 
     @property
     def versions(self) -> Versions:

@@ -24,7 +24,7 @@ from typing import Final
 import msgspec
 
 from streams.contract.records import MAX_TS_MS, VERSION, Event
-from streams.contract.windows import MAX_REVISION, seen_hash
+from streams.contract.windows import MAX_REVISION, note_shown, seen_hash
 from streams.sequencer.window import mark_run
 from streams.settings.record_limits import SEEN_BYTES, WindowBounds
 
@@ -57,6 +57,7 @@ class _Head(msgspec.Struct, gc=False, omit_defaults=True):
     hidden: bytes = b""
     passed: msgspec.Raw = _EMPTY
     hiding: msgspec.Raw = _EMPTY
+    shown: bytes = b""
 
 
 _decode: Final = msgspec.msgpack.Decoder(_Head).decode
@@ -174,6 +175,8 @@ class _Window:
         name = self._name(event)
         if name is None:
             self._pass(key, b"\x92" + _encode(event.ts) + packed_id)
+            if self.bounds.types.by_name[event.type].shown:
+                head.shown = note_shown(head.shown, event.item_id, event.ts)
         elif event.ts <= head.newest_ts:
             last = (newest[1], newest[0]) if self.joined else _last(self.data, _BEHAVIOUR, n_texts=3)
             if not (event.ts, "") < last < key:

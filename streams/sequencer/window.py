@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 
 from streams.contract.records import VERSION, Event
-from streams.contract.windows import Trigger, WindowItem, WindowState, seen_hash
+from streams.contract.windows import Trigger, WindowItem, WindowState, note_shown, seen_hash
 from streams.settings.record_limits import MAX_RUNS, SEEN_BYTES, WindowBounds
 
 
@@ -49,7 +49,7 @@ def absorb(state: WindowState | None, events: Iterable[tuple[Event, int]], bound
     state : the window so far, or None for a new user
     events : ``(event, offset)`` in order of arrival
     """
-    is_plain = bounds.types.is_plain and not (state and (state.hidden or state.passed or state.hiding))
+    is_plain = bounds.types.is_plain and not (state and (state.hidden or state.passed or state.hiding or state.shown))
     return (_Fold if is_plain else _TypedFold)(state, bounds).run(events)
 
 
@@ -152,6 +152,7 @@ class _TypedFold(_Fold):
     def __init__(self, state: WindowState | None, bounds: WindowBounds) -> None:
         super().__init__(state, bounds)
         self.hidden = state.hidden if state else b""
+        self.shown = state.shown if state else b""
         self.passed: list[tuple[int, str]] = list(state.passed) if state else []
         self.hiding: list[tuple[int, str]] = list(state.hiding) if state else []
         self.ids.update(event_id for _, event_id in self.passed)
@@ -176,6 +177,8 @@ class _TypedFold(_Fold):
         here = Trigger(event.event_id, event.ts, offset)
         if is_hiding:
             self._hide(event.item_id)
+        if types.by_name[event.type].shown:
+            self.shown = note_shown(self.shown, event.item_id, event.ts)
         if name is not None:
             super()._insert(event if name == event.type else replace(event, type=name), offset)
         else:
@@ -201,4 +204,5 @@ class _TypedFold(_Fold):
         state = super()._freeze(trigger)
         state.newest_ts = max(self.newest_ts, 0)  # a window without any event has no newest time
         state.hidden, state.passed, state.hiding = self.hidden, self.passed, self.hiding
+        state.shown = self.shown
         return state

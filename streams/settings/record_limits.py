@@ -15,6 +15,9 @@ from streams.settings.check import PREFIX
 MAX_ID_LENGTH: Final = 128
 MAX_RUNS: Final = 4  # replays remembered for each user, each with its name and one integer
 SEEN_BYTES: Final = 4
+#: Items that are remembered as shown to a user, and the bytes of each: a hash, a time and a number.
+MAX_SHOWN: Final = 200
+SHOWN_BYTES: Final = 14
 #: Most bytes of a record's key, value and headers. Kafka's default limit for a batch is 1,048,588.
 MAX_WRITTEN_BYTES: Final = 900_000
 #: An id of 128 characters, each of 4 bytes in UTF-8, with its length in msgpack.
@@ -45,6 +48,7 @@ def _parts(bounds: WindowBounds) -> list[tuple[int, int]]:
         (bounds.max_events, BEHAVIOUR_BYTES + max(0, names - INT_BYTES - 1)),
         (bounds.max_recent * n_memories, REMEMBERED_BYTES),
         (bounds.max_seen * (1 + any(one.hides for one in types)), SEEN_BYTES),
+        (MAX_SHOWN * any(one.shown for one in types), SHOWN_BYTES),
     ]
 
 

@@ -24,6 +24,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "dislike": {"hides": True},
     "block": {"hides": True, "window": False},
     "impression": {"window": False},
+    "teaser": {"window": False, "shown": True},
 }
 BOUNDS = WindowBounds(max_events=4, max_age_ms=50, allowed_lateness_ms=30, max_recent=3, max_seen=4)
 

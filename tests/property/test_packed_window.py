@@ -24,7 +24,8 @@ TYPES = event_types(
         "rating": {"positive_when": ">= 4"},
         "dislike": {"hides": True},
         "block": {"hides": True, "window": False},
-        "impression": {"window": False},
+        "impression": {"window": False, "shown": True},
+        "ping": {"window": False},
     }
 )
 #: Ids that contain each other, ids as item ids, every length field of msgpack, and bytes of

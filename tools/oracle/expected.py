@@ -37,7 +37,7 @@ from streams.errors import InputError, RecordError
 from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes
 from streams.recommender.list_encoding import Versions, list_seeds, recommendations, user_vectors
-from streams.recommender.list_records import SeenIndex, behaviours
+from streams.recommender.list_records import SeenIndex, behaviours, left_out, weights_of_shown
 from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_device
 from streams.recommender.users.model_inputs import model_inputs
 from streams.recommender.users.records import UserFacts
@@ -262,10 +262,11 @@ class ListOracle:
             return self._pipeline.recommend(
                 self._catalogue,
                 [behaviours(state) for _, state in windows],
-                [self._seen.items(state.had(self._repeats)) for _, state in windows],
+                [left_out(state, self._seen, self._repeats, self._rules) for _, state in windows],
                 rows,
                 seeds=None if self._rules is None else list_seeds(windows),
                 followed=followed,
+                weights=[weights_of_shown(state, self._seen, self._rules) for _, state in windows],
             )
 
 

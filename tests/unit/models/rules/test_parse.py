@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from models.rules.document import Document, Pin, Selector, Weight, age_ms, as_plain, version_of
+from models.rules.document import Document, Pin, Selector, Shown, Weight, age_ms, as_plain, version_of
 from models.rules.lines import lines_of
 from models.rules.parse import MAX_BYTES, RulesError, parse
 
@@ -44,6 +44,10 @@ strength = 0.3
 [repeats]
 default = "after 7d"
 purchase = "never"
+
+[shown]
+not_again_within = "2h"
+decay = 0.9
 """
 
 
@@ -66,6 +70,7 @@ def test_every_table_is_read() -> None:
         caps={"Shoes": 2, "*": 3},
         diversity=parse("diversity.strength = 0.3").diversity,
         repeats={"default": "after 7d", "purchase": "never"},
+        shown=Shown("2h", 0.9),
     )
 
 
@@ -169,3 +174,19 @@ def test_what_is_no_age(text: str) -> None:
 def test_a_version_names_the_text() -> None:
     assert version_of("a = 1") != version_of("a = 2")
     assert len(version_of("")) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[shown]\n", "line 1: shown: needs not_again_within, decay or both"),
+        ('[shown]\nnot_again_within = "soon"\n', "line 2: shown.not_again_within: 'soon': must be a whole number and"),
+        ("[shown]\ndecay = 1.0\n", "line 2: shown.decay=1.0: must be above 0 and below 1"),
+        ("[shown]\ndecay = 0\n", "line 2: shown.decay=0.0: must be above 0 and below 1"),
+        ("[shown]\ntwice = 1\n", "line 2: shown.twice: no such key"),
+    ],
+)
+def test_what_was_shown_is_refused_with_line_and_remedy(text: str, told: str) -> None:
+    with pytest.raises(RulesError) as refused:
+        parse(text)
+    assert told in str(refused.value)
