@@ -197,3 +197,14 @@ def test_a_window_of_another_version_is_left() -> None:
         value = encode(replace(state, v=version))
         found = fold_batch(records, had(value), EventDecoder(60_000), WindowBounds(), NOW_MS, lambda _: [])
         assert len(found.left) == n_left
+
+
+def test_a_window_out_of_order_is_left() -> None:
+    """No headrace writes one; the plain fold would search it by halves, and find other places."""
+    state = absorb(None, [(make_event(f"e{i}", T0 + i), i) for i in range(4)], WindowBounds()).state
+    assert state is not None
+    records = [FakeRecord(b"u1", encode(make_event("b", T0 + 1)), 0)]
+    for items, n_left in ((state.items, 0), (state.items[::-1], 1)):
+        value = encode(replace(state, items=items))
+        found = fold_batch(records, had(value), EventDecoder(60_000), WindowBounds(), NOW_MS, nobody)
+        assert len(found.left) == n_left

@@ -81,8 +81,8 @@ def _read_list(pool: Any, at: int, end: int, marker: int, n_texts: int, entries:
     length, at = list_at(pool, at, end)
     for i in range(n, n + length):
         at = _read_entry(pool, at, end, marker, n_texts, entries, i)
-        if at < 0:
-            return 0, -1
+        if at < 0 or (i > n and entries[i, TS] < entries[i - 1, TS]):
+            return 0, -1  # out of order, so damaged
     return n + length, at
 
 
