@@ -24,6 +24,8 @@ from tests.integration.reading import read_all
 from tests.support import tiny
 from tests.support.tiny_models import N_GROUPS
 from tests.support.waiting import wait_until
+from tools.announcing.announce import announce
+from tools.announcing.rules import record_of
 from tools.main import main
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
@@ -180,15 +182,20 @@ def test_followed_users_of_another_worker_are_found(settings: Settings, tmp_path
         assert {item.item_id: item.score for item in made.items} == pytest.approx(first, rel=1e-4)
 
 
+#: Items that lists must not have, and one that they must.
+RULES = 'deny = ["i02", "i07"]\n[[pins]]\nitem = "i01"\nplace = 2\n'
+
+
 def test_the_published_lists_are_those_of_the_oracle(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Item by item, for users with events, newcomers, and those of whom nothing is known."""
+    """Item by item, under rules: users with events, newcomers, and others."""
     friends = [f"friend{i}" for i in range(10)]
     users = [user(f"new{i}", i % N_GROUPS if i % 3 else None, friends[: i % 5]) for i in range(40)]
     users += [user(f"old{i}", i % N_GROUPS, friends[i % 7 :]) for i in range(20)] + [user("friend0", 1)]
     monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", settings.kafka.topic_prefix)
     monkeypatch.setenv("HEADRACE_ARTIFACT", str(tiny.homophily_artifact()))
+    asyncio.run(announce(settings.kafka, "rules", "default", record_of("default", RULES)))
     with worker(settings, tmp_path, "sequencer"), worker(settings, tmp_path, HEADRACE_LIVE_POPULARITY="off"):
         publish(settings, "users", users)
         publish(
@@ -223,6 +230,9 @@ def test_the_published_lists_are_those_of_the_oracle(
     out, err = capsys.readouterr()
     found = json.loads(out.splitlines()[-1])
     assert (code, found["lists"], found["differences"]) == (0, 80, 0), err
+    newest: dict[str, Recommendation] = {made.user_id: made for _, made in read_lists(settings)}
+    assert all(made.items[1].item_id == "i01" for made in newest.values())
+    assert not {item.item_id for made in newest.values() for item in made.items} & {"i02", "i07"}
     publish(settings, "users", [user("new1", 2, friends[:1])])  # nobody serves it
     assert main(compare) == 1
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["differences"] == 1

@@ -19,18 +19,20 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from models.rules.row_rules import Rules
 from streams.contract.kafka_records import Headers
 from streams.contract.newest_lists import LatestLists
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import EventDecoder, Recommendation, RecordDecoder, encode
 from streams.contract.windows import decode_window
-from streams.errors import BrokerError, InputError, RecordError
+from streams.errors import BrokerError, InputError, RecordError, TopicError
 from streams.formats.decoders import open_event_decoder
 from streams.health.counters import Counts
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.publisher import KeyHomes
 from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, Settings, load_settings
+from tools.announcing.rules import rules_by_key
 from tools.catalogue.items_topic import items_of_file, read_catalogue
 from tools.catalogue.shop import users_command
 from tools.cli import emit, progress, say, write_json
@@ -94,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
     check_exist([path for source in (log and log.source, catalogue, known) if source for path in source.paths])
     users = _users(settings, known, from_topic=catalogue is None)
     items = asyncio.run(read_catalogue(settings.kafka)) if catalogue is None else list(items_of_file(catalogue))
-    lists = ListOracle(Path(settings.recommender.artifact), items, settings.recommender, settings.sequencer.types())
+    rules = _rules(settings) if catalogue is None else None
+    artifact = Path(settings.recommender.artifact)
+    lists = ListOracle(artifact, items, settings.recommender, settings.sequencer.types(), rules)
     truth = _truth(log, settings, refused)
     expected = _lists(truth, lists, users)
     differences = _compare(settings, expected) if args.compare else []
@@ -186,6 +190,15 @@ async def _add_topic(settings: KafkaSettings, oracle: WindowOracle) -> None:
             n_read += 1
             if n_read % SHOWN_EVENTS == 0:
                 bar.update(task, completed=n_read)
+
+
+def _rules(settings: Settings) -> Rules | None:
+    """Return the rules of the deployment's scenario on ``rules``, None without."""
+    try:
+        found = asyncio.run(rules_by_key(settings.kafka)).get(settings.recommender.scenario)
+    except TopicError:
+        return None
+    return None if found is None else Rules.of(found.rules, settings.recommender.list_size)
 
 
 def _users(settings: Settings, source: UserSource | None, *, from_topic: bool) -> KnownUsers:
