@@ -41,6 +41,7 @@ _RUNS: Final = np.frombuffer(b"\xa4runs", np.uint8)
 _HIDDEN: Final = np.frombuffer(b"\xa6hidden", np.uint8)
 _PASSED: Final = np.frombuffer(b"\xa6passed", np.uint8)
 _HIDING: Final = np.frombuffer(b"\xa6hiding", np.uint8)
+_SHOWN: Final = np.frombuffer(b"\xa5shown", np.uint8)
 
 
 @compiled
@@ -117,6 +118,10 @@ def _read_rest(pool: Any, at: int, end: int, others: Any, s: Any) -> Any:
     got = _after(pool, at, end, _HIDING)
     if got >= 0:
         s[N_OTHERS], at = _read_list(pool, got, end, 0x92, 1, others, s[N_OTHERS])
+        s[N_REST] += 1
+    got = _after(pool, at, end, _SHOWN)
+    if got >= 0:
+        at = bytes_at(pool, got, end)[1]
         s[N_REST] += 1
     s[REST_END] = at
     return at
