@@ -47,6 +47,7 @@ ROOMS: Final[dict[str, dict[str, str]]] = {
     },
     # while the stream runs
     "living": {
+        "forget": "erase users, with receipts, and prove that nothing is left of them",
         "models": "announce an artifact to the running recommenders, or take it back",
         "rules": "check business rules of lists, put them into force, or take them back",
     },

@@ -24,7 +24,10 @@ consumer.subscribe(["recommendations"])
 try:
     while True:
         record = consumer.poll(1.0)
-        if record is None or record.error() or record.value() is None:
+        if record is None or record.error():
+            continue
+        if record.value() is None:  # the user was removed or forgotten: drop what you show and keep
+            newest.pop(record.key().decode(), None)
             continue
         # json.loads where the deployment sets output_format=json
         found = msgpack.unpackb(record.value())

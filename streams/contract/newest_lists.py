@@ -44,3 +44,7 @@ class LatestLists:
             return False
         self._accepted[recommendation.user_id] = rank
         return True
+
+    def forget(self, user_id: str) -> None:
+        """Forget a user, as a record without value asks: whatever list comes next is news."""
+        self._accepted.pop(user_id, None)

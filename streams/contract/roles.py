@@ -16,9 +16,16 @@ from streams.contract.announcements import Answering
 from streams.contract.committed_note import ACKNOWLEDGED
 from streams.settings.load import KafkaSettings
 
-Role = Literal["sequencer", "recommender", "producer", "catalogue", "subscriber", "redriver", "announcer", "operator"]
+Role = Literal[
+    "sequencer", "recommender", "producer", "catalogue", "subscriber", "redriver", "announcer", "eraser", "operator"
+]
 Kind = Literal["topic", "group", "transactional-id", "cluster"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
+
+ALL_TOPICS: Final = (
+    "events", "items", "users", "sequences", "user-vectors", "recommendations", "models", "events.rejected", "privacy",
+    "rules", "receipts",
+)  # fmt: skip
 
 #: Topics that each role reads and writes, by name in the contract. A worker also reads the output
 #: topic that is its state.
@@ -28,26 +35,26 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     "producer": (),
     "catalogue": ("items", "users"),
     "subscriber": ("recommendations", "items"),
-    "redriver": ("events.rejected",),
+    "redriver": ("events.rejected", "privacy"),  # does not send what forgotten users did before
     # shows what is announced, takes it back, and waits for the workers' answers
     "announcer": ("models", "rules", "privacy", "receipts"),
+    # proves that nothing is left of a forgotten user
+    "eraser": ALL_TOPICS,
     # status checks whether a partition without progress has records left
     "operator": ("events", "sequences"),
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
-    "sequencer": ("sequences", "events.rejected", "receipts"),
+    # and removes requests that have lapsed
+    "sequencer": ("sequences", "events.rejected", "receipts", "privacy"),
     "recommender": ("recommendations", "user-vectors", "receipts"),
     "producer": ("events",),
     "catalogue": ("items", "users"),
     "subscriber": (),
     "redriver": ("events", "events.rejected"),  # sends records, and marks those that it has sent
     "announcer": ("models", "rules", "privacy"),
+    "eraser": ("users", "privacy"),
     "operator": (),
 }
-ALL_TOPICS: Final = (
-    "events", "items", "users", "sequences", "user-vectors", "recommendations", "models", "events.rejected", "privacy",
-    "rules", "receipts",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def _entries(role: Role, kafka: KafkaSettings) -> Iterator[Acl]:
     for name in topics_of(role):
         operations = ("Read",) * (name in READS[role]) + ("Write",) * (name in WRITES[role]) + ("Describe",)
         yield Acl("topic", kafka.topic(name), operations)
-    if role == "announcer":  # who must answer: the members of the groups
+    if role in ("announcer", "eraser"):  # who must answer: the members of the groups
         for app in get_args(Answering):
             yield Acl("group", kafka.group(app), ("Describe",))
     if role in ("sequencer", "recommender"):

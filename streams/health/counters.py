@@ -40,6 +40,8 @@ CounterName: TypeAlias = (
     | Annotated[Literal["windows_damaged"], "windows that the sequencer could not read and started again"]
     | Annotated[Literal["vectors_damaged"], "user vectors that could not be read"]
     | Annotated[Literal["keys_foreign"], "records on a changelog whose key is not a user_id"]
+    | Annotated[Literal["users_forgotten"], "forgotten users of whom this worker erased data"]
+    | Annotated[Literal["privacy_malformed"], "records on privacy that are not requests"]
     | Annotated[Literal["users_expired"], "users whose window was removed because of user_ttl_days"]
     | Annotated[Literal["users_removed"], "users whose vector was removed after a tombstone on sequences"]
     | Annotated[Literal["users_malformed"], "records on users that break the contract; they change nothing"]

@@ -13,8 +13,13 @@ DAY_MS: Final = 86_400_000
 #: Compacted topics keep a tombstone this long, so that a reader that was down still sees it.
 TOMBSTONE_RETENTION_MS: Final = DAY_MS
 MIN_INSYNC: Final = "min.insync.replicas"
+#: How long a segment takes records, and how long a replaced record may stay: a day each.
+SEGMENT: Final = "segment.ms"
+COMPACTION_LAG: Final = "max.compaction.lag.ms"
 #: A topic may have more of these than the contract asks for: nothing is deleted or refused earlier.
 MORE_IS_SAFE: Final = frozenset({"retention.ms", "delete.retention.ms", "max.message.bytes", MIN_INSYNC})
+#: A topic may have less of these: records leave earlier.
+LESS_IS_SAFE: Final = frozenset({SEGMENT, COMPACTION_LAG})
 FOR_EVER: Final = -1
 
 
@@ -26,8 +31,8 @@ class TopicSpec:
     ----------
     name : without the deployment's prefix
     key : what the key of a record is
-    cleanup : ``delete`` or ``compact``
-    retention_ms : None for compacted topics, which never expire by time
+    cleanup : ``delete``, ``compact``, or both: ``compact,delete``
+    retention_ms : None for topics that are compacted only, which never expire by time
     is_keyed_by_user : such topics share one partition count, so that one worker has all records of
         a user
     max_message_bytes : None for the broker's own limit
@@ -44,13 +49,20 @@ class TopicSpec:
         """Return the topic's Kafka configuration.
 
         With three or more replicas, the broker acknowledges a record when two of them have it.
+        Topics of users also bound how long a record stays that a later one has replaced, or whose
+        time is over: receipts of forgetting tell the date.
         """
         limit = {} if self.max_message_bytes is None else {"max.message.bytes": str(self.max_message_bytes)}
         if replication >= 3:
             limit[MIN_INSYNC] = "2"
-        if self.cleanup == "compact":
-            return {"cleanup.policy": "compact", "delete.retention.ms": str(TOMBSTONE_RETENTION_MS), **limit}
-        return {"cleanup.policy": "delete", "retention.ms": str(self.retention_ms), **limit}
+        configs = {"cleanup.policy": self.cleanup}
+        if self.retention_ms is not None:
+            configs |= {"retention.ms": str(self.retention_ms)}
+            configs |= {SEGMENT: str(DAY_MS)} if self.is_keyed_by_user else {}
+        if "compact" in self.cleanup:
+            configs |= {"delete.retention.ms": str(TOMBSTONE_RETENTION_MS)}
+            configs |= {COMPACTION_LAG: str(DAY_MS)} if self.is_keyed_by_user else {}
+        return configs | limit
 
     def n_partitions(self, settings: KafkaSettings) -> int:
         """Return the configured partition count for topics keyed by user, 1 for the catalogues."""
@@ -63,7 +75,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
     TopicSpec("users", "user_id", "compact"),
     TopicSpec("sequences", "user_id", "compact"),
     TopicSpec("user-vectors", "user_id", "compact"),
-    TopicSpec("recommendations", "user_id", "delete", DAY_MS),
+    TopicSpec("recommendations", "user_id", "compact,delete", DAY_MS),
     TopicSpec("models", "name", "compact", is_keyed_by_user=False),
     TopicSpec("events.rejected", "as read", "delete", 30 * DAY_MS, max_message_bytes=REJECTED_MAX_BYTES),
     TopicSpec("privacy", "user_id", "compact"),
@@ -93,10 +105,22 @@ class TopicDifference:
 
         Such a difference is a note and not an error.
         """
+        if self.setting in LESS_IS_SAFE:
+            return int(self.found) <= int(self.expected)
         if self.setting not in MORE_IS_SAFE and not self.may_be_more:
             return False
         found, expected = int(self.found), int(self.expected)
         return found >= expected or (self.setting == "retention.ms" and found == FOR_EVER)
+
+    @property
+    def may_stand(self) -> bool:
+        """Whether workers start all the same; ``topics check`` reports the difference.
+
+        They must not stop a deployment that runs, because of too few in-sync replicas, or because
+        topics of an earlier version keep a forgotten user's records for longer.
+        """
+        is_earlier = (self.setting, self.found) == ("cleanup.policy", "delete") and "delete" in self.expected
+        return self.setting == MIN_INSYNC or self.setting in LESS_IS_SAFE or is_earlier
 
     @property
     def remedy(self) -> str:
@@ -115,11 +139,13 @@ class TopicDifference:
             return "partitions cannot be changed in place; use another HEADRACE_TOPIC_PREFIX, or set HEADRACE_PARTITIONS to what exists"
         if self.setting == "replication":
             return "reassign the partitions with Kafka's tools, or set HEADRACE_REPLICATION to what exists"
-        return f"run: kafka-configs.sh --alter --topic {self.topic} --add-config {self.setting}={self.expected}"
+        value = f"[{self.expected}]" if "," in self.expected else self.expected
+        return f"run: kafka-configs.sh --alter --topic {self.topic} --add-config {self.setting}={value}"
 
     def __str__(self) -> str:
         if self.is_safe:
-            return f"note: {self.topic}: {self.setting} is {self.found}, more than the {self.expected} of the contract; that is safe"
+            than = "less" if self.setting in LESS_IS_SAFE else "more"
+            return f"note: {self.topic}: {self.setting} is {self.found}, {than} than the {self.expected} of the contract; that is safe"
         return f"{self.topic}: {self.setting} is {self.found}, must be {self.expected}; {self.remedy}"
 
 

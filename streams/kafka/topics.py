@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizat
 
 from streams.errors import BrokerError, TopicError
 from streams.kafka.connection_diagnosis import quiet, why_not
-from streams.kafka.topic_specs import MIN_INSYNC, TOPICS, TopicDifference, TopicSpec
+from streams.kafka.topic_specs import TOPICS, TopicDifference, TopicSpec
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -111,11 +111,9 @@ async def create_topics(settings: KafkaSettings, names: Sequence[str] | None = N
 async def _needed_differences(settings: KafkaSettings, needed: Set[str]) -> list[TopicDifference]:
     """Return the differences that matter to the caller.
 
-    A topic that the caller does not use may be missing, or hidden from it. Too few in-sync replicas
-    do not keep a worker from starting: that would stop a deployment that runs. ``topics check``
-    reports them.
+    A topic that the caller does not use may be missing, or hidden from it.
     """
-    found = [d for d in await compare(settings) if d.setting != MIN_INSYNC]
+    found = [d for d in await compare(settings) if not d.may_stand]
     return [d for d in found if d.topic in needed or d.setting != "exists"]
 
 

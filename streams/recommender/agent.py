@@ -30,6 +30,7 @@ from models.ranking.pipeline import Catalogue
 from streams.announcements.scenario_rules import RulesChange, scenario_rules
 from streams.catalogue.index_engine import open_index_engine, report, worker_name
 from streams.contract.announcements import Stage
+from streams.forgetting.requests import Forgetting
 from streams.formats.decoders import open_registry
 from streams.health.counters import Metrics
 from streams.health.stage_times import RECOMMENDER_STAGES
@@ -45,6 +46,7 @@ from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.model_loop import ModelLoop
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.popularity.recount import Recount
+from streams.recommender.removal import UserEraser
 from streams.recommender.served import Served, load_model
 from streams.recommender.users.first_lists import FirstLists
 from streams.recommender.users.reader import UsersReader
@@ -59,6 +61,8 @@ from streams.state.table import BatchTable
 
 #: Seconds between two looks at the ages of items.
 AGES_S: Final = 0.5
+#: Where the broker's log keeps what was made of a forgotten user's windows.
+LOGS: Final = ("recommendations", "user-vectors")
 
 
 class RecommenderAgent:
@@ -106,6 +110,7 @@ class RecommenderAgent:
     async def on_partitions_revoked(self, _app: faust.App, revoked: set[TP], **_: Any) -> None:
         """Drop the waiting windows of partitions that were taken away."""
         if self.collector is not None:
+            await self.collector.forgetting.stop()
             self.collector.forget(tp.partition for tp in revoked)
 
 
@@ -155,6 +160,7 @@ async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) 
         collector = _collector(parts, served.under(first.rules, _now_ms()), unknown)
         opened.push_async_callback(collector.recount.stop)
         opened.push_async_callback(collector.users.stop)
+        opened.push_async_callback(collector.forgetting.stop)
         jobs = [_follow(catalogues, collector.maker), collector.maker.run(), unknown.run()]
         jobs += [_obey(app, first, rules, collector.maker), _age(collector.maker)]
         jobs += [] if engine is None else [report(engine, metrics)]
@@ -169,12 +175,13 @@ def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector
     queue: WindowQueue[EventT] = WindowQueue(ListRate(settings.lists_per_minute))
     popularity = LivePopularity(served.model.artifact, is_on=settings.live_popularity == "on")
     counts = LiveCounts(popularity, unknown, vectors, metrics)
-    delivery = Delivery(app, queue, vectors, unknown, metrics)
+    marks: dict[bytes, int] = {}
+    delivery = Delivery(app, queue, vectors, unknown, metrics, marks)
     encoder = ListEncoder(as_json=app.settings.kafka.output_format == "json")
     fallback = FallbackLists(queue, delivery, vectors, parts.spare_thread, metrics, encoder)
     pressure = Backpressure(queue, settings.max_pending_windows, metrics)
     guard = functools.partial(watched, app)
-    first = FirstLists(queue, vectors, pressure)
+    first = FirstLists(queue, vectors, pressure, marks)
     users = UsersReader(app.settings.kafka, vectors, first, metrics, guard, lambda: app.rebalancing)
     maker = ListMaker(
         loop=ModelLoop(
@@ -192,7 +199,18 @@ def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector
         served=served,
     )
     recount = Recount(app.settings, popularity, guard, lambda: app.rebalancing, counts.note_popularity)
-    return Collector(app=app, vectors=vectors, metrics=metrics, queue=queue, maker=maker, recount=recount, users=users)
+    eraser = UserEraser(app, queue, vectors, maker)
+    forgetting = Forgetting(app.settings, eraser, app.receipts, metrics, LOGS, marks=marks)
+    return Collector(
+        app=app,
+        vectors=vectors,
+        metrics=metrics,
+        queue=queue,
+        maker=maker,
+        recount=recount,
+        users=users,
+        forgetting=forgetting,
+    )
 
 
 async def _follow(catalogues: AsyncIterator[Catalogue], maker: ListMaker) -> None:

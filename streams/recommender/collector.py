@@ -15,11 +15,12 @@ import faust
 from faust.types import EventT
 
 from streams.errors import BrokerError, FencedError
+from streams.forgetting.requests import Forgetting
 from streams.health.counters import Metrics
 from streams.recommender.list_maker import ListMaker
 from streams.recommender.list_records import newest_windows
 from streams.recommender.popularity.recount import Recount
-from streams.recommender.removal import fresh_windows, note_passed_over, remove_vectors
+from streams.recommender.removal import fresh_windows, note_passed_over, remove_lists, remove_vectors
 from streams.recommender.users.reader import UsersReader
 from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp
@@ -37,6 +38,7 @@ class Collector:
     maker: ListMaker
     recount: Recount
     users: UsersReader
+    forgetting: Forgetting
 
     def __post_init__(self) -> None:
         self._left_generation: int | None = None
@@ -47,6 +49,9 @@ class Collector:
             await self.maker.pressure.wait_for_room()
             if self.app.failure is not None:
                 return  # Faust restarts a failed agent while the app stops
+            if not await self.forgetting.wait():
+                event.ack()  # too late: the partition's next owner reads it
+                continue
             try:
                 await self._collect(event)
             except Exception as exc:  # the agent boundary: stop the worker, never skip a batch
@@ -65,6 +70,9 @@ class Collector:
         self.app.consumer.accept(event)
         self.metrics.add("windows_read", len(event.value))
         note_passed_over(event.message.topic, partition, found, self.metrics)
+        marks = self.forgetting.marks
+        if marks:
+            found.newest = [entry for entry in found.newest if entry[1].revision > marks.get(entry[0], -1)]
         fresh = fresh_windows(found.newest, partition, self.vectors, self.metrics)
         now_ms = 1000 * time.time()
         self.metrics.stages.add("window_read", (now_ms - written_ms for _, _, written_ms in fresh))
@@ -76,7 +84,7 @@ class Collector:
         return bool(event.message.generation_id == self._left_generation)
 
     async def _remove(self, event: EventT, keys: Collection[bytes]) -> None:
-        """Drop the waiting windows and the vectors of users with a tombstone.
+        """Drop the waiting windows, the lists and the vectors of users with a tombstone.
 
         This comes before a window of such a user's new life is queued.
         """
@@ -85,6 +93,7 @@ class Collector:
         self.maker.counts.remove(partition, keys)
         await self.maker.delivery.settle()
         try:
+            await remove_lists(self.app.writer, self.app.settings.kafka.topic("recommendations"), partition, keys)
             n_removed = await remove_vectors(self.app.writer, self.vectors, partition, keys)
         except (BrokerError, FencedError, KeyError):
             if not self._is_left(event):
@@ -99,6 +108,7 @@ class Collector:
         """
         self._left_generation = self.app.consumer_generation_id
         self.users.let_go()
+        self.forgetting.let_go()
         for event in self.queue.forget():
             event.ack()
         self.maker.pressure.update()
@@ -110,6 +120,7 @@ class Collector:
         """
         self._left_generation = None
         await self.users.assigned(partitions)
+        await self.forgetting.begin(partitions)
         if self.app.settings.recommender.live_popularity == "on":
             await self.recount.assigned(partitions)
 

@@ -18,6 +18,7 @@ from faust.types import EventT
 
 from streams.contract.committed_note import encode as encode_note
 from streams.contract.kafka_records import OutRecord
+from streams.contract.marks import NO_MARKS, Marks
 from streams.errors import BrokerError, FencedError
 from streams.health.counters import Metrics
 from streams.health.unknown_items import UnknownItems
@@ -59,6 +60,7 @@ class Delivery:
     ----------
     queue : learns which windows are delivered, and returns the record batches that are finished
     unknown : gives the note that is committed with each offset
+    marks : forgotten users; lists of their former lives are dropped
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class Delivery:
         vectors: BatchTable,
         unknown: UnknownItems,
         metrics: Metrics,
+        marks: Marks = NO_MARKS,
     ) -> None:
         self._app = app
+        self._marks = marks
         self._queue = queue
         self._vectors = vectors
         self._unknown = unknown
@@ -84,6 +88,8 @@ class Delivery:
         has ended. A failed delivery stops the worker.
         """
         parts = self._stage(made)
+        # a list of a former life is not written: its window is done
+        self.acknowledge(self._queue.done([window for window, _ in made if self._is_former(window)]))
         previous = self._running
         self._running = asyncio.ensure_future(watched(self._app, self._deliver(parts, previous)))
         if previous is not None:
@@ -109,8 +115,8 @@ class Delivery:
         """Commit the present offsets again, with what the new catalogue changes in their note."""
         self._app.consumer.note_again(self._app.settings.kafka.topic("sequences"), self._note())
 
-    async def send_provisional(self, records: dict[int, list[OutRecord]], windows: Iterable[Window]) -> int:
-        """Publish provisional lists, encoded, by partition; return how many.
+    async def send_provisional(self, made: Iterable[tuple[Window, OutRecord]]) -> int:
+        """Publish provisional lists, each with its window; return how many.
 
         No vector is stored, because the full lists follow.
 
@@ -119,19 +125,28 @@ class Delivery:
         BrokerError
             When the broker refuses them.
         """
-        owners = defaultdict(list)
-        for window in windows:
-            owners[window.partition].append(window.owner)
+        parts = defaultdict(list)
+        for window, record in made:
+            parts[window.partition].append((window, record))
         n_sent = 0
-        for partition, lists in records.items():
+        for partition, lists in parts.items():
+            # Nothing is awaited between this look and the writer: a tombstone comes after the list.
+            records = [record for window, record in lists if not self._is_over(window)]
             try:
-                await self._publish(self._lists_topic, partition, lists)
+                await self._publish(self._lists_topic, partition, records)
             except (BrokerError, FencedError, KeyError):
-                if not any(owner.is_forgotten for owner in owners[partition]):
+                if not any(window.owner.is_forgotten for window, _ in lists):
                     raise
             else:
-                n_sent += len(lists)
+                n_sent += len(records)
         return n_sent
+
+    def _is_over(self, window: Window) -> bool:
+        """Whether a window is not this worker's any more, or its user was removed or forgotten."""
+        return window.owner.is_forgotten or window.is_removed or self._is_former(window)
+
+    def _is_former(self, window: Window) -> bool:
+        return window.state.revision <= self._marks.get(window.key, -1)
 
     def _note(self) -> str:
         return encode_note(self._unknown.note(self._app.member_id))
@@ -144,7 +159,7 @@ class Delivery:
         """
         parts: dict[int, PartitionLists] = {}
         for window, (record, vector) in made:
-            if not (window.owner.is_forgotten or window.is_removed):
+            if not self._is_over(window):
                 part = parts.setdefault(window.partition, PartitionLists(window.partition))
                 part.windows.append(window)
                 if is_first(window.state) and has_events(self._vectors.read(window.partition, window.key)):

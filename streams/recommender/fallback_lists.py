@@ -81,11 +81,7 @@ class FallbackLists:
         """Make and send fallback lists; return how many."""
         stored = [self._stored(window, served) for window in chosen]
         made = await self._thread.run(self._records, chosen, stored, served)
-        records: dict[int, list[OutRecord]] = {}
-        for window, record in zip(chosen, made, strict=True):
-            if not window.owner.is_forgotten:
-                records.setdefault(window.partition, []).append(record)
-        n_sent = await self._delivery.send_provisional(records, chosen)
+        n_sent = await self._delivery.send_provisional(zip(chosen, made, strict=True))
         self._metrics.add("lists_degraded", n_sent)
         return n_sent
 

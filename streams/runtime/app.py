@@ -84,6 +84,10 @@ class StreamApp(faust.App):
         """The id of this worker in its consumer group; empty before it has one."""
         return "" if self._consumer is None else self._consumer.member_id
 
+    def has_state(self, partition: int) -> bool:
+        """Whether a partition's state is recovered, and this worker may write to it."""
+        return not self.health.not_ready() and self.failure is None and self.writer.owns(partition)
+
     async def on_first_start(self) -> None:
         """Create or check the topics, and check the rights, before anything is consumed.
 

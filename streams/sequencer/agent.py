@@ -15,16 +15,18 @@ import contextlib
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import faust
 from faust.types import TP, EventT
 
 from streams.contract.committed_note import decode_judged
-from streams.contract.kafka_records import BATCH_OVERHEAD_BYTES, ConsumedRecord, OutRecord
+from streams.contract.kafka_records import BATCH_OVERHEAD_BYTES, ConsumedRecord
 from streams.contract.reject_size import REJECTED_MAX_BYTES
 from streams.contract.windows import WindowState
 from streams.errors import RejectCeilingError
+from streams.forgetting.requests import Forgetting
 from streams.formats.decoders import open_event_decoder, open_registry
 from streams.health.counters import Metrics
 from streams.health.reject_watch import RejectAlarm, RejectCeiling
@@ -36,6 +38,7 @@ from streams.runtime.pages import serve
 from streams.sequencer.absorb_batch import BatchResult, absorb_batch, is_readable
 from streams.sequencer.expiry import Expiry
 from streams.sequencer.mending import Mender
+from streams.sequencer.removal import Removal, WindowEraser
 from streams.sequencer.stray_keys import find_strays
 from streams.settings.load import Settings
 from streams.state.table import ROCKSDB, BatchTable
@@ -48,6 +51,8 @@ STALL_PARTS: Final = 3
 #: How long batches in flight may take to be delivered after a reject ceiling is passed, and then to
 #: be committed, in seconds.
 SETTLE_TIMEOUT_S: Final = 5.0
+#: Where the broker's log keeps what a forgotten user's events led to.
+LOGS: Final = ("events", "events.rejected", "sequences")
 
 
 class Sequencer:
@@ -63,6 +68,11 @@ class Sequencer:
         self.app = app
         self.windows = windows
         self.metrics = metrics
+        self.finishing: dict[TP, asyncio.Task[Any]] = {}  # the last batch of each partition
+        self._turn = asyncio.Lock()  # held from the reading of windows until they are handed to the writer
+        self._removal = Removal(app, windows, self.finishing)
+        eraser = WindowEraser(app, windows, self._removal, self._turn)
+        self.forgetting = Forgetting(app.settings, eraser, app.receipts, metrics, LOGS, app.writer)
         self._bounds = settings.bounds()
         self._home = KeyHomes(app.settings.kafka.partitions, app.settings.kafka.partitioner)
         kafka = app.settings.kafka
@@ -71,15 +81,12 @@ class Sequencer:
             kafka, settings.max_future_skew_ms, settings.types(), registry=self._registry
         )
         app.health.registry = self._registry
-        self._mender = Mender(
-            app.settings.kafka, self._decoder, self._bounds, app.settings.health.stall_timeout_s / STALL_PARTS
-        )
+        patience_s = app.settings.health.stall_timeout_s / STALL_PARTS
+        self._mender = Mender(kafka, self._decoder, self._bounds, patience_s, self.forgetting.marks)
         self._ceilings: dict[TP, RejectCeiling] = {}
         self._alarm = app.health.rejects = RejectAlarm()
         self._slots = asyncio.Semaphore(settings.in_flight_batches)
-        self.finishing: dict[TP, asyncio.Task[None]] = {}  # the last batch of each partition
         self.read_ms_of: dict[int, int] = {}  # timestamp of the last delivered event, by partition
-        self._n_revocations = 0
         self._looked: set[int] = set()  # partitions whose keys were checked against the partitioner
 
     async def sequence(self, batches: faust.StreamT[Any]) -> None:
@@ -91,9 +98,14 @@ class Sequencer:
             await self._slots.acquire()
             if self.app.failure is not None:
                 return  # Faust restarts a failed agent while the app stops
+            if not await self.forgetting.wait():
+                event.ack()  # too late: the partition's next owner reads it
+                self._slots.release()
+                continue
             try:
                 self.app.consumer.accept(event)
-                await self._start(event)
+                async with self._turn:
+                    await self._start(event)
             except Exception as exc:  # the agent boundary: stop the worker, never skip a batch
                 await self.app.crash(exc)
                 raise
@@ -128,8 +140,8 @@ class Sequencer:
         partition, now_ms = event.message.partition, int(time.time() * 1000)
 
         def absorbed(mended: dict[bytes, WindowState | None] | None = None) -> BatchResult:
-            read = self.windows.reader(partition)
-            return absorb_batch(event.value, read, self._decoder, self._bounds, now_ms, mended, self._home)
+            read, marks = self.windows.reader(partition), self.forgetting.marks
+            return absorb_batch(event.value, read, self._decoder, self._bounds, now_ms, mended, self._home, marks)
 
         result = absorbed()
         if not result.damaged:
@@ -144,7 +156,7 @@ class Sequencer:
         note: str,
         sequences: list[asyncio.Future[Any]],
         rejected: list[asyncio.Future[Any]],
-        previous: asyncio.Task[None] | None,
+        previous: asyncio.Task[Any] | None,
         taken_s: float,
     ) -> None:
         try:
@@ -213,7 +225,7 @@ class Sequencer:
 
         Removals keep their order with the batches in flight.
         """
-        if self.app.health.not_ready() or self.app.failure is not None or not self.app.writer.owns(partition):
+        if not self.app.has_state(partition):
             return 0
         removed: dict[bytes, bytes | None] = {
             record.key: None
@@ -224,47 +236,12 @@ class Sequencer:
         }
         if not removed:
             return 0
-        tp, topic = TP(self.app.settings.kafka.topic("events"), partition), self.windows.changelog_topic
-        n_revocations = self._n_revocations
         # Nothing was awaited since the windows were read: the next batches see them removed.
-        self.windows.stage(partition, removed)
-        try:
-            futures = await self.app.writer.send(
-                topic.get_topic_name(), partition, [OutRecord(key, None) for key in removed]
-            )
-        except Exception as exc:
-            await self._fail_removal(exc, n_revocations)
-            return 0
-        self.finishing[tp] = job = asyncio.ensure_future(
-            self._finish_removal(partition, removed, futures, self.finishing.get(tp), n_revocations)
-        )
-        await asyncio.wait({job})
+        job = await self._removal.begin(partition, removed)
+        if job is not None:
+            await asyncio.wait({job})
+            self.metrics.add("users_expired", len(removed) if job.result() else 0)
         return len(removed)
-
-    async def _finish_removal(
-        self,
-        partition: int,
-        removed: dict[bytes, bytes | None],
-        futures: list[asyncio.Future[Any]],
-        previous: asyncio.Task[None] | None,
-        n_revocations: int,
-    ) -> None:
-        try:
-            if previous is not None:
-                await previous
-            await delivered(futures)
-        except Exception as exc:
-            await self._fail_removal(exc, n_revocations)
-            return
-        if n_revocations == self._n_revocations:
-            # Without an offset: an earlier batch may still await its delivery.
-            self.windows.store(partition, removed, None)
-            self.metrics.add("users_expired", len(removed))
-
-    async def _fail_removal(self, exc: Exception, n_revocations: int) -> None:
-        """Stop the worker, unless the partition was taken away: its next owner sweeps it then."""
-        if n_revocations == self._n_revocations:
-            await self.app.crash(exc)
 
     async def look_for_strays(self, partitions: set[int]) -> None:
         """Log users whose window lies on a wrong partition, once for each partition.
@@ -280,14 +257,45 @@ class Sequencer:
         if found.n_strays:
             log.warning("%s: %s", self.windows.changelog_topic.get_topic_name(), found.describe(kafka.partitioner))
 
+    async def on_partitions_assigned(self, app: StreamApp, assigned: set[TP], **_: Any) -> None:
+        """Read the marks of forgotten users before the first batch of a new assignment."""
+        topic = app.settings.kafka.topic("events")
+        await self.forgetting.begin({tp.partition for tp in assigned if tp.topic == topic})
+
+    async def on_partitions_revoked(self, _app: StreamApp, revoked: set[TP], **_: Any) -> None:
+        """Drop what belongs to lost partitions."""
+        await self.forgetting.stop()
+        await self.forget_partitions(revoked)
+
     async def forget_partitions(self, revoked: set[TP]) -> None:
         """Drop the staged windows of lost partitions, after their batches have ended."""
-        self._n_revocations += 1
+        self._removal.note_revocation()
         self.windows.discard_staged(tp.partition for tp in revoked)
         for tp in revoked:
             self.finishing.pop(tp, None)
             self._ceilings.pop(tp, None)
             self.read_ms_of.pop(tp.partition, None)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What the sequencer runs beside its agent."""
+
+    expiry: Expiry
+    forgetting: Forgetting
+
+    async def start(self) -> None:
+        """Begin to sweep; marks are read when partitions are assigned."""
+        await self.expiry.start()
+
+    def let_go(self) -> None:
+        """Let a batch go that waits for marks."""
+        self.forgetting.let_go()
+
+    async def stop(self) -> None:
+        """End both."""
+        await self.forgetting.stop()
+        await self.expiry.stop()
 
 
 def build_sequencer(settings: Settings, metrics: Metrics | None = None) -> StreamApp:
@@ -319,14 +327,8 @@ def build_sequencer(settings: Settings, metrics: Metrics | None = None) -> Strea
     sequencer = Sequencer(app, windows, metrics)
     app.agent(app.batch_topic("events"), name="sequence", concurrency=1)(sequencer.sequence)
     app.after_recovery = sequencer.look_for_strays
-    app.serving = Expiry(settings.kafka, group.user_ttl_days, sequencer, app.crash)
-    app.on_partitions_revoked.connect(_revoked_handler(sequencer))
+    app.serving = Beside(Expiry(settings.kafka, group.user_ttl_days, sequencer, app.crash), sequencer.forgetting)
+    app.on_partitions_revoked.connect(sequencer.on_partitions_revoked)
+    app.on_partitions_assigned.connect(sequencer.on_partitions_assigned)
     serve(app, metrics)
     return app
-
-
-def _revoked_handler(sequencer: Sequencer) -> Any:
-    async def on_partitions_revoked(_app: faust.App, revoked: set[TP], **_: Any) -> None:
-        await sequencer.forget_partitions(revoked)
-
-    return on_partitions_revoked

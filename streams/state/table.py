@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import faust
@@ -76,6 +76,17 @@ class BatchTable(faust.Table):
             self._store_memory(partition, values)
             if offset is not None:
                 self._offsets[partition] = offset
+
+    def scrub(self, partition: int, keys: Collection[bytes]) -> None:
+        """Rewrite the files that hold removed keys, so that their bytes leave the disk.
+
+        For any thread: it takes as long as the disk needs for the store. A store in memory has
+        nothing to rewrite.
+        """
+        if self.is_rocksdb and keys:
+            database = self.data._db_for_partition(partition)
+            database.flush(True)  # the write-ahead log of what is in the files is deleted
+            database.compact_range(min(keys), max(keys) + b"\0")
 
     def note_foreign(self, partition: int, records: Sequence[PassedOver]) -> None:
         """Log and count changelog records that recovery skipped."""

@@ -46,6 +46,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.kafka"},
         {"streams.state"},
         {"streams.health", "streams.announcements"},
+        {"streams.forgetting"},
         {"streams.runtime"},
         {"streams.sequencer.compiled"},
         {
@@ -66,6 +67,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.files.logs", "tools.files.entries"},
         {"tools.main", "tools.catalogue", "tools.workers"},
         {"tools.broker", "tools.init", "tools.replay", "tools.replay.rejects", "tools.announcing"},
+        {"tools.announcing.forgetting"},
         {"tools.replay.rebuild", "tools.training", "tools.demo", "tools.project"},
         {"tools.drills.judging"},
         {"tools.drills"},

@@ -174,7 +174,7 @@ async def wait_for_receipts(
         for watch in watches.values():
             opened.push_async_callback(watch.stop)
         prefix = f"{kind}/{announcement}/"
-        reading = asyncio.ensure_future(_collect(kafka, prefix, receipts))
+        reading = asyncio.ensure_future(collect(kafka, prefix, receipts))
         opened.push_async_callback(_end, reading)
         bar = opened.enter_context(progress())
         task = bar.add_task("waiting for receipts", total=None, unit="workers")
@@ -186,7 +186,7 @@ async def wait_for_receipts(
             is_over = time.monotonic() >= deadline
             if reading.done():
                 reading.result()
-            groups = await _looks(watches)
+            groups = await look_at_groups(watches)
             if groups is not None:
                 wanted = parties(groups, topics, partition)
                 n_live = sum(len(group.members) for group in groups.values() if group is not None)
@@ -212,7 +212,7 @@ def _note(receipts: Iterable[Receipt]) -> str:
     return begun[-1] if begun else ""
 
 
-async def _looks(watches: Mapping[Answering, GroupWatch]) -> dict[Answering, Group | None] | None:
+async def look_at_groups(watches: Mapping[Answering, GroupWatch]) -> dict[Answering, Group | None] | None:
     """Return the groups; None while one of them is rebalancing, or the broker does not answer."""
     groups: dict[Answering, Group | None] = {}
     for app, watch in watches.items():
@@ -226,7 +226,8 @@ async def _looks(watches: Mapping[Answering, GroupWatch]) -> dict[Answering, Gro
     return groups
 
 
-async def _collect(kafka: KafkaSettings, prefix: str, receipts: dict[str, Receipt]) -> None:
+async def collect(kafka: KafkaSettings, prefix: str, receipts: dict[str, Receipt]) -> None:
+    """Keep the receipts whose key begins with ``prefix``, by key, without end."""
     async with aclosing(follow(kafka, "receipts", Receipt)) as changes:
         async for changed in changes:
             for key, announced in changed.items():

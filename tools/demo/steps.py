@@ -180,6 +180,8 @@ async def read_lists(settings: Settings) -> tuple[list[Recommendation], list[flo
     decoder = RecordDecoder(Recommendation)
     lists, freshness_ms = [], []
     async for record in read_records(kafka, kafka.topic("recommendations")):
+        if record.value is None:
+            continue
         published = decoder.decode(record.value)
         lists.append(published)
         freshness_ms.append(float(published.produced_ts - arrived[record.partition, published.offset]))

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from streams.contract.marks import NO_MARKS, Marks
 from streams.contract.records import VERSION, UserVector
 from streams.contract.windows import BaseWindow, ListWindow, Trigger
 from streams.recommender.users.records import UserRecords
@@ -40,12 +41,20 @@ class Change(NamedTuple):
 
 
 class FirstLists:
-    """Puts users without events into the queue. For one event loop."""
+    """Puts users without events into the queue. For one event loop.
 
-    def __init__(self, queue: WindowQueue[Any], vectors: BatchTable, pressure: Backpressure) -> None:
+    Parameters
+    ----------
+    marks : forgotten users; only a record that was written after the request brings them a list
+    """
+
+    def __init__(
+        self, queue: WindowQueue[Any], vectors: BatchTable, pressure: Backpressure, marks: Marks = NO_MARKS
+    ) -> None:
         self._queue = queue
         self._vectors = vectors
         self._pressure = pressure
+        self._marks = marks
         self._is_open = False
 
     def open(self) -> None:
@@ -72,6 +81,9 @@ class FirstLists:
         windows: dict[bytes, tuple[bytes, ListWindow, int]] = {}
         now_ms = int(1000 * time.time())
         for key, removed_at, written_ms in changes:
+            mark = self._marks.get(key, -1)  # the revisions of a life begin behind its mark
+            if mark >= written_ms:
+                continue
             stored = stored_vector(self._vectors.read(partition, key))
             pending = self._queue.pending(partition, key)
             if (stored is not None and not stored.record) or not all(map(is_first, pending)):
@@ -79,9 +91,9 @@ class FirstLists:
             facts = records.get(partition, key)
             answered = None if stored is None else stored.record
             if facts is None and removed_at is not None and (answered or pending):
-                windows[key] = key, first_window(removed_at, written_ms), written_ms
+                windows[key] = key, first_window(removed_at, written_ms, mark + 1), written_ms
             elif facts is not None and (facts.digest != answered or pending):
-                windows[key] = key, first_window(facts.offset, written_ms or now_ms), written_ms or now_ms
+                windows[key] = key, first_window(facts.offset, written_ms or now_ms, mark + 1), written_ms or now_ms
         return list(windows.values())
 
 

@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
+from streams.contract.marks import NO_MARKS, Marks
 from streams.contract.records import encode
-from streams.contract.windows import ListWindow, decode_list_window
+from streams.contract.windows import MAX_REVISION, ListWindow, decode_list_window
 from streams.recommender.waiting.list_rate import ListRate
 
 BatchT = TypeVar("BatchT")
@@ -258,16 +259,29 @@ class WindowQueue(Generic[BatchT]):
                 window.owner.remaining -= 1
         return [batch for partition in {w.partition for w in windows} for batch in self._finished(partition)]
 
-    def remove(self, partition: int, keys: Iterable[bytes]) -> list[BatchT]:
-        """Drop waiting windows of removed users, mark taken ones; return the finished batches."""
+    def remove(self, partition: int, keys: Iterable[bytes], marks: Marks = NO_MARKS) -> list[BatchT]:
+        """Drop waiting windows of removed users, mark taken ones; return the finished batches.
+
+        Parameters
+        ----------
+        marks : of a user with a mark, only windows of the former life are dropped
+        """
         for user in ((partition, key) for key in keys):
-            waiting = self._ready.pop(user, None) or self._held.pop(user, None)
-            self._without_list.pop(user, None)
-            if waiting is not None:
+            mark = marks.get(user[1], MAX_REVISION)
+            waiting = self._ready.get(user) or self._held.get(user)
+            if waiting is not None and _state(waiting).revision <= mark:
+                self._ready.pop(user, None)
+                self._held.pop(user, None)
+                self._without_list.pop(user, None)
+                self._rate.take_back(user)
                 waiting.owner.remaining -= 1
-            for window in self._in_hand.pop(user, ()):
-                window.is_removed = True
-                window.owner.remaining -= 1
+            for window in self._in_hand.get(user, ()):
+                if window.state.revision <= mark:
+                    window.is_removed = True
+                    window.owner.remaining -= 1
+            left = [window for window in self._in_hand.pop(user, ()) if not window.is_removed]
+            if left:
+                self._in_hand[user] = left
         return self._finished(partition)
 
     def forget(self, partitions: Iterable[int] | None = None) -> list[BatchT]:
@@ -314,13 +328,13 @@ class WindowQueue(Generic[BatchT]):
         return finished
 
 
+def _state(waiting: _Waiting[BatchT]) -> ListWindow:
+    kept = waiting.window
+    return decode_list_window(kept) if isinstance(kept, bytes) else kept
+
+
 def _decoded(user: Key, waiting: _Waiting[BatchT], *, has_list: bool) -> PendingWindow[BatchT]:
     partition, key = user
     return PendingWindow(
         partition, key, _state(waiting), waiting.written_ms, waiting.owner, has_list, since_s=waiting.since_s
     )
-
-
-def _state(waiting: _Waiting[BatchT]) -> ListWindow:
-    kept = waiting.window
-    return decode_list_window(kept) if isinstance(kept, bytes) else kept

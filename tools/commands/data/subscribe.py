@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.contract.records import Recommendation, RecommendedItem, RecordDecoder
 from streams.errors import InputError, RecordError
@@ -110,12 +111,8 @@ async def _print_lists(args: argparse.Namespace, settings: KafkaSettings, seen: 
     )
     async with contextlib.aclosing(reading) as records:  # type: ignore[type-var]
         async for record in records:
-            try:
-                found = decoder.decode(record.value)
-            except RecordError as exc:
-                seen.malformed.refuse(f"{topic}[{record.partition}]@{record.offset}", exc)
-                continue
-            if args.user is not None and found.user_id != args.user:
+            found = _list_in(record, decoder, seen)
+            if found is None or args.user not in (None, found.user_id):
                 continue
             seen.lists += 1
             seen.users.add(found.user_id)
@@ -127,6 +124,17 @@ async def _print_lists(args: argparse.Namespace, settings: KafkaSettings, seen: 
             sys.stdout.flush()
             if seen.lists == args.count:
                 return
+
+
+def _list_in(record: ConsumedRecord, decoder: RecordDecoder[Recommendation], seen: Seen) -> Recommendation | None:
+    """Return a record's list; None for the removal of a user, and for what is no list."""
+    if record.value is None:
+        return None
+    try:
+        return decoder.decode(record.value)
+    except RecordError as exc:
+        seen.malformed.refuse(f"{record.topic}[{record.partition}]@{record.offset}", exc)
+        return None
 
 
 def format_list(found: Recommendation, titles: Mapping[str, str]) -> list[str]:

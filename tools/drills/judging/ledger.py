@@ -54,8 +54,16 @@ class ListLedger:
         self._newest: dict[str, Newest] = {}
         self._decoder = RecordDecoder(Recommendation)
 
-    def add(self, value: bytes | None) -> Recommendation | None:
-        """Take in a record of ``recommendations``; return the list when it is news."""
+    def add(self, value: bytes | None, key: bytes | None = None) -> Recommendation | None:
+        """Take in a record of ``recommendations``; return the list when it is news.
+
+        A record without value takes the list of its key away.
+        """
+        if value is None and key is not None:
+            user = key.decode("utf-8", "replace")
+            self._recipe.forget(user)
+            self._newest.pop(user, None)
+            return None
         try:
             made = self._decoder.decode(value)
         except RecordError:

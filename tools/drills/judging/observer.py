@@ -83,7 +83,7 @@ class Observer:
         for record in records:
             if self.on_list is not None:
                 self.on_list(record)
-            made = self.ledger.add(record.value)
+            made = self.ledger.add(record.value, record.key)
             if made is not None and self.keeps_arrivals:
                 self.arrivals.append(Arrival.of(now, made))
 

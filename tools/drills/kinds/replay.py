@@ -181,6 +181,8 @@ async def count_lists(kafka: KafkaSettings) -> Lists:
     n_lists = n_news = 0
     taken: set[str] = set()
     async for record in read_records(kafka, kafka.topic("recommendations")):
+        if record.value is None:
+            continue
         made = decoder.decode(record.value)
         n_lists += 1
         if latest.accept(made):

@@ -162,6 +162,10 @@ async def read_held(kafka: KafkaSettings) -> Held:
     latest, decoder = LatestLists(), RecordDecoder(Recommendation)
     lists: dict[bytes, Recommendation] = {}
     async for record in read_records(kafka, kafka.topic("recommendations")):
+        if record.value is None and record.key is not None:
+            latest.forget(record.key.decode("utf-8", "replace"))
+            lists.pop(record.key, None)
+            continue
         try:
             made = decoder.decode(record.value)
         except RecordError as exc:

@@ -84,19 +84,24 @@ def test_what_is_accepted_only_rises_and_ends_with_the_best(ranks: list[tuple[in
     assert taken[-1] == max(ranks)
 
 
-def documented_consumer() -> Callable[[bytes], dict[str, Any] | None]:
+def documented_consumer() -> Callable[[bytes, bytes | None], dict[str, Any] | None]:
     """Return the function that ``docs/contract/consuming.md`` gives to consumers in Python."""
     (recipe,) = re.findall(r"```python\n(import msgpack\n.*?)```", CONSUMING.read_text("utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
     exec(recipe, names)  # our own document
-    news: Callable[[bytes], dict[str, Any] | None] = names["news"]
+    news: Callable[[bytes, bytes | None], dict[str, Any] | None] = names["news"]
     return news
 
 
-@given(st.lists(st.tuples(RANKS, st.sampled_from("uv")), max_size=20))
-def test_the_documented_consumer_takes_the_same_lists(arrivals: list[tuple[tuple[int, int, bool], str]]) -> None:
-    """It has msgpack alone, and the lists are what headrace writes."""
+@given(st.lists(st.tuples(RANKS | st.none(), st.sampled_from("uv")), max_size=20))
+def test_the_documented_consumer_takes_the_same_lists(arrivals: list[tuple[tuple[int, int, bool] | None, str]]) -> None:
+    """It has msgpack alone; the lists are what headrace writes, None removes the user."""
     latest, news = LatestLists(), documented_consumer()
-    for (revision, known, full), user_id in arrivals:
+    for rank, user_id in arrivals:
+        if rank is None:
+            latest.forget(user_id)
+            assert news(user_id.encode(), None) is None
+            continue
+        revision, known, full = rank
         made = make_list(revision, provisional=not full, user_id=user_id, known=known)
-        assert news(encode(made)) == (msgspec.to_builtins(made) if latest.accept(made) else None)
+        assert news(user_id.encode(), encode(made)) == (msgspec.to_builtins(made) if latest.accept(made) else None)

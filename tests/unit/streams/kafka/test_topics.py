@@ -12,6 +12,7 @@ from aiokafka.errors import NodeNotReadyError, TopicAuthorizationFailedError
 
 from streams.errors import BrokerError, TopicError
 from streams.kafka import topics
+from streams.kafka.retention import LOOKS_MS, longest_ms
 from streams.kafka.topic_specs import TOPICS, TopicDifference, TopicSpec
 from streams.kafka.topics import _differences
 from streams.settings.load import KafkaSettings
@@ -159,8 +160,35 @@ def test_compacted_topics_keep_tombstones_and_never_expire() -> None:
     """A compacted topic with time retention loses the state of quiet users."""
     for spec in TOPICS:
         configs = spec.configs()
-        assert ("retention.ms" in configs) == (spec.cleanup == "delete")
-        assert ("delete.retention.ms" in configs) == (spec.cleanup == "compact")
+        assert ("retention.ms" in configs) == ("delete" in spec.cleanup)
+        assert ("delete.retention.ms" in configs) == ("compact" in spec.cleanup)
+
+
+def test_a_topic_of_a_user_bounds_how_long_what_is_replaced_may_stay() -> None:
+    """Receipts of forgetting tell a date; a topic of an earlier version stops no worker."""
+    for spec in TOPICS:
+        bound = longest_ms(spec.configs())
+        assert bound is not None or not spec.is_keyed_by_user
+    names = {"segment.ms": "604800000", "max.compaction.lag.ms": "9223372036854775807", "cleanup.policy": "delete"}
+    for setting, found in names.items():
+        expected = TOPICS[5].configs()[setting]
+        difference = TopicDifference("recommendations", setting, expected, found)
+        assert difference.may_stand and not difference.is_safe and f"{setting}=" in str(difference)
+    assert TopicDifference("recommendations", "segment.ms", "86400000", "3600000").is_safe
+    assert not TopicDifference("events", "cleanup.policy", "delete", "compact").may_stand
+    assert "[compact,delete]" in TopicDifference("r", "cleanup.policy", "compact,delete", "delete").remedy
+
+
+def test_the_longest_time_is_none_without_a_bound() -> None:
+    """A segment takes records until it is full or old, and leaves a retention after its last."""
+    day = 86_400_000
+    deleting = {"cleanup.policy": "delete", "retention.ms": str(7 * day), "segment.ms": str(day)}
+    assert longest_ms(deleting) == 8 * day + LOOKS_MS
+    assert longest_ms(deleting | {"retention.ms": "-1"}) is None
+    assert longest_ms({"cleanup.policy": "compact", "max.compaction.lag.ms": "9223372036854775807"}) is None
+    both = deleting | {"cleanup.policy": "compact,delete", "max.compaction.lag.ms": str(day)}
+    assert longest_ms(both) == 2 * day + LOOKS_MS
+    assert longest_ms({}) is None, "the broker does not tell"
 
 
 def test_topics_keyed_by_user_share_one_partition_count() -> None:

@@ -60,8 +60,8 @@ class FakeDelivery:
 
     async def stop(self) -> None: ...
 
-    async def send_provisional(self, records: dict[int, list[Any]], windows: Iterable[Window]) -> int:
-        lists = [decode(record.value) for part in records.values() for record in part]
+    async def send_provisional(self, made: Iterable[tuple[Window, Any]]) -> int:
+        lists = [decode(record.value) for _, record in made]
         self.degraded |= {made.user_id.encode(): (made.revision, made.degraded) for made in lists}
         return len(lists)
 

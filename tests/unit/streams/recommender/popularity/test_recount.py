@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -148,6 +149,7 @@ def test_an_assignment_counts_its_partitions_of_windows(live_popularity: str, ex
         found = RecordingRecount()
         assert isinstance(app.serving, RecommenderAgent)
         parts: Any = dict.fromkeys(("vectors", "metrics", "queue", "maker"))
+        parts["forgetting"] = SimpleNamespace(begin=lambda _partitions: asyncio.sleep(0))
         users = cast(UsersReader, RecordingRecount())
         app.serving.collector = Collector(app=app, recount=cast(Recount, found), users=users, **parts)
         topic = chosen.kafka.topic

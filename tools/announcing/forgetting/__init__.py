@@ -1,0 +1,1 @@
+"""Forgetting users on request, and proving that nothing is left of them."""
