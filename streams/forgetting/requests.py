@@ -215,7 +215,7 @@ class Forgetting:
                 self._metrics.add("users_forgotten", len(told))
                 for request in chunk:
                     if request.id and (not is_again or request.key in told or request.is_young(now_ms)):
-                        detail = f"{told.get(request.key, 'nothing to erase')}; {remains}"
+                        detail = f"{told.get(request.key, 'nothing left to erase')}; {remains}"
                         self._receipts.give("forget", request.id, stage="done", partition=partition, detail=detail)
 
     async def _lapse(self, partitions: frozenset[int]) -> None:

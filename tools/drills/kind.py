@@ -26,6 +26,7 @@ KINDS: Final = {
     "soak": "runs waves, bursts and pauses of load for a long time and watches memory",
     "overload": "publishes ten times what the workers sustain",
     "rules": "changes the rules of lists ten times, and judges every list",
+    "forget": "forgets users while workers and the command are killed, and history is promoted",
     "replay": "rebuilds history on topics of its own, kills the rebuild on the way, and promotes it",
 }
 

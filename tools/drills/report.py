@@ -73,7 +73,7 @@ def sort_problems(verdict: Verdict, sent: Mapping[Sort, int]) -> list[str]:
     if verdict.accepted > most:
         found.append(f"accepted {verdict.accepted}, but only {most} events sent could be")
     least = sent.get("malformed", 0)
-    if verdict.rejected < least:
+    if verdict.rejected + verdict.forgotten < least:
         found.append(f"rejected {verdict.rejected}, but {least} malformed events sent")
     return found
 

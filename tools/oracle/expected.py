@@ -31,6 +31,7 @@ from models.text.clean import item_text, own_title
 from streams.catalogue.changes import facts_of
 from streams.contract.item_records import is_shown
 from streams.contract.kafka_records import ConsumedRecord
+from streams.contract.marks import NO_MARKS, Marks, new_life
 from streams.contract.records import Event, EventDecoder, Item, Recommendation, encode
 from streams.contract.windows import BaseWindow, WindowState, decode_window
 from streams.errors import InputError, RecordError
@@ -41,7 +42,7 @@ from streams.recommender.list_records import SeenIndex, behaviours, left_out, we
 from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_device
 from streams.recommender.users.model_inputs import model_inputs
 from streams.recommender.users.records import UserFacts
-from streams.sequencer.absorb_batch import Home, check_home
+from streams.sequencer.absorb_batch import Home, check_home, is_forgotten_reject
 from streams.sequencer.window import absorb
 from streams.settings.load import RecommenderSettings, Settings
 from streams.settings.record_limits import WindowBounds
@@ -63,11 +64,13 @@ class Truth:
     windows : user key to the encoded window, equal to the record on ``sequences`` in every byte
     counts : partition to the outcomes of its events, each read once
     rejected : partition and offset of each event that goes to ``events.rejected``
+    maybe_rejected : those that go there if they are read before their user is forgotten
     """
 
     windows: dict[bytes, bytes] = field(default_factory=dict)
     counts: dict[int, Counts] = field(default_factory=dict)
     rejected: set[tuple[int, int]] = field(default_factory=set)
+    maybe_rejected: set[tuple[int, int]] = field(default_factory=set)
 
 
 class WindowOracle:
@@ -83,6 +86,7 @@ class WindowOracle:
     max_future_skew_ms : how far an event's time may be ahead of its record's timestamp
     home : gives the partition of a key; None accepts every partition
     decoder : reads the records; None reads those that headrace writes
+    marks : users who were forgotten; events of their former lives leave nothing
     """
 
     def __init__(
@@ -92,10 +96,12 @@ class WindowOracle:
         max_future_skew_ms: int,
         home: Home | None = None,
         decoder: EventDecoder | None = None,
+        marks: Marks = NO_MARKS,
     ) -> None:
         self._bounds = bounds
+        self._marks = marks
         self._home = home
-        self._decode = (decoder or EventDecoder(max_future_skew_ms, bounds.types)).decode_event
+        self._decoder = decoder or EventDecoder(max_future_skew_ms, bounds.types)
         self._truth = Truth()
         self._offsets: dict[int, int] = {}
         self._states: dict[int, dict[bytes, WindowState]] = {}
@@ -104,18 +110,22 @@ class WindowOracle:
 
     @classmethod
     def of(
-        cls, settings: Settings, n_partitions: int | None = None, decoder: EventDecoder | None = None
+        cls,
+        settings: Settings,
+        n_partitions: int | None = None,
+        decoder: EventDecoder | None = None,
+        marks: Marks = NO_MARKS,
     ) -> WindowOracle:
         """Return a deployment's oracle, which rejects events on another partition than the user's.
 
         Parameters
         ----------
         n_partitions : partition count of ``events``; None takes the setting
-        decoder : as for the class
+        decoder, marks : as for the class
         """
         home = KeyHomes(n_partitions or settings.kafka.partitions, settings.kafka.partitioner)
         group = settings.sequencer
-        return cls(group.bounds(), max_future_skew_ms=group.max_future_skew_ms, home=home, decoder=decoder)
+        return cls(group.bounds(), max_future_skew_ms=group.max_future_skew_ms, home=home, decoder=decoder, marks=marks)
 
     def add(self, record: ConsumedRecord) -> None:
         """Add one record; raise :class:`InputError` where offsets of its partition do not rise."""
@@ -129,11 +139,18 @@ class WindowOracle:
         counts = self._truth.counts.setdefault(partition, Counts())
         counts.read += 1
         try:
-            event = self._decode(record.key, record.value, record.timestamp)
+            event = self._decoder.decode_event(record.key, record.value, record.timestamp)
+            if event.ts <= self._marks.get(event.user_id.encode(), -1):
+                counts.forgotten += 1
+                return
             check_home(record, self._home)
         except RecordError:
-            counts.rejected += 1
-            self._truth.rejected.add((partition, offset))
+            if is_forgotten_reject(record, self._decoder, self._marks):
+                counts.forgotten += 1
+                self._truth.maybe_rejected.add((partition, offset))
+            else:
+                counts.rejected += 1
+                self._truth.rejected.add((partition, offset))
             return
         self._waiting.setdefault((partition, event.user_id.encode()), []).append((event, offset))
         self._n_waiting += 1
@@ -164,7 +181,10 @@ class WindowOracle:
     def _absorb(self) -> None:
         for (partition, key), events in self._waiting.items():
             states, counts = self._states.setdefault(partition, {}), self._truth.counts[partition]
-            outcome = absorb(states.get(key), events, self._bounds)
+            state, mark = states.get(key), self._marks.get(key)
+            if state is None and mark is not None:
+                state = new_life(mark)
+            outcome = absorb(state, events, self._bounds)
             counts.accepted += outcome.accepted
             counts.duplicate += outcome.duplicate
             counts.late += outcome.late

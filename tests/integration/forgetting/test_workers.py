@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streams.contract.announcements import PrivacyRequest, Receipt
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import RecordDecoder, encode
+from streams.contract.records import RecordDecoder, User, encode
 from streams.contract.windows import decode_window
 from streams.kafka.topics import create_topics
-from streams.settings.load import Settings, load_settings
+from streams.settings.load import KafkaSettings, Settings, load_settings
 from tests.integration.lists.recommender_runs import WAIT_S, lag, publish, put_items, variables_of
 from tests.integration.reading import read_all
 from tests.support import tiny
 from tests.support.builders import make_event
 from tests.support.waiting import wait_until
 from tools.broker.local_broker import BrokerInfo
+from tools.main import main
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 
@@ -131,3 +136,49 @@ def test_a_user_is_forgotten_stays_so_after_a_restart_and_may_come_back(settings
         state = decode_window(newest(settings, "sequences")[gone] or b"")
         assert [item.event_id for item in state.items] == ["new-user-1"] and state.revision == now + 2
         assert not [record for record in read_all(settings, "events.rejected") if record.value == bad.value]
+
+
+def headrace(*argv: str) -> tuple[int, dict[str, Any]]:
+    """Run a command with ``--json``; return its exit code and its object."""
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = main([*argv, "--json"])
+    lines = out.getvalue().splitlines()
+    return code, json.loads(lines[-1]) if lines else {}
+
+
+def test_the_command_erases_with_receipts_and_the_proof_agrees(
+    settings: Settings, kafka: KafkaSettings, tmp_path: Path
+) -> None:
+    """Before it, the proof finds the user in topics and stores; after it, in logs, with dates."""
+    put_items(settings, tiny.write_items(tmp_path / "items.csv"))
+    users, now = [f"user-{i}" for i in range(N_USERS)], int(time.time() * 1000)
+    data = ["--also", str(tmp_path / "data"), "--state-dir", str(tmp_path / "state")]
+    profile = [encode(User(1, "user-0", {"age": 3.0}, ["user-4"])), encode(User(1, "user-4", {"age": 4.0}))]
+    with workers(settings, tmp_path) as (sequencer, _):
+        publish(settings, "users", [OutRecord(b"user-0", profile[0]), OutRecord(b"user-4", profile[1])])
+        publish(settings, "events", events_of(users, now - 60_000, "old"))
+        settle(settings, sequencer)
+        code, proof = headrace("forget", "--prove", "user-4", *data)
+        names = {one["place"].rsplit("-", 1)[-1] for one in proof["users"]["user-4"] if one["kind"] == "left"}
+        assert code == 1 and {"sequences", "vectors", "recommendations", "users"} <= names, proof
+        (tmp_path / "ids").write_text("user-4\nuser-5\n")
+        code, done = headrace(
+            "forget", "--file", str(tmp_path / "ids"), "--yes", "--state-dir", str(tmp_path / "state")
+        )
+        assert code == 0 and done["complete"] and done["users"] == 2 and done["unfollowed"] == 1
+        told = [receipt["detail"] for one in done["requests"] for receipt in one["receipts"]]
+        assert len(told) == 4 and all("UTC" in detail for detail in told), told
+        assert sum("a window of 1 events erased" in detail for detail in told) == 2, told
+        kept = Path(done["file"]).read_bytes()
+        assert b"user-4" not in kept and json.loads(kept)["requests"] == done["requests"]
+        code, proof = headrace("forget", "--prove", "user-4", "user-5", *data)
+        left = [one for found in proof["users"].values() for one in found if one["kind"] == "left"]
+        assert (code, left, proof["unasked"]) == (0, [], [])
+        assert {one["kind"] for found in proof["users"].values() for one in found} == {"stays"}
+        assert any(one["place"].endswith("events") and "UTC" in one["until"] for one in proof["users"]["user-5"])
+        code, proof = headrace("forget", "--prove", "user-0", *data)
+        assert code == 1 and proof["unasked"] == ["user-0"]
+        assert headrace("forget", "user-4", "--yes", "--state-dir", str(tmp_path / "state"))[0] == 0, "again"
+    code, _ = headrace("forget", "user-1", "--yes", "--timeout", "1", "--state-dir", str(tmp_path / "state"))
+    assert code == 1, "nobody is there to answer"

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from streams.contract.announcements import PrivacyRequest
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.marks import revision_in
-from streams.contract.records import RecordDecoder, decode_any
+from streams.contract.records import decode_any
 from streams.errors import RecordError, TopicError
+from streams.forgetting.read_marks import read_marks
 from streams.kafka.retention import longest_of
 from streams.kafka.topic_reader import read_records
 from streams.kafka.topic_specs import TOPICS
@@ -78,25 +78,6 @@ class Traces:
     def add(self, person: Person, found: Found) -> None:
         """Note what was found of a user."""
         self.found.setdefault(person.given, []).append(found)
-
-
-async def read_marks(kafka: KafkaSettings) -> dict[bytes, int]:
-    """Return the time of each forgotten user's last request; none where there is no topic."""
-    decoder, marks = RecordDecoder(PrivacyRequest), dict[bytes, int]()
-    try:
-        async for record in read_records(kafka, kafka.topic("privacy")):
-            if record.key is None:
-                continue
-            if record.value is None:
-                marks.pop(record.key, None)
-                continue
-            try:
-                marks[record.key] = decoder.decode(record.value).requested_ts
-            except RecordError:
-                continue  # no worker takes it
-    except TopicError:
-        return {}
-    return marks
 
 
 async def read_traces(
@@ -164,7 +145,8 @@ def owners_of(
     wanted : each name of a user to the user's key
     event_ids : ids of events of a former life to the user's key
     """
-    found = {wanted[record.key]} if record.key in wanted else set()
+    owner = wanted.get(record.key or b"")
+    found = set() if owner is None else {owner}
     value = record.value
     if not value or name in ("items", "models", "rules", "receipts"):
         return found  # not about users; an id there is a chance likeness

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from streams.contract.records import REASONS, decode_any
 from streams.errors import InputError, RecordError
+from streams.forgetting.read_marks import read_marks as forgotten_users
 from streams.formats.decoders import open_event_decoder
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
@@ -146,14 +147,14 @@ def _base64(data: bytes | None) -> str | None:
 def _redrive(args: argparse.Namespace, settings: Settings, wanted: Wanted) -> int:
     tally = asyncio.run(_send(args, settings, wanted))
     result = {"sent": tally.sent if args.yes else 0, "would_send": tally.sent, "left": tally.left}
-    result["redriven_before"] = tally.redriven_before
+    result |= {"redriven_before": tally.redriven_before, "forgotten": tally.forgotten}
     said = f"{tally.sent} events sent" if args.yes else f"{tally.sent} events would be sent; add --yes to send them"
     why = ", ".join(f"{reason} {n}" for reason, n in sorted(tally.reasons_left.items()))
     left = f"; {tally.left} would be rejected again ({why}): correct them with --edit" if tally.left else ""
     emit(
         args,
         result | {"reasons_left": tally.reasons_left},
-        f"{said}; {tally.redriven_before} were redriven before{left}",
+        f"{said}; {tally.redriven_before} were redriven before, {tally.forgotten} are of forgotten users{left}",
     )
     return 1 if tally.left else 0
 
@@ -162,11 +163,11 @@ async def _send(args: argparse.Namespace, settings: Settings, wanted: Wanted) ->
     kafka = settings.kafka
     decoder = open_event_decoder(kafka, settings.sequencer.max_future_skew_ms, settings.sequencer.types())
     if not args.yes:
-        redriver = Redriver(kafka, decoder, args.edit, None)
+        redriver = Redriver(kafka, decoder, args.edit, None, await forgotten_users(kafka))
         await redriver.redrive(read_rejects(kafka, wanted), await read_marks(kafka))
         return redriver.tally
     await prepare(kafka, "redriver")
     async with Publisher(kafka) as publisher:
-        redriver = Redriver(kafka, decoder, args.edit, publisher)
+        redriver = Redriver(kafka, decoder, args.edit, publisher, await forgotten_users(kafka))
         await redriver.redrive(read_rejects(kafka, wanted), await read_marks(kafka))
     return redriver.tally

@@ -9,14 +9,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from msgspec import UNSET
 
 from models.rules.row_rules import Rules
 from streams.contract.kafka_records import ConsumedRecord
+from streams.contract.marks import UNKNOWN_OFFSET, Marks
 from streams.contract.records import REASONS, Item, Recommendation
 from streams.contract.reject_size import kept
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import RecordError
+from streams.forgetting.read_marks import read_marks
 from streams.kafka.topic_reader import newest_values, read_records
 from streams.settings.load import KafkaSettings, Settings
 from tools.oracle.compare import compare_lists, compare_windows
@@ -53,6 +56,7 @@ class Verdict:
     duplicate: int = 0
     late: int = 0
     rejected: int = 0
+    forgotten: int = 0
     users: int = 0
     lost: int = 0
     wrong_windows: int = 0
@@ -97,11 +101,17 @@ async def judge(
     """
     kafka = settings.kafka
     rejects = await _reject_log(kafka)
-    truth, verdict = await _truth(settings, rejects, before)
+    marks = await read_marks(kafka)
+    truth, verdict = await _truth(settings, rejects, before, marks)
     verdict.n_unread -= n_hidden
-    rejects.judge(truth.rejected, verdict)
+    rejects.judge(truth.rejected, verdict, truth.maybe_rejected)
     windows = await newest_values(kafka, "sequences")
     differences = compare_windows(windows, truth.windows)
+    if marks:
+        differences = [d for d in differences if d.user_id.encode() not in marks]
+        ours, theirs = ({key: side[key] for key in marks.keys() & side.keys()} for side in (windows, truth.windows))
+        differences += compare_windows(ours, theirs, with_offsets=False)
+        lists = with_offsets_of_new_lives(lists, truth.windows)
     verdict.wrong_windows = len(differences)
     verdict.examples = [f"window of {d.user_id}: {d.what}: {d.why}" for d in differences[:EXAMPLES]]
     wrong = {d.user_id.encode() for d in differences}
@@ -134,8 +144,26 @@ def _expected_lists(
     return expected
 
 
-async def _truth(settings: Settings, rejects: RejectLog, before: Sequence[ConsumedRecord]) -> tuple[Truth, Verdict]:
-    oracle = WindowOracle.of(settings)
+def with_offsets_of_new_lives(
+    lists: Mapping[bytes, Recommendation], windows: Mapping[bytes, bytes]
+) -> dict[bytes, Recommendation]:
+    """Return lists, with the right offset where a worker could not know that of the trigger.
+
+    Where a sequencer had read events after a user's request before the request, their window has no
+    offset until the next event comes.
+    """
+    return {
+        key: msgspec.structs.replace(made, offset=decode_window(windows[key]).trigger.offset)
+        if made.offset == UNKNOWN_OFFSET and key in windows
+        else made
+        for key, made in lists.items()
+    }
+
+
+async def _truth(
+    settings: Settings, rejects: RejectLog, before: Sequence[ConsumedRecord], marks: Marks
+) -> tuple[Truth, Verdict]:
+    oracle = WindowOracle.of(settings, marks=marks)
     next_offsets: Counter[int] = Counter()
 
     def add(record: ConsumedRecord) -> None:
@@ -155,6 +183,7 @@ async def _truth(settings: Settings, rejects: RejectLog, before: Sequence[Consum
         verdict.duplicate += counts.duplicate
         verdict.late += counts.late
         verdict.rejected += counts.rejected
+        verdict.forgotten += counts.forgotten
     verdict.n_unread = sum(next_offsets.values()) - verdict.events
     return truth, verdict
 
@@ -186,11 +215,18 @@ class RejectLog:
             key, value, _ = kept(event.key, event.value)
             self.n_wrong += contents != {hash((key, value))}
 
-    def judge(self, rejected: Set[tuple[int, int]], verdict: Verdict) -> None:
-        """Put the differences from the events that must be rejected into the verdict."""
+    def judge(
+        self, rejected: Set[tuple[int, int]], verdict: Verdict, maybe: Set[tuple[int, int]] = frozenset()
+    ) -> None:
+        """Put the differences from the events that must be rejected into the verdict.
+
+        Parameters
+        ----------
+        maybe : events that may be rejected
+        """
         found = self._contents.keys()
         verdict.rejected_missing = len(rejected - found)
-        verdict.rejected_extra = len(found - rejected)
+        verdict.rejected_extra = len(found - rejected - maybe)
         verdict.rejected_repeats = self.n_records - len(found)
         verdict.rejected_wrong = self.n_wrong
 

@@ -180,7 +180,7 @@ async def _live_counts(live: KafkaSettings) -> dict[str, int]:
 
 
 async def _prepare(settings: Settings, into: Settings, manifest: Manifest, *, is_live: bool) -> None:
-    """Create the run's topics and copy the catalogue and the users.
+    """Create the run's topics; copy the catalogue, the users, and who is to be forgotten.
 
     First, wait until no worker of an earlier, killed command is left.
     """
@@ -189,6 +189,7 @@ async def _prepare(settings: Settings, into: Settings, manifest: Manifest, *, is
         await wait_until_idle(into.kafka)
     for topic in ("items", "users"):
         manifest.counts[topic] = await copy_compacted(settings.kafka, into.kafka, topic, is_live=is_live)
+    await copy_compacted(settings.kafka, into.kafka, "privacy", is_live=is_live)  # before the run's workers
 
 
 async def _copy_topic(settings: Settings, into: Settings, manifest: Manifest, folder: Path) -> int:

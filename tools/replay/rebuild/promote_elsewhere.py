@@ -11,7 +11,7 @@ from pathlib import Path
 from streams.errors import RunError
 from streams.settings.check import PREFIX
 from streams.settings.load import KafkaSettings, Settings
-from tools.replay.rebuild.copy_topics import event_range
+from tools.replay.rebuild.copy_topics import copy_compacted, event_range
 from tools.replay.rebuild.manifest import Manifest, is_history_gone, run_settings, save_manifest
 from tools.replay.rebuild.outcome import Outcome
 from tools.replay.rebuild.promotion_plan import GONE
@@ -28,6 +28,8 @@ def promote_elsewhere(settings: Settings, manifest: Manifest, folder: Path) -> O
         if not manifest.is_from_topic:
             remedy = "a log's run cannot take them; begin one without --partitions"
         raise RunError(f"--promote {manifest.run}: {n_behind} live events are not in the run; {remedy}")
+    # who was forgotten since the run was made: its workers erase them when they start
+    asyncio.run(copy_compacted(settings.kafka, into, "privacy", is_live=True))
     manifest.state = "promoted"
     save_manifest(folder, manifest)
     variables = {"HEADRACE_TOPIC_PREFIX": into.topic_prefix, "HEADRACE_PARTITIONS": str(manifest.partitions)}

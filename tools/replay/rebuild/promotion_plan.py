@@ -23,6 +23,7 @@ from typing import Final
 
 import msgspec
 
+from streams.contract.marks import Marks, former_keys
 from streams.contract.records import RecordDecoder, UserVector, encode
 from streams.contract.windows import WindowState, decode_window
 
@@ -114,6 +115,23 @@ def promoted_windows(
         if state.items or state.hidden:
             written[key] = encode(WindowState(state.v, state.revision + 1, 0, [], state.trigger))
     return written
+
+
+def without_forgotten(
+    run: Mapping[bytes, bytes], live: Mapping[bytes, bytes], marks: Marks
+) -> tuple[dict[bytes, bytes], dict[bytes, bytes]]:
+    """Return both sides without what belongs to former lives of forgotten users.
+
+    A user who was forgotten after the run was made has a former window there: the promotion leaves
+    the user's live window as it is.
+
+    Parameters
+    ----------
+    run, live : user key to encoded window or vector
+    """
+    gone = former_keys(run, marks)
+    kept_live = {key: value for key, value in live.items() if key not in gone | former_keys(live, marks)}
+    return {key: value for key, value in run.items() if key not in gone}, kept_live
 
 
 def n_losing(written: Mapping[bytes, bytes | None], live: Mapping[bytes, bytes]) -> int:

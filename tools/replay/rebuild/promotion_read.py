@@ -10,6 +10,7 @@ from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Identifier, RecordDecoder
 from streams.contract.windows import WindowState, decode_window
 from streams.errors import InputError, RecordError
+from streams.forgetting.read_marks import read_marks
 from streams.formats.decoders import open_event_decoder
 from streams.kafka.topic_reader import newest_values, read_ranges
 from streams.settings.load import Settings
@@ -22,6 +23,7 @@ from tools.replay.rebuild.promotion_plan import (
     promoted_vectors,
     promoted_windows,
     renewed_users,
+    without_forgotten,
 )
 
 
@@ -53,6 +55,9 @@ async def read_promotion(settings: Settings, manifest: Manifest) -> Promotion:
     live_windows = await newest_values(live, "sequences", homes)
     run_windows = await newest_values(into, "sequences", homes)
     live_vectors, run_vectors = await newest_values(live, "user-vectors"), await newest_values(into, "user-vectors")
+    marks = await read_marks(live)
+    run_windows, live_windows = without_forgotten(run_windows, live_windows, marks)
+    run_vectors, live_vectors = without_forgotten(run_vectors, live_vectors, marks)
     offset_of = await _trigger_offsets(settings, manifest, run_windows, begins)
     windows = promoted_windows(run_windows, live_windows, offset_of, renewed=renewed_users(run_vectors, live_vectors))
     vectors = promoted_vectors(run_vectors, live_vectors, {**live_windows, **windows})

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from streams.contract.marks import NO_MARKS, Marks
 from streams.contract.records import EventDecoder
 from streams.errors import InputError, RecordError
 from streams.settings.load import KafkaSettings
@@ -44,11 +45,12 @@ class Sink(Protocol):
 @dataclass
 class Tally:
     """What a redrive did with the rejects that were asked for: ``sent``, or would be; ``left``
-    would be rejected again.
+    would be rejected again; ``forgotten`` are of users from before their request to be forgotten.
     """
 
     sent: int = 0
     redriven_before: int = 0
+    forgotten: int = 0
     refused: RefusedRows = field(default_factory=lambda: RefusedRows("records that are not sent", SHOWN_LEFT))
     reasons_left: dict[str, int] = field(default_factory=dict)
 
@@ -65,9 +67,18 @@ class Redriver:
     ----------
     edit : a command that reads a record's value from standard input and writes the corrected value
         to standard output
+    marks : forgotten users; what they did before their request is not sent, nor given to ``edit``
     """
 
-    def __init__(self, kafka: KafkaSettings, decoder: EventDecoder, edit: str | None, sink: Sink | None) -> None:
+    def __init__(
+        self,
+        kafka: KafkaSettings,
+        decoder: EventDecoder,
+        edit: str | None,
+        sink: Sink | None,
+        marks: Marks = NO_MARKS,
+    ) -> None:
+        self._marks = marks
         self.tally = Tally()
         self._kafka = kafka
         self._decoder = decoder
@@ -84,10 +95,17 @@ class Redriver:
                 if reject.id in done:
                     self.tally.redriven_before += 1
                     continue
+                if _time_of(reject) <= self._marks.get(reject.key or b"", -1):
+                    self.tally.forgotten += 1
+                    continue
                 try:
                     key, value = await self._corrected(reject)
                 except (RecordError, EditError) as exc:
                     self._leave(reject, exc)
+                    continue
+                event = self._decoder.decode(value)
+                if event.ts <= self._marks.get(event.user_id.encode(), -1):
+                    self.tally.forgotten += 1
                     continue
                 await self._send(reject, key, value)
         finally:
@@ -140,6 +158,10 @@ class Redriver:
         self.tally.refused.refuse(f"{reject.id}: not sent", exc)
         reason = exc.reason if isinstance(exc, RecordError) else "edit"
         self.tally.reasons_left[reason] = self.tally.reasons_left.get(reason, 0) + 1
+
+
+def _time_of(reject: RejectedEvent) -> int:
+    return int(reject.ts) if reject.ts.isdecimal() else 0
 
 
 def split_command(command: str) -> list[str]:

@@ -160,6 +160,24 @@ def test_a_reject_that_was_cut_is_not_taken_for_the_event_that_it_was() -> None:
 EDIT = "import json, sys; e = json.load(sys.stdin); e['ts'] *= 1000; e['user_id'] = str(e['user_id']); json.dump(e, sys.stdout)"
 
 
+def test_what_a_forgotten_user_did_before_the_request_is_not_sent() -> None:
+    """Neither by the key and the time of the reject, nor by what the event says."""
+    marks, ours = {b"u1": T0 + 5}, [make_reject(offset=0, timestamp=T0 + 5), make_reject(offset=1, timestamp=T0 + 9)]
+
+    async def run() -> Tally:
+        async def read() -> AsyncIterator[RejectedEvent]:
+            for reject in [*ours, make_reject(key=b"u2", offset=2, timestamp=T0)]:
+                yield reject
+
+        redriver = Redriver(KAFKA, EventDecoder(60_000), None, sink, marks)
+        await redriver.redrive(read(), set())
+        return redriver.tally
+
+    sink = Topic()
+    tally = asyncio.run(run())
+    assert (tally.forgotten, tally.sent, tally.left) == (3, 0, 0) and not sink.events()
+
+
 def test_an_edit_command_corrects_each_record() -> None:
     """Any program may correct times in seconds and ids as numbers.
 
