@@ -155,5 +155,5 @@ def version_of(text: str) -> str:
 
 def as_plain(document: Document) -> dict[str, Any]:
     """Return a document as plain data, without what it does not say."""
-    plain: dict[str, Any] = msgspec.to_builtins(document)
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(document))
     return plain

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import time
+from pathlib import Path
 
-from models.rules.document import version_of
+from models.rules.document import Document, version_of
+from models.rules.parse import MAX_BYTES, RulesError, parse
 from streams.contract.announcements import RulesRecord
 from streams.contract.records import VERSION
 from streams.errors import InputError
@@ -67,3 +69,17 @@ async def rollback_rules(kafka: KafkaSettings, scenario: str) -> tuple[str, str]
 async def _keep(kafka: KafkaSettings, scenario: str, text: str | None) -> None:
     key = scenario + PREVIOUS
     await announce(kafka, "rules", key, None if text is None else record_of(key, text))
+
+
+def read_rules(name: str | Path, list_size: int) -> tuple[str, Document]:
+    """Return the text of a document and its values; raise :class:`InputError` for a wrong one."""
+    try:
+        with Path(name).open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode()
+        return text, parse(text, list_size)
+    except OSError as exc:
+        raise InputError(f"{name}: {exc.strerror}; name a file with rules in TOML") from exc
+    except UnicodeDecodeError as exc:
+        raise InputError(f"{name}: byte {exc.start + 1} is not UTF-8; save the file as UTF-8") from exc
+    except RulesError as exc:
+        raise InputError(f"{name}, {exc}") from exc

@@ -5,7 +5,8 @@ one run: *pipeline*; *limit*, the bare matrix products and selections of the sam
 the pipeline with one user at a time; *implicit*, that package's ``recommend`` on matrix
 factorisation alone; and, where asked for, *beside*, the pipeline of an older checkout, as its
 workers ran it, and *beside, told*, the same with one thread and with what this version tells linear
-algebra about the processor. The others compute on one thread.
+algebra about the processor; and *rules*, the pipeline under the rules of a file. The others compute
+on one thread.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import numpy as np
 
 from models.base.processor import algebra_environment
 from streams.errors import InputError, RunError
+from tools.announcing.rules import read_rules
 from tools.bench.subject import Subject
 from tools.cli import progress
 
@@ -39,6 +41,8 @@ Preset = Literal["demo", "best"]
 ITEMS: Final = (2_000, 12_000, 100_000, 1_000_000)
 BATCHES: Final = (1, 8, 64, 256)
 LENGTHS: Final = (50, 100)
+#: Items of a list, as in the program.
+LIST_SIZE: Final = 10
 #: Lists of one measurement: enough for a tenth of a second, and whole batches.
 LISTS_PER_TURN: Final = 512
 ONE_BY_ONE: Final = 64
@@ -55,6 +59,7 @@ class Options:
     ----------
     beside : a checkout of an older commit; None for none
     same : how many lists of both commits are compared
+    rules : a rules document, under which the lists are made too; empty for none
     """
 
     presets: tuple[Preset, ...]
@@ -64,6 +69,7 @@ class Options:
     repeats: int
     beside: Path | None
     same: int
+    rules: str = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -85,6 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--same", type=int, default=0, metavar="N", help="compare N lists of both commits (default: %(default)s)"
     )
+    parser.add_argument("--rules", type=Path, metavar="FILE", help="measure lists under these rules too")
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -104,7 +111,8 @@ def options_of(args: argparse.Namespace) -> Options:
         raise InputError(f"--items {args.items}: must be from 100 to {ITEMS[-1]}")
     if max(numbers["batches"]) > LISTS_PER_TURN:
         raise InputError(f"--batches {args.batches}: must be at most {LISTS_PER_TURN}")
-    return Options(presets, repeats=args.repeats, beside=args.beside, same=args.same, **numbers)
+    rules = "" if args.rules is None else read_rules(args.rules, LIST_SIZE)[0]
+    return Options(presets, repeats=args.repeats, beside=args.beside, same=args.same, rules=rules, **numbers)
 
 
 def _numbers(name: str, text: str) -> tuple[int, ...]:
@@ -131,7 +139,7 @@ def run(options: Options) -> dict[str, Any]:
                     write_shop(folder, preset, n_items, options)
                     programs = {
                         what: stack.enter_context(started(folder, program, room, environment))
-                        for what, (program, room, environment) in programs_of(options.beside).items()
+                        for what, (program, room, environment) in programs_of(options).items()
                     }
                     where = {"preset": preset, "items": n_items}
                     for row in measured(programs, options, lambda: bar.advance(task)):
@@ -149,12 +157,15 @@ def run(options: Options) -> dict[str, Any]:
     }
 
 
-def programs_of(beside: Path | None) -> dict[str, tuple[str, Path, dict[str, str]]]:
+def programs_of(options: Options) -> dict[str, tuple[str, Path, dict[str, str]]]:
     """Return each program's kind, the checkout that it runs in, and its environment."""
+    beside = options.beside
     told = algebra_environment() | ONE_THREAD
     found = {name: (name, ROOT, told) for name in ("pipeline", "limit", "loop")}
     if importlib.util.find_spec("implicit") is not None:
         found["implicit"] = ("implicit", ROOT, told)
+    if options.rules:
+        found["rules"] = ("rules", ROOT, told)
     if beside is not None:
         found |= {"beside": ("beside", beside, {}), "beside, told": ("beside", beside, told)}
     return found
@@ -167,6 +178,7 @@ def write_shop(folder: Path, preset: Preset, n_items: int, options: Options) -> 
 
     shop = made_shop(preset, n_items)
     save_artifact(shop.artifact, folder / "artifact")
+    (folder / "rules.toml").write_text(options.rules, "utf-8")
     arrays: dict[str, Any] = {"vectors": shop.vectors, "lengths": np.array(options.lengths)}
     for length in options.lengths:
         windows = made_windows(shop.groups, max(LISTS_PER_TURN, options.same), length)

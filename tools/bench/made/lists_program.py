@@ -42,7 +42,9 @@ class Shop:
         self.artifact = load_artifact(folder / "artifact")
         arrays = np.load(folder / "items.npz")
         ids = self.artifact.manifest.item_ids
-        self.catalogue = build_catalogue(self.artifact, dict(zip(ids, arrays["vectors"], strict=True)), 1)
+        self.items = dict(zip(ids, arrays["vectors"], strict=True))
+        self.catalogue = build_catalogue(self.artifact, self.items, 1)
+        self.rules = folder / "rules.toml"
         kinds = ["view", "click", "purchase"]
         self.windows: dict[int, list[Any]] = {}
         for length in arrays["lengths"].tolist():
@@ -64,6 +66,33 @@ def pipeline(shop: Shop) -> Callable[[list[Any]], Any]:
     """Make the lists of a batch."""
     made = Pipeline(shop.artifact, k=K)
     return lambda windows: made.recommend(shop.catalogue, windows, [set()] * len(windows))
+
+
+def under_rules(shop: Shop) -> Callable[[list[Any]], Any]:
+    """Make the lists of a batch under rules.
+
+    An item has one of 20 categories, every fifth has a tag.
+    """
+    from models.ranking.catalogue.ruled import ruled
+    from models.rules.facts import ItemFacts
+    from models.rules.row_rules import Rules
+
+    now_ms = 1_700_000_000_000
+    facts = {
+        item_id: ItemFacts(
+            (f"c{i % 20}",), (f"t{i % 25}",) if i % 5 == 0 else (), float(i % 100), now_ms - i * 3_600_000
+        )
+        for i, item_id in enumerate(shop.items)
+    }
+    whole = build_catalogue(shop.artifact, shop.items, 1, facts=facts)
+    catalogue = ruled(whole, Rules.of(shop.rules.read_text("utf-8"), K), now_ms)
+    made = Pipeline(shop.artifact, k=K)
+
+    def recommend(windows: list[Any]) -> Any:
+        seeds = np.arange(len(windows), dtype=np.uint64)
+        return made.recommend(catalogue, windows, [set()] * len(windows), seeds=seeds)
+
+    return recommend
 
 
 def loop(shop: Shop) -> Callable[[list[Any]], Any]:
@@ -158,7 +187,14 @@ def limit(shop: Shop) -> Callable[[list[Any]], Any]:
     return bare
 
 
-PROGRAMS = {"pipeline": pipeline, "loop": loop, "implicit": peer, "limit": limit, "beside": pipeline}
+PROGRAMS = {
+    "pipeline": pipeline,
+    "rules": under_rules,
+    "loop": loop,
+    "implicit": peer,
+    "limit": limit,
+    "beside": pipeline,
+}
 
 
 def answer(run: Callable[[list[Any]], Any], shop: Shop, request: dict[str, Any]) -> dict[str, Any]:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from pathlib import Path
 from typing import Any
 
 from models.rules.document import Document, as_plain, version_of
-from models.rules.parse import MAX_BYTES, RulesError, parse
 from streams.errors import InputError
 from streams.settings.load import Settings, load_settings
 from tools.announcing.receipts import Answers, wait_for_receipts
-from tools.announcing.rules import PREVIOUS, put_rules, rollback_rules, rules_by_key
+from tools.announcing.rules import PREVIOUS, put_rules, read_rules, rollback_rules, rules_by_key
 from tools.cli import add_common_arguments, emit, say, write_line, write_row
 
 #: Seconds for which a command waits for receipts.
@@ -58,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "rollback":
         announcement, version = asyncio.run(rollback_rules(settings.kafka, scenario))
         return _wait(args, settings, scenario, announcement, version)
-    text, document = _read(args.file, settings.recommender.list_size)
+    text, document = read_rules(args.file, settings.recommender.list_size)
     version = version_of(text)
     for warning in warnings(document, settings.recommender.list_size):
         say(f"warning: {warning}", "yellow")
@@ -88,20 +86,6 @@ def warnings(document: Document, list_size: int) -> list[str]:
     if document.exploration > 0.5:
         found.append(f"exploration={document.exploration:g}: more than half of each list is left to chance")
     return found
-
-
-def _read(name: str, list_size: int) -> tuple[str, Document]:
-    """Return the text of a document and its values; raise :class:`InputError` for a wrong one."""
-    try:
-        with Path(name).open("rb") as file:
-            text = file.read(MAX_BYTES + 1).decode()
-        return text, parse(text, list_size)
-    except OSError as exc:
-        raise InputError(f"{name}: {exc.strerror}; name a file with rules in TOML") from exc
-    except UnicodeDecodeError as exc:
-        raise InputError(f"{name}: byte {exc.start + 1} is not UTF-8; save the file as UTF-8") from exc
-    except RulesError as exc:
-        raise InputError(f"{name}, {exc}") from exc
 
 
 def _list(args: argparse.Namespace, settings: Settings) -> int:
