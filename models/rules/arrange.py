@@ -163,28 +163,73 @@ def _drawn(
 
 
 @compiled
-def _rivals(scores: Any, n: Any, is_rival: Any) -> None:
-    """Mark the candidates with the n greatest scores."""
-    is_rival[:] = False
-    for _ in range(min(n, len(scores))):
-        best = -1
-        for i in range(len(scores)):
-            if not is_rival[i] and scores[i] == scores[i] and (best < 0 or scores[i] > scores[best]):
-                best = i
-        if best < 0:
-            return
-        is_rival[best] = True
+def _take_best(scores: Any, n: Any, columns: Any, best: Any) -> Any:
+    """Move the n greatest scores into ``best``, in the order of their columns; return how many.
+
+    Where they were, NaN is left. Of equal ones the first columns are taken.
+    """
+    m = 0
+    for i in range(len(scores)):
+        if scores[i] == scores[i]:
+            best[m] = scores[i]
+            m += 1
+    n = min(n, m)
+    if n == 0:
+        return 0
+    bound = np.partition(best[:m], m - n)[m - n]
+    n_equal = n
+    for i in range(len(scores)):
+        n_equal -= scores[i] > bound
+    at = 0
+    for i in range(len(scores)):
+        if scores[i] > bound or (scores[i] == bound and n_equal > 0):
+            n_equal -= scores[i] == bound
+            columns[at], best[at] = i, scores[i]
+            scores[i] = np.float32(np.nan)
+            at += 1
+    return at
 
 
 @compiled
-def _liken(row: Any, rows: Any, is_open: Any, unit: Any, likeness: Any) -> None:
-    """Raise the likeness of open candidates to the list by a row that it took."""
-    for i in range(len(rows)):
-        if is_open[i]:
-            cosine = np.float32(0.0)
+def _drop(column: Any, scores: Any, columns: Any, best: Any) -> None:
+    """Take a candidate out of those that wait for a place."""
+    scores[column] = np.float32(np.nan)
+    for j in range(len(columns)):
+        if columns[j] == column:
+            best[j] = np.float32(np.nan)
+
+
+@compiled
+def _liken(row: Any, rows: Any, columns: Any, best: Any, unit: Any, likeness: Any) -> None:
+    """Raise the likeness of waiting candidates to the list by a row that it took."""
+    for j in range(len(columns)):
+        if best[j] == best[j]:
+            cosine, other = np.float32(0.0), rows[columns[j]]
             for d in range(unit.shape[1]):
-                cosine += unit[rows[i], d] * unit[row, d]
-            likeness[i] = max(likeness[i], cosine)
+                cosine += unit[other, d] * unit[row, d]
+            likeness[j] = max(likeness[j], cosine)
+
+
+@compiled
+def _greatest(values: Any) -> Any:
+    """Return the place of the greatest value, the first of equal ones; -1 where all are NaN."""
+    best = -1
+    for i in range(len(values)):
+        if values[i] == values[i] and (best < 0 or values[i] > values[best]):
+            best = i
+    return best
+
+
+@compiled
+def _most_worth(best: Any, likeness: Any, strength: Any, greatest: Any) -> Any:
+    """Return the place of the greatest score less likeness, -1 where none waits."""
+    found, most = -1, np.float32(0.0)
+    for j in range(len(best)):
+        if best[j] == best[j]:
+            worth = (np.float32(1.0) - strength) * (best[j] / greatest) - strength * likeness[j]
+            if found < 0 or worth > most:
+                found, most = j, worth
+    return found
 
 
 @compiled
@@ -198,12 +243,12 @@ def _arrange(  # noqa: C901 (one pass, nothing between the loops is kept)
     k, n_rows, nan = listed.shape[1], len(is_shown), np.float32(np.nan)
     flags = np.zeros(n_rows, np.uint8)  # 1 for a row that the user has had, 2 for a listed one
     n_of = np.zeros(len(most), np.int32)
-    score_buffer, value_buffer = np.empty(rows.shape[1], np.float32), np.empty(rows.shape[1], np.float32)
-    likeness_buffer, open_buffer = np.empty(rows.shape[1], np.float32), np.empty(rows.shape[1], np.bool_)
+    score_buffer, best_buffer = np.empty(rows.shape[1], np.float32), np.empty(rows.shape[1], np.float32)
+    likeness_buffer, column_buffer = np.empty(rows.shape[1], np.float32), np.empty(rows.shape[1], np.int64)
+    n_best = max(RIVALS_PER_PLACE * k, MIN_RIVALS)
     for u in range(len(counts)):
         c = counts[u]
-        scores, values = score_buffer[:c], value_buffer[:c]
-        likeness, is_open = likeness_buffer[:c], open_buffer[:c]
+        scores = score_buffer[:c]
         own, own_rows = listed[u], rows[u, :c]
         for i in range(seen_from[u], seen_from[u + 1]):
             flags[seen[i]] |= 1
@@ -212,9 +257,10 @@ def _arrange(  # noqa: C901 (one pass, nothing between the loops is kept)
         greatest = np.float32(0.0)
         for i in range(c):
             greatest = max(greatest, scores[i]) if scores[i] == scores[i] else greatest
-        if strength > 0:
-            _rivals(scores, max(RIVALS_PER_PLACE * k, MIN_RIVALS), is_open)
-            likeness[:] = np.float32(0.0)
+        m = _take_best(scores, n_best, column_buffer, best_buffer)
+        waiting, best, likeness = column_buffer[:m], best_buffer[:m], likeness_buffer[:m]
+        likeness[:] = np.float32(0.0)
+        is_diverse = strength > 0 and greatest > 0
         for place in range(len(pins)):
             row = pins[place]
             if row < 0 or not is_shown[row] or not _fits(row, most, pool, begins, n_words, n_of):
@@ -224,9 +270,10 @@ def _arrange(  # noqa: C901 (one pass, nothing between the loops is kept)
             _note(row, 1, most, pool, begins, n_words, n_of)
             for i in range(c):
                 if own_rows[i] == row and probabilities[u, i] == probabilities[u, i]:
-                    columns[u, place], scores[i] = i, nan
-            if strength > 0:
-                _liken(row, own_rows, is_open, unit, likeness)
+                    columns[u, place] = i
+                    _drop(i, scores, waiting, best)
+            if is_diverse:
+                _liken(row, own_rows, waiting, best, unit, likeness)
         at_popular, at_row = 0, 0
         for place in range(k):
             if own[place] >= 0:
@@ -242,28 +289,16 @@ def _arrange(  # noqa: C901 (one pass, nothing between the loops is kept)
                             if own_rows[i] == row and probabilities[u, i] == probabilities[u, i]:
                                 column = np.int64(i)
             while row < 0:  # the best that fits
-                for i in range(c):
-                    values[i] = scores[i]
-                if strength > 0 and greatest > 0:
-                    has_rival = False
-                    for i in range(c):
-                        has_rival |= is_open[i] and scores[i] == scores[i]
-                    if has_rival:
-                        for i in range(c):
-                            share = scores[i] / greatest
-                            values[i] = (
-                                (np.float32(1.0) - strength) * share - strength * likeness[i] if is_open[i] else nan
-                            )
-                best = -1
-                for i in range(c):
-                    if values[i] == values[i] and (best < 0 or values[i] > values[best]):
-                        best = i
-                if best < 0:
+                j = _most_worth(best, likeness, strength, greatest) if is_diverse else _greatest(best)
+                i = waiting[j] if j >= 0 else _greatest(scores)
+                if i < 0:
                     break
-                if _fits(own_rows[best], most, pool, begins, n_words, n_of):
-                    row, column = own_rows[best], np.int64(best)
+                if _fits(own_rows[i], most, pool, begins, n_words, n_of):
+                    row, column = own_rows[i], np.int64(i)
+                elif j >= 0:
+                    best[j] = nan  # a list never has less of a word later
                 else:
-                    scores[best] = nan  # a list never has less of a word later
+                    scores[i] = nan
             while row < 0 and at_popular < len(popular):
                 other = popular[at_popular]
                 at_popular += 1
@@ -278,10 +313,10 @@ def _arrange(  # noqa: C901 (one pass, nothing between the loops is kept)
             own[place], columns[u, place], how[u, place], popular_rank[u, place] = row, column, as_what, rank
             flags[row] |= 2
             if column >= 0:
-                scores[column] = nan
+                _drop(column, scores, waiting, best)
             _note(row, 1, most, pool, begins, n_words, n_of)
-            if strength > 0:
-                _liken(row, own_rows, is_open, unit, likeness)
+            if is_diverse:
+                _liken(row, own_rows, waiting, best, unit, likeness)
         n = 0
         for place in range(k):  # pins after the last item of a short list move up
             if own[place] >= 0:
