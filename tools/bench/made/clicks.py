@@ -7,11 +7,17 @@ Each shape is one habit; the users of a log differ in how strong it is::
     session   looks at few items of one topic again and again, then at those of another
     supply    buys each of its goods again after about the same time
     explore   looks at one new item after another, and seldom returns
+
+``python -m tools.bench.made.clicks revisit --seed 2 > clicks.csv`` writes a log for ``headrace
+train`` and ``headrace evaluate``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import argparse
+import csv
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -150,3 +156,26 @@ SHAPES: Final[dict[str, Callable[[_Shop, np.random.Generator], Steps]]] = {
     "supply": _supply,
     "explore": _explore,
 }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Write a log as CSV to standard output."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bench.made.clicks", description="write a made click log as CSV"
+    )
+    parser.add_argument("shape", choices=sorted(SHAPES))
+    for name, default in (
+        ("users", ClickLog.users),
+        ("items", ClickLog.items),
+        ("events", ClickLog.events),
+        ("seed", 1),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, help="(default: %(default)s)")
+    log = ClickLog(**vars(parser.parse_args(argv)))
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["user_id", "item_id", "type", "ts"])
+    writer.writerows(log.rows())
+
+
+if __name__ == "__main__":
+    main()

@@ -21,6 +21,7 @@ from models.training.options import NO_TEXT
 from models.training.train import TrainingData, TrainingOptions
 from tests.support import tiny_models
 from tools.bench.made.clicks import SHAPES, ClickLog
+from tools.bench.made.clicks import main as clicks_as_csv
 
 pytestmark = pytest.mark.model
 
@@ -178,3 +179,11 @@ def test_leave_one_out_trains_and_ranks_repeats() -> None:
     artifact = tiny_models.train_tiny(data=TrainingData(cases.train, {}, NO_TEXT), options=options)
     found = evaluate(Inputs(artifact, {}, baselines=("markov1", "last_again")), cases, seed=1)["models"]
     assert found["pipeline"]["hr@10"] > max(found[name]["hr@10"] for name in ("markov1", "last_again"))
+
+
+def test_made_clicks_can_be_written_as_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    clicks_as_csv(["loop", "--users", "3", "--events", "6", "--items", "20", "--seed", "4"])
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header == "user_id,item_id,type,ts"
+    made = ClickLog("loop", users=3, items=20, events=6, seed=4).rows()
+    assert rows == [",".join(map(str, row)) for row in made]
