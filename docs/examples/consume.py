@@ -31,8 +31,9 @@ try:
             continue
         # json.loads where the deployment sets output_format=json
         found = msgpack.unpackb(record.value())
-        rank = (found["revision"], found.get("users_offset", -1), not found.get("provisional", False))
-        if rank > newest.get(found["user_id"], (-1, -1, False)):
+        full = not found.get("provisional", False)
+        rank = (found["revision"], found.get("users_offset", -1), full, found.get("model_order", 0))
+        if rank > newest.get(found["user_id"], (-1, -1, False, 0)):
             newest[found["user_id"]] = rank
             items = " ".join(f"{item['item_id']}({item['score']:.3f})" for item in found["items"])
             print(f"{found['user_id']} revision {found['revision']}: {items}", flush=True)

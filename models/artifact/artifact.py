@@ -165,11 +165,29 @@ def save_artifact(artifact: Artifact, directory: Path) -> None:
         (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(artifact.manifest)))
 
 
-def load_artifact(directory: Path, device: str = "cpu", roots: Sequence[Path] = ()) -> Artifact:
+def manifest_sha256(directory: Path, roots: Sequence[Path] = ()) -> str:
+    """Return the SHA-256 of an artifact's manifest, which names all its other files by theirs.
+
+    Raises
+    ------
+    ArtifactError
+        When the place is outside the roots, or the manifest cannot be read.
+    """
+    try:
+        with opened(directory, roots) as folder:
+            return hashlib.sha256(read_plain(folder, MANIFEST, MAX_MANIFEST_BYTES)).hexdigest()
+    except FileError as exc:
+        raise ArtifactError(directory, str(exc)) from exc
+
+
+def load_artifact(
+    directory: Path, device: str = "cpu", roots: Sequence[Path] = (), manifest_sha256: str = ""
+) -> Artifact:
     """Read an artifact and check all of it.
 
     Parameters
     ----------
+    manifest_sha256 : what :func:`manifest_sha256` must give; empty for any manifest
     roots : folders of which one must contain it, symbolic links resolved; empty allows every place
 
     Raises
@@ -187,7 +205,7 @@ def load_artifact(directory: Path, device: str = "cpu", roots: Sequence[Path] = 
     directory = Path(directory)
     try:
         with opened(directory, roots) as folder:
-            manifest, data = _read(directory, folder)
+            manifest, data = _read(directory, folder, manifest_sha256)
             golden = read_plain(folder, GOLDEN, MAX_GOLDEN_BYTES) if manifest.golden_sha256 else None
     except FileError as exc:
         raise ArtifactError(directory, str(exc)) from exc
@@ -213,9 +231,12 @@ def load_artifact(directory: Path, device: str = "cpu", roots: Sequence[Path] = 
         raise ArtifactError(directory / GOLDEN, str(exc)) from exc
 
 
-def _read(directory: Path, folder: int) -> tuple[Manifest, bytes]:
+def _read(directory: Path, folder: int, sha256: str) -> tuple[Manifest, bytes]:
     """Return the manifest and the tensors' bytes, once manifest and header agree."""
     text = read_plain(folder, MANIFEST, MAX_MANIFEST_BYTES)
+    found = hashlib.sha256(text).hexdigest()
+    if sha256 and found != sha256:
+        raise ArtifactError(directory / MANIFEST, f"checksum {found[:12]}, announced was {sha256[:12]}")
     with open_plain(folder, TENSORS, MAX_TENSORS_BYTES) as (file, size):
         try:
             header = read_header(file, size)

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-#: The locks of this process, which it holds to its end.
-_held: list[int] = []
 
-
-def mark_served(folder: Path) -> None:
-    """Hold the shared lock of a folder until this process ends; safe to repeat."""
-    with suppress(OSError):
+def mark_served(folder: Path) -> Callable[[], None]:
+    """Hold the shared lock of a folder until this process ends; the result gives it up before."""
+    try:
         descriptor = _opened(folder)
-        _held.append(descriptor)
+    except OSError:
+        return lambda: None
+    with suppress(OSError):
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return lambda: os.close(descriptor)
 
 
 def is_served(folder: Path) -> bool:

@@ -62,7 +62,7 @@ def add_golden(
         ids=[],
         scores=[],
     )
-    for found in _lists(artifact, golden):
+    for found in golden_lists(artifact, golden):
         golden.ids.append([item_id for item_id, _ in found])
         golden.scores.append([score for _, score in found])
     return with_golden(artifact, golden)
@@ -76,7 +76,7 @@ def golden_difference(artifact: Artifact) -> str:
     golden = artifact.golden
     if golden is None:
         return ""
-    for number, found in enumerate(_lists(artifact, golden)):
+    for number, found in enumerate(golden_lists(artifact, golden)):
         expected = list(zip(golden.ids[number], golden.scores[number], strict=True))
         if why := list_difference(found, expected):
             n = len(golden.windows[number])
@@ -84,7 +84,7 @@ def golden_difference(artifact: Artifact) -> str:
     return ""
 
 
-def _lists(artifact: Artifact, golden: Golden) -> list[list[tuple[str, float]]]:
+def golden_lists(artifact: Artifact, golden: Golden) -> list[list[tuple[str, float]]]:
     """Return the list of each golden window, as this machine makes it."""
     own = replace(artifact, kinds=artifact.manifest.kinds)
     features = dict(zip(golden.item_ids, golden.features, strict=True))

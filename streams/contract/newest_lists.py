@@ -11,16 +11,22 @@ from typing import Final
 
 from streams.contract.records import Recommendation
 
-#: How new a list is: its revision, its ``users_offset`` or -1, and whether it is full.
-Rank = tuple[int, int, bool]
+#: How new a list is: its revision, its ``users_offset`` or -1, whether it is full, and its
+#: ``model_order`` or 0.
+Rank = tuple[int, int, bool, int]
 #: Before all lists.
-NO_LIST: Final[Rank] = (-1, -1, False)
+NO_LIST: Final[Rank] = (-1, -1, False, 0)
 
 
 def rank_of(recommendation: Recommendation) -> Rank:
     """Return how new a list is among those of its user."""
     offset = recommendation.users_offset
-    return recommendation.revision, offset if isinstance(offset, int) else -1, not recommendation.provisional
+    return (
+        recommendation.revision,
+        offset if isinstance(offset, int) else -1,
+        not recommendation.provisional,
+        recommendation.model_order or 0,
+    )
 
 
 class LatestLists:
@@ -36,8 +42,9 @@ class LatestLists:
         """Return whether a list is news, and remember it if so.
 
         A list is news when its :func:`rank_of` is greater than that of the user's last accepted
-        list. So a later window is always news, then a later record of the user, and then the full
-        list after the provisional one. Repeats are no news, in whatever order they come.
+        list. So a later window is always news, then a later record of the user, then the full list
+        after the provisional one, and then the list of a model that was announced later. Repeats
+        are no news, in whatever order they come.
         """
         rank = rank_of(recommendation)
         if rank <= self._accepted.get(recommendation.user_id, NO_LIST):

@@ -169,6 +169,8 @@ class Recommendation(msgspec.Struct):
     without events is triggered by it: ``event_id`` is empty then, and ``offset`` -1.
     ``rules`` is the version of the rules that the list obeys; lists without rules do not have it.
     ``missing`` says how many places these rules left empty.
+    Of two lists of one revision, that of the higher ``model_order`` is of the model that was
+    announced later; without the field it is 0.
     """
 
     v: int
@@ -187,6 +189,7 @@ class Recommendation(msgspec.Struct):
     users_offset: int | msgspec.UnsetType = msgspec.UNSET
     rules: str | msgspec.UnsetType = msgspec.UNSET
     missing: int | msgspec.UnsetType = msgspec.UNSET
+    model_order: int | msgspec.UnsetType = msgspec.UNSET
 
 
 RecordT = TypeVar("RecordT")

@@ -50,6 +50,10 @@ CounterName: TypeAlias = (
     | Annotated[Literal["reject_alarms"], "minutes with so many rejects that an ERROR was logged"]
     | Annotated[Literal["index_rebuilds"], "times that the catalogue's rows and index were built again"]
     | Annotated[Literal["stores_rebuilt"], "partitions whose RocksDB files could not be used"]
+    | Annotated[Literal["announcements_malformed"], "records on models, rules or privacy that cannot be read"]
+    | Annotated[Literal["model_swaps"], "announced artifacts that were put in force while the worker served"]
+    | Annotated[Literal["model_swaps_failed"], "announced artifacts that could not be put in force"]
+    | Annotated[Literal["lists_refreshed"], "lists that users got again, without a new event, after a model swap"]
 )
 #: Numbers that rise and fall.
 GaugeName: TypeAlias = (
@@ -62,6 +66,10 @@ GaugeName: TypeAlias = (
     | Annotated[Literal["users_known"], "users of this worker of whom a record is on users"]
     | Annotated[Literal["users_followed"], "followed users of other workers whose vectors are kept"]
     | Annotated[Literal["index_generation"], "version of the catalogue snapshot"]
+    | Annotated[
+        Literal["catalogue_taken_in"], "items that the catalogue of an announced artifact has taken in while it loads"
+    ]
+    | Annotated[Literal["refresh_waiting"], "users who wait for a list of the new model, without a new event"]
     | Annotated[Literal["index_engine_failures"], "searches and builds in which the index engine failed"]
     | Annotated[Literal["pending_windows"], "users who wait for the model"]
     | Annotated[Literal["windows_held"], "users who wait because of lists_per_minute"]
@@ -112,7 +120,7 @@ class Metrics:
             buckets=FRESHNESS_BUCKETS_MS,
             registry=self.registry,
         )
-
+        self._artifact: Gauge | None = None
         self.stages = StageTimes(f"{PREFIX}stage_ms", stages)
         self.registry.register(self.stages)
 
@@ -138,6 +146,20 @@ class Metrics:
         if not isinstance(gauge, Gauge):
             gauge = self._named[name] = Gauge(PREFIX + name, _MEANINGS[name], registry=self.registry)
         gauge.set(value)
+
+    def note_artifact(self, version: str) -> None:
+        """Note which artifact lists are made with from now on."""
+        if self._artifact is None:
+            help_text = "1 for the artifact that lists are made with"
+            self._artifact = Gauge(f"{PREFIX}artifact", help_text, ["artifact"], registry=self.registry)
+        self._artifact.clear()
+        self._artifact.labels(version).set(1)
+
+    @property
+    def artifact(self) -> str:
+        """The artifact that lists are made with; empty where there is none."""
+        found = [] if self._artifact is None else _samples(self._artifact)
+        return next((sample.labels["artifact"] for sample in found), "")
 
     def add_freshness(self, samples_ms: Iterable[float]) -> None:
         """Record how long after its window each list was delivered, in milliseconds."""
@@ -195,6 +217,7 @@ class Metrics:
             "delivered_offsets": {str(p): offset for p, offset in sorted(self.delivered_offsets.items())},
             "lag": {str(p): lag for p, lag in sorted(self.lag.items())},
             "values": dict(self.values),
+            "artifact": self.artifact,
             "freshness_ms": {"p50": self.freshness_quantile_ms(0.5), "p99": self.freshness_quantile_ms(0.99)},
         }
 

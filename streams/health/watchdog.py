@@ -81,6 +81,7 @@ class Health:
         self.unknown: UnknownItems | None = None  # the recommender's
         self.registry: Waiting | None = None  # the schema registry of the worker's topic
         self.index_engine: Waiting | None = None  # the recommender's
+        self.model: Waiting | None = None  # the recommender's announced artifact
         self._judge = StallJudge(self.settings.stall_timeout_s)
         self._recovery, self._membership = ProgressJudge(), ProgressJudge()
         # (committed, end) without a record in between
@@ -131,7 +132,7 @@ class Health:
             if unseen([gap], Acknowledged(), int(time.time() * 1000))
         ]
         unknown = "" if self.unknown is None else self.unknown.alarm()
-        others = [one.problem for one in (self.registry, self.index_engine) if one is not None]
+        others = [one.problem for one in (self.registry, self.index_engine, self.model) if one is not None]
         return [*lines, *(line for line in (unknown, *others) if line)]
 
     def note_expired(self, tp: TP, gap: Gap) -> None:

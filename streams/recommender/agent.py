@@ -16,42 +16,41 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
 import faust
 from faust.types import TP, EventT
 
-from models.index.index import ItemIndex
-from models.ranking.pipeline import Catalogue
+from streams.announcements.follow import follow
 from streams.announcements.scenario_rules import RulesChange, scenario_rules
-from streams.catalogue.index_engine import open_index_engine, report, worker_name
-from streams.contract.announcements import Stage
+from streams.contract.announcements import ModelAnnouncement, Stage
+from streams.errors import HeadraceError
 from streams.forgetting.requests import Forgetting
 from streams.formats.decoders import open_registry
 from streams.health.counters import Metrics
 from streams.health.stage_times import RECOMMENDER_STAGES
 from streams.health.unknown_items import UnknownItems
-from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.collector import Collector
 from streams.recommender.delivery import Delivery
 from streams.recommender.fallback_lists import FallbackLists
 from streams.recommender.list_encoding import ListEncoder
 from streams.recommender.list_maker import ListMaker
 from streams.recommender.live_counts import LiveCounts
+from streams.recommender.model.announced_model import AnnouncedModel, Announcement
 from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.model_loop import ModelLoop
+from streams.recommender.model_swaps import ModelSwaps, Parts, Supply, now_ms
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.popularity.recount import Recount
 from streams.recommender.removal import UserEraser
-from streams.recommender.served import Served, load_model
+from streams.recommender.served import Served
 from streams.recommender.users.first_lists import FirstLists
 from streams.recommender.users.reader import UsersReader
 from streams.recommender.waiting.backpressure import Backpressure
 from streams.recommender.waiting.list_rate import ListRate
+from streams.recommender.waiting.refresh import Refresh
 from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp, build_app
 from streams.runtime.background import watched
@@ -114,23 +113,6 @@ class RecommenderAgent:
             self.collector.forget(tp.partition for tp in revoked)
 
 
-@dataclass(frozen=True)
-class Parts:
-    """What a worker has before it has a model.
-
-    Parameters
-    ----------
-    thread : the model's thread
-    spare_thread : makes fallback lists
-    """
-
-    app: StreamApp
-    vectors: BatchTable
-    metrics: Metrics
-    thread: ModelThread
-    spare_thread: ModelThread
-
-
 @asynccontextmanager
 async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) -> AsyncIterator[Collector]:
     """Load the artifact, read the catalogue, and give a collector.
@@ -144,29 +126,51 @@ async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) 
     """
     async with AsyncExitStack() as opened:
         threads = [await opened.enter_async_context(ModelThread(name)) for name in ("model", "fallback")]
-        parts = Parts(app, vectors, metrics, *threads)
-        model = await load_model(app.settings.recommender, parts.thread, app.settings.sequencer.types())
-        patience_s = app.settings.health.stall_timeout_s
-        registry = app.health.registry = open_registry(app.settings.kafka, "items", patience_s)
-        worker = worker_name(app.settings.kafka.topic_prefix, app.conf.web_port)
-        engine = app.health.index_engine = open_index_engine(app.settings.recommender, worker, model.artifact.version)
-        build_base = ItemIndex.build if engine is None else engine.build
-        reader = CatalogueReader(app.settings.kafka, model, parts.thread, metrics, registry, build_base=build_base)
-        catalogues = await opened.enter_async_context(aclosing(reader.catalogues()))
+        registry = app.health.registry = open_registry(app.settings.kafka, "items", app.settings.health.stall_timeout_s)
+        parts = Parts(app, vectors, metrics, threads[0], threads[1], registry)
+        changes = await opened.enter_async_context(aclosing(_announcements(parts)))
+        held = (await anext(changes)).get(app.settings.recommender.model_name)
+        supply, served, why_not = await _first(parts, held)
         unknown = app.health.unknown = UnknownItems()
         rules = await opened.enter_async_context(aclosing(_rules(app, metrics)))
-        served = Served.of(model, await anext(catalogues), reader.seen)
         first = await anext(rules)
-        collector = _collector(parts, served.under(first.rules, _now_ms()), unknown)
+        collector = _collector(parts, served.under(first.rules, now_ms()), unknown)
         opened.push_async_callback(collector.recount.stop)
         opened.push_async_callback(collector.users.stop)
         opened.push_async_callback(collector.forgetting.stop)
-        jobs = [_follow(catalogues, collector.maker), collector.maker.run(), unknown.run()]
+        swaps = ModelSwaps(parts, collector, supply)
+        opened.push_async_callback(swaps.stop)
+        swaps.begin()
+        model = AnnouncedModel(app.settings.recommender.model_name, app.receipts, metrics, swaps.load, swaps.progress)
+        app.health.model = model
+        model.note_start(held, served.model.artifact.version, why_not)
+        if held is not None and held.record is not None and not why_not:
+            collector.refresh.begin(served.model.artifact.version, held.record.refresh_days)
+        jobs = [collector.maker.run(), collector.refresh.run(), unknown.run(), model.follow(changes)]
         jobs += [_obey(app, first, rules, collector.maker), _age(collector.maker)]
-        jobs += [] if engine is None else [report(engine, metrics)]
         tasks = [asyncio.ensure_future(watched(app, job)) for job in jobs]
         opened.push_async_callback(_cancel, tasks)
         yield collector
+
+
+def _announcements(parts: Parts) -> AsyncGenerator[dict[str, Announcement], None]:
+    malformed = functools.partial(parts.metrics.add, "announcements_malformed")
+    return follow(parts.app.settings.kafka, "models", ModelAnnouncement, malformed=malformed)
+
+
+async def _first(parts: Parts, held: Announcement | None) -> tuple[Supply, Served, str]:
+    """Return what a worker serves first: the announced artifact, else that of the settings.
+
+    The third value says why the announced one cannot be served.
+    """
+    why_not = ""
+    if held is not None and held.record is not None:
+        try:
+            return *await Supply.opened(parts, held, parts.thread, parts.metrics), ""
+        except HeadraceError as exc:
+            why_not = str(exc)
+    removed = held if held is not None and held.record is None else None
+    return *await Supply.opened(parts, removed, parts.thread, parts.metrics), why_not
 
 
 def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector:
@@ -210,12 +214,8 @@ def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector
         recount=recount,
         users=users,
         forgetting=forgetting,
+        refresh=Refresh(app.settings.kafka, queue, vectors, metrics, lambda: app.rebalancing),
     )
-
-
-async def _follow(catalogues: AsyncIterator[Catalogue], maker: ListMaker) -> None:
-    async for catalogue in catalogues:
-        maker.swap(maker.served.with_catalogue(catalogue, _now_ms()))
 
 
 def _rules(app: StreamApp, metrics: Metrics) -> AsyncGenerator[RulesChange, None]:
@@ -231,7 +231,7 @@ async def _obey(
     _answer(app, first)
     async for change in changes:
         if not change.error:
-            maker.swap(maker.served.under(change.rules, _now_ms()))
+            maker.swap(maker.served.under(change.rules, now_ms()))
             await maker.settled()
         _answer(app, change)
 
@@ -249,12 +249,8 @@ async def _age(maker: ListMaker) -> None:
     while True:
         await asyncio.sleep(AGES_S)
         rules = maker.served.catalogue.rules
-        if rules is not None and rules.is_due(_now_ms()):
-            maker.swap(maker.served.under(maker.served.rules, _now_ms()))
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1_000)
+        if rules is not None and rules.is_due(now_ms()):
+            maker.swap(maker.served.under(maker.served.rules, now_ms()))
 
 
 async def _cancel(tasks: Sequence[asyncio.Future[None]]) -> None:

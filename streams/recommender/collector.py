@@ -22,6 +22,7 @@ from streams.recommender.list_records import newest_windows
 from streams.recommender.popularity.recount import Recount
 from streams.recommender.removal import fresh_windows, note_passed_over, remove_lists, remove_vectors
 from streams.recommender.users.reader import UsersReader
+from streams.recommender.waiting.refresh import Refresh
 from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp
 from streams.state.table import BatchTable
@@ -39,6 +40,7 @@ class Collector:
     recount: Recount
     users: UsersReader
     forgetting: Forgetting
+    refresh: Refresh
 
     def __post_init__(self) -> None:
         self._left_generation: int | None = None
@@ -121,6 +123,7 @@ class Collector:
         self._left_generation = None
         await self.users.assigned(partitions)
         await self.forgetting.begin(partitions)
+        self.refresh.assigned(partitions)
         if self.app.settings.recommender.live_popularity == "on":
             await self.recount.assigned(partitions)
 

@@ -25,7 +25,8 @@ from streams.health.unknown_items import UnknownItems
 from streams.kafka.batch_writer import delivered
 from streams.recommender.list_encoding import MadeList
 from streams.recommender.users.first_lists import has_events, is_first
-from streams.recommender.waiting.window_queue import PendingWindow, WindowQueue
+from streams.recommender.waiting.pending import PendingWindow
+from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp
 from streams.runtime.background import watched
 from streams.state.table import BatchTable
@@ -191,9 +192,11 @@ class Delivery:
         if part.is_forgotten:
             return []
         self._metrics.add("lists", len(part.lists))
+        news = [window for window in part.windows if not window.is_again]
         self._metrics.add("lists_first", sum(is_first(window.state) for window in part.windows))
-        self._metrics.add_freshness(delivered_ms - window.written_ms for window in part.windows)
-        self._metrics.stages.add("publish", (1000 * (delivered_s - w.scored_s) for w in part.windows if w.scored_s))
+        self._metrics.add("lists_refreshed", len(part.windows) - len(news))
+        self._metrics.add_freshness(delivered_ms - window.written_ms for window in news)
+        self._metrics.stages.add("publish", (1000 * (delivered_s - w.scored_s) for w in news if w.scored_s))
         self._vectors.store(part.partition, part.vectors, offset)
         return part.windows
 

@@ -28,17 +28,28 @@ class Versions:
     Parameters
     ----------
     rules : their version; empty for none
+    model_order : orders artifacts by their announcements
     """
 
     artifact: str
     index_generation: int
     rules: str = ""
+    model_order: int = 0
 
 
-def list_id(user_id: str, revision: int, event_id: str, artifact: str, instead: str = "", rules: str = "") -> str:
+def list_id(
+    user_id: str,
+    revision: int,
+    event_id: str,
+    artifact: str,
+    instead: str = "",
+    rules: str = "",
+    model_order: int = 0,
+) -> str:
     """Return the id of a list. A consumer drops repeats by it.
 
-    It is equal for equal user, revision, event, artifact and rules.
+    It is equal for equal user, revision, event, artifact, announcement of the artifact, and rules:
+    after a rollback a list of the artifact before is no repeat.
 
     Parameters
     ----------
@@ -51,6 +62,7 @@ def list_id(user_id: str, revision: int, event_id: str, artifact: str, instead: 
         f":{instead}" if instead else ""
     )
     text += f":rules {rules}" if rules else ""
+    text += f":{model_order}" if model_order else ""
     return hashlib.blake2b(text.encode(), digest_size=12).hexdigest()
 
 
@@ -152,6 +164,7 @@ def recommendations(
                 versions.artifact,
                 degraded if provisional else "",
                 versions.rules,
+                versions.model_order,
             ),  # fmt: skip
             user_id=user_id,
             revision=state.revision,
@@ -167,6 +180,7 @@ def recommendations(
             users_offset=users_offset,
             rules=versions.rules or UNSET,
             missing=(lists.rows.shape[1] - len(items) or UNSET) if versions.rules else UNSET,
+            model_order=versions.model_order or UNSET,
         )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Final
 
 import msgspec
@@ -15,9 +14,10 @@ from models.base.types import Behaviours
 from models.ranking.fallback import UserVectors
 from models.rules.repeats import Repeats
 from models.rules.row_rules import Rules
+from streams.catalogue.seen_index import SeenIndex
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import VERSION, UserVector, is_user_key
-from streams.contract.windows import BaseWindow, ListWindow, decode_list_window, seen_hash, shown_entries
+from streams.contract.windows import BaseWindow, ListWindow, decode_list_window, shown_entries
 from streams.errors import RecordError
 from streams.settings.record_limits import SEEN_BYTES
 from streams.state.damage import PassedOver
@@ -89,27 +89,6 @@ def new_items(state: BaseWindow, last_revision: int) -> list[str]:
     """
     n_new = min(state.revision - last_revision, len(state.items))
     return [item.item_id for item in state.items[-n_new:]] if n_new > 0 else []
-
-
-class SeenIndex:
-    """Finds catalogue items by the 4-byte hashes of items that have left a window."""
-
-    def __init__(self, item_ids: Iterable[str]) -> None:
-        self._items: dict[int, tuple[str, ...]] = {}
-        self.add(item_ids)
-
-    def add(self, item_ids: Iterable[str]) -> None:
-        """Take in items; those that are here already change nothing."""
-        for item_id in item_ids:
-            same = self._items.get(key := int.from_bytes(seen_hash(item_id), "little"), ())
-            if item_id not in same:
-                self._items[key] = (*same, item_id)
-
-    def items(self, seen: bytes) -> set[str]:
-        """Return the item ids behind packed hashes; items outside the catalogue are left out."""
-        n_whole = len(seen) // SEEN_BYTES
-        of_hashes = map(self._items.get, np.frombuffer(seen, "<u4", n_whole).tolist())
-        return set(chain.from_iterable(filter(None, of_hashes)))
 
 
 def left_out(state: BaseWindow, seen: SeenIndex, repeats: Repeats, rules: Rules | None) -> set[str]:

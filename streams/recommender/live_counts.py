@@ -40,6 +40,10 @@ class LiveCounts:
         self._metrics = metrics
         self._describe_s = 0.0
 
+    def adopt(self, popularity: LivePopularity) -> None:
+        """Count for another model from now on."""
+        self._popularity = popularity
+
     def count(self, windows: Iterable[Window], catalogue: Catalogue) -> None:
         """Count windows, after their lists are made and before these are staged.
 

@@ -16,17 +16,20 @@ from models.artifact.artifact import Artifact
 from models.base.device import tame_pytorch
 from models.base.event_types import DEFAULT_TYPES, EventTypes, WindowTypes
 from models.base.types import AnyArray, Float32
-from models.files.served_folder import mark_served
 from models.ranking.again import policy_of
 from models.ranking.catalogue.ruled import ruled, with_popularity_of
 from models.ranking.fallback import WithoutModel
+from models.ranking.golden import golden_difference
 from models.ranking.pipeline import Catalogue, Pipeline
 from models.ranking.warm_up import warm_up
 from models.rules.repeats import Repeats
 from models.rules.row_rules import Rules
+from streams.catalogue.seen_index import SeenIndex
+from streams.contract.announcements import ModelAnnouncement
 from streams.contract.windows import BaseWindow
+from streams.errors import HeadraceError
 from streams.recommender.list_encoding import UserWindow, Versions, list_seeds
-from streams.recommender.list_records import SeenIndex, left_out, weights_of_shown
+from streams.recommender.list_records import left_out, weights_of_shown
 from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_artifact, usable_device
 from streams.recommender.model.model_thread import ModelThread
 from streams.settings.load import RecommenderSettings
@@ -44,16 +47,22 @@ class Model:
     fallback : makes fallback lists, on any thread
     embed : returns one vector per text, (n, dim) float32, on the model's thread; None where the
         artifact takes no text
+    order : of two models, the one announced later has the higher one; 0 where none was announced
     """
 
     artifact: Artifact
     pipeline: Pipeline
     fallback: WithoutModel
     embed: Callable[[list[str]], Float32] | None
+    order: int = 0
 
     @classmethod
     def of(
-        cls, artifact: Artifact, settings: RecommenderSettings, embed: Callable[[list[str]], Float32] | None
+        cls,
+        artifact: Artifact,
+        settings: RecommenderSettings,
+        embed: Callable[[list[str]], Float32] | None,
+        order: int = 0,
     ) -> Model:
         """Return the model of an artifact; the settings give the sizes of lists."""
         manifest, config = artifact.manifest, artifact.sequence.config
@@ -69,6 +78,7 @@ class Model:
                 artifact.kinds,
             ),
             embed,
+            order,
         )
 
 
@@ -146,35 +156,71 @@ class Served:
     def versions(self) -> Versions:
         """The artifact, the catalogue generation and the rules that each list names."""
         rules = "" if self.rules is None else self.rules.version
-        return Versions(self.model.artifact.version, self.catalogue.generation, rules)
+        return Versions(self.model.artifact.version, self.catalogue.generation, rules, self.model.order)
 
 
-async def load_model(settings: RecommenderSettings, thread: ModelThread, types: EventTypes = DEFAULT_TYPES) -> Model:
-    """Prepare PyTorch and text cleaning, and return the model of the artifact in the settings.
+async def load_model(
+    settings: RecommenderSettings,
+    thread: ModelThread,
+    types: EventTypes = DEFAULT_TYPES,
+    announced: ModelAnnouncement | None = None,
+    order: int = 0,
+) -> Model:
+    """Prepare PyTorch and text cleaning, and return the model of an artifact.
 
     Parameters
     ----------
-    types : the deployment's table of event types; the artifact may be trained with another
+    types : the deployment's table of event types; the artifact of the settings may be trained with
+        another
+    announced : names the artifact; None takes that of the settings
+    order : of the announcement
 
     Raises
     ------
     HeadraceError
-        When the artifact is missing or damaged, or its encoder cannot be opened.
+        When the artifact is missing or damaged, or its encoder cannot be opened; when an announced
+        one is not the file that was announced, does not know the deployment's event types, or gives
+        other lists here than where it was trained.
     SettingsError
         When this machine lacks the device, or the segmenter or the user words are unusable.
     """
     tame_pytorch()
     device = usable_device(settings.device)
-    artifact = await thread.run(usable_artifact, Path(settings.artifact), device, settings.roots())
+    path, sha256 = (Path(settings.artifact), "") if announced is None else (_folder(announced.uri), announced.sha256)
+    artifact = await thread.run(usable_artifact, path, device, settings.roots(), sha256)
     artifact = artifact.beside(types.window_types)
     if told := strange_types(artifact.kinds, types.window_types):
-        log.warning("artifact %s: %s", artifact.version, told)
+        _complain(announced, f"artifact {artifact.version}: {told}")
     encoder = await thread.run(ArtifactEncoder.of, artifact, device, settings)
     await thread.run(warm_up, artifact)
-    mark_served(Path(settings.artifact))
+    if told := await thread.run(golden_difference, artifact):
+        _complain(
+            announced,
+            f"artifact {artifact.version} gives other lists on this machine ({device}) than in training: {told}",
+        )
+    if announced is not None and artifact.golden is None:
+        log.warning("artifact %s has no golden windows: its lists are not compared", artifact.version)
     texts = "item ids alone" if encoder is None else f"texts by {artifact.encoder_name}"
     log.info("artifact %s on %s, %s", artifact.version, device, texts)
-    return Model.of(artifact, settings, None if encoder is None else encoder.embed)
+    return Model.of(artifact, settings, None if encoder is None else encoder.embed, order)
+
+
+def _folder(uri: str) -> Path:
+    """Return the folder of an announced artifact; raise :class:`HeadraceError` for other places."""
+    path = Path(uri.removeprefix("file://"))
+    if not path.is_absolute():
+        raise HeadraceError(
+            f"uri {uri!r} is not an absolute path; put the artifact into a folder of artifact_roots that every "
+            "recommender sees, such as a mounted store, and publish that folder"
+        )
+    return path
+
+
+def _complain(announced: ModelAnnouncement | None, problem: str) -> None:
+    """Refuse an announced artifact; of the settings' one only tell, as there is no other."""
+    if announced is not None:
+        raise HeadraceError(problem)
+    log.warning("%s", problem)
 
 
 def strange_types(known: WindowTypes, deployment: WindowTypes) -> str:

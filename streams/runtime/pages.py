@@ -25,7 +25,9 @@ def serve(app: StreamApp, metrics: Metrics) -> None:
     async def health(self: Any, request: Any) -> Any:
         why = app.health.not_ready()
         alarms = app.health.alarms()
-        shown = {"ready": not why, "why": why, "healthy": not (why or alarms), "alarms": alarms}
+        shown: dict[str, Any] = {"ready": not why, "why": why, "healthy": not (why or alarms), "alarms": alarms}
+        if metrics.artifact:
+            shown["artifact"] = metrics.artifact
         return self.json(shown, status=503 if why else 200)
 
     @app.page("/live", name="live")

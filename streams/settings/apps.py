@@ -12,7 +12,7 @@ from msgspec import Meta
 from models.base.event_types import EventTypes
 from streams.settings.check import check_fields, check_setting, refused
 from streams.settings.event_table import DEFAULT_TABLE, read_table
-from streams.settings.record_limits import WindowBounds, check_window_fits
+from streams.settings.record_limits import MAX_ID_LENGTH, WindowBounds, check_window_fits
 from streams.settings.urls import check_url
 
 
@@ -100,6 +100,8 @@ class RecommenderSettings:
     artifact : directory of the model artifact
     artifact_roots : folders, with commas between. The artifact must lie in one of them, and so must
         a text model that it names; links are followed. Empty means the folder around ``artifact``
+    model_name : the key on ``models`` whose announcements this recommender follows. An announced
+        artifact takes the place of ``artifact``; it must lie in ``artifact_roots`` too
     device : where the model runs; ``auto`` takes CUDA where there is a GPU
     list_size : items in a list; a record can hold 600 items with the longest ids
     n_candidates : candidates that retrieval hands to fusion; at least ``list_size``
@@ -139,6 +141,7 @@ class RecommenderSettings:
 
     artifact: str = ".headrace/artifact"
     artifact_roots: str = ""
+    model_name: Annotated[str, Meta(min_length=1, max_length=MAX_ID_LENGTH)] = "live"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     list_size: Annotated[int, Meta(ge=1, le=600)] = 10
     n_candidates: Annotated[int, Meta(ge=1, le=10_000)] = 100

@@ -15,7 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.recommender.waiting.list_rate import ListRate
-from streams.recommender.waiting.window_queue import MAX_WINDOWS, PendingBatch, PendingWindow, WindowQueue
+from streams.recommender.waiting.pending import PendingBatch, PendingWindow
+from streams.recommender.waiting.window_queue import MAX_WINDOWS, WindowQueue
 from tests.property.schedules import LIMIT, first_found, schedules
 
 N_PARTITIONS: Final = 2

@@ -54,9 +54,8 @@ FLOORS: dict[str, list[set[str]]] = {
             "streams.recommender.model",
             "streams.recommender.popularity",
             "streams.recommender.waiting",
-            "streams.catalogue",
         },
-        {"streams.recommender.users"},
+        {"streams.recommender.users", "streams.catalogue"},
         {"streams.recommender"},
     ],
     "tools": [

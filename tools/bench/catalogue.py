@@ -33,10 +33,10 @@ from models.ranking.catalogue.recall import running_recall
 from models.text.clean import item_text
 from models.text.embedding_cache import EmbeddingCache, embed_texts
 from models.text.encoder import FakeEncoder
+from streams.catalogue.catalogue_reader import CatalogueReader, Fetched
 from streams.contract.records import VERSION, Item, encode
 from streams.errors import InputError
 from streams.health.counters import Metrics
-from streams.recommender.catalogue_reader import CatalogueReader, Fetched
 from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model, Served
 from streams.settings.load import KafkaSettings, RecommenderSettings

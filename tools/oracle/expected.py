@@ -29,6 +29,7 @@ from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.rules.row_rules import Rules
 from models.text.clean import item_text, own_title
 from streams.catalogue.changes import facts_of
+from streams.catalogue.seen_index import SeenIndex
 from streams.contract.item_records import is_shown
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.marks import NO_MARKS, Marks, new_life
@@ -38,7 +39,7 @@ from streams.errors import InputError, RecordError
 from streams.health.counters import Counts
 from streams.kafka.publisher import KeyHomes
 from streams.recommender.list_encoding import Versions, list_seeds, recommendations, user_vectors
-from streams.recommender.list_records import SeenIndex, behaviours, left_out, weights_of_shown
+from streams.recommender.list_records import behaviours, left_out, weights_of_shown
 from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_device
 from streams.recommender.users.model_inputs import model_inputs
 from streams.recommender.users.records import UserFacts

@@ -56,7 +56,7 @@ def usable_device(device: str) -> str:
     return found
 
 
-def usable_artifact(path: Path, device: str, roots: Sequence[Path] = ()) -> Artifact:
+def usable_artifact(path: Path, device: str, roots: Sequence[Path] = (), manifest_sha256: str = "") -> Artifact:
     """Return an artifact.
 
     The arguments are those of :func:`~models.artifact.artifact.load_artifact`.
@@ -67,7 +67,7 @@ def usable_artifact(path: Path, device: str, roots: Sequence[Path] = ()) -> Arti
         When the artifact is missing, damaged, or outside the roots.
     """
     try:
-        return load_artifact(path, device, roots)
+        return load_artifact(path, device, roots, manifest_sha256)
     except ArtifactError as exc:
         raise HeadraceError(str(exc)) from exc
 

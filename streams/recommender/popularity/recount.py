@@ -58,17 +58,25 @@ class Recount:
         self._on_change = on_change
         self._topic = settings.kafka.topic("sequences")
         self._offsets: dict[int, int] = {}  # of the last window that was counted, by partition
+        self._partitions: frozenset[int] = frozenset()
         self.running: asyncio.Future[None] | None = None
 
     async def assigned(self, partitions: Collection[int]) -> None:
         """Count the windows of these partitions and of no others, from now on."""
         await self.stop()
+        self._partitions = frozenset(partitions)
         self._popularity.keep(partitions)
         self._offsets = {p: offset for p, offset in self._offsets.items() if p in partitions}
         self._popularity.begin_recount(partitions)
         if partitions:
             tps = [TP(self._topic, partition) for partition in sorted(partitions)]
             self.running = asyncio.ensure_future(self._guard(self._run(tps)))
+
+    async def adopt(self, popularity: LivePopularity) -> None:
+        """Count the windows of the same partitions for another model, from the beginning."""
+        await self.stop()
+        partitions, self._popularity, self._offsets = self._partitions, popularity, {}
+        await self.assigned(partitions)
 
     async def stop(self) -> None:
         """End a running recount; the next one goes on from there."""

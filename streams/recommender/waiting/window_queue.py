@@ -7,6 +7,7 @@ list rate is *held* until the next list is due, and delays nobody else::
     add ──► ready ──► take ──► (the model) ──► done
       └───► held ──┘    ▲                 └──► give_back, when the model fails
                         └── without_list: for a provisional list; the window stays
+    add_again ──► again ──► take, where no other window is ready
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from typing import Final, Generic, TypeVar
 from streams.contract.marks import NO_MARKS, Marks
 from streams.contract.records import encode
 from streams.contract.windows import MAX_REVISION, ListWindow, decode_list_window
+from streams.recommender.waiting.again import AgainQueue
 from streams.recommender.waiting.list_rate import ListRate
+from streams.recommender.waiting.pending import Key, PendingBatch, PendingWindow
 
 BatchT = TypeVar("BatchT")
 
@@ -30,42 +33,6 @@ BatchT = TypeVar("BatchT")
 MAX_WINDOWS: Final = 512
 #: While fewer users wait, their windows stay decoded: they soon get their lists.
 MAX_DECODED: Final = 4_096
-#: Partition and user key.
-Key = tuple[int, bytes]
-
-
-@dataclass(slots=True)
-class PendingBatch(Generic[BatchT]):
-    """A record batch, and how many windows must be delivered before it is done.
-
-    It is forgotten when its partition is taken away. ``batch`` is None for windows that no record
-    batch brought: there is nothing to commit.
-    """
-
-    batch: BatchT | None
-    remaining: int = 0
-    is_forgotten: bool = False
-
-
-@dataclass(slots=True)
-class PendingWindow(Generic[BatchT]):
-    """A user's newest window.
-
-    ``owner`` is the batch of the oldest window that this one replaced, else its own batch.
-    ``has_list`` says that this window has a provisional list; ``is_removed`` that the user was
-    removed since. ``since_s`` is when it became ready, ``scored_s`` when the model was done with
-    it.
-    """
-
-    partition: int
-    key: bytes
-    state: ListWindow
-    written_ms: int
-    owner: PendingBatch[BatchT]
-    has_list: bool = False
-    is_removed: bool = False
-    since_s: float = 0.0
-    scored_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -115,6 +82,8 @@ class WindowQueue(Generic[BatchT]):
         # taken, neither done nor given back
         self._in_hand: dict[Key, list[PendingWindow[BatchT]]] = {}
         self._batches: dict[int, deque[PendingBatch[BatchT]]] = {}
+        # windows that have lists of the model before; no record batch waits for them
+        self._again: AgainQueue[BatchT] = AgainQueue()
         self.arrived = asyncio.Event()
         self.n_superseded = 0
 
@@ -143,6 +112,7 @@ class WindowQueue(Generic[BatchT]):
         now_s = self._clock()
         for key, state, written_ms in windows:
             window, n_behaviours, user = self._kept(state), len(state.items), (partition, key)
+            self._again.drop(user)
             ready = self._ready.get(user)
             waiting = ready or self._held.get(user)
             if waiting is None:
@@ -154,6 +124,24 @@ class WindowQueue(Generic[BatchT]):
             if ready is not None:
                 self._without_list[user] = None
         return self._finished(partition)
+
+    @property
+    def n_again(self) -> int:
+        """Windows that wait for a list of a new model."""
+        return len(self._again)
+
+    def add_again(self, partition: int, key: bytes, state: ListWindow, written_ms: int) -> bool:
+        """Queue a window whose user has a list of the model before; False where none is needed.
+
+        It comes after all windows that have no list, gets no provisional list, and holds up no
+        commit. A user with a newer window, waiting or in the model's hands, needs none.
+        """
+        user = (partition, key)
+        if user in self._ready or user in self._held or user in self._in_hand:
+            return False
+        self._again.add(user, state, written_ms)
+        self.arrived.set()
+        return True
 
     def release(self) -> float | None:
         """Make held users ready whose list is due now.
@@ -172,7 +160,7 @@ class WindowQueue(Generic[BatchT]):
 
     def n_ready(self) -> int:
         """Return how many users the model may have now."""
-        return len(self._ready)
+        return len(self._ready) or len(self._again)
 
     def take(self, max_tokens: int, max_windows: int = MAX_WINDOWS) -> list[PendingWindow[BatchT]]:
         """Remove and return the oldest ready windows whose padded batch stays within both bounds.
@@ -191,6 +179,10 @@ class WindowQueue(Generic[BatchT]):
             taken.append(_decoded(user, waiting, has_list=user not in self._without_list))
             self._in_hand.setdefault(user, []).append(taken[-1])
             self._without_list.pop(user, None)
+        if not taken:
+            taken = self._again.take(max_tokens, now_s)
+            for window in taken:
+                self._in_hand.setdefault((window.partition, window.key), []).append(window)
         return taken
 
     def without_list(self, n: int) -> list[PendingWindow[BatchT]]:
@@ -234,6 +226,9 @@ class WindowQueue(Generic[BatchT]):
             if window.owner.is_forgotten or window.is_removed:
                 continue
             user = (window.partition, window.key)
+            if window.is_again:
+                self.add_again(window.partition, window.key, window.state, window.written_ms)
+                continue
             if not window.has_list:
                 self._rate.take_back(user)
             newer = self._ready.get(user) or self._held.get(user)
@@ -267,6 +262,7 @@ class WindowQueue(Generic[BatchT]):
         marks : of a user with a mark, only windows of the former life are dropped
         """
         for user in ((partition, key) for key in keys):
+            self._again.drop(user)
             mark = marks.get(user[1], MAX_REVISION)
             waiting = self._ready.get(user) or self._held.get(user)
             if waiting is not None and _state(waiting).revision <= mark:
@@ -292,6 +288,7 @@ class WindowQueue(Generic[BatchT]):
         partitions : those that were taken away; None means all
         """
         gone = set(self._batches if partitions is None else partitions)
+        self._again.forget(None if partitions is None else gone)
         dropped = [owner for partition in gone for owner in self._batches.pop(partition, ())]
         for owner in dropped:
             owner.is_forgotten = True

@@ -109,8 +109,11 @@ def test_a_folder_that_is_swapped_after_the_check_is_not_read(
     saved.with_name("kept").rename(saved)
     read = artifact_files.read_plain
 
+    swaps = [swap]
+
     def swap_then_read(*args: Any) -> bytes:
-        swap()
+        if swaps:  # before the first of the files
+            swaps.pop()()
         return read(*args)
 
     monkeypatch.setattr("models.artifact.artifact.read_plain", swap_then_read)

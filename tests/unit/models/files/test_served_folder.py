@@ -6,9 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from models.files import served_folder
 from models.files.served_folder import is_served, mark_served
 
 HOLDER = (
@@ -29,8 +26,15 @@ def test_a_folder_is_served_until_the_last_process_that_loaded_it_ends(tmp_path:
     assert not is_served(tmp_path)
 
 
-def test_what_is_no_folder_is_not_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served_folder, "_held", [])
+def test_a_folder_that_is_given_up_is_not_served(tmp_path: Path) -> None:
+    """A process that has taken another artifact into service."""
+    give_up = mark_served(tmp_path)
+    assert is_served(tmp_path)
+    give_up()
+    assert not is_served(tmp_path)
+
+
+def test_what_is_no_folder_is_not_served(tmp_path: Path) -> None:
     mark_served(tmp_path / "none")
     assert not is_served(tmp_path / "none")
     (tmp_path / "file").touch()

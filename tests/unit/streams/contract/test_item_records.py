@@ -12,11 +12,11 @@ from aiokafka import TopicPartition
 
 import tools.catalogue.items_topic
 from models.base.types import Float32
+from streams.catalogue.catalogue_reader import CatalogueReader
 from streams.contract.item_records import ItemDecoder
 from streams.contract.records import Item, encode
 from streams.errors import RecordError
 from streams.health.counters import Metrics
-from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings, RecommenderSettings

@@ -18,7 +18,7 @@ from streams.health.unknown_items import MAX_IDS, STALE_S, UNHEALTHY_S, Tally, U
 from streams.recommender.delivery import Window
 from streams.recommender.live_counts import LiveCounts
 from streams.recommender.popularity.live_popularity import LivePopularity
-from streams.recommender.waiting.window_queue import PendingBatch, PendingWindow
+from streams.recommender.waiting.pending import PendingBatch, PendingWindow
 from streams.state.table import BatchTable
 from tests.support import tiny_models
 from tests.support.builders import idle_health

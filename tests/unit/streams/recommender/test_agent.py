@@ -15,9 +15,10 @@ from models.base.types import Float32
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.rules.row_rules import Rules
 from streams.announcements.scenario_rules import RulesChange
+from streams.catalogue.seen_index import SeenIndex
 from streams.errors import HeadraceError
 from streams.recommender.agent import RecommenderAgent, build_recommender
-from streams.recommender.list_records import SeenIndex
+from streams.recommender.model.announced_model import Announcement
 from streams.recommender.served import Model
 from streams.settings.load import load_settings
 from tests.support import tiny
@@ -27,6 +28,17 @@ from tests.support import tiny
 def untamed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave PyTorch's settings, which the whole test process shares, as they are."""
     monkeypatch.setattr("streams.recommender.served.tame_pytorch", lambda: None)
+    monkeypatch.setattr("streams.recommender.agent.follow", announcements)
+
+
+async def announcements(*_: Any, **_named: Any) -> AsyncGenerator[dict[str, Announcement], None]:
+    """Give announcements without Kafka: nothing, then what a test puts into the queue."""
+    yield {}
+    while True:
+        yield await ANNOUNCED.get()
+
+
+ANNOUNCED: asyncio.Queue[dict[str, Announcement]] = asyncio.Queue()
 
 
 def test_an_artifact_that_cannot_be_loaded_leaves_nothing_open(tmp_path: Path) -> None:
@@ -108,7 +120,7 @@ class NotedReceipts:
 @pytest.mark.model
 def test_a_new_catalogue_is_served_and_the_end_closes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first catalogue is there when the worker begins; each later one takes its place whole."""
-    monkeypatch.setattr("streams.recommender.agent.CatalogueReader", FakeReader)
+    monkeypatch.setattr("streams.recommender.model_swaps.CatalogueReader", FakeReader)
 
     async def run() -> None:
         monkeypatch.setattr("streams.recommender.agent.scenario_rules", FakeRules().follow)

@@ -15,10 +15,10 @@ from models.base.types import Float32
 from models.ranking.pipeline import Catalogue, Pipeline
 from models.text.encoder import FakeEncoder
 from models.training.train import NO_TEXT, TrainingData
+from streams.catalogue.catalogue_reader import CatalogueReader
 from streams.contract.records import Item, encode
 from streams.errors import InputError
 from streams.health.counters import Metrics
-from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.model import artifact_encoder
 from streams.recommender.model.artifact_encoder import ArtifactEncoder
 from streams.recommender.model.model_thread import ModelThread

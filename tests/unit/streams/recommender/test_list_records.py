@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from models.ranking.lists import RankedBatch
+from streams.catalogue.seen_index import SeenIndex
 from streams.contract.records import encode
 from streams.contract.windows import ListWindow, Trigger, WindowItem, WindowState, seen_hash
 from streams.recommender.list_encoding import ListEncoder, Versions
 from streams.recommender.list_records import (
-    SeenIndex,
     behaviours,
     new_items,
     newest_windows,

@@ -27,7 +27,8 @@ from streams.recommender.model_loop import ModelLoop
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.served import Model, Served
 from streams.recommender.waiting.backpressure import Backpressure
-from streams.recommender.waiting.window_queue import PendingBatch, PendingWindow, WindowQueue
+from streams.recommender.waiting.pending import PendingBatch, PendingWindow
+from streams.recommender.waiting.window_queue import WindowQueue
 from streams.settings.load import RecommenderSettings
 from streams.state.table import BatchTable
 from tests.support import tiny_models

@@ -8,8 +8,9 @@ from models.ranking.catalogue.ruled import ruled
 from models.ranking.pipeline import Pipeline, RankedBatch
 from models.rules.repeats import ALL_REPEATS, NO_REPEATS
 from models.rules.row_rules import Rules
+from streams.catalogue.seen_index import SeenIndex
 from streams.contract.windows import Trigger, WindowItem, WindowState, note_shown, seen_hash
-from streams.recommender.list_records import SeenIndex, behaviours, left_out, weights_of_shown
+from streams.recommender.list_records import behaviours, left_out, weights_of_shown
 from tests.support import tiny_models
 
 pytestmark = pytest.mark.model

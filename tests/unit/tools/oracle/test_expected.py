@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 
 from models.artifact.artifact import load_artifact
 from models.ranking.pipeline import Catalogue, Pipeline
+from streams.catalogue.catalogue_reader import CatalogueReader
+from streams.catalogue.seen_index import SeenIndex
 from streams.contract.records import EventDecoder, Item, Recommendation, encode
 from streams.contract.windows import decode_window
 from streams.errors import InputError
 from streams.health.counters import Counts, Metrics
 from streams.kafka.publisher import KeyHomes, partition_of
-from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.list_encoding import Versions, recommendations
-from streams.recommender.list_records import SeenIndex, behaviours
+from streams.recommender.list_records import behaviours
 from streams.recommender.model.artifact_encoder import ArtifactEncoder
 from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -35,16 +34,14 @@ def test_the_folder_of_the_settings_is_live_once_it_is_there(tmp_path: Path, mon
     check_live(live, False)
 
 
-def test_a_folder_that_a_running_process_loaded_is_live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    held: list[int] = []
-    monkeypatch.setattr(served_folder, "_held", held)
+def test_a_folder_that_a_running_process_loaded_is_live(tmp_path: Path) -> None:
     folder = tmp_path / "a"
     folder.mkdir()
-    served_folder.mark_served(folder)
+    give_up = served_folder.mark_served(folder)
     with pytest.raises(InputError, match=r"a running recommender serves this artifact.*add --yes"):
         check_live(folder, False)
     check_live(folder, True)
-    os.close(held.pop())
+    give_up()
     check_live(folder, False)
 
 

@@ -151,6 +151,7 @@ def test_an_assignment_counts_its_partitions_of_windows(live_popularity: str, ex
         parts: Any = dict.fromkeys(("vectors", "metrics", "queue", "maker"))
         parts["forgetting"] = SimpleNamespace(begin=lambda _partitions: asyncio.sleep(0))
         users = cast(UsersReader, RecordingRecount())
+        parts["refresh"] = SimpleNamespace(assigned=lambda _partitions: None)
         app.serving.collector = Collector(app=app, recount=cast(Recount, found), users=users, **parts)
         topic = chosen.kafka.topic
         mine = {TP(topic("sequences"), 0), TP(topic("sequences"), 3), TP(topic("user-vectors"), 0)}

@@ -17,12 +17,13 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
 import numpy as np
 from aiokafka import TopicPartition
 
+from models.artifact.artifact import Artifact
 from models.base.types import Float32
 from models.features.columns import item_row
 from models.index.index import EXACT_UP_TO, ItemIndex
@@ -32,6 +33,7 @@ from models.ranking.catalogue.recall import RECALL_TARGET, running_recall
 from models.ranking.catalogue.store import CatalogueStore, Entry
 from streams.catalogue.changes import Schedule, facts_of, rest_key, text_key
 from streams.catalogue.item_vectors import item_vectors, n_imputed
+from streams.catalogue.seen_index import SeenIndex
 from streams.contract.item_records import is_shown
 from streams.contract.records import Item
 from streams.errors import RecordError
@@ -40,9 +42,7 @@ from streams.formats.schema_registry import SchemaRegistry
 from streams.health.counters import Metrics
 from streams.kafka.readers import start_reader
 from streams.kafka.topic_reader import partition_count, read_to_ends
-from streams.recommender.list_records import SeenIndex
 from streams.recommender.model.model_thread import ModelThread
-from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,16 @@ RECALL_S: Final = 60.0
 NO_VECTOR: Final = np.zeros(1, dtype=np.float32)
 
 
+class ReadModel(Protocol):
+    """What the reader uses of a model, as in ``streams.recommender.served.Model``."""
+
+    @property
+    def artifact(self) -> Artifact: ...  # noqa: D102
+
+    @property
+    def embed(self) -> Callable[[list[str]], Float32] | None: ...  # noqa: D102
+
+
 class CatalogueReader:
     """Follows ``items``. For one event loop.
 
@@ -74,12 +84,13 @@ class CatalogueReader:
     ----------
     seen : finds the items of all catalogues by their hashes
     n_rebuilds : rebuilds that were taken over
+    n_taken_in : items whose text was embedded, or found in the cache, so far
     """
 
     def __init__(
         self,
         settings: KafkaSettings,
-        model: Model,
+        model: ReadModel,
         thread: ModelThread,
         metrics: Metrics,
         registry: SchemaRegistry | None = None,
@@ -100,12 +111,19 @@ class CatalogueReader:
         self._recall: asyncio.Future[float] | None = None
         self._recall_due_s = 0.0
         self.n_rebuilds = 0
+        self.n_taken_in = 0
         self.seen = SeenIndex(model.artifact.manifest.item_ids if model.embed is None else ())
 
     @property
     def is_rebuilding(self) -> bool:
         """Whether a rebuild runs beside the model, or waits to be taken over."""
         return self._rebuild is not None
+
+    def report_to(self, metrics: Metrics) -> None:
+        """Count in these metrics from now on: the reader's catalogue is the one in force."""
+        for name in ("catalogue_items", "catalogue_hidden", "catalogue_tail", "index_generation"):
+            metrics.put(name, self._metrics.values[name])
+        self._metrics = metrics
 
     async def catalogues(self) -> AsyncGenerator[Catalogue, None]:
         """Yield the catalogue of what ``items`` holds now, then a new one after each change."""
@@ -245,6 +263,8 @@ class CatalogueReader:
             found, why_not = await self._thread.run(item_vectors, changed[start : start + ITEMS_PER_JOB], embed)
             vectors |= found
             left_out |= why_not.keys()
+            self.n_taken_in += len(found) + len(why_not)
+            self._metrics.put("catalogue_taken_in", self.n_taken_in)
             for item_id, why in why_not.items():
                 log.warning("items: %r left out: %s", item_id, why)
         self._metrics.add("items_left_out", len(left_out))

@@ -100,9 +100,9 @@ def test_a_poisoned_topic_leaves_a_catalogue_of_the_others() -> None:
     from typing import Any
 
     from models.ranking.pipeline import Pipeline
+    from streams.catalogue.catalogue_reader import CatalogueReader
     from streams.contract.records import encode
     from streams.health.counters import Metrics
-    from streams.recommender.catalogue_reader import CatalogueReader
     from streams.recommender.model.model_thread import ModelThread
     from streams.recommender.served import Model
     from streams.settings.load import KafkaSettings, RecommenderSettings

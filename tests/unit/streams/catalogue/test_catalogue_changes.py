@@ -13,9 +13,9 @@ from models.base.types import Float32
 from models.ranking.catalogue import Catalogue
 from models.ranking.pipeline import Pipeline
 from models.text.encoder import FakeEncoder
+from streams.catalogue.catalogue_reader import CatalogueReader
 from streams.contract.records import Item, encode
 from streams.health.counters import Metrics
-from streams.recommender.catalogue_reader import CatalogueReader
 from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings, RecommenderSettings
