@@ -40,8 +40,8 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     "announcer": ("models", "rules", "privacy", "receipts"),
     # proves that nothing is left of a forgotten user
     "eraser": ALL_TOPICS,
-    # status checks whether a partition without progress has records left
-    "operator": ("events", "sequences"),
+    # status checks whether a partition without progress has records left, and what workers serve
+    "operator": ("events", "sequences", "receipts"),
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
     # and removes requests that have lapsed

@@ -23,6 +23,7 @@ KINDS: Final = {
     "broker-restart": "kills a broker of its own, starts it again, then pauses it",
     "poison": "publishes malformed and damaged records, damages an artifact, deletes events unread",
     "slow-model": "slows, hangs and crashes the model",
+    "model-swap": "publishes a second artifact under load, and takes it back",
     "soak": "runs waves, bursts and pauses of load for a long time and watches memory",
     "overload": "publishes ten times what the workers sustain",
     "rules": "changes the rules of lists ten times, and judges every list",

@@ -61,6 +61,7 @@ async def run_drill(kind: Kind, drill: Drill) -> dict[str, Any]:
             n_hidden=drill.n_hidden,
             before=drill.events_before,
             rules=drill.rules,
+            artifacts=drill.artifacts,
         )
         verdict.stale_windows = drill.observer.windows.n_stale
         await kind.epilogue(drill)

@@ -62,6 +62,7 @@ class Drill:
     ----------
     items : the catalogue at the end of the drill; a script that changes the catalogue changes this
         too
+    artifacts : folders of the artifacts that lists may be made with, that of the settings first
     extra : figures that the kind reports beside the verdict
     found : problems that the kind found, one line each
     prefill_s : seconds from the first event of the prefill to its last list
@@ -82,7 +83,7 @@ class Drill:
         self.say = say
         self.rng = random.Random(plan.seed)  # noqa: S311 - a reproducible order of faults, nothing secret
         self.items: list[Item] = catalogue_of(Path(settings.recommender.artifact))
-        self.cluster = Cluster(settings, folder, variables_of(settings, plan))
+        self.cluster = Cluster(settings, folder, variables_of(settings, plan) | roots_of(settings, folder))
         source = EventSource(
             plan.n_users,
             [item.item_id for item in self.items],
@@ -93,6 +94,7 @@ class Drill:
         self.load = Load(settings.kafka, source, plan.rate_per_s)
         self.observer = Observer(settings.kafka)
         self.faults: list[Fault] = []
+        self.artifacts = [Path(settings.recommender.artifact)]
         self.extra: dict[str, Any] = {}
         self.found: list[str] = []
         self.prefill_s = 0.0
@@ -199,6 +201,11 @@ class Drill:
         """Check that the five counts add up on every page that answers."""
         self.pages = await self.cluster.counts()
         self.found += [f"{label}: counts do not add up" for label in unbalanced(self.pages)]
+
+
+def roots_of(settings: Settings, folder: Path) -> dict[str, str]:
+    """Return the setting by which workers also take artifacts in the drill's own folder."""
+    return {"HEADRACE_ARTIFACT_ROOTS": ",".join(map(str, [*settings.recommender.roots(), folder]))}
 
 
 def variables_of(settings: Settings, plan: Plan) -> dict[str, str]:

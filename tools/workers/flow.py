@@ -22,6 +22,7 @@ from streams.settings.load import Settings
 from tools.workers.acknowledge import as_text, unacknowledged
 from tools.workers.apps import APPS, App, AppName
 from tools.workers.known_items import live_share
+from tools.workers.live_models import live_models
 from tools.workers.process import opener
 
 POLL_S: Final = 0.5
@@ -42,6 +43,7 @@ class Flow:
     watermarks : high watermarks, read before the first look
     expired : events that were deleted unread in the last day and that nobody has acknowledged, each
         with its partition
+    models : the artifact of each member, by member id; empty for the sequencer
     share : how many of the last events are of items outside the catalogue; None for the sequencer
     """
 
@@ -55,6 +57,7 @@ class Flow:
     watermarks: Mapping[Place, int] = field(default_factory=dict)
     expired: tuple[tuple[int, Gap], ...] = ()
     share: CatalogueShare | None = None
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 async def look(settings: Settings, seconds: float) -> list[Flow]:
@@ -81,7 +84,8 @@ async def _look(settings: Settings, app: App, seconds: float) -> Flow:
         looked = Flow(app.name, topic, await watch.describe(), before, after, frozenset(empty), watermarks=watermarks)
         notes = await watch.notes(topic)
         if app.name == "recommender":
-            return replace(looked, share=live_share(notes.values(), looked.group, now_ms))
+            models = await live_models(kafka, looked.group)
+            return replace(looked, share=live_share(notes.values(), looked.group, now_ms), models=models)
         judged = {number: decode_judged(note) for number, note in sorted(notes.items())}
         rejecting = tuple(number for number, found in judged.items() if found.alarms_at(now_ms))
         expired = await unacknowledged(watch, kafka, judged, now_ms)
@@ -160,12 +164,14 @@ def page(url: str) -> dict[str, Any]:
         raise InputError(f"--workers {url}: must begin with http://")
     try:
         with opener.open(f"{base}/counts", timeout=PAGE_TIMEOUT_S) as response:
-            counts = json.load(response)["total"]
+            found = json.load(response)
+            counts, artifact = found["total"], found.get("artifact", "")
         with opener.open(f"{base}/health", timeout=PAGE_TIMEOUT_S) as response:
             alarms = json.load(response).get("alarms", [])
     except (OSError, ValueError, KeyError) as exc:
-        return {"url": base, "counts": None, "why": f"worker {base}: not ready or not there: {exc}"}
-    return {"url": base, "counts": counts, "why": "; ".join(f"worker {base}: {alarm}" for alarm in alarms)}
+        return {"url": base, "counts": None, "artifact": "", "why": f"worker {base}: not ready or not there: {exc}"}
+    why = "; ".join(f"worker {base}: {alarm}" for alarm in alarms)
+    return {"url": base, "counts": counts, "artifact": artifact, "why": why}
 
 
 def _numbers(partitions: Sequence[int]) -> str:

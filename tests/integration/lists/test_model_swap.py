@@ -196,7 +196,7 @@ def test_a_bad_artifact_changes_nothing_and_the_receipt_says_why(settings: Setti
             answers = asyncio.run(announced_answers(settings, folder, damage, is_before))
             assert [receipt.stage for receipt in answers.given] == ["failed"], name
             assert said in answers.given[0].detail, (name, answers.given[0].detail)
-        for uri, said in ((str(tmp_path / "elsewhere"), "artifact_roots"), ("s3://bucket/model", "absolute path")):
+        for uri, said in ((str(tmp_path / "elsewhere"), "ARTIFACT_ROOTS"), ("s3://bucket/model", "absolute path")):
             record = ModelAnnouncement(1, "bad", uri, "0" * 64, 5, {})
             announcement = asyncio.run(announce(settings.kafka, "models", "live", record))
             waiting = wait_for_receipts(settings.kafka, "model", announcement, apps=["recommender"], timeout_s=WAIT_S)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import time
 from pathlib import Path
 from typing import Any
 
 from models.training.log_findings import find_no_hits
 from streams.errors import InputError
+from streams.settings.load import load_settings
+from tools.announcing.models import TIMEOUT_S, publish_artifact
 from tools.cli import emit
 from tools.files.cells.times import parse_time
 from tools.training.catalogue_share import share_of_items
@@ -37,6 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="demo is small and quick, best takes long (default: %(default)s)",
     )
     FitOptions.add_options(parser)
+    parser.add_argument(
+        "--publish", action="store_true", help="announce the artifact as headrace models publish does, and wait"
+    )
+    parser.add_argument("--name", default="live", help="with --publish: the deployment name (default: %(default)s)")
     add_consent(parser)
 
 
@@ -68,7 +75,14 @@ def run(args: argparse.Namespace) -> int:
         "warnings": warnings,
         **sources.refused.result(),
     }
-    emit(args, result, of_training(result))
+    swap = None
+    if args.publish:
+        kafka = load_settings(broker=args.broker).kafka
+        swap = asyncio.run(publish_artifact(kafka, args.out, args.name, refresh_days=None, timeout_s=TIMEOUT_S))
+        result["published"] = swap.as_dict()
+    emit(args, result, [*of_training(result), *(() if swap is None else swap.as_lines())])
+    if swap is not None and swap.answers is not None:
+        swap.answers.check(swap.what)
     return sources.refused.exit_code
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import UNSET
 
+from models.artifact.artifact import load_artifact
 from models.rules.row_rules import Rules
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.marks import UNKNOWN_OFFSET, Marks
@@ -87,6 +88,7 @@ async def judge(
     n_hidden: int = 0,
     before: Sequence[ConsumedRecord] = (),
     rules: Mapping[str, Rules] | None = None,
+    artifacts: Sequence[Path] = (),
 ) -> Verdict:
     """Read the topics and compare them with the oracle; leave ``stale_windows`` to the observer.
 
@@ -98,6 +100,7 @@ async def judge(
         markers, deleted events
     before : records of ``events`` that the topic no longer has, in the order of each partition
     rules : by version; each list is compared with what it must be under the rules that it names
+    artifacts : folders of the artifacts that a list may name; empty for that of the settings alone
     """
     kafka = settings.kafka
     rejects = await _reject_log(kafka)
@@ -116,7 +119,9 @@ async def judge(
     verdict.examples = [f"window of {d.user_id}: {d.what}: {d.why}" for d in differences[:EXAMPLES]]
     wrong = {d.user_id.encode() for d in differences}
     verdict.lost = sum(n_lost(windows.get(key), truth.windows[key]) for key in wrong & truth.windows.keys())
-    expected = await asyncio.to_thread(_expected_lists, settings, list(items), truth, lists, rules or {})
+    expected = await asyncio.to_thread(
+        _expected_lists, settings, list(items), truth, lists, rules or {}, artifacts
+    )
     list_differences = compare_lists(lists, expected)
     verdict.wrong_lists = len(list_differences)
     verdict.examples += [f"list of {d.user_id}: {d.what}: {d.why}" for d in list_differences[:EXAMPLES]]
@@ -129,18 +134,24 @@ def _expected_lists(
     truth: Truth,
     lists: Mapping[bytes, Recommendation],
     rules: Mapping[str, Rules],
+    artifacts: Sequence[Path],
 ) -> dict[bytes, Recommendation]:
-    """Return the list of each window under the rules that the user's list names."""
-    windows: dict[str, dict[bytes, bytes]] = {}
+    """Return the list of each window by the artifact and under the rules that the list names.
+
+    Where the list names no artifact of these, it is the first.
+    """
+    folders = {load_artifact(folder).version: folder for folder in reversed(artifacts)}
+    first = artifacts[0] if artifacts else Path(settings.recommender.artifact)
+    windows: dict[tuple[str, Path], dict[bytes, bytes]] = {}
     for key, window in truth.windows.items():
         made = lists.get(key)
         version = "" if made is None or made.rules is UNSET else str(made.rules)
-        windows.setdefault(version, {})[key] = window
+        folder = first if made is None else folders.get(made.artifact, first)
+        windows.setdefault((version, folder), {})[key] = window
     expected: dict[bytes, Recommendation] = {}
-    for version, of_version in windows.items():
-        obeyed = rules.get(version)
-        oracle = ListOracle(Path(settings.recommender.artifact), items, settings.recommender, rules=obeyed)
-        expected |= oracle.lists(of_version)
+    for (version, folder), of_both in windows.items():
+        oracle = ListOracle(folder, items, settings.recommender, rules=rules.get(version))
+        expected |= oracle.lists(of_both)
     return expected
 
 
