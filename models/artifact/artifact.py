@@ -223,12 +223,15 @@ def load_artifact(
     except (ArithmeticError, AssertionError, KeyError, RuntimeError, TypeError, ValueError) as exc:
         reason = " ".join(str(exc).split())
         raise ArtifactError(directory, f"tensors and configuration do not fit: {reason}") from exc
-    if golden is None:
-        return artifact
+    return artifact if golden is None else _beside(directory, artifact, golden)
+
+
+def _beside(directory: Path, artifact: Artifact, golden: bytes) -> Artifact:
     try:
-        return replace(artifact, golden=read_golden(golden, manifest.golden_sha256, len(artifact.whitening.mean)))
+        read = read_golden(golden, artifact.manifest.golden_sha256, len(artifact.whitening.mean))
     except FileError as exc:
         raise ArtifactError(directory / GOLDEN, str(exc)) from exc
+    return replace(artifact, golden=read)
 
 
 def _read(directory: Path, folder: int, sha256: str) -> tuple[Manifest, bytes]:

@@ -119,9 +119,7 @@ async def judge(
     verdict.examples = [f"window of {d.user_id}: {d.what}: {d.why}" for d in differences[:EXAMPLES]]
     wrong = {d.user_id.encode() for d in differences}
     verdict.lost = sum(n_lost(windows.get(key), truth.windows[key]) for key in wrong & truth.windows.keys())
-    expected = await asyncio.to_thread(
-        _expected_lists, settings, list(items), truth, lists, rules or {}, artifacts
-    )
+    expected = await asyncio.to_thread(_expected_lists, settings, list(items), truth, lists, rules or {}, artifacts)
     list_differences = compare_lists(lists, expected)
     verdict.wrong_lists = len(list_differences)
     verdict.examples += [f"list of {d.user_id}: {d.what}: {d.why}" for d in list_differences[:EXAMPLES]]

@@ -146,7 +146,7 @@ def test_a_new_catalogue_is_served_and_the_end_closes_everything(monkeypatch: py
 @pytest.mark.model
 def test_rules_take_the_place_of_rules_and_bad_ones_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A receipt says what is in force; a new catalogue and new popularity keep the rules."""
-    monkeypatch.setattr("streams.recommender.agent.CatalogueReader", ShopReader)
+    monkeypatch.setattr("streams.recommender.model_swaps.CatalogueReader", ShopReader)
     rules = Rules.of("deny = ['i1', 'i2']")
 
     async def run() -> None:

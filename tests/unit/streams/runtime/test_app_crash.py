@@ -50,7 +50,7 @@ def test_an_agent_that_is_started_again_takes_no_batch(
     monkeypatch.setattr(app, "_consumer", SimpleNamespace(accept=accepted.append))
     if isinstance(app.serving, RecommenderAgent):
         pressure = SimpleNamespace(wait_for_room=lambda: asyncio.sleep(0))
-        parts: Any = dict.fromkeys(("vectors", "metrics", "queue", "recount", "refresh", "forgetting"))
+        parts: Any = dict.fromkeys(("vectors", "metrics", "queue", "recount", "refresh", "users", "forgetting"))
         app.serving.collector = Collector(app=app, maker=cast(Any, SimpleNamespace(pressure=pressure)), **parts)
     agent = next(iter(app.agents.values()))
     app._fail(BrokerError("a batch was not delivered"))

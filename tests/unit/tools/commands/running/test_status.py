@@ -135,6 +135,7 @@ def test_a_workers_page_tells_its_counts_and_its_readiness(pages: tuple[str, dic
     assert page(f"{url}/") == {
         "url": url,
         "counts": {"read": 3, "accepted": 2, "duplicate": 1, "late": 0, "rejected": 0, "forgotten": 0},
+        "artifact": "",
         "why": "",
     }
     answer["status"] = 503
