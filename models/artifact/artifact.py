@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from models.artifact.golden import GOLDEN, MAX_GOLDEN_BYTES, Golden, encode_golden, read_golden
-from models.artifact.manifest import DEFAULT_FORMAT, FORMAT, Manifest, read_manifest
+from models.artifact.manifest import DEFAULT_FORMAT, FORMAT, Manifest, read_manifest, version_of
 from models.artifact.shapes import check_newcomers, check_shapes, check_sizes, empty_models
 from models.base.event_types import WindowTypes
 from models.base.types import Float32, Int64
@@ -318,7 +318,7 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
     whitening = Whitening(tensors["whitening.mean"].numpy(), tensors["whitening.matrix"].numpy())
     return Artifact(
         manifest=manifest,
-        version=_version(manifest),
+        version=version_of(manifest),
         tensors=tensors,
         sequence=sequence.eval(),
         fusion=fusion.eval(),
@@ -337,27 +337,6 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
         kinds=manifest.kinds,
         repeats=manifest.policy,
     )
-
-
-def _version(manifest: Manifest) -> str:
-    """Return 12 hexadecimal digits over all fields of a manifest that change a list.
-
-    The creation time and the metrics change none.
-    """
-    made_of: tuple[object, ...] = (
-        manifest.format, manifest.sha256, manifest.item_ids, manifest.encoder_version, manifest.text_version,
-        sorted(manifest.sequence.items()),
-        manifest.item_features, manifest.user_features, manifest.alpha, manifest.regularisation, manifest.trained_to_ms,
-    )  # fmt: skip
-    if manifest.encoder_sha256:  # without one, older artifacts keep their version
-        made_of = (*made_of, manifest.encoder_sha256)
-    if manifest.format != DEFAULT_FORMAT:
-        made_of = (*made_of, manifest.event_types)
-    if manifest.newcomers is not UNSET:
-        made_of = (*made_of, manifest.newcomers)
-    if not isinstance(manifest.repeats, UnsetType):
-        made_of = (*made_of, manifest.repeats)
-    return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:12]
 
 
 def _load(module: nn.Module, prefix: str, tensors: Mapping[str, Tensor]) -> None:

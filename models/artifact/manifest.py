@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -151,3 +152,24 @@ def read_manifest(text: bytes, most_items: int) -> Manifest:
     if policy.is_never and not isinstance(manifest.repeats, UnsetType):
         raise FileError("repeats must be absent where no item may come back")
     return manifest
+
+
+def version_of(manifest: Manifest) -> str:
+    """Return 12 hexadecimal digits over all fields of a manifest that change a list.
+
+    The creation time and the metrics change none.
+    """
+    made_of: tuple[object, ...] = (
+        manifest.format, manifest.sha256, manifest.item_ids, manifest.encoder_version, manifest.text_version,
+        sorted(manifest.sequence.items()),
+        manifest.item_features, manifest.user_features, manifest.alpha, manifest.regularisation, manifest.trained_to_ms,
+    )  # fmt: skip
+    if manifest.encoder_sha256:  # without one, older artifacts keep their version
+        made_of = (*made_of, manifest.encoder_sha256)
+    if manifest.format != DEFAULT_FORMAT:
+        made_of = (*made_of, manifest.event_types)
+    if manifest.newcomers is not UNSET:
+        made_of = (*made_of, manifest.newcomers)
+    if not isinstance(manifest.repeats, UnsetType):
+        made_of = (*made_of, manifest.repeats)
+    return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:12]
