@@ -32,13 +32,9 @@ def untamed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def announcements(*_: Any, **_named: Any) -> AsyncGenerator[dict[str, Announcement], None]:
-    """Give announcements without Kafka: nothing, then what a test puts into the queue."""
+    """Give announcements without Kafka: nothing is announced."""
     yield {}
-    while True:
-        yield await ANNOUNCED.get()
-
-
-ANNOUNCED: asyncio.Queue[dict[str, Announcement]] = asyncio.Queue()
+    await asyncio.Event().wait()
 
 
 def test_an_artifact_that_cannot_be_loaded_leaves_nothing_open(tmp_path: Path) -> None:
@@ -108,13 +104,14 @@ class FakeRules:
 
 
 class NotedReceipts:
-    """Notes what receipts say."""
+    """Notes what receipts of rules say."""
 
     def __init__(self) -> None:
         self.given: list[tuple[str, str, str]] = []
 
-    def give(self, _kind: str, announcement: str, *, stage: str, detail: str = "", **_more: Any) -> None:
-        self.given.append((announcement, stage, detail))
+    def give(self, kind: str, announcement: str, *, stage: str, detail: str = "", **_more: Any) -> None:
+        if kind == "rules":
+            self.given.append((announcement, stage, detail))
 
 
 @pytest.mark.model
