@@ -52,12 +52,19 @@ class Found:
 
 @dataclass
 class _Log:
-    """What a topic holds of a user."""
+    """What a topic holds of a user.
+
+    Parameters
+    ----------
+    n_mentions : records of others that name the user or an event
+    n_naming : others whose newest record does
+    """
 
     newest: ConsumedRecord | None = None
     n_records: int = 0
     n_former: int = 0
     n_mentions: int = 0
+    n_naming: int = 0
 
 
 @dataclass
@@ -101,9 +108,13 @@ async def _read_topic(kafka: KafkaSettings, name: str, traces: Traces, where: st
     logs = {person.key: _Log() for person in traces.people}
     wanted = {text.encode(): person.key for person in traces.people for text in person.names}
     ids = {event_id: key for key, found in traces.event_ids.items() for event_id in found}
+    named_by: dict[bytes, set[bytes]] = {}
     try:
         async for record in read_records(kafka, kafka.topic(name)):
-            for key in owners_of(name, record, wanted, ids):
+            owners = owners_of(name, record, wanted, ids)
+            if record.key is not None and (owners or record.key in named_by):
+                named_by[record.key] = owners - {wanted.get(record.key, b"")}
+            for key in owners:
                 log = logs[key]
                 log.n_records += 1
                 if record.key is not None and wanted.get(record.key) == key:
@@ -113,6 +124,8 @@ async def _read_topic(kafka: KafkaSettings, name: str, traces: Traces, where: st
                     log.n_mentions += 1
     except TopicError:
         return
+    for key in (key for keys in named_by.values() for key in keys):
+        logs[key].n_naming += 1
     for person in traces.people:
         mark = traces.marks.get(person.key)
         for found in judge_log(name, logs[person.key], mark, f"{where}{kafka.topic(name)}", until):
@@ -208,7 +221,7 @@ def judge_log(name: str, log: _Log, mark: int | None, place: str, until: str) ->
         what = f"{n_log} records in the log{former}"
         found.append(Found(place, "stays", what, until, n_log))
     if log.n_mentions:
-        kind = "left" if name == "users" else "stays"
+        kind = "left" if name == "users" and log.n_naming else "stays"
         found.append(
             Found(
                 place, kind, f"{log.n_mentions} records of others that name the user or an event", until, log.n_mentions
