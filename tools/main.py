@@ -50,6 +50,7 @@ ROOMS: Final[dict[str, dict[str, str]]] = {
         "forget": "erase users, with receipts, and prove that nothing is left of them",
         "models": "announce an artifact to the running recommenders, or take it back",
         "rules": "check business rules of lists, put them into force, or take them back",
+        "why": "say why an item is in a list of a user, or is not",
     },
     "trials": {
         "demo": "train, replay and make lists on MovieLens-100K, from nothing",

@@ -58,6 +58,8 @@ class Candidates:
         see :func:`models.ranking.again.fill_again`; (2, n, 0) where no item may come back
     user_vectors : (n, dim + 1) float32, the last entry is 1
     factors : (n, f) float32, those of the window alone
+    mf_users : (n, f + 1) float32, what matrix factorisation scores with: with what is known of the
+        users; the last entry is 1
     packed : the positive behaviours of the windows
     had : catalogue rows of what is no candidate of each user, and where each user's begin: what
         repeats hide
@@ -72,6 +74,7 @@ class Candidates:
     places: Int32
     user_vectors: Float32
     factors: Float32
+    mf_users: Float32
     packed: PackedWindows
     had: tuple[Int64, Int64]
     known: Known | None = None
@@ -215,7 +218,8 @@ def gather(
         places = fill_again(wishes, found, features.planes)
     note("retrieve")
     return Candidates(
-        found.rows, found.counts, found.given, features.planes, features.ranks, places, vectors, factors, packed, seen, known,
+        found.rows, found.counts, found.given, features.planes, features.ranks, places, vectors, factors, mf_users, packed,
+        seen, known,
     )  # fmt: skip
 
 

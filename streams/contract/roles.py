@@ -17,7 +17,16 @@ from streams.contract.committed_note import ACKNOWLEDGED
 from streams.settings.load import KafkaSettings
 
 Role = Literal[
-    "sequencer", "recommender", "producer", "catalogue", "subscriber", "redriver", "announcer", "eraser", "operator"
+    "sequencer",
+    "recommender",
+    "producer",
+    "catalogue",
+    "subscriber",
+    "redriver",
+    "announcer",
+    "eraser",
+    "explainer",
+    "operator",
 ]
 Kind = Literal["topic", "group", "transactional-id", "cluster"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
@@ -42,6 +51,7 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     "eraser": ALL_TOPICS,
     # status checks whether a partition without progress has records left, and what workers serve
     "operator": ("events", "sequences", "receipts"),
+    "explainer": ("recommendations", "sequences", "events", "items", "user-vectors", "users", "models", "rules"),
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
     # and removes requests that have lapsed
@@ -54,6 +64,7 @@ WRITES: Final[dict[Role, tuple[str, ...]]] = {
     "announcer": ("models", "rules", "privacy"),
     "eraser": ("users", "privacy"),
     "operator": (),
+    "explainer": (),
 }
 
 

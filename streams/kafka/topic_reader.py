@@ -45,6 +45,7 @@ async def read_to_ends(
     stuck_after_s: float = STUCK_AFTER_S,
     max_records: int | None = None,
     deadline: float = math.inf,
+    poll_ms: int = POLL_MS,
 ) -> AsyncIterator[Fetched]:
     """Poll a consumer until each partition is at its end; yield the records of each poll, or none.
 
@@ -57,6 +58,8 @@ async def read_to_ends(
     stuck_after_s : how long no position may move while records are left, in seconds
     max_records : most records of one poll
     deadline : stop at this value of ``time.monotonic()``
+    poll_ms : longest wait of one poll. A range that ends with the marker of a transaction costs a
+        whole one, because no record ends the wait
 
     Raises
     ------
@@ -70,7 +73,7 @@ async def read_to_ends(
         positions = {tp: await consumer.position(tp) for tp in ends}
         behind = {tp: at for tp, at in positions.items() if at < ends[tp]}
         now = time.monotonic()
-        wait_ms = min(POLL_MS, (deadline - now) * 1000)
+        wait_ms = min(poll_ms, (deadline - now) * 1000)
         if not behind or wait_ms < 1:
             return
         if positions != before:

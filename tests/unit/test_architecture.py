@@ -65,7 +65,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.files"},
         {"tools.files.logs", "tools.files.entries"},
         {"tools.main", "tools.catalogue", "tools.workers"},
-        {"tools.broker", "tools.init", "tools.replay", "tools.replay.rejects", "tools.announcing"},
+        {"tools.broker", "tools.init", "tools.replay", "tools.replay.rejects", "tools.announcing", "tools.oracle.why"},
         {"tools.announcing.forgetting"},
         {"tools.replay.rebuild", "tools.training", "tools.demo", "tools.project"},
         {"tools.drills.judging"},

@@ -40,16 +40,21 @@ class EntryTopic(Generic[EntryT]):
         A record that is not a valid entry is left out and shown. Without the topic there are no
         changes.
         """
+        async for _, entry_id, entry in self.dated_changes(settings):
+            yield entry_id, entry
+
+    async def dated_changes(self, settings: KafkaSettings) -> AsyncIterator[tuple[int, str, EntryT | None]]:
+        """Yield what :meth:`changes` yields, each with its record's timestamp, in ms since 1970."""
         decoder, refused = self.open_decoder(settings), RefusedRows("records left out", SHOWN_LEFT_OUT)
         with contextlib.suppress(TopicError):
             async for record in read_records(settings, settings.topic(self.name)):
                 try:
-                    change = decoder.decode(record)
+                    entry_id, entry = decoder.decode(record)
                 except RecordError as exc:
                     place = f"{self.name}: offset {record.offset} of partition {record.partition} left out"
                     refused.refuse(place, exc)
                     continue
-                yield change
+                yield record.timestamp, entry_id, entry
         if refused.n > SHOWN_LEFT_OUT:
             say(f"{self.name}: {refused.n} records left out in all", style="yellow")
 

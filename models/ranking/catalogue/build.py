@@ -23,6 +23,8 @@ def build_catalogue(
     features: Mapping[str, Row] | None = None,
     hidden: Collection[str] = (),
     facts: Mapping[str, ItemFacts] | None = None,
+    *,
+    is_exact: bool = False,
 ) -> Catalogue:
     """Return the catalogue of ``items``, each with its raw text embedding (d_text,) float32.
 
@@ -37,6 +39,8 @@ def build_catalogue(
         imputed
     hidden : ids of items that lists must not show
     facts : item id to what rules may ask of it
+    is_exact : whether each search of a large catalogue looks at every item, instead of an index
+        that takes long to build
     """
     items = items or own_items(artifact)
     known = features or {}
@@ -53,7 +57,7 @@ def build_catalogue(
             for item_id in sorted(items)
         ]
     )
-    if len(items) > EXACT_UP_TO:
+    if len(items) > EXACT_UP_TO and not is_exact:
         store.rebuild_now()
     built = store.snapshot()
     ids = tuple(built.item_ids)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from models.base.types import Bool, Float32, Float64
-from models.fusion import FEATURES, FusionModel
+from models.fusion import FusionModel
 from models.ranking.explaining.shapley import coalitions, shapley_values
 
 #: The groups of fusion's features. Each feature is in one; those of no group form ``others``.
@@ -33,6 +33,8 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "novelty": ("is_new",),
     "window": ("window_length",),
 }
+#: The features of an item that may come back begin with this; they form one group of that name.
+AGAIN: Final = "again"
 OTHERS: Final = "others"
 #: The group of the item's own vector and features, which fusion reads beside the scalar features.
 ITEM: Final = "item"
@@ -79,16 +81,21 @@ class FusionExplainer:
 
     Parameters
     ----------
-    features : (c, len(FEATURES)) float32, of the candidates
+    names : the scalar features that the network reads, in order
+    features : (c, len(names)) float32, of the candidates
     items : (c, item_width) float32, what fusion reads of the candidates
     user : (user_width,) float32
     """
 
-    def __init__(self, model: FusionModel, features: Float32, items: Float32, user: Float32) -> None:
+    def __init__(
+        self, model: FusionModel, names: Sequence[str], features: Float32, items: Float32, user: Float32
+    ) -> None:
         self._model = copy.deepcopy(model).cpu().double().eval()
         self._features, self._items, self._user = (np.asarray(a, dtype=np.float64) for a in (features, items, user))
         self._mean = self._features.mean(axis=0), self._items.mean(axis=0)
-        self._groups = _groups_of(FEATURES)
+        self._names = tuple(names)
+        self._groups = _groups_of(self._names)
+        self._made: dict[int, Fused] = {}
 
     def logits(self) -> Float64:
         """Return the logit of each candidate, (c,) float64."""
@@ -96,9 +103,14 @@ class FusionExplainer:
 
     def explain(self, column: int) -> Fused:
         """Return what each group of inputs adds for the candidate in a column."""
+        if column not in self._made:
+            self._made[column] = self._explain(column)
+        return self._made[column]
+
+    def _explain(self, column: int) -> Fused:
         names = [*self._groups, ITEM]
         members = coalitions(len(names))
-        owner = np.array([_place(self._groups, feature) for feature in FEATURES])
+        owner = np.array([_place(self._groups, feature) for feature in self._names])
         features = np.where(members[:, owner], self._features[column], self._mean[0])
         items = np.where(members[:, -1:], self._items[column], self._mean[1])
         worth = self._of(features, items)
@@ -111,9 +123,9 @@ class FusionExplainer:
         return Fused(float(worth[-1]), float(worth[0]), tuple(found))
 
     def _inputs(self, group: str, column: int) -> dict[str, tuple[float, float]]:
-        places = [FEATURES.index(name) for name in self._groups.get(group, ())]
+        places = [self._names.index(name) for name in self._groups.get(group, ())]
         own, mean = self._features[column], self._mean[0]
-        return {FEATURES[place]: (float(own[place]), float(mean[place])) for place in places}
+        return {self._names[place]: (float(own[place]), float(mean[place])) for place in places}
 
     def _of(self, features: Float64, items: Float64) -> Float64:
         with torch.inference_mode():
@@ -128,7 +140,8 @@ def _groups_of(features: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Return the groups, each with those of its features that there are."""
     grouped = {name for names in GROUPS.values() for name in names}
     groups = {group: tuple(name for name in names if name in features) for group, names in GROUPS.items()}
-    groups[OTHERS] = tuple(name for name in features if name not in grouped)
+    groups[AGAIN] = tuple(name for name in features if name.startswith(AGAIN))
+    groups[OTHERS] = tuple(name for name in features if name not in grouped and not name.startswith(AGAIN))
     return {group: names for group, names in groups.items() if names}
 
 

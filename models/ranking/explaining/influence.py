@@ -14,6 +14,7 @@ import numpy as np
 
 from models.base.types import Behaviour
 from models.ranking.catalogue import Catalogue
+from models.ranking.explaining.tracing import NOBODY, Person
 from models.ranking.pipeline import Pipeline
 
 
@@ -41,6 +42,7 @@ def influences(
     extra_seen: AbstractSet[str],
     row: int,
     score: float,
+    person: Person = NOBODY,
 ) -> list[Influence]:
     """Return what each past item did for the item of a row, the greatest change first.
 
@@ -50,6 +52,7 @@ def influences(
     Parameters
     ----------
     score : the item's probability in the list of the whole window
+    person : what is known of the user beside the window
     """
     item_ids = list(dict.fromkeys(behaviour.item_id for behaviour in window))
     if not item_ids:
@@ -57,8 +60,9 @@ def influences(
     windows = [[each for each in window if each.item_id != item_id] for item_id in item_ids]
     target = catalogue.item_ids[row]
     seen = [extra_seen | ({item_id} - {target}) for item_id in item_ids]
-    found = pipeline.candidates(catalogue, windows, seen)
-    probabilities = pipeline.probabilities(catalogue, found)
+    n_windows = len(windows)
+    found = pipeline.candidates(catalogue, windows, seen, known=person.known(pipeline, n_windows))
+    probabilities = pipeline.probabilities(catalogue, found, person.rows(n_windows))
     made = []
     for i, item_id in enumerate(item_ids):
         n = int(found.counts[i])

@@ -42,7 +42,7 @@ def inputs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_each_feature_is_in_one_group() -> None:
     """No feature is forgotten and none is counted twice."""
-    explainer = FusionExplainer(silent_network(), *inputs())
+    explainer = FusionExplainer(silent_network(), FEATURES, *inputs())
     found = [name for one in explainer.explain(0).contributions for name in one.inputs]
     assert sorted(found) == sorted(FEATURES)
     assert {one.group for one in explainer.explain(0).contributions} <= {*GROUPS, OTHERS, ITEM}
@@ -54,7 +54,7 @@ def test_a_linear_network_gives_each_group_its_own_terms() -> None:
     weights = np.linspace(-1, 1, len(FEATURES)).astype(np.float32)
     with torch.no_grad():
         model.shortcut.weight.copy_(torch.from_numpy(weights)[None])
-    fused = FusionExplainer(model, features, items, user).explain(2)
+    fused = FusionExplainer(model, FEATURES, features, items, user).explain(2)
     distance = features[2].astype(np.float64) - features.astype(np.float64).mean(axis=0)
     for one in fused.contributions:
         places = [FEATURES.index(name) for name in one.inputs]
@@ -70,7 +70,7 @@ def test_groups_that_act_alike_add_the_same() -> None:
     with torch.no_grad():
         model.body.get_parameter("0.weight")[0, places] = 1.0
         model.body.get_parameter("3.weight")[0, 0] = 1.0
-    fused = FusionExplainer(model, features, items, user).explain(4)
+    fused = FusionExplainer(model, FEATURES, features, items, user).explain(4)
     assert fused.of_group["mf"] == pytest.approx(fused.of_group["next"], abs=1e-12)
     assert fused.of_group["mf"] != 0
     assert fused.of_group["popularity"] == 0
@@ -84,7 +84,7 @@ def test_the_product_of_user_and_item_belongs_to_the_item() -> None:
         model.item_projection.weight[0, 0] = 1.0
         model.body.get_parameter("0.weight")[0, -N_PROJECTED] = 1.0
         model.body.get_parameter("3.weight")[0, 0] = 1.0
-    explainer = FusionExplainer(model, features, items, user)
+    explainer = FusionExplainer(model, FEATURES, features, items, user)
     fused = explainer.explain(3)
     assert fused.of_group[ITEM] == pytest.approx(fused.logit - fused.baseline, abs=1e-12)
     assert fused.logit == pytest.approx(

@@ -1,0 +1,74 @@
+"""The business rules that a list obeys, and what they did with an item."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+
+from models.ranking.catalogue import Catalogue
+from models.rules.document import version_of
+from models.rules.facts import CATEGORY
+from models.rules.parse import RulesError
+from models.rules.row_rules import RowRules, Rules
+from streams.contract.announcements import RulesRecord
+from streams.contract.records import Recommendation, RecordDecoder
+from streams.errors import RecordError, TopicError
+from tools.oracle.why.topics import Topics
+
+
+async def find_rules(topics: Topics, record: Recommendation) -> Rules | None:
+    """Return the rules that a list names; None for none, and where the topic lost the document."""
+    if not isinstance(record.rules, str):
+        return None
+    decoder = RecordDecoder(RulesRecord)
+    with contextlib.suppress(TopicError):
+        async for one in topics.whole("rules"):
+            with contextlib.suppress(RecordError, RulesError):
+                text = decoder.decode(one.value).rules
+                if version_of(text) == record.rules:
+                    return Rules.of(text)
+    return None
+
+
+def denied_by(whole: Catalogue, ruled: Catalogue, row: int) -> str | None:
+    """Return which part of the rules keeps a row out of every list; None for none."""
+    rules = ruled.rules
+    if rules is None or not whole.is_shown[row] or rules.allowed[row]:
+        return None
+    document, item_id = rules.rules.document, whole.item_ids[row]
+    if item_id in document.deny:
+        return "deny names it"
+    if document.allow and item_id not in document.allow:
+        return "allow does not name it"
+    return "it does not meet the filters"
+
+
+def effects(ruled: Catalogue, row: int) -> list[dict[str, Any]]:
+    """Return the rules that are about a row and keep it among what lists may show."""
+    rules = ruled.rules
+    if rules is None:
+        return []
+    found: list[dict[str, Any]] = []
+    if len(rules.factors) and rules.factors[row] != 1:
+        kind = "boost" if rules.factors[row] > 1 else "bury"
+        found.append({"rule": kind, "factor": float(rules.factors[row])})
+    found += [{"rule": "pin", "place": int(place) + 1} for place in np.flatnonzero(rules.pins == row)]
+    found += [{"rule": "cap", "category": name, "most": most} for name, most in _caps(rules, row).items()]
+    if rules.rules.document.diversity is not None:
+        found.append({"rule": "diversity", "strength": rules.rules.document.diversity.strength})
+    return found
+
+
+def _caps(rules: RowRules, row: int) -> dict[str, int]:
+    """Return the most items of each category of a row that has a cap."""
+    facts, caps = rules.facts, {}
+    if not len(rules.most):
+        return {}
+    begin, n = int(facts.words_from[row]), int(facts.n_words[row])
+    codes = set(facts.words.pool[begin : begin + n].tolist())
+    for (kind, name), code in facts.words.code_of.items():
+        if code in codes and kind == CATEGORY and rules.most[code]:
+            caps[name] = int(rules.most[code])
+    return caps
