@@ -86,5 +86,6 @@ def test_either_codec_reads_what_the_other_wrote(struct: type[msgspec.Struct], d
     record = data.draw(built(struct))
     written = encode(record)
     assert msgpack.unpackb(written) == lists(plain(record)) == decode_any(written)
-    assert msgpack.packb(plain(record)) == written
+    if not any(getattr(record, name) is msgspec.UNSET for name in record.__struct_fields__):
+        assert msgpack.packb(plain(record)) == written  # msgspec sizes a map's head for all fields
     assert msgspec.msgpack.decode(msgpack.packb(plain(record)), type=struct) == record

@@ -61,10 +61,12 @@ def test_a_newer_record_or_a_removal_replaces_what_was_planned() -> None:
 
 
 def test_keys_tell_texts_and_other_features_apart() -> None:
-    """A price is no text; whether an item can be had is neither."""
+    """A price is no text; whether an item can be had is neither, but whether it is known is a rule's question."""
     plain = item(text="words", tags=["x"], price=1.0)
     assert text_key(plain) == text_key(item(text="words", tags=["x"], price=2.0))
     assert rest_key(plain) != rest_key(item(text="words", tags=["x"], price=2.0))
-    assert rest_key(plain) == rest_key(item(text="other", price=1.0, available=False, expires_ts=5))
+    assert rest_key(plain) == rest_key(item(text="other", price=1.0, expires_ts=5))
+    sold_out, back = (item(price=1.0, available=available) for available in (False, True))
+    assert rest_key(sold_out) == rest_key(back) != rest_key(plain)
     for other in (item("a", "B"), item(text="other"), item(text="words", tags=["y"]), item(category="c")):
         assert text_key(other) != text_key(plain)
