@@ -84,7 +84,7 @@ class Receipt(msgspec.Struct, omit_defaults=True):
     worker: Annotated[str, Meta(min_length=1, max_length=300)]
     stage: Stage
     done_ts: TimestampMs
-    partition: Annotated[int, Meta(ge=0)] | None = None
+    partition: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     detail: ShortText = ""
 
     def key(self) -> bytes:

@@ -6,6 +6,7 @@ Each part works with its documented rights, and fails with fewer.
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from contextlib import ExitStack
 from pathlib import Path
@@ -60,7 +61,7 @@ def test_events_become_lists_with_the_least_rights(
     assert captured.out.count("Item number") >= 8
     logs = "".join(path.read_text() for path in tmp_path.glob("*.log"))
     assert PASSWORD not in shown + logs + captured.out + captured.err
-    assert "configurations of 3 topics are not judged" in logs, "what was not checked is said"
+    assert re.search(r"configurations of \d+ topics are not judged", logs), "what was not checked is said"
 
 
 def test_mutual_tls_and_plain_are_ways_in_too(secured: SecuredBroker, tmp_path: Path) -> None:
