@@ -126,5 +126,6 @@ async def open_topics(settings: KafkaSettings, names: Iterable[str] = READS["exp
         When the broker does not answer, or does not allow it.
     """
     await check_rights(settings, [Acl("topic", settings.topic(name), ("Read",)) for name in names])
-    async with open_reader(settings) as consumer:
+    # questions about offsets share a connection with the fetch ahead, and wait until it is answered
+    async with open_reader(settings, fetch_max_wait_ms=POLL_MS) as consumer:
         yield Topics(settings, consumer)
