@@ -16,26 +16,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-#: The scalar features of a candidate, in order; ``models.ranking.candidates`` computes them, in
-#: training as in serving.
-FEATURES: Final = (
-    "retrieval_score",  # user vector . item vector
-    "retrieval_share",  # log of its softmax over the candidates
-    "retrieval_rank",  # log of its rank by that score
-    "mf_logit",  # user factors . item factors + bias
-    "mf_rank",
-    "next_share",  # log of the share with which it followed the newest behaviour (next-item counts)
-    "next_score",  # log of the weighted share of followers of the newest behaviours
-    # log of the weighted cosine to the window's items, of who had them (item neighbours)
-    "neighbour_score",
-    "recent_popularity",  # log share, decayed
-    "popularity",  # log share in training
-    "similarity",  # greatest cosine to an item of the window
-    "text_similarity",  # cosine of its text to the mean text of the window
-    "newest_text_similarity",  # cosine of its text to that of the newest behaviour
-    "is_new",  # 1 when training never saw the item
-    "window_length",  # log of the number of behaviours
-)
+from models.features.scalar_features import FEATURES
+
 #: Standardised features are cut here: the network was never trained beyond.
 MAX_DEVIATIONS: Final = 8.0
 BATCH: Final = 64

@@ -13,9 +13,10 @@ import torch
 from msgspec import UNSET, UnsetType
 
 from models.artifact.manifest import NewcomerWeights
+from models.features.scalar_features import FEATURES
 from models.files.plain_files import FileError
 from models.files.tensor_header import TensorSpec
-from models.fusion import FEATURES, FusionModel
+from models.fusion import FusionModel
 from models.sequence.model import SequenceConfig, SequenceModel
 
 #: Least and greatest size of the sequence model; the greatest are ten times those in use, or more.

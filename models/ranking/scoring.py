@@ -8,7 +8,8 @@ import numpy as np
 
 from models.base.compiled import compiled, gelu, row_products
 from models.base.types import Float32, Int64
-from models.fusion import FEATURES, MAX_DEVIATIONS, N_HIDDEN, N_PROJECTED, FusionModel
+from models.features.scalar_features import FEATURES
+from models.fusion import MAX_DEVIATIONS, N_HIDDEN, N_PROJECTED, FusionModel
 from models.ranking.catalogue import Catalogue
 
 #: The feature that is 1 for an item of the window, in an artifact that has it.

@@ -18,7 +18,7 @@ SEGMENT: Final = "segment.ms"
 COMPACTION_LAG: Final = "max.compaction.lag.ms"
 #: A topic may have more of these than the contract asks for: nothing is deleted or refused earlier.
 MORE_IS_SAFE: Final = frozenset({"retention.ms", "delete.retention.ms", "max.message.bytes", MIN_INSYNC})
-#: A topic may have less of these: records leave earlier.
+#: A topic may have less of these: records leave earlier. With more they stay longer, no more.
 LESS_IS_SAFE: Final = frozenset({SEGMENT, COMPACTION_LAG})
 FOR_EVER: Final = -1
 
@@ -106,7 +106,7 @@ class TopicDifference:
         Such a difference is a note and not an error.
         """
         if self.setting in LESS_IS_SAFE:
-            return int(self.found) <= int(self.expected)
+            return True  # with more, a forgotten user's records stay longer, and receipts say how long
         if self.setting not in MORE_IS_SAFE and not self.may_be_more:
             return False
         found, expected = int(self.found), int(self.expected)
@@ -143,6 +143,11 @@ class TopicDifference:
         return f"run: kafka-configs.sh --alter --topic {self.topic} --add-config {self.setting}={value}"
 
     def __str__(self) -> str:
+        if self.setting in LESS_IS_SAFE and int(self.found) > int(self.expected):
+            return (
+                f"note: {self.topic}: {self.setting} is {self.found}, more than the {self.expected} of the contract: records of forgotten "
+                f"users stay longer; {self.remedy}"
+            )
         if self.is_safe:
             than = "less" if self.setting in LESS_IS_SAFE else "more"
             return f"note: {self.topic}: {self.setting} is {self.found}, {than} than the {self.expected} of the contract; that is safe"

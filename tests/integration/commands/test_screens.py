@@ -138,6 +138,7 @@ def test_hostile_texts_through_every_command_and_log(
     )
     user = {"user_id": HOSTILE, "features": {HOSTILE: HOSTILE}, "follows": [FORMULA]}
     (tmp_path / "users").write_text(json.dumps(user, ensure_ascii=False))
+    (tmp_path / "rules.toml").write_text(f"deny = [{json.dumps(FORMULA)}]")
     ran = {
         "init": run(capsys, "init", log, items, "--yes"),
         "topics": run(capsys, "topics", "check"),
@@ -157,6 +158,9 @@ def test_hostile_texts_through_every_command_and_log(
         + run(capsys, "rejected", "show")
         + run(capsys, "rejected", "redrive", codes=(1,)),
         "oracle": run(capsys, "oracle"),
+        "why": run(capsys, "why", HOSTILE, FORMULA) + run(capsys, "why", HOSTILE, HOSTILE, "--for", "user"),
+        "rules": run(capsys, "rules", "check", str(tmp_path / "rules.toml")) + run(capsys, "rules", "list"),
+        "forget": run(capsys, "forget", HOSTILE, "--prove", codes=(0, 1)),
         "train": run(
             capsys, "train", log, "--items", items, "--out", model, "--encoder", "fake", "--device", "cpu", codes=(1,)
         ),

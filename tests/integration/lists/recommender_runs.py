@@ -64,7 +64,11 @@ def publish(settings: Settings, topic: str, records: Iterable[OutRecord]) -> Non
 def read_lists(settings: Settings) -> list[tuple[int, Recommendation]]:
     """Return all lists as the contract decodes them, each with its partition."""
     decoder = RecordDecoder(Recommendation)
-    return [(record.partition, decoder.decode(record.value)) for record in read_all(settings, "recommendations")]
+    return [
+        (record.partition, decoder.decode(record.value))
+        for record in read_all(settings, "recommendations")
+        if record.value
+    ]
 
 
 def newest_revisions(settings: Settings) -> dict[str, int]:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from models import fusion
-from models.fusion import FEATURES, FusionData, FusionModel, fit_fusion, popularity_fusion
+from models.features.scalar_features import FEATURES
+from models.fusion import FusionData, FusionModel, fit_fusion, popularity_fusion
 from models.metrics.ranking import summarize
 
 pytestmark = pytest.mark.model

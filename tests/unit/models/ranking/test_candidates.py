@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from models.base.types import Behaviour, Float32
-from models.fusion import FEATURES
+from models.features.scalar_features import FEATURES
 from models.ranking.candidates import (
     N_MF,
     NEXT_WEIGHTS,

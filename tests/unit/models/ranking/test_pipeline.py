@@ -12,7 +12,7 @@ import torch
 
 from models.base.types import Behaviour
 from models.features.columns import Row
-from models.fusion import FEATURES
+from models.features.scalar_features import FEATURES
 from models.ranking.candidates import gather
 from models.ranking.pipeline import Catalogue, Pipeline, RankedList, build_catalogue, recent_counts
 from models.text.encoder import FakeEncoder

@@ -18,7 +18,8 @@ from models.base.types import AnyArray
 from models.factors.als import AlsConfig
 from models.factors.matrix_factorisation import FactorsConfig
 from models.features.imputation import STRATEGIES
-from models.fusion import FEATURES, FusionData, fit_fusion
+from models.features.scalar_features import FEATURES
+from models.fusion import FusionData, fit_fusion
 from models.interactions import Interactions
 from models.ranking.pipeline import Pipeline, build_catalogue
 from models.sequence.fit import SequenceData

@@ -61,7 +61,7 @@ def test_a_newer_record_or_a_removal_replaces_what_was_planned() -> None:
 
 
 def test_keys_tell_texts_and_other_features_apart() -> None:
-    """A price is no text; whether an item can be had is neither, but whether it is known is a rule's question."""
+    """A price is no text; whether an item can be had is neither, unless nobody said it before."""
     plain = item(text="words", tags=["x"], price=1.0)
     assert text_key(plain) == text_key(item(text="words", tags=["x"], price=2.0))
     assert rest_key(plain) != rest_key(item(text="words", tags=["x"], price=2.0))

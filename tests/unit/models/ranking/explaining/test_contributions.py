@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from models.fusion import FEATURES, N_PROJECTED, FusionModel
+from models.features.scalar_features import FEATURES
+from models.fusion import N_PROJECTED, FusionModel
 from models.ranking.explaining.contributions import (
     GROUPS,
     ITEM,
