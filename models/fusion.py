@@ -16,7 +16,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from models.features.scalar_features import FEATURES
+from models.base.scalar_features import FEATURES
 
 #: Standardised features are cut here: the network was never trained beyond.
 MAX_DEVIATIONS: Final = 8.0

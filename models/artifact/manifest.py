@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from models.base.event_types import DEFAULT_TYPES, MAX_TYPES, WindowType, WindowTypes
-from models.features.scalar_features import feature_names
+from models.base.scalar_features import feature_names
 from models.files.plain_files import FileError
 from models.files.tensor_header import TensorSpec
 from models.rules.repeats import NO_REPEATS, Repeats, repeats_of

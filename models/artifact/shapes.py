@@ -13,7 +13,7 @@ import torch
 from msgspec import UNSET, UnsetType
 
 from models.artifact.manifest import NewcomerWeights
-from models.features.scalar_features import FEATURES
+from models.base.scalar_features import FEATURES
 from models.files.plain_files import FileError
 from models.files.tensor_header import TensorSpec
 from models.fusion import FusionModel

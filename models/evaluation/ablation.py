@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact
+from models.base.scalar_features import FEATURES
 from models.base.types import Bool, Float32, Int64
 from models.features.columns import Row
-from models.features.scalar_features import FEATURES
 from models.metrics.bootstrap import difference_interval
 from models.metrics.ranking import MISSED, summarize, values_of_ranks
 from models.ranking.candidates import Candidates, user_side

@@ -11,8 +11,8 @@ import numpy as np
 
 from models.artifact.artifact import Artifact
 from models.base.compiled import compiled
+from models.base.scalar_features import AGAIN_FEATURES, FEATURES
 from models.base.types import Float32, Int32
-from models.features.scalar_features import AGAIN_FEATURES, FEATURES
 from models.ranking.candidate_features import SHARE_OFFSET
 from models.ranking.catalogue import Catalogue
 from models.ranking.collecting import AGAIN, Extra, Union

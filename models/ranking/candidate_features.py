@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from models.base.compiled import compiled
+from models.base.scalar_features import FEATURES
 from models.base.types import Float32, Int32
-from models.features.scalar_features import FEATURES
 from models.ranking.catalogue import Catalogue
 from models.ranking.collecting import Union
 from models.sequence.packing import PackedWindows

@@ -11,10 +11,10 @@ import numpy as np
 
 from models.artifact.artifact import Artifact
 from models.base.event_types import DEFAULT_TYPES
+from models.base.scalar_features import FEATURES
 from models.base.types import AnyArray, Behaviour, Bool, Float32, Int32, Int64, weights_of
 from models.factors.folding import folded_in
 from models.features.columns import Row
-from models.features.scalar_features import FEATURES
 from models.ranking.again import fill_again, no_places, own_rows, policy_of
 from models.ranking.candidate_features import features_of
 from models.ranking.catalogue import Catalogue

@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 
 from models.base.compiled import compiled
+from models.base.scalar_features import FEATURES
 from models.base.types import AnyArray, Float32, Int64
-from models.features.scalar_features import FEATURES
 from models.ranking.candidates import Candidates
 from models.ranking.catalogue import Catalogue
 from models.ranking.collecting import AGAIN, MF, NEIGHBOURS, NEXT, POPULAR, RETRIEVAL

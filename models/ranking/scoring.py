@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 
 from models.base.compiled import compiled, gelu, row_products
+from models.base.scalar_features import FEATURES
 from models.base.types import Float32, Int64
-from models.features.scalar_features import FEATURES
 from models.fusion import MAX_DEVIATIONS, N_HIDDEN, N_PROJECTED, FusionModel
 from models.ranking.catalogue import Catalogue
 

@@ -21,12 +21,12 @@ from torch import Tensor
 from models.artifact.artifact import Artifact, make_artifact
 from models.base.event_types import DEFAULT_TYPES
 from models.base.observer import Observer
+from models.base.scalar_features import feature_names
 from models.base.types import Float32, Int64
 from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import item_neighbours
 from models.factors.matrix_factorisation import FactorsConfig, ItemFactors, fit_factors
 from models.features.imputation import STRATEGIES
-from models.features.scalar_features import feature_names
 from models.features.side_features import SideFeatures, fit_side_features
 from models.fusion import BATCH as STEP_CASES
 from models.fusion import FusionModel, fit_fusion, popularity_fusion

@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from models.artifact.artifact import Artifact
+from models.base.scalar_features import FEATURES
 from models.base.types import AnyArray, Behaviour, Bool, Float32, Int64
 from models.features.columns import Row
-from models.features.scalar_features import FEATURES
 from models.ranking.candidate_features import SHARE_OFFSET
 from models.ranking.candidates import N_KNOWN, N_MF, N_POPULAR, Candidates, followers_of, neighbours_of, user_side
 from models.ranking.catalogue import Catalogue

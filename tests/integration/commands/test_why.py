@@ -130,10 +130,10 @@ def settle(settings: Settings, sequencer: Worker, n_events: int) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def live(broker: BrokerInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+@pytest.fixture
+def live(broker: BrokerInfo, tmp_path: Path) -> Iterator[Live]:
     """Give a deployment with lists of two artifacts."""
-    folder = tmp_path_factory.mktemp("why")
+    folder = tmp_path
     shutil.copytree(tiny.artifact(), folder / "artifacts" / "first")
     write_second(folder / "artifacts" / "second")
     settings = load_settings({}, broker=broker.bootstrap, topic_prefix=PREFIX)
@@ -152,8 +152,7 @@ def live(broker: BrokerInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         delete_topics(broker.bootstrap, PREFIX)
 
 
-@pytest.mark.parametrize("which", ["first", "second"])
-def test_a_thousand_published_items_are_recomputed(live: Live, which: str) -> None:
+def check_a_thousand_items(live: Live, which: str) -> None:
     """Also those of the model before: the list names its artifact, which lies beside the other."""
     lists = live.first if which == "first" else live.second
     assert sum(len(one.record.items) for one in lists) >= 1_000
@@ -182,7 +181,7 @@ def test_a_thousand_published_items_are_recomputed(live: Live, which: str) -> No
     assert max(found) <= TOLERANCE
 
 
-def test_the_command_answers_for_both_kinds_of_readers(live: Live, capsys: Screen) -> None:
+def check_both_kinds_of_readers(live: Live, capsys: Screen) -> None:
     """JSON has everything; an engineer reads every number, a user of the shop none."""
     record = live.second[0].record
     item = record.items[0]
@@ -203,7 +202,7 @@ def test_the_command_answers_for_both_kinds_of_readers(live: Live, capsys: Scree
     assert had["step"] == "had"
 
 
-def test_lists_are_found_by_id_and_by_place(live: Live, capsys: Screen) -> None:
+def check_ids_and_places(live: Live, capsys: Screen) -> None:
     """The newest, one of the model before, and the list that an event brought."""
     one = live.first[0]
     user = one.record.user_id
@@ -218,7 +217,8 @@ def test_lists_are_found_by_id_and_by_place(live: Live, capsys: Screen) -> None:
     assert newest["list"]["revision"] > by_id["list"]["revision"]
 
 
-def test_what_is_not_there_is_refused_with_a_remedy(live: Live, capsys: Screen) -> None:
+def check_refusals(live: Live, capsys: Screen) -> None:
+    """What is not there is refused with a remedy."""
     record, partition = live.second[0].record, live.second[0].partition
     user, item = record.user_id, record.items[0].item_id
     wrong = [
@@ -242,3 +242,12 @@ def test_what_is_not_there_is_refused_with_a_remedy(live: Live, capsys: Screen) 
         error = live.run(capsys, user, item, code=2)
     assert f"artifact {record.artifact}: made the list" in error
     assert "--artifact DIR" in error
+
+
+def test_published_lists_are_explained_from_the_topics(live: Live, capsys: Screen) -> None:
+    """One deployment answers all questions, because it takes half a minute to make its lists."""
+    for which in ("first", "second"):
+        check_a_thousand_items(live, which)
+    check_both_kinds_of_readers(live, capsys)
+    check_ids_and_places(live, capsys)
+    check_refusals(live, capsys)

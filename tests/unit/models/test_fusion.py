@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from models import fusion
-from models.features.scalar_features import FEATURES
+from models.base.scalar_features import FEATURES
 from models.fusion import FusionData, FusionModel, fit_fusion, popularity_fusion
 from models.metrics.ranking import summarize
 

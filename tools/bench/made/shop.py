@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact, make_artifact
+from models.base.scalar_features import FEATURES
 from models.base.types import Float32, Int64
 from models.factors.als import AlsConfig
-from models.features.scalar_features import FEATURES
 from models.features.side_features import fit_side_features
 from models.fusion import FusionModel
 from models.sequence.model import SequenceModel

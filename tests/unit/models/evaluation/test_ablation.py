@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from models.artifact.artifact import Artifact
+from models.base.scalar_features import FEATURES
 from models.base.types import Bool
 from models.evaluation import ablation
 from models.evaluation.ablation import FEATURES_OF, Ablation
-from models.features.scalar_features import FEATURES
 from models.fusion import popularity_fusion
 from models.metrics.ranking import summarize
 from models.ranking.candidates import Candidates, gather

@@ -14,12 +14,12 @@ import pytest
 
 from models.artifact.artifact import Artifact
 from models.base.event_types import event_types
+from models.base.scalar_features import FEATURES
 from models.base.types import Behaviour, Float32
 from models.evaluation.ablation import FEATURES_OF
 from models.evaluation.baselines import BASELINES
 from models.evaluation.evaluate import DEFAULT_BASELINES, SOURCES, Inputs, evaluate
 from models.evaluation.splits import Cases, leave_one_out, time_split
-from models.features.scalar_features import FEATURES
 from models.interactions import Interactions
 from models.ranking.catalogue import Catalogue
 from models.rules.repeats import ALL_REPEATS, NO_REPEATS

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.base.scalar_features import FEATURES
 from models.base.types import Behaviour, Float32
-from models.features.scalar_features import FEATURES
 from models.ranking.candidates import (
     N_MF,
     NEXT_WEIGHTS,

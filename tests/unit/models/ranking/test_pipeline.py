@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from models.base.scalar_features import FEATURES
 from models.base.types import Behaviour
 from models.features.columns import Row
-from models.features.scalar_features import FEATURES
 from models.ranking.candidates import gather
 from models.ranking.pipeline import Catalogue, Pipeline, RankedList, build_catalogue, recent_counts
 from models.text.encoder import FakeEncoder

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.artifact.artifact import Artifact
+from models.base.scalar_features import FEATURES
 from models.base.types import Behaviour, Float32
 from models.factors.matrix_factorisation import fold_in
-from models.features.scalar_features import FEATURES
 from models.ranking.candidates import N_MF, N_POPULAR
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.pipeline import Pipeline

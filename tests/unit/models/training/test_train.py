@@ -14,11 +14,11 @@ import torch
 
 from models.artifact.artifact import Artifact, load_artifact, save_artifact
 from models.base.observer import Observer
+from models.base.scalar_features import FEATURES
 from models.base.types import AnyArray
 from models.factors.als import AlsConfig
 from models.factors.matrix_factorisation import FactorsConfig
 from models.features.imputation import STRATEGIES
-from models.features.scalar_features import FEATURES
 from models.fusion import FusionData, fit_fusion
 from models.interactions import Interactions
 from models.ranking.pipeline import Pipeline, build_catalogue

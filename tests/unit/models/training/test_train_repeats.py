@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact, save_artifact
+from models.base.scalar_features import AGAIN_FEATURES, FEATURES
 from models.evaluation.evaluate import Inputs, evaluate
 from models.evaluation.splits import Cases, leave_one_out, time_split
-from models.features.scalar_features import AGAIN_FEATURES, FEATURES
 from models.interactions import Interactions, windows_before
 from models.rules.repeats import ALL_REPEATS, NO_REPEATS, read_repeats
 from models.training.log_slices import cut

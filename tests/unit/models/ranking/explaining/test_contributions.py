@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.features.scalar_features import FEATURES
+from models.base.scalar_features import FEATURES
 from models.fusion import N_PROJECTED, FusionModel
 from models.ranking.explaining.contributions import (
     GROUPS,
