@@ -167,6 +167,7 @@ class UsersReader:
                 removed.setdefault(partition, []).extend(gone)
             await asyncio.sleep(0)  # heartbeats and pages go on
         await self._followed.wait_read(FOLLOWED_S)
+        self._note()
         log.info("users: %d known in %.1f s", len(self._records), time.monotonic() - began_s)
         return removed
 
@@ -195,6 +196,7 @@ class UsersReader:
     async def _answer(self, changed: dict[int, list[Change]]) -> None:
         if changed:
             await self._followed.wait_read(FOLLOWED_S)
+            self._note()
         for partition, changes in changed.items():
             await self._first.consider(partition, changes, self._records)
 
