@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from models.ranking.catalogue import Catalogue
+from models.rules import trace
 from models.rules.document import version_of
 from models.rules.facts import CATEGORY
 from models.rules.parse import RulesError
@@ -32,17 +33,12 @@ async def find_rules(topics: Topics, record: Recommendation) -> Rules | None:
     return None
 
 
-def denied_by(whole: Catalogue, ruled: Catalogue, row: int) -> str | None:
-    """Return which part of the rules keeps a row out of every list; None for none."""
+def denied_by(whole: Catalogue, ruled: Catalogue, row: int, now_ms: int) -> str | None:
+    """Return which parts of the rules keep a row out of every list; None for none."""
     rules = ruled.rules
     if rules is None or not whole.is_shown[row] or rules.allowed[row]:
         return None
-    document, item_id = rules.rules.document, whole.item_ids[row]
-    if item_id in document.deny:
-        return "deny names it"
-    if document.allow and item_id not in document.allow:
-        return "allow does not name it"
-    return "it does not meet the filters"
+    return ", ".join(trace.denied_by(rules, row, whole.item_ids[row], now_ms))
 
 
 def effects(ruled: Catalogue, row: int) -> list[dict[str, Any]]:

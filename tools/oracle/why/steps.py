@@ -79,7 +79,7 @@ def _hidden(case: Case, item_id: str) -> Fallen | None:
 
 
 def _of_rules(case: Case, item_id: str) -> Fallen | None:
-    why = denied_by(case.whole, case.catalogue, case.catalogue.row_of[item_id])
+    why = denied_by(case.whole, case.catalogue, case.catalogue.row_of[item_id], case.record.produced_ts)
     return None if why is None else Fallen("rule", f"the business rules deny it: {why}", [Needed("other rules")])
 
 
