@@ -6,9 +6,11 @@ a new, immutable catalogue; whoever makes lists keeps to the catalogue that it b
 
 ::
 
-    records ─► text changed? ─► embed (the model's thread) ─► store ─► catalogue
-                                                                │
-                                          rebuild, recall (a thread of their own)
+    records ─► text changed? ─► embed (a thread) ─► store ─► catalogue
+                                                      │
+                                    rebuild, recall (another thread)
+
+Neither thread is the one that makes lists.
 """
 
 from __future__ import annotations
@@ -48,12 +50,14 @@ from streams.settings.load import KafkaSettings
 log = logging.getLogger(__name__)
 Fetched: TypeAlias = dict[TopicPartition, list[Any]]
 
-#: Items embedded in one job. Lists are made between two jobs while a large catalogue is embedded.
+#: Items embedded in one job: less than a job of the model may take.
 ITEMS_PER_JOB: Final = 256
 #: A long poll: short ones leak memory on idle topics (aiokafka issue 628).
 POLL_MS: Final = 1_000
 #: Seconds between two catalogues at least: changes that come faster share one.
 PERIOD_S: Final = 0.1
+#: A job of the text thread that takes longer hangs.
+LIMIT_S: Final = 45.0
 #: Seconds between two measurements of recall.
 RECALL_S: Final = 60.0
 #: Stands for the text of each item where the artifact takes no text.
@@ -73,12 +77,14 @@ class ReadModel(Protocol):
 class CatalogueReader:
     """Follows ``items``. For one event loop.
 
-    The model's thread embeds texts; a thread of the reader's own rebuilds indexes.
+    A thread of the reader's own rebuilds indexes.
 
     Parameters
     ----------
+    thread : embeds texts; lists should be made on another one, so that neither waits for the other
     clock : seconds since 1970
     build_base : builds the index over a large catalogue
+    limit_s : a job of ``thread`` that takes longer hangs
 
     Attributes
     ----------
@@ -96,10 +102,11 @@ class CatalogueReader:
         registry: SchemaRegistry | None = None,
         clock: Callable[[], float] = time.time,
         build_base: BuildBase = ItemIndex.build,
+        limit_s: float = LIMIT_S,
     ) -> None:
         self._settings = settings
         self._model = model
-        self._thread = thread
+        self._thread, self._limit_s = thread, limit_s
         self._metrics = metrics
         self._registry = registry
         self._clock = clock
@@ -250,6 +257,11 @@ class CatalogueReader:
         """Return the vectors of the items whose text changed.
 
         The second value has the ids of the items without a vector.
+
+        Raises
+        ------
+        StalledError
+            When the encoder hangs.
         """
         changed = [item for item in items if not self._store.has_text(item.item_id, text_key(item))]
         if n := n_imputed(items):
@@ -260,7 +272,8 @@ class CatalogueReader:
         vectors: dict[str, Float32] = {}
         left_out: set[str] = set()
         for start in range(0, len(changed), ITEMS_PER_JOB):
-            found, why_not = await self._thread.run(item_vectors, changed[start : start + ITEMS_PER_JOB], embed)
+            part = changed[start : start + ITEMS_PER_JOB]
+            found, why_not = await self._thread.run_within(self._limit_s, item_vectors, part, embed)
             vectors |= found
             left_out |= why_not.keys()
             self.n_taken_in += len(found) + len(why_not)

@@ -166,11 +166,11 @@ async def _first(parts: Parts, held: Announcement | None) -> tuple[Supply, Serve
     why_not = ""
     if held is not None and held.record is not None:
         try:
-            return *await Supply.opened(parts, held, parts.thread, parts.metrics), ""
+            return *await Supply.opened(parts, held, parts.metrics), ""
         except HeadraceError as exc:
             why_not = str(exc)
     removed = held if held is not None and held.record is None else None
-    return *await Supply.opened(parts, removed, parts.thread, parts.metrics), why_not
+    return *await Supply.opened(parts, removed, parts.metrics), why_not
 
 
 def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector:

@@ -3,7 +3,7 @@
 ::
 
     Supply:  artifact ─► model ─► CatalogueReader ─► Served ─► ListMaker
-             (each on a thread of its own, beside the lists' thread)
+             (each embeds on a thread of its own, beside the lists' thread)
 
 A model has a reader of ``items`` of its own, so vectors of two encoders never meet. The list maker
 takes the new model between two micro-batches; only then does the old reader end.
@@ -43,7 +43,7 @@ class Parts:
 
     Parameters
     ----------
-    thread : the model's thread
+    thread : makes full lists
     spare_thread : makes fallback lists
     registry : the schema registry of ``items``, None where the setting names none
     """
@@ -66,27 +66,32 @@ class Supply:
 
     Parameters
     ----------
-    thread : embeds the texts of items
+    thread : embeds the texts of items, and ends with the supply
     """
 
     def __init__(self, parts: Parts, model: Model, folder: Path, thread: ModelThread, metrics: Metrics) -> None:
         app = parts.app
         self._app = app
         self._thread = thread
-        self._owns_thread = thread is not parts.thread
         self.model = model
         worker = worker_name(app.settings.kafka.topic_prefix, app.conf.web_port)
         self.engine = open_index_engine(app.settings.recommender, worker, model.artifact.version)
         build_base = ItemIndex.build if self.engine is None else self.engine.build
-        self.reader = CatalogueReader(app.settings.kafka, model, thread, metrics, parts.registry, build_base=build_base)
+        self.reader = CatalogueReader(
+            app.settings.kafka,
+            model,
+            thread,
+            metrics,
+            parts.registry,
+            build_base=build_base,
+            limit_s=app.settings.recommender.model_restart_s,
+        )
         self._catalogues = self.reader.catalogues()
         self._tasks: Sequence[asyncio.Future[None]] = ()
         self._unmark = mark_served(folder)
 
     @classmethod
-    async def opened(
-        cls, parts: Parts, announced: Announcement | None, thread: ModelThread, metrics: Metrics
-    ) -> tuple[Supply, Served]:
+    async def opened(cls, parts: Parts, announced: Announcement | None, metrics: Metrics) -> tuple[Supply, Served]:
         """Return a model with its first catalogue.
 
         Parameters
@@ -101,9 +106,15 @@ class Supply:
         settings = parts.app.settings
         record: ModelAnnouncement | None = None if announced is None else announced.record
         order = 0 if announced is None else announced.offset + 1
-        model = await load_model(settings.recommender, thread, settings.sequencer.types(), record, order)
-        folder = Path(settings.recommender.artifact if record is None else record.uri.removeprefix("file://"))
-        supply = cls(parts, model, folder, thread, metrics)
+        thread = ModelThread("texts")
+        try:
+            model = await load_model(settings.recommender, thread, settings.sequencer.types(), record, order)
+            folder = Path(settings.recommender.artifact if record is None else record.uri.removeprefix("file://"))
+            supply = cls(parts, model, folder, thread, metrics)
+        except BaseException:
+            thread.stop()
+            await thread.ended()
+            raise
         try:
             return supply, await supply.first()
         except BaseException:
@@ -126,13 +137,13 @@ class Supply:
                 maker.swap(maker.served.with_catalogue(catalogue, now_ms()))
 
     async def close(self) -> None:
-        """End the reader, and the thread where it is this model's own."""
+        """End the reader and its thread."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._catalogues.aclose()
-        if self._owns_thread:
-            self._thread.stop()
+        self._thread.stop()
+        await self._thread.ended()
         self._unmark()
 
 
@@ -177,17 +188,13 @@ class ModelSwaps:
             When it cannot be served; the present one is then still in force.
         """
         parts, collector = self._parts, self._collector
-        thread = ModelThread("next model")
         metrics = self._next = Metrics(RECOMMENDER_STAGES)
         try:
-            supply, served = await Supply.opened(parts, announced, thread, metrics)
+            supply, served = await Supply.opened(parts, announced, metrics)
             n_items, n_before = served.catalogue.n_items, collector.maker.served.catalogue.n_items
             if n_before and not n_items:
                 await supply.close()
                 raise HeadraceError(f"it could show none of the {n_before} items: the encoder made no usable vector")
-        except BaseException:
-            thread.stop()
-            raise
         finally:
             self._next = None
             parts.metrics.put("catalogue_taken_in", 0)

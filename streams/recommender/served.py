@@ -45,7 +45,7 @@ class Model:
     ----------
     pipeline : makes full lists, on the model's thread
     fallback : makes fallback lists, on any thread
-    embed : returns one vector per text, (n, dim) float32, on the model's thread; None where the
+    embed : returns one vector per text, (n, dim) float32, on the thread of texts; None where the
         artifact takes no text
     order : of two models, the one announced later has the higher one; 0 where none was announced
     """

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
+from streams.errors import StalledError
+
 ResultT = TypeVar("ResultT")
 
 #: One job runs while the next is ready: more would only delay the newest windows.
@@ -17,6 +19,8 @@ QUEUE_SIZE: Final = 2
 #: How long the end of the process waits for the running job: a job that hangs must not keep it
 #: alive.
 STOP_TIMEOUT_S: Final = 5.0
+#: Seconds between two looks at how long a job has been running.
+LOOK_S: Final = 1.0
 _Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
@@ -52,6 +56,26 @@ class ModelThread:
                 self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
                 self._thread.start()
             return await asyncio.wrap_future(future)
+
+    async def run_within(self, limit_s: float, job: Callable[..., ResultT], *args: Any) -> ResultT:
+        """Run ``job(*args)`` as :meth:`run` does, and give up when the thread hangs.
+
+        Raises
+        ------
+        StalledError
+            When a job of the thread, this or one before it, has been running for longer.
+        """
+        running = asyncio.ensure_future(self.run(job, *args))
+        try:
+            while not (await asyncio.wait({running}, timeout=min(LOOK_S, limit_s)))[0]:
+                if self.busy_s > limit_s:
+                    raise StalledError(
+                        f"{self._name}: a job has been running for {self.busy_s:.0f} s, limit {limit_s:g} s; "
+                        "restart the worker"
+                    )
+            return running.result()
+        finally:
+            running.cancel()
 
     async def __aenter__(self) -> ModelThread:
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from models.ranking.pipeline import Pipeline
 from models.text.encoder import FakeEncoder
 from streams.catalogue.catalogue_reader import CatalogueReader
 from streams.contract.records import Item, encode
+from streams.errors import StalledError
 from streams.health.counters import Metrics
 from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Model
@@ -85,6 +87,34 @@ def test_a_repeated_record_costs_nothing() -> None:
         assert len((await shop.reader.build()).item_ids) == len(first.item_ids)
 
     in_a_shop(job)
+
+
+def test_an_encoder_that_hangs_ends_the_reading_and_delays_no_list() -> None:
+    """The worker ends with the error; until then the model's own thread makes lists."""
+    release = threading.Event()
+
+    def embed(texts: list[str]) -> Float32:
+        if any("hang" in text for text in texts):
+            release.wait(30)
+        vectors: Float32 = ENCODER.encode(texts)
+        return vectors
+
+    async def run() -> None:
+        model = Model.of(tiny_models.featured_artifact(), RecommenderSettings(), embed)
+        async with ModelThread("model") as lists, ModelThread("texts") as texts:
+            reader = CatalogueReader(KafkaSettings(), model, texts, Metrics(), limit_s=0.5)
+            records = [FakeRecord(b"i01", encode(item(1)), 0), FakeRecord(b"i02", encode(item(2)), 1)]
+            await reader.apply({TopicPartition("items", 0): records})
+            catalogue = await reader.build()
+            hanging = FakeRecord(b"i01", encode(item(1, "hang")), 2)
+            reading = asyncio.ensure_future(reader.apply({TopicPartition("items", 0): [hanging]}))
+            made = await lists.run(Pipeline(model.artifact).recommend, catalogue, [tiny_models.window("i01")])
+            assert [one.item_id for one in made[0].items] == ["i02"]
+            with pytest.raises(StalledError, match="texts: a job has been running"):
+                await reading
+            release.set()
+
+    asyncio.run(run())
 
 
 def test_only_a_changed_text_is_embedded_again() -> None:

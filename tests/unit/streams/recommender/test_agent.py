@@ -51,7 +51,7 @@ def test_an_artifact_that_cannot_be_loaded_leaves_nothing_open(tmp_path: Path) -
         await app.on_partitions_assigned.send(set())
         await app.on_partitions_revoked.send(set())
         await agent.stop()
-        assert not [thread for thread in threading.enumerate() if thread.name in ("model", "fallback")]
+        assert not [thread for thread in threading.enumerate() if thread.name in ("model", "fallback", "texts")]
 
     asyncio.run(run())
 
@@ -60,7 +60,7 @@ class FakeReader:
     """A reader of ``items`` without Kafka: it gives the next catalogue when a test asks for it."""
 
     def __init__(self, _settings: Any, model: Model, thread: Any, *_more: Any, **_named: Any) -> None:
-        self.model = model
+        self.model, self.thread = model, thread
         self.more = asyncio.Event()
         self.seen = SeenIndex(())
         self.is_closed = False
@@ -128,6 +128,7 @@ def test_a_new_catalogue_is_served_and_the_end_closes_everything(monkeypatch: py
         assert agent.collector is not None
         maker, first = agent.collector.maker, agent.collector.maker.served
         assert first.versions.index_generation == 1
+        assert READERS[-1].thread is not maker.loop.thread  # texts never delay lists
         READERS[-1].more.set()
         async with asyncio.timeout(5):
             while maker.served is first:
@@ -135,7 +136,7 @@ def test_a_new_catalogue_is_served_and_the_end_closes_everything(monkeypatch: py
         assert maker.served.versions.index_generation == 2 and maker.served.model is first.model
         await agent.stop()
         assert READERS[-1].is_closed and app.failure is None
-        assert not [thread for thread in threading.enumerate() if thread.name in ("model", "fallback")]
+        assert not [thread for thread in threading.enumerate() if thread.name in ("model", "fallback", "texts")]
 
     asyncio.run(run())
 

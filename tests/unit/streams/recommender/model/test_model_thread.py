@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from streams.errors import StalledError
 from streams.recommender.model.model_thread import ModelThread
 
 pytestmark = pytest.mark.model
@@ -85,6 +86,20 @@ def test_busy_time_is_that_of_the_job_at_hand() -> None:
 
     before, during = asyncio.run(run())
     assert before == 0 and 0.01 < during < 10
+
+
+def test_a_job_that_hangs_is_given_up_after_the_limit() -> None:
+    """Its caller learns of it; a job that ends in time gives its result."""
+    release = threading.Event()
+
+    async def run() -> int:
+        async with ModelThread("tested") as worker:
+            with pytest.raises(StalledError, match="tested: a job has been running for .* limit 0.05 s"):
+                await worker.run_within(0.05, release.wait, 10)
+            release.set()
+            return await worker.run_within(60.0, lambda: 3)
+
+    assert asyncio.run(run()) == 3
 
 
 def test_a_job_that_hangs_does_not_keep_the_process() -> None:
