@@ -149,7 +149,7 @@ def test_an_overload_is_bounded_for_a_hot_user_and_a_crawler(
     lists_per_minute = 60
     monkeypatch.setenv("HEADRACE_LISTS_PER_MINUTE", str(lists_per_minute))
     monkeypatch.setattr(drill_overload, "RECOVERY_S", 1.5)
-    # the other tests share the processors, so this test does not judge the rate that the drill reaches
+    # other tests share the processors, so this one does not judge the rate that the drill reaches
     monkeypatch.setattr(drill_overload, "MIN_ACHIEVED", 0.0)
     outcome = run_drill(broker, capsys, monkeypatch, "overload", "--minutes", "0.1")
     assert_all_well(outcome)
