@@ -32,9 +32,24 @@ def reasons(
     window : (n, w) int64 rows, of which ``lengths`` (n,) are behaviours
     """
     found = np.full(listed.shape, -1, dtype=np.int64)
-    kept = nearest.cosines_of(window)
+    greatest = np.zeros(window.shape, dtype=np.float32)
+    _closest(nearest.unit, listed, window, lengths, greatest)
+    kept = nearest.cosines_of(window.reshape(-1), greatest.reshape(-1))
     _find(nearest.unit, kept, nearest.step, nearest.limit, *tables, trained, listed, window, lengths, found)
     return found
+
+
+@compiled
+def _closest(unit: Any, listed: Any, windows: Any, lengths: Any, greatest: Any) -> None:
+    """Note the greatest cosine of each item of a window to a listed item, at least 0."""
+    for u in range(len(listed)):
+        for t in range(lengths[u]):
+            for j in range(listed.shape[1]):
+                if listed[u, j] >= 0:
+                    cosine = np.float32(0.0)
+                    for d in range(unit.shape[1]):
+                        cosine += unit[listed[u, j], d] * unit[windows[u, t], d]
+                    greatest[u, t] = max(greatest[u, t], cosine)
 
 
 @compiled

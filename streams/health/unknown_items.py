@@ -16,6 +16,8 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from streams.contract.committed_note import CatalogueShare
 
 if TYPE_CHECKING:
@@ -183,7 +185,7 @@ def describe_generation(catalogue: Catalogue, n_trained: int, share: tuple[int, 
     n_trained : number of items with events that the artifact was trained on
     share : what :meth:`UnknownItems.share` returns for this catalogue
     """
-    n_items, n_known = len(catalogue.item_ids), int((~catalogue.is_new).sum())
+    n_items, n_known = len(catalogue.item_ids), len(catalogue.is_new) - int(np.count_nonzero(catalogue.is_new))
     n_events, n_unknown, example = share
     text = (
         f"catalogue generation {catalogue.generation}: {n_items} items; "

@@ -32,6 +32,7 @@ class Popularity:
     shares : (capacity,) float32, each item's share of the recent counts of the shown items
     top : (at most N_POPULAR_ROWS,) int64, shown rows by falling score, ties by row
     is_shown : (n,) bool, of the snapshot that this was made for
+    least : (3,) float32, the least values of ``recent``, ``in_training`` and ``shares``
     """
 
     scores: Float32
@@ -40,6 +41,7 @@ class Popularity:
     shares: Float32
     top: Int64
     is_shown: Bool
+    least: Float32
 
     @classmethod
     def of(cls, rows: Rows, is_shown: Bool, scores: Float32, trained_counts: Float32) -> Popularity:
@@ -54,13 +56,16 @@ class Popularity:
         n, capacity = len(is_shown), max(rows.capacity, len(is_shown))
         total = float(scores[is_shown].sum(dtype=np.float64))
         counts = take(trained_counts, rows.arrays["trained"][:n])
+        shares = scores / np.float32(max(total, 1e-30))
+        recent, in_training = _log_shares(scores, is_shown), _log_shares(counts, is_shown)
         return cls(
             _roomy(scores, capacity),
-            _roomy(_log_shares(scores, is_shown), capacity),
-            _roomy(_log_shares(counts, is_shown), capacity),
-            _roomy(scores / np.float32(max(total, 1e-30)), capacity),
+            _roomy(recent, capacity),
+            _roomy(in_training, capacity),
+            _roomy(shares, capacity),
             _ordered(np.flatnonzero(is_shown), scores),
             is_shown,
+            np.array([values.min(initial=np.inf) for values in (recent, in_training, shares)], dtype=np.float32),
         )
 
     def extended(self, rows: Rows, is_shown: Bool, trained_counts: Float32, recent_counts: Float32) -> Popularity:
@@ -84,13 +89,11 @@ class Popularity:
             return Popularity.of(rows, is_shown, all_scores, trained_counts)
         # no reader of an earlier snapshot looks at these entries
         self.scores[new] = scores
-        for array in (self.recent, self.in_training, self.shares):
-            array[new] = np.where(earlier >= 0, array[earlier], array[:before].min())
+        for array, least in zip((self.recent, self.in_training, self.shares), self.least, strict=True):
+            array[new] = np.where(earlier >= 0, array[earlier], least)
         came = np.flatnonzero(is_shown[:before] & ~self.is_shown)
         top = np.concatenate([self.top[is_shown[self.top]], came, new[is_shown[new]]])
-        return Popularity(
-            self.scores, self.recent, self.in_training, self.shares, _ordered(np.unique(top), self.scores), is_shown
-        )
+        return replace(self, top=_ordered(np.unique(top), self.scores), is_shown=is_shown)
 
     def narrowed(self, is_shown: Bool) -> Popularity:
         """Return the same numbers, with only these rows among the most popular.
@@ -102,7 +105,7 @@ class Popularity:
         is_shown : (n,) bool, some of the shown rows
         """
         top = self.top[is_shown[self.top]]
-        if len(top) < MIN_TOP and len(self.top) < self.is_shown.sum():
+        if len(top) < MIN_TOP and len(self.top) < np.count_nonzero(self.is_shown):
             top = _ordered(np.flatnonzero(is_shown), self.scores)
         return replace(self, top=top)
 

@@ -150,7 +150,7 @@ class CatalogueStore:
             item_ids=ItemIds(rows, n),
             row_of=RowOf(rows, n),
             generation=self.generation,
-            n_items=int(is_shown.sum()),
+            n_items=int(np.count_nonzero(is_shown)),
             is_shown=is_shown,
             vectors=views["vectors"],
             unit=views["unit"],
@@ -160,7 +160,7 @@ class CatalogueStore:
             factors=views["factors"],
             gram=self._trained.gram,
             index=_retrieval(views["vectors"], rows.longest, is_shown & ~is_blank, self._base, self._n_base),
-            factor_index=self._factors(where, int((is_shown & ~is_new).sum())),
+            factor_index=self._factors(where, int(np.count_nonzero(is_shown & ~is_new))),
             features=views["features"],
             known=views["known"],
             next_rows=tables[0],
@@ -273,7 +273,7 @@ class CatalogueStore:
         """
         unit = self.rows.arrays["unit"]
         if self._nearest is None or self._n_since_sample > max(MIN_TAIL, self._n_sampled):
-            self._n_since_sample, self._n_sampled = 0, int(is_shown.sum())
+            self._n_since_sample, self._n_sampled = 0, int(np.count_nonzero(is_shown))
             return NearestItems(unit, np.flatnonzero(is_shown))
         if len(self._nearest.unit) != len(unit):
             return self._nearest.moved(unit, np.arange(min(len(self._nearest.unit), self.rows.n)))
@@ -313,4 +313,4 @@ def _retrieval(vectors: Float32, longest: float, is_found: Bool, base: VectorSea
     def found(rows: Int64) -> tuple[Bool, Int64]:
         return is_found[rows], rows
 
-    return LiveIndex(vectors, int(is_found.sum()), longest, found, base, n_base)
+    return LiveIndex(vectors, int(np.count_nonzero(is_found)), longest, found, base, n_base)

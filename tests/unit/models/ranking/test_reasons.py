@@ -106,3 +106,26 @@ def test_a_large_catalogue_is_judged_by_a_sample(monkeypatch: pytest.MonkeyPatch
     assert 7 <= is_near.sum(axis=1).mean() <= 13
     rank = (cosines[:, :, None] < np.sort(cosines, axis=1)[:, None, -40:]).sum(axis=2)
     assert (rank[is_near] < 40).mean() > 0.99
+
+
+def test_a_bound_from_a_part_of_the_sample_changes_no_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In full they are computed only where a listed item may be near."""
+    rng = np.random.default_rng(4)
+    centres = rng.normal(size=(50, 8))
+    unit = unit_rows((centres[rng.integers(50, size=3_000)] + 0.3 * rng.normal(size=(3_000, 8))).astype(np.float32))
+    window, lengths = rng.integers(3_000, size=(200, 20)), rng.integers(1, 21, size=200)
+    listed, trained = rng.integers(-1, 3_000, size=(200, 10)), np.full(3_000, -1, dtype=np.int64)
+    table = np.full((1, 1), -1, dtype=np.int64)
+    for sample in (3_000, 500, 4):
+        monkeypatch.setattr(module, "SAMPLE", sample)
+        bounded, full = NearestItems(unit), NearestItems(unit)
+        full.cosines_of(np.arange(3_000))
+        found = [reasons(nearest, (table, table), trained, listed, window, lengths) for nearest in (bounded, full)]
+        assert (found[0] == found[1]).all() and (found[0] >= 0).any()
+        asked = np.unique(window)
+        if sample > 4:
+            assert (bounded.cosines_of(asked[:0]) < full.cosines_of(asked[:0])).any()  # bounds were enough for some
+        moved = bounded.moved(unit[::-1].copy(), np.arange(3_000)[::-1])
+        mirrored = np.where(listed < 0, -1, 2_999 - listed)
+        again = reasons(moved, (table, table), trained, mirrored, 2_999 - window, lengths)
+        assert (np.where(again < 0, -1, 2_999 - again) == found[1]).all()
