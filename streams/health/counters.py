@@ -1,165 +1,126 @@
 """What a worker counts, for its pages ``/counts`` (JSON) and ``/metrics`` (Prometheus).
 
-The names are closed lists, so a misspelt name is a type error. Beside each name stands its meaning,
-which ``/metrics`` shows. There, every name begins with ``headrace_`` and a counter ends with
-``_total``.
+:mod:`streams.health.metric_names` has the closed lists of names and meanings.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
+import platform
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal, TypeAlias, get_args
+from typing import Any, Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.samples import Sample
 
-from streams.health.stage_times import RECOMMENDER_STAGES, SEQUENCER_STAGES, Stage, StageTimes
+from streams.health import metric_names
+from streams.health.metric_names import BY_APP, MEASURED_LATER, PREFIX, App, CounterName, Described, GaugeName, Name
+from streams.health.stage_times import StageTimes
 
-#: Numbers that only grow while a worker lives.
-CounterName: TypeAlias = (
-    Annotated[Literal["lists"], "lists published"]
-    | Annotated[Literal["windows_read"], "windows read from sequences"]
-    | Annotated[Literal["model_batches"], "forward passes of the model"]
-    | Annotated[Literal["model_windows"], "windows in the model's forward passes"]
-    | Annotated[Literal["lists_degraded"], "fallback lists: made without the model, a full list follows"]
-    | Annotated[
-        Literal["windows_poisoned"], "windows from which the model makes no number; their users got popular items"
-    ]
-    | Annotated[Literal["model_late"], "forward passes that took longer than model_timeout_ms"]
-    | Annotated[Literal["model_failures"], "times that the model failed on every window it was given"]
-    | Annotated[Literal["items_left_out"], "item records without a usable vector"]
-    | Annotated[Literal["rules_malformed"], "records on rules that are no rules records"]
-    | Annotated[Literal["events_unknown_item"], "new behaviours of items that the catalogue does not have"]
-    | Annotated[Literal["windows_malformed"], "records on sequences that are not windows"]
-    | Annotated[Literal["windows_newer"], "windows of a newer version, which this worker cannot read"]
-    | Annotated[Literal["windows_older"], "windows of a lower revision than the user's last list"]
-    | Annotated[Literal["windows_damaged"], "windows that the sequencer could not read and started again"]
-    | Annotated[Literal["vectors_damaged"], "user vectors that could not be read"]
-    | Annotated[Literal["keys_foreign"], "records on a changelog whose key is not a user_id"]
-    | Annotated[Literal["users_forgotten"], "forgotten users of whom this worker erased data"]
-    | Annotated[Literal["privacy_malformed"], "records on privacy that are not requests"]
-    | Annotated[Literal["users_expired"], "users whose window was removed because of user_ttl_days"]
-    | Annotated[Literal["users_removed"], "users whose vector was removed after a tombstone on sequences"]
-    | Annotated[Literal["users_malformed"], "records on users that break the contract; they change nothing"]
-    | Annotated[Literal["lists_first"], "lists of users without events, from a record on users"]
-    | Annotated[Literal["events_expired"], "events that the broker deleted before they were read, at most"]
-    | Annotated[Literal["reject_alarms"], "minutes with so many rejects that an ERROR was logged"]
-    | Annotated[Literal["index_rebuilds"], "times that the catalogue's rows and index were built again"]
-    | Annotated[Literal["stores_rebuilt"], "partitions whose RocksDB files could not be used"]
-    | Annotated[Literal["announcements_malformed"], "records on models, rules or privacy that cannot be read"]
-    | Annotated[Literal["model_swaps"], "announced artifacts that were put in force while the worker served"]
-    | Annotated[Literal["model_swaps_failed"], "announced artifacts that could not be put in force"]
-    | Annotated[Literal["lists_refreshed"], "lists that users got again, without a new event, after a model swap"]
-)
-#: Numbers that rise and fall.
-GaugeName: TypeAlias = (
-    Annotated[Literal["catalogue_items"], "items that can be recommended now"]
-    | Annotated[Literal["catalogue_hidden"], "items of the catalogue that lists must not show now"]
-    | Annotated[Literal["catalogue_tail"], "rows since the last rebuild, which are searched exactly"]
-    | Annotated[
-        Literal["index_recall_percent"], "share of the exact best 100 that retrieval finds, measured each minute"
-    ]
-    | Annotated[Literal["users_known"], "users of this worker of whom a record is on users"]
-    | Annotated[Literal["users_followed"], "followed users of other workers whose vectors are kept"]
-    | Annotated[Literal["index_generation"], "version of the catalogue snapshot"]
-    | Annotated[
-        Literal["catalogue_taken_in"], "items that the catalogue of an announced artifact has taken in while it loads"
-    ]
-    | Annotated[Literal["refresh_waiting"], "users who wait for a list of the new model, without a new event"]
-    | Annotated[Literal["index_engine_failures"], "searches and builds in which the index engine failed"]
-    | Annotated[Literal["pending_windows"], "users who wait for the model"]
-    | Annotated[Literal["windows_held"], "users who wait because of lists_per_minute"]
-    | Annotated[Literal["windows_superseded"], "windows that a newer one replaced before the model ran"]
-    | Annotated[Literal["popularity_events"], "events since training, in this worker's windows, that popularity counts"]
-)
-Name: TypeAlias = CounterName | GaugeName
-PREFIX: Final = "headrace_"
 FRESHNESS_BUCKETS_MS: Final = (
     1, 2, 5, 10, 20, 50, 100, 200, 300, 500, 700, 1_000, 2_000, 3_000, 5_000, 10_000, 20_000, 30_000, 60_000,
 )  # fmt: skip
-#: Meaning by name.
-_MEANINGS: Final[dict[Name, str]] = {
-    get_args(literal)[0]: text for literal, text in map(get_args, [*get_args(CounterName), *get_args(GaugeName)])
-}
+#: Lists of these names set ``headrace_list_age_seconds`` back to 0.
+_LISTS: Final = ("lists", "lists_degraded")
 
 
 class Metrics:
     """The counters, gauges, freshness and stage times of one worker. For one event loop.
 
+    Every series is on the page from the start. Only what depends on the broker, the artifact or a
+    measurement comes later: the lag, the artifact, and the names in ``MEASURED_LATER``.
+
     Parameters
     ----------
-    stages : the stages of the worker's app
+    apps : the worker's app; without one, the metrics of both, for tests and benchmarks
     """
 
-    def __init__(self, stages: Sequence[Stage] = (*SEQUENCER_STAGES, *RECOMMENDER_STAGES)) -> None:
+    def __init__(self, *apps: App) -> None:
         # Without this, each counter has a second series: the time at which it was created.
         disable_created_metrics()  # type: ignore[no-untyped-call]
+        chosen = apps or tuple(BY_APP)
         self.registry = CollectorRegistry()
         self.delivered_offsets: dict[int, int] = {}
-        self._named: dict[Name, Counter | Gauge] = {}  # a name is on the pages once it has a value
-        self._events = Counter(
-            f"{PREFIX}events",
-            "events by how they ended; read is the sum of the other five",
-            ["partition", "outcome"],
-            registry=self.registry,
-        )
+        self._known = {each.name: each for app in chosen for each in BY_APP[app].described()}
+        self._named: dict[Name, Counter | Gauge] = {}
+        for app in chosen:
+            names = BY_APP[app]
+            for name in names.counters.keys() - self._named.keys():
+                self._named[name] = self._made(Counter, self._known[name])
+            for gauge in names.gauges.keys() - set(MEASURED_LATER):
+                self._named[gauge] = self._made(Gauge, self._known[gauge])
+        self._events: Counter = self._made(Counter, metric_names.EVENTS)
         self._of_partition: dict[int, list[Counter]] = {}  # one for each outcome
-        self._lag = Gauge(
-            f"{PREFIX}lag",
-            "offsets that are not committed, as the broker last said",
-            ["partition"],
-            registry=self.registry,
-        )
-        self._freshness = Histogram(
-            f"{PREFIX}freshness_ms",
-            "milliseconds from a window's write to the delivery of its list",
-            buckets=FRESHNESS_BUCKETS_MS,
-            registry=self.registry,
-        )
-        self._artifact: Gauge | None = None
-        self.stages = StageTimes(f"{PREFIX}stage_ms", stages)
+        self._lag: Gauge = self._made(Gauge, metric_names.LAG)
+        self._freshness: Histogram = self._made(Histogram, metric_names.FRESHNESS, buckets=FRESHNESS_BUCKETS_MS)
+        self._artifact: Gauge = self._made(Gauge, metric_names.ARTIFACT)
+        self._list_s = time.monotonic()  # when the last list was delivered
+        self._made(Gauge, metric_names.LIST_AGE).set_function(lambda: time.monotonic() - self._list_s)
+        build = {"app": ",".join(chosen), "python": platform.python_version(), "version": _version()}
+        self._made(Info, metric_names.BUILD).info(build)
+        stages = [stage for app in chosen for stage in BY_APP[app].stages]
+        self.stages = StageTimes(f"{PREFIX}{metric_names.STAGE.name}", metric_names.STAGE.meaning, stages)
         self.registry.register(self.stages)
+
+    def _made(self, kind: Any, described: Described, **options: Any) -> Any:
+        """Return a metric, which is on the page if the app has it."""
+        registry = self.registry if described.name in self._known else None
+        labels = () if kind is Info else described.labels  # the labels of an Info are in its value
+        return kind(f"{PREFIX}{described.name}", described.meaning, labels, registry=registry, **options)
+
+    def expect(self, partitions: Iterable[int]) -> None:
+        """Put the events of these partitions on the page, with 0 for each outcome."""
+        for partition in partitions:
+            self._outcomes(partition)
+
+    def _outcomes(self, partition: int) -> list[Counter]:
+        """Return a partition's counters; a look-up of labels costs five times an increase."""
+        if partition not in self._of_partition:
+            self._of_partition[partition] = [self._events.labels(str(partition), each) for each in Counts().as_dict()]
+        return self._of_partition[partition]
 
     def count_batch(self, partition: int, counts: Counts, offset: int) -> None:
         """Add a delivered batch of events, whose last offset is ``offset``."""
-        if partition not in self._of_partition:  # a look-up of labels costs five times an increase
-            outcomes = counts.as_dict()
-            self._of_partition[partition] = [self._events.labels(str(partition), outcome) for outcome in outcomes]
-        for counter, n in zip(self._of_partition[partition], counts.as_dict().values(), strict=True):
+        for counter, n in zip(self._outcomes(partition), counts.as_dict().values(), strict=True):
             counter.inc(n)
         self.delivered_offsets[partition] = offset
 
     def add(self, name: CounterName, n: int = 1) -> None:
-        """Increase a counter by ``n``."""
-        counter = self._named.get(name)
-        if counter is None:
-            counter = self._named[name] = Counter(PREFIX + name, _MEANINGS[name], registry=self.registry)
-        counter.inc(n)
+        """Increase a counter of the worker's app by ``n``."""
+        self._named[name].inc(n)
+        if name in _LISTS and n:
+            self._list_s = time.monotonic()
 
     def put(self, name: GaugeName, value: int) -> None:
-        """Set a gauge."""
+        """Set a gauge of the worker's app."""
         gauge = self._named.get(name)
-        if not isinstance(gauge, Gauge):
-            gauge = self._named[name] = Gauge(PREFIX + name, _MEANINGS[name], registry=self.registry)
-        gauge.set(value)
+        if gauge is None:
+            gauge = self._named[name] = self._made(Gauge, self._known[name])
+        if isinstance(gauge, Gauge):
+            gauge.set(value)
 
     def note_artifact(self, version: str) -> None:
         """Note which artifact lists are made with from now on."""
-        if self._artifact is None:
-            help_text = "1 for the artifact that lists are made with"
-            self._artifact = Gauge(f"{PREFIX}artifact", help_text, ["artifact"], registry=self.registry)
         self._artifact.clear()
         self._artifact.labels(version).set(1)
 
     @property
     def artifact(self) -> str:
         """The artifact that lists are made with; empty where there is none."""
-        found = [] if self._artifact is None else _samples(self._artifact)
-        return next((sample.labels["artifact"] for sample in found), "")
+        return next((sample.labels["artifact"] for sample in _samples(self._artifact)), "")
 
     def add_freshness(self, samples_ms: Iterable[float]) -> None:
         """Record how long after its window each list was delivered, in milliseconds."""
@@ -224,6 +185,14 @@ class Metrics:
     def as_prometheus(self) -> str:
         """Return all numbers in Prometheus' text format, for ``/metrics``."""
         return generate_latest(self.registry).decode()
+
+
+def _version() -> str:
+    """Return headrace's version; the checkout alone, without an installation, has none."""
+    try:
+        return importlib.metadata.version("headrace")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def _samples(metric: MetricWrapperBase) -> list[Sample]:

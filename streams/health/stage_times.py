@@ -54,12 +54,12 @@ class StageTimes(Collector):
 
     Parameters
     ----------
-    name : of the metric
+    name, meaning : of the metric
     stages : the stages of the app
     """
 
-    def __init__(self, name: str, stages: Sequence[Stage]) -> None:
-        self._name = name
+    def __init__(self, name: str, meaning: str, stages: Sequence[Stage]) -> None:
+        self._name, self._meaning = name, meaning
         self._edges = np.array(BUCKETS_MS)
         self._counts = {stage: np.zeros(len(BUCKETS_MS) + 1, dtype=np.int64) for stage in stages}
         self._sums = dict.fromkeys(stages, 0.0)
@@ -80,9 +80,7 @@ class StageTimes(Collector):
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
         """Return the histograms, as prometheus-client asks for them."""
-        family = HistogramMetricFamily(
-            self._name, "milliseconds that an event or its list spends in each stage", labels=["stage"]
-        )
+        family = HistogramMetricFamily(self._name, self._meaning, labels=["stage"])
         for stage, counts in self._counts.items():
             totals = np.cumsum(counts).tolist()
             edges = [*(f"{float(edge)}" for edge in BUCKETS_MS), "+Inf"]

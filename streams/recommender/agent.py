@@ -30,7 +30,6 @@ from streams.errors import HeadraceError
 from streams.forgetting.requests import Forgetting
 from streams.formats.decoders import open_registry
 from streams.health.counters import Metrics
-from streams.health.stage_times import RECOMMENDER_STAGES
 from streams.health.unknown_items import UnknownItems
 from streams.recommender.collector import Collector
 from streams.recommender.delivery import Delivery
@@ -196,6 +195,7 @@ def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector
             settings=settings,
             metrics=metrics,
             facts=users.facts,
+            events_topic=app.settings.kafka.topic("events"),
         ),
         counts=counts,
         delivery=delivery,
@@ -270,7 +270,7 @@ def build_recommender(settings: Settings) -> StreamApp:
         store="memory://",
         datadir=settings.sequencer.data_dir,
     )
-    metrics = Metrics(RECOMMENDER_STAGES)
+    metrics = Metrics("recommender")
     vectors = app.Table(
         "user_vectors",
         key_type=bytes,

@@ -25,7 +25,6 @@ from streams.contract.announcements import ModelAnnouncement
 from streams.errors import HeadraceError
 from streams.formats.schema_registry import SchemaRegistry
 from streams.health.counters import Metrics
-from streams.health.stage_times import RECOMMENDER_STAGES
 from streams.recommender.collector import Collector
 from streams.recommender.list_maker import ListMaker
 from streams.recommender.model.announced_model import Announcement
@@ -188,7 +187,7 @@ class ModelSwaps:
             When it cannot be served; the present one is then still in force.
         """
         parts, collector = self._parts, self._collector
-        metrics = self._next = Metrics(RECOMMENDER_STAGES)
+        metrics = self._next = Metrics("recommender")
         try:
             supply, served = await Supply.opened(parts, announced, metrics)
             n_items, n_before = served.catalogue.n_items, collector.maker.served.catalogue.n_items

@@ -23,6 +23,7 @@ from faust.types import TP, EventT
 
 from streams.contract.committed_note import decode_judged
 from streams.contract.kafka_records import BATCH_OVERHEAD_BYTES, ConsumedRecord
+from streams.contract.log_coordinates import about
 from streams.contract.reject_size import REJECTED_MAX_BYTES
 from streams.contract.windows import WindowState
 from streams.errors import RejectCeilingError
@@ -30,7 +31,6 @@ from streams.forgetting.requests import Forgetting
 from streams.formats.decoders import open_event_decoder, open_registry
 from streams.health.counters import Metrics
 from streams.health.reject_watch import RejectAlarm, RejectCeiling
-from streams.health.stage_times import SEQUENCER_STAGES
 from streams.kafka.batch_writer import delivered
 from streams.kafka.publisher import KeyHomes
 from streams.runtime.app import StreamApp, build_app
@@ -181,7 +181,8 @@ class Sequencer:
         line = self._alarm.take(result.counts, result.rejects, time.monotonic())
         if line is not None:
             self.metrics.add("reject_alarms")
-            log.error("%s", line)
+            last = result.rejects[-1].record if result.rejects else None
+            log.error("%s", line, extra=about(tp.topic, tp.partition, None if last is None else last.offset))
         if result.rejects and self._alarm.is_on(time.monotonic()):
             ceiling.alarm_ms = int(time.time() * 1000)
         try:
@@ -260,7 +261,9 @@ class Sequencer:
     async def on_partitions_assigned(self, app: StreamApp, assigned: set[TP], **_: Any) -> None:
         """Read the marks of forgotten users before the first batch of a new assignment."""
         topic = app.settings.kafka.topic("events")
-        await self.forgetting.begin({tp.partition for tp in assigned if tp.topic == topic})
+        partitions = {tp.partition for tp in assigned if tp.topic == topic}
+        self.metrics.expect(partitions)
+        await self.forgetting.begin(partitions)
 
     async def on_partitions_revoked(self, _app: StreamApp, revoked: set[TP], **_: Any) -> None:
         """Drop what belongs to lost partitions."""
@@ -300,7 +303,7 @@ class Beside:
 
 def build_sequencer(settings: Settings, metrics: Metrics | None = None) -> StreamApp:
     """Return the sequencer's app; connects to nothing."""
-    metrics = metrics or Metrics(SEQUENCER_STAGES)
+    metrics = metrics or Metrics("sequencer")
     group = settings.sequencer
     store = "memory://"
     options: dict[str, Any] = {}

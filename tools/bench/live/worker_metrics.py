@@ -11,7 +11,7 @@ from typing import Final
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.health.counters import PREFIX
+from streams.health.metric_names import PREFIX
 from streams.health.stage_times import BUCKETS_MS
 from tools.workers.process import Worker
 

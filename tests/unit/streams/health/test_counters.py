@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import math
 import re
@@ -11,11 +12,12 @@ from typing import get_args
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from streams.health.counters import FRESHNESS_BUCKETS_MS, CounterName, Counts, GaugeName, Metrics
+from streams.health.counters import FRESHNESS_BUCKETS_MS, Counts, Metrics
+from streams.health.metric_names import BY_APP, MEASURED_LATER, App, CounterName, GaugeName, exposed
 
 OPERATIONS = Path(__file__).parents[4] / "docs" / "operations.md"
-COUNTERS = [get_args(literal)[0] for literal, _ in map(get_args, get_args(CounterName))]
-GAUGES = [get_args(literal)[0] for literal, _ in map(get_args, get_args(GaugeName))]
+COUNTERS: list[CounterName] = [get_args(literal)[0] for literal, _ in map(get_args, get_args(CounterName))]
+GAUGES: list[GaugeName] = [get_args(literal)[0] for literal, _ in map(get_args, get_args(GaugeName))]
 BATCH = Counts(read=7, accepted=3, duplicate=2, late=1, rejected=1)
 
 
@@ -37,26 +39,74 @@ def test_each_name_has_its_type_and_its_meaning() -> None:
     metrics = Metrics()
     for name in COUNTERS:
         metrics.add(name, 2)
-    for name in GAUGES:
-        metrics.put(name, 3)
+    for gauge in GAUGES:
+        metrics.put(gauge, 3)
     found = page(metrics)
     for name in COUNTERS:
         kind, meaning, series = found[f"headrace_{name}"]
         assert (kind, series) == ("counter", {f"headrace_{name}_total": 2.0}) and meaning
-    for name in GAUGES:
-        kind, meaning, series = found[f"headrace_{name}"]
-        assert (kind, series) == ("gauge", {f"headrace_{name}": 3.0}) and meaning
+    for gauge in GAUGES:
+        kind, meaning, series = found[f"headrace_{gauge}"]
+        assert (kind, series) == ("gauge", {f"headrace_{gauge}": 3.0}) and meaning
     assert "_created" not in metrics.as_prometheus()
 
 
-def test_a_name_without_a_value_is_on_no_page() -> None:
+@pytest.mark.parametrize("app", list(BY_APP))
+def test_every_series_of_an_app_is_there_from_the_start(app: App) -> None:
+    """A series that comes with its first event has no rate for it."""
+    metrics = Metrics(app)
+    metrics.expect([0, 1])
+    found = page(metrics)
+    names = BY_APP[app]
+    later = {"headrace_lag", "headrace_artifact", *(f"headrace_{name}" for name in MEASURED_LATER)}
+    for name in names.counters:
+        assert found[f"headrace_{name}"][2] == {f"headrace_{name}_total": 0.0}
+    for gauge in names.gauges.keys() - set(MEASURED_LATER):
+        assert found[f"headrace_{gauge}"][2] == {f"headrace_{gauge}": 0.0}
+    without = {name for name, (_, _, series) in found.items() if not series}
+    assert without <= later and ("headrace_index_recall_percent" in found) is False
+    assert len(found["headrace_events"][2]) == 12 if app == "sequencer" else "headrace_events" not in found
+    assert metrics.as_dict()["values"] == dict.fromkeys(
+        [*names.counters, *(names.gauges.keys() - set(MEASURED_LATER))], 0
+    )
+
+
+def test_a_name_of_the_other_app_is_refused() -> None:
     """A sequencer makes no lists: zero lists would be an alarm."""
-    metrics = Metrics()
-    metrics.add("lists")
-    assert metrics.as_dict()["values"] == {"lists": 1}
-    always = {"headrace_events", "headrace_lag", "headrace_freshness_ms", "headrace_stage_ms"}
-    assert set(page(metrics)) == always | {"headrace_lists"}
-    assert metrics.values["model_late"] == 0
+    with pytest.raises(KeyError):
+        Metrics("sequencer").add("lists")
+    with pytest.raises(KeyError):
+        Metrics("recommender").add("users_expired")
+
+
+def test_the_age_of_the_last_list_begins_anew_with_each_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fallback lists are lists; an empty delivery is none."""
+    clock = [100.0]
+    monkeypatch.setattr("streams.health.counters.time.monotonic", lambda: clock[0])
+    metrics = Metrics("recommender")
+
+    def age() -> float:
+        return page(metrics)["headrace_list_age_seconds"][2]["headrace_list_age_seconds"]
+
+    clock[0] = 130.0
+    assert age() == 30.0
+    metrics.add("lists", 0)
+    assert age() == 30.0
+    for name in ("lists", "lists_degraded"):
+        metrics.add(name)
+        assert age() == 0.0
+        clock[0] += 7.5
+        assert age() == 7.5
+
+
+def test_the_release_is_on_the_page() -> None:
+    """Two releases beside each other are seen before they differ."""
+    (series,) = page(Metrics("sequencer"))["headrace_build_info"][2]
+    assert (
+        series.startswith("headrace_build_info")
+        and "sequencer" in series
+        and importlib.metadata.version("headrace") in series
+    )
 
 
 def test_events_are_counted_by_partition_and_outcome() -> None:
@@ -124,7 +174,6 @@ def test_a_quantile_without_lists_is_none_and_beyond_the_buckets_is_their_end() 
 def test_every_metric_that_the_runbook_names_exists() -> None:
     """An alarm on a name that is on no page never rings."""
     named = set(re.findall(r"headrace_[a-z_]+", OPERATIONS.read_text("utf-8")))
-    pages = {f"headrace_{name}_total" for name in COUNTERS} | {f"headrace_{name}" for name in GAUGES}
-    pages |= {"headrace_events_total", "headrace_lag", "headrace_freshness_ms", "headrace_freshness_ms_bucket"}
-    pages |= {"headrace_stage_ms", "headrace_artifact"}
+    known = [each for names in BY_APP.values() for each in names.described()]
+    pages = exposed(known) | {f"headrace_{each.name}" for each in known if each.kind == "histogram"}
     assert named - pages == set()

@@ -7,7 +7,10 @@ import math
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.health.counters import Metrics
+from streams.health.metric_names import App
 from streams.health.stage_times import BUCKETS_MS, RECOMMENDER_STAGES, SEQUENCER_STAGES
+
+STAGES: dict[App, tuple[str, ...]] = {"sequencer": SEQUENCER_STAGES, "recommender": RECOMMENDER_STAGES}
 
 
 def shown(metrics: Metrics) -> dict[tuple[str, str, str], float]:
@@ -22,8 +25,8 @@ def shown(metrics: Metrics) -> dict[tuple[str, str, str], float]:
 
 def test_every_stage_of_an_app_is_there_from_the_start() -> None:
     """A series that comes later has no rate for its first samples."""
-    for stages in (SEQUENCER_STAGES, RECOMMENDER_STAGES):
-        found = shown(Metrics(stages))
+    for app, stages in STAGES.items():
+        found = shown(Metrics(app))
         assert {stage for _, stage, _ in found} == set(stages)
         assert set(found.values()) == {0.0}
 

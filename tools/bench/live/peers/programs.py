@@ -64,7 +64,7 @@ class TimedMetrics(Metrics):
     """The sequencer's own metrics, watched by the stopwatch."""
 
     def __init__(self, stopwatch: Stopwatch) -> None:
-        super().__init__()
+        super().__init__("sequencer")
         self._stopwatch = stopwatch
 
     def count_batch(self, partition: int, counts: Counts, offset: int) -> None:

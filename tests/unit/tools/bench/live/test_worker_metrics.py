@@ -11,7 +11,7 @@ from tools.workers.process import Worker
 
 
 def test_percentiles_are_of_the_samples_between_two_looks() -> None:
-    metrics = Metrics(("queue", "score"))
+    metrics = Metrics()
     worker = cast(Worker, SimpleNamespace(metrics=metrics.as_prometheus))
     metrics.stages.add("queue", [5_000.0] * 100)
     earlier = stage_counts(worker)
