@@ -12,6 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.contract.announcements import announcement_id
+from streams.contract.log_coordinates import about
 from streams.contract.records import RecordDecoder
 from streams.errors import BrokerError, RecordError
 from streams.kafka.readers import start_reader
@@ -69,7 +70,8 @@ def newest(
         except (RecordError, UnicodeDecodeError) as error:
             malformed()
             where = (record.topic, record.offset, record.partition)
-            log.error("%s: offset %d of partition %d left out: %s", *where, error)
+            extra = about(record.topic, record.partition, record.offset)
+            log.error("%s: offset %d of partition %d left out: %s", *where, error, extra=extra)
             continue
         found[key] = Announced(key, value, record.partition, record.offset)
     return found

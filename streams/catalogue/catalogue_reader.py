@@ -37,6 +37,7 @@ from streams.catalogue.changes import Schedule, facts_of, rest_key, text_key
 from streams.catalogue.item_vectors import item_vectors, n_imputed
 from streams.catalogue.seen_index import SeenIndex
 from streams.contract.item_records import is_shown
+from streams.contract.log_coordinates import about
 from streams.contract.records import Item
 from streams.errors import RecordError
 from streams.formats.decoders import open_item_decoder
@@ -186,7 +187,8 @@ class CatalogueReader:
                 item_id, item = self._decoder.decode(record)
             except RecordError as error:
                 self._metrics.add("items_left_out")
-                log.warning("items: offset %d of partition %d left out: %s", record.offset, record.partition, error)
+                place, extra = (record.offset, record.partition), about(record.topic, record.partition, record.offset)
+                log.warning("items: offset %d of partition %d left out: %s", *place, error, extra=extra)
                 continue
             newest[item_id] = item
         return newest

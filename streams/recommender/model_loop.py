@@ -25,6 +25,7 @@ from typing import Final
 
 from faust.types import EventT
 
+from streams.contract.log_coordinates import about_events
 from streams.errors import StalledError
 from streams.health.counters import Metrics
 from streams.recommender.delivery import Window
@@ -62,6 +63,7 @@ class ModelLoop:
     thread : runs the pipeline
     encoder : encodes its lists, on the thread too
     facts : returns what is known of users beside their windows, by partition and key
+    events_topic : the topic of the events that the windows are made of
     """
 
     queue: WindowQueue[EventT]
@@ -71,6 +73,7 @@ class ModelLoop:
     settings: RecommenderSettings
     metrics: Metrics
     facts: Callable[[Sequence[tuple[int, bytes]]], Sequence[UserFacts | None] | None] = nothing_known
+    events_topic: str = "events"
 
     def __post_init__(self) -> None:
         self.has_answered = self._is_late = False
@@ -121,7 +124,9 @@ class ModelLoop:
         scored = await self._score(windows, served)
         if scored.poisoned:
             self.metrics.add("windows_poisoned", len(scored.poisoned))
-            log.error("model: nothing usable for %s: popular items instead", describe(scored.poisoned))
+            triggers = [(w.partition, w.state.trigger.offset, w.state.trigger.event_id) for w in scored.poisoned]
+            extra = about_events(self.events_topic, triggers)
+            log.error("model: nothing usable for %s: popular items instead", describe(scored.poisoned), extra=extra)
         if scored.failed:
             self._note_failure(scored.failed)
         elif self._failing_since_s is not None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from faust.types import EventT
 
 from streams.contract.kafka_records import OutRecord
+from streams.contract.log_coordinates import about, about_all
 from streams.contract.marks import Marks, is_former
 from streams.contract.windows import ListWindow
 from streams.errors import BrokerError, FencedError
@@ -131,10 +132,16 @@ def fresh_windows(newest: Sequence[Entry], partition: int, vectors: BatchTable, 
     topic = vectors.changelog_topic.get_topic_name()
     if older:
         metrics.add("windows_older", len(older))
-        log.warning("windows of partition %d: %s; harmless where windows are read again", partition, describe(older))
+        extra = about(topic, partition)
+        log.warning(
+            "windows of partition %d: %s; harmless where windows are read again",
+            partition,
+            describe(older),
+            extra=extra,
+        )
     if damaged:
         metrics.add("vectors_damaged", len(damaged))
-        log.error("%s-%d: %s", topic, partition, describe(damaged))
+        log.error("%s-%d: %s", topic, partition, describe(damaged), extra=about(topic, partition))
     return fresh
 
 
@@ -142,7 +149,10 @@ def note_passed_over(topic: str, partition: int, found: BatchWindows, metrics: M
     """Count and log the records of a batch in which this worker finds no window."""
     metrics.add("windows_malformed", len(found.malformed))
     if found.malformed:
-        log.error("%s-%d: %s; something else writes to this topic", topic, partition, describe(found.malformed))
+        extra = about_all(topic, partition, [each.offset for each in found.malformed])
+        told = describe(found.malformed)
+        log.error("%s-%d: %s; something else writes to this topic", topic, partition, told, extra=extra)
     if found.newer:
         metrics.add("windows_newer", len(found.newer))
-        log.error("%s-%d: %s", topic, partition, describe(found.newer))
+        extra = about_all(topic, partition, [each.offset for each in found.newer])
+        log.error("%s-%d: %s", topic, partition, describe(found.newer), extra=extra)

@@ -220,7 +220,7 @@ def build_app(
         topic_replication_factor=kafka.replication,
         topic_partitions=kafka.partitions,
         table_cleanup_interval=3_600.0,
-        logging_config=logging_config(),
+        logging_config=logging_config(settings.watching.log_format),
         web_enabled=True,
         web_bind=settings.health.web_bind,
         web_port=WEB_PORTS[name],

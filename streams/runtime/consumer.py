@@ -33,6 +33,7 @@ from faust.types import TP, EventT
 from mode.utils.queues import FlowControlEvent
 
 from streams.contract.committed_note import Gap
+from streams.contract.log_coordinates import about
 from streams.errors import BrokerError
 from streams.kafka.fetching.bounded_fetch import bound_fetches
 from streams.kafka.readers import ISOLATION_LEVEL
@@ -112,6 +113,7 @@ class BatchConsumer(driver.Consumer):
                 tp.partition,
                 first,
                 begin,
+                extra=about(tp.topic, tp.partition, first),
             )
         elif tp.topic == self.app.settings.kafka.topic("events"):
             gap = Gap(first, begin, int(time.time() * 1000))
@@ -119,6 +121,7 @@ class BatchConsumer(driver.Consumer):
                 "%s (transaction markers take offsets too); keep events for longer (retention.ms, retention.bytes) or add workers, "
                 "publish the events again if you have them, then run: headrace status --acknowledge, see docs/operations.md",
                 gap.describe(*tp),
+                extra=about(tp.topic, tp.partition, first),
             )
             self.app.health.note_expired(tp, gap)
             self.offsets.add_gap(tp, gap)

@@ -10,6 +10,7 @@ from typing import Final
 from aiokafka import TopicPartition
 
 from streams.contract.kafka_records import ConsumedRecord
+from streams.contract.log_coordinates import about
 from streams.contract.marks import NO_MARKS, Marks, new_life
 from streams.contract.records import Event, EventDecoder
 from streams.contract.windows import WindowState
@@ -63,7 +64,10 @@ class Mender:
             When the broker refuses: the restarted worker reads the batch again.
         """
         found = [PassedOver(None, key, why) for key, why in damaged.items()]
-        log.error("windows of partition %d are damaged: %s; rebuilt from events", partition, describe(found))
+        extra = about(self._settings.topic("sequences"), partition)
+        log.error(
+            "windows of partition %d are damaged: %s; rebuilt from events", partition, describe(found), extra=extra
+        )
         states: dict[bytes, WindowState | None] = dict.fromkeys(damaged)
         try:
             await asyncio.wait_for(self._rebuild(partition, states, end, now_ms), self._timeout_s)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import faust
 from faust.types import TP
 
+from streams.contract.log_coordinates import about_all
 from streams.state.damage import PassedOver, describe
 
 log = logging.getLogger(__name__)
@@ -94,9 +95,9 @@ class BatchTable(faust.Table):
 
     def note_foreign(self, partition: int, records: Sequence[PassedOver]) -> None:
         """Log and count changelog records that recovery skipped."""
-        log.error(
-            "%s-%d: %s; another program writes to this topic", self.changelog_topic_name, partition, describe(records)
-        )
+        topic = self.changelog_topic_name
+        extra = about_all(topic, partition, [each.offset for each in records])
+        log.error("%s-%d: %s; another program writes to this topic", topic, partition, describe(records), extra=extra)
         metrics = self.app.health.metrics
         if metrics is not None:
             metrics.add("keys_foreign", len(records))

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from streams.settings.check import PREFIX, kinds, range_of
-from streams.settings.load import HealthSettings, KafkaSettings, RecommenderSettings, SequencerSettings
+from streams.settings.load import (
+    HealthSettings,
+    KafkaSettings,
+    RecommenderSettings,
+    SequencerSettings,
+    WatchingSettings,
+)
 from tools.project.marked_text import with_part
 
 ROOT: Final = Path(__file__).parents[2]
@@ -24,6 +30,7 @@ READERS: Final[dict[type, str]] = {
     SequencerSettings: "The sequencer reads these.",
     RecommenderSettings: "The recommender reads these.",
     HealthSettings: "The workers of both apps read these, and so does the supervisor of `headrace up`.",
+    WatchingSettings: "The workers of both apps read these.",
 }
 #: The settings that the README shows: nearly every deployment chooses them.
 CHOSEN: Final = (

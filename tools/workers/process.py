@@ -25,7 +25,7 @@ from streams.kafka.group_watch import GroupWatch
 from streams.settings.load import load_settings
 from tools.workers.apps import MODULES, AppName
 from tools.workers.processes import signal_group
-from tools.workers.worker_logs import MAX_BYTES, rotate
+from tools.workers.worker_logs import MAX_BYTES, as_text, rotate
 
 __all__ = ["Worker", "WorkerError", "opener"]
 
@@ -231,7 +231,8 @@ class Worker:
         try:
             with self.log_path.open("rb") as log:
                 log.seek(max(self._log_begin, self.log_path.stat().st_size - TAIL_BYTES))
-                lines = [line.strip() for line in log.read().decode("utf-8", "replace").splitlines() if line.strip()]
+                text = log.read().decode("utf-8", "replace")
+                lines = [as_text(line.strip()) for line in text.splitlines() if line.strip()]
         except OSError:
             lines = []
         errors = [line for line in lines if _ERROR.search(line)]

@@ -11,6 +11,7 @@ So two ``up`` in one folder never write to one file, and never quote one.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import time
@@ -52,3 +53,14 @@ def rotate(path: Path, max_bytes: int = MAX_BYTES) -> bool:
 def _is_alive(text: str) -> bool:
     pid = parse_pid(text)
     return pid is not None and pid != os.getpid() and process_identity(pid) is not None
+
+
+def as_text(line: str) -> str:
+    """Return a line of a worker's log in the text layout; ``log_format=json`` writes the other."""
+    if not line.startswith("{"):
+        return line
+    try:
+        found = json.loads(line)
+        return f"[{found['time']}] [{found['pid']}] [{found['level']}] {found['message']}"
+    except (ValueError, KeyError):
+        return line

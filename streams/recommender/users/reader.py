@@ -19,6 +19,7 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 
 from streams.contract.item_records import UserDecoder
+from streams.contract.log_coordinates import about_all
 from streams.errors import HeadraceError, RecordError
 from streams.health.counters import Metrics
 from streams.kafka.readers import open_reader
@@ -189,7 +190,8 @@ class UsersReader:
                 changed.setdefault(tp.partition, []).append(Change(record.key, removed_at, record.timestamp))
             if malformed:
                 self._metrics.add("users_malformed", len(malformed))
-                log.error("%s-%d: %s; they change nothing", self._topic, tp.partition, describe(malformed))
+                extra = about_all(self._topic, tp.partition, [each.offset for each in malformed])
+                log.error("%s-%d: %s; they change nothing", self._topic, tp.partition, describe(malformed), extra=extra)
         self._note()
         return changed
 
