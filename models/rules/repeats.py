@@ -26,6 +26,8 @@ NOT_AT_ALL: Final = 0
 UNITS_MS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000}
 #: The greatest time after ``after``: ten years.
 MAX_AFTER_MS: Final = 3_650 * UNITS_MS["d"]
+#: From this share of repeats on, a shop should decide whether its lists may hold them.
+MANY_REPEATS: Final = 0.2
 #: The name of the policy for types without one of their own.
 DEFAULT: Final = "default"
 LIMIT: Final = 'never, always, or after a time from 1s to 3650d, such as "after 7d" (units d, h, m, s)'

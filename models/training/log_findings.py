@@ -14,6 +14,7 @@ import numpy as np
 
 from models.base.types import Int64
 from models.interactions import Interactions
+from models.rules.repeats import MANY_REPEATS
 
 #: One user with a greater share of the events teaches the model one taste.
 GIANT_SHARE: Final = 0.05
@@ -22,8 +23,6 @@ GIANT_TIMES: Final = 4
 #: "Each" and "nearly all" of users, items or events: this share, because logs have strays.
 NEARLY_ALL: Final = 0.95
 DAY_MS: Final = 86_400_000
-#: From this share of repeats on, a shop should decide whether its lists may hold them.
-MANY_REPEATS: Final = 0.2
 #: Fewer events show nothing.
 MIN_EVENTS: Final = 20
 SHOWN_LENGTH: Final = 40

@@ -14,6 +14,7 @@ from tools.files.cells.times import TimeReader
 from tools.init.log_details import LogDetails, shown_time
 from tools.init.profile import as_text
 from tools.init.propose import Part, Proposal
+from tools.init.returns import Returns
 
 N_ROWS: Final = 2
 CELL_CHARS: Final = 28
@@ -22,7 +23,9 @@ SHOWN_FEATURES: Final = 6
 _KINDS: Final = {"log": "a log of events", "items": "a catalogue", "users": "users"}
 
 
-def as_object(proposal: Proposal, details: LogDetails | None, checks: Sequence[str], text: str) -> dict[str, Any]:
+def as_object(
+    proposal: Proposal, details: LogDetails | None, returns: Returns | None, checks: Sequence[str], text: str
+) -> dict[str, Any]:
     """Return the proposal for ``--json``; ``text`` is that of the settings file."""
     found: dict[str, Any] = {part.kind: _part_object(part) for part in proposal.parts()}
     if details is not None:
@@ -34,6 +37,8 @@ def as_object(proposal: Proposal, details: LogDetails | None, checks: Sequence[s
             "time_zone": details.time_zone,
             "no_times": details.form is None,
         }
+    if returns is not None:
+        found["log"]["repeats"] = returns.as_object()
     unused = [{"file": name, "why": why} for name, why in proposal.unused]
     return {**found, "unused": unused, "checks": list(checks), "settings": text}
 
@@ -51,11 +56,12 @@ def as_tables(proposal: Proposal, details: LogDetails | None, checks: Sequence[s
     return shown
 
 
-def next_commands(proposal: Proposal) -> list[str]:
+def next_commands(proposal: Proposal, returns: Returns | None = None) -> list[str]:
     """Return what to type next: at most three commands."""
     commands = []
     if proposal.log is not None:
-        commands.append("headrace train --out .headrace/artifact --minutes 3")
+        repeats = f"--repeats {returns.policy} " if returns is not None and returns.policy else ""
+        commands.append(f"headrace train {repeats}--out .headrace/artifact --minutes 3")
     commands.append("headrace up")
     others = [f"headrace {part.kind} put" for part in proposal.parts() if part.kind != "log"]
     if proposal.log is not None and proposal.log.chosen.has("ts"):

@@ -16,6 +16,7 @@ from tools.init.known_exports import known_export
 from tools.init.log_details import LogDetails, log_details
 from tools.init.new_sections import new_sections
 from tools.init.propose import Part, propose
+from tools.init.returns import find_returns
 from tools.init.sample import read_tables
 from tools.init.settings_file import merge, replaced, write_text
 from tools.init.show import as_object, as_tables, next_commands
@@ -52,15 +53,17 @@ def run(args: argparse.Namespace) -> int:
             + "; ".join(f"{name}: {why}" for name, why in proposal.unused[:3])
         )
     details = None if proposal.log is None else _details(proposal.log)
+    returns = None if proposal.log is None or details is None else find_returns(proposal.log, details)
     written = new_sections(proposal.parts(), details)
     checks = [*proposal.strangers(), *(details.checks if details else []), *written.checks]
+    checks += returns.lines() if returns else []
     old = FILE.read_text("utf-8") if FILE.exists() else ""
     text = merge(old, written.sections)
     shown = as_tables(proposal, details, checks)
     if args.dry_run:
         emit(
             args,
-            {**as_object(proposal, details, checks, text), "written": False},
+            {**as_object(proposal, details, returns, checks, text), "written": False},
             [*shown, f"{FILE} would be:", *text.splitlines()],
         )
         return 0
@@ -73,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     write_text(FILE, text)
     shown += [
         f"{FILE} is written; change there what is wrong. Then:",
-        *(f"  {line}" for line in next_commands(proposal)),
+        *(f"  {line}" for line in next_commands(proposal, returns)),
     ]
-    emit(args, {**as_object(proposal, details, checks, text), "written": True}, shown)
+    emit(args, {**as_object(proposal, details, returns, checks, text), "written": True}, shown)
     return 0
