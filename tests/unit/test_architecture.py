@@ -72,6 +72,7 @@ FLOORS: dict[str, list[set[str]]] = {
             "tools.training",
             "tools.demo",
             "tools.project",
+            "tools.project.image",
             "tools.project.watching",
         },
         {"tools.drills.judging"},

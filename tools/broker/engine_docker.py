@@ -18,6 +18,8 @@ from tools.broker.state import LOG_FILE, BrokerState, write_state
 NAME = "docker"
 IMAGE_VERSION = "4.1.2"
 COMPOSE_FILE = Path(__file__).resolve().parents[2] / "docker-compose.yml"
+#: Of the file's services this profile has the broker alone.
+PROFILE = "one-broker"
 ANSWER_TIMEOUT_S = 5
 UP_TIMEOUT_S = 600  # the first start pulls the image
 STOP_TIMEOUT_S = 60
@@ -105,7 +107,7 @@ def project_name(data: Path) -> str:
 
 
 def _compose(state: BrokerState, command: list[str], timeout_s: int) -> subprocess.CompletedProcess[bytes]:
-    argv = ["docker", "compose", "-p", state.identity, "-f", str(COMPOSE_FILE), *command]
+    argv = ["docker", "compose", "-p", state.identity, "-f", str(COMPOSE_FILE), "--profile", PROFILE, *command]
     env = {**os.environ, "KAFKA_PORT": str(state.port)}
     try:
         return subprocess.run(

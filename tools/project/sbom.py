@@ -148,7 +148,7 @@ def _weights(one: Weights) -> dict[str, Any]:
 
 
 def _image() -> str:
-    found = re.search(r"^    image: (\S+)$", COMPOSE_FILE.read_text("utf-8"), re.MULTILINE)
+    found = re.search(r"^ +image: (apache/kafka:\S+)$", COMPOSE_FILE.read_text("utf-8"), re.MULTILINE)
     assert found is not None, f"{COMPOSE_FILE} names no image"
     return found[1]
 

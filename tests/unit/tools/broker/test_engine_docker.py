@@ -57,7 +57,7 @@ def test_an_engine_that_answers_is_taken_first_and_stop_ends_its_project_only(do
     project = engine_docker.project_name(data)
     port = info.bootstrap.partition(":")[2]
     assert all(call.startswith(f"{port} compose -p {project} -f ") for call in calls if " compose -p" in call)
-    assert any(call.endswith(" up -d --wait") for call in calls) and calls[-1].endswith(" down")
+    assert any(call.endswith(" --profile one-broker up -d --wait") for call in calls) and calls[-1].endswith(" down")
     assert "--volumes" not in " ".join(calls)
 
 

@@ -1,0 +1,1 @@
+"""What the container image needs beside headrace: its Dockerfile and its health check."""
