@@ -41,6 +41,7 @@ ROOMS: Final[dict[str, dict[str, str]]] = {
         "topics": "create and check the topics",
         "acls": "print the rights that each part needs on the broker",
         "up": "run the sequencer and the recommender until Ctrl-C",
+        "serve": "answer over HTTP until Ctrl-C, and keep the API keys for it",
         "status": "print lag, members and health of the workers",
         "doctor": "check the installation, the broker, the topics, the artifact and the device",
         "completion": "print a script that completes headrace's commands in a shell",

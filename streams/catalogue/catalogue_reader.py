@@ -33,7 +33,8 @@ from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.catalogue.rebuild import BuildBase, Built
 from models.ranking.catalogue.recall import RECALL_TARGET, running_recall
 from models.ranking.catalogue.store import CatalogueStore, Entry
-from streams.catalogue.changes import Schedule, facts_of, rest_key, text_key
+from streams.catalogue.changes import Schedule, rest_key, text_key
+from streams.catalogue.item_facts import facts_of
 from streams.catalogue.item_vectors import item_vectors, n_imputed
 from streams.catalogue.seen_index import SeenIndex
 from streams.contract.item_records import is_shown

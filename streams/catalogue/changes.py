@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import math
 from typing import Final
 
 import msgspec
 
 from models.ranking.catalogue.rows import KEY_BYTES
-from models.rules.facts import UNKNOWN_MS, ItemFacts
 from streams.contract.item_records import is_shown, next_change_ms
 from streams.contract.records import Item
 
@@ -31,18 +29,6 @@ def rest_key(item: Item, *, has_features: bool = True) -> bytes:
     """
     features = item.features if has_features else None
     return _hash((item.price, features, item.published_ts, item.available is None))
-
-
-def facts_of(item: Item) -> ItemFacts:
-    """Return what rules may ask of an item."""
-    categories = ([item.category] if item.category else []) + (item.categories or [])
-    return ItemFacts(
-        tuple(dict.fromkeys(categories)),
-        tuple(item.tags or ()),
-        item.price if item.price is None or math.isfinite(item.price) else None,
-        UNKNOWN_MS if item.published_ts is None else item.published_ts,
-        item.available is not None,
-    )
 
 
 def _hash(fields: object) -> bytes:

@@ -26,6 +26,7 @@ Role = Literal[
     "announcer",
     "eraser",
     "explainer",
+    "server",
     "operator",
 ]
 Kind = Literal["topic", "group", "transactional-id", "cluster"]
@@ -52,6 +53,7 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     # status checks whether a partition without progress has records left, and what workers serve
     "operator": ("events", "sequences", "receipts"),
     "explainer": ("recommendations", "sequences", "events", "items", "user-vectors", "users", "models", "rules"),
+    "server": ("recommendations", "items", "rules"),
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
     # and removes requests that have lapsed
@@ -65,6 +67,7 @@ WRITES: Final[dict[Role, tuple[str, ...]]] = {
     "eraser": ("users", "privacy"),
     "operator": (),
     "explainer": (),
+    "server": (),
 }
 
 

@@ -24,6 +24,7 @@ from streams.settings.apps import HealthSettings, RecommenderSettings, Sequencer
 from streams.settings.check import PREFIX, SECRETS, convert_setting
 from streams.settings.file_trust import distrust
 from streams.settings.kafka import KafkaSettings
+from streams.settings.server import ServerSettings
 from streams.settings.watching import WatchingSettings
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "KafkaSettings",
     "RecommenderSettings",
     "SequencerSettings",
+    "ServerSettings",
     "Settings",
     "WatchingSettings",
     "load_settings",
@@ -42,6 +44,7 @@ GROUPS: Final[dict[str, Any]] = {
     "recommender": RecommenderSettings,
     "health": HealthSettings,
     "watching": WatchingSettings,
+    "server": ServerSettings,
 }
 #: All settings, of every group.
 NAMES: Final = sorted(one.name for group in GROUPS.values() for one in fields(group))
@@ -73,12 +76,13 @@ class Settings:
     recommender: RecommenderSettings = field(default_factory=RecommenderSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
     watching: WatchingSettings = field(default_factory=WatchingSettings)
+    server: ServerSettings = field(default_factory=ServerSettings)
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def shown(self) -> dict[str, object]:
         """Return the value of each setting by name, secrets masked."""
         values: dict[str, object] = {}
-        for group in (self.kafka, self.sequencer, self.recommender, self.health, self.watching):
+        for group in (self.kafka, self.sequencer, self.recommender, self.health, self.watching, self.server):
             values |= vars(group)
         return {name: "***" if name in SECRETS and value else value for name, value in values.items()}
 

@@ -57,6 +57,11 @@ FLOORS: dict[str, list[set[str]]] = {
         },
         {"streams.recommender.users", "streams.catalogue"},
         {"streams.recommender"},
+        {"streams.server.gate"},
+        {"streams.server.lists"},
+        {"streams.server.parts"},
+        {"streams.server.routes"},
+        {"streams.server"},
     ],
     "tools": [
         {"tools.reports", "tools.oracle", "tools.bench.made"},

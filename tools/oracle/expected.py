@@ -28,7 +28,7 @@ from models.ranking.lists import RankedBatch
 from models.ranking.pipeline import Catalogue, Pipeline, build_catalogue
 from models.rules.row_rules import Rules
 from models.text.clean import item_text, own_title
-from streams.catalogue.changes import facts_of
+from streams.catalogue.item_facts import facts_of
 from streams.catalogue.seen_index import SeenIndex
 from streams.contract.item_records import is_shown
 from streams.contract.kafka_records import ConsumedRecord

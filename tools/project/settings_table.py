@@ -17,6 +17,7 @@ from streams.settings.load import (
     KafkaSettings,
     RecommenderSettings,
     SequencerSettings,
+    ServerSettings,
     WatchingSettings,
 )
 from tools.project.marked_text import with_part
@@ -31,6 +32,7 @@ READERS: Final[dict[type, str]] = {
     RecommenderSettings: "The recommender reads these.",
     HealthSettings: "The workers of both apps read these, and so does the supervisor of `headrace up`.",
     WatchingSettings: "The workers of both apps read these.",
+    ServerSettings: "`headrace serve` reads these.",
 }
 #: The settings that the README shows: nearly every deployment chooses them.
 CHOSEN: Final = (
@@ -42,7 +44,7 @@ UNITS: Final = {
     "_ms": "ms", "_s": "s", "_days": "days", "_bytes": "bytes", "_share": "share", "_records": "records", "_tokens": "behaviours",
     "_per_minute": "lists per minute", "_events": "events", "_recent": "events", "_seen": "items", "_batches": "batches",
     "_windows": "windows", "_candidates": "items", "list_size": "items", "reject_window": "records", "partitions": "partitions",
-    "replication": "replicas",
+    "replication": "replicas", "serve_port_number": "port", "_rate_limit": "requests per second",
 }  # fmt: skip
 INTRODUCTION: Final = f"""# Settings
 

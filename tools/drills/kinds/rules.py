@@ -14,7 +14,7 @@ import msgspec
 
 from models.rules.facts import ItemFacts
 from models.rules.row_rules import Rules
-from streams.catalogue.changes import facts_of
+from streams.catalogue.item_facts import facts_of
 from streams.contract.records import Item, Recommendation, RecordDecoder
 from streams.errors import RunError
 from streams.kafka.readers import start_reader

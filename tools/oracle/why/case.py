@@ -28,7 +28,7 @@ from models.ranking.catalogue.ruled import ruled
 from models.ranking.explaining.tracing import Person, Trace, traced
 from models.ranking.fallback import UserVectors
 from models.ranking.lists import RankedList
-from streams.catalogue.changes import facts_of
+from streams.catalogue.item_facts import facts_of
 from streams.catalogue.item_vectors import item_vectors
 from streams.catalogue.seen_index import SeenIndex
 from streams.contract.item_records import is_shown

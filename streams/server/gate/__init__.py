@@ -1,0 +1,1 @@
+"""What stands before every handler: keys, rates, request ids, and how a refusal looks."""

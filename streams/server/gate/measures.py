@@ -1,0 +1,77 @@
+"""What the server counts, for ``/metrics``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+PREFIX: Final = "headrace_serve_"
+#: Content type of Prometheus' text format.
+TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
+LATENCY_BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.3, 1, 3, 10)
+#: The route of a request that no handler has.
+NO_ROUTE: Final = "none"
+#: What the server measures when it is asked, by name.
+GAUGES: Final[dict[str, str]] = {
+    "lists": "lists in the store, as it estimates",
+    "lists_lag": "records on recommendations that are not read, as the broker last said",
+    "items": "items of the catalogue, shown or not",
+    "ready": "1 when all is read that requests need",
+}
+#: What the server counts beside its requests, by name.
+COUNTERS: Final[dict[str, str]] = {
+    "lists_read": "records read from recommendations",
+    "lists_malformed": "records on recommendations that are no lists",
+    "items_malformed": "records on items that break the contract",
+    "refused_keys": "requests without a key, or with one that is not known",
+    "refused_rates": "requests above the rate of their caller",
+}
+
+
+class Measures:
+    """The server's counters, gauges and latencies. For one event loop."""
+
+    def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry()
+        self._requests = Counter(
+            f"{PREFIX}requests", "requests by route and class of status", ["route", "status"], registry=self.registry
+        )
+        self._latency = Histogram(
+            f"{PREFIX}latency_seconds",
+            "seconds from the head of a request to the end of its answer",
+            ["route"],
+            buckets=LATENCY_BUCKETS_S,
+            registry=self.registry,
+        )
+        self._counters = {name: Counter(PREFIX + name, text, registry=self.registry) for name, text in COUNTERS.items()}
+        self._gauges = {name: Gauge(PREFIX + name, text, registry=self.registry) for name, text in GAUGES.items()}
+        self._of_route: dict[tuple[str, int], Counter] = {}  # a look-up of labels costs five times an increase
+        self._latency_of: dict[str, Histogram] = {}
+
+    def note(self, route: str, status: int, took_s: float) -> None:
+        """Count a request that was answered."""
+        counter = self._of_route.get((route, status))
+        if counter is None:
+            counter = self._of_route[route, status] = self._requests.labels(route, f"{status // 100}xx")
+            self._latency_of[route] = self._latency.labels(route)
+        counter.inc()
+        self._latency_of[route].observe(took_s)
+
+    def add(self, name: str, n: int = 1) -> None:
+        """Increase one of :data:`COUNTERS`."""
+        self._counters[name].inc(n)
+
+    def ask(self, name: str, value: Callable[[], float]) -> None:
+        """Ask a function for one of :data:`GAUGES` whenever somebody reads the metrics."""
+        self._gauges[name].set_function(value)
+
+    def put(self, name: str, value: float) -> None:
+        """Set one of :data:`GAUGES`."""
+        self._gauges[name].set(value)
+
+    def as_text(self) -> bytes:
+        """Return all numbers in Prometheus' text format."""
+        return generate_latest(self.registry)

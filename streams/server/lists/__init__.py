@@ -1,0 +1,1 @@
+"""The newest list of each user, and what of it may be shown now."""

@@ -1,0 +1,42 @@
+"""What every handler gets: the dependency ``server``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from litestar.di import NamedDependency
+
+from streams.server.gate.measures import Measures
+from streams.server.lists.answers import ListAnswers
+from streams.server.lists.shown_items import ShownItems
+from streams.server.lists.store import ListStore
+from streams.server.parts.readiness import Readiness
+from streams.settings.load import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Server:
+    """The parts of a running server. For one event loop.
+
+    A handler takes it as its argument ``server: TheServer``.
+
+    Parameters
+    ----------
+    store : the newest list of each user
+    shown : the catalogue and the rules: what answers may show now
+    lists : answers questions for users' lists
+    ready : whether all is read
+    measures : what ``/metrics`` shows
+    """
+
+    settings: Settings
+    store: ListStore
+    shown: ShownItems
+    lists: ListAnswers
+    ready: Readiness
+    measures: Measures
+
+
+#: The type of a handler's argument ``server``.
+TheServer: TypeAlias = NamedDependency[Server]

@@ -1,0 +1,49 @@
+"""``/healthz``, ``/readyz`` and ``/metrics``: for supervisors, load balancers and Prometheus."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+from litestar import MediaType, Response, get
+
+from streams.server.gate.callers import needs
+from streams.server.gate.measures import TEXT
+from streams.server.parts.server import TheServer
+
+READY: Final = "ready"
+
+
+class Health(msgspec.Struct, omit_defaults=True):
+    """Whether the server lives, or is ready; ``waiting`` names what it still reads."""
+
+    status: str
+    waiting: list[str] = []
+
+
+@get("/healthz", operation_id="getHealth", summary="Whether the process lives", tags=["health"], security=[])
+async def healthz() -> Health:
+    """Answer as long as the process answers at all."""
+    return Health("alive")
+
+
+@get("/readyz", operation_id="getReadiness", summary="Whether requests may come", tags=["health"], security=[])
+async def readyz(server: TheServer) -> Response[Health]:
+    """Answer 200 once all is read that requests need; 503 before, and while the server stops."""
+    waiting = server.ready.waiting()
+    status = Health("waiting", waiting) if waiting else Health(READY)
+    return Response(status, status_code=503 if waiting else 200)
+
+
+@get(
+    "/metrics",
+    operation_id="getMetrics",
+    summary="Counters in Prometheus' text format",
+    tags=["health"],
+    media_type=MediaType.TEXT,
+    guards=[needs("read")],
+)
+async def metrics(server: TheServer) -> Response[bytes]:
+    """Return the server's counters, gauges and latencies."""
+    server.measures.put("lists", await server.store.count())
+    return Response(server.measures.as_text(), media_type=TEXT)

@@ -1,0 +1,159 @@
+"""``headrace serve`` on a broker: lists, withdrawals, rules, and a store that was deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streams.contract.kafka_records import OutRecord
+from streams.contract.records import Item, encode
+from streams.kafka.topics import create_topics
+from streams.settings.load import Settings
+from tests.integration.lists.recommender_runs import publish
+from tests.support.waiting import wait_until
+from tests.unit.streams.server.served import a_list
+from tools.announcing.rules import put_rules
+
+pytestmark = [pytest.mark.kafka]
+START_S = 90.0
+
+
+class Running:
+    """A server in a process of its own."""
+
+    def __init__(self, settings: Settings, folder: Path, **more: str) -> None:
+        command = [sys.executable, "-m", "tools.main", "serve", "--port", "0", "--json"]
+        variables = {
+            "HEADRACE_BROKER": settings.kafka.broker,
+            "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
+            "HEADRACE_SERVE_DIR": str(folder / "store"),
+        } | more
+        self.log = folder / f"serve-{time.monotonic_ns()}.log"
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=_environment(variables), stderr=log, stdout=subprocess.PIPE)
+        self.wait(lambda: self._url() is not None)
+        self.url = self._url()
+
+    def _url(self) -> str | None:
+        assert self.process.poll() is None, self.log.read_text()
+        said = self.log.read_text().rpartition("listening on ")[2]
+        return said.partition(";")[0] if ";" in said else None
+
+    def ask(self, path: str, **headers: str) -> tuple[int, Any]:
+        """Return status and body of an answer."""
+        request = urllib.request.Request(f"{self.url}{path}", headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as exc:
+            return exc.code, json.load(exc)
+
+    def items(self, user_id: str) -> list[str] | None:
+        """Return the items of a user's list; None without one."""
+        status, found = self.ask(f"/v1/users/{user_id}/recommendations")
+        assert status in (200, 404), found
+        return [one["item_id"] for one in found["items"]] if status == 200 else None
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        """Wait for a condition; a failure shows the log."""
+        wait_until(condition, START_S, self.log.read_text)
+
+    def wait_ready(self) -> None:
+        """Wait until the server is ready."""
+        self.wait(lambda: self.ask("/readyz")[0] == 200)
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal; return the exit code."""
+        self.process.send_signal(how)
+        return self.process.wait(30)
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("HEADRACE_")} | variables
+
+
+@contextlib.contextmanager
+def serving(settings: Settings, folder: Path, **variables: str) -> Iterator[Running]:
+    """Give a server; it is killed at the end if it still runs."""
+    server = Running(settings, folder, **variables)
+    try:
+        server.wait_ready()
+        yield server
+    finally:
+        if server.process.poll() is None:
+            server.stop(signal.SIGKILL)
+        assert server.process.stdout is not None
+        server.process.stdout.close()
+
+
+def push(settings: Settings, user_id: str, revision: int, items: str) -> None:
+    found = a_list(user_id, revision, list(items), produced_ts=int(1000 * time.time()))
+    publish(settings, "recommendations", [OutRecord(user_id.encode(), encode(found))])
+
+
+def put_item(settings: Settings, item_id: str, **more: Any) -> None:
+    publish(settings, "items", [OutRecord(item_id.encode(), encode(Item(1, item_id, f"title {item_id}", **more)))])
+
+
+def test_a_server_follows_the_topics_and_comes_back_with_or_without_its_store(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Lists, removals, withdrawals and rules hold at once, after a kill, and without the store."""
+    asyncio.run(create_topics(settings.kafka))
+    for item_id in "abc":
+        put_item(settings, item_id)
+    push(settings, "u", 1, "abc")
+    push(settings, "v", 1, "cab")
+    with serving(settings, tmp_path) as server:
+        assert (server.items("u"), server.items("v"), server.items("w")) == (list("abc"), list("cab"), None)
+        push(settings, "u", 2, "bca")
+        push(settings, "u", 1, "abc")  # a repeat of before
+        push(settings, "w", 1, "a")
+        server.wait(lambda: server.items("w") == ["a"] and server.items("u") == list("bca"))
+        publish(settings, "recommendations", [OutRecord(b"v", None)])
+        put_item(settings, "b", available=False)
+        server.wait(lambda: server.items("v") is None and server.items("u") == list("ca"))
+        asyncio.run(put_rules(settings.kafka, "default", 'deny = ["c"]'))
+        server.wait(lambda: server.items("u") == ["a"])
+        server.stop(signal.SIGKILL)
+    push(settings, "u", 3, "cab")
+    publish(settings, "recommendations", [OutRecord(b"w", None)])
+    for is_deleted in (False, True):
+        if is_deleted:
+            shutil.rmtree(tmp_path / "store")
+        with serving(settings, tmp_path) as server:
+            assert (server.items("u"), server.items("v"), server.items("w")) == (["a"], None, None)
+            assert server.stop() == 0
+            assert server.process.stdout is not None
+            assert json.loads(server.process.stdout.read())["stopped"] is True
+
+
+def test_a_key_is_needed_where_there_are_keys(settings: Settings, tmp_path: Path) -> None:
+    """The command makes it; the server takes it, and refuses others."""
+    asyncio.run(create_topics(settings.kafka))
+    push(settings, "u", 1, "ab")
+    file = str(tmp_path / "keys.json")
+    made = subprocess.run(
+        [sys.executable, "-m", "tools.main", "serve", "keys", "add", "shop", "--file", file, "--json"],
+        env=_environment({}), capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    key = json.loads(made.stdout)["key"]
+    with serving(settings, tmp_path, HEADRACE_SERVE_KEYS_FILE=file) as server:
+        path = "/v1/users/u/recommendations"
+        assert [server.ask(path)[0], server.ask(path, **{"X-API-Key": "hr_no"})[0]] == [401, 401]
+        status, found = server.ask(path, **{"X-API-Key": key})
+        assert status == 200 and [one["item_id"] for one in found["items"]] == ["a", "b"]

@@ -1,0 +1,72 @@
+"""The follower of lists: what it takes from records, and when it trusts the store."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from streams.contract.records import encode
+from streams.server.lists.follower import MAX_GAP_MS, ListFollower, distrust
+from streams.server.lists.rocksdb_store import RocksDbStore
+from streams.settings.load import KafkaSettings
+from tests.unit.streams.server.served import NOW_MS, a_list
+
+GOOD = {"form": "1", "followed_ms": str(NOW_MS - 1_000)}
+
+
+def record(offset: int, key: bytes | None, value: bytes | None) -> Any:
+    return SimpleNamespace(topic="recommendations", partition=0, offset=offset, key=key, value=value)
+
+
+def test_lists_removals_and_nonsense(tmp_path: Path) -> None:
+    """Nonsense is counted and passed over: the lists behind it are taken."""
+
+    async def run() -> None:
+        store = RocksDbStore(tmp_path)
+        counted: dict[str, int] = {}
+
+        def count(name: str, n: int) -> None:
+            counted[name] = counted.get(name, 0) + n
+
+        told: list[bytes] = []
+        follower = ListFollower(KafkaSettings(), store, lambda changes: told.extend(one.key for one in changes), count)
+        await follower.take(0, [
+            record(0, b"u", encode(a_list("u"))),
+            record(1, b"u", b"no list"),
+            record(2, None, encode(a_list("u", 2))),
+            record(3, b"v", encode(a_list("v"), as_json=True)),
+            record(4, b"w", None),
+        ])  # fmt: skip
+        assert await store.get(b"u") == encode(a_list("u"))
+        assert await store.get(b"v") == encode(a_list("v")), "JSON is kept as msgpack"
+        assert counted == {"lists_read": 5, "lists_malformed": 2} and told == [b"u", b"v", b"w"]
+        assert await store.offsets() == {0: 5}
+        await store.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("known", "notes", "why"),
+    [
+        ({0: 5, 1: 7}, GOOD, ""),
+        ({}, {}, "another form"),
+        ({0: 5, 1: 7}, GOOD | {"form": "0"}, "another form"),
+        ({0: 5}, GOOD, "knows 1 partitions of 2"),
+        ({0: 5, 1: 7}, {"form": "1"}, "removals may be missed"),
+        ({0: 5, 1: 7}, GOOD | {"followed_ms": str(NOW_MS - MAX_GAP_MS - 1)}, "removals may be missed"),
+        ({0: 5, 1: 7}, GOOD | {"followed_ms": str(NOW_MS + 1)}, "removals may be missed"),
+        ({0: 1, 1: 7}, GOOD, "partition 0 were deleted"),
+        ({0: 5, 1: 11}, GOOD, "made anew"),
+    ],
+)
+def test_a_store_is_trusted_only_where_no_removal_can_be_missing(
+    known: dict[int, int], notes: dict[str, str], why: str
+) -> None:
+    """Two partitions, of which the first begins at 2 and both end at 10."""
+    found = distrust(known, notes, {0: 2, 1: 0}, {0: 10, 1: 10}, NOW_MS)
+    assert why in found and bool(why) == bool(found)

@@ -1,0 +1,78 @@
+"""Lists, stores and servers for the tests of ``streams/server``; nothing connects to a broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from streams.contract.newest_lists import rank_of
+from streams.contract.records import Recommendation, RecommendedItem, SourceRank, encode
+from streams.server.app import build_app
+from streams.server.gate.key_file import Keys
+from streams.server.gate.measures import Measures
+from streams.server.lists.answers import ListAnswers
+from streams.server.lists.rocksdb_store import RocksDbStore
+from streams.server.lists.shown_items import ShownItems
+from streams.server.lists.store import Change, packed_rank
+from streams.server.parts.readiness import Readiness
+from streams.server.parts.server import Server
+from streams.settings.load import Settings
+
+#: A time in 2026, in milliseconds.
+NOW_MS = 1_790_000_000_000
+
+
+def a_list(
+    user_id: str = "u", revision: int = 1, items: Sequence[str] = ("a", "b", "c"), **more: Any
+) -> Recommendation:
+    """Return a list whose items have falling scores."""
+    listed = [
+        RecommendedItem(item_id, 0.5 / (1 + place), {"sequence": SourceRank(1 + place, 2.0)}, None)
+        for place, item_id in enumerate(items)
+    ]
+    fields: dict[str, Any] = {
+        "v": 1, "list_id": f"{user_id}-{revision}", "user_id": user_id, "revision": revision, "event_id": "e",
+        "offset": 0, "event_ts": NOW_MS, "produced_ts": NOW_MS, "artifact": "art", "index_generation": 1,
+        "degraded": "none", "items": listed,
+    }  # fmt: skip
+    return Recommendation(**fields | more)
+
+
+def change(offset: int, found: Recommendation) -> Change:
+    """Return the change that a list is."""
+    return Change(offset, found.user_id.encode(), packed_rank(rank_of(found)), encode(found))
+
+
+def removal(offset: int, user_id: str) -> Change:
+    """Return the change that a record without value is."""
+    return Change(offset, user_id.encode(), b"", None)
+
+
+class ServedApp:
+    """An application over a store in a folder, without a broker, asked over ASGI."""
+
+    def __init__(self, folder: Path, *, keys: Keys | None = None, routers: Sequence[Any] = (), **settings: Any) -> None:
+        self.caught_up = asyncio.Event()
+        self.caught_up.set()
+        self.store = RocksDbStore(folder / "store")
+        self.shown = ShownItems(lambda: NOW_MS / 1000)
+        lists = ListAnswers(self.store, self.shown, clock=lambda: NOW_MS / 1000 + 60)
+        given = Settings(**settings)
+        ready = Readiness({"recommendations": self.caught_up})
+        self.server = Server(given, self.store, self.shown, lists, ready, Measures())
+        self.app: Any = build_app(self.server, keys, routers)
+
+    async def put(self, *lists: Recommendation) -> None:
+        """Put lists into the store."""
+        known = (await self.store.offsets()).get(0, 0)
+        await self.store.apply(0, known + len(lists), [change(known + n, found) for n, found in enumerate(lists)])
+
+    async def ask(self, path: str, method: str = "GET", **options: Any) -> httpx.Response:
+        """Return the answer to a request."""
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client:
+            return await client.request(method, path, **options)
