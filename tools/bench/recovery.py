@@ -3,13 +3,15 @@
 It fills ``sequences`` with one full window of each user and recovers them in processes of their
 own: into memory; into an empty RocksDB directory (*cold*); and from the directory that this leaves
 (*kept*). The broker is on the same machine and has just written the records, so they are in its
-page cache, as after the crash of a worker.
+page cache, as after the crash of a worker. With ``--uncached`` the files of broker and stores leave
+the page cache before each recovery, as after the start of a machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import platform
@@ -38,7 +40,11 @@ from tools.bench.subject import Subject
 from tools.broker.local_broker import running_broker
 from tools.cli import progress, say
 
+#: Longest time of a recovery, and of each gigabyte of it.
 RUN_LIMIT_S: Final = 280
+GB_LIMIT_S: Final = 120
+#: Bytes on disk for each byte of windows: in the log, and in a store twice while RocksDB compacts.
+DISK_SHARE: Final = 3.5
 CHUNK: Final = 4_000
 TS_MS: Final = 1_700_000_000_000
 #: Stores, and whether the directory of the run before is kept.
@@ -53,6 +59,7 @@ class Options:
     ----------
     n_bytes : size of a window
     kinds : names of :data:`KINDS`
+    is_uncached : whether the files leave the page cache before each recovery
     """
 
     broker: str | None
@@ -60,6 +67,7 @@ class Options:
     n_bytes: int
     repeats: int
     kinds: tuple[str, ...]
+    is_uncached: bool = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -68,6 +76,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--bytes", type=int, default=2_000, help="of a window (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=3, help="recoveries of each kind (default: %(default)s)")
     parser.add_argument("--kinds", default=",".join(KINDS), metavar="A,B", help="of recovery (default: %(default)s)")
+    parser.add_argument(
+        "--uncached", action="store_true", help="before each recovery the files leave the page cache (Linux)"
+    )
 
 
 def options_of(args: argparse.Namespace) -> Options:
@@ -80,7 +91,34 @@ def options_of(args: argparse.Namespace) -> Options:
             raise InputError(f"--{name} {value}: must be {least} to {most}")
     if "rocksdb_kept" in kinds and "rocksdb_cold" not in kinds:
         raise InputError("--kinds rocksdb_kept: needs rocksdb_cold, which leaves the directory")
-    return Options(args.broker, args.windows, args.bytes, args.repeats, kinds)
+    if args.uncached and args.broker:
+        raise InputError("--uncached: needs a broker that the benchmark starts; leave --broker out")
+    if args.uncached and not hasattr(os, "posix_fadvise"):
+        raise InputError("--uncached: this system cannot drop files from its page cache; leave the option out")
+    return Options(args.broker, args.windows, args.bytes, args.repeats, kinds, args.uncached)
+
+
+def _check_disk(folder: Path, options: Options) -> None:
+    """Raise :class:`InputError` where the windows do not fit on the disk."""
+    need, free = int(DISK_SHARE * options.n_windows * options.n_bytes), shutil.disk_usage(folder).free
+    if need > free:
+        raise InputError(
+            f"--windows {options.n_windows} --bytes {options.n_bytes}: need about {need / 1e9:.1f} GB in {folder}, "
+            f"which has {free / 1e9:.1f}; name fewer, or a folder with more room in TMPDIR"
+        )
+
+
+def leave_page_cache(folder: Path) -> None:
+    """Write what waits for the disk, and drop the files of a folder from the page cache."""
+    os.sync()
+    for path in folder.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):  # a broker deletes and renames files
+            if path.is_file():
+                handle = os.open(path, os.O_RDONLY)
+                try:
+                    os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+                finally:
+                    os.close(handle)
 
 
 def full_window(n_bytes: int) -> bytes:
@@ -120,10 +158,13 @@ async def _fill(settings: Settings, options: Options) -> int:
     return len(value)
 
 
-def _recover(kind: str, settings: Settings, folder: Path) -> dict[str, float]:
+def _recover(kind: str, settings: Settings, parent: Path, options: Options) -> dict[str, float]:
     store, is_kept = KINDS[kind]
+    folder = parent / store
     if not is_kept:
         shutil.rmtree(folder, ignore_errors=True)
+    if options.is_uncached:
+        leave_page_cache(parent)
     environment = os.environ | {
         "HEADRACE_BROKER": settings.kafka.broker,
         "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
@@ -131,7 +172,8 @@ def _recover(kind: str, settings: Settings, folder: Path) -> dict[str, float]:
         "HEADRACE_SEQUENCE_STORE": store,
     }
     command = [sys.executable, "-m", "tools.bench.live.peers.recover"]
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=RUN_LIMIT_S, check=False)
+    limit_s = RUN_LIMIT_S + GB_LIMIT_S * options.n_windows * options.n_bytes / 1e9
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=limit_s, check=False)
     if done.returncode:
         raise RunError(f"{kind}: exit {done.returncode}: {done.stderr.decode(errors='replace')[-500:]}")
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -143,6 +185,7 @@ def run(options: Options) -> dict[str, Any]:
     runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in options.kinds}
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as name, progress() as bar:
         folder = Path(name)
+        _check_disk(folder, options)
         task = bar.add_task("bench recovery", total=1 + options.repeats * len(options.kinds))
         with running_broker(options.broker, data_dir=folder / "broker") as broker:
             prefix = f"bench{int(time.time())}."
@@ -151,7 +194,7 @@ def run(options: Options) -> dict[str, Any]:
             bar.advance(task)
             for _ in range(options.repeats):
                 for kind in options.kinds:
-                    runs[kind].append(_recover(kind, settings, folder / KINDS[kind][0]))
+                    runs[kind].append(_recover(kind, settings, folder, options))
                     say(f"  {kind}: {runs[kind][-1]['records']:,.0f} records in {runs[kind][-1]['seconds']:.2f} s")
                     bar.advance(task)
     for kind, results in runs.items():
@@ -163,6 +206,7 @@ def run(options: Options) -> dict[str, Any]:
         "windows": options.n_windows,
         "bytes": size,
         "repeats": options.repeats,
+        "uncached": options.is_uncached,
         "broker": f"{broker.engine} {broker.version}",
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "date": datetime.now(UTC).date().isoformat(),
@@ -189,7 +233,10 @@ def as_table(result: dict[str, Any]) -> list[str]:
             f"{kind:<14} {row['records']:>10,.0f} {row['seconds']:>8.2f} {row['min']:>7.2f} {row['max']:>7.2f} "
             f"{row['cpu_s']:>7.2f} {row['peak_mb']:>8,.0f}"
         )
-    lines.append(f"{result['windows']:,} windows of {result['bytes']:,} bytes; {result['repeats']} interleaved runs")
+    cache = ", files not in the page cache" if result["uncached"] else ""
+    lines.append(
+        f"{result['windows']:,} windows of {result['bytes']:,} bytes; {result['repeats']} interleaved runs{cache}"
+    )
     lines.append(f"{result['machine']}; {result['broker']}; {result['date']}")
     return lines
 

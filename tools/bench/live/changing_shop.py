@@ -61,7 +61,7 @@ class Shop:
             return Record(item_id.encode(), None, now_s)
         self.removed.discard(item_id)
         (self.hidden.add if kind == "hide" else self.hidden.discard)(item_id)
-        title = f"{item_id} edition {next(self._editions)}" if kind in ("text", "new") else f"item {item_id}"
+        title = f"{item_id} edition {next(self._editions)}" if kind in ("text", "new") else f"Item {item_id}"
         return Record(item_id.encode(), encode(Item(VERSION, item_id, title, available=kind != "hide")), now_s)
 
 
