@@ -50,6 +50,7 @@ from streams.recommender.users.reader import UsersReader
 from streams.recommender.waiting.backpressure import Backpressure
 from streams.recommender.waiting.list_rate import ListRate
 from streams.recommender.waiting.refresh import Refresh
+from streams.recommender.waiting.traced_lists import TracedLists
 from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp, build_app
 from streams.runtime.background import watched
@@ -179,7 +180,8 @@ def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector
     popularity = LivePopularity(served.model.artifact, is_on=settings.live_popularity == "on")
     counts = LiveCounts(popularity, unknown, vectors, metrics)
     marks: dict[bytes, int] = {}
-    delivery = Delivery(app, queue, vectors, unknown, metrics, marks)
+    traced = None if app.tracing is None else TracedLists(app.tracing, app.settings.kafka.topic("sequences"))
+    delivery = Delivery(app, queue, vectors, unknown, metrics, marks, traced)
     encoder = ListEncoder(as_json=app.settings.kafka.output_format == "json")
     fallback = FallbackLists(queue, delivery, vectors, parts.spare_thread, metrics, encoder)
     pressure = Backpressure(queue, settings.max_pending_windows, metrics)
@@ -214,6 +216,7 @@ def _collector(parts: Parts, served: Served, unknown: UnknownItems) -> Collector
         recount=recount,
         users=users,
         forgetting=forgetting,
+        traced=traced,
         refresh=Refresh(app.settings.kafka, queue, vectors, metrics, lambda: app.rebalancing),
     )
 

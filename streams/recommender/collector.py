@@ -23,6 +23,7 @@ from streams.recommender.popularity.recount import Recount
 from streams.recommender.removal import fresh_windows, note_passed_over, remove_lists, remove_vectors
 from streams.recommender.users.reader import UsersReader
 from streams.recommender.waiting.refresh import Refresh
+from streams.recommender.waiting.traced_lists import TracedLists
 from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp
 from streams.state.table import BatchTable
@@ -41,6 +42,7 @@ class Collector:
     users: UsersReader
     forgetting: Forgetting
     refresh: Refresh
+    traced: TracedLists | None = None
 
     def __post_init__(self) -> None:
         self._left_generation: int | None = None
@@ -78,6 +80,8 @@ class Collector:
         fresh = fresh_windows(found.newest, partition, self.vectors, self.metrics)
         now_ms = 1000 * time.time()
         self.metrics.stages.add("window_read", (now_ms - written_ms for _, _, written_ms in fresh))
+        if self.traced is not None:
+            self.traced.read(partition, event.value)
         event.value.clear()  # only its offset is needed from here on, maybe for long
         self.maker.delivery.acknowledge(self.queue.add(partition, fresh, event))
         self.maker.pressure.update()
@@ -132,4 +136,6 @@ class Collector:
         gone = set(partitions)
         self.queue.forget(gone)
         self.vectors.discard_staged(gone)
+        if self.traced is not None:
+            self.traced.forget(gone)
         self.maker.pressure.update()

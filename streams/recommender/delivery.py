@@ -26,6 +26,7 @@ from streams.kafka.batch_writer import delivered
 from streams.recommender.list_encoding import MadeList
 from streams.recommender.users.first_lists import has_events, is_first
 from streams.recommender.waiting.pending import PendingWindow
+from streams.recommender.waiting.traced_lists import TracedLists
 from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp
 from streams.runtime.background import watched
@@ -62,6 +63,7 @@ class Delivery:
     queue : learns which windows are delivered, and returns the record batches that are finished
     unknown : gives the note that is committed with each offset
     marks : forgotten users; lists of their former lives are dropped
+    traced : gives traced lists their header; None where nothing is traced
     """
 
     def __init__(
@@ -72,9 +74,11 @@ class Delivery:
         unknown: UnknownItems,
         metrics: Metrics,
         marks: Marks = NO_MARKS,
+        traced: TracedLists | None = None,
     ) -> None:
         self._app = app
         self._marks = marks
+        self._traced = traced
         self._queue = queue
         self._vectors = vectors
         self._unknown = unknown
@@ -165,7 +169,8 @@ class Delivery:
                 part.windows.append(window)
                 if is_first(window.state) and has_events(self._vectors.read(window.partition, window.key)):
                     continue
-                part.lists.append(OutRecord(window.key, record))
+                headers = () if self._traced is None else self._traced.headers(window)
+                part.lists.append(OutRecord(window.key, record, headers))
                 part.vectors[window.key] = vector
         for part in parts.values():
             self._vectors.stage(part.partition, part.vectors)
@@ -198,6 +203,8 @@ class Delivery:
         self._metrics.add_freshness(delivered_ms - window.written_ms for window in news)
         self._metrics.stages.add("publish", (1000 * (delivered_s - w.scored_s) for w in news if w.scored_s))
         self._vectors.store(part.partition, part.vectors, offset)
+        if self._traced is not None:
+            self._traced.delivered(part.windows)
         return part.windows
 
     async def _publish(self, topic: str, partition: int, records: list[OutRecord]) -> int | None:

@@ -4,6 +4,7 @@ writer.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 from collections.abc import Awaitable, Callable
@@ -29,6 +30,7 @@ from streams.runtime import event_loop
 from streams.runtime.batch_scheduler import BatchSchema, batch_scheduler
 from streams.runtime.consumer import BatchTransport, KeepingFlowControl
 from streams.runtime.memory import give_memory_back, keep_for_good
+from streams.runtime.tracing import open_tracing
 from streams.runtime.worker_logging import logging_config
 from streams.settings.file_trust import create_private
 from streams.settings.load import KafkaSettings, Settings
@@ -73,6 +75,7 @@ class StreamApp(faust.App):
         self.failure: BaseException | None = None
         self.health = Health(self)
         self.receipts = Receipts(settings.kafka, role, lambda: self.member_id)
+        self.tracing = open_tracing(settings.watching, f"headrace-{role}", settings.kafka.client_id)
 
     @property
     def is_consuming(self) -> bool:
@@ -121,6 +124,8 @@ class StreamApp(faust.App):
             await self.serving.stop()
         await self.writer.stop()
         await self.health.stop()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
 
     async def on_started(self) -> None:
         """Serve the pages before recovery is done, so that ``/health`` can report the recovery."""

@@ -40,6 +40,7 @@ from streams.sequencer.expiry import Expiry
 from streams.sequencer.mending import Mender
 from streams.sequencer.removal import Removal, WindowEraser
 from streams.sequencer.stray_keys import find_strays
+from streams.sequencer.traced_batch import TracedBatch, trace_batch, user_key
 from streams.settings.load import Settings
 from streams.state.table import ROCKSDB, BatchTable
 
@@ -86,6 +87,7 @@ class Sequencer:
         self._ceilings: dict[TP, RejectCeiling] = {}
         self._alarm = app.health.rejects = RejectAlarm()
         self._slots = asyncio.Semaphore(settings.in_flight_batches)
+        self._key_of = user_key(self._decoder)
         self.read_ms_of: dict[int, int] = {}  # timestamp of the last delivered event, by partition
         self._looked: set[int] = set()  # partitions whose keys were checked against the partitioner
 
@@ -117,10 +119,13 @@ class Sequencer:
         result = await self._absorb(event)
         note = await self.judge(tp, result)
         self.windows.stage(partition, result.windows)
+        traced, tracing = None, self.app.tracing
+        if tracing is not None:
+            traced = trace_batch(tracing, event.value, result.windows, taken_s, self._key_of)
         sequences = await self.app.writer.send(
             self.windows.changelog_topic.get_topic_name(),
             partition,
-            result.out_records(),
+            result.out_records() if traced is None else traced.out_records(result.out_records()),
         )
         rejected = await self.app.writer.send(
             self.app.settings.kafka.topic("events.rejected"),
@@ -130,7 +135,7 @@ class Sequencer:
         )
         previous = self.finishing.get(tp)
         self.finishing[tp] = asyncio.ensure_future(
-            self._finish(event, result, note, sequences, rejected, previous, taken_s)
+            self._finish(event, result, note, sequences, rejected, previous, taken_s, traced)
         )
 
     async def _absorb(self, event: EventT) -> BatchResult:
@@ -158,6 +163,7 @@ class Sequencer:
         rejected: list[asyncio.Future[Any]],
         previous: asyncio.Task[Any] | None,
         taken_s: float,
+        traced: TracedBatch | None,
     ) -> None:
         try:
             if previous is not None:
@@ -174,6 +180,8 @@ class Sequencer:
         self.read_ms_of[event.message.partition] = event.value[-1].timestamp
         self.metrics.count_batch(event.message.partition, result.counts, event.message.offset)
         self.app.consumer.deliver(event, note)
+        if traced is not None:
+            traced.end()
 
     async def judge(self, tp: TP, result: BatchResult) -> str:
         """Judge a batch's rejects before any is written; return the note for its offset."""
