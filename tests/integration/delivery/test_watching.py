@@ -13,11 +13,11 @@ import pytest
 from streams.contract.records import encode
 from streams.kafka.publisher import Publisher
 from streams.settings.load import Settings
+from tests.integration.delivery.otlp_sink import otlp_sink
 from tests.integration.delivery.test_sequencer import WAIT_S, sequencer
 from tests.integration.lists.recommender_runs import recommender
 from tests.integration.reading import read_all
 from tests.support.builders import make_event
-from tests.support.otlp_sink import otlp_sink
 from tests.support.waiting import wait_until
 from tools.workers.process import Worker
 
