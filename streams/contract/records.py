@@ -7,6 +7,7 @@ begins with 0x80-0x8f, 0xde or 0xdf, a JSON object with ``{`` or white space.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from functools import cache
@@ -299,6 +300,13 @@ class EventDecoder(RecordDecoder[Event]):
             shown = "absent" if not key else repr(key[:40])
             raise RecordError("key", "key", f"{shown}, must be the user_id; publish with the user_id as record key")
         return event
+
+
+def derive_event_id(fields: dict[str, Any], salt: str = "") -> str:
+    """Return an id that is derived from the event's content and sorts by its time."""
+    names = ("user_id", "item_id", "type", "ts", "session_id", "value")
+    content = msgspec.json.encode([fields.get(name) for name in names])
+    return f"{fields['ts']:013d}-{hashlib.blake2b(content + salt.encode(), digest_size=8).hexdigest()}"
 
 
 _encoder = msgspec.msgpack.Encoder()

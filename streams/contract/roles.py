@@ -53,7 +53,7 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     # status checks whether a partition without progress has records left, and what workers serve
     "operator": ("events", "sequences", "receipts"),
     "explainer": ("recommendations", "sequences", "events", "items", "user-vectors", "users", "models", "rules"),
-    "server": ("recommendations", "items", "rules"),
+    "server": ("recommendations", "items", "users", "rules"),
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
     # and removes requests that have lapsed
@@ -67,7 +67,7 @@ WRITES: Final[dict[Role, tuple[str, ...]]] = {
     "eraser": ("users", "privacy"),
     "operator": (),
     "explainer": (),
-    "server": (),
+    "server": ("events", "items", "users", "privacy"),
 }
 
 

@@ -15,11 +15,15 @@ from streams.server.gate.key_file import Keys
 from streams.server.gate.measures import Measures
 from streams.server.lists.answers import ListAnswers
 from streams.server.lists.follower import ListFollower
-from streams.server.lists.item_follower import ItemFollower, RulesFollower
+from streams.server.lists.records import KeptRecords, Kind
 from streams.server.lists.rocksdb_store import RocksDbStore
 from streams.server.lists.shown_items import ShownItems
+from streams.server.lists.takers import ItemTaker, RulesFollower, UserTaker
+from streams.server.lists.topic_follower import TopicFollower
 from streams.server.parts.readiness import Readiness
 from streams.server.parts.server import Server
+from streams.server.writing.writer import Writer
+from streams.server.writing.writes import Writes
 from streams.settings.load import Settings
 
 log = logging.getLogger(__name__)
@@ -54,21 +58,33 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
         keys = Keys(Path(keys_file)) if keys_file else None
         pseudonyms = open_pseudonyms(settings.kafka)
         await prepare(settings.kafka, "server")
-        store = RocksDbStore(Path(settings.server.serve_dir))
+        folder = Path(settings.server.serve_dir)
+        store = RocksDbStore(folder / "lists")
         opened.push_async_callback(store.close)
+        records = KeptRecords(folder / "records")
+        opened.callback(records.close)
+        writer = Writer(settings.kafka)
+        opened.push_async_callback(writer.close)
         measures, shown = Measures(), ShownItems()
         lists = ListFollower(settings.kafka, store, count=measures.add)
-        items, rules = ItemFollower(settings, shown, measures.add), RulesFollower(settings, shown)
-        ready = Readiness(
-            {"recommendations": lists.progress.caught_up, "items": items.caught_up, "rules": rules.caught_up}
-        )
+        takers = ItemTaker(settings, shown, records, measures.add), UserTaker(records, measures.add)
+        followers: dict[Kind, TopicFollower] = {
+            "items": TopicFollower(settings.kafka, "items", takers[0].take),
+            "users": TopicFollower(settings.kafka, "users", takers[1].take),
+        }
+        rules = RulesFollower(settings, shown)
+        needed: dict[str, asyncio.Event] = {name: follower.caught_up for name, follower in followers.items()}
+        ready = Readiness({"recommendations": lists.progress.caught_up, **needed, "rules": rules.caught_up})
         measures.ask("lists_lag", lambda: lists.progress.lag)
         measures.ask("items", lambda: len(shown))
         measures.ask("ready", lambda: not ready.waiting())
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        jobs = [asyncio.ensure_future(_watched(one.run(), failed)) for one in (lists, items, rules)]
+        running = [lists.run(), rules.run(), *(follower.run() for follower in followers.values())]
+        jobs = [asyncio.ensure_future(_watched(job, failed)) for job in running]
         opened.push_async_callback(_ended, jobs)
-        server = Server(settings, store, shown, ListAnswers(store, shown, pseudonyms), ready, measures)
+        writes = Writes(settings, writer, records, followers, pseudonyms)
+        answers = ListAnswers(store, shown, pseudonyms)
+        server = Server(settings, store, shown, answers, writes, ready, measures)
         yield Opened(server, keys, failed)
 
 

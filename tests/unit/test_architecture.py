@@ -59,6 +59,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.recommender"},
         {"streams.server.gate"},
         {"streams.server.lists"},
+        {"streams.server.writing"},
         {"streams.server.parts"},
         {"streams.server.routes"},
         {"streams.server"},

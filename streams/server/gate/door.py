@@ -13,6 +13,7 @@ The door is plain ASGI. A framework's route costs more than the answer of a push
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import logging
 import math
@@ -73,6 +74,7 @@ class _Head(NamedTuple):
     key: str | None = None
     host: bytes = b""
     origin: bytes | None = None
+    is_page: bool = False
 
 
 class Door:
@@ -142,7 +144,7 @@ class Door:
             if owner is None:
                 self._measures.add("refused_keys")
                 self._check_rate(_address(scope))
-                raise _unknown_key(head.key)
+                raise _unknown_key(head)
             caller = owner
         self._check_rate(caller.name)
         return caller
@@ -177,19 +179,23 @@ class _Outer:
 
 def _head_of(scope: Scope) -> _Head:
     request_id = key = origin = None
-    host = b""
+    host, is_page = b"", False
     for name, value in scope["headers"]:
         if name == b"x-api-key":
             key = value.decode("latin-1")
         elif name == b"authorization" and value[:7].lower() == b"bearer ":
             key = key or value[7:].strip().decode("latin-1")
+        elif name == b"authorization" and value[:6].lower() == b"basic ":
+            key = key or _password(value[6:])
+        elif name == b"accept":
+            is_page = value.startswith(b"text/html")
         elif name == b"x-request-id" and _CALLERS_OWN_ID.fullmatch(value):
             request_id = value
         elif name == b"host":
             host = value
         elif name == b"origin":
             origin = value
-    return _Head(request_id, key, host, origin)
+    return _Head(request_id, key, host, origin, is_page)
 
 
 def _check_local(scope: Scope, head: _Head) -> None:
@@ -217,14 +223,22 @@ def _check_local(scope: Scope, head: _Head) -> None:
         )
 
 
-def _unknown_key(key: str | None) -> Problem:
+def _password(value: bytes) -> str | None:
+    """Return the password of HTTP Basic: a browser sends a key so, with any user name."""
+    try:
+        return base64.b64decode(value, validate=True).partition(b":")[2].decode("latin-1")
+    except ValueError:
+        return None
+
+
+def _unknown_key(head: _Head) -> Problem:
     return Problem(
         401,
         "key",
-        "the request has no key" if key is None else "the key is not known",
+        "the request has no key" if head.key is None else "the key is not known",
         field="X-API-Key",
         remedy="send a key in the header X-API-Key, or as bearer token; headrace serve keys add makes one",
-        headers={"WWW-Authenticate": "Bearer"},
+        headers={"WWW-Authenticate": 'Basic realm="headrace"' if head.is_page else "Bearer"},
     )
 
 

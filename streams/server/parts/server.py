@@ -12,6 +12,7 @@ from streams.server.lists.answers import ListAnswers
 from streams.server.lists.shown_items import ShownItems
 from streams.server.lists.store import ListStore
 from streams.server.parts.readiness import Readiness
+from streams.server.writing.writes import Writes
 from streams.settings.load import Settings
 
 
@@ -26,6 +27,7 @@ class Server:
     store : the newest list of each user
     shown : the catalogue and the rules: what answers may show now
     lists : answers questions for users' lists
+    writes : checks and writes events, items and users
     ready : whether all is read
     measures : what ``/metrics`` shows
     """
@@ -34,6 +36,7 @@ class Server:
     store: ListStore
     shown: ShownItems
     lists: ListAnswers
+    writes: Writes
     ready: Readiness
     measures: Measures
 

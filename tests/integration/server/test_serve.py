@@ -17,10 +17,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from streams.contract.kafka_records import OutRecord
-from streams.contract.records import Item, encode
+from streams.contract.records import Event, Item, encode
+from streams.kafka.topic_reader import newest_values
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
 from tests.integration.lists.recommender_runs import publish
@@ -53,12 +55,13 @@ class Running:
         said = self.log.read_text().rpartition("listening on ")[2]
         return said.partition(";")[0] if ";" in said else None
 
-    def ask(self, path: str, **headers: str) -> tuple[int, Any]:
+    def ask(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> tuple[int, Any]:
         """Return status and body of an answer."""
-        request = urllib.request.Request(f"{self.url}{path}", headers=headers)
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
-                return answer.status, json.load(answer)
+                return answer.status, json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as exc:
             return exc.code, json.load(exc)
 
@@ -157,3 +160,29 @@ def test_a_key_is_needed_where_there_are_keys(settings: Settings, tmp_path: Path
         assert [server.ask(path)[0], server.ask(path, **{"X-API-Key": "hr_no"})[0]] == [401, 401]
         status, found = server.ask(path, **{"X-API-Key": key})
         assert status == 200 and [one["item_id"] for one in found["items"]] == ["a", "b"]
+
+
+def test_what_is_written_over_http_is_on_the_topics(settings: Settings, tmp_path: Path) -> None:
+    """Events, items, users and the request to forget; an answer has the change at once."""
+    asyncio.run(create_topics(settings.kafka))
+    push(settings, "u", 1, "ab")
+    with serving(settings, tmp_path) as server:
+        for item_id in "ab":
+            assert server.ask(f"/v1/items/{item_id}", "PUT", {"title": item_id})[0] == 204
+        assert server.items("u") == ["a", "b"]
+        assert server.ask("/v1/items/a", "DELETE")[0] == 204 and server.items("u") == ["b"]
+        event = {"user_id": "u", "item_id": "b", "type": "view"}
+        status, told = server.ask("/v1/events", "POST", [event, event | {"type": "stare"}])
+        assert (status, told["accepted"], told["rejected"][0]["index"]) == (207, 1, 1)
+        assert server.ask("/v1/users/u", "PUT", {"features": {"age": 3}})[0] == 204
+        assert server.ask("/v1/users/u")[1]["features"] == {"age": 3}
+        status, forgotten = server.ask("/v1/users/u", "DELETE")
+        assert status == 202 and server.ask("/v1/users/u")[0] == 404
+
+    def values(topic: str) -> dict[bytes, bytes]:
+        return asyncio.run(newest_values(settings.kafka, topic))
+
+    (value,) = values("events").values()
+    assert msgspec.msgpack.decode(value, type=Event).event_id == told["events"][0]["event_id"]
+    assert values("items").keys() == {b"b"} and values("users") == {}
+    assert msgspec.msgpack.decode(values("privacy")[b"u"])["request_id"] == forgotten["request_id"]

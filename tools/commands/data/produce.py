@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import hashlib
 import tempfile
 import time
 from codecs import BOM_UTF8
@@ -27,7 +26,7 @@ from rich.progress import Progress, TaskID
 
 from models.base.event_types import DEFAULT_TYPES, EventTypes
 from streams.contract.pseudonyms import Pseudonyms, open_pseudonyms
-from streams.contract.records import MAX_RECORD_BYTES, VERSION, Event, EventDecoder, encode
+from streams.contract.records import MAX_RECORD_BYTES, VERSION, Event, EventDecoder, derive_event_id, encode
 from streams.errors import InputError, RecordError
 from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.permissions import prepare
@@ -163,13 +162,6 @@ class EventMaker:
             return list(self._mapper.rows(fields))
         except ValueError as exc:
             raise RecordError("malformed", "", str(exc)) from exc
-
-
-def derive_event_id(fields: dict[str, Any], salt: str = "") -> str:
-    """Return an id that is derived from the event's content and sorts by its time."""
-    names = ("user_id", "item_id", "type", "ts", "session_id", "value")
-    content = msgspec.json.encode([fields.get(name) for name in names])
-    return f"{fields['ts']:013d}-{hashlib.blake2b(content + salt.encode(), digest_size=8).hexdigest()}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

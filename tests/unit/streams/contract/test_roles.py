@@ -44,9 +44,9 @@ def test_each_topic_has_one_writer(topic: str) -> None:
     assert len([role for role in ROLES if topic in WRITES[role]]) == 1
 
 
-def test_only_producers_and_a_redrive_write_events() -> None:
+def test_only_producers_a_redrive_and_the_server_write_events() -> None:
     """Nothing else may make up what users did."""
-    assert [role for role in ROLES if "events" in WRITES[role]] == ["producer", "redriver"]
+    assert [role for role in ROLES if "events" in WRITES[role]] == ["producer", "redriver", "server"]
 
 
 def test_the_workers_own_names_are_those_granted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,17 +10,23 @@ from typing import Any
 import httpx
 
 from streams.contract.newest_lists import rank_of
+from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import Recommendation, RecommendedItem, SourceRank, encode
 from streams.server.app import build_app
 from streams.server.gate.key_file import Keys
 from streams.server.gate.measures import Measures
 from streams.server.lists.answers import ListAnswers
+from streams.server.lists.records import KeptRecords
 from streams.server.lists.rocksdb_store import RocksDbStore
 from streams.server.lists.shown_items import ShownItems
 from streams.server.lists.store import Change, packed_rank
+from streams.server.lists.takers import ItemTaker, UserTaker
 from streams.server.parts.readiness import Readiness
 from streams.server.parts.server import Server
+from streams.server.writing.writer import Place
+from streams.server.writing.writes import Writes
 from streams.settings.load import Settings
+from tests.support.builders import FakeRecord
 
 #: A time in 2026, in milliseconds.
 NOW_MS = 1_790_000_000_000
@@ -52,18 +58,58 @@ def removal(offset: int, user_id: str) -> Change:
     return Change(offset, user_id.encode(), b"", None)
 
 
+class FakeWriter:
+    """A broker that has every record at once, and readers that follow at once."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, bytes, bytes | None]] = []
+        self.takers: dict[str, Any] = {}
+        self.failure: Exception | None = None
+
+    async def write(self, topic: str, records: Sequence[tuple[bytes, bytes | None]]) -> list[Place]:
+        if self.failure is not None:
+            raise self.failure
+        places = []
+        for key, value in records:
+            places.append(Place(0, len(self.written)))
+            self.written.append((topic, key, value))
+            if topic in self.takers:
+                await self.takers[topic]([FakeRecord(key, value, places[-1].offset, 0, topic)])
+        return places
+
+    async def reach(self, partition: int, offset: int) -> None:
+        assert offset < len(self.written)
+
+
 class ServedApp:
     """An application over a store in a folder, without a broker, asked over ASGI."""
 
-    def __init__(self, folder: Path, *, keys: Keys | None = None, routers: Sequence[Any] = (), **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        keys: Keys | None = None,
+        routers: Sequence[Any] = (),
+        pseudonyms: Pseudonyms | None = None,
+        **settings: Any,
+    ) -> None:
         self.caught_up = asyncio.Event()
         self.caught_up.set()
         self.store = RocksDbStore(folder / "store")
         self.shown = ShownItems(lambda: NOW_MS / 1000)
-        lists = ListAnswers(self.store, self.shown, clock=lambda: NOW_MS / 1000 + 60)
+        lists = ListAnswers(self.store, self.shown, pseudonyms, clock=lambda: NOW_MS / 1000 + 60)
         given = Settings(**settings)
+        self.records = KeptRecords(folder / "records")
+        self.writer = FakeWriter()
+        measures = Measures()
+        self.writer.takers = {
+            "items": ItemTaker(given, self.shown, self.records, measures.add).take,
+            "users": UserTaker(self.records, measures.add).take,
+        }
+        fake: Any = self.writer
+        writes = Writes(given, fake, self.records, {"items": fake, "users": fake}, pseudonyms)
         ready = Readiness({"recommendations": self.caught_up})
-        self.server = Server(given, self.store, self.shown, lists, ready, Measures())
+        self.server = Server(given, self.store, self.shown, lists, writes, ready, measures)
         self.app: Any = build_app(self.server, keys, routers)
 
     async def put(self, *lists: Recommendation) -> None:
