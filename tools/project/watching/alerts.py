@@ -48,10 +48,10 @@ def _grew(name: str, span: str = "10m") -> str:
 FLOW: Final = (
     Alert(
         "HeadraceWorkerDown",
-        'up{job="headrace"} == 0',
+        'up{job=~"headrace|headrace-serve"} == 0',
         "1m",
         "page",
-        "The worker {{ $labels.instance }} does not answer.",
+        "{{ $labels.instance }} does not answer.",
         "Read its log: the last error line names the value, the limit and the remedy.",
     ),
     Alert(

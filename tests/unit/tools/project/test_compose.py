@@ -29,10 +29,13 @@ PROFILES = {
     "apps": {"topics", "sequencer", "recommender"},
     "gpu": {"topics", "sequencer", "recommender-gpu"},
     "sample": {"artifact", "sample"},
+    "serve": {"topics", "keys", "serve"},
     "watching": {"prometheus", "grafana"},
     "valkey": {"valkey"},
 }
-PROFILES["all"] = PROFILES["one-broker"] | PROFILES["apps"] | PROFILES["sample"] | PROFILES["watching"]
+PROFILES["all"] = {
+    service for profile in ("one-broker", "apps", "sample", "serve", "watching") for service in PROFILES[profile]
+}
 #: podman-compose asks podman for its version and starts nothing to print a configuration.
 PODMAN = "#!/bin/sh\necho 'podman version 5.4.0'\n"
 
@@ -97,8 +100,9 @@ def commands_of(service: dict[str, Any]) -> list[list[str]]:
     command: list[str] = service["command"]
     if command[0] != "sh":
         return [command]
-    parts = re.split(r"\s*(?:&&|\|\|)\s*", command[-1])
-    return [shlex.split(part.removeprefix("exec ")) for part in parts if not part.startswith("test ")]
+    parts = [part.removeprefix("exec ") for part in re.split(r"\s*(?:&&|\|\||;)\s*", command[-1])]
+    found = [shlex.split(part) for part in parts if not part.startswith(("test ", "if test ", "then ", "fi", "chmod "))]
+    return [[word for word in words if not word.startswith(">")] for words in found]
 
 
 def parsed(command: click.Command, arguments: list[str]) -> dict[str, Any]:
@@ -133,22 +137,24 @@ def test_every_file_that_is_mounted_exists() -> None:
 
 
 def test_our_containers_may_do_little() -> None:
-    """A root that is read-only, no capability, no new privilege; their pages are in no port."""
-    for each in ours().values():
+    """A root that is read-only, no capability, no new privilege; a port for the server alone."""
+    for name, each in ours().items():
         assert (each["read_only"], each["cap_drop"], each["init"]) == (True, ["ALL"], True)
-        assert each["security_opt"] == ["no-new-privileges:true"] and "ports" not in each
+        assert each["security_opt"] == ["no-new-privileges:true"] and ("ports" in each) is (name == "serve")
 
 
 def test_a_workers_health_is_asked_at_its_port_and_prometheus_asks_there_too() -> None:
     """Three places name a port: the command, the health check, and Prometheus' configuration."""
     jobs = yaml.safe_load((ROOT / "docs" / "watching" / "prometheus.yml").read_text("utf-8"))["scrape_configs"]
-    asked = {name: each["port"] for job in jobs for each in job["dns_sd_configs"] for name in each["names"]}
-    workers = {name: each for name, each in ours().items() if each["command"][0] == "faust"}
-    assert workers.keys() == asked.keys()
-    for name, each in workers.items():
-        port = each["command"][each["command"].index("--web-port") + 1]
-        assert each["healthcheck"]["test"] == ["CMD", "python", "-m", "tools.project.image.health_check", port]
-        assert asked[name] == int(port)
+    asked = {name: str(each["port"]) for job in jobs for each in job["dns_sd_configs"] for name in each["names"]}
+    running = {name: each for name, each in ours().items() if each.get("stop_grace_period")}
+    assert running.keys() == asked.keys()
+    for name, each in running.items():
+        port, *page = each["healthcheck"]["test"][4:]
+        assert each["healthcheck"]["test"][:4] == ["CMD", "python", "-m", "tools.project.image.health_check"]
+        assert page == (["/readyz"] if name == "serve" else [])
+        option = "--port" if name == "serve" else "--web-port"
+        assert each["command"][each["command"].index(option) + 1] == port == asked[name]
 
 
 def instructions() -> list[tuple[str, str]]:
