@@ -1,5 +1,7 @@
 """Opens the envelopes of Kafka Connect and of Debezium: ``{"schema": ..., "payload": ...}``.
 
+Rows of Gorse have none; opening one gives its fields the contract's names.
+
 ::
 
     connect     {"schema": S, "payload": ROW}            or ROW alone
@@ -24,6 +26,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, NamedTuple
+
+from streams.formats.gorse_rows import contract_row
 
 #: The operations of a change that leave a row: create, read (a snapshot), update.
 WITH_ROW: Final = frozenset("cru")
@@ -64,11 +68,11 @@ class Change(NamedTuple):
 
 
 def unwrap(value: Any, envelope: str) -> Change:
-    """Return the change in a decoded record; a record of Connect is a create.
+    """Return the change in a decoded record; a record of Connect or Gorse is a create.
 
     Parameters
     ----------
-    envelope : ``connect`` or ``debezium``
+    envelope : ``connect``, ``debezium`` or ``gorse``
 
     Raises
     ------
@@ -80,6 +84,8 @@ def unwrap(value: Any, envelope: str) -> Change:
         raise EnvelopeError(f"payload: {_kind(payload)}, must be an object")
     if envelope == "connect":
         return Change("c", _typed(payload, schema))
+    if envelope == "gorse":
+        return Change("c", _of_gorse(payload))
     op = payload.get("op")
     if not isinstance(op, str) or op not in OPERATIONS:
         raise EnvelopeError(f"op: {repr(op)[:40]} is none of {', '.join(OPERATIONS)}; is it a change of Debezium?")
@@ -92,6 +98,13 @@ def unwrap(value: Any, envelope: str) -> Change:
     if not isinstance(row, Mapping):
         raise EnvelopeError(f"{side}: {_kind(row)}, must be an object, the row {side} the change")
     return Change(op, _typed(row, _field_schema(schema, side)))
+
+
+def _of_gorse(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    try:
+        return contract_row(row)
+    except ValueError as exc:
+        raise EnvelopeError(str(exc)) from None
 
 
 def open_payload(value: Any) -> tuple[Any, Any]:

@@ -75,7 +75,8 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time_unit, time_format, time_zone : as the options of these names; empty leaves it to them
     encoding, delimiter, layouts : of files; empty means found in the file
     split : a column or path to how its text becomes a list
-    unwrap : the envelope around each record; ``connect`` or ``debezium``
+    unwrap : the envelope around each record: ``connect`` or ``debezium``; ``gorse`` gives rows of
+        Gorse the contract's names
     """
 
     columns: dict[Text, Text] = {}
@@ -90,7 +91,7 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     delimiter: str = ""
     layouts: tuple[Layout, ...] = ()
     split: dict[Text, Split] = {}
-    unwrap: Literal["", "connect", "debezium"] = ""
+    unwrap: Literal["", "connect", "debezium", "gorse"] = ""
 
 
 class MappingFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -43,6 +43,9 @@ BY_COLUMNS: Final[Sequence[tuple[frozenset[str], str, Kind]]] = (
     (frozenset({"reviewerID", "asin", "overall", "unixReviewTime"}), "amazon", "log"),
     (frozenset({"user_id", "parent_asin", "rating", "timestamp"}), "amazon", "log"),
     (frozenset({"parent_asin", "title", "main_category"}), "amazon", "items"),
+    (frozenset({"FeedbackType", "UserId", "ItemId", "Timestamp"}), "gorse", "log"),
+    (frozenset({"ItemId", "IsHidden", "Categories", "Timestamp"}), "gorse", "items"),
+    (frozenset({"UserId", "Labels", "Comment"}), "gorse", "users"),
 )
 #: Presets for logs without a header, by a pattern for each column that only one export has.
 BY_VALUES: Final[Sequence[tuple[tuple[str, ...], str]]] = (
@@ -75,7 +78,7 @@ def known_export(table: Table) -> Part | None:
 
 
 def _by_columns(table: Table, records: Sequence[Mapping[str, Any]]) -> Part | None:
-    names = {column.name for column in table.columns}
+    names = {column.name for column in table.columns} | {name for record in records[:1] for name in record}
     found = next(((preset, kind) for columns, preset, kind in BY_COLUMNS if columns <= names), None)
     return None if found is None else _read(table, *found, records)
 

@@ -328,3 +328,39 @@ def test_a_delete_of_debezium_removes_from_the_catalogue(tmp_path: Path) -> None
     changes = [change("c", row), change("r", other), change("d", row), change("u", {**other, "title": "c"})]
     path = lines(tmp_path / "dump.jsonl", *changes)
     assert read_items([path], FileOptions(format="debezium")) == {"2": {"title": "c"}}
+
+
+GORSE_ITEM = {
+    "ItemId": "i", "IsHidden": True, "Categories": ["Drama"], "Timestamp": "1995-01-01T00:00:00Z",
+    "Labels": {"year": 1995, "cast": ["x", "y"]}, "Comment": "A film",
+}  # fmt: skip
+
+
+def test_the_feedback_of_gorse(tmp_path: Path) -> None:
+    """A value of 0 is none; a row without a time, or of an unknown type, is named."""
+    row = {"FeedbackType": "read", "UserId": "u", "ItemId": "i", "Timestamp": "2023-11-14T22:13:20Z", "Value": 0}
+    others: list[dict[str, Any]] = [
+        {"FeedbackType": "purchase", "Value": 4.5},
+        {"FeedbackType": "like"},
+        {"FeedbackType": "share"},
+        {"Timestamp": "0001-01-01T00:00:00Z"},
+    ]
+    path = lines(tmp_path / "feedback.jsonl", row, *(row | other for other in others))
+    rows, refused = read(path, "gorse")
+    assert [(one.type, one.ts_ms, one.value) for one in rows] == [
+        ("view", T0, None), ("purchase", T0, 4.5), ("click", T0, None),
+    ]  # fmt: skip
+    assert refused.n == 2 and "line 4" in refused.first and "'share' is none of" in refused.first
+
+
+def test_the_items_and_users_of_gorse(tmp_path: Path) -> None:
+    """Hidden is not available, the comment is the title, labels are features and tags."""
+    path = lines(tmp_path / "items.jsonl", GORSE_ITEM, {"ItemId": "j", "Labels": True})
+    assert read_items([path], FileOptions(format="gorse")) == {
+        "i": {
+            "title": "A film", "categories": ["Drama"], "tags": ["cast=x", "cast=y"], "features": {"year": 1995.0},
+            "available": False, "published_ts": 788_918_400_000,
+        },
+    }  # fmt: skip
+    path = lines(tmp_path / "users.jsonl", {"UserId": "u", "Labels": ["a", "b"], "Comment": ""})
+    assert read_users([path], FileOptions(format="gorse"))["u"]["features"] == {"=a": 1.0, "=b": 1.0}

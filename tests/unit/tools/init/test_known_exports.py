@@ -158,3 +158,21 @@ def test_types_that_a_preset_knows_need_no_mapping(
     assert main(["init", "behaviors.tsv"]) == 0
     assert "not mapped" not in capsys.readouterr().out
     assert "types" not in tomllib.loads(Path("headrace.toml").read_text())["log"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "record"),
+    [
+        ("log", {"FeedbackType": "read", "UserId": "u{i}", "ItemId": "{i}", "Value": 1, "Updated": "", "Comment": ""}),
+        ("items", {"ItemId": "{i}", "IsHidden": False, "Categories": ["a"], "Labels": {"a": {"b": "{i}"}}}),
+        ("users", {"UserId": "{i}", "Labels": {"age": "{i}", "job": "clerk"}, "Comment": ""}),
+    ],
+)
+def test_the_export_of_gorse_is_recognised(tmp_path: Path, kind: str, record: dict[str, Any]) -> None:
+    """The three files have fields that no other system has together."""
+    if kind != "users":
+        record = record | {"Timestamp": "2025-01-01T00:00:00Z"}
+    written = json.dumps(record)
+    records = [json.loads(written.replace("{i}", str(i))) for i in range(20)]
+    part = known_export(table_of(tmp_path / "x.jsonl", records))
+    assert part is not None and (part.kind, part.preset, part.missing()) == (kind, "gorse", [])
