@@ -9,14 +9,14 @@ ordered candidates were the next item (Platt, Probabilistic Outputs for Support 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
-from models.base.scalar_features import FEATURES
+from models.base.scalar_features import FEATURES, feature_names
 
 #: Standardised features are cut here: the network was never trained beyond.
 MAX_DEVIATIONS: Final = 8.0
@@ -29,10 +29,16 @@ N_HIDDEN: Final = 32
 CALIBRATION_SHARE: Final = 0.2
 #: Newton steps of that fit of the sigmoid.
 CALIBRATION_STEPS: Final = 30
+#: Columns of the features to whose order a linear start may be drawn: retrieval, and what follows.
+LINEAR_STARTS: Final = tuple(map(feature_names(()).index, ("retrieval_share", "step")))
 #: Ridges of the linear start, how many Newton steps each gets, and the most cases it looks at.
-RIDGES: Final = (100.0, 30.0, 10.0, 3.0, 1.0)
+RIDGES: Final = (1_000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
 LINEAR_STEPS: Final = 8
+#: A Newton step that lowers the summed loss by less is the last one.
+LINEAR_GAIN: Final = 1e-3
 LINEAR_CASES: Final = 3_000
+#: A line that is drawn more counts where it is worse by no more standard errors than this.
+LINEAR_ERRORS: Final = 0.3
 
 
 @dataclass(frozen=True)
@@ -205,6 +211,17 @@ def _listwise_loss(model: FusionModel, data: FusionData) -> float:
     return total / max(len(cases), 1)
 
 
+def _losses(model: FusionModel, data: FusionData) -> Tensor:
+    """Return the listwise loss of each case whose next item is a candidate."""
+    model.eval()
+    found = [torch.zeros(0)]
+    for batch in torch.split(torch.nonzero(data.targets >= 0).flatten(), BATCH):
+        part = data.part(batch)
+        shares = _log_softmax(part.logits(model), part.valid)
+        found.append(nn.functional.nll_loss(shares, part.targets, reduction="none"))
+    return torch.cat(found)
+
+
 @torch.no_grad()
 def _begin_with_retrieval(model: FusionModel) -> None:
     """Make the network begin with the order of retrieval.
@@ -212,10 +229,14 @@ def _begin_with_retrieval(model: FusionModel) -> None:
     A fit on a few hundred cases is then either better than retrieval or not kept.
     """
     nn.init.normal_(model.body.get_parameter("3.weight"), std=1e-3)
-    model.shortcut.weight.zero_()
-    column = FEATURES.index("retrieval_share")
-    scale = float(model.feature_scale[column])
-    model.shortcut.weight[0, column] = 1.0 / scale if scale else 0.0
+    model.shortcut.weight[0] = _order_of(model, FEATURES.index("retrieval_share"))
+
+
+def _order_of(model: FusionModel, column: int) -> Tensor:
+    """Return the linear weights whose logit is one feature."""
+    weights, scale = torch.zeros_like(model.feature_scale), float(model.feature_scale[column])
+    weights[column] = 1.0 / scale if scale else 0.0
+    return weights
 
 
 @torch.no_grad()
@@ -223,29 +244,49 @@ def _begin_with_best_line(model: FusionModel, data: FusionData, kept: FusionData
     """Make the network begin with the best linear order: a conditional logit (McFadden, 1974).
 
     A few hundred cases move the network's weights too little to learn from zero how often users
-    return to an item. Of several ridges, each a pull towards retrieval's order, the one with the
-    least loss on the kept cases counts; retrieval's order stays where none is better.
+    return to an item. A ridge pulls the weights towards the order of one feature, so that few cases
+    give an order that is near it. Of several such features and ridges, and of the orders
+    themselves, the one counts that is drawn most and not clearly worse on the kept cases than the
+    best one (Breiman, Friedman, Olshen and Stone, Classification and Regression Trees, 1984,
+    section 3.4.3).
     """
     own = model.shortcut.weight[0]
-    weights = start = own.double().clone()
-    best, best_loss = own.clone(), _listwise_loss(model, kept)
     part = data.part(torch.nonzero(data.targets >= 0).flatten()[:LINEAR_CASES])
+    found: list[tuple[int, Tensor, Tensor]] = []
+    for column in LINEAR_STARTS:
+        start = _order_of(model, column).double()
+        for place, weights in enumerate((start, *_lines(model, part, start))):
+            own.copy_(weights.float())
+            found.append((place, own.clone(), _losses(model, kept).double()))
+    best = min((losses for _, _, losses in found), key=lambda losses: float(losses.mean()))
+    worse = [losses - best for _, _, losses in found]
+    near = [
+        (place, float(more.mean()), n)
+        for n, ((place, _, _), more) in enumerate(zip(found, worse, strict=True))
+        if float(more.mean()) <= LINEAR_ERRORS * float(more.std(correction=0)) / len(more) ** 0.5
+    ]
+    own.copy_(found[min(near)[2]][1])
+
+
+def _lines(model: FusionModel, data: FusionData, start: Tensor) -> Iterator[Tensor]:
+    """Yield the weights with the least loss for each ridge; each search goes on from the last."""
+    weights = start.clone()
     for ridge in RIDGES:
-        loss, gradient, hessian = _linear_loss(model, part, weights, start, ridge)
+        loss, gradient, hessian = _linear_loss(model, data, weights, start, ridge)
         for _ in range(LINEAR_STEPS):
             step = torch.linalg.solve(hessian, gradient)
             for size in (1.0, 0.25, 0.06):
-                found = _linear_loss(model, part, weights - size * step, start, ridge)
+                found = _linear_loss(model, data, weights - size * step, start, ridge)
                 if found[0] < loss:
                     weights = weights - size * step
                     break
             else:
                 break
+            is_near = loss - found[0] < LINEAR_GAIN
             loss, gradient, hessian = found
-        own.copy_(weights.float())
-        if (loss_kept := _listwise_loss(model, kept)) < best_loss:
-            best, best_loss = own.clone(), loss_kept
-    own.copy_(best)
+            if is_near:
+                break
+        yield weights
 
 
 def _linear_loss(

@@ -39,6 +39,15 @@ AGAIN_FEATURES: Final = (
     "again_next",  # log of the share with which it followed the newest item in this window
     "again_next_pair",  # likewise after the newest two items, in their order
 )
+#: And of what followed the newest items in training, said more surely the oftener it was counted.
+STEP_FEATURES: Final = (
+    # log of the share with which it followed the newest item, drawn to its share of recent events,
+    # the more the fewer steps from the newest item were counted
+    "step",
+    "trail",  # likewise after the newest three items, older ones counting less
+    # log of how much oftener it followed the newest item than its popularity lets expect
+    "lift",
+)
 
 
 def feature_names(types: Sequence[str] | None) -> tuple[str, ...]:
@@ -52,4 +61,4 @@ def feature_names(types: Sequence[str] | None) -> tuple[str, ...]:
     """
     if types is None:
         return FEATURES
-    return (*FEATURES, *AGAIN_FEATURES, *(f"again as {name}" for name in types))
+    return (*FEATURES, *AGAIN_FEATURES, *STEP_FEATURES, *(f"again as {name}" for name in types))

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact
-from models.base.scalar_features import FEATURES
+from models.base.scalar_features import FEATURES, STEP_FEATURES
 from models.base.types import Bool, Float32, Int64
 from models.features.columns import Row
 from models.metrics.bootstrap import difference_interval
@@ -35,8 +35,10 @@ class Ablation:
 
     def __init__(self, artifact: Artifact, n_cases: int, seed: int) -> None:
         self._artifact, self._names = artifact, artifact.manifest.features
-        own = self._names[len(FEATURES) :]
-        self._features_of = {**FEATURES_OF, "again": own} if own else FEATURES_OF
+        steps = tuple(name for name in self._names if name in STEP_FEATURES)
+        own = tuple(name for name in self._names[len(FEATURES) :] if name not in STEP_FEATURES)
+        following = (*FEATURES_OF["next"], *steps)
+        self._features_of = {**FEATURES_OF, "next": following, "again": own} if own else FEATURES_OF
         self._chosen = np.zeros(n_cases, dtype=np.bool_)
         self._chosen[np.random.default_rng(seed).permutation(n_cases)[:MAX_CASES]] = True
         self._ranks: dict[str, list[Int64]] = {}

@@ -11,7 +11,7 @@ import numpy as np
 
 from models.artifact.artifact import Artifact
 from models.base.compiled import compiled
-from models.base.scalar_features import AGAIN_FEATURES, FEATURES
+from models.base.scalar_features import AGAIN_FEATURES, FEATURES, STEP_FEATURES
 from models.base.types import Float32, Int32
 from models.ranking.candidate_features import SHARE_OFFSET
 from models.ranking.catalogue import Catalogue
@@ -20,14 +20,21 @@ from models.rules.repeats import Repeats
 from models.sequence.packing import FlatWindows, PackedWindows
 
 #: Where a feature is among an artifact's features; those of the types follow the last one.
-_AT: Final = {name: len(FEATURES) + place for place, name in enumerate(AGAIN_FEATURES)}
+_AT: Final = {name: len(FEATURES) + place for place, name in enumerate((*AGAIN_FEATURES, *STEP_FEATURES))}
 _AGAIN, _COUNT, _PLACE, _NEWEST = _AT["again"], _AT["again_count"], _AT["again_place"], _AT["again_newest"]
 _AGE, _WEIGHT, _HABIT = _AT["again_age"], _AT["again_weight"], _AT["again_habit"]
 _NEXT, _NEXT_PAIR = _AT["again_next"], _AT["again_next_pair"]
-_TYPES_FROM: Final = len(FEATURES) + len(AGAIN_FEATURES)
+_STEP, _TRAIL, _LIFT = _AT["step"], _AT["trail"], _AT["lift"]
+_TYPES_FROM: Final = len(FEATURES) + len(_AT)
 _LOG_OF_NONE: Final = np.log(SHARE_OFFSET)
 #: What the next older occurrence of the newest item counts, relative to the one after it.
 _DECAY: Final = np.float32(0.8)
+#: So many steps from an item count as much as the popularity to which their shares are drawn.
+_PSEUDO_STEPS: Final = np.float32(5.0)
+#: Added to such a share before its logarithm; and to the steps counted and expected before their
+#: ratio's.
+_STEP_OFFSET: Final = np.float32(1e-4)
+_FEW_STEPS: Final = np.float32(0.1)
 
 
 def policy_of(artifact: Artifact, catalogue: Catalogue) -> Repeats:
@@ -69,6 +76,46 @@ def fill_again(window: FlatWindows, found: Union, planes: Float32) -> Int32:
     places = np.zeros((2, *found.rows.shape), dtype=np.int32)
     _fill(found.rows, found.counts, *window, planes, places)
     return places
+
+
+def fill_steps(catalogue: Catalogue, packed: PackedWindows, decay: Float32, found: Union, planes: Float32) -> None:
+    """Write the features of candidates that tell which item follows which.
+
+    The share of a follower says the more, the more steps from the item were counted. So it is drawn
+    towards the candidate's popularity by a fixed number of steps (a Dirichlet prior: MacKay and
+    Peto, A Hierarchical Dirichlet Language Model, 1995). One step to a rare item says more than one
+    to a popular item, to which many would have gone by chance: that is the lift.
+
+    Parameters
+    ----------
+    decay : (m,) float32, what the followers of the newest behaviours count, newest first
+    """
+    if planes.shape[1] > _STEP:
+        _fill_steps(
+            found.rows, found.counts, found.sums, packed.rows, packed.lengths, decay,
+            catalogue.trained, catalogue.trained_counts, catalogue.popular_shares, planes,
+        )  # fmt: skip
+
+
+@compiled
+def _fill_steps(
+    rows: Any, counts: Any, sums: Any, windows: Any, lengths: Any, decay: Any,
+    trained: Any, trained_counts: Any, popular_shares: Any, planes: Any,
+) -> None:  # fmt: skip
+    for u in range(len(counts)):
+        n_newest, n_all, total = np.float32(0.0), np.float32(0.0), np.float32(0.0)
+        for place in range(min(len(decay), lengths[u])):
+            item = trained[windows[u, lengths[u] - 1 - place]]
+            n_steps = trained_counts[item] if item >= 0 else np.float32(0.0)
+            n_newest = n_steps if place == 0 else n_newest
+            n_all, total = n_all + decay[place] * n_steps, total + decay[place]
+        for i in range(counts[u]):
+            popular, n_steps = popular_shares[rows[u, i]], n_newest * sums[0, u, i]
+            drawn = _PSEUDO_STEPS * popular
+            planes[u, _STEP, i] = np.log((n_steps + drawn) / (n_newest + _PSEUDO_STEPS) + _STEP_OFFSET)
+            all_steps = n_all * sums[1, u, i] / total if total > 0 else np.float32(0.0)
+            planes[u, _TRAIL, i] = np.log((all_steps + drawn) / (n_all + _PSEUDO_STEPS) + _STEP_OFFSET)
+            planes[u, _LIFT, i] = np.log((n_steps + _FEW_STEPS) / (n_newest * popular + _FEW_STEPS))
 
 
 @compiled

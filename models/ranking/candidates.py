@@ -15,7 +15,7 @@ from models.base.scalar_features import FEATURES
 from models.base.types import AnyArray, Behaviour, Bool, Float32, Int32, Int64, weights_of
 from models.factors.folding import folded_in
 from models.features.columns import Row
-from models.ranking.again import fill_again, no_places, own_rows, policy_of
+from models.ranking.again import fill_again, fill_steps, no_places, own_rows, policy_of
 from models.ranking.candidate_features import features_of
 from models.ranking.catalogue import Catalogue
 from models.ranking.catalogue.tables import ItemTable, WeightTable
@@ -216,6 +216,7 @@ def gather(
     if not repeats.is_never or features.planes.shape[1] > len(FEATURES):
         wishes = newest_of(flat, flat.is_wish(artifact.kinds), artifact.sequence.config.max_length)
         places = fill_again(wishes, found, features.planes)
+        fill_steps(catalogue, packed, NEXT_WEIGHTS, found, features.planes)
     note("retrieve")
     return Candidates(
         found.rows, found.counts, found.given, features.planes, features.ranks, places, vectors, factors, mf_users, packed,

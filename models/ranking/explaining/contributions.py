@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from models.base.scalar_features import STEP_FEATURES
 from models.base.types import Bool, Float32, Float64
 from models.fusion import FusionModel
 from models.ranking.explaining.shapley import coalitions, shapley_values
@@ -25,7 +26,7 @@ from models.ranking.explaining.shapley import coalitions, shapley_values
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "retrieval": ("retrieval_score", "retrieval_share", "retrieval_rank"),
     "mf": ("mf_logit", "mf_rank"),
-    "next": ("next_share", "next_score"),
+    "next": ("next_share", "next_score", *STEP_FEATURES),
     "neighbours": ("neighbour_score",),
     "popularity": ("recent_popularity", "popularity"),
     "similarity": ("similarity",),

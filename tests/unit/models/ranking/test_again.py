@@ -74,6 +74,28 @@ def test_a_list_holds_no_item_that_the_policy_hides(
         assert items == set(ITEMS) - hidden
 
 
+def plain_steps(window: Sequence[Behaviour], item: str) -> dict[str, float]:
+    """Return what fusion is told of what followed the window's newest items in training."""
+    artifact = repeating()
+    row_of = {item_id: row for row, item_id in enumerate(artifact.manifest.item_ids)}
+    recent = artifact.recent_popularity.astype(np.float64)
+    popular = float(recent[row_of[item]] / recent.sum())
+    # of the newest item first: how often it was left for another one, and for this one
+    steps, to_item, weights = [], [], [1.0, 0.5, 0.25][: len(window)]
+    for one in reversed(window[-3:]):
+        row = row_of[one.item_id]
+        found = dict(zip(artifact.next_rows[row].tolist(), artifact.next_weights[row].tolist(), strict=True))
+        steps.append(float(artifact.popularity[row]))
+        to_item.append(found.get(row_of[item], 0.0))
+    n_all = float(np.dot(weights, steps))
+    share_of_all = float(np.dot(weights, to_item)) / sum(weights)
+    return {
+        "step": float(np.log((steps[0] * to_item[0] + 5 * popular) / (steps[0] + 5) + 1e-4)),
+        "trail": float(np.log((n_all * share_of_all + 5 * popular) / (n_all + 5) + 1e-4)),
+        "lift": float(np.log((steps[0] * to_item[0] + 0.1) / (steps[0] * popular + 0.1))),
+    }
+
+
 def plain_features(window: Sequence[Behaviour], item: str) -> dict[str, float]:
     """Return what fusion is told of an item and a window, from the definitions."""
     items = [one.item_id for one in window]
@@ -91,6 +113,7 @@ def plain_features(window: Sequence[Behaviour], item: str) -> dict[str, float]:
         return float(np.log((own / total if total else 0.0) + 1e-3))
 
     found |= {"again_next": after(1), "again_next_pair": after(2), "again_weight": float(np.log(1e-3))}
+    found |= plain_steps(window, item)
     if places:
         newest = window[len(items) - min(places)]
         found |= {

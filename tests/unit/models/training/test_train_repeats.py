@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact, save_artifact
-from models.base.scalar_features import AGAIN_FEATURES, FEATURES
+from models.base.scalar_features import AGAIN_FEATURES, FEATURES, STEP_FEATURES
 from models.evaluation.evaluate import Inputs, evaluate
 from models.evaluation.splits import Cases, leave_one_out, time_split
 from models.interactions import Interactions, windows_before
@@ -47,7 +47,7 @@ def test_an_artifact_records_its_policy_and_has_features_of_the_window(tmp_path:
     assert loaded.repeats == read_repeats("always, purchase=after 30d")
     assert loaded.manifest.repeats == {"default": "always", "purchase": "after 30d"}
     kinds = ("again as click", "again as view", "again as purchase")
-    assert loaded.manifest.features == (*FEATURES, *AGAIN_FEATURES, *kinds)
+    assert loaded.manifest.features == (*FEATURES, *AGAIN_FEATURES, *STEP_FEATURES, *kinds)
     assert loaded.version == made.version
 
 
