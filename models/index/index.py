@@ -20,7 +20,7 @@ from models.index.recall import least_effort
 #: core. Above, it is ivf: docs/results/index.md compares it with FAISS's other kinds, and with
 #: exact search at a million vectors.
 EXACT_UP_TO: Final = 50_000
-#: Cells hold float16: a greater value would be infinite there.
+#: Greater values are no embeddings: k-means would add squares that are beyond float32.
 LARGEST_VALUE: Final = float(np.finfo(np.float16).max)
 
 
@@ -92,8 +92,8 @@ class ItemIndex:
             copied, and must never change.
         kind : ``auto`` is exact up to ``EXACT_UP_TO`` vectors and ivf beyond
         recall_target : above 0, at most 1. An approximate index searches with the least effort that
-            reaches this recall of the best 100. Where that effort would be as slow as exact search,
-            the index is exact, and ``tuning.fallback`` says why.
+            reaches this recall of the best 100. Where a search of every cell misses it, the index
+            is exact, and ``tuning.fallback`` says why.
         seed : of all random steps; one seed gives one index
 
         Raises
@@ -108,7 +108,7 @@ class ItemIndex:
         if kind == "exact" or not len(checked):
             return cls(checked, None, Tuning(recall_target, seed))
         if (largest := float(max(checked.max(), -checked.min()))) > LARGEST_VALUE:
-            why = f"a value of {largest:.3g} does not fit into the cells, which hold at most {LARGEST_VALUE:.0f}"
+            why = f"a value of {largest:.3g} does not fit into the cells, which take at most {LARGEST_VALUE:.0f}"
             return cls(checked, None, Tuning(recall_target, seed, fallback=why))
         cells = build_ivf(checked, seed)
 
@@ -117,7 +117,7 @@ class ItemIndex:
 
         effort, recall = least_effort(search, checked, efforts(cells.nlist), target=recall_target, seed=seed)
         if recall < recall_target:
-            why = f"ivf finds {recall:.3f} of the exact answers at effort {effort}, and more effort is no faster than exact"
+            why = f"ivf finds {recall:.3f} of the exact answers at effort {effort}, which looks into every cell"
             return cls(checked, None, Tuning(recall_target, seed, fallback=why))
         return cls(checked, cells, Tuning(recall_target, seed, "ivf", effort, recall))
 

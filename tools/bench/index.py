@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ANSWERS: Final = 100
 BATCHES: Final = (1, 64)
-KIND_NAMES: Final = "exact,headrace,ivf-float32,ivf-int8,ivf-fastscan,hnsw-float32,hnsw-float16"
+KIND_NAMES: Final = "exact,headrace,ivf-float32,ivf-float16,ivf-int8,hnsw-float32,hnsw-float16"
 MAX_ITEMS: Final = 5_000_000
 
 

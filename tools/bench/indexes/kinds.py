@@ -12,8 +12,8 @@ import faiss
 import numpy as np
 
 from models.base.types import Float32, Int64
-from models.index.faiss_kinds import STEP, nearest_exact, nearest_in_cells, one_thread, widened
 from models.index.faiss_kinds import efforts as cells_to_try
+from models.index.faiss_kinds import nearest_exact, nearest_in_cells, one_thread, widened
 from models.index.index import ItemIndex
 from models.index.recall import least_effort
 
@@ -23,9 +23,8 @@ _faiss: Any = faiss  # its stubs lack classes and arguments that its Python laye
 HNSW_M: Final = 32
 HNSW_EF_CONSTRUCTION: Final = 80
 LEAST_EF: Final = 100
-#: Coarse codes bring this many times the answers, which are then ranked in full precision.
-WIDER: Final = 4
-BITS: Final = 4
+#: FAISS decodes float16 and int8 in steps of this many values; with other widths, one by one.
+STEP: Final = 8
 
 Search = Callable[[Float32, int], tuple[Int64, Float32]]
 
@@ -119,9 +118,11 @@ def _ivf_int8(dim: int, n: int, seed: int) -> Any:
     )
 
 
-def _ivf_fast_scan(dim: int, n: int, seed: int) -> Any:
-    inner = _faiss.METRIC_INNER_PRODUCT
-    return _cells(dim, n, seed, lambda coarse, cells: _faiss.IndexIVFPQFastScan(coarse, dim, cells, dim, BITS, inner))
+def _ivf_float16(dim: int, n: int, seed: int) -> Any:
+    inner, of_type = _faiss.METRIC_INNER_PRODUCT, _faiss.ScalarQuantizer.QT_fp16
+    return _cells(
+        dim, n, seed, lambda coarse, cells: _faiss.IndexIVFScalarQuantizer(coarse, dim, cells, of_type, inner, False)
+    )
 
 
 def _hnsw(dim: int, _n: int, seed: int) -> Any:
@@ -139,9 +140,8 @@ def _graph(index: Any, seed: int) -> Any:
     return index
 
 
-def _look_wider(index: Any, vectors: Float32, queries: Float32, k: int, effort: int) -> tuple[Int64, Float32]:
-    rows, scores = nearest_in_cells(index, vectors, queries, min(WIDER * k, len(vectors)), effort)
-    return rows[:, :k], scores[:, :k]
+def _look_in_cells(index: Any, vectors: Float32, queries: Float32, k: int, effort: int) -> tuple[Int64, Float32]:
+    return nearest_in_cells(index, vectors, queries, k, effort, wider=1)
 
 
 def _look_in_graph(index: Any, _vectors: Float32, queries: Float32, k: int, effort: int) -> tuple[Int64, Float32]:
@@ -165,9 +165,9 @@ def _cell_efforts(index: Any) -> list[int]:
 
 
 FAMILIES: Final = {
-    "ivf-float32": Family(_ivf_flat, _cell_efforts, nearest_in_cells),
-    "ivf-int8": Family(_ivf_int8, _cell_efforts, nearest_in_cells, STEP),
-    "ivf-fastscan": Family(_ivf_fast_scan, _cell_efforts, _look_wider),
+    "ivf-float32": Family(_ivf_flat, _cell_efforts, _look_in_cells),
+    "ivf-float16": Family(_ivf_float16, _cell_efforts, _look_in_cells, STEP),
+    "ivf-int8": Family(_ivf_int8, _cell_efforts, _look_in_cells, STEP),
     "hnsw-float32": Family(_hnsw, _graph_efforts, _look_in_graph),
     "hnsw-float16": Family(_hnsw_float16, _graph_efforts, _look_in_graph, STEP),
 }

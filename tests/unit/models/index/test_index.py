@@ -67,7 +67,7 @@ def test_scores_belong_to_their_rows(kind: Kind) -> None:
 @pytest.mark.parametrize("n", [0, 1, 2, 3, 40, 300])
 def test_the_answer_is_as_wide_as_promised(kind: Kind, n: int) -> None:
     """A search for more rows than exist returns each row once, and never FAISS's -1."""
-    rows, scores = build(vectors(n), kind).search(vectors(2), 400)
+    rows, scores = ItemIndex.build(vectors(n), kind=kind, recall_target=0.3).search(vectors(2), 400)
     assert np.sort(rows, axis=1).tolist() == [list(range(n))] * 2
     assert np.isfinite(scores).all()
 
@@ -75,7 +75,8 @@ def test_the_answer_is_as_wide_as_promised(kind: Kind, n: int) -> None:
 @pytest.mark.parametrize("value", [0.0, 1.0])
 def test_vectors_that_are_all_equal(kind: Kind, value: float) -> None:
     """All vectors are equally near: any rows are right, in the number asked for."""
-    rows, scores = build(np.full((300, 8), value, np.float32), kind).search(np.ones((2, 8)), 120)
+    index = ItemIndex.build(np.full((300, 8), value, np.float32), kind=kind, recall_target=0.3)
+    rows, scores = index.search(np.ones((2, 8)), 120)
     assert all(len(set(found.tolist())) == 120 for found in rows)
     assert (scores == 8 * value).all()
 
@@ -104,15 +105,15 @@ def test_more_recall_takes_more_effort() -> None:
 
 
 def test_falls_back_to_exact_and_says_so() -> None:
-    """Noise in many dimensions has no structure, so exact search is as fast."""
-    noise = np.random.default_rng(1).standard_normal((1_500, 48)).astype(np.float32)
-    index = ItemIndex.build(noise, kind="ivf", recall_target=1.0)
+    """Four bits tell 20,000 values of one column too little apart to find the best 100."""
+    values = np.random.default_rng(1).random((20_000, 1)).astype(np.float32)
+    index = ItemIndex.build(values, kind="ivf", recall_target=0.98)
     assert index.kind == "exact" and index.recall == 1.0
     assert index.tuning.fallback.startswith("ivf finds 0.")
 
 
-def test_what_float16_cannot_hold_is_searched_exactly() -> None:
-    """A value beyond float16 would be infinite in a cell, and would come first in every search."""
+def test_values_that_are_no_embeddings_are_searched_exactly() -> None:
+    """One great value would leave the others no levels of the four bits."""
     items = vectors(600)
     items[7] = 70_000.0
     index = ItemIndex.build(items, kind="ivf", recall_target=0.3)
@@ -187,3 +188,20 @@ def test_refuses_settings_out_of_range(setting: dict[str, object]) -> None:
     (name, value), *_ = setting.items()
     with pytest.raises(ValueError, match=f"^{name}={value!r}: must be"):
         ItemIndex.build(vectors(3), **setting)  # type: ignore[arg-type]
+
+
+def test_a_query_has_one_answer_alone_and_among_others() -> None:
+    """Lists do not depend on the batch: cells are compared for each query by itself."""
+    items, queries = vectors(5_000, dim=33), vectors(40, dim=33, seed=2)
+    index = ItemIndex.build(items, kind="ivf", recall_target=0.95)
+    assert index.kind == "ivf"
+    together = index.search(queries, 60)[0]
+    assert [index.search(queries[row : row + 1], 60)[0][0].tolist() for row in range(40)] == together.tolist()
+    assert index.search(queries[::-1], 60)[0].tolist() == together[::-1].tolist()
+
+
+def test_a_query_that_is_near_nothing_gets_rows_all_the_same() -> None:
+    """All products are 0, so any rows are right, in the number asked for."""
+    rows, scores = build(vectors(600), "ivf").search(np.zeros((2, 8)), 50)
+    assert all(len(set(found.tolist())) == 50 for found in rows)
+    assert (scores == 0).all()
