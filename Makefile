@@ -2,7 +2,7 @@
 # ARGS goes to the command behind a target: make test-fast ARGS="-k window"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-long check bench sbom clean
+.PHONY: help setup demo test test-fast test-long check bench sbom vendor clean
 
 # Without bytecode on the disk, each process that tests and demo start would compile PyTorch anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -40,6 +40,9 @@ bench: setup ## measure the sequencer against its peers, side by side
 
 sbom: setup ## write the list of all components into build/sbom.cdx.json (CycloneDX)
 	@$(BIN)/python -m tools.project.sbom $(ARGS)
+
+vendor: setup ## copy the page's JavaScript libraries from their locked npm packages (needs npm)
+	@$(BIN)/python -m tools.project.vendor
 
 clean: ## stop the local broker, then remove .venv and .headrace (its data too)
 	@sh tools/project/setup.sh --clean

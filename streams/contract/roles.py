@@ -53,7 +53,7 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     # status checks whether a partition without progress has records left, and what workers serve
     "operator": ("events", "sequences", "receipts"),
     "explainer": ("recommendations", "sequences", "events", "items", "user-vectors", "users", "models", "rules"),
-    "server": ("recommendations", "items", "users", "rules"),
+    "server": ("recommendations", "items", "users", "rules", "sequences"),  # its page shows windows
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
     # and removes requests that have lapsed

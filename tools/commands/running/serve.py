@@ -14,6 +14,7 @@ from streams.kafka.deployment import load_deployment
 from streams.printable import PrintableFormatter
 from streams.server.gate.callers import SCOPES
 from streams.server.gate.key_file import SETTING, add_key, read_keys, remove_key
+from streams.server.page.routes import page_router
 from streams.server.run import run_server
 from streams.settings.load import Settings, load_settings
 from tools.cli import ResultTable, add_common_arguments, emit, say
@@ -51,7 +52,12 @@ def run(args: argparse.Namespace) -> int:
         return _keys(args)
     settings = load_deployment(broker=args.broker, serve_bind=args.bind, serve_port_number=args.port)
     _log_to_stderr()
-    run_server(settings, listens=lambda url: _listens(url, settings), ready=lambda: say("ready", style="green"))
+    run_server(
+        settings,
+        routers=[page_router()],
+        listens=lambda url: _listens(url, settings),
+        ready=lambda: say("ready", style="green"),
+    )
     say("stopped")
     emit(args, {"stopped": True})
     return 0

@@ -151,7 +151,7 @@ MODEL: Final = (
         "10m",
         "ticket",
         "Retrieval of {{ $labels.instance }} finds {{ $value }} % of the exact best 100.",
-        "See docs/large-catalogues.md.",
+        "See docs/results/large-catalogues.md.",
     ),
 )
 DATA: Final = (

@@ -45,7 +45,7 @@ def test_each_topic_has_one_writer(topic: str) -> None:
 
 
 def test_only_producers_a_redrive_and_the_server_write_events() -> None:
-    """Nothing else may make up what users did."""
+    """Nothing else may make up what users did; the server takes events over HTTP."""
     assert [role for role in ROLES if "events" in WRITES[role]] == ["producer", "redriver", "server"]
 
 

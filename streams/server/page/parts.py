@@ -1,0 +1,42 @@
+"""What the page keeps beside the server's own parts: readers that begin when somebody looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from litestar.di import NamedDependency
+
+from streams.server.page.windows import Found, WindowReader
+from streams.server.parts.server import Server
+
+
+class Windows(Protocol):
+    """Gives users' newest windows."""
+
+    def ask(self, key: bytes) -> Found:
+        """Return what is known of a user's window."""
+        ...
+
+    def recent(self, n: int) -> list[bytes]:
+        """Return the keys of the users whose windows changed last, the newest first."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class PageParts:
+    """The page's parts of one server. For one event loop.
+
+    A handler takes it as its argument ``parts: ThePage``.
+    """
+
+    windows: Windows
+
+    @classmethod
+    def of(cls, server: Server) -> PageParts:
+        """Return the parts of a server; they connect to nothing yet."""
+        return cls(WindowReader(server.settings.kafka))
+
+
+#: The type of a handler's argument ``parts``.
+ThePage: TypeAlias = NamedDependency[PageParts]

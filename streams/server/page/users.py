@@ -1,0 +1,146 @@
+"""A user's page: window and list, live, and a form that publishes an event of the user."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable
+from typing import Annotated, Any, Final
+from urllib.parse import quote
+
+import msgspec
+from litestar import Request, Response, get, post
+from litestar.enums import RequestEncodingType
+from litestar.params import Body, FromQuery, QueryParameter
+from litestar.response import Redirect
+from litestar.status_codes import HTTP_204_NO_CONTENT
+
+from streams.server.gate.callers import needs
+from streams.server.gate.problems import Problem
+from streams.server.lists.answers import Question, UserList, check_id
+from streams.server.page.parts import PageParts, ThePage
+from streams.server.page.shell import HEADERS, look_of_request, show
+from streams.server.page.texts import text_or, texts_of
+from streams.server.page.windows import Found
+from streams.server.parts.server import Server, TheServer
+from streams.settings.record_limits import MAX_ID_LENGTH
+
+#: Items that the page shows of a list, and users whose windows changed last.
+SHOWN_ITEMS: Final = 50
+RECENT: Final = 60
+#: Items that the form proposes.
+PROPOSED: Final = 500
+
+Asked = Request[Any, Any, Any]
+#: An id may hold a slash, so it is no part of a path.
+UserId = Annotated[str, QueryParameter(name="id")]
+
+
+@get("/page/users", guards=[needs("read")])
+async def users(request: Asked, user: FromQuery[str] = "") -> Response[bytes]:
+    """Return the page that finds a user; with ``user`` go to that user's page."""
+    if user:
+        return Redirect(f"/page/user?id={quote(user, safe='')}", status_code=303)
+    return show(request, "users", max_id=MAX_ID_LENGTH)
+
+
+@get("/page/users/recent", guards=[needs("read")])
+async def recent_users(request: Asked, server: TheServer, parts: ThePage) -> Response[bytes]:
+    """Return links to the users whose windows changed last.
+
+    With pseudonyms there are none: the topics do not have the shop's own ids.
+    """
+    has_own_ids = server.lists.key_of("-") == b"-"
+    keys = parts.windows.recent(RECENT) if has_own_ids else []
+    return show(request, "users_recent", users=[key.decode("utf-8", "replace") for key in keys])
+
+
+@get("/page/user", guards=[needs("read")])
+async def user_page(request: Asked, user_id: UserId, server: TheServer, parts: ThePage) -> Response[bytes]:
+    """Return a user's page."""
+    check_id("user_id", user_id)
+    items = [(item_id, server.shown.title(item_id)) for item_id in itertools.islice(server.shown, PROPOSED)]
+    types = server.settings.sequencer.types().names
+    values = await _live(request, user_id, server, parts)
+    return show(request, "user", items=items, types=types, max_id=MAX_ID_LENGTH, **values)
+
+
+@get("/page/user/live", guards=[needs("read")])
+async def user_live(
+    request: Asked, user_id: UserId, server: TheServer, parts: ThePage, seen: FromQuery[str] = ""
+) -> Response[bytes]:
+    """Return window and list of a user; 204 where the page that is open shows them already."""
+    check_id("user_id", user_id)
+    values = await _live(request, user_id, server, parts)
+    if values["seen"] == seen:
+        return Response(b"", status_code=HTTP_204_NO_CONTENT, headers=HEADERS)
+    return show(request, "user_live", **values)
+
+
+async def _live(request: Asked, user_id: str, server: Server, parts: PageParts) -> dict[str, Any]:
+    found = parts.windows.ask(server.lists.key_of(user_id))
+    try:
+        shown_list = await server.lists.answer(Question(user_id, n=SHOWN_ITEMS, explain=True))
+    except Problem as problem:
+        if problem.status != 404:
+            raise
+        shown_list = None
+    t = texts_of(look_of_request(request).language)
+    says = t("list.says", n=shown_list.revision, items=len(shown_list.items)) if shown_list else t("list.says_none")
+    return {
+        "user_id": user_id,
+        "state": found.state,
+        "window": found.window,
+        "list": shown_list,
+        "titles": _titles(server, found, shown_list),
+        "says": says,
+        "seen": _mark(found, shown_list, server.shown.version),
+    }
+
+
+def _titles(server: Server, found: Found, shown_list: UserList | None) -> dict[str, str]:
+    """Return the titles of all items that the page names without one."""
+    named: Iterable[str] = [one.item_id for one in found.window.items] if found.window else []
+    because = [item.because for item in shown_list.items if item.because] if shown_list else []
+    return {item_id: server.shown.title(item_id) for item_id in (*named, *because)}
+
+
+def _mark(found: Found, shown_list: UserList | None, version: int) -> str:
+    """Return what differs between two states that look different."""
+    window = 0 if found.window is None else found.window.revision
+    newest = "" if shown_list is None else f"{shown_list.list_id} {shown_list.produced_ts} {shown_list.provisional}"
+    return hashlib.blake2b(f"{found.state} {window} {newest} {version}".encode(), digest_size=9).hexdigest()
+
+
+@post("/page/user/events", guards=[needs("write")], status_code=200)
+async def publish_event(
+    request: Asked,
+    user_id: UserId,
+    server: TheServer,
+    data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
+) -> Response[bytes]:
+    """Publish an event of a user, now; answer once the broker has it."""
+    check_from_page(request)
+    language = look_of_request(request).language
+    item_id, kind = data.get("item_id", "").strip(), data.get("type", "")
+    event = {"user_id": user_id, "item_id": item_id, "type": kind}
+    found = await server.writes.events(msgspec.json.encode(event))
+    if found.rejected:
+        wrong = found.rejected[0]
+        return show(request, "said", is_good=False, text=f"{wrong.field}: {wrong.detail}")
+    text = texts_of(language)("event.published", type=text_or(language, f"type.{kind}", kind), item=item_id)
+    return show(request, "said", is_good=True, text=text)
+
+
+def check_from_page(request: Asked) -> None:
+    """Refuse a form that another site sends: it cannot set this header.
+
+    Raises
+    ------
+    Problem
+        403 without the header that htmx sets.
+    """
+    if request.headers.get("hx-request") != "true":
+        raise Problem(
+            403, "origin", "only the page itself may change something here", remedy="use the routes below /v1"
+        )

@@ -1,0 +1,19 @@
+"""A browser for the tests of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.integration.page.browser import Browser, find_chromium
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Give a running Chromium."""
+    path = find_chromium()
+    if path is None:
+        pytest.skip("no Chromium here: apt-get install chromium, or run the tests as root, which installs it")
+    with Browser(path, tmp_path_factory.mktemp("chromium") / "profile") as found:
+        yield found

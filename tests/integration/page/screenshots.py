@@ -1,0 +1,50 @@
+"""Takes the shots of ``docs/screenshots``: ``python -m tests.integration.page.screenshots``."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.integration.page.browser import Browser, find_chromium
+from tests.integration.page.shop import USER, open_shop
+
+FOLDER: Final = Path(__file__).resolve().parents[3] / "docs" / "screenshots"
+
+
+class Shot(NamedTuple):
+    """One screenshot: what it shows, and how."""
+
+    name: str
+    path: str
+    language: str
+    theme: str
+    width: int = 1280
+    height: int = 820
+
+
+SHOTS: Final = (
+    Shot("user-en-light", f"/page/user?id={USER}&", "en", "light"),
+    Shot("user-zh-dark", f"/page/user?id={USER}&", "zh", "dark"),
+    Shot("user-zh-light-390", f"/page/user?id={USER}&", "zh", "light", 390, 844),
+    Shot("overview-zh-light", "/?", "zh", "light", 1280, 460),
+    Shot("overview-en-dark-390", "/?", "en", "dark", 390, 700),
+    Shot("users-en-light", "/page/users?", "en", "light", 1280, 460),
+)
+
+
+def take(folder: Path) -> None:
+    """Write all screenshots into a folder."""
+    path = find_chromium()
+    assert path is not None, "no Chromium here: apt-get install chromium"
+    with tempfile.TemporaryDirectory() as work:
+        with open_shop(Path(work) / "shop") as url, Browser(path, Path(work) / "profile") as browser:
+            for shot in SHOTS:
+                tab = browser.tab(shot.width, shot.height)
+                tab.open(f"{url}{shot.path}language={shot.language}&theme={shot.theme}")
+                browser.listen(1.0)
+                tab.picture(folder / f"{shot.name}.png")
+
+
+if __name__ == "__main__":
+    take(FOLDER)

@@ -1,0 +1,94 @@
+"""A made shop whose page a browser can open, without a broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import uvicorn
+
+from streams.contract.records import Item, RecommendedItem, SourceRank
+from streams.contract.windows import Trigger, WindowItem, WindowState
+from streams.server.page.parts import PageParts
+from streams.server.page.routes import page_router
+from streams.server.page.windows import Found
+from tests.unit.streams.server.served import NOW_MS, ServedApp, a_list
+
+USER = "shopper-17"
+TITLES = (
+    "Trail running shoes, blue", "Merino base layer", "折叠登山杖 碳纤维", "Head torch, 400 lm", "Down jacket, women's",
+    "雨衣 男款 轻量", "Camping stove", "Titanium mug, 450 ml", "速干毛巾", "Sleeping bag, -5 °C",
+)  # fmt: skip
+IDS = tuple(f"sku-{1000 + place}" for place in range(len(TITLES)))
+HOST = "127.0.0.1"
+
+
+def window() -> WindowState:
+    """Return the window of the shop's user."""
+    acts = ("view", "click", "view", "purchase")
+    items = [WindowItem(NOW_MS - 90_000 * (4 - n), f"e{n}", IDS[9 - n], act) for n, act in enumerate(acts)]
+    return WindowState(1, 4, items[-1].ts, items, Trigger("e3", items[-1].ts, 3))
+
+
+async def fill(app: ServedApp) -> None:
+    """Put the shop's catalogue and the user's list into an application."""
+    for item_id, title in zip(IDS, TITLES, strict=True):
+        app.shown.put(item_id, Item(1, item_id, title, category="outdoor"))
+    listed = [
+        RecommendedItem(
+            item_id,
+            0.31 / (1 + place),
+            {"retrieval": SourceRank(1 + place, 2.0), "mf": SourceRank(9 - place, 1.0), "popular": SourceRank(4, 1.0)},
+            IDS[9 - place % 4],
+        )
+        for place, item_id in enumerate(IDS[:6])
+    ]
+    await app.put(msgspec.structs.replace(a_list(USER, 4), items=listed, artifact="5f0c21e7a9d4"))
+
+
+class ShownWindow:
+    """Stands for the reader of ``sequences``: it has the window of the shop's user."""
+
+    def ask(self, key: bytes) -> Found:
+        """Return the window of a user."""
+        return Found("found", window()) if key == USER.encode() else Found("none")
+
+    def recent(self, n: int) -> list[bytes]:
+        """Return the shop's users."""
+        return [USER.encode(), *(f"shopper-{number}".encode() for number in range(18, 18 + n // 5))]
+
+
+@contextlib.contextmanager
+def open_shop(folder: Path) -> Iterator[str]:
+    """Give the URL of the shop's page, served by a thread."""
+    listening = socket.create_server((HOST, 0))
+    servers: list[uvicorn.Server] = []
+
+    async def serve() -> None:
+        app = ServedApp(folder, routers=[page_router(lambda server: PageParts(ShownWindow()))])
+        await fill(app)
+        config = uvicorn.Config(app.app, lifespan="off", log_config=None, ws="none", timeout_graceful_shutdown=1)
+        servers.append(_Server(config))
+        await servers[0].serve(sockets=[listening])
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    try:
+        yield f"http://{HOST}:{listening.getsockname()[1]}"
+    finally:
+        for server in servers:
+            server.should_exit = True
+        thread.join(30)
+        listening.close()
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take no signal: it runs in a thread."""
+        yield

@@ -1,0 +1,94 @@
+"""The page in Chromium beside real workers: an event published in it changes the list it shows."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from streams.contract.kafka_records import OutRecord
+from streams.kafka.topics import create_topics
+from streams.server.page import windows
+from streams.server.page.windows import Found, WindowReader
+from streams.settings.load import Settings
+from tests.integration.lists.recommender_runs import WAIT_S, publish, recommender, variables_of, windows_of
+from tests.integration.page.browser import Browser
+from tests.integration.server.test_serve import serving
+from tools.workers.ports import free_port
+from tools.workers.process import Worker
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("catalogue")
+def test_an_event_published_in_the_page_changes_the_shown_list(
+    settings: Settings, tmp_path: Path, browser: Browser
+) -> None:
+    """The whole way: form, server, events, sequencer, recommender, server, page."""
+    sequencer = Worker("sequencer", variables_of(settings, tmp_path), free_port(), tmp_path / "sequencer.log")
+    with recommender(settings, tmp_path), sequencer, serving(settings, tmp_path) as server:
+        sequencer.wait_ready(WAIT_S)
+        tab = browser.tab()
+        tab.open(f"{server.url}/page/user?id=visitor&language=en")
+        assert "This user has no list yet" in tab.text()
+        tab.wait("document.body.innerText.includes('sequences has no window of this user')")
+        took_ms = []
+        for n, item_id in enumerate(("i3", "i5", "i8", "i13"), start=1):
+            tab.ask(f"document.getElementById('item').value = '{item_id}'")
+            tab.ask("window.clicked = performance.now(); document.querySelector('form button').click()")
+            tab.wait(f"document.getElementById('live').dataset.says.includes('revision {n}, ')")
+            took_ms.append(tab.ask("performance.now() - window.clicked"))
+            tab.wait(f"document.body.innerText.includes('Revision {n}, {n} behaviours')")
+            assert item_id not in tab.ask("[...document.querySelectorAll('.list > li')].map(li => li.dataset.item)")
+            assert f"Published: click of {item_id}" in tab.text()
+        assert "Item number 13" in tab.text() and tab.ask("document.querySelectorAll('.chips li').length") > 0
+        tab.wait("document.querySelector('.moved:not(:empty)') !== null")  # the page says what moved
+        tab.open(f"{server.url}/page/users")
+        tab.wait("document.querySelector('.users a')?.textContent === 'visitor'")
+        assert tab.problems == []
+        assert [url for url in tab.requests if not url.startswith(f"{server.url}/")] == []
+    out = os.environ.get("PAGE_TIMES")  # figures for the documentation; no bound here: the cores are shared
+    if out:
+        Path(out).write_text("\n".join(f"{ms:.0f}" for ms in took_ms))
+
+
+def test_a_window_is_found_in_the_tail_and_before_it_and_changes_live(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user whose last event was long ago is found by a search; an unknown one is said to be."""
+    monkeypatch.setattr(windows, "TAIL", 3)
+    states: dict[str, object] = {}
+    records = list(windows_of(40, 2, states))  # type: ignore[arg-type]  # filled with states
+    publish(settings, "sequences", records)
+
+    async def settled(reader: WindowReader, key: bytes) -> Found:
+        deadline = time.monotonic() + WAIT_S
+        while (found := reader.ask(key)).state == "searching":
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        return found
+
+    async def run() -> None:
+        reader = WindowReader(settings.kafka)
+        for user in ("u0", "u39"):
+            found = await settled(reader, user.encode())
+            assert found == Found("found", states[user])  # type: ignore[arg-type]
+        assert len(reader.recent(100)) < 40
+        assert await settled(reader, b"nobody") == Found("none")
+        await asyncio.to_thread(publish, settings, "sequences", [OutRecord(b"nobody", records[-1].value)])
+        deadline = time.monotonic() + WAIT_S
+        while reader.ask(b"nobody").state != "found":
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+        assert reader.recent(1) == [b"nobody"]
+        await asyncio.to_thread(publish, settings, "sequences", [OutRecord(b"nobody", None)])
+        while b"nobody" in reader.recent(100):
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+
+    asyncio.run(create_topics(settings.kafka))
+    asyncio.run(run())

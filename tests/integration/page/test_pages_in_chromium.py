@@ -1,0 +1,116 @@
+"""Each page in Chromium: no error, nothing from elsewhere, on a phone too, and by keyboard."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.page.browser import Browser
+from tests.integration.page.screenshots import FOLDER, SHOTS, Shot
+from tests.integration.page.shop import IDS, USER, open_shop
+
+pytestmark = pytest.mark.long
+
+PAGES = ("/", "/page/users", f"/page/user?id={USER}", "/page/static/nothing.css")
+#: Each label, name and landmark that somebody needs who does not see the page.
+UNNAMED = """[
+  ...[...document.querySelectorAll('input, select')].filter(field => !field.labels.length),
+  ...[...document.querySelectorAll('a, button')].filter(one => !one.innerText.trim()),
+  ...[...document.querySelectorAll('nav, section')].filter(
+    one => !one.ariaLabel && !document.getElementById(one.getAttribute('aria-labelledby'))),
+  ...[...document.querySelectorAll('img')].filter(one => !one.hasAttribute('alt')),
+].map(one => one.outerHTML)"""
+#: Contrast of text and background, as WCAG 2 defines it, of each element with text of its own.
+LOW_CONTRAST = """(() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const rgba = colour => {
+    canvas.clearRect(0, 0, 1, 1); canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(
+    v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4).reduce((a, v, i) => a + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = one => { for (; one; one = one.parentElement) {
+    const found = rgba(getComputedStyle(one).backgroundColor); if (found[3] === 255) return found; }
+    return [255, 255, 255, 255]; };
+  return [...document.querySelectorAll('body *')].filter(one => one.checkVisibility() &&
+    [...one.childNodes].some(node => node.nodeType === 3 && node.textContent.trim())).map(one => {
+      const [a, b] = [light(rgba(getComputedStyle(one).color)), light(behind(one))];
+      return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), one.outerHTML.slice(0, 80)];
+    }).filter(([contrast]) => contrast < 4.5);
+})()"""
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of a made shop's page."""
+    with open_shop(tmp_path_factory.mktemp("shop")) as url:
+        yield url
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_is_whole(browser: Browser, shop: str, path: str, width: int, theme: str, language: str) -> None:
+    """No error, no request elsewhere, no scrolling sideways; names and contrast for everybody."""
+    tab = browser.tab(width)
+    tab.open(f"{shop}{path}{'&' if '?' in path else '?'}language={language}&theme={theme}")
+    browser.listen(0.6)
+    expected = [] if "nothing" not in path else ["404"]
+    assert [problem for problem in tab.problems if not any(status in problem for status in expected)] == []
+    assert [url for url in tab.requests if not url.startswith((f"{shop}/", "data:"))] == []
+    assert tab.ask("document.documentElement.scrollWidth") <= width
+    assert tab.ask("document.documentElement.lang") == {"en": "en", "zh": "zh-Hans"}[language]
+    assert tab.ask("document.querySelectorAll('h1').length") == 1
+    assert tab.ask(UNNAMED) == []
+    assert tab.ask(LOW_CONTRAST) == []
+
+
+def test_the_systems_colours_are_followed_until_somebody_chooses(browser: Browser, shop: str) -> None:
+    """Dark systems get a dark page, and a choice goes before the system's."""
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light, dark = browser.tab(scheme="light"), browser.tab(scheme="dark")
+    for tab in (light, dark):
+        tab.open(f"{shop}/?theme=auto")
+    assert light.ask(paper) != dark.ask(paper)
+    dark.open(f"{shop}/?theme=light")
+    assert light.ask(paper) == dark.ask(paper)
+    dark.open(f"{shop}/page/users")  # the choice was kept
+    assert light.ask(paper) == dark.ask(paper)
+
+
+def test_the_keyboard_reaches_the_content_first_and_finds_a_user(browser: Browser, shop: str) -> None:
+    """The first Tab shows a way past the navigation; stops can be seen; Enter sends the form."""
+    tab = browser.tab()
+    tab.open(f"{shop}/page/users?language=en&theme=light")
+    tab.press("Tab", 9)
+    assert tab.ask("document.activeElement.textContent") == "Skip to the content"
+    assert tab.ask("document.activeElement.getBoundingClientRect().left") >= 0
+    tab.press("Enter", 13)
+    tab.wait("document.activeElement.id === 'main'")
+    tab.press("Tab", 9)
+    assert tab.ask("document.activeElement.id") == "user"
+    assert tab.ask("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    tab.ask(f"document.activeElement.value = '{USER}'")
+    tab.press("Enter", 13)
+    tab.wait(f"location.search === '?id={USER}'")
+    tab.wait(f"document.querySelectorAll('.list > li').length === 6 && document.body.innerText.includes('{IDS[0]}')")
+
+
+def test_a_server_that_ends_is_told(browser: Browser, tmp_path: Path) -> None:
+    """Nobody takes an old list for a new one."""
+    tab = browser.tab()
+    with open_shop(tmp_path / "shop") as url:
+        tab.open(f"{url}/page/user?id={USER}&language=en")
+        assert tab.ask("document.getElementById('lost').hidden") is True
+    tab.wait("document.getElementById('lost').hidden === false")
+
+
+@pytest.mark.parametrize("shot", SHOTS, ids=lambda shot: shot.name)
+def test_each_screenshot_is_kept(shot: Shot) -> None:
+    """``python -m tests.integration.page.screenshots`` takes them; somebody looks at them."""
+    data = (FOLDER / f"{shot.name}.png").read_bytes()
+    size = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    assert size == (shot.width, shot.height) and len(data) < 300_000
