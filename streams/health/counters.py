@@ -69,7 +69,7 @@ class Metrics:
         self._artifact: Gauge = self._made(Gauge, metric_names.ARTIFACT)
         self._list_s = time.monotonic()  # when the last list was delivered
         self._made(Gauge, metric_names.LIST_AGE).set_function(lambda: time.monotonic() - self._list_s)
-        build = {"app": ",".join(chosen), "python": platform.python_version(), "version": _version()}
+        build = {"app": ",".join(chosen), "python": platform.python_version(), "version": own_version()}
         self._made(Info, metric_names.BUILD).info(build)
         stages = [stage for app in chosen for stage in BY_APP[app].stages]
         self.stages = StageTimes(f"{PREFIX}{metric_names.STAGE.name}", metric_names.STAGE.meaning, stages)
@@ -187,7 +187,7 @@ class Metrics:
         return generate_latest(self.registry).decode()
 
 
-def _version() -> str:
+def own_version() -> str:
     """Return headrace's version; the checkout alone, without an installation, has none."""
     try:
         return importlib.metadata.version("headrace")

@@ -12,13 +12,13 @@ share begins a trace of its own.
 
 from __future__ import annotations
 
-import importlib.metadata
 import random
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from streams.contract.kafka_records import Headers
 from streams.errors import SettingsError
+from streams.health.counters import own_version
 from streams.settings.watching import WatchingSettings
 
 if TYPE_CHECKING:
@@ -118,14 +118,7 @@ def open_tracing(settings: WatchingSettings, service: str, instance: str) -> Tra
             f"traces_endpoint={settings.traces_endpoint!r} needs the packages of OpenTelemetry: install headrace[traces], "
             "or leave HEADRACE_TRACES_ENDPOINT empty"
         ) from exc
-    named: dict[str, Any] = {"service.name": service, "service.instance.id": instance, "service.version": _version()}
+    named: dict[str, Any] = {"service.name": service, "service.instance.id": instance, "service.version": own_version()}
     provider = TracerProvider(resource=Resource.create(named), shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.traces_endpoint)))
     return Tracing(provider, settings.traces_share)
-
-
-def _version() -> str:
-    try:
-        return importlib.metadata.version("headrace")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.kafka.permissions import prepare
+from streams.runtime.tracing import open_tracing
 from streams.server.gate.key_file import Keys
 from streams.server.gate.measures import Measures
 from streams.server.lists.answers import ListAnswers
 from streams.server.lists.follower import ListFollower
+from streams.server.lists.list_traces import ListTraces
 from streams.server.lists.records import KeptRecords, Kind
 from streams.server.lists.rocksdb_store import RocksDbStore
 from streams.server.lists.shown_items import ShownItems
@@ -66,7 +68,11 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
         writer = Writer(settings.kafka)
         opened.push_async_callback(writer.close)
         measures, shown = Measures(), ShownItems()
-        lists = ListFollower(settings.kafka, store, count=measures.add)
+        tracing = open_tracing(settings.watching, "headrace-server", settings.kafka.client_id)
+        if tracing is not None:
+            opened.push_async_callback(asyncio.to_thread, tracing.close)
+        traces = None if tracing is None else ListTraces(tracing)
+        lists = ListFollower(settings.kafka, store, count=measures.add, traces=traces)
         takers = ItemTaker(settings, shown, records, measures.add), UserTaker(records, measures.add)
         followers: dict[Kind, TopicFollower] = {
             "items": TopicFollower(settings.kafka, "items", takers[0].take),
@@ -83,7 +89,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
         jobs = [asyncio.ensure_future(_watched(job, failed)) for job in running]
         opened.push_async_callback(_ended, jobs)
         writes = Writes(settings, writer, records, followers, pseudonyms)
-        answers = ListAnswers(store, shown, pseudonyms)
+        answers = ListAnswers(store, shown, pseudonyms, note_age=measures.note_list_age, traces=traces)
         server = Server(settings, store, shown, answers, writes, ready, measures)
         yield Opened(server, keys, failed)
 

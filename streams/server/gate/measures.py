@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    disable_created_metrics,
+    generate_latest,
+)
+
+from streams.health.counters import own_version
+from streams.health.metric_names import BUILD, Described
+from streams.health.metric_names import PREFIX as ALL
 
 PREFIX: Final = "headrace_serve_"
 #: Content type of Prometheus' text format.
@@ -31,22 +44,40 @@ COUNTERS: Final[dict[str, str]] = {
 }
 
 
+LIST_AGE_BUCKETS_S: Final = (1, 10, 60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000)
+#: What has labels, or is no plain counter or gauge. A series with labels comes with its first
+#: request.
+REQUESTS: Final = Described("serve_requests", "counter", ("route", "status"), "requests by route and class of status")
+LATENCY: Final = Described(
+    "serve_latency_seconds", "histogram", ("route",), "seconds from the head of a request to the end of its answer"
+)
+LIST_AGE: Final = Described(
+    "serve_list_age_seconds", "histogram", (), "seconds from the making of a pushed list to its answer"
+)
+
+
+def described() -> list[Described]:
+    """Return every metric of the server, by name."""
+    found = [Described(f"serve_{name}", "counter", (), text) for name, text in COUNTERS.items()]
+    found += [Described(f"serve_{name}", "gauge", (), text) for name, text in GAUGES.items()]
+    return sorted([*found, BUILD, REQUESTS, LATENCY, LIST_AGE], key=lambda each: each.name)
+
+
 class Measures:
     """The server's counters, gauges and latencies. For one event loop."""
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self._requests = Counter(
-            f"{PREFIX}requests", "requests by route and class of status", ["route", "status"], registry=self.registry
-        )
+        self._requests = Counter(f"{ALL}{REQUESTS.name}", REQUESTS.meaning, REQUESTS.labels, registry=self.registry)
         self._latency = Histogram(
-            f"{PREFIX}latency_seconds",
-            "seconds from the head of a request to the end of its answer",
-            ["route"],
-            buckets=LATENCY_BUCKETS_S,
-            registry=self.registry,
+            f"{ALL}{LATENCY.name}", LATENCY.meaning, LATENCY.labels, buckets=LATENCY_BUCKETS_S, registry=self.registry
         )
+        self._list_age = Histogram(
+            f"{ALL}{LIST_AGE.name}", LIST_AGE.meaning, buckets=LIST_AGE_BUCKETS_S, registry=self.registry
+        )
+        build = {"app": "server", "python": platform.python_version(), "version": own_version()}
+        Info(f"{ALL}{BUILD.name}", BUILD.meaning, registry=self.registry).info(build)
         self._counters = {name: Counter(PREFIX + name, text, registry=self.registry) for name, text in COUNTERS.items()}
         self._gauges = {name: Gauge(PREFIX + name, text, registry=self.registry) for name, text in GAUGES.items()}
         self._of_route: dict[tuple[str, int], Counter] = {}  # a look-up of labels costs five times an increase
@@ -60,6 +91,10 @@ class Measures:
             self._latency_of[route] = self._latency.labels(route)
         counter.inc()
         self._latency_of[route].observe(took_s)
+
+    def note_list_age(self, age_s: float) -> None:
+        """Note how old a list was when it was the answer."""
+        self._list_age.observe(max(0.0, age_s))  # clocks of two machines
 
     def add(self, name: str, n: int = 1) -> None:
         """Increase one of :data:`COUNTERS`."""

@@ -13,6 +13,7 @@ import msgspec
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import Recommendation, RecommendedItem, SourceRank
 from streams.server.gate.problems import Problem, bad_value
+from streams.server.lists.list_traces import ListTraces
 from streams.server.lists.shown_items import ShownItems
 from streams.server.lists.store import ListStore
 from streams.settings.record_limits import MAX_ID_LENGTH
@@ -106,6 +107,8 @@ class ListAnswers:
     ----------
     pseudonyms : as producers use them; callers always give the shop's own ids
     clock : seconds since 1970
+    note_age : called with the age of each list that is answered, in seconds
+    traces : notes the answers with traced lists; None where nothing is traced
     """
 
     def __init__(
@@ -114,11 +117,15 @@ class ListAnswers:
         shown: ShownItems,
         pseudonyms: Pseudonyms | None = None,
         clock: Callable[[], float] = time.time,
+        note_age: Callable[[float], None] = lambda age_s: None,
+        traces: ListTraces | None = None,
     ) -> None:
         self._store = store
         self._shown = shown
         self._pseudonyms = pseudonyms
         self._clock = clock
+        self._note_age = note_age
+        self._traces = traces
         self._decoder = msgspec.msgpack.Decoder(Recommendation)
 
     def key_of(self, user_id: str) -> bytes:
@@ -138,6 +145,7 @@ class ListAnswers:
         Problem
             404 for a user without a list, or with one that is too old.
         """
+        begun_ns = 0 if self._traces is None else time.time_ns()
         question.check()
         found = await self.stored(question.user_id)
         if found is None:
@@ -157,7 +165,11 @@ class ListAnswers:
                 field="max_age",
                 remedy="allow an older list, or send an event of the user",
             )
-        return self._shaped(found, question)
+        self._note_age(age_s)
+        answer = self._shaped(found, question)
+        if self._traces is not None:
+            self._traces.answered(found.list_id, begun_ns)
+        return answer
 
     def _shaped(self, found: Recommendation, question: Question) -> UserList:
         hidden = self._shown.hidden(item.item_id for item in found.items)

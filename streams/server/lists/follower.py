@@ -30,6 +30,7 @@ from streams.errors import BrokerError, RecordError
 from streams.kafka.readers import open_reader
 from streams.kafka.topic_reader import partition_count
 from streams.kafka.topic_specs import TOMBSTONE_RETENTION_MS
+from streams.server.lists.list_traces import ListTraces
 from streams.server.lists.store import FORM, Change, ListStore, packed_rank
 from streams.settings.load import KafkaSettings
 
@@ -69,6 +70,7 @@ class ListFollower:
     told : called with the changes of each piece, when the store has them
     count : adds to the counters ``lists_read`` and ``lists_malformed``
     clock : seconds since 1970
+    traces : learns which lists are traced; None where nothing is traced
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class ListFollower:
         told: Callable[[Sequence[Change]], None] = lambda changes: None,
         count: Callable[[str, int], None] = lambda name, n: None,
         clock: Callable[[], float] = time.time,
+        traces: ListTraces | None = None,
     ) -> None:
         self._kafka = kafka
         self._store = store
@@ -85,6 +88,7 @@ class ListFollower:
         self._count = count
         self._clock = clock
         self._decoder = RecordDecoder(Recommendation)
+        self._traces = traces
         self._noted_s = 0.0
         self.progress = Progress()
 
@@ -155,6 +159,8 @@ class ListFollower:
             return Change(record.offset, key, b"", None)
         try:
             found = self._decoder.decode(record.value)
+            if self._traces is not None and record.headers:
+                self._traces.read(found.list_id, record.headers)
             return Change(record.offset, found.user_id.encode(), packed_rank(rank_of(found)), encode(found))
         except (RecordError, ValueError, OverflowError) as exc:
             self._count("lists_malformed", 1)

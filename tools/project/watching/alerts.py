@@ -199,7 +199,42 @@ DATA: Final = (
         "Upgrade the recommenders; next time upgrade them before the sequencers.",
     ),
 )
-GROUPS: Final = {"headrace-flow": FLOW, "headrace-model": MODEL, "headrace-data": DATA}
+SERVER: Final = (
+    Alert(
+        "HeadraceServeFails",
+        'sum(rate(headrace_serve_requests_total{status="5xx"}[5m])) > '
+        "0.01 * sum(rate(headrace_serve_requests_total[5m]))",
+        "5m",
+        "page",
+        "More than one request in a hundred fails.",
+        "The server's log names each failed request by its id.",
+    ),
+    Alert(
+        "HeadraceServeNotReady",
+        "headrace_serve_ready == 0",
+        "5m",
+        "page",
+        "{{ $labels.instance }} is not ready.",
+        "/readyz names what it still reads.",
+    ),
+    Alert(
+        "HeadraceServeBehind",
+        "min_over_time(headrace_serve_lists_lag[5m]) > 1000",
+        "5m",
+        "ticket",
+        "{{ $labels.instance }} has not read {{ $value }} records on recommendations.",
+        "Its answers are old: give it a core of its own, or look at the broker.",
+    ),
+    Alert(
+        "HeadraceServeSlow",
+        "histogram_quantile(0.99, sum by (le) (rate(headrace_serve_latency_seconds_bucket[5m]))) > 0.1",
+        "10m",
+        "ticket",
+        "The 99th percentile of an answer is {{ $value }} s, above 0.1 s.",
+        "Start another server; headrace_serve_latency_seconds says which route is slow.",
+    ),
+)
+GROUPS: Final = {"headrace-flow": FLOW, "headrace-model": MODEL, "headrace-data": DATA, "headrace-server": SERVER}
 
 
 def document() -> str:

@@ -189,6 +189,47 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
             "eps",
         ),
     ),
+    "The server": (
+        Panel(
+            "Requests by status",
+            "Answers of headrace serve.",
+            {"{{status}}": _rate("serve_requests", "status")},
+            "reqps",
+        ),
+        Panel(
+            "Latency by route, p99",
+            "From the head of a request to the end of its answer.",
+            {"{{route}}": _quantile(0.99, "serve_latency_seconds", "le, route")},
+            "s",
+        ),
+        Panel(
+            "Age of the lists that are answered",
+            "A list is as old as its user's last event.",
+            {f"p{100 * q:g}": _quantile(q, "serve_list_age_seconds") for q in (0.5, 0.9)},
+            "s",
+        ),
+        Panel(
+            "What the server has",
+            "Lists in its store, items of its catalogue, and records that it has not read.",
+            {
+                "{{instance}} lists": "headrace_serve_lists",
+                "{{instance}} items": "headrace_serve_items",
+                "{{instance}} not read": "headrace_serve_lists_lag",
+            },
+        ),
+        Panel(
+            "Refused",
+            "Requests without a known key, and above the rate of their caller.",
+            {"key": _rate("serve_refused_keys"), "rate": _rate("serve_refused_rates")},
+            "reqps",
+        ),
+        Panel(
+            "Records that the server passes over",
+            "They break the contract.",
+            {name: _rate(f"serve_{name}_malformed") for name in ("lists", "items", "users")},
+            "ops",
+        ),
+    ),
     "Trouble of the data": (
         Panel(
             "Records left out",

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from streams.health.metric_names import BY_APP, MEASURED_LATER, PREFIX, App, Described
+from streams.health.metric_names import BY_APP, MEASURED_LATER, PREFIX, Described
+from streams.server.gate import measures
 
 FOLDER: Final = Path(__file__).parents[3] / "docs" / "watching"
 DOCUMENT: Final = FOLDER / "metrics.md"
@@ -20,19 +21,23 @@ A worker's `/metrics` shows these and no others. Every series is there, with 0, 
 start, so `rate()` and `increase()` miss no first event. Some come later, because nothing is known
 before: `headrace_lag` with the broker's first answer, `headrace_events_total` of a partition when
 the worker gets the partition, `headrace_artifact` once the artifact is loaded, and
-{", ".join(f"`{PREFIX}{name}`" for name in MEASURED_LATER)} with the first measurement. What to do about a value is in
+{", ".join(f"`{PREFIX}{name}`" for name in MEASURED_LATER)} with the first measurement. The server shows what
+has the label `route` from the route's first request on. What to do about a value is in
 [operations](../operations.md#what-to-watch)."""
-TITLES: Final[dict[App, str]] = {"sequencer": "Sequencer", "recommender": "Recommender"}
+#: The metrics of each process, by its title.
+TABLES: Final[dict[str, list[Described]]] = {
+    **{app.capitalize(): names.described() for app, names in BY_APP.items()},
+    "Server": measures.described(),
+}
 #: What follows a metric's name in a query.
 ENDINGS: Final = {"counter": "_total", "gauge": "", "info": "_info", "histogram": ""}
 
 
 def document() -> str:
-    """Return the text of the page: one table for each app."""
+    """Return the text of the page: one table for each process."""
     tables = [
-        f"## {TITLES[app]}\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n"
-        + "\n".join(map(row, names.described()))
-        for app, names in BY_APP.items()
+        f"## {title}\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n" + "\n".join(map(row, metrics))
+        for title, metrics in TABLES.items()
     ]
     return "\n\n".join([INTRODUCTION, *tables]) + "\n"
 

@@ -14,11 +14,12 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from streams.health.counters import Counts, Metrics
-from streams.health.metric_names import BY_APP, MEASURED_LATER, PREFIX, App, exposed
+from streams.health.metric_names import MEASURED_LATER, PREFIX, App, exposed
+from streams.server.gate.measures import Measures
 from tools.project.watching import alerts, dashboard, metrics_page
 
 OPERATIONS = Path(__file__).parents[4] / "docs" / "operations.md"
-EVERY = [each for names in BY_APP.values() for each in names.described()]
+EVERY = [each for metrics in metrics_page.TABLES.values() for each in metrics]
 #: What Prometheus itself knows of each worker.
 PROMETHEUS_OWN = {"up"}
 #: Grafana replaces it before it asks; any span stands for it here.
@@ -38,13 +39,21 @@ def touched(app: App) -> Metrics:
     return metrics
 
 
-@pytest.mark.parametrize("app", list(BY_APP))
-def test_the_page_lists_what_a_worker_exposes_and_nothing_else(app: App) -> None:
+def shown(process: str) -> str:
+    """Return the page of a process of which everything is known."""
+    if process != "Server":
+        return touched("sequencer" if process == "Sequencer" else "recommender").as_prometheus()
+    measures = Measures()
+    measures.note("/v1/popular", 200, 0.001)
+    return measures.as_text().decode()
+
+
+@pytest.mark.parametrize("process", list(metrics_page.TABLES))
+def test_the_page_lists_what_a_process_exposes_and_nothing_else(process: str) -> None:
     """Names, kinds, labels and meanings are those of a real page."""
-    families = {family.name: family for family in text_string_to_metric_families(touched(app).as_prometheus())}
-    described = {
-        f"{PREFIX}{each.name}{'_info' if each.kind == 'info' else ''}": each for each in BY_APP[app].described()
-    }
+    families = {family.name: family for family in text_string_to_metric_families(shown(process))}
+    known = metrics_page.TABLES[process]
+    described = {f"{PREFIX}{each.name}{'_info' if each.kind == 'info' else ''}": each for each in known}
     assert set(families) == set(described)
     for name, each in described.items():
         family = families[name]
@@ -115,7 +124,7 @@ def test_the_dashboard_shows_most_of_the_metrics() -> None:
     hidden = {each.name for each in EVERY if not exposed([each]) & shown}
     assert hidden == {
         "announcements_malformed", "catalogue_taken_in", "index_engine_failures", "index_generation", "index_rebuilds",
-        "popularity_events", "users_removed", "windows_older", "windows_read", "windows_superseded",
+        "popularity_events", "serve_lists_read", "users_removed", "windows_older", "windows_read", "windows_superseded",
     }  # fmt: skip
 
 
