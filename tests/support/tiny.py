@@ -77,3 +77,18 @@ def homophily_artifact() -> Path:
         save_artifact(tiny_models.homophily_artifact(), folder / "artifact")
 
     return shared_run.once("homophily", save) / "artifact"
+
+
+def returning_artifact() -> Path:
+    """Return the folder of an artifact of users who return, whose lists may hold what they had.
+
+    It is trained once; callers must not change it.
+    """
+
+    def save(folder: Path) -> None:
+        from models.artifact.artifact import save_artifact
+        from tests.support import tiny_models
+
+        save_artifact(tiny_models.returning_artifact(), folder / "artifact")
+
+    return shared_run.once("returning", save) / "artifact"

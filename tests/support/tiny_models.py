@@ -23,6 +23,7 @@ from models.factors.matrix_factorisation import FactorsConfig
 from models.features.columns import Row
 from models.interactions import Interactions
 from models.ranking.pipeline import Catalogue, build_catalogue
+from models.rules.repeats import ALL_REPEATS
 from models.sequence.fit import SequenceTraining
 from models.sequence.model import SequenceConfig
 from models.text.encoder import FakeEncoder
@@ -190,3 +191,19 @@ def homophily_follows(user_ids: Sequence[str]) -> dict[str, list[str]]:
 def homophily_artifact() -> Artifact:
     """Return an artifact of users whose group tells what they like, trained once a session."""
     return train_tiny(data=homophily_data(), preset=HOMOPHILY_PRESET)
+
+
+def returning_log() -> Interactions:
+    """Return the same users, each of whom goes through a few items of the group again and again."""
+    rng = np.random.default_rng(8)
+    rows = []
+    for user in range(120):
+        own = [f"i{N_GROUPS * int(row) + user % N_GROUPS:02}" for row in rng.choice(15, 5, replace=False)]
+        rows += [(f"u{user}", own[n % 5], "view", T0 + 86_400_000 * n + 1_000 * user) for n in range(12)]
+    return Interactions.from_rows(rows)
+
+
+def returning_artifact() -> Artifact:
+    """Return an artifact of users who return, whose lists may hold items that they had."""
+    options = TrainingOptions(seed=1, repeats=ALL_REPEATS)
+    return train_tiny(data=homophily_data(returning_log()), preset=HOMOPHILY_PRESET, options=options)
