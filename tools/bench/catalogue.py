@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import platform
-import resource
 import statistics
 import tempfile
 import time
@@ -39,6 +39,7 @@ from tools.bench.live import changing_catalogue
 from tools.bench.live.changing_catalogue import LiveOptions
 from tools.bench.live.changing_shop import Shop, item_name, windows_of
 from tools.bench.live.worker_alone import LOAD_BATCH, Bench, Phase
+from tools.bench.live.worker_metrics import memory_mb
 from tools.bench.made.shop import made_shop
 from tools.bench.subject import Subject
 from tools.cli import progress
@@ -133,7 +134,8 @@ async def _size(options: Options, n_items: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         cache = EmbeddingCache(Path(folder), encoder.version, encoder.dim)
         _warm(cache, encoder, n_items)
-        before_mb = _resident_mb()
+        before_mb = memory_mb()["resident"]
+        _forget_peak()
         opened_s = time.monotonic()
         cache = EmbeddingCache(Path(folder), encoder.version, encoder.dim)
         opened_s = time.monotonic() - opened_s
@@ -147,7 +149,7 @@ async def _size(options: Options, n_items: int) -> dict[str, Any]:
             load_s = await bench.load()
             index_s = await bench.settle()
             recall = await bench.recall()
-            memory_mb = _resident_mb() - before_mb
+            held = memory_mb()
             await bench.phase(0.0, 2.0)  # caches fill
             phases = await _rounds(bench, options)
             after = await bench.recall()
@@ -158,7 +160,9 @@ async def _size(options: Options, n_items: int) -> dict[str, Any]:
         "cache_open_s": round(opened_s, 2),
         "load_s": round(load_s, 2),
         "index_s": round(index_s, 2),
-        "memory_mb": round(memory_mb),
+        "start_s": round(opened_s + load_s, 2),
+        "memory_mb": round(held["resident"] - before_mb),
+        "peak_mb": round(held["peak"] - before_mb),
         "recall": round(recall, 4),
         "recall_after": round(after, 4),
         "rebuilds": int(bench.reader.n_rebuilds),
@@ -182,10 +186,10 @@ def _warm(cache: EmbeddingCache, encoder: FakeEncoder, n_items: int) -> None:
         embed_texts([item_text(f"Item {item_id}", None, None, None, None) for item_id in ids], encoder, cache)
 
 
-def _resident_mb() -> float:
-    """Return the resident memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+def _forget_peak() -> None:
+    """Let the peak of resident memory begin anew, where the system allows it."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _summary(rate: float, rounds: list[dict[float, Phase]]) -> dict[str, Any]:
@@ -220,7 +224,8 @@ def as_table(result: dict[str, Any]) -> list[str]:
     for size in result["sizes"]:
         lines.append(
             f"{size['items']:,} items: opened in {size['cache_open_s']} s, loaded in {size['load_s']} s, indexed in {size['index_s']} s, "
-            f"{size['memory_mb']} MB beside the model, recall {size['recall']}, after all changes {size['recall_after']}"
+            f"{size['memory_mb']} MB beside the model, {size['peak_mb']} MB at the peak, "
+            f"recall {size['recall']}, after all changes {size['recall_after']}"
         )
         lines += [
             f"  {found['rate']:>7g} changes/s: {found['lists_per_s']:>8} lists/s, ratio {found['ratio']:.3f}, "

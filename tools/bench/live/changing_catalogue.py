@@ -39,6 +39,7 @@ from streams.settings.load import KafkaSettings, Settings
 from tools.bench.live.changing_shop import Shop, item_name
 from tools.bench.live.deployment import catch_up, deployment, prefill
 from tools.bench.live.load import Outcome, Quantiles, Task
+from tools.bench.live.worker_metrics import memory_mb
 from tools.bench.made.shop import made_shop
 from tools.cli import say
 from tools.workers.supervisor import running
@@ -219,6 +220,11 @@ def _size(options: LiveOptions, artifact: Path, folder: Path) -> dict[str, Any]:
         began_s = time.monotonic()
         with running(workers):
             start_s = time.monotonic() - began_s
+            memory = {
+                worker.name: {kind: round(mb) for kind, mb in memory_mb(worker.pid).items()}
+                for worker in workers
+                if worker.pid is not None
+            }
             asyncio.run(prefill(settings, item_ids, options.users, WINDOW))
             asyncio.run(catch_up(settings))
             rows = []
@@ -231,6 +237,7 @@ def _size(options: LiveOptions, artifact: Path, folder: Path) -> dict[str, Any]:
     return {
         "items": n_items,
         "start_s": round(start_s, 1),
+        "memory_mb": memory,
         "events_per_s": options.events,
         "rates": [row | {"ratio": round(row["lists_per_s"] / without, 3) if without else None} for row in rows],
     }
@@ -287,6 +294,11 @@ def as_table(result: dict[str, Any]) -> list[str]:
     """Return the result for people."""
     lines = []
     for size in result["sizes"]:
-        lines.append(f"{size['items']:,} items: ready in {size['start_s']} s; {size['events_per_s']:g} events/s")
+        memory = ", ".join(
+            f"{name} {mb['resident']} MB ({mb['private']} private)" for name, mb in size["memory_mb"].items()
+        )
+        lines.append(
+            f"{size['items']:,} items: ready in {size['start_s']} s; {memory}; {size['events_per_s']:g} events/s"
+        )
         lines += [line_of(row) for row in size["rates"]]
     return lines

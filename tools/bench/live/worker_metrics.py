@@ -20,6 +20,26 @@ _UTIME: Final = 11
 PERCENTS: Final = (50, 90, 99)
 
 
+def memory_mb(pid: int | str = "self") -> dict[str, float]:
+    """Return memory of a process in MB, what the system says of it.
+
+    Returns
+    -------
+    dict ``resident``; ``proportional``, in which a page counts for a share where several processes
+        hold it; ``private``, which no other process holds; and ``peak`` of the resident memory
+    """
+    lines = [Path(f"/proc/{pid}/{name}").read_text("utf-8") for name in ("smaps_rollup", "status")]
+    found = {
+        line.split()[0]: int(line.split()[1]) / 1024 for text in lines for line in text.splitlines() if " kB" in line
+    }
+    return {
+        "resident": found["Rss:"],
+        "proportional": found["Pss:"],
+        "private": found["Private_Clean:"] + found["Private_Dirty:"],
+        "peak": found["VmHWM:"],
+    }
+
+
 @dataclass(frozen=True)
 class StageCounts:
     """Histograms by stage: how many samples lie at or below each bound, in milliseconds."""

@@ -41,6 +41,7 @@ def test_every_change_comes_into_force_and_no_hidden_item_is_listed() -> None:
     assert (without["rate"], without["changes"], without["ratio"]) == (0.0, 0, 1.0)
     assert found["changes"] > 0 and found["in_force"] == found["changes"]
     assert found["wrong_items"] == 0 and size["recall"] == 1.0
+    assert size["peak_mb"] >= size["memory_mb"] and size["start_s"] > 0
     assert len(SUBJECT.as_table(result)) == 3
 
 
