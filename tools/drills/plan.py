@@ -21,6 +21,7 @@ class Needs:
     workers_may_end : whether workers may end by themselves without being a problem
     n_workers : workers of each app at the start, whatever a person asks for; None for what a person
         asks for
+    n_users, rate_per_s : where a person names none; a kind whose harm takes long has fewer users
     variables : settings of every worker, as environment variables
     """
 
@@ -28,6 +29,8 @@ class Needs:
     model_faults: bool = False
     workers_may_end: bool = False
     n_workers: int | None = None
+    n_users: int = 100_000
+    rate_per_s: float = 500.0
     variables: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -86,7 +86,7 @@ def compare_lists(found: Mapping[bytes, Recommendation], expected: Mapping[bytes
         elif key not in expected:
             differences.append(_extra(key, f"a list of revision {found[key].revision}, expected none"))
         else:
-            why = _lists_why(found[key], expected[key])
+            why = compare_list(found[key], expected[key])
             differences += [_wrong(key, why)] if why else []
     return differences
 
@@ -188,7 +188,8 @@ def _cut(value: object) -> str:
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}... ({len(text)} characters)"
 
 
-def _lists_why(found: Recommendation, expected: Recommendation) -> str:
+def compare_list(found: Recommendation, expected: Recommendation) -> str:
+    """Return the first field of a list that differs, as :func:`compare_lists`; ``""`` for none."""
     names = ["v", "user_id", "revision", "event_id", "offset", "event_ts", "artifact", "degraded"]
     names += ["users_offset", "rules", "missing"]
     if expected.degraded == "none" and not found.model_order:  # the oracle knows no announcement

@@ -88,6 +88,7 @@ class WindowOracle:
     home : gives the partition of a key; None accepts every partition
     decoder : reads the records; None reads those that headrace writes
     marks : users who were forgotten; events of their former lives leave nothing
+    on_window : gets a user's key and each window on the way, in turn; None for the last ones alone
     """
 
     def __init__(
@@ -98,8 +99,10 @@ class WindowOracle:
         home: Home | None = None,
         decoder: EventDecoder | None = None,
         marks: Marks = NO_MARKS,
+        on_window: Callable[[bytes, WindowState], None] | None = None,
     ) -> None:
         self._bounds = bounds
+        self._on_window = on_window
         self._marks = marks
         self._home = home
         self._decoder = decoder or EventDecoder(max_future_skew_ms, bounds.types)
@@ -116,17 +119,21 @@ class WindowOracle:
         n_partitions: int | None = None,
         decoder: EventDecoder | None = None,
         marks: Marks = NO_MARKS,
+        on_window: Callable[[bytes, WindowState], None] | None = None,
     ) -> WindowOracle:
         """Return a deployment's oracle, which rejects events on another partition than the user's.
 
         Parameters
         ----------
         n_partitions : partition count of ``events``; None takes the setting
-        decoder, marks : as for the class
+        decoder, marks, on_window : as for the class
         """
         home = KeyHomes(n_partitions or settings.kafka.partitions, settings.kafka.partitioner)
         group = settings.sequencer
-        return cls(group.bounds(), max_future_skew_ms=group.max_future_skew_ms, home=home, decoder=decoder, marks=marks)
+        skew_ms = group.max_future_skew_ms
+        return cls(
+            group.bounds(), max_future_skew_ms=skew_ms, home=home, decoder=decoder, marks=marks, on_window=on_window
+        )
 
     def add(self, record: ConsumedRecord) -> None:
         """Add one record; raise :class:`InputError` where offsets of its partition do not rise."""
@@ -185,12 +192,15 @@ class WindowOracle:
             state, mark = states.get(key), self._marks.get(key)
             if state is None and mark is not None:
                 state = new_life(mark)
-            outcome = absorb(state, events, self._bounds)
-            counts.accepted += outcome.accepted
-            counts.duplicate += outcome.duplicate
-            counts.late += outcome.late
-            if outcome.state is not None:
-                states[key] = outcome.state
+            for group in [events] if self._on_window is None else [[event] for event in events]:
+                outcome = absorb(state, group, self._bounds)
+                counts.accepted += outcome.accepted
+                counts.duplicate += outcome.duplicate
+                counts.late += outcome.late
+                if outcome.state is not None:
+                    state = states[key] = outcome.state
+                    if self._on_window is not None:
+                        self._on_window(key, state)
         self._waiting.clear()
         self._n_waiting = 0
 
@@ -273,6 +283,16 @@ class ListOracle:
             on_progress(len(found))
         return found
 
+    def lists_of(self, windows: Iterable[tuple[bytes, bytes]]) -> Iterator[Recommendation]:
+        """Yield the list of each window, in order; a user may have several.
+
+        Parameters
+        ----------
+        windows : user key and encoded window
+        """
+        for chunk in _chunked(windows):
+            yield from recommendations(chunk, self._ranked(chunk, None), self._versions, 0)
+
     def _ranked(
         self, windows: Sequence[tuple[bytes, BaseWindow]], facts: Sequence[UserFacts | None] | None
     ) -> RankedBatch:
@@ -293,7 +313,11 @@ class ListOracle:
 
 def _chunks(windows: Mapping[bytes, bytes | BaseWindow]) -> Iterator[list[tuple[bytes, BaseWindow]]]:
     """Yield windows, decoded, so many that the model gets at once."""
-    pairs = iter(windows.items())
+    return _chunked(windows.items())
+
+
+def _chunked(windows: Iterable[tuple[bytes, bytes | BaseWindow]]) -> Iterator[list[tuple[bytes, BaseWindow]]]:
+    pairs = iter(windows)
     while chunk := list(islice(pairs, WINDOWS_PER_CHUNK)):
         yield [(key, decode_window(one) if isinstance(one, bytes) else one) for key, one in chunk]
 

@@ -15,6 +15,8 @@ from tools.broker.local_broker import BrokerInfo
 from tools.drills import session as drill_session
 from tools.drills.acts import operator_acts
 from tools.drills.kinds import broker_restart as drill_broker
+from tools.drills.kinds import forget as drill_forget
+from tools.drills.kinds import model_swap as drill_swap
 from tools.drills.kinds import overload as drill_overload
 from tools.drills.kinds import poison as drill_poison
 from tools.drills.kinds import rebalance as drill_rebalance
@@ -224,4 +226,41 @@ def test_rules_that_change_under_load_are_obeyed_from_the_receipt_on(
     report = outcome.report
     assert report["checked_lists"] >= 400 and len(report["lists_by_rules"]) == 4
     assert report["broken_lists"] == report["stale_rules"] == 0
+    assert_nothing_left(outcome)
+
+
+@pytest.mark.usefixtures("several_workers")
+def test_lists_under_a_swap_are_each_of_the_artifact_that_they_name(
+    broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers take another artifact and go back; every list equals the oracle's."""
+    monkeypatch.setattr(drill_swap, "ROUNDS", 1)
+    monkeypatch.setattr(drill_swap, "BETWEEN_S", 2.0)
+    # the other tests share the processors, so this test judges no time
+    monkeypatch.setattr(drill_swap, "MAX_GAP_S", LONGEST_S)
+    monkeypatch.setattr(drill_swap, "MAX_ROLLBACK_S", LONGEST_S)
+    outcome = run_drill(broker, capsys, monkeypatch, "model-swap", "--workers", "2")
+    assert_all_well(outcome)
+    report = outcome.report
+    assert [fault["name"] for fault in report["faults"]] == ["publish 1", "rollback 1"]
+    zeros = ("lists_unlike_their_artifact", "lists_of_no_artifact", "lists_of_another_artifact", "lists_of_no_window")
+    assert {name: report[name] for name in zeros} == dict.fromkeys(zeros, 0)
+    assert report["lists_judged"] == report["lists_compared"] + report["lists_without_model"] > report["users"]
+    assert report["lists_compared"] > report["users"]
+    assert_nothing_left(outcome)
+
+
+@pytest.mark.usefixtures("several_workers")
+def test_users_who_are_forgotten_under_load_leave_nothing(
+    broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers and the command are killed on the way; a run is rebuilt and promoted in between."""
+    monkeypatch.setattr(drill_forget, "N_FORGOTTEN", 12)
+    monkeypatch.setattr(drill_forget, "N_WAVES", 2)
+    outcome = run_drill(broker, capsys, monkeypatch, "forget")
+    assert_all_well(outcome)
+    report = outcome.report
+    assert report["forgotten_users"] == 12 and report["receipts"] == 2 * 12
+    assert report["traces_left"] == 0 and report["files_read"] > 0
+    assert len(report["faults"]) == 3, "two waves and a promotion"
     assert_nothing_left(outcome)

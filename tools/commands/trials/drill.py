@@ -27,9 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what_each_does = "; ".join(f"{name}: {harm}" for name, harm in KINDS.items())
     parser.add_argument("kind", metavar="KIND", choices=tuple(KINDS), help=what_each_does)
     parser.add_argument(
-        "--users", type=int, default=100_000, metavar="N", help="number of users (default: %(default)s)"
+        "--users",
+        type=int,
+        metavar="N",
+        help="number of users (default: 100000; rules 20000; forget, model-swap 10000)",
     )
-    parser.add_argument("--rate", type=float, default=500.0, metavar="N", help="events a second (default: %(default)s)")
+    parser.add_argument("--rate", type=float, metavar="N", help="events a second (default: 500; rules 1500)")
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="workers of each app (default: %(default)s)"
     )
@@ -83,10 +86,12 @@ def run(args: argparse.Namespace) -> int:
 
 def plan_of(args: argparse.Namespace, needs: Needs) -> Plan:
     """Return what was asked for; raise :class:`InputError` for a number out of its range."""
+    n_users = needs.n_users if args.users is None else args.users
+    rate_per_s = needs.rate_per_s if args.rate is None else args.rate
     shares = Shares(args.repeat_share, args.late_share, args.malformed_share)
     limits: tuple[tuple[str, float, float, float], ...] = (
-        ("users", args.users, 1, MAX_USERS),
-        ("rate", args.rate, 1, MAX_RATE),
+        ("users", n_users, 1, MAX_USERS),
+        ("rate", rate_per_s, 1, MAX_RATE),
         ("workers", args.workers, 1, 64),
         ("kills", args.kills, 1, 1_000),
         ("lists", args.lists, 1, 100_000_000),
@@ -100,8 +105,8 @@ def plan_of(args: argparse.Namespace, needs: Needs) -> Plan:
             raise InputError(f"--{name} {value:.12g}: must be {least:.12g} to {most:.12g}")
     return Plan(
         kind=args.kind,
-        n_users=args.users,
-        rate_per_s=args.rate,
+        n_users=n_users,
+        rate_per_s=rate_per_s,
         kills=args.kills,
         minutes=args.minutes,
         seed=args.seed,

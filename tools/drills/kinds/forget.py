@@ -22,6 +22,7 @@ from tools.announcing.forgetting.deployments import runs_of
 from tools.drills.acts.promotion import promote
 from tools.drills.acts.replay_command import command
 from tools.drills.kind import Kind
+from tools.drills.plan import Needs
 from tools.drills.run import delete_topics
 from tools.drills.session import Drill, variables_of
 from tools.replay.rebuild.run_workers import run_variables
@@ -136,4 +137,4 @@ async def _result(
     return found
 
 
-KIND: Final = Kind(script)
+KIND: Final = Kind(script, Needs(n_users=10_000))

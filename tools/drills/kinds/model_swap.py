@@ -1,8 +1,7 @@
 """``headrace drill model-swap``: publishes a second artifact under load, and takes it back.
 
-The verdict compares each user's last list with the oracle of the artifact that the list names. This
-module compares all lists with the announcements: from the workers' receipts on, each list must name
-the artifact in force.
+Every list must equal that which the artifact that it names makes of the user's window at that time,
+and from the workers' receipts on each list must name the artifact in force.
 """
 
 from __future__ import annotations
@@ -18,7 +17,9 @@ from streams.contract.records import Recommendation, RecordDecoder
 from streams.kafka.topic_reader import read_records
 from tools.announcing.models import Swap, publish_artifact, roll_back
 from tools.drills.acts.second_artifact import write_second_artifact
+from tools.drills.judging.every_list import compare_every_list
 from tools.drills.kind import Kind
+from tools.drills.plan import Needs
 from tools.drills.session import Drill
 
 #: No partition of windows or lists may be silent for longer, in seconds.
@@ -68,7 +69,10 @@ async def script(drill: Drill) -> None:
                 if took_s > MAX_ROLLBACK_S:
                     drill.found.append(f"{fault.name}: in force after {took_s:.1f} s, limit {MAX_ROLLBACK_S:g} s")
     drill.extra["rollback_s"] = seconds
-    await _judge(drill, periods, {own, periods[0].artifact})
+    async with drill.load.at_rest():
+        await drill.catch_up()
+        await _judge(drill, periods)
+        await _compare(drill)
 
 
 async def _swap(drill: Drill, name: str, second: Path) -> Swap:
@@ -87,27 +91,42 @@ def _in_force_ms(swap: Swap) -> int:
     return max((receipt.done_ts for receipt in swap.answers.given), default=0) if swap.answers else 0
 
 
-async def _judge(drill: Drill, periods: list[Period], known: set[str]) -> None:
+async def _judge(drill: Drill, periods: list[Period]) -> None:
     """Compare the artifact that each list names with what was in force when it was made."""
     decoder = RecordDecoder(Recommendation)
-    n_lists = n_strange = n_wrong = 0
+    n_wrong = 0
     async for record in read_records(drill.settings.kafka, drill.settings.kafka.topic("recommendations")):
         if record.value is None:
             continue
         made = decoder.decode(record.value)
-        n_lists += 1
-        n_strange += made.artifact not in known
         in_force = [p.artifact for p in periods if p.from_ms <= made.produced_ts <= p.to_ms]
         n_wrong += bool(in_force) and made.artifact not in in_force
-    drill.extra |= {"lists_judged": n_lists, "lists_of_no_artifact": n_strange, "lists_of_another_artifact": n_wrong}
-    if n_strange or n_wrong:
+    drill.extra["lists_of_another_artifact"] = n_wrong
+    if n_wrong:
+        drill.found.append(f"{n_wrong} lists name another artifact than the one in force")
+
+
+async def _compare(drill: Drill) -> None:
+    """Compare each list with that of the artifact that it names."""
+    found = await compare_every_list(drill.settings, drill.items, drill.artifacts)
+    drill.extra |= {
+        "lists_judged": found.n_lists,
+        "lists_compared": found.n_compared,
+        "lists_without_model": found.n_without_model,
+        "lists_unlike_their_artifact": found.n_wrong,
+        "lists_of_no_artifact": found.n_strange,
+        "lists_of_no_window": found.n_no_window,
+    }
+    if found.n_wrong or found.n_strange or found.n_no_window:
         drill.found.append(
-            f"of {n_lists} lists {n_strange} name no artifact of the drill, {n_wrong} another one than in force"
+            f"of {found.n_lists} lists {found.n_wrong} are unlike that of their artifact, "
+            f"{found.n_strange} name no artifact of the drill, {found.n_no_window} no window"
         )
+    drill.found += found.examples
 
 
 def _now_ms() -> int:
     return int(time.time() * 1_000)
 
 
-KIND: Final = Kind(script)
+KIND: Final = Kind(script, Needs(n_users=10_000))

@@ -21,6 +21,7 @@ from streams.kafka.readers import start_reader
 from tools.announcing.receipts import wait_for_receipts
 from tools.announcing.rules import put_rules
 from tools.drills.kind import Kind
+from tools.drills.plan import Needs
 from tools.drills.session import Drill
 from tools.oracle.rules_kept import breaches
 
@@ -206,4 +207,4 @@ async def _checked(watch: Watch, n: int) -> None:
         await asyncio.sleep(POLL_S)
 
 
-KIND: Final = Kind(script, prepare=prepare)
+KIND: Final = Kind(script, Needs(n_users=20_000, rate_per_s=1_500), prepare=prepare)
