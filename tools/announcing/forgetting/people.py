@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import string
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from streams.contract.pseudonyms import Pseudonyms
+from streams.contract.pseudonyms import Pseudonyms, short_name
 from streams.contract.records import is_user_key
 from streams.errors import InputError
-from streams.recommender.list_records import short_name
 from streams.settings.record_limits import MAX_ID_LENGTH
 
 #: A shorter id, or one of digits alone, is a common word: in free text only its quoted form counts.
 LONG_ENOUGH: Final = 5
+QUOTES: Final = ("'", '"')
+#: A name is part of a longer one where one of these bytes stands beside it.
+HEXADECIMAL: Final = frozenset(b"0123456789abcdef")
+IN_IDS: Final = frozenset(f"{string.ascii_letters}{string.digits}_-".encode())
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,15 @@ class Person:
         """What stands for the user in the file of receipts, which must not hold the id."""
         return hashlib.blake2b(self.key, digest_size=16, person=b"headrace.receipt").hexdigest()
 
-    def text_pattern(self) -> re.Pattern[bytes]:
-        """Return a pattern that finds the user's names in free text."""
-        parts = [rb"(?<![0-9a-f])" + self.short.encode() + rb"(?![0-9a-f])"]
+    def in_text(self) -> dict[bytes, frozenset[int]]:
+        """Return what names the user in free text, with the bytes that must not stand beside it."""
+        found = {self.short.encode(): HEXADECIMAL}
         for name in self.names:
-            escaped = re.escape(name.encode())
-            is_common = name.isdigit() or len(name) < LONG_ENOUGH
-            parts.append(rb"(?<=['\"])" + escaped + rb"(?=['\"])" if is_common else _standing_alone(escaped))
-        return re.compile(b"|".join(parts))
-
-
-def _standing_alone(escaped: bytes) -> bytes:
-    """Return a pattern for a name that is no part of a longer one."""
-    return rb"(?<![A-Za-z0-9_-])" + escaped + rb"(?![A-Za-z0-9_-])"
+            if name.isdigit() or len(name) < LONG_ENOUGH:
+                found |= {f"{left}{name}{right}".encode(): frozenset() for left in QUOTES for right in QUOTES}
+            else:
+                found[name.encode()] = IN_IDS
+        return found
 
 
 def people_of(users: Sequence[str], file: str | None, pseudonyms: Pseudonyms | None) -> list[Person]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 
 from streams.contract.marks import new_life
@@ -11,8 +13,10 @@ from streams.sequencer.window import absorb
 from streams.settings.record_limits import WindowBounds
 from tests.support.builders import T0, FakeRecord, make_event
 from tools.announcing.forgetting.ask import without_follows
+from tools.announcing.forgetting.files_proof import Sought
 from tools.announcing.forgetting.people import Person, people_of
-from tools.announcing.forgetting.topics_proof import _Log, judge_log, owners_of
+from tools.announcing.forgetting.search import BLOCK_BYTES, Names
+from tools.announcing.forgetting.topics_proof import Traces, _Log, judge_log, owners_of
 
 MARK = T0 + 1_000
 WANTED = {b"user-1": b"user-1", b"shop-1": b"user-1"}
@@ -55,9 +59,29 @@ def test_a_record_is_of_a_user_by_key_by_field_and_by_event() -> None:
 def test_free_text_names_a_user_only_where_the_name_stands_alone() -> None:
     """A short id, or one of digits, is a common word: only its quoted form counts."""
     long, short = Person("user-1", "user-1"), Person("42", "42")
-    assert long.text_pattern().search(b"for user-1, at") and not long.text_pattern().search(b"user-12")
-    assert short.text_pattern().search(b"key b'42'") and not short.text_pattern().search(b"42 records")
-    assert long.text_pattern().search(f"of {long.short} at".encode()), "the name that workers log"
+    traces = Traces([long, short], event_ids={b"42": {"event-7"}})
+    sought = Sought(traces)
+
+    def named(text: str) -> dict[str, int]:
+        return {person.given: n for person, n in sought.count(memoryview(text.encode())).items()}
+
+    assert named("for user-1, at") == {"user-1": 1} and named("user-12 a-user-1") == {}
+    assert named("key b'42'") == {"42": 1} and named("42 records") == {}
+    assert named(f"of {long.short} at") == {"user-1": 1}, "the name that workers log"
+    assert named(f"of {long.short}0 at") == {}, "another short name"
+    assert named("user-1 event-7 user-1") == {"user-1": 2, "42": 1}
+
+
+def test_names_are_found_wherever_blocks_of_a_file_end() -> None:
+    """A search of many names finds what a search of each one finds."""
+    rng = Random(5)  # noqa: S311 - reproducible bytes, nothing secret
+    names = frozenset(bytes(rng.choices(b"ab", k=rng.randrange(1, 14))) for _ in range(30))
+    content = bytearray(rng.choices(b"abc", k=4_000))
+    content += bytes(BLOCK_BYTES - len(content) - 5) + bytes(rng.choices(b"ab", k=40))
+    found = sorted(Names(names).find(memoryview(content)))
+    places = [at for at, byte in enumerate(content) if byte]
+    expected = sorted((at, name) for name in names for at in places if content.startswith(name, at))
+    assert found == expected and any(at < BLOCK_BYTES < at + len(name) for at, name in found)
 
 
 def test_other_users_stop_to_follow_the_forgotten_one() -> None:
