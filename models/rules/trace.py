@@ -6,8 +6,9 @@ Rules have the names that the document gives them: ``deny``, ``filters.price_max
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -72,6 +73,37 @@ def weighted_by(rules: RowRules, row: int, item_id: str, now_ms: int) -> tuple[t
     )
 
 
+def effects(rules: RowRules, row: int, item_id: str, now_ms: int) -> list[dict[str, Any]]:
+    """Return the rules that are about an item and keep it among what lists may show, each by name.
+
+    Parameters
+    ----------
+    now_ms : the time from which ages count, since 1970
+    """
+    document = rules.rules.document
+    found: list[dict[str, Any]] = [
+        {"rule": name, "factor": factor} for name, factor in weighted_by(rules, row, item_id, now_ms)
+    ]
+    found += [
+        {"rule": f"pins[{i}]", "place": pin.place}
+        for i, pin in enumerate(document.pins, 1)
+        if rules.pins[pin.place - 1] == row
+    ]
+    found += [{"rule": name, "most": most} for name, most, _ in _caps_of(rules, row)]
+    if document.diversity is not None:
+        found.append({"rule": "diversity", "strength": document.diversity.strength})
+    return found
+
+
+def _caps_of(rules: RowRules, row: int) -> Iterator[tuple[str, int, str]]:
+    """Yield name and number of each cap on an item, and the category that it counts."""
+    caps = rules.rules.document.caps
+    for name in rules.facts.names(row, CATEGORY) if caps else ():
+        most = caps.get(name, caps.get(EACH_CATEGORY))
+        if most is not None:
+            yield f"caps.{name}" if name in caps else f'caps."{EACH_CATEGORY}" ({name})', most, name
+
+
 def full_caps(rules: RowRules, listed: Int64, row: int) -> tuple[str, ...]:
     """Return the caps, by name, that a list reaches and that one more item would exceed.
 
@@ -79,13 +111,11 @@ def full_caps(rules: RowRules, listed: Int64, row: int) -> tuple[str, ...]:
     ----------
     listed : (k,) int64 rows of the list
     """
-    caps, found = rules.rules.document.caps, []
-    for name in rules.facts.names(row, CATEGORY) if caps else ():
-        most = caps.get(name, caps.get(EACH_CATEGORY))
-        n = sum(name in rules.facts.names(int(other), CATEGORY) for other in listed)
-        if most is not None and n >= most:
-            found.append(f"caps.{name}" if name in caps else f'caps."{EACH_CATEGORY}" ({name})')
-    return tuple(found)
+    return tuple(
+        cap
+        for cap, most, name in _caps_of(rules, row)
+        if sum(name in rules.facts.names(int(other), CATEGORY) for other in listed) >= most
+    )
 
 
 def moves(

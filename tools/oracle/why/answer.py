@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from models.ranking.explaining.tracing import SourcePlace
+
 #: Where an item is, or fell out: what is true of it first on its way into a list.
 Step = Literal[
     "listed",
@@ -88,18 +90,6 @@ class Known(msgspec.Struct):
     is_of_then: bool
     features: dict[str, float | str | None]
     n_follows: int
-
-
-class Source(msgspec.Struct):
-    """How a source of candidates places the item."""
-
-    source: str
-    brought: bool
-    rank: int | None
-    score: float | None
-    place: int | None
-    n_brought: int
-    needed: float | None
 
 
 class Group(msgspec.Struct):
@@ -196,7 +186,7 @@ class Answer(msgspec.Struct, rename={"of_list": "list"}):
     window: Window
     known: Known
     published: Published | None
-    sources: list[Source]
+    sources: list[SourcePlace]
     fusion: Fusion | None
     rules: list[dict[str, Any]]
     pulled_by: list[Pull]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from models.ranking.explaining.tracing import SourcePlace
 from tools.cli import ResultTable
-from tools.oracle.why.answer import Answer, Fusion, Needed, Source
+from tools.oracle.why.answer import Answer, Fusion, Needed
 from tools.oracle.why.published import shown_time
 
 #: Past items in the table; JSON has all.
@@ -39,11 +40,8 @@ def lines(answer: Answer) -> Iterator[str | ResultTable]:
     if answer.pulled_by:
         yield _pulls(answer)
     for rule in answer.rules:
-        yield (
-            "rule: "
-            + ", ".join(f"{name} {value}" for name, value in rule.items() if name != "rule")
-            + f" ({rule['rule']})"
-        )
+        told = ", ".join(f"{name} {value}" for name, value in rule.items() if name != "rule")
+        yield f"rule {rule['rule']}: {told}"
     for needed in answer.needed:
         yield f"needed: {_needed(needed)}"
     yield from _recomputed(answer)
@@ -88,7 +86,7 @@ def _named(item_id: str, title: str | None) -> str:
     return item_id if title is None or title == item_id else f"{item_id} ({title})"
 
 
-def _sources(sources: list[Source]) -> ResultTable:
+def _sources(sources: list[SourcePlace]) -> ResultTable:
     rows = [
         (
             one.source,

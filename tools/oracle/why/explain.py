@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
 from models.ranking.explaining.influence import influences
+from models.ranking.explaining.tracing import SourcePlace
 from streams.contract.records import RecommendedItem
 from tools.oracle.why.answer import (
     Answer,
@@ -18,7 +19,6 @@ from tools.oracle.why.answer import (
     Published,
     Pull,
     Recomputed,
-    Source,
     Versions,
     Window,
 )
@@ -51,7 +51,7 @@ def explain(case: Case, item_id: str) -> Answer:
         published=None if listed is None else _published(case, *listed),
         sources=_sources(case, item_id),
         fusion=_fusion(case, item_id),
-        rules=effects(case.catalogue, case.catalogue.row_of[item_id]) if item_id in case.catalogue.row_of else [],
+        rules=_rules(case, item_id),
         pulled_by=_pulls(case, item_id, rank_and_score[1]),
         needed=found.needed,
         recomputed=compared(case, *rank_and_score),
@@ -123,19 +123,19 @@ def _row(case: Case, item_id: str) -> int | None:
     return row if row is not None and case.catalogue.is_shown[row] else None
 
 
-def _sources(case: Case, item_id: str) -> list[Source]:
+def _sources(case: Case, item_id: str) -> list[SourcePlace]:
     row = _row(case, item_id)
-    if case.trace is None or row is None:
-        return []
-    return [
-        Source(one.source, one.brought, one.rank, one.score, one.place, one.n_brought, one.needed)
-        for one in case.trace.places(row)
-    ]
+    return [] if case.trace is None or row is None else case.trace.places(row)
 
 
 def _column(case: Case, item_id: str) -> int | None:
     row = _row(case, item_id)
     return None if case.trace is None or row is None else case.trace.column(row)
+
+
+def _rules(case: Case, item_id: str) -> list[dict[str, Any]]:
+    row = case.catalogue.row_of.get(item_id)
+    return [] if row is None else effects(case.catalogue, row, case.record.produced_ts)
 
 
 def _fusion(case: Case, item_id: str) -> Fusion | None:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-import numpy as np
-
 from models.ranking.catalogue import Catalogue
 from models.rules import trace
 from models.rules.document import version_of
-from models.rules.facts import CATEGORY
 from models.rules.parse import RulesError
-from models.rules.row_rules import RowRules, Rules
+from models.rules.row_rules import Rules
 from streams.contract.announcements import RulesRecord
 from streams.contract.records import Recommendation, RecordDecoder
 from streams.errors import RecordError, TopicError
@@ -41,30 +38,6 @@ def denied_by(whole: Catalogue, ruled: Catalogue, row: int, now_ms: int) -> str 
     return ", ".join(trace.denied_by(rules, row, whole.item_ids[row], now_ms))
 
 
-def effects(ruled: Catalogue, row: int) -> list[dict[str, Any]]:
+def effects(ruled: Catalogue, row: int, now_ms: int) -> list[dict[str, Any]]:
     """Return the rules that are about a row and keep it among what lists may show."""
-    rules = ruled.rules
-    if rules is None:
-        return []
-    found: list[dict[str, Any]] = []
-    if len(rules.factors) and rules.factors[row] != 1:
-        kind = "boost" if rules.factors[row] > 1 else "bury"
-        found.append({"rule": kind, "factor": float(rules.factors[row])})
-    found += [{"rule": "pin", "place": int(place) + 1} for place in np.flatnonzero(rules.pins == row)]
-    found += [{"rule": "cap", "category": name, "most": most} for name, most in _caps(rules, row).items()]
-    if rules.rules.document.diversity is not None:
-        found.append({"rule": "diversity", "strength": rules.rules.document.diversity.strength})
-    return found
-
-
-def _caps(rules: RowRules, row: int) -> dict[str, int]:
-    """Return the most items of each category of a row that has a cap."""
-    facts, caps = rules.facts, {}
-    if not len(rules.most):
-        return {}
-    begin, n = int(facts.words_from[row]), int(facts.n_words[row])
-    codes = set(facts.words.pool[begin : begin + n].tolist())
-    for (kind, name), code in facts.words.code_of.items():
-        if code in codes and kind == CATEGORY and rules.most[code]:
-            caps[name] = int(rules.most[code])
-    return caps
+    return [] if ruled.rules is None else trace.effects(ruled.rules, row, ruled.item_ids[row], now_ms)

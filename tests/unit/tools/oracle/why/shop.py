@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
+from models.artifact.artifact import Artifact
+from models.base.types import Float32
 from models.ranking.catalogue import build_catalogue
+from models.rules.row_rules import Rules
 from models.text.encoder import FakeEncoder
+from streams.catalogue.changes import facts_of
 from streams.catalogue.item_vectors import item_vectors
 from streams.catalogue.seen_index import SeenIndex
 from streams.contract.item_records import is_shown
 from streams.contract.kafka_records import ConsumedRecord
-from streams.contract.records import Event, Item, Recommendation, encode
+from streams.contract.records import Event, Item, Recommendation, User, encode
 from streams.contract.windows import WindowState
-from streams.recommender.list_encoding import Versions, recommendations
+from streams.recommender.list_encoding import recommendations, user_vectors
 from streams.recommender.list_records import behaviours
-from streams.recommender.served import Model
+from streams.recommender.popularity.live_popularity import LivePopularity
+from streams.recommender.served import Model, Served
+from streams.recommender.users.model_inputs import model_inputs
+from streams.recommender.users.records import UserFacts
 from streams.sequencer.window import absorb
 from streams.settings.load import Settings, load_settings
 from tests.support import tiny_models
 from tests.support.builders import T0, FakeRecord, make_event
+from tools.announcing.rules import record_of
 from tools.oracle.why.case import Case, CaseFinder
 from tools.oracle.why.models import OpenModel
 from tools.oracle.why.published import Place
@@ -81,29 +89,37 @@ def embed(texts: list[str]) -> Any:
     return FakeEncoder(16).encode(texts)
 
 
-@cache
-def model(list_size: int = 5, n_candidates: int = 6) -> Model:
-    """Return the model of the tiny artifact."""
-    settings = settings_of(LIST_SIZE=str(list_size), N_CANDIDATES=str(n_candidates))
-    return Model.of(tiny_models.artifact(), settings.recommender, embed)
-
-
-def tiny_items() -> dict[str, Item]:
-    """Return the items of the tiny artifact, and thirty new ones."""
-    ids = [*tiny_models.artifact().manifest.item_ids, *(f"n{i:02}" for i in range(60))]
-    return {item_id: Item(1, item_id, f"Title {item_id} group{int(item_id[1:]) % 3}") for item_id in ids}
+def tiny_items(artifact: Artifact) -> dict[str, Item]:
+    """Return the items of an artifact, and sixty new ones."""
+    ids = [*artifact.manifest.item_ids, *(f"n{i:02}" for i in range(60))]
+    return {
+        item_id: Item(1, item_id, f"Title {item_id} group{int(item_id[1:]) % 3}", category=f"c{int(item_id[1:]) % 3}")
+        for item_id in ids
+    }
 
 
 class Shop:
-    """A deployment with one user, whose events, windows and lists lie in :class:`MemoryTopics`."""
+    """A deployment whose events, windows and lists lie in :class:`MemoryTopics`.
 
-    def __init__(self, **variables: str) -> None:
+    Parameters
+    ----------
+    artifact : None takes the tiny one
+    variables : settings, without ``HEADRACE_``
+    """
+
+    def __init__(self, artifact: Artifact | None = None, **variables: str) -> None:
         self.settings = settings_of(**variables)
+        self.artifact = tiny_models.artifact() if artifact is None else artifact
+        self.model = Model.of(self.artifact, self.settings.recommender, embed if self.artifact.takes_text else None)
+        self.popularity = LivePopularity(self.artifact, is_on=self.settings.recommender.live_popularity == "on")
+        self.rules: Rules | None = None
+        self.facts: dict[str, UserFacts] = {}
+        self.vectors: dict[str, bytes] = {}
         self.topics = MemoryTopics(self.settings, {})
         self.items: dict[str, Item] = {}
         self.history = ItemHistory()
         self.now_ms = T0
-        for item in tiny_items().values():
+        for item in tiny_items(self.artifact).values():
             self.put_item(item, T0 - 86_400_000)
         self.states: dict[str, WindowState | None] = {}
 
@@ -137,24 +153,45 @@ class Shop:
         return outcome.state
 
     def make_list(self, user: str, state: WindowState, **changes: Any) -> Recommendation:
-        """Make a list as the recommender does, and put it on its topic."""
-        produced_ms = self.now_ms + 2 * DELAY_MS
-        vectors, _ = item_vectors(list(self.items.values()), embed)
-        hidden = {i for i, item in self.items.items() if not is_shown(item, produced_ms)}
-        catalogue = build_catalogue(tiny_models.artifact(), vectors, 7, None, hidden)
-        seen = SeenIndex(catalogue.item_ids).items(state.had())
-        ranked = self.model.pipeline.recommend(catalogue, [behaviours(state)], [seen])
-        versions = Versions(tiny_models.artifact().version, 7)
-        (made,) = recommendations([(user.encode(), state)], ranked, versions, produced_ms)
+        """Make a list as the recommender does, and put it on its topic, with the user's vector."""
+        produced_ms, users = self.now_ms + 2 * DELAY_MS, [(user.encode(), state)]
+        served = self._served(produced_ms)
+        facts = [self.facts[user]] if user in self.facts else None
+        rows, followed = model_inputs(facts, self.artifact)
+        ranked = self.model.pipeline.recommend(
+            served.catalogue, [behaviours(state)], [served.left_out(state)], rows,
+            seeds=served.seeds(users), followed=followed, weights=served.weights(users),
+        )  # fmt: skip
+        self.popularity.put(0, user.encode(), state)
+        (made,) = recommendations(users, ranked, served.versions, produced_ms, facts=facts)
+        (vector,) = user_vectors(users, ranked, served.versions, facts)
+        assert vector is not None
+        self.vectors[user] = encode(vector)
+        self.topics.put("user-vectors", user, self.vectors[user], produced_ms)
         made = msgspec.structs.replace(made, **changes)
         self.topics.put("recommendations", user, encode(made), produced_ms)
         return made
 
-    @property
-    def model(self) -> Model:
-        """The model that makes the lists."""
-        of = self.settings.recommender
-        return model(of.list_size, of.n_candidates)
+    def _served(self, now_ms: int) -> Served:
+        """Return what lists are made of at a time."""
+        vectors: dict[str, Float32] = {item_id: np.zeros(1, np.float32) for item_id in self.items}
+        if self.model.embed is not None:
+            vectors, _ = item_vectors(list(self.items.values()), self.model.embed)
+        hidden = {i for i, item in self.items.items() if not is_shown(item, now_ms)}
+        facts = {item_id: facts_of(item) for item_id, item in self.items.items()}
+        catalogue = self.popularity.refreshed(build_catalogue(self.artifact, vectors, 7, None, hidden, facts))
+        return Served.of(self.model, catalogue, SeenIndex(catalogue.item_ids)).under(self.rules, now_ms)
+
+    def put_rules(self, text: str) -> None:
+        """Put rules that lists obey from now on."""
+        self.topics.put("rules", "default", encode(record_of("default", text)), self.now_ms)
+        self.rules = Rules.of(text, self.settings.recommender.list_size)
+
+    def put_user(self, record: User) -> None:
+        """Put what is known of a user, whose lists follow from it from now on."""
+        offset = self.topics.put("users", record.user_id, encode(record), self.now_ms)
+        followed = tuple(self.vectors[one] for one in record.follows or () if one in self.vectors)
+        self.facts[record.user_id] = UserFacts(offset, b"", record, followed)
 
     async def find(self, user: str = USER, list_id: str | None = None, place: Place | None = None) -> Case:
         """Return a list, opened."""
