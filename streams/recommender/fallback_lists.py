@@ -13,10 +13,11 @@ from faust.types import EventT
 
 from models.ranking.fallback import UserVectors
 from streams.contract.kafka_records import OutRecord
+from streams.contract.pseudonyms import short_name
 from streams.health.counters import Metrics
 from streams.recommender.delivery import Delivery, Window
 from streams.recommender.list_encoding import ListEncoder, MadeList, UserWindow
-from streams.recommender.list_records import behaviours, short_name, stored_vectors
+from streams.recommender.list_records import behaviours, stored_vectors
 from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.served import Served
 from streams.recommender.waiting.window_queue import WindowQueue

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -161,8 +160,3 @@ def _vector(value: bytes) -> UserVector | None:
         return _vector_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-
-
-def short_name(key: bytes) -> str:
-    """Return a user's name in logs: it does not reveal the user, and is always the same."""
-    return hashlib.blake2b(key, digest_size=4).hexdigest()

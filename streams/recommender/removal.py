@@ -18,7 +18,7 @@ from streams.health.counters import Metrics
 from streams.kafka.batch_writer import delivered
 from streams.kafka.fenced_writers import PartitionWriters
 from streams.recommender.list_maker import ListMaker
-from streams.recommender.list_records import DAMAGED, BatchWindows, revision_of, short_name
+from streams.recommender.list_records import DAMAGED, BatchWindows, revision_of
 from streams.recommender.waiting.window_queue import WindowQueue
 from streams.runtime.app import StreamApp
 from streams.state.damage import PassedOver, describe
@@ -118,17 +118,9 @@ def fresh_windows(newest: Sequence[Entry], partition: int, vectors: BatchTable, 
         if state.revision > revision:
             fresh.append(entry)
         elif state.revision < revision:
-            older.append(
-                PassedOver(
-                    None, short_name(key).encode(), f"revision {state.revision}, the user has a list of {revision}"
-                )
-            )
+            older.append(PassedOver(None, key, f"revision {state.revision}, the user has a list of {revision}"))
         if revision == DAMAGED:
-            damaged.append(
-                PassedOver(
-                    None, short_name(key).encode(), "not a user vector; it is written anew with the user's next list"
-                )
-            )
+            damaged.append(PassedOver(None, key, "not a user vector; it is written anew with the user's next list"))
     topic = vectors.changelog_topic.get_topic_name()
     if older:
         metrics.add("windows_older", len(older))

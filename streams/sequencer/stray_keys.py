@@ -16,7 +16,7 @@ from typing import Final, Protocol
 
 from streams.kafka.publisher import partition_of
 from streams.sequencer.absorb_batch import OTHER
-from streams.state.damage import MAX_KEY_BYTES
+from streams.state.damage import name_in_logs
 
 #: Keys between two pauses, in which events go on. Their hashes take 3 ms in Python.
 CHUNK_KEYS: Final = 500
@@ -44,7 +44,7 @@ class Strays:
         """Return their number, an example, and the remedy."""
         return (
             f"{self.n_strays} of {self.n_keys} users have a window on another partition than partitioner={partitioner} gives, such as "
-            f"{self.example[:MAX_KEY_BYTES]!r} on {self.partition}, must be on {self.due}: no event of theirs is taken there. Set "
+            f"{name_in_logs(self.example)} on {self.partition}, must be on {self.due}: no event of theirs is taken there. Set "
             f"HEADRACE_PARTITIONER={OTHER[partitioner]} where all producers use that; else make their windows whole: headrace replay "
             "--into RUN --from-topic --partitions N, with another N, then --promote RUN"
         )

@@ -7,6 +7,7 @@ import pytest
 
 from models.ranking.lists import RankedBatch
 from streams.catalogue.seen_index import SeenIndex
+from streams.contract.pseudonyms import short_name
 from streams.contract.records import encode
 from streams.contract.windows import ListWindow, Trigger, WindowItem, WindowState, seen_hash
 from streams.recommender.list_encoding import ListEncoder, Versions
@@ -15,7 +16,6 @@ from streams.recommender.list_records import (
     new_items,
     newest_windows,
     revision_of,
-    short_name,
     stored_vectors,
 )
 from tests.support.builders import T0, FakeRecord

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from streams.contract.pseudonyms import short_name
 from streams.contract.records import EventDecoder, UserVector, encode, is_user_key
 from streams.contract.windows import (
     MAX_REVISION,
@@ -23,7 +24,7 @@ from streams.contract.windows import (
 from streams.errors import RecordError
 from streams.health.counters import Counts, Metrics
 from streams.kafka.fenced_writers import FENCE_KEY
-from streams.recommender.list_records import DAMAGED, newest_windows, revision_of, short_name, stored_vectors
+from streams.recommender.list_records import DAMAGED, newest_windows, revision_of, stored_vectors
 from streams.recommender.removal import fresh_windows
 from streams.recommender.waiting.window_queue import WindowQueue
 from streams.sequencer.absorb_batch import absorb_batch
@@ -206,9 +207,9 @@ def test_lower_revisions_and_damaged_vectors_are_counted(caplog: pytest.LogCaptu
     fresh = fresh_windows(newest, 2, vectors, metrics)
     assert [key for key, _, _ in fresh] == [b"higher", b"broken", b"new"]
     assert (metrics.values["windows_older"], metrics.values["vectors_damaged"]) == (1, 1)
-    assert f"'{short_name(b'lower')}': revision 4, the user has a list of 5" in caplog.text
+    assert f"key {short_name(b'lower')}: revision 4, the user has a list of 5" in caplog.text
     assert "user-vectors-2" in caplog.text
-    assert f"'{short_name(b'broken')}'" in caplog.text
+    assert f"key {short_name(b'broken')}: " in caplog.text
     assert "b'lower'" not in caplog.text and "b'broken'" not in caplog.text
 
 
