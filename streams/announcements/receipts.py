@@ -2,7 +2,7 @@
 
 A receipt names the worker by its member id, because the broker tells commands the member ids of
 those who are live. A worker that joins its group again has another id, so it gives its newest
-receipt of each kind again.
+receipt of each kind again; it does so every day too, for the topic keeps receipts for a month.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from streams.contract.announcements import Answering, Receipt, ReceiptKind, Stage
+from streams.contract.announcements import Answering, GoldenState, Receipt, ReceiptKind, Stage
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import VERSION, encode
 from streams.errors import BrokerError
@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks at the member id, and before the next try after a failure.
 POLL_S: Final = 0.5
+#: Seconds after which a worker gives its newest receipts again: far less than the topic keeps them.
+AGAIN_S: Final = 86_400.0
 #: A detail is cut to this many characters.
 MAX_DETAIL: Final = 2_000
 #: The partition of ``receipts``.
@@ -52,12 +54,21 @@ class Receipts:
         self._member_id = member_id
         self._clock = clock
         self._written_as = ""
+        self._repeated_s = clock()
         self._newest: dict[ReceiptKind, Receipt] = {}
         self._waiting: list[tuple[Receipt, asyncio.Future[None]]] = []
         self._arrived = asyncio.Event()
 
     def give(
-        self, kind: ReceiptKind, announcement: str, *, stage: Stage, partition: int | None = None, detail: str = ""
+        self,
+        kind: ReceiptKind,
+        announcement: str,
+        *,
+        stage: Stage,
+        partition: int | None = None,
+        detail: str = "",
+        artifact: str | None = None,
+        golden: GoldenState | None = None,
     ) -> asyncio.Future[None]:
         """Note a receipt; the future ends when the broker has it. Awaiting it is optional.
 
@@ -68,10 +79,11 @@ class Receipts:
         announcement : the announcement's id
         partition : where the answer is for the users of one partition
         detail : for people: how far the work is, or why it failed
+        artifact, golden : of an answer about a model: the one that is in force
         """
         receipt = Receipt(
             VERSION, kind, announcement, self._app, "-", stage, int(1000 * self._clock()), partition,
-            detail[:MAX_DETAIL],
+            detail[:MAX_DETAIL], artifact, golden,
         )  # fmt: skip
         if partition is None:
             self._newest[kind] = receipt
@@ -92,7 +104,8 @@ class Receipts:
                 if not worker:
                     await asyncio.sleep(POLL_S)
                     continue
-                if self._written_as not in ("", worker):
+                if self._written_as not in ("", worker) or self._clock() >= self._repeated_s + AGAIN_S:
+                    self._repeated_s = self._clock()
                     for receipt in self._newest.values():
                         self._waiting.append((receipt, asyncio.get_running_loop().create_future()))
                 self._written_as = worker

@@ -23,6 +23,8 @@ Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
 ReceiptKind = Literal["forget", "model", "rules"]
 #: ``begun`` says how far the work is; ``done`` and ``failed`` are answers.
 Stage = Literal["begun", "done", "failed"]
+#: Whether a model gives the lists of its golden windows on a worker's machine; ``none`` has none.
+GoldenState = Literal["equal", "unlike", "none"]
 #: The apps whose workers give receipts.
 Answering = Literal["sequencer", "recommender"]
 
@@ -74,7 +76,8 @@ class Receipt(msgspec.Struct, omit_defaults=True):
     """A worker's answer to an announcement, as published on ``receipts``.
 
     ``worker`` is the worker's member id in its consumer group. ``partition`` is set where the
-    answer is for the users of one partition.
+    answer is for the users of one partition. ``artifact`` and ``golden`` say which model is in
+    force after an answer of the kind ``model``, also where that is the one before.
     """
 
     v: Version
@@ -86,6 +89,8 @@ class Receipt(msgspec.Struct, omit_defaults=True):
     done_ts: TimestampMs
     partition: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     detail: ShortText = ""
+    artifact: Identifier | None = None
+    golden: GoldenState | None = None
 
     def key(self) -> bytes:
         """Return the record key: a worker's newest answer to an announcement replaces the others.

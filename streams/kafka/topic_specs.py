@@ -80,7 +80,7 @@ TOPICS: Final[tuple[TopicSpec, ...]] = (
     TopicSpec("events.rejected", "as read", "delete", 30 * DAY_MS, max_message_bytes=REJECTED_MAX_BYTES),
     TopicSpec("privacy", "user_id", "compact"),
     TopicSpec("rules", "scenario", "compact", is_keyed_by_user=False),
-    TopicSpec("receipts", "kind/id/app/worker or partition", "compact", is_keyed_by_user=False),
+    TopicSpec("receipts", "kind/id/app/worker or partition", "compact,delete", 30 * DAY_MS, is_keyed_by_user=False),
 )
 
 

@@ -141,7 +141,8 @@ async def open_collector(app: StreamApp, vectors: BatchTable, metrics: Metrics) 
         swaps = ModelSwaps(parts, collector, supply)
         opened.push_async_callback(swaps.stop)
         swaps.begin()
-        model = AnnouncedModel(app.settings.recommender.model_name, app.receipts, metrics, swaps.load, swaps.progress)
+        name = app.settings.recommender.model_name
+        model = AnnouncedModel(name, app.receipts, metrics, swaps.load, swaps.progress, swaps.golden)
         app.health.model = model
         model.note_start(held, served.model.artifact.version, why_not)
         if held is not None and held.record is not None and not why_not:

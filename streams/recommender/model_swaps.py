@@ -21,7 +21,7 @@ from models.files.served_folder import mark_served
 from models.index.index import ItemIndex
 from streams.catalogue.catalogue_reader import CatalogueReader
 from streams.catalogue.index_engine import open_index_engine, report, worker_name
-from streams.contract.announcements import ModelAnnouncement
+from streams.contract.announcements import GoldenState, ModelAnnouncement
 from streams.errors import HeadraceError
 from streams.formats.schema_registry import SchemaRegistry
 from streams.health.counters import Metrics
@@ -29,6 +29,7 @@ from streams.recommender.collector import Collector
 from streams.recommender.list_maker import ListMaker
 from streams.recommender.model.announced_model import Announcement
 from streams.recommender.model.model_thread import ModelThread
+from streams.recommender.model.stored_artifact import place_of
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.served import Model, Served, load_model
 from streams.runtime.app import StreamApp
@@ -108,7 +109,7 @@ class Supply:
         thread = ModelThread("texts")
         try:
             model = await load_model(settings.recommender, thread, settings.sequencer.types(), record, order)
-            folder = Path(settings.recommender.artifact if record is None else record.uri.removeprefix("file://"))
+            folder, _ = await thread.run(place_of, settings.recommender, record)
             supply = cls(parts, model, folder, thread, metrics)
         except BaseException:
             thread.stop()
@@ -175,6 +176,10 @@ class ModelSwaps:
         n = self._next.values["catalogue_taken_in"]
         self._parts.metrics.put("catalogue_taken_in", n)
         return f"{n} of {len(self._collector.maker.served.catalogue.item_ids)} items taken in"
+
+    def golden(self) -> GoldenState:
+        """Return whether the model in force gives its golden lists here."""
+        return self._supply.model.golden
 
     async def load(self, announced: Announcement) -> str:
         """Load an announced artifact beside the present one, and put it in force.

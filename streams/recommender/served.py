@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from models.artifact.artifact import Artifact
 from models.base.device import tame_pytorch
@@ -25,13 +24,14 @@ from models.ranking.warm_up import warm_up
 from models.rules.repeats import Repeats
 from models.rules.row_rules import Rules
 from streams.catalogue.seen_index import SeenIndex
-from streams.contract.announcements import ModelAnnouncement
+from streams.contract.announcements import GoldenState, ModelAnnouncement
 from streams.contract.windows import BaseWindow
 from streams.errors import HeadraceError
 from streams.recommender.list_encoding import UserWindow, Versions, list_seeds
 from streams.recommender.list_records import left_out, weights_of_shown
 from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_artifact, usable_device
 from streams.recommender.model.model_thread import ModelThread
+from streams.recommender.model.stored_artifact import place_of
 from streams.settings.load import RecommenderSettings
 
 log = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class Model:
     embed : returns one vector per text, (n, dim) float32, on the thread of texts; None where the
         artifact takes no text
     order : of two models, the one announced later has the higher one; 0 where none was announced
+    golden : whether it gives the lists of its golden windows on this machine
     """
 
     artifact: Artifact
@@ -55,6 +56,7 @@ class Model:
     fallback: WithoutModel
     embed: Callable[[list[str]], Float32] | None
     order: int = 0
+    golden: GoldenState = "none"
 
     @classmethod
     def of(
@@ -186,14 +188,15 @@ async def load_model(
     """
     tame_pytorch()
     device = usable_device(settings.device)
-    path, sha256 = (Path(settings.artifact), "") if announced is None else (_folder(announced.uri), announced.sha256)
-    artifact = await thread.run(usable_artifact, path, device, settings.roots(), sha256)
+    path, roots = await thread.run(place_of, settings, announced)
+    artifact = await thread.run(usable_artifact, path, device, roots, "" if announced is None else announced.sha256)
     artifact = artifact.beside(types.window_types)
     if told := strange_types(artifact.kinds, types.window_types):
         _complain(announced, f"artifact {artifact.version}: {told}")
     encoder = await thread.run(ArtifactEncoder.of, artifact, device, settings)
     await thread.run(warm_up, artifact)
-    if told := await thread.run(golden_difference, artifact):
+    told = await thread.run(golden_difference, artifact)
+    if told:
         _complain(
             announced,
             f"artifact {artifact.version} gives other lists on this machine ({device}) than in training: {told}",
@@ -202,18 +205,8 @@ async def load_model(
         log.warning("artifact %s has no golden windows: its lists are not compared", artifact.version)
     texts = "item ids alone" if encoder is None else f"texts by {artifact.encoder_name}"
     log.info("artifact %s on %s, %s", artifact.version, device, texts)
-    return Model.of(artifact, settings, None if encoder is None else encoder.embed, order)
-
-
-def _folder(uri: str) -> Path:
-    """Return the folder of an announced artifact; raise :class:`HeadraceError` for other places."""
-    path = Path(uri.removeprefix("file://"))
-    if not path.is_absolute():
-        raise HeadraceError(
-            f"uri {uri!r} is not an absolute path; put the artifact into a folder of artifact_roots that every "
-            "recommender sees, such as a mounted store, and publish that folder"
-        )
-    return path
+    model = Model.of(artifact, settings, None if encoder is None else encoder.embed, order)
+    return replace(model, golden="none" if artifact.golden is None else "unlike" if told else "equal")
 
 
 def _complain(announced: ModelAnnouncement | None, problem: str) -> None:

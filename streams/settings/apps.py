@@ -99,7 +99,8 @@ class RecommenderSettings:
     ----------
     artifact : directory of the model artifact
     artifact_roots : folders, with commas between. The artifact must lie in one of them, and so must
-        a text model that it names; links are followed. Empty means the folder around ``artifact``
+        a text model that it names; links are followed. Empty means the folder around ``artifact``.
+        A URI such as ``s3://bucket/models`` allows announced artifacts below it
     model_name : the key on ``models`` whose announcements this recommender follows. An announced
         artifact takes the place of ``artifact``; it must lie in ``artifact_roots`` too
     device : where the model runs; ``auto`` takes CUDA where there is a GPU
@@ -171,8 +172,15 @@ class RecommenderSettings:
 
     def roots(self) -> list[Path]:
         """Return the folders in which an artifact may lie."""
-        named = [Path(root.strip()) for root in self.artifact_roots.split(",") if root.strip()]
+        named = [Path(root) for root in self._roots() if "://" not in root]
         return named or [Path(self.artifact).absolute().parent]
+
+    def stores(self) -> list[str]:
+        """Return the URIs below which an announced artifact may lie."""
+        return [root for root in self._roots() if "://" in root]
+
+    def _roots(self) -> list[str]:
+        return [root.strip() for root in self.artifact_roots.split(",") if root.strip()]
 
 
 @dataclass(frozen=True)

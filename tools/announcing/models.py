@@ -11,11 +11,14 @@ from typing import Any, Final
 import msgspec
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact, manifest_sha256
+from models.artifact.stores import StoreError, fetch_artifact, local_folder
 from streams.announcements.follow import Announced
 from streams.contract.announcements import ModelAnnouncement
 from streams.contract.records import VERSION
 from streams.errors import InputError
+from streams.recommender.model.stored_artifact import artifact_cache
 from streams.settings.load import KafkaSettings
+from streams.settings.record_limits import MAX_ID_LENGTH
 from tools.announcing.announce import announce, announced
 from tools.announcing.receipts import Answers, wait_for_receipts
 
@@ -58,19 +61,32 @@ class Swap:
         return [head, *self.answers.as_lines()]
 
 
-def checked_artifact(folder: Path) -> tuple[Artifact, str]:
+def checked_artifact(place: Path | str) -> tuple[Artifact, str]:
     """Return an artifact that can be read here, and the checksum of its manifest.
+
+    Parameters
+    ----------
+    place : a folder, or the URI of an artifact in another store, from which it is fetched
 
     Raises
     ------
     InputError
-        When it is missing or damaged.
+        When it is missing or damaged, or cannot be fetched.
     """
+    folder = local_folder(str(place))
     try:
+        if folder is None:
+            folder = fetch_artifact(str(place), artifact_cache())
         sha256 = manifest_sha256(folder)
         return load_artifact(folder, manifest_sha256=sha256), sha256
-    except ArtifactError as exc:
+    except (ArtifactError, StoreError) as exc:
         raise InputError(str(exc)) from exc
+
+
+def check_name(option: str, name: str) -> None:
+    """Raise :class:`InputError` for a deployment name that no record could have as its key."""
+    if not 1 <= len(name) <= MAX_ID_LENGTH:
+        raise InputError(f"{option}: {len(name)} characters, must be 1 to {MAX_ID_LENGTH}")
 
 
 async def current(kafka: KafkaSettings, name: str) -> Announced[ModelAnnouncement] | None:
@@ -79,13 +95,13 @@ async def current(kafka: KafkaSettings, name: str) -> Announced[ModelAnnouncemen
 
 
 async def publish_artifact(
-    kafka: KafkaSettings, folder: Path, name: str, *, refresh_days: float | None, timeout_s: float | None
+    kafka: KafkaSettings, place: Path | str, name: str, *, refresh_days: float | None, timeout_s: float | None
 ) -> Swap:
     """Announce an artifact and wait for the live recommenders.
 
     Parameters
     ----------
-    folder : the artifact; recommenders read it under the same path
+    place : the artifact; recommenders read it under the same path or URI
     refresh_days : users who were active within so many days get new lists
     timeout_s : longest wait, in seconds; None does not wait
 
@@ -96,9 +112,11 @@ async def publish_artifact(
     BrokerError, TopicError
         When it cannot be announced.
     """
-    artifact, sha256 = checked_artifact(folder)
+    artifact, sha256 = checked_artifact(place)
     held = await current(kafka, name)
-    uri = os.path.abspath(folder)  # links stay: a path that points to the newest may be meant
+    folder = local_folder(str(place))
+    # links stay: a path that points to the newest may be meant
+    uri = str(place).rstrip("/") if folder is None else os.path.abspath(folder)
     before = held.record if held is not None else None
     previous = before.uri if before is not None and before.uri != uri else before.previous if before else None
     record = ModelAnnouncement(
@@ -121,10 +139,10 @@ async def roll_back(kafka: KafkaSettings, name: str, *, refresh_days: float | No
         raise InputError(f"rollback: nothing is announced as {name!r}; the recommenders serve what their settings name")
     if held.record.previous is None:
         return await _announce(kafka, name, None, timeout_s)
-    folder = Path(held.record.previous)
-    artifact, sha256 = checked_artifact(folder)
+    uri = held.record.previous
+    artifact, sha256 = checked_artifact(uri)
     record = ModelAnnouncement(
-        VERSION, artifact.version, str(folder), sha256, int(1000 * time.time()), artifact.manifest.metrics,
+        VERSION, artifact.version, uri, sha256, int(1000 * time.time()), artifact.manifest.metrics,
         held.record.uri, refresh_days,
     )  # fmt: skip
     return await _announce(kafka, name, record, timeout_s)

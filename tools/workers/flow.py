@@ -22,8 +22,8 @@ from streams.settings.load import Settings
 from tools.workers.acknowledge import as_text, unacknowledged
 from tools.workers.apps import APPS, App, AppName
 from tools.workers.known_items import live_share
-from tools.workers.live_models import live_models
 from tools.workers.process import opener
+from tools.workers.serving import Serving, serving
 
 POLL_S: Final = 0.5
 PAGE_TIMEOUT_S: Final = 5.0
@@ -43,7 +43,7 @@ class Flow:
     watermarks : high watermarks, read before the first look
     expired : events that were deleted unread in the last day and that nobody has acknowledged, each
         with its partition
-    models : the artifact of each member, by member id; empty for the sequencer
+    serving : what each member serves, by member id; empty for the sequencer
     share : how many of the last events are of items outside the catalogue; None for the sequencer
     """
 
@@ -57,7 +57,7 @@ class Flow:
     watermarks: Mapping[Place, int] = field(default_factory=dict)
     expired: tuple[tuple[int, Gap], ...] = ()
     share: CatalogueShare | None = None
-    models: Mapping[str, str] = field(default_factory=dict)
+    serving: Mapping[str, Serving] = field(default_factory=dict)
 
 
 async def look(settings: Settings, seconds: float) -> list[Flow]:
@@ -84,8 +84,8 @@ async def _look(settings: Settings, app: App, seconds: float) -> Flow:
         looked = Flow(app.name, topic, await watch.describe(), before, after, frozenset(empty), watermarks=watermarks)
         notes = await watch.notes(topic)
         if app.name == "recommender":
-            models = await live_models(kafka, looked.group)
-            return replace(looked, share=live_share(notes.values(), looked.group, now_ms), models=models)
+            share = live_share(notes.values(), looked.group, now_ms)
+            return replace(looked, share=share, serving=await serving(kafka, looked.group))
         judged = {number: decode_judged(note) for number, note in sorted(notes.items())}
         rejecting = tuple(number for number, found in judged.items() if found.alarms_at(now_ms))
         expired = await unacknowledged(watch, kafka, judged, now_ms)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from streams.announcements.follow import Announced
 from streams.announcements.receipts import Receipts
-from streams.contract.announcements import ModelAnnouncement
+from streams.contract.announcements import GoldenState, ModelAnnouncement, Stage
 from streams.errors import HeadraceError
 from streams.health.counters import Metrics
 
@@ -38,6 +38,7 @@ class AnnouncedModel:
         means that the artifact before is still in force. A removed announcement asks for the
         artifact of the settings
     progress : says how far the loading is, for people
+    golden : says whether the model in force gives its golden lists here
 
     Attributes
     ----------
@@ -51,12 +52,15 @@ class AnnouncedModel:
         metrics: Metrics,
         load: Callable[[Announcement], Awaitable[str]],
         progress: Callable[[], str],
+        golden: Callable[[], GoldenState],
     ) -> None:
         self._name = name
         self._receipts = receipts
         self._metrics = metrics
         self._load = load
         self._progress = progress
+        self._golden = golden
+        self._in_force = ""
         self.problem = ""
 
     def note_start(self, held: Announcement | None, version: str, why_not: str) -> None:
@@ -68,9 +72,9 @@ class AnnouncedModel:
         version : of the artifact that is in force
         why_not : why that is not the announced one; empty where it is
         """
-        self._metrics.note_artifact(version)
+        self._note(version)
         if held is None:
-            self._receipts.give("model", f"{self._name}@none", stage="done", detail=version)
+            self._give(f"{self._name}@none", "done", version)
         else:
             self._answer(held, version, why_not)
 
@@ -108,11 +112,19 @@ class AnnouncedModel:
         if why_not:
             self._metrics.add("model_swaps_failed")
             log.error("%s; the artifact before serves on", self.problem)
-            self._receipts.give("model", announced.id, stage="failed", detail=why_not)
+            self._give(announced.id, "failed", why_not)
             return
-        self._metrics.note_artifact(version)
+        self._note(version)
         log.info("artifact %s is in force, as announced by %s", version, announced.id)
-        self._receipts.give("model", announced.id, stage="done", detail=version)
+        self._give(announced.id, "done", version)
+
+    def _note(self, version: str) -> None:
+        self._in_force = version
+        self._metrics.note_artifact(version)
+
+    def _give(self, announcement: str, stage: Stage, detail: str) -> None:
+        in_force: dict[str, Any] = {"artifact": self._in_force, "golden": self._golden()}
+        self._receipts.give("model", announcement, stage=stage, detail=detail, **in_force)
 
     async def _tell(self, announced: Announcement) -> None:
         last = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -10,7 +11,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from streams.announcements.follow import follow
-from streams.announcements.receipts import Receipts
+from streams.announcements.receipts import AGAIN_S, Receipts
 from streams.contract.announcements import ModelAnnouncement, Receipt
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
@@ -98,12 +99,12 @@ def test_all_live_workers_must_answer_and_a_rebalance_changes_who(settings: Sett
 
 
 def test_a_worker_under_another_name_gives_its_newest_receipt_again(settings: Settings) -> None:
-    """The broker tells a command the new name only."""
+    """The broker tells a command the new name only; a receipt is also given again after a day."""
 
     async def run() -> None:
         await create_topics(settings.kafka)
-        name = ""
-        receipts = Receipts(settings.kafka, "recommender", lambda: name)
+        name, now_s = "", time.time()
+        receipts = Receipts(settings.kafka, "recommender", lambda: name, lambda: now_s)
         writing = asyncio.ensure_future(receipts.run())
         given = receipts.give("model", "live@0.0", stage="begun", detail="x" * 3_000)
         await asyncio.sleep(1)
@@ -118,6 +119,8 @@ def test_a_worker_under_another_name_gives_its_newest_receipt_again(settings: Se
             while "model/live@0.0/recommender/two" not in found:
                 changed = await anext(changes)
                 found |= {key: each.record for key, each in changed.items() if each.record is not None}
+            now_s += AGAIN_S
+            assert list(await anext(changes)) == ["model/live@0.0/recommender/two"], "the topic forgets old receipts"
         assert {key: (r.worker, r.stage) for key, r in found.items()} == {
             "model/live@0.0/recommender/one": ("one", "done"),
             "model/live@0.0/recommender/two": ("two", "done"),

@@ -24,6 +24,7 @@ from tests.integration.reading import read_all
 from tests.support import tiny
 from tests.support.builders import T0, make_event
 from tests.support.waiting import wait_until
+from tools.announcing.models import publish_artifact
 from tools.broker.local_broker import BrokerInfo
 from tools.main import main
 from tools.oracle.why.case import open_cases
@@ -51,7 +52,7 @@ def write_second(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Live:
-    """A deployment that has served two artifacts, one after the other.
+    """A deployment whose recommender took a second artifact while it ran.
 
     Parameters
     ----------
@@ -79,9 +80,9 @@ class Live:
         return found
 
     def variables(self) -> dict[str, str]:
-        """Return the environment of the command: the second artifact is the one that is live."""
+        """Return the environment of the command, which has the workers' settings."""
         return variables_of(self.settings, self.folder) | {
-            "HEADRACE_ARTIFACT": str(self.folder / "artifacts" / "second"),
+            "HEADRACE_ARTIFACT": str(self.folder / "artifacts" / "first"),
             "HEADRACE_LIVE_POPULARITY": "off",
         }
 
@@ -96,15 +97,15 @@ def events(n_each: int, from_step: int) -> Iterator[OutRecord]:
 
 
 @contextmanager
-def workers(settings: Settings, folder: Path, artifact: str) -> Iterator[Worker]:
+def workers(settings: Settings, folder: Path) -> Iterator[Worker]:
     """Run a sequencer and a recommender that are ready; give the sequencer."""
     variables = variables_of(settings, folder) | {
-        "HEADRACE_ARTIFACT": str(folder / "artifacts" / artifact),
+        "HEADRACE_ARTIFACT": str(folder / "artifacts" / "first"),
         "HEADRACE_LIVE_POPULARITY": "off",
     }
     with (
-        Worker("sequencer", variables, free_port(), folder / f"sequencer-{artifact}.log") as sequencer,
-        Worker("recommender", variables, free_port(), folder / f"recommender-{artifact}.log") as recommender,
+        Worker("sequencer", variables, free_port(), folder / "sequencer.log") as sequencer,
+        Worker("recommender", variables, free_port(), folder / "recommender.log") as recommender,
     ):
         sequencer.wait_ready(WAIT_S)
         recommender.wait_ready(WAIT_S)
@@ -140,12 +141,16 @@ def live(broker: BrokerInfo, tmp_path: Path) -> Iterator[Live]:
     try:
         publish(settings, "events", events(4, 0))
         put_items(settings, tiny.write_items(folder / "items.csv"))
-        with workers(settings, folder, "first") as sequencer:
+        with workers(settings, folder) as sequencer:
             settle(settings, sequencer, 4 * N_USERS)
-        first = lists_of(settings)
-        publish(settings, "events", events(1, 4))
-        with workers(settings, folder, "second") as sequencer:
-            settle(settings, sequencer, N_USERS)
+            first = lists_of(settings)
+            second_folder = folder / "artifacts" / "second"
+            swap = publish_artifact(settings.kafka, second_folder, "live", refresh_days=None, timeout_s=WAIT_S)
+            answers = asyncio.run(swap).answers
+            assert answers is not None
+            answers.check("the second artifact")
+            publish(settings, "events", events(1, 4))
+            settle(settings, sequencer, 5 * N_USERS)
         second = [one for one in lists_of(settings) if one.record.artifact != first[0].record.artifact]
         yield Live(settings, folder, first, second)
     finally:
@@ -234,12 +239,10 @@ def check_refusals(live: Live, capsys: Screen) -> None:
     for argv, expected in wrong:
         error = live.run(capsys, *argv, code=2)
         assert expected in error, error
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HEADRACE_ARTIFACT_ROOTS", str(live.folder / "artifacts" / "first"))
-        patch.setattr(Live, "variables", lambda _self: {})
-        for name, value in variables_of(live.settings, live.folder).items():
-            patch.setenv(name, value)
-        error = live.run(capsys, user, item, code=2)
+    second = live.folder / "artifacts" / "second"
+    second.rename(gone := live.folder / "gone")
+    error = live.run(capsys, user, item, code=2)
+    gone.rename(second)
     assert f"artifact {record.artifact}: made the list" in error
     assert "--artifact DIR" in error
 

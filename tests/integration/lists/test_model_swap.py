@@ -6,8 +6,12 @@ import asyncio
 import hashlib
 import json
 import shutil
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import msgspec
@@ -113,6 +117,27 @@ BAD: dict[str, tuple[Callable[[Path], None], bool, str]] = {
 }
 
 
+@contextmanager
+def store(folder: Path) -> Iterator[str]:
+    """Give the URI of a web server that shows a folder."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietFiles, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    """Files of a folder, without ranges; requests are not logged."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing."""
+
+
 async def announced_answers(
     settings: Settings, folder: Path, damage: Callable[[Path], None], is_before: bool
 ) -> Answers:
@@ -154,9 +179,11 @@ def test_a_published_artifact_is_in_force_and_a_rollback_takes_it_back(
     own, _ = checked_artifact(first)
     states: dict[str, WindowState | None] = {}
     broker = ["--broker", settings.kafka.broker, "--json"]
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, store(first.parent) as uri:
         patch.setenv("HEADRACE_TOPIC_PREFIX", settings.kafka.topic_prefix)
-        with recommender(settings, tmp_path, HEADRACE_ARTIFACT=str(first)) as worker:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        variables = {"HEADRACE_ARTIFACT": str(first), "HEADRACE_ARTIFACT_ROOTS": f"{first.parent},{uri}"}
+        with recommender(settings, tmp_path, **variables) as worker:
             serve_again(settings, worker, states)
             assert artifacts_of(settings) == {own.version} and worker.counts()["artifact"] == own.version
             assert main(["models", "publish", str(second), "--refresh", "3650", *broker]) == 0
@@ -176,9 +203,9 @@ def test_a_published_artifact_is_in_force_and_a_rollback_takes_it_back(
             assert artifacts_of(settings) == {own.version} and worker.counts()["artifact"] == own.version
             assert main(["models", "rollback", *broker]) == 2, "nothing is announced any more"
             capsys.readouterr()
-            assert main(["models", "publish", str(second), "--no-wait", *broker]) == 0
+            assert main(["models", "publish", f"{uri}/second", "--no-wait", *broker]) == 0
             wait_until(lambda: worker.counts()["artifact"] == other, WAIT_S, worker.log_tail)
-        with recommender(settings, tmp_path, HEADRACE_ARTIFACT=str(first)) as worker:
+        with recommender(settings, tmp_path, **variables) as worker:
             assert worker.counts()["artifact"] == other, "a worker that starts later takes the announced artifact"
             serve_again(settings, worker, states)
             assert artifacts_of(settings) == {other}
@@ -196,14 +223,18 @@ def test_a_bad_artifact_changes_nothing_and_the_receipt_says_why(settings: Setti
             answers = asyncio.run(announced_answers(settings, folder, damage, is_before))
             assert [receipt.stage for receipt in answers.given] == ["failed"], name
             assert said in answers.given[0].detail, (name, answers.given[0].detail)
-        for uri, said in ((str(tmp_path / "elsewhere"), "ARTIFACT_ROOTS"), ("s3://bucket/model", "absolute path")):
+        for uri, said in (
+            (str(tmp_path / "elsewhere"), "ARTIFACT_ROOTS"),
+            ("s3://bucket/model", "artifact_roots"),
+            ("models/first", "absolute path"),
+        ):
             record = ModelAnnouncement(1, "bad", uri, "0" * 64, 5, {})
             announcement = asyncio.run(announce(settings.kafka, "models", "live", record))
             waiting = wait_for_receipts(settings.kafka, "model", announcement, apps=["recommender"], timeout_s=WAIT_S)
             (receipt,) = asyncio.run(waiting).given
             assert receipt.stage == "failed" and said in receipt.detail
         assert worker.counts()["artifact"] == own.version and worker.is_running
-        assert worker.counts()["values"]["model_swaps_failed"] == len(BAD) + 2
+        assert worker.counts()["values"]["model_swaps_failed"] == len(BAD) + 3
         serve_again(settings, worker, states)
         assert artifacts_of(settings) == {own.version}
     with recommender(settings, tmp_path, HEADRACE_ARTIFACT=str(first)) as worker:

@@ -11,7 +11,7 @@ from typing import Any
 from models.training.log_findings import find_no_hits
 from streams.errors import InputError
 from streams.settings.load import load_settings
-from tools.announcing.models import TIMEOUT_S, publish_artifact
+from tools.announcing.models import TIMEOUT_S, check_name, current, publish_artifact
 from tools.cli import emit
 from tools.files.cells.times import parse_time
 from tools.training.catalogue_share import share_of_items
@@ -97,6 +97,9 @@ def _checked(args: argparse.Namespace) -> tuple[FitOptions, TrainingSources]:
     parse_time("--until", args.until)
     sources.check()
     choose_text()
+    if args.publish:
+        check_name("--name", args.name)
+        asyncio.run(current(load_settings(broker=args.broker).kafka, args.name))
     return fit, sources
 
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
 from streams.contract.announcements import ModelAnnouncement
 from streams.errors import InputError
 from streams.settings.load import Settings, load_settings
-from streams.settings.record_limits import MAX_ID_LENGTH
 from tools.announcing.announce import announced
-from tools.announcing.models import TIMEOUT_S, Swap, as_row, current, publish_artifact, roll_back
+from tools.announcing.models import TIMEOUT_S, Swap, as_row, check_name, current, publish_artifact, roll_back
 from tools.cli import add_common_arguments, emit, say, write_row
 
 MAX_REFRESH_DAYS: Final = 3_650
@@ -23,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of this command."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     publish = actions.add_parser("publish", help="announce an artifact, and wait until it is in force")
-    publish.add_argument("folder", type=Path, metavar="DIR", help="the artifact; recommenders read the same path")
+    publish.add_argument(
+        "folder", metavar="DIR", help="the artifact: a folder or a URI; recommenders read the same place"
+    )
     rollback = actions.add_parser("rollback", help="announce the artifact before the present one again")
     listing = actions.add_parser("list", help="list what is announced under each name")
     show = actions.add_parser("show", help="show what is announced under a name")
@@ -49,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
     settings = load_settings(broker=args.broker)
     if args.action == "list":
         return _list(args, settings)
-    if not 1 <= len(args.name) <= MAX_ID_LENGTH:
-        raise InputError(f"--name: {len(args.name)} characters, must be 1 to {MAX_ID_LENGTH}")
+    check_name("--name", args.name)
     if args.action == "show":
         return _show(args, settings)
     if args.refresh is not None and not 0 <= args.refresh <= MAX_REFRESH_DAYS:

@@ -72,7 +72,7 @@ def as_dict(flow: Flow) -> dict[str, Any]:
         "topic": flow.topic,
         "state": None if flow.group is None else flow.group.state,
         "members": [{"id": m.member_id, "host": m.host, "partitions": len(m.partitions)} for m in members],
-        "models": dict(flow.models),
+        "serving": {member: vars(one) for member, one in flow.serving.items()},
         "rejecting": list(flow.rejecting),
         "open_transactions": [
             {"partition": place[1], "last_stable": flow.after[place].end, "high_watermark": flow.watermarks[place]}
@@ -105,7 +105,7 @@ def as_lines(flows: Sequence[Flow], pages: Sequence[Mapping[str, Any]], problems
             f"lag {found['lag']} on {flow.topic}"
         )
         lines += [] if flow.share is None else [f"  {share_text(flow.share)}"]
-        lines += [f"  {member} serves artifact {version}" for member, version in flow.models.items()]
+        lines += [f"  {member} serves {one}" for member, one in flow.serving.items()]
         lines += [
             f"  partition {p['partition']}: committed {p['committed']}, end {p['end']}, lag {p['lag']}"
             + ("" if p["has_worker"] or flow.group is None else ", no worker")

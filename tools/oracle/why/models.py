@@ -2,7 +2,8 @@
 
 ::
 
-    --artifact ─► the setting artifact ─► where the topic models says ─► folders of artifact_roots
+    --artifact ─► the setting artifact ─► where the topic models says
+                                         ─► folders of artifact_roots ─► what was fetched
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlparse
 
 from models.artifact.artifact import MANIFEST, ArtifactError
 from models.artifact.manifest import read_manifest, version_of
+from models.artifact.stores import local_folder
 from models.files.plain_files import MAX_MANIFEST_BYTES, FileError, opened, read_plain
 from streams.contract.announcements import ModelAnnouncement
 from streams.contract.records import RecordDecoder
 from streams.errors import InputError, RecordError, TopicError
 from streams.kafka.topic_reader import read_records
 from streams.recommender.model.artifact_encoder import ArtifactEncoder, usable_artifact, usable_device
+from streams.recommender.model.stored_artifact import artifact_cache
 from streams.recommender.served import Model
 from streams.settings.load import KafkaSettings, RecommenderSettings, Settings
 
@@ -61,7 +63,7 @@ class ModelFinder:
             announced = () if self._named else await announced_folders(self._settings.kafka)
             folder = find_artifact(version, settings, self._named, announced)
             device = usable_device(settings.device)
-            artifact = usable_artifact(folder, device, () if self._named else settings.roots())
+            artifact = usable_artifact(folder, device, () if self._named else _roots(settings))
             artifact = artifact.beside(self._settings.sequencer.types().window_types)
             encoder = ArtifactEncoder.of(artifact, device, settings)
             embed = None if encoder is None else encoder.embed
@@ -83,9 +85,8 @@ async def announced_folders(settings: KafkaSettings) -> list[Path]:
             except RecordError:
                 continue
             for text in (announced.previous, announced.uri):
-                uri = urlparse(text or "")
-                if uri.path and uri.scheme in ("", "file"):
-                    found[Path(unquote(uri.path))] = None
+                if text and (folder := local_folder(text)) is not None:
+                    found[folder] = None
     return [*reversed(found)]
 
 
@@ -116,7 +117,7 @@ def find_artifact(version: str, settings: RecommenderSettings, named: Path | Non
     looked_at: dict[str, str] = {}
     for folder in _folders(settings, announced):
         try:
-            looked_at[str(folder)] = version_in(folder, settings.roots())
+            looked_at[str(folder)] = version_in(folder, _roots(settings))
         except ArtifactError:
             continue
         if looked_at[str(folder)] == version:
@@ -140,10 +141,14 @@ def _folders(settings: RecommenderSettings, announced: Sequence[Path]) -> Iterat
 def _all_folders(settings: RecommenderSettings, announced: Sequence[Path]) -> Iterator[Path]:
     yield Path(settings.artifact).absolute()
     yield from announced
-    for root in settings.roots():
+    for root in _roots(settings):
         if root.is_dir():
             yield root
             yield from sorted(child for child in root.iterdir() if child.is_dir())
+
+
+def _roots(settings: RecommenderSettings) -> list[Path]:
+    return [*settings.roots(), artifact_cache(settings)]
 
 
 def version_in(directory: Path, roots: Sequence[Path] = ()) -> str:

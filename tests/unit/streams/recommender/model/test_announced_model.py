@@ -21,8 +21,13 @@ class Given:
 
     def __init__(self) -> None:
         self.receipts: list[tuple[str, str, str]] = []
+        self.in_force: tuple[str | None, str | None] = None, None
 
-    def give(self, _kind: str, announcement: str, *, stage: str, detail: str = "", **_: Any) -> None:
+    def give(
+        self, _kind: str, announcement: str, *, stage: str, detail: str = "",
+        artifact: str | None = None, golden: str | None = None,
+    ) -> None:  # fmt: skip
+        self.in_force = artifact, golden
         self.receipts.append((announcement, stage, detail))
 
     def answers(self) -> list[tuple[str, str, str]]:
@@ -35,7 +40,11 @@ def announced(offset: int, artifact: str = "a") -> Announcement:
 
 def model_of(load: Any) -> tuple[AnnouncedModel, Given, Metrics]:
     given, metrics = Given(), Metrics()
-    return AnnouncedModel("live", cast(Receipts, given), metrics, load, lambda: "3 of 9 items"), given, metrics
+    return (
+        AnnouncedModel("live", cast(Receipts, given), metrics, load, lambda: "3 of 9 items", lambda: "equal"),
+        given,
+        metrics,
+    )
 
 
 def test_an_artifact_in_force_is_answered_and_named() -> None:
@@ -65,6 +74,7 @@ def test_whatever_loading_raises_leaves_the_present_artifact_and_says_why(failur
         await model.put_in_force(announced(4, "bad"))
         assert [(each[0], each[1]) for each in given.answers()] == [("live@none", "done"), ("live@0.4", "failed")]
         assert str(failure) in given.answers()[1][2]
+        assert given.in_force == ("a0", "equal"), "the answer names what lists are made with"
         assert metrics.artifact == "a0" and "artifact bad is not in force" in model.problem
         assert metrics.values["model_swaps_failed"] == 1
 

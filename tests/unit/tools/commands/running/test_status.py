@@ -19,6 +19,7 @@ from tests.support.builders import idle_health
 from tools.commands.running.status import as_dict, as_lines
 from tools.main import main
 from tools.workers.flow import Flow, page, problems_of
+from tools.workers.serving import Serving
 
 A: Place = ("events", 0)
 B: Place = ("events", 1)
@@ -103,6 +104,16 @@ def test_json_and_text_say_the_same() -> None:
         and "partition 1: committed 100, end 100, lag 0, no worker" in text
     )
     assert text.endswith("NOT healthy: sequencer: x")
+
+
+def test_each_worker_is_shown_with_what_it_serves() -> None:
+    served = {"m-1": Serving("3f2a", "equal", "rules 9c1d"), "m-2": Serving("3f2a", "none"), "m-3": Serving("77")}
+    looked = replace(flow(100, 100), serving=served)
+    assert as_dict(looked)["serving"]["m-1"] == {"artifact": "3f2a", "golden": "equal", "rules": "rules 9c1d"}
+    text = "\n".join(as_lines([looked], [], []))
+    assert "m-1 serves artifact 3f2a, golden lists equal, rules 9c1d" in text
+    assert "m-2 serves artifact 3f2a, no golden windows, no rules" in text
+    assert "m-3 serves artifact 77, golden lists unknown, no rules" in text
 
 
 @pytest.fixture

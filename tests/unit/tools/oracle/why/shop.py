@@ -14,7 +14,7 @@ from models.base.types import Float32
 from models.ranking.catalogue import build_catalogue
 from models.rules.row_rules import Rules
 from models.text.encoder import FakeEncoder
-from streams.catalogue.changes import facts_of
+from streams.catalogue.item_facts import facts_of
 from streams.catalogue.item_vectors import item_vectors
 from streams.catalogue.seen_index import SeenIndex
 from streams.contract.item_records import is_shown
