@@ -53,7 +53,8 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     # status checks whether a partition without progress has records left, and what workers serve
     "operator": ("events", "sequences", "receipts"),
     "explainer": ("recommendations", "sequences", "events", "items", "user-vectors", "users", "models", "rules"),
-    "server": ("recommendations", "items", "users", "rules", "sequences"),  # its page shows windows
+    # its page shows windows, and how long records take
+    "server": ("recommendations", "items", "users", "rules", "sequences", "events"),
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
     # and removes requests that have lapsed
@@ -111,7 +112,7 @@ def _entries(role: Role, kafka: KafkaSettings) -> Iterator[Acl]:
     for name in topics_of(role):
         operations = ("Read",) * (name in READS[role]) + ("Write",) * (name in WRITES[role]) + ("Describe",)
         yield Acl("topic", kafka.topic(name), operations)
-    if role in ("announcer", "eraser"):  # who must answer: the members of the groups
+    if role in ("announcer", "eraser", "server"):  # who must answer; what they have committed
         for app in get_args(Answering):
             yield Acl("group", kafka.group(app), ("Describe",))
     if role in ("sequencer", "recommender"):

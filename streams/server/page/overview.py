@@ -7,15 +7,17 @@ from typing import Any
 from litestar import Request, Response, get
 
 from streams.server.gate.callers import needs
+from streams.server.page.flow_page import flow_values
+from streams.server.page.parts import ThePage
 from streams.server.page.shell import show
 from streams.server.parts.server import Server, TheServer
 from streams.settings.record_limits import MAX_ID_LENGTH
 
 
 @get("/", guards=[needs("read")])
-async def overview(request: Request[Any, Any, Any], server: TheServer) -> Response[bytes]:
+async def overview(request: Request[Any, Any, Any], server: TheServer, parts: ThePage) -> Response[bytes]:
     """Return the first page."""
-    return show(request, "overview", max_id=MAX_ID_LENGTH, **await _numbers(server))
+    return show(request, "overview", max_id=MAX_ID_LENGTH, **flow_values(parts), **await _numbers(server))
 
 
 @get("/page/overview", guards=[needs("read")])

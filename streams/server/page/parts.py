@@ -7,6 +7,8 @@ from typing import Protocol, TypeAlias
 
 from litestar.di import NamedDependency
 
+from streams.server.page.flow import FlowWatch, Look
+from streams.server.page.tails import BrokerFlow
 from streams.server.page.windows import Found, WindowReader
 from streams.server.parts.server import Server
 
@@ -23,6 +25,16 @@ class Windows(Protocol):
         ...
 
 
+class Flow(Protocol):
+    """Gives looks at the flow, oldest first, and why there is none."""
+
+    problem: str
+
+    def looks(self) -> list[Look]:
+        """Return the looks so far."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class PageParts:
     """The page's parts of one server. For one event loop.
@@ -31,11 +43,13 @@ class PageParts:
     """
 
     windows: Windows
+    flow: Flow
 
     @classmethod
     def of(cls, server: Server) -> PageParts:
         """Return the parts of a server; they connect to nothing yet."""
-        return cls(WindowReader(server.settings.kafka))
+        kafka = server.settings.kafka
+        return cls(WindowReader(kafka), FlowWatch(lambda: BrokerFlow.open(kafka)))
 
 
 #: The type of a handler's argument ``parts``.

@@ -9,7 +9,7 @@ from litestar import Request, Response, Router
 from litestar.di import Provide
 
 from streams.server.gate.problems import Problem
-from streams.server.page import overview, users
+from streams.server.page import flow_page, overview, users
 from streams.server.page.parts import PageParts
 from streams.server.page.shell import show
 from streams.server.page.static_files import static_file
@@ -31,6 +31,8 @@ def page_router(open_parts: Callable[[Server], PageParts] = PageParts.of) -> Rou
             static_file,
             overview.overview,
             overview.overview_numbers,
+            flow_page.flow_now,
+            flow_page.flow_chart,
             users.users,
             users.recent_users,
             users.user_page,

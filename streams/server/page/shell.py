@@ -55,7 +55,13 @@ def environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"path": lambda text: quote(str(text), safe=""), "clock": clock, "day": day}
+    made.filters |= {
+        "path": lambda text: quote(str(text), safe=""),
+        "clock": clock,
+        "day": day,
+        "rate": rate,
+        "duration": duration,
+    }
     made.globals |= {"static": address_of, "pages": PAGES, "languages": LANGUAGES, "themes": THEMES}
     return made
 
@@ -68,6 +74,16 @@ def clock(ts_ms: int) -> str:
 def day(ts_ms: int) -> str:
     """Return a day as people read it, in UTC."""
     return _utc(ts_ms).strftime("%Y-%m-%d") if _is_date(ts_ms) else "-"
+
+
+def rate(per_s: float) -> str:
+    """Return records per second as people read them."""
+    return f"{per_s:,.0f}/s" if per_s >= 10 or per_s == 0 else f"{per_s:.1f}/s"
+
+
+def duration(ms: float) -> str:
+    """Return a duration as people read it."""
+    return f"{ms:.0f} ms" if ms < 10_000 else f"{ms / 1000:,.0f} s"
 
 
 def _is_date(ts_ms: int) -> bool:

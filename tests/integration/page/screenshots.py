@@ -27,8 +27,9 @@ SHOTS: Final = (
     Shot("user-en-light", f"/page/user?id={USER}&", "en", "light"),
     Shot("user-zh-dark", f"/page/user?id={USER}&", "zh", "dark"),
     Shot("user-zh-light-390", f"/page/user?id={USER}&", "zh", "light", 390, 844),
-    Shot("overview-zh-light", "/?", "zh", "light", 1280, 460),
-    Shot("overview-en-dark-390", "/?", "en", "dark", 390, 700),
+    Shot("overview-en-light", "/?", "en", "light"),
+    Shot("overview-zh-dark", "/?", "zh", "dark"),
+    Shot("overview-en-light-390", "/?", "en", "light", 390, 900),
     Shot("users-en-light", "/page/users?", "en", "light", 1280, 460),
 )
 

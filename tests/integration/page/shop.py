@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import socket
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import uvicorn
 
 from streams.contract.records import Item, RecommendedItem, SourceRank
 from streams.contract.windows import Trigger, WindowItem, WindowState
+from streams.server.page.flow import Delay, Look
 from streams.server.page.parts import PageParts
 from streams.server.page.routes import page_router
 from streams.server.page.windows import Found
@@ -63,6 +65,29 @@ class ShownWindow:
         return [USER.encode(), *(f"shopper-{number}".encode() for number in range(18, 18 + n // 5))]
 
 
+class ShownFlow:
+    """Stands for the watch of the flow: ten minutes of a steady stream with one stall."""
+
+    problem = ""
+
+    def looks(self) -> list[Look]:
+        """Return the looks of ten minutes."""
+        return [_look(n) for n in range(300)]
+
+
+def _look(n: int) -> Look:
+    wave, stall = 8 * math.sin(n / 9), 900 * math.exp(-abs(n - 180) / 6)
+    delays = {
+        "event_window": Delay(31 + wave, 58 + 2 * wave, 400),
+        "window_list": Delay(96 + wave, 171 + 3 * wave + stall, 400),
+        "event_list": Delay(130 + 2 * wave, 235 + 5 * wave + stall, 400),
+    }
+    written = {"events": 1_240.0, "sequences": 910.0, "recommendations": 908.0}
+    return Look(
+        NOW_MS + 2_000 * n, written, {"events": 1_240.0, "sequences": 905.0}, {"events": 0, "sequences": 37}, delays
+    )
+
+
 @contextlib.contextmanager
 def open_shop(folder: Path) -> Iterator[str]:
     """Give the URL of the shop's page, served by a thread."""
@@ -70,7 +95,7 @@ def open_shop(folder: Path) -> Iterator[str]:
     servers: list[uvicorn.Server] = []
 
     async def serve() -> None:
-        app = ServedApp(folder, routers=[page_router(lambda server: PageParts(ShownWindow()))])
+        app = ServedApp(folder, routers=[page_router(lambda server: PageParts(ShownWindow(), ShownFlow()))])
         await fill(app)
         config = uvicorn.Config(app.app, lifespan="off", log_config=None, ws="none", timeout_graceful_shutdown=1)
         servers.append(_Server(config))

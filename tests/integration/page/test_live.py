@@ -10,13 +10,17 @@ from pathlib import Path
 import pytest
 
 from streams.contract.kafka_records import OutRecord
+from streams.contract.records import encode
+from streams.contract.windows import WindowState
 from streams.kafka.topics import create_topics
 from streams.server.page import windows
+from streams.server.page.tails import BrokerFlow
 from streams.server.page.windows import Found, WindowReader
 from streams.settings.load import Settings
 from tests.integration.lists.recommender_runs import WAIT_S, publish, recommender, variables_of, windows_of
 from tests.integration.page.browser import Browser
 from tests.integration.server.test_serve import serving
+from tests.unit.streams.server.served import a_list
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
 
@@ -91,4 +95,28 @@ def test_a_window_is_found_in_the_tail_and_before_it_and_changes_live(
             await asyncio.sleep(0.02)
 
     asyncio.run(create_topics(settings.kafka))
+    asyncio.run(run())
+
+
+def test_the_flow_is_measured_on_the_topics(settings: Settings) -> None:
+    """Ends, commits and lag of both hops, and the delay from a window to its list."""
+    states: dict[str, WindowState | None] = {}
+    asyncio.run(create_topics(settings.kafka))
+    records = list(windows_of(6, 2, states))
+    publish(settings, "sequences", records)
+    for user, state in states.items():
+        assert state is not None
+        made = a_list(user, state.revision, offset=state.trigger.offset)
+        publish(settings, "recommendations", [OutRecord(user.encode(), encode(made))])
+
+    async def run() -> None:
+        source = await BrokerFlow.open(settings.kafka)
+        try:
+            offsets, delays = await source.offsets(), await source.delays()
+        finally:
+            await source.close()
+        assert offsets.ends == {"events": 0, "sequences": 12, "recommendations": 6}
+        assert offsets.lag == {"events": 0, "sequences": 12}
+        assert delays.keys() == {"window_list"} and delays["window_list"].n == 6
+
     asyncio.run(run())

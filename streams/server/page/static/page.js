@@ -49,3 +49,55 @@ document.addEventListener("htmx:afterRequest", (event) => {
     tellLost(false);
   }
 });
+
+// Charts: an element with data-chart names where its numbers are.
+const CHART_EVERY_MS = 2000;
+
+function colour(name) {
+  const probe = document.createElement("span");
+  probe.className = "probe-" + name;
+  document.body.append(probe);
+  const found = getComputedStyle(probe).color;
+  probe.remove();
+  return found;
+}
+
+function chartOptions(data) {
+  const soft = colour("soft");
+  const line = {lineStyle: {color: colour("rule")}};
+  return {
+    animation: false,
+    color: [colour("one"), colour("two"), colour("three")],
+    textStyle: {fontFamily: getComputedStyle(document.body).fontFamily},
+    grid: {left: 8, right: 12, top: 34, bottom: 8, containLabel: true},
+    legend: {top: 0, left: 0, textStyle: {color: soft}, itemHeight: 8},
+    tooltip: {trigger: "axis", renderMode: "richText"},
+    xAxis: {type: "time", axisLabel: {color: soft, hideOverlap: true}, axisLine: line},
+    yAxis: {type: "value", axisLabel: {color: soft, formatter: `{value} ${data.unit}`}, splitLine: line, min: 0},
+    useUTC: true,
+    series: data.series.map((one, index) => ({
+      name: one.name, type: "line", showSymbol: false, connectNulls: false, data: one.points,
+      lineStyle: {width: 2, type: ["solid", "dashed", "dotted"][index % 3]},
+    })),
+  };
+}
+
+async function drawChart(element, chart) {
+  try {
+    const answer = await fetch(element.dataset.chart);
+    if (answer.ok) {
+      chart.setOption(chartOptions(await answer.json()));
+    }
+  } catch {
+    tellLost(true);
+  }
+}
+
+document.addEventListener("DOMContentLoaded", () => {
+  for (const element of document.querySelectorAll("[data-chart]")) {
+    const chart = echarts.init(element, null, {renderer: "canvas"});
+    drawChart(element, chart);
+    setInterval(() => drawChart(element, chart), CHART_EVERY_MS);
+    addEventListener("resize", () => chart.resize());
+  }
+});

@@ -14,7 +14,7 @@ from streams.server.page.texts import locale
 
 PAGE = TEMPLATES.parent
 #: Keys that are put together: these beginnings stand in the code.
-MADE_OF_PARTS = ("type.", "source.", "degraded.", "theme.", "window.")
+MADE_OF_PARTS = ("type.", "source.", "degraded.", "theme.", "window.", "flow.event_", "flow.window_")
 
 
 @pytest.mark.parametrize(
