@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,6 +18,10 @@ from tools.project.image import health_check
 from tools.project.image.without_cuda import main, torch_requirement, without_cuda
 from tools.project.packages import LOCK_FILE, locked_versions
 from tools.workers.ports import free_port
+
+ROOT = Path(__file__).parents[4]
+#: What only the checkout needs: sources of the bench's peer, the image's own build, the vendoring.
+CHECKOUT_ALONE = ("tools/bench/live/peers/kafka_streams/", "tools/project/image/Dockerfile", "tools/project/npm/")
 
 
 class Page(BaseHTTPRequestHandler):
@@ -58,6 +66,23 @@ def test_the_cpu_image_has_every_package_but_those_of_cuda(tmp_path: Path) -> No
     assert all(re.fullmatch(r"torch|triton|cuda-.*|nvidia-.*", name) for name in gone)
     assert after.items() <= before.items() and "torchmetrics" in after
     assert torch.read_text() == f"torch=={before['torch']}\n"
+
+
+def test_the_image_has_every_file_that_the_packages_read(tmp_path: Path) -> None:
+    """The image installs a wheel: a page that is in the checkout alone would be missing there."""
+    for name in ("streams", "models", "tools"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    build = [sys.executable, "-m", "uv", "build", "--quiet", "--wheel", "--no-build-isolation", "--offline", "."]
+    done = subprocess.run(build, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as opened:
+        packed = set(opened.namelist())
+    own = [path for name in ("streams", "models", "tools") for path in (tmp_path / name).rglob("*") if path.is_file()]
+    missing = {path.relative_to(tmp_path).as_posix() for path in own} - packed
+    assert {path for path in missing if not path.startswith(CHECKOUT_ALONE)} == set()
 
 
 def test_a_package_goes_with_its_hashes() -> None:
