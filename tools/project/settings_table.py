@@ -31,7 +31,7 @@ READERS: Final[dict[type, str]] = {
     SequencerSettings: "The sequencer reads these.",
     RecommenderSettings: "The recommender reads these.",
     HealthSettings: "The workers of both apps read these, and so does the supervisor of `headrace up`.",
-    WatchingSettings: "The workers of both apps read these.",
+    WatchingSettings: "The workers of both apps and `headrace serve` read these.",
     ServerSettings: "`headrace serve` reads these.",
 }
 #: The settings that the README shows: nearly every deployment chooses them.

@@ -24,6 +24,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from streams.contract.kafka_records import ConsumedRecord
+from streams.contract.log_coordinates import about
 from streams.contract.newest_lists import rank_of
 from streams.contract.records import Recommendation, RecordDecoder, encode
 from streams.errors import BrokerError, RecordError
@@ -164,7 +165,8 @@ class ListFollower:
             return Change(record.offset, found.user_id.encode(), packed_rank(rank_of(found)), encode(found))
         except (RecordError, ValueError, OverflowError) as exc:
             self._count("lists_malformed", 1)
-            log.warning("recommendations: offset %d of partition %d left out: %s", record.offset, record.partition, exc)
+            place, extra = (record.offset, record.partition), about(record.topic, record.partition, record.offset)
+            log.warning("recommendations: offset %d of partition %d left out: %s", *place, exc, extra=extra)
             return None
 
     async def _note(self, consumer: Any, tps: Sequence[TopicPartition]) -> None:

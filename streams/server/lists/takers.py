@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from streams.announcements.scenario_rules import scenario_rules
 from streams.contract.item_records import UserDecoder
+from streams.contract.log_coordinates import about
 from streams.contract.records import encode
 from streams.errors import BrokerError, RecordError
 from streams.formats.decoders import open_item_decoder, open_registry
@@ -50,7 +51,13 @@ class ItemTaker:
                 item_id, item = self._decoder.decode(record)
             except RecordError as exc:
                 self._count("items_malformed", 1)
-                log.warning("items: offset %d of partition %d left out: %s", record.offset, record.partition, exc)
+                log.warning(
+                    "items: offset %d of partition %d left out: %s",
+                    record.offset,
+                    record.partition,
+                    exc,
+                    extra=about(record.topic, record.partition, record.offset),
+                )
                 continue
             self._shown.put(item_id, item)
             self._records.put("items", item_id.encode(), None if item is None else encode(item))
@@ -79,7 +86,11 @@ class UserTaker:
             except RecordError as exc:
                 self._count("users_malformed", 1)
                 log.warning(
-                    "users: offset %d of partition %d left out: %s", record.offset, record.partition, exc.reason
+                    "users: offset %d of partition %d left out: %s",
+                    record.offset,
+                    record.partition,
+                    exc.reason,
+                    extra=about(record.topic, record.partition, record.offset),
                 )
                 continue
             self._records.put("users", user_id.encode(), None if user is None else encode(user))

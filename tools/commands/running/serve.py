@@ -12,6 +12,7 @@ from typing import Any
 from streams.errors import InputError
 from streams.kafka.deployment import load_deployment
 from streams.printable import PrintableFormatter
+from streams.runtime.worker_logging import JsonFormatter
 from streams.server.gate.callers import SCOPES
 from streams.server.gate.key_file import SETTING, add_key, read_keys, remove_key
 from streams.server.page.routes import page_router
@@ -51,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "keys":
         return _keys(args)
     settings = load_deployment(broker=args.broker, serve_bind=args.bind, serve_port_number=args.port)
-    _log_to_stderr()
+    _log_to_stderr(settings.watching.log_format)
     run_server(
         settings,
         routers=[page_router()],
@@ -69,9 +70,10 @@ def _listens(url: str, settings: Settings) -> None:
         say("no keys: whoever reaches this address of this machine may do everything", style="dim")
 
 
-def _log_to_stderr() -> None:
+def _log_to_stderr(log_format: str) -> None:
     handler = logging.StreamHandler()
-    handler.setFormatter(PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    text = PrintableFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
+    handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from streams.contract.log_coordinates import ATTRIBUTE
 from streams.contract.records import encode
 from streams.runtime.tracing import HEADER, Tracing
 from streams.server.lists.answers import ListAnswers, Question
@@ -66,3 +68,16 @@ def test_only_the_newest_traced_lists_are_remembered() -> None:
         traces.answered(list_id, 1)
     (span,) = ended.get_finished_spans()
     assert (span.attributes or {})["headrace.list_id"] == "l1"
+
+
+def test_a_record_that_is_left_out_is_named_by_its_place(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The log line has the coordinates as fields, for ``log_format=json``."""
+
+    async def take() -> None:
+        store = RocksDbStore(tmp_path / "store")
+        await ListFollower(KafkaSettings(), store).take(2, [FakeRecord(b"u", b"no list", 7, 2, "shop.recommendations")])
+        await store.close()
+
+    asyncio.run(take())
+    (line,) = caplog.records
+    assert getattr(line, ATTRIBUTE) == {"topic": "shop.recommendations", "partition": 2, "offset": 7}
