@@ -59,7 +59,7 @@ FLOW: Final = (
         "min_over_time(headrace_lag[5m]) > 0 and deriv(headrace_lag[5m]) > 0",
         "10m",
         "page",
-        "Partition {{ $labels.partition }} of {{ $labels.instance }} lags by {{ $value }} records, and the lag grows.",
+        "Partition {{ $labels.partition }} of {{ $labels.instance }} lags by {{ $value | humanize }} records, and the lag grows.",
         "Add workers, up to the number of partitions; if it is one partition alone, look for a user with very many events.",
     ),
     Alert(
@@ -67,7 +67,7 @@ FLOW: Final = (
         "headrace_list_age_seconds > 60 and on (instance) headrace_pending_windows > 0",
         "1m",
         "page",
-        "{{ $labels.instance }} delivered no list for {{ $value }} s while users wait.",
+        "{{ $labels.instance }} delivered no list for {{ $value | humanize }} s while users wait.",
         "See 'A model in trouble' in docs/operations.md.",
     ),
     Alert(
@@ -75,7 +75,7 @@ FLOW: Final = (
         "histogram_quantile(0.99, sum by (le) (rate(headrace_freshness_ms_bucket[5m]))) > 1000",
         "10m",
         "ticket",
-        "The 99th percentile of freshness is {{ $value }} ms, above 1 s.",
+        "The 99th percentile of freshness is {{ $value | humanize }} ms, above 1 s.",
         "headrace_stage_ms says which stage grew; a smaller model, a GPU or more recommenders help against a long queue.",
     ),
     Alert(
@@ -92,7 +92,7 @@ FLOW: Final = (
         _grew("events_expired"),
         "0m",
         "page",
-        "The broker deleted up to {{ $value }} records before {{ $labels.instance }} read them.",
+        "The broker deleted up to {{ $value | humanize }} records before {{ $labels.instance }} read them.",
         "See 'Events deleted before they were read' in docs/operations.md.",
     ),
     Alert(
@@ -134,7 +134,7 @@ MODEL: Final = (
         "count(count by (artifact) (headrace_artifact)) > 1",
         "30m",
         "ticket",
-        "Recommenders make lists with {{ $value }} artifacts.",
+        "Recommenders make lists with {{ $value | humanize }} artifacts.",
         "headrace status names the artifact of each worker; /health of the one that did not follow says why.",
     ),
     Alert(
@@ -142,7 +142,7 @@ MODEL: Final = (
         "count(count by (version) (headrace_build_info)) > 1",
         "1h",
         "ticket",
-        "Workers of {{ $value }} releases run beside each other.",
+        "Workers of {{ $value | humanize }} releases run beside each other.",
         "End the upgrade: recommenders first, then sequencers.",
     ),
     Alert(
@@ -150,7 +150,7 @@ MODEL: Final = (
         "headrace_index_recall_percent < 98",
         "10m",
         "ticket",
-        "Retrieval of {{ $labels.instance }} finds {{ $value }} % of the exact best 100.",
+        "Retrieval of {{ $labels.instance }} finds {{ $value | humanize }} % of the exact best 100.",
         "See docs/results/large-catalogues.md.",
     ),
 )
@@ -222,7 +222,7 @@ SERVER: Final = (
         "min_over_time(headrace_serve_lists_lag[5m]) > 1000",
         "5m",
         "ticket",
-        "{{ $labels.instance }} has not read {{ $value }} records on recommendations.",
+        "{{ $labels.instance }} has not read {{ $value | humanize }} records on recommendations.",
         "Its answers are old: give it a core of its own, or look at the broker.",
     ),
     Alert(
@@ -230,7 +230,7 @@ SERVER: Final = (
         "histogram_quantile(0.99, sum by (le) (rate(headrace_serve_latency_seconds_bucket[5m]))) > 0.1",
         "10m",
         "ticket",
-        "The 99th percentile of an answer is {{ $value }} s, above 0.1 s.",
+        "The 99th percentile of an answer is {{ $value | humanize }} s, above 0.1 s.",
         "Start another server; headrace_serve_latency_seconds says which route is slow.",
     ),
 )

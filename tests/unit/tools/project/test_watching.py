@@ -19,6 +19,7 @@ from streams.server.gate.measures import Measures
 from tools.project.watching import alerts, dashboard, metrics_page
 
 OPERATIONS = Path(__file__).parents[4] / "docs" / "operations.md"
+RULE_TEST = Path(__file__).with_name("alert_rules_test.yml")
 EVERY = [each for metrics in metrics_page.TABLES.values() for each in metrics]
 #: What Prometheus itself knows of each worker.
 PROMETHEUS_OWN = {"up"}
@@ -149,4 +150,20 @@ def test_prometheus_takes_the_files(command: list[str]) -> None:
     assert yaml.safe_load(named.read_text("utf-8"))
     for promtool in CHECKERS:
         done = subprocess.run([promtool, *command, str(named)], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_alerts_ring_for_what_they_name(tmp_path: Path) -> None:
+    """Each series of the file leads to the alert that it must, and a quiet worker to none."""
+    case = yaml.safe_load(RULE_TEST.read_text("utf-8"))
+    rules = yaml.safe_load(alerts.DOCUMENT.read_text("utf-8"))
+    every = {rule["alert"]: rule for group in rules["groups"] for rule in group["rules"]}
+    asked = {each["alertname"] for test in case["tests"] for each in test["alert_rule_test"]}
+    assert len(asked) >= 7 and asked <= every.keys()
+    for rule in every.values():
+        del rule["annotations"]
+    (tmp_path / "alerts.yml").write_text(yaml.safe_dump(rules))
+    (tmp_path / "test.yml").write_text(yaml.safe_dump(case))
+    for promtool in CHECKERS:
+        done = subprocess.run([promtool, "test", "rules", "test.yml"], cwd=tmp_path, capture_output=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
