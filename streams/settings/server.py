@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -28,6 +28,9 @@ class ServerSettings:
     serve_body_bytes : longest body of a request
     serve_rate_limit : most requests of one key, or of one address where there are no keys; a caller
         may send those of one second at once
+    serve_gorse : whether the server also answers the requests of Gorse's clients, under ``/api``
+    serve_gorse_types : event types of feedback types that have other names,
+        ``star=purchase,share=click``
     """
 
     serve_bind: str = "127.0.0.1"
@@ -36,6 +39,8 @@ class ServerSettings:
     serve_keys_file: str = ""
     serve_body_bytes: Annotated[int, Meta(ge=1_024, le=64 << 20)] = 4 * 1024 * 1024
     serve_rate_limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    serve_gorse: Literal["off", "on"] = "off"
+    serve_gorse_types: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -62,6 +62,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.server.writing"},
         {"streams.server.parts"},
         {"streams.server.routes", "streams.server.page"},
+        {"streams.server.gorse"},
         {"streams.server"},
     ],
     "tools": [

@@ -40,7 +40,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 #: Where the door leaves the id of a request in its ASGI scope.
 REQUEST_ID: Final = "headrace.request_id"
 #: Answered without a key: supervisors and load balancers have none.
-OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz", "/api/health/live", "/api/health/ready"})
 #: Files of the page that hold nothing of the shop.
 OPEN_FOLDER: Final = "/page/static/"
 #: Longest wait for a part of a body.

@@ -31,6 +31,16 @@ class KeptRecords:
         found: bytes | None = self._database.get(_FIRST[kind] + key)
         return found
 
+    def page(self, kind: Kind, start: bytes, n: int) -> list[tuple[bytes, bytes]]:
+        """Return the first records of a kind whose keys are not before ``start``, by key."""
+        first = _FIRST[kind]
+        found: list[tuple[bytes, bytes]] = []
+        for key, value in self._database.items(from_key=first + start):
+            if len(found) == n or not key.startswith(first):
+                break
+            found.append((key[len(first) :], value))
+        return found
+
     def put(self, kind: Kind, key: bytes, value: bytes | None) -> None:
         """Take the newest record of a key; None removes it."""
         if value is None:

@@ -93,6 +93,10 @@ class Writes:
         """Return the newest record of an item or a user; None where there is none."""
         return self._records.get(kind, self._key(kind, entry_id))
 
+    def page(self, kind: Kind, start: bytes, n: int) -> list[tuple[bytes, bytes]]:
+        """Return the newest records of a kind by key, from ``start`` on, ``n`` at most."""
+        return self._records.page(kind, start, n)
+
     def _record(self, kind: Kind, entry_id: str, body: bytes, before: bytes | None) -> bytes:
         read = self._entries.item if kind == "items" else self._entries.user
         return read(entry_id, body, before)

@@ -15,6 +15,7 @@ from streams.printable import PrintableFormatter
 from streams.runtime.worker_logging import JsonFormatter
 from streams.server.gate.callers import SCOPES
 from streams.server.gate.key_file import SETTING, add_key, read_keys, remove_key
+from streams.server.gorse.door import gorse_door
 from streams.server.page.routes import page_router
 from streams.server.run import run_server
 from streams.settings.load import Settings, load_settings
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     _log_to_stderr(settings.watching.log_format)
     run_server(
         settings,
-        routers=[page_router()],
+        routers=[page_router(), *gorse_door(settings)],
         listens=lambda url: _listens(url, settings),
         ready=lambda: say("ready", style="green"),
     )
