@@ -53,8 +53,17 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     # status checks whether a partition without progress has records left, and what workers serve
     "operator": ("events", "sequences", "receipts"),
     "explainer": ("recommendations", "sequences", "events", "items", "user-vectors", "users", "models", "rules"),
-    # its page shows windows, and how long records take
-    "server": ("recommendations", "items", "users", "rules", "sequences", "events"),
+    # its page shows windows, how long records take, and rejects, and redrives them
+    "server": (
+        "recommendations",
+        "items",
+        "users",
+        "rules",
+        "sequences",
+        "events",
+        "events.rejected",
+        "privacy",
+    ),  # fmt: skip
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {
     # and removes requests that have lapsed
@@ -68,7 +77,7 @@ WRITES: Final[dict[Role, tuple[str, ...]]] = {
     "eraser": ("users", "privacy"),
     "operator": (),
     "explainer": (),
-    "server": ("events", "items", "users", "privacy"),
+    "server": ("events", "items", "users", "privacy", "events.rejected"),
 }
 
 

@@ -47,6 +47,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.state"},
         {"streams.health", "streams.announcements"},
         {"streams.forgetting"},
+        {"streams.rejects"},
         {"streams.runtime"},
         {"streams.sequencer.compiled"},
         {
@@ -72,7 +73,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.files"},
         {"tools.files.logs", "tools.files.entries"},
         {"tools.main", "tools.catalogue", "tools.workers"},
-        {"tools.broker", "tools.init", "tools.replay", "tools.replay.rejects", "tools.announcing", "tools.oracle.why"},
+        {"tools.broker", "tools.init", "tools.replay", "tools.announcing", "tools.oracle.why"},
         {"tools.announcing.forgetting"},
         {
             "tools.replay.rebuild",

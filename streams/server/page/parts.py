@@ -8,6 +8,7 @@ from typing import Protocol, TypeAlias
 from litestar.di import NamedDependency
 
 from streams.server.page.flow import FlowWatch, Look
+from streams.server.page.rejects import Rejects, TopicRejects
 from streams.server.page.tails import BrokerFlow
 from streams.server.page.windows import Found, WindowReader
 from streams.server.parts.server import Server
@@ -44,12 +45,13 @@ class PageParts:
 
     windows: Windows
     flow: Flow
+    rejects: Rejects
 
     @classmethod
     def of(cls, server: Server) -> PageParts:
         """Return the parts of a server; they connect to nothing yet."""
         kafka = server.settings.kafka
-        return cls(WindowReader(kafka), FlowWatch(lambda: BrokerFlow.open(kafka)))
+        return cls(WindowReader(kafka), FlowWatch(lambda: BrokerFlow.open(kafka)), TopicRejects(server.settings))
 
 
 #: The type of a handler's argument ``parts``.

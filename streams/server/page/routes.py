@@ -9,7 +9,7 @@ from litestar import Request, Response, Router
 from litestar.di import Provide
 
 from streams.server.gate.problems import Problem
-from streams.server.page import flow_page, overview, users
+from streams.server.page import flow_page, overview, rejects_page, users
 from streams.server.page.parts import PageParts
 from streams.server.page.shell import show
 from streams.server.page.static_files import static_file
@@ -38,6 +38,8 @@ def page_router(open_parts: Callable[[Server], PageParts] = PageParts.of) -> Rou
             users.user_page,
             users.user_live,
             users.publish_event,
+            rejects_page.rejects_page,
+            rejects_page.redrive,
         ],
         dependencies={"parts": Provide(parts, sync_to_thread=False)},
         exception_handlers={Problem: refused},

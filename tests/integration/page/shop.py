@@ -7,6 +7,7 @@ import contextlib
 import math
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +16,11 @@ import uvicorn
 
 from streams.contract.records import Item, RecommendedItem, SourceRank
 from streams.contract.windows import Trigger, WindowItem, WindowState
+from streams.rejects.redrive import Tally
+from streams.rejects.reject_reader import RejectedEvent
 from streams.server.page.flow import Delay, Look
 from streams.server.page.parts import PageParts
+from streams.server.page.rejects import RejectsLook
 from streams.server.page.routes import page_router
 from streams.server.page.windows import Found
 from tests.unit.streams.server.served import NOW_MS, ServedApp, a_list
@@ -88,6 +92,27 @@ def _look(n: int) -> Look:
     )
 
 
+class ShownRejects:
+    """Stands for the topic of rejects."""
+
+    async def look(self, reason: str | None) -> RejectsLook:
+        """Return some rejects of three kinds."""
+        counts = Counter({("future", "ts"): 1_204, ("missing", "item_id"): 87, ("malformed", ""): 3})
+        values = ('{"v":1,"event_id":"e9","user_id":"u7","type":"view","ts":1790000000000}', "\x85\xa1v\x01 雨衣")
+        newest = [
+            RejectedEvent(
+                "missing", "item_id", "a required field is absent", "events", "2", str(90_114 - n), str(NOW_MS), b"u7",
+                values[n % 2].encode(), (),
+            )
+            for n in range(6)
+        ]  # fmt: skip
+        return RejectsLook(counts, Counter({("future", "ts"): 1_204}), newest)
+
+    async def redrive(self, reason: str | None, *, is_sent: bool) -> Tally:
+        """Send nothing."""
+        return Tally(sent=84, left=6, redriven_before=1_204)
+
+
 @contextlib.contextmanager
 def open_shop(folder: Path) -> Iterator[str]:
     """Give the URL of the shop's page, served by a thread."""
@@ -95,7 +120,9 @@ def open_shop(folder: Path) -> Iterator[str]:
     servers: list[uvicorn.Server] = []
 
     async def serve() -> None:
-        app = ServedApp(folder, routers=[page_router(lambda server: PageParts(ShownWindow(), ShownFlow()))])
+        app = ServedApp(
+            folder, routers=[page_router(lambda server: PageParts(ShownWindow(), ShownFlow(), ShownRejects()))]
+        )
         await fill(app)
         config = uvicorn.Config(app.app, lifespan="off", log_config=None, ws="none", timeout_graceful_shutdown=1)
         servers.append(_Server(config))

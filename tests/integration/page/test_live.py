@@ -11,15 +11,21 @@ import pytest
 
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import encode
+from streams.contract.rejects import Reject
 from streams.contract.windows import WindowState
+from streams.errors import RecordError
+from streams.kafka.publisher import Publisher
 from streams.kafka.topics import create_topics
 from streams.server.page import windows
+from streams.server.page.rejects import TopicRejects
 from streams.server.page.tails import BrokerFlow
 from streams.server.page.windows import Found, WindowReader
 from streams.settings.load import Settings
 from tests.integration.lists.recommender_runs import WAIT_S, publish, recommender, variables_of, windows_of
 from tests.integration.page.browser import Browser
+from tests.integration.reading import read_all
 from tests.integration.server.test_serve import serving
+from tests.support.builders import FakeRecord, make_event
 from tests.unit.streams.server.served import a_list
 from tools.workers.ports import free_port
 from tools.workers.process import Worker
@@ -120,3 +126,39 @@ def test_the_flow_is_measured_on_the_topics(settings: Settings) -> None:
         assert delays.keys() == {"window_list"} and delays["window_list"].n == 6
 
     asyncio.run(run())
+
+
+def test_rejects_are_counted_shown_and_sent_again_once(settings: Settings) -> None:
+    """What would be rejected again stays; what was sent is marked, and is on ``events``."""
+
+    def reject(offset: int, value: bytes, reason: str, field: str) -> OutRecord:
+        record = FakeRecord(b"u1", value, offset)
+        return Reject(record, RecordError(reason, field, "detail")).as_record()
+
+    asyncio.run(create_topics(settings.kafka))
+    good = encode(make_event("e1", user_id="u1"))
+    records = [
+        reject(1, good, "partition", "key"),
+        reject(2, b"\xc1", "malformed", ""),
+        reject(1, good, "partition", "key"),
+    ]
+
+    async def run() -> None:
+        async with Publisher(settings.kafka) as publisher:
+            for record in records:
+                await publisher.publish(
+                    settings.kafka.topic("events.rejected"), record.key or b"", record.value, record.headers
+                )
+        rejects = TopicRejects(settings)
+        look = await rejects.look(None)
+        assert look.is_whole and sorted(look.rows) == [("malformed", "", 1, 0), ("partition", "key", 1, 0)]
+        assert [one.value for one in (await rejects.look("malformed")).newest] == [b"\xc1"]
+        checked = await rejects.redrive(None, is_sent=False)
+        assert (checked.sent, checked.left, checked.redriven_before) == (1, 1, 0)
+        sent = await rejects.redrive("partition", is_sent=True)
+        assert (sent.sent, sent.left) == (1, 0)
+        assert sorted((await rejects.look(None)).rows) == [("malformed", "", 1, 0), ("partition", "key", 1, 1)]
+        assert (await rejects.redrive(None, is_sent=False)).redriven_before == 1
+
+    asyncio.run(run())
+    assert [record.value for record in read_all(settings, "events")] == [good]

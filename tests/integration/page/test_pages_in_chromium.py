@@ -13,7 +13,7 @@ from tests.integration.page.shop import IDS, USER, open_shop
 
 pytestmark = pytest.mark.long
 
-PAGES = ("/", "/page/users", f"/page/user?id={USER}", "/page/static/nothing.css")
+PAGES = ("/", "/page/users", f"/page/user?id={USER}", "/page/rejects?reason=missing", "/page/static/nothing.css")
 #: Each label, name and landmark that somebody needs who does not see the page.
 UNNAMED = """[
   ...[...document.querySelectorAll('input, select')].filter(field => !field.labels.length),
@@ -97,6 +97,21 @@ def test_the_keyboard_reaches_the_content_first_and_finds_a_user(browser: Browse
     tab.press("Enter", 13)
     tab.wait(f"location.search === '?id={USER}'")
     tab.wait(f"document.querySelectorAll('.list > li').length === 6 && document.body.innerText.includes('{IDS[0]}')")
+
+
+def test_rejects_show_their_bytes_and_are_checked_before_they_are_sent(browser: Browser, shop: str) -> None:
+    """A reject opens; the button says what would be sent, and reloads nothing."""
+    tab = browser.tab(390)
+    tab.open(f"{shop}/page/rejects?reason=missing&language=en")
+    tab.ask("document.querySelectorAll('details').forEach(one => { one.open = true })")
+    assert "7b 22 76 22 3a 31" in tab.text() and '{"v":1,"event_id' in tab.text()
+    assert tab.ask("document.documentElement.scrollWidth") <= 390
+    assert tab.ask("document.getElementById('reason').value") == "missing"
+    tab.ask("document.querySelector('button[value=check]').click()")
+    tab.wait("document.getElementById('said').innerText.startsWith('84 events would be sent; 6 would be')")
+    tab.ask("document.querySelector('button[value=send]').click()")
+    tab.wait("document.getElementById('said').innerText.startsWith('84 events sent')")
+    assert tab.problems == []
 
 
 def test_a_server_that_ends_is_told(browser: Browser, tmp_path: Path) -> None:

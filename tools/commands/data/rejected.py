@@ -17,13 +17,15 @@ from streams.formats.decoders import open_event_decoder
 from streams.kafka.permissions import prepare
 from streams.kafka.publisher import Publisher
 from streams.printable import printable
+from streams.rejects.redrive import Redriver, Tally
+from streams.rejects.reject_reader import RejectedEvent, Wanted, read_marks, read_rejects
 from streams.settings.load import KafkaSettings, Settings, load_settings
 from tools.cli import emit, write_line
-from tools.replay.rejects.redrive import Redriver, Tally
-from tools.replay.rejects.reject_reader import RejectedEvent, Wanted, read_marks, read_rejects
+from tools.files.refused_rows import RefusedRows
 
 SHOWN_RECORDS: Final = 10
 SHOWN_CHARACTERS: Final = 2_000
+SHOWN_LEFT: Final = 100
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -162,12 +164,13 @@ def _redrive(args: argparse.Namespace, settings: Settings, wanted: Wanted) -> in
 async def _send(args: argparse.Namespace, settings: Settings, wanted: Wanted) -> Tally:
     kafka = settings.kafka
     decoder = open_event_decoder(kafka, settings.sequencer.max_future_skew_ms, settings.sequencer.types())
+    told = RefusedRows("records that are not sent", SHOWN_LEFT).refuse
     if not args.yes:
-        redriver = Redriver(kafka, decoder, args.edit, None, await forgotten_users(kafka))
+        redriver = Redriver(kafka, decoder, args.edit, None, await forgotten_users(kafka), told)
         await redriver.redrive(read_rejects(kafka, wanted), await read_marks(kafka))
         return redriver.tally
     await prepare(kafka, "redriver")
     async with Publisher(kafka) as publisher:
-        redriver = Redriver(kafka, decoder, args.edit, publisher, await forgotten_users(kafka))
+        redriver = Redriver(kafka, decoder, args.edit, publisher, await forgotten_users(kafka), told)
         await redriver.redrive(read_rejects(kafka, wanted), await read_marks(kafka))
     return redriver.tally

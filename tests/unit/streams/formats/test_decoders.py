@@ -21,6 +21,8 @@ from streams.contract.records import EventDecoder, Item
 from streams.errors import InputError, RecordError, SettingsError
 from streams.formats.decoders import open_event_decoder, open_item_decoder, open_registry, refuse_foreign
 from streams.kafka.publisher import KeyHomes, partition_of
+from streams.rejects.redrive import Redriver
+from streams.rejects.reject_reader import MARK_KEY, RejectedEvent
 from streams.sequencer.absorb_batch import absorb_batch
 from streams.sequencer.mending import Mender
 from streams.settings.load import KafkaSettings, Settings
@@ -28,8 +30,6 @@ from streams.settings.record_limits import WindowBounds
 from tests.support.builders import T0, FakeRecord
 from tests.support.registries import FakeRegistry, wire
 from tools.oracle.expected import WindowOracle
-from tools.replay.rejects.redrive import Redriver
-from tools.replay.rejects.reject_reader import MARK_KEY, RejectedEvent
 
 NOW = T0 + 1_000_000
 ROW = {"event_id": 11, "user_id": 7, "item_id": "sku-1", "type": "view", "ts": T0}

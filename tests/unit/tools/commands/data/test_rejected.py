@@ -14,13 +14,13 @@ import pytest
 from streams.contract.records import EventDecoder, encode
 from streams.contract.rejects import Reject
 from streams.errors import InputError, RecordError
+from streams.rejects import redrive
+from streams.rejects.redrive import REDRIVEN_FROM, Redriver, Tally
+from streams.rejects.reject_reader import RejectedEvent, Wanted, as_reject, mark, marked
 from streams.settings.load import KafkaSettings
 from tests.support.builders import T0, FakeRecord, make_event
 from tools.commands.data.rejected import as_paragraph, as_text
 from tools.main import main
-from tools.replay.rejects import redrive
-from tools.replay.rejects.redrive import REDRIVEN_FROM, Redriver, Tally
-from tools.replay.rejects.reject_reader import RejectedEvent, Wanted, as_reject, mark, marked
 
 KAFKA = KafkaSettings(topic_prefix="shop-")
 GOOD = encode(make_event("e1"))

@@ -6,16 +6,15 @@ import asyncio
 import contextlib
 import shlex
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from streams.contract.marks import NO_MARKS, Marks
 from streams.contract.records import EventDecoder
 from streams.errors import InputError, RecordError
+from streams.rejects.reject_reader import RejectedEvent, mark
 from streams.settings.load import KafkaSettings
-from tools.files.refused_rows import RefusedRows
-from tools.replay.rejects.reject_reader import RejectedEvent, mark
 
 #: The header of a redriven event that names the original record.
 REDRIVEN_FROM: Final = "redriven-from"
@@ -23,7 +22,6 @@ REDRIVEN_FROM: Final = "redriven-from"
 #: sequencer drops repeated event ids.
 MARK_EVERY: Final = 500
 EDIT_TIMEOUT_S: Final = 30.0
-SHOWN_LEFT: Final = 100
 
 
 class EditError(Exception):
@@ -51,13 +49,8 @@ class Tally:
     sent: int = 0
     redriven_before: int = 0
     forgotten: int = 0
-    refused: RefusedRows = field(default_factory=lambda: RefusedRows("records that are not sent", SHOWN_LEFT))
+    left: int = 0
     reasons_left: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def left(self) -> int:
-        """Return how many were not sent."""
-        return self.refused.n
 
 
 class Redriver:
@@ -68,6 +61,7 @@ class Redriver:
     edit : a command that reads a record's value from standard input and writes the corrected value
         to standard output
     marks : forgotten users; what they did before their request is not sent, nor given to ``edit``
+    told : called with what is not sent, and why
     """
 
     def __init__(
@@ -77,7 +71,9 @@ class Redriver:
         edit: str | None,
         sink: Sink | None,
         marks: Marks = NO_MARKS,
+        told: Callable[[str, Exception], None] = lambda place, exc: None,
     ) -> None:
+        self._told = told
         self._marks = marks
         self.tally = Tally()
         self._kafka = kafka
@@ -155,7 +151,8 @@ class Redriver:
         await self._sink.flush()
 
     def _leave(self, reject: RejectedEvent, exc: Exception) -> None:
-        self.tally.refused.refuse(f"{reject.id}: not sent", exc)
+        self.tally.left += 1
+        self._told(f"{reject.id}: not sent", exc)
         reason = exc.reason if isinstance(exc, RecordError) else "edit"
         self.tally.reasons_left[reason] = self.tally.reasons_left.get(reason, 0) + 1
 
