@@ -24,13 +24,21 @@ from streams.server.gate.key_file import Keys
 from streams.server.gate.problems import MEDIA_TYPE, Problem
 from streams.server.gate.rates import Rates
 from streams.server.parts.server import Server
-from streams.server.routes import health, pushed_lists, writes
+from streams.server.routes import health, list_stream, pushed_lists, ranking, writes
 
 log = logging.getLogger(__name__)
 
 #: Where the OpenAPI document is.
 SCHEMA_PATH: Final = "/v1/schema/openapi.json"
-HANDLERS: Final = (pushed_lists.recommendations, health.healthz, health.readyz, health.metrics, *writes.HANDLERS)
+HANDLERS: Final = (
+    pushed_lists.recommendations,
+    list_stream.stream,
+    health.healthz,
+    health.readyz,
+    health.metrics,
+    *writes.HANDLERS,
+    *ranking.HANDLERS,
+)
 #: What Litestar finds wrong, by status: the kind of problem and its remedy.
 KINDS: Final[dict[int, tuple[str, str]]] = {
     400: ("bad-request", "see the OpenAPI document at /v1/schema/openapi.json"),

@@ -1,13 +1,13 @@
-"""Opens the parts of a server, and keeps them going: stores, followers, keys."""
+"""Opens the parts of a server, and keeps them going: stores, followers, keys, the model."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.kafka.permissions import prepare
@@ -17,18 +17,18 @@ from streams.server.gate.measures import Measures
 from streams.server.lists.answers import ListAnswers
 from streams.server.lists.follower import ListFollower
 from streams.server.lists.list_traces import ListTraces
+from streams.server.lists.listeners import Listeners
 from streams.server.lists.records import KeptRecords, Kind
 from streams.server.lists.rocksdb_store import RocksDbStore
 from streams.server.lists.shown_items import ShownItems
 from streams.server.lists.takers import ItemTaker, RulesFollower, UserTaker
 from streams.server.lists.topic_follower import TopicFollower
+from streams.server.parts.ranking import NoRanker, Ranker
 from streams.server.parts.readiness import Readiness
 from streams.server.parts.server import Server
 from streams.server.writing.writer import Writer
 from streams.server.writing.writes import Writes
 from streams.settings.load import Settings
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +45,38 @@ class Opened:
     failed: asyncio.Future[None]
 
 
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """All that is read of the topics."""
+
+    lists: ListFollower
+    rules: RulesFollower
+    entries: dict[Kind, TopicFollower]
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        lists: ListFollower,
+        shown: ShownItems,
+        records: KeptRecords,
+        measures: Measures,
+    ) -> _Reading:
+        kafka, count = settings.kafka, measures.add
+        entries: dict[Kind, TopicFollower] = {
+            "items": TopicFollower(kafka, "items", ItemTaker(settings, shown, records, count).take),
+            "users": TopicFollower(kafka, "users", UserTaker(records, count).take),
+        }
+        return cls(lists, RulesFollower(settings, shown), entries)
+
+    def needed(self) -> dict[str, asyncio.Event]:
+        found: dict[str, asyncio.Event] = {name: follower.caught_up for name, follower in self.entries.items()}
+        return {"recommendations": self.lists.progress.caught_up, "rules": self.rules.caught_up, **found}
+
+    def jobs(self) -> list[Awaitable[None]]:
+        return [self.lists.run(), self.rules.run(), *(follower.run() for follower in self.entries.values())]
+
+
 @asynccontextmanager
 async def open_server(settings: Settings) -> AsyncIterator[Opened]:
     """Give the parts of a server until the context ends; its followers have begun.
@@ -56,42 +88,55 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
         cannot be used.
     """
     async with AsyncExitStack() as opened:
-        keys_file = settings.server.serve_keys_file
+        keys_file, folder = settings.server.serve_keys_file, Path(settings.server.serve_dir)
         keys = Keys(Path(keys_file)) if keys_file else None
         pseudonyms = open_pseudonyms(settings.kafka)
         await prepare(settings.kafka, "server")
-        folder = Path(settings.server.serve_dir)
         store = RocksDbStore(folder / "lists")
         opened.push_async_callback(store.close)
-        records = KeptRecords(folder / "records")
+        records, writer = KeptRecords(folder / "records"), Writer(settings.kafka)
         opened.callback(records.close)
-        writer = Writer(settings.kafka)
         opened.push_async_callback(writer.close)
-        measures, shown = Measures(), ShownItems()
+        measures, shown, listeners = Measures(), ShownItems(), Listeners()
         tracing = open_tracing(settings.watching, "headrace-server", settings.kafka.client_id)
         if tracing is not None:
             opened.push_async_callback(asyncio.to_thread, tracing.close)
         traces = None if tracing is None else ListTraces(tracing)
-        lists = ListFollower(settings.kafka, store, count=measures.add, traces=traces)
-        takers = ItemTaker(settings, shown, records, measures.add), UserTaker(records, measures.add)
-        followers: dict[Kind, TopicFollower] = {
-            "items": TopicFollower(settings.kafka, "items", takers[0].take),
-            "users": TopicFollower(settings.kafka, "users", takers[1].take),
-        }
-        rules = RulesFollower(settings, shown)
-        needed: dict[str, asyncio.Event] = {name: follower.caught_up for name, follower in followers.items()}
-        ready = Readiness({"recommendations": lists.progress.caught_up, **needed, "rules": rules.caught_up})
-        measures.ask("lists_lag", lambda: lists.progress.lag)
-        measures.ask("items", lambda: len(shown))
-        measures.ask("ready", lambda: not ready.waiting())
+        lists = ListFollower(settings.kafka, store, listeners.tell, measures.add, traces=traces)
+        reading = _Reading.of(settings, lists, shown, records, measures)
+        ranker, model = _open_ranking(settings, shown)
+        ready = Readiness(reading.needed(), {} if model is None else {"the model": model.ready})
+        _measure(measures, reading, shown, ready)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        running = [lists.run(), rules.run(), *(follower.run() for follower in followers.values())]
-        jobs = [asyncio.ensure_future(_watched(job, failed)) for job in running]
-        opened.push_async_callback(_ended, jobs)
-        writes = Writes(settings, writer, records, followers, pseudonyms)
+        jobs = reading.jobs()
+        if model is not None:
+            opened.push_async_callback(model.stop)
+            jobs.append(model.run())
+        opened.push_async_callback(_ended, [asyncio.ensure_future(_watched(job, failed)) for job in jobs])
+        writes = Writes(settings, writer, records, reading.entries, pseudonyms)
         answers = ListAnswers(store, shown, pseudonyms, note_age=measures.note_list_age, traces=traces)
-        server = Server(settings, store, shown, answers, writes, ready, measures)
+        server = Server(settings, store, shown, answers, listeners, ranker, writes, ready, measures)
         yield Opened(server, keys, failed)
+
+
+def _open_ranking(settings: Settings, shown: ShownItems) -> tuple[Ranker, Any]:
+    """Return what ranks, and the model behind it, None where the server has none.
+
+    The import takes seconds and hundreds of megabytes: a server of pushed lists does without.
+    """
+    if settings.server.serve_ranking == "off":
+        return NoRanker(), None
+    from streams.server.ranking.on_demand import OnDemand
+    from streams.server.ranking.served_model import ServedModel
+
+    model = ServedModel(settings, shown)
+    return OnDemand(model, shown, settings.sequencer.types(), settings.recommender.n_candidates), model
+
+
+def _measure(measures: Measures, reading: _Reading, shown: ShownItems, ready: Readiness) -> None:
+    measures.ask("lists_lag", lambda: reading.lists.progress.lag)
+    measures.ask("items", lambda: len(shown))
+    measures.ask("ready", lambda: not ready.waiting())
 
 
 async def _watched(job: Awaitable[None], failed: asyncio.Future[None]) -> None:

@@ -25,6 +25,8 @@ class ServerSettings:
     serve_keys_file : file with the hashes of API keys; ``headrace serve keys add`` writes it. When
         it is set, every request needs a key. Empty means that only this machine may ask, without a
         key
+    serve_ranking : ``on`` loads the model that is announced, or that of ``artifact``, and ranks on
+        demand: sessions, candidates, similar and popular items
     serve_body_bytes : longest body of a request
     serve_rate_limit : most requests of one key, or of one address where there are no keys; a caller
         may send those of one second at once
@@ -37,6 +39,7 @@ class ServerSettings:
     serve_port_number: Annotated[int, Meta(ge=0, le=65_535)] = 8_080
     serve_dir: str = ".headrace/server"
     serve_keys_file: str = ""
+    serve_ranking: Literal["off", "on"] = "off"
     serve_body_bytes: Annotated[int, Meta(ge=1_024, le=64 << 20)] = 4 * 1024 * 1024
     serve_rate_limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
     serve_gorse: Literal["off", "on"] = "off"

@@ -62,7 +62,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"streams.server.lists"},
         {"streams.server.writing"},
         {"streams.server.parts"},
-        {"streams.server.routes", "streams.server.page"},
+        {"streams.server.routes", "streams.server.page", "streams.server.ranking"},
         {"streams.server.gorse"},
         {"streams.server"},
     ],

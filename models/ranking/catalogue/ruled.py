@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from models.base.types import Bool
 from models.ranking.catalogue.snapshot import Catalogue
 from models.ranking.catalogue.tables import ItemTable, TrainedRows, WeightTable
 from models.rules.row_rules import Rules
@@ -26,14 +27,23 @@ def ruled(whole: Catalogue, rules: Rules | None, now_ms: int, before: Catalogue 
         return whole
     known = before.rules if before is not None and before.rows is whole.rows else None
     row_rules = rules.for_rows(whole.facts, whole.item_ids, whole.rows_of, now_ms, known)
-    is_shown = whole.is_shown & row_rules.allowed
+    return replace(narrowed(whole, row_rules.allowed), rules=row_rules)
+
+
+def narrowed(whole: Catalogue, allowed: Bool) -> Catalogue:
+    """Return a catalogue that shows fewer rows; the others stay signal in windows.
+
+    Parameters
+    ----------
+    allowed : (n,) bool, the rows that it shows, as far as ``whole`` shows them
+    """
+    is_shown = whole.is_shown & allowed
     n_items = int(is_shown.sum())
     if n_items == whole.n_items:
-        return replace(whole, rules=row_rules)
+        return whole
     where = TrainedRows(whole.rows, len(is_shown), is_shown)
     return replace(
         whole,
-        rules=row_rules,
         is_shown=is_shown,
         n_items=n_items,
         index=whole.index.narrowed(is_shown, int((is_shown & ~whole.is_blank).sum())),

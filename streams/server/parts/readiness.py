@@ -14,15 +14,17 @@ class Readiness:
     Parameters
     ----------
     needed : by name, what is set once it is read
+    later : the same, of what only some answers need
     """
 
-    def __init__(self, needed: Mapping[str, asyncio.Event]) -> None:
+    def __init__(self, needed: Mapping[str, asyncio.Event], later: Mapping[str, asyncio.Event] | None = None) -> None:
         self._needed = dict(needed)
+        self._later = dict(later or {})
         self.stopping = asyncio.Event()
 
     def waiting(self) -> list[str]:
         """Return the names of what is not read yet; empty when the server is ready."""
-        found = [name for name, event in self._needed.items() if not event.is_set()]
+        found = [name for name, event in (self._needed | self._later).items() if not event.is_set()]
         return [*found, "nothing: it stops"] if self.stopping.is_set() else found
 
     def check(self) -> None:
@@ -30,5 +32,6 @@ class Readiness:
 
         A server that stops still answers.
         """
-        if any(not event.is_set() for event in self._needed.values()):
-            raise not_ready(", ".join(self.waiting()))
+        waiting = [name for name, event in self._needed.items() if not event.is_set()]
+        if waiting:
+            raise not_ready(", ".join(waiting))

@@ -26,6 +26,7 @@ from streams.kafka.topic_reader import newest_values
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
 from tests.integration.lists.recommender_runs import publish
+from tests.support import tiny
 from tests.support.waiting import wait_until
 from tests.unit.streams.server.served import a_list
 from tools.announcing.rules import put_rules
@@ -186,3 +187,35 @@ def test_what_is_written_over_http_is_on_the_topics(settings: Settings, tmp_path
     assert msgspec.msgpack.decode(value, type=Event).event_id == told["events"][0]["event_id"]
     assert values("items").keys() == {b"b"} and values("users") == {}
     assert msgspec.msgpack.decode(values("privacy")[b"u"])["request_id"] == forgotten["request_id"]
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("catalogue")
+def test_a_server_with_a_model_ranks_on_demand_and_a_stream_tells_a_new_list(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """With the artifact of the settings, over the catalogue on the topic."""
+    push(settings, "u", 1, "ab")
+    variables = {"HEADRACE_SERVE_RANKING": "on", "HEADRACE_ARTIFACT": str(tiny.artifact())}
+    variables["HEADRACE_ENCODER_CACHE_DIR"] = str(tmp_path / "texts")
+    with serving(settings, tmp_path, **variables) as server:
+        json_body = {"Content-Type": "application/json"}
+        popular = [one["item_id"] for one in server.ask("/v1/popular?n=5")[1]["items"]]
+        assert len(popular) == 5
+        events = [{"item_id": popular[0]}]
+        status, found = server.ask("/v1/sessions/recommendations", "POST", {"events": events, "n": 4}, **json_body)
+        assert (
+            status == 200 and len(found["items"]) == 4 and popular[0] not in [one["item_id"] for one in found["items"]]
+        )
+        assert server.ask(f"/v1/items/{popular[1]}", "DELETE")[0] == 204
+        for path in ("/v1/popular?n=600", f"/v1/items/{popular[0]}/similar?n=600"):
+            assert popular[1] not in [one["item_id"] for one in server.ask(path)[1]["items"]]
+        status, ranked = server.ask("/v1/rank", "POST", {"candidates": popular, "events": events}, **json_body)
+        assert status == 200 and set(ranked["left_out"]) == set(popular[:2])
+        with urllib.request.urlopen(f"{server.url}/v1/users/u/recommendations/stream", timeout=30) as stream:
+            told = [stream.readline() for _ in range(2)]
+            assert told[0].strip() == b"event: list"
+            push(settings, "u", 2, "zz")
+            while b'"revision":2' not in told[-1]:
+                told.append(stream.readline())
+        assert server.stop() == 0

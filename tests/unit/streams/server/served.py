@@ -16,11 +16,13 @@ from streams.server.app import build_app
 from streams.server.gate.key_file import Keys
 from streams.server.gate.measures import Measures
 from streams.server.lists.answers import ListAnswers
+from streams.server.lists.listeners import Listeners
 from streams.server.lists.records import KeptRecords
 from streams.server.lists.rocksdb_store import RocksDbStore
 from streams.server.lists.shown_items import ShownItems
 from streams.server.lists.store import Change, packed_rank
 from streams.server.lists.takers import ItemTaker, UserTaker
+from streams.server.parts.ranking import NoRanker
 from streams.server.parts.readiness import Readiness
 from streams.server.parts.server import Server
 from streams.server.writing.writer import Place
@@ -91,12 +93,14 @@ class ServedApp:
         keys: Keys | None = None,
         routers: Sequence[Any] = (),
         pseudonyms: Pseudonyms | None = None,
+        ranker: Any = None,
+        shown: ShownItems | None = None,
         **settings: Any,
     ) -> None:
         self.caught_up = asyncio.Event()
         self.caught_up.set()
         self.store = RocksDbStore(folder / "store")
-        self.shown = ShownItems(lambda: NOW_MS / 1000)
+        self.shown = ShownItems(lambda: NOW_MS / 1000) if shown is None else shown
         lists = ListAnswers(self.store, self.shown, pseudonyms, clock=lambda: NOW_MS / 1000 + 60)
         given = Settings(**settings)
         self.records = KeptRecords(folder / "records")
@@ -108,14 +112,27 @@ class ServedApp:
         }
         fake: Any = self.writer
         writes = Writes(given, fake, self.records, {"items": fake, "users": fake}, pseudonyms)
+        self.listeners = Listeners()
         ready = Readiness({"recommendations": self.caught_up})
-        self.server = Server(given, self.store, self.shown, lists, writes, ready, measures)
+        self.server = Server(
+            given,
+            self.store,
+            self.shown,
+            lists,
+            self.listeners,
+            NoRanker() if ranker is None else ranker,
+            writes,
+            ready,
+            measures,
+        )
         self.app: Any = build_app(self.server, keys, routers)
 
     async def put(self, *lists: Recommendation) -> None:
         """Put lists into the store."""
         known = (await self.store.offsets()).get(0, 0)
-        await self.store.apply(0, known + len(lists), [change(known + n, found) for n, found in enumerate(lists)])
+        changes = [change(known + n, found) for n, found in enumerate(lists)]
+        await self.store.apply(0, known + len(lists), changes)
+        self.listeners.tell(changes)
 
     async def ask(self, path: str, method: str = "GET", **options: Any) -> httpx.Response:
         """Return the answer to a request."""

@@ -1,0 +1,133 @@
+"""What callers may ask of the model, and what it answers. This module loads no model library."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Protocol
+
+import msgspec
+from msgspec import Meta
+
+from streams.contract.records import Identifier, ShortText, TimestampMs
+from streams.server.gate.problems import Problem
+from streams.server.lists.answers import MAX_EXCLUDED, MAX_N, ListedItem
+
+#: Items of an answer whose question does not say how many.
+DEFAULT_N: Final = 10
+MAX_EVENTS: Final = 1_000
+
+Count = Annotated[int, Meta(ge=1, le=MAX_N)]
+
+
+class Behaved(msgspec.Struct):
+    """A behaviour of a visitor; without ``ts`` it follows the one before it."""
+
+    item_id: Identifier
+    type: Annotated[str, Meta(min_length=1, max_length=64)] | None = None
+    ts: TimestampMs | None = None
+
+
+Events = Annotated[list[Behaved], Meta(max_length=MAX_EVENTS)]
+Excluded = Annotated[list[Identifier], Meta(max_length=MAX_EXCLUDED)]
+Features = Annotated[dict[ShortText, float | str | None], Meta(max_length=100)]
+
+
+class SessionQuestion(msgspec.Struct, forbid_unknown_fields=True):
+    """Asks for a list of a visitor whom no topic knows.
+
+    ``events`` are what the visitor did, oldest first; without them, and without ``features``, the
+    list has popular items.
+    """
+
+    events: Events = []
+    n: Count = DEFAULT_N
+    category: ShortText | None = None
+    exclude: Excluded = []
+    features: Features | None = None
+    explain: bool = False
+
+
+class RankQuestion(msgspec.Struct, forbid_unknown_fields=True):
+    """Asks for the order of the caller's own candidates."""
+
+    candidates: Annotated[list[Identifier], Meta(min_length=1, max_length=MAX_N)]
+    events: Events = []
+    features: Features | None = None
+    explain: bool = False
+
+
+class RankedAnswer(msgspec.Struct, omit_defaults=True):
+    """Items that the model ranked now, best first.
+
+    ``degraded`` says what the order was made without. ``left_out`` has the candidates that the
+    answer may not hold: unknown or hidden items, items that the rules deny, and items of the events
+    that must not come back.
+    """
+
+    artifact: str
+    degraded: str
+    items: list[ListedItem]
+    rules: str = ""
+    left_out: list[str] = []
+
+
+class ScoredItem(msgspec.Struct, omit_defaults=True):
+    """An item and how similar, or how popular, it is."""
+
+    item_id: str
+    score: float
+    title: str = ""
+
+
+class ScoredItems(msgspec.Struct):
+    """Items, best first."""
+
+    artifact: str
+    items: list[ScoredItem]
+
+
+class Ranker(Protocol):
+    """Answers with the model. For one event loop.
+
+    Each method raises :class:`Problem` for what cannot be asked, and while there is no model.
+    """
+
+    async def session(self, asked: SessionQuestion) -> RankedAnswer:
+        """Return a list for a visitor."""
+
+    async def rank(self, asked: RankQuestion) -> RankedAnswer:
+        """Return the caller's candidates in the model's order."""
+
+    async def similar(self, item_id: str, n: int, category: str | None) -> ScoredItems:
+        """Return the items nearest to an item."""
+
+    async def popular(self, n: int, category: str | None) -> ScoredItems:
+        """Return the most popular items."""
+
+
+class NoRanker:
+    """Stands for a model where the server has none."""
+
+    async def session(self, asked: SessionQuestion) -> RankedAnswer:
+        """Refuse."""
+        raise _off()
+
+    async def rank(self, asked: RankQuestion) -> RankedAnswer:
+        """Refuse."""
+        raise _off()
+
+    async def similar(self, item_id: str, n: int, category: str | None) -> ScoredItems:
+        """Refuse."""
+        raise _off()
+
+    async def popular(self, n: int, category: str | None) -> ScoredItems:
+        """Refuse."""
+        raise _off()
+
+
+def _off() -> Problem:
+    return Problem(
+        501,
+        "ranking-off",
+        "this server has no model: serve_ranking is off",
+        remedy="ask another server, or set HEADRACE_SERVE_RANKING=on and HEADRACE_ARTIFACT",
+    )

@@ -1,0 +1,182 @@
+"""Answers callers' questions with the recommender's pipeline, on the model's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from models.base.event_types import EventTypes
+from models.base.types import Behaviours
+from models.ranking.asked_items import allowed_rows, popular_items, similar_items
+from models.ranking.catalogue.ruled import narrowed
+from models.ranking.catalogue.snapshot import Catalogue
+from models.ranking.lists import RankedItem, RankedList
+from models.ranking.pipeline import Pipeline
+from streams.contract.records import SourceRank
+from streams.recommender.served import Served
+from streams.server.gate.problems import Problem, bad_value, not_ready
+from streams.server.lists.answers import MAX_N, ListedItem
+from streams.server.lists.shown_items import ShownItems
+from streams.server.parts.ranking import (
+    Behaved,
+    Features,
+    RankedAnswer,
+    RankQuestion,
+    ScoredItem,
+    ScoredItems,
+    SessionQuestion,
+)
+from streams.server.ranking.served_model import ServedModel
+
+#: Sizes of lists that pipelines are made for: an answer takes the first items of the next size.
+SIZES: Final = (10, 30, 100, MAX_N)
+#: Milliseconds between two behaviours without times.
+STEP_MS: Final = 1_000
+
+
+class OnDemand:
+    """Ranks with the model in force. For one event loop.
+
+    Parameters
+    ----------
+    clock : seconds since 1970
+    """
+
+    def __init__(
+        self,
+        model: ServedModel,
+        shown: ShownItems,
+        types: EventTypes,
+        n_candidates: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._model = model
+        self._shown = shown
+        self._types = types
+        self._n_candidates = n_candidates
+        self._clock = clock
+        self._pipelines: dict[int, Pipeline] = {}
+        self._pipelines_of = ""
+
+    async def session(self, asked: SessionQuestion) -> RankedAnswer:
+        """Return a list for a visitor."""
+        served, window = self._served(), self._window(asked.events)
+        pipeline = self._pipeline(served, asked.n)
+
+        def job() -> RankedList:
+            catalogue = self._narrowed(served.catalogue, category=asked.category, exclude=asked.exclude)
+            return ranked(pipeline, catalogue, window, asked.features)
+
+        found = await self._model.thread.run(job)
+        return self._answer(served, found, asked.n, explain=asked.explain)
+
+    async def rank(self, asked: RankQuestion) -> RankedAnswer:
+        """Return the caller's candidates in the model's order."""
+        served, window = self._served(), self._window(asked.events)
+        wanted = list(dict.fromkeys(asked.candidates))
+        pipeline = self._pipeline(served, len(wanted))
+
+        def job() -> RankedList:
+            catalogue = self._narrowed(served.catalogue, only=wanted)
+            return ranked(pipeline, catalogue, window, asked.features)
+
+        answer = self._answer(served, await self._model.thread.run(job), len(wanted), explain=asked.explain)
+        listed = {item.item_id for item in answer.items}
+        answer.left_out = [item_id for item_id in wanted if item_id not in listed]
+        return answer
+
+    async def similar(self, item_id: str, n: int, category: str | None) -> ScoredItems:
+        """Return the items nearest to an item."""
+        served = self._served()
+
+        def job() -> list[tuple[str, float]] | None:
+            return similar_items(self._narrowed(served.catalogue, category=category), item_id, n)
+
+        found = await self._model.thread.run(job)
+        if found is None:
+            raise Problem(
+                404, "no-item", f"nothing is known of item {item_id!r}", field="item_id", remedy="PUT the item first"
+            )
+        return self._scored(served, found)
+
+    async def popular(self, n: int, category: str | None) -> ScoredItems:
+        """Return the most popular items."""
+        served = self._served()
+
+        def job() -> list[tuple[str, float]]:
+            return popular_items(self._narrowed(served.catalogue, category=category), n)
+
+        return self._scored(served, await self._model.thread.run(job))
+
+    def _served(self) -> Served:
+        served = self._model.current()
+        if served is None:
+            raise not_ready("the model")
+        return served
+
+    def _pipeline(self, served: Served, n: int) -> Pipeline:
+        """Return a pipeline that makes lists of at least ``n`` items."""
+        artifact = served.model.artifact
+        if self._pipelines_of != artifact.version:
+            self._pipelines, self._pipelines_of = {}, artifact.version
+        size = next(size for size in SIZES if size >= n)
+        if size not in self._pipelines:
+            self._pipelines[size] = Pipeline(artifact, k=size, n_candidates=self._n_candidates)
+        return self._pipelines[size]
+
+    def _window(self, events: Sequence[Behaved]) -> Behaviours:
+        """Return the behaviours of a body as the model takes them, oldest first."""
+        names, known = self._types.window_types.names, []
+        ts_ms = int(1000 * self._clock()) - STEP_MS * len(events)
+        for place, event in enumerate(events):
+            kind = event.type or self._types.default_name
+            if kind not in names:
+                limit = f"must be one of {', '.join(names)}"
+                raise bad_value("type", f"event {place}: {kind!r}, {limit}", "use a type of the setting event_types")
+            ts_ms = ts_ms + STEP_MS if event.ts is None else event.ts
+            known.append((event.item_id, kind, ts_ms))
+        known.sort(key=lambda one: one[2])
+        return Behaviours.of_rows(known) if known else Behaviours()
+
+    def _narrowed(
+        self,
+        catalogue: Catalogue,
+        *,
+        category: str | None = None,
+        exclude: Sequence[str] = (),
+        only: Sequence[str] | None = None,
+    ) -> Catalogue:
+        if category is None and not exclude and only is None:
+            return catalogue
+        now_ms = int(1000 * self._clock())
+        return narrowed(catalogue, allowed_rows(catalogue, now_ms, category=category, exclude=exclude, only=only))
+
+    def _answer(self, served: Served, found: RankedList, n: int, *, explain: bool) -> RankedAnswer:
+        hidden = self._shown.hidden(item.item_id for item in found.items)
+        items = [self._item(item, explain=explain) for item in found.items if item.item_id not in hidden]
+        versions = served.versions
+        return RankedAnswer(versions.artifact, found.degraded, items[:n], versions.rules)
+
+    def _item(self, item: RankedItem, *, explain: bool) -> ListedItem:
+        sources = {name: SourceRank(*place) for name, place in item.sources.items()} if explain else None
+        return ListedItem(item.item_id, item.score, self._shown.title(item.item_id), item.because, sources)
+
+    def _scored(self, served: Served, found: Sequence[tuple[str, float]]) -> ScoredItems:
+        hidden, title = self._shown.hidden(item_id for item_id, _ in found), self._shown.title
+        items = [ScoredItem(item_id, score, title(item_id)) for item_id, score in found if item_id not in hidden]
+        return ScoredItems(served.versions.artifact, items)
+
+
+def ranked(pipeline: Pipeline, catalogue: Catalogue, window: Behaviours, features: Features | None) -> RankedList:
+    """Return the list of one window.
+
+    Raises
+    ------
+    Problem
+        When the model gives a number that is not finite.
+    """
+    lists = pipeline.recommend(catalogue, [window], [set()], None if features is None else [features])
+    if not lists.is_finite().all():
+        raise Problem(503, "model", "the model makes nothing of this", remedy="ask with fewer events, or again later")
+    return lists[0]

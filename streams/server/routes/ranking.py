@@ -1,0 +1,56 @@
+"""What the model answers on demand: sessions, candidates, similar and popular items."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from litestar import get, post
+from litestar.params import FromPath, JSONBody, Parameter
+
+from streams.server.gate.callers import needs
+from streams.server.lists.answers import MAX_N, check_id
+from streams.server.parts.ranking import DEFAULT_N, RankedAnswer, RankQuestion, ScoredItems, SessionQuestion
+from streams.server.parts.server import TheServer
+from streams.server.routes.pushed_lists import PROBLEMS
+
+READ: Final = [needs("read")]
+N = Annotated[int, Parameter(ge=1, le=MAX_N, description="most items")]
+Category = Annotated[str | None, Parameter(description="only items of this category")]
+
+
+@post("/v1/sessions/recommendations", operation_id="recommendSession", summary="A list for an unknown visitor",
+      tags=["ranking"], guards=READ, status_code=200, responses=PROBLEMS)  # fmt: skip
+async def recommend_session(server: TheServer, data: JSONBody[SessionQuestion]) -> RankedAnswer:
+    """Rank for a visitor whose behaviours are in the body. Nothing of it is kept."""
+    server.ready.check()
+    return await server.ranker.session(data)
+
+
+@post("/v1/rank", operation_id="rank", summary="The caller's candidates, ranked", tags=["ranking"], guards=READ,
+      status_code=200, responses=PROBLEMS)  # fmt: skip
+async def rank(server: TheServer, data: JSONBody[RankQuestion]) -> RankedAnswer:
+    """Return the caller's candidates in the model's order, without those that may not be shown."""
+    server.ready.check()
+    return await server.ranker.rank(data)
+
+
+@get("/v1/items/{item_id:str}/similar", operation_id="similarItems", summary="Items near an item", tags=["ranking"],
+     guards=READ, responses=PROBLEMS)  # fmt: skip
+async def similar(
+    server: TheServer, item_id: FromPath[str], n: N = DEFAULT_N, category: Category = None
+) -> ScoredItems:
+    """Return the nearest items by the cosine of the model's vectors."""
+    server.ready.check()
+    check_id("item_id", item_id)
+    return await server.ranker.similar(item_id, n, category)
+
+
+@get("/v1/popular", operation_id="popularItems", summary="Popular items", tags=["ranking"], guards=READ,
+     responses=PROBLEMS)  # fmt: skip
+async def popular(server: TheServer, n: N = DEFAULT_N, category: Category = None) -> ScoredItems:
+    """Return the items with the greatest shares of recent popularity, as the artifact counts it."""
+    server.ready.check()
+    return await server.ranker.popular(n, category)
+
+
+HANDLERS: Final = (recommend_session, rank, similar, popular)
