@@ -59,6 +59,7 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
         "items",
         "users",
         "rules",
+        "models",
         "sequences",
         "events",
         "events.rejected",
