@@ -21,10 +21,7 @@ ONE_LIST: Final = (
     "there is one list a user, made of all sources together",
     "GET /api/recommend/USER, or /v1/users/USER/recommendations?explain=true for each source's rank",
 )
-NEIGHBOURS: Final = ("similar items are not answered here yet", "GET /api/recommend/USER, or /api/latest")
 USERS: Final = ("there are no neighbours of users", "GET /api/recommend/USER")
-POPULAR: Final = ("popular items are not answered here yet", "GET /api/latest, or /api/recommend/USER")
-SESSION: Final = ("lists for sessions are not answered here yet", "send the events, then GET /api/recommend/USER")
 
 #: Paths and methods of Gorse, and why and what instead.
 ABSENT: Final[tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, str]], ...]] = (
@@ -34,10 +31,7 @@ ABSENT: Final[tuple[tuple[tuple[str, ...], tuple[str, ...], tuple[str, str]], ..
     (("DELETE",), ("/feedback/{a:str}/{b:str}", "/feedback/{a:str}/{b:str}/{c:str}"), UNDO),
     (("GET",), ("/collaborative-filtering/{a:str}", "/collaborative-filtering/{a:str}/{b:str}",
                 "/non-personalized/{a:str}", "/item-to-item/{a:str}/{b:str}"), ONE_LIST),
-    (("GET",), ("/item/{a:str}/neighbors", "/item/{a:str}/neighbors/{b:str}"), NEIGHBOURS),
     (("GET",), ("/user/{a:str}/neighbors", "/user-to-user/{a:str}/{b:str}"), USERS),
-    (("GET",), ("/popular", "/popular/{a:str}"), POPULAR),
-    (("POST",), ("/session/recommend", "/session/recommend/{a:str}"), SESSION),
 )  # fmt: skip
 
 

@@ -78,6 +78,16 @@ class FeedbackTypes:
             f"{self._types.default_name}",
         )
 
+    def window_type(self, feedback_type: str, value: float | None) -> str | None:
+        """Return the name of a feedback in a window; None where it does not enter.
+
+        Raises
+        ------
+        Problem
+            400 for a type that nothing maps.
+        """
+        return self._types.window_name(self.event_type(feedback_type), value)
+
     def shown_type(self, feedback_type: str) -> str:
         """Return the event type of a write-back, which says that items were shown to the user.
 

@@ -12,6 +12,7 @@ from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, Quer
 
 from streams.server.gate.callers import caller_of, needs
 from streams.server.gate.problems import Problem
+from streams.server.gorse import ranked
 from streams.server.gorse.absent import check_no_user
 from streams.server.gorse.bodies import Feedback, Health, Score, Success
 from streams.server.gorse.feedback import insert_feedback, write_events
@@ -104,6 +105,59 @@ async def latest(
     return await gorse.latest.items(_categories(request, category), n, offset)
 
 
+@get(["/popular", "/popular/{in_category:str}"], operation_id="gorsePopular", summary="Popular items", tags=TAGS,
+     guards=READ, responses=PROBLEMS)  # fmt: skip
+async def popular(
+    request: Request[Any, Any, Any],
+    server: TheServer,
+    category: FromQuery[list[str] | None] = None,
+    n: FromQuery[int] = DEFAULT_N,
+    offset: FromQuery[int] = 0,
+    user_id: UserId = "",
+) -> list[Score]:
+    """Return the most popular items, as the model in force counts them."""
+    check_range(n, offset)
+    check_no_user(user_id)
+    server.ready.check()
+    return await ranked.popular(server, categories=_categories(request, category), n=n, offset=offset)
+
+
+@get(["/item/{item_id:str}/neighbors", "/item/{item_id:str}/neighbors/{in_category:str}"], operation_id="gorseNeighbors",
+     summary="Items near an item", tags=TAGS, guards=READ, responses=PROBLEMS)  # fmt: skip
+async def neighbors(
+    request: Request[Any, Any, Any],
+    server: TheServer,
+    item_id: FromPath[str],
+    category: FromQuery[list[str] | None] = None,
+    n: FromQuery[int] = DEFAULT_N,
+    offset: FromQuery[int] = 0,
+    user_id: UserId = "",
+) -> list[Score]:
+    """Return the items nearest to an item by the model's vectors."""
+    check_range(n, offset)
+    check_no_user(user_id)
+    server.ready.check()
+    wanted = _categories(request, category)
+    return await ranked.neighbours(server, item_id, categories=wanted, n=n, offset=offset)
+
+
+@post(["/session/recommend", "/session/recommend/{in_category:str}"], operation_id="gorseSession", tags=TAGS,
+      summary="Recommend items to a session", guards=READ, status_code=200, responses=PROBLEMS)  # fmt: skip
+async def session(
+    request: Request[Any, Any, Any],
+    server: TheServer,
+    gorse: TheGorse,
+    data: JSONBody[list[Feedback]],
+    n: FromQuery[int] = DEFAULT_N,
+    offset: FromQuery[int] = 0,
+) -> list[Score]:
+    """Return a list for a visitor whose feedback is in the body; nothing of it is kept."""
+    check_range(n, offset)
+    server.ready.check()
+    wanted = _categories(request, None)
+    return await ranked.of_session(server, gorse.types, data, categories=wanted, n=n, offset=offset)
+
+
 @get("/health/live", operation_id="gorseLive", summary="Whether the process answers", tags=TAGS)
 async def live(server: TheServer) -> Health:
     """Return 200 while the process answers."""
@@ -141,4 +195,6 @@ def _write_back_ts(max_skew_ms: int, delay: str) -> int:
     return int(1000 * time.time()) + delay_ms
 
 
-HANDLERS: Final = (post_feedback, put_feedback, recommend, latest, live, ready)
+HANDLERS: Final = (
+    post_feedback, put_feedback, recommend, latest, popular, neighbors, session, live, ready,
+)  # fmt: skip

@@ -23,6 +23,7 @@ from streams.server.gate.key_file import add_key
 from streams.settings.load import Settings
 from tests.integration.reading import read_all
 from tests.integration.server.test_serve import Running, push, serving
+from tests.support import tiny
 
 pytestmark = [pytest.mark.kafka, pytest.mark.long]
 CLIENTS = Path(__file__).parent / "gorse_clients"
@@ -92,6 +93,24 @@ def events(settings: Settings) -> list[tuple[str, str, str]]:
     return sorted((one["user_id"], one["item_id"], one["type"]) for one in found)
 
 
+def asked_by_pygorse(client: str, url: str, key: str, steps: Sequence[Step], folder: Path) -> list[Any]:
+    """Return what PyGorse gave for each step."""
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target"]
+    fetched([*pip, str(folder / "py"), "-r", str(CLIENTS / "pygorse.txt")], folder)
+    command = [sys.executable, str(CLIENTS / "calls.py"), client, url, key]
+    return answers(command, steps, PYTHONPATH=str(folder / "py"))
+
+
+def asked_by_gorsejs(url: str, key: str, steps: Sequence[Step], folder: Path) -> list[Any]:
+    """Return what gorsejs gave for each step."""
+    js = folder / "js"
+    js.mkdir()
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(CLIENTS / name, js / name)
+    fetched([str(NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], js)
+    return answers([str(NODE), str(CLIENTS / "calls.cjs"), str(js), url, key], steps)
+
+
 @pytest.mark.parametrize("client", ["Gorse", "AsyncGorse"])
 def test_pygorse(door: tuple[Running, str], settings: Settings, tmp_path: Path, client: str) -> None:
     """Each call of PyGorse 0.5.1, and what Gorse documents for it; 501 for what the door lacks."""
@@ -134,14 +153,15 @@ def test_pygorse(door: tuple[Running, str], settings: Settings, tmp_path: Path, 
         ("get_recommend", {"user_id": "listed"}, [{"Id": "a", "Score": 0.5}, {"Id": "b", "Score": 0.25}]),
         ("get_recommend", {"user_id": "listed", "n": 1, "offset": 1}, [{"Id": "b", "Score": 0.25}]),
         ("get_recommend", {"user_id": "listed", "write_back_type": "read", "write_back_delay": "0h1m0s"}, 501),
+        ("session_recommend", {"feedbacks": [FEEDBACK]}, 501),
+        ("get_neighbors", {"item_id": "2000"}, 501),
         ("delete_item", {"item_id": "a"}, ROW),
         ("get_recommend", {"user_id": "listed"}, [{"Id": "b", "Score": 0.25}]),
         ("get_item", {"item_id": "a"}, 404),
         ("delete_user", {"user_id": "1000"}, ROW),
         ("get_user", {"user_id": "1000"}, 404),
     ]  # fmt: skip
-    command = [sys.executable, str(CLIENTS / "calls.py"), client, str(server.url), key]
-    check(steps, answers(command, steps, PYTHONPATH=str(tmp_path / "py")))
+    check(steps, asked_by_pygorse(client, str(server.url), key, steps, tmp_path))
     assert events(settings) == [("1000", "2000", "click"), ("1000", "2000", "view"), ("1000", "2000", "view")]
 
 
@@ -149,11 +169,6 @@ def test_pygorse(door: tuple[Running, str], settings: Settings, tmp_path: Path, 
 def test_gorsejs(door: tuple[Running, str], settings: Settings, tmp_path: Path) -> None:
     """Each call of gorsejs 0.4.8, and what Gorse documents for it; 501 for what the door lacks."""
     server, key = door
-    folder = tmp_path / "js"
-    folder.mkdir()
-    for name in ("package.json", "package-lock.json"):
-        shutil.copy(CLIENTS / name, folder / name)
-    fetched([str(NPM), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], folder)
     user = {"UserId": "100", "Labels": ["a", "b", "c"], "Comment": "comment"}
     item = {
         "ItemId": "100",
@@ -190,11 +205,54 @@ def test_gorsejs(door: tuple[Running, str], settings: Settings, tmp_path: Path) 
             ("getFeedback", [key_of]), ("deleteFeedback", [key_of]), ("getFeedbacks", []), ("getFeedbacks", ["read"]),
             ("getItemFeedback", ["100"]), ("getItemFeedbackByType", ["100", "read"]), ("getUserFeedback", ["100"]),
             ("getUserFeedbackByType", ["100", "read"]), ("getUserNeighbors", [{"userId": "100"}]),
+            ("getPopular", [{}]), ("getItemNeighbors", [{"itemId": "100"}]), ("getSessionRecommend", [[read]]),
         )),
         ("deleteItem", ["100"], 1),
         ("getItem", ["100"], 404),
         ("deleteUser", ["100"], 1),
         ("getUser", ["100"], 404),
     ]  # fmt: skip
-    check(steps, answers([str(NODE), str(CLIENTS / "calls.cjs"), str(folder), str(server.url), key], steps))
+    check(steps, asked_by_gorsejs(str(server.url), key, steps, tmp_path))
     assert events(settings) == [("100", "100", "click"), ("100", "100", "view"), ("100", "300", "view")]
+
+
+def scores(server: Running, path: str, *asked: Any, **headers: str) -> list[dict[str, Any]]:
+    """Return what the server's own API answers, in Gorse's form."""
+    status, found = server.ask(path, *asked, **headers)
+    assert status == 200, found
+    return [{"Id": one["item_id"], "Score": one["score"]} for one in found["items"]]
+
+
+@pytest.mark.model
+@pytest.mark.usefixtures("catalogue")
+@pytest.mark.skipif(NODE is None or NPM is None, reason="install node and npm: gorsejs runs on them")
+def test_both_clients_get_what_the_model_says(settings: Settings, tmp_path: Path) -> None:
+    """Popular items, neighbours and sessions are those of the server's own API."""
+    variables = {
+        "HEADRACE_SERVE_RANKING": "on",
+        "HEADRACE_ARTIFACT": str(tiny.artifact()),
+        "HEADRACE_SERVE_GORSE": "on",
+    }
+    variables["HEADRACE_ENCODER_CACHE_DIR"] = str(tmp_path / "texts")
+    with serving(settings, tmp_path, **variables) as server:
+        popular = scores(server, "/v1/popular?n=4")
+        first = popular[0]["Id"]
+        near = scores(server, f"/v1/items/{first}/similar?n=4")
+        seen = FEEDBACK | {"ItemId": first}
+        body = {"events": [{"item_id": first, "type": "view", "ts": 1_659_832_006_000}], "exclude": [first], "n": 4}
+        listed = scores(server, "/v1/sessions/recommendations", "POST", body, **{"Content-Type": "application/json"})
+        assert len(popular) == len(near) == len(listed) == 4
+        four = {"cursorOptions": {"n": 3, "offset": 1}}
+        steps: list[Step] = [
+            ("get_neighbors", {"item_id": first, "n": 4}, near),
+            ("get_neighbors", {"item_id": "stranger"}, []),
+            ("session_recommend", {"feedbacks": [seen], "n": 4}, listed),
+        ]
+        check(steps, asked_by_pygorse("Gorse", str(server.url), "", steps, tmp_path))
+        steps = [
+            ("getPopular", [four], popular[1:]),
+            ("getPopular", [{"category": "nothing"}], []),
+            ("getItemNeighbors", [{"itemId": first} | four], near[1:]),
+            ("getSessionRecommend", [[seen], four], listed[1:]),
+        ]
+        check(steps, asked_by_gorsejs(str(server.url), "", steps, tmp_path))
