@@ -108,6 +108,10 @@ def problem_of(exc: Exception) -> Problem:
             return Problem(503, "broker", str(exc), remedy="ask again", headers={"Retry-After": "1"})
         case ValidationException():
             return _validation(exc)
+        case RecursionError():
+            return Problem(
+                400, "bad-body", "objects in objects, too deep to be read", field="body", remedy="send less depth"
+            )
         case HTTPException():
             kind, remedy = KINDS.get(exc.status_code, ("refused", ""))
             return Problem(exc.status_code, kind, exc.detail, remedy=remedy, headers=dict(exc.headers or {}))

@@ -141,6 +141,21 @@ def test_one_bad_item_stops_all(tmp_path: Path, row: dict[str, Any], field: str,
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("deep", [300, 5_000])
+def test_labels_without_end_are_refused(tmp_path: Path, deep: int) -> None:
+    """By the limit of labels, or that of the reader of JSON: neither is a failure."""
+
+    async def run() -> None:
+        app = GorseApp(tmp_path)
+        body = f"""{{"ItemId": "i", "UserId": "u", "Labels": {'{"a":' * deep}1{"}" * deep}}}"""
+        for path in ("/item", "/user"):
+            answer = await app.refused(path, "POST", content=body, headers={"Content-Type": "application/json"})
+            assert answer[0] == 400 and "deep" in answer[2]
+        assert not app.writer.written
+
+    asyncio.run(run())
+
+
 def test_of_two_rows_of_one_id_the_last_counts(tmp_path: Path) -> None:
     """Rows are written beside each other, those of one id are not."""
 
