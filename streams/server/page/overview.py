@@ -1,4 +1,4 @@
-"""The first page: whether the server is ready, and what it holds."""
+"""The first page: whether the server is ready, what it holds, and the flow with its delays."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from typing import Any
 from litestar import Request, Response, get
 
 from streams.server.gate.callers import needs
-from streams.server.page.flow_page import flow_values
-from streams.server.page.parts import ThePage
-from streams.server.page.shell import show
+from streams.server.page.flow import EDGES, Look
+from streams.server.page.parts import PageParts, ThePage
+from streams.server.page.shell import HEADERS, look_of_request, show
+from streams.server.page.texts import texts_of
 from streams.server.parts.server import Server, TheServer
 from streams.settings.record_limits import MAX_ID_LENGTH
 
+Asked = Request[Any, Any, Any]
+
 
 @get("/", guards=[needs("read")])
-async def overview(request: Request[Any, Any, Any], server: TheServer, parts: ThePage) -> Response[bytes]:
+async def overview(request: Asked, server: TheServer, parts: ThePage) -> Response[bytes]:
     """Return the first page."""
     return show(request, "overview", max_id=MAX_ID_LENGTH, **flow_values(parts), **await _numbers(server))
 
 
 @get("/page/overview", guards=[needs("read")])
-async def overview_numbers(request: Request[Any, Any, Any], server: TheServer) -> Response[bytes]:
+async def overview_numbers(request: Asked, server: TheServer) -> Response[bytes]:
     """Return the numbers of the first page, for a page that is open."""
     return show(request, "overview_numbers", **await _numbers(server))
 
@@ -33,3 +36,29 @@ async def _numbers(server: Server) -> dict[str, Any]:
         "n_items": len(server.shown),
         "has_rules": server.shown.rules is not None,
     }
+
+
+@get("/page/flow", guards=[needs("read")])
+async def flow_now(request: Asked, parts: ThePage) -> Response[bytes]:
+    """Return the diagram, for a page that is open."""
+    return show(request, "flow", **flow_values(parts))
+
+
+@get("/page/flow/chart", guards=[needs("read")])
+async def flow_chart(request: Asked, parts: ThePage) -> Response[dict[str, Any]]:
+    """Return the delays over time, as the chart takes them."""
+    t = texts_of(look_of_request(request).language)
+    looks = parts.flow.looks()
+    series = [{"name": t(f"flow.{edge}"), "points": [_point(look, edge) for look in looks]} for edge in EDGES]
+    return Response({"unit": "ms", "series": series}, headers=HEADERS)
+
+
+def _point(look: Look, edge: str) -> tuple[int, float | None]:
+    delay = look.delays.get(edge)
+    return look.at_ms, None if delay is None else delay.p99_ms
+
+
+def flow_values(parts: PageParts) -> dict[str, Any]:
+    """Return what the diagram shows."""
+    looks = parts.flow.looks()
+    return {"flow": looks[-1] if looks else None, "flow_problem": parts.flow.problem}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 from litestar import Request, Response, get, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body, FromQuery
+from litestar.params import FromQuery
 
 from streams.contract.records import REASONS
 from streams.server.gate.callers import needs
@@ -14,7 +13,7 @@ from streams.server.page.parts import ThePage
 from streams.server.page.rejects import as_bytes, as_line, known_reason
 from streams.server.page.shell import look_of_request, show
 from streams.server.page.texts import texts_of
-from streams.server.page.users import check_from_page
+from streams.server.page.users import Form, check_from_page
 
 Asked = Request[Any, Any, Any]
 
@@ -31,9 +30,7 @@ async def rejects_page(request: Asked, parts: ThePage, reason: FromQuery[str] = 
 
 
 @post("/page/rejects/redrive", guards=[needs("write")], status_code=200)
-async def redrive(
-    request: Asked, parts: ThePage, data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
-) -> Response[bytes]:
+async def redrive(request: Asked, parts: ThePage, data: Form) -> Response[bytes]:
     """Send rejects again, or say what would be sent."""
     check_from_page(request)
     is_sent = data.get("act") == "send"

@@ -9,7 +9,7 @@ from litestar import Request, Response, Router
 from litestar.di import Provide
 
 from streams.server.gate.problems import Problem
-from streams.server.page import flow_page, overview, rejects_page, users
+from streams.server.page import items, overview, rejects_page, users
 from streams.server.page.parts import PageParts
 from streams.server.page.shell import show
 from streams.server.page.static_files import static_file
@@ -31,13 +31,16 @@ def page_router(open_parts: Callable[[Server], PageParts] = PageParts.of) -> Rou
             static_file,
             overview.overview,
             overview.overview_numbers,
-            flow_page.flow_now,
-            flow_page.flow_chart,
+            overview.flow_now,
+            overview.flow_chart,
             users.users,
             users.recent_users,
             users.user_page,
             users.user_live,
             users.publish_event,
+            users.what_if,
+            items.items_page,
+            items.item_page,
             rejects_page.rejects_page,
             rejects_page.redrive,
         ],

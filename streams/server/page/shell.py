@@ -42,7 +42,12 @@ HEADERS: Final[dict[str, str]] = {
     "Vary": "Accept-Language, Cookie",
 }
 #: The pages of the navigation: address, and key of the name.
-PAGES: Final = (("/", "nav.overview"), ("/page/users", "nav.users"), ("/page/rejects", "nav.rejects"))
+PAGES: Final = (
+    ("/", "nav.overview"),
+    ("/page/users", "nav.users"),
+    ("/page/items", "nav.items"),
+    ("/page/rejects", "nav.rejects"),
+)
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import time
 from collections.abc import Iterable
 from typing import Annotated, Any, Final
 from urllib.parse import quote
@@ -22,6 +23,7 @@ from streams.server.page.parts import PageParts, ThePage
 from streams.server.page.shell import HEADERS, look_of_request, show
 from streams.server.page.texts import text_or, texts_of
 from streams.server.page.windows import Found
+from streams.server.parts.ranking import Behaved, SessionQuestion
 from streams.server.parts.server import Server, TheServer
 from streams.settings.record_limits import MAX_ID_LENGTH
 
@@ -30,8 +32,12 @@ SHOWN_ITEMS: Final = 50
 RECENT: Final = 60
 #: Items that the form proposes.
 PROPOSED: Final = 500
+#: Most behaviours that a question for a list may have.
+MAX_BEHAVED: Final = 1_000
 
 Asked = Request[Any, Any, Any]
+#: The fields of a form.
+Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
 #: An id may hold a slash, so it is no part of a path.
 UserId = Annotated[str, QueryParameter(name="id")]
 
@@ -79,12 +85,7 @@ async def user_live(
 
 async def _live(request: Asked, user_id: str, server: Server, parts: PageParts) -> dict[str, Any]:
     found = parts.windows.ask(server.lists.key_of(user_id))
-    try:
-        shown_list = await server.lists.answer(Question(user_id, n=SHOWN_ITEMS, explain=True))
-    except Problem as problem:
-        if problem.status != 404:
-            raise
-        shown_list = None
+    shown_list = await _list_of(server, user_id)
     t = texts_of(look_of_request(request).language)
     says = t("list.says", n=shown_list.revision, items=len(shown_list.items)) if shown_list else t("list.says_none")
     return {
@@ -96,6 +97,16 @@ async def _live(request: Asked, user_id: str, server: Server, parts: PageParts) 
         "says": says,
         "seen": _mark(found, shown_list, server.shown.version),
     }
+
+
+async def _list_of(server: Server, user_id: str) -> UserList | None:
+    """Return the newest list of a user; None for a user without one."""
+    try:
+        return await server.lists.answer(Question(user_id, n=SHOWN_ITEMS, explain=True))
+    except Problem as problem:
+        if problem.status != 404:
+            raise
+        return None
 
 
 def _titles(server: Server, found: Found, shown_list: UserList | None) -> dict[str, str]:
@@ -117,7 +128,7 @@ async def publish_event(
     request: Asked,
     user_id: UserId,
     server: TheServer,
-    data: Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)],
+    data: Form,
 ) -> Response[bytes]:
     """Publish an event of a user, now; answer once the broker has it."""
     check_from_page(request)
@@ -130,6 +141,42 @@ async def publish_event(
         return show(request, "said", is_good=False, text=f"{wrong.field}: {wrong.detail}")
     text = texts_of(language)("event.published", type=text_or(language, f"type.{kind}", kind), item=item_id)
     return show(request, "said", is_good=True, text=text)
+
+
+@post("/page/user/what-if", guards=[needs("read")], status_code=200)
+async def what_if(
+    request: Asked,
+    user_id: UserId,
+    server: TheServer,
+    parts: ThePage,
+    data: Form,
+) -> Response[bytes]:
+    """Return the list that an event of the user would lead to; nothing is published."""
+    check_from_page(request)
+    check_id("user_id", user_id)
+    item_id, kind = data.get("item_id", "").strip(), data.get("type", "")
+    check_id("item_id", item_id)
+    window = parts.windows.ask(server.lists.key_of(user_id)).window
+    behaved = [Behaved(one.item_id, one.type, one.ts) for one in window.items] if window else []
+    behaved.append(Behaved(item_id, kind, max(int(1000 * time.time()), behaved[-1].ts or 0) if behaved else None))
+    try:
+        answer = await server.ranker.session(SessionQuestion(behaved[-MAX_BEHAVED:], n=SHOWN_ITEMS, explain=True))
+    except Problem as problem:
+        return show(request, "said", is_good=False, text=f"{problem.detail}; {problem.remedy}")
+    now = await _list_of(server, user_id)
+    places = {item.item_id: place for place, item in enumerate(now.items)} if now else {}
+    moves = [_move(places.get(item.item_id), place) for place, item in enumerate(answer.items)]
+    kind_text = text_or(look_of_request(request).language, f"type.{kind}", kind)
+    return show(
+        request, "what_if", answer=answer, moves=moves, item=server.shown.title(item_id) or item_id, kind=kind_text
+    )
+
+
+def _move(before: int | None, now: int) -> str:
+    """Return how an item moved from a list to another, as the page shows it."""
+    if before is None:
+        return "+"
+    return "" if before == now else f"{'↑' if before > now else '↓'}{abs(before - now)}"
 
 
 def check_from_page(request: Asked) -> None:

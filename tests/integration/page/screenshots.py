@@ -31,6 +31,8 @@ SHOTS: Final = (
     Shot("overview-zh-dark", "/?", "zh", "dark"),
     Shot("overview-en-light-390", "/?", "en", "light", 390, 900),
     Shot("users-en-light", "/page/users?", "en", "light", 1280, 460),
+    Shot("item-en-light", "/page/item?id=sku-1003&", "en", "light", 1280, 620),
+    Shot("items-zh-dark-390", "/page/items?", "zh", "dark", 390, 844),
     Shot("rejects-zh-light", "/page/rejects?", "zh", "light"),
     Shot("rejects-en-dark-390", "/page/rejects?reason=missing&", "en", "dark", 390, 844),
 )

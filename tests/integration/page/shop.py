@@ -18,11 +18,13 @@ from streams.contract.records import Item, RecommendedItem, SourceRank
 from streams.contract.windows import Trigger, WindowItem, WindowState
 from streams.rejects.redrive import Tally
 from streams.rejects.reject_reader import RejectedEvent
+from streams.server.lists.answers import ListedItem
 from streams.server.page.flow import Delay, Look
 from streams.server.page.parts import PageParts
 from streams.server.page.rejects import RejectsLook
 from streams.server.page.routes import page_router
 from streams.server.page.windows import Found
+from streams.server.parts.ranking import RankedAnswer, ScoredItem, ScoredItems, SessionQuestion
 from tests.unit.streams.server.served import NOW_MS, ServedApp, a_list
 
 USER = "shopper-17"
@@ -113,6 +115,32 @@ class ShownRejects:
         return Tally(sent=84, left=6, redriven_before=1_204)
 
 
+class ShownRanker:
+    """Stands for the model: it likes what is near the last behaviour."""
+
+    async def session(self, asked: SessionQuestion) -> RankedAnswer:
+        """Return a list of the items that the visitor has not had."""
+        had = {event.item_id for event in asked.events}
+        last = asked.events[-1].item_id
+        ranked = sorted(
+            (item_id for item_id in IDS if item_id not in had), key=lambda one: abs(place(one) - place(last))
+        )
+        listed = [ListedItem(item_id, 0.28 / (1 + n), TITLES[place(item_id)]) for n, item_id in enumerate(ranked)]
+        return RankedAnswer("5f0c21e7a9d4", "none", listed[: asked.n])
+
+    async def similar(self, item_id: str, n: int, category: str | None) -> ScoredItems:
+        """Return the items beside an item."""
+        others = sorted((one for one in IDS if one != item_id), key=lambda one: abs(place(one) - place(item_id)))
+        return ScoredItems(
+            "5f0c21e7a9d4", [ScoredItem(one, 0.94 - 0.07 * n, TITLES[place(one)]) for n, one in enumerate(others)]
+        )
+
+
+def place(item_id: str) -> int:
+    """Return the place of an item in the catalogue."""
+    return IDS.index(item_id)
+
+
 @contextlib.contextmanager
 def open_shop(folder: Path) -> Iterator[str]:
     """Give the URL of the shop's page, served by a thread."""
@@ -121,7 +149,9 @@ def open_shop(folder: Path) -> Iterator[str]:
 
     async def serve() -> None:
         app = ServedApp(
-            folder, routers=[page_router(lambda server: PageParts(ShownWindow(), ShownFlow(), ShownRejects()))]
+            folder,
+            ranker=ShownRanker(),
+            routers=[page_router(lambda server: PageParts(ShownWindow(), ShownFlow(), ShownRejects()))],
         )
         await fill(app)
         config = uvicorn.Config(app.app, lifespan="off", log_config=None, ws="none", timeout_graceful_shutdown=1)

@@ -25,6 +25,7 @@ from tests.integration.lists.recommender_runs import WAIT_S, publish, recommende
 from tests.integration.page.browser import Browser
 from tests.integration.reading import read_all
 from tests.integration.server.test_serve import serving
+from tests.support import tiny
 from tests.support.builders import FakeRecord, make_event
 from tests.unit.streams.server.served import a_list
 from tools.workers.ports import free_port
@@ -40,7 +41,9 @@ def test_an_event_published_in_the_page_changes_the_shown_list(
 ) -> None:
     """The whole way: form, server, events, sequencer, recommender, server, page."""
     sequencer = Worker("sequencer", variables_of(settings, tmp_path), free_port(), tmp_path / "sequencer.log")
-    with recommender(settings, tmp_path), sequencer, serving(settings, tmp_path) as server:
+    model = {"HEADRACE_SERVE_RANKING": "on", "HEADRACE_ARTIFACT": str(tiny.artifact())}
+    model["HEADRACE_ENCODER_CACHE_DIR"] = str(tmp_path / "page-texts")
+    with recommender(settings, tmp_path), sequencer, serving(settings, tmp_path, **model) as server:
         sequencer.wait_ready(WAIT_S)
         tab = browser.tab()
         tab.open(f"{server.url}/page/user?id=visitor&language=en")
@@ -57,6 +60,13 @@ def test_an_event_published_in_the_page_changes_the_shown_list(
             assert f"Published: click of {item_id}" in tab.text()
         assert "Item number 13" in tab.text() and tab.ask("document.querySelectorAll('.chips li').length") > 0
         tab.wait("document.querySelector('.moved:not(:empty)') !== null")  # the page says what moved
+        tab.ask("document.getElementById('item').value = 'i21'; document.getElementById('pretend').click()")
+        tab.wait("document.querySelectorAll('#what-if .list > li').length > 0")
+        assert "If a click of Item number 21 came now" in tab.text() and "Revision 4, 4 behaviours" in tab.text()
+        tab.open(f"{server.url}/page/item?id=i21&language=en")
+        assert tab.ask("document.querySelectorAll('.list a').length") > 5
+        tab.open(f"{server.url}/?language=en")
+        tab.wait("document.querySelector('.flow')?.innerText.includes('recommendations')")
         tab.open(f"{server.url}/page/users")
         tab.wait("document.querySelector('.users a')?.textContent === 'visitor'")
         assert tab.problems == []

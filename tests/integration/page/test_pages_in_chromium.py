@@ -13,7 +13,15 @@ from tests.integration.page.shop import IDS, USER, open_shop
 
 pytestmark = pytest.mark.long
 
-PAGES = ("/", "/page/users", f"/page/user?id={USER}", "/page/rejects?reason=missing", "/page/static/nothing.css")
+PAGES = (
+    "/",
+    "/page/users",
+    f"/page/user?id={USER}",
+    "/page/items",
+    f"/page/item?id={IDS[3]}",
+    "/page/rejects?reason=missing",
+    "/page/static/nothing.css",
+)
 #: Each label, name and landmark that somebody needs who does not see the page.
 UNNAMED = """[
   ...[...document.querySelectorAll('input, select')].filter(field => !field.labels.length),
@@ -97,6 +105,22 @@ def test_the_keyboard_reaches_the_content_first_and_finds_a_user(browser: Browse
     tab.press("Enter", 13)
     tab.wait(f"location.search === '?id={USER}'")
     tab.wait(f"document.querySelectorAll('.list > li').length === 6 && document.body.innerText.includes('{IDS[0]}')")
+
+
+def test_an_event_that_is_only_pretended_shows_its_list_and_what_moved(browser: Browser, shop: str) -> None:
+    """The list beneath stays as it is, because nothing was published."""
+    tab = browser.tab(390)
+    tab.open(f"{shop}/page/user?id={USER}&language=en")
+    before = tab.ask("document.getElementById('live').innerText")
+    tab.ask(f"document.getElementById('item').value = '{IDS[5]}'")
+    tab.ask("document.getElementById('pretend').click()")
+    tab.wait("document.getElementById('what-if').innerText.includes('If a click of 雨衣 男款 轻量 came now')")
+    assert tab.ask("document.querySelector('#what-if .title').innerText").startswith("Down jacket, women's")
+    assert "↓" in tab.ask("document.getElementById('what-if').innerText")
+    assert "↑4" in tab.ask("document.getElementById('what-if').innerText")
+    assert tab.ask("document.getElementById('live').innerText") == before
+    assert tab.ask("document.documentElement.scrollWidth") <= 390
+    assert tab.problems == []
 
 
 def test_rejects_show_their_bytes_and_are_checked_before_they_are_sent(browser: Browser, shop: str) -> None:

@@ -11,9 +11,11 @@ import pytest
 
 from streams.contract.records import Item, RecommendedItem, SourceRank
 from streams.server.gate.key_file import Keys, add_key
+from streams.server.lists.answers import ListedItem
 from streams.server.page.routes import page_router
 from streams.server.page.shell import POLICY
 from streams.server.page.static_files import CACHE, address_of, static_files
+from streams.server.parts.ranking import RankedAnswer, ScoredItem, ScoredItems, SessionQuestion
 from tests.unit.streams.server.served import ServedApp, a_list
 
 HOSTILE = "<script>alert(1)</script>\"'&{{7*7}}"
@@ -141,6 +143,80 @@ def test_the_page_needs_the_scopes_that_it_uses(tmp_path: Path) -> None:
         return [answer.status_code for answer in answers]
 
     assert asyncio.run(ask()) == [401, 200, 403]
+
+
+class Asked:
+    """A model that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.questions: list[SessionQuestion] = []
+
+    async def session(self, asked: SessionQuestion) -> RankedAnswer:
+        """Return a list of two items."""
+        self.questions.append(asked)
+        return RankedAnswer("art", "none", [ListedItem("c", 0.5, "Third"), ListedItem("z", 0.2, "New")])
+
+    async def similar(self, item_id: str, n: int, category: str | None) -> ScoredItems:
+        """Return one neighbour."""
+        return ScoredItems("art", [ScoredItem("b", 0.75, f"beside {item_id}")])
+
+
+def test_a_pretended_event_is_ranked_with_the_window_and_published_nowhere(tmp_path: Path) -> None:
+    """The answer says what moved against the user's list; another site may not ask."""
+    model = Asked()
+
+    async def ask() -> tuple[httpx.Response, httpx.Response, int]:
+        app = ServedApp(tmp_path, ranker=model, routers=[page_router()])
+        await app.put(a_list("u"))
+        form = {"item_id": "k", "type": "view"}
+        sent = await app.ask("/page/user/what-if?id=u", "POST", data=form, headers={"hx-request": "true"})
+        return sent, await app.ask("/page/user/what-if?id=u", "POST", data=form), len(app.writer.written)
+
+    answer, foreign, n_written = asyncio.run(ask())
+    assert (answer.status_code, foreign.status_code, n_written) == (200, 403, 0)
+    assert [(one.item_id, one.type) for one in model.questions[0].events] == [("k", "view")]
+    assert ">↑2<" in answer.text and ">+<" in answer.text and "If a view of k came now" in answer.text
+
+
+def test_without_a_model_the_page_says_how_to_get_one(tmp_path: Path) -> None:
+    """Neighbours and pretended events need ranking on demand."""
+
+    async def ask() -> list[str]:
+        app = served(tmp_path)
+        app.shown.put("a", Item(1, "a", "First"))
+        form, sent = {"item_id": "k", "type": "view"}, {"hx-request": "true"}
+        answers = [
+            await app.ask("/page/user/what-if?id=u", "POST", data=form, headers=sent),
+            await app.ask("/page/item?id=a"),
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200]
+        return [answer.text for answer in answers]
+
+    assert all("HEADRACE_SERVE_RANKING=on" in text for text in asyncio.run(ask()))
+
+
+def test_items_are_found_by_a_part_and_shown_with_their_neighbours(tmp_path: Path) -> None:
+    """A part of title or id, in any case; an unknown item is 404, a hidden one says so."""
+
+    async def ask() -> list[httpx.Response]:
+        app = ServedApp(tmp_path, ranker=Asked(), routers=[page_router()])
+        app.shown.put("sku-1", Item(1, "sku-1", "Blue SHOE", category="feet"))
+        app.shown.put("sku-2", Item(1, "sku-2", HOSTILE, available=False))
+        paths = (
+            "/page/items?part=shoe",
+            "/page/items?part=SKU-2",
+            "/page/item?id=sku-1",
+            "/page/item?id=sku-2",
+            "/page/item?id=n",
+        )
+        return [await app.ask(path) for path in paths]
+
+    by_title, by_id, shown, hidden, unknown = asyncio.run(ask())
+    assert "Blue SHOE" in by_title.text and "sku-2" not in by_title.text
+    assert "sku-2" in by_id.text and "Blue" not in by_id.text and "<script>alert" not in by_id.text
+    assert "beside sku-1" in shown.text and "0.750" in shown.text and "feet" in shown.text
+    assert "No list may show" in hidden.text and "No list may show" not in shown.text
+    assert unknown.status_code == 404
 
 
 def test_a_user_is_found_by_id(tmp_path: Path) -> None:
