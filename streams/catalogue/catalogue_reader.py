@@ -32,6 +32,7 @@ from models.index.index import EXACT_UP_TO, ItemIndex
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.catalogue.rebuild import BuildBase, Built
 from models.ranking.catalogue.recall import RECALL_TARGET, running_recall
+from models.ranking.catalogue.shared_rows import SharedRows
 from models.ranking.catalogue.store import CatalogueStore, Entry
 from streams.catalogue.changes import Schedule, rest_key, text_key
 from streams.catalogue.item_facts import facts_of
@@ -87,6 +88,7 @@ class CatalogueReader:
     clock : seconds since 1970
     build_base : builds the index over a large catalogue
     limit_s : a job of ``thread`` that takes longer hangs
+    sharing : shares the rows of rebuilds with other workers; None for private memory
 
     Attributes
     ----------
@@ -105,6 +107,7 @@ class CatalogueReader:
         clock: Callable[[], float] = time.time,
         build_base: BuildBase = ItemIndex.build,
         limit_s: float = LIMIT_S,
+        sharing: SharedRows | None = None,
     ) -> None:
         self._settings = settings
         self._model = model
@@ -113,7 +116,7 @@ class CatalogueReader:
         self._registry = registry
         self._clock = clock
         self._decoder = open_item_decoder(settings, registry)
-        self._store = CatalogueStore(model.artifact, build_base)
+        self._store = CatalogueStore(model.artifact, build_base, sharing)
         self._schedule = Schedule()
         self._background = ModelThread("index")
         self._rebuild: asyncio.Future[Built] | None = None

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from models.files.served_folder import mark_served
 from models.index.index import ItemIndex
+from models.ranking.catalogue.shared_rows import SharedRows
 from streams.catalogue.catalogue_reader import CatalogueReader
 from streams.catalogue.index_engine import open_index_engine, report, worker_name
 from streams.contract.announcements import GoldenState, ModelAnnouncement
@@ -29,7 +30,7 @@ from streams.recommender.collector import Collector
 from streams.recommender.list_maker import ListMaker
 from streams.recommender.model.announced_model import Announcement
 from streams.recommender.model.model_thread import ModelThread
-from streams.recommender.model.stored_artifact import place_of
+from streams.recommender.model.stored_artifact import catalogue_folder, place_of
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.served import Model, Served, load_model
 from streams.runtime.app import StreamApp
@@ -85,6 +86,7 @@ class Supply:
             parts.registry,
             build_base=build_base,
             limit_s=app.settings.recommender.model_restart_s,
+            sharing=SharedRows(catalogue_folder(app.settings.recommender)),
         )
         self._catalogues = self.reader.catalogues()
         self._tasks: Sequence[asyncio.Future[None]] = ()

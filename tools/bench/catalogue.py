@@ -48,7 +48,7 @@ SIZES: Final = (10_000, 100_000)
 RATES: Final = (0.0, 1.0, 100.0, 1_000.0)
 N_WINDOWS: Final = 4_096
 WINDOW: Final = 50
-MAX_ITEMS, MAX_RATE_PER_S = 4_000_000, 10_000.0
+MAX_ITEMS, MAX_RATE_PER_S, MAX_WORKERS = 4_000_000, 10_000.0, 8
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,16 @@ def options_of(args: argparse.Namespace) -> Options:
         ("--rounds", (args.rounds,), 1, 20),
         ("--events", (args.events,), 1, 20_000),
         ("--users", (args.users,), 1, 1_000_000),
+        ("--workers", (args.workers,), 1, MAX_WORKERS),
     ):
         for value in values:
             if not least <= value <= most:
                 raise InputError(f"{name} {value:g}: must be from {least:g} to {most:g}")
     rates, live = tuple(dict.fromkeys((0.0, *rates))), None
     if args.through_broker:
-        live = LiveOptions(args.broker, args.preset, sizes, rates, args.seconds, args.events, args.users, args.seed)
+        live = LiveOptions(
+            args.broker, args.preset, sizes, rates, args.seconds, args.events, args.users, args.seed, args.workers
+        )
     return Options(args.preset, sizes, rates, args.seconds, args.rounds, args.seed, live)
 
 
@@ -108,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--through-broker", action="store_true", help="through both apps and a broker, one round")
     parser.add_argument("--events", type=float, default=100.0, help="a second, through a broker (default: %(default)g)")
     parser.add_argument("--users", type=int, default=500, help="through a broker (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=1, help="recommenders, through a broker (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
 
 

@@ -17,6 +17,7 @@ from models.base.types import Float32, Int64
 from models.index.index import EXACT_UP_TO, ItemIndex
 from models.index.search import VectorSearch
 from models.ranking.catalogue.rows import HEADROOM, HEADROOM_SHARE, Rows
+from models.ranking.catalogue.shared_rows import SharedRows
 
 #: A rebuild is due after this many new rows, or this share of the rows of the last one.
 MIN_TAIL: Final = 16
@@ -58,6 +59,7 @@ class Plan:
     n : rows at the beginning; what comes later is not copied
     factors : (m, f + 1) float32, of the trained items, where their index is not built yet
     build_base : builds the index over the items
+    sharing : shares the new rows with other workers; None for private memory
     """
 
     rows: Rows
@@ -65,6 +67,7 @@ class Plan:
     n: int
     factors: Float32 | None
     build_base: BuildBase
+    sharing: SharedRows | None = None
 
     def build(self) -> Built:
         """Return the new rows and the index over them."""
@@ -77,6 +80,8 @@ class Plan:
         for start in range(0, len(kept), BLOCK):
             block = kept[start : start + BLOCK]
             new.append([rows.ids[row] for row in block.tolist()], rows.parts(block), rows.keys[block])
+        if self.sharing is not None:
+            self.sharing.take(new)
         base = factor_base = None
         if len(kept) > EXACT_UP_TO:
             base = self.build_base(new.arrays["vectors"][: len(kept)])

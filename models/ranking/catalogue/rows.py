@@ -37,7 +37,8 @@ class Rows:
     Attributes
     ----------
     n : rows in use
-    arrays : by name, (capacity, ...); the fields of :class:`ItemParts`
+    arrays : by name, (capacity, ...); the fields of :class:`ItemParts`. After a rebuild some may
+        lie in files that other workers map, too: :mod:`models.ranking.catalogue.shared_rows`
     longest : no vector is longer
     keys : (capacity, 2, KEY_BYTES) uint8, of the text and of the rest of the record
     previous : (capacity,) int64, the row of the item's version before, -1 for none
@@ -103,7 +104,7 @@ class Rows:
         return rows
 
     def _reserve(self, n: int) -> None:
-        """Make room for ``n`` rows. Readers keep the arrays that they hold."""
+        """Make room for ``n`` rows, in private memory. Readers keep the arrays that they hold."""
         if n <= self.capacity:
             return
         capacity = n + max(HEADROOM, int(n * 0.5))

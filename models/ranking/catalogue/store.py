@@ -26,6 +26,7 @@ from models.ranking.catalogue.parts import ItemParts, TrainedItems, take
 from models.ranking.catalogue.popularity import Popularity
 from models.ranking.catalogue.rebuild import MIN_TAIL, BuildBase, Built, Plan, is_due
 from models.ranking.catalogue.rows import KEY_BYTES, ItemIds, RowOf, Rows
+from models.ranking.catalogue.shared_rows import SharedRows
 from models.ranking.catalogue.snapshot import Catalogue
 from models.ranking.catalogue.tables import ItemTable, TrainedRows, WeightTable
 from models.rules.facts import NO_FACTS, ItemFacts, Words, columns
@@ -64,15 +65,22 @@ class Entry:
 class CatalogueStore:
     """The catalogue of one artifact. For one thread at a time; its snapshots are for any.
 
+    Parameters
+    ----------
+    build_base : builds the index over a large catalogue
+    sharing : shares the rows of rebuilds with other workers; None for private memory
+
     Attributes
     ----------
     generation : of the last snapshot
     rows : the present rows
     """
 
-    def __init__(self, artifact: Artifact, build_base: BuildBase = ItemIndex.build) -> None:
+    def __init__(
+        self, artifact: Artifact, build_base: BuildBase = ItemIndex.build, sharing: SharedRows | None = None
+    ) -> None:
         self._artifact = artifact
-        self._build_base = build_base
+        self._build_base, self._sharing = build_base, sharing
         self._trained = TrainedItems(artifact)
         text = np.zeros((0, artifact.whitening.matrix.shape[0]), dtype=np.float32)
         self.rows = Rows(self._trained.parts([], text, []), len(artifact.popularity))
@@ -200,7 +208,7 @@ class CatalogueStore:
         self._forget_withdrawn(now_s)
         newest = np.fromiter(self.rows.latest.values(), np.int64, len(self.rows.latest))
         factors = self._trained.factors if self._factor_base is None else None
-        return Plan(self.rows, np.sort(newest), self.rows.n, factors, self._build_base)
+        return Plan(self.rows, np.sort(newest), self.rows.n, factors, self._build_base, self._sharing)
 
     def finish(self, built: Built | None) -> None:
         """End a rebuild: take its rows and index over, with all that changed since :meth:`plan`.

@@ -1,4 +1,4 @@
-"""Where an announced artifact lies on this machine: in its folder, or fetched from a store."""
+"""Where an announced artifact lies on this machine, and what a worker caches beside it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,18 @@ from streams.settings.load import RecommenderSettings
 
 def artifact_cache(settings: RecommenderSettings | None = None) -> Path:
     """Return the folder for artifacts from other stores, beside the cached embeddings."""
+    return _cache(settings) / "artifacts"
+
+
+def catalogue_folder(settings: RecommenderSettings) -> Path:
+    """Return the folder in which the workers of a machine share the rows of large catalogues."""
+    return _cache(settings) / "catalogue"
+
+
+def _cache(settings: RecommenderSettings | None) -> Path:
     if settings is not None and settings.encoder_cache_dir:
-        return Path(settings.encoder_cache_dir) / "artifacts"
-    return default_folder().parent / "artifacts"
+        return Path(settings.encoder_cache_dir)
+    return default_folder().parent
 
 
 def place_of(settings: RecommenderSettings, announced: ModelAnnouncement | None) -> tuple[Path, list[Path]]:

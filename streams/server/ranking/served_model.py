@@ -15,6 +15,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+from models.ranking.catalogue.shared_rows import SharedRows
 from streams.announcements.follow import Announced, follow
 from streams.catalogue.catalogue_reader import CatalogueReader
 from streams.contract.announcements import ModelAnnouncement
@@ -22,6 +23,7 @@ from streams.errors import BrokerError, HeadraceError
 from streams.formats.decoders import open_registry
 from streams.health.counters import Metrics
 from streams.recommender.model.model_thread import ModelThread
+from streams.recommender.model.stored_artifact import catalogue_folder
 from streams.recommender.served import Served, load_model
 from streams.server.lists.shown_items import ShownItems
 from streams.settings.load import Settings
@@ -108,7 +110,8 @@ class ServedModel:
         # in the thread of the lists: an answer waits while a model is loaded
         model = await load_model(settings.recommender, self.thread, settings.sequencer.types(), record, order)
         registry = open_registry(settings.kafka, "items", settings.health.stall_timeout_s)
-        reader = CatalogueReader(settings.kafka, model, self.thread, Metrics("recommender"), registry)
+        sharing = SharedRows(catalogue_folder(settings.recommender))
+        reader = CatalogueReader(settings.kafka, model, self.thread, Metrics("recommender"), registry, sharing=sharing)
         catalogues = reader.catalogues()
         served = Served.of(model, await anext(catalogues), reader.seen).under(self._shown.rules, _now_ms())
         await self._stop_reading()

@@ -24,7 +24,7 @@ def test_lists_come_and_hidden_items_leave_them_while_the_catalogue_changes(
     without, found = size["rates"]
     assert (without["rate"], without["changes"], without["ratio"]) == (0.0, 0, 1.0)
     held = size["memory_mb"]["recommender"]
-    assert 0 < held["private"] <= held["resident"] <= held["peak"]
+    assert 0 < held["private"] <= held["proportional"] <= held["resident"] <= held["peak"]
     assert found["rate"] == 20.0 and found["changes"] > 20
     for row in (without, found):
         assert row["lists_per_s"] > 0 and row["unanswered"] == 0

@@ -26,6 +26,7 @@ import torch
 from aiokafka import TopicPartition
 
 from models.artifact.artifact import make_artifact, save_artifact
+from models.index.index import EXACT_UP_TO
 from models.text.clean import text_version
 from models.text.encoder import FAKE_ENCODER, FakeEncoder
 from streams.contract.kafka_records import OutRecord
@@ -42,6 +43,7 @@ from tools.bench.live.load import Outcome, Quantiles, Task
 from tools.bench.live.worker_metrics import memory_mb
 from tools.bench.made.shop import made_shop
 from tools.cli import say
+from tools.workers.process import Worker
 from tools.workers.supervisor import running
 
 WARM_UP_S: Final = 3.0
@@ -51,12 +53,20 @@ POLL_MS: Final = 50
 #: Items hidden at once, and for how long: longer than a change may take to be in force.
 N_PROBES: Final = 5
 HOLD_S: Final = 3.0
+#: Seconds within which a large catalogue has its index, and after it until the old rows are gone.
+INDEXED_S: Final = 600.0
+SETTLE_S: Final = 2.0
 Preset = Literal["demo", "best"]
 
 
 @dataclass(frozen=True)
 class LiveOptions:
-    """What is measured through a broker; the fields are those of the benchmark's options."""
+    """What is measured through a broker; the fields are those of the benchmark's options.
+
+    Parameters
+    ----------
+    workers : recommenders on this machine
+    """
 
     broker: str | None
     preset: Preset
@@ -66,6 +76,7 @@ class LiveOptions:
     events: float
     users: int
     seed: int
+    workers: int = 1
 
 
 class Listed(msgspec.Struct):
@@ -216,12 +227,14 @@ def run(options: LiveOptions) -> Iterator[dict[str, Any]]:
 def _size(options: LiveOptions, artifact: Path, folder: Path) -> dict[str, Any]:
     (n_items,) = options.sizes
     item_ids, shop = [item_name(row) for row in range(n_items)], Shop(n_items, options.seed)
-    with deployment(options.broker, artifact, folder) as (settings, _, workers):
+    with deployment(options.broker, artifact, folder, n_recommenders=options.workers) as (settings, _, workers):
         began_s = time.monotonic()
         with running(workers):
             start_s = time.monotonic() - began_s
+            if n_items > EXACT_UP_TO:
+                _wait_for_index([worker for worker in workers if worker.name == "recommender"])
             memory = {
-                worker.name: {kind: round(mb) for kind, mb in memory_mb(worker.pid).items()}
+                worker.log_path.stem: {kind: round(mb) for kind, mb in memory_mb(worker.pid).items()}
                 for worker in workers
                 if worker.pid is not None
             }
@@ -241,6 +254,23 @@ def _size(options: LiveOptions, artifact: Path, folder: Path) -> dict[str, Any]:
         "events_per_s": options.events,
         "rates": [row | {"ratio": round(row["lists_per_s"] / without, 3) if without else None} for row in rows],
     }
+
+
+def _wait_for_index(recommenders: list[Worker]) -> None:
+    """Wait until the first rebuild of each is in force: its rows are those that workers share.
+
+    Raises
+    ------
+    RunError
+        When that takes longer than :data:`INDEXED_S`.
+    """
+    deadline_s = time.monotonic() + INDEXED_S
+    for worker in recommenders:
+        while not worker.counts()["values"].get("index_rebuilds"):
+            if time.monotonic() > deadline_s:
+                raise RunError(f"{worker.name}: no index within {INDEXED_S:g} s; name fewer --items")
+            time.sleep(1.0)
+    time.sleep(SETTLE_S)
 
 
 async def _phase(settings: Settings, task: Task, shop: Shop, rate: float) -> dict[str, Any]:
@@ -295,7 +325,8 @@ def as_table(result: dict[str, Any]) -> list[str]:
     lines = []
     for size in result["sizes"]:
         memory = ", ".join(
-            f"{name} {mb['resident']} MB ({mb['private']} private)" for name, mb in size["memory_mb"].items()
+            f"{name} {mb['resident']} MB ({mb['private']} private, {mb['proportional']} proportional)"
+            for name, mb in size["memory_mb"].items()
         )
         lines.append(
             f"{size['items']:,} items: ready in {size['start_s']} s; {memory}; {size['events_per_s']:g} events/s"

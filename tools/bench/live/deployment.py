@@ -19,7 +19,7 @@ from tools.drills.artifact import catalogue_of
 from tools.drills.events import EventSource, Shares
 from tools.drills.load import Load
 from tools.drills.run import delete_topics, publish_items
-from tools.workers.apps import APP_NAMES, APPS
+from tools.workers.apps import APP_NAMES, APPS, AppName
 from tools.workers.launch import Launch, make_worker
 from tools.workers.process import Worker
 
@@ -29,7 +29,11 @@ POLL_S: Final = 0.2
 
 @contextlib.contextmanager
 def deployment(
-    broker_address: str | None, artifact: Path, folder: Path, variables: Mapping[str, str] | None = None
+    broker_address: str | None,
+    artifact: Path,
+    folder: Path,
+    variables: Mapping[str, str] | None = None,
+    n_recommenders: int = 1,
 ) -> Iterator[tuple[Settings, BrokerInfo, list[Worker]]]:
     """Give settings, broker and workers that are not started; at the end delete the topics.
 
@@ -38,6 +42,7 @@ def deployment(
     broker_address : a broker; None for one that is started, and stopped at the end
     folder : of the broker's and the workers' files
     variables : of the workers, beside those of the deployment
+    n_recommenders : recommenders on this machine; each has a folder and a log of its own name
     """
     with running_broker(broker_address, port=0, data_dir=folder / "broker") as broker:
         settings = load_settings(
@@ -50,7 +55,11 @@ def deployment(
         ours = {"HEADRACE_ENCODER_CACHE_DIR": str(folder / "encoder-cache"), "OMP_NUM_THREADS": "1"} | dict(
             variables or {}
         )
-        launches = [Launch(name, folder / name, folder / f"{name}.log", variables=ours) for name in APP_NAMES]
+        more: dict[str, AppName] = {f"recommender-{number}": "recommender" for number in range(2, n_recommenders + 1)}
+        launches = [
+            Launch(app, folder / name, folder / f"{name}.log", variables=ours)
+            for name, app in (dict(zip(APP_NAMES, APP_NAMES, strict=True)) | more).items()
+        ]
         try:
             yield settings, broker, [make_worker(Worker, settings, launch) for launch in launches]
         finally:

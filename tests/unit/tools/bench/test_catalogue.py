@@ -21,6 +21,7 @@ from tools.bench.live.changing_catalogue import Probes
         (("--rates", "-1"), "--rates -1: must be from 0"),
         (("--seconds", "0"), "--seconds 0: must be from 1"),
         (("--rounds", "99"), "--rounds 99: must be from 1 to 20"),
+        (("--workers", "9"), "--workers 9: must be from 1 to 8"),
     ],
 )
 def test_a_number_out_of_its_range_is_refused(words: tuple[str, ...], told: str) -> None:
@@ -50,7 +51,8 @@ def test_through_a_broker_needs_events_and_users_within_limits() -> None:
     with pytest.raises(InputError, match="--events 0: must be from 1"):
         SUBJECT.options_of(arguments(catalogue, "--through-broker", "--events", "0"))
     chosen = SUBJECT.options_of(arguments(catalogue, "--through-broker", "--items", "300", "--rates", "5"))
-    assert chosen.live is not None and (chosen.live.sizes, chosen.live.rates) == ((300,), (0.0, 5.0))
+    assert chosen.live is not None and chosen.live.workers == 1
+    assert (chosen.live.sizes, chosen.live.rates) == ((300,), (0.0, 5.0))
     assert SUBJECT.options_of(arguments(catalogue)).live is None
 
 
