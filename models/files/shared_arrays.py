@@ -170,9 +170,9 @@ def _written(folder: int, name: str, content: memoryview, size: int) -> mmap.mma
     descriptor = os.open(scratch, flags, _MODE, dir_fd=folder)
     try:
         os.fchmod(descriptor, _MODE)
-        left = content
-        while left:
-            left = left[os.write(descriptor, left[:STEP]) :]
+        n_written = 0
+        while n_written < len(content):
+            n_written += os.pwrite(descriptor, content[n_written : n_written + STEP], n_written)
         os.ftruncate(descriptor, size)
         mapped = _mapped(descriptor, size)
         os.replace(scratch, name, src_dir_fd=folder, dst_dir_fd=folder)

@@ -61,6 +61,8 @@ POLL_MS: Final = 1_000
 PERIOD_S: Final = 0.1
 #: A job of the text thread that takes longer hangs.
 LIMIT_S: Final = 45.0
+#: The first job takes longer: an encoder warms up.
+FIRST_JOB: Final = 10
 #: Seconds between two measurements of recall.
 RECALL_S: Final = 60.0
 #: Stands for the text of each item where the artifact takes no text.
@@ -87,7 +89,8 @@ class CatalogueReader:
     thread : embeds texts; lists should be made on another one, so that neither waits for the other
     clock : seconds since 1970
     build_base : builds the index over a large catalogue
-    limit_s : a job of ``thread`` that takes longer hangs
+    limit_s : a job of ``thread`` that takes longer hangs; the first one may take
+        :data:`FIRST_JOB` times as long
     sharing : shares the rows of rebuilds with other workers; None for private memory
 
     Attributes
@@ -279,7 +282,8 @@ class CatalogueReader:
         left_out: set[str] = set()
         for start in range(0, len(changed), ITEMS_PER_JOB):
             part = changed[start : start + ITEMS_PER_JOB]
-            found, why_not = await self._thread.run_within(self._limit_s, item_vectors, part, embed)
+            limit_s = self._limit_s * (1 if self.n_taken_in else FIRST_JOB)
+            found, why_not = await self._thread.run_within(limit_s, item_vectors, part, embed)
             vectors |= found
             left_out |= why_not.keys()
             self.n_taken_in += len(found) + len(why_not)

@@ -12,6 +12,7 @@ import json
 import logging
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -221,13 +222,26 @@ def _speaks_tls(host: str, port: int) -> bool:
         return False
 
 
+#: The levels of hidden loggers before the attempts that run now, one for each attempt.
+_hidden: Final[dict[str, list[int]]] = {}
+_hiding: Final = threading.Lock()
+
+
 @contextlib.contextmanager
 def quiet(name: str) -> Iterator[None]:
-    """Hide a logger's lines: the exception reports a failed attempt."""
+    """Hide a logger's lines: the exception reports a failed attempt.
+
+    Attempts overlap, so the last one to end gives the logger its level back.
+    """
     logger = logging.getLogger(name)
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    with _hiding:
+        _hidden.setdefault(name, []).append(logger.level)
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(before)
+        with _hiding:
+            first, *others = _hidden[name]
+            _hidden[name] = [first] * len(others)
+            if not others:
+                logger.setLevel(first)

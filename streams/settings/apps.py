@@ -113,8 +113,9 @@ class RecommenderSettings:
     model_timeout_ms : when a forward pass takes longer, users get fallback lists until it ends; the
         first pass may take ten times as long
     model_restart_s : the worker ends, and its supervisor restarts it, when a job of the model's
-        thread or the embedding of 256 texts takes longer, or the model fails for longer; if this is
-        above ``stall_timeout_s``, the watchdog ends the worker first
+        thread or the embedding of 256 texts takes longer (the first texts may take ten times as
+        long), or the model fails for longer; if this is above ``stall_timeout_s``, the watchdog
+        ends the worker first
     live_popularity : ``on`` counts the events since training in the windows of the worker's users,
         at 0.1 to 0.7 KB of memory a user; ``off`` keeps the artifact's popularity, so that a list
         depends on window, catalogue and artifact alone

@@ -20,5 +20,8 @@ def _one_thread() -> Iterator[None]:
         return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    # a worker that ran in this process disables it
+    with_onednn = torch.backends.mkldnn.set_flags(_enabled=True)[0]
     yield
     torch.set_num_threads(before)
+    torch.backends.mkldnn.set_flags(_enabled=with_onednn)

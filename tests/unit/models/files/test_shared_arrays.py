@@ -157,7 +157,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, rows: Float32, monkey
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "write", full)
+        patched.setattr(os, "pwrite", full)
         with pytest.raises(OSError, match="No space"):
             SharedArrays(tmp_path).shared(rows, CAPACITY)
     assert list(tmp_path.iterdir()) == []

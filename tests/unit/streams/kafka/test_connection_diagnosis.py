@@ -6,6 +6,8 @@ A refused token has the broker's reason; a lost connection is called lost.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from aiokafka.errors import NodeNotReadyError
 from aiokafka.protocol.admin import ApiVersionResponse_v0, SaslAuthenticateResponse_v0, SaslHandShakeResponse_v1
 
-from streams.kafka.connection_diagnosis import MAX_REASON, broker_reason, why_not
+from streams.kafka.connection_diagnosis import MAX_REASON, broker_reason, quiet, why_not
 from streams.settings.tokens import Token, TokenProvider
 
 CHALLENGE = b'{"status":"invalid_token","scope":"kafka","openid-configuration":"https://issuer.example"}'
@@ -93,3 +95,16 @@ def test_a_lost_connection_is_not_blamed_on_the_token(given: list[bytes]) -> Non
 def test_a_reason_is_one_line_without_a_token(said: tuple[object, ...], told: str) -> None:
     """What a broker says is not trusted to be short, printable or free of the token."""
     assert broker_reason(said) == told
+
+
+def test_a_logger_is_heard_again_after_attempts_that_overlap() -> None:
+    """The first attempt ends while the second one runs."""
+    logger = logging.getLogger("headrace.tests.overlapping")
+    logger.setLevel(logging.INFO)
+    first, second = contextlib.ExitStack(), contextlib.ExitStack()
+    first.enter_context(quiet(logger.name))
+    second.enter_context(quiet(logger.name))
+    first.close()
+    assert logger.level == logging.CRITICAL
+    second.close()
+    assert logger.level == logging.INFO

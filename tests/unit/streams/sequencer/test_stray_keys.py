@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from streams.contract.pseudonyms import short_name
 from streams.kafka.publisher import partition_of
 from streams.sequencer import stray_keys
 from streams.sequencer.agent import Sequencer, build_sequencer
@@ -58,7 +59,9 @@ def test_windows_on_another_partition_are_said_once(
     strays = {user: places for user, places in strays.items() if places[0] != places[1]}
     (line,) = warnings_of(store, tmp_path, caplog, placed)
     assert f"{len(strays)} of 60 users have a window on another partition than partitioner=murmur2 gives" in line
-    assert any(f"such as {user!r} on {there}, must be on {due}:" in line for user, (there, due) in strays.items())
+    assert any(
+        f"such as {short_name(user)} on {there}, must be on {due}:" in line for user, (there, due) in strays.items()
+    )
     assert "HEADRACE_PARTITIONER=crc32" in line and "--from-topic --partitions N" in line and "\n" not in line
 
 
