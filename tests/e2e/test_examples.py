@@ -97,12 +97,15 @@ def test_each_list_is_read_once(unnamed: Settings) -> None:
     printed: list[str] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1) as consumer:
         assert consumer.stdout is not None
-        for line in consumer.stdout:
-            printed.append(line.strip())
-            if "revision 3" in line:
-                break
-        consumer.send_signal(signal.SIGINT)
-        assert consumer.wait(60) == 0
+        try:
+            for line in consumer.stdout:
+                printed.append(line.strip())
+                if "revision 3" in line:
+                    break
+            consumer.send_signal(signal.SIGINT)
+            assert consumer.wait(60) == 0
+        finally:  # a test that ends by its time limit must not wait for the program
+            consumer.kill()
     assert printed == [f"u1 revision {n}: {item}(0.500)" for n, item in ((1, "a"), (1, "b"), (2, "c"), (3, "d"))]
 
 

@@ -174,4 +174,4 @@ def test_hostile_texts_through_every_command_and_log(
     check((tmp_path / "report" / "report.json").read_text("utf-8"), "report.json")
     # These say nothing of a topic's or a file's content; tests/unit/test_screens.py gives them
     # hostile arguments.
-    assert set(COMMANDS) - set(ran) == {"broker", "up", "drill", "bench", "demo", "completion"}
+    assert set(COMMANDS) - set(ran) == {"broker", "up", "drill", "bench", "demo", "completion", "serve"}
