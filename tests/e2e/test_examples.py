@@ -26,7 +26,8 @@ from tests.support import tiny
 from tests.support.builders import T0
 from tools.broker.local_broker import BrokerInfo
 
-pytestmark = pytest.mark.long
+# one process for all: the topics without a prefix are there once, and their fixture deletes them
+pytestmark = [pytest.mark.long, pytest.mark.xdist_group("examples")]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 EXAMPLES: Final = ROOT / "docs" / "examples"
