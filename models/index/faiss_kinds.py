@@ -32,7 +32,7 @@ _ROUNDS: Final = 10
 _BITS: Final = 4
 _LEVELS: Final = 1 << _BITS
 #: The cells bring this many times the answers, which are then ranked in full precision.
-WIDER: Final = 4
+WIDER: Final = 8
 _NO_PENALTIES: Final = np.zeros(0, dtype=np.float32)
 #: Vectors that are added at once.
 _BLOCK: Final = 65_536

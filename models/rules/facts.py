@@ -67,6 +67,9 @@ class Words:
         codes: list[int] = []
         counts: list[int] = []
         for one in facts:
+            if not (one.categories or one.tags):
+                counts.append(0)
+                continue
             words = dict.fromkeys([(CATEGORY, name) for name in one.categories] + [(TAG, name) for name in one.tags])
             codes += [self.code_of.setdefault(word, len(self.code_of)) for word in words]
             counts.append(len(words))

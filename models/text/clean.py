@@ -106,6 +106,32 @@ def own_title(item_id: str, title: str) -> str:
     return "" if title == item_id else title
 
 
+def raw_item_text(
+    title: str,
+    text: str | None = None,
+    category: str | None = None,
+    tags: Sequence[str] | None = None,
+    categories: Sequence[str] | None = None,
+) -> str:
+    """Return the text of an item before cleaning, title first: encoders read only the beginning.
+
+    Only the first :data:`MAX_ITEM_CHARS` characters count. A category that is also in
+    ``categories`` stands there once.
+    """
+    groups = dict.fromkeys((category, *(categories or ())))
+    return " ".join(part for part in (title, *groups, *(tags or ()), text) if part)[:MAX_ITEM_CHARS]
+
+
+def clean_item(raw: str) -> str:
+    """Return the cleaned text of an item, at most :data:`MAX_ITEM_CHARS` characters.
+
+    Parameters
+    ----------
+    raw : what :func:`raw_item_text` returned
+    """
+    return clean(raw)[:MAX_ITEM_CHARS].rstrip()
+
+
 def item_text(
     title: str,
     text: str | None = None,
@@ -113,14 +139,8 @@ def item_text(
     tags: Sequence[str] | None = None,
     categories: Sequence[str] | None = None,
 ) -> str:
-    """Return the cleaned text of an item, title first, because encoders read only the beginning.
-
-    Only the first :data:`MAX_ITEM_CHARS` characters count, before cleaning and after it. A category
-    that is also in ``categories`` stands there once.
-    """
-    groups = dict.fromkeys((category, *(categories or ())))
-    joined = " ".join(part for part in (title, *groups, *(tags or ()), text) if part)
-    return clean(joined[:MAX_ITEM_CHARS])[:MAX_ITEM_CHARS].rstrip()
+    """Return the cleaned text of an item, of the same fields as :func:`raw_item_text`."""
+    return clean_item(raw_item_text(title, text, category, tags, categories))
 
 
 def fields_text(item: Mapping[str, Any], item_id: str = "") -> str:

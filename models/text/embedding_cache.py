@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import itertools
 import logging
 import os
 import weakref
@@ -21,8 +22,9 @@ from typing import Final
 
 import numpy as np
 
-from models.base.types import Float32
+from models.base.types import AnyArray, Float32, Int64
 from models.text.encoder import TextEncoder
+from models.text.record_numbers import RecordNumbers, heads
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +70,7 @@ class EmbeddingCache:
         self._header = f"headrace-embeddings 1 {encoder_version} {dim}".encode()
         self._header = len(self._header).to_bytes(4, "little") + self._header
         self._record_bytes = KEY_BYTES + 4 * dim + CRC_BYTES
-        self._offsets: dict[bytes, int] = {}
+        self._numbers = RecordNumbers()
         self._end = 0
         folder = default_folder() if folder is None else folder
         self.path = folder / f"{hashlib.blake2b(self._header, digest_size=8).hexdigest()}.vectors"
@@ -82,20 +84,39 @@ class EmbeddingCache:
             raise CacheError(f"{self.path}: embeddings cannot be kept here ({exc.strerror or exc})") from exc
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._numbers)
 
     def get_many(self, texts: Iterable[str]) -> dict[str, Float32]:
         """Return the vectors, (dim,) float32, of those texts that are here."""
-        found: dict[str, Float32] = {}
-        for text in texts:
-            key = _key(text)
-            offset = self._offsets.get(key)
-            if offset is None:
-                continue
-            record = os.pread(self._fd, self._record_bytes, offset)
-            if self._is_whole(record) and record[:KEY_BYTES] == key:
-                found[text] = np.frombuffer(record, dtype="<f4", count=self.dim, offset=KEY_BYTES).astype(np.float32)
-        return found
+        wanted = list(texts)
+        keys = [_key(text) for text in wanted]
+        numbers = self._numbers.find(heads(keys))
+        asked = np.flatnonzero(numbers >= 0)
+        order = asked[np.argsort(numbers[asked], kind="stable")]
+        records = self._read(numbers[order])
+        vectors = records[:, KEY_BYTES:-CRC_BYTES].copy().view("<f4").astype(np.float32, copy=False)
+        return {
+            wanted[i]: vector
+            for i, record, vector in zip(order.tolist(), records, vectors, strict=True)
+            if _is_whole(record) and record[:KEY_BYTES].tobytes() == keys[i]
+        }
+
+    def _read(self, numbers: Int64) -> AnyArray:
+        """Return records, (n, bytes) uint8: zeros for those that the file does not hold.
+
+        Parameters
+        ----------
+        numbers : (n,) int64, rising; those that follow each other are read at once
+        """
+        records = np.zeros((len(numbers), self._record_bytes), dtype=np.uint8)
+        begins = np.flatnonzero(np.diff(numbers, prepend=-2) != 1)
+        for begin, end in itertools.pairwise([*begins.tolist(), len(numbers)]):
+            offset = len(self._header) + int(numbers[begin]) * self._record_bytes
+            data = os.pread(self._fd, (end - begin) * self._record_bytes, offset)
+            n_whole = len(data) // self._record_bytes
+            whole = np.frombuffer(data, np.uint8, n_whole * self._record_bytes)
+            records[begin : begin + n_whole] = whole.reshape(n_whole, self._record_bytes)
+        return records
 
     def put_many(self, vectors: Mapping[str, Float32]) -> None:
         """Append vectors, (dim,) float32, of texts that are not here yet.
@@ -115,7 +136,8 @@ class EmbeddingCache:
         try:
             with self._locked():
                 self._catch_up()
-                self._append({key: v for key, v in usable.items() if key not in self._offsets})
+                numbers = self._numbers.find(heads(list(usable)))
+                self._append({key: v for (key, v), number in zip(usable.items(), numbers, strict=True) if number < 0})
         except OSError as exc:
             log.warning("%s: %d vectors not saved: %s", self.path, len(usable), exc.strerror or exc)
 
@@ -128,9 +150,12 @@ class EmbeddingCache:
         except OSError:
             os.ftruncate(self._fd, self._end)
             raise
-        for key in vectors:
-            self._offsets[key] = self._end
-            self._end += self._record_bytes
+        first = self._n_records()
+        self._numbers.add(heads(list(vectors)), np.arange(first, first + len(vectors)))
+        self._end += len(data)
+
+    def _n_records(self) -> int:
+        return (self._end - len(self._header)) // self._record_bytes
 
     def _write(self, data: bytes, offset: int) -> None:
         view = memoryview(data)
@@ -150,7 +175,7 @@ class EmbeddingCache:
         """Index new records, and cut off a torn end. The caller holds the lock."""
         size = os.fstat(self._fd).st_size
         if self._end == 0 or size < self._end:
-            self._offsets.clear()
+            self._numbers = RecordNumbers()
             self._end = len(self._header)
             if os.pread(self._fd, self._end, 0) != self._header:
                 if size:
@@ -158,28 +183,33 @@ class EmbeddingCache:
                 os.ftruncate(self._fd, 0)
                 self._write(self._header, 0)
                 return
-        good_end = self._end
-        for offset, record in self._records(self._end):
-            if self._is_whole(record):
-                self._offsets[record[:KEY_BYTES]] = offset
-                good_end = offset + self._record_bytes
+        good, keys, numbers = self._n_records(), [heads([])], [np.empty(0, dtype=np.int64)]
+        for first, records in self._blocks():
+            whole = np.flatnonzero(np.fromiter(map(_is_whole, records), bool, len(records)))
+            keys.append(records[whole, :8].copy().view("<u8")[:, 0].astype(np.uint64, copy=False))
+            numbers.append(first + whole)
+            good = max([good, *(first + 1 + whole[-1:]).tolist()])
+        self._numbers.add(np.concatenate(keys), np.concatenate(numbers))
+        good_end = len(self._header) + good * self._record_bytes
         if good_end < size:
             log.warning("%s: %d bytes of a torn end cut off", self.path, size - good_end)
             os.ftruncate(self._fd, good_end)
         self._end = good_end
 
-    def _records(self, offset: int) -> Iterator[tuple[int, bytes]]:
-        """Yield the complete records from an offset on, with their offsets."""
-        step = max(1, SCAN_BYTES // self._record_bytes) * self._record_bytes
-        while block := os.pread(self._fd, step, offset):
-            for start in range(0, len(block) - self._record_bytes + 1, self._record_bytes):
-                yield offset + start, block[start : start + self._record_bytes]
-            offset += step
+    def _blocks(self) -> Iterator[tuple[int, AnyArray]]:
+        """Yield the complete records beyond those that are indexed, (n, bytes) uint8 in blocks.
 
-    def _is_whole(self, record: bytes) -> bool:
-        if len(record) != self._record_bytes:
-            return False
-        return zlib.crc32(record[:-CRC_BYTES]) == int.from_bytes(record[-CRC_BYTES:], "little")
+        Each block comes with the number of its first record.
+        """
+        step, first = max(1, SCAN_BYTES // self._record_bytes), self._n_records()
+        while data := os.pread(self._fd, step * self._record_bytes, len(self._header) + first * self._record_bytes):
+            n_whole = len(data) // self._record_bytes
+            yield first, np.frombuffer(data, np.uint8, n_whole * self._record_bytes).reshape(n_whole, -1)
+            first += step
+
+
+def _is_whole(record: AnyArray) -> bool:
+    return zlib.crc32(record[:-CRC_BYTES].data) == int.from_bytes(record[-CRC_BYTES:].tobytes(), "little")
 
 
 def embed_texts(
@@ -206,18 +236,20 @@ def embed_texts(
         raise ValueError(
             f"cache of {cache.encoder_version} ({cache.dim}) for encoder {encoder.version} ({encoder.dim}): open one for it"
         )
-    rows: dict[str, list[int]] = {}
-    for row, text in enumerate(texts):
-        if text:
-            rows.setdefault(text, []).append(row)
+    first: dict[str, int] = {}
+    # of each text, the row of the first one that is equal
+    rows = np.array([first.setdefault(text, row) for row, text in enumerate(texts)], dtype=np.int64)
+    first.pop("", None)
     out = np.zeros((len(texts), encoder.dim), dtype=np.float32)
-    distinct = list(rows)
+    distinct = list(first)
     for start in range(0, len(distinct), TEXTS_PER_WRITE):
         part = distinct[start : start + TEXTS_PER_WRITE]
-        for text, vector in _vectors(part, encoder, cache).items():
-            out[rows[text]] = vector
+        vectors = _vectors(part, encoder, cache)
+        out[[first[text] for text in vectors]] = np.stack([*vectors.values()])
         if on_progress is not None:
             on_progress(start + len(part), len(distinct))
+    is_repeat = rows != np.arange(len(rows))
+    out[is_repeat] = out[rows[is_repeat]]
     return out
 
 

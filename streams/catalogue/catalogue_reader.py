@@ -34,6 +34,7 @@ from models.ranking.catalogue.rebuild import BuildBase, Built
 from models.ranking.catalogue.recall import RECALL_TARGET, running_recall
 from models.ranking.catalogue.shared_rows import SharedRows
 from models.ranking.catalogue.store import CatalogueStore, Entry
+from models.text.cleaned_texts import CleanedTexts
 from streams.catalogue.changes import Schedule, rest_key, text_key
 from streams.catalogue.item_facts import facts_of
 from streams.catalogue.item_vectors import item_vectors, n_imputed
@@ -77,6 +78,9 @@ class ReadModel(Protocol):
 
     @property
     def embed(self) -> Callable[[list[str]], Float32] | None: ...  # noqa: D102
+
+    @property
+    def cleaned(self) -> CleanedTexts | None: ...  # noqa: D102
 
 
 class CatalogueReader:
@@ -211,10 +215,9 @@ class CatalogueReader:
         now_ms = int(self._clock() * 1_000)
         removed = {item_id for item_id, item in newest.items() if item is None}
         items = [item for item in newest.values() if item is not None]
-        vectors, left_out = await self._embed(items)
-        entries = [
-            self._entry(item, vectors.get(item.item_id), now_ms) for item in items if item.item_id not in left_out
-        ]
+        keys = {item.item_id: text_key(item) for item in items}
+        vectors, left_out = await self._embed(items, keys)
+        entries = self._entries([item for item in items if item.item_id not in left_out], vectors, keys, now_ms)
         is_changed = self._store.apply(entries, removed | left_out, time.monotonic())
         for item_id, item in newest.items():
             if item is None or item_id in left_out:
@@ -250,29 +253,38 @@ class CatalogueReader:
         self._metrics.put("index_generation", catalogue.generation)
         return catalogue
 
-    def _entry(self, item: Item, vector: Float32 | None, now_ms: int) -> Entry:
-        has_features = self._model.artifact.item_features.width
-        return Entry(
-            item.item_id,
-            item_row(msgspec.structs.asdict(item)) if has_features else {},
-            vector,
-            text_key(item),
-            rest_key(item, has_features=bool(has_features)),
-            is_shown(item, now_ms),
-            facts_of(item),
-        )
+    def _entries(
+        self, items: Sequence[Item], vectors: Mapping[str, Float32], keys: Mapping[str, bytes], now_ms: int
+    ) -> list[Entry]:
+        has_features = self._model.artifact.item_features.width > 0
+        return [
+            Entry(
+                item.item_id,
+                item_row(msgspec.structs.asdict(item)) if has_features else {},
+                vectors.get(item.item_id),
+                keys[item.item_id],
+                rest_key(item, has_features=has_features),
+                is_shown(item, now_ms),
+                facts_of(item),
+            )
+            for item in items
+        ]
 
-    async def _embed(self, items: Sequence[Item]) -> tuple[dict[str, Float32], set[str]]:
+    async def _embed(self, items: Sequence[Item], keys: Mapping[str, bytes]) -> tuple[dict[str, Float32], set[str]]:
         """Return the vectors of the items whose text changed.
 
         The second value has the ids of the items without a vector.
+
+        Parameters
+        ----------
+        keys : :func:`~streams.catalogue.changes.text_key` by item id
 
         Raises
         ------
         StalledError
             When the encoder hangs.
         """
-        changed = [item for item in items if not self._store.has_text(item.item_id, text_key(item))]
+        changed = [item for item in items if not self._store.has_text(item.item_id, keys[item.item_id])]
         if n := n_imputed(items):
             log.warning("items: %d with a price or feature that is not finite: taken as missing", n)
         embed = self._model.embed
@@ -283,7 +295,7 @@ class CatalogueReader:
         for start in range(0, len(changed), ITEMS_PER_JOB):
             part = changed[start : start + ITEMS_PER_JOB]
             limit_s = self._limit_s * (1 if self.n_taken_in else FIRST_JOB)
-            found, why_not = await self._thread.run_within(limit_s, item_vectors, part, embed)
+            found, why_not = await self._thread.run_within(limit_s, item_vectors, part, embed, self._model.cleaned)
             vectors |= found
             left_out |= why_not.keys()
             self.n_taken_in += len(found) + len(why_not)

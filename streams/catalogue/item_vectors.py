@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from models.base.types import Float32
-from models.text.clean import item_text, own_title
+from models.text.clean import clean_item, own_title, raw_item_text
+from models.text.cleaned_texts import CleanedTexts
 from streams.contract.records import Item
 
 #: Longer vectors are not embeddings, and their products would overflow float32.
@@ -17,7 +18,7 @@ MAX_LENGTH: Final = 1e6
 
 
 def item_vectors(
-    items: Sequence[Item], embed: Callable[[list[str]], Float32]
+    items: Sequence[Item], embed: Callable[[list[str]], Float32], cleaned: CleanedTexts | None = None
 ) -> tuple[dict[str, Float32], dict[str, str]]:
     """Return the text vectors, (dim,) float32, by item id, and why other items have none.
 
@@ -27,6 +28,7 @@ def item_vectors(
     ----------
     embed : returns one vector per text, (n, dim) float32; it may raise, and its vectors may hold
         numbers that are not finite
+    cleaned : keeps cleaned texts for the next start; None keeps none
 
     Raises
     ------
@@ -34,21 +36,40 @@ def item_vectors(
         What ``embed`` raised, when it raises for each of several texts: the encoder is at fault
         then, not an item.
     """
-    texts: dict[str, str] = {}
-    left_out: dict[str, str] = {}
-    for item in items:
-        try:
-            title = own_title(item.item_id, item.title)
-            texts[item.item_id] = item_text(title, item.text, item.category, item.tags, item.categories)
-        except Exception as exc:  # a segmenter may raise anything for a text that nobody has tried
-            left_out[item.item_id] = f"text: {exc!r}"
+    texts, left_out = _texts(items, cleaned)
     vectors = _embedded(texts, embed, left_out)
-    for item_id, vector in list(vectors.items()):
-        length = float(np.linalg.norm(vector.astype(np.float64)))
+    rows = np.stack([*vectors.values()]).astype(np.float64) if vectors else np.zeros((0, 1))
+    for item_id, length in zip(list(vectors), np.linalg.norm(rows, axis=1).tolist(), strict=True):
         if not length <= MAX_LENGTH:  # also refuses NaN
             left_out[item_id] = f"vector of length {length:g}, must be finite and at most {MAX_LENGTH:g}"
             del vectors[item_id]
     return vectors, left_out
+
+
+def _texts(items: Sequence[Item], cleaned: CleanedTexts | None) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the cleaned texts by item id, and why other items have none."""
+    raws = {
+        item.item_id: raw_item_text(
+            own_title(item.item_id, item.title), item.text, item.category, item.tags, item.categories
+        )
+        for item in items
+    }
+    known = cleaned.get_many(raws.values()) if cleaned is not None else {}
+    texts: dict[str, str] = {}
+    left_out: dict[str, str] = {}
+    new: dict[str, str] = {}
+    for item_id, raw in raws.items():
+        text = known.get(raw)
+        try:
+            if text is None:
+                text = new[raw] = clean_item(raw)
+        except Exception as exc:  # a segmenter may raise anything for a text that nobody has tried
+            left_out[item_id] = f"text: {exc!r}"
+        else:
+            texts[item_id] = text
+    if cleaned is not None:
+        cleaned.put_many(new)
+    return texts, left_out
 
 
 def _embedded(

@@ -15,18 +15,22 @@ class SeenIndex:
     """Finds catalogue items by the 4-byte hashes of items that have left a window."""
 
     def __init__(self, item_ids: Iterable[str]) -> None:
-        self._items: dict[int, tuple[str, ...]] = {}
+        self._items: dict[int, str] = {}
+        # the other items with the hash of an item; at a million items there are about a hundred
+        self._others: dict[str, tuple[str, ...]] = {}
         self.add(item_ids)
 
     def add(self, item_ids: Iterable[str]) -> None:
         """Take in items; those that are here already change nothing."""
         for item_id in item_ids:
-            same = self._items.get(key := int.from_bytes(seen_hash(item_id), "little"), ())
-            if item_id not in same:
-                self._items[key] = (*same, item_id)
+            first = self._items.setdefault(int.from_bytes(seen_hash(item_id), "little"), item_id)
+            if first != item_id and item_id not in self._others.get(first, ()):
+                self._others[first] = (*self._others.get(first, ()), item_id)
 
     def items(self, seen: bytes) -> set[str]:
         """Return the item ids behind packed hashes; items outside the catalogue are left out."""
         n_whole = len(seen) // SEEN_BYTES
-        of_hashes = map(self._items.get, np.frombuffer(seen, "<u4", n_whole).tolist())
-        return set(chain.from_iterable(filter(None, of_hashes)))
+        found = set(filter(None, map(self._items.get, np.frombuffer(seen, "<u4", n_whole).tolist())))
+        if self._others:
+            found.update(chain.from_iterable(map(self._others.__getitem__, found & self._others.keys())))
+        return found

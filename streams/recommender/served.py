@@ -23,6 +23,7 @@ from models.ranking.pipeline import Catalogue, Pipeline
 from models.ranking.warm_up import warm_up
 from models.rules.repeats import Repeats
 from models.rules.row_rules import Rules
+from models.text.cleaned_texts import CleanedTexts
 from streams.catalogue.seen_index import SeenIndex
 from streams.contract.announcements import GoldenState, ModelAnnouncement
 from streams.contract.windows import BaseWindow
@@ -49,6 +50,7 @@ class Model:
         artifact takes no text
     order : of two models, the one announced later has the higher one; 0 where none was announced
     golden : whether it gives the lists of its golden windows on this machine
+    cleaned : keeps cleaned texts for the next start; None keeps none
     """
 
     artifact: Artifact
@@ -57,6 +59,7 @@ class Model:
     embed: Callable[[list[str]], Float32] | None
     order: int = 0
     golden: GoldenState = "none"
+    cleaned: CleanedTexts | None = None
 
     @classmethod
     def of(
@@ -206,7 +209,8 @@ async def load_model(
     texts = "item ids alone" if encoder is None else f"texts by {artifact.encoder_name}"
     log.info("artifact %s on %s, %s", artifact.version, device, texts)
     model = Model.of(artifact, settings, None if encoder is None else encoder.embed, order)
-    return replace(model, golden="none" if artifact.golden is None else "unlike" if told else "equal")
+    golden: GoldenState = "none" if artifact.golden is None else "unlike" if told else "equal"
+    return replace(model, golden=golden, cleaned=None if encoder is None else encoder.cleaned)
 
 
 def _complain(announced: ModelAnnouncement | None, problem: str) -> None:

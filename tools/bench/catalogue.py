@@ -21,7 +21,7 @@ import platform
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +29,8 @@ from typing import Any, Final
 import numpy as np
 
 from models.base.types import Float32
-from models.text.clean import item_text
+from models.text.clean import clean_item, raw_item_text, text_version
+from models.text.cleaned_texts import CleanedTexts
 from models.text.embedding_cache import EmbeddingCache, embed_texts
 from models.text.encoder import FakeEncoder
 from streams.errors import InputError
@@ -137,18 +138,20 @@ async def _size(options: Options, n_items: int) -> dict[str, Any]:
     encoder = FakeEncoder(artifact.whitening.matrix.shape[0])
     with tempfile.TemporaryDirectory() as folder:
         cache = EmbeddingCache(Path(folder), encoder.version, encoder.dim)
-        _warm(cache, encoder, n_items)
+        _warm(cache, CleanedTexts(Path(folder), text_version()), encoder, n_items)
+        # the load's own, which a worker does not hold
+        windows, made = windows_of(shop.groups, N_WINDOWS, WINDOW, options.seed), Shop(n_items, options.seed)
         before_mb = memory_mb()["resident"]
         _forget_peak()
         opened_s = time.monotonic()
         cache = EmbeddingCache(Path(folder), encoder.version, encoder.dim)
+        cleaned = CleanedTexts(Path(folder), text_version())
         opened_s = time.monotonic() - opened_s
 
         def embed(texts: list[str]) -> Float32:
             return embed_texts(texts, encoder, cache)
 
-        windows = windows_of(shop.groups, N_WINDOWS, WINDOW, options.seed)
-        bench = Bench(Model.of(artifact, RecommenderSettings(), embed), windows, Shop(n_items, options.seed))
+        bench = Bench(replace(Model.of(artifact, RecommenderSettings(), embed), cleaned=cleaned), windows, made)
         try:
             load_s = await bench.load()
             index_s = await bench.settle()
@@ -184,10 +187,13 @@ async def _rounds(bench: Bench, options: Options) -> list[dict[float, Phase]]:
     return rounds
 
 
-def _warm(cache: EmbeddingCache, encoder: FakeEncoder, n_items: int) -> None:
+def _warm(cache: EmbeddingCache, cleaned: CleanedTexts, encoder: FakeEncoder, n_items: int) -> None:
+    """Fill both caches as the worker before would have."""
     for start in range(0, n_items, LOAD_BATCH):
-        ids = [item_name(row) for row in range(start, min(start + LOAD_BATCH, n_items))]
-        embed_texts([item_text(f"Item {item_id}", None, None, None, None) for item_id in ids], encoder, cache)
+        names = (item_name(row) for row in range(start, min(start + LOAD_BATCH, n_items)))
+        texts = {raw: clean_item(raw) for raw in (raw_item_text(f"Item {name}") for name in names)}
+        cleaned.put_many(texts)
+        embed_texts([*texts.values()], encoder, cache)
 
 
 def _forget_peak() -> None:

@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -39,8 +39,7 @@ MAX_WITHDRAWN: Final = 10_000
 NO_KEY: Final = bytes(KEY_BYTES)
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """An item as its newest record says.
 
     Parameters

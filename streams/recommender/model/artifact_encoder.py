@@ -15,6 +15,7 @@ from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.base.device import check_computes, resolve_device
 from models.base.types import Float32
 from models.text.clean import load_user_words, text_version, use_segmenter
+from models.text.cleaned_texts import CleanedTexts
 from models.text.embedding_cache import CacheError, EmbeddingCache, embed_texts
 from models.text.encoder import FAKE_ENCODER, FakeEncoder, TextEncoder, load_encoder
 from models.text.encoder_files import Access
@@ -193,6 +194,10 @@ class ArtifactEncoder:
     ----------
     artifact : one that takes text
 
+    Attributes
+    ----------
+    cleaned : keeps cleaned texts beside the vectors
+
     Raises
     ------
     HeadraceError
@@ -202,6 +207,7 @@ class ArtifactEncoder:
     def __init__(self, artifact: Artifact, device: str, settings: RecommenderSettings) -> None:
         prepare_text(settings)
         self._encoder, self._cache = open_artifact_encoder(artifact, device, settings)
+        self.cleaned = CleanedTexts(self._cache.path.parent, text_version())
         self._encoder.warm_up()
 
     @classmethod

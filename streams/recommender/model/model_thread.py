@@ -99,18 +99,21 @@ class ModelThread:
 
     def _work(self) -> None:
         while (item := self._jobs.get()) is not None:
-            future, job, args = item
-            if not future.set_running_or_notify_cancel():
-                continue
-            self._began_s = time.monotonic()
-            try:
-                result = job(*args)
-            except Exception as exc:  # the caller's error
-                # asyncio's futures refuse a StopIteration: the caller would wait for ever
-                future.set_exception(RuntimeError(repr(exc)) if isinstance(exc, StopIteration) else exc)
-            except BaseException as exc:  # sys.exit in a library must not end the event loop
-                future.set_exception(RuntimeError(f"{self._name}: the job ended its thread: {exc!r}"))
-            else:
-                future.set_result(result)
-            finally:
-                self._began_s = None
+            self._do(*item)
+            del item  # a thread that waits for its next job would hold the arguments of the last one
+
+    def _do(self, future: Future[Any], job: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        if not future.set_running_or_notify_cancel():
+            return
+        self._began_s = time.monotonic()
+        try:
+            result = job(*args)
+        except Exception as exc:  # the caller's error
+            # asyncio's futures refuse a StopIteration: the caller would wait for ever
+            future.set_exception(RuntimeError(repr(exc)) if isinstance(exc, StopIteration) else exc)
+        except BaseException as exc:  # sys.exit in a library must not end the event loop
+            future.set_exception(RuntimeError(f"{self._name}: the job ended its thread: {exc!r}"))
+        else:
+            future.set_result(result)
+        finally:
+            self._began_s = None

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from models.base.types import Float32
+from models.text import embedding_cache
 from models.text.embedding_cache import EmbeddingCache, embed_texts
 from models.text.encoder import FakeEncoder
 
@@ -76,6 +77,25 @@ def test_a_damaged_record_counts_as_missing(tmp_path: Path) -> None:
     data[-40] ^= 1
     path.write_bytes(data)
     assert set(EmbeddingCache(tmp_path, "v1", 2).get_many("ab")) == {"b"}
+
+
+def test_a_key_that_begins_like_another_is_not_taken_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are found by their first eight bytes, and compared whole."""
+    monkeypatch.setattr(embedding_cache, "_key", lambda text: b"same one" + text.encode().ljust(8))
+    cache = EmbeddingCache(tmp_path, "v1", 2)
+    cache.put_many({"a": VECTORS["a"]})
+    cache.put_many({"b": VECTORS["b"]})
+    found = EmbeddingCache(tmp_path, "v1", 2).get_many("ab")
+    assert {text: vector.tolist() for text, vector in found.items()} == {"a": [1, 2]}
+
+
+def test_vectors_in_any_order_and_many_at_once(tmp_path: Path) -> None:
+    """Runs of records, single ones, repeats and unknown texts in one question."""
+    vectors = {f"t{i}": np.array([i + 1, -i], dtype=np.float32) for i in range(3_000)}
+    EmbeddingCache(tmp_path, "v1", 2).put_many(vectors)
+    asked = [f"t{i}" for i in np.random.default_rng(1).permutation(3_500).tolist()] + ["t7", "t7"]
+    found = EmbeddingCache(tmp_path, "v1", 2).get_many(asked)
+    assert {text: vector.tolist() for text, vector in found.items()} == {t: v.tolist() for t, v in vectors.items()}
 
 
 def test_a_vector_that_is_not_finite_is_not_kept(tmp_path: Path) -> None:

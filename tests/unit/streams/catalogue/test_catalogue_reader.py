@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from aiokafka import TopicPartition
 
 from models.base.types import Float32
+from models.text.cleaned_texts import CleanedTexts
 from models.text.encoder import FakeEncoder
 from streams.catalogue.item_vectors import item_vectors, n_imputed
 from streams.contract.records import Item
@@ -70,14 +72,35 @@ def test_a_text_on_which_cleaning_raises_costs_only_its_item(monkeypatch: pytest
     """Segmenters are C code and dictionaries; nobody has tried every text."""
     from streams.catalogue import item_vectors as module
 
-    def item_text(title: str, *_: object) -> str:
-        if "bad" in title:
+    def clean_item(raw: str) -> str:
+        if "bad" in raw:
             raise ValueError("cannot be cut")
-        return title
+        return raw
 
-    monkeypatch.setattr(module, "item_text", item_text)
+    monkeypatch.setattr(module, "clean_item", clean_item)
     vectors, left_out = item_vectors(ITEMS, ENCODER.encode)
     assert vectors.keys() == {"a", "c"} and "cannot be cut" in left_out["bad"]
+
+
+def test_a_start_with_kept_texts_cleans_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The vectors are the same ones; a text that could not be cleaned is tried again."""
+    from streams.catalogue import item_vectors as module
+
+    cleaned: list[str] = []
+
+    def clean_item(raw: str) -> str:
+        cleaned.append(raw)
+        if "bad" in raw:
+            raise ValueError("cannot be cut")
+        return raw.lower()
+
+    monkeypatch.setattr(module, "clean_item", clean_item)
+    first, _ = item_vectors(ITEMS, ENCODER.encode, CleanedTexts(tmp_path, "v1"))
+    n_first = len(cleaned)
+    second, left_out = item_vectors(ITEMS, ENCODER.encode, CleanedTexts(tmp_path, "v1"))
+    assert n_first == 3 and [raw for raw in cleaned[n_first:] if "bad" not in raw] == []
+    assert len(cleaned) == 4 and left_out.keys() == {"bad"}
+    assert {i: v.tolist() for i, v in first.items()} == {i: v.tolist() for i, v in second.items()}
 
 
 @pytest.mark.parametrize("text", ["\u5f88" * 20_000, "word " * 4_000, "\u0000\ud800", "", "\U0001f600" * 2_000])

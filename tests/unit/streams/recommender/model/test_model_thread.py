@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,24 @@ def test_a_job_that_hangs_does_not_keep_the_process() -> None:
     )
     root = Path(__file__).parents[5]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=30, check=False).returncode == 0
+
+
+def test_a_thread_that_waits_holds_nothing_of_its_last_job() -> None:
+    """The arguments and the result of a rebuild are a gigabyte at a million items."""
+
+    class Rows:
+        """Stands for large arrays."""
+
+    async def run() -> list[Any]:
+        worker = ModelThread("tested")
+        given = Rows()
+        made = await worker.run(lambda rows: (rows, Rows())[1], given)
+        gone = [weakref.ref(given), weakref.ref(made)]
+        del given, made
+        await asyncio.sleep(0.1)
+        found = [ref() for ref in gone]
+        worker.stop()
+        await worker.ended()
+        return found
+
+    assert asyncio.run(run()) == [None, None]
