@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
 import msgspec
@@ -36,6 +36,7 @@ from models.ranking.catalogue.shared_rows import SharedRows
 from models.ranking.catalogue.store import CatalogueStore, Entry
 from models.text.cleaned_texts import CleanedTexts
 from streams.catalogue.changes import Schedule, rest_key, text_key
+from streams.catalogue.collector import collector_paused
 from streams.catalogue.item_facts import facts_of
 from streams.catalogue.item_vectors import item_vectors, n_imputed
 from streams.catalogue.seen_index import SeenIndex
@@ -152,9 +153,7 @@ class CatalogueReader:
             partitions = [TopicPartition(topic, p) for p in range(await partition_count(self._settings, topic))]
             consumer.assign(partitions)
             await consumer.seek_to_beginning(*partitions)
-            async for fetched in read_to_ends(consumer, await consumer.end_offsets(partitions)):
-                await self.apply(fetched)
-            yield await self.build()
+            yield await self.load(read_to_ends(consumer, await consumer.end_offsets(partitions)))
 
             async def poll(timeout_ms: int) -> Fetched:
                 fetched: Fetched = await consumer.getmany(timeout_ms=timeout_ms)
@@ -165,6 +164,13 @@ class CatalogueReader:
         finally:
             self._background.stop()
             await consumer.stop()
+
+    async def load(self, fetches: AsyncIterable[Fetched]) -> Catalogue:
+        """Take in all records of a start, and return the first catalogue."""
+        with collector_paused():
+            async for fetched in fetches:
+                await self.apply(fetched)
+        return await self.build()
 
     async def follow(self, poll: Callable[[int], Awaitable[Fetched]]) -> AsyncGenerator[Catalogue, None]:
         """Yield a catalogue after each change, without end.

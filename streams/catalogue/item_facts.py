@@ -10,9 +10,9 @@ from streams.contract.records import Item
 
 def facts_of(item: Item) -> ItemFacts:
     """Return what rules may ask of an item."""
-    categories = ([item.category] if item.category else []) + (item.categories or [])
+    category = (item.category,) if item.category else ()
     return ItemFacts(
-        tuple(dict.fromkeys(categories)),
+        tuple(dict.fromkeys((*category, *item.categories))) if item.categories else category,
         tuple(item.tags or ()),
         item.price if item.price is None or math.isfinite(item.price) else None,
         UNKNOWN_MS if item.published_ts is None else item.published_ts,

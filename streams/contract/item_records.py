@@ -85,7 +85,7 @@ def is_shown(item: Item, now_ms: int) -> bool:
 
 def next_change_ms(item: Item, now_ms: int) -> int | None:
     """Return when an item is shown or hidden next without another record; None for never."""
-    if item.available is False:
+    if item.available is False or (item.published_ts is None and item.expires_ts is None):
         return None
     times = [ts for ts in (item.published_ts, item.expires_ts) if ts is not None and ts > now_ms]
     return min(times, default=None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
@@ -61,13 +61,25 @@ class Bench:
         self.n_catalogues = 0
 
     async def load(self) -> float:
-        """Read the whole catalogue as at a start; return the seconds until the first catalogue."""
+        """Read the whole catalogue as at a start; return the seconds until the first catalogue.
+
+        They are without those in which the records were made.
+        """
+        making_s = 0.0
+
+        async def fetches() -> AsyncIterator[Fetched]:
+            nonlocal making_s
+            ids = tuple(self._shop.ids)
+            for start in range(0, len(ids), LOAD_BATCH):
+                made_s = time.monotonic()
+                part = ids[start : start + LOAD_BATCH]
+                records = [Record(i.encode(), encode(Item(VERSION, i, f"Item {i}")), 0.0) for i in part]
+                making_s += time.monotonic() - made_s
+                yield {TOPIC: records}
+
         began_s = time.monotonic()
-        records = (Record(i.encode(), encode(Item(VERSION, i, f"Item {i}")), 0.0) for i in tuple(self._shop.ids))
-        while part := list(itertools.islice(records, LOAD_BATCH)):
-            await self.reader.apply({TOPIC: part})
-        self._served = Served.of(self._model, await self.reader.build(), self.reader.seen)
-        return time.monotonic() - began_s
+        self._served = Served.of(self._model, await self.reader.load(fetches()), self.reader.seen)
+        return time.monotonic() - began_s - making_s
 
     async def settle(self) -> float:
         """Wait for the index of a large catalogue; return the seconds."""
