@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import heapq
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -66,3 +67,22 @@ def popular_items(catalogue: Catalogue, k: int) -> list[tuple[str, float]]:
     """Return the most popular shown items, each with its share of recent popularity."""
     rows, shares, ids = catalogue.popular_rows[:k].tolist(), catalogue.popular_shares, catalogue.item_ids
     return [(ids[row], float(shares[row])) for row in rows]
+
+
+def heaviest_items(catalogue: Catalogue, weights: Mapping[str, float], k: int) -> list[tuple[str, float]]:
+    """Return the shown items with the greatest weights, each with its share of all weights.
+
+    Equal weights stand in the order of the catalogue. An item without a weight is left out.
+
+    Parameters
+    ----------
+    weights : item id to a weight above 0; items that the catalogue does not have count in the sum
+    """
+    total = sum(weights.values())
+    rows = catalogue.rows_of(list(weights))
+    known = [
+        (-weight, row, item_id)
+        for (item_id, weight), row in zip(weights.items(), rows.tolist(), strict=True)
+        if row >= 0 and catalogue.is_shown[row]
+    ]
+    return [(item_id, -weight / total) for weight, _, item_id in heapq.nsmallest(k, known)]

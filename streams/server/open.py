@@ -104,7 +104,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
         traces = None if tracing is None else ListTraces(tracing)
         lists = ListFollower(settings.kafka, store, listeners.tell, measures.add, traces=traces)
         reading = _Reading.of(settings, lists, shown, records, measures)
-        ranker, model = _open_ranking(settings, shown)
+        ranker, model = _open_ranking(settings, shown, records, reading, measures)
         ready = Readiness(reading.needed(), {} if model is None else {"the model": model.ready})
         _measure(measures, reading, shown, ready)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -114,23 +114,33 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
             jobs.append(model.run())
         opened.push_async_callback(_ended, [asyncio.ensure_future(_watched(job, failed)) for job in jobs])
         writes = Writes(settings, writer, records, reading.entries, pseudonyms)
-        answers = ListAnswers(store, shown, pseudonyms, note_age=measures.note_list_age, traces=traces)
+        answers = ListAnswers(
+            store, shown, pseudonyms, note_age=measures.note_list_age, traces=traces,
+            make=None if model is None else ranker.user, list_size=settings.recommender.list_size,
+        )  # fmt: skip
         server = Server(settings, store, shown, answers, listeners, ranker, writes, ready, measures)
         yield Opened(server, keys, failed)
 
 
-def _open_ranking(settings: Settings, shown: ShownItems) -> tuple[Ranker, Any]:
+def _open_ranking(
+    settings: Settings, shown: ShownItems, records: KeptRecords, reading: _Reading, measures: Measures
+) -> tuple[Ranker, Any]:
     """Return what ranks, and the model behind it, None where the server has none.
 
-    The import takes seconds and hundreds of megabytes: a server of pushed lists does without.
+    A server that ranks also reads users' windows. The import takes seconds and hundreds of
+    megabytes: a server of pushed lists does without.
     """
     if settings.server.serve_ranking == "off":
         return NoRanker(), None
+    from streams.server.ranking.known_users import KnownUsers
     from streams.server.ranking.on_demand import OnDemand
     from streams.server.ranking.served_model import ServedModel
 
-    model = ServedModel(settings, shown)
-    return OnDemand(model, shown, settings.sequencer.types(), settings.recommender.n_candidates), model
+    recommender = settings.recommender
+    known = KnownUsers(records, measures.add, is_on=recommender.live_popularity == "on")
+    reading.entries["windows"] = TopicFollower(settings.kafka, "sequences", known.take)
+    model = ServedModel(settings, shown, known)
+    return OnDemand(model, shown, settings.sequencer.types(), recommender.n_candidates, known), model
 
 
 def _measure(measures: Measures, reading: _Reading, shown: ShownItems, ready: Readiness) -> None:

@@ -27,6 +27,7 @@ SUBJECTS: Final = {
     "cold-start": "users and items without events, beside popularity",
     "reading": "rows a second of a log as CSV and Parquet, beside bare pyarrow",
     "catalogue": "lists a second, and the age of changes, while the catalogue changes",
+    "serve": "answers a second and their latency, of pushed lists and on demand",
     "compression": "bytes and time of windows and lists in each codec of Kafka",
 }
 

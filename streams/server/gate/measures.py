@@ -39,6 +39,7 @@ COUNTERS: Final[dict[str, str]] = {
     "lists_malformed": "records on recommendations that are no lists",
     "items_malformed": "records on items that break the contract",
     "users_malformed": "records on users that break the contract",
+    "windows_malformed": "records on sequences that are no windows, read by a server that ranks",
     "refused_keys": "requests without a key, or with one that is not known",
     "refused_rates": "requests above the rate of their caller",
 }

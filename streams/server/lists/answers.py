@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -42,7 +42,8 @@ class UserList(msgspec.Struct, omit_defaults=True):
 
     ``revision``, ``event_ts`` and ``produced_ts`` say which of the user's events the list knows,
     and when it was made. ``degraded`` says what it was made without. ``rules`` is the version of
-    the rules that it was made under; those in force now hold too.
+    the rules that it was made under; those in force now hold too. ``on_demand`` says that the list
+    was made for the question, by the same model; such a list has no ``list_id``.
     """
 
     user_id: str
@@ -55,6 +56,11 @@ class UserList(msgspec.Struct, omit_defaults=True):
     items: list[ListedItem]
     provisional: bool = False
     rules: str = ""
+    on_demand: bool = False
+
+
+#: Makes a list of so many items for a user, by record key; None for a user without a window.
+Make = Callable[[bytes, "Question", int], Awaitable[UserList | None]]
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,8 @@ class ListAnswers:
     clock : seconds since 1970
     note_age : called with the age of each list that is answered, in seconds
     traces : notes the answers with traced lists; None where nothing is traced
+    make : makes a list where the pushed one does not answer the question; None where no model does
+    list_size : items of a list where neither the question nor a pushed list says how many
     """
 
     def __init__(
@@ -119,6 +127,8 @@ class ListAnswers:
         clock: Callable[[], float] = time.time,
         note_age: Callable[[float], None] = lambda age_s: None,
         traces: ListTraces | None = None,
+        make: Make | None = None,
+        list_size: int = 10,
     ) -> None:
         self._store = store
         self._shown = shown
@@ -126,6 +136,8 @@ class ListAnswers:
         self._clock = clock
         self._note_age = note_age
         self._traces = traces
+        self._make = make
+        self._list_size = list_size
         self._decoder = msgspec.msgpack.Decoder(Recommendation)
 
     def key_of(self, user_id: str) -> bytes:
@@ -140,6 +152,9 @@ class ListAnswers:
     async def answer(self, question: Question) -> UserList:
         """Return a user's list.
 
+        The pushed list is the answer where it is young enough and has as many items as are asked
+        for. Else a server that ranks makes a list, of a user whose window it has.
+
         Raises
         ------
         Problem
@@ -148,6 +163,13 @@ class ListAnswers:
         begun_ns = 0 if self._traces is None else time.time_ns()
         question.check()
         found = await self.stored(question.user_id)
+        if self._make is not None:
+            n = question.n or (self._list_size if found is None else len(found.items))
+            answer = None if found is None or self._is_old(found, question) else self._shaped(found, question)
+            if answer is None or len(answer.items) < n:
+                made = await self._make(self.key_of(question.user_id), question, n)
+                if made is not None:
+                    return made
         if found is None:
             raise Problem(
                 404,
@@ -157,7 +179,7 @@ class ListAnswers:
                 remedy="send an event of the user, or show what is popular",
             )
         age_s = self._clock() - found.produced_ts / 1000
-        if question.max_age_s is not None and age_s > question.max_age_s:
+        if self._is_old(found, question):
             raise Problem(
                 404,
                 "list-too-old",
@@ -170,6 +192,10 @@ class ListAnswers:
         if self._traces is not None:
             self._traces.answered(found.list_id, begun_ns)
         return answer
+
+    def _is_old(self, found: Recommendation, question: Question) -> bool:
+        age_s = self._clock() - found.produced_ts / 1000
+        return question.max_age_s is not None and age_s > question.max_age_s
 
     def _shaped(self, found: Recommendation, question: Question) -> UserList:
         hidden = self._shown.hidden(item.item_id for item in found.items)

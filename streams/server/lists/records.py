@@ -1,6 +1,6 @@
-"""The newest record of each item and user, on disk: what a change of a part needs.
+"""The newest record of each item and user, on disk, for changes of a part; and users' windows.
 
-The folder is emptied at each start, because the followers read both topics from their beginning.
+The folder is emptied at each start, because the followers read the topics from their beginning.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, Final, Literal
 
 import rocksdict
 
-Kind = Literal["items", "users"]
-_FIRST: Final[dict[Kind, bytes]] = {"items": b"i", "users": b"u"}
+Kind = Literal["items", "users", "windows"]
+_FIRST: Final[dict[Kind, bytes]] = {"items": b"i", "users": b"u", "windows": b"w"}
 
 
 class KeptRecords:

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 from streams.contract.records import Identifier, ShortText, TimestampMs
 from streams.server.gate.problems import Problem
-from streams.server.lists.answers import MAX_EXCLUDED, MAX_N, ListedItem
+from streams.server.lists.answers import MAX_EXCLUDED, MAX_N, ListedItem, Question, UserList
 
 #: Items of an answer whose question does not say how many.
 DEFAULT_N: Final = 10
@@ -94,14 +94,27 @@ class Ranker(Protocol):
     async def session(self, asked: SessionQuestion) -> RankedAnswer:
         """Return a list for a visitor."""
 
+    async def user(self, key: bytes, asked: Question, n: int) -> UserList | None:
+        """Return a list of a user's newest window; None where the server has no window of the user.
+
+        Parameters
+        ----------
+        key : of the user's records
+        """
+
     async def rank(self, asked: RankQuestion) -> RankedAnswer:
         """Return the caller's candidates in the model's order."""
 
     async def similar(self, item_id: str, n: int, category: str | None) -> ScoredItems:
         """Return the items nearest to an item."""
 
-    async def popular(self, n: int, category: str | None) -> ScoredItems:
-        """Return the most popular items."""
+    async def popular(self, n: int, category: str | None, since_ms: int | None = None) -> ScoredItems:
+        """Return the most popular items.
+
+        Parameters
+        ----------
+        since_ms : count the events since this time; None for what is popular by training and events
+        """
 
 
 class NoRanker:
@@ -111,6 +124,10 @@ class NoRanker:
         """Refuse."""
         raise _off()
 
+    async def user(self, key: bytes, asked: Question, n: int) -> UserList | None:
+        """Know no user."""
+        return None
+
     async def rank(self, asked: RankQuestion) -> RankedAnswer:
         """Refuse."""
         raise _off()
@@ -119,7 +136,7 @@ class NoRanker:
         """Refuse."""
         raise _off()
 
-    async def popular(self, n: int, category: str | None) -> ScoredItems:
+    async def popular(self, n: int, category: str | None, since_ms: int | None = None) -> ScoredItems:
         """Refuse."""
         raise _off()
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 from models.base.event_types import EventTypes
 from models.base.types import Behaviours
-from models.ranking.asked_items import allowed_rows, popular_items, similar_items
+from models.ranking.asked_items import allowed_rows, heaviest_items, popular_items, similar_items
 from models.ranking.catalogue.ruled import narrowed
 from models.ranking.catalogue.snapshot import Catalogue
-from models.ranking.lists import RankedItem, RankedList
+from models.ranking.lists import RankedBatch, RankedItem, RankedList
 from models.ranking.pipeline import Pipeline
 from streams.contract.records import SourceRank
+from streams.recommender.list_records import behaviours
 from streams.recommender.served import Served
 from streams.server.gate.problems import Problem, bad_value, not_ready
-from streams.server.lists.answers import MAX_N, ListedItem
+from streams.server.lists.answers import MAX_N, ListedItem, Question, UserList
 from streams.server.lists.shown_items import ShownItems
 from streams.server.parts.ranking import (
     Behaved,
@@ -27,6 +29,7 @@ from streams.server.parts.ranking import (
     ScoredItems,
     SessionQuestion,
 )
+from streams.server.ranking.known_users import KnownUsers
 from streams.server.ranking.served_model import ServedModel
 
 #: Sizes of lists that pipelines are made for: an answer takes the first items of the next size.
@@ -40,6 +43,7 @@ class OnDemand:
 
     Parameters
     ----------
+    known : windows and features of users
     clock : seconds since 1970
     """
 
@@ -49,12 +53,14 @@ class OnDemand:
         shown: ShownItems,
         types: EventTypes,
         n_candidates: int,
+        known: KnownUsers,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._model = model
         self._shown = shown
         self._types = types
         self._n_candidates = n_candidates
+        self._known = known
         self._clock = clock
         self._pipelines: dict[int, Pipeline] = {}
         self._pipelines_of = ""
@@ -70,6 +76,37 @@ class OnDemand:
 
         found = await self._model.thread.run(job)
         return self._answer(served, found, asked.n, explain=asked.explain)
+
+    async def user(self, key: bytes, asked: Question, n: int) -> UserList | None:
+        """Return a list of a user's newest window, as the recommender would make it now.
+
+        None for a user without a window. Followed users take no part in it.
+        """
+        window = self._known.window(key)
+        if window is None:
+            return None
+        served, users, features = self._served(), [(key, window)], self._known.features(key)
+        pipeline = self._pipeline(served, n)
+
+        def job() -> RankedList:
+            catalogue = self._narrowed(served.catalogue, category=asked.category, exclude=sorted(asked.exclude))
+            lists = pipeline.recommend(
+                catalogue,
+                [behaviours(window)],
+                [served.left_out(window)],
+                [features] if features else None,
+                seeds=served.seeds(users),
+                repeats=served.repeats,
+                weights=served.weights(users),
+            )
+            return _finite(lists)
+
+        made = self._answer(served, await self._model.thread.run(job), n, explain=asked.explain)
+        produced_ms = int(1000 * self._clock())
+        return UserList(
+            asked.user_id, "", window.revision, window.newest_ts, produced_ms, made.artifact, made.degraded, made.items,
+            rules=made.rules, on_demand=True,
+        )  # fmt: skip
 
     async def rank(self, asked: RankQuestion) -> RankedAnswer:
         """Return the caller's candidates in the model's order."""
@@ -100,14 +137,29 @@ class OnDemand:
             )
         return self._scored(served, found)
 
-    async def popular(self, n: int, category: str | None) -> ScoredItems:
+    async def popular(self, n: int, category: str | None, since_ms: int | None = None) -> ScoredItems:
         """Return the most popular items."""
         served = self._served()
+        weights = None if since_ms is None else self._weights_since(since_ms)
 
         def job() -> list[tuple[str, float]]:
-            return popular_items(self._narrowed(served.catalogue, category=category), n)
+            catalogue = self._narrowed(served.catalogue, category=category)
+            return popular_items(catalogue, n) if weights is None else heaviest_items(catalogue, weights, n)
 
         return self._scored(served, await self._model.thread.run(job))
+
+    def _weights_since(self, since_ms: int) -> dict[str, float]:
+        """Return the weight of each item's events since a time."""
+        counted = self._model.popularity
+        if counted is None:
+            raise not_ready("the model")
+        if since_ms < counted.counts_from_ms:
+            begun = datetime.fromtimestamp(counted.counts_from_ms / 1000, UTC).isoformat(timespec="seconds")
+            raise bad_value(
+                "since", f"before {begun}, when the training of the model ended",
+                "ask for a later time, or without since for what is popular by training and events together",
+            )  # fmt: skip
+        return counted.since(since_ms)
 
     def _served(self) -> Served:
         served = self._model.current()
@@ -176,7 +228,10 @@ def ranked(pipeline: Pipeline, catalogue: Catalogue, window: Behaviours, feature
     Problem
         When the model gives a number that is not finite.
     """
-    lists = pipeline.recommend(catalogue, [window], [set()], None if features is None else [features])
+    return _finite(pipeline.recommend(catalogue, [window], [set()], None if features is None else [features]))
+
+
+def _finite(lists: RankedBatch) -> RankedList:
     if not lists.is_finite().all():
         raise Problem(503, "model", "the model makes nothing of this", remedy="ask with fewer events, or again later")
     return lists[0]

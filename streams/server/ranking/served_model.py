@@ -24,8 +24,10 @@ from streams.formats.decoders import open_registry
 from streams.health.counters import Metrics
 from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.model.stored_artifact import catalogue_folder
+from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.served import Served, load_model
 from streams.server.lists.shown_items import ShownItems
+from streams.server.ranking.known_users import KnownUsers
 from streams.settings.load import Settings
 
 log = logging.getLogger(__name__)
@@ -38,15 +40,19 @@ class ServedModel:
 
     Attributes
     ----------
+    popularity : of the model in force
     ready : set once there is a model
     problem : why the newest announced model is not in force; empty where it is
     """
 
-    def __init__(self, settings: Settings, shown: ShownItems) -> None:
+    def __init__(self, settings: Settings, shown: ShownItems, known: KnownUsers) -> None:
         self._settings = settings
         self._shown = shown
+        self._known = known
         self._served: Served | None = None
         self._reading: asyncio.Future[None] | None = None
+        self._texts: ModelThread | None = None  # embeds the items of the model in force
+        self.popularity: LivePopularity | None = None
         self.thread = ModelThread("model")
         self.ready = asyncio.Event()
         self.problem = ""
@@ -59,6 +65,8 @@ class ServedModel:
         rules = served.catalogue.rules
         if served.rules is not self._shown.rules or (rules is not None and rules.is_due(now)):
             served = self._served = served.under(self._shown.rules, now)
+        if self.popularity is not None:
+            served = self._served = served.with_popularity(self.popularity.refreshed(served.whole))
         return served
 
     async def run(self) -> None:
@@ -84,7 +92,7 @@ class ServedModel:
                 await asyncio.sleep(RETRY_S)
 
     async def stop(self) -> None:
-        """End the reader and the thread."""
+        """End the reader and the threads."""
         await self._stop_reading()
         self.thread.stop()
         await self.thread.ended()
@@ -106,16 +114,22 @@ class ServedModel:
             await self._load(None, order)
 
     async def _load(self, record: ModelAnnouncement | None, order: int) -> None:
-        settings = self._settings
-        # in the thread of the lists: an answer waits while a model is loaded
-        model = await load_model(settings.recommender, self.thread, settings.sequencer.types(), record, order)
-        registry = open_registry(settings.kafka, "items", settings.health.stall_timeout_s)
-        sharing = SharedRows(catalogue_folder(settings.recommender))
-        reader = CatalogueReader(settings.kafka, model, self.thread, Metrics("recommender"), registry, sharing=sharing)
-        catalogues = reader.catalogues()
-        served = Served.of(model, await anext(catalogues), reader.seen).under(self._shown.rules, _now_ms())
+        """Load a model beside the one in force, which answers meanwhile, and put it in force."""
+        settings, texts = self._settings, ModelThread("texts")
+        try:
+            model = await load_model(settings.recommender, texts, settings.sequencer.types(), record, order)
+            registry = open_registry(settings.kafka, "items", settings.health.stall_timeout_s)
+            sharing = SharedRows(catalogue_folder(settings.recommender))
+            reader = CatalogueReader(settings.kafka, model, texts, Metrics("recommender"), registry, sharing=sharing)
+            catalogues = reader.catalogues()
+            served = Served.of(model, await anext(catalogues), reader.seen).under(self._shown.rules, _now_ms())
+            popularity = await self._known.counted_for(model.artifact)
+        except BaseException:
+            texts.stop()
+            raise
         await self._stop_reading()
-        self._served = served
+        self._known.adopt(popularity)
+        self._served, self.popularity, self._texts = served, popularity, texts
         self._reading = asyncio.ensure_future(self._read(catalogues, served))
         log.info("artifact %s ranks on demand, %d items", model.artifact.version, served.catalogue.n_items)
         self.ready.set()
@@ -131,6 +145,10 @@ class ServedModel:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
             self._reading = None
+        if self._texts is not None:
+            self._texts.stop()
+            await self._texts.ended()
+            self._texts = None
 
 
 def _now_ms() -> int:

@@ -22,6 +22,7 @@ import pytest
 
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Event, Item, encode
+from streams.contract.windows import Trigger, WindowItem, WindowState
 from streams.kafka.topic_reader import newest_values
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
@@ -196,18 +197,28 @@ def test_a_server_with_a_model_ranks_on_demand_and_a_stream_tells_a_new_list(
 ) -> None:
     """With the artifact of the settings, over the catalogue on the topic."""
     push(settings, "u", 1, "ab")
+    now_ms = int(1000 * time.time())
     variables = {"HEADRACE_SERVE_RANKING": "on", "HEADRACE_ARTIFACT": str(tiny.artifact())}
     variables["HEADRACE_ENCODER_CACHE_DIR"] = str(tmp_path / "texts")
     with serving(settings, tmp_path, **variables) as server:
         json_body = {"Content-Type": "application/json"}
         popular = [one["item_id"] for one in server.ask("/v1/popular?n=5")[1]["items"]]
         assert len(popular) == 5
+        window = WindowState(1, 4, now_ms, [WindowItem(now_ms, "e", popular[0], "view")], Trigger("e", now_ms, 0))
+        publish(settings, "sequences", [OutRecord(b"w", encode(window))])
+        wait_until(lambda: server.ask("/v1/users/w/recommendations")[0] == 200, 30, lambda: "no list of w")
         events = [{"item_id": popular[0]}]
         status, found = server.ask("/v1/sessions/recommendations", "POST", {"events": events, "n": 4}, **json_body)
         assert (
             status == 200 and len(found["items"]) == 4 and popular[0] not in [one["item_id"] for one in found["items"]]
         )
         assert server.ask(f"/v1/items/{popular[1]}", "DELETE")[0] == 204
+        status, made = server.ask("/v1/users/w/recommendations?n=15&exclude=" + popular[2])
+        listed = [one["item_id"] for one in made["items"]]
+        assert status == 200 and (made["on_demand"], made["revision"], len(listed)) == (True, 4, 15)
+        assert not {*popular[:3]} & set(listed) and "on_demand" not in server.ask("/v1/users/u/recommendations?n=2")[1]
+        recent = server.ask("/v1/popular?since=1h")[1]["items"]
+        assert {one["item_id"] for one in recent} == {popular[0]}
         for path in ("/v1/popular?n=600", f"/v1/items/{popular[0]}/similar?n=600"):
             assert popular[1] not in [one["item_id"] for one in server.ask(path)[1]["items"]]
         status, ranked = server.ask("/v1/rank", "POST", {"candidates": popular, "events": events}, **json_body)

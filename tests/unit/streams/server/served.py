@@ -101,7 +101,8 @@ class ServedApp:
         self.caught_up.set()
         self.store = RocksDbStore(folder / "store")
         self.shown = ShownItems(lambda: NOW_MS / 1000) if shown is None else shown
-        lists = ListAnswers(self.store, self.shown, pseudonyms, clock=lambda: NOW_MS / 1000 + 60)
+        make = getattr(ranker, "user", None)  # fakes know no users
+        lists = ListAnswers(self.store, self.shown, pseudonyms, clock=lambda: NOW_MS / 1000 + 60, make=make)
         given = Settings(**settings)
         self.records = KeptRecords(folder / "records")
         self.writer = FakeWriter()

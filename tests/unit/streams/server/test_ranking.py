@@ -18,6 +18,7 @@ from streams.recommender.list_encoding import Versions
 from streams.recommender.model.model_thread import ModelThread
 from streams.server.lists.answers import Question
 from streams.server.parts.readiness import Readiness
+from streams.server.ranking.known_users import KnownUsers
 from streams.server.ranking.on_demand import OnDemand
 from streams.server.routes.list_stream import lists
 from tests.support import tiny_models
@@ -33,7 +34,8 @@ def ranking_app(folder: Path) -> ServedApp:
     model = SimpleNamespace(artifact=tiny_models.artifact())
     served = SimpleNamespace(model=model, catalogue=tiny_models.catalogue(), versions=Versions("tiny", 1))
     fake: Any = SimpleNamespace(current=lambda: served, thread=ModelThread("model"))
-    ranker = OnDemand(fake, app.shown, DEFAULT_TYPES, 100, lambda: NOW_MS / 1000)
+    known = KnownUsers(app.records, app.server.measures.add, is_on=True)
+    ranker = OnDemand(fake, app.shown, DEFAULT_TYPES, 100, known, lambda: NOW_MS / 1000)
     return ServedApp(folder / "ranking", ranker=ranker, shown=app.shown)
 
 

@@ -27,7 +27,9 @@ def ranking_app(folder: Path) -> GorseApp:
     model = SimpleNamespace(artifact=tiny_models.artifact())
     served = SimpleNamespace(model=model, catalogue=tiny_models.catalogue(), versions=Versions("tiny", 1))
     fake: Any = SimpleNamespace(current=lambda: served, thread=ModelThread("model"))
-    return GorseApp(folder, shown=shown, ranker=OnDemand(fake, shown, DEFAULT_TYPES, 100, lambda: NOW_MS / 1000))
+    nobody: Any = None  # no question of this API is about a known user
+    ranker = OnDemand(fake, shown, DEFAULT_TYPES, 100, nobody, lambda: NOW_MS / 1000)
+    return GorseApp(folder, shown=shown, ranker=ranker)
 
 
 def ids(found: list[dict[str, Any]]) -> list[str]:

@@ -1,0 +1,198 @@
+"""Lists of known users on demand, and what is popular since a time: a tiny model, no broker."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+
+from models.base.event_types import DEFAULT_TYPES
+from models.rules.repeats import ALL_REPEATS
+from streams.contract.records import Recommendation, User, encode
+from streams.contract.windows import Trigger, WindowItem, WindowState, seen_hash
+from streams.recommender.list_encoding import ListEncoder
+from streams.recommender.model.model_thread import ModelThread
+from streams.recommender.model_job import make_lists
+from streams.recommender.served import Model, Served
+from streams.recommender.users.records import UserFacts
+from streams.server.ranking.known_users import KnownUsers
+from streams.server.ranking.on_demand import OnDemand
+from streams.server.routes.ranking import since_ms
+from streams.settings.load import RecommenderSettings
+from tests.support import tiny_models
+from tests.support.builders import FakeRecord
+from tests.unit.streams.server.served import NOW_MS, ServedApp, a_list
+
+pytestmark = pytest.mark.model
+PATH = "/v1/users/u/recommendations"
+TRAINED_TO_MS = tiny_models.artifact().manifest.trained_to_ms
+
+
+def window(*item_ids: str, revision: int = 7, ts: int = TRAINED_TO_MS + 1_000) -> WindowState:
+    """Return a window of views after the training, a second apart."""
+    items = [WindowItem(ts + 1_000 * n, f"e{n}", item_id, "view") for n, item_id in enumerate(item_ids)]
+    return WindowState(
+        1, revision, ts + 1_000 * (len(items) - 1), items, Trigger(f"e{len(items) - 1}", items[-1].ts, 0)
+    )
+
+
+class RankingApp:
+    """A server whose model is the tiny one; ``featured`` knows features of users."""
+
+    def __init__(self, folder: Path, *, is_featured: bool = False) -> None:
+        plain = ServedApp(folder)
+        artifact = tiny_models.featured_artifact() if is_featured else tiny_models.artifact()
+        model = Model.of(artifact, RecommenderSettings(), None)
+        self.served = Served.of(model, tiny_models.catalogue())
+        fake: Any = SimpleNamespace(current=lambda: self.served, thread=ModelThread("model"), popularity=None)
+        self.model = fake
+        self.known = KnownUsers(plain.records, plain.server.measures.add, is_on=True)
+        self.records = plain.records
+        ranker = OnDemand(self.model, plain.shown, DEFAULT_TYPES, 200, self.known, lambda: NOW_MS / 1000)
+        self.app = ServedApp(folder / "ranking", ranker=ranker, shown=plain.shown)
+
+    async def take(self, key: str, state: WindowState | None, offset: int = 0) -> None:
+        await self.known.take([FakeRecord(key.encode(), None if state is None else encode(state), offset)])
+
+    def pushed(self, state: WindowState, user: User | None = None) -> Recommendation:
+        """Return the list that the recommender would publish."""
+        facts = None if user is None else [UserFacts(0, b"d", user)]
+        (made,) = make_lists(self.served, [(b"u", state)], ListEncoder(), facts).made
+        assert made is not None
+        return msgspec.msgpack.decode(made.record, type=Recommendation)
+
+
+def items(found: dict[str, Any]) -> list[tuple[str, float]]:
+    return [(one["item_id"], one["score"]) for one in found["items"]]
+
+
+def test_a_user_without_a_pushed_list_gets_the_one_that_would_be_pushed(tmp_path: Path) -> None:
+    """Item by item; with a pushed list that is too old as well; an unknown user has none."""
+
+    async def run() -> None:
+        app, state = RankingApp(tmp_path), window("i03", "i05", "i06")
+        await app.take("u", state)
+        made = app.pushed(state)
+        found = (await app.app.ask(PATH)).json()
+        assert items(found) == [(one.item_id, one.score) for one in made.items]
+        assert (found["on_demand"], found["revision"], found["event_ts"]) == (True, 7, state.newest_ts)
+        await app.app.put(a_list("u", 3))
+        assert "on_demand" not in (await app.app.ask(PATH)).json()
+        assert items((await app.app.ask(PATH, params={"max_age": 1, "n": 10})).json()) == items(found)
+        assert (await app.app.ask("/v1/users/stranger/recommendations")).status_code == 404
+        await app.take("u", None, 1)
+        assert (await app.app.ask(PATH, params={"max_age": 1})).status_code == 404
+
+    asyncio.run(run())
+
+
+def test_features_of_the_user_take_part(tmp_path: Path) -> None:
+    """As in the list that is pushed."""
+
+    async def run() -> None:
+        app, state = RankingApp(tmp_path, is_featured=True), window("i03", "i05", "i06")
+        user = User(1, "u", features={"age": 70.0, "group": "odd"})
+        await app.take("u", state)
+        without = items((await app.app.ask(PATH)).json())
+        app.records.put("users", b"u", encode(user))
+        found = items((await app.app.ask(PATH)).json())
+        assert found == [(one.item_id, one.score) for one in app.pushed(state, user).items] != without
+
+    asyncio.run(run())
+
+
+def test_the_pushed_list_is_the_answer_where_it_suffices(tmp_path: Path) -> None:
+    """A longer list, one without its items, and one of other items are made on demand."""
+
+    async def run() -> None:
+        app = RankingApp(tmp_path)
+        await app.take("u", window("i03", "i05", "i06"))
+        await app.app.put(a_list("u", 7, ["i10", "i11", "i12"]))
+
+        async def asked(**params: Any) -> tuple[bool, list[str]]:
+            found = (await app.app.ask(PATH, params=params)).json()
+            return found.get("on_demand", False), [item_id for item_id, _ in items(found)]
+
+        assert await asked(n=2, exclude="i10") == (False, ["i11", "i12"])
+        assert await asked() == (False, ["i10", "i11", "i12"])
+        is_made, listed = await asked(n=15)
+        assert is_made and len(listed) == 15 and not {"i03", "i05", "i06"} & set(listed)
+        is_made, others = await asked(exclude=["i10", "i11"])
+        assert is_made and len(others) == 3 and not {"i10", "i11"} & set(others)
+        is_made, none = await asked(category="no such")
+        assert is_made and none == []
+
+    asyncio.run(run())
+
+
+def test_items_that_left_the_window_stay_out(tmp_path: Path) -> None:
+    """Unless the model may repeat them: then the pushed list has them as well."""
+
+    async def run() -> None:
+        app = RankingApp(tmp_path)
+        state = window("i03", "i05")
+        state.seen = seen_hash("i06") + seen_hash("i07")
+        await app.take("u", state)
+        listed = {item_id for item_id, _ in items((await app.app.ask(PATH, params={"n": 24})).json())}
+        assert len(listed) == 20 and not {"i03", "i05", "i06", "i07"} & listed
+        assert app.served.repeats != ALL_REPEATS
+
+    asyncio.run(run())
+
+
+def test_what_is_no_window_is_counted_and_the_one_before_holds(tmp_path: Path) -> None:
+    """A fence belongs to no user and is no fault."""
+
+    async def run() -> None:
+        app = RankingApp(tmp_path)
+        counted: list[str] = []
+        known = KnownUsers(app.records, lambda name, n: counted.append(name), is_on=True)
+        good = encode(window("i01"))
+        await known.take([FakeRecord(b"u", good, 0), FakeRecord(b"u", b"\xc1", 1), FakeRecord(b"\xff\x00", b"x", 2)])
+        assert counted == ["windows_malformed"]
+        kept = known.window(b"u")
+        assert kept is not None and kept.items[0].item_id == "i01"
+
+    asyncio.run(run())
+
+
+def test_popularity_follows_the_windows_and_can_be_asked_since_a_time(tmp_path: Path) -> None:
+    """A window replaces the one before; a later count of another model reaches the same numbers."""
+
+    async def run() -> None:
+        app, ts = RankingApp(tmp_path), TRAINED_TO_MS + 3_600_000
+        await app.take("before", window("i01", "i02"))
+        app.model.popularity = counted = await app.known.counted_for(tiny_models.artifact())
+        app.known.adopt(counted)
+        await app.take("a", window("i05", "i06", ts=ts))
+        await app.take("b", window("i06", ts=ts))
+        await app.take("b", window("i06", "i07", ts=ts, revision=8))
+        await app.take("gone", window("i09", ts=ts))
+        await app.take("gone", None)
+
+        async def popular(since: str, **more: Any) -> dict[str, float]:
+            answer = await app.app.ask("/v1/popular", params={"since": since, **more})
+            assert answer.status_code == 200, answer.text
+            return dict(items(answer.json()))
+
+        assert await popular(str(ts)) == {"i06": 0.5, "i05": 0.25, "i07": 0.25}
+        assert list(await popular(str(ts), n=1)) == ["i06"]
+        assert (await popular(str(TRAINED_TO_MS))).keys() == {"i01", "i02", "i05", "i06", "i07"}
+        assert await popular(str(NOW_MS)) == {}
+        assert (await app.known.counted_for(tiny_models.artifact())).since(ts) == counted.since(ts)
+        early = await app.app.ask("/v1/popular", params={"since": str(TRAINED_TO_MS - 1)})
+        assert early.status_code == 400 and early.json()["field"] == "since" and "training" in early.json()["detail"]
+        assert (await app.app.ask("/v1/popular", params={"since": "yesterday"})).json()["field"] == "since"
+
+    asyncio.run(run())
+
+
+def test_since_is_a_time_or_a_duration() -> None:
+    """A number alone is a time."""
+    assert since_ms("1700000000000", 0) == 1_700_000_000_000
+    assert since_ms("24h", 1_700_000_000) == 1_700_000_000_000 - 86_400_000
+    assert since_ms("90s", 100.5) == 10_500
