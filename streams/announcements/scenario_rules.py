@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from models.rules.parse import RulesError
 from models.rules.row_rules import Rules
 from streams.announcements.follow import Announced, follow
-from streams.contract.announcements import RulesRecord
+from streams.announcements.receipts import Receipts
+from streams.contract.announcements import RulesRecord, Stage
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -53,6 +54,14 @@ def change_of(announced: Announced[RulesRecord], list_size: int) -> RulesChange:
         return RulesChange(announced.id, Rules.of(record.rules, list_size))
     except RulesError as exc:
         return RulesChange(announced.id, error=str(exc))
+
+
+def answer(receipts: Receipts, change: RulesChange) -> None:
+    """Give the receipt of rules that are in force, or that cannot be."""
+    if change.announcement:
+        version = "no rules" if change.rules is None else f"rules {change.rules.version}"
+        stage: Stage = "failed" if change.error else "done"
+        receipts.give("rules", change.announcement, stage=stage, detail=change.error or version)
 
 
 async def scenario_rules(

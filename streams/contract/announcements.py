@@ -25,8 +25,8 @@ ReceiptKind = Literal["forget", "model", "rules"]
 Stage = Literal["begun", "done", "failed"]
 #: Whether a model gives the lists of its golden windows on a worker's machine; ``none`` has none.
 GoldenState = Literal["equal", "unlike", "none"]
-#: The apps whose workers give receipts.
-Answering = Literal["sequencer", "recommender"]
+#: Who gives receipts: the workers of two apps, and servers.
+Answering = Literal["sequencer", "recommender", "server"]
 
 
 class ModelAnnouncement(msgspec.Struct, omit_defaults=True):
@@ -75,9 +75,10 @@ class RulesRecord(msgspec.Struct):
 class Receipt(msgspec.Struct, omit_defaults=True):
     """A worker's answer to an announcement, as published on ``receipts``.
 
-    ``worker`` is the worker's member id in its consumer group. ``partition`` is set where the
-    answer is for the users of one partition. ``artifact`` and ``golden`` say which model is in
-    force after an answer of the kind ``model``, also where that is the one before.
+    ``worker`` is the worker's member id in its consumer group; servers have a group, too.
+    ``partition`` is set where the answer is for the users of one partition. ``artifact`` and
+    ``golden`` say which model is in force after an answer of the kind ``model``, also where that is
+    the one before.
     """
 
     v: Version

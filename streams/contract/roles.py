@@ -53,7 +53,8 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     # status checks whether a partition without progress has records left, and what workers serve
     "operator": ("events", "sequences", "receipts"),
     "explainer": ("recommendations", "sequences", "events", "items", "user-vectors", "users", "models", "rules"),
-    # its page shows windows, how long records take, and rejects, and redrives them
+    # its page shows windows, how long records take, and rejects, and redrives them; it is a member
+    # of a group, which reads nothing, so that commands know whose receipts to wait for
     "server": (
         "recommendations",
         "items",
@@ -78,7 +79,7 @@ WRITES: Final[dict[Role, tuple[str, ...]]] = {
     "eraser": ("users", "privacy"),
     "operator": (),
     "explainer": (),
-    "server": ("events", "items", "users", "privacy", "events.rejected"),
+    "server": ("events", "items", "users", "privacy", "events.rejected", "receipts"),
 }
 
 
@@ -124,7 +125,8 @@ def _entries(role: Role, kafka: KafkaSettings) -> Iterator[Acl]:
         yield Acl("topic", kafka.topic(name), operations)
     if role in ("announcer", "eraser", "server"):  # who must answer; what they have committed
         for app in get_args(Answering):
-            yield Acl("group", kafka.group(app), ("Describe",))
+            operations = ("Read", "Describe") if app == role else ("Describe",)
+            yield Acl("group", kafka.group(app), operations)
     if role in ("sequencer", "recommender"):
         app = kafka.group(role)
         yield Acl("group", app, ("Read", "Describe"))

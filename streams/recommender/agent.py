@@ -24,8 +24,8 @@ import faust
 from faust.types import TP, EventT
 
 from streams.announcements.follow import follow
-from streams.announcements.scenario_rules import RulesChange, scenario_rules
-from streams.contract.announcements import ModelAnnouncement, Stage
+from streams.announcements.scenario_rules import RulesChange, answer, scenario_rules
+from streams.contract.announcements import ModelAnnouncement
 from streams.errors import HeadraceError
 from streams.forgetting.requests import Forgetting
 from streams.formats.decoders import open_registry
@@ -232,20 +232,12 @@ async def _obey(
     app: StreamApp, first: RulesChange, changes: AsyncGenerator[RulesChange, None], maker: ListMaker
 ) -> None:
     """Answer the rules that are in force already, then put each change into force."""
-    _answer(app, first)
+    answer(app.receipts, first)
     async for change in changes:
         if not change.error:
             maker.swap(maker.served.under(change.rules, now_ms()))
             await maker.settled()
-        _answer(app, change)
-
-
-def _answer(app: StreamApp, change: RulesChange) -> None:
-    """Give the receipt of rules that are in force, or that cannot be."""
-    if change.announcement:
-        version = "no rules" if change.rules is None else f"rules {change.rules.version}"
-        stage: Stage = "failed" if change.error else "done"
-        app.receipts.give("rules", change.announcement, stage=stage, detail=change.error or version)
+        answer(app.receipts, change)
 
 
 async def _age(maker: ListMaker) -> None:

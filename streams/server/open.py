@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from streams.announcements.receipts import Receipts
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.kafka.permissions import prepare
 from streams.runtime.tracing import open_tracing
+from streams.server.forgetting import Forgotten, Membership
 from streams.server.gate.key_file import Keys
 from streams.server.gate.measures import Measures
 from streams.server.lists.answers import ListAnswers
@@ -21,6 +23,7 @@ from streams.server.lists.listeners import Listeners
 from streams.server.lists.records import KeptRecords, Kind
 from streams.server.lists.rocksdb_store import RocksDbStore
 from streams.server.lists.shown_items import ShownItems
+from streams.server.lists.store import Change
 from streams.server.lists.takers import ItemTaker, RulesFollower, UserTaker
 from streams.server.lists.topic_follower import TopicFollower
 from streams.server.parts.ranking import NoRanker, Ranker
@@ -61,13 +64,14 @@ class _Reading:
         shown: ShownItems,
         records: KeptRecords,
         measures: Measures,
+        receipts: Receipts,
     ) -> _Reading:
         kafka, count = settings.kafka, measures.add
         entries: dict[Kind, TopicFollower] = {
             "items": TopicFollower(kafka, "items", ItemTaker(settings, shown, records, count).take),
             "users": TopicFollower(kafka, "users", UserTaker(records, count).take),
         }
-        return cls(lists, RulesFollower(settings, shown), entries)
+        return cls(lists, RulesFollower(settings, shown, receipts), entries)
 
     def needed(self) -> dict[str, asyncio.Event]:
         found: dict[str, asyncio.Event] = {name: follower.caught_up for name, follower in self.entries.items()}
@@ -103,12 +107,28 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
             opened.push_async_callback(asyncio.to_thread, tracing.close)
         traces = None if tracing is None else ListTraces(tracing)
         lists = ListFollower(settings.kafka, store, listeners.tell, measures.add, traces=traces)
-        reading = _Reading.of(settings, lists, shown, records, measures)
-        ranker, model = _open_ranking(settings, shown, records, reading, measures)
-        ready = Readiness(reading.needed(), {} if model is None else {"the model": model.ready})
+        erased: list[Callable[[bytes], None]] = [lambda key: records.put("users", key, None)]
+
+        async def erase(key: bytes) -> None:
+            await store.remove(key)
+            for remove in erased:
+                remove(key)
+            listeners.tell([Change(0, key, b"", None)])
+
+        membership = Membership(settings.kafka)
+        receipts = Receipts(settings.kafka, "server", lambda: membership.member_id)
+        forgotten = Forgotten(settings.kafka, receipts, erase)
+        reading = _Reading.of(settings, lists, shown, records, measures, receipts)
+        known, ranker, model = _open_ranking(settings, shown, records, measures, forgotten)
+        if known is not None:
+            erased.append(known.forget)
+            reading.entries["windows"] = TopicFollower(settings.kafka, "sequences", known.take)
+        ready = Readiness(
+            reading.needed() | {"privacy": forgotten.caught_up}, {} if model is None else {"the model": model.ready}
+        )
         _measure(measures, reading, shown, ready)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        jobs = reading.jobs()
+        jobs = [*reading.jobs(), forgotten.run(), membership.run(), receipts.run()]
         if model is not None:
             opened.push_async_callback(model.stop)
             jobs.append(model.run())
@@ -116,31 +136,31 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
         writes = Writes(settings, writer, records, reading.entries, pseudonyms)
         answers = ListAnswers(
             store, shown, pseudonyms, note_age=measures.note_list_age, traces=traces,
-            make=None if model is None else ranker.user, list_size=settings.recommender.list_size,
+            is_forgotten=forgotten.is_forgotten, make=None if model is None else ranker.user, list_size=settings.recommender.list_size,
         )  # fmt: skip
         server = Server(settings, store, shown, answers, listeners, ranker, writes, ready, measures)
         yield Opened(server, keys, failed)
 
 
 def _open_ranking(
-    settings: Settings, shown: ShownItems, records: KeptRecords, reading: _Reading, measures: Measures
-) -> tuple[Ranker, Any]:
-    """Return what ranks, and the model behind it, None where the server has none.
+    settings: Settings, shown: ShownItems, records: KeptRecords, measures: Measures, forgotten: Forgotten
+) -> tuple[Any, Ranker, Any]:
+    """Return what knows users, what ranks, and the model behind it; None where the server has none.
 
     A server that ranks also reads users' windows. The import takes seconds and hundreds of
     megabytes: a server of pushed lists does without.
     """
     if settings.server.serve_ranking == "off":
-        return NoRanker(), None
+        return None, NoRanker(), None
     from streams.server.ranking.known_users import KnownUsers
     from streams.server.ranking.on_demand import OnDemand
     from streams.server.ranking.served_model import ServedModel
 
     recommender = settings.recommender
-    known = KnownUsers(records, measures.add, is_on=recommender.live_popularity == "on")
-    reading.entries["windows"] = TopicFollower(settings.kafka, "sequences", known.take)
+    is_on = recommender.live_popularity == "on"
+    known = KnownUsers(records, measures.add, is_on=is_on, is_forgotten=forgotten.is_forgotten)
     model = ServedModel(settings, shown, known)
-    return OnDemand(model, shown, settings.sequencer.types(), recommender.n_candidates, known), model
+    return known, OnDemand(model, shown, settings.sequencer.types(), recommender.n_candidates, known), model
 
 
 def _measure(measures: Measures, reading: _Reading, shown: ShownItems, ready: Readiness) -> None:

@@ -25,8 +25,9 @@ from tools.cli import progress
 
 #: Seconds between two looks at the groups.
 POLL_S: Final = 0.3
+SERVER: Final = "server"
 STABLE: Final = ("Stable", "Empty", "Dead")
-#: What each app reads, by which the owner of a partition is known.
+#: What each app of workers reads, by which the owner of a partition is known.
 INPUTS: Final[dict[Answering, str]] = {"sequencer": "events", "recommender": "sequences"}
 
 
@@ -108,11 +109,14 @@ def parties(groups: Mapping[Answering, Group | None], topics: Mapping[Answering,
     ----------
     groups : None where the broker cannot tell a group's members: then one answer of the app counts
     topics : the full name of each app's input
-    partition : where only the owner of a partition must answer
+    partition : where only the owner of a partition must answer; servers all must, as each may hold
+        data of any user
     """
     found = []
     for app, group in groups.items():
-        if partition is not None:
+        if app == SERVER and group is None:
+            continue  # none may run: no answer can be waited for
+        if partition is not None and app != SERVER:
             owners = [
                 member.member_id
                 for member in (group.members if group is not None else ())
@@ -136,7 +140,7 @@ def answer_of(party: Party, receipts: Iterable[Receipt]) -> Receipt | None:
         receipt
         for receipt in receipts
         if receipt.app == party.app
-        and receipt.partition == party.partition
+        and receipt.partition == (party.partition if party.app != SERVER else None)
         and (not party.worker or receipt.worker == party.worker)
     ]
     return max(fitting, key=lambda receipt: receipt.done_ts, default=None)
@@ -168,7 +172,7 @@ async def wait_for_receipts(
     """
     deadline = time.monotonic() + timeout_s
     receipts: dict[str, Receipt] = {}
-    topics = {app: kafka.topic(INPUTS[app]) for app in apps}
+    topics = {app: kafka.topic(INPUTS[app]) for app in apps if app in INPUTS}
     async with AsyncExitStack() as opened:
         watches = {app: GroupWatch(kafka, kafka.group(app)) for app in apps}
         for watch in watches.values():

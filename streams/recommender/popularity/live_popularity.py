@@ -107,22 +107,27 @@ class LivePopularity:
         """Return the time from which on events are counted: the end of the training."""
         return self._trained_to_ms
 
-    def since(self, since_ms: int) -> dict[str, float]:
-        """Return the weight of each item's counted events since a time.
+    def since(self, since_ms: int) -> Callable[[], dict[str, float]]:
+        """Return a function that gives the weight of each item's counted events since a time.
+
+        It may run on any thread: this method copies the events, and the function counts them.
 
         Parameters
         ----------
         since_ms : not before :attr:`counts_from_ms`
         """
         packed = b"".join(events for windows in self._windows.values() for events in windows.values())
-        events = np.frombuffer(packed, EVENT)
-        numbers = events["item"][events["ts_ms"] >= since_ms]
-        counted = np.bincount(numbers, minlength=len(self._item_ids))
-        found: dict[str, float] = {}
-        for number in np.flatnonzero(counted).tolist():
-            item_id = self._item_ids[number]
-            found[item_id] = found.get(item_id, 0.0) + float(counted[number]) * self._weights[number]
-        return found
+
+        def weights() -> dict[str, float]:
+            events = np.frombuffer(packed, EVENT)
+            counted = np.bincount(events["item"][events["ts_ms"] >= since_ms])
+            found: dict[str, float] = {}
+            for number in np.flatnonzero(counted).tolist():
+                item_id = self._item_ids[number]  # numbers are given once, at the end of the list
+                found[item_id] = found.get(item_id, 0.0) + float(counted[number]) * self._weights[number]
+            return found
+
+        return weights
 
     def refreshed(self, catalogue: Catalogue) -> Catalogue:
         """Return the catalogue with popularity as of now.

@@ -68,6 +68,10 @@ class RocksDbStore:
         self._database.write(batch)
         self._offsets[partition] = next_offset
 
+    async def remove(self, key: bytes) -> None:
+        """Remove a user's list."""
+        self._database.delete(LIST + key)
+
     async def offsets(self) -> dict[int, int]:
         """Return the offset behind the last record of each partition."""
         return dict(self._offsets)

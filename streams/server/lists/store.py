@@ -48,6 +48,9 @@ class ListStore(Protocol):
         nothing.
         """
 
+    async def remove(self, key: bytes) -> None:
+        """Remove a user's list, whatever made it. Safe to repeat."""
+
     async def offsets(self) -> Mapping[int, int]:
         """Return the offset behind the last record of each partition."""
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Any, Final
 
-from streams.announcements.scenario_rules import scenario_rules
+from streams.announcements.receipts import Receipts
+from streams.announcements.scenario_rules import answer, scenario_rules
 from streams.contract.item_records import UserDecoder
 from streams.contract.log_coordinates import about
 from streams.contract.records import encode
@@ -105,9 +106,10 @@ class RulesFollower:
     problem : why the newest rules are not in force; empty where they are
     """
 
-    def __init__(self, settings: Settings, shown: ShownItems) -> None:
+    def __init__(self, settings: Settings, shown: ShownItems, receipts: Receipts) -> None:
         self._settings = settings
         self._shown = shown
+        self._receipts = receipts
         self.caught_up = asyncio.Event()
         self.problem = ""
 
@@ -128,6 +130,7 @@ class RulesFollower:
                         self.problem = change.error
                         if not change.error:
                             self._shown.obey(change.rules)
+                        answer(self._receipts, change)
                         self.caught_up.set()
             except BrokerError as exc:
                 log.warning("rules: not read, trying again: %s", exc)

@@ -40,11 +40,20 @@ class KnownUsers:
     records : holds the windows, and the records of users
     count : adds to the counter ``windows_malformed``
     is_on : whether live popularity is counted
+    is_forgotten : whether what a user did at a time, or before, was to be forgotten
     """
 
-    def __init__(self, records: KeptRecords, count: Callable[[str, int], None], *, is_on: bool) -> None:
+    def __init__(
+        self,
+        records: KeptRecords,
+        count: Callable[[str, int], None],
+        *,
+        is_on: bool,
+        is_forgotten: Callable[[bytes, int], bool] = lambda key, ts_ms: False,
+    ) -> None:
         self._records = records
         self._count = count
+        self._is_forgotten = is_forgotten
         self._is_on = is_on
         self._popular: list[LivePopularity] = []
         self._users = msgspec.msgpack.Decoder(User)
@@ -75,12 +84,19 @@ class KnownUsers:
     def window(self, key: bytes) -> ListWindow | None:
         """Return a user's newest window; None for a user without one."""
         value = self._records.get("windows", key)
-        return None if value is None else decode_list_window(value)
+        window = None if value is None else decode_list_window(value)
+        return None if window is None or self._is_forgotten(key, window.newest_ts) else window
 
     def features(self, key: bytes) -> Row:
         """Return a user's features by name; none for a user without a record."""
         value = self._records.get("users", key)
         return {} if value is None else features_of(self._users.decode(value))
+
+    def forget(self, key: bytes) -> None:
+        """Remove a user's window from the disk and from all counts."""
+        self._records.put("windows", key, None)
+        for popularity in self._popular:
+            popularity.remove(_ALL, (key,))
 
     async def counted_for(self, artifact: Artifact) -> LivePopularity:
         """Return the popularity of all windows as a model counts it; it is kept current.
@@ -90,11 +106,15 @@ class KnownUsers:
         popularity = LivePopularity(artifact, is_on=self._is_on)
         popularity.begin_recount([_ALL])
         self._popular.append(popularity)
-        start = b""
-        while page := self._records.page("windows", start, PIECE):
-            popularity.recount(_ALL, {key: decode_list_window(value) for key, value in page})
-            start = page[-1][0] + b"\x00"
-            await asyncio.sleep(0)
+        try:
+            start = b""
+            while page := self._records.page("windows", start, PIECE):
+                popularity.recount(_ALL, {key: self.window(key) for key, _ in page})
+                start = page[-1][0] + b"\x00"
+                await asyncio.sleep(0)
+        except BaseException:  # a load that failed or was cancelled: nobody counts for it any more
+            self._popular.remove(popularity)
+            raise
         popularity.end_recount()
         return popularity
 

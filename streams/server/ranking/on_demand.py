@@ -144,12 +144,12 @@ class OnDemand:
 
         def job() -> list[tuple[str, float]]:
             catalogue = self._narrowed(served.catalogue, category=category)
-            return popular_items(catalogue, n) if weights is None else heaviest_items(catalogue, weights, n)
+            return popular_items(catalogue, n) if weights is None else heaviest_items(catalogue, weights(), n)
 
         return self._scored(served, await self._model.thread.run(job))
 
-    def _weights_since(self, since_ms: int) -> dict[str, float]:
-        """Return the weight of each item's events since a time."""
+    def _weights_since(self, since_ms: int) -> Callable[[], dict[str, float]]:
+        """Return what counts each item's events since a time, on the model's thread."""
         counted = self._model.popularity
         if counted is None:
             raise not_ready("the model")

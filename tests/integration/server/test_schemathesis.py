@@ -61,6 +61,7 @@ def test_no_question_makes_a_server_fail_or_answers_without_a_key(settings: Sett
     with serving(settings, tmp_path, **variables) as server:
         assert server.ask(SCHEMA_PATH, **{"X-API-Key": key})[0] == 200
         assert server.ask(SCHEMA_PATH)[0] == 401
+        assert server.url is not None
         said = fuzz(server.url, "-H", f"X-API-Key: {key}", "--report-dir", str(tmp_path / "report"))
         assert "No issues found" in said or "passed" in said, said
         assert server.process.poll() is None and server.ask("/healthz")[0] == 200

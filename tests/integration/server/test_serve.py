@@ -30,6 +30,9 @@ from tests.integration.lists.recommender_runs import publish
 from tests.support import tiny
 from tests.support.waiting import wait_until
 from tests.unit.streams.server.served import a_list
+from tools.announcing.forgetting.ask import Outcome, ask, wait
+from tools.announcing.forgetting.people import Person
+from tools.announcing.receipts import wait_for_receipts
 from tools.announcing.rules import put_rules
 
 pytestmark = [pytest.mark.kafka]
@@ -188,6 +191,40 @@ def test_what_is_written_over_http_is_on_the_topics(settings: Settings, tmp_path
     assert msgspec.msgpack.decode(value, type=Event).event_id == told["events"][0]["event_id"]
     assert values("items").keys() == {b"b"} and values("users") == {}
     assert msgspec.msgpack.decode(values("privacy")[b"u"])["request_id"] == forgotten["request_id"]
+
+
+@pytest.mark.usefixtures("several_workers")
+def test_a_server_answers_for_rules_and_for_forgotten_users_and_a_dead_one_is_not_waited_for(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """Its copy is gone with the receipt, also that of a request which came while it was down."""
+    kafka = settings.kafka
+    asyncio.run(create_topics(kafka))
+    for user_id in "uvw":
+        push(settings, user_id, 1, "ab")
+
+    def forget(user_id: str, timeout_s: float) -> Outcome:
+        outcome = asyncio.run(ask(kafka, [Person(user_id, user_id)]))
+        asyncio.run(wait(kafka, outcome, timeout_s))
+        return outcome
+
+    def servers(outcome: Outcome) -> list[str]:
+        return [one.stage for found in outcome.receipts.values() for one in found if one.app == "server"]
+
+    with serving(settings, tmp_path) as server:
+        announcement = asyncio.run(put_rules(kafka, "default", 'deny = ["c"]'))
+        answers = asyncio.run(wait_for_receipts(kafka, "rules", announcement, apps=["server"], timeout_s=30))
+        assert [one.stage for one in answers.given] == ["done"] and answers.n_live == 1
+        outcome = forget("u", 8)
+        assert servers(outcome) == ["done"] and server.items("u") is None and server.items("v") is not None
+        assert all("server" not in text for text in outcome.missing) and len(outcome.missing) == 2
+        server.stop(signal.SIGKILL)
+    asyncio.run(ask(kafka, [Person("v", "v")]))
+    with serving(settings, tmp_path) as server:
+        assert server.items("v") is None and server.items("u") is None and server.items("w") is not None
+        assert server.stop() == 0
+    outcome = forget("w", 15)
+    assert servers(outcome) == [] and all("server" not in text for text in outcome.missing)
 
 
 @pytest.mark.model

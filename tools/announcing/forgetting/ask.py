@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import msgspec
 
@@ -31,11 +31,13 @@ from streams.kafka.topic_reader import newest_values
 from streams.settings.load import KafkaSettings
 from tools.announcing.forgetting.deployments import runs_of
 from tools.announcing.forgetting.people import Person
-from tools.announcing.receipts import INPUTS, POLL_S, collect, look_at_groups, parties
+from tools.announcing.receipts import INPUTS, POLL_S, SERVER, answer_of, collect, look_at_groups, parties
 from tools.cli import progress
 
-#: The apps that hold data of users.
-APPS: Final[tuple[Answering, ...]] = get_args(Answering)
+#: The apps of workers that hold data of users, by partition.
+APPS: Final[tuple[Answering, ...]] = tuple(INPUTS)
+#: And the servers, each of which may hold data of any user.
+HOLDERS: Final[tuple[Answering, ...]] = (*APPS, SERVER)
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ async def wait(kafka: KafkaSettings, outcome: Outcome, timeout_s: float) -> None
     deadline = time.monotonic() + timeout_s
     receipts: dict[str, Receipt] = {}
     async with AsyncExitStack() as opened:
-        watches = {app: GroupWatch(kafka, kafka.group(app)) for app in APPS}
+        watches = {app: GroupWatch(kafka, kafka.group(app)) for app in HOLDERS}
         for watch in watches.values():
             opened.push_async_callback(watch.stop)
         reading = asyncio.ensure_future(collect(kafka, "forget/", receipts))
@@ -170,9 +172,10 @@ async def wait(kafka: KafkaSettings, outcome: Outcome, timeout_s: float) -> None
                 reading.result()
             open_ = _sort_in(outcome, receipts)
             bar.update(task, completed=len(APPS) * len(outcome.asked) - len(open_))
-            if is_over or not open_:
-                groups = await look_at_groups(watches) if open_ else {}
-                outcome.missing = name_missing(open_, groups or {}, kafka)
+            groups = await look_at_groups(watches) if is_over or not open_ else None
+            silent = None if groups is None else _silent_servers(outcome, receipts, groups.get(SERVER))
+            if is_over or (not open_ and silent is not None and not silent):
+                outcome.missing = name_missing(open_, groups or {}, kafka) | (silent or {})
                 return
             await asyncio.sleep(POLL_S)
 
@@ -190,6 +193,22 @@ def _sort_in(outcome: Outcome, receipts: Mapping[str, Receipt]) -> list[tuple[An
                 found.append(receipt)
         outcome.receipts[one.request_id] = found
     return missing
+
+
+def _silent_servers(outcome: Outcome, receipts: Mapping[str, Receipt], group: Group | None) -> dict[str, int]:
+    """Take the servers' receipts into the outcome; return the live ones that lack some, in words.
+
+    Servers that have gone hold a copy no longer in use; the next one reads the requests first.
+    """
+    silent: dict[str, int] = {}
+    for one in outcome.asked:
+        given = [found for key, found in receipts.items() if key.startswith(f"forget/{one.request_id}/{SERVER}/")]
+        outcome.receipts[one.request_id] += given
+        for party in parties({SERVER: group}, {}, None):
+            answer = answer_of(party, given)
+            if answer is None or answer.stage == "begun":
+                silent[party.text] = silent.get(party.text, 0) + 1
+    return silent
 
 
 def name_missing(

@@ -7,6 +7,7 @@ import asyncio
 from typing import Any
 
 from models.rules.document import Document, as_plain, version_of
+from streams.contract.announcements import Answering
 from streams.errors import InputError
 from streams.settings.load import Settings, load_settings
 from tools.announcing.receipts import Answers, wait_for_receipts
@@ -118,16 +119,17 @@ def _show(args: argparse.Namespace, settings: Settings, scenario: str) -> int:
 
 
 def _wait(args: argparse.Namespace, settings: Settings, scenario: str, announcement: str, version: str) -> int:
-    """Wait for the recommenders, and print their receipts."""
+    """Wait for the recommenders and the servers, and print their receipts."""
     what = f"rules {version}" if version else "no rules"
     answers = Answers((), (), 0)
     if not args.no_wait:
-        waiting = wait_for_receipts(settings.kafka, "rules", announcement, apps=["recommender"], timeout_s=args.timeout)
+        apps: list[Answering] = ["recommender", "server"]
+        waiting = wait_for_receipts(settings.kafka, "rules", announcement, apps=apps, timeout_s=args.timeout)
         answers = asyncio.run(waiting)
         for line in answers.as_lines():
             say(line)
         answers.check(f"scenario {scenario}, {what}")
     told = f"scenario {scenario}: {what}"
-    told += " published" if args.no_wait else f" in force on {answers.n_live} recommenders"
+    told += " published" if args.no_wait else f" in force on {answers.n_live} recommenders and servers"
     emit(args, {"scenario": scenario, "version": version, "announcement": announcement, **answers.as_dict()}, text=told)
     return 0

@@ -183,7 +183,7 @@ def test_popularity_follows_the_windows_and_can_be_asked_since_a_time(tmp_path: 
         assert list(await popular(str(ts), n=1)) == ["i06"]
         assert (await popular(str(TRAINED_TO_MS))).keys() == {"i01", "i02", "i05", "i06", "i07"}
         assert await popular(str(NOW_MS)) == {}
-        assert (await app.known.counted_for(tiny_models.artifact())).since(ts) == counted.since(ts)
+        assert (await app.known.counted_for(tiny_models.artifact())).since(ts)() == counted.since(ts)()
         early = await app.app.ask("/v1/popular", params={"since": str(TRAINED_TO_MS - 1)})
         assert early.status_code == 400 and early.json()["field"] == "since" and "training" in early.json()["detail"]
         assert (await app.app.ask("/v1/popular", params={"since": "yesterday"})).json()["field"] == "since"

@@ -40,6 +40,19 @@ def test_for_a_user_the_owner_of_the_partition_must_answer_and_any_owners_answer
     assert "no live worker" in free.text
 
 
+def test_every_live_server_must_answer_whoever_the_user_is() -> None:
+    """Each may hold data of any user. Where none runs, or the broker does not tell, none must."""
+    servers = Group("Stable", (Member("s-1", "headrace", "/10.0.0.9", frozenset()),))
+    for partition in (None, 2):
+        (party,) = parties({"server": servers}, TOPICS, partition)
+        assert (party.worker, party.partition) == ("s-1", None)
+        assert answer_of(party, [receipt("s-1")]) is None
+        own = Receipt(1, "forget", "r", "server", "s-1", "done", 1)
+        assert answer_of(party, [own]) == own
+        assert parties({"server": Group("Empty", ())}, TOPICS, partition) == []
+        assert parties({"server": None}, TOPICS, partition) == []
+
+
 def test_one_answer_counts_where_the_broker_does_not_tell_the_members() -> None:
     (party,) = parties({"recommender": None}, TOPICS, None)
     assert answer_of(party, [receipt("any")]) is not None

@@ -114,6 +114,22 @@ def test_a_partition_without_records_has_an_offset_too(opens: Opens) -> None:
     asyncio.run(run())
 
 
+def test_a_removed_list_is_gone_and_a_later_one_is_taken(opens: Opens) -> None:
+    """Another user's stays; removing what is not there changes nothing."""
+
+    async def run() -> None:
+        store = opens()
+        await store.apply(0, 2, [change(0, a_list("u", 5)), change(1, a_list("v", 1))])
+        for _ in range(2):
+            await store.remove(b"u")
+        assert (await revision(store, "u"), await revision(store, "v")) == (None, 1)
+        await store.apply(0, 3, [change(2, a_list("u", 1))])
+        assert await revision(store, "u") == 1
+        await store.close()
+
+    asyncio.run(run())
+
+
 def test_clear_leaves_nothing(opens: Opens) -> None:
     """A store that cannot be trusted is filled anew."""
 
