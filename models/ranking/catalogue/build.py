@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from models.index.index import EXACT_UP_TO
 from models.ranking.catalogue.snapshot import Catalogue
 from models.ranking.catalogue.store import CatalogueStore, Entry
 from models.rules.facts import NO_FACTS, ItemFacts
+
+#: Items that are applied at once: what they need beside their rows is many times as much.
+BLOCK: Final = 65_536
 
 
 def build_catalogue(
@@ -44,19 +48,20 @@ def build_catalogue(
     """
     items = items or own_items(artifact)
     known = features or {}
-    store = CatalogueStore(artifact)
-    store.apply(
-        [
-            Entry(
-                item_id,
-                known.get(item_id, {}),
-                items[item_id],
-                is_shown=item_id not in hidden,
-                facts=(facts or {}).get(item_id, NO_FACTS),
-            )
-            for item_id in sorted(items)
-        ]
-    )
+    store, ordered = CatalogueStore(artifact), sorted(items)
+    for start in range(0, len(ordered), BLOCK):
+        store.apply(
+            [
+                Entry(
+                    item_id,
+                    known.get(item_id, {}),
+                    items[item_id],
+                    is_shown=item_id not in hidden,
+                    facts=(facts or {}).get(item_id, NO_FACTS),
+                )
+                for item_id in ordered[start : start + BLOCK]
+            ]
+        )
     if len(items) > EXACT_UP_TO and not is_exact:
         store.rebuild_now()
     built = store.snapshot()

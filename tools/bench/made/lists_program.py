@@ -222,6 +222,8 @@ def main() -> None:
     torch.set_num_threads(1)
     program, folder = sys.argv[1], Path(sys.argv[2])
     shop = Shop(folder)
+    if program != "rules":
+        shop.items = {}  # of a million items several programs would not fit into memory otherwise
     with torch.inference_mode():
         run = PROGRAMS[program](shop)
         print(json.dumps({"ready": program}), flush=True)  # noqa: T201 (the parent reads it)

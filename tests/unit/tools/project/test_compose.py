@@ -47,18 +47,19 @@ def services() -> dict[str, dict[str, Any]]:
     return found
 
 
-def composed(folder: Path, profile: str, **variables: str) -> dict[str, dict[str, Any]]:
-    """Return the services that podman-compose would start for a profile."""
+def composed(folder: Path, profile: str | None, **variables: str) -> dict[str, dict[str, Any]]:
+    """Return the services that podman-compose would start for a profile, or without one."""
     podman = folder / "podman"
     podman.write_text(PODMAN)
     podman.chmod(0o755)
-    program = [sys.executable, "-m", "podman_compose", "--podman-path", str(podman), "--profile", profile, "config"]
+    named = [] if profile is None else ["--profile", profile]
+    program = [sys.executable, "-m", "podman_compose", "--podman-path", str(podman), *named, "config"]
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     done = subprocess.run(program, cwd=ROOT, env=kept | variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "ERROR" not in done.stderr and "WARNING" not in done.stderr, done.stderr
     found: dict[str, dict[str, Any]] = yaml.safe_load(done.stdout)["services"]
-    return {name: each for name, each in found.items() if profile in each["profiles"]}
+    return {name: each for name, each in found.items() if (profile or "all") in each["profiles"]}
 
 
 def ours() -> dict[str, dict[str, Any]]:
@@ -71,6 +72,13 @@ def test_each_profile_starts_its_services(profile: str, tmp_path: Path) -> None:
     """A Compose implementation takes the file; no service is without a profile."""
     assert composed(tmp_path, profile).keys() == PROFILES[profile]
     assert set().union(*(each["profiles"] for each in services().values())) == set(PROFILES)
+
+
+def test_without_a_profile_the_whole_starts(tmp_path: Path) -> None:
+    """A plain ``docker compose up`` brings everything: Compose reads the profiles of ``.env``."""
+    lines = [line for line in (ROOT / ".env").read_text("utf-8").splitlines() if not line.startswith("#")]
+    assert lines == ["COMPOSE_PROFILES=all"]
+    assert composed(tmp_path, None).keys() == PROFILES["all"]
 
 
 def test_variables_reach_the_services(tmp_path: Path) -> None:
