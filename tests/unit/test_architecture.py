@@ -86,7 +86,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"tools.drills.judging"},
         {"tools.drills"},
         {"tools.drills.acts", "tools.bench.live", "tools.bench.live.peers"},
-        {"tools.drills.kinds", "tools.bench.indexes"},
+        {"tools.drills.kinds"},
         {"tools.bench"},
         {
             "tools.commands",

@@ -1,7 +1,7 @@
 """``headrace bench index``: recall, time, memory and build of each kind of index.
 
 The vectors are those of an artifact and a catalogue, and made ones like them, by
-:mod:`tools.bench.indexes.vectors`. The queries are the vectors of users of a log. Times are
+:mod:`tools.bench.live.index_vectors`. The queries are the vectors of users of a log. Times are
 processor times of one thread, which other programs do not change much. The rounds of the kinds are
 interleaved.
 """
@@ -26,7 +26,7 @@ from tools.training.inputs import TrainingSources
 
 if TYPE_CHECKING:
     from models.base.types import Float32, Int64
-    from tools.bench.indexes.kinds import Measured
+    from tools.bench.live.index_kinds import Measured
 
 ANSWERS: Final = 100
 BATCHES: Final = (1, 64)
@@ -42,7 +42,7 @@ class Options:
     ----------
     artifact : folder of the artifact whose vectors are used
     sizes : numbers of items
-    kinds : names of :data:`tools.bench.indexes.kinds.KINDS`; ``exact`` is among them
+    kinds : names of :data:`tools.bench.live.index_kinds.KINDS`; ``exact`` is among them
     n_queries : users of the log
     rounds : of all queries, for each kind
     """
@@ -99,7 +99,7 @@ def options_of(args: argparse.Namespace) -> Options:
 
 def run(options: Options) -> dict[str, Any]:
     """Measure every kind at every size."""
-    from tools.bench.indexes.vectors import extended, likeness, real_vectors
+    from tools.bench.live.index_vectors import extended, likeness, real_vectors
 
     options.sources.check()
     items, users = real_vectors(options.artifact, options.sources, options.n_queries, options.seed)
@@ -128,7 +128,7 @@ def run(options: Options) -> dict[str, Any]:
 
 
 def _measure(vectors: Float32, users: Float32, options: Options) -> Iterator[dict[str, Any]]:
-    from tools.bench.indexes.kinds import build_kind, share_found
+    from tools.bench.live.index_kinds import build_kind, share_found
 
     built = {name: build_kind(name, vectors, target=options.recall, seed=options.seed) for name in options.kinds}
     wanted = built["exact"].search(users, ANSWERS)[0]

@@ -226,7 +226,7 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
         Panel(
             "Records that the server passes over",
             "They break the contract.",
-            {name: _rate(f"serve_{name}_malformed") for name in ("lists", "items", "users")},
+            {name: _rate(f"serve_{name}_malformed") for name in ("lists", "items", "users", "windows")},
             "ops",
         ),
     ),

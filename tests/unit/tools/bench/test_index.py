@@ -11,8 +11,8 @@ import pytest
 from models.base.types import Float32
 from streams.errors import InputError
 from tools.bench.index import add_arguments, as_table, options_of
-from tools.bench.indexes.kinds import KINDS, build_kind, share_found
-from tools.bench.indexes.vectors import extended, likeness
+from tools.bench.live.index_kinds import KINDS, build_kind, share_found
+from tools.bench.live.index_vectors import extended, likeness
 
 
 def real(n: int = 1_500, dim: int = 16) -> Float32:
