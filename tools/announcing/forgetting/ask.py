@@ -172,7 +172,9 @@ async def wait(kafka: KafkaSettings, outcome: Outcome, timeout_s: float) -> None
                 reading.result()
             open_ = _sort_in(outcome, receipts)
             bar.update(task, completed=len(APPS) * len(outcome.asked) - len(open_))
-            groups = await look_at_groups(watches) if is_over or not open_ else None
+            # the workers have answered: whether their groups are rebalancing does not matter
+            looked_at: Mapping[Answering, GroupWatch] = watches if open_ else {SERVER: watches[SERVER]}
+            groups = await look_at_groups(looked_at) if is_over or not open_ else None
             silent = None if groups is None else _silent_servers(outcome, receipts, groups.get(SERVER))
             if is_over or (not open_ and silent is not None and not silent):
                 outcome.missing = name_missing(open_, groups or {}, kafka) | (silent or {})
