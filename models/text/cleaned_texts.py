@@ -47,14 +47,14 @@ class CleanedTexts:
         self._db: sqlite3.Connection | None = None
         try:
             self._db = self._opened()
-        except sqlite3.DatabaseError:
-            with suppress(OSError):
-                self.path.unlink()
-            self._tolerate("damaged, begun again")
-            with suppress(sqlite3.Error, OSError):
-                self._db = self._opened()
-        except OSError as exc:
+        except (OSError, sqlite3.OperationalError) as exc:  # such as a lock that another process holds
             self._tolerate(exc)
+        except sqlite3.DatabaseError as exc:
+            log.warning("%s: damaged (%s), begun again", self.path, exc)
+            with suppress(sqlite3.Error, OSError):
+                for file in self.path, self.path.with_name(f"{self.path.name}-journal"):
+                    file.unlink(missing_ok=True)
+                self._db = self._opened()
 
     def get_many(self, texts: Iterable[str]) -> dict[str, str]:
         """Return the cleaned form of those texts that are here."""

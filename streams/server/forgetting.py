@@ -74,10 +74,14 @@ class Forgotten:
     Parameters
     ----------
     erase : removes what the server holds of users, by record key
+    skew_ms : a request of later than now and this counts for nobody, as workers refuse it
     """
 
-    def __init__(self, kafka: KafkaSettings, receipts: Receipts, erase: Callable[[bytes], Awaitable[None]]) -> None:
+    def __init__(
+        self, kafka: KafkaSettings, receipts: Receipts, erase: Callable[[bytes], Awaitable[None]], skew_ms: int
+    ) -> None:
         self._kafka = kafka
+        self._skew_ms = skew_ms
         self._receipts = receipts
         self._erase = erase
         self._marks: dict[bytes, int] = {}
@@ -117,7 +121,7 @@ class Forgotten:
             record = announced.record
             if record is None:
                 self._marks.pop(name.encode(), None)
-            elif record.user_id == name:
+            elif record.user_id == name and record.requested_ts <= now_ms + self._skew_ms:
                 self._marks[name.encode()] = record.requested_ts
                 asked.append(record)
         for record in asked:

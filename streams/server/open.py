@@ -117,7 +117,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
 
         membership = Membership(settings.kafka)
         receipts = Receipts(settings.kafka, "server", lambda: membership.member_id)
-        forgotten = Forgotten(settings.kafka, receipts, erase)
+        forgotten = Forgotten(settings.kafka, receipts, erase, settings.sequencer.max_future_skew_ms)
         reading = _Reading.of(settings, lists, shown, records, measures, receipts)
         known, ranker, model = _open_ranking(settings, shown, records, measures, forgotten)
         if known is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from models.text import cleaned_texts
 from models.text.cleaned_texts import CleanedTexts
 
 TEXTS = {"The Big Zebra": "big zebra", "红色 连衣裙": "红色 连衣裙", "...": ""}
@@ -63,6 +64,21 @@ def test_a_file_that_is_no_database_is_begun_again(
     texts.put_many(TEXTS)
     assert texts.get_many(TEXTS) == TEXTS
     assert str(path) in caplog.text
+
+
+def test_a_file_that_another_process_keeps_locked_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is not damaged: its texts are there again later."""
+    monkeypatch.setattr(cleaned_texts, "BUSY_S", 0.05)
+    texts = CleanedTexts(tmp_path, "v1")
+    texts.put_many(TEXTS)
+    with sqlite3.connect(texts.path) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        assert CleanedTexts(tmp_path, "v1").get_many(TEXTS) == {}
+        other.rollback()
+    assert "cannot be kept" in caplog.text
+    assert CleanedTexts(tmp_path, "v1").get_many(TEXTS) == TEXTS
 
 
 def test_without_a_usable_folder_texts_are_only_not_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

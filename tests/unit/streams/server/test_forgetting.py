@@ -42,7 +42,7 @@ def test_a_user_is_erased_before_the_receipt_and_what_is_later_stays() -> None:
     async def run() -> None:
         now_ms, told = int(1000 * time.time()), RecordingReceipts()
         receipts: Any = told
-        forgotten = Forgotten(KafkaSettings(), receipts, told.erase)
+        forgotten = Forgotten(KafkaSettings(), receipts, told.erase, 1_000)
         await forgotten.take(request("u", now_ms) | request("v", now_ms, None))
         assert told.told == [b"u", ("forget", "r", "done"), b"v"]
         assert [forgotten.is_forgotten(b"u", ts) for ts in (0, now_ms, now_ms + 1)] == [True, True, False]
@@ -59,12 +59,25 @@ def test_an_old_request_still_marks_but_is_not_answered_again() -> None:
     async def run() -> None:
         told = RecordingReceipts()
         receipts: Any = told
-        forgotten = Forgotten(KafkaSettings(), receipts, told.erase)
+        forgotten = Forgotten(KafkaSettings(), receipts, told.erase, 1_000)
         old_ms = int(1000 * time.time()) - YOUNG_MS - 1
         await forgotten.take(request("u", old_ms))
         await forgotten.take({"x": request("y", old_ms + YOUNG_MS)["y"]})
         assert told.told == []
         assert forgotten.is_forgotten(b"u", old_ms) and not forgotten.is_forgotten(b"y", 0)
+
+    asyncio.run(run())
+
+
+def test_a_request_of_the_future_counts_for_nobody() -> None:
+    """Workers refuse it; a server that took it would hide all lists of the user to come."""
+
+    async def run() -> None:
+        told = RecordingReceipts()
+        receipts: Any = told
+        forgotten = Forgotten(KafkaSettings(), receipts, told.erase, 1_000)
+        await forgotten.take(request("u", int(1000 * time.time()) + 60_000))
+        assert told.told == [] and not forgotten.is_forgotten(b"u", 0)
 
     asyncio.run(run())
 
