@@ -26,7 +26,7 @@ from tools.drills.kinds import slow_model as drill_model
 from tools.drills.kinds import soak as drill_soak
 from tools.drills.malformed import MALFORMED
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240), pytest.mark.long]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(480), pytest.mark.long]
 #: Longest pause of the flow, in seconds, that a slow machine may show.
 LONGEST_S = 90.0
 
