@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from streams.announcements.receipts import Receipts
+from streams.contract.marks import is_former
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.kafka.permissions import prepare
 from streams.runtime.tracing import open_tracing
-from streams.server.forgetting import Forgotten, Membership
+from streams.server.answering import Membership, WithoutModel
+from streams.server.forgetting import Forgotten
 from streams.server.gate.key_file import Keys
 from streams.server.gate.measures import Measures
 from streams.server.lists.answers import ListAnswers
 from streams.server.lists.follower import ListFollower
 from streams.server.lists.list_traces import ListTraces
 from streams.server.lists.listeners import Listeners
-from streams.server.lists.records import KeptRecords, Kind
+from streams.server.lists.records import KeptRecords, Kind, forget_user
 from streams.server.lists.rocksdb_store import RocksDbStore
 from streams.server.lists.shown_items import ShownItems
 from streams.server.lists.store import Change
@@ -78,7 +81,7 @@ class _Reading:
         return {"recommendations": self.lists.progress.caught_up, "rules": self.rules.caught_up, **found}
 
     def jobs(self) -> list[Awaitable[None]]:
-        return [self.lists.run(), self.rules.run(), *(follower.run() for follower in self.entries.values())]
+        return [self.lists.run(), *(follower.run() for follower in self.entries.values())]
 
 
 @asynccontextmanager
@@ -107,19 +110,23 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
             opened.push_async_callback(asyncio.to_thread, tracing.close)
         traces = None if tracing is None else ListTraces(tracing)
         lists = ListFollower(settings.kafka, store, listeners.tell, measures.add, traces=traces)
-        erased: list[Callable[[bytes], None]] = [lambda key: records.put("users", key, None)]
+        erased: list[Callable[[bytes, int], None]] = [partial(forget_user, records)]
 
-        async def erase(key: bytes) -> None:
-            await store.remove(key)
-            for remove in erased:
-                remove(key)
-            listeners.tell([Change(0, key, b"", None)])
+        async def erase(marks: Mapping[bytes, int]) -> None:
+            for key, mark in marks.items():
+                if is_former(await store.get(key), mark):
+                    await store.remove(key)
+                    listeners.tell([Change(0, key, b"", None)])
+                for remove in erased:
+                    remove(key, mark)
+            await store.scrub(marks)
+            await asyncio.to_thread(records.scrub, marks)
 
-        membership = Membership(settings.kafka)
+        membership = Membership(settings)
         receipts = Receipts(settings.kafka, "server", lambda: membership.member_id)
         forgotten = Forgotten(settings.kafka, receipts, erase, settings.sequencer.max_future_skew_ms)
         reading = _Reading.of(settings, lists, shown, records, measures, receipts)
-        known, ranker, model = _open_ranking(settings, shown, records, measures, forgotten)
+        known, ranker, model = _open_ranking(settings, shown, records, measures, forgotten, receipts)
         if known is not None:
             erased.append(known.forget)
             reading.entries["windows"] = TopicFollower(settings.kafka, "sequences", known.take)
@@ -128,22 +135,28 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
         )
         _measure(measures, reading, shown, ready)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        jobs = [*reading.jobs(), forgotten.run(), membership.run(), receipts.run()]
+        models = WithoutModel(settings, receipts) if model is None else model
+        jobs = [*reading.jobs(), membership.run(), receipts.run()]
+        jobs += [membership.before(job) for job in (forgotten.run, reading.rules.run, models.run)]
         if model is not None:
             opened.push_async_callback(model.stop)
-            jobs.append(model.run())
         opened.push_async_callback(_ended, [asyncio.ensure_future(_watched(job, failed)) for job in jobs])
         writes = Writes(settings, writer, records, reading.entries, pseudonyms)
         answers = ListAnswers(
             store, shown, pseudonyms, note_age=measures.note_list_age, traces=traces,
-            is_forgotten=forgotten.is_forgotten, make=None if model is None else ranker.user, list_size=settings.recommender.list_size,
+            is_former=forgotten.is_former, make=None if model is None else ranker.user, list_size=settings.recommender.list_size,
         )  # fmt: skip
         server = Server(settings, store, shown, answers, listeners, ranker, writes, ready, measures)
         yield Opened(server, keys, failed)
 
 
 def _open_ranking(
-    settings: Settings, shown: ShownItems, records: KeptRecords, measures: Measures, forgotten: Forgotten
+    settings: Settings,
+    shown: ShownItems,
+    records: KeptRecords,
+    measures: Measures,
+    forgotten: Forgotten,
+    receipts: Receipts,
 ) -> tuple[Any, Ranker, Any]:
     """Return what knows users, what ranks, and the model behind it; None where the server has none.
 
@@ -158,8 +171,8 @@ def _open_ranking(
 
     recommender = settings.recommender
     is_on = recommender.live_popularity == "on"
-    known = KnownUsers(records, measures.add, is_on=is_on, is_forgotten=forgotten.is_forgotten)
-    model = ServedModel(settings, shown, known)
+    known = KnownUsers(records, measures.add, is_on=is_on, is_former=forgotten.is_former)
+    model = ServedModel(settings, shown, known, receipts)
     return known, OnDemand(model, shown, settings.sequencer.types(), recommender.n_candidates, known), model
 
 

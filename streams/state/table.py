@@ -85,13 +85,9 @@ class BatchTable(faust.Table):
         nothing to rewrite.
         """
         if self.is_rocksdb and keys:
-            database = self.data._db_for_partition(partition)
-            database.flush(True)  # the write-ahead log of what is in the files is deleted
-            import rocksdict
+            from streams.state.scrubbing import scrub
 
-            options = rocksdict.CompactOptions()  # else a file of tombstones alone moves as it is
-            options.set_bottommost_level_compaction(rocksdict.BottommostLevelCompaction.force())
-            database.compact_range(min(keys), max(keys) + b"\0", options)
+            scrub(self.data._db_for_partition(partition), keys)
 
     def note_foreign(self, partition: int, records: Sequence[PassedOver]) -> None:
         """Log and count changelog records that recovery skipped."""

@@ -1,4 +1,8 @@
-"""Announces artifacts: checks one, names it on ``models``, and waits until it is in force."""
+"""Announces artifacts: checks one, names it on ``models``, and waits until it is in force.
+
+Recommenders answer, and servers: one that ranks has the artifact in force then, another one has no
+model.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +17,24 @@ import msgspec
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact, manifest_sha256
 from models.artifact.stores import StoreError, fetch_artifact, local_folder
 from streams.announcements.follow import Announced
-from streams.contract.announcements import ModelAnnouncement
+from streams.contract.announcements import Answering, ModelAnnouncement
 from streams.contract.records import VERSION
 from streams.errors import InputError
 from streams.recommender.model.stored_artifact import artifact_cache
 from streams.settings.load import KafkaSettings
 from streams.settings.record_limits import MAX_ID_LENGTH
 from tools.announcing.announce import announce, announced
-from tools.announcing.receipts import Answers, wait_for_receipts
+from tools.announcing.receipts import SERVER, Answers, wait_for_receipts
 
+#: Who answers.
+APPS: Final[tuple[Answering, ...]] = ("recommender", SERVER)
 #: Loading embeds the catalogue where the text encoder is another one.
 TIMEOUT_S: Final = 600.0
 
 
 @dataclass(frozen=True)
 class Swap:
-    """An announcement and how the recommenders answered it.
+    """An announcement and how recommenders and servers answered it.
 
     Parameters
     ----------
@@ -55,9 +61,9 @@ class Swap:
         """Return it for people."""
         head = f"{self.what} is announced as {self.name!r}"
         if self.answers is None:
-            return [f"{head}; nobody waited for the recommenders"]
+            return [f"{head}; nobody waited for recommenders and servers"]
         if not self.answers.n_live:
-            return [f"{head}; no recommender runs: it takes effect when one starts"]
+            return [f"{head}; no recommender and no server runs: it takes effect when one starts"]
         return [head, *self.answers.as_lines()]
 
 
@@ -97,11 +103,11 @@ async def current(kafka: KafkaSettings, name: str) -> Announced[ModelAnnouncemen
 async def publish_artifact(
     kafka: KafkaSettings, place: Path | str, name: str, *, refresh_days: float | None, timeout_s: float | None
 ) -> Swap:
-    """Announce an artifact and wait for the live recommenders.
+    """Announce an artifact and wait for the live recommenders and servers.
 
     Parameters
     ----------
-    place : the artifact; recommenders read it under the same path or URI
+    place : the artifact; recommenders and servers read it under the same path or URI
     refresh_days : users who were active within so many days get new lists
     timeout_s : longest wait, in seconds; None does not wait
 
@@ -152,7 +158,7 @@ async def _announce(kafka: KafkaSettings, name: str, record: ModelAnnouncement |
     announcement = await announce(kafka, "models", name, record)
     answers = None
     if timeout_s is not None:
-        answers = await wait_for_receipts(kafka, "model", announcement, apps=["recommender"], timeout_s=timeout_s)
+        answers = await wait_for_receipts(kafka, "model", announcement, apps=APPS, timeout_s=timeout_s)
     return Swap(name, "" if record is None else record.artifact, announcement, answers)
 
 

@@ -115,7 +115,7 @@ class ListAnswers:
     clock : seconds since 1970
     note_age : called with the age of each list that is answered, in seconds
     traces : notes the answers with traced lists; None where nothing is traced
-    is_forgotten : whether what a user did at a time, or before, was to be forgotten
+    is_former : whether a user's list of a revision belongs to a life that is over
     make : makes a list where the pushed one does not answer the question; None where no model does
     list_size : items of a list where neither the question nor a pushed list says how many
     """
@@ -128,7 +128,7 @@ class ListAnswers:
         clock: Callable[[], float] = time.time,
         note_age: Callable[[float], None] = lambda age_s: None,
         traces: ListTraces | None = None,
-        is_forgotten: Callable[[bytes, int], bool] = lambda key, ts_ms: False,
+        is_former: Callable[[bytes, int], bool] = lambda key, revision: False,
         make: Make | None = None,
         list_size: int = 10,
     ) -> None:
@@ -138,7 +138,7 @@ class ListAnswers:
         self._clock = clock
         self._note_age = note_age
         self._traces = traces
-        self._is_forgotten = is_forgotten
+        self._is_former = is_former
         self._make = make
         self._list_size = list_size
         self._decoder = msgspec.msgpack.Decoder(Recommendation)
@@ -152,7 +152,7 @@ class ListAnswers:
         key = self.key_of(user_id)
         value = await self._store.get(key)
         found = None if value is None else self._decoder.decode(value)
-        return None if found is None or self._is_forgotten(key, found.event_ts) else found
+        return None if found is None or self._is_former(key, found.revision) else found
 
     async def answer(self, question: Question) -> UserList:
         """Return a user's list.

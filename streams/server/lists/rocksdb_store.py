@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import rocksdict
 
 from streams.errors import RunError
 from streams.server.lists.store import Change, list_in, next_list
+from streams.state.scrubbing import scrub
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,10 @@ class RocksDbStore:
     async def remove(self, key: bytes) -> None:
         """Remove a user's list."""
         self._database.delete(LIST + key)
+
+    async def scrub(self, keys: Collection[bytes]) -> None:
+        """Rewrite the files that hold removed lists."""
+        await asyncio.to_thread(scrub, self._database, [LIST + key for key in keys])
 
     async def offsets(self) -> dict[int, int]:
         """Return the offset behind the last record of each partition."""

@@ -8,7 +8,7 @@ nothing.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from streams.contract.newest_lists import Rank
@@ -50,6 +50,9 @@ class ListStore(Protocol):
 
     async def remove(self, key: bytes) -> None:
         """Remove a user's list, whatever made it. Safe to repeat."""
+
+    async def scrub(self, keys: Collection[bytes]) -> None:
+        """Let the bytes of lists that were removed leave the disk, where the store has one."""
 
     async def offsets(self) -> Mapping[int, int]:
         """Return the offset behind the last record of each partition."""

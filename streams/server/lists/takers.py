@@ -94,7 +94,8 @@ class UserTaker:
                     extra=about(record.topic, record.partition, record.offset),
                 )
                 continue
-            self._records.put("users", user_id.encode(), None if user is None else encode(user))
+            value = None if user is None else encode(user)
+            self._records.put("users", user_id.encode(), value, record.timestamp)
 
 
 class RulesFollower:

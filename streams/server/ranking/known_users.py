@@ -18,6 +18,7 @@ import msgspec
 from models.artifact.artifact import Artifact
 from models.features.columns import Row
 from streams.contract.log_coordinates import about
+from streams.contract.marks import is_former
 from streams.contract.records import User, is_user_key
 from streams.contract.windows import ListWindow, decode_list_window
 from streams.errors import RecordError
@@ -40,7 +41,7 @@ class KnownUsers:
     records : holds the windows, and the records of users
     count : adds to the counter ``windows_malformed``
     is_on : whether live popularity is counted
-    is_forgotten : whether what a user did at a time, or before, was to be forgotten
+    is_former : whether a user's window of a revision belongs to a life that is over
     """
 
     def __init__(
@@ -49,11 +50,11 @@ class KnownUsers:
         count: Callable[[str, int], None],
         *,
         is_on: bool,
-        is_forgotten: Callable[[bytes, int], bool] = lambda key, ts_ms: False,
+        is_former: Callable[[bytes, int], bool] = lambda key, revision: False,
     ) -> None:
         self._records = records
         self._count = count
-        self._is_forgotten = is_forgotten
+        self._is_former = is_former
         self._is_on = is_on
         self._popular: list[LivePopularity] = []
         self._users = msgspec.msgpack.Decoder(User)
@@ -74,7 +75,9 @@ class KnownUsers:
                 extra = about(record.topic, record.partition, record.offset)
                 log.warning("sequences: offset %d of partition %d left out: %s", *place_of, exc, extra=extra)
                 continue
-            self._records.put("windows", key, record.value)
+            if window is not None and self._is_former(key, window.revision):
+                window = None  # the sequencer has not read the request yet
+            self._records.put("windows", key, None if window is None else record.value)
             for popularity in self._popular:
                 if window is None:
                     popularity.remove(_ALL, (key,))
@@ -85,18 +88,19 @@ class KnownUsers:
         """Return a user's newest window; None for a user without one."""
         value = self._records.get("windows", key)
         window = None if value is None else decode_list_window(value)
-        return None if window is None or self._is_forgotten(key, window.newest_ts) else window
+        return None if window is None or self._is_former(key, window.revision) else window
 
     def features(self, key: bytes) -> Row:
         """Return a user's features by name; none for a user without a record."""
         value = self._records.get("users", key)
         return {} if value is None else features_of(self._users.decode(value))
 
-    def forget(self, key: bytes) -> None:
-        """Remove a user's window from the disk and from all counts."""
-        self._records.put("windows", key, None)
-        for popularity in self._popular:
-            popularity.remove(_ALL, (key,))
+    def forget(self, key: bytes, mark: int) -> None:
+        """Remove a user's window of a former life from the disk and from all counts."""
+        if is_former(self._records.get("windows", key), mark):
+            self._records.put("windows", key, None)
+            for popularity in self._popular:
+                popularity.remove(_ALL, (key,))
 
     async def counted_for(self, artifact: Artifact) -> LivePopularity:
         """Return the popularity of all windows as a model counts it; it is kept current.

@@ -13,7 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +34,24 @@ from tools.announcing.forgetting.ask import Outcome, ask, wait
 from tools.announcing.forgetting.people import Person
 from tools.announcing.receipts import wait_for_receipts
 from tools.announcing.rules import put_rules
+from tools.main import main
 
 pytestmark = [pytest.mark.kafka]
 START_S = 90.0
+PROGRAM = ("-m", "tools.main")
 
 
 class Running:
-    """A server in a process of its own."""
+    """A server in a process of its own.
 
-    def __init__(self, settings: Settings, folder: Path, **more: str) -> None:
-        command = [sys.executable, "-m", "tools.main", "serve", "--port", "0", "--json"]
+    Parameters
+    ----------
+    program : what Python runs
+    more : environment variables
+    """
+
+    def __init__(self, settings: Settings, folder: Path, program: Sequence[str] = PROGRAM, **more: str) -> None:
+        command = [sys.executable, *program, "serve", "--port", "0", "--json"]
         variables = {
             "HEADRACE_BROKER": settings.kafka.broker,
             "HEADRACE_TOPIC_PREFIX": settings.kafka.topic_prefix,
@@ -195,9 +203,12 @@ def test_what_is_written_over_http_is_on_the_topics(settings: Settings, tmp_path
 
 @pytest.mark.usefixtures("several_workers")
 def test_a_server_answers_for_rules_and_for_forgotten_users_and_a_dead_one_is_not_waited_for(
-    settings: Settings, tmp_path: Path
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its copy is gone with the receipt, also that of a request which came while it was down."""
+    """Its copy is gone with the receipt, also that of a request which came while it was down.
+
+    A proof finds the copy until then.
+    """
     kafka = settings.kafka
     asyncio.run(create_topics(kafka))
     for user_id in "uvw":
@@ -211,6 +222,14 @@ def test_a_server_answers_for_rules_and_for_forgotten_users_and_a_dead_one_is_no
     def servers(outcome: Outcome) -> list[str]:
         return [one.stage for found in outcome.receipts.values() for one in found if one.app == "server"]
 
+    def proven(user_id: str) -> list[tuple[str, str]]:
+        """Return what a proof finds in the server's store."""
+        monkeypatch.setenv("HEADRACE_TOPIC_PREFIX", kafka.topic_prefix)
+        monkeypatch.setenv("HEADRACE_SERVE_DIR", str(tmp_path / "store"))
+        main(["forget", "--prove", user_id, "--broker", kafka.broker, "--state-dir", str(tmp_path / "none"), "--json"])
+        found = json.loads(capsys.readouterr().out.splitlines()[-1])["users"][user_id]
+        return [(one["kind"], one["what"]) for one in found if str(tmp_path) in one["place"] and one["kind"] != "stays"]
+
     with serving(settings, tmp_path) as server:
         announcement = asyncio.run(put_rules(kafka, "default", 'deny = ["c"]'))
         answers = asyncio.run(wait_for_receipts(kafka, "rules", announcement, apps=["server"], timeout_s=30))
@@ -220,8 +239,15 @@ def test_a_server_answers_for_rules_and_for_forgotten_users_and_a_dead_one_is_no
         assert all("server" not in text for text in outcome.missing) and len(outcome.missing) == 2
         server.stop(signal.SIGKILL)
     asyncio.run(ask(kafka, [Person("v", "v")]))
+    assert ("left", "the user's list, in the server's store") in proven("v")
     with serving(settings, tmp_path) as server:
         assert server.items("v") is None and server.items("u") is None and server.items("w") is not None
+        push(settings, "v", int(1000 * time.time()) + 60_000, "ab")  # the user came back
+        server.wait(lambda: server.items("v") == ["a", "b"])
+        assert server.stop() == 0
+    assert {kind for kind, _ in proven("v")} == {"new life"} and proven("u") == []
+    with serving(settings, tmp_path) as server:
+        assert server.items("v") == ["a", "b"], "a start reads the request again"
         assert server.stop() == 0
     outcome = forget("w", 15)
     assert servers(outcome) == [] and all("server" not in text for text in outcome.missing)

@@ -1,16 +1,16 @@
-"""Reads the files of this machine for forgotten users: stores, caches, logs, replay runs."""
+"""Reads files of this machine for forgotten users: stores of workers and servers, caches, logs."""
 
 from __future__ import annotations
 
 import mmap
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from streams.contract.marks import revision_in
 from tools.announcing.forgetting.people import Person
 from tools.announcing.forgetting.search import Names
+from tools.announcing.forgetting.stores_proof import Stored, is_servers, is_store, stored_of
 from tools.announcing.forgetting.topics_proof import Found, Traces
 
 #: RocksDB's list of files names the first and the last key of each file. A start writes it anew.
@@ -18,6 +18,9 @@ LISTS_OF_FILES: Final = "MANIFEST-"
 #: The folder of receipts, which keep a digest of the user and no id.
 RECEIPTS: Final = "forgotten"
 MOST_IDS: Final = 1_000
+#: The mark of a user for whom there is no request: every life is to be gone.
+NEVER_MS: Final = 1 << 62
+SERVERS_NEXT: Final = "the server that uses the folder has read the request, at its next start at the latest"
 
 
 class Sought:
@@ -65,15 +68,28 @@ def read_files(traces: Traces, folders: Iterable[Path], *, skipped: Collection[P
     ----------
     skipped : folders that are left out, such as a local broker's, whose topics were read
     """
-    stores: dict[Path, dict[bytes, int]] = {}
-    sought, n_files = Sought(traces), 0
+    stores: dict[Path, Mapping[bytes, Sequence[Stored]]] = {}
+    sought, n_files, keys = Sought(traces), 0, [one.key for one in traces.people]
     for path in _files(folders, {one.resolve() for one in skipped}):
         n_files += 1
+        if is_store(path.parent) and path.parent not in stores:
+            stores[path.parent] = stored_of(path.parent, keys)
+            if is_servers(path.parent):
+                _note_copies(traces, path.parent, stores[path.parent])
         for person, n in sought.count_in(path).items():
-            if _is_store(path.parent) and path.parent not in stores:
-                stores[path.parent] = stored_revisions(path.parent, [one.key for one in traces.people])
             traces.add(person, _judge(path, person, traces, stores.get(path.parent), n))
     return n_files
+
+
+def _note_copies(traces: Traces, folder: Path, stored: Mapping[bytes, Sequence[Stored]]) -> None:
+    """Note what a server's store holds of each user: files may hold it compressed."""
+    for person in traces.people:
+        mark = traces.marks.get(person.key, NEVER_MS)
+        for what, life in stored.get(person.key, ()):
+            if life > mark:
+                traces.add(person, Found(str(folder), "new life", f"{what}, in the server's store"))
+            else:
+                traces.add(person, Found(str(folder), "left", f"{what}, in the server's store", SERVERS_NEXT))
 
 
 def _files(folders: Iterable[Path], skipped: set[Path]) -> Iterator[Path]:
@@ -88,38 +104,16 @@ def _files(folders: Iterable[Path], skipped: set[Path]) -> Iterator[Path]:
                 yield path
 
 
-def _is_store(folder: Path) -> bool:
-    return (folder / "CURRENT").exists()
-
-
-def _judge(path: Path, person: Person, traces: Traces, store: dict[bytes, int] | None, n: int) -> Found:
+def _judge(path: Path, person: Person, traces: Traces, store: Mapping[bytes, Sequence[Stored]] | None, n: int) -> Found:
     mark = traces.marks.get(person.key)
     what = f"{n} times the id, its short name or an event of the user"
     if store is not None:
-        if mark is not None and store.get(person.key, 0) > mark:
+        held = store.get(person.key, ())
+        if mark is not None and held and all(one.life > mark for one in held):
             return Found(str(path), "new life", "the window of the user who came back", n=n)
         if path.name.startswith(LISTS_OF_FILES):
-            return Found(str(path), "stays", "the id, as the border of a file", "the next start of the worker", n)
+            return Found(str(path), "stays", "the id, as the border of a file", "the next start of its process", n)
     return Found(str(path), "left", what, "you delete the file or the worker rewrites it", n)
-
-
-def stored_revisions(folder: Path, keys: Iterable[bytes]) -> dict[bytes, int]:
-    """Return the revisions of users' windows in a RocksDB store, of those whom it holds.
-
-    The store is opened for reading, beside the worker that has it open.
-    """
-    import rocksdict
-
-    try:
-        options = rocksdict.Options(raw_mode=True)
-        store = rocksdict.Rdict(str(folder), options, access_type=rocksdict.AccessType.read_only())
-    except Exception:  # rocksdict raises Exception itself: the store is being written, or damaged
-        return {}
-    try:
-        held = {key: store.get(key) for key in keys}
-        return {key: revision_in(value) for key, value in held.items() if value is not None}
-    finally:
-        store.close()
 
 
 def places(folders: Sequence[str | None]) -> list[Path]:

@@ -127,7 +127,8 @@ def _lines(outcome: Outcome) -> list[str]:
 def _prove(args: argparse.Namespace, settings: Settings, people: list[Person]) -> int:
     traces = Traces(people)
     asyncio.run(_read_deployments(settings, traces))
-    data = [settings.sequencer.data_dir, settings.recommender.encoder_cache_dir, str(args.state_dir), *args.also]
+    data = [settings.sequencer.data_dir, settings.recommender.encoder_cache_dir, settings.server.serve_dir]
+    data += [str(args.state_dir), *args.also]
     broker = args.state_dir / "broker"
     n_files = read_files(traces, places(data), skipped=[broker])
     found = {person.given: traces.found.get(person.given, []) for person in people}

@@ -1,4 +1,4 @@
-"""``headrace models publish|list|show|rollback``: which artifact the running recommenders serve."""
+"""``headrace models publish|list|show|rollback``: which artifact recommenders and servers serve."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     publish = actions.add_parser("publish", help="announce an artifact, and wait until it is in force")
     publish.add_argument(
-        "folder", metavar="DIR", help="the artifact: a folder or a URI; recommenders read the same place"
+        "folder", metavar="DIR", help="the artifact: a folder or a URI; recommenders and servers read the same place"
     )
     rollback = actions.add_parser("rollback", help="announce the artifact before the present one again")
     listing = actions.add_parser("list", help="list what is announced under each name")
     show = actions.add_parser("show", help="show what is announced under a name")
     for action in (publish, rollback):
-        action.add_argument("--no-wait", action="store_true", help="do not wait for the recommenders' receipts")
+        action.add_argument(
+            "--no-wait", action="store_true", help="do not wait for the receipts of recommenders and servers"
+        )
         action.add_argument(
             "--timeout", type=float, default=TIMEOUT_S, metavar="S", help="wait for so long (default: %(default)g)"
         )
@@ -44,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; return its exit code.
 
-    It is 1 where a live recommender did not answer in time, or could not take the artifact.
+    It is 1 where a live recommender or server did not answer in time, or could not take the
+    artifact.
     """
     settings = load_settings(broker=args.broker)
     if args.action == "list":
@@ -67,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def tell(args: argparse.Namespace, swap: Swap) -> int:
-    """Print how the recommenders answered; return 0, or raise where one of them did not do it."""
+    """Print how recommenders and servers answered; return 0, or raise where one did not do it."""
     emit(args, swap.as_dict(), swap.as_lines())
     if swap.answers is not None:
         swap.answers.check(swap.what)
