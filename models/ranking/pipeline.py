@@ -109,6 +109,10 @@ class Pipeline:
             return None
         return self._newcomers.known(user_features, followed, n)
 
+    def n_candidates(self, catalogue: Catalogue) -> int:
+        """Return how many candidates retrieval brings to fusion: at least the items of a list."""
+        return max(self._n_candidates, list_size(catalogue, self._k))
+
     def candidates(
         self,
         catalogue: Catalogue,
@@ -128,9 +132,8 @@ class Pipeline:
         repeats : as :meth:`recommend` takes it
         """
         strength = 0.0 if self._newcomers is None else self._newcomers.weights.strength
-        n_candidates = max(self._n_candidates, list_size(catalogue, self._k))
         return gather(
-            self._artifact, catalogue, windows, extra_seen, n_candidates,
+            self._artifact, catalogue, windows, extra_seen, self.n_candidates(catalogue),
             repeats=repeats, served=self._sequence, note=note, known=known, strength=strength,
         )  # fmt: skip
 

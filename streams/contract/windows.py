@@ -170,6 +170,12 @@ def seen_hash(item_id: str) -> bytes:
     return zlib.crc32(item_id.encode()).to_bytes(SEEN_BYTES, "little")
 
 
+def is_marked(marks: bytes, item_id: str) -> bool:
+    """Whether packed hashes, as in ``seen`` and ``hidden``, have that of an item."""
+    mark = seen_hash(item_id)
+    return any(marks[at : at + SEEN_BYTES] == mark for at in range(0, len(marks), SEEN_BYTES))
+
+
 #: An item that was shown: its hash as in ``seen``, when it was shown last, and how often.
 _SHOWN: Final = struct.Struct("<IqH")
 _MAX_TIMES: Final = 65_535

@@ -24,7 +24,7 @@ from streams.server.gate.key_file import Keys
 from streams.server.gate.problems import MEDIA_TYPE, Problem
 from streams.server.gate.rates import Rates
 from streams.server.parts.server import Server
-from streams.server.routes import health, list_stream, pushed_lists, ranking, writes
+from streams.server.routes import health, list_stream, pushed_lists, ranking, why, writes
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ HANDLERS: Final = (
     health.metrics,
     *writes.HANDLERS,
     *ranking.HANDLERS,
+    why.why,
 )
 #: What Litestar finds wrong, by status: the kind of problem and its remedy.
 KINDS: Final[dict[int, tuple[str, str]]] = {
@@ -46,6 +47,8 @@ KINDS: Final[dict[int, tuple[str, str]]] = {
     405: ("method", "see the OpenAPI document at /v1/schema/openapi.json for the methods of this route"),
     413: ("too-large", "send less at once; HEADRACE_SERVE_BODY_BYTES is the limit"),
 }
+#: Arguments of handlers that callers send by another name: a keyword of Python cannot name one.
+SENT_AS: Final = {"reader": "for"}
 
 
 def build_app(server: Server, keys: Keys | None, routers: Sequence[Any] = ()) -> Door:
@@ -122,4 +125,5 @@ def _validation(exc: ValidationException) -> Problem:
     """Return the problem of the first value that Litestar refused."""
     first: Any = exc.extra[0] if isinstance(exc.extra, list) and exc.extra else {}
     detail = first.get("message") or exc.detail
-    return Problem(400, "bad-value", detail, field=str(first.get("key", "")), remedy=KINDS[400][1])
+    name = str(first.get("key", ""))
+    return Problem(400, "bad-value", detail, field=SENT_AS.get(name, name), remedy=KINDS[400][1])

@@ -43,6 +43,7 @@ def influences(
     row: int,
     score: float,
     person: Person = NOBODY,
+    past: Sequence[str] | None = None,
 ) -> list[Influence]:
     """Return what each past item did for the item of a row, the greatest change first.
 
@@ -53,8 +54,9 @@ def influences(
     ----------
     score : the item's probability in the list of the whole window
     person : what is known of the user beside the window
+    past : the past items in question, of the window; None for all
     """
-    item_ids = list(dict.fromkeys(behaviour.item_id for behaviour in window))
+    item_ids = list(dict.fromkeys(behaviour.item_id for behaviour in window) if past is None else past)
     if not item_ids:
         return []
     windows = [[each for each in window if each.item_id != item_id] for item_id in item_ids]

@@ -21,6 +21,7 @@ from models.features.columns import Row
 from models.ranking.candidate_features import SHARE_OFFSET
 from models.ranking.candidates import N_KNOWN, N_MF, N_POPULAR, Candidates, followers_of, neighbours_of, user_side
 from models.ranking.catalogue import Catalogue
+from models.ranking.explaining.answer import SourcePlace
 from models.ranking.explaining.contributions import Calibrated, FusionExplainer, calibrated
 from models.ranking.lists import RankedList
 from models.ranking.newcomers.known import Known, with_one
@@ -44,30 +45,6 @@ class Person(NamedTuple):
 
 
 NOBODY: Final = Person()
-
-
-@dataclass(frozen=True)
-class SourcePlace:
-    """How a source of candidates places one item.
-
-    Parameters
-    ----------
-    brought : whether the source brought the item to fusion
-    rank : place among the candidates, from 1, as lists show it; None for another item
-    score : the source's own score; None where it has none for the item
-    place : place among all items that the source could bring, from 1; None where it could not
-    n_brought : how many items the source brings
-    needed : the score of the last item that it brings; an item with an equal score needs a lower
-        row too. None where it brings every item that has a score
-    """
-
-    source: str
-    brought: bool
-    rank: int | None
-    score: float | None
-    place: int | None
-    n_brought: int
-    needed: float | None
 
 
 @dataclass(frozen=True, eq=False)

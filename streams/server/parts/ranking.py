@@ -10,6 +10,7 @@ from msgspec import Meta
 from streams.contract.records import Identifier, ShortText, TimestampMs
 from streams.server.gate.problems import Problem
 from streams.server.lists.answers import MAX_EXCLUDED, MAX_N, ListedItem, Question, UserList
+from streams.server.parts.why import WhyAnswer, WhyQuestion
 
 #: Items of an answer whose question does not say how many.
 DEFAULT_N: Final = 10
@@ -116,6 +117,14 @@ class Ranker(Protocol):
         since_ms : count the events since this time; None for what is popular by training and events
         """
 
+    async def why(self, key: bytes, asked: WhyQuestion) -> WhyAnswer:
+        """Return why an item is in the list of a user's newest window, or is not.
+
+        Parameters
+        ----------
+        key : of the user's records
+        """
+
 
 class NoRanker:
     """Stands for a model where the server has none."""
@@ -137,6 +146,10 @@ class NoRanker:
         raise _off()
 
     async def popular(self, n: int, category: str | None, since_ms: int | None = None) -> ScoredItems:
+        """Refuse."""
+        raise _off()
+
+    async def why(self, key: bytes, asked: WhyQuestion) -> WhyAnswer:
         """Refuse."""
         raise _off()
 

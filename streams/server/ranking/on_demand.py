@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from models.base.event_types import EventTypes
@@ -29,8 +30,10 @@ from streams.server.parts.ranking import (
     ScoredItems,
     SessionQuestion,
 )
+from streams.server.parts.why import WhyAnswer, WhyQuestion
 from streams.server.ranking.known_users import KnownUsers
 from streams.server.ranking.served_model import ServedModel
+from streams.server.ranking.why import WhyAnswers, open_list
 
 #: Sizes of lists that pipelines are made for: an answer takes the first items of the next size.
 SIZES: Final = (10, 30, 100, MAX_N)
@@ -108,6 +111,21 @@ class OnDemand:
             rules=made.rules, on_demand=True,
         )  # fmt: skip
 
+    async def why(self, key: bytes, asked: WhyQuestion) -> WhyAnswer:
+        """Return why an item is in the list that :meth:`user` would make, or is not."""
+        served, window = self._served(), self._known.window(key)
+        if window is None:
+            raise Problem(
+                404, "no-window", f"the server has no window of user {asked.user_id!r}", field="user_id",
+                remedy="send an event of the user",
+            )  # fmt: skip
+        if asked.item_id not in self._shown and asked.item_id not in served.whole.row_of:
+            raise _no_item(asked.item_id)
+        pipeline, features = self._pipeline(served, asked.n), self._known.features(key)
+        now_ms = int(1000 * self._clock())
+        opening = partial(open_list, served, pipeline, key, window, features, now_ms)
+        return await WhyAnswers(self._model.thread, self._shown).answer(opening, asked)
+
     async def rank(self, asked: RankQuestion) -> RankedAnswer:
         """Return the caller's candidates in the model's order."""
         served, window = self._served(), self._window(asked.events)
@@ -132,9 +150,7 @@ class OnDemand:
 
         found = await self._model.thread.run(job)
         if found is None:
-            raise Problem(
-                404, "no-item", f"nothing is known of item {item_id!r}", field="item_id", remedy="PUT the item first"
-            )
+            raise _no_item(item_id)
         return self._scored(served, found)
 
     async def popular(self, n: int, category: str | None, since_ms: int | None = None) -> ScoredItems:
@@ -218,6 +234,12 @@ class OnDemand:
         hidden, title = self._shown.hidden(item_id for item_id, _ in found), self._shown.title
         items = [ScoredItem(item_id, score, title(item_id)) for item_id, score in found if item_id not in hidden]
         return ScoredItems(served.versions.artifact, items)
+
+
+def _no_item(item_id: str) -> Problem:
+    return Problem(
+        404, "no-item", f"nothing is known of item {item_id!r}", field="item_id", remedy="PUT the item first"
+    )
 
 
 def ranked(pipeline: Pipeline, catalogue: Catalogue, window: Behaviours, features: Features | None) -> RankedList:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from models.ranking.explaining.tracing import SourcePlace
+from models.ranking.explaining.answer import Fusion, Needed, SourcePlace
+from models.ranking.explaining.steps import shown_time
 from tools.cli import ResultTable
-from tools.oracle.why.answer import Answer, Fusion, Needed
-from tools.oracle.why.published import shown_time
+from tools.oracle.why.answer import Answer
 
 #: Past items in the table; JSON has all.
 SHOWN_PULLS: Final = 10

@@ -6,25 +6,22 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.ranking.explaining.influence import influences
-from models.ranking.explaining.tracing import SourcePlace
+from models.ranking.explaining.answer import Fallen, Fusion, Pull, SourcePlace
+from models.ranking.explaining.explained import column_of, fusion_of, pulls_of, scores_of, shown_row
 from streams.contract.records import RecommendedItem
 from tools.oracle.why.answer import (
     Answer,
-    Fusion,
-    Group,
     Known,
     ListRef,
     Past,
     Published,
-    Pull,
     Recomputed,
     Versions,
     Window,
 )
 from tools.oracle.why.case import Case
 from tools.oracle.why.rules import effects
-from tools.oracle.why.steps import Fallen, fallen
+from tools.oracle.why.steps import fallen
 
 #: A recomputed score equals the published one where they differ by at most this: a matrix product
 #: sums in another order for a batch of another size.
@@ -117,20 +114,9 @@ def _published(case: Case, rank: int, item: RecommendedItem) -> Published:
     return Published(rank, item.score, sources, item.because, because)
 
 
-def _row(case: Case, item_id: str) -> int | None:
-    """Return the row of an item that lists may show; None for any other."""
-    row = case.catalogue.row_of.get(item_id)
-    return row if row is not None and case.catalogue.is_shown[row] else None
-
-
 def _sources(case: Case, item_id: str) -> list[SourcePlace]:
-    row = _row(case, item_id)
+    row = shown_row(case.catalogue, item_id)
     return [] if case.trace is None or row is None else case.trace.places(row)
-
-
-def _column(case: Case, item_id: str) -> int | None:
-    row = _row(case, item_id)
-    return None if case.trace is None or row is None else case.trace.column(row)
 
 
 def _rules(case: Case, item_id: str) -> list[dict[str, Any]]:
@@ -139,51 +125,15 @@ def _rules(case: Case, item_id: str) -> list[dict[str, Any]]:
 
 
 def _fusion(case: Case, item_id: str) -> Fusion | None:
-    """Return how the probability comes about; None where fusion did not rank the item."""
-    trace, column = case.trace, _column(case, item_id)
-    if trace is None or column is None or trace.is_cold:
-        return None
-    fused, way = trace.explainer.explain(column), trace.calibrated
-    of_last = _of_last_listed(case, item_id)
-    return Fusion(
-        ranked_by="retrieval" if trace.is_unseen[column] and not trace.is_unseen.all() else "network",
-        logit=fused.logit,
-        baseline=fused.baseline,
-        groups=[Group(one.group, one.value, of_last.get(one.group), one.inputs) for one in fused.contributions],
-        used_logit=float(way.logits[column]),
-        log_total=way.log_total,
-        slope=way.slope,
-        offset=way.offset,
-        probability=float(way.probabilities[column]),
-        rank=trace.fused_rank(column),
-        n_candidates=len(trace.rows),
-    )
-
-
-def _of_last_listed(case: Case, item_id: str) -> dict[str, float]:
-    """Return what each group adds for the last listed item, where that is another candidate."""
     items = case.record.items
-    column = _column(case, items[-1].item_id) if items and items[-1].item_id != item_id else None
-    return {} if case.trace is None or column is None else case.trace.explainer.explain(column).of_group
+    return None if case.trace is None else fusion_of(case.trace, item_id, items[-1].item_id if items else None)
 
 
 def _pulls(case: Case, item_id: str, score: float | None) -> list[Pull]:
-    row, state = _row(case, item_id), case.window.state
-    if case.trace is None or row is None or state is None or score is None or case.trace.column(row) is None:
+    if case.trace is None or case.window.state is None or score is None:
         return []
-    newest = {one.item_id: one for one in state.items}
     window, seen = case.behaviours(), case.extra_seen()
-    return [
-        Pull(
-            one.item_id,
-            case.history.title(one.item_id),
-            newest[one.item_id].ts,
-            newest[one.item_id].type,
-            one.without,
-            one.change,
-        )
-        for one in influences(case.opened.model.pipeline, case.catalogue, window, seen, row, score, case.person.person)
-    ]
+    return pulls_of(case.trace, case.opened.model.pipeline, window, seen, item_id, score, case.history.title)
 
 
 def _recomputed_place(case: Case, item_id: str) -> tuple[int | None, float | None]:
@@ -192,7 +142,7 @@ def _recomputed_place(case: Case, item_id: str) -> tuple[int | None, float | Non
     if item_id not in scores:
         return None, None
     ids = _recomputed_ids(case)
-    column = _column(case, item_id)
+    column = None if case.trace is None else column_of(case.trace, item_id)
     if item_id in ids:
         return 1 + ids.index(item_id), scores[item_id]
     if column is not None and case.trace is not None:
@@ -212,9 +162,7 @@ def _recomputed_ids(case: Case) -> list[str]:
 def _recomputed_scores(case: Case) -> dict[str, float]:
     """Return the scores that were computed again, by item: of the list and of all candidates."""
     if case.trace is not None:
-        rows, ids = case.trace.rows.tolist(), case.catalogue.item_ids
-        scores = dict(zip((ids[row] for row in rows), case.trace.probabilities.tolist(), strict=True))
-        return scores | {item.item_id: item.score for item in case.trace.ranked.items}
+        return scores_of(case.trace)
     if case.fallback is None:
         return {}
     whole, made = case.fallback

@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, Literal
 
+from models.ranking.explaining.steps import shown_time
 from streams.contract.kafka_records import ConsumedRecord
 from streams.contract.records import Recommendation, RecordDecoder
 from streams.errors import InputError, RecordError
@@ -191,8 +191,3 @@ async def _nothing_at(topics: Topics, user_id: str, place: Place) -> InputError:
         f"--at {place.partition}:{place.offset}: no list of user {user_id} is there, and no event of theirs that is in "
         f"a list; {', '.join(ranges)}; see: headrace subscribe --user {user_id} --format json"
     )
-
-
-def shown_time(ts_ms: int) -> str:
-    """Return a time for people, in UTC."""
-    return datetime.fromtimestamp(ts_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

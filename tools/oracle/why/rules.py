@@ -30,14 +30,6 @@ async def find_rules(topics: Topics, record: Recommendation) -> Rules | None:
     return None
 
 
-def denied_by(whole: Catalogue, ruled: Catalogue, row: int, now_ms: int) -> str | None:
-    """Return which parts of the rules keep a row out of every list; None for none."""
-    rules = ruled.rules
-    if rules is None or not whole.is_shown[row] or rules.allowed[row]:
-        return None
-    return ", ".join(trace.denied_by(rules, row, whole.item_ids[row], now_ms))
-
-
 def effects(ruled: Catalogue, row: int, now_ms: int) -> list[dict[str, Any]]:
     """Return the rules that are about a row and keep it among what lists may show."""
     return [] if ruled.rules is None else trace.effects(ruled.rules, row, ruled.item_ids[row], now_ms)

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from models.base.event_types import DEFAULT_TYPES
+from models.ranking.catalogue import build_catalogue
 from models.rules.repeats import ALL_REPEATS
 from streams.contract.records import Recommendation, User, encode
 from streams.contract.windows import Trigger, WindowItem, WindowState, seen_hash
@@ -45,9 +46,11 @@ class RankingApp:
 
     def __init__(self, folder: Path, *, is_featured: bool = False) -> None:
         plain = ServedApp(folder)
-        artifact = tiny_models.featured_artifact() if is_featured else tiny_models.artifact()
-        model = Model.of(artifact, RecommenderSettings(), None)
-        self.served = Served.of(model, tiny_models.catalogue())
+        artifact, catalogue = tiny_models.artifact(), tiny_models.catalogue()
+        if is_featured:
+            artifact, data = tiny_models.featured_artifact(), tiny_models.featured_data()
+            catalogue = build_catalogue(artifact, data.vectors, 1, features=data.item_features)
+        self.served = Served.of(Model.of(artifact, RecommenderSettings(), None), catalogue)
         fake: Any = SimpleNamespace(current=lambda: self.served, thread=ModelThread("model"), popularity=None)
         self.model = fake
         self.known = KnownUsers(plain.records, plain.server.measures.add, is_on=True)
