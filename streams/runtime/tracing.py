@@ -59,9 +59,33 @@ class Tracing:
         carried = get_current_span(context).get_span_context()
         return (carried.trace_flags.sampled, context) if carried.is_valid else (False, None)
 
-    def begin(self, name: str, parent: Context | None, begun_ns: int, attributes: Mapping[str, str | int]) -> Span:
-        """Begin a span at a time of the past, in nanoseconds since the epoch."""
-        return self._tracer.start_span(name, context=parent, start_time=begun_ns, attributes=dict(attributes))
+    def begin(
+        self,
+        name: str,
+        parent: Context | None,
+        begun_ns: int,
+        attributes: Mapping[str, str | int],
+        *,
+        is_server: bool = False,
+    ) -> Span:
+        """Begin a span at a time of the past, in nanoseconds since the epoch.
+
+        Parameters
+        ----------
+        is_server : whether it answers a caller that waits
+        """
+        from opentelemetry.trace import SpanKind
+
+        kind = SpanKind.SERVER if is_server else SpanKind.INTERNAL
+        return self._tracer.start_span(
+            name, context=parent, kind=kind, start_time=begun_ns, attributes=dict(attributes)
+        )
+
+    def fail(self, span: Span) -> None:
+        """Note that what a span is about has failed."""
+        from opentelemetry.trace import StatusCode
+
+        span.set_status(StatusCode.ERROR)
 
     def child(self, name: str, parent: Span, begun_ns: int, ended_ns: int) -> None:
         """Note a part of a span that has ended."""

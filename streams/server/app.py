@@ -23,6 +23,7 @@ from streams.server.gate.door import REQUEST_ID, Door
 from streams.server.gate.key_file import Keys
 from streams.server.gate.problems import MEDIA_TYPE, Problem
 from streams.server.gate.rates import Rates
+from streams.server.gate.request_traces import RequestTraces
 from streams.server.parts.server import Server
 from streams.server.routes import health, list_stream, pushed_lists, ranking, why, writes
 
@@ -51,13 +52,16 @@ KINDS: Final[dict[int, tuple[str, str]]] = {
 SENT_AS: Final = {"reader": "for"}
 
 
-def build_app(server: Server, keys: Keys | None, routers: Sequence[Any] = ()) -> Door:
+def build_app(
+    server: Server, keys: Keys | None, routers: Sequence[Any] = (), traces: RequestTraces | None = None
+) -> Door:
     """Return the application; it connects to nothing.
 
     Parameters
     ----------
     keys : None lets everybody of this machine in
     routers : further handlers, controllers and routers of Litestar
+    traces : traces the requests of traced callers; None where nothing is traced
     """
     app = Litestar(
         [*HANDLERS, *routers],
@@ -69,7 +73,8 @@ def build_app(server: Server, keys: Keys | None, routers: Sequence[Any] = ()) ->
     )
     short_way = pushed_lists.PushedLists(server.lists, server.ready)
     rates = Rates(server.settings.server.serve_rate_limit)
-    return Door(app, keys, rates, server.measures, short_way, pushed_lists.ROUTE.replace(":str", ""))  # type: ignore[arg-type]
+    short_route = pushed_lists.ROUTE.replace(":str", "")
+    return Door(app, keys, rates, server.measures, short_way, short_route, traces)  # type: ignore[arg-type]
 
 
 def _openapi() -> OpenAPIConfig:

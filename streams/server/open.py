@@ -19,9 +19,10 @@ from streams.server.answering import Membership, WithoutModel
 from streams.server.forgetting import Forgotten
 from streams.server.gate.key_file import Keys
 from streams.server.gate.measures import Measures
+from streams.server.gate.request_traces import RequestTraces
 from streams.server.lists.answers import ListAnswers
 from streams.server.lists.follower import ListFollower
-from streams.server.lists.list_traces import ListTraces
+from streams.server.lists.list_traces import ListTraces, WindowTraces
 from streams.server.lists.listeners import Listeners
 from streams.server.lists.records import KeptRecords, Kind, forget_user
 from streams.server.lists.rocksdb_store import RocksDbStore
@@ -44,11 +45,13 @@ class Opened:
     Parameters
     ----------
     failed : ends with the error of the first follower that failed
+    traces : traces the requests of traced callers; None where nothing is traced
     """
 
     server: Server
     keys: Keys | None
     failed: asyncio.Future[None]
+    traces: RequestTraces | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +111,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
         tracing = open_tracing(settings.watching, "headrace-server", settings.kafka.client_id)
         if tracing is not None:
             opened.push_async_callback(asyncio.to_thread, tracing.close)
-        traces = None if tracing is None else ListTraces(tracing)
+        traces, requests = (None, None) if tracing is None else (ListTraces(tracing), RequestTraces(tracing))
         lists = ListFollower(settings.kafka, store, listeners.tell, measures.add, traces=traces)
         erased: list[Callable[[bytes, int], None]] = [partial(forget_user, records)]
 
@@ -126,7 +129,8 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
         receipts = Receipts(settings.kafka, "server", lambda: membership.member_id)
         forgotten = Forgotten(settings.kafka, receipts, erase, settings.sequencer.max_future_skew_ms)
         reading = _Reading.of(settings, lists, shown, records, measures, receipts)
-        known, ranker, model = _open_ranking(settings, shown, records, measures, forgotten, receipts)
+        windows = None if tracing is None else WindowTraces(tracing)
+        known, ranker, model = _open_ranking(settings, shown, records, measures, forgotten, receipts, windows)
         if known is not None:
             erased.append(known.forget)
             reading.entries["windows"] = TopicFollower(settings.kafka, "sequences", known.take)
@@ -147,7 +151,7 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
             is_former=forgotten.is_former, make=None if model is None else ranker.user, list_size=settings.recommender.list_size,
         )  # fmt: skip
         server = Server(settings, store, shown, answers, listeners, ranker, writes, ready, measures)
-        yield Opened(server, keys, failed)
+        yield Opened(server, keys, failed, requests)
 
 
 def _open_ranking(
@@ -157,6 +161,7 @@ def _open_ranking(
     measures: Measures,
     forgotten: Forgotten,
     receipts: Receipts,
+    traces: WindowTraces | None,
 ) -> tuple[Any, Ranker, Any]:
     """Return what knows users, what ranks, and the model behind it; None where the server has none.
 
@@ -171,7 +176,7 @@ def _open_ranking(
 
     recommender = settings.recommender
     is_on = recommender.live_popularity == "on"
-    known = KnownUsers(records, measures.add, is_on=is_on, is_former=forgotten.is_former)
+    known = KnownUsers(records, measures.add, is_on=is_on, is_former=forgotten.is_former, traces=traces)
     model = ServedModel(settings, shown, known, receipts)
     return known, OnDemand(model, shown, settings.sequencer.types(), recommender.n_candidates, known), model
 

@@ -104,7 +104,7 @@ async def _run(
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_server(settings) as opened:
-        app = build_app(opened.server, opened.keys, routers)
+        app = build_app(opened.server, opened.keys, routers, opened.traces)
         server = _Uvicorn(_config(app, settings.health.stop_timeout_s))
         serving = asyncio.ensure_future(server.serve(sockets=[listening]))
         listens(url_of(listening))

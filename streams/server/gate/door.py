@@ -28,6 +28,7 @@ from streams.server.gate.key_file import Keys
 from streams.server.gate.measures import NO_ROUTE, Measures
 from streams.server.gate.problems import MEDIA_TYPE, Problem
 from streams.server.gate.rates import Rates
+from streams.server.gate.request_traces import RequestTraces
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class _Head(NamedTuple):
     host: bytes = b""
     origin: bytes | None = None
     is_page: bool = False
+    traceparent: bytes = b""
 
 
 class Door:
@@ -85,10 +87,18 @@ class Door:
     keys : None lets everybody of this machine in, who may then do everything
     short_way : is asked first
     short_route : names its requests in the metrics
+    traces : traces the requests of traced callers; None where nothing is traced
     """
 
     def __init__(
-        self, app: App, keys: Keys | None, rates: Rates, measures: Measures, short_way: ShortWay, short_route: str
+        self,
+        app: App,
+        keys: Keys | None,
+        rates: Rates,
+        measures: Measures,
+        short_way: ShortWay,
+        short_route: str,
+        traces: RequestTraces | None = None,
     ) -> None:
         self._app = app
         self._keys = keys
@@ -96,6 +106,7 @@ class Door:
         self._measures = measures
         self._short_way = short_way
         self._short_route = short_route
+        self._traces = traces
         self._own_ids = (f"{secrets.token_hex(6)}-{n}".encode() for n in itertools.count())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,17 +120,27 @@ class Door:
         scope[REQUEST_ID] = request_id.decode()
         outer = _Outer(send, request_id)
         route = NO_ROUTE
+        traces = self._traces
+        span = None if traces is None else traces.begin(head.traceparent, scope["method"])
         try:
-            answer = await self._without_app(scope, head, request_id)
-            if answer is None:
-                body = receive if scope["method"] in ("GET", "HEAD") else _patient(receive)
-                await self._app(scope, body, outer)
-                route = scope.get("path_template") or NO_ROUTE
+            if traces is None or span is None:
+                route = await self._answer(scope, head, receive, outer)
             else:
-                route = self._short_route if answer.is_short else NO_ROUTE
-                await _send(outer, answer)
+                with traces.under_way(span):
+                    route = await self._answer(scope, head, receive, outer)
         finally:
             self._measures.note(route, outer.status, time.perf_counter() - began_s)
+            if span is not None:
+                span.end(scope["method"], "" if route == NO_ROUTE else route, outer.status)
+
+    async def _answer(self, scope: Scope, head: _Head, receive: Receive, outer: _Outer) -> str:
+        """Answer a request; return its route."""
+        answer = await self._without_app(scope, head, outer.request_id)
+        if answer is not None:
+            await _send(outer, answer)
+            return self._short_route if answer.is_short else NO_ROUTE
+        await self._app(scope, receive if scope["method"] in ("GET", "HEAD") else _patient(receive), outer)
+        return scope.get("path_template") or NO_ROUTE
 
     async def _without_app(self, scope: Scope, head: _Head, request_id: bytes) -> Answer | None:
         """Return the answer of the short way, or a refusal; None leaves it to the application."""
@@ -167,19 +188,19 @@ class _Outer:
 
     def __init__(self, send: Send, request_id: bytes) -> None:
         self._send = send
-        self._request_id = request_id
+        self.request_id = request_id
         self.status = 500
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self._request_id)]
+            message["headers"] = [*message.get("headers", ()), (b"x-request-id", self.request_id)]
         await self._send(message)
 
 
 def _head_of(scope: Scope) -> _Head:
     request_id = key = origin = None
-    host, is_page = b"", False
+    host, is_page, traceparent = b"", False, b""
     for name, value in scope["headers"]:
         if name == b"x-api-key":
             key = value.decode("latin-1")
@@ -195,7 +216,9 @@ def _head_of(scope: Scope) -> _Head:
             host = value
         elif name == b"origin":
             origin = value
-    return _Head(request_id, key, host, origin, is_page)
+        elif name == b"traceparent":
+            traceparent = value
+    return _Head(request_id, key, host, origin, is_page, traceparent)
 
 
 def _check_local(scope: Scope, head: _Head) -> None:

@@ -160,7 +160,7 @@ class ListFollower:
             return Change(record.offset, key, b"", None)
         try:
             found = self._decoder.decode(record.value)
-            if self._traces is not None and record.headers:
+            if self._traces is not None:
                 self._traces.read(found.list_id, record.headers)
             return Change(record.offset, found.user_id.encode(), packed_rank(rank_of(found)), encode(found))
         except (RecordError, ValueError, OverflowError) as exc:

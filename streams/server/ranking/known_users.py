@@ -24,6 +24,7 @@ from streams.contract.windows import ListWindow, decode_list_window
 from streams.errors import RecordError
 from streams.recommender.popularity.live_popularity import LivePopularity
 from streams.recommender.users.model_inputs import features_of
+from streams.server.lists.list_traces import WindowTraces
 from streams.server.lists.records import KeptRecords
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class KnownUsers:
     count : adds to the counter ``windows_malformed``
     is_on : whether live popularity is counted
     is_former : whether a user's window of a revision belongs to a life that is over
+    traces : learns which windows are traced; None where nothing is traced
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class KnownUsers:
         *,
         is_on: bool,
         is_former: Callable[[bytes, int], bool] = lambda key, revision: False,
+        traces: WindowTraces | None = None,
     ) -> None:
+        self.traces = traces
         self._records = records
         self._count = count
         self._is_former = is_former
@@ -78,6 +82,8 @@ class KnownUsers:
             if window is not None and self._is_former(key, window.revision):
                 window = None  # the sequencer has not read the request yet
             self._records.put("windows", key, None if window is None else record.value)
+            if self.traces is not None:
+                self.traces.read(key, () if window is None else record.headers)
             for popularity in self._popular:
                 if window is None:
                     popularity.remove(_ALL, (key,))
@@ -99,6 +105,8 @@ class KnownUsers:
         """Remove a user's window of a former life from the disk and from all counts."""
         if is_former(self._records.get("windows", key), mark):
             self._records.put("windows", key, None)
+            if self.traces is not None:
+                self.traces.forget(key)
             for popularity in self._popular:
                 popularity.remove(_ALL, (key,))
 

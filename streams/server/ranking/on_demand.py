@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from models.base.event_types import EventTypes
 from models.base.types import Behaviours
@@ -19,6 +19,7 @@ from streams.contract.records import SourceRank
 from streams.recommender.list_records import behaviours
 from streams.recommender.served import Served
 from streams.server.gate.problems import Problem, bad_value, not_ready
+from streams.server.gate.request_traces import part_of_request
 from streams.server.lists.answers import MAX_N, ListedItem, Question, UserList
 from streams.server.lists.shown_items import ShownItems
 from streams.server.parts.ranking import (
@@ -39,6 +40,7 @@ from streams.server.ranking.why import WhyAnswers, open_list
 SIZES: Final = (10, 30, 100, MAX_N)
 #: Milliseconds between two behaviours without times.
 STEP_MS: Final = 1_000
+FoundT = TypeVar("FoundT")
 
 
 class OnDemand:
@@ -77,7 +79,7 @@ class OnDemand:
             catalogue = self._narrowed(served.catalogue, category=asked.category, exclude=asked.exclude)
             return ranked(pipeline, catalogue, window, asked.features)
 
-        found = await self._model.thread.run(job)
+        found = await self._rank(job)
         return self._answer(served, found, asked.n, explain=asked.explain)
 
     async def user(self, key: bytes, asked: Question, n: int) -> UserList | None:
@@ -85,7 +87,7 @@ class OnDemand:
 
         None for a user without a window. Followed users take no part in it.
         """
-        window = self._known.window(key)
+        window, begun_ns = self._known.window(key), time.time_ns()
         if window is None:
             return None
         served, users, features = self._served(), [(key, window)], self._known.features(key)
@@ -104,7 +106,8 @@ class OnDemand:
             )
             return _finite(lists)
 
-        made = self._answer(served, await self._model.thread.run(job), n, explain=asked.explain)
+        made = self._answer(served, await self._rank(job), n, explain=asked.explain)
+        self._note(key, "list on demand", begun_ns, window.revision)
         produced_ms = int(1000 * self._clock())
         return UserList(
             asked.user_id, "", window.revision, window.newest_ts, produced_ms, made.artifact, made.degraded, made.items,
@@ -113,7 +116,7 @@ class OnDemand:
 
     async def why(self, key: bytes, asked: WhyQuestion) -> WhyAnswer:
         """Return why an item is in the list that :meth:`user` would make, or is not."""
-        served, window = self._served(), self._known.window(key)
+        served, window, begun_ns = self._served(), self._known.window(key), time.time_ns()
         if window is None:
             raise Problem(
                 404, "no-window", f"the server has no window of user {asked.user_id!r}", field="user_id",
@@ -124,7 +127,10 @@ class OnDemand:
         pipeline, features = self._pipeline(served, asked.n), self._known.features(key)
         now_ms = int(1000 * self._clock())
         opening = partial(open_list, served, pipeline, key, window, features, now_ms)
-        return await WhyAnswers(self._model.thread, self._shown).answer(opening, asked)
+        with part_of_request("rank"):
+            answer = await WhyAnswers(self._model.thread, self._shown).answer(opening, asked)
+        self._note(key, "why", begun_ns, window.revision)
+        return answer
 
     async def rank(self, asked: RankQuestion) -> RankedAnswer:
         """Return the caller's candidates in the model's order."""
@@ -136,7 +142,7 @@ class OnDemand:
             catalogue = self._narrowed(served.catalogue, only=wanted)
             return ranked(pipeline, catalogue, window, asked.features)
 
-        answer = self._answer(served, await self._model.thread.run(job), len(wanted), explain=asked.explain)
+        answer = self._answer(served, await self._rank(job), len(wanted), explain=asked.explain)
         listed = {item.item_id for item in answer.items}
         answer.left_out = [item_id for item_id in wanted if item_id not in listed]
         return answer
@@ -148,7 +154,7 @@ class OnDemand:
         def job() -> list[tuple[str, float]] | None:
             return similar_items(self._narrowed(served.catalogue, category=category), item_id, n)
 
-        found = await self._model.thread.run(job)
+        found = await self._rank(job)
         if found is None:
             raise _no_item(item_id)
         return self._scored(served, found)
@@ -162,7 +168,7 @@ class OnDemand:
             catalogue = self._narrowed(served.catalogue, category=category)
             return popular_items(catalogue, n) if weights is None else heaviest_items(catalogue, weights(), n)
 
-        return self._scored(served, await self._model.thread.run(job))
+        return self._scored(served, await self._rank(job))
 
     def _weights_since(self, since_ms: int) -> Callable[[], dict[str, float]]:
         """Return what counts each item's events since a time, on the model's thread."""
@@ -176,6 +182,16 @@ class OnDemand:
                 "ask for a later time, or without since for what is popular by training and events together",
             )  # fmt: skip
         return counted.since(since_ms)
+
+    async def _rank(self, job: Callable[[], FoundT]) -> FoundT:
+        """Return what a job finds on the model's thread; a traced request has it as a part."""
+        with part_of_request("rank"):
+            return await self._model.thread.run(job)
+
+    def _note(self, key: bytes, what: str, begun_ns: int, revision: int) -> None:
+        """Note an answer that comes of a user's window, where that is traced."""
+        if self._known.traces is not None:
+            self._known.traces.answered(key, what, begun_ns, revision)
 
     def _served(self) -> Served:
         served = self._model.current()

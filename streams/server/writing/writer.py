@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 from aiokafka.errors import KafkaError
 
+from streams.contract.kafka_records import Headers
 from streams.errors import BrokerError
 from streams.kafka.batch_builder import close_producer, open_producer
 from streams.kafka.publisher import NO_IDEMPOTENCE, partition_of
@@ -40,7 +41,9 @@ class Writer:
         self._producer: Any = None
         self._opening = asyncio.Lock()
 
-    async def write(self, topic: str, records: Sequence[tuple[bytes, bytes | None]]) -> list[Place]:
+    async def write(
+        self, topic: str, records: Sequence[tuple[bytes, bytes | None]], headers: Headers = ()
+    ) -> list[Place]:
         """Write records; return where they lie once the broker has them all.
 
         Records of a key keep their order. What was written before an error stays: a caller may send
@@ -50,6 +53,7 @@ class Writer:
         ----------
         topic : name in the contract
         records : key and value, None for a tombstone
+        headers : of each record
 
         Raises
         ------
@@ -57,7 +61,7 @@ class Writer:
             When the broker has not taken them all in time.
         """
         try:
-            return await asyncio.wait_for(self._write(self._kafka.topic(topic), records), TIMEOUT_S)
+            return await asyncio.wait_for(self._write(self._kafka.topic(topic), records, headers), TIMEOUT_S)
         except TimeoutError:
             raise BrokerError(f"topic {topic}: the broker has not answered for {TIMEOUT_S:g} s") from None
         except (KafkaError, OSError) as exc:
@@ -71,12 +75,13 @@ class Writer:
             with contextlib.suppress(KafkaError, OSError):
                 await close_producer(producer)
 
-    async def _write(self, topic: str, records: Sequence[tuple[bytes, bytes | None]]) -> list[Place]:
+    async def _write(self, topic: str, records: Sequence[tuple[bytes, bytes | None]], headers: Headers) -> list[Place]:
         producer = await self._open()
         n_partitions = len(await producer.partitions_for(topic))
+        partitioner = self._kafka.partitioner
         sent = [
             await producer.send(
-                topic, value, key=key, partition=partition_of(key, n_partitions, self._kafka.partitioner)
+                topic, value, key=key, partition=partition_of(key, n_partitions, partitioner), headers=headers
             )
             for key, value in records
         ]

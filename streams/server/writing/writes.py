@@ -15,6 +15,7 @@ from streams.contract.records import VERSION, encode
 from streams.errors import InputError
 from streams.formats.decoders import refuse_foreign
 from streams.server.gate.problems import Problem
+from streams.server.gate.request_traces import part_of_request, request_under_way
 from streams.server.lists.answers import check_id
 from streams.server.lists.records import KeptRecords, Kind
 from streams.server.lists.topic_follower import TopicFollower
@@ -57,11 +58,16 @@ class Writes:
         self._entries = EntryReader(pseudonyms)
 
     async def events(self, body: bytes) -> EventsResult:
-        """Write the events of a body that keep the contract; say what is wrong with the others."""
+        """Write the events of a body that keep the contract; say what is wrong with the others.
+
+        Records of a traced request carry its trace on.
+        """
         self._check_own("events")
         taken, refused = self._events.read(body)
         if taken:
-            await self._writer.write("events", [(event.user_id.encode(), encode(event)) for _, event in taken])
+            request, records = request_under_way(), [(event.user_id.encode(), encode(event)) for _, event in taken]
+            with part_of_request("publish"):
+                await self._writer.write("events", records, () if request is None else request.headers())
         told = [TakenEvent(index, event.event_id) for index, event in taken]
         return EventsResult(len(taken), told, refused)
 

@@ -8,14 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
+from streams.contract.kafka_records import Headers
 from streams.contract.newest_lists import rank_of
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import Recommendation, RecommendedItem, SourceRank, encode
+from streams.runtime.tracing import Tracing
 from streams.server.app import build_app
 from streams.server.gate.key_file import Keys
 from streams.server.gate.measures import Measures
+from streams.server.gate.request_traces import RequestTraces
 from streams.server.lists.answers import ListAnswers
+from streams.server.lists.list_traces import ListTraces
 from streams.server.lists.listeners import Listeners
 from streams.server.lists.records import KeptRecords
 from streams.server.lists.rocksdb_store import RocksDbStore
@@ -60,21 +67,33 @@ def removal(offset: int, user_id: str) -> Change:
     return Change(offset, user_id.encode(), b"", None)
 
 
+def memory_tracing() -> tuple[Tracing, InMemorySpanExporter]:
+    """Return tracing whose ended spans can be looked at."""
+    ended = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(ended))
+    return Tracing(provider, 0.0), ended
+
+
 class FakeWriter:
     """A broker that has every record at once, and readers that follow at once."""
 
     def __init__(self) -> None:
         self.written: list[tuple[str, bytes, bytes | None]] = []
+        self.headers: list[Headers] = []
         self.takers: dict[str, Any] = {}
         self.failure: Exception | None = None
 
-    async def write(self, topic: str, records: Sequence[tuple[bytes, bytes | None]]) -> list[Place]:
+    async def write(
+        self, topic: str, records: Sequence[tuple[bytes, bytes | None]], headers: Headers = ()
+    ) -> list[Place]:
         if self.failure is not None:
             raise self.failure
         places = []
         for key, value in records:
             places.append(Place(0, len(self.written)))
             self.written.append((topic, key, value))
+            self.headers.append(headers)
             if topic in self.takers:
                 await self.takers[topic]([FakeRecord(key, value, places[-1].offset, 0, topic)])
         return places
@@ -95,6 +114,8 @@ class ServedApp:
         pseudonyms: Pseudonyms | None = None,
         ranker: Any = None,
         shown: ShownItems | None = None,
+        traces: ListTraces | None = None,
+        request_traces: RequestTraces | None = None,
         **settings: Any,
     ) -> None:
         self.caught_up = asyncio.Event()
@@ -102,7 +123,8 @@ class ServedApp:
         self.store = RocksDbStore(folder / "store")
         self.shown = ShownItems(lambda: NOW_MS / 1000) if shown is None else shown
         make = getattr(ranker, "user", None)  # fakes know no users
-        lists = ListAnswers(self.store, self.shown, pseudonyms, clock=lambda: NOW_MS / 1000 + 60, make=make)
+        clock = lambda: NOW_MS / 1000 + 60  # noqa: E731
+        lists = ListAnswers(self.store, self.shown, pseudonyms, clock=clock, traces=traces, make=make)
         given = Settings(**settings)
         self.records = KeptRecords(folder / "records")
         self.writer = FakeWriter()
@@ -126,7 +148,7 @@ class ServedApp:
             ready,
             measures,
         )
-        self.app: Any = build_app(self.server, keys, routers)
+        self.app: Any = build_app(self.server, keys, routers, request_traces)
 
     async def put(self, *lists: Recommendation) -> None:
         """Put lists into the store."""

@@ -20,13 +20,16 @@ from streams.recommender.model.model_thread import ModelThread
 from streams.recommender.model_job import make_lists
 from streams.recommender.served import Model, Served
 from streams.recommender.users.records import UserFacts
+from streams.runtime.tracing import HEADER
+from streams.server.gate.request_traces import RequestTraces
+from streams.server.lists.list_traces import WindowTraces
 from streams.server.ranking.known_users import KnownUsers
 from streams.server.ranking.on_demand import OnDemand
 from streams.server.routes.ranking import since_ms
 from streams.settings.load import RecommenderSettings
 from tests.support import tiny_models
 from tests.support.builders import FakeRecord
-from tests.unit.streams.server.served import NOW_MS, ServedApp, a_list
+from tests.unit.streams.server.served import NOW_MS, ServedApp, a_list, memory_tracing
 
 pytestmark = pytest.mark.model
 PATH = "/v1/users/u/recommendations"
@@ -44,7 +47,7 @@ def window(*item_ids: str, revision: int = 7, ts: int = TRAINED_TO_MS + 1_000) -
 class RankingApp:
     """A server whose model is the tiny one; ``featured`` knows features of users."""
 
-    def __init__(self, folder: Path, *, is_featured: bool = False) -> None:
+    def __init__(self, folder: Path, *, is_featured: bool = False, **more: Any) -> None:
         plain = ServedApp(folder)
         artifact, catalogue = tiny_models.artifact(), tiny_models.catalogue()
         if is_featured:
@@ -56,7 +59,7 @@ class RankingApp:
         self.known = KnownUsers(plain.records, plain.server.measures.add, is_on=True)
         self.records = plain.records
         ranker = OnDemand(self.model, plain.shown, DEFAULT_TYPES, 200, self.known, lambda: NOW_MS / 1000)
-        self.app = ServedApp(folder / "ranking", ranker=ranker, shown=plain.shown)
+        self.app = ServedApp(folder / "ranking", ranker=ranker, shown=plain.shown, **more)
 
     async def take(self, key: str, state: WindowState | None, offset: int = 0) -> None:
         await self.known.take([FakeRecord(key.encode(), None if state is None else encode(state), offset)])
@@ -190,6 +193,34 @@ def test_popularity_follows_the_windows_and_can_be_asked_since_a_time(tmp_path: 
         early = await app.app.ask("/v1/popular", params={"since": str(TRAINED_TO_MS - 1)})
         assert early.status_code == 400 and early.json()["field"] == "since" and "training" in early.json()["detail"]
         assert (await app.app.ask("/v1/popular", params={"since": "yesterday"})).json()["field"] == "since"
+
+    asyncio.run(run())
+
+
+def test_an_answer_on_demand_is_in_the_callers_trace_and_in_that_of_the_window(tmp_path: Path) -> None:
+    """A list, and why an item is in it; the spans name no user and no item."""
+
+    async def run() -> None:
+        tracing, ended = memory_tracing()
+        app = RankingApp(tmp_path, request_traces=RequestTraces(tracing))
+        app.known.traces = WindowTraces(tracing)
+        caller, window_trace = f"00-{'ca' * 16}-{'11' * 8}-01", f"00-{'ec' * 16}-{'22' * 8}-01"
+        record = FakeRecord(b"u", encode(window("i03", "i05")), headers=[(HEADER, window_trace.encode())])
+        await app.known.take([record])
+        for path, route, what in (
+            (PATH, "/v1/users/{user_id}/recommendations", "list on demand"),
+            ("/v1/users/u/why/i07", "/v1/users/{user_id}/why/{item_id}", "why"),
+        ):
+            ended.clear()
+            assert (await app.app.ask(path, headers={HEADER: caller})).status_code == 200
+            rank, of_window, server = ended.get_finished_spans()
+            assert [one.name for one in (rank, of_window, server)] == ["rank", what, f"GET {route}"]
+            assert [f"{one.parent.span_id:016x}" for one in (of_window, server) if one.parent] == ["22" * 8, "11" * 8]
+            assert rank.parent == server.context
+            assert [link.context for link in server.links] == [of_window.context]
+            told = [dict(one.attributes or {}) for one in (rank, of_window, server)]
+            assert told[0] == {} and told[1] == {"headrace.revision": 7}
+            assert told[2].keys() == {"http.request.method", "http.route", "http.response.status_code"}
 
     asyncio.run(run())
 
