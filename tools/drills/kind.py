@@ -28,6 +28,7 @@ KINDS: Final = {
     "overload": "publishes ten times what the workers sustain",
     "rules": "changes the rules of lists ten times, and judges every list",
     "forget": "forgets users while workers and the command are killed, and history is promoted",
+    "serve": "kills servers and deletes a store while callers ask them, and everything changes",
     "replay": "rebuilds history on topics of its own, kills the rebuild on the way, and promotes it",
 }
 

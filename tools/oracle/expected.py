@@ -21,6 +21,7 @@ import torch
 
 from models.artifact.artifact import Artifact, ArtifactError, load_artifact
 from models.base.event_types import DEFAULT_TYPES, EventTypes
+from models.base.types import Behaviours
 from models.features.columns import Row, item_row
 from models.ranking.again import policy_of
 from models.ranking.catalogue.ruled import ruled
@@ -292,6 +293,11 @@ class ListOracle:
         """
         for chunk in _chunked(windows):
             yield from recommendations(chunk, self._ranked(chunk, None), self._versions, 0)
+
+    def visitors(self, windows: Sequence[Behaviours]) -> RankedBatch:
+        """Return the lists of visitors of whom nothing but a window is known."""
+        with torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+            return self._pipeline.recommend(self._catalogue, windows, [set() for _ in windows])
 
     def _ranked(
         self, windows: Sequence[tuple[bytes, BaseWindow]], facts: Sequence[UserFacts | None] | None

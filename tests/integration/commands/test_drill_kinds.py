@@ -13,6 +13,7 @@ from tests.integration.commands.drills import assert_all_well, assert_nothing_le
 from tests.support.shared_run import best_engine
 from tools.broker.local_broker import BrokerInfo
 from tools.drills import session as drill_session
+from tools.drills.acts import asking as drill_asking
 from tools.drills.acts import operator_acts
 from tools.drills.kinds import broker_restart as drill_broker
 from tools.drills.kinds import forget as drill_forget
@@ -22,6 +23,7 @@ from tools.drills.kinds import poison as drill_poison
 from tools.drills.kinds import rebalance as drill_rebalance
 from tools.drills.kinds import replay as drill_replay
 from tools.drills.kinds import rules as drill_rules
+from tools.drills.kinds import serve as drill_serve
 from tools.drills.kinds import slow_model as drill_model
 from tools.drills.kinds import soak as drill_soak
 from tools.drills.malformed import MALFORMED
@@ -263,4 +265,23 @@ def test_users_who_are_forgotten_under_load_leave_nothing(
     assert report["forgotten_users"] == 12 and report["receipts"] == 2 * 12
     assert report["traces_left"] == 0 and report["files_read"] > 0
     assert len(report["faults"]) == 3, "two waves and a promotion"
+    assert_nothing_left(outcome)
+
+
+@pytest.mark.usefixtures("several_workers")
+def test_servers_answer_rightly_while_they_are_killed_and_everything_changes(
+    broker: BrokerInfo, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One store is deleted; users, an item, rules and the model change meanwhile."""
+    monkeypatch.setattr(drill_serve, "HARM_S", (0.0, 1.0))
+    monkeypatch.setattr(drill_serve, "RANKS", (True, False))
+    monkeypatch.setattr(drill_asking, "RATE_PER_S", 20.0)
+    outcome = run_drill(broker, capsys, monkeypatch, "serve", "--kills", "2")
+    assert_all_well(outcome)
+    report = outcome.report
+    assert report["wrong_answers"] == 0 and report["server_kills"] == 2
+    assert all(report["answers_by_kind"][kind] > 20 for kind in ("pushed", "on_demand", "session"))
+    assert report["compared_on_demand"] > 40 and report["forgotten_users"] > 10
+    assert {name for name in report["changes_s"]} >= {"forget", "delete an item", "rules", "publish"}
+    assert all(n >= len(drill_serve.RANKS) - 1 for n in report["server_receipts"]), "of servers that were live"
     assert_nothing_left(outcome)

@@ -30,14 +30,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--users",
         type=int,
         metavar="N",
-        help="number of users (default: 100000; rules 20000; forget, model-swap 10000)",
+        help="number of users (default: 100000; rules 20000; forget, model-swap 10000; serve 2000)",
     )
-    parser.add_argument("--rate", type=float, metavar="N", help="events a second (default: 500; rules 1500)")
+    parser.add_argument("--rate", type=float, metavar="N", help="events a second (default: 500; rules 1500; serve 100)")
     parser.add_argument(
         "--workers", type=int, default=2, metavar="N", help="workers of each app (default: %(default)s)"
     )
     parser.add_argument(
-        "--kills", type=int, default=10, metavar="N", help="kill: how many workers (default: %(default)s)"
+        "--kills",
+        type=int,
+        default=10,
+        metavar="N",
+        help="kill: how many workers; serve: servers (default: %(default)s)",
     )
     parser.add_argument(
         "--lists", type=int, default=100_000, metavar="N", help="rules: lists to judge (default: %(default)s)"

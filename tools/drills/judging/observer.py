@@ -31,7 +31,8 @@ class Observer:
     windows : the windows
     gaps : the pauses
     arrivals : one for each accepted list; empty unless ``keeps_arrivals`` is set
-    on_list : called with each record of ``recommendations``; None for nobody
+    on_list, on_window : called with each record of ``recommendations`` and of ``sequences``; None
+        for nobody
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -47,6 +48,7 @@ class Observer:
         self.keeps_arrivals = False
         self.arrivals: list[Arrival] = []
         self.on_list: Callable[[Any], None] | None = None
+        self.on_window: Callable[[Any], None] | None = None
         self._consumer: Any = None
         self._task: asyncio.Task[None] | None = None
 
@@ -89,6 +91,8 @@ class Observer:
 
     def _add_windows(self, records: list[Any]) -> None:
         for record in records:
+            if self.on_window is not None:
+                self.on_window(record)
             if record.key is not None:
                 self.windows.add(record.key, record.value)
 
