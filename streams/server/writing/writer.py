@@ -81,7 +81,7 @@ class Writer:
         partitioner = self._kafka.partitioner
         sent = [
             await producer.send(
-                topic, value, key=key, partition=partition_of(key, n_partitions, partitioner), headers=headers
+                topic, value, key=key, partition=partition_of(key, n_partitions, partitioner), headers=[*headers]
             )
             for key, value in records
         ]

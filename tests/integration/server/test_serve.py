@@ -26,7 +26,9 @@ from streams.contract.windows import Trigger, WindowItem, WindowState
 from streams.kafka.topic_reader import newest_values
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
+from tests.integration.delivery.otlp_sink import otlp_sink
 from tests.integration.lists.recommender_runs import publish
+from tests.integration.reading import read_all
 from tests.support import tiny
 from tests.support.waiting import wait_until
 from tests.unit.streams.server.served import a_list
@@ -176,21 +178,31 @@ def test_a_key_is_needed_where_there_are_keys(settings: Settings, tmp_path: Path
 
 
 def test_what_is_written_over_http_is_on_the_topics(settings: Settings, tmp_path: Path) -> None:
-    """Events, items, users and the request to forget; an answer has the change at once."""
+    """Events, items, users and the request to forget; an answer has the change at once.
+
+    The record of an event carries on the trace of the caller.
+    """
     asyncio.run(create_topics(settings.kafka))
     push(settings, "u", 1, "ab")
-    with serving(settings, tmp_path) as server:
+    trace, caller = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+    with otlp_sink() as sink, serving(settings, tmp_path, HEADRACE_TRACES_ENDPOINT=sink.endpoint) as server:
         for item_id in "ab":
             assert server.ask(f"/v1/items/{item_id}", "PUT", {"title": item_id})[0] == 204
         assert server.items("u") == ["a", "b"]
         assert server.ask("/v1/items/a", "DELETE")[0] == 204 and server.items("u") == ["b"]
         event = {"user_id": "u", "item_id": "b", "type": "view"}
-        status, told = server.ask("/v1/events", "POST", [event, event | {"type": "stare"}])
+        sent = [event, event | {"type": "stare"}]
+        status, told = server.ask("/v1/events", "POST", sent, traceparent=f"00-{trace}-{caller}-01")
         assert (status, told["accepted"], told["rejected"][0]["index"]) == (207, 1, 1)
         assert server.ask("/v1/users/u", "PUT", {"features": {"age": 3}})[0] == 204
         assert server.ask("/v1/users/u")[1]["features"] == {"age": 3}
         status, forgotten = server.ask("/v1/users/u", "DELETE")
         assert status == 202 and server.ask("/v1/users/u")[0] == 404
+        assert server.stop() == 0  # and sends its spans
+        wait_until(lambda: len(sink.trace(trace)) == 2, START_S, lambda: str(sink.trace(trace)))
+        _, span_id, parent = sink.trace(trace)["POST /v1/events"]
+    (record,) = read_all(settings, "events")
+    assert (parent, dict(record.headers)) == (caller, {"traceparent": f"00-{trace}-{span_id}-01".encode()})
 
     def values(topic: str) -> dict[bytes, bytes]:
         return asyncio.run(newest_values(settings.kafka, topic))
@@ -280,6 +292,9 @@ def test_a_server_with_a_model_ranks_on_demand_and_a_stream_tells_a_new_list(
         listed = [one["item_id"] for one in made["items"]]
         assert status == 200 and (made["on_demand"], made["revision"], len(listed)) == (True, 4, 15)
         assert not {*popular[:3]} & set(listed) and "on_demand" not in server.ask("/v1/users/u/recommendations?n=2")[1]
+        status, why = server.ask(f"/v1/users/w/why/{listed[0]}?for=engineer")
+        assert status == 200 and (why["listed"], why["list"]["artifact"]) == (True, made["artifact"])
+        assert server.ask(f"/v1/users/w/why/{popular[0]}")[1]["step"] == "had"
         recent = server.ask("/v1/popular?since=1h")[1]["items"]
         assert {one["item_id"] for one in recent} == {popular[0]}
         for path in ("/v1/popular?n=600", f"/v1/items/{popular[0]}/similar?n=600"):
