@@ -11,6 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
 from streams.runtime.tracing import HEADER
+from streams.server.gate.key_file import Keys, add_key
 from streams.server.gate.request_traces import RequestTraces, part_of_request, request_under_way
 from streams.server.lists.list_traces import ListTraces, WindowTraces
 from tests.unit.streams.server.served import ServedApp, a_list, memory_tracing
@@ -35,10 +36,12 @@ class TracedApp(ServedApp):
         self.list_traces = ListTraces(self.tracing)
         super().__init__(folder, traces=self.list_traces, request_traces=RequestTraces(self.tracing), **more)
 
-    async def spans(self, path: str, method: str = "GET", caller: str = CALLER, **options: Any) -> list[ReadableSpan]:
+    async def spans(
+        self, path: str, method: str = "GET", caller: str = CALLER, key: str = "", **options: Any
+    ) -> list[ReadableSpan]:
         """Return the spans of a request of a caller."""
         self.ended.clear()
-        await self.ask(path, method, headers={HEADER: caller}, **options)
+        await self.ask(path, method, headers={HEADER: caller, "X-API-Key": key}, **options)
         return list(self.ended.get_finished_spans())
 
 
@@ -82,6 +85,23 @@ def test_a_caller_who_is_not_traced_leaves_no_span_of_a_request(tmp_path: Path, 
         assert of_list.name == "GET list" and not of_list.links
         await app.spans("/v1/events", "POST", caller, json=EVENT)
         assert app.writer.headers == [()]
+
+    asyncio.run(run())
+
+
+def test_whoever_has_no_key_leaves_no_span(tmp_path: Path) -> None:
+    """Not even by asking what is answered without one."""
+    file = tmp_path / "keys.json"
+    key = add_key(file, "shop", ["read"])
+
+    async def run() -> None:
+        app = TracedApp(tmp_path, keys=Keys(file))
+        await app.put(a_list())
+        for path in (LIST, f"{LIST}?explain=true", "/healthz", "/readyz"):
+            assert await app.spans(path) == []
+        (answered,) = await app.spans(LIST, key=key)
+        (forbidden,) = await app.spans("/v1/events", "POST", key=key, json=EVENT)
+        assert [(one.attributes or {})["http.response.status_code"] for one in (answered, forbidden)] == [200, 403]
 
     asyncio.run(run())
 
