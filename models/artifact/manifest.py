@@ -61,6 +61,9 @@ class Manifest(msgspec.Struct, kw_only=True):
     newcomers : absent where training had neither features nor follows of users
     repeats : whether lists may hold items that the user has had, as
         :func:`models.rules.repeats.repeats_of` reads it; absent where they never do
+    leans_until : number of events from which on a list stands on the user's events alone; with
+        fewer it leans on popularity, see :mod:`models.ranking.newcomers.leaning`. Absent where it
+        never leans
     """
 
     format: int
@@ -89,6 +92,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     event_types: Annotated[list[WindowType], Meta(min_length=1, max_length=2 * MAX_TYPES)] | UnsetType = UNSET
     newcomers: NewcomerWeights | UnsetType = UNSET
     repeats: Annotated[dict[Name, Name], Meta(min_length=1, max_length=1 + MAX_TYPES)] | UnsetType = UNSET
+    leans_until: Annotated[float, Meta(gt=0, le=1e4)] | UnsetType = UNSET
     item_ids: list[Annotated[str, Meta(min_length=1, max_length=512)]]
 
     @property
@@ -172,4 +176,6 @@ def version_of(manifest: Manifest) -> str:
         made_of = (*made_of, manifest.newcomers)
     if not isinstance(manifest.repeats, UnsetType):
         made_of = (*made_of, manifest.repeats)
+    if not isinstance(manifest.leans_until, UnsetType):
+        made_of = (*made_of, "leans_until", manifest.leans_until)
     return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:12]

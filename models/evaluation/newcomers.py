@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
+from msgspec import UNSET
 
 from models.artifact.artifact import Artifact
 from models.base.types import Behaviour, Float32, Int64
@@ -148,9 +149,10 @@ def evaluate_newcomers(data: NewcomerData, artifact: Artifact, seed: int) -> dic
     dict ``unseen``: method to metrics for users without events, all of whose items are relevant;
         ``curve``: number of revealed events to method to metrics, for users with more than ten
         items, asked about their items beyond the tenth, the first ten never listed; ``gain``: of
-        the served list over popularity, NDCG, the mean and twice its standard error; ``sources``:
-        users whose first list stands on features or follows; ``weights`` that training chose;
-        ``users``, ``curve_users``: how many are asked.
+        the served list over popularity, NDCG, the mean and twice its standard error;
+        ``curve_gain``: the same after so many events; ``sources``: users whose first list stands on
+        features or follows; ``weights`` that training chose, and ``leans_until``; ``users``,
+        ``curve_users``: how many are asked.
     """
     asked = Asked.of(data, artifact, seed)
     nothing = [np.zeros(0, dtype=np.int64)] * len(asked.histories)
@@ -159,24 +161,34 @@ def evaluate_newcomers(data: NewcomerData, artifact: Artifact, seed: int) -> dic
     last = REVEALED[-1]
     many = asked.part([i for i, had in enumerate(asked.histories) if len(had) > last])
     first, rest = [had[:last] for had in many.histories], [had[last:] for had in many.histories]
-    curve = {}
+    curve, curve_gain = {}, {}
     for n in REVEALED:
         revealed = [had[:n] for had in many.histories]
-        curve[n] = {
-            name: _means(_measured(many, revealed, first, rest, methods[name]))
+        found = {
+            name: _measured(many, revealed, first, rest, methods[name])
             for name in ("popularity", "events alone", "served")
         }
-    gain = values["served"]["ndcg"] - values["popularity"]["ndcg"]
-    weights = asked.artifact.manifest.newcomers
+        curve[n] = {name: _means(of_users) for name, of_users in found.items()}
+        curve_gain[n] = {name: _gain(found[name], found["popularity"]) for name in ("events alone", "served")}
+    manifest = asked.artifact.manifest
+    names = ("social", "features", "strength", "scale")
     return {
         "unseen": {name: _means(found) for name, found in values.items()},
         "curve": curve,
-        "gain": [float(gain.mean()), 2 * float(gain.std()) / len(gain) ** 0.5],
+        "curve_gain": curve_gain,
+        "gain": _gain(values["served"], values["popularity"]),
         "sources": _n_first(asked),
-        "weights": {name: getattr(weights, name, 0.0) for name in ("social", "features", "strength", "scale")},
+        "weights": {name: getattr(manifest.newcomers, name, 0.0) for name in names},
+        "leans_until": 0.0 if manifest.leans_until is UNSET else manifest.leans_until,
         "users": len(asked.histories),
         "curve_users": len(many.histories),
     }
+
+
+def _gain(ours: Mapping[str, Float32], theirs: Mapping[str, Float32]) -> list[float]:
+    """Return how far NDCG lies above another, the mean over users, and twice its standard error."""
+    gain = ours["ndcg"] - theirs["ndcg"]
+    return [float(gain.mean()), 2 * float(gain.std()) / len(gain) ** 0.5]
 
 
 Method = Callable[[Asked, Sequence[Int64], Sequence[Int64]], RankedBatch]

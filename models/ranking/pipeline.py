@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 import numpy as np
+from msgspec import UNSET
 
 from models.artifact.artifact import Artifact
 from models.base.types import AnyArray, Behaviour, Float32
@@ -31,6 +32,7 @@ from models.ranking.choosing import chosen, list_size
 from models.ranking.first_lists import first_probabilities, name_sources
 from models.ranking.lists import RankedBatch, RankedItem, RankedList, fill_up
 from models.ranking.newcomers.known import Known, Newcomers
+from models.ranking.newcomers.leaning import lean_weights
 from models.ranking.newcomers.social import Followed
 from models.ranking.reasons import reasons
 from models.ranking.scoring import ServedFusion
@@ -61,6 +63,9 @@ class Pipeline:
         self._n_candidates = max(n_candidates, k)
         self._sequence, self._fusion = ServedSequence(artifact.sequence), ServedFusion(artifact.fusion)
         self._newcomers = Newcomers.of(artifact)
+        self._strength = 0.0 if self._newcomers is None else self._newcomers.weights.strength
+        until = artifact.manifest.leans_until
+        self._leans_until = 0.0 if until is UNSET else until
 
     def recommend(
         self,
@@ -131,10 +136,9 @@ class Pipeline:
         known : what :meth:`known` says of the users
         repeats : as :meth:`recommend` takes it
         """
-        strength = 0.0 if self._newcomers is None else self._newcomers.weights.strength
         return gather(
             self._artifact, catalogue, windows, extra_seen, self.n_candidates(catalogue),
-            repeats=repeats, served=self._sequence, note=note, known=known, strength=strength,
+            repeats=repeats, served=self._sequence, note=note, known=known, strength=self._strength,
         )  # fmt: skip
 
     def rank(
@@ -185,10 +189,16 @@ class Pipeline:
         """Return each candidate's probability to be the next item, (n, c) float32; 0 for none."""
         users = user_side(self._artifact, found.user_vectors, user_features)
         is_cold = found.packed.lengths == 0
-        found_shares = self._fusion.probabilities(catalogue, found.rows, found.counts, found.planes, users, is_cold)
+        found_shares = self._fusion.probabilities(
+            catalogue, found.rows, found.counts, found.planes, users, is_cold, self.lean(found)
+        )
         if found.known is not None and self._newcomers is not None:
             first_probabilities(self._newcomers, catalogue, found, found.known, found_shares)
         return found_shares
+
+    def lean(self, found: Candidates) -> Float32:
+        """Return the weight of popularity in the logits of each user's candidates, (n,) float32."""
+        return lean_weights(found.packed.lengths, self._leans_until, found.known, self._strength)
 
     def _empty(self, catalogue: Catalogue, n: int) -> RankedBatch:
         dim, f = self._artifact.sequence.config.dim, catalogue.factors.shape[1] - 1

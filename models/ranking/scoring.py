@@ -44,7 +44,14 @@ class ServedFusion:
         self._calibration = np.ascontiguousarray(weights["calibration"])
 
     def probabilities(
-        self, catalogue: Catalogue, rows: Int64, counts: Int64, planes: Float32, users: Float32, is_cold: Any
+        self,
+        catalogue: Catalogue,
+        rows: Int64,
+        counts: Int64,
+        planes: Float32,
+        users: Float32,
+        is_cold: Any,
+        lean: Float32,
     ) -> Float32:
         """Return each candidate's probability, (n, c) float32; 0 for padding.
 
@@ -60,6 +67,9 @@ class ServedFusion:
         planes : (n, n_features, c) float32
         users : (n, user_width) float32
         is_cold : (n,) bool
+        lean : (n,) float32, the weight of popularity in the logits, as
+            :func:`models.ranking.newcomers.leaning.lean_weights` gives it. A candidate without
+            events since training keeps its share of the list
         """
         user = row_products(users, self._user[0]) + self._user[1]
         matrices = np.tile(self._shared, (len(users), 1, 1))
@@ -69,7 +79,7 @@ class ServedFusion:
         _score(
             rows, counts, planes, matrices, *self._standard, self._last, self._calibration,
             catalogue.known, catalogue.is_new, catalogue.is_blank, catalogue.counts.scores,
-            catalogue.popular_shares, is_cold, found,
+            catalogue.popular_shares, is_cold, lean, catalogue.recent_popularity, found,
         )  # fmt: skip
         return found
 
@@ -109,7 +119,8 @@ def _lift_unseen(logits: Any, shares: Any, is_unseen: Any) -> None:
 @compiled
 def _score(  # noqa: C901 (one pass, nothing between the loops is kept)
     rows: Any, counts: Any, planes: Any, matrices: Any, mean: Any, scale: Any, last: Any, calibration: Any,
-    known: Any, is_new: Any, is_blank: Any, scores: Any, popular_shares: Any, is_cold: Any, found: Any,
+    known: Any, is_new: Any, is_blank: Any, scores: Any, popular_shares: Any, is_cold: Any,
+    lean: Any, recent: Any, found: Any,
 ) -> None:  # fmt: skip
     most, n_hidden, n_features = rows.shape[1], len(last), len(mean)
     n_inputs = n_features + N_PROJECTED + 1
@@ -144,6 +155,9 @@ def _score(  # noqa: C901 (one pass, nothing between the loops is kept)
         for h in range(n_hidden):
             for i in range(c):
                 logits[i] += last[h] * hidden[h, i]
+        if lean[u] > 0:
+            for i in range(c):
+                logits[i] = (np.float32(1.0) - lean[u]) * logits[i] + lean[u] * recent[rows[u, i]]
         _lift_unseen(logits, planes[u, _SHARE, :c], is_unseen[:c])
         _log_softmax(logits)
         for i in range(c):

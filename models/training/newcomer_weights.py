@@ -35,6 +35,7 @@ from models.ranking.newcomers.known import (
 )
 from models.ranking.newcomers.priors import FeatureModel, Prior, blend, fit_feature_model
 from models.ranking.newcomers.social import knowledge, social_prior
+from models.training.clear_gain import clearly_best
 
 #: Share of the users with features or follows who are hidden, and how many at most.
 HIDDEN_SHARE: Final = 0.2
@@ -47,8 +48,6 @@ STRENGTHS: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 SCALES: Final = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 #: Events after which a strength is judged.
 REVEALED: Final = (1, 2, 5)
-#: A mix must beat popularity by this many standard errors of the difference.
-STANDARD_ERRORS: Final = 1.0
 #: Scores of hidden users held at once: 16 MB of float32 in each part.
 CHUNK_CELLS: Final = 4_000_000
 
@@ -190,15 +189,8 @@ class _Asked:
             for one in tried:
                 weights = NewcomerWeights(social=one[0], features=one[1], strength=0.0, scale=1.0)
                 values[one].append(ndcg_of_users(mixed(weights, *parts), relevant))
-        gains = {one: np.concatenate(found) for one, found in values.items()}
-        gains = {one: found - gains[0.0, 0.0] for one, found in gains.items()}
-        # What half of the users choose is judged by the other half: the best of many is better by
-        # chance alone for those who chose it.
-        halves = np.arange(len(self.histories)) % 2 == 0, np.arange(len(self.histories)) % 2 == 1
-        gain = np.concatenate([gains[_best(gains, half)][~half] for half in halves])
-        error = float(gain.std()) / len(gain) ** 0.5
-        is_clear = float(gain.mean()) > STANDARD_ERRORS * error
-        return _best(gains, np.ones(len(gain), dtype=np.bool_)) if is_clear else (0.0, 0.0)
+        found = {one: np.concatenate(values_of) for one, values_of in values.items()}
+        return clearly_best({one: own - found[0.0, 0.0] for one, own in found.items()}, (0.0, 0.0))
 
     def best_scale(self, weights: NewcomerWeights) -> float:
         """Return the scale under which the items of hidden users are likeliest."""
@@ -257,11 +249,6 @@ class _Asked:
         for row, had in enumerate(histories):
             found[row, had] = True
         return found
-
-
-def _best(gains: Mapping[tuple[float, float], Float32], users: Bool) -> tuple[float, float]:
-    """Return the weights with the greatest gain for some users; of equals the first."""
-    return max(gains, key=lambda one: float(gains[one][users].mean()))
 
 
 def _each_once(rows: Int64) -> Int64:

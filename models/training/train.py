@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from models.artifact.artifact import Artifact, make_artifact
 from models.base.event_types import DEFAULT_TYPES
 from models.base.observer import Observer
 from models.base.scalar_features import feature_names
-from models.base.types import Float32, Int64
 from models.factors.als import AlsConfig, fit_als
 from models.factors.item_neighbours import item_neighbours
 from models.factors.matrix_factorisation import FactorsConfig, ItemFactors, fit_factors
@@ -32,18 +30,20 @@ from models.fusion import BATCH as STEP_CASES
 from models.fusion import FusionModel, fit_fusion, popularity_fusion
 from models.interactions import Interactions, next_item_counts, no_next_items, sample_positions
 from models.popularity import DecayedCounts
-from models.ranking.catalogue import build_catalogue
+from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.golden import add_golden
 from models.ranking.newcomers.histories import FoldIn
 from models.sequence.checkpoint import Checkpoint
 from models.sequence.fit import FitControl, SequenceData, SequenceFit, fit_sequence
 from models.sequence.untrained import popularity_sequence
 from models.sequence.validation import Validator
-from models.text.whitening import Whitening, fit_whitening
+from models.text.whitening import fit_whitening
 from models.training.fusion_cases import collect, measure, questions
+from models.training.leaning import best_until, hidden_users
 from models.training.log_slices import cut
 from models.training.newcomer_weights import About, Learnt, learn_newcomers
 from models.training.options import NO_TEXT, PRESETS, Preset, TextSource, TrainingData, TrainingOptions
+from models.training.parts import Parts
 
 __all__ = ["NO_TEXT", "PRESETS", "Preset", "TextSource", "TrainingData", "TrainingOptions", "check_size", "train"]
 
@@ -59,20 +59,6 @@ MOST_EPOCHS: Final = 60
 FIRST_FIT_SHARE: Final = 0.85
 #: Regularisation of fold-in with factors of iALS: little, relative to the Gram matrix of all items.
 ALS_FOLD_IN_REGULARISATION: Final = 1.0
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """All fitted models except fusion."""
-
-    sequence: SequenceFit
-    factors: ItemFactors
-    following: tuple[Int64, Float32]
-    neighbours: tuple[Int64, Float32]
-    popularity: Float32
-    recent_popularity: Float32
-    first_ms: Int64
-    to_ms: int
 
 
 def check_size(log: Interactions) -> None:
@@ -136,7 +122,7 @@ class _Training:
         late = self._fit_parts(log, "final fit", early.sequence)
         n_epochs = early.sequence.epochs + late.sequence.epochs
         late = replace(late, sequence=replace(late.sequence, epochs=n_epochs))
-        final = self._artifact(late, fusion, metrics, self._learn_newcomers(late.factors))
+        final = self._artifact(late, fusion, metrics, self._learn_newcomers(late.factors), self._learn_leaning(fusion))
         vectors = dict(zip(log.item_ids, self._raw, strict=True))
         return add_golden(final, log, vectors, self._data.item_features)
 
@@ -154,6 +140,19 @@ class _Training:
             self._options.seed,
         )
 
+    def _learn_leaning(self, fusion: FusionModel) -> float:
+        """Return until how many events lists lean on popularity.
+
+        A log with times teaches fusion from short windows too, as they were.
+        """
+        log, options = self._data.log, self._options
+        hidden = np.zeros(0, dtype=np.int64) if options.is_ordered else hidden_users(log, options.seed)
+        if not len(hidden):
+            return 0.0
+        parts = self._fit_parts(log.where(~np.isin(log.users, hidden)), "few events")
+        artifact = self._artifact(parts, fusion, {})
+        return best_until(artifact, self._catalogue(artifact), log, hidden, options.seed)
+
     def _fit_side_features(self) -> tuple[SideFeatures, SideFeatures]:
         """Fit the features of the items and users of the first slice only."""
         log, fit = self._data.log, self._slices.fit
@@ -168,7 +167,7 @@ class _Training:
         # instead
         return of_items, fit_side_features(user_rows, no_text, "mean" if strategy in ("time", "model") else strategy)
 
-    def _fit_parts(self, log: Interactions, what: str, start: SequenceFit | None = None) -> _Parts:
+    def _fit_parts(self, log: Interactions, what: str, start: SequenceFit | None = None) -> Parts:
         preset, options, on_progress = self._preset, self._options, self._observer.on_progress
         n_items = len(log.item_ids)
 
@@ -205,7 +204,7 @@ class _Training:
         counts = DecayedCounts()
         wishes.count_by(counts.add)
         to_ms = int(log.ts_ms[-1])
-        return _Parts(
+        return Parts(
             sequence,
             factors,
             following,
@@ -253,12 +252,14 @@ class _Training:
             digest.update(value.numpy().tobytes())
         return Checkpoint(options.checkpoints / f"{what.replace(' ', '-')}.safetensors", digest.hexdigest())
 
-    def _questions(self, artifact: Artifact, positions: list[int]) -> Any:
+    def _catalogue(self, artifact: Artifact) -> Catalogue:
         items = {item_id: self._raw[row] for row, item_id in enumerate(self._data.log.item_ids)}
-        catalogue = build_catalogue(artifact, items, generation=0, features=self._data.item_features)
-        max_length = self._preset.sequence.max_length
-        data = self._data
-        return questions(catalogue, data.log, positions, max_length, data.user_features, self._options.repeats)
+        return build_catalogue(artifact, items, generation=0, features=self._data.item_features)
+
+    def _questions(self, artifact: Artifact, positions: list[int]) -> Any:
+        max_length, data = self._preset.sequence.max_length, self._data
+        shown = self._catalogue(artifact)
+        return questions(shown, data.log, positions, max_length, data.user_features, self._options.repeats)
 
     def _fit_fusion(self, artifact: Artifact) -> FusionModel:
         preset, options, on_progress = self._preset, self._options, self._observer.on_progress
@@ -282,18 +283,25 @@ class _Training:
         )
 
     def _artifact(
-        self, parts: _Parts, fusion: FusionModel, metrics: dict[str, float], newcomers: Learnt | None = None
+        self,
+        parts: Parts,
+        fusion: FusionModel,
+        metrics: dict[str, float],
+        newcomers: Learnt | None = None,
+        leans_until: float = 0.0,
     ) -> Artifact:
-        tensors = _tensors(parts, fusion, self._whitening)
+        tensors = parts.tensors(fusion, self._whitening)
         for side, prefix in ((self._item_features, "item_imputer."), (self._user_features, "user_imputer.")):
             tensors |= {name: torch.from_numpy(array) for name, array in side.tensors(prefix).items()}
         info = self._info(parts, metrics)
         if newcomers is not None:
             info["newcomers"] = newcomers.weights
             tensors |= {name: torch.from_numpy(array) for name, array in newcomers.tensors().items()}
+        if leans_until:
+            info["leans_until"] = leans_until
         return make_artifact(tensors, self._preset.sequence, info, self._options.device)
 
-    def _info(self, parts: _Parts, metrics: dict[str, float]) -> dict[str, Any]:
+    def _info(self, parts: Parts, metrics: dict[str, float]) -> dict[str, Any]:
         log, options = self._data.log, self._options
         alpha, regularisation = _fold_in_weights(self._preset.factors)
         source = self._data.source if self._raw.any() else NO_TEXT
@@ -328,22 +336,3 @@ def _fold_in_weights(config: FactorsConfig | AlsConfig) -> tuple[float, float]:
     if isinstance(config, AlsConfig):
         return 1.0 / config.unobserved_weight, ALS_FOLD_IN_REGULARISATION
     return config.alpha, config.regularisation
-
-
-def _tensors(parts: _Parts, fusion: FusionModel, whitening: Whitening) -> dict[str, Tensor]:
-    tensors = {f"sequence.{name}": value for name, value in parts.sequence.state.items()}
-    tensors |= {f"fusion.{name}": value for name, value in fusion.state_dict().items()}
-    arrays = {
-        "mf.factors": parts.factors.factors,
-        "mf.biases": parts.factors.biases,
-        "next.rows": parts.following[0].astype(np.int32),
-        "next.weights": parts.following[1],
-        "neighbours.rows": parts.neighbours[0].astype(np.int32),
-        "neighbours.weights": parts.neighbours[1],
-        "popularity": parts.popularity,
-        "recent_popularity": parts.recent_popularity,
-        "first_ms": parts.first_ms,
-        "whitening.mean": whitening.mean,
-        "whitening.matrix": whitening.matrix,
-    }
-    return tensors | {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}

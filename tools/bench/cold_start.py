@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from models.interactions import Interactions
 
 
+#: What the result lists by seed.
+BY_SEED: Final = ("gain", "curve_gain", "sources", "weights", "leans_until", "curve_users")
+
+
 @dataclass(frozen=True)
 class Options:
     """What a person asked for.
@@ -104,7 +108,7 @@ def run(options: Options) -> dict[str, Any]:
         "unseen": median_of([one["unseen"] for one in runs]),
         "curve": median_of([one["curve"] for one in runs]),
         "asked": [one["users"] for one in runs],
-        **{name: [one[name] for one in runs] for name in ("gain", "sources", "weights", "curve_users")},
+        **{name: [one[name] for one in runs] for name in BY_SEED},
     }
 
 
@@ -208,6 +212,10 @@ def as_table(result: dict[str, Any]) -> list[str]:
             f"seed {seed}: served over popularity {gain:+.4f} +- {error:.4f}; {result['sources'][i]} of "
             f"{result['asked'][i]} first lists stand on features or follows; {weights}"
         )
+        gains = ", ".join(
+            f"{n} {point['served'][0]:+.4f} +- {point['served'][1]:.4f}" for n, point in result["curve_gain"][i].items()
+        )
+        lines.append(f"  after events: {gains}; lists lean until {result['leans_until'][i]:g} events")
     lines.append(f"full ranking, medians of {len(result['seeds'])} seeds; a fifth of {result['users']} users hidden")
     return lines
 

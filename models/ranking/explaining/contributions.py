@@ -4,14 +4,15 @@ The network has one hidden layer and a product of user and item, so its inputs a
 weight alone says what an input adds. The inputs form a few groups, and each coalition of groups is
 one row for the network: the groups of the coalition have the candidate's values, the others those
 of the mean candidate of the same list. The Shapley values of the groups sum to the candidate's
-logit less the logit of that mean candidate.
+logit less the logit of that mean candidate. Where the list of a user with few events leans on
+popularity, that is one group more, and the sum is still exact.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -39,6 +40,8 @@ AGAIN: Final = "again"
 OTHERS: Final = "others"
 #: The group of the item's own vector and features, which fusion reads beside the scalar features.
 ITEM: Final = "item"
+#: What popularity adds once more, where the list of a user with few events leans on it.
+LEANING: Final = "few events"
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Fused:
     Parameters
     ----------
     logit : before the softmax over the candidates
-    baseline : the logit of the mean candidate of the list
+    baseline : the logit of the mean candidate of the list; where the list leans, mixed with the
+        candidates' mean popularity as logits are
     contributions : their values sum to ``logit - baseline``; greatest first
     """
 
@@ -86,21 +90,31 @@ class FusionExplainer:
     features : (c, len(names)) float32, of the candidates
     items : (c, item_width) float32, what fusion reads of the candidates
     user : (user_width,) float32
+    lean : the weight of popularity, see :mod:`models.ranking.newcomers.leaning`
     """
 
     def __init__(
-        self, model: FusionModel, names: Sequence[str], features: Float32, items: Float32, user: Float32
+        self,
+        model: FusionModel,
+        names: Sequence[str],
+        features: Float32,
+        items: Float32,
+        user: Float32,
+        lean: float = 0.0,
     ) -> None:
         self._model = copy.deepcopy(model).cpu().double().eval()
         self._features, self._items, self._user = (np.asarray(a, dtype=np.float64) for a in (features, items, user))
         self._mean = self._features.mean(axis=0), self._items.mean(axis=0)
         self._names = tuple(names)
+        self._lean = lean
+        self._recent = self._features[:, self._names.index("recent_popularity")]
         self._groups = _groups_of(self._names)
         self._made: dict[int, Fused] = {}
 
     def logits(self) -> Float64:
         """Return the logit of each candidate, (c,) float64."""
-        return self._of(self._features, self._items)
+        own = self._of(self._features, self._items)
+        return own if not self._lean else (1.0 - self._lean) * own + self._lean * self._recent
 
     def explain(self, column: int) -> Fused:
         """Return what each group of inputs adds for the candidate in a column."""
@@ -120,8 +134,21 @@ class FusionExplainer:
             Contribution(name, float(value), self._inputs(name, column))
             for name, value in zip(names, values, strict=True)
         ]
-        found.sort(key=lambda one: -abs(one.value))
-        return Fused(float(worth[-1]), float(worth[0]), tuple(found))
+        fused = self._leant(Fused(float(worth[-1]), float(worth[0]), tuple(found)), column)
+        return replace(fused, contributions=tuple(sorted(fused.contributions, key=lambda one: -abs(one.value))))
+
+    def _leant(self, fused: Fused, column: int) -> Fused:
+        """Return what popularity makes of a logit of the network."""
+        if not self._lean:
+            return fused
+        own, mean = float(self._recent[column]), float(self._recent.mean())
+        value = self._lean * ((own - mean) - (fused.logit - fused.baseline))
+        logit, baseline = (
+            (1.0 - self._lean) * network + self._lean * popular
+            for network, popular in ((fused.logit, own), (fused.baseline, mean))
+        )
+        added = Contribution(LEANING, value, {"recent_popularity": (own, mean)})
+        return Fused(logit, baseline, (*fused.contributions, added))
 
     def _inputs(self, group: str, column: int) -> dict[str, tuple[float, float]]:
         places = [self._names.index(name) for name in self._groups.get(group, ())]

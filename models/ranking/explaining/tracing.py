@@ -58,6 +58,7 @@ class Trace:
     ranked : the list
     n_candidates : how many items retrieval brings
     person : what is known of the user beside the window
+    lean : the weight of popularity in the candidates' logits; 0 where the list does not lean
     """
 
     artifact: Artifact
@@ -67,6 +68,7 @@ class Trace:
     ranked: RankedList
     n_candidates: int
     person: Person = NOBODY
+    lean: float = 0.0
 
     @property
     def is_cold(self) -> bool:
@@ -99,6 +101,7 @@ class Trace:
             self.found.features[0, : len(self.rows)],
             self.catalogue.side_of(self.rows),
             user,
+            self.lean,
         )
 
     @cached_property
@@ -221,4 +224,5 @@ def traced(
         catalogue, [window], [extra_seen], person.rows(1), seeds=seeds, followed=followed, weights=weights
     )[0]
     n = int(found.counts[0])
-    return Trace(artifact, catalogue, found, probabilities[0, :n], ranked, n_candidates, person)
+    lean = float(pipeline.lean(found)[0])
+    return Trace(artifact, catalogue, found, probabilities[0, :n], ranked, n_candidates, person, lean)

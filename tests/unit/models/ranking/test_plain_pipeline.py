@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from models.artifact.artifact import Artifact
 from models.base.scalar_features import FEATURES
@@ -19,6 +20,7 @@ from models.ranking.candidates import N_MF, N_POPULAR
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.pipeline import Pipeline
 from models.sequence.packing import pack
+from models.training.leaning import leaning_until
 from tests.support import tiny_models
 
 pytestmark = pytest.mark.model
@@ -132,6 +134,10 @@ class PlainUser:
         with torch.inference_mode():
             items = torch.from_numpy(shown.side_of(np.array(rows)))[None]
             logits = fusion(torch.from_numpy(features)[None], torch.from_numpy(self.vector)[None], items)[0].numpy()
+        until = self.artifact.manifest.leans_until
+        if until is not UNSET and len(self.rows) < until:
+            weight = 1 - len(self.rows) / until
+            logits = (1 - weight) * logits + weight * shown.recent_popularity[rows]
         unseen = shown.is_unseen[rows]
         if unseen.any() and not unseen.all():
             share = features[:, FEATURES.index("retrieval_share")]
@@ -155,11 +161,11 @@ def cases(draw: st.DrawFn) -> tuple[list[list[Behaviour]], list[set[str]]]:
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(cases())
-def test_the_pipeline_equals_a_plain_one(case: tuple[list[list[Behaviour]], list[set[str]]]) -> None:
+@given(cases(), st.sampled_from([0.0, 2.5, 8.0]))
+def test_the_pipeline_equals_a_plain_one(case: tuple[list[list[Behaviour]], list[set[str]]], until: float) -> None:
     """Candidates, sources, probabilities and the order of lists are those of the definitions."""
     windows, extra = case
-    artifact, shown = tiny_models.artifact(), wide_catalogue()
+    artifact, shown = leaning_until(tiny_models.artifact(), until), wide_catalogue()
     pipeline = Pipeline(artifact, k=K, n_candidates=N_CANDIDATES)
     made = pipeline.recommend(shown, windows, extra)
     for i, (window, had) in enumerate(zip(windows, extra, strict=True)):

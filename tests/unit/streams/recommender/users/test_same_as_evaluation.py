@@ -12,6 +12,7 @@ from models.base.types import Int64
 from models.evaluation.newcomers import Asked, NewcomerData
 from models.features.columns import Row
 from models.interactions import Interactions
+from models.training.leaning import leaning_until
 from streams.contract.records import Recommendation, User, encode
 from streams.contract.windows import ListWindow, Trigger, WindowItem
 from streams.recommender.list_encoding import ListEncoder, UserWindow
@@ -86,9 +87,13 @@ def served_lists(
     return [msgspec.msgpack.decode(one.record, type=Recommendation) for one in made if one]
 
 
-def test_a_thousand_users_get_the_same_lists() -> None:
-    """Item by item, probabilities and sources within 1e-5, after 0 to 3 events."""
-    artifact = tiny_models.homophily_artifact()
+@pytest.mark.parametrize("until", [0.0, 3.0])
+def test_a_thousand_users_get_the_same_lists(until: float) -> None:
+    """Item by item, probabilities and sources within 1e-5, after 0 to 3 events.
+
+    Also where lists lean on popularity until the third event.
+    """
+    artifact = leaning_until(tiny_models.homophily_artifact(), until)
     data, users = new_users(tiny_models.homophily_log())
     asked = Asked.of(data, artifact, seed=1)
     revealed: list[Int64] = [had[: i % 4] for i, had in enumerate(asked.histories)]
