@@ -57,7 +57,7 @@ FLOORS: dict[str, list[set[str]]] = {
             "streams.recommender.waiting",
         },
         {"streams.recommender.users", "streams.catalogue"},
-        {"streams.recommender"},
+        {"streams.announcements.sending", "streams.recommender"},
         {"streams.server.gate"},
         {"streams.server.lists"},
         {"streams.server.writing"},

@@ -1,4 +1,4 @@
-"""Announces artifacts: checks one, names it on ``models``, and waits until it is in force.
+"""Announces artifacts, and waits until they are in force.
 
 Recommenders answer, and servers: one that ranks has the artifact in force then, another one has no
 model.
@@ -6,25 +6,19 @@ model.
 
 from __future__ import annotations
 
-import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from models.artifact.artifact import Artifact, ArtifactError, load_artifact, manifest_sha256
-from models.artifact.stores import StoreError, fetch_artifact, local_folder
-from streams.announcements.follow import Announced
+from streams.announcements.sending.answers import SERVER, Answers
+from streams.announcements.sending.models import Sent, announce_artifact, announce_previous
 from streams.contract.announcements import Answering, ModelAnnouncement
-from streams.contract.records import VERSION
 from streams.errors import InputError
-from streams.recommender.model.stored_artifact import artifact_cache
 from streams.settings.load import KafkaSettings
 from streams.settings.record_limits import MAX_ID_LENGTH
-from tools.announcing.announce import announce, announced
-from tools.announcing.receipts import SERVER, Answers, wait_for_receipts
+from tools.announcing.receipts import wait_with_bar
 
 #: Who answers.
 APPS: Final[tuple[Answering, ...]] = ("recommender", SERVER)
@@ -67,37 +61,10 @@ class Swap:
         return [head, *self.answers.as_lines()]
 
 
-def checked_artifact(place: Path | str) -> tuple[Artifact, str]:
-    """Return an artifact that can be read here, and the checksum of its manifest.
-
-    Parameters
-    ----------
-    place : a folder, or the URI of an artifact in another store, from which it is fetched
-
-    Raises
-    ------
-    InputError
-        When it is missing or damaged, or cannot be fetched.
-    """
-    folder = local_folder(str(place))
-    try:
-        if folder is None:
-            folder = fetch_artifact(str(place), artifact_cache())
-        sha256 = manifest_sha256(folder)
-        return load_artifact(folder, manifest_sha256=sha256), sha256
-    except (ArtifactError, StoreError) as exc:
-        raise InputError(str(exc)) from exc
-
-
 def check_name(option: str, name: str) -> None:
     """Raise :class:`InputError` for a deployment name that no record could have as its key."""
     if not 1 <= len(name) <= MAX_ID_LENGTH:
         raise InputError(f"{option}: {len(name)} characters, must be 1 to {MAX_ID_LENGTH}")
-
-
-async def current(kafka: KafkaSettings, name: str) -> Announced[ModelAnnouncement] | None:
-    """Return what is announced under a name; None where nothing ever was."""
-    return (await announced(kafka, "models", ModelAnnouncement)).get(name)
 
 
 async def publish_artifact(
@@ -118,18 +85,9 @@ async def publish_artifact(
     BrokerError, TopicError
         When it cannot be announced.
     """
-    artifact, sha256 = checked_artifact(place)
-    held = await current(kafka, name)
-    folder = local_folder(str(place))
-    # links stay: a path that points to the newest may be meant
-    uri = str(place).rstrip("/") if folder is None else os.path.abspath(folder)
-    before = held.record if held is not None else None
-    previous = before.uri if before is not None and before.uri != uri else before.previous if before else None
-    record = ModelAnnouncement(
-        VERSION, artifact.version, uri, sha256, int(1000 * time.time()), artifact.manifest.metrics, previous,
-        refresh_days,
-    )  # fmt: skip
-    return await _announce(kafka, name, record, timeout_s)
+    return await _answered(
+        kafka, name, await announce_artifact(kafka, place, name, refresh_days=refresh_days), timeout_s
+    )
 
 
 async def roll_back(kafka: KafkaSettings, name: str, *, refresh_days: float | None, timeout_s: float | None) -> Swap:
@@ -140,26 +98,14 @@ async def roll_back(kafka: KafkaSettings, name: str, *, refresh_days: float | No
     InputError
         When nothing is announced, or the artifact before cannot be read here.
     """
-    held = await current(kafka, name)
-    if held is None or held.record is None:
-        raise InputError(f"rollback: nothing is announced as {name!r}; the recommenders serve what their settings name")
-    if held.record.previous is None:
-        return await _announce(kafka, name, None, timeout_s)
-    uri = held.record.previous
-    artifact, sha256 = checked_artifact(uri)
-    record = ModelAnnouncement(
-        VERSION, artifact.version, uri, sha256, int(1000 * time.time()), artifact.manifest.metrics,
-        held.record.uri, refresh_days,
-    )  # fmt: skip
-    return await _announce(kafka, name, record, timeout_s)
+    return await _answered(kafka, name, await announce_previous(kafka, name, refresh_days=refresh_days), timeout_s)
 
 
-async def _announce(kafka: KafkaSettings, name: str, record: ModelAnnouncement | None, timeout_s: float | None) -> Swap:
-    announcement = await announce(kafka, "models", name, record)
+async def _answered(kafka: KafkaSettings, name: str, sent: Sent, timeout_s: float | None) -> Swap:
     answers = None
     if timeout_s is not None:
-        answers = await wait_for_receipts(kafka, "model", announcement, apps=APPS, timeout_s=timeout_s)
-    return Swap(name, "" if record is None else record.artifact, announcement, answers)
+        answers = await wait_with_bar(kafka, "model", sent.announcement, apps=APPS, timeout_s=timeout_s)
+    return Swap(name, sent.artifact, sent.announcement, answers)
 
 
 def as_row(record: ModelAnnouncement) -> dict[str, Any]:

@@ -30,8 +30,8 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 
 from models.base.processor import algebra_environment
+from streams.announcements.sending.rules import read_rules
 from streams.errors import InputError, RunError
-from tools.announcing.rules import read_rules
 from tools.bench.subject import Subject
 from tools.cli import progress
 

@@ -17,15 +17,15 @@ import pytest
 from models.artifact.artifact import load_artifact
 from streams.announcements.follow import follow
 from streams.announcements.receipts import Receipts
+from streams.announcements.sending.announce import announced
+from streams.announcements.sending.rules import PREVIOUS, put_rules, rollback_rules
 from streams.contract.announcements import ModelAnnouncement, PrivacyRequest, RulesRecord
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
 from tests.integration.announcements.test_receipts import member
 from tests.integration.lists.recommender_runs import variables_of
 from tests.support import tiny
-from tools.announcing.announce import announced
 from tools.announcing.models import publish_artifact
-from tools.announcing.rules import PREVIOUS, put_rules, rollback_rules
 from tools.drills.acts.second_artifact import write_second_artifact
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers"), pytest.mark.timeout(290)]

@@ -12,11 +12,11 @@ from aiokafka import AIOKafkaConsumer
 
 from streams.announcements.follow import follow
 from streams.announcements.receipts import AGAIN_S, Receipts
+from streams.announcements.sending.announce import announce, announced
+from streams.announcements.sending.answers import Answers, wait_for_receipts
 from streams.contract.announcements import ModelAnnouncement, Receipt
 from streams.kafka.topics import create_topics
 from streams.settings.load import KafkaSettings, Settings
-from tools.announcing.announce import announce, announced
-from tools.announcing.receipts import Answers, wait_for_receipts
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]
 

@@ -22,6 +22,9 @@ import torch
 from models.artifact.artifact import MANIFEST, TENSORS
 from models.artifact.golden import GOLDEN
 from models.base.event_types import DEFAULT_TYPES, WindowType
+from streams.announcements.sending.announce import announce
+from streams.announcements.sending.answers import Answers, wait_for_receipts
+from streams.announcements.sending.models import checked_artifact
 from streams.contract.announcements import ModelAnnouncement
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Recommendation
@@ -30,9 +33,6 @@ from streams.settings.load import Settings
 from tests.integration.lists.recommender_runs import WAIT_S, lag, publish, read_lists, recommender, windows_of
 from tests.support import tiny
 from tests.support.waiting import wait_until
-from tools.announcing.announce import announce
-from tools.announcing.models import checked_artifact
-from tools.announcing.receipts import Answers, wait_for_receipts
 from tools.drills.acts.second_artifact import write_second_artifact
 from tools.main import main
 from tools.workers.process import Worker

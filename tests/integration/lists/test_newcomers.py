@@ -13,6 +13,8 @@ from typing import Literal
 import pytest
 
 from models.artifact.artifact import load_artifact
+from streams.announcements.sending.announce import announce
+from streams.announcements.sending.rules import record_of
 from streams.contract.kafka_records import OutRecord
 from streams.contract.newest_lists import LatestLists
 from streams.contract.records import Recommendation, User, UserVector, encode
@@ -24,8 +26,6 @@ from tests.integration.reading import read_all
 from tests.support import tiny
 from tests.support.tiny_models import N_GROUPS
 from tests.support.waiting import wait_until
-from tools.announcing.announce import announce
-from tools.announcing.rules import record_of
 from tools.main import main
 from tools.workers.ports import free_port
 from tools.workers.process import Worker

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from models.rules.document import version_of
+from streams.announcements.sending.announce import announce
+from streams.announcements.sending.rules import record_of
 from streams.contract.records import Recommendation
 from streams.kafka.topics import create_topics
 from streams.settings.load import Settings
@@ -23,8 +25,6 @@ from tests.integration.lists.recommender_runs import (
 )
 from tests.support import tiny
 from tests.support.waiting import wait_until
-from tools.announcing.announce import announce
-from tools.announcing.rules import record_of
 from tools.main import main
 
 pytestmark = [pytest.mark.kafka, pytest.mark.usefixtures("several_workers")]

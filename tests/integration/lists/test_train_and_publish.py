@@ -12,6 +12,7 @@ import pytest
 from models.artifact.artifact import load_artifact
 from models.text.encoder import FAKE_ENCODER
 from models.text.encoder_use import USE_ENCODER
+from streams.announcements.sending.announce import announced
 from streams.contract.announcements import ModelAnnouncement
 from streams.contract.records import encode
 from streams.contract.windows import WindowState
@@ -20,7 +21,6 @@ from tests.integration.lists.recommender_runs import WAIT_S, lag, publish, recom
 from tests.integration.lists.test_model_swap import newest
 from tests.support import tiny
 from tests.support.waiting import wait_until
-from tools.announcing.announce import announced
 from tools.catalogue.items_topic import items_of_file
 from tools.files.entries.sources import CatalogueSource
 from tools.main import main

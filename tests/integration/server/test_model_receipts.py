@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from models.artifact.artifact import load_artifact
+from streams.announcements.sending.announce import announced
 from streams.contract.announcements import ModelAnnouncement
 from streams.settings.load import Settings
 from tests.integration.announcements.test_killed_commands import Shell
@@ -21,7 +22,6 @@ from tests.integration.lists.test_model_swap import damaged_checksum
 from tests.integration.server.test_serve import PROGRAM, Running, serving
 from tests.support import tiny
 from tests.support.waiting import wait_until
-from tools.announcing.announce import announced
 from tools.announcing.models import Swap, publish_artifact, roll_back
 from tools.drills.acts.second_artifact import write_second_artifact
 

@@ -20,6 +20,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from streams.announcements.sending.answers import wait_for_receipts
+from streams.announcements.sending.rules import put_rules
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import Event, Item, encode
 from streams.contract.windows import Trigger, WindowItem, WindowState
@@ -34,8 +36,6 @@ from tests.support.waiting import wait_until
 from tests.unit.streams.server.served import a_list
 from tools.announcing.forgetting.ask import Outcome, ask, wait
 from tools.announcing.forgetting.people import Person
-from tools.announcing.receipts import wait_for_receipts
-from tools.announcing.rules import put_rules
 from tools.main import main
 
 pytestmark = [pytest.mark.kafka]

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 import msgspec
 
+from streams.announcements.sending.answers import INPUTS, POLL_S, SERVER, answer_of, collect, look_at_groups, parties
 from streams.contract.announcements import Answering, PrivacyRequest, Receipt
 from streams.contract.records import VERSION, RecordDecoder, User, encode
 from streams.errors import HeadraceError, RecordError, TopicError
@@ -31,7 +32,6 @@ from streams.kafka.topic_reader import newest_values
 from streams.settings.load import KafkaSettings
 from tools.announcing.forgetting.deployments import runs_of
 from tools.announcing.forgetting.people import Person
-from tools.announcing.receipts import INPUTS, POLL_S, SERVER, answer_of, collect, look_at_groups, parties
 from tools.cli import progress
 
 #: The apps of workers that hold data of users, by partition.

@@ -20,6 +20,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from models.rules.row_rules import Rules
+from streams.announcements.sending.rules import rules_by_key
 from streams.contract.kafka_records import Headers
 from streams.contract.newest_lists import LatestLists
 from streams.contract.pseudonyms import open_pseudonyms
@@ -32,7 +33,6 @@ from streams.kafka.deployment import with_existing_partitions
 from streams.kafka.publisher import KeyHomes
 from streams.kafka.topic_reader import partition_count, read_records
 from streams.settings.load import KafkaSettings, Settings, load_settings
-from tools.announcing.rules import rules_by_key
 from tools.catalogue.items_topic import items_of_file, read_catalogue
 from tools.catalogue.shop import users_command
 from tools.cli import emit, progress, say, write_json

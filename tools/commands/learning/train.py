@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from models.training.log_findings import find_no_hits
+from streams.announcements.sending.models import current
 from streams.errors import InputError
 from streams.settings.load import load_settings
-from tools.announcing.models import TIMEOUT_S, check_name, current, publish_artifact
+from tools.announcing.models import TIMEOUT_S, check_name, publish_artifact
 from tools.cli import emit
 from tools.files.cells.times import parse_time
 from tools.training.catalogue_share import share_of_items

@@ -7,11 +7,12 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Final
 
+from streams.announcements.sending.announce import announced
+from streams.announcements.sending.models import current
 from streams.contract.announcements import ModelAnnouncement
 from streams.errors import InputError
 from streams.settings.load import Settings, load_settings
-from tools.announcing.announce import announced
-from tools.announcing.models import TIMEOUT_S, Swap, as_row, check_name, current, publish_artifact, roll_back
+from tools.announcing.models import TIMEOUT_S, Swap, as_row, check_name, publish_artifact, roll_back
 from tools.cli import add_common_arguments, emit, say, write_row
 
 MAX_REFRESH_DAYS: Final = 3_650

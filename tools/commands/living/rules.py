@@ -6,12 +6,21 @@ import argparse
 import asyncio
 from typing import Any
 
-from models.rules.document import Document, as_plain, version_of
+from models.rules.document import as_plain, version_of
+from streams.announcements.sending.answers import Answers
+from streams.announcements.sending.rules import (
+    PREVIOUS,
+    put_rules,
+    read_rules,
+    rollback_rules,
+    rules_by_key,
+    summary,
+    warnings,
+)
 from streams.contract.announcements import Answering
 from streams.errors import InputError
 from streams.settings.load import Settings, load_settings
-from tools.announcing.receipts import Answers, wait_for_receipts
-from tools.announcing.rules import PREVIOUS, put_rules, read_rules, rollback_rules, rules_by_key
+from tools.announcing.receipts import wait_with_bar
 from tools.cli import add_common_arguments, emit, say, write_line, write_row
 
 #: Seconds for which a command waits for receipts.
@@ -70,25 +79,6 @@ def run(args: argparse.Namespace) -> int:
     return _wait(args, settings, scenario, announcement, version)
 
 
-def summary(document: Document) -> str:
-    """Return in a few words what a document has."""
-    plain = as_plain(document)
-    parts = [
-        f"{name} {len(value)}" if isinstance(value, list | dict) else f"{name} {value}" for name, value in plain.items()
-    ]
-    return ", ".join(parts) or "no rules"
-
-
-def warnings(document: Document, list_size: int) -> list[str]:
-    """Return what is allowed and yet may be a mistake."""
-    size, found = document.list_size or list_size, []
-    if document.allow and len(document.allow) < size:
-        found.append(f"allow has {len(document.allow)} items and a list has {size}: every list will be short")
-    if document.exploration > 0.5:
-        found.append(f"exploration={document.exploration:g}: more than half of each list is left to chance")
-    return found
-
-
 def _list(args: argparse.Namespace, settings: Settings) -> int:
     known = asyncio.run(rules_by_key(settings.kafka))
     found: dict[str, Any] = {}
@@ -124,7 +114,7 @@ def _wait(args: argparse.Namespace, settings: Settings, scenario: str, announcem
     answers = Answers((), (), 0)
     if not args.no_wait:
         apps: list[Answering] = ["recommender", "server"]
-        waiting = wait_for_receipts(settings.kafka, "rules", announcement, apps=apps, timeout_s=args.timeout)
+        waiting = wait_with_bar(settings.kafka, "rules", announcement, apps=apps, timeout_s=args.timeout)
         answers = asyncio.run(waiting)
         for line in answers.as_lines():
             say(line)

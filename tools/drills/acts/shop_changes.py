@@ -16,13 +16,13 @@ from typing import Final
 
 from models.artifact.artifact import load_artifact
 from models.rules.row_rules import Rules
+from streams.announcements.sending.answers import Answers, wait_for_receipts
+from streams.announcements.sending.rules import put_rules
 from streams.contract.records import VERSION, Item
 from streams.errors import RunError
 from tools.announcing.forgetting.ask import ask, wait
 from tools.announcing.forgetting.people import Person
 from tools.announcing.models import publish_artifact, roll_back
-from tools.announcing.receipts import Answers, wait_for_receipts
-from tools.announcing.rules import put_rules
 from tools.drills.acts.http_connection import Connection
 from tools.drills.acts.second_artifact import write_second_artifact
 from tools.drills.acts.servers import DrillServer

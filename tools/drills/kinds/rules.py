@@ -14,12 +14,12 @@ import msgspec
 
 from models.rules.facts import ItemFacts
 from models.rules.row_rules import Rules
+from streams.announcements.sending.rules import put_rules
 from streams.catalogue.item_facts import facts_of
 from streams.contract.records import Item, Recommendation, RecordDecoder
 from streams.errors import RunError
 from streams.kafka.readers import start_reader
-from tools.announcing.receipts import wait_for_receipts
-from tools.announcing.rules import put_rules
+from tools.announcing.receipts import wait_with_bar
 from tools.drills.kind import Kind
 from tools.drills.plan import Needs
 from tools.drills.session import Drill
@@ -175,7 +175,7 @@ async def _put(drill: Drill, watch: Watch, text: str) -> float:
     kafka = drill.settings.kafka
     began_s = time.monotonic()
     announcement = await put_rules(kafka, drill.settings.recommender.scenario, text)
-    answers = await wait_for_receipts(kafka, "rules", announcement, apps=["recommender"], timeout_s=RECEIPTS_WITHIN_S)
+    answers = await wait_with_bar(kafka, "rules", announcement, apps=["recommender"], timeout_s=RECEIPTS_WITHIN_S)
     answers.check("rules")
     took_s = round(time.monotonic() - began_s, 2)
     if answers.n_live < drill.plan.n_workers:

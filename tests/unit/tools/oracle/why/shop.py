@@ -14,6 +14,7 @@ from models.base.types import Float32
 from models.ranking.catalogue import build_catalogue
 from models.rules.row_rules import Rules
 from models.text.encoder import FakeEncoder
+from streams.announcements.sending.rules import record_of
 from streams.catalogue.item_facts import facts_of
 from streams.catalogue.item_vectors import item_vectors
 from streams.catalogue.seen_index import SeenIndex
@@ -31,7 +32,6 @@ from streams.sequencer.window import absorb
 from streams.settings.load import Settings, load_settings
 from tests.support import tiny_models
 from tests.support.builders import T0, FakeRecord, make_event
-from tools.announcing.rules import record_of
 from tools.oracle.why.case import Case, CaseFinder
 from tools.oracle.why.models import OpenModel
 from tools.oracle.why.published import Place

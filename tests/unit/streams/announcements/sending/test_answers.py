@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from streams.announcements.sending.answers import Answers, answer_of, parties
 from streams.contract.announcements import Answering, Receipt
 from streams.errors import RunError
 from streams.kafka.group_watch import Group, Member
-from tools.announcing.receipts import Answers, answer_of, parties
 
 TOPICS: dict[Answering, str] = {"sequencer": "events", "recommender": "sequences"}
 MEMBERS = (

@@ -10,13 +10,13 @@ import hashlib
 import time
 from pathlib import Path
 
-from models.rules.document import Document, version_of
+from models.rules.document import Document, as_plain, version_of
 from models.rules.parse import MAX_BYTES, RulesError, parse
+from streams.announcements.sending.announce import announce, announced
 from streams.contract.announcements import RulesRecord
 from streams.contract.records import VERSION
 from streams.errors import InputError
 from streams.settings.load import KafkaSettings
-from tools.announcing.announce import announce, announced
 
 #: Ends the key of what was in force before.
 PREVIOUS = "@previous"
@@ -34,16 +34,31 @@ def record_of(scenario: str, text: str) -> RulesRecord:
     return RulesRecord(VERSION, scenario, text, sha256, int(time.time() * 1_000))
 
 
-async def put_rules(kafka: KafkaSettings, scenario: str, text: str) -> str:
-    """Publish a document, and keep the one that it replaces; return the announcement's id."""
+async def put_rules(kafka: KafkaSettings, scenario: str, text: str, *, expected: str | None = None) -> str:
+    """Publish a document, and keep the one that it replaces; return the announcement's id.
+
+    Parameters
+    ----------
+    expected : version of the rules that it is to replace, empty for none; None replaces any
+
+    Raises
+    ------
+    InputError
+        When the scenario has other rules than expected.
+    """
     current = (await rules_by_key(kafka)).get(scenario)
+    _check(scenario, current, expected)
     if current is None or current.rules != text:
         await _keep(kafka, scenario, None if current is None else current.rules)
     return await announce(kafka, "rules", scenario, record_of(scenario, text))
 
 
-async def rollback_rules(kafka: KafkaSettings, scenario: str) -> tuple[str, str]:
+async def rollback_rules(kafka: KafkaSettings, scenario: str, *, expected: str | None = None) -> tuple[str, str]:
     """Publish the rules that were in force before; the present ones become the previous ones.
+
+    Parameters
+    ----------
+    expected : as in :func:`put_rules`
 
     Returns
     -------
@@ -52,10 +67,11 @@ async def rollback_rules(kafka: KafkaSettings, scenario: str) -> tuple[str, str]
     Raises
     ------
     InputError
-        When the scenario has never had rules.
+        When the scenario has never had rules, or has others than expected.
     """
     known = await rules_by_key(kafka)
     current, before = known.get(scenario), known.get(scenario + PREVIOUS)
+    _check(scenario, current, expected)
     if current is None and before is None:
         raise InputError(
             f"scenario {scenario!r} has no rules to go back from; headrace rules list names those that have"
@@ -64,6 +80,15 @@ async def rollback_rules(kafka: KafkaSettings, scenario: str) -> tuple[str, str]
     announcement = await announce(kafka, "rules", scenario, record)
     await _keep(kafka, scenario, None if current is None else current.rules)
     return announcement, "" if record is None else version_of(record.rules)
+
+
+def _check(scenario: str, current: RulesRecord | None, expected: str | None) -> None:
+    version = "" if current is None else version_of(current.rules)
+    if expected not in (None, version):
+        raise InputError(
+            f"scenario {scenario!r} has {f'rules {version}' if version else 'no rules'} now, and had "
+            f"{f'rules {expected}' if expected else 'none'} when you looked; look again"
+        )
 
 
 async def _keep(kafka: KafkaSettings, scenario: str, text: str | None) -> None:
@@ -83,3 +108,22 @@ def read_rules(name: str | Path, list_size: int) -> tuple[str, Document]:
         raise InputError(f"{name}: byte {exc.start + 1} is not UTF-8; save the file as UTF-8") from exc
     except RulesError as exc:
         raise InputError(f"{name}, {exc}") from exc
+
+
+def summary(document: Document) -> str:
+    """Return in a few words what a document has."""
+    plain = as_plain(document)
+    parts = [
+        f"{name} {len(value)}" if isinstance(value, list | dict) else f"{name} {value}" for name, value in plain.items()
+    ]
+    return ", ".join(parts) or "no rules"
+
+
+def warnings(document: Document, list_size: int) -> list[str]:
+    """Return what is allowed and yet may be a mistake."""
+    size, found = document.list_size or list_size, []
+    if document.allow and len(document.allow) < size:
+        found.append(f"allow has {len(document.allow)} items and a list has {size}: every list will be short")
+    if document.exploration > 0.5:
+        found.append(f"exploration={document.exploration:g}: more than half of each list is left to chance")
+    return found

@@ -1,0 +1,1 @@
+"""Sends announcements of models and of rules, and waits for the answers."""
