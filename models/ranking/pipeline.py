@@ -167,6 +167,11 @@ class Pipeline:
             fill_up(lists, catalogue.popular_rows, catalogue.popular_shares, catalogue.recent_popularity, found.seen)
         return lists
 
+    def user_vectors(self, catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]]) -> Float32:
+        """Return the vector of each window and a last 1, (n, dim + 1) float32; zeros for none."""
+        _, whole, packed = packed_windows(self._artifact, catalogue, windows)
+        return user_states(self._artifact, self._sequence, catalogue, whole, packed)[0]
+
     def score_all(self, catalogue: Catalogue, windows: Sequence[Sequence[Behaviour]]) -> dict[str, Float32]:
         """Return the raw scores of the parts over the whole catalogue, each (n, n_items) float32.
 

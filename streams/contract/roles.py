@@ -53,8 +53,9 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
     # status checks whether a partition without progress has records left, and what workers serve
     "operator": ("events", "sequences", "receipts"),
     "explainer": ("recommendations", "sequences", "events", "items", "user-vectors", "users", "models", "rules"),
-    # its page shows windows, how long records take, and rejects, and redrives them; it is a member
-    # of a group, which reads nothing, so that commands know whose receipts to wait for
+    # its page shows windows, how long records take, rejects, which it redrives, and what workers
+    # serve; it is a member of a group, which reads nothing, so that commands know whose receipts to
+    # wait for
     "server": (
         "recommendations",
         "items",
@@ -65,6 +66,7 @@ READS: Final[dict[Role, tuple[str, ...]]] = {
         "events",
         "events.rejected",
         "privacy",
+        "receipts",
     ),  # fmt: skip
 }
 WRITES: Final[dict[Role, tuple[str, ...]]] = {

@@ -33,6 +33,8 @@ class ServerSettings:
     serve_gorse : whether the server also answers the requests of Gorse's clients, under ``/api``
     serve_gorse_types : event types of feedback types that have other names,
         ``star=purchase,share=click``
+    serve_runs_dir : folder of reports that the page compares: files ``NAME.json`` with what
+        ``headrace evaluate``, ``drill`` or ``replay`` printed with ``--json``. Empty means none
     """
 
     serve_bind: str = "127.0.0.1"
@@ -44,6 +46,7 @@ class ServerSettings:
     serve_rate_limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
     serve_gorse: Literal["off", "on"] = "off"
     serve_gorse_types: str = ""
+    serve_runs_dir: str = ""
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from streams.server.gate.problems import Problem
@@ -23,9 +23,13 @@ class Listeners:
 
     def tell(self, changes: Sequence[Change]) -> None:
         """Wake those who wait for one of these users."""
+        self.wake(change.key for change in changes)
+
+    def wake(self, keys: Iterable[bytes]) -> None:
+        """Wake those who wait for users of these keys."""
         if self._waiting:
-            for change in changes:
-                for event in self._waiting.get(change.key, ()):
+            for key in keys:
+                for event in self._waiting.get(key, ()):
                     event.set()
 
     @contextlib.contextmanager

@@ -88,19 +88,30 @@ class ShownItems:
     def hidden(self, item_ids: Iterable[str]) -> set[str]:
         """Return those of some items that no answer may show now."""
         now_ms = int(1000 * self._clock())
-        items, asked, hidden = self._items, {}, set()
+        gone, asked = self._known(item_ids, now_ms)
+        return gone | self._allowed.refused(asked, now_ms) if self.rules is not None else gone
+
+    def hidden_under(self, item_ids: Iterable[str], rules: Rules | None) -> set[str]:
+        """Return those of some items that no answer could show now if other rules were in force."""
+        now_ms = int(1000 * self._clock())
+        gone, asked = self._known(item_ids, now_ms)
+        return gone | Allowed(rules).refused(asked, now_ms)
+
+    def _known(self, item_ids: Iterable[str], now_ms: int) -> tuple[set[str], dict[str, ItemFacts]]:
+        """Return the items that the catalogue does not show, and the facts of the others."""
+        items, asked, gone = self._items, dict[str, ItemFacts](), set[str]()
         for item_id in item_ids:
             item = items.get(item_id)
             if item is None:
                 if items:
-                    hidden.add(item_id)
+                    gone.add(item_id)
                 else:
                     asked[item_id] = NO_FACTS
             elif item.is_shown(now_ms):
                 asked[item_id] = item.facts
             else:
-                hidden.add(item_id)
-        return hidden | self._allowed.refused(asked, now_ms) if self.rules is not None else hidden
+                gone.add(item_id)
+        return gone, asked
 
     def is_in(self, item_id: str, category: str) -> bool:
         """Whether an item is in a category."""

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import Any, Final
+from typing import Final
 
-from litestar import Request, Response, get
+from litestar import Response, get
 from litestar.params import FromQuery
 
 from streams.server.gate.callers import needs
 from streams.server.gate.problems import Problem
 from streams.server.lists.answers import check_id
-from streams.server.page.shell import show
-from streams.server.page.users import UserId
+from streams.server.page.frame.forms import Asked, UserId
+from streams.server.page.frame.shell import show
 from streams.server.parts.server import Server, TheServer
 
-Asked = Request[Any, Any, Any]
 #: Items of one answer, and items that are looked at for it.
 SHOWN: Final = 100
 MAX_LOOKED_AT: Final = 200_000
@@ -26,7 +25,7 @@ NEIGHBOURS: Final = 20
 async def items_page(request: Asked, server: TheServer, part: FromQuery[str] = "") -> Response[bytes]:
     """Return items whose id or title has a part, upper or lower case."""
     found = found_items(server, part.strip())
-    return show(request, "items", items=found, part=part, n=len(server.shown), is_more=len(found) == SHOWN)
+    return show(request, "items/items", items=found, part=part, n=len(server.shown), is_more=len(found) == SHOWN)
 
 
 def found_items(server: Server, part: str) -> list[tuple[str, str]]:
@@ -57,6 +56,6 @@ async def item_page(request: Asked, item_id: UserId, server: TheServer) -> Respo
         problem = f"{exc.detail}; {exc.remedy}"
     hidden = bool(server.shown.hidden([item_id]))
     return show(
-        request, "item", item_id=item_id, item=item, is_hidden=hidden, neighbours=neighbours, no_neighbours=problem,
+        request, "items/item", item_id=item_id, item=item, is_hidden=hidden, neighbours=neighbours, no_neighbours=problem,
         now_ms=int(1000 * time.time()),
     )  # fmt: skip

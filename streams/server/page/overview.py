@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Response, get
 
 from streams.server.gate.callers import needs
-from streams.server.page.flow import EDGES, Look
+from streams.server.page.frame.forms import Asked
+from streams.server.page.frame.shell import HEADERS, look_of_request, show
+from streams.server.page.frame.texts import texts_of
 from streams.server.page.parts import PageParts, ThePage
-from streams.server.page.shell import HEADERS, look_of_request, show
-from streams.server.page.texts import texts_of
+from streams.server.page.topics.flow import EDGES, Look
 from streams.server.parts.server import Server, TheServer
 from streams.settings.record_limits import MAX_ID_LENGTH
-
-Asked = Request[Any, Any, Any]
 
 
 @get("/", guards=[needs("read")])
 async def overview(request: Asked, server: TheServer, parts: ThePage) -> Response[bytes]:
     """Return the first page."""
-    return show(request, "overview", max_id=MAX_ID_LENGTH, **flow_values(parts), **await _numbers(server))
+    return show(request, "overview/overview", max_id=MAX_ID_LENGTH, **flow_values(parts), **await _numbers(server))
 
 
 @get("/page/overview", guards=[needs("read")])
 async def overview_numbers(request: Asked, server: TheServer) -> Response[bytes]:
     """Return the numbers of the first page, for a page that is open."""
-    return show(request, "overview_numbers", **await _numbers(server))
+    return show(request, "overview/numbers", **await _numbers(server))
 
 
 async def _numbers(server: Server) -> dict[str, Any]:
@@ -41,7 +40,7 @@ async def _numbers(server: Server) -> dict[str, Any]:
 @get("/page/flow", guards=[needs("read")])
 async def flow_now(request: Asked, parts: ThePage) -> Response[bytes]:
     """Return the diagram, for a page that is open."""
-    return show(request, "flow", **flow_values(parts))
+    return show(request, "overview/flow", **flow_values(parts))
 
 
 @get("/page/flow/chart", guards=[needs("read")])

@@ -7,15 +7,23 @@ from typing import Protocol, TypeAlias
 
 from litestar.di import NamedDependency
 
-from streams.server.page.flow import FlowWatch, Look
-from streams.server.page.rejects import Rejects, TopicRejects
-from streams.server.page.tails import BrokerFlow
-from streams.server.page.windows import Found, WindowReader
+from streams.server.lists.listeners import Listeners
+from streams.server.page.topics.announcer import Announcer, TopicAnnouncer
+from streams.server.page.topics.deployment import Deployment, TopicDeployment
+from streams.server.page.topics.flow import FlowWatch, Look
+from streams.server.page.topics.rejects import Rejects, TopicRejects
+from streams.server.page.topics.tails import BrokerFlow
+from streams.server.page.topics.windows import Found, WindowReader
 from streams.server.parts.server import Server
 
 
 class Windows(Protocol):
-    """Gives users' newest windows."""
+    """Gives users' newest windows, and wakes those who wait for a user's next one."""
+
+    @property
+    def listeners(self) -> Listeners:
+        """Who waits for which user."""
+        ...
 
     def ask(self, key: bytes) -> Found:
         """Return what is known of a user's window."""
@@ -46,12 +54,20 @@ class PageParts:
     windows: Windows
     flow: Flow
     rejects: Rejects
+    deployment: Deployment
+    announcer: Announcer
 
     @classmethod
     def of(cls, server: Server) -> PageParts:
         """Return the parts of a server; they connect to nothing yet."""
-        kafka = server.settings.kafka
-        return cls(WindowReader(kafka), FlowWatch(lambda: BrokerFlow.open(kafka)), TopicRejects(server.settings))
+        settings, kafka = server.settings, server.settings.kafka
+        return cls(
+            WindowReader(kafka),
+            FlowWatch(lambda: BrokerFlow.open(kafka)),
+            TopicRejects(settings),
+            TopicDeployment(kafka),
+            TopicAnnouncer(settings),
+        )
 
 
 #: The type of a handler's argument ``parts``.

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from litestar import Request, Response, get, post
+from litestar import Response, get, post
 from litestar.params import FromQuery
 
 from streams.contract.records import REASONS
 from streams.server.gate.callers import needs
+from streams.server.page.frame.forms import Asked, Form, check_from_page
+from streams.server.page.frame.shell import look_of_request, show
+from streams.server.page.frame.texts import texts_of
 from streams.server.page.parts import ThePage
-from streams.server.page.rejects import as_bytes, as_line, known_reason
-from streams.server.page.shell import look_of_request, show
-from streams.server.page.texts import texts_of
-from streams.server.page.users import Form, check_from_page
-
-Asked = Request[Any, Any, Any]
+from streams.server.page.topics.rejects import as_bytes, as_line, known_reason
 
 
 @get("/page/rejects", guards=[needs("read")])
@@ -24,7 +20,7 @@ async def rejects_page(request: Asked, parts: ThePage, reason: FromQuery[str] = 
     chosen = known_reason(reason)
     look = await parts.rejects.look(chosen)
     return show(
-        request, "rejects", rejects=look, reasons=REASONS, reason=chosen or "",
+        request, "rejects/rejects", rejects=look, reasons=REASONS, reason=chosen or "",
         as_bytes=as_bytes, as_line=as_line,
     )  # fmt: skip
 

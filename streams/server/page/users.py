@@ -6,23 +6,23 @@ import hashlib
 import itertools
 import time
 from collections.abc import Iterable
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
-from litestar import Request, Response, get, post
-from litestar.enums import RequestEncodingType
-from litestar.params import Body, FromQuery, QueryParameter
+from litestar import Response, get, post
+from litestar.params import FromQuery
 from litestar.response import Redirect
 from litestar.status_codes import HTTP_204_NO_CONTENT
 
 from streams.server.gate.callers import needs
 from streams.server.gate.problems import Problem
 from streams.server.lists.answers import Question, UserList, check_id
+from streams.server.page.frame.forms import Asked, Form, UserId, check_from_page
+from streams.server.page.frame.shell import HEADERS, look_of_request, show
+from streams.server.page.frame.texts import text_or, texts_of
 from streams.server.page.parts import PageParts, ThePage
-from streams.server.page.shell import HEADERS, look_of_request, show
-from streams.server.page.texts import text_or, texts_of
-from streams.server.page.windows import Found
+from streams.server.page.topics.windows import Found
 from streams.server.parts.ranking import Behaved, SessionQuestion
 from streams.server.parts.server import Server, TheServer
 from streams.settings.record_limits import MAX_ID_LENGTH
@@ -35,19 +35,13 @@ PROPOSED: Final = 500
 #: Most behaviours that a question for a list may have.
 MAX_BEHAVED: Final = 1_000
 
-Asked = Request[Any, Any, Any]
-#: The fields of a form.
-Form = Annotated[dict[str, str], Body(media_type=RequestEncodingType.URL_ENCODED)]
-#: An id may hold a slash, so it is no part of a path.
-UserId = Annotated[str, QueryParameter(name="id")]
-
 
 @get("/page/users", guards=[needs("read")])
 async def users(request: Asked, user: FromQuery[str] = "") -> Response[bytes]:
     """Return the page that finds a user; with ``user`` go to that user's page."""
     if user:
         return Redirect(f"/page/user?id={quote(user, safe='')}", status_code=303)
-    return show(request, "users", max_id=MAX_ID_LENGTH)
+    return show(request, "user/users", max_id=MAX_ID_LENGTH)
 
 
 @get("/page/users/recent", guards=[needs("read")])
@@ -58,7 +52,7 @@ async def recent_users(request: Asked, server: TheServer, parts: ThePage) -> Res
     """
     has_own_ids = server.lists.key_of("-") == b"-"
     keys = parts.windows.recent(RECENT) if has_own_ids else []
-    return show(request, "users_recent", users=[key.decode("utf-8", "replace") for key in keys])
+    return show(request, "user/recent", users=[key.decode("utf-8", "replace") for key in keys])
 
 
 @get("/page/user", guards=[needs("read")])
@@ -68,7 +62,7 @@ async def user_page(request: Asked, user_id: UserId, server: TheServer, parts: T
     items = [(item_id, server.shown.title(item_id)) for item_id in itertools.islice(server.shown, PROPOSED)]
     types = server.settings.sequencer.types().names
     values = await _live(request, user_id, server, parts)
-    return show(request, "user", items=items, types=types, max_id=MAX_ID_LENGTH, **values)
+    return show(request, "user/user", items=items, types=types, max_id=MAX_ID_LENGTH, **values)
 
 
 @get("/page/user/live", guards=[needs("read")])
@@ -80,7 +74,13 @@ async def user_live(
     values = await _live(request, user_id, server, parts)
     if values["seen"] == seen:
         return Response(b"", status_code=HTTP_204_NO_CONTENT, headers=HEADERS)
-    return show(request, "user_live", **values)
+    return show(request, "user/live", **values)
+
+
+async def mark_of(server: Server, parts: PageParts, user_id: str) -> str:
+    """Return what changes when the user's window, list, or what answers may show changes."""
+    found = parts.windows.ask(server.lists.key_of(user_id))
+    return _mark(found, await _list_of(server, user_id), server.shown.version)
 
 
 async def _live(request: Asked, user_id: str, server: Server, parts: PageParts) -> dict[str, Any]:
@@ -168,7 +168,7 @@ async def what_if(
     moves = [_move(places.get(item.item_id), place) for place, item in enumerate(answer.items)]
     kind_text = text_or(look_of_request(request).language, f"type.{kind}", kind)
     return show(
-        request, "what_if", answer=answer, moves=moves, item=server.shown.title(item_id) or item_id, kind=kind_text
+        request, "user/what_if", answer=answer, moves=moves, item=server.shown.title(item_id) or item_id, kind=kind_text
     )
 
 
@@ -177,17 +177,3 @@ def _move(before: int | None, now: int) -> str:
     if before is None:
         return "+"
     return "" if before == now else f"{'↑' if before > now else '↓'}{abs(before - now)}"
-
-
-def check_from_page(request: Asked) -> None:
-    """Refuse a form that another site sends: it cannot set this header.
-
-    Raises
-    ------
-    Problem
-        403 without the header that htmx sets.
-    """
-    if request.headers.get("hx-request") != "true":
-        raise Problem(
-            403, "origin", "only the page itself may change something here", remedy="use the routes below /v1"
-        )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Protocol
+from collections.abc import Sequence
+from typing import Annotated, Final, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Meta
 
+from models.rules.row_rules import Rules
 from streams.contract.records import Identifier, ShortText, TimestampMs
 from streams.server.gate.problems import Problem
 from streams.server.lists.answers import MAX_EXCLUDED, MAX_N, ListedItem, Question, UserList
@@ -86,6 +88,44 @@ class ScoredItems(msgspec.Struct):
     items: list[ScoredItem]
 
 
+class RulesEffect(NamedTuple):
+    """What other rules would do to a list, all else equal."""
+
+    now: RankedAnswer
+    then: RankedAnswer
+
+
+class MapPoint(NamedTuple):
+    """An item on a map of the catalogue."""
+
+    item_id: str
+    title: str
+    x: float
+    y: float
+
+
+class ItemMap(NamedTuple):
+    """The catalogue on two axes.
+
+    Parameters
+    ----------
+    shares : of the variance of the items' vectors, that along each axis
+    n_items, n_measured : all items, and those from whose vectors the axes come
+    points : a sample of the items
+    window : the items of the user's window, the newest last
+    user : where the user's own vector lies; None where the window says nothing
+    """
+
+    artifact: str
+    generation: int
+    shares: tuple[float, float]
+    n_items: int
+    n_measured: int
+    points: list[MapPoint]
+    window: list[MapPoint]
+    user: tuple[float, float] | None
+
+
 class Ranker(Protocol):
     """Answers with the model. For one event loop.
 
@@ -103,11 +143,33 @@ class Ranker(Protocol):
         key : of the user's records
         """
 
+    async def under_rules(self, key: bytes, rules: Rules | None) -> RulesEffect | None:
+        """Return a user's list under the rules in force, and as it would be under others.
+
+        None where the server has no window of the user.
+
+        Parameters
+        ----------
+        key : of the user's records
+        rules : None for none
+        """
+
     async def rank(self, asked: RankQuestion) -> RankedAnswer:
         """Return the caller's candidates in the model's order."""
 
     async def similar(self, item_id: str, n: int, category: str | None) -> ScoredItems:
         """Return the items nearest to an item."""
+
+    async def item_map(self, key: bytes | None) -> ItemMap:
+        """Return the catalogue on two axes, with a user on it.
+
+        Parameters
+        ----------
+        key : of the user's records; None for no user
+        """
+
+    async def places(self, item_ids: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """Return where items lie on the map; unknown ones are left out."""
 
     async def popular(self, n: int, category: str | None, since_ms: int | None = None) -> ScoredItems:
         """Return the most popular items.
@@ -137,11 +199,23 @@ class NoRanker:
         """Know no user."""
         return None
 
+    async def under_rules(self, key: bytes, rules: Rules | None) -> RulesEffect | None:
+        """Refuse."""
+        raise _off()
+
     async def rank(self, asked: RankQuestion) -> RankedAnswer:
         """Refuse."""
         raise _off()
 
     async def similar(self, item_id: str, n: int, category: str | None) -> ScoredItems:
+        """Refuse."""
+        raise _off()
+
+    async def item_map(self, key: bytes | None) -> ItemMap:
+        """Refuse."""
+        raise _off()
+
+    async def places(self, item_ids: Sequence[str]) -> dict[str, tuple[float, float]]:
         """Refuse."""
         raise _off()
 

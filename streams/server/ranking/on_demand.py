@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final, TypeVar
 
 from models.base.event_types import EventTypes
 from models.base.types import Behaviours
+from models.features.columns import Row
 from models.ranking.asked_items import allowed_rows, heaviest_items, popular_items, similar_items
 from models.ranking.catalogue.ruled import narrowed
 from models.ranking.catalogue.snapshot import Catalogue
 from models.ranking.lists import RankedBatch, RankedItem, RankedList
 from models.ranking.pipeline import Pipeline
+from models.rules.row_rules import Rules
 from streams.contract.records import SourceRank
+from streams.recommender.list_encoding import UserWindow
 from streams.recommender.list_records import behaviours
 from streams.recommender.served import Served
 from streams.server.gate.problems import Problem, bad_value, not_ready
@@ -25,13 +29,16 @@ from streams.server.lists.shown_items import ShownItems
 from streams.server.parts.ranking import (
     Behaved,
     Features,
+    ItemMap,
     RankedAnswer,
     RankQuestion,
+    RulesEffect,
     ScoredItem,
     ScoredItems,
     SessionQuestion,
 )
 from streams.server.parts.why import WhyAnswer, WhyQuestion
+from streams.server.ranking.item_map import ItemMaps
 from streams.server.ranking.known_users import KnownUsers
 from streams.server.ranking.served_model import ServedModel
 from streams.server.ranking.why import WhyAnswers, open_list
@@ -69,6 +76,7 @@ class OnDemand:
         self._clock = clock
         self._pipelines: dict[int, Pipeline] = {}
         self._pipelines_of = ""
+        self._maps = ItemMaps(model.thread, shown, known)
 
     async def session(self, asked: SessionQuestion) -> RankedAnswer:
         """Return a list for a visitor."""
@@ -90,21 +98,12 @@ class OnDemand:
         window, begun_ns = self._known.window(key), time.time_ns()
         if window is None:
             return None
-        served, users, features = self._served(), [(key, window)], self._known.features(key)
+        served, features = self._served(), self._known.features(key)
         pipeline = self._pipeline(served, n)
 
         def job() -> RankedList:
             catalogue = self._narrowed(served.catalogue, category=asked.category, exclude=sorted(asked.exclude))
-            lists = pipeline.recommend(
-                catalogue,
-                [behaviours(window)],
-                [served.left_out(window)],
-                [features] if features else None,
-                seeds=served.seeds(users),
-                repeats=served.repeats,
-                weights=served.weights(users),
-            )
-            return _finite(lists)
+            return _of_user(served, pipeline, catalogue, (key, window), features)
 
         made = self._answer(served, await self._rank(job), n, explain=asked.explain)
         self._note(key, "list on demand", begun_ns, window.revision)
@@ -132,6 +131,30 @@ class OnDemand:
         self._note(key, "why", begun_ns, window.revision)
         return answer
 
+    async def under_rules(self, key: bytes, rules: Rules | None) -> RulesEffect | None:
+        """Return a user's list under the rules in force, and as it would be under others.
+
+        Both are made now, of the same window and as long as the recommender makes them.
+        """
+        window = self._known.window(key)
+        if window is None:
+            return None
+        served, features, now_ms = self._served(), self._known.features(key), int(1000 * self._clock())
+
+        def job() -> tuple[Served, list[RankedList]]:
+            other = served.under(rules, now_ms)
+            lists = [
+                _of_user(one, one.model.pipeline, one.catalogue, (key, window), features) for one in (served, other)
+            ]
+            return other, lists
+
+        other, (now, then) = await self._model.thread.run(job)
+        gone = self._shown.hidden_under((item.item_id for item in then.items), rules)
+        return RulesEffect(
+            self._answer(served, now, len(now.items), explain=False),
+            self._answer(other, then, len(then.items), explain=False, hidden=gone),
+        )
+
     async def rank(self, asked: RankQuestion) -> RankedAnswer:
         """Return the caller's candidates in the model's order."""
         served, window = self._served(), self._window(asked.events)
@@ -158,6 +181,14 @@ class OnDemand:
         if found is None:
             raise _no_item(item_id)
         return self._scored(served, found)
+
+    async def item_map(self, key: bytes | None) -> ItemMap:
+        """Return the catalogue on two axes, with a user's vector and window on it."""
+        return await self._maps.with_user(self._served(), key)
+
+    async def places(self, item_ids: Sequence[str]) -> dict[str, tuple[float, float]]:
+        """Return where items lie on the map; unknown ones are left out."""
+        return await self._maps.places(self._served(), item_ids)
 
     async def popular(self, n: int, category: str | None, since_ms: int | None = None) -> ScoredItems:
         """Return the most popular items."""
@@ -236,8 +267,11 @@ class OnDemand:
         now_ms = int(1000 * self._clock())
         return narrowed(catalogue, allowed_rows(catalogue, now_ms, category=category, exclude=exclude, only=only))
 
-    def _answer(self, served: Served, found: RankedList, n: int, *, explain: bool) -> RankedAnswer:
-        hidden = self._shown.hidden(item.item_id for item in found.items)
+    def _answer(
+        self, served: Served, found: RankedList, n: int, *, explain: bool, hidden: AbstractSet[str] | None = None
+    ) -> RankedAnswer:
+        if hidden is None:
+            hidden = self._shown.hidden(item.item_id for item in found.items)
         items = [self._item(item, explain=explain) for item in found.items if item.item_id not in hidden]
         versions = served.versions
         return RankedAnswer(versions.artifact, found.degraded, items[:n], versions.rules)
@@ -267,6 +301,20 @@ def ranked(pipeline: Pipeline, catalogue: Catalogue, window: Behaviours, feature
         When the model gives a number that is not finite.
     """
     return _finite(pipeline.recommend(catalogue, [window], [set()], None if features is None else [features]))
+
+
+def _of_user(served: Served, pipeline: Pipeline, catalogue: Catalogue, user: UserWindow, features: Row) -> RankedList:
+    """Return the list of a user's window as the recommender makes it, without followed users."""
+    lists = pipeline.recommend(
+        catalogue,
+        [behaviours(user[1])],
+        [served.left_out(user[1])],
+        [features] if features else None,
+        seeds=served.seeds([user]),
+        repeats=served.repeats,
+        weights=served.weights([user]),
+    )
+    return _finite(lists)
 
 
 def _finite(lists: RankedBatch) -> RankedList:

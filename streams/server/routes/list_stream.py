@@ -56,7 +56,7 @@ async def lists(
             if found != last:
                 last = found
                 yield _message(found)
-            if not await _woken(changed, server.ready.stopping, beat_s):
+            if not await woken(changed, server.ready.stopping, wait_s=beat_s):
                 yield ServerSentEventMessage(data=None, comment="alive")
 
 
@@ -71,11 +71,11 @@ def _message(found: bytes) -> ServerSentEventMessage:
     return ServerSentEventMessage(event="list" if found else "removed", data=found.decode() or "{}")
 
 
-async def _woken(changed: asyncio.Event, stopping: asyncio.Event, beat_s: float) -> bool:
-    """Wait for a change or the end; return False where neither came in time."""
-    waits = [asyncio.ensure_future(event.wait()) for event in (changed, stopping)]
+async def woken(*events: asyncio.Event, wait_s: float) -> bool:
+    """Wait for one of some events; return False where none came in time."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
     try:
-        done, _ = await asyncio.wait(waits, timeout=beat_s, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(waits, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
         return bool(done)
     finally:
         for wait in waits:

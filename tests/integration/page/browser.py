@@ -63,6 +63,7 @@ class Browser:
         self._buffer = b""
         self._last_id = 0
         self._tabs: dict[str, Tab] = {}
+        self._targets: list[str] = []
 
     def __enter__(self) -> Browser:
         return self
@@ -118,11 +119,18 @@ class Browser:
         if tab is not None:
             tab.note(message["method"], message.get("params", {}))
 
+    def close_tabs(self) -> None:
+        """Close all tabs, and so their connections."""
+        for target in self._targets:
+            self.call("Target.closeTarget", targetId=target)
+        self._targets, self._tabs = [], {}
+
     def tab(self, width: int = 1280, height: int = 900, scheme: Literal["light", "dark"] = "light") -> Tab:
         """Return a new tab of a size in CSS pixels, whose system prefers a colour scheme."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = self._tabs[session] = Tab(self, session)
+        self._targets.append(target)
         for domain in ("Page", "Runtime", "Log", "Network"):
             tab.call(f"{domain}.enable")
         is_phone = width < 600

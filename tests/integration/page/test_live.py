@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from models.rules.document import version_of
 from streams.contract.kafka_records import OutRecord
 from streams.contract.records import encode
 from streams.contract.rejects import Reject
 from streams.contract.windows import WindowState
-from streams.errors import RecordError
+from streams.errors import InputError, RecordError
 from streams.kafka.publisher import Publisher
 from streams.kafka.topics import create_topics
-from streams.server.page import windows
-from streams.server.page.rejects import TopicRejects
-from streams.server.page.tails import BrokerFlow
-from streams.server.page.windows import Found, WindowReader
-from streams.settings.load import Settings
+from streams.server.page.topics import windows
+from streams.server.page.topics.announcer import TopicAnnouncer
+from streams.server.page.topics.deployment import TopicDeployment
+from streams.server.page.topics.rejects import TopicRejects
+from streams.server.page.topics.tails import BrokerFlow
+from streams.server.page.topics.windows import Found, WindowReader
+from streams.settings.load import RecommenderSettings, Settings
 from tests.integration.lists.recommender_runs import WAIT_S, publish, recommender, variables_of, windows_of
 from tests.integration.page.browser import Browser
 from tests.integration.reading import read_all
@@ -134,6 +138,52 @@ def test_the_flow_is_measured_on_the_topics(settings: Settings) -> None:
         assert offsets.ends == {"events": 0, "sequences": 12, "recommendations": 6}
         assert offsets.lag == {"events": 0, "sequences": 12}
         assert delays.keys() == {"window_list"} and delays["window_list"].n == 6
+
+    asyncio.run(run())
+
+
+def test_a_model_and_rules_are_announced_and_looked_at(settings: Settings, tmp_path: Path) -> None:
+    """As the commands do it: within the roots, and only after what the visitor saw."""
+    roots = RecommenderSettings(artifact=str(tiny.artifact()))
+    settings = replace(settings, recommender=roots)
+    asyncio.run(create_topics(settings.kafka))
+    place = str(tiny.artifact())
+
+    async def run() -> None:
+        announcer, deployment = TopicAnnouncer(settings), TopicDeployment(settings.kafka)
+        assert place in await announcer.proposed()
+        look = await deployment.look()
+        assert (look.models, look.rules, look.live) == ({}, {}, [])
+        checked = await announcer.check(place)
+        assert checked.golden in ("equal", "none") and not checked.told
+        with pytest.raises(InputError, match="outside"):
+            await announcer.check(str(tmp_path))
+        with pytest.raises(InputError, match="when it was checked"):
+            await announcer.publish(place, "", "0" * 64, None)
+        with pytest.raises(InputError, match="look again"):
+            await announcer.publish(place, "live@0.9", checked.sha256, None)
+        announcement = await announcer.publish(place, "", checked.sha256, 1.0)
+        with pytest.raises(InputError, match="look again"):
+            await announcer.publish(place, "", checked.sha256, None)
+        first = await announcer.put_rules("list_size = 5", "")
+        with pytest.raises(InputError, match="look again"):
+            await announcer.put_rules("list_size = 6", "")
+        deadline = time.monotonic() + WAIT_S
+        while len((look := await deployment.look()).rules) < 2 or not look.models:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        held = look.models["live"]
+        assert held.record is not None and (held.id, held.record.artifact) == (announcement, checked.artifact)
+        assert (held.record.uri, held.record.previous, held.record.refresh_days) == (place, None, 1.0)
+        assert look.rules["default"].id == first
+        with pytest.raises(InputError, match="look again"):
+            await announcer.rollback("", None)
+        taken_back = await announcer.rollback(announcement, None)
+        await announcer.rollback_rules(version_of("list_size = 5"))
+        while (look := await deployment.look()).models["live"].id != taken_back or look.rules["default"].record:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.05)
+        assert look.models["live"].record is None
 
     asyncio.run(run())
 

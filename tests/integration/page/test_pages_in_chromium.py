@@ -10,6 +10,7 @@ import pytest
 from tests.integration.page.browser import Browser
 from tests.integration.page.screenshots import FOLDER, SHOTS, Shot
 from tests.integration.page.shop import IDS, USER, open_shop
+from tests.unit.streams.server.page.deployed import NEW, NEXT, ROOT
 
 pytestmark = pytest.mark.long
 
@@ -19,7 +20,11 @@ PAGES = (
     f"/page/user?id={USER}",
     "/page/items",
     f"/page/item?id={IDS[3]}",
+    f"/page/items/map?user={USER}",
+    "/page/models",
+    f"/page/rules?user={USER}",
     "/page/rejects?reason=missing",
+    "/page/runs",
     "/page/static/nothing.css",
 )
 #: Each label, name and landmark that somebody needs who does not see the page.
@@ -57,8 +62,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@pytest.mark.parametrize("language", ["en", "zh"])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "zh")])
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("path", PAGES)
 def test_a_page_is_whole(browser: Browser, shop: str, path: str, width: int, theme: str, language: str) -> None:
@@ -135,6 +139,79 @@ def test_rejects_show_their_bytes_and_are_checked_before_they_are_sent(browser: 
     tab.wait("document.getElementById('said').innerText.startsWith('84 events would be sent; 6 would be')")
     tab.ask("document.querySelector('button[value=send]').click()")
     tab.wait("document.getElementById('said').innerText.startsWith('84 events sent')")
+    assert tab.problems == []
+
+
+def test_a_model_is_checked_before_it_is_published(browser: Browser, shop: str) -> None:
+    """Two steps by keyboard; an artifact with other golden lists, or from elsewhere, is refused."""
+    tab = browser.tab(390)
+    tab.open(f"{shop}/page/models?language=en")
+    tab.ask("document.getElementById('place').focus()")
+    for place, told in (("/etc", "outside /srv/models"), (f"{ROOT}/unlike", "Recommenders refuse an artifact")):
+        tab.ask(f"document.getElementById('place').value = '{place}'")
+        tab.press("Enter", 13)
+        tab.wait(f"document.getElementById('confirm').innerText.includes('{told}')")
+        assert tab.ask("document.querySelectorAll('#confirm button').length") == 0
+    tab.ask(f"document.getElementById('place').value = '{ROOT}/2026-12-01'")
+    tab.press("Enter", 13)
+    tab.wait(f"document.getElementById('confirm').innerText.includes('Publish {NEXT}?')")
+    assert "0.2134" in tab.ask("document.getElementById('confirm').innerText")
+    tab.wait("document.querySelector('#confirm button')?.checkVisibility()")
+    tab.ask("document.querySelector('#confirm button').focus()")
+    tab.press("Enter", 13)
+    tab.wait("document.getElementById('confirm').innerText.startsWith('Announced: live@0.8')")
+    tab.ask("document.getElementById('roll-back').click()")
+    tab.wait(f"document.getElementById('confirm').innerText.includes('Take {NEW} back')")
+    tab.ask("document.querySelector('#confirm button').click()")
+    tab.wait("document.getElementById('confirm').innerText.startsWith('Announced: live@0.8')")
+    assert tab.ask("document.documentElement.scrollWidth") <= 390
+    assert tab.problems == []
+
+
+def test_rules_are_tried_on_a_users_list_before_they_are_put(browser: Browser, shop: str) -> None:
+    """An error names its line; a preview marks what changes; a text that changed is refused."""
+    tab = browser.tab(390)
+    tab.open(f"{shop}/page/rules?user={USER}&language=en")
+    write = "document.getElementById('rules-text').value = "
+    press = "document.querySelector('main form button').click()"
+    tab.ask(write + """'deny = ["sku-1001"]\\nlist_size = 0\\n'""")
+    tab.ask(press)
+    tab.wait("document.getElementById('confirm').innerText.startsWith('line 2: list_size=0: must be between 1')")
+    tab.ask(write + """'deny = ["sku-1001"]\\n[[pins]]\\nitem = "sku-1004"\\nplace = 1\\n'""")
+    tab.ask(press)
+    tab.wait("document.getElementById('confirm').innerText.includes('can be used')")
+    fates = "[...document.querySelectorAll('#confirm .list > li')].map(li => li.className.slice(3)).join(' ')"
+    assert tab.ask(fates) == "down gone same same up up up down same same up new"
+    assert tab.ask("document.documentElement.scrollWidth") <= 390
+    tab.ask(write + "'deny = []'")
+    tab.ask("document.querySelector('#confirm button').click()")
+    tab.wait("document.getElementById('confirm').innerText.includes('changed since the preview')")
+    tab.ask(press)
+    tab.wait("document.getElementById('confirm').innerText.includes('can be used')")
+    tab.ask("document.querySelector('#confirm button').click()")
+    tab.wait("document.getElementById('confirm').innerText.startsWith('Announced: default@0.4')")
+    assert tab.problems == []
+
+
+def test_a_click_on_the_map_shows_and_marks_the_nearest_items(browser: Browser, shop: str) -> None:
+    """The form beside it does the same for who sees no map; the user and the window are on it."""
+    tab = browser.tab()
+    tab.open(f"{shop}/page/items/map?user={USER}&language=en")
+    tab.wait("document.getElementById('map').dataset.drawn")
+    chart = "echarts.getInstanceByDom(document.getElementById('map'))"
+    series = f"Object.fromEntries({chart}.getOption().series.map(one => [one.id, one.data.length]))"
+    assert tab.ask(series) == {"items": 910, "near": 0, "window": 4, "user": 1}
+    x, y = tab.ask(f"{chart}.convertToPixel('grid', [-0.56, -0.34])")  # of sku-1003
+    left, top = tab.ask("(r => [r.left, r.top])(document.getElementById('map').getBoundingClientRect())")
+    for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+        pressed = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+        tab.call("Input.dispatchMouseEvent", type=kind, x=left + x, y=top + y, **pressed)
+    tab.wait("document.querySelectorAll('#near .list > li').length")
+    tab.wait(f"{series}.near === 9")
+    tab.ask("document.getElementById('of').value = 'sku-1003'")
+    tab.ask("document.querySelector('#near-head + form button').click()")
+    tab.wait("document.getElementById('near').innerText.startsWith('Head torch, 400 lm')")
+    assert "Down jacket" in tab.ask("document.getElementById('near').innerText")
     assert tab.problems == []
 
 

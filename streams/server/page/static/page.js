@@ -3,21 +3,29 @@
 
 const LIST = "#live .list > li";
 let placesBefore = new Map();
+let revisionBefore = "";
+let placesOfRevisionBefore = new Map();
 
 function places() {
   return new Map([...document.querySelectorAll(LIST)].map((li, index) => [li.dataset.item, index]));
 }
 
-function markMoves() {
-  for (const [index, li] of [...document.querySelectorAll(LIST)].entries()) {
-    const before = placesBefore.get(li.dataset.item);
-    const moved = li.querySelector(".moved");
-    if (before === undefined) {
-      li.classList.add("is-new");
-      moved.textContent = "+";
-    } else if (before !== index) {
-      moved.textContent = (before > index ? "↑" : "↓") + Math.abs(before - index);
+function moves(before, now) {
+  const found = new Map();
+  for (const [item, index] of now) {
+    const place = before.get(item);
+    if (place !== index) {
+      found.set(item, place === undefined ? "+" : (place > index ? "↑" : "↓") + Math.abs(place - index));
     }
+  }
+  return found;
+}
+
+function showMarks(marks) {
+  for (const li of document.querySelectorAll(LIST)) {
+    const mark = marks.get(li.dataset.item) || "";
+    li.classList.toggle("is-new", mark === "+");
+    li.querySelector(".moved").textContent = mark;
   }
 }
 
@@ -26,20 +34,74 @@ function tellLost(isLost) {
 }
 
 document.addEventListener("htmx:beforeSwap", (event) => {
+  if (event.detail.xhr.status >= 400 && event.detail.requestConfig.elt.hasAttribute("hx-trigger")) {
+    event.detail.shouldSwap = false;  // a part that comes again and again shows what it had
+    return;
+  }
   if (event.detail.target.id === "live") {
     placesBefore = places();
+    revisionBefore = event.detail.target.dataset.revision;
   }
 });
 
 document.addEventListener("htmx:afterSettle", (event) => {
   const live = document.getElementById("live");
   if (live && event.detail.elt.id === "live") {
-    if (placesBefore.size) {
-      markMoves();
+    if (live.dataset.revision !== revisionBefore) {  // else the window, or a provisional list, has changed
+      placesOfRevisionBefore = placesBefore;
+      document.getElementById("changed").textContent = live.dataset.says;
     }
-    document.getElementById("changed").textContent = live.dataset.says;
+    showMarks(placesOfRevisionBefore.size ? moves(placesOfRevisionBefore, places()) : new Map());
+    askForNews();  // a state that came while this one was on its way
   }
 });
+
+// A user's page: the server sends a mark of each new state, and the page asks for what it does not show.
+const LOST_AFTER_MS = 3000;
+let newestMark = "";
+
+function askForNews() {
+  const live = document.getElementById("live");
+  if (live && newestMark && live.dataset.seen !== newestMark) {
+    htmx.trigger(live, "news");
+  }
+}
+
+// Only a page that is seen listens: a browser opens few connections to one server.
+let stream = null;
+let losing = 0;
+
+function listen() {
+  const live = document.getElementById("live");
+  if (!live || document.hidden || stream) {
+    return;
+  }
+  stream = new EventSource(live.dataset.stream);
+  stream.addEventListener("changed", (event) => {
+    newestMark = event.data;
+    askForNews();
+  });
+  stream.addEventListener("open", () => {
+    clearTimeout(losing);
+    losing = 0;
+    tellLost(false);
+  });
+  stream.addEventListener("error", () => {
+    losing = losing || setTimeout(() => tellLost(true), LOST_AFTER_MS);
+  });
+}
+
+function stopListening() {
+  if (stream) {
+    stream.close();
+    stream = null;
+    clearTimeout(losing);
+    losing = 0;
+  }
+}
+
+document.addEventListener("DOMContentLoaded", listen);
+document.addEventListener("visibilitychange", () => (document.hidden ? stopListening() : listen()));
 
 for (const name of ["htmx:sendError", "htmx:timeout"]) {
   document.addEventListener(name, () => tellLost(true));

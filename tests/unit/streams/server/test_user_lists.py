@@ -8,11 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from models.base.event_types import DEFAULT_TYPES
 from models.ranking.catalogue import build_catalogue
 from models.rules.repeats import ALL_REPEATS
+from models.rules.row_rules import Rules
 from streams.contract.records import Recommendation, User, encode
 from streams.contract.windows import Trigger, WindowItem, WindowState, seen_hash
 from streams.recommender.list_encoding import ListEncoder
@@ -131,6 +133,50 @@ def test_the_pushed_list_is_the_answer_where_it_suffices(tmp_path: Path) -> None
         assert is_made and len(others) == 3 and not {"i10", "i11"} & set(others)
         is_made, none = await asked(category="no such")
         assert is_made and none == []
+
+    asyncio.run(run())
+
+
+def test_other_rules_are_tried_on_the_list_that_the_recommender_would_make(tmp_path: Path) -> None:
+    """All else is equal: without rules the two lists are; nothing is put in force."""
+
+    async def run() -> None:
+        app, state = RankingApp(tmp_path), window("i03", "i05", "i06")
+        await app.take("u", state)
+        ranker = app.app.server.ranker
+        plain = await ranker.under_rules(b"u", None)
+        assert plain is not None and plain.now == plain.then
+        ids = [one.item_id for one in plain.now.items]
+        assert ids == [one.item_id for one in app.pushed(state).items]
+        rules = Rules.of(f'deny = ["{ids[0]}"]\nlist_size = 6\n[[pins]]\nitem = "{ids[3]}"\nplace = 1\n')
+        found = await ranker.under_rules(b"u", rules)
+        assert found is not None and [one.item_id for one in found.now.items] == ids
+        then = [one.item_id for one in found.then.items]
+        assert then[0] == ids[3] and len(then) == 6 and ids[0] not in then
+        assert (found.now.rules, found.then.rules) == ("", rules.version)
+        assert app.served.rules is None and await ranker.under_rules(b"stranger", rules) is None
+
+    asyncio.run(run())
+
+
+def test_the_map_has_the_items_and_the_user_on_the_same_axes(tmp_path: Path) -> None:
+    """Places are of unit vectors; a user without a window is not on the map."""
+
+    async def run() -> None:
+        app = RankingApp(tmp_path)
+        await app.take("u", window("i03", "i05", "gone", "i03"))
+        ranker, catalogue = app.app.server.ranker, app.served.catalogue
+        found, nobody = await ranker.item_map(b"u"), await ranker.item_map(b"stranger")
+        assert len(found.points) == found.n_items == found.n_measured == catalogue.n_items
+        assert sorted(one.item_id for one in found.window) == ["i03", "i05"] and found.user is not None
+        assert (nobody.user, nobody.window, nobody.points) == (None, [], found.points)
+        places = {one.item_id: (one.x, one.y) for one in found.points}
+        assert all((one.x, one.y) == pytest.approx(places[one.item_id]) for one in found.window)
+        assert await ranker.places(["i03", "nothing"]) == {"i03": pytest.approx(places["i03"])}
+        unit = catalogue.unit[catalogue.rows_of(["i03", "i05"])]
+        apart = np.subtract(places["i03"], places["i05"])
+        assert 0 < np.linalg.norm(apart) <= np.linalg.norm(unit[0] - unit[1]) + 1e-6
+        assert 0 < sum(found.shares) <= 1 and np.hypot(*found.user) < 2
 
     asyncio.run(run())
 

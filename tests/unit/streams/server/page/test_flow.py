@@ -10,10 +10,10 @@ import msgspec
 import pytest
 
 from streams.errors import BrokerError
-from streams.server.page import flow
-from streams.server.page.flow import Delay, FlowWatch, Offsets, Source, delay_of, look_between
-from streams.server.page.shell import duration, rate
-from streams.server.page.tails import Tails, delays_of, tails_of
+from streams.server.page.frame.shell import duration, rate
+from streams.server.page.topics import flow
+from streams.server.page.topics.flow import Delay, FlowWatch, Offsets, Source, delay_of, look_between
+from streams.server.page.topics.tails import Tails, delays_of, tails_of
 
 
 class Record(NamedTuple):

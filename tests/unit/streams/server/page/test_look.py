@@ -8,13 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from streams.server.page.look import LANGUAGES, Look, accepted, look_of
-from streams.server.page.shell import PAGES, TEMPLATES
-from streams.server.page.texts import locale
+from streams.server.page.frame.look import LANGUAGES, Look, accepted, look_of
+from streams.server.page.frame.shell import PAGES, TEMPLATES
+from streams.server.page.frame.texts import locale
 
 PAGE = TEMPLATES.parent
 #: Keys that are put together: these beginnings stand in the code.
-MADE_OF_PARTS = ("type.", "source.", "degraded.", "theme.", "window.", "flow.event_", "flow.window_")
+MADE_OF_PARTS = (
+    "type.", "source.", "degraded.", "theme.", "window.", "flow.event_", "flow.window_", "golden.", "stage.", "app.",
+    "fate.", "effect.", "runs.kind_",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -72,7 +75,7 @@ def test_every_text_that_is_asked_for_exists_and_each_is_asked_for() -> None:
 
 def test_no_template_has_script_or_style_of_its_own() -> None:
     """The content security policy would refuse them, and only in the browser."""
-    for path in sorted(Path(TEMPLATES).iterdir()):
+    for path in sorted(Path(TEMPLATES).rglob("*.j2")):
         text = path.read_text("utf-8")
         assert not re.search(r"<style|\sstyle=|\son[a-z]+=|javascript:|hx-on|\|\s*safe\b", text), path.name
         assert all(" src=" in tag for tag in re.findall(r"<script[^>]*>", text)), path.name

@@ -12,9 +12,9 @@ import pytest
 from streams.contract.records import Item, RecommendedItem, SourceRank
 from streams.server.gate.key_file import Keys, add_key
 from streams.server.lists.answers import ListedItem
+from streams.server.page.frame.shell import POLICY
+from streams.server.page.frame.static_files import CACHE, address_of, static_files
 from streams.server.page.routes import page_router
-from streams.server.page.shell import POLICY
-from streams.server.page.static_files import CACHE, address_of, static_files
 from streams.server.parts.ranking import RankedAnswer, ScoredItem, ScoredItems, SessionQuestion
 from tests.unit.streams.server.served import ServedApp, a_list
 

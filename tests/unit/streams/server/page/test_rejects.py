@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from streams.server.page.rejects import SHOWN_BYTES, RejectsLook, as_bytes, as_line, known_reason
+from streams.server.page.topics.rejects import SHOWN_BYTES, RejectsLook, as_bytes, as_line, known_reason
 
 
 def test_bytes_are_rows_of_sixteen_with_offset_digits_and_text() -> None:

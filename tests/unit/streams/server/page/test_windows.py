@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.server.page.windows import NewestWindows
+from streams.server.page.topics.windows import NewestWindows
 
 
 def test_the_longest_untouched_window_is_dropped_first() -> None:

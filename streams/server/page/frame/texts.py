@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-FOLDER: Final = Path(__file__).parent / "locales"
+FOLDER: Final = Path(__file__).parent.parent / "locales"
 
 #: Returns the text of a key, with its ``{names}`` filled in.
 Texts = Callable[..., str]

@@ -13,7 +13,7 @@ from streams.contract.windows import Trigger
 from streams.kafka.group_watch import GroupWatch
 from streams.kafka.readers import start_reader
 from streams.kafka.topic_reader import partition_count, read_to_ends
-from streams.server.page.flow import READ_BY, TOPICS, Delay, Offsets, Source, delay_of
+from streams.server.page.topics.flow import READ_BY, TOPICS, Delay, Offsets, Source, delay_of
 from streams.settings.load import KafkaSettings
 
 #: Newest records of each partition that are joined.

@@ -25,6 +25,7 @@ from streams.errors import HeadraceError, RecordError
 from streams.kafka.publisher import partition_of
 from streams.kafka.readers import open_reader
 from streams.kafka.topic_reader import partition_count, read_to_ends
+from streams.server.lists.listeners import Listeners
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -99,7 +100,12 @@ class NewestWindows:
 
 
 class WindowReader:
-    """Gives users' newest windows. For one event loop."""
+    """Gives users' newest windows. For one event loop.
+
+    Attributes
+    ----------
+    listeners : wakes those who wait for a user's next window, or for the end of its search
+    """
 
     def __init__(self, kafka: KafkaSettings) -> None:
         self._kafka = kafka
@@ -111,6 +117,7 @@ class WindowReader:
         self._tails: dict[int, int] = {}
         self._asked_s = 0.0
         self.caught_up = asyncio.Event()
+        self.listeners = Listeners()
 
     def ask(self, key: bytes) -> Found:
         """Return what is known of a user's window; look for one that is not known."""
@@ -172,6 +179,7 @@ class WindowReader:
                 if record.key:
                     self._newest.put(record.key, record.value)
                     self._missing.pop(record.key, None)
+            self.listeners.wake(record.key for record in records if record.key)
 
     async def _search(self, key: bytes) -> None:
         """Look for a user's window before the tail of its partition."""
@@ -182,6 +190,7 @@ class WindowReader:
         while len(self._missing) >= MAX_MISSING:
             self._missing.popitem(last=False)
         self._missing[key] = state, time.monotonic() + RECALL_S
+        self.listeners.wake([key])
 
     async def _searched(self, key: bytes) -> State:
         partition = partition_of(key, len(self._tails), self._kafka.partitioner)

@@ -12,12 +12,12 @@ import jinja2
 from litestar import Request, Response
 from litestar.datastructures import Cookie
 
-from streams.server.page.look import COOKIE_PREFIX, LANGUAGE_NAME, LANGUAGES, THEME_NAME, THEMES, Look, look_of
-from streams.server.page.static_files import address_of
-from streams.server.page.texts import text_or, texts_of
+from streams.server.page.frame.look import COOKIE_PREFIX, LANGUAGE_NAME, LANGUAGES, THEME_NAME, THEMES, Look, look_of
+from streams.server.page.frame.static_files import address_of
+from streams.server.page.frame.texts import text_or, texts_of
 
 Asked = Request[Any, Any, Any]
-TEMPLATES: Final = Path(__file__).parent / "templates"
+TEMPLATES: Final = Path(__file__).parent.parent / "templates"
 HTML: Final = "text/html"
 YEAR_S: Final = 365 * 86_400
 #: Nothing from elsewhere, nothing inline: a text of the catalogue can bring no script.
@@ -46,7 +46,10 @@ PAGES: Final = (
     ("/", "nav.overview"),
     ("/page/users", "nav.users"),
     ("/page/items", "nav.items"),
+    ("/page/models", "nav.models"),
+    ("/page/rules", "nav.rules"),
     ("/page/rejects", "nav.rejects"),
+    ("/page/runs", "nav.runs"),
 )
 
 

@@ -12,7 +12,7 @@ from litestar.params import FromPath
 
 from streams.server.gate.problems import Problem
 
-FOLDER: Final = Path(__file__).parent / "static"
+FOLDER: Final = Path(__file__).parent.parent / "static"
 PATH: Final = "/page/static/"
 MEDIA_TYPES: Final[dict[str, str]] = {
     ".css": "text/css",

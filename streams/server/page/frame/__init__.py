@@ -1,0 +1,1 @@
+"""The frame of every page: language and colours, texts, static files, security headers."""
