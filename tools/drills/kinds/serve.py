@@ -60,6 +60,8 @@ async def script(drill: Drill) -> None:
             await shop.round(number, [next(changes) for _ in range(N_CHANGES)], deletes_store=next(deletes))
         async with drill.load.at_rest():
             await shop.check_all_lists("at rest")
+            # with a catalogue made anew: until then, reasons of lists count withdrawn items as near
+            await shop.changes.publish()
             drill.items[:] = catalogue_without(shop.changes.items, shop.changes.hidden.newest)
             # a list of each user by what is in force at the end, for the verdict of all drills
             await drill.load.prefill()
