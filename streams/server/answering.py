@@ -113,13 +113,17 @@ class WithoutModel:
         while True:
             try:
                 async with aclosing(follow(self._settings.kafka, "models", ModelAnnouncement)) as changes:
+                    held = (await anext(changes)).get(name)
+                    self._answer(f"{name}@none" if held is None else held.id)
                     async for changed in changes:
                         if name in changed:
-                            told = "it has no model: serve_ranking is off"
-                            self._receipts.give("model", changed[name].id, stage="done", detail=told)
+                            self._answer(changed[name].id)
             except BrokerError as exc:
                 log.warning("models: not read, trying again: %s", exc)
                 await asyncio.sleep(RETRY_S)
+
+    def _answer(self, announcement: str) -> None:
+        self._receipts.give("model", announcement, stage="done", detail="it has no model: serve_ranking is off")
 
 
 async def _poll(consumer: object) -> None:
