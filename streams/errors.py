@@ -10,6 +10,7 @@
     ├── RejectCeilingError        more rejects than the operator allows (reject_ceiling_share)
     ├── TopicError                topics missing or unlike the contract
     ├── BrokerError               no broker, or it refused
+    ├── StoreError                the store of lists does not answer, or it refused
     ├── FencedError              another worker has taken a partition over: this one stops writing
     └── StalledError              offsets do not move: the supervisor must restart the worker
 """
@@ -65,6 +66,10 @@ class TopicError(HeadraceError):
 
 class BrokerError(HeadraceError):
     """The broker cannot be reached or refused a request."""
+
+
+class StoreError(HeadraceError):
+    """The server's store of lists cannot be reached or refused a request."""
 
 
 class FencedError(HeadraceError):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from streams.announcements.receipts import Receipts
-from streams.contract.marks import is_former
 from streams.contract.pseudonyms import open_pseudonyms
 from streams.kafka.permissions import prepare
 from streams.runtime.tracing import open_tracing
@@ -24,8 +23,9 @@ from streams.server.lists.answers import ListAnswers
 from streams.server.lists.follower import ListFollower
 from streams.server.lists.list_traces import ListTraces, WindowTraces
 from streams.server.lists.listeners import Listeners
+from streams.server.lists.open_store import open_store
+from streams.server.lists.patience import Patience
 from streams.server.lists.records import KeptRecords, Kind, forget_user
-from streams.server.lists.rocksdb_store import RocksDbStore
 from streams.server.lists.shown_items import ShownItems
 from streams.server.lists.store import Change
 from streams.server.lists.takers import ItemTaker, RulesFollower, UserTaker
@@ -102,26 +102,27 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
         keys = Keys(Path(keys_file)) if keys_file else None
         pseudonyms = open_pseudonyms(settings.kafka)
         await prepare(settings.kafka, "server")
-        store = RocksDbStore(folder / "lists")
+        store = await open_store(settings, folder)
         opened.push_async_callback(store.close)
         records, writer = KeptRecords(folder / "records"), Writer(settings.kafka)
         opened.callback(records.close)
         opened.push_async_callback(writer.close)
         measures, shown, listeners = Measures(), ShownItems(), Listeners()
+        # One each: only the follower knows whether a store that answers again is still the same.
+        patience, erasing = Patience(measures.add), Patience(measures.add)
         tracing = open_tracing(settings.watching, "headrace-server", settings.kafka.client_id)
         if tracing is not None:
             opened.push_async_callback(asyncio.to_thread, tracing.close)
         traces, requests = (None, None) if tracing is None else (ListTraces(tracing), RequestTraces(tracing))
-        lists = ListFollower(settings.kafka, store, listeners.tell, measures.add, traces=traces)
+        lists = ListFollower(settings.kafka, store, listeners.tell, measures.add, patience, traces)
         erased: list[Callable[[bytes, int], None]] = [partial(forget_user, records)]
 
         async def erase(marks: Mapping[bytes, int]) -> None:
             for key, mark in marks.items():
-                if is_former(await store.get(key), mark):
-                    await store.remove(key)
-                    listeners.tell([Change(0, key, b"", None)])
+                await erasing.until(partial(store.remove, key, mark))
                 for remove in erased:
                     remove(key, mark)
+                listeners.tell([Change(0, key, b"", None)])
             await store.scrub(marks)
             await asyncio.to_thread(records.scrub, marks)
 
@@ -135,7 +136,8 @@ async def open_server(settings: Settings) -> AsyncIterator[Opened]:
             erased.append(known.forget)
             reading.entries["windows"] = TopicFollower(settings.kafka, "sequences", known.take)
         ready = Readiness(
-            reading.needed() | {"privacy": forgotten.caught_up}, {} if model is None else {"the model": model.ready}
+            reading.needed() | {"privacy": forgotten.caught_up, "the store of lists": patience.answers},
+            {} if model is None else {"the model": model.ready},
         )
         _measure(measures, reading, shown, ready)
         failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()

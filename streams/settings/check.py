@@ -18,7 +18,7 @@ from streams.errors import SettingsError
 
 PREFIX: Final = "HEADRACE_"
 #: Settings whose values are never shown.
-SECRETS: Final = frozenset({"sasl_password"})
+SECRETS: Final = frozenset({"sasl_password", "serve_store_password"})
 
 
 def refused(name: str, value: object, limit: str) -> SettingsError:

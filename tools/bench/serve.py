@@ -35,6 +35,7 @@ from streams.kafka.batch_writer import BatchWriter, delivered
 from streams.kafka.publisher import KeyHomes
 from streams.kafka.topic_reader import partition_count
 from streams.settings.load import Settings
+from streams.settings.urls import store_address
 from tools.bench.live.changing_catalogue import made_artifact
 from tools.bench.live.deployment import deployment
 from tools.bench.live.http_load import Answers, Client
@@ -62,6 +63,7 @@ class Options:
     rate : requests a second for pushed lists
     demand_rate : requests a second for lists on demand
     seconds : of each measurement in each round
+    store : Redis or Valkey that holds the lists; empty means RocksDB
     """
 
     users: int
@@ -71,6 +73,7 @@ class Options:
     seconds: float
     rounds: int
     preset: str
+    store: str
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--demand-rate", type=float, default=100.0, help="requests/s, on demand (default: %(default)g)")
     parser.add_argument("--seconds", type=float, default=8.0, help="of a measurement (default: %(default)g)")
     parser.add_argument("--rounds", type=int, default=3, help="of all measurements (default: %(default)s)")
+    parser.add_argument("--store", default="", help="redis:// or valkey:// that holds the lists, instead of RocksDB")
     parser.add_argument("--preset", choices=("demo", "best"), default="best", help="sizes of the model")
 
 
@@ -102,7 +106,11 @@ def options_of(args: argparse.Namespace) -> Options:
     ):
         if not least <= value <= most:
             raise InputError(f"{name} {value:g}: must be from {least:g} to {most:g}")
-    return Options(args.users, args.items, args.rate, args.demand_rate, args.seconds, args.rounds, args.preset)
+    if args.store:
+        store_address("--store", args.store, "HEADRACE_SERVE_STORE_PASSWORD_FILE")
+    return Options(
+        args.users, args.items, args.rate, args.demand_rate, args.seconds, args.rounds, args.preset, args.store
+    )
 
 
 def run(options: Options) -> dict[str, Any]:
@@ -112,11 +120,12 @@ def run(options: Options) -> dict[str, Any]:
         artifact = made_artifact(folder, options.preset, options.items, 1)  # type: ignore[arg-type]
         with deployment(None, artifact, folder) as (settings, _, _):
             asyncio.run(_fill(settings, options))
-            with _server(settings, folder) as (pid, url):
+            with _server(settings, folder, options.store) as (pid, url):
                 found = asyncio.run(_measured(options, pid, url))
     return {
         "subject": "serve",
         "preset": options.preset,
+        "store": options.store.partition(":")[0] or "rocksdb",
         "users": options.users,
         "items": options.items,
         "date": datetime.now(UTC).date().isoformat(),
@@ -162,10 +171,11 @@ async def _fill(settings: Settings, options: Options) -> None:
 
 
 @contextmanager
-def _server(settings: Settings, folder: Path) -> Iterator[tuple[int, str]]:
+def _server(settings: Settings, folder: Path, store: str) -> Iterator[tuple[int, str]]:
     """Give the process and the URL of a server that ranks, once it is ready."""
     own = {
         "HEADRACE_SERVE_DIR": str(folder / "serve"),
+        "HEADRACE_SERVE_STORE": store,
         "HEADRACE_SERVE_RANKING": "on",
         "HEADRACE_ENCODER_CACHE_DIR": str(folder / "encoder-cache"),
         "HEADRACE_ARTIFACT_ROOTS": str(folder),
@@ -267,7 +277,9 @@ def _spread(rounds: list[dict[str, float]]) -> dict[str, list[float]]:
 
 def as_table(result: dict[str, Any]) -> list[str]:
     """Return the result for people."""
-    lines = [f"{result['users']:,} users, {result['items']:,} items, preset {result['preset']}; median (least to most)"]
+    lines = [
+        f"{result['users']:,} users, {result['items']:,} items, preset {result['preset']}, {result['store']}; median (least to most)"
+    ]
     for name, title in (
         ("pushed_most", "pushed lists, as many as possible"),
         ("pushed_at_rate", f"pushed lists, {result['rate']:g}/s"),

@@ -28,7 +28,7 @@ LATENCY_BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05,
 NO_ROUTE: Final = "none"
 #: What the server measures when it is asked, by name.
 GAUGES: Final[dict[str, str]] = {
-    "lists": "lists in the store, as it estimates",
+    "lists": "lists in the store, as it estimates; NaN while it does not answer",
     "lists_lag": "records on recommendations that are not read, as the broker last said",
     "items": "items of the catalogue, shown or not",
     "ready": "1 when all is read that requests need",
@@ -37,6 +37,7 @@ GAUGES: Final[dict[str, str]] = {
 COUNTERS: Final[dict[str, str]] = {
     "lists_read": "records read from recommendations",
     "lists_malformed": "records on recommendations that are no lists",
+    "store_failures": "requests that the store of lists did not answer, or refused, while lists were read",
     "items_malformed": "records on items that break the contract",
     "users_malformed": "records on users that break the contract",
     "windows_malformed": "records on sequences that are no windows, read by a server that ranks",

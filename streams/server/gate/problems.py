@@ -82,12 +82,23 @@ def not_ready(waiting: str) -> Problem:
 
     Parameters
     ----------
-    waiting : what it still reads
+    waiting : what it waits for
     """
     return Problem(
         503,
         "not-ready",
-        f"the server has not read all of {waiting}",
+        f"the server still waits for {waiting}",
+        remedy="ask again in a second; /readyz says when the server is ready",
+        headers={"Retry-After": "1"},
+    )
+
+
+def no_store() -> Problem:
+    """Return the problem of a store of lists that does not answer; the log says more of it."""
+    return Problem(
+        503,
+        "store",
+        "the store of lists does not answer",
         remedy="ask again in a second; /readyz says when the server is ready",
         headers={"Retry-After": "1"},
     )

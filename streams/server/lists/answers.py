@@ -12,10 +12,11 @@ import msgspec
 
 from streams.contract.pseudonyms import Pseudonyms
 from streams.contract.records import Recommendation, RecommendedItem, SourceRank
-from streams.server.gate.problems import Problem, bad_value
+from streams.errors import StoreError
+from streams.server.gate.problems import Problem, bad_value, no_store, not_ready
 from streams.server.lists.list_traces import ListTraces
 from streams.server.lists.shown_items import ShownItems
-from streams.server.lists.store import ListStore
+from streams.server.lists.store import ListStore, StoreLostError
 from streams.settings.record_limits import MAX_ID_LENGTH
 
 #: Most items that a question may ask for, and most that it may exclude.
@@ -148,9 +149,20 @@ class ListAnswers:
         return (user_id if self._pseudonyms is None else self._pseudonyms.of(user_id)).encode()
 
     async def stored(self, user_id: str) -> Recommendation | None:
-        """Return a user's newest list as it was published; None for a user without one."""
+        """Return a user's newest list as it was published; None for a user without one.
+
+        Raises
+        ------
+        Problem
+            503 while the store does not answer, or is filled anew.
+        """
         key = self.key_of(user_id)
-        value = await self._store.get(key)
+        try:
+            value = await self._store.get(key)
+        except StoreLostError:
+            raise not_ready("recommendations") from None
+        except StoreError:
+            raise no_store() from None
         found = None if value is None else self._decoder.decode(value)
         return None if found is None or self._is_former(key, found.revision) else found
 
@@ -163,7 +175,7 @@ class ListAnswers:
         Raises
         ------
         Problem
-            404 for a user without a list, or with one that is too old.
+            404 for a user without a list, or with one that is too old; 503 as :meth:`stored`.
         """
         begun_ns = 0 if self._traces is None else time.time_ns()
         question.check()

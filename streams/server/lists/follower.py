@@ -2,13 +2,16 @@
 
 ::
 
-    the store's offsets ──► can they be trusted? ──no──► empty the store
-                                   │ yes                     │
-                                   ▼                         ▼
-                            go on behind them         from the beginning ──► caught up ──► ready
+    the store's state ──► can it be trusted? ──no──► begin a new life ──► from the beginning
+                               │ yes                                         │
+                               ▼                                             ▼
+                        go on behind its offsets ────────────────► caught up ──► ready
+                               ▲                                             │
+                               └── it is another life, or lacks records ◄────┘
 
 A store that has not followed for long may have missed the removal of a user: the broker deletes
-what says so after a day. It is emptied and filled again.
+what says so after a day. It is emptied and filled again. A store that does not answer is asked
+again; meanwhile nothing is read on, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -16,8 +19,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from aiokafka import TopicPartition
@@ -32,7 +36,8 @@ from streams.kafka.readers import open_reader
 from streams.kafka.topic_reader import partition_count
 from streams.kafka.topic_specs import TOMBSTONE_RETENTION_MS
 from streams.server.lists.list_traces import ListTraces
-from streams.server.lists.store import FORM, Change, ListStore, packed_rank
+from streams.server.lists.patience import Found, Patience
+from streams.server.lists.store import FORM, Change, ListStore, Span, State, StoreLostError, packed_rank
 from streams.settings.load import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -43,10 +48,12 @@ POLL_MS: Final = 1_000
 #: Records that are taken at once; between two such pieces the server answers requests.
 PIECE: Final = 100
 RETRY_S: Final = 2.0
-#: Seconds between two notes that the store follows.
-NOTE_EVERY_S: Final = 30.0
+#: Seconds between two looks whether the store is still the one that is followed.
+KEEP_EVERY_S: Final = 1.0
 #: A store that has not followed for longer may have missed a removal.
 MAX_GAP_MS: Final = TOMBSTONE_RETENTION_MS // 2
+#: While a store is filled, somebody must have put something into it within this time.
+MAX_FILLING_GAP_MS: Final = 60_000
 
 
 @dataclass
@@ -55,7 +62,7 @@ class Progress:
 
     Parameters
     ----------
-    caught_up : set once the store has all that the topic had when the server started
+    caught_up : set while the store has all that the topic had when this server began to follow it
     lag : records that are not read, as the broker last said
     """
 
@@ -70,7 +77,7 @@ class ListFollower:
     ----------
     told : called with the changes of each piece, when the store has them
     count : adds to the counters ``lists_read`` and ``lists_malformed``
-    clock : seconds since 1970
+    patience : asks the store again while it does not answer
     traces : learns which lists are traced; None where nothing is traced
     """
 
@@ -80,17 +87,18 @@ class ListFollower:
         store: ListStore,
         told: Callable[[Sequence[Change]], None] = lambda changes: None,
         count: Callable[[str, int], None] = lambda name, n: None,
-        clock: Callable[[], float] = time.time,
+        patience: Patience | None = None,
         traces: ListTraces | None = None,
     ) -> None:
         self._kafka = kafka
         self._store = store
         self._told = told
         self._count = count
-        self._clock = clock
+        self._patience = patience or Patience()
         self._decoder = RecordDecoder(Recommendation)
         self._traces = traces
-        self._noted_s = 0.0
+        self._positions: dict[int, int] = {}
+        self._kept_s = -KEEP_EVERY_S
         self.progress = Progress()
 
     async def run(self) -> None:
@@ -104,6 +112,8 @@ class ListFollower:
         while True:
             try:
                 await self._follow()
+            except StoreLostError as exc:
+                log.warning("recommendations: read again: %s", exc)
             except (BrokerError, KafkaError, OSError) as exc:
                 log.warning("recommendations: not read, trying again: %s", exc)
                 await asyncio.sleep(RETRY_S)
@@ -113,40 +123,51 @@ class ListFollower:
         tps = [TopicPartition(topic, number) for number in range(await partition_count(self._kafka, topic))]
         async with open_reader(self._kafka) as consumer:
             consumer.assign(tps)
-            begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
-            positions = await self._begin(
-                {tp.partition: begins[tp] for tp in tps}, {tp.partition: ends[tp] for tp in tps}
-            )
+            ends = await self._begin(consumer, tps)
             for tp in tps:
-                consumer.seek(tp, positions[tp.partition])
-            behind = {tp: ends[tp] for tp in tps if positions[tp.partition] < ends[tp]}
+                consumer.seek(tp, self._positions[tp.partition])
+            behind = {tp: end for tp, end in ends.items() if self._positions[tp.partition] < end}
             while True:
                 behind = {tp: end for tp, end in behind.items() if await consumer.position(tp) < end}
+                await self._keep(consumer, tps, is_complete=not behind)
                 if not behind:
                     self.progress.caught_up.set()
                 fetched = await consumer.getmany(timeout_ms=POLL_MS if not behind else POLL_MS // 10)
                 for tp, records in fetched.items():
                     await self.take(tp.partition, records)
-                await self._note(consumer, tps)
 
-    async def _begin(self, begins: Mapping[int, int], ends: Mapping[int, int]) -> dict[int, int]:
-        """Return where to read on; empty the store where its lists cannot be trusted."""
-        known, notes = await self._store.offsets(), await self._store.notes()
-        why = distrust(known, notes, begins, ends, int(1000 * self._clock()))
-        if why:
-            if known:
+    async def _begin(self, consumer: Any, tps: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
+        """Note where to read on, and return the ends; empty a store that cannot be trusted."""
+        while True:
+            state = await self._asked(self._store.state)  # first: others put records into it
+            begins, ends = await consumer.beginning_offsets(tps), await consumer.end_offsets(tps)
+            first = {tp.partition: begins[tp] for tp in tps}
+            why = distrust(state, first, {tp.partition: ends[tp] for tp in tps})
+            if not why:
+                self._store.follow(state.life)
+                self._positions = dict(state.offsets)
+                return dict(ends)
+            self.progress.caught_up.clear()
+            if state.life:
                 log.warning("the store of lists is filled anew: %s", why)
-            await self._store.clear()
-            await self._store.note("form", FORM)
-            return dict(begins)
-        return dict(known)
+            await self._asked(partial(self._store.begin, state.life, first))
+
+    async def _asked(self, ask: Callable[[], Awaitable[Found]]) -> Found:
+        """Return the store's answer, however long it takes; with a loss nothing is ready at once."""
+        try:
+            return await self._patience.until(ask)
+        except StoreLostError:
+            self.progress.caught_up.clear()
+            raise
 
     async def take(self, partition: int, records: Sequence[ConsumedRecord]) -> None:
         """Put records of a partition into the store, piece by piece."""
         for start in range(0, len(records), PIECE):
             piece = records[start : start + PIECE]
             changes = [change for record in piece if (change := self._change(record)) is not None]
-            await self._store.apply(partition, piece[-1].offset + 1, changes)
+            span = Span(partition, self._positions.get(partition, 0), piece[-1].offset + 1)
+            await self._asked(partial(self._store.apply, span, changes))
+            self._positions[partition] = span.end
             self._count("lists_read", len(piece))
             self._told(changes)
             await asyncio.sleep(0)
@@ -169,43 +190,40 @@ class ListFollower:
             log.warning("recommendations: offset %d of partition %d left out: %s", *place, exc, extra=extra)
             return None
 
-    async def _note(self, consumer: Any, tps: Sequence[TopicPartition]) -> None:
+    async def _keep(self, consumer: Any, tps: Sequence[TopicPartition], *, is_complete: bool) -> None:
         """Note the lag, and now and then that the store is as the topic is."""
         lags = [(consumer.highwater(tp) or 0) - await consumer.position(tp) for tp in tps]
         self.progress.lag = sum(max(0, lag) for lag in lags)
-        now_s = self._clock()
-        if self.progress.caught_up.is_set() and abs(now_s - self._noted_s) >= NOTE_EVERY_S:
-            self._noted_s = now_s
-            for tp in tps:  # passes what is no record, such as the marker of a transaction
-                await self._store.apply(tp.partition, await consumer.position(tp), ())
-            await self._store.note("followed_ms", str(int(1000 * now_s)))
+        now_s = time.monotonic()
+        if now_s - self._kept_s < KEEP_EVERY_S and is_complete is self.progress.caught_up.is_set():
+            return
+        self._kept_s = now_s
+        # Passes what is no record, such as the marker of a transaction.
+        spans = [Span(tp.partition, self._positions[tp.partition], await consumer.position(tp)) for tp in tps]
+        await self._asked(partial(self._store.keep, spans, is_complete=is_complete))
+        self._positions = {span.partition: span.end for span in spans}
 
 
-def distrust(
-    known: Mapping[int, int],
-    notes: Mapping[str, str],
-    begins: Mapping[int, int],
-    ends: Mapping[int, int],
-    now_ms: int,
-) -> str:
+def distrust(state: State, begins: Mapping[int, int], ends: Mapping[int, int]) -> str:
     """Return why the lists of a store cannot be trusted; empty where they can.
 
     Parameters
     ----------
-    known : the store's offsets, by partition
-    notes : the store's notes
     begins, ends : of the topic, by partition
     """
-    if notes.get("form") != FORM:
+    if state.form != FORM:
         return "it has another form"
-    if known.keys() != begins.keys():
-        return f"it knows {len(known)} partitions of {len(begins)}"
-    followed_ms = int(notes.get("followed_ms", "0"))
-    if not 0 <= now_ms - followed_ms <= MAX_GAP_MS:
+    if state.offsets.keys() != begins.keys():
+        return f"it knows {len(state.offsets)} partitions of {len(begins)}"
+    if not _is_within(state.followed_ago_ms, MAX_GAP_MS) and not _is_within(state.filled_ago_ms, MAX_FILLING_GAP_MS):
         return "it has not followed the topic for so long that removals may be missed"
-    for partition, offset in known.items():
+    for partition, offset in state.offsets.items():
         if offset < begins[partition]:
             return f"records of partition {partition} were deleted before it read them"
         if offset > ends[partition]:
             return f"partition {partition} ends before what it has read: the topic was made anew"
     return ""
+
+
+def _is_within(ago_ms: int | None, most_ms: int) -> bool:
+    return ago_ms is not None and 0 <= ago_ms <= most_ms

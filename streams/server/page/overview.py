@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Response, get
 
 from streams.server.gate.callers import needs
+from streams.server.lists.store import count_of
 from streams.server.page.frame.forms import Asked
 from streams.server.page.frame.shell import HEADERS, look_of_request, show
 from streams.server.page.frame.texts import texts_of
@@ -31,7 +32,7 @@ async def overview_numbers(request: Asked, server: TheServer) -> Response[bytes]
 async def _numbers(server: Server) -> dict[str, Any]:
     return {
         "waiting": server.ready.waiting(),
-        "n_lists": await server.store.count(),
+        "n_lists": await count_of(server.store),
         "n_items": len(server.shown),
         "has_rules": server.shown.rules is not None,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import msgspec
@@ -9,6 +10,7 @@ from litestar import MediaType, Response, get
 
 from streams.server.gate.callers import needs
 from streams.server.gate.measures import TEXT
+from streams.server.lists.store import count_of
 from streams.server.parts.server import TheServer
 
 READY: Final = "ready"
@@ -47,5 +49,6 @@ async def readyz(server: TheServer) -> Response[Health]:
 )
 async def metrics(server: TheServer) -> Response[bytes]:
     """Return the server's counters, gauges and latencies."""
-    server.measures.put("lists", await server.store.count())
+    n_lists = await count_of(server.store)
+    server.measures.put("lists", math.nan if n_lists is None else n_lists)
     return Response(server.measures.as_text(), media_type=TEXT)

@@ -19,6 +19,8 @@ from streams.server.routes.pushed_lists import PROBLEMS
 
 #: Seconds between two comments, without which proxies close a quiet connection.
 BEAT_S: Final = 15.0
+#: Seconds until a server that cannot answer now is asked again.
+AWAY_S: Final = 1.0
 
 
 @get(
@@ -53,18 +55,24 @@ async def lists(
         while not server.ready.stopping.is_set():
             changed.clear()
             found = await _encoded(server, question)
-            if found != last:
+            if found is None:
+                yield ServerSentEventMessage(data=None, comment="waiting")
+                await woken(server.ready.stopping, wait_s=AWAY_S)
+                changed.set()
+            elif found != last:
                 last = found
                 yield _message(found)
             if not await woken(changed, server.ready.stopping, wait_s=beat_s):
                 yield ServerSentEventMessage(data=None, comment="alive")
 
 
-async def _encoded(server: Server, question: Question) -> bytes:
+async def _encoded(server: Server, question: Question) -> bytes | None:
+    """Return a user's list; empty where there is none, None while the server cannot know."""
     try:
+        server.ready.check()
         return msgspec.json.encode(await server.lists.answer(question))
-    except Problem:
-        return b""
+    except Problem as problem:
+        return None if problem.status == 503 else b""
 
 
 def _message(found: bytes) -> ServerSentEventMessage:

@@ -27,7 +27,7 @@ from streams.server.lists.listeners import Listeners
 from streams.server.lists.records import KeptRecords
 from streams.server.lists.rocksdb_store import RocksDbStore
 from streams.server.lists.shown_items import ShownItems
-from streams.server.lists.store import Change, packed_rank
+from streams.server.lists.store import Change, ListStore, Span, packed_rank
 from streams.server.lists.takers import ItemTaker, UserTaker
 from streams.server.parts.ranking import NoRanker
 from streams.server.parts.readiness import Readiness
@@ -75,6 +75,13 @@ def memory_tracing() -> tuple[Tracing, InMemorySpanExporter]:
     return Tracing(provider, 0.0), ended
 
 
+async def begun(store: ListStore, n_partitions: int = 1) -> ListStore:
+    """Begin an empty life of a store, follow it, and return the store."""
+    await store.begin((await store.state()).life, dict.fromkeys(range(n_partitions), 0))
+    store.follow((await store.state()).life)
+    return store
+
+
 class FakeWriter:
     """A broker that has every record at once, and readers that follow at once."""
 
@@ -116,11 +123,12 @@ class ServedApp:
         shown: ShownItems | None = None,
         traces: ListTraces | None = None,
         request_traces: RequestTraces | None = None,
+        store: ListStore | None = None,
         **settings: Any,
     ) -> None:
         self.caught_up = asyncio.Event()
         self.caught_up.set()
-        self.store = RocksDbStore(folder / "store")
+        self.store: ListStore = RocksDbStore(folder / "store") if store is None else store
         self.shown = ShownItems(lambda: NOW_MS / 1000) if shown is None else shown
         make = getattr(ranker, "user", None)  # fakes know no users
         clock = lambda: NOW_MS / 1000 + 60  # noqa: E731
@@ -152,9 +160,11 @@ class ServedApp:
 
     async def put(self, *lists: Recommendation) -> None:
         """Put lists into the store."""
-        known = (await self.store.offsets()).get(0, 0)
+        if not (await self.store.state()).life:
+            await begun(self.store)
+        known = (await self.store.state()).offsets[0]
         changes = [change(known + n, found) for n, found in enumerate(lists)]
-        await self.store.apply(0, known + len(lists), changes)
+        await self.store.apply(Span(0, known, known + len(lists)), changes)
         self.listeners.tell(changes)
 
     async def ask(self, path: str, method: str = "GET", **options: Any) -> httpx.Response:

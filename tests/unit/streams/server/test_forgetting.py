@@ -18,10 +18,11 @@ from streams.server.lists.answers import ListAnswers, Question
 from streams.server.lists.records import KeptRecords, forget_user
 from streams.server.lists.rocksdb_store import RocksDbStore
 from streams.server.lists.shown_items import ShownItems
+from streams.server.lists.store import Span
 from streams.server.ranking.known_users import KnownUsers
 from streams.settings.load import KafkaSettings
 from tests.support.builders import FakeRecord
-from tests.unit.streams.server.served import NOW_MS, a_list, change
+from tests.unit.streams.server.served import NOW_MS, a_list, begun, change
 
 
 class RecordingReceipts:
@@ -95,16 +96,16 @@ def test_a_list_of_a_former_life_is_in_no_answer(tmp_path: Path) -> None:
     """
 
     async def run() -> None:
-        store = RocksDbStore(tmp_path)
+        store = await begun(RocksDbStore(tmp_path))
         answers = ListAnswers(
             store,
             ShownItems(),
             clock=lambda: NOW_MS / 1000,
             is_former=lambda key, revision: key == b"u" and revision <= NOW_MS,
         )
-        await store.apply(0, 1, [change(0, a_list("u", 7, event_ts=NOW_MS + 5))])
+        await store.apply(Span(0, 0, 1), [change(0, a_list("u", 7, event_ts=NOW_MS + 5))])
         assert await answers.stored("u") is None
-        await store.apply(0, 2, [change(1, a_list("u", NOW_MS + 2, event_ts=NOW_MS + 1))])
+        await store.apply(Span(0, 1, 2), [change(1, a_list("u", NOW_MS + 2, event_ts=NOW_MS + 1))])
         assert (await answers.answer(Question("u"))).revision == NOW_MS + 2
         await store.close()
 

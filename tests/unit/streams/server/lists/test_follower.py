@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 
 from streams.contract.records import encode
-from streams.server.lists.follower import MAX_GAP_MS, ListFollower, distrust
+from streams.server.lists.follower import MAX_FILLING_GAP_MS, MAX_GAP_MS, ListFollower, distrust
 from streams.server.lists.rocksdb_store import RocksDbStore
+from streams.server.lists.store import State
 from streams.settings.load import KafkaSettings
-from tests.unit.streams.server.served import NOW_MS, a_list
-
-GOOD = {"form": "1", "followed_ms": str(NOW_MS - 1_000)}
+from tests.unit.streams.server.served import a_list, begun
 
 
 def record(offset: int, key: bytes | None, value: bytes | None) -> Any:
@@ -26,7 +25,7 @@ def test_lists_removals_and_nonsense(tmp_path: Path) -> None:
     """Nonsense is counted and passed over: the lists behind it are taken."""
 
     async def run() -> None:
-        store = RocksDbStore(tmp_path)
+        store = await begun(RocksDbStore(tmp_path))
         counted: dict[str, int] = {}
 
         def count(name: str, n: int) -> None:
@@ -44,29 +43,32 @@ def test_lists_removals_and_nonsense(tmp_path: Path) -> None:
         assert await store.get(b"u") == encode(a_list("u"))
         assert await store.get(b"v") == encode(a_list("v")), "JSON is kept as msgpack"
         assert counted == {"lists_read": 5, "lists_malformed": 2} and told == [b"u", b"v", b"w"]
-        assert await store.offsets() == {0: 5}
+        assert (await store.state()).offsets == {0: 5}
         await store.close()
 
     asyncio.run(run())
 
 
+GOOD = State("life", "1", {0: 5, 1: 7}, 1_000, None)
+
+
 @pytest.mark.parametrize(
-    ("known", "notes", "why"),
+    ("state", "why"),
     [
-        ({0: 5, 1: 7}, GOOD, ""),
-        ({}, {}, "another form"),
-        ({0: 5, 1: 7}, GOOD | {"form": "0"}, "another form"),
-        ({0: 5}, GOOD, "knows 1 partitions of 2"),
-        ({0: 5, 1: 7}, {"form": "1"}, "removals may be missed"),
-        ({0: 5, 1: 7}, GOOD | {"followed_ms": str(NOW_MS - MAX_GAP_MS - 1)}, "removals may be missed"),
-        ({0: 5, 1: 7}, GOOD | {"followed_ms": str(NOW_MS + 1)}, "removals may be missed"),
-        ({0: 1, 1: 7}, GOOD, "partition 0 were deleted"),
-        ({0: 5, 1: 11}, GOOD, "made anew"),
+        (GOOD, ""),
+        (State(), "another form"),
+        (GOOD._replace(form="0"), "another form"),
+        (GOOD._replace(offsets={0: 5}), "knows 1 partitions of 2"),
+        (GOOD._replace(followed_ago_ms=None), "removals may be missed"),
+        (GOOD._replace(followed_ago_ms=MAX_GAP_MS + 1), "removals may be missed"),
+        (GOOD._replace(followed_ago_ms=-1), "removals may be missed"),
+        (GOOD._replace(followed_ago_ms=None, filled_ago_ms=MAX_FILLING_GAP_MS), ""),
+        (GOOD._replace(followed_ago_ms=None, filled_ago_ms=MAX_FILLING_GAP_MS + 1), "removals may be missed"),
+        (GOOD._replace(offsets={0: 1, 1: 7}), "partition 0 were deleted"),
+        (GOOD._replace(offsets={0: 5, 1: 11}), "made anew"),
     ],
 )
-def test_a_store_is_trusted_only_where_no_removal_can_be_missing(
-    known: dict[int, int], notes: dict[str, str], why: str
-) -> None:
+def test_a_store_is_trusted_only_where_no_removal_can_be_missing(state: State, why: str) -> None:
     """Two partitions, of which the first begins at 2 and both end at 10."""
-    found = distrust(known, notes, {0: 2, 1: 0}, {0: 10, 1: 10}, NOW_MS)
+    found = distrust(state, {0: 2, 1: 0}, {0: 10, 1: 10})
     assert why in found and bool(why) == bool(found)

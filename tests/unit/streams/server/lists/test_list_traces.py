@@ -20,7 +20,7 @@ from streams.server.lists.rocksdb_store import RocksDbStore
 from streams.server.lists.shown_items import ShownItems
 from streams.settings.load import KafkaSettings
 from tests.support.builders import FakeRecord
-from tests.unit.streams.server.served import NOW_MS, a_list
+from tests.unit.streams.server.served import NOW_MS, a_list, begun
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = [(HEADER, f"00-{TRACE}-{SPAN}-01".encode())]
@@ -39,7 +39,7 @@ def test_an_answer_goes_on_with_the_trace_of_its_list(tmp_path: Path) -> None:
 
     async def scenario() -> list[float]:
         traces, ended = traced()
-        store = RocksDbStore(tmp_path / "store")
+        store = await begun(RocksDbStore(tmp_path / "store"))
         ages: list[float] = []
         shown = ShownItems(lambda: NOW_MS / 1000)
         answers = ListAnswers(store, shown, None, lambda: NOW_MS / 1000 + 60, ages.append, traces)
@@ -74,7 +74,7 @@ def test_a_record_that_is_left_out_is_named_by_its_place(tmp_path: Path, caplog:
     """The log line has the coordinates as fields, for ``log_format=json``."""
 
     async def take() -> None:
-        store = RocksDbStore(tmp_path / "store")
+        store = await begun(RocksDbStore(tmp_path / "store"), 3)
         await ListFollower(KafkaSettings(), store).take(2, [FakeRecord(b"u", b"no list", 7, 2, "shop.recommendations")])
         await store.close()
 

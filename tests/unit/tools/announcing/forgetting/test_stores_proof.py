@@ -9,7 +9,8 @@ from streams.contract.records import User, encode
 from streams.contract.windows import Trigger, WindowItem, WindowState
 from streams.server.lists.records import KeptRecords, forget_user
 from streams.server.lists.rocksdb_store import RocksDbStore
-from tests.unit.streams.server.served import NOW_MS, a_list, change
+from streams.server.lists.store import Span
+from tests.unit.streams.server.served import NOW_MS, a_list, begun, change
 from tools.announcing.forgetting.files_proof import read_files
 from tools.announcing.forgetting.people import Person
 from tools.announcing.forgetting.topics_proof import Traces
@@ -30,7 +31,11 @@ def fill(folder: Path, revision: int, written_ms: int) -> tuple[RocksDbStore, Ke
     item = WindowItem(NOW_MS, "e", "a", "view")
     window = WindowState(1, revision, NOW_MS, [item], Trigger("e", NOW_MS, 0))
     changes = [change(n, a_list(f"other-{n:04}", 1)) for n in range(300)]
-    asyncio.run(store.apply(0, 301, [*changes, change(300, a_list(USER, revision))]))
+
+    async def put() -> None:
+        await (await begun(store)).apply(Span(0, 0, 301), [*changes, change(300, a_list(USER, revision))])
+
+    asyncio.run(put())
     records.put("windows", USER.encode(), encode(window), written_ms)
     records.put("users", USER.encode(), encode(User(1, USER, {"age": 3.0})), written_ms)
     return store, records
@@ -53,7 +58,7 @@ def test_an_erased_user_leaves_no_byte(tmp_path: Path) -> None:
     store, records = fill(tmp_path, 3, MARK)
 
     async def erase() -> None:
-        await store.remove(USER.encode())
+        await store.remove(USER.encode(), MARK)
         await store.scrub([USER.encode()])
 
     asyncio.run(erase())
