@@ -153,7 +153,7 @@ class ListFollower:
             await self._asked(partial(self._store.begin, state.life, first))
 
     async def _asked(self, ask: Callable[[], Awaitable[Found]]) -> Found:
-        """Return the store's answer, however long it takes; with a loss nothing is ready at once."""
+        """Return the store's answer, however long it takes; after a loss nothing is ready."""
         try:
             return await self._patience.until(ask)
         except StoreLostError:

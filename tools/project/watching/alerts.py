@@ -215,7 +215,7 @@ SERVER: Final = (
         "5m",
         "page",
         "{{ $labels.instance }} is not ready.",
-        "/readyz names what it still reads.",
+        "/readyz names what it waits for; a store of lists that does not answer is in its log.",
     ),
     Alert(
         "HeadraceServeBehind",

@@ -219,8 +219,12 @@ ROWS: Final[dict[str, tuple[Panel, ...]]] = {
         ),
         Panel(
             "Refused",
-            "Requests without a known key, and above the rate of their caller.",
-            {"key": _rate("serve_refused_keys"), "rate": _rate("serve_refused_rates")},
+            "Requests without a known key or above the rate of their caller, and what the store of lists refused.",
+            {
+                "key": _rate("serve_refused_keys"),
+                "rate": _rate("serve_refused_rates"),
+                "store": _rate("serve_store_failures"),
+            },
             "reqps",
         ),
         Panel(
