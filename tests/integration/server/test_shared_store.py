@@ -19,7 +19,7 @@ from tests.unit.streams.server.lists.store_servers import StoreServer
 from tools.announcing.forgetting.ask import ask, wait
 from tools.announcing.forgetting.people import Person
 
-pytestmark = [pytest.mark.kafka]
+pytestmark = [pytest.mark.kafka, pytest.mark.long]
 
 
 @pytest.fixture
