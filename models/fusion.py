@@ -9,7 +9,7 @@ ordered candidates were the next item (Platt, Probabilistic Outputs for Support 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -138,6 +138,7 @@ def fit_fusion(
     seed: int,
     epochs: int,
     on_epoch: Callable[[int], None] = lambda _epoch: None,
+    blend: int | None = None,
 ) -> FusionModel:
     """Fit the network, then its sigmoid.
 
@@ -149,14 +150,16 @@ def fit_fusion(
     ----------
     seed : the same data and seed give the same network
     on_epoch : called with the number of each epoch, from 0
+    blend : the column of the blend, where there is one: the linear start is drawn to its order. The
+        cases kept are then the last ones, on which a network fails that learnt a passing fashion
     """
     widths = data.users.shape[1], data.items.shape[1], data.features.shape[2]
     if not bool((data.targets >= 0).any()):
         return popularity_fusion(*widths)
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    model = FusionModel(*widths)
+    model, generator = FusionModel(*widths), torch.Generator().manual_seed(seed)
     order = torch.randperm(len(data.targets), generator=generator)
+    order = order if blend is None else torch.arange(len(order)).flip(0)
     n_kept = int(CALIBRATION_SHARE * len(order))
     kept, learnt = data.part(order[:n_kept].sort().values), data.part(order[n_kept:].sort().values)
     if not bool((learnt.targets >= 0).any()) or not bool((kept.targets >= 0).any()):
@@ -164,7 +167,7 @@ def fit_fusion(
     _standardise(model, data.features[data.valid])
     _begin_with_retrieval(model)
     if data.features.shape[2] > len(FEATURES):
-        _begin_with_best_line(model, learnt, kept)
+        _begin_with_best_line(model, learnt, kept, LINEAR_STARTS if blend is None else (blend,))
     fit_network(model, learnt, kept, epochs, generator, on_epoch)
     _calibrate(model, kept)
     return model
@@ -224,10 +227,7 @@ def _losses(model: FusionModel, data: FusionData) -> Tensor:
 
 @torch.no_grad()
 def _begin_with_retrieval(model: FusionModel) -> None:
-    """Make the network begin with the order of retrieval.
-
-    A fit on a few hundred cases is then either better than retrieval or not kept.
-    """
+    """Make the network begin with the order of retrieval: a fit is better, or not kept."""
     nn.init.normal_(model.body.get_parameter("3.weight"), std=1e-3)
     model.shortcut.weight[0] = _order_of(model, FEATURES.index("retrieval_share"))
 
@@ -240,7 +240,7 @@ def _order_of(model: FusionModel, column: int) -> Tensor:
 
 
 @torch.no_grad()
-def _begin_with_best_line(model: FusionModel, data: FusionData, kept: FusionData) -> None:
+def _begin_with_best_line(model: FusionModel, data: FusionData, kept: FusionData, starts: Sequence[int]) -> None:
     """Make the network begin with the best linear order: a conditional logit (McFadden, 1974).
 
     A few hundred cases move the network's weights too little to learn from zero how often users
@@ -253,7 +253,7 @@ def _begin_with_best_line(model: FusionModel, data: FusionData, kept: FusionData
     own = model.shortcut.weight[0]
     part = data.part(torch.nonzero(data.targets >= 0).flatten()[:LINEAR_CASES])
     found: list[tuple[int, Tensor, Tensor]] = []
-    for column in LINEAR_STARTS:
+    for column in starts:
         start = _order_of(model, column).double()
         for place, weights in enumerate((start, *_lines(model, part, start))):
             own.copy_(weights.float())

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 
+from models.base.experts import POPULAR_OFFSET
 from models.base.types import Float32, Float64, Int64
 
 #: Interest in an item halves in a week: long enough to be stable, short enough to follow a season.
@@ -219,5 +220,5 @@ def log_share(scores: Float32) -> Float32:
     mean = float(scores.mean()) if scores.size else 0.0
     if mean <= 0.0:
         return np.zeros_like(scores)
-    shares: Float32 = np.log(scores / mean + 0.05).astype(np.float32)
+    shares: Float32 = np.log(scores / mean + POPULAR_OFFSET).astype(np.float32)
     return shares

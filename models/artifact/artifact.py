@@ -23,6 +23,7 @@ from models.artifact.golden import GOLDEN, MAX_GOLDEN_BYTES, Golden, encode_gold
 from models.artifact.manifest import DEFAULT_FORMAT, FORMAT, Manifest, read_manifest, version_of
 from models.artifact.shapes import check_newcomers, check_shapes, check_sizes, empty_models
 from models.base.event_types import WindowTypes
+from models.base.experts import blend_weights
 from models.base.types import Float32, Int64
 from models.factors.matrix_factorisation import ItemFactors
 from models.features.side_features import SideFeatures
@@ -74,6 +75,7 @@ class Artifact:
     kinds : the types that the models know, and which ones of a window they must not see
     golden : windows with the lists that they must get; None for an artifact without any
     repeats : whether lists may hold items that the user has had, unless somebody decides otherwise
+    blend : (n_experts,) float32, weights of :data:`models.base.experts.EXPERTS`; None without one
     """
 
     manifest: Manifest
@@ -96,6 +98,7 @@ class Artifact:
     kinds: WindowTypes
     golden: Golden | None = None
     repeats: Repeats = NO_REPEATS
+    blend: Float32 | None = None
 
     def beside(self, deployment: WindowTypes) -> Artifact:
         """Return the artifact for windows of a deployment, which may have other types of events."""
@@ -336,6 +339,7 @@ def _assemble(manifest: Manifest, tensors: dict[str, Tensor], device: str) -> Ar
         device=device,
         kinds=manifest.kinds,
         repeats=manifest.policy,
+        blend=None if isinstance(manifest.blend, UnsetType) else blend_weights(manifest.blend),
     )
 
 

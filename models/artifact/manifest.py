@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from models.base.event_types import DEFAULT_TYPES, MAX_TYPES, WindowType, WindowTypes
+from models.base.experts import EXPERTS
 from models.base.scalar_features import feature_names
 from models.files.plain_files import FileError
 from models.files.tensor_header import TensorSpec
@@ -26,6 +27,7 @@ MAX_QUOTES_PER_ITEM: Final = 8
 
 Name = Annotated[str, Meta(max_length=4_096)]
 Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 TimeMs = Annotated[int, Meta(ge=-1, le=253_402_300_799_999)]
 
 
@@ -64,6 +66,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     leans_until : number of events from which on a list stands on the user's events alone; with
         fewer it leans on popularity, see :mod:`models.ranking.newcomers.leaning`. Absent where it
         never leans
+    blend : weights of simple predictors by name, see :mod:`models.features.blend`; absent
+        where lists never repeat, in older artifacts, and where no case was there to find them
     """
 
     format: int
@@ -93,6 +97,7 @@ class Manifest(msgspec.Struct, kw_only=True):
     newcomers: NewcomerWeights | UnsetType = UNSET
     repeats: Annotated[dict[Name, Name], Meta(min_length=1, max_length=1 + MAX_TYPES)] | UnsetType = UNSET
     leans_until: Annotated[float, Meta(gt=0, le=1e4)] | UnsetType = UNSET
+    blend: Annotated[dict[Name, Share], Meta(min_length=1, max_length=64)] | UnsetType = UNSET
     item_ids: list[Annotated[str, Meta(min_length=1, max_length=512)]]
 
     @property
@@ -110,7 +115,8 @@ class Manifest(msgspec.Struct, kw_only=True):
     @property
     def features(self) -> tuple[str, ...]:
         """The scalar features that fusion reads, in order."""
-        return feature_names(None if self.policy.is_never else self.kinds.names)
+        has_blend = not isinstance(self.blend, UnsetType)
+        return feature_names(None if self.policy.is_never else self.kinds.names, has_blend=has_blend)
 
 
 class _Outline(msgspec.Struct):
@@ -149,13 +155,22 @@ def read_manifest(text: bytes, most_items: int) -> Manifest:
         raise FileError("event_types holds a name twice")
     if not any(one.positive for one in manifest.kinds.types):
         raise FileError("event_types holds no positive type")
+    _check_repeats(manifest)
+    return manifest
+
+
+def _check_repeats(manifest: Manifest) -> None:
+    """Raise :class:`FileError` where a manifest contradicts itself on items that come back."""
     try:
         policy = manifest.policy
     except ValueError as exc:
         raise FileError(f"repeats: {exc}") from exc
     if policy.is_never and not isinstance(manifest.repeats, UnsetType):
         raise FileError("repeats must be absent where no item may come back")
-    return manifest
+    if policy.is_never and not isinstance(manifest.blend, UnsetType):
+        raise FileError("blend must be absent where no item may come back")
+    if not isinstance(manifest.blend, UnsetType) and (unknown := sorted(manifest.blend.keys() - EXPERTS.keys())):
+        raise FileError(f"blend: {unknown[0][:40]!r} must be one of {', '.join(EXPERTS)}")
 
 
 def version_of(manifest: Manifest) -> str:
@@ -178,4 +193,6 @@ def version_of(manifest: Manifest) -> str:
         made_of = (*made_of, manifest.repeats)
     if not isinstance(manifest.leans_until, UnsetType):
         made_of = (*made_of, "leans_until", manifest.leans_until)
+    if not isinstance(manifest.blend, UnsetType):
+        made_of = (*made_of, "blend", manifest.blend)
     return hashlib.sha256(msgspec.json.encode(made_of)).hexdigest()[:12]

@@ -49,8 +49,11 @@ STEP_FEATURES: Final = (
     "lift",
 )
 
+#: The last feature of an artifact that has a blend, see ``models.features.blend``.
+BLEND: Final = "blend"
 
-def feature_names(types: Sequence[str] | None) -> tuple[str, ...]:
+
+def feature_names(types: Sequence[str] | None, *, has_blend: bool = False) -> tuple[str, ...]:
     """Return the scalar features of an artifact, in order.
 
     Parameters
@@ -58,7 +61,9 @@ def feature_names(types: Sequence[str] | None) -> tuple[str, ...]:
     types : names of the types in windows, where lists may hold items of the window: each adds a
         feature that is 1 where the item's newest behaviour is of that type. None for an artifact
         whose lists never hold them
+    has_blend : whether the artifact blends the shares of simple predictors
     """
     if types is None:
         return FEATURES
-    return (*FEATURES, *AGAIN_FEATURES, *STEP_FEATURES, *(f"again as {name}" for name in types))
+    names = (*FEATURES, *AGAIN_FEATURES, *STEP_FEATURES, *(f"again as {name}" for name in types))
+    return (*names, BLEND) if has_blend else names

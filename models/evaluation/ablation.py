@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from models.artifact.artifact import Artifact
-from models.base.scalar_features import FEATURES, STEP_FEATURES
+from models.base.experts import without
+from models.base.scalar_features import BLEND, FEATURES, STEP_FEATURES
 from models.base.types import Bool, Float32, Int64
+from models.features.blend import fill_blend
 from models.features.columns import Row
 from models.metrics.bootstrap import difference_interval
 from models.metrics.ranking import MISSED, summarize, values_of_ranks
@@ -36,7 +38,7 @@ class Ablation:
     def __init__(self, artifact: Artifact, n_cases: int, seed: int) -> None:
         self._artifact, self._names = artifact, artifact.manifest.features
         steps = tuple(name for name in self._names if name in STEP_FEATURES)
-        own = tuple(name for name in self._names[len(FEATURES) :] if name not in STEP_FEATURES)
+        own = tuple(name for name in self._names[len(FEATURES) :] if name not in (*STEP_FEATURES, BLEND))
         following = (*FEATURES_OF["next"], *steps)
         self._features_of = {**FEATURES_OF, "next": following, "again": own} if own else FEATURES_OF
         self._chosen = np.zeros(n_cases, dtype=np.bool_)
@@ -62,7 +64,9 @@ class Ablation:
         brought = {name: by[chosen] for name, by in found.given.items()}
         for source, names in self._features_of.items():
             others = np.any([by for name, by in brought.items() if name != source], axis=0)
-            logits = self._logits(self._without(features, names), side, items)
+            silenced = self._without(features, names)
+            self._blend_again(silenced, found.counts[chosen], source)
+            logits = self._logits(silenced, side, items)
             self._add(f"source {source}", logits, valid & others, wanted)
         for what, user, item in (("user vector and features", 0.0, 1.0), ("item vector and features", 1.0, 0.0)):
             self._add(what, self._logits(features, side * user, items * item), valid, wanted)
@@ -93,6 +97,13 @@ class Ablation:
             column = self._names.index(name)
             silenced[..., column] = float(self._artifact.fusion.feature_mean[column])
         return silenced
+
+    def _blend_again(self, features: Float32, counts: Int64, source: str) -> None:
+        """Write the blend of the experts that do not stand on a source to its feature."""
+        if self._artifact.blend is not None:
+            planes = np.ascontiguousarray(features.transpose(0, 2, 1))
+            fill_blend(planes, counts, without(self._artifact.blend, source))
+            features[..., -1] = planes[:, -1]
 
     def _logits(self, features: Float32, side: Float32, items: Float32) -> Float32:
         device = self._artifact.device

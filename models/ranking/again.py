@@ -11,6 +11,7 @@ import numpy as np
 
 from models.artifact.artifact import Artifact
 from models.base.compiled import compiled
+from models.base.experts import STEP_OFFSET
 from models.base.scalar_features import AGAIN_FEATURES, FEATURES, STEP_FEATURES
 from models.base.types import Float32, Int32
 from models.ranking.candidate_features import SHARE_OFFSET
@@ -33,7 +34,7 @@ _DECAY: Final = np.float32(0.8)
 _PSEUDO_STEPS: Final = np.float32(5.0)
 #: Added to such a share before its logarithm; and to the steps counted and expected before their
 #: ratio's.
-_STEP_OFFSET: Final = np.float32(1e-4)
+_STEP_OFFSET: Final = np.float32(STEP_OFFSET)
 _FEW_STEPS: Final = np.float32(0.1)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from models.base import experts
 from models.base.compiled import compiled
 from models.base.scalar_features import FEATURES
 from models.base.types import Float32, Int32
@@ -22,7 +23,7 @@ _RECENT, _POPULARITY, _SIMILARITY = _AT["recent_popularity"], _AT["popularity"],
 _TEXT, _NEWEST_TEXT = _AT["text_similarity"], _AT["newest_text_similarity"]
 _IS_NEW, _LENGTH = _AT["is_new"], _AT["window_length"]
 #: Added to a share before its logarithm.
-SHARE_OFFSET: Final = np.float32(1e-3)
+SHARE_OFFSET: Final = np.float32(experts.SHARE_OFFSET)
 _LOG_OF_NONE: Final = np.log(SHARE_OFFSET)
 _LOWER: Final = np.uint64(0xFFFFFFFF)
 

@@ -14,6 +14,7 @@ from models.base.event_types import DEFAULT_TYPES
 from models.base.scalar_features import FEATURES
 from models.base.types import AnyArray, Behaviour, Bool, Float32, Int32, Int64, weights_of
 from models.factors.folding import folded_in
+from models.features.blend import fill_blend
 from models.features.columns import Row
 from models.ranking.again import fill_again, fill_steps, no_places, own_rows, policy_of
 from models.ranking.candidate_features import features_of
@@ -217,6 +218,8 @@ def gather(
         wishes = newest_of(flat, flat.is_wish(artifact.kinds), artifact.sequence.config.max_length)
         places = fill_again(wishes, found, features.planes)
         fill_steps(catalogue, packed, NEXT_WEIGHTS, found, features.planes)
+    if artifact.blend is not None:
+        fill_blend(features.planes, found.counts, artifact.blend)
     note("retrieve")
     return Candidates(
         found.rows, found.counts, found.given, features.planes, features.ranks, places, vectors, factors, mf_users, packed,

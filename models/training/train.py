@@ -26,8 +26,7 @@ from models.factors.item_neighbours import item_neighbours
 from models.factors.matrix_factorisation import FactorsConfig, ItemFactors, fit_factors
 from models.features.imputation import STRATEGIES
 from models.features.side_features import SideFeatures, fit_side_features
-from models.fusion import BATCH as STEP_CASES
-from models.fusion import FusionModel, fit_fusion, popularity_fusion
+from models.fusion import FusionModel, popularity_fusion
 from models.interactions import Interactions, next_item_counts, no_next_items, sample_positions
 from models.popularity import DecayedCounts
 from models.ranking.catalogue import Catalogue, build_catalogue
@@ -38,6 +37,7 @@ from models.sequence.fit import FitControl, SequenceData, SequenceFit, fit_seque
 from models.sequence.untrained import popularity_sequence
 from models.sequence.validation import Validator
 from models.text.whitening import fit_whitening
+from models.training.blend_fit import fit_fusion_alone, fit_with_blend
 from models.training.fusion_cases import collect, measure, questions
 from models.training.leaning import best_until, hidden_users
 from models.training.log_slices import cut
@@ -50,11 +50,8 @@ __all__ = ["NO_TEXT", "PRESETS", "Preset", "TextSource", "TrainingData", "Traini
 MIN_EVENTS: Final = 100
 N_NEIGHBOURS: Final = 32
 N_VALIDATION: Final = 5_000
-#: Where items may come back, fusion has more to learn: so many questions, as far as a log has them,
-#: and so many steps, in at most so many epochs.
+#: Where items may come back, fusion has more to learn: so many questions, as far as a log has them.
 LEAST_QUESTIONS: Final = 1_500
-LEAST_STEPS: Final = 400
-MOST_EPOCHS: Final = 60
 #: Share of the given minutes for the first fit; the final fit continues from it.
 FIRST_FIT_SHARE: Final = 0.85
 #: Regularisation of fold-in with factors of iALS: little, relative to the Gram matrix of all items.
@@ -104,6 +101,7 @@ class _Training:
         self._whitening = fit_whitening(self._raw, self._preset.sequence.text_dim)
         self._text = self._whitening.apply(self._raw)
         self._item_features, self._user_features = self._fit_side_features()
+        self._blend: dict[str, float] | None = None
 
     def run(self) -> Artifact:
         """Fit the parts, then fusion, then the parts again."""
@@ -113,7 +111,7 @@ class _Training:
         names = feature_names(None if self._options.repeats.is_never else log.kinds.names)
         untaught = popularity_fusion(own + self._user_features.width, own + self._item_features.width, len(names))
         plain = self._artifact(early, untaught, {})
-        fusion = self._fit_fusion(plain)
+        fusion, self._blend = self._fit_fusion(plain)
         validated = self._artifact(early, fusion, {})
         positions = sample_positions(log, slices.validation.tolist(), 2_000, self._options.seed)
         metrics = measure(validated, self._questions(validated, positions))
@@ -261,7 +259,8 @@ class _Training:
         shown = self._catalogue(artifact)
         return questions(shown, data.log, positions, max_length, data.user_features, self._options.repeats)
 
-    def _fit_fusion(self, artifact: Artifact) -> FusionModel:
+    def _fit_fusion(self, artifact: Artifact) -> tuple[FusionModel, dict[str, float] | None]:
+        """Return the network, and where items may come back the weights of its blend."""
         preset, options, on_progress = self._preset, self._options, self._observer.on_progress
         positions = sample_positions(self._data.log, self._slices.fusion.tolist(), preset.n_fusion_events, options.seed)
         data = collect(
@@ -270,17 +269,9 @@ class _Training:
             lambda done: on_progress("fusion: candidates", done, len(positions)),
         )
         if data is None:
-            return artifact.fusion
-        epochs = preset.fusion_epochs
-        if not options.repeats.is_never:
-            n_batches = -(-int((data.targets >= 0).sum()) // STEP_CASES)
-            epochs = max(epochs, min(MOST_EPOCHS, LEAST_STEPS // max(n_batches, 1)))
-        return fit_fusion(
-            data,
-            seed=options.seed,
-            epochs=epochs,
-            on_epoch=lambda epoch: on_progress("fusion", epoch + 1, epochs),
-        )
+            return artifact.fusion, None
+        fit = fit_fusion_alone if options.repeats.is_never else fit_with_blend
+        return fit(data, options.seed, preset.fusion_epochs, lambda done, of: on_progress("fusion", done, of))
 
     def _artifact(
         self,
@@ -328,6 +319,8 @@ class _Training:
         }
         if log.kinds != DEFAULT_TYPES.window_types:
             info["event_types"] = list(log.kinds.types)
+        if self._blend is not None:
+            info["blend"] = self._blend
         return info if options.repeats.is_never else info | {"repeats": options.repeats.as_plain()}
 
 

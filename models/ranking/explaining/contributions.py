@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import torch
 
-from models.base.scalar_features import STEP_FEATURES
+from models.base.scalar_features import BLEND, STEP_FEATURES
 from models.base.types import Bool, Float32, Float64
 from models.fusion import FusionModel
 from models.ranking.explaining.shapley import coalitions, shapley_values
@@ -34,6 +34,7 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
     "text": ("text_similarity", "newest_text_similarity"),
     "novelty": ("is_new",),
     "window": ("window_length",),
+    "blend": (BLEND,),
 }
 #: The features of an item that may come back begin with this; they form one group of that name.
 AGAIN: Final = "again"

@@ -7,6 +7,9 @@ Each shape is one habit; the users of a log differ in how strong it is::
     session   looks at few items of one topic again and again, then at those of another
     supply    buys each of its goods again after about the same time
     explore   looks at one new item after another, and seldom returns
+    heavy     compares a few items in long sessions, to and fro, and takes some up again days later
+    series    watches the parts of a series in order, some twice, and begins another one in between
+    drift     looks at what is popular on the day, for everybody, and sometimes again at an item
 
 ``python -m tools.bench.made.clicks revisit --seed 2 > clicks.csv`` writes a log for ``headrace
 train`` and ``headrace evaluate``.
@@ -56,9 +59,11 @@ class ClickLog:
         rows: list[tuple[str, str, str, int]] = []
         for user in range(self.users):
             ts_ms = START_MS + int(rng.integers(0, 10 * DAY_MS))
+            shop.now_ms = ts_ms
             n = int(self.events * 2 ** rng.uniform(-1, 1))
             for _, (item, kind, gap_ms) in zip(range(n), SHAPES[self.shape](shop, rng), strict=False):
                 ts_ms += gap_ms
+                shop.now_ms = ts_ms
                 rows.append((f"u{user}", f"i{item}", kind, ts_ms))
         return sorted(rows, key=lambda row: row[3])
 
@@ -68,6 +73,7 @@ class _Shop:
 
     def __init__(self, n_items: int, rng: np.random.Generator) -> None:
         self._rng = rng
+        self.now_ms = START_MS
         self.topics = rng.integers(0, min(N_TOPICS, n_items), n_items)
         weights = 1.0 / np.arange(1, n_items + 1) ** 0.8
         self._popularity = rng.permutation(weights) / weights.sum()
@@ -80,6 +86,13 @@ class _Shop:
     def any_item(self) -> int:
         """Return an item, a popular one more often."""
         return int(self._rng.choice(len(self.topics), p=self._popularity))
+
+    def item_of_the_day(self) -> int:
+        """Return an item, one whose day is near much more often: each day has its own items."""
+        day, n = (self.now_ms - START_MS) / DAY_MS, len(self.topics)
+        away = np.abs(np.arange(n) * (40.0 / n) - day)  # of 40 days
+        weights = self._popularity * np.exp(-away)
+        return int(self._rng.choice(n, p=weights / weights.sum()))
 
     def after(self, item: int) -> int:
         """Return an item to which this one leads, or any other."""
@@ -148,6 +161,50 @@ def _supply(shop: _Shop, rng: np.random.Generator) -> Steps:
         yield goods[first], "purchase", gap_ms
 
 
+def _heavy(shop: _Shop, rng: np.random.Generator) -> Steps:
+    known: list[int] = []
+    while True:
+        items = shop.items_of(int(rng.integers(0, shop.topics.max() + 1)))
+        few = [*rng.choice(items, int(rng.integers(4, 10))).tolist()] if len(items) else [shop.any_item()]
+        few += [int(item) for item in rng.choice(known, min(2, len(known)))] if known else []
+        known += few
+        at, gap_ms = 0, int(rng.exponential(3 * DAY_MS))
+        for _ in range(int(rng.integers(15, 60))):
+            yield int(few[at]), _kind(rng), gap_ms
+            gap_ms = int(rng.exponential(MINUTE_MS)) + 1_000
+            # on to the next one, back to the one before, or to any of them
+            how = rng.random()
+            at = (at + 1 if how < 0.4 else at - 1 if how < 0.75 else int(rng.integers(len(few)))) % len(few)
+
+
+def _series(shop: _Shop, rng: np.random.Generator) -> Steps:
+    items, (twice, leaves) = shop.items_of, rng.uniform((0.1, 0.02), (0.4, 0.15))
+    open_: list[tuple[int, int]] = []
+    while True:
+        if not open_ or rng.random() < leaves:
+            topic = int(shop.topics[shop.any_item()])
+            open_ = [one for one in open_ if one[0] != topic][-2:] + [(topic, 0)]
+        elif rng.random() < 0.1:
+            open_.insert(0, open_.pop())
+        topic, part = open_.pop()
+        yield int(items(topic)[part]), _kind(rng), _gap_ms(rng)
+        if rng.random() < twice:
+            open_.append((topic, part))
+        elif part + 1 < len(items(topic)):
+            open_.append((topic, part + 1))
+
+
+def _drift(shop: _Shop, rng: np.random.Generator) -> Steps:
+    had = [shop.item_of_the_day()]
+    share = rng.uniform(0.1, 0.4)
+    while True:
+        yield had[-1], _kind(rng), _gap_ms(rng)
+        if rng.random() < share:
+            had.append(int(rng.choice(had[-6:])))
+        else:
+            had.append(shop.after(had[-1]) if rng.random() < 0.3 else shop.item_of_the_day())
+
+
 #: Each shape by name: an endless row of a user's steps.
 SHAPES: Final[dict[str, Callable[[_Shop, np.random.Generator], Steps]]] = {
     "revisit": _revisit,
@@ -155,6 +212,9 @@ SHAPES: Final[dict[str, Callable[[_Shop, np.random.Generator], Steps]]] = {
     "session": _session,
     "supply": _supply,
     "explore": _explore,
+    "heavy": _heavy,
+    "series": _series,
+    "drift": _drift,
 }
 
 

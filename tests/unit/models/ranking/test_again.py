@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from models.artifact.artifact import Artifact
-from models.base.types import Behaviour
+from models.base.experts import EXPERTS, blend_weights, without
+from models.base.types import Behaviour, Float32
 from models.ranking.candidates import gather
 from models.ranking.catalogue import Catalogue, build_catalogue
 from models.ranking.pipeline import Pipeline, RankedBatch
@@ -101,7 +102,7 @@ def plain_features(window: Sequence[Behaviour], item: str) -> dict[str, float]:
     items = [one.item_id for one in window]
     places = [len(items) - t for t, one in enumerate(items) if one == item]
     n_again = sum(one in items[:t] for t, one in enumerate(items))
-    found = dict.fromkeys(repeating().manifest.features[15:], 0.0)
+    found = dict.fromkeys(repeating().manifest.features[15:-1], 0.0)
 
     def after(n_same: int) -> float:
         total = own = 0.0
@@ -139,8 +140,62 @@ def test_features_of_the_window_are_those_of_the_definitions(asked: list[list[Be
         for i in range(found.counts[u] if window else 0):
             row = found.rows[u, i]
             expected = plain_features(window, shown().item_ids[row])
-            given_ = dict(zip(names[15:], found.features[u, i, 15:].tolist(), strict=True))
+            given_ = dict(zip(names[15:-1], found.features[u, i, 15:-1].tolist(), strict=True))
             assert given_ == pytest.approx(expected, abs=1e-5), (shown().item_ids[row], window)
+
+
+def plain_blend(found: dict[str, Float32], n: int) -> dict[str, Float32]:
+    """Return what each expert says of ``n`` candidates, from the features of all of them."""
+
+    def part(values: Float32, offset: float) -> Float32:
+        return np.where(values > np.log(offset) + 1e-4, np.exp(values) - offset, 0.0)
+
+    def whole(values: Float32) -> Float32:
+        return values / values.sum() if values.any() else values
+
+    return {
+        "step": part(found["step"], 1e-4),
+        "trail": part(found["trail"], 1e-4),
+        "next": part(found["next_share"], 1e-3),
+        "neighbours": whole(part(found["neighbour_score"], 1e-3)),
+        "retrieval": np.exp(found["retrieval_share"]),
+        "popular": whole(part(found["recent_popularity"], 0.05)),
+        "again": whole(part(found["again_weight"], 1e-3)),
+        "again_count": whole(np.expm1(found["again_count"])),
+        "again_newest": found["again_newest"],
+        "again_next": part(found["again_next"], 1e-3),
+        "again_next_pair": part(found["again_next_pair"], 1e-3),
+        "even": np.full(n, 1.0 / n),
+    }
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(windows(), min_size=1, max_size=3), st.sampled_from(["always", "after 10h", "never"]))
+def test_the_blend_is_the_weighted_mean_of_what_the_experts_say(asked: list[list[Behaviour]], text: str) -> None:
+    artifact = repeating()
+    names, blend = artifact.manifest.features, artifact.manifest.blend
+    assert names[-1] == "blend"
+    assert isinstance(blend, dict)
+    assert sum(blend.values()) == pytest.approx(1.0)
+    found = gather(artifact, shown(), asked, None, 100, repeats=read_repeats(text))
+    for u in range(len(asked)):
+        n = int(found.counts[u])
+        if n:
+            shares = plain_blend(dict(zip(names, found.planes[u, :, :n].astype(np.float64), strict=True)), n)
+            mean = sum(weight * shares[name] for name, weight in blend.items())
+            np.testing.assert_allclose(found.planes[u, -1, :n], np.log(mean + 1e-6), atol=2e-4)
+
+
+def test_a_source_that_is_left_out_has_no_say_in_the_blend() -> None:
+    """The ablation of an evaluation leaves out a source's experts with its features."""
+    weights = blend_weights(dict.fromkeys(EXPERTS, 0.1))
+    left = {source: without(weights, source) for source in ("again", "next", "retrieval", "mf")}
+    dropped = {
+        source: [name for name, w in zip(EXPERTS, found, strict=True) if not w] for source, found in left.items()
+    }
+    assert dropped["again"] == ["again", "again_count", "again_newest", "again_next", "again_next_pair"]
+    assert dropped["next"] == ["step", "trail", "next"]
+    assert (dropped["retrieval"], dropped["mf"]) == (["retrieval"], [])
 
 
 def test_items_of_the_window_are_candidates_of_the_source_again() -> None:
