@@ -109,7 +109,7 @@ def late_log() -> Interactions:
 
 #: What a training fits or asks; each is watched.
 WATCHED = (
-    "fit_sequence", "fit_factors", "next_item_counts", "item_neighbours", "fit_side_features", "questions", "collect", "fit_fusion",
+    "fit_sequence", "fit_factors", "next_item_counts", "item_neighbours", "fit_side_features", "questions", "collect", "fit_fusion_alone",
 )  # fmt: skip
 
 
@@ -204,7 +204,7 @@ def test_fusion_meets_items_that_the_parts_have_not_seen() -> None:
     assert len(rows) == 6
     assert shown.is_new[rows].all()
     assert int(shown.is_new.sum()) == 6
-    fitted: FusionData = calls["fit_fusion"][0][0]
+    fitted: FusionData = calls["fit_fusion_alone"][0][0]
     is_new = fitted.features[..., FEATURES.index("is_new")][fitted.valid]
     assert set(is_new.tolist()) == {0.0, 1.0}
     assert made.popularity.min() > 0
@@ -213,7 +213,7 @@ def test_fusion_meets_items_that_the_parts_have_not_seen() -> None:
 def test_fusion_is_kept_by_the_final_fit() -> None:
     """What was learnt on held-back events is served; the parts are those of the whole log."""
     _, made, calls = watched("time")
-    fitted: FusionData = calls["fit_fusion"][0][0]
+    fitted: FusionData = calls["fit_fusion_alone"][0][0]
     again = fit_fusion(fitted, seed=1, epochs=PRESET.fusion_epochs)
     for name, value in again.state_dict().items():
         torch.testing.assert_close(made.fusion.state_dict()[name], value, msg=name)
