@@ -88,6 +88,17 @@ def test_variables_reach_the_services(tmp_path: Path) -> None:
     assert {name: found[name] for name in given} == given
 
 
+def test_the_server_takes_its_store_from_the_shell(tmp_path: Path) -> None:
+    """It waits for the Valkey of the profile, which is named by digest and open to nobody else."""
+    given = {"HEADRACE_SERVE_STORE": "valkey://valkey:6379"}
+    serve = composed(tmp_path, "serve", **given)["serve"]["environment"]
+    settings = load_settings({name: str(value) for name, value in serve.items()}, file=Path("absent.toml")).server
+    assert (settings.store_address().host, settings.store_address().port) == ("valkey", 6379)
+    valkey = services()["valkey"]
+    assert re.fullmatch(r"valkey/valkey:[0-9.]+-alpine@sha256:[0-9a-f]{64}", valkey["image"]) and "ports" not in valkey
+    assert services()["serve"]["depends_on"]["valkey"] == {"condition": "service_healthy", "required": False}
+
+
 def settings_of(service: dict[str, Any]) -> dict[str, str]:
     """Return a service's variables of headrace, with the defaults of the file."""
     given = service.get("environment", {}).items()
