@@ -25,6 +25,13 @@ pytestmark = pytest.mark.model
 POSITIONS = [40, 90, 91, 200, 300, 359]
 
 
+@pytest.fixture(autouse=True)
+def trained() -> None:
+    """Train the artifacts that tests share before a test patches how training asks."""
+    catalogue()
+    featured_artifact()
+
+
 def asked(log: Interactions, positions: list[int], shown: Catalogue | None = None) -> list[fusion_training.Questions]:
     """Return the questions of a log."""
     return list(questions(shown or catalogue(), log, positions, 10, user_features(log.user_ids)))
