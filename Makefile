@@ -21,7 +21,7 @@ setup: ## create or bring up to date the virtual environment (.venv)
 demo: setup ## from nothing to recommendation lists on MovieLens-100K through Apache Kafka
 	@$(BIN)/headrace demo $(ARGS)
 
-test: setup ## run the tests that are not long, on a broker that they start (6 minutes on 2 cores)
+test: setup ## run the tests that are not long, on a broker that they start (8 minutes on 2 cores)
 	@$(PYTEST) -n 4 -m "not long" $(ARGS)
 
 test-fast: setup ## run unit, property and contract tests: no broker, no PyTorch model (a minute)
