@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from streams.recommender.users.records import UserFacts
 from streams.runtime.tracing import HEADER
 from streams.server.gate.request_traces import RequestTraces
 from streams.server.lists.list_traces import WindowTraces
+from streams.server.ranking.item_map import mapped, places_of
 from streams.server.ranking.known_users import KnownUsers
 from streams.server.ranking.on_demand import OnDemand
 from streams.server.routes.ranking import since_ms
@@ -179,6 +181,17 @@ def test_the_map_has_the_items_and_the_user_on_the_same_axes(tmp_path: Path) -> 
         assert 0 < sum(found.shares) <= 1 and np.hypot(*found.user) < 2
 
     asyncio.run(run())
+
+
+def test_the_map_leaves_out_what_lists_may_not_show(tmp_path: Path) -> None:
+    """A hidden item of a user's window has a place all the same: it stays signal."""
+    catalogue = RankingApp(tmp_path).served.catalogue
+    is_shown = catalogue.is_shown.copy()
+    is_shown[catalogue.rows_of(["i03"])] = False
+    found = mapped(replace(catalogue, is_shown=is_shown), "artifact")
+    assert "i03" not in found.item_ids and "i05" in found.item_ids
+    assert found.n_items == found.n_measured == catalogue.n_items - 1
+    assert list(places_of(catalogue, found, ["i03", "nothing"])) == ["i03"]
 
 
 def test_items_that_left_the_window_stay_out(tmp_path: Path) -> None:
