@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final, Protocol
 
 from streams.contract.kafka_records import ConsumedRecord, OutRecord
-from streams.contract.marks import NO_MARKS, Marks, is_former, new_life
+from streams.contract.marks import NO_MARKS, Marks, is_former, later_part, new_life
 from streams.contract.records import Event, EventDecoder, decode_any, encode
 from streams.contract.rejects import Reject
 from streams.contract.windows import WindowState, decode_window
@@ -159,7 +159,9 @@ def absorb_batch(
             continue
         value = read_window(user_key)
         if mark is not None and (value is None or is_former(value, mark)):
-            _fold(result, user_key, new_life(mark), events, bounds)
+            # earlier batches may have put events of the new life into the former window
+            later = None if value is None else later_part(value, mark)
+            _fold(result, user_key, later or new_life(mark), events, bounds)
             continue
         packed = absorb_packed(value, events, bounds)
         if packed is not None:

@@ -48,6 +48,18 @@ def test_the_window_of_the_former_life_is_never_built_on() -> None:
     assert again.counts == Counts(read=1, duplicate=1) and not again.windows
 
 
+def test_events_after_the_request_stay_when_they_were_read_before_it() -> None:
+    """Whenever the sequencer learns of the request, the window is that of the new life's events."""
+    times = (T0, MARK + 1, MARK + 2, T0 + 5, MARK + 3)
+    records = [make_record(make_event(f"e{n}", ts), n) for n, ts in enumerate(times)]
+    wanted = absorb_batch(records, lambda _key: None, DECODER, BOUNDS, NOW, marks=MARKS).windows
+    for n_before in range(len(records)):
+        windows = absorb_batch(records[:n_before], lambda _key: None, DECODER, BOUNDS, NOW).windows
+        after = absorb_batch(records[n_before:], windows.get, DECODER, BOUNDS, NOW, marks=MARKS)
+        assert after.windows == wanted, f"{n_before} events were read before the request"
+        assert after.counts.accepted + after.counts.forgotten == len(records) - n_before
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
